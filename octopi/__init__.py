@@ -1,0 +1,1 @@
+"""octopi: 3D particle picking in cryo-electron tomograms."""

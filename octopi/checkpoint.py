@@ -1,0 +1,178 @@
+"""A checkpoint is enough: the weights and the recipe that says how to use them, in one file."""
+
+import dataclasses
+import importlib
+import os
+import pickle
+import zipfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from octopi.errors import ResourceError, SettingError
+
+FORMAT = 1
+
+# The networks a checkpoint may name by itself. Anything else must be named by the person who
+# loads the file, because building it runs code that the file chose.
+TRUSTED_NETS = frozenset(
+    f"monai.networks.nets.{name}"
+    for name in (
+        "UNet",
+        "AttentionUnet",
+        "BasicUNet",
+        "BasicUNetPlusPlus",
+        "DynUNet",
+        "FlexibleUNet",
+        "MedNeXt",
+        "SegResNet",
+        "SegResNetDS",
+        "SegResNetDS2",
+        "SwinUNETR",
+        "VNet",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What must be known to use a network's weights.
+
+    Args:
+        net: `_target_` of the network's class and its arguments, `out_channels` included.
+        labels: object name -> channel of the network, from 1; channel 0 is background.
+        radii: object name -> radius in Å.
+        weights: object name -> weight in the total score.
+        voxel_spacing: of the tomograms trained on, Å.
+        working_spacing: what tomograms were Fourier-cropped to, Å; None = not cropped.
+        tomo_types: tomogram types trained on, the one validated on first.
+        size_divisor: voxels of which every edge of an input must be a multiple.
+        predictor: arguments of the predictor that validation used.
+        localizer: `_target_` and arguments of the localizer that validation used.
+        thresholds: object name -> score from which a peak is a pick.
+        metrics: what validation measured with these weights.
+        provenance: versions, split, data fingerprint, seed.
+    """
+
+    net: dict[str, Any]
+    labels: dict[str, int]
+    radii: dict[str, float]
+    weights: dict[str, float]
+    voxel_spacing: float
+    working_spacing: float | None
+    tomo_types: list[str]
+    size_divisor: int
+    predictor: dict[str, Any]
+    localizer: dict[str, Any]
+    thresholds: dict[str, float]
+    metrics: dict[str, float] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def object_names(self) -> list[str]:
+        """The objects in the order of the network's channels."""
+        return sorted(self.labels, key=self.labels.__getitem__)
+
+
+def save(path: Path, weights: Mapping[str, torch.Tensor], recipe: Recipe) -> None:
+    """`path` holds the weights and the recipe, complete, or is what it was before."""
+    state = {name: value.detach().cpu().clone() for name, value in weights.items()}
+    content = {"format": FORMAT, "recipe": dataclasses.asdict(recipe), "weights": state}
+    part = path.with_name(f".{path.name}.part{os.getpid()}")
+    try:
+        with part.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise ResourceError(f"Could not write {path}: {error}. The old file is intact.") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load(path: str | Path, *, trust: Collection[str] = ()) -> tuple[nn.Module, Recipe]:
+    """The network with its weights, in evaluation mode on the CPU, and its recipe.
+
+    Args:
+        path: a `best_model.pth` written by a training.
+        trust: full names of network classes, beside MONAI's, that may be built.
+    """
+    weights, recipe = read(path)
+    target = recipe.net.get("_target_", "")
+    if target not in TRUSTED_NETS and target not in trust:
+        raise SettingError(
+            f"{path} asks to build {target}, which is not one of MONAI's networks. "
+            f"If you trust its author, say so: 'trust=[{target}]'."
+        )
+    net = build_net(recipe.net)
+    try:
+        net.load_state_dict(weights)
+    except RuntimeError as error:
+        raise SettingError(f"{path}: the weights do not fit {target}: {error}") from error
+    return net.eval(), recipe
+
+
+def build_net(node: Mapping[str, Any]) -> nn.Module:
+    """The network a recipe's `net` describes."""
+    module_name, _, class_name = node["_target_"].rpartition(".")
+    try:
+        cls = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingError(f"Cannot find the network class {node['_target_']}: {error}") from error
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        raise SettingError(f"{node['_target_']} is not a torch.nn.Module.")
+    return cls(**{key: value for key, value in node.items() if key != "_target_"})
+
+
+def read(path: str | Path) -> tuple[dict[str, torch.Tensor], Recipe]:
+    """The weights and the recipe in a file; nothing in it is run."""
+    path = Path(path)
+    if not path.is_file():
+        there = sorted(p.name for p in path.parent.glob("*.pth")) if path.parent.is_dir() else []
+        raise SettingError(
+            f"There is no checkpoint {path}. Checkpoints beside it: {', '.join(there) or 'none'}."
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError, OSError, zipfile.BadZipFile) as error:
+        raise SettingError(
+            f"{path} is not a checkpoint of octopi, or is damaged: {_first_line(error)} "
+            "Use the best_model.pth of a training."
+        ) from error
+    if not (isinstance(content, dict) and {"format", "recipe", "weights"} <= content.keys()):
+        raise SettingError(
+            f"{path} holds no recipe, so its weights alone cannot be used. "
+            "Use the best_model.pth of a training."
+        )
+    if content["format"] != FORMAT:
+        raise SettingError(
+            f"{path} has format {content['format']}; this octopi reads {FORMAT}. Update octopi."
+        )
+    return content["weights"], Recipe(**content["recipe"])
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().split("\n", 1)[0] or type(error).__name__
+    return text if len(text) < 200 else text[:200] + "…"
+
+
+def adopt(net: nn.Module, weights: Mapping[str, torch.Tensor]) -> list[str]:
+    """Every weight of `net` whose name and shape `weights` knows is taken over.
+
+    Returns the names of those that were not: a re-made head, for instance.
+    """
+    own = net.state_dict()
+    fitting = {
+        name: value
+        for name, value in weights.items()
+        if name in own and own[name].shape == value.shape
+    }
+    if not fitting:
+        raise SettingError("init_from: not one weight of that checkpoint fits this network.")
+    net.load_state_dict(fitting, strict=False)
+    return [name for name in own if name not in fitting]

@@ -1,0 +1,52 @@
+"""The `octopi` console script: the five commands under one name, light to import."""
+
+import difflib
+import importlib
+import importlib.metadata
+import sys
+from typing import NoReturn
+
+from octopi.help import VERBS, summary, wants_help, write_help
+
+
+def main() -> NoReturn:
+    """Run the command that the first word names."""
+    words = sys.argv[1:]
+    if words[:1] == ["--version"]:
+        print(importlib.metadata.version("octopi"))
+        sys.exit(0)
+    if not words or words[0].startswith("-") or words[0] == "help":
+        print(usage())
+        sys.exit(0 if not words or wants_help(words[:1]) else 2)
+    verb = words[0].replace("-", "_")
+    if verb not in VERBS:
+        close = difflib.get_close_matches(verb, VERBS, n=2)
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        print(
+            f"octopi: there is no command {words[0]}.{hint} Commands: {', '.join(VERBS)}.",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    if wants_help(words[1:]):
+        write_help(verb)
+        sys.exit(0)
+    sys.argv = [f"octopi {verb}", *words[1:]]
+    importlib.import_module(f"octopi.{verb}").main()
+    sys.exit(0)
+
+
+def usage() -> str:
+    """The five commands, a line each."""
+    width = max(map(len, VERBS))
+    return "\n".join(
+        [
+            "octopi: 3D particle picking in cryo-electron tomograms",
+            "",
+            "Usage: octopi COMMAND [GROUP=CHOICE …] [SETTING=VALUE …]",
+            "",
+            *(f"  {verb:<{width}}  {summary(verb)}" for verb in VERBS),
+            "",
+            "octopi COMMAND --help lists a command's groups and settings.",
+            "No data at hand? Every command takes project=demo.",
+        ]
+    )

@@ -1,0 +1,194 @@
+"""Paint label volumes to train on from the picks and masks of a copick project.
+
+Run it as `octopi create_targets` or `python -m octopi.create_targets`.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from octopi import job
+from octopi.config import CreateTargetsSettings, TargetsSettings, build
+from octopi.errors import DataError, SettingError
+from octopi.geometry import Grid, Points
+from octopi.project import (
+    PicksQuery,
+    Project,
+    Run,
+    SegmentationQuery,
+    find_picks,
+    find_tomograms,
+)
+from octopi.targets import add_masks, align_mask, coarsen_mask, paint, target_labels
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is painted into every run, and how it is recorded.
+
+    Args:
+        picks: object name -> the picks its spheres come from.
+        masks: object name -> the segmentation it comes from.
+        radii: object name -> radius of its spheres in Å.
+        labels: object name -> label.
+    """
+
+    picks: dict[str, PicksQuery]
+    masks: dict[str, SegmentationQuery]
+    radii: dict[str, float]
+    labels: dict[str, int]
+
+    def attributes(self) -> dict[str, Any]:
+        """What is stored with each target."""
+        return {
+            "labels": self.labels,
+            "sphere_radii": self.radii,
+            "picks": {name: str(query) for name, query in self.picks.items()},
+            "masks": {name: str(query) for name, query in self.masks.items()},
+        }
+
+
+def create_targets(settings: CreateTargetsSettings) -> None:
+    """Every run with picks has a target, complete, or the reason why not is said."""
+    project: Project = build(settings.project, "project")
+    runs = project.select(settings.runs)
+    plan = make_plan(project, runs, settings.targets)
+    project.check_writable()
+    written, outside = 0, 0
+    for run in tqdm(runs, desc="targets", unit="run"):
+        if not holds_annotations(run, plan):
+            if settings.runs is not None:
+                raise DataError(f"Run {run.name} has none of the picks or masks asked for.")
+            logger.info("Run %s has no annotations: no target.", run.name)
+            continue
+        grid = working_grid(run, settings)
+        target, lost = paint_run(run, plan, grid)
+        outside += lost
+        written += write(run, target, grid, plan, settings)
+    if not written:
+        raise DataError("No run got a target: none has the picks or masks asked for.")
+    logger.info(
+        "Targets %s:%s/%s of %d runs hold %s; %d picks lay outside their tomogram.",
+        settings.targets.name,
+        settings.targets.user_id,
+        settings.targets.session_id,
+        written,
+        ", ".join(f"{name}={label}" for name, label in plan.labels.items()),
+        outside,
+    )
+
+
+def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> Plan:
+    """What to paint, or a SettingError that says what is missing from the project."""
+    if settings.radius_scale <= 0 or any(s <= 0 for s in settings.radius_scales.values()):
+        raise SettingError("targets.radius_scale and radius_scales must be above zero.")
+    masks = {q.name: q for q in map(SegmentationQuery.parse, settings.segmentations)}
+    picks = find_picks(runs, objects=settings.objects, source=settings.picks)
+    names = [name for name in project.objects if name in picks]  # the config's own order
+    if strangers := set(settings.radius_scales) - set(names):
+        raise SettingError(
+            f"targets.radius_scales names {', '.join(sorted(strangers))}, of which there are no "
+            f"picks. Objects: {', '.join(names)}."
+        )
+    radii = {}
+    for name in names:
+        radius = project.objects[name].radius
+        if radius is None:
+            raise DataError(f"Object {name} has no radius in the copick config. Add one, in Å.")
+        radii[name] = radius * settings.radius_scales.get(name, settings.radius_scale)
+    labels = target_labels([*names, *(name for name in masks if name not in names)])
+    return Plan({name: picks[name] for name in names}, masks, radii, labels)
+
+
+def holds_annotations(run: Run, plan: Plan) -> bool:
+    """Whether there is anything to paint in the run."""
+    if set(run.picks()) & set(plan.picks.values()):
+        return True
+    wanted = {(q.name, q.user_id, q.session_id) for q in plan.masks.values()}
+    return any((q.name, q.user_id, q.session_id) in wanted for q in run.segmentations())
+
+
+def working_grid(run: Run, settings: CreateTargetsSettings) -> Grid:
+    """The grid to paint on: the tomogram's, or its coarser working grid."""
+    tomograms = find_tomograms(
+        run, tomo_types=settings.tomo_types, voxel_spacing=settings.voxel_spacing
+    )
+    grid = run.tomogram_grid(tomograms[0])
+    spacing = settings.targets.working_spacing
+    return grid if spacing is None else grid.at_spacing(spacing)
+
+
+def paint_run(run: Run, plan: Plan, grid: Grid) -> tuple[NDArray[np.uint8], int]:
+    """The target of a run, and how many picks lay outside its tomogram."""
+    held = set(run.picks())
+    spheres: dict[int, tuple[NDArray, float]] = {}
+    outside = 0
+    for name, query in plan.picks.items():
+        points = run.read_picks(query) if query in held else Points.empty()
+        inside = grid.contains(points.positions)
+        if lost := int((~inside).sum()):
+            logger.warning("Run %s: %d picks of %s lie outside.", run.name, lost, name)
+        outside += lost
+        spheres[plan.labels[name]] = (points.positions[inside], plan.radii[name])
+    target = paint(grid, spheres)
+    return add_masks(target, masks_of(run, plan, grid)), outside
+
+
+def masks_of(run: Run, plan: Plan, grid: Grid) -> Mapping[int, NDArray]:
+    """Label -> mask on the grid, of every segmentation that the run holds."""
+    held = {(q.name, q.user_id, q.session_id) for q in run.segmentations()}
+    masks = {}
+    for name, query in plan.masks.items():
+        if (query.name, query.user_id, query.session_id) not in held:
+            logger.warning("Run %s has no segmentation %s.", run.name, query)
+            continue
+        mask, own, _ = run.read_segmentation(query)
+        fine = Grid(grid.shape, grid.spacing)
+        if max(abs(a / b - 1) for a, b in zip(own.spacing, grid.spacing, strict=True)) > 0.01:
+            fine = grid.at_spacing(float(np.mean(own.spacing)))
+        try:
+            aligned = align_mask(mask, fine.shape)
+        except DataError as error:
+            raise DataError(f"Run {run.name}, {query}: {error}") from error
+        masks[plan.labels[name]] = (
+            aligned if fine.shape == grid.shape else coarsen_mask(aligned, grid.shape)
+        )
+    return masks
+
+
+def write(
+    run: Run, target: NDArray[np.uint8], grid: Grid, plan: Plan, settings: CreateTargetsSettings
+) -> bool:
+    """The target is in the project; an equal one is left alone, another needs overwrite=true."""
+    ours = settings.targets
+    spacing = float(np.mean(grid.spacing))
+    query = SegmentationQuery(ours.name, ours.user_id, ours.session_id, spacing)
+    same_name = [
+        q
+        for q in run.segmentations()
+        if (q.name, q.user_id, q.session_id) == (ours.name, ours.user_id, ours.session_id)
+    ]
+    if same_name and not settings.overwrite:
+        held, _, attributes = run.read_segmentation(same_name[0])
+        if attributes == plan.attributes() and np.array_equal(held, target):
+            return True
+        raise SettingError(
+            f"Run {run.name} already has another target {same_name[0]}. Replace it with "
+            "overwrite=true, or choose another targets.session_id."
+        )
+    run.delete_segmentations(ours.name, ours.user_id, ours.session_id)
+    run.write_segmentation(query, target, grid=grid, attributes=plan.attributes())
+    return True
+
+
+main = job.command("create_targets", create_targets)
+
+if __name__ == "__main__":
+    main()

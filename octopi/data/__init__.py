@@ -1,0 +1,1 @@
+"""Data: copick runs become training batches and validation volumes."""

@@ -1,0 +1,256 @@
+"""Augmentations: what may happen to a batch of crops, on the device that trains.
+
+Each takes and gives image float32 (b, 1, z, y, x) and target uint8 (b, 1, z, y, x). The generator
+lives on the CPU, so that the same choices are made on any device and none waits for the GPU.
+The electron beam runs along z: turns in the y-x plane and flips keep what a tomogram looks like,
+while the missing wedge allows only small tilts out of the plane.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+AXES = {"z": 1, "y": 2, "x": 3}  # of one crop (1, z, y, x)
+
+
+class Augmentation(Protocol):
+    """Changes a batch at random."""
+
+    def __call__(
+        self, image: Tensor, target: Tensor, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The changed image and target."""
+        ...
+
+
+class Compose:
+    """All steps, one after the other, in the order they are named.
+
+    Args:
+        steps: name -> augmentation; the names are there for overrides.
+    """
+
+    def __init__(self, **steps: Augmentation) -> None:
+        for name, step in steps.items():
+            if not callable(step):
+                raise ValueError(f"The augmentation {name} needs a _target_; it is {step!r}.")
+        self.steps = steps
+
+    def __call__(
+        self, image: Tensor, target: Tensor, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The batch after every step."""
+        for step in self.steps.values():
+            image, target = step(image, target, rng)
+        return image, target
+
+
+class Flip:
+    """Mirror each crop along each axis, independently.
+
+    Args:
+        axes: some of z, y, x.
+        prob: chance of a flip, per crop and axis.
+    """
+
+    def __init__(self, *, axes: Sequence[str], prob: float) -> None:
+        unknown = set(axes) - set(AXES)
+        if unknown:
+            raise ValueError(f"Axes to flip are some of z, y, x, not {sorted(unknown)}.")
+        self.dims = [AXES[axis] for axis in axes]
+        self.prob = _checked_prob(prob)
+
+    def __call__(
+        self, image: Tensor, target: Tensor, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The batch, some of it mirrored."""
+        flips = _uniform(rng, len(image), len(self.dims)) < self.prob
+        dims = [[d for d, flip in zip(self.dims, row, strict=True) if flip] for row in flips]
+        return (
+            torch.stack([crop.flip(d) for crop, d in zip(image, dims, strict=True)]),
+            torch.stack([crop.flip(d) for crop, d in zip(target, dims, strict=True)]),
+        )
+
+
+class Rot90:
+    """Turn each crop by 90°, 180° or 270° about z; only by 180° where y and x differ in size.
+
+    Args:
+        prob: chance of a turn, per crop.
+    """
+
+    def __init__(self, *, prob: float) -> None:
+        self.prob = _checked_prob(prob)
+
+    def __call__(
+        self, image: Tensor, target: Tensor, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The batch, some of it turned."""
+        turns = torch.randint(1, 4, (len(image),), generator=rng)
+        if image.shape[-1] != image.shape[-2]:
+            turns = torch.full_like(turns, 2)
+        turns = (turns * (_uniform(rng, len(image)) < self.prob)).tolist()
+        return (
+            torch.stack([crop.rot90(k, (2, 3)) for crop, k in zip(image, turns, strict=True)]),
+            torch.stack([crop.rot90(k, (2, 3)) for crop, k in zip(target, turns, strict=True)]),
+        )
+
+
+class Affine:
+    """Turn, tilt and scale each crop about its centre; borders are filled by reflection.
+
+    The image is interpolated linearly; a target voxel takes its nearest neighbour's label.
+
+    Args:
+        angle_in_plane: largest turn about z, degrees.
+        angle_tilt: largest tilt about an axis in the y-x plane, degrees.
+        scale: largest relative change of size.
+        prob: chance per crop.
+    """
+
+    def __init__(
+        self, *, angle_in_plane: float, angle_tilt: float, scale: float, prob: float
+    ) -> None:
+        if not 0 <= angle_in_plane <= 180 or not 0 <= angle_tilt <= 90:
+            raise ValueError(
+                f"Need angle_in_plane in 0..180 and angle_tilt in 0..90 degrees, not "
+                f"{angle_in_plane} and {angle_tilt}."
+            )
+        if not 0 <= scale < 1:
+            raise ValueError(f"Need 0 <= scale < 1, not {scale}.")
+        self.limits = torch.deg2rad(torch.tensor([angle_in_plane, angle_tilt]))
+        self.scale = scale
+        self.prob = _checked_prob(prob)
+
+    def __call__(
+        self, image: Tensor, target: Tensor, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The batch, some of it turned, tilted and scaled."""
+        maps = self._draw(len(image), rng)
+        chosen = (_uniform(rng, len(image)) < self.prob).nonzero()[:, 0]
+        if not len(chosen):
+            return image, target
+        grid = _sampling_grid(maps[chosen].to(image.device), image.shape[2:])
+        chosen = chosen.to(image.device)
+        image, target = image.clone(), target.clone()
+        image[chosen] = _sample(image[chosen], grid, "bilinear")
+        target[chosen] = _sample(target[chosen].float(), grid, "nearest").to(target.dtype)
+        return image, target
+
+    def _draw(self, num_crops: int, rng: torch.Generator) -> Tensor:
+        """Maps (b, 3, 3) in x y z from a voxel of the result to the voxel it is taken from."""
+        turn, tilt = (_symmetric(rng, num_crops, 2) * self.limits).unbind(1)
+        azimuth = _uniform(rng, num_crops) * torch.pi
+        size = 1 + _symmetric(rng, num_crops) * self.scale
+        tilted = _about_z(azimuth) @ _about_x(tilt) @ _about_z(-azimuth)
+        return _about_z(turn) @ tilted / size[:, None, None]
+
+
+class Intensity:
+    """Multiply and shift the values of each crop.
+
+    Args:
+        scale: largest relative change of the values.
+        shift: largest shift, in standard deviations of the tomogram.
+        prob: chance per crop.
+    """
+
+    def __init__(self, *, scale: float, shift: float, prob: float) -> None:
+        if not 0 <= scale < 1 or shift < 0:
+            raise ValueError(f"Need 0 <= scale < 1 and shift >= 0, not {scale} and {shift}.")
+        self.scale = scale
+        self.shift = shift
+        self.prob = _checked_prob(prob)
+
+    def __call__(
+        self, image: Tensor, target: Tensor, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The batch, some of it brighter, darker, flatter or steeper."""
+        chosen = _uniform(rng, len(image)) < self.prob
+        factor = 1 + _symmetric(rng, len(image)) * self.scale * chosen
+        offset = _symmetric(rng, len(image)) * self.shift * chosen
+        factor, offset = (v.to(image.device).view(-1, 1, 1, 1, 1) for v in (factor, offset))
+        return torch.addcmul(offset, image, factor), target
+
+
+class GaussianNoise:
+    """Add white noise to each crop.
+
+    Args:
+        std: largest standard deviation, in those of the tomogram; drawn evenly from 0 up.
+        prob: chance per crop.
+    """
+
+    def __init__(self, *, std: float, prob: float) -> None:
+        if std < 0:
+            raise ValueError(f"Need std >= 0, not {std}.")
+        self.std = std
+        self.prob = _checked_prob(prob)
+
+    def __call__(
+        self, image: Tensor, target: Tensor, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The batch, some of it noisier."""
+        std = (_uniform(rng, len(image)) * self.std).to(image.device)
+        chosen = (_uniform(rng, len(image)) < self.prob).nonzero()[:, 0].to(image.device)
+        on_device = torch.Generator(image.device)
+        on_device.manual_seed(int(torch.randint(2**62, (1,), generator=rng)))
+        shape = (len(chosen), *image.shape[1:])
+        noise = torch.randn(shape, generator=on_device, device=image.device)
+        return image.index_add(0, chosen, noise * std[chosen].view(-1, 1, 1, 1, 1)), target
+
+
+def _checked_prob(prob: float) -> float:
+    if not 0 <= prob <= 1:
+        raise ValueError(f"A probability lies in 0..1, not {prob}.")
+    return prob
+
+
+def _uniform(rng: torch.Generator, *shape: int) -> Tensor:
+    """Numbers in 0..1."""
+    return torch.rand(shape, generator=rng)
+
+
+def _symmetric(rng: torch.Generator, *shape: int) -> Tensor:
+    """Numbers in -1..1."""
+    return 2 * _uniform(rng, *shape) - 1
+
+
+def _about_z(angle: Tensor) -> Tensor:
+    """Rotations (b, 3, 3) in the x-y plane, acting on x y z."""
+    return _rotation(angle, 0, 1)
+
+
+def _about_x(angle: Tensor) -> Tensor:
+    """Rotations (b, 3, 3) in the y-z plane, acting on x y z."""
+    return _rotation(angle, 1, 2)
+
+
+def _rotation(angle: Tensor, first: int, second: int) -> Tensor:
+    matrix = torch.eye(3).repeat(len(angle), 1, 1)
+    matrix[:, first, first] = matrix[:, second, second] = angle.cos()
+    matrix[:, first, second], matrix[:, second, first] = -angle.sin(), angle.sin()
+    return matrix
+
+
+def _sampling_grid(maps: Tensor, shape: Sequence[int]) -> Tensor:
+    """Where `grid_sample` looks, (b, z, y, x, 3): maps of voxels (b, 3, 3) about the crop's centre.
+
+    Sums of three vectors: an eighth of the time that torch.nn.functional.affine_grid takes.
+    """
+    x, y, z = (
+        (torch.arange(n, device=maps.device) + 0.5 - n / 2)[None, :, None] * maps[:, None, :, i]
+        for i, n in enumerate(shape[::-1])
+    )
+    half = torch.tensor(shape[::-1], device=maps.device) / 2  # grid_sample's unit
+    plane = y[:, :, None] / half + x[:, None] / half
+    return (z / half)[:, :, None, None] + plane[:, None]
+
+
+def _sample(crops: Tensor, grid: Tensor, mode: str) -> Tensor:
+    return functional.grid_sample(
+        crops, grid, mode=mode, padding_mode="reflection", align_corners=False
+    )

@@ -1,0 +1,103 @@
+"""Batches: what the loaders hand out, and the step numbers that decide what is in it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset, Sampler
+
+from octopi.data.cache import VolumeCache
+from octopi.data.crops import CropSampler
+from octopi.data.sources import Source
+from octopi.geometry import Grid, Points
+
+
+@dataclass(frozen=True)
+class ValidationVolume:
+    """A whole run to validate on, memory-mapped: nothing is copied until it is used.
+
+    Args:
+        image: (z, y, x) float16, normalised, on the working grid.
+        target: (z, y, x) uint8, on the same grid.
+        grid: the working grid.
+        truth: object name -> where its particles are.
+    """
+
+    run_name: str
+    image: NDArray[np.float16]
+    target: NDArray[np.uint8]
+    grid: Grid
+    truth: Mapping[str, Points]
+
+
+class Steps(Sampler[int]):
+    """Yields epoch * steps_per_epoch + step: all a worker needs to draw that step's crops."""
+
+    def __init__(self, steps_per_epoch: int) -> None:
+        self.steps_per_epoch = steps_per_epoch
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The next pass is that epoch's; Lightning calls this, also after a resume."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        first = self.epoch * self.steps_per_epoch
+        return iter(range(first, first + self.steps_per_epoch))
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch
+
+
+class CropDataset(Dataset[dict[str, Any]]):
+    """The batch of each step: image float16 and target uint8, both (b, 1, z, y, x)."""
+
+    def __init__(self, sampler: CropSampler, steps_per_epoch: int, rank: int) -> None:
+        self.sampler = sampler
+        self.steps_per_epoch = steps_per_epoch
+        self.rank = rank
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        epoch, step = divmod(index, self.steps_per_epoch)
+        image, target = self.sampler.batch(epoch=epoch, step=step, rank=self.rank)
+        return {
+            "image": torch.from_numpy(image),
+            "target": torch.from_numpy(target),
+            "draw": (epoch, step, self.rank),
+        }
+
+
+class ValidationDataset(Dataset[ValidationVolume]):
+    """Each validation run, whole."""
+
+    def __init__(
+        self, cache: VolumeCache, sources: Sequence[Source], truths: Mapping[str, Any]
+    ) -> None:
+        self.cache = cache
+        self.sources = sources
+        self.truths = truths
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, index: int) -> ValidationVolume:
+        source = self.sources[index]
+        first = source.variants[0]
+        return ValidationVolume(
+            source.run_name,
+            self.cache.open(first.volume),
+            self.cache.open(first.target),
+            first.grid,
+            self.truths[source.run_name],
+        )
+
+
+def as_it_is(item: Any) -> Any:
+    """The item: torch must not turn memory maps into tensors."""
+    return item

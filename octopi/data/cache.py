@@ -1,0 +1,154 @@
+"""Cache: each tomogram is read, resampled and normalised once per machine, then memory-mapped."""
+
+import fcntl
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octopi.errors import DataError, ResourceError
+from octopi.geometry import Grid, fourier_resample
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+NORMALISATION = "zero mean, unit std, v1"  # part of every key: change it with the arithmetic
+
+
+class VolumeCache:
+    """Volumes in a folder, one .npy file a key, shared by every process of a machine.
+
+    The operating system keeps the pages in RAM once, however many ranks and workers read them.
+    The folder may be deleted whenever no training runs.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+
+    def __contains__(self, key: str) -> bool:
+        return self._path(key).exists()
+
+    def open(self, key: str) -> NDArray:
+        """The volume of a key, memory-mapped and read-only."""
+        return np.load(self._path(key), mmap_mode="r")
+
+    def fill(self, makers: Mapping[str, Callable[[], NDArray]], *, num_threads: int) -> None:
+        """Every key is there; a maker is called only where its key was not.
+
+        Two processes that ask for the same key at once do not both make it.
+        """
+        missing = {key: make for key, make in makers.items() if key not in self}
+        if not missing:
+            return
+        logger.info("Caching %d volumes in %s.", len(missing), self.directory)
+        in_threads(lambda item: self._make(*item), missing.items(), num_threads=num_threads)
+
+    def _make(self, key: str, make: Callable[[], NDArray]) -> None:
+        with self._locked(key):
+            if key not in self:
+                self._write(key, make())
+
+    def _write(self, key: str, volume: NDArray) -> None:
+        """The file is complete or absent."""
+        path = self._path(key)
+        temporary = path.with_suffix(".part")  # one writer at a time: the lock is held
+        try:
+            with temporary.open("wb") as file:
+                np.save(file, volume)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise ResourceError(
+                f"Cannot write {volume.nbytes / 1e9:.2f} GB to the cache {self.directory}: "
+                f"{error}. Free some space or set data.cache_dir to another folder."
+            ) from error
+
+    @contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        """Nobody else on this machine makes this key meanwhile; a killed holder lets go."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            lock = self._path(key).with_suffix(".lock").open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            raise ResourceError(
+                f"Cannot use the cache {self.directory}: {error}. Set data.cache_dir to a local "
+                "folder that can be written."
+            ) from error
+        with lock:
+            yield
+
+    def _path(self, key: str) -> Path:
+        return self.directory / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
+
+
+def in_threads(
+    work: Callable[[Item], Result], items: Iterable[Item], *, num_threads: int
+) -> list[Result]:
+    """The results in order; after one failure nothing else is begun."""
+    with ThreadPoolExecutor(max(1, num_threads)) as pool:
+        try:
+            return [future.result() for future in [pool.submit(work, item) for item in items]]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def working_grid(grid: Grid, working_spacing: float | None) -> Grid:
+    """The grid a tomogram is worked on: its own, or the coarser one nearest to the spacing (Å)."""
+    return grid if working_spacing is None else grid.at_spacing(working_spacing)
+
+
+def prepare_volume(volume: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
+    """The volume on the working grid with zero mean and unit standard deviation."""
+    return normalise(fourier_resample(volume, grid.shape))
+
+
+def normalise(volume: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The volume with zero mean and unit standard deviation, both summed in float64."""
+    mean = volume.mean(dtype=np.float64)
+    squares = sum(np.square(part - mean, dtype=np.float64).sum() for part in volume)  # no big copy
+    std = np.sqrt(squares / volume.size)
+    if not std > 0:
+        raise DataError("A tomogram cannot be normalised: all its voxels have the same value.")
+    return ((volume - np.float32(mean)) / np.float32(std)).astype(np.float32, copy=False)
+
+
+def resample_labels(labels: NDArray[np.uint8], held: Grid, wanted: Grid) -> NDArray[np.uint8]:
+    """The labels on a coarser grid of the same box, each voxel the nearest one's label.
+
+    Raises:
+        DataError: the grids span different boxes, or the labels are coarser than what is wanted.
+    """
+    if labels.shape != held.shape:
+        raise DataError(f"A target of {labels.shape} voxels claims a grid of {held.shape}.")
+    if held.shape == wanted.shape and np.allclose(held.spacing, wanted.spacing, rtol=0.01):
+        return labels
+    sizes = np.asarray(held.shape) * held.spacing, np.asarray(wanted.shape) * wanted.spacing
+    same_box = np.abs(sizes[0] - sizes[1]) <= np.maximum(held.spacing, wanted.spacing)
+    if not same_box.all() or np.any(np.asarray(held.spacing) > np.multiply(wanted.spacing, 1.01)):
+        raise DataError(
+            f"The target has {_describe(held)}, the tomogram is worked on at {_describe(wanted)}. "
+            "Make the target again for this tomogram and working spacing (create_targets)."
+        )
+    z, y, x = (
+        np.minimum(np.rint(np.arange(n) * to / of).astype(np.intp), limit - 1)
+        for n, to, of, limit in zip(
+            wanted.shape, wanted.spacing, held.spacing, held.shape, strict=True
+        )
+    )
+    return np.ascontiguousarray(labels[np.ix_(z, y, x)])
+
+
+def _describe(grid: Grid) -> str:
+    spacing = " × ".join(f"{s:.3f}" for s in grid.spacing)
+    return f"{'×'.join(map(str, grid.shape))} voxels of {spacing} Å"

@@ -1,0 +1,231 @@
+"""Data module: the runs of a project as training batches and whole validation volumes.
+
+Use `Trainer(use_distributed_sampler=False)`: `Steps` already gives each rank crops of its own, and
+every rank validates every run, so that no volume is counted twice or left out.
+"""
+
+import hashlib
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from octopi.data.augment import Augmentation
+from octopi.data.batches import CropDataset, Steps, ValidationDataset, ValidationVolume, as_it_is
+from octopi.data.cache import VolumeCache
+from octopi.data.crops import CropSampler, CropSettings
+from octopi.data.folds import Split, Splitting, split_runs
+from octopi.data.sources import Source, SourceReader
+from octopi.errors import DataError
+from octopi.geometry import Points
+from octopi.project import Run, SegmentationQuery, TomogramQuery
+
+logger = logging.getLogger(__name__)
+
+
+class TomogramDataModule(pl.LightningDataModule):
+    """Crops to train on and volumes to validate on, read from a project once per machine.
+
+    Args:
+        runs: the runs to choose from; each needs the target and the tomograms.
+        target: the label volumes to train on.
+        tomograms: what a crop may be cut from; the first is what validation uses.
+        labels: object name -> label, as stored with the target.
+        augment: what happens to a training batch on its device; None for nothing.
+        truth: gives the particles of a validation run, by object.
+        working_spacing: Å, tomograms are Fourier-cropped to it; None keeps their own.
+        crop_size: voxels of the working grid, z y x.
+        crops_per_step: crops in a batch, from as many different runs as there are.
+        steps_per_epoch: batches in an epoch.
+        background_share: part of the crops centred on background.
+        jitter: part of the crop within which the voxel it is drawn for may lie.
+        blend: whether a crop is a random mixture of two tomograms of its run.
+        num_workers: processes that cut crops, and threads that fill the cache.
+        cache_dir: folder of the cache, made when needed; best on a local disk or /dev/shm.
+        train_runs: see `folds.Splitting`, as for the next five.
+        group_pattern: regular expression whose match in a run's name is its tilt series; runs
+            of one tilt series stay together. None: each run by itself.
+        seed: seed of split, crops and augmentation.
+    """
+
+    def __init__(  # noqa: PLR0913  every key of conf/data is a parameter here, next to four facts
+        self,
+        *,
+        runs: Sequence[Run],
+        target: SegmentationQuery,
+        tomograms: Sequence[TomogramQuery],
+        labels: Mapping[str, int],
+        augment: Augmentation | None,
+        truth: Callable[[Run], Mapping[str, Points]],
+        working_spacing: float | None,
+        crop_size: Sequence[int],
+        crops_per_step: int,
+        steps_per_epoch: int,
+        background_share: float,
+        jitter: float,
+        blend: bool,
+        num_workers: int,
+        cache_dir: str,
+        train_runs: Sequence[str] | None,
+        validation_runs: Sequence[str] | None,
+        test_runs: Sequence[str] | None,
+        ratios: Sequence[float] | None,
+        fold: int | None,
+        num_folds: int | None,
+        group_pattern: str | None,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        if working_spacing is not None and not working_spacing > 0:
+            raise ValueError(f"working_spacing must be positive or null, not {working_spacing}.")
+        if steps_per_epoch < 1 or num_workers < 0:
+            raise ValueError(
+                f"Need steps_per_epoch of 1 or more and num_workers of 0 or more, not "
+                f"{steps_per_epoch} and {num_workers}."
+            )
+        z, y, x = crop_size
+        self.settings = CropSettings(
+            (z, y, x), crops_per_step, background_share, jitter, blend, seed
+        )
+        self.splitting = Splitting(
+            train_runs, validation_runs, test_runs, ratios, fold, num_folds, seed
+        )
+        self.runs = {run.name: run for run in runs}
+        self.groups = {name: _group(name, group_pattern) for name in self.runs}
+        self._planned = split_runs(list(self.runs), self.splitting, groups=self.groups)
+        self.cache = VolumeCache(cache_dir)
+        self.reader = SourceReader(
+            self.cache, target, tomograms, labels, working_spacing, num_workers
+        )
+        self.labels = dict(labels)
+        self.augment = augment
+        self.truth = truth
+        self.steps_per_epoch = steps_per_epoch
+        self.num_workers = num_workers
+        self.split: Split | None = None
+        self._sources: dict[str, Source] = {}
+        self._truths: dict[str, Mapping[str, Points]] = {}
+
+    def prepare_data(self) -> None:
+        """The cache is filled, by one process of each machine."""
+        self._load()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Runs are split, their volumes cached, the positions of every class known."""
+        self._load()
+
+    def train_dataloader(self) -> DataLoader:
+        """Batches of crops; the same whatever the number of workers."""
+        sampler = CropSampler(
+            self.cache,
+            [source.variants for source in self._of("train")],
+            labels=list(self.labels.values()),
+            settings=self.settings,
+        )
+        rank = self.trainer.global_rank if self.trainer else 0
+        return DataLoader(
+            CropDataset(sampler, self.steps_per_epoch, rank),
+            batch_size=None,
+            sampler=Steps(self.steps_per_epoch),
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader | list:
+        """One ValidationVolume after the other; an empty list where no run validates."""
+        sources = self._of("validation")
+        if not sources:
+            return []
+        dataset = ValidationDataset(self.cache, sources, self._truths)
+        return DataLoader(dataset, batch_size=None, collate_fn=as_it_is)
+
+    def transfer_batch_to_device(
+        self,
+        batch: Any,
+        device: torch.device,
+        dataloader_idx: int,
+    ) -> Any:
+        """Training tensors move; a validation volume stays, for its windows move one by one."""
+        if isinstance(batch, ValidationVolume):
+            return batch
+        return {
+            key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            for key, value in batch.items()
+        }
+
+    def on_after_batch_transfer(
+        self,
+        batch: Any,
+        dataloader_idx: int,
+    ) -> Any:
+        """A training batch is float32 and augmented, the same way at the same epoch and step."""
+        if isinstance(batch, ValidationVolume):
+            return batch
+        image, target = batch["image"].float(), batch["target"]
+        if self.augment is not None:
+            key = np.random.SeedSequence((self.settings.seed, *batch["draw"]), spawn_key=(1,))
+            rng = torch.Generator().manual_seed(int(key.generate_state(1)[0]))
+            image, target = self.augment(image, target, rng)
+        return {"image": image, "target": target}
+
+    def fingerprint(self) -> str:
+        """A key (hex) of all that is trained and validated on: other data, other key."""
+        keys = sorted(
+            f"{variant.volume} {variant.target}"
+            for source in self._sources.values()
+            for variant in source.variants
+        )
+        return hashlib.sha256("\n".join(keys).encode()).hexdigest()
+
+    def _of(self, part: str) -> list[Source]:
+        if self.split is None:
+            raise RuntimeError("Call setup() before asking for batches.")
+        return [self._sources[name] for name in getattr(self.split, part)]
+
+    def _load(self) -> None:
+        if self.split is not None:
+            return
+        sources = self.reader.read(self.runs[name] for name in self._candidates())
+        classes = {name: source.classes for name, source in sources.items()}
+        split = split_runs(list(self.runs), self.splitting, groups=self.groups, classes=classes)
+        _check_trained(self.labels, [classes[name] for name in split.train])
+        for missing in set(self.labels).difference(*(classes[name] for name in split.validation)):
+            logger.warning("No validation run holds %s: it gets no score.", missing)
+        self._sources = {name: sources[name] for name in (*split.train, *split.validation)}
+        self._truths = {name: self.truth(self.runs[name]) for name in split.validation}
+        self.reader.fill((sources[name] for name in split.train), first_only=False)
+        self.reader.fill((sources[name] for name in split.validation), first_only=True)
+        self.split = split
+
+    def _candidates(self) -> Sequence[str]:
+        """The runs that may train or validate: their targets decide the split."""
+        if self.splitting.explicit:
+            return (*self._planned.train, *self._planned.validation)
+        return [name for name in self.runs if name not in (self.splitting.test_runs or ())]
+
+
+def _check_trained(labels: Mapping[str, int], classes: Sequence[frozenset[str]]) -> None:
+    """Raise DataError if an object can be learned from no run at all."""
+    missing = sorted(set(labels).difference(*classes))
+    if missing:
+        raise DataError(
+            f"No target of a training run holds {', '.join(missing)}. Choose other runs, or make "
+            "the targets again without it."
+        )
+
+
+def _group(run_name: str, pattern: str | None) -> str:
+    """What stays together with the run: its tilt series, or runs of its name in other projects."""
+    if pattern is None:
+        return run_name.rpartition("/")[2]
+    match = re.search(pattern, run_name)
+    if match is None:
+        raise ValueError(f"group_pattern {pattern!r} matches nothing in the run name {run_name}.")
+    return match.group()

@@ -1,0 +1,151 @@
+"""Sources: what a run gives to learn from: its tomograms and target on their working grids."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octopi.data.cache import (
+    NORMALISATION,
+    VolumeCache,
+    in_threads,
+    prepare_volume,
+    resample_labels,
+    working_grid,
+)
+from octopi.data.crops import Variant, find_positions
+from octopi.errors import DataError, NotInProjectError
+from octopi.geometry import Grid
+from octopi.project import Run, SegmentationQuery, TomogramQuery
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A run whose target is read and cached, and whose tomograms can be.
+
+    Args:
+        variants: its tomograms in the order asked for.
+        makers: cache key of a tomogram -> what reads and prepares it.
+        classes: names of the objects that its target holds on every grid.
+    """
+
+    run_name: str
+    variants: tuple[Variant, ...]
+    makers: Mapping[str, Callable[[], NDArray[np.float16]]]
+    classes: frozenset[str]
+
+
+@dataclass(frozen=True)
+class SourceReader:
+    """Reads targets and prepares tomograms.
+
+    Args:
+        cache: where they are kept.
+        target: the label volumes.
+        tomograms: those asked of each run; it must have the first's type, and may lack others.
+        labels: object name -> label.
+        working_spacing: Å; None keeps each tomogram's own.
+        num_threads: how many runs are read at once.
+    """
+
+    cache: VolumeCache
+    target: SegmentationQuery
+    tomograms: Sequence[TomogramQuery]
+    labels: Mapping[str, int]
+    working_spacing: float | None
+    num_threads: int
+
+    def read(self, runs: Iterable[Run]) -> dict[str, Source]:
+        """Run name -> source: targets are read now, tomograms when `fill` is called."""
+        sources = in_threads(self._source, runs, num_threads=self.num_threads)
+        return {source.run_name: source for source in sources}
+
+    def fill(self, sources: Iterable[Source], *, first_only: bool) -> None:
+        """The tomograms of the sources, or the first of each, are in the cache."""
+        makers: dict[str, Callable[[], NDArray]] = {}
+        for source in sources:
+            keep = source.variants[: 1 if first_only else None]
+            makers |= {variant.volume: source.makers[variant.volume] for variant in keep}
+        self.cache.fill(makers, num_threads=self.num_threads)
+
+    def _source(self, run: Run) -> Source:
+        labels, held, attributes = run.read_segmentation(self.target)
+        labels = self._checked_labels(run, labels, attributes)
+        targets: dict[Grid, tuple[str, dict[int, NDArray[np.integer]]]] = {}
+        variants, makers = [], {}
+        for query in self._tomograms(run):
+            grid = working_grid(run.tomogram_grid(query), self.working_spacing)
+            if grid not in targets:
+                targets[grid] = self._target(run, labels, held, grid)
+            key = f"{run.name} {query} {run.fingerprint(query)} {grid.shape} {NORMALISATION}"
+            variants.append(Variant(key, targets[grid][0], grid, targets[grid][1]))
+            makers[key] = partial(_prepare, run, query, grid)
+        present = [
+            name for name, k in self.labels.items() if all(k in v.positions for v in variants)
+        ]
+        return Source(run.name, tuple(variants), makers, frozenset(present))
+
+    def _tomograms(self, run: Run) -> list[TomogramQuery]:
+        """Those asked for that the run has: all, or at least one of the first's type."""
+        found, missing = [], []
+        for asked in self.tomograms:
+            try:
+                found.append(run.find_tomogram(asked.tomo_type, asked.voxel_spacing))
+            except NotInProjectError as error:
+                missing.append((asked, error))
+        first_type = self.tomograms[0].tomo_type
+        if not any(query.tomo_type == first_type for query in found):
+            raise missing[0][1]
+        if missing:
+            lacks = ", ".join(str(asked) for asked, _ in missing)
+            logger.warning(
+                "Run %s lacks %s; it trains on %s.", run.name, lacks, ", ".join(map(str, found))
+            )
+        return list(dict.fromkeys(found))
+
+    def _target(
+        self, run: Run, labels: NDArray[np.uint8], held: Grid, grid: Grid
+    ) -> tuple[str, dict[int, NDArray[np.integer]]]:
+        """The target on a working grid: its cache key and where each label is."""
+        try:
+            target = resample_labels(labels, held, grid)
+        except DataError as error:
+            raise DataError(f"Run {run.name}, {self.target}: {error}") from error
+        key = f"target {hashlib.sha256(target.tobytes()).hexdigest()} {target.shape}"
+        self.cache.fill({key: lambda: target}, num_threads=1)
+        return key, find_positions(target)
+
+    def _checked_labels(
+        self, run: Run, labels: NDArray, attributes: Mapping[str, Any]
+    ) -> NDArray[np.uint8]:
+        """The labels as uint8, if they are those of the objects we know."""
+        where = f"The target {self.target} of run {run.name}"
+        written = attributes.get("labels")
+        if written is not None and dict(written) != dict(self.labels):
+            raise DataError(
+                f"{where} has the labels {dict(written)}, others have {dict(self.labels)}. "
+                "Make all targets with one create_targets."
+            )
+        if labels.dtype.kind not in "biu" or labels.min() < 0 or labels.max() > 255:
+            raise DataError(f"{where} is no label volume: it has values other than 0 to 255.")
+        labels = labels.astype(np.uint8, copy=False)
+        counts = sum(np.bincount(part.reshape(-1), minlength=256) for part in labels)
+        unknown = set(np.flatnonzero(counts).tolist()) - {0, *self.labels.values()}
+        if unknown:
+            raise DataError(
+                f"{where} holds the labels {sorted(unknown)}, which belong to no object. Known "
+                f"are {dict(self.labels)}."
+            )
+        return labels
+
+
+def _prepare(run: Run, query: TomogramQuery, grid: Grid) -> NDArray[np.float16]:
+    # unit variance bounds any voxel by the square root of their number: float16 cannot overflow
+    return prepare_volume(run.read_tomogram(query), grid).astype(np.float16)

@@ -1,0 +1,51 @@
+"""The errors a user can act on, each with the exit code of the command that meets it."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class OctopiError(Exception):
+    """Something the user can mend; its text says what was asked, what is there, what to do."""
+
+    exit_code = 1
+
+
+class SettingError(OctopiError, ValueError):
+    """A setting, name or option that cannot be used."""
+
+    exit_code = 2
+
+
+class DataError(OctopiError):
+    """Data in the project that is missing, damaged or does not fit together."""
+
+    exit_code = 3
+
+
+class NotInProjectError(DataError, LookupError):
+    """Something asked of a project or run that it does not hold."""
+
+    def __init__(self, where: str, kind: str, asked: object, held: Iterable[object]) -> None:
+        choices = list(dict.fromkeys(map(str, held)))
+        super().__init__(
+            f"{where} has no {kind} {asked}.{did_you_mean(str(asked), choices)} "
+            f"It has: {', '.join(choices) or 'none'}."
+        )
+
+
+class ResourceError(OctopiError):
+    """Too little memory or disk, a folder that cannot be written, a device that is not there."""
+
+    exit_code = 4
+
+
+class DivergedError(OctopiError):
+    """Training met a loss that is not a number."""
+
+    exit_code = 5
+
+
+def did_you_mean(asked: str, choices: Iterable[str]) -> str:
+    """A sentence naming the closest choices, with a leading blank; empty where none is close."""
+    close = difflib.get_close_matches(asked, list(choices), n=3, cutoff=0.6)
+    return f" Did you mean {' or '.join(close)}?" if close else ""

@@ -1,0 +1,73 @@
+"""Score picks against the truth: precision, recall and F-beta per object, with intervals.
+
+Run it as `octopi evaluate` or `python -m octopi.evaluate`.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from octopi import job
+from octopi.config import EvaluateSettings, build
+from octopi.errors import DataError
+from octopi.geometry import Points
+from octopi.project import PicksQuery, Project, Run, find_picks
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate(settings: EvaluateSettings) -> float | None:
+    """`scores.json` holds every figure, the log the table; returns the total F-beta."""
+    scorer = build(settings.scorer, "scorer")
+    project: Project = build(settings.project, "project")
+    runs = project.select(settings.runs)
+    queries = find_picks(runs, objects=settings.objects, source=settings.truth)
+    judged = {q.object_name for run in runs for q in run.picks() if _is_judged(q, settings)}
+    if not judged:
+        raise DataError(
+            f"No run has picks of {settings.user_id}/{settings.session_id}. Run localize first, or "
+            "name others with user_id=… session_id=…"
+        )
+    truth = {run.name: _read(run, queries) for run in runs}
+    truth = {name: points for name, points in truth.items() if points}
+    names = list(queries) + sorted(judged - set(queries))
+    asked = {n: PicksQuery(n, settings.user_id, settings.session_id) for n in names}
+    picks = {run.name: _read(run, asked) for run in runs if run.name in truth}
+    report = scorer(picks, truth, radii=radii(project, names), weights=weights(project, names))
+    path = job.job_folder() / "scores.json"
+    path.write_text(json.dumps(report.to_dict(), indent=1), encoding="utf-8")
+    logger.info("Scores of %d runs (%s):\n%s", len(truth), path, report.table())
+    return report.total
+
+
+def _is_judged(query: PicksQuery, settings: EvaluateSettings) -> bool:
+    return (query.user_id, query.session_id) == (settings.user_id, settings.session_id)
+
+
+def _read(run: Run, queries: Mapping[str, PicksQuery]) -> dict[str, Points]:
+    held = set(run.picks())
+    return {name: run.read_picks(query) for name, query in queries.items() if query in held}
+
+
+def radii(project: Project, names: list[str]) -> dict[str, float]:
+    """Radius of every object in Å."""
+    out = {}
+    for name in names:
+        radius = project.objects[name].radius
+        if radius is None:
+            raise DataError(f"Object {name} has no radius in the copick config. Add one, in Å.")
+        out[name] = radius
+    return out
+
+
+def weights(project: Project, names: list[str]) -> dict[str, float]:
+    """Weight of every object in the total: of its metadata, else 1."""
+    held: dict[str, Any] = {name: project.objects[name].weight for name in names}
+    return {name: 1.0 if weight is None else weight for name, weight in held.items()}
+
+
+main = job.command("evaluate", evaluate)
+
+if __name__ == "__main__":
+    main()

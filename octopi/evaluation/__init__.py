@@ -1,0 +1,1 @@
+"""From picks and truth to counts, scores and thresholds."""

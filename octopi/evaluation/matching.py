@@ -1,0 +1,110 @@
+"""Which picks found which particles: the challenge's rule and one-to-one matching.
+
+Both count tp, fp, fn for one object in one run. A `Matcher` tells more: how many more particles
+are found by each pick when picks are added best first, so the counts at every threshold.
+"""
+
+from collections.abc import Callable
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
+from scipy.spatial import KDTree
+
+Matcher = Callable[[NDArray[np.float64], NDArray[np.float64], float], NDArray[np.int64]]
+
+
+def match_czii(
+    picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
+) -> tuple[int, int, int]:
+    """Counts tp, fp, fn by the rule of the CZII challenge.
+
+    A particle is found if any pick is within the tolerance; every pick that is not needed for
+    that is a false positive. A pick between two particles finds both, so fp can be negative.
+
+    Args:
+        picks: (n, 3) in Å.
+        truth: (m, 3) in Å.
+        tolerance: Å, inclusive.
+    """
+    tp = len(set(chain.from_iterable(_neighbours(picks, truth, tolerance))))
+    return tp, len(picks) - tp, len(truth) - tp
+
+
+def match_one_to_one(
+    picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
+) -> tuple[int, int, int]:
+    """Counts tp, fp, fn with as many pairs as there can be, each pick and particle in one at most.
+
+    Args:
+        picks: (n, 3) in Å.
+        truth: (m, 3) in Å.
+        tolerance: Å, inclusive.
+    """
+    near = _neighbours(picks, truth, tolerance)
+    ends = np.concatenate([[0], np.cumsum([len(particles) for particles in near])])
+    found = np.fromiter(chain.from_iterable(near), dtype=np.int32, count=int(ends[-1]))
+    if not len(found):
+        return 0, len(picks), len(truth)
+    pairs = csr_array((np.ones(len(found)), found, ends), shape=(len(picks), len(truth)))
+    tp = int((maximum_bipartite_matching(pairs, perm_type="column") >= 0).sum())
+    return tp, len(picks) - tp, len(truth) - tp
+
+
+def gains_czii(
+    picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
+) -> NDArray[np.int64]:
+    """For each pick, in the order given, how many particles the picks before it had not found."""
+    found: set[int] = set()
+    gains = np.zeros(len(picks), dtype=np.int64)
+    for i, particles in enumerate(_neighbours(picks, truth, tolerance)):
+        gains[i] = len(found.union(particles)) - len(found)
+        found.update(particles)
+    return gains
+
+
+def gains_one_to_one(
+    picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
+) -> NDArray[np.int64]:
+    """For each pick, in the order given, 1 if it makes the largest matching larger, else 0."""
+    near = _neighbours(picks, truth, tolerance)
+    owner: dict[int, int] = {}
+    settled: set[int] = set()
+    return np.array([_augment(i, near, owner, settled) for i in range(len(near))], dtype=np.int64)
+
+
+def _augment(pick: int, near: list[list[int]], owner: dict[int, int], settled: set[int]) -> bool:
+    """Whether the pick gets a particle, if need be by moving the owners of others.
+
+    Where it does not, the particles it reached can never be won by a later pick: settled.
+    """
+    reached_from: dict[int, int] = {}
+    lost: dict[int, int] = {}  # what each rival in the queue would give up
+    queue = [pick]
+    for rival in queue:
+        for particle in near[rival]:
+            if particle in settled or particle in reached_from:
+                continue
+            reached_from[particle] = rival
+            if particle in owner:
+                lost[owner[particle]] = particle
+                queue.append(owner[particle])
+                continue
+            owner[particle] = rival
+            while rival != pick:
+                particle, rival = lost[rival], reached_from[lost[rival]]
+                owner[particle] = rival
+            return True
+    settled.update(reached_from)
+    return False
+
+
+def _neighbours(
+    picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
+) -> list[list[int]]:
+    """For each pick, the particles within the tolerance."""
+    if not len(picks) or not len(truth):
+        return [[] for _ in range(len(picks))]
+    return KDTree(picks).query_ball_tree(KDTree(truth), r=tolerance)

@@ -1,0 +1,1 @@
+"""From a tomogram and one or more networks to a score map."""

@@ -1,0 +1,109 @@
+"""The predictor: a prepared tomogram and networks in, a score map out, window by window.
+
+Windows overlap by a halo that is thrown away, so nothing is blended and the only large array is
+the quantised score map itself. Training's validation calls this same class.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from octopi.devices import autocast
+from octopi.inference.tta import SIDES, mean_over_sides
+from octopi.inference.windows import crop, padded_shape, windows
+from octopi.models import check_size, logits
+
+
+class Predictor:
+    """Tomogram -> score map (c, z, y, x), uint8, 255 = certain; one channel per object.
+
+    Args:
+        window_size: voxels (z, y, x); None = the whole tomogram at once.
+        halo: voxels (z, y, x) of a window's inner borders that are not believed.
+        num_sides: 1 to 8 flips over which scores are averaged.
+    """
+
+    def __init__(
+        self, *, window_size: Sequence[int] | None, halo: Sequence[int], num_sides: int
+    ) -> None:
+        if window_size is not None and any(
+            w <= 2 * h for w, h in zip(window_size, halo, strict=True)
+        ):
+            raise ValueError(
+                f"A window of {list(window_size)} voxels leaves nothing inside a halo of "
+                f"{list(halo)}."
+            )
+        if not 1 <= num_sides <= len(SIDES):
+            raise ValueError(f"num_sides must be 1 to {len(SIDES)}, not {num_sides}.")
+        self.window_size = None if window_size is None else list(window_size)
+        self.halo = list(halo)
+        self.num_sides = num_sides
+
+    def check(self, divisor: int) -> None:
+        """Raise SettingError unless the network takes windows of this size."""
+        if self.window_size is not None:
+            check_size(self.window_size, divisor=divisor, key="predictor.window_size")
+
+    def __call__(
+        self, nets: Sequence[nn.Module], volume: NDArray, *, divisor: int
+    ) -> NDArray[np.uint8]:
+        """The mean score map of the networks.
+
+        Args:
+            nets: on one device, in evaluation mode, with the same channels.
+            volume: (z, y, x), prepared as in training.
+            divisor: voxels of which every edge of a network's input must be a multiple.
+        """
+        device = next(nets[0].parameters()).device
+        shape, size = padded_shape(volume.shape, self.window_size, divisor=divisor)
+        padding = [(0, max(0, n - m)) for n, m in zip(shape, volume.shape, strict=True)]
+        mode = "reflect" if all(p < n for (_, p), n in zip(padding, volume.shape, strict=True)) \
+            else "edge"
+        padded = np.pad(volume, padding, mode=mode) if any(p for _, p in padding) else volume
+        score = functools.partial(mean_score, nets)
+        out: NDArray[np.uint8] | None = None
+        with torch.inference_mode(), autocast(device):
+            for window in windows(volume.shape, size, halo=self.halo, divisor=divisor):
+                image = _as_batch(crop(padded, window.look), device)
+                scores = mean_over_sides(score, image, num_sides=self.num_sides)[0]
+                if out is None:
+                    out = np.zeros((scores.shape[0], *volume.shape), dtype=np.uint8)
+                crop(out, window.target)[:] = _quantised(crop_tensor(scores, window.inner))
+        assert out is not None
+        return out
+
+
+def mean_score(nets: Sequence[nn.Module], image: Tensor) -> Tensor:
+    """The mean of the networks' class scores (b, c, z, y, x), without the background."""
+    total = torch.softmax(logits(nets[0], image).float(), dim=1)
+    for net in nets[1:]:
+        total = total + torch.softmax(logits(net, image).float(), dim=1)
+    return total[:, 1:] / len(nets)
+
+
+def crop_tensor(scores: Tensor, cut: Sequence[slice]) -> Tensor:
+    """The part of a tensor's last three axes that a cut names."""
+    return scores[(..., *cut)]
+
+
+def _as_batch(window: NDArray, device: torch.device) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(window))[None, None].to(device).float()
+
+
+def _quantised(scores: Tensor) -> NDArray[np.uint8]:
+    return scores.mul(255).round_().to(torch.uint8).cpu().numpy()
+
+
+def segmentation_of(scores: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The label volume (z, y, x) of a score map: the best class, background = 0 included."""
+    out = np.zeros(scores.shape[1:], dtype=np.uint8)
+    for z in range(scores.shape[1]):
+        plane = scores[:, z]
+        background = 255 - np.minimum(plane.sum(axis=0, dtype=np.int32), 255)
+        best = plane.argmax(axis=0)
+        out[z] = np.where(plane.max(axis=0) > background, best + 1, 0)
+    return out

@@ -1,0 +1,68 @@
+"""Which windows of a volume a network looks at, and which part of each it is believed in."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Window:
+    """A cut of the (padded) volume and, inside it, the part that goes to the score map."""
+
+    look: tuple[slice, slice, slice]
+    inner: tuple[slice, slice, slice]
+    target: tuple[slice, slice, slice]
+
+
+def padded_shape(
+    shape: Sequence[int], window_size: Sequence[int] | None, *, divisor: int
+) -> tuple[list[int], list[int]]:
+    """The shape a volume must be padded to, and the window that then fits it.
+
+    A window longer than the volume shrinks to the next multiple of `divisor`; None = the whole
+    volume in one window.
+    """
+    whole = [-(-n // divisor) * divisor for n in shape]
+    size = [min(w, n) for w, n in zip(window_size or whole, whole, strict=True)]
+    return [max(n, w) for n, w in zip(shape, size, strict=True)], size
+
+
+def windows(
+    shape: Sequence[int], size: Sequence[int], *, halo: Sequence[int], divisor: int
+) -> Iterator[Window]:
+    """Windows that tile a volume: every voxel is believed once, `halo` voxels from any cut.
+
+    Only cuts inside the volume need a halo: at the border there is nothing more to see.
+    """
+    axes = [_axis(n, w, h, divisor) for n, w, h in zip(shape, size, halo, strict=True)]
+    for z, y, x in product(*axes):
+        cuts = (z, y, x)
+        yield Window(
+            look=_three(slice(start, start + length) for start, length, _, _ in cuts),
+            inner=_three(slice(low - start, high - start) for start, _, low, high in cuts),
+            target=_three(slice(low, high) for _, _, low, high in cuts),
+        )
+
+
+def _three(slices: Iterator[slice]) -> tuple[slice, slice, slice]:
+    z, y, x = slices
+    return z, y, x
+
+
+def _axis(length: int, size: int, halo: int, divisor: int) -> list[tuple[int, int, int, int]]:
+    """(start, size, low, high) of every window along one axis; low..high is believed."""
+    if length <= size:
+        return [(0, size, 0, length)]
+    halo = min(halo, (size - divisor) // 2)
+    count = -(-(length - 2 * halo) // (size - 2 * halo))
+    starts = [round(i * (length - size) / (count - 1)) for i in range(count)]
+    seams = [(a + size + b) // 2 for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    bounds = [0, *seams, length]
+    return [(s, size, low, high) for s, low, high in zip(starts, bounds, bounds[1:], strict=False)]
+
+
+def crop(volume: NDArray, cut: Sequence[slice]) -> NDArray:
+    """The part of an array's last three axes that a cut names."""
+    return volume[(..., *cut)]

@@ -1,0 +1,59 @@
+"""One object's part of a score map: its voxels as they are stored, and what they mean."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octopi.geometry import Grid
+
+
+@dataclass(frozen=True)
+class Channel:
+    """The score of every voxel for one object.
+
+    Args:
+        values: (z, y, x), uint8 in 0..255 or float in 0..1.
+        radius: of the object, Å.
+    """
+
+    values: NDArray
+    grid: Grid
+    radius: float
+
+    @property
+    def one(self) -> float:
+        """The stored value that means a score of 1."""
+        return 255.0 if self.values.dtype == np.uint8 else 1.0
+
+    def level(self, score: float) -> float:
+        """The lowest stored value that is at least the score; comparing with it copies nothing."""
+        return int(np.ceil(round(score * 255, 6))) if self.values.dtype == np.uint8 else score
+
+    def in_voxels(self, scale: float) -> NDArray[np.float64]:
+        """A length, in parts of the object's radius, as voxels along z, y, x."""
+        return scale * self.radius / np.asarray(self.grid.spacing)
+
+
+def channels(
+    scores: NDArray, *, grid: Grid, radii: Mapping[str, float]
+) -> Iterator[tuple[str, Channel]]:
+    """Each object's name and channel, in the order of `radii`; ValueError where they do not fit.
+
+    Args:
+        scores: (c, z, y, x), uint8 in 0..255 or float in 0..1, without a background channel.
+        radii: object name to radius in Å, one for each channel, in their order.
+    """
+    if scores.dtype != np.uint8 and not np.issubdtype(scores.dtype, np.floating):
+        raise ValueError(f"Scores must be uint8 or floating point, not {scores.dtype}.")
+    if scores.shape != (len(radii), *grid.shape):
+        raise ValueError(
+            f"Scores of shape {scores.shape} do not fit {len(radii)} objects on a grid of "
+            f"{grid.shape} voxels: expected {(len(radii), *grid.shape)}."
+        )
+    for name, radius in radii.items():
+        if not 0 < radius < np.inf:
+            raise ValueError(f"The radius of {name} is {radius} Å; a localizer needs one above 0.")
+    for values, (name, radius) in zip(scores, radii.items(), strict=True):
+        yield name, Channel(values, grid, radius)

@@ -1,0 +1,219 @@
+"""Picks as the summits of a smoothed score map: the default way from scores to particles."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+
+from octopi.geometry import Grid, Points
+from octopi.localization.channels import Channel, channels
+from octopi.localization.summits import (
+    Box,
+    grown,
+    merge_plateaus,
+    thin,
+    tiles,
+    tops,
+    within,
+)
+
+_TRUNCATE = 3.0  # sigmas; where the smoothing kernel ends
+_REFINEMENTS = 3  # steps; the centroid moves less than a tenth of a voxel in the third
+_GATHERED = 2**20  # voxels held at once while centroids are taken
+_OTHERS = ((1, 2), (0, 2), (0, 1))  # the axes beside each axis
+
+
+class Peaks:
+    """Finds each object's summits on its smoothed channel, the stronger one where two are close.
+
+    A summit's score is the smoothed score there, over the part of the kernel inside the volume,
+    so that a particle at the border is not worth less. A flat top is one summit, at its middle.
+
+    Args:
+        separation: least distance of two picks of an object, parts of its radius.
+        smoothing: sigma of the Gaussian on the object's channel, parts of its radius; 0 is none.
+        min_score: summits below are not returned.
+        refine: reach of the score-weighted centroid around a summit, parts of the object's
+            radius; 0 leaves picks on voxels.
+        exclusion: a pick closer than this to a stronger one of another object is dropped, parts
+            of the larger radius; 0 is never.
+    """
+
+    def __init__(
+        self,
+        *,
+        separation: float,
+        smoothing: float,
+        min_score: float,
+        refine: float,
+        exclusion: float,
+    ) -> None:
+        lengths = {"smoothing": smoothing, "refine": refine, "exclusion": exclusion}
+        for key, value in lengths.items():
+            if not 0 <= value < np.inf:
+                raise ValueError(f"{key} must be 0 or more, not {value}.")
+        if not 0 < separation < np.inf:
+            raise ValueError(f"separation must be above 0, not {separation}.")
+        if not 0 < min_score <= 1:
+            raise ValueError(f"min_score must be above 0 and at most 1, not {min_score}.")
+        self.separation = separation
+        self.smoothing = smoothing
+        self.min_score = min_score
+        self.refine = refine
+        self.exclusion = exclusion
+
+    def __call__(
+        self, scores: NDArray, *, grid: Grid, radii: Mapping[str, float]
+    ) -> dict[str, Points]:
+        """Every object's candidates in Å, best first, each with its score.
+
+        Args:
+            scores: (c, z, y, x), uint8 in 0..255 or float in 0..1; one channel for each object.
+            radii: object name to radius in Å, in the order of the channels.
+        """
+        found = {
+            name: self._find(channel) for name, channel in channels(scores, grid=grid, radii=radii)
+        }
+        return self._exclude(found, radii) if self.exclusion else found
+
+    def _find(self, channel: Channel) -> Points:
+        """One object's picks, best first."""
+        sigma = channel.in_voxels(self.smoothing)
+        voxels, scores = _summits(channel, sigma, self.min_score)
+        order = np.lexsort((*voxels.T[::-1], -scores))
+        found = Points(channel.grid.to_angstrom(voxels[order]), scores[order])
+        found = self._thin(found, channel.radius)
+        if not self.refine or not len(found):
+            return found
+        reach = channel.in_voxels(self.refine)
+        voxels = _centroids(channel.values, channel.grid.to_voxels(found.positions), reach)
+        refined = Points(channel.grid.to_angstrom(voxels), found.scores)
+        return self._thin(refined, channel.radius)  # two centroids may have met
+
+    def _thin(self, points: Points, radius: float) -> Points:
+        reach = np.full(len(points), self.separation * radius)
+        return points[thin(points.positions, reach)]
+
+    def _exclude(self, found: dict[str, Points], radii: Mapping[str, float]) -> dict[str, Points]:
+        """The picks without those too close to a stronger pick of another object."""
+        owner = np.repeat(np.arange(len(found)), [len(points) for points in found.values()])
+        positions = np.concatenate([points.positions for points in found.values()])
+        scores = np.concatenate([_scores(points) for points in found.values()])
+        order = np.argsort(-scores, kind="stable")
+        reach = self.exclusion * np.array([radii[name] for name in found])[owner]
+        kept = np.zeros(len(order), dtype=bool)
+        kept[order[thin(positions[order], reach[order], owner[order])]] = True
+        return {
+            name: points[kept[owner == i]] for i, (name, points) in enumerate(found.items())
+        }
+
+
+def _scores(points: Points) -> NDArray[np.float32]:
+    assert points.scores is not None, "Peaks scores every pick."
+    return points.scores
+
+
+def _summits(
+    channel: Channel, sigma: NDArray[np.float64], min_score: float
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Every summit of the smoothed channel that scores enough: voxels (n, 3) and scores."""
+    shape = channel.grid.shape
+    halo = [int(_TRUNCATE * s + 0.5) for s in sigma]
+    weights = [_blur(np.ones(n, dtype=np.float32), s, 0) for n, s in zip(shape, sigma, strict=True)]
+    found: list[tuple[NDArray, NDArray]] = []
+    for box in _busy_boxes(channel.values, channel.level(min_score), halo):
+        around = grown(box, (1, 1, 1), shape)
+        field = _smoothed(channel.values, around, sigma, halo)
+        inner = within(box, around)
+        z, y, x = (w[s] for w, s in zip(weights, box, strict=True))
+        score = field[inner] / (z[:, None, None] * y[:, None] * x)
+        allowed = np.zeros(field.shape, dtype=bool)
+        allowed[inner] = score >= np.float32(min_score * channel.one)
+        at = tops(field, allowed)
+        corner = [s.start for s in around]
+        found.append((at + corner, score[tuple((at + corner - [s.start for s in box]).T)]))
+    if not found:
+        return np.zeros((0, 3)), np.zeros(0, dtype=np.float32)
+    voxels, heights = (np.concatenate(column) for column in zip(*found, strict=True))
+    if not len(voxels):
+        return np.zeros((0, 3)), np.zeros(0, dtype=np.float32)
+    middles, heights = merge_plateaus(voxels, heights, shape)
+    return middles, np.minimum(heights / np.float32(channel.one), np.float32(1))
+
+
+def _busy_boxes(values: NDArray, level: float, halo: list[int]) -> Iterator[Box]:
+    """Disjoint boxes with all voxels whose smoothed value can reach the level.
+
+    A weighted mean reaches it only where some voxel under the kernel does.
+    """
+    for tile in tiles(values.shape):
+        around = grown(tile, halo, values.shape)
+        busy = values[around] >= level
+        if busy.any():
+            z, y, x = (
+                _reached(busy.any(axis=others), outer, inner, reach)
+                for others, outer, inner, reach in zip(_OTHERS, around, tile, halo, strict=True)
+            )
+            yield z, y, x
+
+
+def _reached(busy: NDArray[np.bool_], outer: slice, inner: slice, reach: int) -> slice:
+    """The part of `inner` within reach of the first to the last busy place of `outer`."""
+    first, last = outer.start + np.flatnonzero(busy)[[0, -1]]
+    return slice(max(int(first) - reach, inner.start), min(int(last) + reach + 1, inner.stop))
+
+
+def _smoothed(
+    values: NDArray, box: Box, sigma: NDArray[np.float64], halo: list[int]
+) -> NDArray[np.float32]:
+    """The box of the volume after a Gaussian, with zeros beyond the volume's edges."""
+    wide = grown(box, halo, values.shape)
+    out = values[wide].astype(np.float32)
+    for axis, part in enumerate(within(box, wide)):
+        out = _blur(out, sigma[axis], axis)[(slice(None),) * axis + (part,)]
+    return out
+
+
+def _blur(values: NDArray[np.float32], sigma: float, axis: int) -> NDArray[np.float32]:
+    if not sigma:
+        return values
+    return gaussian_filter1d(values, sigma, axis=axis, mode="constant", truncate=_TRUNCATE)
+
+
+def _centroids(
+    values: NDArray, voxels: NDArray[np.float64], reach: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Voxel coordinates moved to the score-weighted centroid of what lies within `reach` voxels.
+
+    The weight falls off smoothly, and beside an edge of the volume only as much is looked at on
+    the inner side as there is on the outer, so that no pick drifts inwards.
+    """
+    size = np.ceil(reach + 0.5).astype(int)
+    ball = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in size), indexing="ij"), axis=-1)
+    ball = ball.reshape(-1, 3)
+    ball = ball[(np.maximum(np.abs(ball) - 0.5, 0) ** 2 / reach**2).sum(axis=1) < 1]
+    chunk = max(1, _GATHERED // len(ball))
+    out = voxels.copy()
+    for start in range(0, len(out), chunk):
+        part = slice(start, start + chunk)
+        for _ in range(_REFINEMENTS):
+            out[part] += _shift(values, out[part], ball, reach)
+    return out
+
+
+def _shift(
+    values: NDArray, voxels: NDArray[np.float64], ball: NDArray, reach: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """From each location, the way (voxels) to the centroid around it."""
+    last = np.asarray(values.shape) - 1
+    base = np.rint(voxels).astype(int)
+    index = base[:, None] + ball
+    away = index - voxels[:, None]
+    room = np.minimum(voxels, last - voxels)[:, None] + 0.5
+    weight = np.maximum(1 - ((away / reach) ** 2).sum(axis=2), 0)
+    weight *= (np.abs(away) <= room).all(axis=2)
+    weight *= values[tuple(np.moveaxis(np.clip(index, 0, last), 2, 0))]
+    total = weight.sum(axis=1)
+    moved = np.einsum("nk,nka->na", weight, away)
+    return moved / np.where(total > 0, total, 1)[:, None]

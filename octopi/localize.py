@@ -1,0 +1,222 @@
+"""Turn score maps into scored picks, one set per object.
+
+Run it as `octopi localize` or `python -m octopi.localize`; no network is needed, so thresholds
+can be changed and picks made again in seconds.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from octopi import job
+from octopi.config import LocalizeSettings, build
+from octopi.errors import DataError, NotInProjectError, SettingError, did_you_mean
+from octopi.geometry import Grid, Points
+from octopi.project import (
+    PicksQuery,
+    Project,
+    Run,
+    SegmentationQuery,
+    TomogramQuery,
+    check_name,
+)
+
+logger = logging.getLogger(__name__)
+
+Localizer = Callable[..., dict[str, Points]]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A score map and what was stored with it: objects, radii, thresholds."""
+
+    values: NDArray
+    grid: Grid
+    attributes: Mapping[str, Any]
+
+
+def localize(settings: LocalizeSettings) -> None:
+    """Every run with scores has picks of every object, with scores; none found is written too."""
+    for kind in ("name", "user_id", "session_id"):
+        check_name(kind, getattr(settings, kind))
+    if settings.source not in ("scores", "segmentation"):
+        raise SettingError(f"source is scores or segmentation, not {settings.source}.")
+    stored = stored_facts(settings)
+    project: Project = build(settings.project, "project")
+    runs = find_runs(project, settings)
+    project.check_writable()
+    found: dict[str, int] = {}
+    localizer: Localizer | None = None
+    for run in tqdm(runs, desc="localize", unit="run"):
+        scores = read_scores(run, settings)
+        facts = {**scores.attributes, **stored}
+        if localizer is None:
+            localizer = make_localizer(settings, facts)
+        radii = radii_of(facts, project)
+        thresholds = thresholds_of(settings, facts, list(radii))
+        candidates = localizer(scores.values, grid=scores.grid, radii=radii)
+        for name, points in candidates.items():
+            query = PicksQuery(name, settings.user_id, settings.session_id)
+            picks = points.above(thresholds[name])
+            run.write_picks(query, picks)
+            found[name] = found.get(name, 0) + len(picks)
+    total = ", ".join(f"{name} {number}" for name, number in found.items())
+    logger.info(
+        "Picks of %d runs as %s/%s: %s.", len(runs), settings.user_id, settings.session_id, total
+    )
+
+
+def stored_facts(settings: LocalizeSettings) -> dict[str, Any]:
+    """Thresholds and radii of a checkpoint, where one is given: they stand before the map's."""
+    if settings.checkpoint is None:
+        return {}
+    from octopi import checkpoint  # noqa: PLC0415  torch is slow to import and rarely needed here
+
+    given = settings.checkpoint
+    paths = [given] if isinstance(given, str) else list(given)
+    recipes = [checkpoint.read(path)[1] for path in paths]
+    thresholds = {
+        name: float(np.mean([recipe.thresholds[name] for recipe in recipes]))
+        for name in recipes[0].thresholds
+    }
+    return {
+        "objects": recipes[0].object_names,
+        "radii": recipes[0].radii,
+        "thresholds": thresholds,
+        "localizer": recipes[0].localizer,
+    }
+
+
+def find_runs(project: Project, settings: LocalizeSettings) -> list[Run]:
+    """The runs that hold the scores asked for; a run without them is an error if it was named."""
+    having, missing = [], []
+    for run in project.select(settings.runs):
+        try:
+            find_scores(run, settings)
+            having.append(run)
+        except NotInProjectError as error:
+            missing.append(error)
+    if missing and (settings.runs is not None or not having):
+        raise missing[0]
+    return having
+
+
+def find_scores(run: Run, settings: LocalizeSettings) -> TomogramQuery | SegmentationQuery:
+    """Where a run's scores are: beside which tomogram, or which segmentation."""
+    if settings.source == "segmentation":
+        wanted = (settings.name, settings.user_id, settings.session_id)
+        fit = [q for q in run.segmentations() if (q.name, q.user_id, q.session_id) == wanted]
+        if not fit:
+            asked = "{}:{}/{}".format(*wanted)
+            raise NotInProjectError(
+                f"Run {run.name}", "segmentation", asked, run.segmentations()
+            )
+        return fit[0]
+    name = f"{settings.name}-{settings.user_id}-{settings.session_id}"
+    held = run.score_maps()
+    tomograms = [
+        query
+        for query, held_name in held
+        if held_name == name
+        and settings.tomo_type in (None, query.tomo_type)
+        and (
+            settings.voxel_spacing is None
+            or abs(query.voxel_spacing / settings.voxel_spacing - 1) < 0.01
+        )
+    ]
+    if not tomograms:
+        shown = [f"{held_name} of {query}" for query, held_name in held]
+        raise NotInProjectError(f"Run {run.name}", "score map", name, shown)
+    if len(tomograms) > 1:
+        raise SettingError(
+            f"Run {run.name} has score maps {name} of {', '.join(map(str, tomograms))}. "
+            "Say which: tomo_type=… voxel_spacing=…"
+        )
+    return tomograms[0]
+
+
+def read_scores(run: Run, settings: LocalizeSettings) -> Scores:
+    """The run's score map; a segmentation counts as certain wherever it has a label."""
+    query = find_scores(run, settings)
+    if isinstance(query, TomogramQuery):
+        name = f"{settings.name}-{settings.user_id}-{settings.session_id}"
+        return Scores(*run.read_score_map(query, name))
+    segmentation, grid, attributes = run.read_segmentation(query)
+    labels = attributes.get("labels") or copick_labels(run.project)
+    unknown = set(np.unique(segmentation)) - {0, *labels.values()}
+    if unknown:
+        raise DataError(
+            f"Run {run.name}, {query}: the labels {sorted(map(int, unknown))} belong to no object. "
+            f"Known: {labels}."
+        )
+    values = np.stack([np.where(segmentation == k, 255, 0) for k in labels.values()])
+    facts = {"objects": list(labels), "thresholds": dict.fromkeys(labels, 0.5)}
+    return Scores(values.astype(np.uint8), grid, {**facts, **attributes})
+
+
+def copick_labels(project: Project) -> dict[str, int]:
+    """Object name -> label as the copick config numbers them."""
+    return {
+        name: obj.label
+        for name, obj in project.objects.items()
+        if obj.label is not None and obj.is_particle
+    }
+
+
+def make_localizer(settings: LocalizeSettings, facts: Mapping[str, Any]) -> Localizer:
+    """The localizer that the thresholds were calibrated with, or the one asked for."""
+    asked = {key: value for key, value in settings.localizer.items() if value is not None}
+    node = asked if "_target_" in asked else {**facts.get("localizer", {}), **asked}
+    if "_target_" not in node:
+        raise SettingError(
+            "Nothing says how to localize: choose localizer=peaks, watershed or components."
+        )
+    if facts.get("localizer") and node != facts["localizer"]:
+        logger.warning("The thresholds were calibrated with another localizer.")
+    return build(node, "localizer")
+
+
+def radii_of(facts: Mapping[str, Any], project: Project) -> dict[str, float]:
+    """Radius in Å of every object, in the order of the channels."""
+    radii = {}
+    for name in facts["objects"]:
+        held = project.objects.get(name)
+        radius = (held.radius if held else None) or facts.get("radii", {}).get(name)
+        if not held:
+            raise NotInProjectError(str(project), "object", name, project.objects)
+        if radius is None:
+            raise DataError(f"Object {name} has no radius in the copick config. Add one, in Å.")
+        radii[name] = float(radius)
+    return radii
+
+
+def thresholds_of(
+    settings: LocalizeSettings, facts: Mapping[str, Any], object_names: list[str]
+) -> dict[str, float]:
+    """The score from which a candidate of each object is a pick."""
+    asked = settings.thresholds
+    if isinstance(asked, Mapping):
+        for name in asked:
+            if name not in object_names:
+                raise SettingError(
+                    f"thresholds names {name}.{did_you_mean(name, object_names)} "
+                    f"Objects: {', '.join(object_names)}."
+                )
+    elif asked is not None:
+        asked = dict.fromkeys(object_names, float(asked))
+    thresholds = {**dict.fromkeys(object_names, 0.5), **facts.get("thresholds", {}), **(asked or {})}
+    for name, value in thresholds.items():
+        if not 0 <= float(value) <= 1:
+            raise SettingError(f"The threshold of {name} must lie in 0 … 1, not {value}.")
+    return thresholds
+
+
+main = job.command("localize", localize)
+
+if __name__ == "__main__":
+    main()

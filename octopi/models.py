@@ -1,0 +1,63 @@
+"""What octopi must know of any network: which input sizes it takes and what it puts out.
+
+Networks themselves are MONAI's, or the user's own, named in YAML. A network takes
+(b, 1, z, y, x) and gives logits (b, c, z, y, x), or several of them under deep supervision.
+"""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from octopi.errors import SettingError
+
+DIVISORS = (1, 2, 4, 8, 16, 32, 64)
+
+
+def heads(output: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    """The logits of every head of a network, finest first.
+
+    MONAI's nets give one tensor, a list of them, or (DynUNet) a stack (b, heads, c, z, y, x).
+    """
+    if isinstance(output, Tensor):
+        return list(output.unbind(1)) if output.ndim == 6 else [output]
+    return list(output)
+
+
+def logits(net: nn.Module, image: Tensor) -> Tensor:
+    """What the network's finest head says of an image."""
+    return heads(net(image))[0]
+
+
+def size_divisor(net: nn.Module) -> int:
+    """The number of voxels of which every edge of the network's input must be a multiple.
+
+    Found by sending shapes, not numbers, through the network.
+    """
+    shadow = copy.deepcopy(net).to("meta").eval()
+    for divisor in DIVISORS:
+        if all(_accepts(shadow, [divisor * n] * 3) for n in (3, 5)):
+            return divisor
+    raise SettingError(
+        f"{type(net).__name__} maps no cube with edges of up to {5 * DIVISORS[-1]} voxels onto "
+        "logits of the same size. octopi needs (b, 1, z, y, x) -> (b, c, z, y, x)."
+    )
+
+
+def _accepts(shadow: nn.Module, size: Sequence[int]) -> bool:
+    try:
+        out = logits(shadow, torch.empty(1, 1, *size, device="meta"))
+    except (RuntimeError, ValueError, IndexError, AssertionError):
+        return False
+    return list(out.shape[2:]) == list(size)
+
+
+def check_size(size: Sequence[int], *, divisor: int, key: str) -> None:
+    """Raise SettingError, with the nearest legal size, unless the network takes this one."""
+    if any(n % divisor or n <= 0 for n in size):
+        legal = [max(divisor, round(n / divisor) * divisor) for n in size]
+        raise SettingError(
+            f"{key}={list(size)} does not fit the network, whose input edges must be multiples "
+            f"of {divisor}. Nearest: {key}={legal}."
+        )

@@ -1,0 +1,122 @@
+"""How ice becomes a tomogram: contrast transfer, missing wedge, noise, and what denoising undoes.
+
+Beam along z, tilt axis y. By the projection theorem each tilt fills one plane of the spectrum, so
+a tilt series with one defocus is a radial transfer function times a wedge-shaped mask.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+WAVELENGTH = 0.0197  # Å, electrons of 300 kV
+SPHERICAL_ABERRATION = 2.7e7  # Å
+AMPLITUDE_CONTRAST = 0.07
+MAX_TILT = 60.0  # degrees
+FALLOFF = 1500.0  # Å², B-factor of radiation damage and misaligned tilts
+
+
+@dataclass(frozen=True)
+class Frequencies:
+    """The spatial frequencies of a half spectrum in 1/Å, broadcastable to (z, y, x)."""
+
+    z: NDArray[np.float32]
+    y: NDArray[np.float32]
+    x: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, shape: tuple[int, int, int], spacing: float) -> "Frequencies":
+        """Those of scipy.fft.rfftn of a volume of this shape and spacing (Å)."""
+        nz, ny, nx = shape
+        return cls(
+            scipy.fft.fftfreq(nz, spacing).astype(np.float32)[:, None, None],
+            scipy.fft.fftfreq(ny, spacing).astype(np.float32)[None, :, None],
+            scipy.fft.rfftfreq(nx, spacing).astype(np.float32)[None, None, :],
+        )
+
+    def squared(self) -> NDArray[np.float32]:
+        """The squared distance of each from the origin."""
+        return self.z**2 + self.y**2 + self.x**2
+
+    def measured(self) -> NDArray[np.bool_]:
+        """Which of them some tilt saw: all but the missing wedge."""
+        return np.abs(self.z) <= np.float32(np.tan(np.radians(MAX_TILT))) * np.abs(self.x)
+
+
+def contrast_transfer(squared: NDArray[np.float32], *, defocus: float) -> NDArray[np.float32]:
+    """How strongly density darkens the image at squared frequencies (1/Å²); defocus in Å."""
+    phase = (
+        np.pi
+        * WAVELENGTH
+        * squared
+        * (defocus - 0.5 * SPHERICAL_ABERRATION * WAVELENGTH**2 * squared)
+    )
+    return np.sin(phase + np.float32(np.arcsin(AMPLITUDE_CONTRAST)))
+
+
+def image(
+    density: NDArray[np.float32],
+    *,
+    spacing: float,
+    defocus: float,
+    snr: float,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The weighted back-projection and the denoised tomogram of one density, same shape.
+
+    Args:
+        spacing: voxel edge in Å.
+        defocus: underfocus in Å.
+        snr: variance of the signal over that of the noise in the weighted back-projection.
+    """
+    frequencies = Frequencies.of(density.shape, spacing)
+    squared, seen = frequencies.squared(), frequencies.measured()
+    transfer = contrast_transfer(squared, defocus=defocus)
+    signal = scipy.fft.rfftn(density)
+    signal *= -transfer * np.exp(-FALLOFF / 4 * squared) * seen
+    signal[0, 0, 0] = 0
+    noise = scipy.fft.rfftn(rng.standard_normal(density.shape, dtype=np.float32))
+    # Back-projection piles tilts up near the axis, its ramp filter evens the signal out: what
+    # is left is noise with a power that grows with the distance from the axis.
+    noise *= np.sqrt(np.hypot(frequencies.z, frequencies.x)) * seen
+    noise *= np.float32(np.sqrt(_power(signal) / (snr * _power(noise))))
+    signal += noise
+    wbp = scipy.fft.irfftn(signal, s=density.shape)
+    signal *= _deconvolution(squared, transfer)
+    denoised = scipy.fft.irfftn(signal, s=density.shape)
+    return wbp, smooth(normalize(denoised), num_steps=5, edge=1.5)
+
+
+def _power(spectrum: NDArray[np.complex64]) -> float:
+    return float(np.sum(np.abs(spectrum[..., 1:]) ** 2, dtype=np.float64))
+
+
+def _deconvolution(
+    squared: NDArray[np.float32], transfer: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """A Wiener filter that trusts low frequencies most, and none beyond the first zero much."""
+    frequency = np.sqrt(squared)
+    trust = 30 * np.exp(-frequency * 90) * (1 - np.exp(-squared * 700**2))
+    return transfer / (transfer**2 + 1 / np.maximum(trust, 1e-6))
+
+
+def smooth(volume: NDArray[np.float32], *, num_steps: int, edge: float) -> NDArray[np.float32]:
+    """The volume after diffusion that stops at edges: differences well above `edge` stay."""
+    out = volume.copy()
+    for _ in range(num_steps):
+        change = np.zeros_like(out)
+        for axis in range(3):
+            step = np.diff(out, axis=axis)
+            step /= 1 + (step / np.float32(edge)) ** 2
+            ahead = (slice(None),) * axis
+            change[(*ahead, slice(None, -1))] += step
+            change[(*ahead, slice(1, None))] -= step
+        out += np.float32(1 / 7) * change
+    return out
+
+
+def normalize(volume: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The volume with zero mean and unit variance."""
+    mean, std = volume.mean(dtype=np.float64), volume.std(dtype=np.float64)
+    return ((volume - mean) / std).astype(np.float32)

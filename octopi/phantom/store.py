@@ -1,0 +1,234 @@
+"""A synthetic specimen, imaged, as a complete copick project on disk, or none at all."""
+
+import json
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import copick
+import numpy as np
+import scipy.fft
+from copick.models import CopickRun
+from numpy.typing import NDArray
+
+from octopi.errors import ResourceError, SettingError
+from octopi.geometry import Grid
+from octopi.phantom.microscope import image, normalize
+from octopi.phantom.specimen import (
+    KINDS,
+    Particle,
+    Specimen,
+    density,
+    make_specimen,
+    membrane_mask,
+)
+
+logger = logging.getLogger(__name__)
+
+CONFIG_NAME = "phantom.json"
+TOMO_TYPES = ("wbp", "denoised")
+USER, SESSION = "curation", "0"
+MEMBRANE = "membrane"
+VERSION = 1  # of the recipe; a project made by another one is not the same project
+DEFOCUS = (25_000.0, 35_000.0)  # Å, differs from run to run
+NOISE_SPREAD = 0.15  # by which the signal-to-noise ratio differs from run to run
+PADDING = 160.0  # Å of ice around the volume, where what its rim cuts off lies
+
+
+def make_phantom(
+    directory: str | Path,
+    *,
+    num_runs: int,
+    shape: tuple[int, int, int],
+    voxel_spacing: float,
+    num_particles: int,
+    snr: float,
+    seed: int,
+) -> Path:
+    """A synthetic copick project lies in the directory; returns its config file.
+
+    Each run has the tomograms `wbp` and `denoised`, the true picks of five objects as user
+    `curation`, session `0`, and a segmentation of the membranes. The same numbers give the same
+    project, and a run is the same whatever `num_runs`. A project that is there already is used
+    again if it was made with the same numbers, also if its folder was moved since; anything else
+    in the directory is refused.
+
+    Args:
+        shape: of every tomogram, voxels z y x.
+        voxel_spacing: Å.
+        num_particles: of each object in each run.
+        snr: variance of the signal over that of the noise in `wbp`.
+    """
+    directory = Path(directory).expanduser().resolve()
+    parameters = {
+        "version": VERSION,
+        "num_runs": int(num_runs),
+        "shape": [int(n) for n in shape],
+        "voxel_spacing": float(voxel_spacing),
+        "num_particles": int(num_particles),
+        "snr": float(snr),
+        "seed": int(seed),
+    }
+    _check(parameters)
+    if not _is_free(directory):
+        return _reuse(directory, parameters)
+    logger.info("Making the synthetic project %s (%d runs).", directory, num_runs)
+    try:
+        _build(directory, parameters)
+    except OSError as error:
+        if not _is_free(directory):  # somebody else was faster
+            return _reuse(directory, parameters)
+        raise ResourceError(
+            f"The synthetic project could not be written to {directory}: {error}. "
+            "Give a folder on a disk with room that you may write to."
+        ) from error
+    return directory / CONFIG_NAME
+
+
+def _check(parameters: dict[str, Any]) -> None:
+    for name in ("num_runs", "voxel_spacing", "num_particles", "snr"):
+        if not 0 < parameters[name] < np.inf:
+            raise SettingError(
+                f"{name} of a synthetic project must be > 0, not {parameters[name]}."
+            )
+    if len(parameters["shape"]) != 3 or min(parameters["shape"]) < 8:
+        raise SettingError(
+            f"shape of a synthetic project is three sizes of 8 voxels or more (z, y, x), "
+            f"not {parameters['shape']}."
+        )
+
+
+def _is_free(directory: Path) -> bool:
+    return not directory.exists() or (directory.is_dir() and not any(directory.iterdir()))
+
+
+def _reuse(directory: Path, parameters: dict[str, Any]) -> Path:
+    """The config of the project already there, its roots where the folder is now."""
+    path = directory / CONFIG_NAME
+    try:
+        config = json.loads(path.read_text())
+        made_with = config["phantom"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SettingError(
+            f"A synthetic project was to be made in {directory}, but that holds something else. "
+            "Name another folder, or empty this one."
+        ) from error
+    if made_with != parameters:
+        differing = ", ".join(
+            f"{name}={made_with.get(name)} (asked: {value})"
+            for name, value in parameters.items()
+            if made_with.get(name) != value
+        )
+        raise SettingError(
+            f"{directory} holds a synthetic project made with {differing}. "
+            "Name another folder, or delete this one."
+        )
+    roots = _roots(directory)
+    if any(config.get(key) != value for key, value in roots.items()):
+        staged = path.with_name(f".{CONFIG_NAME}.{os.getpid()}")
+        staged.write_text(json.dumps(config | roots, indent=2))
+        staged.replace(path)
+    return path
+
+
+def _roots(directory: Path) -> dict[str, str]:
+    return {
+        "overlay_root": f"local://{directory / 'overlay'}",
+        "static_root": f"local://{directory / 'static'}",
+    }
+
+
+def _build(directory: Path, parameters: dict[str, Any]) -> None:
+    """Makes the project in a folder beside and moves it into place when it is whole."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as beside:
+        staged = Path(beside) / "project"
+        for part in ("static", "overlay"):
+            (staged / part).mkdir(parents=True)
+        config = _config(parameters)
+        draft = Path(beside) / CONFIG_NAME
+        draft.write_text(json.dumps(config | {"overlay_root": f"local://{staged / 'static'}"}))
+        root = copick.from_file(str(draft))
+        for index in range(parameters["num_runs"]):
+            _write_run(root.new_run(f"TS_{index + 1:02d}"), index, parameters)
+        text = json.dumps(config | _roots(directory), indent=2)
+        (staged / CONFIG_NAME).write_text(text)
+        staged.rename(directory)
+
+
+def _config(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The copick config but for its roots."""
+    objects: list[dict[str, Any]] = [
+        {
+            "name": kind.name,
+            "is_particle": True,
+            "label": kind.label,
+            "color": kind.color,
+            "radius": kind.radius,
+            "metadata": {"score_weight": kind.weight},
+        }
+        for kind in KINDS
+    ]
+    objects.append(
+        {
+            "name": MEMBRANE,
+            "is_particle": False,
+            "label": len(KINDS) + 1,
+            "color": (100, 100, 100, 255),
+        }
+    )
+    return {
+        "config_type": "filesystem",
+        "name": "phantom",
+        "description": "Synthetic tomograms with their truth.",
+        "version": "1.0.0",
+        "pickable_objects": objects,
+        "overlay_fs_args": {"auto_mkdir": True},
+        "phantom": parameters,
+    }
+
+
+def _write_run(run: CopickRun, index: int, parameters: dict[str, Any]) -> None:
+    spacing = parameters["voxel_spacing"]
+    grid = Grid.cubic(parameters["shape"], spacing)
+    rng = np.random.default_rng([parameters["seed"], index])
+    specimen = make_specimen(grid, num_particles=parameters["num_particles"], rng=rng)
+    volumes = _tomograms(specimen, grid, snr=parameters["snr"], rng=rng)
+    voxel_spacing = run.new_voxel_spacing(spacing)
+    for tomo_type, volume in zip(TOMO_TYPES, volumes, strict=True):
+        voxel_spacing.new_tomogram(tomo_type).from_numpy(volume)
+    for kind in KINDS:
+        _write_picks(run, kind.name, [p for p in specimen.particles if p.kind is kind])
+    run.new_segmentation(spacing, MEMBRANE, SESSION, user_id=USER).from_numpy(
+        membrane_mask(specimen, grid)
+    )
+
+
+def _tomograms(
+    specimen: Specimen, grid: Grid, *, snr: float, rng: np.random.Generator
+) -> list[NDArray[np.float32]]:
+    """`wbp` and `denoised`, cut out of a larger block of ice so that no side meets its opposite."""
+    spacing = grid.spacing[0]
+    pad = round(PADDING / spacing)
+    block = Grid.cubic(
+        [scipy.fft.next_fast_len(n + 2 * pad, real=True) for n in grid.shape], spacing
+    )
+    volumes = image(
+        density(specimen, block, origin=(pad, pad, pad)),
+        spacing=spacing,
+        defocus=rng.uniform(*DEFOCUS),
+        snr=snr * rng.uniform(1 - NOISE_SPREAD, 1 + NOISE_SPREAD),
+        rng=rng,
+    )
+    inside = tuple(slice(pad, pad + n) for n in grid.shape)
+    return [normalize(volume[inside]) for volume in volumes]
+
+
+def _write_picks(run: CopickRun, object_name: str, particles: list[Particle]) -> None:
+    turns = np.tile(np.eye(4), (len(particles), 1, 1))
+    turns[:, :3, :3] = [p.rotation.as_matrix() for p in particles]
+    run.new_picks(object_name, SESSION, USER).from_numpy(
+        np.array([p.center for p in particles]), transforms=turns
+    )

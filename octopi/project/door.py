@@ -1,0 +1,45 @@
+"""copick, let in without its taking over the log."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def keep_log_handlers() -> Iterator[None]:
+    """The root logger's handlers and level are what they were before the block.
+
+    Each copick module calls `basicConfig(force=True)` on import, which would close the log file of
+    a job and print to the console in its place.
+    """
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers[:] = []
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+with keep_log_handlers():
+    import copick
+    from copick.models import CopickLocation, CopickPicksFile, CopickPoint
+    from copick.util.ome import UNITFACTOR
+
+__all__ = [
+    "UNITFACTOR",
+    "CopickLocation",
+    "CopickPicksFile",
+    "CopickPoint",
+    "keep_log_handlers",
+    "open_root",
+]
+
+
+def open_root(path: Path) -> Any:
+    """The copick root of a config, of whichever backend the config names."""
+    with keep_log_handlers():  # the backends are imported on the first call
+        return copick.from_file(str(path))

@@ -1,0 +1,94 @@
+"""What copick holds of a run, by our queries; always listed anew, since copick's lists go stale."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from octopi.errors import DataError
+from octopi.project.door import CopickPicksFile
+from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
+from octopi.project.storage import reading
+
+Item = Any  # copick's picks, segmentations, tomograms and features differ by backend
+Query = TypeVar("Query")
+
+
+def tomograms(run: Item) -> dict[TomogramQuery, Item]:
+    """The run's tomograms."""
+
+    def listed() -> list[Item]:
+        return [t for spacing in run.query_voxelspacings() for t in spacing.query_tomograms()]
+
+    items = _listed(run, "VoxelSpacing folders", listed)
+    return _by_query(items, lambda t: TomogramQuery(t.tomo_type, t.voxel_spacing.voxel_size))
+
+
+def picks(run: Item) -> dict[PicksQuery, Item]:
+    """The run's picks."""
+    items = _listed(run, "Picks", run.query_picks)
+    return _by_query(
+        items, lambda p: PicksQuery(p.pickable_object_name, p.user_id, str(p.session_id))
+    )
+
+
+def segmentations(run: Item) -> dict[SegmentationQuery, Item]:
+    """The run's label volumes: masks of one object, and labels of several, which go first."""
+    items = _listed(run, "Segmentations", run.query_segmentations)
+    labels = [s for s in items if s.segmentation_type in ("binary", "multilabel")]
+    return _by_query(
+        sorted(labels, key=lambda s: s.is_multilabel),
+        lambda s: SegmentationQuery(s.name, s.user_id, str(s.session_id), s.voxel_size),
+    )
+
+
+def features(tomogram: Item) -> dict[str, Item]:
+    """The features of a tomogram, by name."""
+    items = _listed(tomogram.voxel_spacing.run, "features", tomogram.query_features)
+    return _by_query(items, lambda f: f.feature_type)
+
+
+def new_picks(run: Item, query: PicksQuery) -> Item:
+    """Picks that are not stored yet; copick's own `new_picks` would publish an empty file."""
+    file = CopickPicksFile(
+        pickable_object_name=query.object_name,
+        user_id=query.user_id,
+        session_id=query.session_id,
+        run_name=run.name,
+        trust_orientation=False,
+    )
+    return run._picks_factory()(run=run, file=file)
+
+
+def new_segmentation(run: Item, query: SegmentationQuery) -> Item:
+    """A label volume of several objects that is not stored yet."""
+    make, make_meta = run._segmentation_factory()
+    meta = make_meta(
+        user_id=query.user_id,
+        session_id=query.session_id,
+        name=query.name,
+        is_multilabel=True,
+        voxel_size=round(query.voxel_spacing or 0, 3),  # as in the store's name
+    )
+    return make(run=run, meta=meta)
+
+
+def new_features(tomogram: Item, name: str) -> Item:
+    """Features of a tomogram that are not stored yet."""
+    make, make_meta = tomogram._feature_factory()
+    return make(tomogram=tomogram, meta=make_meta(tomo_type=tomogram.tomo_type, feature_type=name))
+
+
+def _listed(run: Item, what: str, query: Callable[[], Iterable[Item]]) -> list[Item]:
+    """What a copick query gives, or an error that says what could not be listed."""
+    with reading(f"Run {run.name}: the list of {what}"):
+        try:
+            return list(query())
+        except (IndexError, ValueError) as error:  # copick takes file names apart unguarded
+            raise DataError(
+                f"Run {run.name}: copick cannot list its {what} ({error}). A file or folder "
+                "there has a name that is not copick's; move it away."
+            ) from error
+
+
+def _by_query(items: Iterable[Item], key: Callable[[Item], Query]) -> dict[Query, Item]:
+    """Items by query; where overlay and static hold the same, the overlay's."""
+    return {key(item): item for item in sorted(items, key=lambda i: not i.read_only)}

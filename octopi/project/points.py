@@ -1,0 +1,70 @@
+"""Picks between copick's JSON and our points."""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from octopi.errors import DataError
+from octopi.geometry import Points
+from octopi.project.door import CopickLocation, CopickPoint
+
+
+def read_points(picks: Any, where: str) -> Points:
+    """The particle centres in Å, with their scores where the file gives any."""
+    try:
+        file = picks.load()
+    except (ValueError, TypeError) as error:  # broken JSON; pydantic's errors are ValueErrors too
+        raise DataError(
+            f"{where} cannot be understood: {picks.path} is truncated or damaged "
+            f"({str(error).splitlines()[0]}). Restore it or write the picks again."
+        ) from error
+    if file.unit != "angstrom":
+        raise DataError(f"{where} are in {file.unit}; only angstrom is understood ({picks.path}).")
+    if not file.points:
+        return Points.empty()
+    # copick: the centre is the location plus the translation of the orientation.
+    positions = picks.full_positions()
+    _refuse_non_finite(positions, "coordinates", f"{where} ({picks.path})")
+    if not any("score" in point.model_fields_set for point in file.points):
+        return Points(positions)
+    scores = picks.scores()
+    _refuse_non_finite(scores, "scores", f"{where} ({picks.path})")
+    return Points(positions, scores)
+
+
+def to_json(points: Points, picks: Any, where: str) -> bytes:
+    """The file of these picks with the points in it, as copick would write it.
+
+    Orientations stay the identity and are marked as unknown.
+    """
+    _refuse_non_finite(points.positions, "coordinates", where)
+    scores = np.ones(len(points)) if points.scores is None else points.scores
+    _refuse_non_finite(scores, "scores", where)
+    config = picks.run.root.config
+    # Points of a filament share its id, which we do not know; 0 says so.
+    filament = any(
+        o.name == picks.pickable_object_name and o.is_filament for o in config.pickable_objects
+    )
+    entries = [
+        CopickPoint(
+            location=CopickLocation(x=x, y=y, z=z),
+            instance_id=0 if filament else number,
+            score=float(score),
+        )
+        for number, ((x, y, z), score) in enumerate(
+            zip(points.positions.tolist(), scores, strict=True), start=1
+        )
+    ]
+    file = picks.meta.model_copy(update={"points": entries})
+    return json.dumps(file.model_dump(), indent=4).encode()
+
+
+def _refuse_non_finite(values: np.ndarray, what: str, where: str) -> None:
+    rows = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+    if len(rows):
+        first = ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")
+        raise DataError(
+            f"{where}: {len(rows)} of {len(values)} picks have {what} that are not numbers "
+            f"(counting from 0: {first}). Correct or remove them."
+        )

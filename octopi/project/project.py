@@ -1,0 +1,149 @@
+"""One or more copick projects, opened from their configs, as one collection of runs."""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError, did_you_mean
+from octopi.project.door import open_root
+from octopi.project.objects import PickableObject, merge_objects
+from octopi.project.run import Run
+from octopi.project.storage import check_overlay, reading
+
+logger = logging.getLogger(__name__)
+
+
+class Project:
+    """Runs and objects of the copick configs given; it pickles as their paths and opens again."""
+
+    def __init__(self, config_paths: Sequence[Path]) -> None:
+        self.config_paths = tuple(config_paths)
+        self._roots = {str(path): _open_root(path) for path in self.config_paths}
+        self.objects: dict[str, PickableObject] = merge_objects(
+            {path: root.config.pickable_objects for path, root in self._roots.items()}
+        )
+        self._noticed: set[str] = set()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.config_paths,)
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """Every run by name; runs of several configs that share a name are called `CONFIG/RUN`."""
+        prefixes = _prefixes(self.config_paths)
+        found = []
+        for prefix, (path, root) in zip(prefixes, self._roots.items(), strict=True):
+            with reading(f"The list of runs of {path}"):
+                found += [(prefix, run) for run in root.query()]
+        times = Counter(run.name for _, run in found)
+        runs = [
+            Run(run.name if times[run.name] == 1 else f"{prefix}/{run.name}", self, run)
+            for prefix, run in found
+        ]
+        return sorted(runs, key=lambda run: run.name)
+
+    def select(self, names: Sequence[str] | None) -> list[Run]:
+        """The runs named, in that order; all of them for None."""
+        if names is None:
+            if not self.runs:
+                raise DataError(
+                    f"{self} has no runs: ExperimentRuns is empty or absent. "
+                    "Check static_root and overlay_root in the config."
+                )
+            return list(self.runs)
+        repeated = [name for name, times in Counter(names).items() if times > 1]
+        if repeated:
+            raise SettingError(f"Run {repeated[0]} is named more than once. Name each run once.")
+        by_name = {run.name: run for run in self.runs}
+        for name in names:
+            if name not in by_name:
+                raise NotInProjectError(str(self), "run", name, by_name)
+        return [by_name[name] for name in names]
+
+    def check_writable(self) -> None:
+        """Every overlay accepts files; call it before work whose result is written."""
+        for path, root in self._roots.items():
+            check_overlay(root, path)
+
+    def notice(self, text: str) -> None:
+        """Log a remark about the project, once however many runs it is about."""
+        if text not in self._noticed:
+            self._noticed.add(text)
+            logger.warning(text)
+
+    def __str__(self) -> str:
+        return f"Project {', '.join(path.name for path in self.config_paths)}"
+
+
+def open_project(config: str | Path | Sequence[str | Path] | None) -> Project:
+    """The project of one or several copick configs; nothing but the configs has been read."""
+    if not config:
+        raise SettingError(
+            "No copick project is given. Set OCTOPI_PROJECT or project.config=PATH to a copick "
+            "config, or try project=demo."
+        )
+    several = [config] if isinstance(config, str | Path) else list(config)
+    paths = [Path(path).expanduser().absolute() for path in several]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise SettingError(f"The copick config {path} is given twice. Give each config once.")
+        _check_config(path)
+    return Project(paths)
+
+
+def _check_config(path: Path) -> None:
+    """Raise unless the path is a file of JSON."""
+    if path.is_dir():
+        choices = ", ".join(sorted(p.name for p in path.glob("*.json"))) or "none"
+        raise SettingError(
+            f"{path} is a folder, not a copick config. Name a JSON file; in it are: {choices}."
+        )
+    if not path.is_file():
+        choices = [str(p) for p in path.parent.glob("*.json")] if path.parent.is_dir() else []
+        raise SettingError(
+            f"There is no copick config {path}.{did_you_mean(str(path), choices)} "
+            "Set OCTOPI_PROJECT or project.config to one that exists."
+        )
+    try:
+        content = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} is not valid JSON: {error}. Correct it there.") from error
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read: {error.strerror}.") from error
+    if not isinstance(content, dict):
+        raise SettingError(f"{path} is not a copick config: it holds no JSON object.")
+
+
+def _open_root(path: Path) -> Any:
+    with reading(f"The project of {path}"):
+        try:
+            return open_root(path)
+        except ValidationError as error:
+            # The values are left out: a config may hold the keys to its storage.
+            faults = {".".join(map(str, f["loc"])): f["msg"] for f in error.errors()}
+            if "overlay_root" in faults:
+                raise ResourceError(
+                    f"{path} has no usable overlay_root, so nothing can be written. "
+                    "Add one that points at a folder of yours."
+                ) from error
+            listed = "; ".join(f"{key}: {text}" for key, text in list(faults.items())[:5])
+            raise SettingError(f"{path} is not a valid copick config: {listed}.") from error
+        except (ValueError, ImportError) as error:
+            raise SettingError(f"copick cannot open {path}: {error}.") from error
+
+
+def _prefixes(paths: Sequence[Path]) -> list[str]:
+    """A short name for each config: the file's, the folder's and the file's, or a number more."""
+    stems = [path.stem for path in paths]
+    if len(set(stems)) == len(stems):
+        return stems
+    longer = [f"{path.parent.name}-{path.stem}" for path in paths]
+    if len(set(longer)) == len(longer):
+        return longer
+    return [f"{name}-{number}" for number, name in enumerate(longer, start=1)]

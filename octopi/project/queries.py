@@ -1,0 +1,131 @@
+"""What can be asked of a run, how that is written in a line, and which names copick keeps."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import ClassVar, Self, TypeVar
+
+from octopi.errors import SettingError
+
+SAME_SPACING = 1e-3  # relative; copick rounds spacings to three decimals
+NEAR_SPACING = 1e-2  # relative; 10.0 asked, 10.012 there
+# Names become parts of file names joined by "_"; three of them must fit into 255 bytes.
+MAX_NAME_LENGTH = 64
+_PICKS = re.compile(r"([^:/@\s]+):([^:/@\s]+)/([^:/@\s]+)")
+_SEGMENTATION = re.compile(_PICKS.pattern + r"(?:@([0-9.]+))?")
+
+
+@dataclass(frozen=True)
+class TomogramQuery:
+    """A tomogram by its type and voxel spacing (Å), written `wbp@10.012`."""
+
+    tomo_type: str
+    voxel_spacing: float
+    kind: ClassVar[str] = "tomogram"
+
+    def __str__(self) -> str:
+        return f"{self.tomo_type}@{self.voxel_spacing}"
+
+
+@dataclass(frozen=True)
+class PicksQuery:
+    """The picks of one object, user and session, written `ribosome:data-portal/1`."""
+
+    object_name: str
+    user_id: str
+    session_id: str
+    kind: ClassVar[str] = "picks"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The query that `object:user/session` stands for."""
+        match = _PICKS.fullmatch(text)
+        if match is None:
+            raise SettingError(
+                f"{text!r} does not name picks. Write object:user/session, as in "
+                "ribosome:data-portal/1."
+            )
+        return cls(*match.groups())
+
+    def __str__(self) -> str:
+        return f"{self.object_name}:{self.user_id}/{self.session_id}"
+
+
+@dataclass(frozen=True)
+class SegmentationQuery:
+    """A label volume by name, user, session and spacing (Å), written `targets:octopi/1@10.012`.
+
+    Without a voxel spacing it stands for the only one there is.
+    """
+
+    name: str
+    user_id: str
+    session_id: str
+    voxel_spacing: float | None = None
+    kind: ClassVar[str] = "segmentation"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The query that `name:user/session` or `name:user/session@spacing` stands for."""
+        match = _SEGMENTATION.fullmatch(text)
+        spacing = None if match is None else _positive(match.group(4))
+        if match is None or (match.group(4) and spacing is None):
+            raise SettingError(
+                f"{text!r} does not name a segmentation. Write name:user/session or "
+                "name:user/session@spacing, as in targets:octopi/1@10.012."
+            )
+        return cls(match.group(1), match.group(2), match.group(3), spacing)
+
+    def __str__(self) -> str:
+        spacing = "" if self.voxel_spacing is None else f"@{self.voxel_spacing}"
+        return f"{self.name}:{self.user_id}/{self.session_id}{spacing}"
+
+
+Spaced = TypeVar("Spaced", TomogramQuery, SegmentationQuery)
+
+
+def nearest(queries: list[Spaced], voxel_spacing: float | None) -> list[Spaced]:
+    """The queries nearest to a spacing (Å) and within 1 % of it; all of them for None."""
+    if voxel_spacing is None:
+        return queries
+    best = min((difference(q, voxel_spacing) for q in queries), default=0)
+    return [q for q in queries if difference(q, voxel_spacing) == best <= NEAR_SPACING]
+
+
+def difference(query: TomogramQuery | SegmentationQuery, voxel_spacing: float) -> float:
+    """How far the query's spacing is from another, relative to that."""
+    return abs((query.voxel_spacing or 0) / voxel_spacing - 1)
+
+
+def _positive(text: str | None) -> float | None:
+    """The number in a text of digits and dots, or None where it holds none above zero."""
+    try:
+        number = float(text or 0)
+    except ValueError:
+        return None
+    return number if number > 0 else None
+
+
+def check_name(kind: str, value: str) -> str:
+    """The value itself, if copick stores it unchanged; otherwise an error with the legal spelling.
+
+    Args:
+        kind: what is named, for the message: `user_id`, `session_id`, `name`.
+        value: the name. Letters, digits, `.` and `-`; copick would silently turn others into `-`.
+    """
+    legal = _legal_spelling(value)
+    if value == legal:
+        return value
+    cure = f"Use {legal!r}" if legal else "Use a name that starts with a letter or a digit"
+    shown = value if len(value) <= MAX_NAME_LENGTH else f"{value[:20]}…"
+    raise SettingError(
+        f"{kind} {shown!r} cannot be stored as it is: names in a copick project are up to "
+        f"{MAX_NAME_LENGTH} letters, digits, '.' and '-'. {cure}."
+    )
+
+
+def _legal_spelling(value: str) -> str:
+    """The nearest name that copick and every filesystem keep as it is; empty where none is near."""
+    ascii_only = unicodedata.normalize("NFKD", value).encode("ascii", "ignore").decode()
+    dashed = re.sub(r"[^A-Za-z0-9.-]+", "-", ascii_only)
+    return re.sub(r"\.{2,}", ".", dashed).strip("-.")[:MAX_NAME_LENGTH].strip("-.")

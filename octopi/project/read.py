@@ -1,0 +1,227 @@
+"""Reading volumes: metadata first, then chunk by chunk, so that damage is found and named."""
+
+import gzip
+import hashlib
+import json
+import logging
+import math
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from octopi.errors import DataError
+from octopi.geometry import Grid
+from octopi.project.door import UNITFACTOR
+
+logger = logging.getLogger(__name__)
+
+COMPLETE = "octopi_complete"
+_UNDECODABLE = (RuntimeError, ValueError, EOFError, zlib.error, gzip.BadGzipFile)
+
+
+@dataclass(frozen=True)
+class StoredVolume:
+    """The finest level of an OME-Zarr store, opened but not read.
+
+    Args:
+        where: the volume in words, for messages.
+        attributes: everything in the store's `.zattrs`.
+    """
+
+    where: str
+    store: Any
+    level: str
+    array: zarr.Array
+    grid: Grid
+    attributes: dict[str, Any]
+
+
+def open_volume(item: Any, where: str, voxel_spacing: float) -> StoredVolume:
+    """The volume of a copick item, with its grid; only metadata has been read.
+
+    Args:
+        item: copick tomogram, segmentation or features.
+        where: the volume in words, for messages.
+        voxel_spacing: Å, the one copick lists it under.
+    """
+    store = item.zarr()
+    # copick's stores take any I/O error for a missing chunk, which zarr then fills with zeros.
+    store.exceptions = (KeyError,)
+    attributes = _read_attributes(store, where)
+    try:
+        level, scale = _first_level(attributes)
+        array = zarr.open_array(store=store, path=level, mode="r")
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{where} has damaged or unfinished metadata in {store.path} ({error!r}). "
+            "Restore it or write the volume again."
+        ) from error
+    ours = attributes.get(COMPLETE, False)  # may be on a coarser grid than listed with
+    spacing = scale if ours else _trusted_spacing(scale, voxel_spacing, where)
+    if array.ndim < 3:
+        raise DataError(f"{where} is not a volume: its shape is {array.shape}.")
+    z, y, x = array.shape[-3:]
+    return StoredVolume(where, store, level, array, Grid((z, y, x), spacing), attributes)
+
+
+def finished_attributes(item: Any) -> dict[str, Any] | None:
+    """The item's `.zattrs` if its writer has finished, else None.
+
+    Every writer stores OME metadata last; octopi's own say so explicitly, since on remote storage
+    a rewrite could stop half-way.
+    """
+    store = item.zarr()
+    store.exceptions = (KeyError,)
+    try:
+        attributes = json.loads(store[".zattrs"])
+        level, _ = _first_level(attributes)
+        finished = attributes.get(COMPLETE, True) and f"{level}/.zarray" in store
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+    return attributes if finished else None
+
+
+def read_tomogram(volume: StoredVolume) -> NDArray[np.float32]:
+    """The voxels as float32 (z, y, x), all there, all finite, and not all the same."""
+    if volume.array.ndim != 3:
+        raise DataError(f"{volume.where} is not a volume: its shape is {volume.array.shape}.")
+    _refuse_missing_chunks(volume)
+    out = np.empty(volume.array.shape, dtype=np.float32)
+    low, high, num_bad = math.inf, -math.inf, 0
+    for region, block in _blocks(volume):
+        out[region] = block
+        smallest, largest = float(block.min()), float(block.max())
+        if math.isfinite(smallest) and math.isfinite(largest):
+            low, high = min(low, smallest), max(high, largest)
+        else:
+            num_bad += int(np.count_nonzero(~np.isfinite(block)))
+    if num_bad:
+        raise DataError(
+            f"{volume.where} holds {num_bad} voxels of {out.size} that are NaN or infinite. "
+            "Reconstruct it again or leave the run out."
+        )
+    if low == high:
+        raise DataError(
+            f"{volume.where} is constant: every voxel is {low:g}. "
+            "Reconstruct it again or leave the run out."
+        )
+    return out
+
+
+def read_labels(volume: StoredVolume) -> NDArray[Any]:
+    """The voxels as they are stored; volumes that octopi wrote are known to be whole."""
+    # Other writers may leave out chunks of background (zarr's write_empty_chunks=False), so only
+    # our own label volumes, and tomograms of anyone, which are never exactly zero in a whole
+    # chunk, are held to have every chunk.
+    if volume.attributes.get(COMPLETE):
+        _refuse_missing_chunks(volume)
+    out = np.empty(volume.array.shape, dtype=volume.array.dtype)
+    for region, block in _blocks(volume):
+        out[region] = block
+    return out
+
+
+def fingerprint(volume: StoredVolume) -> str:
+    """A sha256 (hex) of the metadata and of each chunk's name, size and time; no chunk is read."""
+    digest = hashlib.sha256(volume.store[f"{volume.level}/.zarray"])
+    digest.update(json.dumps(volume.attributes, sort_keys=True).encode())
+    for name, info in sorted(_stored_files(volume).items()):
+        stamps = (info.get(key) for key in ("ETag", "mtime", "LastModified", "created"))
+        stamp = next((value for value in stamps if value is not None), "")
+        digest.update(f"{name} {info.get('size')} {stamp}\n".encode())
+    return digest.hexdigest()
+
+
+def _blocks(volume: StoredVolume) -> Iterator[tuple[tuple[slice, ...], NDArray[Any]]]:
+    """Each chunk with its place; at the end, an error that names those that cannot be decoded."""
+    array, damaged = volume.array, []
+    for index in np.ndindex(array.cdata_shape):
+        region = tuple(
+            slice(i * chunk, min((i + 1) * chunk, size))
+            for i, chunk, size in zip(index, array.chunks, array.shape, strict=True)
+        )
+        try:
+            block = np.asarray(array.get_block_selection(index))
+        except _UNDECODABLE:
+            damaged.append(_chunk_name(index))
+            continue
+        yield region, block
+    if damaged:
+        raise DataError(
+            f"{volume.where} has {_some(damaged)} of array {volume.level} truncated or damaged "
+            f"in {volume.store.path}. Copy or write it again."
+        )
+
+
+def _refuse_missing_chunks(volume: StoredVolume) -> None:
+    """Raise DataError if a chunk that the array's shape asks for is not stored."""
+    stored = _stored_files(volume)
+    expected = (_chunk_name(index) for index in np.ndindex(volume.array.cdata_shape))
+    missing = [name for name in expected if name not in stored]
+    if missing:
+        raise DataError(
+            f"{volume.where} lacks {_some(missing)} of array {volume.level} in "
+            f"{volume.store.path}; they would be read as zeros. Copy or write it again."
+        )
+
+
+def _stored_files(volume: StoredVolume) -> dict[str, dict[str, Any]]:
+    """The files of the level, by their name inside it."""
+    root = f"{volume.store.path.rstrip('/')}/{volume.level}/"
+    found = volume.store.fs.find(root, detail=True)
+    return {path.split(root, 1)[-1]: info for path, info in found.items()}
+
+
+def _chunk_name(index: tuple[int, ...]) -> str:
+    return "/".join(map(str, index))
+
+
+def _some(chunks: list[str]) -> str:
+    """How many chunks, and which are the first of them."""
+    more = ", …" if len(chunks) > 3 else ""
+    return f"{len(chunks)} chunk{'s' * (len(chunks) > 1)} ({', '.join(chunks[:3])}{more})"
+
+
+def _read_attributes(store: Any, where: str) -> dict[str, Any]:
+    try:
+        return json.loads(store[".zattrs"])
+    except KeyError as error:
+        if "zarr.json" in store:
+            raise DataError(
+                f"{where} is stored in zarr 3, which copick 1 cannot read. Convert {store.path} "
+                "to zarr 2 (OME-Zarr 0.4)."
+            ) from error
+        raise DataError(
+            f"{where} has no .zattrs in {store.path}: it is unfinished or damaged. Write it again."
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{where} has a damaged .zattrs in {store.path}: {error}.") from error
+
+
+def _first_level(attributes: dict[str, Any]) -> tuple[str, tuple[float, float, float]]:
+    """The path of the finest array and its voxel spacing in Å (z, y, x), from OME metadata."""
+    multiscale = attributes["multiscales"][0]
+    dataset = multiscale["datasets"][0]
+    steps = dataset["coordinateTransformations"]
+    scale = next(step["scale"] for step in [*steps, {}] if step.get("type", "scale") == "scale")
+    units = [axis.get("unit", "angstrom") for axis in multiscale["axes"]][-3:]
+    z, y, x = (float(s) * UNITFACTOR.get(u, 1.0) for s, u in zip(scale[-3:], units, strict=True))
+    return dataset["path"], (z, y, x)
+
+
+def _trusted_spacing(
+    scale: tuple[float, float, float], voxel_spacing: float, where: str
+) -> tuple[float, float, float]:
+    """The stored scale, which has more digits, unless it contradicts what copick lists."""
+    if all(abs(s / voxel_spacing - 1) <= 0.01 for s in scale):
+        return scale
+    logger.warning(
+        "%s is listed with %s Å but its OME metadata says %s Å; taking %s Å.",
+        where, voxel_spacing, scale, voxel_spacing,
+    )  # fmt: skip
+    return voxel_spacing, voxel_spacing, voxel_spacing

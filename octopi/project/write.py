@@ -1,0 +1,77 @@
+"""Writing volumes as OME-Zarr: one level, every chunk, metadata last."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import zarr
+from numcodecs import Blosc
+from numpy.typing import NDArray
+from zarr.storage import FSStore
+
+from octopi.geometry import Grid
+from octopi.project.read import COMPLETE
+from octopi.project.storage import is_local, staged
+
+_CHUNK = (64, 128, 128)
+
+
+def write_volume(
+    fs: Any,
+    path: str,
+    volume: NDArray[Any],
+    *,
+    grid: Grid,
+    attributes: Mapping[str, Any],
+) -> None:
+    """The store at the path holds the volume as OME-Zarr of one level, and nothing else.
+
+    A volume is (z, y, x), or (c, z, y, x), of which no chunk has two channels.
+    """
+    if volume.shape[-3:] != grid.shape:
+        raise ValueError(f"A volume of shape {volume.shape} is not on a grid of {grid.shape}.")
+    metadata = json.dumps(_ome_metadata(volume.ndim, grid, attributes)).encode()
+    if is_local(fs):
+        with staged(Path(path)) as stage:
+            _fill(zarr.DirectoryStore(stage, dimension_separator="/"), volume, metadata)
+        return
+    # No rename of a folder here: the metadata that makes a store count goes first and comes last.
+    if fs.exists(f"{path}/.zattrs"):
+        fs.rm_file(f"{path}/.zattrs")
+    if fs.exists(path):
+        fs.rm(path, recursive=True)
+    store = FSStore(path, fs=fs, dimension_separator="/", exceptions=())
+    _fill(store, volume, metadata)
+
+
+def _fill(store: Any, volume: NDArray[Any], metadata: bytes) -> None:
+    """Array, then metadata: a store without `.zattrs` is not finished."""
+    chunks = (1,) * (volume.ndim - 3) + tuple(map(min, _CHUNK, volume.shape[-3:]))
+    zarr.group(store).create_dataset(
+        "0",
+        data=volume,
+        shape=volume.shape,
+        chunks=chunks,
+        dtype=volume.dtype,
+        compressor=Blosc(cname="zstd", clevel=1, shuffle=Blosc.NOSHUFFLE),
+        dimension_separator="/",
+        write_empty_chunks=True,  # so that a missing chunk is a damaged one
+    )
+    store[".zattrs"] = metadata
+
+
+def _ome_metadata(ndim: int, grid: Grid, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The `.zattrs` of a volume on the grid; the scale keeps every digit of the spacing."""
+    axes = [{"name": name, "type": "space", "unit": "angstrom"} for name in "zyx"]
+    channel = [{"name": "c", "type": "channel"}] * (ndim - 3)
+    scale = [1.0] * (ndim - 3) + list(grid.spacing)
+    steps = [{"type": "scale", "scale": scale}]
+    dataset = {"path": "0", "coordinateTransformations": steps}
+    return {
+        "multiscales": [
+            {"version": "0.4", "name": "/", "axes": channel + axes, "datasets": [dataset]}
+        ],
+        "octopi": dict(attributes),
+        COMPLETE: True,
+    }

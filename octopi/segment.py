@@ -1,0 +1,249 @@
+"""Find what a trained network sees in every tomogram: score maps and label volumes.
+
+Run it as `octopi segment checkpoint=best_model.pth` or `python -m octopi.segment …`.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import logging
+import math
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from octopi import checkpoint, job
+from octopi.checkpoint import Recipe
+from octopi.config import SegmentSettings, build
+from octopi.data.cache import prepare_volume, working_grid
+from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError
+from octopi.inference.predictor import Predictor, segmentation_of
+from octopi.project import Project, Run, SegmentationQuery, TomogramQuery, check_name
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Networks that share their objects, ready to predict on one device."""
+
+    nets: list[nn.Module]
+    recipe: Recipe
+    predictor: Predictor
+    divisor: int
+    attributes: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One tomogram to work on."""
+
+    run: Run
+    tomogram: TomogramQuery
+
+
+def segment(settings: SegmentSettings) -> None:
+    """Every tomogram asked for has its score map, segmentation or both; finished ones are kept."""
+    for kind in ("name", "user_id", "session_id"):
+        check_name(kind, getattr(settings, kind))
+    if not (settings.scores or settings.segmentation):
+        raise SettingError("Nothing to write: set scores=true or segmentation=true.")
+    ensemble = load_ensemble(settings, torch.device("cpu"))
+    project: Project = build(settings.project, "project")
+    tasks = find_tasks(project, settings, ensemble.recipe)
+    project.check_writable()
+    todo = [t for t in tasks if settings.overwrite or not is_done(t, settings, ensemble)]
+    if skipped := len(tasks) - len(todo):
+        logger.info("%d of %d runs are done; overwrite=true does them again.", skipped, len(tasks))
+    with tqdm(total=len(todo), desc="segment", unit="run") as bar:
+        for run_name in work_off(todo, settings, ensemble):
+            bar.set_postfix_str(run_name)
+            bar.update()
+
+
+def load_ensemble(settings: SegmentSettings, device: torch.device) -> Ensemble:
+    """The networks of all checkpoints, after a check that they speak of the same objects."""
+    given = settings.checkpoint
+    paths = [given] if isinstance(given, str) else list(given)
+    loaded = [checkpoint.load(path, trust=settings.trust) for path in paths]
+    first = loaded[0][1]
+    for path, (_, recipe) in zip(paths, loaded, strict=True):
+        for key in ("labels", "working_spacing"):
+            ours, theirs = getattr(first, key), getattr(recipe, key)
+            if ours != theirs:
+                raise SettingError(
+                    f"{path} has {key} {theirs}, but {paths[0]} has {ours}: "
+                    "their scores cannot be averaged."
+                )
+    node = {**first.predictor, **{k: v for k, v in settings.predictor.items() if v is not None}}
+    changed = [k for k, v in node.items() if v != first.predictor.get(k)]
+    if changed:
+        logger.info("predictor.%s differs from validation.", ", predictor.".join(changed))
+    predictor: Predictor = build(node, "predictor")
+    divisor = math.lcm(*(recipe.size_divisor for _, recipe in loaded))
+    predictor.check(divisor)
+    thresholds = {
+        name: float(np.mean([recipe.thresholds[name] for _, recipe in loaded]))
+        for name in first.thresholds
+    }
+    attributes = {
+        "objects": first.object_names,
+        "radii": first.radii,
+        "thresholds": thresholds,
+        "localizer": first.localizer,
+        "predictor": node,
+        "checkpoints": {str(path): _digest(path) for path in paths},
+    }
+    nets = [net.to(device) for net, _ in loaded]
+    return Ensemble(nets, first, predictor, divisor, attributes)
+
+
+@functools.cache
+def _digest(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def find_tasks(project: Project, settings: SegmentSettings, recipe: Recipe) -> list[Task]:
+    """The tomogram of every run that is asked for; a missing one is an error if it was named."""
+    tomo_type = settings.tomo_type or recipe.tomo_types[0]
+    spacing = settings.voxel_spacing or recipe.voxel_spacing
+    if settings.voxel_spacing and abs(settings.voxel_spacing / recipe.voxel_spacing - 1) > 0.01:
+        logger.warning(
+            "The checkpoint was trained at %g Å, these tomograms have %g Å: they are resampled.",
+            recipe.voxel_spacing,
+            settings.voxel_spacing,
+        )
+    tasks, missing = [], []
+    for run in project.select(settings.runs):
+        try:
+            tasks.append(Task(run, run.find_tomogram(tomo_type, spacing)))
+        except NotInProjectError as error:
+            missing.append(error)
+    if missing and (settings.runs is not None or not tasks):
+        raise missing[0]
+    if missing:
+        logger.warning("%d runs are left out. %s", len(missing), missing[0])
+    return tasks
+
+
+def score_map_name(settings: SegmentSettings) -> str:
+    """What copick calls the score maps of a name, user and session."""
+    return f"{settings.name}-{settings.user_id}-{settings.session_id}"
+
+
+def is_done(task: Task, settings: SegmentSettings, ensemble: Ensemble) -> bool:
+    """Whether everything asked for is there, made by these checkpoints."""
+    name = score_map_name(settings)
+    if settings.scores:
+        if not task.run.has_score_map(task.tomogram, name):
+            return False
+        held = task.run.score_map_attributes(task.tomogram, name).get("checkpoints", {})
+        if sorted(held.values()) != sorted(ensemble.attributes["checkpoints"].values()):
+            raise SettingError(
+                f"Run {task.run.name} has a score map {name} of other checkpoints "
+                f"({', '.join(held) or 'unknown'}). Replace it with overwrite=true, or write "
+                "under another name."
+            )
+    if settings.segmentation:
+        wanted = (settings.name, settings.user_id, settings.session_id)
+        held_names = {(q.name, q.user_id, q.session_id) for q in task.run.segmentations()}
+        return wanted in held_names
+    return True
+
+
+def work_off(todo: list[Task], settings: SegmentSettings, ensemble: Ensemble) -> Iterator[str]:
+    """Yields the name of each run as it is done; several devices share one queue."""
+    devices = devices_of(settings)
+    if len(devices) == 1:
+        device = devices[0]
+        nets = [net.to(device) for net in ensemble.nets]
+        here = dataclasses.replace(ensemble, nets=nets)
+        for task in todo:
+            segment_run(task, settings, here)
+            yield task.run.name
+        return
+    context = get_context("spawn")
+    queue = context.SimpleQueue()
+    for device in devices:
+        queue.put(str(device))
+    with ProcessPoolExecutor(
+        len(devices), mp_context=context, initializer=_start_worker, initargs=(queue, settings)
+    ) as pool:
+        for done in as_completed(pool.submit(_work, task) for task in todo):
+            yield done.result()
+
+
+_worker: dict[str, Any] = {}
+
+
+def _start_worker(queue: Any, settings: SegmentSettings) -> None:
+    device = torch.device(queue.get())
+    _worker.update(settings=settings, ensemble=load_ensemble(settings, device))
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, torch.get_num_threads() // settings.devices))
+
+
+def _work(task: Task) -> str:
+    segment_run(task, _worker["settings"], _worker["ensemble"])
+    return task.run.name
+
+
+def devices_of(settings: SegmentSettings) -> list[torch.device]:
+    """The devices that share the work."""
+    cuda = torch.cuda.device_count() if settings.accelerator in ("auto", "gpu", "cuda") else 0
+    if settings.accelerator not in ("auto", "cpu", "gpu", "cuda"):
+        raise SettingError(f"accelerator is auto, cpu or gpu, not {settings.accelerator}.")
+    if settings.accelerator in ("gpu", "cuda") and not cuda:
+        raise ResourceError("accelerator=gpu, but torch sees no GPU. Use accelerator=cpu.")
+    if settings.devices < 1 or (cuda and settings.devices > cuda):
+        raise SettingError(f"devices must be 1 to {cuda or 'any number'}, not {settings.devices}.")
+    if cuda:
+        return [torch.device("cuda", i) for i in range(settings.devices)]
+    return [torch.device("cpu")] * settings.devices
+
+
+def segment_run(task: Task, settings: SegmentSettings, ensemble: Ensemble) -> None:
+    """The run's score map, segmentation or both are in the project."""
+    run, recipe = task.run, ensemble.recipe
+    grid = working_grid(run.tomogram_grid(task.tomogram), recipe.working_spacing)
+    if recipe.working_spacing is None and settings.voxel_spacing:
+        grid = grid.at_spacing(recipe.voxel_spacing)
+    volume = prepare_volume(run.read_tomogram(task.tomogram), grid)
+    try:
+        scores = ensemble.predictor(ensemble.nets, volume, divisor=ensemble.divisor)
+    except torch.OutOfMemoryError as error:
+        raise ResourceError(
+            f"Run {run.name}: the GPU is too small for windows of "
+            f"{ensemble.predictor.window_size or list(volume.shape)} voxels. "
+            "Choose a smaller predictor.window_size."
+        ) from error
+    if scores.shape[0] != len(recipe.labels):
+        raise DataError(f"The network scores {scores.shape[0]} objects, not {len(recipe.labels)}.")
+    attributes = {**ensemble.attributes, "tomogram": str(task.tomogram)}
+    if settings.scores:
+        run.write_score_map(
+            task.tomogram, score_map_name(settings), scores, grid=grid, attributes=attributes
+        )
+    if settings.segmentation:
+        spacing = float(np.mean(grid.spacing))
+        query = SegmentationQuery(settings.name, settings.user_id, settings.session_id, spacing)
+        run.write_segmentation(
+            query,
+            segmentation_of(scores),
+            grid=grid,
+            attributes={**attributes, "labels": recipe.labels},
+        )
+
+
+main = job.command("segment", segment)
+
+if __name__ == "__main__":
+    main()

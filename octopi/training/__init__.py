@@ -1,0 +1,1 @@
+"""From batches and a network to a trained, validated network."""

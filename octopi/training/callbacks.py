@@ -1,0 +1,214 @@
+"""What a training leaves behind as it goes: best model, last checkpoint, history, a clean stop."""
+
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, Checkpoint
+from torch import Tensor
+
+from octopi.training.module import PickingModule
+
+logger = logging.getLogger(__name__)
+
+SaveModel = Callable[[dict[str, Tensor], dict[str, float], dict[str, float]], None]
+
+
+class BestModel(Callback):
+    """The weights that validated best are on disk, with the thresholds found for them.
+
+    Stands before weight averaging in the list of callbacks, so that it takes the weights that
+    were validated. Without validation runs it keeps the latest.
+
+    Args:
+        save: writes weights, thresholds and metrics.
+    """
+
+    def __init__(self, save: SaveModel) -> None:
+        self.save = save
+        self.best: float | None = None
+        self.best_epoch: int | None = None
+        self._weights: dict[str, Tensor] = {}
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The weights now in the net, averaged or not, are set aside."""
+        assert isinstance(pl_module, PickingModule)
+        self._weights = {k: v.detach().clone() for k, v in pl_module.net.state_dict().items()}
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """They are written if they are the best so far."""
+        assert isinstance(pl_module, PickingModule)
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        value = pl_module.best_value
+        if value is None:
+            logger.warning(
+                "%s is n/a in this validation: the model is kept as the latest, not as the best.",
+                pl_module.best_metric,
+            )
+        if self.best is None or (value is not None and value > self.best):
+            self.best, self.best_epoch = value, trainer.current_epoch
+            metrics = {k: v for k, v in pl_module.measured.items() if v is not None}
+            self.save(self._weights, pl_module.thresholds, metrics)
+            if value is not None:
+                logger.info(
+                    "epoch %d: best %s %.4f", trainer.current_epoch, pl_module.best_metric, value
+                )
+        self._weights = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training must know."""
+        return {"best": self.best, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up where a training stopped."""
+        self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
+
+
+class LastCheckpoint(Checkpoint):
+    """`last.ckpt` is the whole state at the last epoch boundary, or the one before it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A folder that cannot be written is found out before the first step."""
+        if not self.path.exists():
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The epoch is on disk."""
+        self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        part = self.path.with_name(f".{self.path.name}.part")
+        trainer.save_checkpoint(part)
+        if trainer.is_global_zero:
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            part.replace(self.path)
+
+
+class History(Callback):
+    """`results.json` holds every epoch's loss and metrics as soon as the epoch is over.
+
+    Args:
+        path: the file.
+        draw: makes pictures of the history at the end.
+    """
+
+    def __init__(self, path: Path, *, draw: Callable[[dict[str, Any]], None]) -> None:
+        self.path = path
+        self.draw = draw
+        self.history: dict[str, dict[str, list[float | None]]] = {}
+        self.best_metric = ""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The epoch's values are appended and written."""
+        assert isinstance(pl_module, PickingModule)
+        self.best_metric = pl_module.best_metric
+        values: dict[str, float | None] = {
+            "train_loss": _number(trainer.callback_metrics.get("train/loss")),
+            "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
+        }
+        self._append(trainer.current_epoch, values)
+        self.write()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The validation's metrics are appended and written."""
+        assert isinstance(pl_module, PickingModule)
+        if not trainer.sanity_checking:
+            self.best_metric = pl_module.best_metric
+            self._append(trainer.current_epoch, dict(pl_module.measured))
+            self.write()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Pictures of it all are drawn."""
+        if trainer.is_global_zero:
+            self.draw(self.as_dict())
+
+    def _append(self, epoch: int, values: dict[str, float | None]) -> None:
+        for name, value in values.items():
+            series = self.history.setdefault(name, {"epoch": [], "value": []})
+            if series["epoch"] and series["epoch"][-1] == epoch:
+                series["value"][-1] = value
+            else:
+                series["epoch"].append(epoch)
+                series["value"].append(value)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The history: name -> epochs and values; None = n/a."""
+        return {"best_metric": self.best_metric, "history": self.history}
+
+    def write(self) -> None:
+        """The file is complete at any moment."""
+        part = self.path.with_name(f".{self.path.name}.part")
+        part.write_text(json.dumps(self.as_dict(), indent=1), encoding="utf-8")
+        part.replace(self.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training must know."""
+        return {"history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up where a training stopped."""
+        self.history = state_dict["history"]
+
+
+def _number(value: Tensor | float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+class CleanStop(Callback):
+    """SIGTERM or Ctrl-C ends the training after the step in hand; a second Ctrl-C at once.
+
+    Args:
+        stop: makes the exception that ends the job from the signal's number and the epoch that
+            `last.ckpt` holds.
+    """
+
+    def __init__(self, stop: Callable[[int, int], BaseException]) -> None:
+        self.stop = stop
+        self.received: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Signals are ours."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._previous[number] = signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if self.received == signal.SIGINT == number:
+            raise KeyboardInterrupt
+        self.received = number
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
+        """The step is done: stop here if asked."""
+        self._check(trainer)
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
+        """A tomogram is done: stop here if asked."""
+        self._check(trainer)
+
+    def _check(self, trainer: pl.Trainer) -> None:
+        if self.received is not None:
+            raise self.stop(self.received, trainer.current_epoch)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Signals are given back."""
+        self._restore()
+
+    def on_exception(self, *args: Any) -> None:  # noqa: ARG002
+        """Signals are given back."""
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}

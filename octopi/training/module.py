@@ -1,0 +1,155 @@
+"""The LightningModule: a net, its loss, and validation by the commands' own stages."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from pytorch_lightning.callbacks import Timer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from octopi.errors import DivergedError
+from octopi.geometry import Grid, Points
+from octopi.models import heads
+from octopi.training.metrics import Counts, count_voxels, metric, voxel_metrics
+from octopi.training.schedule import Schedule
+
+Picks = Mapping[str, Points]
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What happens to a validation tomogram: the same calls the commands make.
+
+    Args:
+        predict: net, volume (z, y, x) -> score map (c, z, y, x), uint8.
+        segment: score map -> label volume.
+        localize: score map, grid -> scored candidates per object.
+        calibrate: candidates and truth per run -> threshold per object.
+        score: picks and truth per run -> metrics by name, None = n/a.
+    """
+
+    predict: Callable[[nn.Module, NDArray], NDArray]
+    segment: Callable[[NDArray], NDArray]
+    localize: Callable[[NDArray, Grid], dict[str, Points]]
+    calibrate: Callable[[Mapping[str, Picks], Mapping[str, Picks]], dict[str, float]]
+    score: Callable[[Mapping[str, Picks], Mapping[str, Picks]], dict[str, float | None]]
+
+
+class PickingModule(pl.LightningModule):
+    """Trains a net and says, object by object, what it finds in whole tomograms."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        loss: nn.Module,
+        optimizer: Callable[..., Optimizer],
+        schedule: Schedule,
+        stages: Stages,
+        labels: Mapping[str, int],
+        best_metric: str,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.loss = loss
+        self.make_optimizer = optimizer
+        self.schedule = schedule
+        self.stages = stages
+        self.labels = dict(labels)
+        self.best_metric = best_metric
+        self.seed = seed
+        self.thresholds: dict[str, float] = {}
+        self.measured: dict[str, float | None] = {}
+        self.best_value: float | None = None
+        self.validated_step = -1
+        self._candidates: dict[str, dict[str, Points]] = {}
+        self._truth: dict[str, Picks] = {}
+        self._counts: dict[str, Counts] = {}
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """The optimizer and a schedule that moves with every step."""
+        optimizer = self.make_optimizer(self.net.parameters())
+        scheduler = LambdaLR(
+            optimizer, lambda step: self.schedule(step=step, progress=self._progress(step))
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def _progress(self, step: int) -> float:
+        """The part of the step or time budget that is spent, whichever is further."""
+        total = self.trainer.estimated_stepping_batches
+        spent = step / total if 0 < total < math.inf else 0.0
+        for timer in (c for c in self.trainer.callbacks if isinstance(c, Timer)):  # type: ignore[attr-defined]
+            elapsed, left = timer.time_elapsed(), timer.time_remaining()
+            if left is not None:
+                spent = max(spent, elapsed / max(elapsed + left, 1e-9))
+        return spent
+
+    def on_train_epoch_start(self) -> None:
+        """What is random in an epoch depends on the seed and the epoch, not on what came before.
+
+        So a training that was interrupted and resumed ends as one that was not.
+        """
+        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
+
+    def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
+        """The loss of a batch, all heads of a deeply supervised net counted."""
+        loss = self._loss_of(heads(self.net(batch["image"])), batch["target"])
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"The loss is {value} at step {self.global_step} (epoch {self.current_epoch}, batch "
+                f"{batch_idx}). The best model so far is kept. Try a lower learning rate "
+                "(optim.optimizer.lr) or trainer.precision=32-true."
+            )
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=1)
+        return loss
+
+    def _loss_of(self, outputs: Sequence[Tensor], target: Tensor) -> Tensor:
+        """Heads weigh 1, 1/2, 1/4 …; a coarser head sees the target at its own size."""
+        total = outputs[0].new_zeros((), dtype=torch.float32)
+        weights = [0.5**i for i in range(len(outputs))]
+        for weight, out in zip(weights, outputs, strict=True):
+            fitted = target
+            if out.shape[2:] != target.shape[2:]:
+                fitted = nn.functional.interpolate(target.float(), out.shape[2:], mode="nearest")
+            total = total + weight * self.loss(out.float(), fitted)
+        return total / sum(weights)
+
+    def on_validation_epoch_start(self) -> None:
+        """Nothing is left of the last validation."""
+        self._candidates, self._truth, self._counts = {}, {}, {}
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+        """One whole tomogram goes through prediction and localization."""
+        scores = self.stages.predict(self.net, batch.image)
+        segmentation = self.stages.segment(scores)
+        for name, counts in count_voxels(segmentation, batch.target, self.labels).items():
+            self._counts[name] = self._counts.get(name, Counts()) + counts
+        self._candidates[batch.run_name] = self.stages.localize(scores, batch.grid)
+        self._truth[batch.run_name] = batch.truth
+
+    def on_validation_epoch_end(self) -> None:
+        """Thresholds are calibrated on these tomograms and every metric is logged."""
+        self.validated_step = self.global_step
+        self.thresholds = self.stages.calibrate(self._candidates, self._truth)
+        picks = {
+            run: {name: p.above(self.thresholds.get(name, 1.0)) for name, p in found.items()}
+            for run, found in self._candidates.items()
+        }
+        self.measured = voxel_metrics(self._counts) | self.stages.score(picks, self._truth)
+        self.best_value = metric(self.best_metric, self._counts, self.measured)
+        self.measured[self.best_metric] = self.best_value
+        for name, value in self.measured.items():
+            if value is not None:
+                shown = name == self.best_metric
+                self.log(f"val/{name}", value, prog_bar=shown, batch_size=1)

@@ -1,0 +1,165 @@
+import json
+import multiprocessing
+import pickle
+
+import pytest
+
+from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError
+from octopi.project import open_project
+
+from .conftest import noise
+
+
+@pytest.fixture
+def three(files):
+    for name in ("TS_2", "TS_10", "TS_1"):
+        files.add_tomogram(noise(), run=name)
+    return files
+
+
+@pytest.mark.parametrize("nothing", [None, "", []])
+def test_without_a_config_the_message_says_what_to_set(nothing):
+    with pytest.raises(SettingError, match=r"OCTOPI_PROJECT or project\.config.*project=demo"):
+        open_project(nothing)
+
+
+def test_a_missing_config_is_named_with_its_neighbour(files):
+    files.config("project.json")
+    with pytest.raises(SettingError, match=r"no copick config .*projct.json.*project.json"):
+        open_project(files.folder / "projct.json")
+
+
+def test_a_folder_is_no_config(files):
+    files.config("project.json")
+    with pytest.raises(SettingError, match=r"is a folder.*project\.json"):
+        open_project(files.folder)
+
+
+def test_broken_json_is_reported_by_line_and_column(tmp_path):
+    path = tmp_path / "project.json"
+    path.write_text('{\n  "name": ,\n}')
+    with pytest.raises(SettingError, match=r"project\.json is not valid JSON.*line 2 column"):
+        open_project(path)
+
+
+def test_a_config_of_another_shape_is_refused_without_showing_its_secrets(files):
+    config = files.config(pickable_objects="none", overlay_fs_args={"secret": "hunter2"})
+    with pytest.raises(SettingError, match="pickable_objects") as caught:
+        open_project(config)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_an_unknown_backend_is_refused(files):
+    with pytest.raises(SettingError, match="floppy"):
+        open_project(files.config(config_type="floppy"))
+
+
+def test_a_config_given_twice_is_refused(files):
+    config = files.config()
+    with pytest.raises(SettingError, match="twice"):
+        open_project([config, str(config)])
+
+
+def test_opening_reads_no_data(files):
+    project = files.open()
+    files.add_tomogram(noise(), run="TS_1")
+    assert [run.name for run in project.runs] == ["TS_1"]
+
+
+def test_runs_are_sorted_by_name(three):
+    assert [run.name for run in three.open().runs] == ["TS_1", "TS_10", "TS_2"]
+
+
+def test_select_keeps_the_order_asked_for(three):
+    assert [r.name for r in three.open().select(["TS_2", "TS_1"])] == ["TS_2", "TS_1"]
+    assert len(three.open().select(None)) == 3
+
+
+@pytest.mark.parametrize("name", ["TS_3", "../TS_1", "TS_1/../TS_2"])
+def test_an_unknown_run_is_answered_with_those_there_are(three, name):
+    with pytest.raises(NotInProjectError, match="TS_1, TS_10, TS_2") as caught:
+        three.open().select([name])
+    assert caught.value.exit_code == 3
+
+
+def test_a_run_named_twice_is_refused(three):
+    with pytest.raises(SettingError, match="TS_1 is named more than once"):
+        three.open().select(["TS_1", "TS_1"])
+
+
+def test_a_project_without_runs_says_where_to_look(files):
+    with pytest.raises(DataError, match="has no runs.*static_root and overlay_root"):
+        files.open().select(None)
+
+
+def test_runs_of_several_configs_are_told_apart_only_where_they_must(three, tmp_path):
+    three.add_tomogram(noise(), run="TS_9")
+    other = tmp_path / "other" / "ExperimentRuns"
+    (other / "TS_1").mkdir(parents=True)
+    (other / "TS_4").mkdir()
+    one = three.config("one.json")
+    two = three.config("two.json", static_root=f"local://{other.parent}")
+    names = [run.name for run in open_project([one, two]).runs]
+    assert names == ["TS_10", "TS_2", "TS_4", "TS_9", "one/TS_1", "two/TS_1"]
+
+
+def test_configs_of_one_name_are_told_apart_by_their_folders(three, tmp_path):
+    configs = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        configs.append(three.config(f"{folder}/project.json"))
+    assert "a-project/TS_1" in [run.name for run in open_project(configs).runs]
+
+
+def test_a_writable_overlay_is_left_as_it_was(anywhere):
+    project = anywhere.open()
+    project.check_writable()
+    project.check_writable()
+    overlay = anywhere.folder / "overlay"
+    assert not overlay.exists() or not list(overlay.iterdir())
+
+
+def test_an_overlay_that_cannot_be_written_is_an_error_that_names_it(files):
+    blocked = files.folder / "blocked"
+    blocked.write_text("a file where the overlay should be")
+    project = open_project(files.config(overlay_root=f"local://{blocked}/overlay"))
+    with pytest.raises(ResourceError, match="blocked.*overlay_root") as caught:
+        project.check_writable()
+    assert caught.value.exit_code == 4
+
+
+def test_a_config_without_an_overlay_is_an_error_that_says_so(files):
+    with pytest.raises(ResourceError, match="no usable overlay_root"):
+        open_project(files.config(overlay_root=None))
+
+
+def test_a_notice_is_logged_once(files, caplog):
+    project = files.open()
+    project.notice("ten and not nine")
+    project.notice("ten and not nine")
+    assert caplog.text.count("ten and not nine") == 1
+
+
+def test_pickled_runs_share_their_project(three):
+    first, *_, last = pickle.loads(pickle.dumps(three.open().runs))
+    assert (first.name, last.name) == ("TS_1", "TS_2")
+    assert first.project is last.project
+
+
+def _mean(run):
+    return float(run.read_tomogram(run.find_tomogram("wbp", 10.0)).mean())
+
+
+def test_a_worker_process_reads_the_run_it_was_sent(three):
+    run = three.run()
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(_mean, (run,)) == _mean(run)
+
+
+def test_a_config_of_the_old_form_without_a_type_opens(files):
+    config = files.config()
+    content = json.loads(config.read_text())
+    del content["config_type"]
+    config.write_text(json.dumps(content))
+    with pytest.warns(DeprecationWarning, match="config_type"):
+        assert open_project(config).objects
