@@ -23,8 +23,5 @@ def autocast(device: torch.device) -> torch.autocast:
 
 def training_precision(accelerator: str) -> str:
     """Lightning's name for the precision a training takes unless told another."""
-    if accelerator == "cpu" or not torch.cuda.is_available():
-        device_type = "cpu"
-    else:
-        device_type = "cuda"
-    return "bf16-mixed" if computes_bf16(device_type) else "32-true"
+    on_cpu = accelerator == "cpu" or not torch.cuda.is_available()
+    return "bf16-mixed" if computes_bf16("cpu" if on_cpu else "cuda") else "32-true"

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
+
 from octopi.config import CONF_DIR, ROOTS, settle
-from octopi.errors import OctopiError
+from octopi.errors import OctopiError, SettingError
 from octopi.help import wants_help, write_help
 
 logger = logging.getLogger(__name__)
@@ -58,8 +60,6 @@ def job_folder() -> Path:
 
 def _run(verb: str, work: Callable[[Any], Any]) -> int:
     import hydra  # noqa: PLC0415
-    from hydra.errors import HydraException  # noqa: PLC0415
-    from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, in single and multiruns
 
@@ -70,36 +70,82 @@ def _run(verb: str, work: Callable[[Any], Any]) -> int:
         try:
             overrides = list(HydraConfig.get().overrides.task)
             return work(settle(cfg, ROOTS[verb], overrides=overrides))
-        except BaseException as error:
-            if not isinstance(error, Stopped | KeyboardInterrupt):
-                _log_traceback()
+        except Exception:
+            _log_traceback()
             raise
 
     try:
+        sys.argv[1:] = resumed(sys.argv[1:])
         task()
-    except (HydraException, OmegaConfBaseException) as error:
-        return _report(str(error.__cause__ or error) if _is_compact(error) else str(error), 2)
-    except Stopped as stop:
-        return _report(str(stop), stop.exit_code)
-    except KeyboardInterrupt:
-        return _report("Interrupted.", 130)
-    except OctopiError as error:
-        return _report(str(error), error.exit_code)
-    except MemoryError as error:
-        return _report(f"Out of memory: {error}", 4)
-    except OSError as error:
-        if error.errno in _RESOURCE_ERRNOS:
-            return _report(f"{error.strerror}: {error.filename or ''}", 4)
-        return _report_mistake(error)
-    except Exception as error:  # noqa: BLE001  the last line of defence before a bare traceback
-        if "out of memory" in str(error).lower():
-            return _report(f"Out of memory: {str(error).splitlines()[0]}", 4)
-        return _report_mistake(error)
+    except BaseException as error:  # noqa: BLE001  the last line before a bare traceback
+        return _outcome(error)
     return 0
 
 
-def _is_compact(error: BaseException) -> bool:
-    return not str(error).strip()
+def resumed(arguments: list[str]) -> list[str]:
+    """`resume=FOLDER` stands for the words that job began with, in its folder; later words win."""
+    folders = [a.removeprefix("resume=") for a in arguments if a.startswith("resume=")]
+    if not folders or folders[-1] in ("null", ""):
+        return arguments
+    folder = Path(folders[-1]).absolute()
+    before = folder / ".hydra" / "overrides.yaml"
+    if not before.is_file():
+        raise SettingError(
+            f"There is nothing to resume in {folder}: it is not the folder of a training."
+        )
+    words = yaml.safe_load(before.read_text(encoding="utf-8")) or []
+    typed = [a for a in arguments if not a.startswith("resume=")]
+    replaced = {a.split("=")[0] for a in typed} | {"resume"}
+    kept = [word for word in words if word.split("=")[0] not in replaced]
+    return [*kept, *typed, f"resume='{folder}'", f"hydra.run.dir='{folder}'"]
+
+
+def _outcome(error: BaseException) -> int:
+    """What the person at the screen is told, and the exit code."""
+    code = _exit_code(error)
+    if code != 1:
+        return _report(_text(error), code)
+    first = str(error).strip().splitlines()[:1]
+    return _report(
+        f"{type(error).__name__}: {first[0] if first else ''}\n"
+        "This looks like a mistake in octopi. The traceback is in the job's log file; "
+        "please report it.",
+        1,
+    )
+
+
+def _exit_code(error: BaseException) -> int:
+    from hydra.errors import HydraException  # noqa: PLC0415
+    from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
+
+    code = 1
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else 2
+    elif isinstance(error, OctopiError | Stopped):
+        code = error.exit_code
+    elif isinstance(error, HydraException | OmegaConfBaseException):
+        code = 2
+    elif isinstance(error, KeyboardInterrupt):
+        code = 130
+    elif (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno in _RESOURCE_ERRNOS)
+        or "out of memory" in str(error).lower()
+    ):
+        code = 4
+    return code
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "Interrupted."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename or ''}"
+    text = str(error).strip() or type(error).__name__
+    cause = error.__cause__
+    return (
+        f"{text}\n{cause}" if cause is not None and type(error).__module__[:5] == "hydra" else text
+    )
 
 
 def _log_traceback() -> None:
@@ -119,13 +165,3 @@ def _report(message: str, exit_code: int) -> int:
     )
     sys.stderr.write("\n")
     return exit_code
-
-
-def _report_mistake(error: BaseException) -> int:
-    first = str(error).strip().splitlines()[:1]
-    return _report(
-        f"{type(error).__name__}: {first[0] if first else ''}\n"
-        "This looks like a mistake in octopi. The traceback is in the job's log file; "
-        "please report it.",
-        1,
-    )

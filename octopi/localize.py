@@ -113,9 +113,7 @@ def find_scores(run: Run, settings: LocalizeSettings) -> TomogramQuery | Segment
         fit = [q for q in run.segmentations() if (q.name, q.user_id, q.session_id) == wanted]
         if not fit:
             asked = "{}:{}/{}".format(*wanted)
-            raise NotInProjectError(
-                f"Run {run.name}", "segmentation", asked, run.segmentations()
-            )
+            raise NotInProjectError(f"Run {run.name}", "segmentation", asked, run.segmentations())
         return fit[0]
     name = f"{settings.name}-{settings.user_id}-{settings.session_id}"
     held = run.score_maps()
@@ -209,7 +207,11 @@ def thresholds_of(
                 )
     elif asked is not None:
         asked = dict.fromkeys(object_names, float(asked))
-    thresholds = {**dict.fromkeys(object_names, 0.5), **facts.get("thresholds", {}), **(asked or {})}
+    thresholds = {
+        **dict.fromkeys(object_names, 0.5),
+        **facts.get("thresholds", {}),
+        **(asked or {}),
+    }
     for name, value in thresholds.items():
         if not 0 <= float(value) <= 1:
             raise SettingError(f"The threshold of {name} must lie in 0 … 1, not {value}.")

@@ -43,7 +43,7 @@ class FocalTverskyLoss(nn.Module):
 class WeightedFocalTverskyLoss(nn.Module):
     """weight_tversky * Tversky + weight_focal * focal loss, γ being the focal exponent."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  the published signature
         self,
         gamma: float = 1.0,
         alpha: float = 0.7,

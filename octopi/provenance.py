@@ -24,7 +24,7 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout this code runs from, '+' where it has changes; None outside one."""
+    """The commit this code is at, with a '+' where it has been changed; None outside a checkout."""
     here = Path(__file__).resolve().parent
     try:
         described = subprocess.run(

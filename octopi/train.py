@@ -87,8 +87,7 @@ def train(settings: TrainSettings) -> float | None:
     )
     module.make_optimizer(net.parameters())  # a wrong setting is found now, not after loading
     tracker = build(settings.logger, "logger") if settings.logger else None
-    save = functools.partial(save_best, folder, settings, facts, data, divisor)
-    best = BestModel(save)
+    best = BestModel(BestModelFile(folder, settings, facts, data, divisor))
     trainer: pl.Trainer = build(
         settings.trainer,
         "trainer",
@@ -159,9 +158,7 @@ def tomograms_to_train_on(run: Run, settings: TrainSettings) -> list[TomogramQue
     found = [
         query
         for spacing in spacings
-        for query in find_tomograms(
-            run, tomo_types=settings.tomo_types, voxel_spacing=spacing
-        )
+        for query in find_tomograms(run, tomo_types=settings.tomo_types, voxel_spacing=spacing)
     ]
     if settings.tomo_types is None and len(found) > len(spacings):
         types = ", ".join(q.tomo_type for q in found)
@@ -250,41 +247,49 @@ def object_metrics(report: Any) -> dict[str, float | None]:
     return out
 
 
-def save_best(
-    folder: Path,
-    settings: TrainSettings,
-    facts: Facts,
-    data: TomogramDataModule,
-    divisor: int,
-    weights: dict[str, Tensor],
-    thresholds: dict[str, float],
-    metrics: dict[str, float],
-) -> None:
-    """`best_model.pth` and its readable copy hold these weights and all that goes with them."""
-    assert data.split is not None
-    recipe = Recipe(
-        net={**settings.model, "out_channels": len(facts.labels) + 1},
-        labels=facts.labels,
-        radii=facts.radii,
-        weights=facts.weights,
-        voxel_spacing=facts.tomograms[0].voxel_spacing,
-        working_spacing=settings.data["working_spacing"],
-        tomo_types=list(dict.fromkeys(q.tomo_type for q in facts.tomograms)),
-        size_divisor=divisor,
-        predictor=settings.predictor,
-        localizer=settings.localizer,
-        thresholds=thresholds,
-        metrics=metrics,
-        provenance={
-            "versions": provenance.versions(),
-            "commit": provenance.git_commit(),
-            "split": dataclasses.asdict(data.split),
-            "data_fingerprint": data.fingerprint(),
-            "seed": settings.seed,
-        },
-    )
-    checkpoint.save(folder / "best_model.pth", weights, recipe)
-    provenance.write_yaml(folder / "model_config.yaml", provenance.plain(recipe))
+@dataclasses.dataclass(frozen=True)
+class BestModelFile:
+    """Writes `best_model.pth` and its readable copy: weights and all that goes with them."""
+
+    folder: Path
+    settings: TrainSettings
+    facts: Facts
+    data: TomogramDataModule
+    divisor: int
+
+    def __call__(
+        self, weights: dict[str, Tensor], thresholds: dict[str, float], metrics: dict[str, float]
+    ) -> None:
+        """Both files hold these weights."""
+        recipe = self.recipe(thresholds, metrics)
+        checkpoint.save(self.folder / "best_model.pth", weights, recipe)
+        provenance.write_yaml(self.folder / "model_config.yaml", dataclasses.asdict(recipe))
+
+    def recipe(self, thresholds: dict[str, float], metrics: dict[str, float]) -> Recipe:
+        """What must be known to use the weights."""
+        settings, facts, data = self.settings, self.facts, self.data
+        assert data.split is not None
+        return Recipe(
+            net={**settings.model, "out_channels": len(facts.labels) + 1},
+            labels=facts.labels,
+            radii=facts.radii,
+            weights=facts.weights,
+            voxel_spacing=facts.tomograms[0].voxel_spacing,
+            working_spacing=settings.data["working_spacing"],
+            tomo_types=list(dict.fromkeys(q.tomo_type for q in facts.tomograms)),
+            size_divisor=self.divisor,
+            predictor=settings.predictor,
+            localizer=settings.localizer,
+            thresholds=thresholds,
+            metrics=metrics,
+            provenance={
+                "versions": provenance.versions(),
+                "commit": provenance.git_commit(),
+                "split": dataclasses.asdict(data.split),
+                "data_fingerprint": data.fingerprint(),
+                "seed": settings.seed,
+            },
+        )
 
 
 def record_data(folder: Path, data: TomogramDataModule, *, resumed: bool) -> None:

@@ -169,8 +169,8 @@ class CropSampler:
         holders = [variant for variant in run if label in variant.positions]
         variant = holders[rng.integers(len(holders))]
         voxel = np.unravel_index(rng.choice(variant.positions[label]), variant.grid.shape)
-        off_centre = rng.uniform(-0.5, 0.5, 3) * self.settings.jitter * self._size
-        start = np.rint(np.asarray(voxel) - self._size / 2 + off_centre).astype(int)
+        where = 0.5 + rng.uniform(-0.5, 0.5, 3) * self.settings.jitter  # in the crop, 0..1
+        start = np.asarray(voxel) - (where * self._size).astype(int)
         last = np.maximum(np.asarray(variant.grid.shape) - self._size, 0)
         z, y, x = np.clip(start, 0, last).tolist()
         others = [v for v in run if v is not variant and v.grid == variant.grid]

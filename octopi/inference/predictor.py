@@ -61,13 +61,16 @@ class Predictor:
         device = next(nets[0].parameters()).device
         shape, size = padded_shape(volume.shape, self.window_size, divisor=divisor)
         padding = [(0, max(0, n - m)) for n, m in zip(shape, volume.shape, strict=True)]
-        mode = "reflect" if all(p < n for (_, p), n in zip(padding, volume.shape, strict=True)) \
+        mode = (
+            "reflect"
+            if all(p < n for (_, p), n in zip(padding, volume.shape, strict=True))
             else "edge"
+        )
         padded = np.pad(volume, padding, mode=mode) if any(p for _, p in padding) else volume
         score = functools.partial(mean_score, nets)
         out: NDArray[np.uint8] | None = None
         with torch.inference_mode(), autocast(device):
-            for window in windows(volume.shape, size, halo=self.halo, divisor=divisor):
+            for window in windows(volume.shape, size, halo=self.halo):
                 image = _as_batch(crop(padded, window.look), device)
                 scores = mean_over_sides(score, image, num_sides=self.num_sides)[0]
                 if out is None:

@@ -21,9 +21,7 @@ SIDES: tuple[tuple[int, ...], ...] = (
 )
 
 
-def mean_over_sides(
-    score: Callable[[Tensor], Tensor], image: Tensor, *, num_sides: int
-) -> Tensor:
+def mean_over_sides(score: Callable[[Tensor], Tensor], image: Tensor, *, num_sides: int) -> Tensor:
     """The mean score of the first `num_sides` sides, in the frame of `image` (b, 1, z, y, x)."""
     total = score(image)
     for axes in SIDES[1:num_sides]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 
 from numpy.typing import NDArray
 
@@ -29,14 +29,12 @@ def padded_shape(
     return [max(n, w) for n, w in zip(shape, size, strict=True)], size
 
 
-def windows(
-    shape: Sequence[int], size: Sequence[int], *, halo: Sequence[int], divisor: int
-) -> Iterator[Window]:
+def windows(shape: Sequence[int], size: Sequence[int], *, halo: Sequence[int]) -> Iterator[Window]:
     """Windows that tile a volume: every voxel is believed once, `halo` voxels from any cut.
 
     Only cuts inside the volume need a halo: at the border there is nothing more to see.
     """
-    axes = [_axis(n, w, h, divisor) for n, w, h in zip(shape, size, halo, strict=True)]
+    axes = [_axis(n, w, h) for n, w, h in zip(shape, size, halo, strict=True)]
     for z, y, x in product(*axes):
         cuts = (z, y, x)
         yield Window(
@@ -51,16 +49,15 @@ def _three(slices: Iterator[slice]) -> tuple[slice, slice, slice]:
     return z, y, x
 
 
-def _axis(length: int, size: int, halo: int, divisor: int) -> list[tuple[int, int, int, int]]:
+def _axis(length: int, size: int, halo: int) -> list[tuple[int, int, int, int]]:
     """(start, size, low, high) of every window along one axis; low..high is believed."""
     if length <= size:
         return [(0, size, 0, length)]
-    halo = min(halo, (size - divisor) // 2)
     count = -(-(length - 2 * halo) // (size - 2 * halo))
     starts = [round(i * (length - size) / (count - 1)) for i in range(count)]
-    seams = [(a + size + b) // 2 for a, b in zip(starts[:-1], starts[1:], strict=True)]
-    bounds = [0, *seams, length]
-    return [(s, size, low, high) for s, low, high in zip(starts, bounds, bounds[1:], strict=False)]
+    seams = [(a + size + b) // 2 for a, b in pairwise(starts)]
+    inner = pairwise([0, *seams, length])
+    return [(start, size, low, high) for start, (low, high) in zip(starts, inner, strict=True)]
 
 
 def crop(volume: NDArray, cut: Sequence[slice]) -> NDArray:

@@ -5,6 +5,7 @@ a tilt series with one defocus is a radial transfer function times a wedge-shape
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import scipy.fft
@@ -26,7 +27,7 @@ class Frequencies:
     x: NDArray[np.float32]
 
     @classmethod
-    def of(cls, shape: tuple[int, int, int], spacing: float) -> "Frequencies":
+    def of(cls, shape: tuple[int, int, int], spacing: float) -> Self:
         """Those of scipy.fft.rfftn of a volume of this shape and spacing (Å)."""
         nz, ny, nx = shape
         return cls(
@@ -66,30 +67,40 @@ def image(
     """The weighted back-projection and the denoised tomogram of one density, same shape.
 
     Args:
+        density: protein positive, (z, y, x).
         spacing: voxel edge in Å.
         defocus: underfocus in Å.
         snr: variance of the signal over that of the noise in the weighted back-projection.
+        rng: draws the noise.
     """
     frequencies = Frequencies.of(density.shape, spacing)
     squared, seen = frequencies.squared(), frequencies.measured()
     transfer = contrast_transfer(squared, defocus=defocus)
-    signal = scipy.fft.rfftn(density)
+    signal = _spectrum(density)
     signal *= -transfer * np.exp(-FALLOFF / 4 * squared) * seen
     signal[0, 0, 0] = 0
-    noise = scipy.fft.rfftn(rng.standard_normal(density.shape, dtype=np.float32))
+    noise = _spectrum(rng.standard_normal(density.shape, dtype=np.float32))
     # Back-projection piles tilts up near the axis, its ramp filter evens the signal out: what
     # is left is noise with a power that grows with the distance from the axis.
     noise *= np.sqrt(np.hypot(frequencies.z, frequencies.x)) * seen
     noise *= np.float32(np.sqrt(_power(signal) / (snr * _power(noise))))
     signal += noise
-    wbp = scipy.fft.irfftn(signal, s=density.shape)
+    wbp = _volume(signal, density.shape)
     signal *= _deconvolution(squared, transfer)
-    denoised = scipy.fft.irfftn(signal, s=density.shape)
+    denoised = _volume(signal, density.shape)
     return wbp, smooth(normalize(denoised), num_steps=5, edge=1.5)
 
 
+def _spectrum(volume: NDArray[np.float32]) -> NDArray[np.complex64]:
+    return np.asarray(scipy.fft.rfftn(volume), dtype=np.complex64)
+
+
+def _volume(spectrum: NDArray[np.complex64], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.asarray(scipy.fft.irfftn(spectrum, s=shape), dtype=np.float32)
+
+
 def _power(spectrum: NDArray[np.complex64]) -> float:
-    return float(np.sum(np.abs(spectrum[..., 1:]) ** 2, dtype=np.float64))
+    return float(np.sum(np.abs(spectrum) ** 2, dtype=np.float64))
 
 
 def _deconvolution(
@@ -98,21 +109,22 @@ def _deconvolution(
     """A Wiener filter that trusts low frequencies most, and none beyond the first zero much."""
     frequency = np.sqrt(squared)
     trust = 30 * np.exp(-frequency * 90) * (1 - np.exp(-squared * 700**2))
-    return transfer / (transfer**2 + 1 / np.maximum(trust, 1e-6))
+    return transfer * trust / (transfer**2 * trust + 1)
 
 
 def smooth(volume: NDArray[np.float32], *, num_steps: int, edge: float) -> NDArray[np.float32]:
     """The volume after diffusion that stops at edges: differences well above `edge` stay."""
-    out = volume.copy()
+    out = np.array(volume, dtype=np.float32)
     for _ in range(num_steps):
         change = np.zeros_like(out)
         for axis in range(3):
             step = np.diff(out, axis=axis)
-            step /= 1 + (step / np.float32(edge)) ** 2
+            step /= 1 + (step / edge) ** 2
             ahead = (slice(None),) * axis
             change[(*ahead, slice(None, -1))] += step
             change[(*ahead, slice(1, None))] -= step
-        out += np.float32(1 / 7) * change
+        change /= 7
+        out += change
     return out
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import combinations, permutations, product
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
 from octopi.errors import SettingError
@@ -20,7 +20,7 @@ LEAFLET_OFFSET = 20.0  # Å from the middle of a bilayer to its head groups
 LEAFLET_SIGMA = 8.0
 MEMBRANE_HALF_WIDTH = 30.0
 BACKGROUND_RADIUS = 40.0  # of the small proteins that nobody picks
-BACKGROUND_PER_UM3 = 130_000
+BACKGROUND_PER_UM3 = 100_000
 
 
 @dataclass(frozen=True)
@@ -111,20 +111,17 @@ def _cycles(a: float, b: float, c: float) -> list[tuple[float, float, float]]:
     return [(a, b, c), (c, a, b), (b, c, a)]
 
 
-def _on_sphere(points: Sequence, radius: float) -> NDArray[np.float64]:
-    array = np.array(points, dtype=np.float64)
+def _on_sphere(points: ArrayLike, radius: float) -> NDArray[np.float64]:
+    array = np.asarray(points, dtype=np.float64)
     return radius * array / np.linalg.norm(array, axis=1, keepdims=True)
 
 
 def _two_subunits() -> NDArray[np.float64]:
     """A large round and a small long lobe with a groove between, each lumpy like a ribosome's."""
     rng = np.random.default_rng(70)  # the lumps are part of what the particle is, not of the seed
-    return np.vstack(
-        [
-            _lump(56, rng) * [56, 82, 76] + [-42, 0, 0],
-            _lump(30, rng) * [28, 78, 46] + [66, 8, 6],
-        ]
-    )
+    large = _lump(110, rng) * [60, 86, 78] + [-30, 0, 0]
+    small = _lump(50, rng) * [28, 80, 48] + [76, 8, 6]
+    return np.vstack([large, small])
 
 
 def _lump(num_points: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -145,14 +142,14 @@ KINDS = (
         "beta-galactosidase", 2, 85, (76, 0, 92, 255), 2,
         _turned_pairs([(62, 22, 10), (40, 44, -8), (62, -22, -10), (40, -44, 8),
                        (22, 22, 8), (22, -22, -8)]),
-        20, 1.2,
+        20, 1.4,
     ),
-    Kind("ribosome", 3, 120, (0, 92, 49, 255), 1, _two_subunits(), 17, 1.5),
+    Kind("ribosome", 3, 120, (0, 92, 49, 255), 1, _two_subunits(), 23, 1.4),
     Kind(
         "thyroglobulin", 4, 115, (43, 206, 72, 255), 2,
         _turned_pairs([(12, 8, 0), (34, 26, 14), (60, 30, 18), (84, 14, 6), (96, -12, -8),
                        (72, -30, -16), (44, -26, -8)]),
-        19, 1.2,
+        19, 1.4,
     ),
     Kind(
         "virus-like-particle", 5, 135, (255, 204, 153, 255), 1, _icosahedral_shell(116), 19, 1.0
@@ -163,8 +160,8 @@ KINDS = (
 def make_specimen(grid: Grid, *, num_particles: int, rng: np.random.Generator) -> Specimen:
     """A vesicle or two, `num_particles` of each kind and small background proteins, none touching.
 
-    Particles lie wholly within the ice from top to bottom, and anywhere in the image plane: those
-    at the sides are cut by the rim, as in any tomogram. Raises SettingError if they do not fit.
+    Particles lie wholly within the ice from top to bottom; at the sides up to a quarter of one is
+    cut off, as in any tomogram. Raises SettingError if they do not fit.
     """
     box = (np.asarray(grid.shape) * grid.spacing)[::-1]
     vesicles = [_make_vesicle(box, rng) for _ in range(rng.integers(1, 3))]
@@ -210,7 +207,7 @@ def _place(
     num_tries: int,
 ) -> Particle | None:
     """The particle at the first of many random places where it touches nothing; None if all do."""
-    margin = np.array([0, 0, min(kind.radius, box[2] / 2)])
+    margin = np.minimum(kind.radius * np.array([0.5, 0.5, 1]), box / 2)
     centers = rng.uniform(margin, box - margin, (num_tries, 3))
     free = np.ones(num_tries, dtype=bool)
     for other in placed:
@@ -243,7 +240,7 @@ def membrane_mask(specimen: Specimen, grid: Grid) -> NDArray[np.uint8]:
     return mask.astype(np.uint8)
 
 
-def _axes(grid: Grid, origin: Sequence[int]) -> list[NDArray[np.float32]]:
+def _axes(grid: Grid, origin: Sequence[int]) -> tuple[NDArray, ...]:
     """The Å coordinates x, y, z of the voxels, broadcastable to (z, y, x)."""
     steps = [
         (np.arange(n, dtype=np.float32) - o) * np.float32(s)

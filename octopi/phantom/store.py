@@ -56,10 +56,13 @@ def make_phantom(
     in the directory is refused.
 
     Args:
+        directory: where it goes; made if it is not there.
+        num_runs: called TS_01, TS_02, …
         shape: of every tomogram, voxels z y x.
         voxel_spacing: Å.
         num_particles: of each object in each run.
-        snr: variance of the signal over that of the noise in `wbp`.
+        snr: variance of the signal over that of the noise in `wbp`, on average over runs.
+        seed: of everything that is random.
     """
     directory = Path(directory).expanduser().resolve()
     parameters = {
@@ -212,9 +215,7 @@ def _tomograms(
     """`wbp` and `denoised`, cut out of a larger block of ice so that no side meets its opposite."""
     spacing = grid.spacing[0]
     pad = round(PADDING / spacing)
-    block = Grid.cubic(
-        [scipy.fft.next_fast_len(n + 2 * pad, real=True) for n in grid.shape], spacing
-    )
+    block = Grid.cubic([_fast_length(n + 2 * pad) for n in grid.shape], spacing)
     volumes = image(
         density(specimen, block, origin=(pad, pad, pad)),
         spacing=spacing,
@@ -224,6 +225,10 @@ def _tomograms(
     )
     inside = tuple(slice(pad, pad + n) for n in grid.shape)
     return [normalize(volume[inside]) for volume in volumes]
+
+
+def _fast_length(size: int) -> int:
+    return int(scipy.fft.next_fast_len(size, real=True))  # pyright: ignore[reportArgumentType]
 
 
 def _write_picks(run: CopickRun, object_name: str, particles: list[Particle]) -> None:

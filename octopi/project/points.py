@@ -61,7 +61,7 @@ def to_json(points: Points, picks: Any, where: str) -> bytes:
 
 
 def _refuse_non_finite(values: np.ndarray, what: str, where: str) -> None:
-    rows = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+    rows = np.unique(np.nonzero(~np.isfinite(values))[0])
     if len(rows):
         first = ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")
         raise DataError(

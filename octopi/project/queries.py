@@ -114,7 +114,7 @@ def check_name(kind: str, value: str) -> str:
         value: the name. Letters, digits, `.` and `-`; copick would silently turn others into `-`.
     """
     legal = _legal_spelling(value)
-    if value == legal:
+    if value and value == legal:
         return value
     cure = f"Use {legal!r}" if legal else "Use a name that starts with a letter or a digit"
     shown = value if len(value) <= MAX_NAME_LENGTH else f"{value[:20]}…"

@@ -90,10 +90,9 @@ def read_tomogram(volume: StoredVolume) -> NDArray[np.float32]:
     """The voxels as float32 (z, y, x), all there, all finite, and not all the same."""
     if volume.array.ndim != 3:
         raise DataError(f"{volume.where} is not a volume: its shape is {volume.array.shape}.")
-    _refuse_missing_chunks(volume)
     out = np.empty(volume.array.shape, dtype=np.float32)
     low, high, num_bad = math.inf, -math.inf, 0
-    for region, block in _blocks(volume):
+    for region, block in _chunks(volume, whole=True):
         out[region] = block
         smallest, largest = float(block.min()), float(block.max())
         if math.isfinite(smallest) and math.isfinite(largest):
@@ -115,14 +114,13 @@ def read_tomogram(volume: StoredVolume) -> NDArray[np.float32]:
 
 def read_labels(volume: StoredVolume) -> NDArray[Any]:
     """The voxels as they are stored; volumes that octopi wrote are known to be whole."""
+    array = volume.array
+    out = np.full(array.shape, array.fill_value or 0, dtype=array.dtype)
     # Other writers may leave out chunks of background (zarr's write_empty_chunks=False), so only
-    # our own label volumes, and tomograms of anyone, which are never exactly zero in a whole
+    # our own label volumes, and tomograms of anyone, which are hardly ever exactly zero in a whole
     # chunk, are held to have every chunk.
-    if volume.attributes.get(COMPLETE):
-        _refuse_missing_chunks(volume)
-    out = np.empty(volume.array.shape, dtype=volume.array.dtype)
-    for region, block in _blocks(volume):
-        out[region] = block
+    for region, chunk in _chunks(volume, whole=bool(volume.attributes.get(COMPLETE))):
+        out[region] = chunk
     return out
 
 
@@ -137,37 +135,53 @@ def fingerprint(volume: StoredVolume) -> str:
     return digest.hexdigest()
 
 
-def _blocks(volume: StoredVolume) -> Iterator[tuple[tuple[slice, ...], NDArray[Any]]]:
-    """Each chunk with its place; at the end, an error that names those that cannot be decoded."""
-    array, damaged = volume.array, []
+def _chunks(
+    volume: StoredVolume, *, whole: bool
+) -> Iterator[tuple[tuple[slice, ...], NDArray[Any]]]:
+    """Each chunk with its place; at the end, an error that names those that are damaged.
+
+    We decode them ourselves: zarr reads a missing chunk as zeros, and blosc reads beyond the end of
+    a truncated one. Where the volume is to be whole, a missing chunk is damage too.
+    """
+    array = volume.array
+    missing, damaged = [], []
     for index in np.ndindex(array.cdata_shape):
-        region = tuple(
-            slice(i * chunk, min((i + 1) * chunk, size))
-            for i, chunk, size in zip(index, array.chunks, array.shape, strict=True)
-        )
+        name = "/".join(map(str, index))
+        starts = [i * chunk for i, chunk in zip(index, array.chunks, strict=True)]
+        sizes = map(min, array.chunks, np.subtract(array.shape, starts))
+        region = tuple(slice(a, a + n) for a, n in zip(starts, sizes, strict=True))
         try:
-            block = np.asarray(array.get_block_selection(index))
+            chunk = _decode(array, volume.store[f"{volume.level}/{name}"])
+        except KeyError:
+            missing.append(name)
         except _UNDECODABLE:
-            damaged.append(_chunk_name(index))
-            continue
-        yield region, block
-    if damaged:
+            damaged.append(name)
+        else:
+            yield region, chunk[tuple(slice(s.stop - s.start) for s in region)]
+    faults = [f"lacks {_some(missing)}"] if whole and missing else []
+    faults += [f"cannot decode {_some(damaged)}, truncated or damaged,"] if damaged else []
+    if faults:
         raise DataError(
-            f"{volume.where} has {_some(damaged)} of array {volume.level} truncated or damaged "
-            f"in {volume.store.path}. Copy or write it again."
+            f"{volume.where} {' and '.join(faults)} of array {volume.level} in "
+            f"{volume.store.path}. Copy or write it again."
         )
 
 
-def _refuse_missing_chunks(volume: StoredVolume) -> None:
-    """Raise DataError if a chunk that the array's shape asks for is not stored."""
-    stored = _stored_files(volume)
-    expected = (_chunk_name(index) for index in np.ndindex(volume.array.cdata_shape))
-    missing = [name for name in expected if name not in stored]
-    if missing:
-        raise DataError(
-            f"{volume.where} lacks {_some(missing)} of array {volume.level} in "
-            f"{volume.store.path}; they would be read as zeros. Copy or write it again."
-        )
+def _decode(array: zarr.Array, raw: bytes) -> NDArray[Any]:
+    """A chunk from its stored bytes, of the full chunk shape also at the border."""
+    content: Any = raw
+    if array.compressor is not None:
+        if array.compressor.codec_id == "blosc" and len(raw) < _blosc_size(raw):
+            raise ValueError("The chunk is shorter than its own header says.")
+        content = array.compressor.decode(raw)
+    for codec in reversed(array.filters or []):
+        content = codec.decode(content)
+    return np.frombuffer(content, dtype=array.dtype).reshape(array.chunks, order=array.order)
+
+
+def _blosc_size(raw: bytes) -> int:
+    """The length that a blosc buffer's header, itself 16 bytes, says the buffer has."""
+    return int.from_bytes(raw[12:16], "little") if len(raw) >= 16 else 16
 
 
 def _stored_files(volume: StoredVolume) -> dict[str, dict[str, Any]]:
@@ -175,10 +189,6 @@ def _stored_files(volume: StoredVolume) -> dict[str, dict[str, Any]]:
     root = f"{volume.store.path.rstrip('/')}/{volume.level}/"
     found = volume.store.fs.find(root, detail=True)
     return {path.split(root, 1)[-1]: info for path, info in found.items()}
-
-
-def _chunk_name(index: tuple[int, ...]) -> str:
-    return "/".join(map(str, index))
 
 
 def _some(chunks: list[str]) -> str:
@@ -191,7 +201,7 @@ def _read_attributes(store: Any, where: str) -> dict[str, Any]:
     try:
         return json.loads(store[".zattrs"])
     except KeyError as error:
-        if "zarr.json" in store:
+        if store.fs.exists(f"{store.path}/zarr.json"):
             raise DataError(
                 f"{where} is stored in zarr 3, which copick 1 cannot read. Convert {store.path} "
                 "to zarr 2 (OME-Zarr 0.4)."

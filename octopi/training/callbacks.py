@@ -183,16 +183,16 @@ class CleanStop(Callback):
         for number in (signal.SIGTERM, signal.SIGINT):
             self._previous[number] = signal.signal(number, self._note)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+    def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received == signal.SIGINT == number:
             raise KeyboardInterrupt
         self.received = number
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         """The step is done: stop here if asked."""
         self._check(trainer)
 
-    def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:  # noqa: ARG002
+    def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         """A tomogram is done: stop here if asked."""
         self._check(trainer)
 
@@ -204,7 +204,7 @@ class CleanStop(Callback):
         """Signals are given back."""
         self._restore()
 
-    def on_exception(self, *args: Any) -> None:  # noqa: ARG002
+    def on_exception(self, *args: Any) -> None:
         """Signals are given back."""
         self._restore()
 

@@ -107,8 +107,8 @@ class PickingModule(pl.LightningModule):
         value = float(loss.detach())
         if not math.isfinite(value):
             raise DivergedError(
-                f"The loss is {value} at step {self.global_step} (epoch {self.current_epoch}, batch "
-                f"{batch_idx}). The best model so far is kept. Try a lower learning rate "
+                f"The loss is {value} at step {self.global_step} (epoch {self.current_epoch}, "
+                f"batch {batch_idx}). The best model so far is kept. Try a lower learning rate "
                 "(optim.optimizer.lr) or trainer.precision=32-true."
             )
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=1)
@@ -129,7 +129,7 @@ class PickingModule(pl.LightningModule):
         """Nothing is left of the last validation."""
         self._candidates, self._truth, self._counts = {}, {}, {}
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
         """One whole tomogram goes through prediction and localization."""
         scores = self.stages.predict(self.net, batch.image)
         segmentation = self.stages.segment(scores)

@@ -43,6 +43,6 @@ class Constant(Schedule):
             raise ValueError(f"Need warmup_steps >= 0, not {warmup_steps}.")
         self.warmup_steps = warmup_steps
 
-    def __call__(self, *, step: int, progress: float) -> float:  # noqa: ARG002
+    def __call__(self, *, step: int, progress: float) -> float:
         """The factor at an optimizer step."""
         return min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0

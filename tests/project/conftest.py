@@ -46,7 +46,15 @@ class Files:
     def at(self, *parts, run="TS_1"):
         return self.folder.joinpath("static", "ExperimentRuns", run, *parts)
 
-    def add_tomogram(self, volume, *, run="TS_1", name="wbp", folder="10.000", scale=10.0, **kwargs):
+    @staticmethod
+    def noise(shape=(8, 8, 8)):
+        return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+    @staticmethod
+    def point(x, y, z, **fields):
+        return {"location": {"x": x, "y": y, "z": z}, **fields}
+
+    def add_tomogram(self, volume, *, run="TS_1", name="wbp", folder="10.000", scale=10, **kwargs):
         path = self.at(f"VoxelSpacing{folder}", f"{name}.zarr", run=run)
         write_ome_zarr(path, volume, scale, **kwargs)
         return path
@@ -71,12 +79,14 @@ class Files:
         return path
 
 
-def write_ome_zarr(path, volume, scale, *, write_empty_chunks=True, unit="angstrom"):
+def write_ome_zarr(
+    path, volume, scale, *, chunks=(4, 4, 4), write_empty_chunks=True, unit="angstrom"
+):
     group = zarr.group(zarr.DirectoryStore(path, dimension_separator="/"))
     group.create_dataset(
         "0",
         data=volume,
-        chunks=(4, 4, 4),
+        chunks=chunks,
         dimension_separator="/",
         write_empty_chunks=write_empty_chunks,
     )
@@ -84,14 +94,6 @@ def write_ome_zarr(path, volume, scale, *, write_empty_chunks=True, unit="angstr
     axes = [{"name": name, "type": "space", "unit": unit} for name in "zyx"]
     datasets = [{"path": "0", "coordinateTransformations": steps}]
     group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
-
-
-def point(x, y, z, **fields):
-    return {"location": {"x": x, "y": y, "z": z}, **fields}
-
-
-def noise(shape=(8, 8, 8)):
-    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
 @pytest.fixture

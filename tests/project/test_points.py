@@ -6,8 +6,6 @@ import pytest
 from octopi.errors import DataError
 from octopi.project import PicksQuery
 
-from .conftest import point
-
 RIBOSOME = PicksQuery("ribosome", "curator", "1")
 
 
@@ -16,21 +14,21 @@ def _read(files):
 
 
 def test_picks_are_in_angstrom_x_y_z(files):
-    files.add_picks([point(1, 2, 3), point(4, 5, 6.5)])
+    files.add_picks([files.point(1, 2, 3), files.point(4, 5, 6.5)])
     points = _read(files)
     np.testing.assert_array_equal(points.positions, [[1, 2, 3], [4, 5, 6.5]])
     assert points.scores is None
 
 
 def test_stored_scores_come_along(files):
-    files.add_picks([point(1, 2, 3, score=0.25), point(4, 5, 6)])
+    files.add_picks([files.point(1, 2, 3, score=0.25), files.point(4, 5, 6)])
     np.testing.assert_array_equal(_read(files).scores, [0.25, 1])
 
 
 def test_the_shift_in_an_orientation_moves_the_centre(files):
     shifted = np.eye(4)
     shifted[:3, 3] = 10, 0, -1
-    files.add_picks([point(1, 2, 3, transformation_=shifted.tolist())])
+    files.add_picks([files.point(1, 2, 3, transformation_=shifted.tolist())])
     np.testing.assert_array_equal(_read(files).positions, [[11, 2, 2]])
 
 
@@ -41,9 +39,11 @@ def test_an_empty_session_has_no_points(files):
 
 @pytest.mark.parametrize("length", [0, 30])
 def test_a_truncated_file_is_named(files, length):
-    path = files.add_picks([point(1, 2, 3)])
+    path = files.add_picks([files.point(1, 2, 3)])
     path.write_text(path.read_text()[:length])
-    with pytest.raises(DataError, match=r"curator_1_ribosome\.json is truncated or damaged") as caught:
+    with pytest.raises(
+        DataError, match=r"curator_1_ribosome\.json is truncated or damaged"
+    ) as caught:
         _read(files)
     assert caught.value.exit_code == 3
 
@@ -56,19 +56,21 @@ def test_a_file_of_another_form_is_named(files, content):
 
 
 def test_coordinates_that_are_not_numbers_are_counted(files):
-    files.add_picks([point(1, 2, 3), point(float("nan"), 0, 0), point(0, float("inf"), 0)])
+    files.add_picks(
+        [files.point(1, 2, 3), files.point(float("nan"), 0, 0), files.point(0, float("inf"), 0)]
+    )
     with pytest.raises(DataError, match=r"2 of 3 picks have coordinates .*from 0: 1, 2"):
         _read(files)
 
 
 def test_scores_that_are_not_numbers_are_counted(files):
-    files.add_picks([point(1, 2, 3, score=float("nan"))])
+    files.add_picks([files.point(1, 2, 3, score=float("nan"))])
     with pytest.raises(DataError, match="1 of 1 picks have scores"):
         _read(files)
 
 
 def test_picks_in_voxels_are_refused(files):
-    files.add_picks([point(1, 2, 3)], unit="pixel")
+    files.add_picks([files.point(1, 2, 3)], unit="pixel")
     with pytest.raises(DataError, match="are in pixel; only angstrom"):
         _read(files)
 

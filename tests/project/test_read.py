@@ -10,8 +10,6 @@ from octopi.errors import DataError
 from octopi.geometry import Grid
 from octopi.project import SegmentationQuery, TomogramQuery
 
-from .conftest import noise
-
 WBP = TomogramQuery("wbp", 10.0)
 
 
@@ -21,7 +19,7 @@ def _read(files):
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8])
 def test_a_tomogram_comes_back_as_float32_whatever_it_was(files, dtype):
-    volume = (noise((6, 7, 9)) * 10).astype(dtype)
+    volume = (files.noise((6, 7, 9)) * 10).astype(dtype)
     files.add_tomogram(volume)
     read = _read(files)
     assert read.dtype == np.float32
@@ -29,15 +27,17 @@ def test_a_tomogram_comes_back_as_float32_whatever_it_was(files, dtype):
 
 
 def test_a_missing_chunk_is_an_error_not_zeros(files):
-    path = files.add_tomogram(noise())
+    path = files.add_tomogram(files.noise())
     (path / "0/1/0/1").unlink()
-    with pytest.raises(DataError, match=r"TS_1: tomogram wbp@10\.0 lacks 1 chunk \(1/0/1\)") as caught:
+    with pytest.raises(
+        DataError, match=r"TS_1: tomogram wbp@10\.0 lacks 1 chunk \(1/0/1\)"
+    ) as caught:
         _read(files)
     assert caught.value.exit_code == 3
 
 
 def test_many_missing_chunks_are_counted_and_the_first_named(files):
-    path = files.add_tomogram(noise())
+    path = files.add_tomogram(files.noise())
     shutil.rmtree(path / "0/1")
     with pytest.raises(DataError, match=r"lacks 4 chunks \(1/0/0, 1/0/1, 1/1/0, …\)"):
         _read(files)
@@ -45,20 +45,22 @@ def test_many_missing_chunks_are_counted_and_the_first_named(files):
 
 @pytest.mark.parametrize("keep", [0, 5, 40])
 def test_truncated_chunks_are_all_named(files, keep):
-    path = files.add_tomogram(noise())
+    path = files.add_tomogram(files.noise())
     for name in ("0/0/0", "1/1/1"):
         chunk = path / "0" / name
         chunk.write_bytes(chunk.read_bytes()[:keep])
-    with pytest.raises(DataError, match=r"2 chunks \(0/0/0, 1/1/1\) .*truncated or damaged"):
+    with pytest.raises(DataError, match=r"decode 2 chunks \(0/0/0, 1/1/1\), truncated"):
         _read(files)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_voxels_that_are_not_numbers_are_counted(files, bad):
-    volume = noise()
+    volume = files.noise()
     volume[0, 0, 0] = volume[7, 7, 6:8] = bad
     files.add_tomogram(volume)
-    with pytest.raises(DataError, match=r"wbp@10\.0 holds 3 voxels of 512 that are NaN or infinite"):
+    with pytest.raises(
+        DataError, match=r"wbp@10\.0 holds 3 voxels of 512 that are NaN or infinite"
+    ):
         _read(files)
 
 
@@ -70,37 +72,37 @@ def test_a_constant_volume_is_an_error(files, value):
 
 
 def test_reading_needs_one_float32_copy_and_little_more(files):
-    volume = noise((64, 64, 64))
-    files.add_tomogram(volume)
+    volume = files.noise((64, 64, 64))
+    files.add_tomogram(volume, chunks=(16, 16, 16))
     run = files.run()
     run.read_tomogram(WBP)
     tracemalloc.start()
     run.read_tomogram(WBP)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert volume.nbytes <= peak < 1.9 * volume.nbytes  # the listing of 4,096 files is in it
+    assert volume.nbytes <= peak < 1.2 * volume.nbytes
 
 
 def test_the_grid_has_the_digits_of_the_metadata(files):
-    files.add_tomogram(noise((6, 7, 9)), folder="10.012", scale=10.01244)
+    files.add_tomogram(files.noise((6, 7, 9)), folder="10.012", scale=10.01244)
     run = files.run()
     grid = run.tomogram_grid(TomogramQuery("wbp", 10.012))
     assert grid == Grid((6, 7, 9), (10.01244,) * 3)
 
 
 def test_units_of_the_metadata_become_angstrom(files):
-    files.add_tomogram(noise(), folder="10.012", scale=1.0012, unit="nanometer")
+    files.add_tomogram(files.noise(), folder="10.012", scale=1.0012, unit="nanometer")
     assert files.run().tomogram_grid(TomogramQuery("wbp", 10.012)).spacing == (10.012,) * 3
 
 
 def test_a_scale_that_contradicts_the_folder_is_not_believed(files, caplog):
-    files.add_tomogram(noise(), scale=1.0)
+    files.add_tomogram(files.noise(), scale=1.0)
     assert files.run().tomogram_grid(WBP).spacing == (10.0,) * 3
     assert "listed with 10.0 Å but its OME metadata says" in caplog.text
 
 
 def test_missing_metadata_names_the_store(files):
-    path = files.add_tomogram(noise())
+    path = files.add_tomogram(files.noise())
     (path / ".zattrs").unlink()
     with pytest.raises(DataError, match=r"wbp@10\.0 has no \.zattrs in .*wbp\.zarr"):
         _read(files)
@@ -108,24 +110,24 @@ def test_missing_metadata_names_the_store(files):
 
 @pytest.mark.parametrize("content", ["{", "{}", '{"multiscales": []}'])
 def test_damaged_metadata_names_the_store(files, content):
-    path = files.add_tomogram(noise())
+    path = files.add_tomogram(files.noise())
     (path / ".zattrs").write_text(content)
     with pytest.raises(DataError, match=r"damaged.*wbp\.zarr"):
         _read(files)
 
 
 def test_a_missing_array_names_the_store(files):
-    path = files.add_tomogram(noise())
+    path = files.add_tomogram(files.noise())
     (path / "0/.zarray").unlink()
     with pytest.raises(DataError, match=r"damaged or unfinished.*wbp\.zarr"):
         _read(files)
 
 
 def test_zarr_3_is_answered_with_advice(files):
-    path = files.add_tomogram(noise())
+    path = files.add_tomogram(files.noise())
     (path / ".zattrs").unlink()
     (path / "zarr.json").write_text(json.dumps({"zarr_format": 3}))
-    with pytest.raises(DataError, match="zarr 3.*Convert"):
+    with pytest.raises(DataError, match=r"zarr 3.*Convert"):
         _read(files)
 
 
@@ -134,7 +136,9 @@ def test_labels_of_others_may_leave_out_chunks_of_background(files):
     labels[0, 0, 0] = 1
     path = files.add_segmentation(labels, write_empty_chunks=False)
     assert not (path / "0/1").exists()
-    read, grid, attributes = files.run().read_segmentation(SegmentationQuery("membrane", "tool", "1"))
+    read, grid, attributes = files.run().read_segmentation(
+        SegmentationQuery("membrane", "tool", "1")
+    )
     np.testing.assert_array_equal(read, labels)
     assert (grid, attributes) == (Grid.cubic((8, 8, 8), 10), {})
 
@@ -142,13 +146,13 @@ def test_labels_of_others_may_leave_out_chunks_of_background(files):
 def test_a_damaged_chunk_of_labels_is_an_error(files):
     path = files.add_segmentation(np.ones((8, 8, 8), dtype=np.uint8))
     (path / "0/0/0/0").write_bytes(b"")
-    with pytest.raises(DataError, match=r"segmentation membrane:tool/1@10\.0 has 1 chunk"):
+    with pytest.raises(DataError, match=r"membrane:tool/1@10\.0 cannot decode 1 chunk"):
         files.run().read_segmentation(SegmentationQuery("membrane", "tool", "1"))
 
 
 def test_the_fingerprint_follows_the_content(files):
-    path = files.add_tomogram(noise())
-    files.add_tomogram(noise(), name="denoised")
+    path = files.add_tomogram(files.noise())
+    files.add_tomogram(files.noise(), name="denoised")
     run = files.run()
     before = run.fingerprint(WBP)
     assert len(before) == 64

@@ -1,0 +1,127 @@
+"""Picks as regions of thresholded scores, with touching particles parted."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+from scipy.spatial import cKDTree
+
+from octopi.geometry import Grid, Points
+from octopi.localization.channels import Channel, channels
+from octopi.localization.regions import (
+    Tally,
+    as_points,
+    check_region_settings,
+    equivalent_radius,
+    listed,
+    regions,
+)
+from octopi.localization.summits import grown, merge_plateaus, thin, tiles, tops, within
+
+
+class Watershed:
+    """Parts touching particles where their distance transform has separate summits.
+
+    Around each summit lies the largest ball inside the mask; a voxel belongs to the ball it is
+    nearest to, so that regions meet at the neck between two balls. Nothing is opened or smoothed
+    away: a particle of two voxels' radius is found. A pick lies at the score-weighted centre of
+    its region and scores the mean score inside.
+
+    Args:
+        threshold: the score above which a voxel belongs to a region.
+        min_scale: smallest accepted region: the radius of a sphere as large, parts of the
+            object's radius.
+        max_scale: largest accepted region, likewise.
+        separation: least distance of two summits, parts of the object's radius.
+        min_score: regions with a lower mean score are not returned.
+    """
+
+    def __init__(
+        self,
+        *,
+        threshold: float,
+        min_scale: float,
+        max_scale: float,
+        separation: float,
+        min_score: float,
+    ) -> None:
+        check_region_settings(
+            threshold=threshold, min_scale=min_scale, max_scale=max_scale, min_score=min_score
+        )
+        if not 0 < separation < np.inf:
+            raise ValueError(f"separation must be above 0, not {separation}.")
+        self.threshold = threshold
+        self.min_scale = min_scale
+        self.max_scale = max_scale
+        self.separation = separation
+        self.min_score = min_score
+
+    def __call__(
+        self, scores: NDArray, *, grid: Grid, radii: Mapping[str, float]
+    ) -> dict[str, Points]:
+        """Every object's candidates in Å, best first, each with its score.
+
+        Args:
+            scores: (c, z, y, x), uint8 in 0..255 or float in 0..1; one channel for each object.
+            radii: object name to radius in Å, in the order of the channels.
+        """
+        return {
+            name: self._find(channel) for name, channel in channels(scores, grid=grid, radii=radii)
+        }
+
+    def _find(self, channel: Channel) -> Points:
+        centres, means = [], []
+        smallest, largest = self.min_scale * channel.radius, self.max_scale * channel.radius
+        for box, mask in regions(channel, self.threshold, smallest=smallest, largest=np.inf):
+            tally = self._parted(mask, channel.values[box], channel)
+            radius = equivalent_radius(tally.num_voxels, channel)
+            fits = (radius >= smallest) & (radius <= largest)
+            centres.append(tally.centres()[fits] + [s.start for s in box])
+            means.append(tally.means()[fits])
+        return as_points(channel, centres, means, self.min_score)
+
+    def _parted(self, mask: NDArray[np.bool_], values: NDArray, channel: Channel) -> Tally:
+        """What is measured on each part of a region."""
+        spacing = np.asarray(channel.grid.spacing)
+        deepest = self.max_scale * channel.radius
+        voxels, depths = _summits(mask, spacing, deepest)
+        order = np.lexsort((*voxels.T[::-1], -depths))
+        centres, depths = voxels[order] * spacing, depths[order]
+        keep = thin(centres, np.full(len(centres), self.separation * channel.radius))
+        tally = Tally(len(keep))
+        # the nearest ball by power distance is the nearest point one dimension up
+        lift = np.sqrt(deepest**2 - depths[keep] ** 2)
+        balls = cKDTree(np.column_stack([centres[keep], lift]))
+        for part in listed(mask):
+            owner = balls.query(np.column_stack([part * spacing, np.zeros(len(part))]))[1]
+            tally.add(owner, part, values[tuple(part.T)])
+        return tally
+
+
+def _summits(
+    mask: NDArray[np.bool_], spacing: NDArray[np.float64], deepest: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where the distance to the outside is greatest: voxels (n, 3) and depths in Å.
+
+    Depths are cut off at the greatest that a particle can have, so that a region of any size is
+    worked on in pieces; all of what is deeper is one flat summit.
+    """
+    framed = np.pad(mask, 1)  # beyond the box is outside
+    margin = [int(n) + 2 for n in deepest / spacing]
+    found = []
+    for tile in tiles(framed.shape):
+        if not framed[tile].any():
+            continue
+        around = grown(tile, margin, framed.shape)
+        depth = distance_transform_edt(framed[around], sampling=spacing)
+        assert isinstance(depth, np.ndarray), "Distances were asked for, nothing else."
+        depth = np.minimum(depth, deepest)
+        allowed = np.zeros(depth.shape, dtype=bool)
+        inner = within(tile, around)
+        allowed[inner] = framed[tile]
+        at = tops(depth, allowed)
+        found.append((at + [s.start for s in around], depth[tuple(at.T)]))
+    voxels, depths = (np.concatenate(column) for column in zip(*found, strict=True))
+    middles, depths = merge_plateaus(voxels, depths, framed.shape)
+    return middles - 1, depths

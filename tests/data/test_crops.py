@@ -1,0 +1,203 @@
+"""Crops: what is drawn depends on seed, epoch, step and rank alone, and is what was asked for."""
+
+import collections
+import dataclasses
+
+import numpy as np
+import pytest
+
+from octopi.data.cache import VolumeCache
+from octopi.data.crops import (
+    MAX_POSITIONS,
+    CropSampler,
+    CropSettings,
+    Variant,
+    blend_volumes,
+    find_positions,
+    read_crop,
+)
+from octopi.geometry import Grid
+
+SETTINGS = CropSettings((8, 8, 8), 4, background_share=0.0, jitter=0.0, blend=False, seed=7)
+GRID = Grid.cubic((24, 32, 32), 10.0)
+STEP = {"epoch": 2, "step": 5, "rank": 0}
+
+
+def sampler_over(tmp_path, targets, *, num_types=1, **changes):
+    """A sampler over runs with these targets; image voxels hold their flat index, scaled."""
+    cache = VolumeCache(tmp_path)
+    runs = []
+    for index, target in enumerate(targets):
+        volumes = {
+            f"image {index} {kind}": np.full(target.shape, 10 * index + kind, np.float16)
+            for kind in range(num_types)
+        }
+        key = f"target {index}"
+        cache.fill({k: lambda v=v: v for k, v in (volumes | {key: target}).items()}, num_threads=1)
+        positions = find_positions(target)
+        runs.append([Variant(k, key, Grid.cubic(target.shape, 10), positions) for k in volumes])
+    labels = sorted({int(k) for target in targets for k in np.unique(target)} - {0})
+    settings = dataclasses.replace(SETTINGS, **changes)
+    return CropSampler(cache, runs, labels=labels, settings=settings)
+
+
+def volume_with(**voxels):
+    """A target that is background but for single voxels, label_N=(z, y, x)."""
+    target = np.zeros(GRID.shape, np.uint8)
+    for name, voxel in voxels.items():
+        target[voxel] = int(name[1:])
+    return target
+
+
+def test_the_same_step_gives_the_same_crops_and_any_other_gives_others(tmp_path):
+    rng = np.random.default_rng(0)
+    sampler = sampler_over(
+        tmp_path, [rng.integers(0, 4, GRID.shape).astype(np.uint8)] * 3, jitter=0.5
+    )
+
+    def starts(**changes):
+        return [crop.start for crop in sampler.draw(**{**STEP, **changes})]
+
+    assert starts() == starts()
+    assert len({str(starts(**{k: v})) for k in STEP for v in (11, 12)} | {str(starts())}) == 7
+
+
+def test_without_jitter_the_particle_is_in_the_middle(tmp_path):
+    sampler = sampler_over(tmp_path, [volume_with(k1=(12, 9, 20))])
+    _, targets = sampler.batch(**STEP)
+    assert targets.shape == (4, 1, 8, 8, 8)
+    assert (targets[:, 0, 4, 4, 4] == 1).all()
+
+
+def test_with_jitter_the_particle_may_be_anywhere_in_that_part_of_the_crop(tmp_path):
+    sampler = sampler_over(tmp_path, [volume_with(k1=(12, 16, 16))], jitter=0.5)
+    seen = {
+        tuple(np.argwhere(target[0])[0])
+        for step in range(100)
+        for target in sampler.batch(epoch=0, step=step, rank=0)[1]
+    }
+    found = np.array(sorted(seen))
+    assert found.min() == 2
+    assert found.max() == 5
+    assert len(seen) == 4**3
+
+
+def test_particles_at_the_border_are_in_their_crop(tmp_path):
+    sampler = sampler_over(tmp_path, [volume_with(k1=(0, 31, 0), k2=(23, 0, 31))], jitter=1.0)
+    for step in range(20):
+        _, targets = sampler.batch(epoch=0, step=step, rank=0)
+        assert (targets.reshape(4, -1).max(axis=1) > 0).all()
+
+
+def test_classes_are_drawn_in_equal_shares_however_many_voxels_they_have(tmp_path):
+    target = np.ones(GRID.shape, np.uint8)
+    target[4, 4, 4], target[20, 20, 20] = 2, 3
+    sampler = sampler_over(tmp_path, [target], crops_per_step=3)
+    for step in range(10):
+        _, targets = sampler.batch(epoch=0, step=step, rank=0)
+        assert sorted(targets[:, 0, 4, 4, 4].tolist()) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_the_background_share_is_the_share_of_crops_centred_on_background(tmp_path, share):
+    target = np.zeros(GRID.shape, np.uint8)
+    target[:8] = 1
+    sampler = sampler_over(tmp_path, [target], background_share=share, crop_size=(1, 1, 1))
+    drawn = [sampler.batch(epoch=0, step=step, rank=0)[1].ravel() for step in range(150)]
+    assert np.mean(np.concatenate(drawn) == 0) == pytest.approx(share, abs=0.06)
+
+
+def test_a_step_takes_its_crops_from_different_runs(tmp_path):
+    sampler = sampler_over(tmp_path, [volume_with(k1=(9, 9, 9), k2=(9, 9, 20))] * 5)
+    for step in range(20):
+        runs = {crop.variant.volume for crop in sampler.draw(epoch=0, step=step, rank=0)}
+        assert len(runs) == 4
+
+
+def test_a_class_of_a_single_run_does_not_crowd_the_step_into_it(tmp_path):
+    common = {"k1": (9, 9, 9), "k2": (9, 9, 20), "k3": (9, 20, 20)}
+    targets = [volume_with(**common, k4=(9, 20, 9))] + [volume_with(**common)] * 3
+    sampler = sampler_over(tmp_path, targets)
+    for step in range(20):
+        crops = sampler.draw(epoch=0, step=step, rank=0)
+        assert len({crop.variant.volume for crop in crops}) == 4
+
+
+def test_every_tomogram_type_of_a_run_is_used(tmp_path):
+    sampler = sampler_over(tmp_path, [volume_with(k1=(9, 9, 9))], num_types=3)
+    drawn = [c.variant.volume for s in range(50) for c in sampler.draw(epoch=0, step=s, rank=0)]
+    counts = collections.Counter(drawn)
+    assert len(counts) == 3
+    assert min(counts.values()) > 40
+
+
+def test_a_blend_lies_between_two_types_of_one_run(tmp_path):
+    targets = [volume_with(k1=(9, 9, 9))] * 2
+    sampler = sampler_over(tmp_path, targets, num_types=2, blend=True)
+    images, _ = sampler.batch(**STEP)
+    values = images[:, 0, 0, 0, 0].astype(float)
+    assert all(0 <= v <= 1 or 10 <= v <= 11 for v in values)
+    assert images.dtype == np.float16
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.6, 1.0])
+def test_a_blend_keeps_unit_variance_however_alike_its_parts_are(alike):
+    rng = np.random.default_rng(0)
+    first = rng.standard_normal((32, 32, 32)).astype(np.float32)
+    noise = rng.standard_normal((32, 32, 32)).astype(np.float32)
+    second = alike * first + np.sqrt(1 - alike**2).astype(np.float32) * noise
+    for weight in (0.0, 0.3, 0.5, 1.0):
+        assert blend_volumes(first, second, weight).std() == pytest.approx(1, abs=0.02)
+
+
+def test_thin_volumes_are_padded_images_by_reflection_and_targets_by_background():
+    volume = np.arange(3 * 4 * 4).reshape(3, 4, 4) + 1
+    image = read_crop(volume, (0, 0, 0), (8, 4, 4), "reflect")
+    target = read_crop(volume, (0, 0, 0), (8, 4, 4), "constant")
+    assert np.array_equal(image[:, 0, 0], volume[[2, 1, 0, 1, 2, 1, 0, 1], 0, 0])
+    assert np.array_equal(target[2:5], volume)
+    assert not target[[0, 1, 5, 6, 7]].any()
+
+
+def test_a_volume_of_one_slice_can_be_cropped():
+    assert read_crop(np.ones((1, 4, 4)), (0, 0, 0), (6, 4, 4), "reflect").shape == (6, 4, 4)
+
+
+def test_thin_runs_train_beside_thick_ones(tmp_path):
+    thin = np.zeros((4, 32, 32), np.uint8)
+    thin[2, 9, 9] = 1
+    images, targets = sampler_over(tmp_path, [thin, volume_with(k1=(9, 9, 9))]).batch(**STEP)
+    assert images.shape == targets.shape == (4, 1, 8, 8, 8)
+    assert (targets.reshape(4, -1).max(axis=1) == 1).all()
+
+
+def test_positions_are_voxels_of_their_label_and_no_more_than_needed():
+    target = np.zeros(GRID.shape, np.uint8)
+    target[5:], target[0, 0, 0] = 2, 9
+    positions = find_positions(target)
+    assert set(positions) == {0, 2, 9}
+    assert all((target.ravel()[found] == k).all() for k, found in positions.items())
+    assert positions[9].tolist() == [0]
+    assert len(positions[2]) == len(set(positions[2].tolist())) == MAX_POSITIONS
+    assert positions[2].dtype == np.int32
+
+
+def test_a_target_without_background_can_be_sampled(tmp_path):
+    sampler = sampler_over(tmp_path, [np.ones(GRID.shape, np.uint8)], background_share=0.9)
+    assert (sampler.batch(**STEP)[1] == 1).all()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"crop_size": (8, 8)},
+        {"crop_size": (8, 0, 8)},
+        {"crops_per_step": 0},
+        {"background_share": 1.5},
+        {"jitter": -0.1},
+        {"seed": -1},
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(changes):
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        dataclasses.replace(SETTINGS, **changes)

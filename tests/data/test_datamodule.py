@@ -1,0 +1,313 @@
+"""The data module: from a real copick project to batches that are the same wherever they are made."""
+
+import logging
+import pickle
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from conftest import LABELS, OBJECTS, SHAPE, SPACING, TARGET, make_project, write_target
+
+from octopi.data.augment import Affine, Compose, Flip, GaussianNoise
+from octopi.data.datamodule import TomogramDataModule, ValidationVolume
+from octopi.errors import DataError, NotInProjectError, SettingError
+from octopi.geometry import Grid
+from octopi.project import PicksQuery, SegmentationQuery, TomogramQuery
+
+WBP = TomogramQuery("wbp", SPACING)
+DENOISED = TomogramQuery("denoised", SPACING)
+
+
+def truth_of(run):
+    held = run.picks()
+    queries = {name: PicksQuery(name, "curation", "0") for name in OBJECTS}
+    return {name: run.read_picks(query) for name, query in queries.items() if query in held}
+
+
+def make_data(project, tmp_path, **changes):
+    settings = {
+        "runs": project.runs,
+        "target": TARGET,
+        "tomograms": [WBP],
+        "labels": LABELS,
+        "augment": None,
+        "truth": truth_of,
+        "working_spacing": None,
+        "crop_size": [16, 16, 16],
+        "crops_per_step": 3,
+        "steps_per_epoch": 4,
+        "background_share": 0.1,
+        "jitter": 0.5,
+        "blend": False,
+        "num_workers": 0,
+        "cache_dir": str(tmp_path / "cache"),
+        "train_runs": None,
+        "validation_runs": ["TS_3"],
+        "test_runs": None,
+        "ratios": None,
+        "fold": None,
+        "num_folds": None,
+        "group_pattern": None,
+        "seed": 0,
+    }
+    return TomogramDataModule(**{**settings, **changes})
+
+
+def ready(project, tmp_path, **changes):
+    data = make_data(project, tmp_path, **changes)
+    data.setup()
+    return data
+
+
+def augmented_epoch(data, epoch=0):
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(epoch)
+    return [data.on_after_batch_transfer(batch, 0) for batch in loader]
+
+
+def test_training_batches_are_crops_of_normalised_tomograms_with_their_targets(project, tmp_path):
+    data = ready(project, tmp_path)
+    batches = augmented_epoch(data)
+    assert len(batches) == 4
+    for batch in batches:
+        assert set(batch) == {"image", "target"}
+        assert batch["image"].shape == batch["target"].shape == (3, 1, 16, 16, 16)
+        assert batch["image"].dtype == torch.float32
+        assert batch["target"].dtype == torch.uint8
+        assert abs(batch["image"].mean()) < 0.1
+        assert batch["image"].std() == pytest.approx(1, abs=0.1)
+    assert {1, 2} <= set(torch.cat([b["target"] for b in batches]).unique().tolist())
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_batches_are_bitwise_the_same_for_any_number_of_workers(project, tmp_path):
+    augment = Compose(
+        flip=Flip(axes=["z", "y", "x"], prob=0.5),
+        affine=Affine(angle_in_plane=45, angle_tilt=5, scale=0.05, prob=0.5),
+        noise=GaussianNoise(std=0.3, prob=0.5),
+    )
+    changes = {"tomograms": [WBP, DENOISED], "blend": True, "augment": augment}
+    epochs = [
+        augmented_epoch(ready(project, tmp_path, num_workers=n, **changes), epoch=3)
+        for n in (0, 1, 2)
+    ]
+    for other in epochs[1:]:
+        for one, same in zip(epochs[0], other, strict=True):
+            assert torch.equal(one["image"], same["image"])
+            assert torch.equal(one["target"], same["target"])
+
+
+def test_epochs_seeds_and_ranks_differ_and_an_epoch_can_be_repeated(project, tmp_path):
+    data = ready(project, tmp_path)
+    first, again, later = (augmented_epoch(data, epoch=e)[0]["image"] for e in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, later)
+    other_seed = augmented_epoch(ready(project, tmp_path, seed=1))[0]["image"]
+    assert not torch.equal(first, other_seed)
+    loader = data.train_dataloader()
+    loader.dataset.rank = 1
+    assert not torch.equal(first, next(iter(loader))["image"].float())
+
+
+class Recorder(pl.LightningModule):
+    """Remembers what it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen, self.validated = [], []
+
+    def training_step(self, batch, batch_idx):
+        self.seen.append(batch["image"].sum().item())
+        return self.weight * batch["image"].mean()
+
+    def validation_step(self, batch, batch_idx):
+        self.validated.append(batch)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(data, *, max_epochs, folder, ckpt_path=None):
+    module = Recorder()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=max_epochs,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+    )
+    trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+    return module
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_lightning_tells_the_sampler_its_epoch_also_after_a_resume(project, tmp_path):
+    whole = fit(make_data(project, tmp_path), max_epochs=3, folder=tmp_path / "a")
+    assert len(set(whole.seen)) == 12
+    data = make_data(project, tmp_path)
+    fit(data, max_epochs=1, folder=tmp_path / "b")
+    (checkpoint,) = (tmp_path / "b").rglob("*.ckpt")
+    rest = fit(
+        make_data(project, tmp_path), max_epochs=3, folder=tmp_path / "c", ckpt_path=checkpoint
+    )
+    assert rest.seen == whole.seen[4:]
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_validation_gives_whole_runs_on_the_working_grid_with_their_truth(project, tmp_path):
+    data = make_data(project, tmp_path, working_spacing=20.024)
+    (volume,) = fit(data, max_epochs=1, folder=tmp_path).validated
+    assert isinstance(volume, ValidationVolume)
+    assert volume.run_name == "TS_3"
+    assert volume.grid.shape == volume.image.shape == volume.target.shape == (10, 16, 20)
+    assert volume.grid.spacing == pytest.approx((20.024,) * 3)
+    assert np.asarray(volume.image, np.float64).mean() == pytest.approx(0, abs=1e-3)
+    assert np.asarray(volume.image, np.float64).std() == pytest.approx(1, abs=1e-3)
+    for name, points in volume.truth.items():
+        inside = points.positions[volume.grid.contains(points.positions)]
+        z, y, x = np.rint(volume.grid.to_voxels(inside)).astype(int).T
+        assert np.mean(volume.target[z, y, x] == LABELS[name]) > 0.7
+
+
+def test_no_validation_runs_is_no_validation_loader(project, tmp_path):
+    assert ready(project, tmp_path, validation_runs=None).val_dataloader() == []
+
+
+def test_tomograms_are_read_once_per_machine(project, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, logger="octopi.data"):
+        ready(project, tmp_path)
+        assert "Caching" in caplog.text
+        caplog.clear()
+        ready(project, tmp_path)
+        assert "Caching" not in caplog.text
+        ready(project, tmp_path, working_spacing=20.024)
+        assert "Caching" in caplog.text
+
+
+def test_a_rewritten_target_is_noticed(project, tmp_path):
+    before = ready(project, tmp_path)
+    run = project.runs[0]
+    empty = np.zeros(SHAPE, np.uint8)
+    empty[3, 3, 3], empty[8, 8, 8] = 1, 2
+    attributes = {"labels": LABELS}
+    run.write_segmentation(TARGET, empty, grid=Grid.cubic(SHAPE, SPACING), attributes=attributes)
+    after = ready(project, tmp_path)
+    assert before.fingerprint() != after.fingerprint()
+    assert after.fingerprint() == ready(project, tmp_path).fingerprint()
+
+
+def test_test_runs_are_never_read(project, tmp_path):
+    run = project.runs[0]
+    (path,) = (tmp_path / "project").rglob(f"{run.name}/VoxelSpacing*/wbp.zarr/0/.zarray")
+    path.write_text("damaged")
+    data = ready(project, tmp_path, test_runs=["TS_0"])
+    assert data.split.test == ("TS_0",)
+    with pytest.raises(DataError, match="TS_0"):
+        ready(project, tmp_path)
+
+
+def test_a_class_absent_from_training_is_an_error_from_validation_a_warning(tmp_path, caplog):
+    project = make_project(tmp_path / "p", run_names=["TS_1", "TS_2"])
+    write_target(project.runs[0])
+    write_target(project.runs[1], objects=["apo"])
+    names = {"train_runs": ["TS_1"], "validation_runs": ["TS_2"]}
+    ready(project, tmp_path, **names)
+    assert "No validation run holds ribosome" in caplog.text
+    with pytest.raises(DataError, match=r"ribosome.*TS_1"):
+        ready(project, tmp_path, train_runs=["TS_2"], validation_runs=["TS_1"])
+    with pytest.raises(DataError, match="virus"):
+        write_labels = {**LABELS, "virus": 3}
+        for run in project.runs:
+            write_target(run, labels=write_labels)
+        ready(project, tmp_path, **names, labels=write_labels)
+
+
+def test_folds_keep_a_rare_class_in_training(tmp_path):
+    project = make_project(tmp_path / "p", run_names=[f"TS_{i}" for i in range(6)])
+    for index, run in enumerate(project.runs):
+        write_target(run, objects=list(OBJECTS) if index in (1, 4) else ["apo"])
+    changes = {"validation_runs": None, "num_folds": 2}
+    splits = [ready(project, tmp_path, fold=fold, **changes).split for fold in (0, 1)]
+    assert all({"TS_1", "TS_4"} & set(split.train) for split in splits)
+    assert set(splits[0].validation) == set(splits[1].train)
+
+
+def test_targets_with_other_labels_are_refused(project, tmp_path):
+    write_target(project.runs[1], attributes={"labels": {"ribosome": 1, "apo": 2}})
+    with pytest.raises(DataError, match=r"TS_1.*one create_targets"):
+        ready(project, tmp_path)
+    write_target(project.runs[1], labels={"apo": 1, "ribosome": 7}, attributes={})
+    with pytest.raises(DataError, match=r"TS_1.*\[7\]"):
+        ready(project, tmp_path)
+
+
+def test_a_target_of_another_shape_is_refused_with_both(project, tmp_path):
+    write_target(project.runs[2], grid=Grid.cubic((20, 32, 60), SPACING))
+    with pytest.raises(DataError, match=r"TS_2.*20×32×60.*20×32×40"):
+        ready(project, tmp_path)
+
+
+def test_a_target_made_on_the_working_grid_is_used_as_it_is(tmp_path):
+    project = make_project(tmp_path / "p", run_names=["TS_3", "TS_4"])
+    grid = Grid.cubic(SHAPE, SPACING).at_spacing(20.0)
+    for run in project.runs:
+        write_target(run, grid=grid)
+    data = ready(
+        project,
+        tmp_path,
+        target=SegmentationQuery("targets", "octopi", "1"),
+        working_spacing=20.0,
+    )
+    volume = data.val_dataloader().dataset[0]
+    stored, _, _ = project.runs[0].read_segmentation(SegmentationQuery("targets", "octopi", "1"))
+    assert np.array_equal(volume.target, stored)
+
+
+def test_every_run_must_have_the_first_tomogram_type_and_may_lack_others(tmp_path, caplog):
+    project = make_project(tmp_path / "p", run_names=["TS_3", "TS_4"], tomo_types=["wbp"])
+    for run in project.runs:
+        write_target(run)
+    ready(project, tmp_path, tomograms=[WBP, DENOISED])
+    assert "TS_4 lacks denoised" in caplog.text
+    with pytest.raises(NotInProjectError, match="wbp"):
+        ready(project, tmp_path, tomograms=[DENOISED, WBP])
+
+
+def test_nothing_is_read_before_setup(project, tmp_path):
+    data = make_data(project, tmp_path, target=SegmentationQuery("nowhere", "a", "1"))
+    assert not (tmp_path / "cache").exists()
+    with pytest.raises(NotInProjectError, match="nowhere"):
+        data.setup()
+
+
+def test_workers_are_sent_keys_not_volumes(project, tmp_path):
+    loader = ready(project, tmp_path).train_dataloader()
+    assert len(pickle.dumps(loader.dataset)) < 400_000
+
+
+def test_runs_of_one_tilt_series_are_found_by_their_names(project, tmp_path):
+    with pytest.raises(SettingError, match="one group"):
+        make_data(project, tmp_path, train_runs=["TS_1"], group_pattern="^TS")
+    with pytest.raises(ValueError, match=r"matches nothing.*TS_0"):
+        make_data(project, tmp_path, group_pattern="position_[0-9]+")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"working_spacing": 0.0},
+        {"steps_per_epoch": 0},
+        {"num_workers": -1},
+        {"crop_size": [16, 16]},
+        {"validation_runs": ["TS_9"]},
+        {"fold": 0, "num_folds": 2},
+    ],
+)
+def test_bad_settings_are_refused_at_construction(project, tmp_path, changes):
+    with pytest.raises((ValueError, NotInProjectError)):
+        make_data(project, tmp_path, **changes)

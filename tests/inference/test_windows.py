@@ -1,0 +1,44 @@
+"""Windows tile a volume exactly, and no voxel is believed near a cut."""
+
+import numpy as np
+import pytest
+
+from octopi.inference.windows import padded_shape, windows
+
+CASES = [
+    ((20, 30, 41), (16, 16, 16), (3, 3, 3)),
+    ((16, 16, 16), (16, 16, 16), (4, 4, 4)),
+    ((17, 100, 33), (16, 32, 32), (2, 8, 5)),
+    ((5, 9, 64), (8, 12, 16), (2, 2, 7)),
+]
+
+
+@pytest.mark.parametrize(("shape", "size", "halo"), CASES)
+def test_every_voxel_is_believed_exactly_once(shape, size, halo):
+    padded, fitted = padded_shape(shape, size, divisor=4)
+    times = np.zeros(shape, int)
+    for window in windows(shape, fitted, halo=halo):
+        times[window.target] += 1
+        assert [s.stop - s.start for s in window.look] == list(fitted)
+        assert all(0 <= s.start and s.stop <= n for s, n in zip(window.look, padded, strict=True))
+        for look, inner, target in zip(window.look, window.inner, window.target, strict=True):
+            assert look.start + inner.start == target.start
+            assert inner.stop - inner.start == target.stop - target.start
+    assert (times == 1).all()
+
+
+@pytest.mark.parametrize(("shape", "size", "halo"), CASES)
+def test_what_is_believed_is_a_halo_away_from_every_cut(shape, size, halo):
+    _, fitted = padded_shape(shape, size, divisor=4)
+    for window in windows(shape, fitted, halo=halo):
+        for n, h, look, inner in zip(shape, halo, window.look, window.inner, strict=True):
+            if look.start > 0:
+                assert inner.start >= h
+            if look.stop < n:
+                assert look.stop - look.start - inner.stop >= h
+
+
+def test_a_window_longer_than_the_volume_shrinks_to_a_legal_size():
+    assert padded_shape((5, 9, 64), (8, 12, 16), divisor=4) == ([8, 12, 64], [8, 12, 16])
+    assert padded_shape((5, 9, 64), (64, 64, 64), divisor=8) == ([8, 16, 64], [8, 16, 64])
+    assert padded_shape((5, 9, 64), None, divisor=4) == ([8, 12, 64], [8, 12, 64])

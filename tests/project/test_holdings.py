@@ -1,0 +1,26 @@
+import numpy as np
+
+from octopi.project import PicksQuery, SegmentationQuery
+
+
+def test_the_overlays_copy_goes_before_the_static_one(files):
+    files.add_picks([files.point(1, 2, 3)])
+    name = "ExperimentRuns/TS_1/Picks/curator_1_ribosome.json"
+    copy = files.folder / "overlay" / name
+    copy.parent.mkdir(parents=True)
+    text = (files.folder / "static" / name).read_text()
+    copy.write_text(text.replace('"x": 1', '"x": 9'))
+    run = files.run()
+    query = PicksQuery("ribosome", "curator", "1")
+    assert run.picks() == [query]
+    np.testing.assert_array_equal(run.read_picks(query).positions, [[9, 2, 3]])
+
+
+def test_labels_of_several_objects_go_before_a_mask_of_one(files):
+    files.add_segmentation(np.ones((4, 4, 4), np.uint8), name="10.000_tool_1_membrane")
+    labels = np.full((4, 4, 4), 3, np.uint8)
+    files.add_segmentation(labels, name="10.000_tool_1_membrane-multilabel")
+    run = files.run()
+    assert run.segmentations() == [SegmentationQuery("membrane", "tool", "1", 10.0)]
+    labels, _, _ = run.read_segmentation(SegmentationQuery("membrane", "tool", "1"))
+    assert labels.max() == 3

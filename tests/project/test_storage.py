@@ -1,0 +1,87 @@
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from octopi.errors import DataError, ResourceError
+from octopi.project.storage import reading, staged, writing
+
+FULL = Path("/dev/full")
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from pathlib import Path
+from octopi.project.storage import staged
+with staged(Path(sys.argv[1])) as stage:
+    stage.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_staged_file_replaces_the_old_one_at_the_end(tmp_path):
+    target = tmp_path / "new" / "picks.json"
+    for text in ("one", "two"):
+        with staged(target) as stage:
+            stage.write_text(text)
+        assert target.read_text() == text
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_staged_folder_replaces_the_old_one_wholly(tmp_path):
+    target = tmp_path / "labels.zarr"
+    for name in ("old", "new"):
+        with staged(target) as stage:
+            stage.mkdir()
+            (stage / name).touch()
+    assert [p.name for p in target.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_block_that_fails_leaves_the_old_one_and_no_litter(tmp_path):
+    target = tmp_path / "picks.json"
+    target.write_text("old")
+    with pytest.raises(KeyboardInterrupt), staged(target) as stage:
+        stage.write_text("half")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_a_killed_writer_left_is_gone_after_the_next(tmp_path):
+    target = tmp_path / "picks.json"
+    done = subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, str(target)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (litter,) = tmp_path.iterdir()
+    assert litter.name.startswith(".")
+    with staged(target) as stage:
+        stage.write_text("whole")
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_living_writer_of_the_same_target_keeps_its_stage(tmp_path):
+    target = tmp_path / "picks.json"
+    with staged(target) as outer:
+        outer.write_text("outer")
+        with staged(target) as inner:
+            inner.write_text("inner")
+        assert outer.exists()
+    assert target.read_text() == "outer"
+
+
+def test_a_storage_failure_says_what_was_read():
+    with (
+        pytest.raises(DataError, match=r"The tomogram cannot be read: .*gone"),
+        reading("The tomogram"),
+    ):
+        raise ConnectionResetError("gone")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
+def test_a_full_disk_says_to_make_room():
+    with (
+        pytest.raises(ResourceError, match="Make room there") as caught,
+        writing("Picks", str(FULL)),
+    ):
+        FULL.write_text("x")
+    assert caught.value.exit_code == 4

@@ -1,0 +1,145 @@
+"""Painting: what a voxel is labelled follows from distances to centres alone."""
+
+import resource
+import time
+
+import numpy as np
+import pytest
+
+from octopi.errors import DataError
+from octopi.geometry import Grid
+from octopi.targets import add_masks, align_mask, coarsen_mask, paint, target_labels
+
+GRID = Grid.cubic((16, 20, 24), 10.0)
+
+
+def brute_force(grid, spheres):
+    """Nearest centre whose sphere holds the voxel, by looking at every voxel and every centre."""
+    zyx = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1).reshape(-1, 3)
+    best = np.full(len(zyx), np.inf)
+    labels = np.zeros(len(zyx), np.uint8)
+    for label in sorted(spheres):
+        positions, radius = spheres[label]
+        for centre in grid.to_voxels(positions):
+            distance = np.sqrt((((zyx - centre) * grid.spacing) ** 2).sum(1))
+            nearer = (distance <= radius) & (distance < best)
+            best[nearer], labels[nearer] = distance[nearer], label
+    return labels.reshape(grid.shape)
+
+
+def test_a_sphere_is_every_voxel_within_its_radius():
+    target = paint(GRID, {3: ([[100.0, 80.0, 60.0]], 25.0)})  # voxel z 6, y 8, x 10
+    assert target[6, 8, 10] == 3
+    assert target[6, 8, 12] == 3  # 20 Å away
+    assert target[6, 8, 13] == 0  # 30 Å away
+    assert np.count_nonzero(target) == 81  # lattice points within 2.5 of the origin
+
+
+def test_centres_keep_their_sub_voxel_place():
+    left = paint(GRID, {1: ([[100.0, 80.0, 60.0]], 16.0)})
+    right = paint(GRID, {1: ([[104.9, 80.0, 60.0]], 16.0)})
+    assert left[6, 8, 9] == left[6, 8, 11] == 1
+    assert right[6, 8, 12] == 1
+    assert right[6, 8, 8] == 0
+
+
+def test_painting_agrees_with_the_definition_on_crowded_random_spheres():
+    rng = np.random.default_rng(3)
+    box = np.array([240.0, 200.0, 160.0])
+    spheres = {k: (rng.random((15, 3)) * box, r) for k, r in ((1, 22.0), (2, 41.0), (5, 31.0))}
+    assert np.array_equal(paint(GRID, spheres), brute_force(GRID, spheres))
+
+
+def test_the_nearer_centre_wins_whatever_the_label_or_the_order():
+    big, small = ([[60.0, 80.0, 80.0]], 50.0), ([[100.0, 80.0, 80.0]], 30.0)
+    for first, second in ((1, 2), (2, 1)):
+        target = paint(GRID, {first: big, second: small})
+        again = paint(GRID, {second: small, first: big})
+        assert target[8, 8, 7] == first  # 10 Å from the big one, 30 Å from the small one
+        assert target[8, 8, 9] == second  # inside both, 10 Å from the small one
+        assert np.array_equal(target, again)
+
+
+def test_a_particle_smaller_than_a_voxel_paints_its_nearest_voxel():
+    target = paint(GRID, {1: ([[104.0, 76.0, 64.0]], 1.0)})
+    assert np.argwhere(target).tolist() == [[6, 8, 10]]
+
+
+def test_spheres_are_cut_at_the_border_and_those_far_outside_paint_nothing():
+    inside = paint(GRID, {1: ([[0.0, 0.0, 0.0]], 15.0)})
+    assert np.count_nonzero(inside) == 7  # the octant of 19 lattice points that is in the volume
+    assert paint(GRID, {1: ([[-20.0, 0.0, 0.0]], 25.0)})[0, 0, 0] == 1
+    assert not paint(GRID, {1: ([[-500.0, 0.0, 0.0]], 1.0)}).any()
+
+
+def test_anisotropic_spacing_is_respected():
+    target = paint(Grid((9, 9, 9), (20.0, 10.0, 10.0)), {1: ([[40.0, 40.0, 80.0]], 21.0)})
+    assert target[5, 4, 4] == target[4, 6, 4] == 1
+    assert target[6, 4, 4] == target[4, 7, 4] == 0
+
+
+@pytest.mark.parametrize(
+    ("spheres", "reason"),
+    [
+        ({0: ([[1.0, 1.0, 1.0]], 5.0)}, "label"),
+        ({256: ([[1.0, 1.0, 1.0]], 5.0)}, "label"),
+        ({1: ([[1.0, 1.0, 1.0]], -5.0)}, "radius"),
+        ({1: ([[1.0, np.nan, 1.0]], 5.0)}, "not numbers"),
+    ],
+)
+def test_nonsense_is_refused(spheres, reason):
+    with pytest.raises(ValueError, match=reason):
+        paint(GRID, spheres)
+
+
+def test_no_particles_paint_nothing():
+    assert not paint(GRID, {}).any()
+    assert not paint(GRID, {1: (np.zeros((0, 3)), 5.0)}).any()
+
+
+def test_labels_are_consecutive_and_each_object_has_one():
+    assert target_labels(["ribosome", "apo"]) == {"ribosome": 1, "apo": 2}
+    with pytest.raises(ValueError, match="twice"):
+        target_labels(["apo", "ribosome", "apo"])
+    with pytest.raises(ValueError, match="255"):
+        target_labels([str(i) for i in range(256)])
+
+
+def test_a_mask_a_voxel_or_two_off_keeps_its_first_voxel():
+    mask = np.arange(27, dtype=np.uint8).reshape(3, 3, 3)
+    aligned = align_mask(mask, (4, 3, 2))
+    assert aligned.shape == (4, 3, 2)
+    assert np.array_equal(aligned[:3], mask[:, :, :2])
+    assert not aligned[3].any()
+
+
+def test_a_mask_of_another_tomogram_is_refused_with_both_shapes():
+    with pytest.raises(DataError, match=r"3×3×3.*3×6×3"):
+        align_mask(np.zeros((3, 3, 3), bool), (3, 6, 3))
+
+
+def test_a_thin_sheet_survives_coarsening():
+    mask = np.zeros((16, 16, 16), bool)
+    mask[7] = True
+    coarse = coarsen_mask(mask, (8, 8, 8))
+    assert coarse.any(axis=0).all()
+    assert coarse.any(axis=(1, 2)).sum() == 1
+
+
+def test_masks_fill_only_what_particles_left():
+    target = np.array([[[1, 0, 0]]], np.uint8)
+    painted = add_masks(target, {2: np.array([[[1, 1, 0]]]), 3: np.array([[[1, 1, 1]]])})
+    assert painted.tolist() == [[[1, 2, 3]]]
+
+
+def test_a_full_tomogram_costs_a_second_and_little_more_than_itself():
+    grid = Grid.cubic((184, 630, 630), 10.012)
+    rng = np.random.default_rng(0)
+    box = np.array([630, 630, 184]) * 10.012
+    spheres = {k: (rng.random((150, 3)) * box, 0.7 * r) for k, r in enumerate((60, 90, 150), 1)}
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.process_time()
+    target = paint(grid, spheres)
+    assert time.process_time() - start < 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KB
+    assert set(np.unique(target)) == {0, 1, 2, 3}

@@ -1,0 +1,57 @@
+"""Metrics by name, with n/a where there is nothing to measure."""
+
+import numpy as np
+import pytest
+
+from octopi.errors import SettingError
+from octopi.training.metrics import Counts, check_metric, count_voxels, metric, voxel_metrics
+
+LABELS = {"ribosome": 1, "virus": 2}
+COUNTS = {"ribosome": Counts(tp=6, fp=2, fn=2), "virus": Counts(tp=1, fp=0, fn=3)}
+
+
+def test_voxels_are_counted_per_object():
+    target = np.array([0, 1, 1, 2, 2, 0])
+    segmentation = np.array([0, 1, 2, 2, 0, 1])
+    assert count_voxels(segmentation, target, LABELS) == {
+        "ribosome": Counts(tp=1, fp=1, fn=1),
+        "virus": Counts(tp=1, fp=1, fn=1),
+    }
+
+
+def test_f_beta_follows_its_definition_for_any_beta():
+    precision, recall = 6 / 8, 6 / 8
+    for beta in (0.5, 1.0, 2.0, 4.0):
+        expected = (1 + beta**2) * precision * recall / (beta**2 * precision + recall)
+        assert COUNTS["ribosome"].fbeta(beta) == pytest.approx(expected)
+    assert metric("fBeta0.5_virus", COUNTS, {}) == pytest.approx(1.25 * 0.25 / (0.25 + 0.25))
+
+
+def test_an_absent_object_is_not_applicable_and_does_not_lower_the_mean():
+    counts = {"ribosome": Counts(tp=1), "virus": Counts(fp=5)}
+    measured = voxel_metrics(counts)
+    assert measured["f1_virus"] is None
+    assert measured["avg_f1"] == 1.0
+    assert metric("fBeta2", counts, {}) == 1.0
+
+
+def test_an_object_never_predicted_scores_zero():
+    measured = voxel_metrics({"ribosome": Counts(fn=4)})
+    assert measured == {
+        **dict.fromkeys(("avg_f1", "f1_ribosome"), 0.0),
+        **dict.fromkeys(("avg_recall", "recall_ribosome"), 0.0),
+        **dict.fromkeys(("avg_precision", "precision_ribosome"), 0.0),
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["fBeta2", "fBeta0.5", "avg_f1", "fBeta4_ribosome", "object_fbeta", "object_f1_virus"]
+)
+def test_published_names_are_known(name):
+    check_metric(name, list(LABELS))
+
+
+@pytest.mark.parametrize("name", ["fbeta2", "loss", "f1_proteasome", "fBeta4_ribosom"])
+def test_an_unknown_name_lists_the_known_ones(name):
+    with pytest.raises(SettingError, match="Known: avg_f1.*object_fbeta.*Objects: ribosome, virus"):
+        check_metric(name, list(LABELS))
