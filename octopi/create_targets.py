@@ -183,7 +183,7 @@ def write(
             f"Run {run.name} already has another target {same_name[0]}. Replace it with "
             "overwrite=true, or choose another targets.session_id."
         )
-    run.delete_segmentations(ours.name, ours.user_id, ours.session_id)
+    run.delete_segmentations(query)  # also one at another spacing: nothing stale stays
     run.write_segmentation(query, target, grid=grid, attributes=plan.attributes())
     return True
 

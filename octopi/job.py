@@ -63,7 +63,7 @@ def _run(verb: str, work: Callable[[Any], Any]) -> int:
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, in single and multiruns
 
-    @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=verb)
+    @hydra.main(config_path=str(CONF_DIR), config_name=verb)
     def task(cfg: Any) -> Any:
         from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
 

@@ -2,7 +2,6 @@
 
 import fcntl
 import hashlib
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +14,6 @@ from numpy.typing import NDArray
 
 from octopi.errors import DataError, ResourceError
 from octopi.geometry import Grid, fourier_resample
-
-logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -45,11 +42,8 @@ class VolumeCache:
 
         Two processes that ask for the same key at once do not both make it.
         """
-        missing = {key: make for key, make in makers.items() if key not in self}
-        if not missing:
-            return
-        logger.info("Caching %d volumes in %s.", len(missing), self.directory)
-        in_threads(lambda item: self._make(*item), missing.items(), num_threads=num_threads)
+        missing = [item for item in makers.items() if item[0] not in self]
+        in_threads(lambda item: self._make(*item), missing, num_threads=num_threads)
 
     def _make(self, key: str, make: Callable[[], NDArray]) -> None:
         with self._locked(key):

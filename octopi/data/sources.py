@@ -73,6 +73,9 @@ class SourceReader:
         for source in sources:
             keep = source.variants[: 1 if first_only else None]
             makers |= {variant.volume: source.makers[variant.volume] for variant in keep}
+        missing = sum(key not in self.cache for key in makers)
+        if missing:
+            logger.info("Caching %d tomograms in %s.", missing, self.cache.directory)
         self.cache.fill(makers, num_threads=self.num_threads)
 
     def _source(self, run: Run) -> Source:

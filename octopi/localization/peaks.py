@@ -20,7 +20,7 @@ from octopi.localization.summits import (
 
 _TRUNCATE = 3.0  # sigmas; where the smoothing kernel ends
 _REFINEMENTS = 3  # steps; the centroid moves less than a tenth of a voxel in the third
-_GATHERED = 2**20  # voxels held at once while centroids are taken
+_GATHERED = 2**16  # voxels held at once while centroids are taken
 _OTHERS = ((1, 2), (0, 2), (0, 1))  # the axes beside each axis
 
 

@@ -24,16 +24,17 @@ def regions(
         smallest: radius in Å of the sphere as large as the smallest region wanted.
         largest: the same for the largest region wanted.
     """
-    labels, _ = label(channel.values >= channel.level(threshold))
-    size = np.zeros(int(labels.max(initial=0)) + 1, dtype=np.int64)
-    for plane in labels:
-        size += np.bincount(plane.ravel(), minlength=len(size))
+    mask = channel.values >= channel.level(threshold)
+    labels, count = label(mask)
+    inside = [np.flatnonzero(plane) for plane in mask]
+    size = np.zeros(count + 1, dtype=np.int64)
+    for plane, at in zip(labels, inside, strict=True):
+        size += np.bincount(plane.ravel()[at], minlength=len(size))
     radius = equivalent_radius(size, channel)
-    wanted = (radius >= smallest) & (radius <= largest)
-    wanted[0] = False
+    wanted = (radius >= smallest) & (radius <= largest) & (size > 0)
     number = np.where(wanted, np.cumsum(wanted), 0).astype(labels.dtype)
-    for plane in labels:
-        plane[...] = number[plane]
+    for plane, at in zip(labels, inside, strict=True):
+        plane.ravel()[at] = number[plane.ravel()[at]]
     for i, box in enumerate(find_objects(labels), start=1):
         yield box, labels[box] == i
 

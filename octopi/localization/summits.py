@@ -94,11 +94,11 @@ def thin(
     """
     if not len(positions):
         return np.zeros(0, dtype=np.intp)
-    tree = cKDTree(positions)
+    tree, farthest = cKDTree(positions), float(reach.max())
     alive = np.ones(len(positions), dtype=bool)
     for i in range(len(positions)):
         if alive[i]:
-            near = np.asarray(tree.query_ball_point(positions[i], reach.max()), dtype=np.intp)
+            near = np.asarray(tree.query_ball_point(positions[i], farthest), dtype=np.intp)
             near = near[near > i]
             distance = np.linalg.norm(positions[near] - positions[i], axis=1)
             close = distance < np.maximum(reach[near], reach[i])

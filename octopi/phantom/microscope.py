@@ -108,7 +108,7 @@ def _deconvolution(
 ) -> NDArray[np.float32]:
     """A Wiener filter that trusts low frequencies most, and none beyond the first zero much."""
     frequency = np.sqrt(squared)
-    trust = 30 * np.exp(-frequency * 90) * (1 - np.exp(-squared * 700**2))
+    trust = 100 * np.exp(-frequency * 120) * (1 - np.exp(-squared * 700**2))
     return transfer * trust / (transfer**2 * trust + 1)
 
 

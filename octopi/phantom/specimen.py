@@ -7,7 +7,7 @@ Lengths are Å; centres and lobes are x y z.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations, permutations, product
+from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -62,9 +62,9 @@ class Vesicle:
 
     def distance(self, x: NDArray, y: NDArray, z: NDArray) -> NDArray:
         """How far outside (positive) or inside the middle of the bilayer points lie, in Å."""
-        offset = [p - c for p, c in zip((x, y, z), self.center, strict=True)]
+        offset = [p - c for p, c in zip((x, y, z), self.center.tolist(), strict=True)]
         length = np.sqrt(sum(p**2 for p in offset))
-        parts = np.sqrt(sum((p / a) ** 2 for p, a in zip(offset, self.axes, strict=True)))
+        parts = np.sqrt(sum((p / a) ** 2 for p, a in zip(offset, self.axes.tolist(), strict=True)))
         return length - length / np.maximum(parts, 1e-6)
 
 
@@ -94,17 +94,8 @@ def _icosahedral_shell(radius: float) -> NDArray[np.float64]:
 def _octahedral_shell(radius: float) -> NDArray[np.float64]:
     """The 24 subunits of a ferritin-like cage."""
     signs = product((-1, 1), repeat=3)
-    far = (1, 1, 1 + 2**0.5)
-    return _on_sphere(
-        sorted(
-            {
-                tuple(s * v for s, v in zip(sign, p, strict=True))
-                for sign in signs
-                for p in permutations(far)
-            }
-        ),
-        radius,
-    )
+    points = [np.multiply(sign, p) for sign in signs for p in _cycles(1, 1, 1 + 2**0.5)]
+    return _on_sphere(points, radius)
 
 
 def _cycles(a: float, b: float, c: float) -> list[tuple[float, float, float]]:
@@ -217,7 +208,7 @@ def _place(
         free &= np.abs(vesicle.distance(*centers.T)) > kind.radius + MEMBRANE_HALF_WIDTH
     if not free.any():
         return None
-    return Particle(kind, centers[free.argmax()], Rotation.random(rng=rng))
+    return Particle(kind, centers[free.argmax()], Rotation.from_quat(rng.normal(size=4)))
 
 
 def density(specimen: Specimen, grid: Grid, *, origin: Sequence[int]) -> NDArray[np.float32]:
@@ -227,7 +218,7 @@ def density(specimen: Specimen, grid: Grid, *, origin: Sequence[int]) -> NDArray
     for particle in specimen.particles + specimen.background:
         _add_lobes(volume, particle, spacing=spacing, origin=np.asarray(origin))
     for vesicle in specimen.vesicles:
-        away = np.abs(vesicle.distance(*_axes(grid, origin))) - LEAFLET_OFFSET
+        away = np.abs(vesicle.distance(*_coordinates(grid, origin))) - LEAFLET_OFFSET
         volume += np.exp(-0.5 * (away / LEAFLET_SIGMA) ** 2)
     return volume
 
@@ -236,11 +227,11 @@ def membrane_mask(specimen: Specimen, grid: Grid) -> NDArray[np.uint8]:
     """1 in every bilayer, 0 elsewhere."""
     mask = np.zeros(grid.shape, dtype=bool)
     for vesicle in specimen.vesicles:
-        mask |= np.abs(vesicle.distance(*_axes(grid, (0, 0, 0)))) <= MEMBRANE_HALF_WIDTH
+        mask |= np.abs(vesicle.distance(*_coordinates(grid, (0, 0, 0)))) <= MEMBRANE_HALF_WIDTH
     return mask.astype(np.uint8)
 
 
-def _axes(grid: Grid, origin: Sequence[int]) -> tuple[NDArray, ...]:
+def _coordinates(grid: Grid, origin: Sequence[int]) -> tuple[NDArray, ...]:
     """The Å coordinates x, y, z of the voxels, broadcastable to (z, y, x)."""
     steps = [
         (np.arange(n, dtype=np.float32) - o) * np.float32(s)

@@ -99,6 +99,7 @@ def read_tomogram(volume: StoredVolume) -> NDArray[np.float32]:
             low, high = min(low, smallest), max(high, largest)
         else:
             num_bad += int(np.count_nonzero(~np.isfinite(block)))
+        del block  # or it would stay in memory beside the next one
     if num_bad:
         raise DataError(
             f"{volume.where} holds {num_bad} voxels of {out.size} that are NaN or infinite. "
@@ -121,6 +122,7 @@ def read_labels(volume: StoredVolume) -> NDArray[Any]:
     # chunk, are held to have every chunk.
     for region, chunk in _chunks(volume, whole=bool(volume.attributes.get(COMPLETE))):
         out[region] = chunk
+        del chunk
     return out
 
 
@@ -158,6 +160,7 @@ def _chunks(
             damaged.append(name)
         else:
             yield region, chunk[tuple(slice(s.stop - s.start) for s in region)]
+            del chunk  # or it would stay in memory beside the next one
     faults = [f"lacks {_some(missing)}"] if whole and missing else []
     faults += [f"cannot decode {_some(damaged)}, truncated or damaged,"] if damaged else []
     if faults:

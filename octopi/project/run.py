@@ -102,13 +102,8 @@ class Run:
         self, query: SegmentationQuery
     ) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
         """The labels (z, y, x), their grid, and what octopi stored with them ({} for others')."""
-        held = holdings.segmentations(self._copick)
-        wanted = (query.name, query.user_id, query.session_id)
-        named = [q for q in held if (q.name, q.user_id, q.session_id) == wanted]
-        # An unfinished one is opened only where there is no other, for the error that names it.
-        named = [q for q in named if self._finished(held[q])] or named
-        found = self._the_one(query.kind, str(query), query.voxel_spacing, named, held)
-        return self._read_labels(held[found], self._where(found), held[found].voxel_size)
+        item, found = self._find_segmentation(query)
+        return self._read_labels(item, self._where(found), item.voxel_size)
 
     def write_segmentation(
         self,
@@ -130,6 +125,22 @@ class Run:
         with writing(self._where(query), item.path):
             write_volume(item.fs, item.path, labels, grid=grid, attributes=attributes)
 
+    def segmentation_attributes(self, query: SegmentationQuery) -> dict[str, Any]:
+        """What octopi stored with a label volume ({} for others'); no voxel is read."""
+        item, found = self._find_segmentation(query)
+        with reading(self._where(found)):
+            volume = read.open_volume(item, self._where(found), item.voxel_size)
+        return volume.attributes.get("octopi", {})
+
+    def delete_segmentations(self, query: SegmentationQuery) -> None:
+        """No label volume of that name, user and session is left, at any voxel spacing."""
+        wanted = (query.name, query.user_id, query.session_id)
+        for held, item in holdings.segmentations(self._copick).items():
+            if (held.name, held.user_id, held.session_id) == wanted:
+                self.check_output(held)
+                with writing(self._where(held), item.path):
+                    item.fs.rm(item.path, recursive=True)
+
     def score_maps(self) -> list[tuple[TomogramQuery, str]]:
         """The score maps there are, by tomogram and name; finished ones only."""
         return [
@@ -148,12 +159,16 @@ class Run:
         self, query: TomogramQuery, name: str
     ) -> tuple[NDArray[np.uint8], Grid, dict[str, Any]]:
         """The scores (c, z, y, x), 0..255 for 0..1, their grid, and what was stored with them."""
-        tomogram = self._tomogram(query)
-        held = holdings.features(tomogram)
-        if name not in held:
-            raise NotInProjectError(f"{self._where(query)}", "score map", name, held)
+        item = self._find_score_map(query, name)
         where = f"{self._where(query)}, score map {name}"
-        return self._read_labels(held[name], where, tomogram.voxel_spacing.voxel_size)
+        return self._read_labels(item, where, query.voxel_spacing)
+
+    def score_map_attributes(self, query: TomogramQuery, name: str) -> dict[str, Any]:
+        """What was stored with a score map; no voxel is read."""
+        item = self._find_score_map(query, name)
+        where = f"{self._where(query)}, score map {name}"
+        with reading(where):
+            return read.open_volume(item, where, query.voxel_spacing).attributes.get("octopi", {})
 
     def write_score_map(
         self,
@@ -190,6 +205,21 @@ class Run:
                 f"Run {self.name} already has the {query.kind} {query} in its read-only data. "
                 "Write under another user_id or session_id."
             )
+
+    def _find_segmentation(self, query: SegmentationQuery) -> tuple[Any, SegmentationQuery]:
+        held = holdings.segmentations(self._copick)
+        wanted = (query.name, query.user_id, query.session_id)
+        named = [q for q in held if (q.name, q.user_id, q.session_id) == wanted]
+        # An unfinished one is opened only where there is no other, for the error that names it.
+        named = [q for q in named if self._finished(held[q])] or named
+        found = self._the_one(query.kind, str(query), query.voxel_spacing, named, held)
+        return held[found], found
+
+    def _find_score_map(self, query: TomogramQuery, name: str) -> Any:
+        held = holdings.features(self._tomogram(query))
+        if name not in held:
+            raise NotInProjectError(f"{self._where(query)}", "score map", name, held)
+        return held[name]
 
     def _tomogram(self, query: TomogramQuery) -> Any:
         held = holdings.tomograms(self._copick)

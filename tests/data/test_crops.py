@@ -73,7 +73,7 @@ def test_with_jitter_the_particle_may_be_anywhere_in_that_part_of_the_crop(tmp_p
     sampler = sampler_over(tmp_path, [volume_with(k1=(12, 16, 16))], jitter=0.5)
     seen = {
         tuple(np.argwhere(target[0])[0])
-        for step in range(100)
+        for step in range(150)
         for target in sampler.batch(epoch=0, step=step, rank=0)[1]
     }
     found = np.array(sorted(seen))

@@ -1,4 +1,4 @@
-"""The data module: from a real copick project to batches that are the same wherever they are made."""
+"""The data module: from a real project to batches that are the same wherever they are made."""
 
 import logging
 import pickle
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import LABELS, OBJECTS, SHAPE, SPACING, TARGET, make_project, write_target
+from tiny_project import LABELS, OBJECTS, SHAPE, SPACING, TARGET, make_project, write_target
 
 from octopi.data.augment import Affine, Compose, Flip, GaussianNoise
 from octopi.data.datamodule import TomogramDataModule, ValidationVolume
@@ -15,8 +15,36 @@ from octopi.errors import DataError, NotInProjectError, SettingError
 from octopi.geometry import Grid
 from octopi.project import PicksQuery, SegmentationQuery, TomogramQuery
 
+pytestmark = [
+    # Python 3.12 and later: workers are forked by a process with threads, which torch means to do
+    pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
+    # a batch here takes a millisecond: no worker is wanted
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    # Lightning 2.6 with torch 2.13, in Lightning's own code
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
+]
 WBP = TomogramQuery("wbp", SPACING)
 DENOISED = TomogramQuery("denoised", SPACING)
+
+
+def make_annotated(folder):
+    """Four runs, each with both objects and a target."""
+    project = make_project(folder, run_names=[f"TS_{i}" for i in range(4)])
+    for run in project.runs:
+        write_target(run)
+    return project
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project that tests only read."""
+    return make_annotated(tmp_path_factory.mktemp("shared") / "project")
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A project that a test may change."""
+    return make_annotated(tmp_path / "project")
 
 
 def truth_of(run):
@@ -80,7 +108,6 @@ def test_training_batches_are_crops_of_normalised_tomograms_with_their_targets(p
     assert {1, 2} <= set(torch.cat([b["target"] for b in batches]).unique().tolist())
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_batches_are_bitwise_the_same_for_any_number_of_workers(project, tmp_path):
     augment = Compose(
         flip=Flip(axes=["z", "y", "x"], prob=0.5),
@@ -129,39 +156,37 @@ class Recorder(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(data, *, max_epochs, folder, ckpt_path=None):
+def fit(data, *, max_epochs, checkpoint, resume=False):
+    """The module after training, which also wrote (and perhaps began from) the checkpoint."""
     module = Recorder()
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=max_epochs,
         logger=False,
+        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
-        default_root_dir=folder,
     )
-    trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+    path = checkpoint if resume else None
+    trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+    trainer.save_checkpoint(checkpoint)
     return module
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers")
 def test_lightning_tells_the_sampler_its_epoch_also_after_a_resume(project, tmp_path):
-    whole = fit(make_data(project, tmp_path), max_epochs=3, folder=tmp_path / "a")
+    whole = fit(make_data(project, tmp_path), max_epochs=3, checkpoint=tmp_path / "whole.ckpt")
     assert len(set(whole.seen)) == 12
-    data = make_data(project, tmp_path)
-    fit(data, max_epochs=1, folder=tmp_path / "b")
-    (checkpoint,) = (tmp_path / "b").rglob("*.ckpt")
-    rest = fit(
-        make_data(project, tmp_path), max_epochs=3, folder=tmp_path / "c", ckpt_path=checkpoint
-    )
+    half = tmp_path / "half.ckpt"
+    fit(make_data(project, tmp_path), max_epochs=1, checkpoint=half)
+    rest = fit(make_data(project, tmp_path), max_epochs=3, checkpoint=half, resume=True)
     assert rest.seen == whole.seen[4:]
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers")
 def test_validation_gives_whole_runs_on_the_working_grid_with_their_truth(project, tmp_path):
     data = make_data(project, tmp_path, working_spacing=20.024)
-    (volume,) = fit(data, max_epochs=1, folder=tmp_path).validated
+    (volume,) = fit(data, max_epochs=1, checkpoint=tmp_path / "a.ckpt").validated
     assert isinstance(volume, ValidationVolume)
     assert volume.run_name == "TS_3"
     assert volume.grid.shape == volume.image.shape == volume.target.shape == (10, 16, 20)
@@ -189,26 +214,26 @@ def test_tomograms_are_read_once_per_machine(project, tmp_path, caplog):
         assert "Caching" in caplog.text
 
 
-def test_a_rewritten_target_is_noticed(project, tmp_path):
-    before = ready(project, tmp_path)
-    run = project.runs[0]
+def test_a_rewritten_target_is_noticed(own, tmp_path):
+    before = ready(own, tmp_path)
+    run = own.runs[0]
     empty = np.zeros(SHAPE, np.uint8)
     empty[3, 3, 3], empty[8, 8, 8] = 1, 2
     attributes = {"labels": LABELS}
     run.write_segmentation(TARGET, empty, grid=Grid.cubic(SHAPE, SPACING), attributes=attributes)
-    after = ready(project, tmp_path)
+    after = ready(own, tmp_path)
     assert before.fingerprint() != after.fingerprint()
-    assert after.fingerprint() == ready(project, tmp_path).fingerprint()
+    assert after.fingerprint() == ready(own, tmp_path).fingerprint()
 
 
-def test_test_runs_are_never_read(project, tmp_path):
-    run = project.runs[0]
+def test_test_runs_are_never_read(own, tmp_path):
+    run = own.runs[0]
     (path,) = (tmp_path / "project").rglob(f"{run.name}/VoxelSpacing*/wbp.zarr/0/.zarray")
     path.write_text("damaged")
-    data = ready(project, tmp_path, test_runs=["TS_0"])
+    data = ready(own, tmp_path, test_runs=["TS_0"])
     assert data.split.test == ("TS_0",)
     with pytest.raises(DataError, match="TS_0"):
-        ready(project, tmp_path)
+        ready(own, tmp_path)
 
 
 def test_a_class_absent_from_training_is_an_error_from_validation_a_warning(tmp_path, caplog):
@@ -237,19 +262,19 @@ def test_folds_keep_a_rare_class_in_training(tmp_path):
     assert set(splits[0].validation) == set(splits[1].train)
 
 
-def test_targets_with_other_labels_are_refused(project, tmp_path):
-    write_target(project.runs[1], attributes={"labels": {"ribosome": 1, "apo": 2}})
+def test_targets_with_other_labels_are_refused(own, tmp_path):
+    write_target(own.runs[1], attributes={"labels": {"ribosome": 1, "apo": 2}})
     with pytest.raises(DataError, match=r"TS_1.*one create_targets"):
-        ready(project, tmp_path)
-    write_target(project.runs[1], labels={"apo": 1, "ribosome": 7}, attributes={})
+        ready(own, tmp_path)
+    write_target(own.runs[1], labels={"apo": 1, "ribosome": 7}, attributes={})
     with pytest.raises(DataError, match=r"TS_1.*\[7\]"):
-        ready(project, tmp_path)
+        ready(own, tmp_path)
 
 
-def test_a_target_of_another_shape_is_refused_with_both(project, tmp_path):
-    write_target(project.runs[2], grid=Grid.cubic((20, 32, 60), SPACING))
+def test_a_target_of_another_shape_is_refused_with_both(own, tmp_path):
+    write_target(own.runs[2], grid=Grid.cubic((20, 32, 60), SPACING))
     with pytest.raises(DataError, match=r"TS_2.*20×32×60.*20×32×40"):
-        ready(project, tmp_path)
+        ready(own, tmp_path)
 
 
 def test_a_target_made_on_the_working_grid_is_used_as_it_is(tmp_path):

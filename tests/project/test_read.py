@@ -164,3 +164,12 @@ def test_the_fingerprint_follows_the_content(files):
     assert touched != before
     chunk.unlink()
     assert run.fingerprint(WBP) not in (before, touched)
+
+
+def test_storage_that_fails_is_an_error_not_zeros(files):
+    path = files.add_segmentation(np.ones((8, 8, 8), dtype=np.uint8))
+    chunk = path / "0/0/0/0"
+    chunk.unlink()
+    chunk.symlink_to(chunk)
+    with pytest.raises(DataError, match=r"membrane:tool/1@10\.0 cannot be read: .*symbolic links"):
+        files.run().read_segmentation(SegmentationQuery("membrane", "tool", "1"))

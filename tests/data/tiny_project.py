@@ -4,7 +4,6 @@ import json
 
 import copick
 import numpy as np
-import pytest
 
 from octopi.geometry import Grid, Points
 from octopi.project import PicksQuery, SegmentationQuery, open_project
@@ -60,12 +59,3 @@ def write_target(run, *, objects=tuple(OBJECTS), grid=None, labels=LABELS, attri
     attributes = {"labels": dict(labels)} if attributes is None else attributes
     run.write_segmentation(query, volume, grid=grid, attributes=attributes)
     return truth
-
-
-@pytest.fixture
-def project(tmp_path):
-    """Four runs, each with both objects."""
-    project = make_project(tmp_path / "project", run_names=[f"TS_{i}" for i in range(4)])
-    for run in project.runs:
-        write_target(run)
-    return project
