@@ -39,7 +39,7 @@ class Section:
 
 
 SECTIONS = {
-    "project": Section("octopi.project.open_project|octopi.phantom.open_phantom"),
+    "project": Section("octopi.project.open_project|octopi.phantom.make_phantom"),
     "data": Section(
         "octopi.data.datamodule.TomogramDataModule",
         ("runs", "target", "tomograms", "labels", "augment", "truth"),
@@ -399,6 +399,13 @@ def targets_in(node: Any) -> Iterable[str]:
             yield from targets_in(value)
 
 
+def _allowed(node: Any) -> list[str]:
+    """The targets of a settled node, under the names it gives them and their own."""
+    named = list(targets_in(node))
+    found = [locate(name, name) for name in named]
+    return [*named, *(f"{target.__module__}.{target.__qualname__}" for target in found)]
+
+
 def build(node: Mapping[str, Any], path: str, **facts: Any) -> Any:
     """What a settled node describes, made with the facts that only the data knows.
 
@@ -409,7 +416,7 @@ def build(node: Mapping[str, Any], path: str, **facts: Any) -> Any:
 
     try:
         return instantiate(
-            dict(node), **facts, _convert_="all", _execution_whitelist_=list(targets_in(node))
+            dict(node), **facts, _convert_="all", _execution_whitelist_=_allowed(node)
         )
     except InstantiationException as error:
         cause = error.__cause__

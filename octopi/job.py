@@ -7,6 +7,7 @@
 import errno
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,8 @@ from typing import Any, NoReturn
 import yaml
 
 from octopi.config import CONF_DIR, ROOTS, settle
-from octopi.errors import OctopiError, SettingError
-from octopi.help import wants_help, write_help
+from octopi.errors import OctopiError, SettingError, did_you_mean
+from octopi.help import choices, wants_help, write_help
 
 logger = logging.getLogger(__name__)
 
@@ -142,10 +143,23 @@ def _text(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename or ''}"
     text = str(error).strip() or type(error).__name__
-    cause = error.__cause__
-    return (
-        f"{text}\n{cause}" if cause is not None and type(error).__module__[:5] == "hydra" else text
-    )
+    if not type(error).__module__.startswith("hydra"):
+        return text
+    if error.__cause__ is not None:
+        text = f"{text}\n{error.__cause__}"
+    return with_hint(text)
+
+
+def with_hint(text: str) -> str:
+    """What Hydra says of an unknown choice, with close matches and without its search path."""
+    text = text.split("Config search path")[0].strip()
+    missing = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
+    if missing:
+        hint = did_you_mean(missing[2], choices(missing[1]))
+        return f"There is no {missing[1]} {missing[2]}.{hint} Choices: " + ", ".join(
+            choices(missing[1])
+        )
+    return text
 
 
 def _log_traceback() -> None:

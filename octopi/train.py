@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import logging
 import signal
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,8 @@ class Facts:
 def train(settings: TrainSettings) -> float | None:
     """The job folder holds the best model; returns what it scored by `best_metric`."""
     folder = job.job_folder()
+    quieten()
+    refuse_used_folder(folder, settings)
     pl.seed_everything(settings.seed, verbose=False)
     project: Project = build(settings.project, "project")
     facts = gather_facts(project, settings)
@@ -113,6 +116,24 @@ def train(settings: TrainSettings) -> float | None:
         finish(trainer, module, data)
     logger.info("Best model (%s): %s", _shown(settings.best_metric, best.best), folder)
     return best.best
+
+
+def quieten() -> None:
+    """Lightning's advertisements and hints about its own insides stay out of the log."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+    # Crops are cut in this process when num_workers=0, which is often the fastest.
+    warnings.filterwarnings("ignore", message=".*does not have many workers")
+
+
+def refuse_used_folder(folder: Path, settings: TrainSettings) -> None:
+    """Raise SettingError if the folder holds another training."""
+    if not settings.resume and (folder / "last.ckpt").exists():
+        raise SettingError(
+            f"{folder} already holds a training. Continue it with resume={folder}, or choose "
+            "another folder with hydra.run.dir=…"
+        )
 
 
 def _shown(name: str, value: float | None) -> str:

@@ -13,15 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+Batch = tuple[Tensor, Tensor]  # image, target
 AXES = {"z": 1, "y": 2, "x": 3}  # of one crop (1, z, y, x)
 
 
 class Augmentation(Protocol):
     """Changes a batch at random."""
 
-    def __call__(
-        self, image: Tensor, target: Tensor, rng: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
         """The changed image and target."""
         ...
 
@@ -39,9 +38,7 @@ class Compose:
                 raise ValueError(f"The augmentation {name} needs a _target_; it is {step!r}.")
         self.steps = steps
 
-    def __call__(
-        self, image: Tensor, target: Tensor, rng: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
         """The batch after every step."""
         for step in self.steps.values():
             image, target = step(image, target, rng)
@@ -63,9 +60,7 @@ class Flip:
         self.dims = [AXES[axis] for axis in axes]
         self.prob = _checked_prob(prob)
 
-    def __call__(
-        self, image: Tensor, target: Tensor, rng: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
         """The batch, some of it mirrored."""
         flips = _uniform(rng, len(image), len(self.dims)) < self.prob
         dims = [[d for d, flip in zip(self.dims, row, strict=True) if flip] for row in flips]
@@ -85,9 +80,7 @@ class Rot90:
     def __init__(self, *, prob: float) -> None:
         self.prob = _checked_prob(prob)
 
-    def __call__(
-        self, image: Tensor, target: Tensor, rng: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
         """The batch, some of it turned."""
         turns = torch.randint(1, 4, (len(image),), generator=rng)
         if image.shape[-1] != image.shape[-2]:
@@ -125,9 +118,7 @@ class Affine:
         self.scale = scale
         self.prob = _checked_prob(prob)
 
-    def __call__(
-        self, image: Tensor, target: Tensor, rng: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
         """The batch, some of it turned, tilted and scaled."""
         maps = self._draw(len(image), rng)
         chosen = (_uniform(rng, len(image)) < self.prob).nonzero()[:, 0]
@@ -165,9 +156,7 @@ class Intensity:
         self.shift = shift
         self.prob = _checked_prob(prob)
 
-    def __call__(
-        self, image: Tensor, target: Tensor, rng: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
         """The batch, some of it brighter, darker, flatter or steeper."""
         chosen = _uniform(rng, len(image)) < self.prob
         factor = 1 + _symmetric(rng, len(image)) * self.scale * chosen
@@ -190,9 +179,7 @@ class GaussianNoise:
         self.std = std
         self.prob = _checked_prob(prob)
 
-    def __call__(
-        self, image: Tensor, target: Tensor, rng: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
         """The batch, some of it noisier."""
         std = (_uniform(rng, len(image)) * self.std).to(image.device)
         chosen = (_uniform(rng, len(image)) < self.prob).nonzero()[:, 0].to(image.device)

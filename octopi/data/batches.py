@@ -1,7 +1,6 @@
 """Batches: what the loaders hand out, and the step numbers that decide what is in it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,11 @@ from octopi.data.sources import Source
 from octopi.geometry import Grid, Points
 
 
-@dataclass(frozen=True)
 class ValidationVolume:
     """A whole run to validate on, memory-mapped: nothing is copied until it is used.
+
+    No dataclass: Lightning takes those apart in search of tensors to move, and fails at frozen
+    ones such as Grid. This stays where it is; its windows move one by one.
 
     Args:
         image: (z, y, x) float16, normalised, on the working grid.
@@ -26,27 +27,45 @@ class ValidationVolume:
         truth: object name -> where its particles are.
     """
 
-    run_name: str
-    image: NDArray[np.float16]
-    target: NDArray[np.uint8]
-    grid: Grid
-    truth: Mapping[str, Points]
+    def __init__(
+        self,
+        run_name: str,
+        *,
+        image: NDArray[np.float16],
+        target: NDArray[np.uint8],
+        grid: Grid,
+        truth: Mapping[str, Points],
+    ) -> None:
+        self.run_name = run_name
+        self.image = image
+        self.target = target
+        self.grid = grid
+        self.truth = truth
 
 
 class Steps(Sampler[int]):
-    """Yields epoch * steps_per_epoch + step: all a worker needs to draw that step's crops."""
+    """Yields epoch * steps_per_epoch + step: all a worker needs to draw that step's crops.
 
-    def __init__(self, steps_per_epoch: int) -> None:
+    Args:
+        steps_per_epoch: number of steps in a pass.
+        epoch: the epoch of the first pass.
+        first_step: where the first pass begins; later ones begin at 0.
+    """
+
+    def __init__(self, steps_per_epoch: int, *, epoch: int, first_step: int) -> None:
         self.steps_per_epoch = steps_per_epoch
-        self.epoch = 0
+        self.epoch = epoch
+        self.first_step = first_step
 
     def set_epoch(self, epoch: int) -> None:
-        """The next pass is that epoch's; Lightning calls this, also after a resume."""
+        """The next pass is that epoch's; Lightning calls this, after a resume too late."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
         first = self.epoch * self.steps_per_epoch
-        return iter(range(first, first + self.steps_per_epoch))
+        steps = range(first + self.first_step, first + self.steps_per_epoch)
+        self.first_step = 0
+        return iter(steps)
 
     def __len__(self) -> int:
         return self.steps_per_epoch
@@ -73,11 +92,14 @@ class CropDataset(Dataset[dict[str, Any]]):
         }
 
 
-class ValidationDataset(Dataset[ValidationVolume]):
-    """Each validation run, whole."""
+class VolumeDataset(Dataset[ValidationVolume]):
+    """Each run, whole, in its first tomogram; beside it the truth given for it."""
 
     def __init__(
-        self, cache: VolumeCache, sources: Sequence[Source], truths: Mapping[str, Any]
+        self,
+        cache: VolumeCache,
+        sources: Sequence[Source],
+        truths: Mapping[str, Mapping[str, Points]],
     ) -> None:
         self.cache = cache
         self.sources = sources
@@ -91,10 +113,10 @@ class ValidationDataset(Dataset[ValidationVolume]):
         first = source.variants[0]
         return ValidationVolume(
             source.run_name,
-            self.cache.open(first.volume),
-            self.cache.open(first.target),
-            first.grid,
-            self.truths[source.run_name],
+            image=self.cache.open(first.volume),
+            target=self.cache.open(first.target),
+            grid=first.grid,
+            truth=self.truths[source.run_name],
         )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from octopi.data.augment import Augmentation
-from octopi.data.batches import CropDataset, Steps, ValidationDataset, ValidationVolume, as_it_is
+from octopi.data.batches import CropDataset, Steps, ValidationVolume, VolumeDataset, as_it_is
 from octopi.data.cache import VolumeCache
 from octopi.data.crops import CropSampler, CropSettings
 from octopi.data.folds import Split, Splitting, split_runs
@@ -50,7 +50,7 @@ class TomogramDataModule(pl.LightningDataModule):
         cache_dir: folder of the cache, made when needed; best on a local disk or /dev/shm.
         train_runs: see `folds.Splitting`, as for the next five.
         group_pattern: regular expression whose match in a run's name is its tilt series; runs
-            of one tilt series stay together. None: each run by itself.
+            of one tilt series stay together. None: the name, which several projects may share.
         seed: seed of split, crops and augmentation.
     """
 
@@ -129,10 +129,11 @@ class TomogramDataModule(pl.LightningDataModule):
             settings=self.settings,
         )
         rank = self.trainer.global_rank if self.trainer else 0
+        epoch, step = self._next_step()
         return DataLoader(
             CropDataset(sampler, self.steps_per_epoch, rank),
             batch_size=None,
-            sampler=Steps(self.steps_per_epoch),
+            sampler=Steps(self.steps_per_epoch, epoch=epoch, first_step=step),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -141,16 +142,16 @@ class TomogramDataModule(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader | list:
         """One ValidationVolume after the other; an empty list where no run validates."""
         sources = self._of("validation")
-        if not sources:
-            return []
-        dataset = ValidationDataset(self.cache, sources, self._truths)
-        return DataLoader(dataset, batch_size=None, collate_fn=as_it_is)
+        return self._volumes(sources, self._truths) if sources else []
+
+    def training_volumes(self) -> DataLoader:
+        """The training runs, whole: to calibrate on where no run validates."""
+        sources = self._of("train")
+        truths = {source.run_name: self.truth(self.runs[source.run_name]) for source in sources}
+        return self._volumes(sources, truths)
 
     def transfer_batch_to_device(
-        self,
-        batch: Any,
-        device: torch.device,
-        dataloader_idx: int,
+        self, batch: Any, device: torch.device, dataloader_idx: int
     ) -> Any:
         """Training tensors move; a validation volume stays, for its windows move one by one."""
         if isinstance(batch, ValidationVolume):
@@ -160,11 +161,7 @@ class TomogramDataModule(pl.LightningDataModule):
             for key, value in batch.items()
         }
 
-    def on_after_batch_transfer(
-        self,
-        batch: Any,
-        dataloader_idx: int,
-    ) -> Any:
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """A training batch is float32 and augmented, the same way at the same epoch and step."""
         if isinstance(batch, ValidationVolume):
             return batch
@@ -183,6 +180,26 @@ class TomogramDataModule(pl.LightningDataModule):
             for variant in source.variants
         )
         return hashlib.sha256("\n".join(keys).encode()).hexdigest()
+
+    def _next_step(self) -> tuple[int, int]:
+        """The epoch and step that training goes on with: 0, 0 unless it was resumed.
+
+        Lightning makes its first iterator before it calls set_epoch, and begins an interrupted
+        epoch's data anew: a resumed training would see other crops than an uninterrupted one.
+        """
+        if not self.trainer:
+            return 0, 0
+        loop: Any = self.trainer.fit_loop  # its counters are declared as a base class without them
+        epochs, batches = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current
+        interrupted = epochs.started > epochs.processed
+        done = batches.processed if interrupted else 0
+        return epochs.processed + done // self.steps_per_epoch, done % self.steps_per_epoch
+
+    def _volumes(
+        self, sources: Sequence[Source], truths: Mapping[str, Mapping[str, Points]]
+    ) -> DataLoader:
+        dataset = VolumeDataset(self.cache, sources, truths)
+        return DataLoader(dataset, batch_size=None, collate_fn=as_it_is)
 
     def _of(self, part: str) -> list[Source]:
         if self.split is None:

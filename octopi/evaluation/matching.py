@@ -92,10 +92,10 @@ def _augment(pick: int, near: list[list[int]], owner: dict[int, int], settled: s
                 lost[owner[particle]] = particle
                 queue.append(owner[particle])
                 continue
-            owner[particle] = rival
-            while rival != pick:
-                particle, rival = lost[rival], reached_from[lost[rival]]
-                owner[particle] = rival
+            owner[particle] = winner = rival
+            while winner != pick:
+                given_up = lost[winner]
+                owner[given_up] = winner = reached_from[given_up]
             return True
     settled.update(reached_from)
     return False

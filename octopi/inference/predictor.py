@@ -94,7 +94,7 @@ def crop_tensor(scores: Tensor, cut: Sequence[slice]) -> Tensor:
 
 
 def _as_batch(window: NDArray, device: torch.device) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(window))[None, None].to(device).float()
+    return torch.from_numpy(window.astype(np.float32))[None, None].to(device)
 
 
 def _quantised(scores: Tensor) -> NDArray[np.uint8]:

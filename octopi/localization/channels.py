@@ -43,6 +43,7 @@ def channels(
 
     Args:
         scores: (c, z, y, x), uint8 in 0..255 or float in 0..1, without a background channel.
+        grid: where the scores' voxels lie.
         radii: object name to radius in Å, one for each channel, in their order.
     """
     if scores.dtype != np.uint8 and not np.issubdtype(scores.dtype, np.floating):

@@ -47,6 +47,7 @@ class Components:
 
         Args:
             scores: (c, z, y, x), uint8 in 0..255 or float in 0..1; one channel for each object.
+            grid: where the scores' voxels lie.
             radii: object name to radius in Å, in the order of the channels.
         """
         return {

@@ -70,6 +70,7 @@ class Peaks:
 
         Args:
             scores: (c, z, y, x), uint8 in 0..255 or float in 0..1; one channel for each object.
+            grid: where the scores' voxels lie.
             radii: object name to radius in Å, in the order of the channels.
         """
         found = {
@@ -104,9 +105,7 @@ class Peaks:
         reach = self.exclusion * np.array([radii[name] for name in found])[owner]
         kept = np.zeros(len(order), dtype=bool)
         kept[order[thin(positions[order], reach[order], owner[order])]] = True
-        return {
-            name: points[kept[owner == i]] for i, (name, points) in enumerate(found.items())
-        }
+        return {name: points[kept[owner == i]] for i, (name, points) in enumerate(found.items())}
 
 
 def _scores(points: Points) -> NDArray[np.float32]:
@@ -152,7 +151,7 @@ def _busy_boxes(values: NDArray, level: float, halo: list[int]) -> Iterator[Box]
         busy = values[around] >= level
         if busy.any():
             z, y, x = (
-                _reached(busy.any(axis=others), outer, inner, reach)
+                _reached(np.any(busy, axis=others, keepdims=True).ravel(), outer, inner, reach)
                 for others, outer, inner, reach in zip(_OTHERS, around, tile, halo, strict=True)
             )
             yield z, y, x
@@ -178,7 +177,9 @@ def _smoothed(
 def _blur(values: NDArray[np.float32], sigma: float, axis: int) -> NDArray[np.float32]:
     if not sigma:
         return values
-    return gaussian_filter1d(values, sigma, axis=axis, mode="constant", truncate=_TRUNCATE)
+    out = np.empty_like(values)
+    gaussian_filter1d(values, sigma, axis, output=out, mode="constant", truncate=_TRUNCATE)
+    return out
 
 
 def _centroids(
@@ -210,9 +211,9 @@ def _shift(
     base = np.rint(voxels).astype(int)
     index = base[:, None] + ball
     away = index - voxels[:, None]
-    room = np.minimum(voxels, last - voxels)[:, None] + 0.5
-    weight = np.maximum(1 - ((away / reach) ** 2).sum(axis=2), 0)
-    weight *= (np.abs(away) <= room).all(axis=2)
+    weight = np.maximum(1 - np.einsum("nka,a->nk", away**2, 1 / reach**2), 0)
+    balanced = np.abs(away) <= np.minimum(voxels, last - voxels)[:, None] + 0.5
+    weight *= balanced[..., 0] & balanced[..., 1] & balanced[..., 2]
     weight *= values[tuple(np.moveaxis(np.clip(index, 0, last), 2, 0))]
     total = weight.sum(axis=1)
     moved = np.einsum("nk,nka->na", weight, away)

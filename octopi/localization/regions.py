@@ -25,7 +25,8 @@ def regions(
         largest: the same for the largest region wanted.
     """
     mask = channel.values >= channel.level(threshold)
-    labels, count = label(mask)
+    labels = np.empty(mask.shape, dtype=np.int32)
+    count = int(label(mask, output=labels))  # pyright: ignore[reportArgumentType]  # an int here
     inside = [np.flatnonzero(plane) for plane in mask]
     size = np.zeros(count + 1, dtype=np.int64)
     for plane, at in zip(labels, inside, strict=True):
@@ -76,7 +77,8 @@ def listed(mask: NDArray[np.bool_]) -> Iterator[NDArray[np.intp]]:
     for start in range(0, len(mask), _SLAB):
         voxels = np.argwhere(mask[start : start + _SLAB])
         if len(voxels):
-            yield voxels + (start, 0, 0)
+            voxels[:, 0] += start
+            yield voxels
 
 
 def as_points(

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 TILE = 64  # voxels; the largest piece of a volume that is worked on in floating point at once
 
@@ -47,7 +47,7 @@ def tops(field: NDArray, allowed: NDArray[np.bool_]) -> NDArray[np.intp]:
     for step in _NEIGHBOURS:
         offset = int(np.dot(step, [padded.shape[1] * padded.shape[2], padded.shape[2], 1]))
         at = at[flat[at] >= flat[at + offset]]
-    return np.stack(np.unravel_index(at, padded.shape), axis=1) - 1
+    return np.column_stack(np.unravel_index(at, padded.shape)) - 1
 
 
 def merge_plateaus(
@@ -58,7 +58,7 @@ def merge_plateaus(
     Neighbouring tops are equally high, since neither exceeds the other.
     """
     roomy = np.asarray(shape) + 2  # a frame, so that steps over an edge meet nobody
-    index = np.ravel_multi_index((voxels + 1).T, roomy)
+    index = np.asarray(np.ravel_multi_index(tuple((voxels + 1).T), tuple(roomy)))
     order = np.argsort(index)
     voxels, heights, index = voxels[order], heights[order], index[order]
     groups = _linked(index, roomy)
@@ -94,14 +94,14 @@ def thin(
     """
     if not len(positions):
         return np.zeros(0, dtype=np.intp)
-    tree, farthest = cKDTree(positions), float(reach.max())
+    tree, farthest = KDTree(positions), float(reach.max())
     alive = np.ones(len(positions), dtype=bool)
     for i in range(len(positions)):
         if alive[i]:
             near = np.asarray(tree.query_ball_point(positions[i], farthest), dtype=np.intp)
             near = near[near > i]
-            distance = np.linalg.norm(positions[near] - positions[i], axis=1)
-            close = distance < np.maximum(reach[near], reach[i])
+            way = positions[near] - positions[i]
+            close = np.einsum("na,na->n", way, way) < np.maximum(reach[near], reach[i]) ** 2
             if groups is not None:
                 close &= groups[near] != groups[i]
             alive[near[close]] = False

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from octopi.geometry import Grid, Points
 from octopi.localization.channels import Channel, channels
@@ -64,6 +64,7 @@ class Watershed:
 
         Args:
             scores: (c, z, y, x), uint8 in 0..255 or float in 0..1; one channel for each object.
+            grid: where the scores' voxels lie.
             radii: object name to radius in Å, in the order of the channels.
         """
         return {
@@ -92,10 +93,10 @@ class Watershed:
         tally = Tally(len(keep))
         # the nearest ball by power distance is the nearest point one dimension up
         lift = np.sqrt(deepest**2 - depths[keep] ** 2)
-        balls = cKDTree(np.column_stack([centres[keep], lift]))
+        balls = KDTree(np.column_stack([centres[keep], lift]))
         for part in listed(mask):
-            owner = balls.query(np.column_stack([part * spacing, np.zeros(len(part))]))[1]
-            tally.add(owner, part, values[tuple(part.T)])
+            _, owner = balls.query(np.column_stack([part * spacing, np.zeros(len(part))]))
+            tally.add(np.asarray(owner), part, values[tuple(part.T)])
         return tally
 
 

@@ -88,7 +88,7 @@ class LastCheckpoint(Checkpoint):
 
     def _save(self, trainer: pl.Trainer) -> None:
         part = self.path.with_name(f".{self.path.name}.part")
-        trainer.save_checkpoint(part)
+        trainer.save_checkpoint(part, weights_only=False)
         if trainer.is_global_zero:
             with part.open("rb") as file:
                 os.fsync(file.fileno())

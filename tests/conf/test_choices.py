@@ -78,7 +78,7 @@ def test_a_config_file_is_short(path):
         (["optim.optimizer.lr=fast"], "optim.optimizer.lr must be float, not 'fast'"),
         (["optim.optimizer.lr=nan"], "optim.optimizer.lr must be finite"),
         (["model._target_=os.system"], "is refused: model builds torch.nn.Module only"),
-        (["model._target_=logging.os.system"], "is refused"),
+        (["model._target_=logging.os.system"], "cannot be imported"),
         (["loss._target_=builtins.open"], "is refused"),
         (["model._target_=torch.load"], "is refused"),
         (["callbacks.early_stopping._target_=pathlib.Path.unlink"], "cannot be imported|refused"),
@@ -105,7 +105,7 @@ def test_hydra_refuses_unknown_choices_and_keys(words):
 
 
 def test_a_new_target_drops_the_arguments_of_the_old_one():
-    words = ["model._target_=torch.nn.Conv3d", "+model.in_channels=1", "+model.kernel_size=1"]
+    words = ["model._target_=torch.nn.Conv3d", "model.in_channels=1", "+model.kernel_size=1"]
     model = settled("train", *words).model
     assert model == {"_target_": "torch.nn.Conv3d", "in_channels": 1, "kernel_size": 1}
 

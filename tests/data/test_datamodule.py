@@ -3,17 +3,19 @@
 import logging
 import pickle
 
+import copick
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from tiny_project import LABELS, OBJECTS, SHAPE, SPACING, TARGET, make_project, write_target
 
 from octopi.data.augment import Affine, Compose, Flip, GaussianNoise
 from octopi.data.datamodule import TomogramDataModule, ValidationVolume
 from octopi.errors import DataError, NotInProjectError, SettingError
 from octopi.geometry import Grid
-from octopi.project import PicksQuery, SegmentationQuery, TomogramQuery
+from octopi.project import PicksQuery, SegmentationQuery, TomogramQuery, open_project
 
 pytestmark = [
     # Python 3.12 and later: workers are forked by a process with threads, which torch means to do
@@ -156,37 +158,41 @@ class Recorder(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(data, *, max_epochs, checkpoint, resume=False):
-    """The module after training, which also wrote (and perhaps began from) the checkpoint."""
+def fit(data, *, max_epochs, save_to, resume=None):
+    """The module after training, which may begin from a checkpoint and saves one every step."""
     module = Recorder()
+    save = {"every_n_train_steps": 1, "save_top_k": -1, "filename": "{step}"}
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=max_epochs,
         logger=False,
-        enable_checkpointing=False,
+        callbacks=[ModelCheckpoint(save_to, **save)],
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
     )
-    path = checkpoint if resume else None
-    trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
-    trainer.save_checkpoint(checkpoint)
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    trainer.save_checkpoint(save_to / "end.ckpt")
     return module
 
 
-def test_lightning_tells_the_sampler_its_epoch_also_after_a_resume(project, tmp_path):
-    whole = fit(make_data(project, tmp_path), max_epochs=3, checkpoint=tmp_path / "whole.ckpt")
+@pytest.mark.filterwarnings("ignore:.*ended before the epoch ended")
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_a_training_resumed_at_any_step_sees_what_an_uninterrupted_one_does(project, tmp_path):
+    whole = fit(make_data(project, tmp_path), max_epochs=3, save_to=tmp_path / "whole")
     assert len(set(whole.seen)) == 12
-    half = tmp_path / "half.ckpt"
-    fit(make_data(project, tmp_path), max_epochs=1, checkpoint=half)
-    rest = fit(make_data(project, tmp_path), max_epochs=3, checkpoint=half, resume=True)
-    assert rest.seen == whole.seen[4:]
+    half = fit(make_data(project, tmp_path), max_epochs=1, save_to=tmp_path / "half")
+    assert half.seen == whole.seen[:4]
+    checkpoints = {step: tmp_path / "whole" / f"step={step}.ckpt" for step in (1, 3, 4, 6, 8, 11)}
+    for step, checkpoint in [*checkpoints.items(), (4, tmp_path / "half" / "end.ckpt")]:
+        again = {"resume": checkpoint, "save_to": tmp_path / f"from {step} {checkpoint.stem}"}
+        assert fit(make_data(project, tmp_path), max_epochs=3, **again).seen == whole.seen[step:]
 
 
 def test_validation_gives_whole_runs_on_the_working_grid_with_their_truth(project, tmp_path):
     data = make_data(project, tmp_path, working_spacing=20.024)
-    (volume,) = fit(data, max_epochs=1, checkpoint=tmp_path / "a.ckpt").validated
+    (volume,) = fit(data, max_epochs=1, save_to=tmp_path / "a").validated
     assert isinstance(volume, ValidationVolume)
     assert volume.run_name == "TS_3"
     assert volume.grid.shape == volume.image.shape == volume.target.shape == (10, 16, 20)
@@ -201,6 +207,15 @@ def test_validation_gives_whole_runs_on_the_working_grid_with_their_truth(projec
 
 def test_no_validation_runs_is_no_validation_loader(project, tmp_path):
     assert ready(project, tmp_path, validation_runs=None).val_dataloader() == []
+
+
+def test_without_validation_runs_the_training_runs_can_be_validated_whole(project, tmp_path):
+    data = ready(project, tmp_path, validation_runs=None, tomograms=[DENOISED, WBP])
+    module = Recorder()
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    trainer.validate(module, dataloaders=data.training_volumes(), verbose=False)
+    assert [volume.run_name for volume in module.validated] == ["TS_0", "TS_1", "TS_2", "TS_3"]
+    assert all(set(volume.truth) == set(OBJECTS) for volume in module.validated)
 
 
 def test_tomograms_are_read_once_per_machine(project, tmp_path, caplog):
@@ -301,6 +316,22 @@ def test_every_run_must_have_the_first_tomogram_type_and_may_lack_others(tmp_pat
     assert "TS_4 lacks denoised" in caplog.text
     with pytest.raises(NotInProjectError, match="wbp"):
         ready(project, tmp_path, tomograms=[DENOISED, WBP])
+
+
+def test_tomograms_of_two_voxel_spacings_train_together_each_with_its_own_target(own, tmp_path):
+    for run in copick.from_file(str(own.config_paths[0])).runs:
+        coarse = np.random.default_rng(0).standard_normal((10, 16, 20)).astype(np.float32)
+        run.new_voxel_spacing(20.024).new_tomogram("wbp").from_numpy(coarse, levels=1)
+    both = [WBP, TomogramQuery("wbp", 20.024)]
+    runs = open_project(own.config_paths[0]).runs
+    data = ready(own, tmp_path, runs=runs, tomograms=both, crop_size=[8, 8, 8])
+    sampler = data.train_dataloader().dataset.sampler
+    drawn = [crop for step in range(30) for crop in sampler.draw(epoch=0, step=step, rank=0)]
+    assert {crop.variant.grid.shape for crop in drawn} == {SHAPE, (10, 16, 20)}
+    for crop in drawn:
+        image, target = (data.cache.open(k) for k in (crop.variant.volume, crop.variant.target))
+        assert image.shape == target.shape == crop.variant.grid.shape
+    assert data.val_dataloader().dataset[0].image.shape == SHAPE
 
 
 def test_nothing_is_read_before_setup(project, tmp_path):

@@ -1,0 +1,306 @@
+"""Scores of picks against the truth: per object, pooled over runs, with bootstrap intervals."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octopi.evaluation.matching import (
+    Matcher,
+    gains_czii,
+    gains_one_to_one,
+    match_czii,
+    match_one_to_one,
+)
+from octopi.geometry import Points
+
+Runs = Mapping[str, Mapping[str, Points]]
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Score:
+    """How one object was picked in all runs together; None = n/a, for want of truth."""
+
+    tp: int
+    fp: int
+    fn: int
+    precision: float | None
+    recall: float | None
+    fbeta: float | None
+    f1: float | None
+    interval: Interval | None
+    weight: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a scorer says.
+
+    Args:
+        scores: object name -> score.
+        total: weighted mean F-beta of the objects with truth.
+        interval: of the total, 95 %, over resampled runs.
+        mean_f1: unweighted mean F1 of the objects with truth.
+        runs: run name -> object name -> (tp, fp, fn).
+    """
+
+    beta: float
+    scores: dict[str, Score]
+    total: float | None
+    interval: Interval | None
+    mean_f1: float | None
+    runs: dict[str, dict[str, tuple[int, int, int]]]
+    curves: dict[str, dict[str, list[float]]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON knows it."""
+        return asdict(self)
+
+    def table(self) -> str:
+        """The report as aligned text."""
+        width = max([*map(len, self.scores), len("weighted total")])
+        head = (
+            f"{'object':<{width}}  weight    tp    fp    fn  precision  recall"
+            f"  {f'F{self.beta:g}':>6}      F1  95 % interval"
+        )
+        lines = [head, *(_row(name, s, width) for name, s in self.scores.items())]
+        lines.append(
+            f"{'weighted total':<{width}}{'':43}{_number(self.total):>6}{_number(self.mean_f1):>8}"
+            f"  {_between(self.interval)}"
+        )
+        return "\n".join(lines)
+
+
+def _row(name: str, s: Score, width: int) -> str:
+    return (
+        f"{name:<{width}}  {s.weight:>6g} {s.tp:>5} {s.fp:>5} {s.fn:>5}  {_number(s.precision):>9}"
+        f"  {_number(s.recall):>6}  {_number(s.fbeta):>6}  {_number(s.f1):>6}  "
+        f"{_between(s.interval)}"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3f}"
+
+
+def _between(interval: Interval | None) -> str:
+    return "" if interval is None else f"{interval[0]:.3f} … {interval[1]:.3f}"
+
+
+class Scorer(ABC):
+    """Matches picks with truth and pools the counts of all runs.
+
+    Args:
+        tolerance_scale: greatest distance of pick and particle, parts of the object's radius.
+        beta: recall weighs β² times precision.
+        num_resamples: how often the runs are resampled for the intervals.
+        seed: of the resampling.
+    """
+
+    def __init__(
+        self, *, tolerance_scale: float, beta: float, num_resamples: int, seed: int
+    ) -> None:
+        if not tolerance_scale > 0 or not beta > 0 or num_resamples < 0:
+            raise ValueError(
+                "Need tolerance_scale > 0, beta > 0 and num_resamples >= 0, not "
+                f"{tolerance_scale}, {beta} and {num_resamples}."
+            )
+        self.tolerance_scale = tolerance_scale
+        self.beta = beta
+        self.num_resamples = num_resamples
+        self.seed = seed
+
+    @abstractmethod
+    def count(self, picks: NDArray, truth: NDArray, tolerance: float) -> tuple[int, int, int]:
+        """(tp, fp, fn) of one object in one run; positions in Å."""
+
+    @property
+    @abstractmethod
+    def matcher(self) -> Matcher:
+        """The same rule, pick by pick."""
+
+    def __call__(
+        self, picks: Runs, truth: Runs, *, radii: Mapping[str, float], weights: Mapping[str, float]
+    ) -> Report:
+        """The report over every run of either; a run without picks has found nothing.
+
+        Args:
+            picks: run name -> object name -> picks.
+            truth: the same of the particles.
+            radii: object name -> Å; its keys are the objects judged.
+            weights: object name -> share in the total.
+        """
+        names, runs = list(radii), sorted({*picks, *truth})
+        counts = np.zeros((len(runs), len(names), 3), dtype=np.int64)
+        for i, run in enumerate(runs):
+            for j, name in enumerate(names):
+                found = picks.get(run, {}).get(name, Points.empty()).positions
+                there = truth.get(run, {}).get(name, Points.empty()).positions
+                counts[i, j] = self.count(found, there, self.tolerance_scale * radii[name])
+        shares = np.array([weights[name] for name in names], dtype=float)
+        scores, total, interval = self._scores(names, counts, shares)
+        f1 = [s.f1 for s in scores.values() if s.f1 is not None]
+        return Report(
+            beta=self.beta,
+            scores=scores,
+            total=total,
+            interval=interval,
+            mean_f1=float(np.mean(f1)) if f1 else None,
+            runs={
+                run: {name: _triple(counts[i, j]) for j, name in enumerate(names)}
+                for i, run in enumerate(runs)
+            },
+            curves={
+                name: pr_curve(
+                    {run: found.get(name, Points.empty()) for run, found in picks.items()},
+                    {run: there.get(name, Points.empty()) for run, there in truth.items()},
+                    tolerance=self.tolerance_scale * radii[name],
+                    beta=self.beta,
+                    matcher=self.matcher,
+                )
+                for name in names
+            },
+        )
+
+    def _scores(
+        self, names: list[str], counts: NDArray[np.int64], shares: NDArray[np.float64]
+    ) -> tuple[dict[str, Score], float | None, Interval | None]:
+        pooled = counts.sum(axis=0)
+        present = (pooled[:, 0] + pooled[:, 2]) > 0
+        resampled = self._resampled(counts)
+        each = fbeta(resampled, self.beta)
+        intervals = [_interval(each[:, j]) for j in range(len(names))]
+        scores = {
+            name: _score(pooled[j], self.beta, shares[j], intervals[j] if present[j] else None)
+            for j, name in enumerate(names)
+        }
+        if not present.any() or shares[present].sum() == 0:
+            return scores, None, None
+        value = fbeta(pooled, self.beta)
+        total = float(np.average(value[present], weights=shares[present]))
+        # A resample may miss every run with an object: its weight goes to the others.
+        held = np.where(np.isnan(each), 0, shares * present)
+        norm = held.sum(axis=1)
+        sums = (np.nan_to_num(each) * held).sum(axis=1)
+        totals = sums[norm > 0] / norm[norm > 0]
+        return scores, total, _interval(totals)
+
+    def _resampled(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Pooled counts (resamples, objects, 3) of runs drawn with replacement."""
+        rng = np.random.default_rng(self.seed)
+        times = rng.multinomial(
+            len(counts), np.full(len(counts), 1 / max(1, len(counts))), size=self.num_resamples
+        )
+        return np.einsum("br,rok->bok", times, counts)
+
+
+def _triple(counts: NDArray[np.int64]) -> tuple[int, int, int]:
+    tp, fp, fn = (int(n) for n in counts)
+    return tp, fp, fn
+
+
+def _score(
+    counts: NDArray[np.int64], beta: float, weight: float, interval: Interval | None
+) -> Score:
+    tp, fp, fn = _triple(counts)
+    if tp + fn == 0:
+        return Score(tp, fp, fn, None, None, None, None, None, weight)
+    return Score(
+        tp,
+        fp,
+        fn,
+        precision=tp / (tp + fp) if tp + fp else 0.0,
+        recall=tp / (tp + fn),
+        fbeta=float(fbeta(counts, beta)),
+        f1=float(fbeta(counts, 1)),
+        interval=interval,
+        weight=weight,
+    )
+
+
+def _interval(values: NDArray[np.float64]) -> Interval | None:
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return None
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def fbeta(counts: NDArray[np.integer], beta: float) -> NDArray[np.float64]:
+    """F-beta of counts (…, 3) = tp, fp, fn; NaN where there is no truth."""
+    tp, fp, fn = np.moveaxis(np.asarray(counts, dtype=float), -1, 0)
+    b2 = beta * beta
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = (1 + b2) * tp / ((1 + b2) * tp + b2 * fn + fp)
+    return np.where(tp + fn > 0, value, math.nan)
+
+
+class Matched(Scorer):
+    """One pick finds at most one particle, and one particle counts for at most one pick."""
+
+    count = staticmethod(match_one_to_one)
+    matcher = staticmethod(gains_one_to_one)
+
+
+class Czii(Scorer):
+    """The rule of the CZII cryo-ET object identification challenge, to the bit."""
+
+    count = staticmethod(match_czii)
+    matcher = staticmethod(gains_czii)
+
+
+def pr_curve(
+    picks: Mapping[str, Points],
+    truth: Mapping[str, Points],
+    *,
+    tolerance: float,
+    beta: float,
+    matcher: Matcher,
+) -> dict[str, list[float]]:
+    """Precision, recall and F-beta of one object at every score threshold, best score first.
+
+    Args:
+        picks: run name -> scored picks; those without scores count as certain.
+        truth: run name -> particles.
+        tolerance: Å.
+        beta: recall weighs β² times precision.
+        matcher: the rule.
+    """
+    scores, gains = pooled_gains(picks, truth, tolerance=tolerance, matcher=matcher)
+    there = sum(len(points) for points in truth.values())
+    last = np.flatnonzero(np.append(np.diff(scores) != 0, True)) if len(scores) else []
+    tp = np.cumsum(gains)[last] if len(scores) else np.zeros(0, dtype=np.int64)
+    num = np.asarray(last, dtype=np.int64) + 1
+    counts = np.stack([tp, num - tp, there - tp], axis=-1)
+    value = fbeta(counts, beta) if there else np.full(len(tp), math.nan)
+    return {
+        "threshold": [float(s) for s in scores[last]] if len(scores) else [],
+        "precision": [float(p) for p in tp / np.maximum(num, 1)],
+        "recall": [float(r) for r in tp / there] if there else [],
+        "fbeta": [float(v) for v in value] if there else [],
+    }
+
+
+def pooled_gains(
+    picks: Mapping[str, Points],
+    truth: Mapping[str, Points],
+    *,
+    tolerance: float,
+    matcher: Matcher,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Scores of all runs' picks, best first, and what each adds to the particles found."""
+    scores, gains = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
+    for run, points in picks.items():
+        own = np.ones(len(points)) if points.scores is None else points.scores.astype(float)
+        order = np.argsort(-own, kind="stable")
+        there = truth.get(run, Points.empty()).positions
+        scores.append(own[order])
+        gains.append(matcher(points.positions[order], there, tolerance))
+    every, added = np.concatenate(scores), np.concatenate(gains)
+    order = np.argsort(-every, kind="stable")
+    return every[order], added[order]
