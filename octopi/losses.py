@@ -75,7 +75,10 @@ class WeightedFocalTverskyLoss(nn.Module):
 
 
 class TverskyCrossEntropyLoss(nn.Module):
-    """Tversky over the whole batch + cross-entropy in which object voxels weigh `object_weight`.
+    """Tversky of the objects in the batch + cross-entropy whose object voxels weigh more.
+
+    The Tversky term sums over the whole batch and is the mean over the objects that are in it:
+    an absent object has no index to improve, and the background has the cross-entropy.
 
     Args:
         alpha: weight of false positives.
@@ -84,6 +87,7 @@ class TverskyCrossEntropyLoss(nn.Module):
         weight_tversky: weight of the Tversky term.
         weight_cross_entropy: weight of the cross-entropy term.
         label_smoothing: part of each target that is spread evenly over all classes.
+        smooth: voxels added to both sides of the Tversky index.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class TverskyCrossEntropyLoss(nn.Module):
         weight_tversky: float,
         weight_cross_entropy: float,
         label_smoothing: float,
+        smooth: float,
     ) -> None:
         super().__init__()
         check_weights(
@@ -104,25 +109,36 @@ class TverskyCrossEntropyLoss(nn.Module):
             tversky=weight_tversky,
             cross_entropy=weight_cross_entropy,
         )
+        self.alpha = alpha
+        self.beta = beta
         self.object_weight = object_weight
         self.weight_tversky = weight_tversky
         self.weight_cross_entropy = weight_cross_entropy
         self.label_smoothing = label_smoothing
-        self.tversky = TverskyLoss(
-            to_onehot_y=True, softmax=True, alpha=alpha, beta=beta, batch=True
-        )
+        self.smooth = smooth
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss, a scalar."""
+        labels = target[:, 0].long()
         weight = logits.new_full((logits.shape[1],), self.object_weight)
         weight[0] = 1.0
         cross_entropy = nn.functional.cross_entropy(
-            logits, target[:, 0].long(), weight=weight, label_smoothing=self.label_smoothing
+            logits, labels, weight=weight, label_smoothing=self.label_smoothing
         )
-        total = self.weight_cross_entropy * cross_entropy
-        if self.weight_tversky:
-            total = total + self.weight_tversky * self.tversky(logits, target)
-        return total
+        return self.weight_cross_entropy * cross_entropy + self.weight_tversky * self._tversky(
+            logits, labels
+        )
+
+    def _tversky(self, logits: Tensor, labels: Tensor) -> Tensor:
+        scores = logits.softmax(dim=1)
+        truth = nn.functional.one_hot(labels, logits.shape[1]).movedim(-1, 1).to(scores.dtype)
+        space = (0, 2, 3, 4)
+        tp = (scores * truth).sum(space)[1:]
+        predicted, there = scores.sum(space)[1:], truth.sum(space)[1:]
+        fp, fn = predicted - tp, there - tp
+        index = (tp + self.smooth) / (tp + self.alpha * fp + self.beta * fn + self.smooth)
+        present = (there > 0).to(scores.dtype)
+        return ((1 - index) * present).sum() / present.sum().clamp_min(1)
 
 
 def check_weights(**weights: float) -> None:

@@ -57,6 +57,7 @@ def test_weighted_focal_tversky_is_the_weighted_sum_of_both():
 
 def test_an_objects_voxel_weighs_its_weight_in_the_cross_entropy():
     settings = {"alpha": 0.5, "beta": 0.5, "weight_tversky": 0.0, "weight_cross_entropy": 1.0}
+    settings["smooth"] = 1.0
     logits = torch.zeros(1, 2, 1, 1, 2)
     logits[0, 1, 0, 0, 0] = 2.0  # the first voxel leans to the object, and is background
     target = torch.tensor([0, 1]).reshape(1, 1, 1, 1, 2)
@@ -64,6 +65,25 @@ def test_an_objects_voxel_weighs_its_weight_in_the_cross_entropy():
     loss = TverskyCrossEntropyLoss(object_weight=3.0, label_smoothing=0.0, **settings)
     expected = (per_voxel[0] + 3 * per_voxel[1]) / 4
     assert loss(logits, target) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_an_object_that_is_not_in_the_batch_does_not_count_in_the_tversky_term():
+    loss = TverskyCrossEntropyLoss(
+        alpha=0.3,
+        beta=0.7,
+        object_weight=1.0,
+        weight_tversky=1.0,
+        weight_cross_entropy=0.0,
+        label_smoothing=0.0,
+        smooth=1.0,
+    )
+    target = torch.zeros(1, 1, 2, 2, 2)
+    target[..., 0] = 1
+    logits = torch.zeros(1, 3, 2, 2, 2)  # class 2 is not there
+    tp, fp, fn = 4 / 3, 4 / 3, 4 - 4 / 3
+    expected = 1 - (tp + 1) / (tp + 0.3 * fp + 0.7 * fn + 1)
+    assert loss(logits, target) == pytest.approx(expected, abs=1e-6)
+    assert loss(logits, torch.zeros_like(target)) == 0
 
 
 @pytest.mark.parametrize("loss", [FocalTverskyLoss(0.3, 0.7, 2.0), WeightedFocalTverskyLoss()])

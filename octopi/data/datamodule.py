@@ -213,7 +213,8 @@ class TomogramDataModule(pl.LightningDataModule):
         classes = {name: source.classes for name, source in sources.items()}
         split = split_runs(list(self.runs), self.splitting, groups=self.groups, classes=classes)
         _check_trained(self.labels, [classes[name] for name in split.train])
-        for missing in set(self.labels).difference(*(classes[name] for name in split.validation)):
+        held = set().union(*(classes[name] for name in split.validation))
+        for missing in sorted(set(self.labels) - held) if split.validation else ():
             logger.warning("No validation run holds %s: it gets no score.", missing)
         self._sources = {name: sources[name] for name in (*split.train, *split.validation)}
         self._truths = {name: self.truth(self.runs[name]) for name in split.validation}

@@ -3,8 +3,6 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,84 +14,14 @@ from octopi.evaluation.matching import (
     match_czii,
     match_one_to_one,
 )
+from octopi.evaluation.report import Interval, Report, Score
 from octopi.geometry import Points
 
 Runs = Mapping[str, Mapping[str, Points]]
-Interval = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Score:
-    """How one object was picked in all runs together; None = n/a, for want of truth."""
-
-    tp: int
-    fp: int
-    fn: int
-    precision: float | None
-    recall: float | None
-    fbeta: float | None
-    f1: float | None
-    interval: Interval | None
-    weight: float
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a scorer says.
-
-    Args:
-        scores: object name -> score.
-        total: weighted mean F-beta of the objects with truth.
-        interval: of the total, 95 %, over resampled runs.
-        mean_f1: unweighted mean F1 of the objects with truth.
-        runs: run name -> object name -> (tp, fp, fn).
-    """
-
-    beta: float
-    scores: dict[str, Score]
-    total: float | None
-    interval: Interval | None
-    mean_f1: float | None
-    runs: dict[str, dict[str, tuple[int, int, int]]]
-    curves: dict[str, dict[str, list[float]]]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as JSON knows it."""
-        return asdict(self)
-
-    def table(self) -> str:
-        """The report as aligned text."""
-        width = max([*map(len, self.scores), len("weighted total")])
-        head = (
-            f"{'object':<{width}}  weight    tp    fp    fn  precision  recall"
-            f"  {f'F{self.beta:g}':>6}      F1  95 % interval"
-        )
-        lines = [head, *(_row(name, s, width) for name, s in self.scores.items())]
-        lines.append(
-            f"{'weighted total':<{width}}{'':43}{_number(self.total):>6}{_number(self.mean_f1):>8}"
-            f"  {_between(self.interval)}"
-        )
-        return "\n".join(lines)
-
-
-def _row(name: str, s: Score, width: int) -> str:
-    return (
-        f"{name:<{width}}  {s.weight:>6g} {s.tp:>5} {s.fp:>5} {s.fn:>5}  {_number(s.precision):>9}"
-        f"  {_number(s.recall):>6}  {_number(s.fbeta):>6}  {_number(s.f1):>6}  "
-        f"{_between(s.interval)}"
-    )
-
-
-def _number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.3f}"
-
-
-def _between(interval: Interval | None) -> str:
-    return "" if interval is None else f"{interval[0]:.3f} … {interval[1]:.3f}"
 
 
 class Scorer(ABC):
-    """Matches picks with truth and pools the counts of all runs.
+    """Matches picks with truth by the rule of a subclass and pools the counts of all runs.
 
     Args:
         tolerance_scale: greatest distance of pick and particle, parts of the object's radius.
@@ -115,13 +43,14 @@ class Scorer(ABC):
         self.num_resamples = num_resamples
         self.seed = seed
 
+    @staticmethod
     @abstractmethod
-    def count(self, picks: NDArray, truth: NDArray, tolerance: float) -> tuple[int, int, int]:
-        """(tp, fp, fn) of one object in one run; positions in Å."""
+    def count(picks: NDArray, truth: NDArray, tolerance: float) -> tuple[int, int, int]:
+        """(tp, fp, fn) of one object in one run; all in Å."""
 
-    @property
+    @staticmethod
     @abstractmethod
-    def matcher(self) -> Matcher:
+    def matcher(picks: NDArray, truth: NDArray, tolerance: float) -> NDArray[np.int64]:
         """The same rule, pick by pick."""
 
     def __call__(
@@ -191,11 +120,15 @@ class Scorer(ABC):
         return scores, total, _interval(totals)
 
     def _resampled(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Pooled counts (resamples, objects, 3) of runs drawn with replacement."""
+        """Pooled counts (resamples, objects, 3) of runs drawn with replacement.
+
+        None at all from fewer than two runs: they tell nothing of how runs differ.
+        """
+        num = len(counts)
+        if num < 2:
+            return np.zeros((0, *counts.shape[1:]), dtype=np.int64)
         rng = np.random.default_rng(self.seed)
-        times = rng.multinomial(
-            len(counts), np.full(len(counts), 1 / max(1, len(counts))), size=self.num_resamples
-        )
+        times = rng.multinomial(num, np.full(num, 1 / num), size=self.num_resamples)
         return np.einsum("br,rok->bok", times, counts)
 
 

@@ -17,7 +17,7 @@ from octopi.localization.regions import (
     listed,
     regions,
 )
-from octopi.localization.summits import grown, merge_plateaus, thin, tiles, tops, within
+from octopi.localization.summits import Box, grown, merge_plateaus, thin, tiles, tops, within
 
 
 class Watershed:
@@ -25,7 +25,8 @@ class Watershed:
 
     Around each summit lies the largest ball inside the mask; a voxel belongs to the ball it is
     nearest to, so that regions meet at the neck between two balls. Nothing is opened or smoothed
-    away: a particle of two voxels' radius is found. A pick lies at the score-weighted centre of
+    away: a particle of two voxels' radius is found. The volume's border is not taken for the edge
+    of a particle that it cuts. A pick lies at the score-weighted centre of
     its region and scores the mean score inside.
 
     Args:
@@ -75,18 +76,23 @@ class Watershed:
         centres, means = [], []
         smallest, largest = self.min_scale * channel.radius, self.max_scale * channel.radius
         for box, mask in regions(channel, self.threshold, smallest=smallest, largest=np.inf):
-            tally = self._parted(mask, channel.values[box], channel)
+            tally = self._parted(mask, box, channel)
             radius = equivalent_radius(tally.num_voxels, channel)
             fits = (radius >= smallest) & (radius <= largest)
             centres.append(tally.centres()[fits] + [s.start for s in box])
             means.append(tally.means()[fits])
         return as_points(channel, centres, means, self.min_score)
 
-    def _parted(self, mask: NDArray[np.bool_], values: NDArray, channel: Channel) -> Tally:
+    def _parted(self, mask: NDArray[np.bool_], box: Box, channel: Channel) -> Tally:
         """What is measured on each part of a region."""
         spacing = np.asarray(channel.grid.spacing)
         deepest = self.max_scale * channel.radius
-        voxels, depths = _summits(mask, spacing, deepest)
+        frame = [
+            (int(s.start > 0), int(s.stop < n))
+            for s, n in zip(box, channel.grid.shape, strict=True)
+        ]
+        voxels, depths = _summits(np.pad(mask, frame), spacing, deepest)
+        voxels = voxels - [before for before, _ in frame]
         order = np.lexsort((*voxels.T[::-1], -depths))
         centres, depths = voxels[order] * spacing, depths[order]
         keep = thin(centres, np.full(len(centres), self.separation * channel.radius))
@@ -96,7 +102,7 @@ class Watershed:
         balls = KDTree(np.column_stack([centres[keep], lift]))
         for part in listed(mask):
             _, owner = balls.query(np.column_stack([part * spacing, np.zeros(len(part))]))
-            tally.add(np.asarray(owner), part, values[tuple(part.T)])
+            tally.add(np.asarray(owner), part, channel.values[box][tuple(part.T)])
         return tally
 
 
@@ -107,22 +113,31 @@ def _summits(
 
     Depths are cut off at the greatest that a particle can have, so that a region of any size is
     worked on in pieces; all of what is deeper is one flat summit.
+
+    Args:
+        mask: with a frame of the outside but where the volume ends; beyond, nothing is known.
+        spacing: Å, z y x.
+        deepest: Å.
     """
-    framed = np.pad(mask, 1)  # beyond the box is outside
     margin = [int(n) + 2 for n in deepest / spacing]
     found = []
-    for tile in tiles(framed.shape):
-        if not framed[tile].any():
-            continue
-        around = grown(tile, margin, framed.shape)
-        depth = distance_transform_edt(framed[around], sampling=spacing)
-        assert isinstance(depth, np.ndarray), "Distances were asked for, nothing else."
-        depth = np.minimum(depth, deepest)
-        allowed = np.zeros(depth.shape, dtype=bool)
-        inner = within(tile, around)
-        allowed[inner] = framed[tile]
-        at = tops(depth, allowed)
-        found.append((at + [s.start for s in around], depth[tuple(at.T)]))
+    for tile in tiles(mask.shape):
+        if mask[tile].any():
+            around = grown(tile, margin, mask.shape)
+            depth = np.minimum(_depth(mask[around], spacing), deepest)
+            allowed = np.zeros(depth.shape, dtype=bool)
+            inner = within(tile, around)
+            allowed[inner] = mask[tile]
+            at = tops(depth, allowed)
+            found.append((at + [s.start for s in around], depth[tuple(at.T)]))
     voxels, depths = (np.concatenate(column) for column in zip(*found, strict=True))
-    middles, depths = merge_plateaus(voxels, depths, framed.shape)
-    return middles - 1, depths
+    return merge_plateaus(voxels, depths, mask.shape)
+
+
+def _depth(mask: NDArray[np.bool_], spacing: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distance in Å to the nearest voxel outside, without end where there is none."""
+    if mask.all():
+        return np.full(mask.shape, np.inf)
+    depth = distance_transform_edt(mask, sampling=spacing)
+    assert isinstance(depth, np.ndarray), "Distances were asked for, nothing else."
+    return depth

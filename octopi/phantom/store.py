@@ -7,10 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import copick
 import numpy as np
 import scipy.fft
-from copick.models import CopickRun
 from numpy.typing import NDArray
 
 from octopi.errors import ResourceError, SettingError
@@ -24,6 +22,7 @@ from octopi.phantom.specimen import (
     make_specimen,
     membrane_mask,
 )
+from octopi.project.door import open_root
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +152,7 @@ def _build(directory: Path, parameters: dict[str, Any]) -> None:
         config = _config(parameters)
         draft = Path(beside) / CONFIG_NAME
         draft.write_text(json.dumps(config | {"overlay_root": f"local://{staged / 'static'}"}))
-        root = copick.from_file(str(draft))
+        root = open_root(draft)
         for index in range(parameters["num_runs"]):
             _write_run(root.new_run(f"TS_{index + 1:02d}"), index, parameters)
         text = json.dumps(config | _roots(directory), indent=2)
@@ -193,7 +192,7 @@ def _config(parameters: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _write_run(run: CopickRun, index: int, parameters: dict[str, Any]) -> None:
+def _write_run(run: Any, index: int, parameters: dict[str, Any]) -> None:
     spacing = parameters["voxel_spacing"]
     grid = Grid.cubic(parameters["shape"], spacing)
     rng = np.random.default_rng([parameters["seed"], index])
@@ -231,7 +230,7 @@ def _fast_length(size: int) -> int:
     return int(scipy.fft.next_fast_len(size, real=True))  # pyright: ignore[reportArgumentType]
 
 
-def _write_picks(run: CopickRun, object_name: str, particles: list[Particle]) -> None:
+def _write_picks(run: Any, object_name: str, particles: list[Particle]) -> None:
     turns = np.tile(np.eye(4), (len(particles), 1, 1))
     turns[:, :3, :3] = [p.rotation.as_matrix() for p in particles]
     run.new_picks(object_name, SESSION, USER).from_numpy(

@@ -1,0 +1,104 @@
+import itertools
+
+import numpy as np
+import pytest
+from scipy.spatial import KDTree
+
+from octopi.evaluation.matching import (
+    gains_czii,
+    gains_one_to_one,
+    match_czii,
+    match_one_to_one,
+)
+
+RULES = [(match_czii, gains_czii), (match_one_to_one, gains_one_to_one)]
+
+
+def official(candidates, references, radius):
+    """The challenge's rule, written down again from its description."""
+    if len(references) == 0:
+        return 0, len(candidates), 0
+    if len(candidates) == 0:
+        return 0, 0, len(references)
+    hits = KDTree(candidates).query_ball_tree(KDTree(references), r=radius)
+    tp = len({reference for near in hits for reference in near})
+    return tp, len(candidates) - tp, len(references) - tp
+
+
+def largest_matching(picks, truth, tolerance):
+    """By trying every way to hand particles to picks."""
+    near = np.linalg.norm(picks[:, None] - truth, axis=2) <= tolerance
+    spare = max(0, len(picks) - len(truth))
+    near = np.hstack([near, np.zeros((len(picks), spare), dtype=bool)])
+    ways = itertools.permutations(range(near.shape[1]), len(picks))
+    return max(sum(near[i, j] for i, j in enumerate(way)) for way in ways)
+
+
+def scattered(rng, num, size):
+    return rng.uniform(0, size, (num, 3))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_czii_counts_as_the_challenge_does(seed):
+    rng = np.random.default_rng(seed)
+    size = rng.choice([100, 300, 1000])
+    picks, truth = (scattered(rng, rng.integers(0, 200), size) for _ in range(2))
+    if seed % 2:  # on a lattice, many distances are the tolerance itself
+        picks, truth = np.rint(picks / 10) * 10, np.rint(truth / 10) * 10
+    assert match_czii(picks, truth, 30.0) == official(picks, truth, 30.0)
+
+
+def test_a_pick_between_two_particles_finds_both_by_czii_and_one_by_matching():
+    truth = np.array([[0.0, 0, 0], [50, 0, 0]])
+    pick = np.array([[25.0, 0, 0]])
+    assert match_czii(pick, truth, 30.0) == (2, -1, 0)
+    assert match_one_to_one(pick, truth, 30.0) == (1, 0, 1)
+
+
+@pytest.mark.parametrize(("match", "_"), RULES)
+def test_a_second_pick_on_a_particle_is_a_false_positive(match, _):
+    truth = np.array([[0.0, 0, 0]])
+    assert match(np.array([[1.0, 0, 0], [2.0, 0, 0]]), truth, 30.0) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(("match", "_"), RULES)
+def test_a_pick_at_just_the_tolerance_finds_and_one_beyond_does_not(match, _):
+    truth = np.zeros((1, 3))
+    assert match(np.array([[30.0, 0, 0]]), truth, 30.0) == (1, 0, 0)
+    assert match(np.array([[30.001, 0, 0]]), truth, 30.0) == (0, 1, 1)
+
+
+@pytest.mark.parametrize(("match", "gains"), RULES)
+def test_no_picks_and_no_particles_are_counted_too(match, gains):
+    nothing, three = np.zeros((0, 3)), np.zeros((3, 3))
+    assert match(nothing, three, 1.0) == (0, 0, 3)
+    assert match(three, nothing, 1.0) == (0, 3, 0)
+    assert match(nothing, nothing, 1.0) == (0, 0, 0)
+    assert gains(nothing, three, 1.0).tolist() == []
+    assert gains(three, nothing, 1.0).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_one_to_one_finds_the_largest_matching(seed):
+    rng = np.random.default_rng(seed)
+    picks, truth = (scattered(rng, rng.integers(1, 7), 60) for _ in range(2))
+    tp, fp, fn = match_one_to_one(picks, truth, 30.0)
+    assert tp == largest_matching(picks, truth, 30.0)
+    assert (fp, fn) == (len(picks) - tp, len(truth) - tp)
+
+
+def test_a_pick_gives_way_to_one_that_has_no_other_particle():
+    truth = np.array([[0.0, 0, 0], [20, 0, 0]])
+    picks = np.array([[10.0, 0, 0], [-5, 0, 0]])
+    assert match_one_to_one(picks, truth, 12.0) == (2, 0, 0)
+    assert gains_one_to_one(picks, truth, 12.0).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(("match", "gains"), RULES)
+def test_gains_add_up_to_the_count_of_every_first_few_picks(seed, match, gains):
+    rng = np.random.default_rng(seed)
+    picks, truth = (scattered(rng, rng.integers(0, 50), 120) for _ in range(2))
+    added = gains(picks, truth, 30.0)
+    for num in range(len(picks) + 1):
+        assert added[:num].sum() == match(picks[:num], truth, 30.0)[0]
