@@ -418,13 +418,14 @@ def build(node: Mapping[str, Any], path: str, **facts: Any) -> Any:
         return instantiate(
             dict(node), **facts, _convert_="all", _execution_whitelist_=_allowed(node)
         )
+    except OctopiError:
+        raise
     except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, OctopiError):
-            raise cause from error
-        if isinstance(cause, TypeError | ValueError | RuntimeError | AssertionError | KeyError):
-            raise SettingError(f"{path}: {cause}") from error
-        raise cause or error from error
+        if isinstance(error.__cause__, OctopiError):
+            raise error.__cause__ from error
+        raise SettingError(f"{path}: {error.__cause__ or error}") from error
+    except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
+        raise SettingError(f"{path}: {error}") from error
 
 
 def partial_of(node: Mapping[str, Any], path: str) -> Callable[..., Any]:

@@ -78,6 +78,8 @@ def train(settings: TrainSettings) -> float | None:
     divisor = size_divisor(net)
     data = make_data(settings, facts, divisor)
     stages = make_stages(settings, facts, divisor)
+    # A wrong optimizer setting is found now, not after loading.
+    build(settings.optim["optimizer"], "optim.optimizer", params=list(net.parameters()))
     module = PickingModule(
         net,
         loss=build(settings.loss, "loss"),
@@ -88,7 +90,6 @@ def train(settings: TrainSettings) -> float | None:
         best_metric=settings.best_metric,
         seed=settings.seed,
     )
-    module.make_optimizer(net.parameters())  # a wrong setting is found now, not after loading
     tracker = build(settings.logger, "logger") if settings.logger else None
     best = BestModel(BestModelFile(folder, settings, facts, data, divisor))
     trainer: pl.Trainer = build(
@@ -125,6 +126,8 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
     # Crops are cut in this process when num_workers=0, which is often the fastest.
     warnings.filterwarnings("ignore", message=".*does not have many workers")
+    # No validation runs is a choice: the training runs are validated at the end.
+    warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
 
 
 def refuse_used_folder(folder: Path, settings: TrainSettings) -> None:
@@ -303,13 +306,15 @@ class BestModelFile:
             localizer=settings.localizer,
             thresholds=thresholds,
             metrics=metrics,
-            provenance={
-                "versions": provenance.versions(),
-                "commit": provenance.git_commit(),
-                "split": dataclasses.asdict(data.split),
-                "data_fingerprint": data.fingerprint(),
-                "seed": settings.seed,
-            },
+            provenance=provenance.plain(
+                {
+                    "versions": provenance.versions(),
+                    "commit": provenance.git_commit(),
+                    "split": dataclasses.asdict(data.split),
+                    "data_fingerprint": data.fingerprint(),
+                    "seed": settings.seed,
+                }
+            ),
         )
 
 

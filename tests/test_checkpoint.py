@@ -70,7 +70,7 @@ def test_a_failed_save_leaves_the_old_file_and_no_scraps(tmp_path, net, monkeypa
     with pytest.raises(checkpoint.ResourceError, match="intact"):
         checkpoint.save(path, net.state_dict(), recipe(thresholds={}))
     assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == ["best_model.pth"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path):

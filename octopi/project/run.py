@@ -55,7 +55,7 @@ class Run:
     def find_tomogram(self, tomo_type: str | None, voxel_spacing: float | None) -> TomogramQuery:
         """The tomogram meant, by type and nearest spacing (Å, within 1 %); None is the only one."""
         held = self.tomograms()
-        asked = f"{tomo_type or 'of any type'}@{voxel_spacing or 'any spacing'}"
+        asked = "@".join(str(part) for part in (tomo_type, voxel_spacing) if part) or "at all"
         named = [q for q in held if tomo_type in (None, q.tomo_type)]
         return self._the_one("tomogram", asked, voxel_spacing, named, held)
 

@@ -20,7 +20,7 @@ def test_every_voxel_is_believed_exactly_once(shape, size, halo):
     for window in windows(shape, fitted, halo=halo):
         times[window.target] += 1
         assert [s.stop - s.start for s in window.look] == list(fitted)
-        assert all(0 <= s.start and s.stop <= n for s, n in zip(window.look, padded, strict=True))
+        assert all(s.start >= 0 and s.stop <= n for s, n in zip(window.look, padded, strict=True))
         for look, inner, target in zip(window.look, window.inner, window.target, strict=True):
             assert look.start + inner.start == target.start
             assert inner.stop - inner.start == target.stop - target.start

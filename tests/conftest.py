@@ -1,0 +1,69 @@
+"""What tests share: a tiny synthetic project and the commands as a user calls them."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import octopi.create_targets
+import octopi.evaluate
+import octopi.localize
+import octopi.segment
+import octopi.train
+from octopi.phantom import make_phantom
+
+COMMANDS = {
+    "create_targets": octopi.create_targets.main,
+    "train": octopi.train.main,
+    "segment": octopi.segment.main,
+    "localize": octopi.localize.main,
+    "evaluate": octopi.evaluate.main,
+}
+
+Command = Callable[..., int]
+
+
+@pytest.fixture(scope="session")
+def tiny_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The config of a synthetic project of three runs; nobody writes into it."""
+    return make_phantom(
+        tmp_path_factory.mktemp("phantom") / "project",
+        num_runs=3,
+        shape=(24, 48, 48),
+        voxel_spacing=20.0,
+        num_particles=2,
+        snr=0.5,
+        seed=3,
+    )
+
+
+@pytest.fixture
+def here(tmp_path: Path, tiny_phantom: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a tiny project of its own, to which OCTOPI_PROJECT points."""
+    config = tiny_phantom.read_text()
+    own = config.replace(str(tiny_phantom.parent / "overlay"), str(tmp_path / "overlay"))
+    (tmp_path / "project.json").write_text(own)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OCTOPI_PROJECT", str(tmp_path / "project.json"))
+    return tmp_path
+
+
+@pytest.fixture
+def octopi_command(monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a command in this process as its console script does; returns its exit code."""
+    root = logging.getLogger()
+    before = root.handlers[:]
+
+    def run(verb: str, *words: str) -> int:
+        monkeypatch.setattr(sys, "argv", [f"octopi {verb}", *words])
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as left:
+            COMMANDS[verb]()
+        for handler in (h for h in root.handlers if h not in before):
+            handler.close()
+        root.handlers[:] = before
+        return int(left.value.code or 0)
+
+    return run

@@ -1,0 +1,204 @@
+"""The five commands, one after the other, on the synthetic project."""
+
+import json
+
+import pytest
+import torch
+import yaml
+from tiny import TINY
+
+from octopi import checkpoint
+from octopi.project import PicksQuery, open_project
+
+OBJECTS = {
+    "apo-ferritin": 1,
+    "beta-galactosidase": 2,
+    "ribosome": 3,
+    "thyroglobulin": 4,
+    "virus-like-particle": 5,
+}
+
+
+@pytest.fixture
+def trained(here, octopi_command):
+    assert octopi_command("create_targets") == 0
+    words = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
+    assert octopi_command("train", *TINY, *words, "hydra.run.dir=job") == 0
+    return here / "job"
+
+
+def test_picks_come_out_of_a_project_that_had_none_of_ours(trained, here, octopi_command):
+    model = f"checkpoint={trained / 'best_model.pth'}"
+    assert octopi_command("segment", model, "segmentation=true") == 0
+    assert octopi_command("localize", model, "thresholds=0.01") == 0
+    assert octopi_command("evaluate", "hydra.run.dir=scores", "scorer=czii") == 0
+    project = open_project(here / "project.json")
+    for run in project.runs:
+        held = {q.object_name for q in run.picks() if (q.user_id, q.session_id) == ("octopi", "1")}
+        assert held == set(OBJECTS)
+        points = run.read_picks(PicksQuery("ribosome", "octopi", "1"))
+        assert points.scores is not None
+        assert (points.scores >= 0.01).all()
+        assert [q.name for q in run.segmentations() if q.user_id == "octopi"] == [
+            "predict",
+            "targets",
+        ]
+    report = json.loads((here / "scores" / "scores.json").read_text())
+    assert set(report["scores"]) == set(OBJECTS)
+    assert set(report["runs"]) == {"TS_01", "TS_02", "TS_03"}
+
+
+def test_the_job_folder_holds_what_is_promised(trained):
+    names = {path.name for path in trained.iterdir()}
+    assert names >= {
+        "best_model.pth",
+        "model_config.yaml",
+        "results.json",
+        "last.ckpt",
+        "curves.png",
+        "config.yaml",
+        "data.json",
+        "train.log",
+    }
+    _, recipe = checkpoint.load(trained / "best_model.pth")
+    assert recipe.labels == OBJECTS
+    assert set(recipe.thresholds) == set(OBJECTS)
+    assert recipe.tomo_types == ["denoised"]
+    assert recipe.voxel_spacing == pytest.approx(20.0)
+    assert recipe.provenance["split"]["validation"] == ["TS_03"]
+    assert yaml.safe_load((trained / "model_config.yaml").read_text())["labels"] == OBJECTS
+    history = json.loads((trained / "results.json").read_text())["history"]
+    assert history["train_loss"]["epoch"] == [0]
+    assert history["object_fbeta"]["value"][0] is not None
+
+
+def test_finished_runs_are_skipped_and_another_model_is_not_mixed_in(
+    trained, here, octopi_command, caplog, capsys
+):
+    model = trained / "best_model.pth"
+    assert octopi_command("segment", f"checkpoint={model}") == 0
+    before = {p: p.stat().st_mtime_ns for p in here.rglob("*features.zarr/.zattrs")}
+    assert len(before) == 3
+    assert octopi_command("segment", f"checkpoint={model}") == 0
+    assert before == {p: p.stat().st_mtime_ns for p in here.rglob("*features.zarr/.zattrs")}
+    weights, recipe = checkpoint.read(model)
+    other = {name: value + 0.01 for name, value in weights.items()}
+    checkpoint.save(here / "other.pth", other, recipe)
+    assert octopi_command("segment", "checkpoint=other.pth") == 2
+    assert "overwrite=true" in capsys.readouterr().err
+    assert octopi_command("segment", "checkpoint=other.pth", "overwrite=true") == 0
+    assert before != {p: p.stat().st_mtime_ns for p in here.rglob("*features.zarr/.zattrs")}
+
+
+def test_an_ensemble_is_one_checkpoint_more(trained, here, octopi_command):
+    model = trained / "best_model.pth"
+    weights, recipe = checkpoint.read(model)
+    checkpoint.save(here / "other.pth", {k: v * 0.9 for k, v in weights.items()}, recipe)
+    assert octopi_command("segment", f"checkpoint=[{model},other.pth]", "runs=[TS_03]") == 0
+    run = open_project(here / "project.json").select(["TS_03"])[0]
+    tomogram, name = run.score_maps()[0]
+    assert len(run.score_map_attributes(tomogram, name)["checkpoints"]) == 2
+
+
+def test_two_processes_share_the_queue_of_runs(trained, here, octopi_command):
+    model = f"checkpoint={trained / 'best_model.pth'}"
+    assert octopi_command("segment", model, "runs=[TS_01,TS_02]", "accelerator=cpu") == 0
+    alone = _score_maps(here)
+    assert octopi_command("segment", model, "accelerator=cpu", "devices=2", "overwrite=true") == 0
+    together = _score_maps(here)
+    assert set(together) == {"TS_01", "TS_02", "TS_03"}
+    assert all((alone[name] == together[name]).all() for name in alone)
+
+
+def _score_maps(here):
+    runs = open_project(here / "project.json").runs
+    return {
+        run.name: run.read_score_map(*run.score_maps()[0])[0] for run in runs if run.score_maps()
+    }
+
+
+def test_a_project_of_tomograms_only_can_be_picked(trained, here, octopi_command, tmp_path):
+    for picks in here.rglob("Picks/*"):
+        picks.unlink()
+    model = f"checkpoint={trained / 'best_model.pth'}"
+    assert octopi_command("segment", model, "runs=[TS_02]") == 0
+    assert octopi_command("localize", "runs=[TS_02]") == 0
+
+
+def test_no_picks_found_is_written_as_no_picks(trained, here, octopi_command):
+    model = f"checkpoint={trained / 'best_model.pth'}"
+    assert octopi_command("segment", model) == 0
+    assert octopi_command("localize", "thresholds=0.001") == 0
+    assert octopi_command("localize", "thresholds=1.0") == 0
+    for run in open_project(here / "project.json").runs:
+        assert all(len(run.read_picks(q)) == 0 for q in run.picks() if q.user_id == "octopi")
+
+
+def test_label_volumes_of_anyone_can_be_localized(here, octopi_command):
+    assert octopi_command("create_targets", "targets.radius_scale=0.7") == 0
+    words = ["source=segmentation", "name=targets", "localizer=components"]
+    assert octopi_command("localize", *words) == 0
+    assert octopi_command("evaluate", "hydra.run.dir=scores") == 0
+    assert json.loads((here / "scores" / "scores.json").read_text())["total"] > 0.9
+
+
+def test_fine_tuning_onto_other_objects_keeps_the_body(trained, here, octopi_command):
+    words = ["targets.objects=[ribosome]", "targets.session_id=2"]
+    assert octopi_command("create_targets", *words) == 0
+    start = [f"init_from={trained / 'best_model.pth'}", "target=targets:octopi/2"]
+    runs = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
+    tuned = ["optim.optimizer.lr=1e-9", "hydra.run.dir=tuned", "best_metric=fBeta4_ribosome"]
+    assert octopi_command("train", *TINY, *runs, *start, *tuned) == 0
+    before, _ = checkpoint.read(trained / "best_model.pth")
+    after, recipe = checkpoint.read(here / "tuned" / "best_model.pth")
+    assert recipe.labels == {"ribosome": 1}
+    kept = [name for name in after if after[name].shape == before[name].shape]
+    assert len(kept) >= len(after) - 4
+    assert all(torch.allclose(after[name], before[name], atol=1e-4) for name in kept)
+    assert "the rest is taken over" in (here / "tuned" / "train.log").read_text()
+
+
+def test_without_validation_runs_thresholds_come_from_the_training_runs(here, octopi_command):
+    assert octopi_command("create_targets") == 0
+    words = ["data.ratios=[1,0,0]", "hydra.run.dir=job"]
+    assert octopi_command("train", *TINY, *words) == 0
+    _, recipe = checkpoint.load(here / "job" / "best_model.pth")
+    assert recipe.provenance["split"]["validation"] == []
+    assert set(recipe.thresholds) == set(OBJECTS)
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "code", "told"),
+    [
+        ("train", ["target=nothing:octopi/1"], 3, "octopi create_targets"),
+        ("train", ["best_metric=fbeta"], 2, "Known: avg_f1"),
+        ("train", ["data.crop_size=[15,32,32]"], 2, "multiples of 2"),
+        ("train", ["optim.optimizer.lr=-1"], 2, "Invalid learning rate"),
+        ("train", ["model.dropout=1.5"], 2, "dropout"),
+        ("train", ["runs=[TS_99]"], 3, "TS_01, TS_02, TS_03"),
+        ("train", ["tomo_types=[denoisd]"], 3, "Did you mean denoised"),
+        ("train", ["model=unett"], 2, "Did you mean unet"),
+        ("train", ["trainer.max_epoch=1"], 2, "max_epochs"),
+        ("train", ["resume=nowhere"], 2, "nothing to resume"),
+        ("train", ["init_from=nowhere.pth"], 2, "no checkpoint"),
+        ("segment", ["checkpoint=nowhere.pth"], 2, "no checkpoint"),
+        ("segment", [], 2, "checkpoint"),
+        ("localize", [], 3, "no score map"),
+        ("localize", ["user_id=my_user"], 2, "my-user"),
+        ("evaluate", [], 3, "localize"),
+        ("create_targets", ["targets.objects=[ribosom]", "targets.session_id=9"], 3, "ribosome"),
+        ("create_targets", ["targets.radius_scale=0.3"], 2, "overwrite=true"),
+        ("create_targets", ["targets.name=my_targets"], 2, "my-targets"),
+    ],
+)
+def test_bad_input_is_answered_before_work_starts(
+    here, octopi_command, capsys, verb, words, code, told
+):
+    assert octopi_command("create_targets") == 0
+    capsys.readouterr()
+    tiny = [w for w in TINY if w.split("=")[0] not in {v.split("=")[0] for v in words}]
+    assert octopi_command(verb, *(tiny if verb == "train" else []), *words) == code
+    err = capsys.readouterr().err
+    assert told in err
+    assert "Traceback" not in err
+    assert len(err.splitlines()) <= 24
