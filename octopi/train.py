@@ -88,6 +88,7 @@ def train(settings: TrainSettings) -> float | None:
         stages=stages,
         labels=facts.labels,
         best_metric=settings.best_metric,
+        steps_per_epoch=data.steps_per_epoch,
         seed=settings.seed,
     )
     tracker = build(settings.logger, "logger") if settings.logger else None

@@ -54,6 +54,7 @@ class PickingModule(pl.LightningModule):
         stages: Stages,
         labels: Mapping[str, int],
         best_metric: str,
+        steps_per_epoch: int,
         seed: int,
     ) -> None:
         super().__init__()
@@ -64,6 +65,7 @@ class PickingModule(pl.LightningModule):
         self.stages = stages
         self.labels = dict(labels)
         self.best_metric = best_metric
+        self.steps_per_epoch = steps_per_epoch
         self.seed = seed
         self.thresholds: dict[str, float] = {}
         self.measured: dict[str, float | None] = {}
@@ -86,23 +88,23 @@ class PickingModule(pl.LightningModule):
 
     def _progress(self, step: int) -> float:
         """The part of the step or time budget that is spent, whichever is further."""
-        total = self.trainer.estimated_stepping_batches
-        spent = step / total if 0 < total < math.inf else 0.0
+        # Not trainer.estimated_stepping_batches: it would load the crops of epoch 0 for a resume.
+        batches = (self.trainer.max_epochs or 0) * self.steps_per_epoch
+        total = batches / self.trainer.accumulate_grad_batches
+        spent = step / total if total > 0 else 0.0
         for timer in (c for c in self.trainer.callbacks if isinstance(c, Timer)):  # type: ignore[attr-defined]
             elapsed, left = timer.time_elapsed(), timer.time_remaining()
             if left is not None:
                 spent = max(spent, elapsed / max(elapsed + left, 1e-9))
         return spent
 
-    def on_train_epoch_start(self) -> None:
-        """What is random in an epoch depends on the seed and the epoch, not on what came before.
-
-        So a training that was interrupted and resumed ends as one that was not.
-        """
-        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
-
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
-        """The loss of a batch, all heads of a deeply supervised net counted."""
+        """The loss of a batch, all heads of a deeply supervised net counted.
+
+        What is random in a step, dropout for one, depends on the seed and the step, not on what
+        came before: so a resumed training ends as one that was not interrupted.
+        """
+        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
         loss = self._loss_of(heads(self.net(batch["image"])), batch["target"])
         value = float(loss.detach())
         if not math.isfinite(value):
