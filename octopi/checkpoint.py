@@ -14,8 +14,10 @@ import torch
 from torch import nn
 
 from octopi.errors import ResourceError, SettingError
+from octopi.models import MeanScores
 
 FORMAT = 1
+ENSEMBLE = "octopi.models.MeanScores"
 
 # The networks a checkpoint may name by itself. Anything else must be named by the person who
 # loads the file, because building it runs code that the file chose.
@@ -103,22 +105,30 @@ def load(path: str | Path, *, trust: Collection[str] = ()) -> tuple[nn.Module, R
         trust: full names of network classes, beside MONAI's, that may be built.
     """
     weights, recipe = read(path)
-    target = recipe.net.get("_target_", "")
-    if target not in TRUSTED_NETS and target not in trust:
-        raise SettingError(
-            f"{path} asks to build {target}, which is not one of MONAI's networks. "
-            f"If you trust its author, say so: 'trust=[{target}]'."
-        )
+    for node in members(recipe.net):
+        target = node.get("_target_", "")
+        if target not in TRUSTED_NETS and target not in trust:
+            raise SettingError(
+                f"{path} asks to build {target}, which is not one of MONAI's networks. "
+                f"If you trust its author, say so: 'trust=[{target}]'."
+            )
     net = build_net(recipe.net)
     try:
         net.load_state_dict(weights)
     except RuntimeError as error:
-        raise SettingError(f"{path}: the weights do not fit {target}: {error}") from error
+        raise SettingError(f"{path}: the weights do not fit its network: {error}") from error
     return net.eval(), recipe
+
+
+def members(node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The networks a recipe's `net` describes: those of an ensemble, else the one."""
+    return list(node["nets"]) if node.get("_target_") == ENSEMBLE else [node]
 
 
 def build_net(node: Mapping[str, Any]) -> nn.Module:
     """The network a recipe's `net` describes."""
+    if node.get("_target_") == ENSEMBLE:
+        return MeanScores([build_net(member) for member in members(node)])
     module_name, _, class_name = node["_target_"].rpartition(".")
     try:
         cls = getattr(importlib.import_module(module_name), class_name)
@@ -164,9 +174,11 @@ def _first_line(error: BaseException) -> str:
 def adopt(net: nn.Module, weights: Mapping[str, torch.Tensor]) -> list[str]:
     """Every weight of `net` whose name and shape `weights` knows is taken over.
 
-    Returns the names of those that were not: a re-made head, for instance.
+    Of an ensemble the first member's are. Returns the names of those that were not taken: a
+    re-made head, for instance.
     """
     own = net.state_dict()
+    weights = {name.removeprefix("nets.0."): value for name, value in weights.items()}
     fitting = {
         name: value
         for name, value in weights.items()

@@ -63,7 +63,8 @@ class Grid:
     def cubic(cls, shape: Sequence[int], spacing: float) -> Self:
         """A grid whose voxels are cubes with an edge of `spacing` Å."""
         z, y, x = (int(n) for n in shape)
-        return cls((z, y, x), (float(spacing),) * 3)
+        edge = float(spacing)
+        return cls((z, y, x), (edge, edge, edge))
 
     def to_voxels(self, positions: ArrayLike) -> NDArray[np.float64]:
         """Positions (n, 3) in Å, x y z, as fractional voxel indices (n, 3), z y x."""
@@ -109,10 +110,10 @@ def fourier_resample(volume: NDArray[np.float32], shape: Sequence[int]) -> NDArr
     """
     out = np.asarray(volume, dtype=np.float32)
     for axis, size in enumerate(shape):
-        if size != out.shape[axis]:
-            factor = size / out.shape[axis]
-            spectrum = scipy.fft.rfft(out, axis=axis, workers=-1)
-            keep = size // 2 + 1
-            spectrum = spectrum[(slice(None),) * axis + (slice(None, keep),)]
-            out = scipy.fft.irfft(spectrum, n=size, axis=axis, workers=-1) * np.float32(factor)
+        held = out.shape[axis]
+        if size != held:
+            spectrum = np.asarray(scipy.fft.rfft(out, axis=axis, workers=-1))
+            cropped = spectrum.take(range(min(size // 2 + 1, spectrum.shape[axis])), axis=axis)
+            smaller = np.asarray(scipy.fft.irfft(cropped, n=size, axis=axis, workers=-1))
+            out = smaller * np.float32(size / held)
     return np.ascontiguousarray(out, dtype=np.float32)

@@ -59,6 +59,13 @@ def job_folder() -> Path:
     return Path(HydraConfig.get().runtime.output_dir)
 
 
+def words() -> list[str]:
+    """The command line's own words, without Hydra's."""
+    from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
+
+    return list(HydraConfig.get().overrides.task)
+
+
 def _run(verb: str, work: Callable[[Any], Any]) -> int:
     import hydra  # noqa: PLC0415
 
@@ -152,7 +159,7 @@ def _text(error: BaseException) -> str:
 
 def with_hint(text: str) -> str:
     """What Hydra says of an unknown choice, with close matches and without its search path."""
-    text = text.split("Config search path")[0].strip()
+    text = text.split("Config search path", maxsplit=1)[0].strip()
     missing = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
     if missing:
         hint = did_you_mean(missing[2], choices(missing[1]))

@@ -30,6 +30,25 @@ def logits(net: nn.Module, image: Tensor) -> Tensor:
     return heads(net(image))[0]
 
 
+class MeanScores(nn.Module):
+    """Several networks as one, whose class scores are the mean of theirs.
+
+    Args:
+        nets: with the same inputs and classes.
+    """
+
+    def __init__(self, nets: Sequence[nn.Module]) -> None:
+        super().__init__()
+        if not nets:
+            raise ValueError("MeanScores needs at least one network.")
+        self.nets = nn.ModuleList(nets)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits whose softmax is the mean of the networks' softmax."""
+        total = sum(torch.softmax(logits(net, image).float(), dim=1) for net in self.nets)
+        return torch.log((torch.as_tensor(total) / len(self.nets)).clamp_min(1e-12))
+
+
 def size_divisor(net: nn.Module) -> int:
     """The number of voxels of which every edge of the network's input must be a multiple.
 

@@ -8,31 +8,27 @@ import functools
 import logging
 import signal
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
-from torch import Tensor, nn
+from torch import nn
 
-from octopi import checkpoint, job, provenance
-from octopi.checkpoint import Recipe
+from octopi import job, provenance
+from octopi.assembly import (
+    BestModelFile,
+    Facts,
+    gather_facts,
+    make_data,
+    make_net,
+    make_stages,
+)
 from octopi.config import TrainSettings, build, partial_of
 from octopi.data.datamodule import TomogramDataModule
 from octopi.devices import training_precision
 from octopi.errors import DataError, SettingError
-from octopi.evaluation.calibration import calibrate
-from octopi.geometry import Points
-from octopi.inference.predictor import segmentation_of
-from octopi.models import check_size, size_divisor
-from octopi.project import (
-    PicksQuery,
-    Project,
-    Run,
-    SegmentationQuery,
-    TomogramQuery,
-    find_tomograms,
-)
+from octopi.exploration.crossval import train_folds
+from octopi.models import size_divisor
+from octopi.project import Project
 from octopi.training.callbacks import BestModel, CleanStop, History, LastCheckpoint
 from octopi.training.curves import draw_curves
 from octopi.training.metrics import check_metric
@@ -41,31 +37,11 @@ from octopi.training.module import PickingModule, Stages
 logger = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
-class Facts:
-    """What only the data knows.
-
-    Args:
-        runs: those that hold the target.
-        target: the label volumes.
-        tomograms: type and spacing of what is trained on, the one validated on first.
-        labels: object name -> label.
-        picks: object name -> the picks its spheres were painted from.
-        radii: particle name -> radius in Å.
-        weights: particle name -> weight in the total score.
-    """
-
-    runs: list[Run]
-    target: SegmentationQuery
-    tomograms: list[TomogramQuery]
-    labels: dict[str, int]
-    picks: dict[str, PicksQuery]
-    radii: dict[str, float]
-    weights: dict[str, float]
-
-
 def train(settings: TrainSettings) -> float | None:
-    """The job folder holds the best model; returns what it scored by `best_metric`."""
+    """The job folder holds the best model; returns what it scored by `best_metric`.
+
+    With `num_folds` and no `fold`, all folds train and the model is their ensemble.
+    """
     folder = job.job_folder()
     quieten()
     refuse_used_folder(folder, settings)
@@ -78,9 +54,29 @@ def train(settings: TrainSettings) -> float | None:
     divisor = size_divisor(net)
     data = make_data(settings, facts, divisor)
     stages = make_stages(settings, facts, divisor)
-    # A wrong optimizer setting is found now, not after loading.
+    module = make_module(settings, net, data, stages, facts)
+    start = check_resume(folder, settings) if settings.resume else None
+    provenance.write_yaml(folder / "config.yaml", dataclasses.asdict(settings))
+    if settings.num_folds is not None and settings.fold is None:
+        best = train_folds(settings, folder, facts, stages, job.words())
+    else:
+        save = BestModelFile(folder, settings, facts, data, divisor)
+        best = fit(settings, module, data, save=save, start=start)
+    provenance.write_json(folder / "outcome.json", {settings.best_metric: best})
+    logger.info("Best model, %s: %s", _shown(settings.best_metric, best), folder)
+    return best
+
+
+def make_module(
+    settings: TrainSettings,
+    net: nn.Module,
+    data: TomogramDataModule,
+    stages: Stages,
+    facts: Facts,
+) -> PickingModule:
+    """The LightningModule; a wrong setting of loss or optimizer is found here, before loading."""
     build(settings.optim["optimizer"], "optim.optimizer", params=list(net.parameters()))
-    module = PickingModule(
+    return PickingModule(
         net,
         loss=build(settings.loss, "loss"),
         optimizer=partial_of(settings.optim["optimizer"], "optim.optimizer"),
@@ -91,8 +87,20 @@ def train(settings: TrainSettings) -> float | None:
         steps_per_epoch=data.steps_per_epoch,
         seed=settings.seed,
     )
+
+
+def fit(
+    settings: TrainSettings,
+    module: PickingModule,
+    data: TomogramDataModule,
+    *,
+    save: BestModelFile,
+    start: str | None,
+) -> float | None:
+    """The net is trained, from a checkpoint if one is given, and its best weights saved."""
+    folder = save.folder
     tracker = build(settings.logger, "logger") if settings.logger else None
-    best = BestModel(BestModelFile(folder, settings, facts, data, divisor))
+    best = BestModel(save)
     trainer: pl.Trainer = build(
         settings.trainer,
         "trainer",
@@ -107,16 +115,12 @@ def train(settings: TrainSettings) -> float | None:
             CleanStop(functools.partial(make_stop, folder)),
             LastCheckpoint(folder / "last.ckpt"),
         ],
-        enable_checkpointing=True,
     )
     with provenance.tracked(tracker, folder, settings):
-        start = check_resume(folder, settings) if settings.resume else None
-        provenance.write_yaml(folder / "config.yaml", dataclasses.asdict(settings))
         data.setup()
         record_data(folder, data, resumed=start is not None)
         trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=False)
         finish(trainer, module, data)
-    logger.info("Best model (%s): %s", _shown(settings.best_metric, best.best), folder)
     return best.best
 
 
@@ -133,7 +137,7 @@ def quieten() -> None:
 
 def refuse_used_folder(folder: Path, settings: TrainSettings) -> None:
     """Raise SettingError if the folder holds another training."""
-    if not settings.resume and (folder / "last.ckpt").exists():
+    if not settings.resume and any((folder / name).exists() for name in ("last.ckpt", "fold_0")):
         raise SettingError(
             f"{folder} already holds a training. Continue it with resume={folder}, or choose "
             "another folder with hydra.run.dir=…"
@@ -142,181 +146,6 @@ def refuse_used_folder(folder: Path, settings: TrainSettings) -> None:
 
 def _shown(name: str, value: float | None) -> str:
     return f"{name} n/a" if value is None else f"{name} {value:.4f}"
-
-
-def gather_facts(project: Project, settings: TrainSettings) -> Facts:
-    """What the project says of the target, or an error that says what is missing."""
-    target = SegmentationQuery.parse(settings.target)
-    wanted = (target.name, target.user_id, target.session_id)
-    runs = [
-        run
-        for run in project.select(settings.runs)
-        if settings.runs is not None
-        or any((q.name, q.user_id, q.session_id) == wanted for q in run.segmentations())
-    ]
-    if not runs:
-        raise DataError(f"No run has the target {target}. Make it: octopi create_targets.")
-    attributes = runs[0].segmentation_attributes(target)
-    if "labels" not in attributes:
-        raise DataError(
-            f"The target {target} of run {runs[0].name} does not say which label is which object. "
-            "Make it with octopi create_targets."
-        )
-    labels = dict(attributes["labels"])
-    picks = {name: PicksQuery.parse(text) for name, text in attributes["picks"].items()}
-    known = {name: project.objects[name] for name in picks if name in project.objects}
-    return Facts(
-        runs=runs,
-        target=target,
-        tomograms=tomograms_to_train_on(runs[0], settings),
-        labels=labels,
-        picks=picks,
-        radii={name: obj.radius for name, obj in known.items() if obj.radius is not None},
-        weights={n: 1.0 if obj.weight is None else obj.weight for n, obj in known.items()},
-    )
-
-
-def tomograms_to_train_on(run: Run, settings: TrainSettings) -> list[TomogramQuery]:
-    """The tomogram types and spacings asked for; several must be asked for by name."""
-    spacings = settings.voxel_spacing
-    spacings = spacings if isinstance(spacings, list) else [spacings]
-    found = [
-        query
-        for spacing in spacings
-        for query in find_tomograms(run, tomo_types=settings.tomo_types, voxel_spacing=spacing)
-    ]
-    if settings.tomo_types is None and len(found) > len(spacings):
-        types = ", ".join(q.tomo_type for q in found)
-        raise SettingError(
-            f"Run {run.name} has several tomogram types: {types}. Say which to train on, the one "
-            "to validate on first: 'tomo_types=[…]'."
-        )
-    return found
-
-
-def make_net(settings: TrainSettings, facts: Facts) -> nn.Module:
-    """The network, with another training's weights where `init_from` names one."""
-    net: nn.Module = build(settings.model, "model", out_channels=len(facts.labels) + 1)
-    if settings.init_from:
-        weights, recipe = checkpoint.read(settings.init_from)
-        left = checkpoint.adopt(net, weights)
-        logger.info(
-            "init_from %s: %s are new (its objects: %s), the rest is taken over.",
-            settings.init_from,
-            ", ".join(left) or "no weights",
-            ", ".join(recipe.object_names),
-        )
-    return net
-
-
-def make_data(settings: TrainSettings, facts: Facts, divisor: int) -> TomogramDataModule:
-    """The data module; nothing is read yet."""
-    check_size(settings.data["crop_size"], divisor=divisor, key="data.crop_size")
-    held = {run.name: set(run.picks()) for run in facts.runs}
-
-    def truth(run: Run) -> Mapping[str, Points]:
-        return {
-            name: run.read_picks(query)
-            for name, query in facts.picks.items()
-            if query in held[run.name]
-        }
-
-    return build(
-        settings.data,
-        "data",
-        runs=facts.runs,
-        target=facts.target,
-        tomograms=facts.tomograms,
-        labels=facts.labels,
-        augment=build(settings.augment, "augment") if settings.augment else None,
-        truth=truth,
-    )
-
-
-def make_stages(settings: TrainSettings, facts: Facts, divisor: int) -> Stages:
-    """The commands' own predictor, localizer and scorer, for validation."""
-    predictor = build(settings.predictor, "predictor")
-    predictor.check(divisor)
-    localizer = build(settings.localizer, "localizer")
-    scorer = build(settings.scorer, "scorer")
-    channels = [facts.labels[name] - 1 for name in facts.radii]
-
-    def score(picks: Any, truth: Any) -> dict[str, float | None]:
-        report = scorer(picks, truth, radii=facts.radii, weights=facts.weights)
-        return object_metrics(report)
-
-    return Stages(
-        predict=lambda net, volume: predictor([net], volume, divisor=divisor),
-        segment=segmentation_of,
-        localize=lambda scores, grid: localizer(scores[channels], grid=grid, radii=facts.radii),
-        calibrate=functools.partial(
-            calibrate,
-            radii=facts.radii,
-            tolerance_scale=scorer.tolerance_scale,
-            beta=settings.calibrate_beta,
-        ),
-        score=score,
-    )
-
-
-def object_metrics(report: Any) -> dict[str, float | None]:
-    """The scorer's report as metrics by name."""
-    out: dict[str, float | None] = {"object_fbeta": report.total, "object_f1": report.mean_f1}
-    for statistic in ("recall", "precision"):
-        values = [getattr(s, statistic) for s in report.scores.values()]
-        present = [v for v in values if v is not None]
-        out[f"object_{statistic}"] = sum(present) / len(present) if present else None
-    for name, score in report.scores.items():
-        for statistic in ("fbeta", "f1", "recall", "precision"):
-            out[f"object_{statistic}_{name}"] = getattr(score, statistic)
-    return out
-
-
-@dataclasses.dataclass(frozen=True)
-class BestModelFile:
-    """Writes `best_model.pth` and its readable copy: weights and all that goes with them."""
-
-    folder: Path
-    settings: TrainSettings
-    facts: Facts
-    data: TomogramDataModule
-    divisor: int
-
-    def __call__(
-        self, weights: dict[str, Tensor], thresholds: dict[str, float], metrics: dict[str, float]
-    ) -> None:
-        """Both files hold these weights."""
-        recipe = self.recipe(thresholds, metrics)
-        checkpoint.save(self.folder / "best_model.pth", weights, recipe)
-        provenance.write_yaml(self.folder / "model_config.yaml", dataclasses.asdict(recipe))
-
-    def recipe(self, thresholds: dict[str, float], metrics: dict[str, float]) -> Recipe:
-        """What must be known to use the weights."""
-        settings, facts, data = self.settings, self.facts, self.data
-        assert data.split is not None
-        return Recipe(
-            net={**settings.model, "out_channels": len(facts.labels) + 1},
-            labels=facts.labels,
-            radii=facts.radii,
-            weights=facts.weights,
-            voxel_spacing=facts.tomograms[0].voxel_spacing,
-            working_spacing=settings.data["working_spacing"],
-            tomo_types=list(dict.fromkeys(q.tomo_type for q in facts.tomograms)),
-            size_divisor=self.divisor,
-            predictor=settings.predictor,
-            localizer=settings.localizer,
-            thresholds=thresholds,
-            metrics=metrics,
-            provenance=provenance.plain(
-                {
-                    "versions": provenance.versions(),
-                    "commit": provenance.git_commit(),
-                    "split": dataclasses.asdict(data.split),
-                    "data_fingerprint": data.fingerprint(),
-                    "seed": settings.seed,
-                }
-            ),
-        )
 
 
 def record_data(folder: Path, data: TomogramDataModule, *, resumed: bool) -> None:
@@ -341,7 +170,8 @@ def record_data(folder: Path, data: TomogramDataModule, *, resumed: bool) -> Non
 def check_resume(folder: Path, settings: TrainSettings) -> str:
     """The checkpoint to continue from, if the job is still the same job."""
     last = folder / "last.ckpt"
-    if not last.is_file():
+    in_folds = settings.num_folds is not None and settings.fold is None
+    if not in_folds and not last.is_file():
         raise SettingError(f"There is nothing to resume in {folder}: it has no last.ckpt.")
     before = provenance.read_yaml(folder / "config.yaml")
     now = provenance.plain(dataclasses.asdict(settings))

@@ -1,6 +1,7 @@
 """What tests share: a tiny synthetic project and the commands as a user calls them."""
 
 import logging
+import shutil
 import sys
 import warnings
 from collections.abc import Callable
@@ -43,9 +44,9 @@ def tiny_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def here(tmp_path: Path, tiny_phantom: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with a tiny project of its own, to which OCTOPI_PROJECT points."""
-    config = tiny_phantom.read_text()
-    own = config.replace(str(tiny_phantom.parent / "overlay"), str(tmp_path / "overlay"))
-    (tmp_path / "project.json").write_text(own)
+    shutil.copytree(tiny_phantom.parent, tmp_path, dirs_exist_ok=True)
+    config = tiny_phantom.read_text().replace(str(tiny_phantom.parent), str(tmp_path))
+    (tmp_path / "project.json").write_text(config)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OCTOPI_PROJECT", str(tmp_path / "project.json"))
     return tmp_path

@@ -39,9 +39,7 @@ def _weights(folder: Path):
 
 
 def _equal(one, other):
-    return all(
-        torch.equal(a[name], b[name]) for a, b in zip(one, other, strict=True) for name in a
-    )
+    return all(torch.equal(a[name], b[name]) for a, b in zip(one, other, strict=True) for name in a)
 
 
 def _train_elsewhere(*words: str) -> int:
@@ -123,9 +121,45 @@ def test_a_folder_that_cannot_be_written_is_found_out_before_the_first_step(
     assert not (targets / "outputs" / "cache").exists()
 
 
+def test_all_folds_of_a_training_become_one_model_with_out_of_fold_thresholds(
+    targets, octopi_command
+):
+    words = [w for w in WORDS if w not in RUNS and w != SABOTAGE]
+    assert octopi_command("train", *words, "num_folds=3", "trainer.max_epochs=1") == 0
+    held_out = [
+        checkpoint.read(targets / "job" / f"fold_{k}" / "best_model.pth")[1].provenance["split"]
+        for k in range(3)
+    ]
+    assert sorted(s["validation"][0] for s in held_out) == ["TS_01", "TS_02", "TS_03"]
+    net, recipe = checkpoint.load(targets / "job" / "best_model.pth")
+    assert len(net.nets) == 3
+    assert all(0 <= t <= 1 for t in recipe.thresholds.values())
+    results = json.loads((targets / "job" / "results.json").read_text())
+    assert results["out_of_fold"]["object_fbeta"] is not None
+
+    (targets / "job" / "fold_1" / "outcome.json").unlink()  # as if it had been killed
+    untouched = (targets / "job" / "fold_0" / "best_model.pth").stat().st_mtime_ns
+    assert octopi_command("train", "resume=job") == 0
+    assert (targets / "job" / "fold_0" / "best_model.pth").stat().st_mtime_ns == untouched
+    assert octopi_command("segment", "checkpoint=job/best_model.pth", "runs=[TS_01]") == 0
+
+
+def test_a_fold_that_fails_says_why_and_leaves_the_others(targets, octopi_command, capsys):
+    words = [w for w in WORDS if w not in RUNS and w != SABOTAGE]
+    bad = ["num_folds=3", "trainer.max_epochs=1", "optim.optimizer.lr=1e30"]
+    assert octopi_command("train", *words, *bad) == 5
+    err = capsys.readouterr().err
+    assert "The loss is" in err
+    assert "resume=" in err
+
+
 def test_an_object_absent_from_validation_is_not_applicable(targets, octopi_command):
-    for run in ("TS_01", "TS_03"):
-        for picks in (targets / "overlay").rglob(f"{run}/Picks/*ribosome*"):
-            picks.unlink()
-    words = ["targets.objects=[ribosome,virus-like-particle]", "targets.session_id=2"]
-    assert octopi_command("create_targets", *words, "runs=[TS_01,TS_02]") == 0
+    for picks in (targets / "static").rglob("TS_03/Picks/*ribosome*"):
+        picks.unlink()
+    assert octopi_command("create_targets", "overwrite=true") == 0
+    assert octopi_command("train", *WORDS) == 0
+    history = json.loads((targets / "job" / "results.json").read_text())["history"]
+    assert set(history["f1_ribosome"]["value"]) == {None}
+    assert set(history["object_f1_ribosome"]["value"]) == {None}
+    assert all(value is not None for value in history["avg_f1"]["value"])
+    assert "No validation run holds ribosome" in (targets / "job" / "train.log").read_text()

@@ -17,7 +17,7 @@ from octopi.training.module import PickingModule
 
 logger = logging.getLogger(__name__)
 
-SaveModel = Callable[[dict[str, Tensor], dict[str, float], dict[str, float]], None]
+SaveModel = Callable[[dict[str, Tensor], PickingModule], None]
 
 
 class BestModel(Callback):
@@ -27,7 +27,7 @@ class BestModel(Callback):
     were validated. Without validation runs it keeps the latest.
 
     Args:
-        save: writes weights, thresholds and metrics.
+        save: writes weights and what the module has just measured.
     """
 
     def __init__(self, save: SaveModel) -> None:
@@ -54,8 +54,7 @@ class BestModel(Callback):
             )
         if self.best is None or (value is not None and value > self.best):
             self.best, self.best_epoch = value, trainer.current_epoch
-            metrics = {k: v for k, v in pl_module.measured.items() if v is not None}
-            self.save(self._weights, pl_module.thresholds, metrics)
+            self.save(self._weights, pl_module)
             if value is not None:
                 logger.info(
                     "epoch %d: best %s %.4f", trainer.current_epoch, pl_module.best_metric, value

@@ -71,7 +71,7 @@ class PickingModule(pl.LightningModule):
         self.measured: dict[str, float | None] = {}
         self.best_value: float | None = None
         self.validated_step = -1
-        self._candidates: dict[str, dict[str, Points]] = {}
+        self.candidates: dict[str, dict[str, Points]] = {}
         self._truth: dict[str, Picks] = {}
         self._counts: dict[str, Counts] = {}
 
@@ -129,7 +129,7 @@ class PickingModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Nothing is left of the last validation."""
-        self._candidates, self._truth, self._counts = {}, {}, {}
+        self.candidates, self._truth, self._counts = {}, {}, {}
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """One whole tomogram goes through prediction and localization."""
@@ -137,16 +137,16 @@ class PickingModule(pl.LightningModule):
         segmentation = self.stages.segment(scores)
         for name, counts in count_voxels(segmentation, batch.target, self.labels).items():
             self._counts[name] = self._counts.get(name, Counts()) + counts
-        self._candidates[batch.run_name] = self.stages.localize(scores, batch.grid)
+        self.candidates[batch.run_name] = self.stages.localize(scores, batch.grid)
         self._truth[batch.run_name] = batch.truth
 
     def on_validation_epoch_end(self) -> None:
         """Thresholds are calibrated on these tomograms and every metric is logged."""
         self.validated_step = self.global_step
-        self.thresholds = self.stages.calibrate(self._candidates, self._truth)
+        self.thresholds = self.stages.calibrate(self.candidates, self._truth)
         picks = {
             run: {name: p.above(self.thresholds.get(name, 1.0)) for name, p in found.items()}
-            for run, found in self._candidates.items()
+            for run, found in self.candidates.items()
         }
         self.measured = voxel_metrics(self._counts) | self.stages.score(picks, self._truth)
         self.best_value = metric(self.best_metric, self._counts, self.measured)

@@ -53,5 +53,7 @@ def test_published_names_are_known(name):
 
 @pytest.mark.parametrize("name", ["fbeta2", "loss", "f1_proteasome", "fBeta4_ribosom"])
 def test_an_unknown_name_lists_the_known_ones(name):
-    with pytest.raises(SettingError, match=r"Known: avg_f1.*object_fbeta.*Objects: ribosome, virus"):
+    with pytest.raises(
+        SettingError, match=r"Known: avg_f1.*object_fbeta.*Objects: ribosome, virus"
+    ):
         check_metric(name, list(LABELS))

@@ -1,0 +1,258 @@
+"""What a training is made of: facts of the project, net, data, stages, and the file it ends in."""
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from octopi import checkpoint, provenance
+from octopi.checkpoint import Recipe
+from octopi.config import TrainSettings, build
+from octopi.data.datamodule import TomogramDataModule
+from octopi.errors import DataError, SettingError
+from octopi.evaluation.calibration import calibrate
+from octopi.evaluation.report import Report
+from octopi.geometry import Points
+from octopi.inference.predictor import segmentation_of
+from octopi.models import check_size
+from octopi.project import (
+    PicksQuery,
+    Project,
+    Run,
+    SegmentationQuery,
+    TomogramQuery,
+    find_tomograms,
+)
+from octopi.training.module import PickingModule, Stages
+
+logger = logging.getLogger(__name__)
+
+Picks = Mapping[str, Mapping[str, Points]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What only the data knows.
+
+    Args:
+        runs: those that hold the target.
+        target: the label volumes.
+        tomograms: type and spacing of what is trained on, the one validated on first.
+        labels: object name -> label.
+        picks: object name -> the picks its spheres were painted from.
+        radii: particle name -> radius in Å.
+        weights: particle name -> weight in the total score.
+    """
+
+    runs: list[Run]
+    target: SegmentationQuery
+    tomograms: list[TomogramQuery]
+    labels: dict[str, int]
+    picks: dict[str, PicksQuery]
+    radii: dict[str, float]
+    weights: dict[str, float]
+
+    def truth(self, run: Run) -> dict[str, Points]:
+        """The particles of a run that its target was painted from."""
+        held = set(run.picks())
+        return {name: run.read_picks(q) for name, q in self.picks.items() if q in held}
+
+
+def gather_facts(project: Project, settings: TrainSettings) -> Facts:
+    """What the project says of the target, or an error that says what is missing."""
+    target = SegmentationQuery.parse(settings.target)
+    wanted = (target.name, target.user_id, target.session_id)
+    runs = [
+        run
+        for run in project.select(settings.runs)
+        if settings.runs is not None
+        or any((q.name, q.user_id, q.session_id) == wanted for q in run.segmentations())
+    ]
+    if not runs:
+        raise DataError(f"No run has the target {target}. Make it: octopi create_targets.")
+    attributes = runs[0].segmentation_attributes(target)
+    if "labels" not in attributes:
+        raise DataError(
+            f"The target {target} of run {runs[0].name} does not say which label is which object. "
+            "Make it with octopi create_targets."
+        )
+    labels = dict(attributes["labels"])
+    picks = {name: PicksQuery.parse(text) for name, text in attributes["picks"].items()}
+    known = {name: project.objects[name] for name in picks if name in project.objects}
+    return Facts(
+        runs=runs,
+        target=target,
+        tomograms=tomograms_to_train_on(runs[0], settings),
+        labels=labels,
+        picks=picks,
+        radii={name: obj.radius for name, obj in known.items() if obj.radius is not None},
+        weights={n: 1.0 if obj.weight is None else obj.weight for n, obj in known.items()},
+    )
+
+
+def tomograms_to_train_on(run: Run, settings: TrainSettings) -> list[TomogramQuery]:
+    """The tomogram types and spacings asked for; several must be asked for by name."""
+    spacings = settings.voxel_spacing
+    spacings = spacings if isinstance(spacings, list) else [spacings]
+    found = [
+        query
+        for spacing in spacings
+        for query in find_tomograms(run, tomo_types=settings.tomo_types, voxel_spacing=spacing)
+    ]
+    if settings.tomo_types is None and len(found) > len(spacings):
+        types = ", ".join(q.tomo_type for q in found)
+        raise SettingError(
+            f"Run {run.name} has several tomogram types: {types}. Say which to train on, the one "
+            "to validate on first: 'tomo_types=[…]'."
+        )
+    return found
+
+
+def make_net(settings: TrainSettings, facts: Facts) -> nn.Module:
+    """The network, with another training's weights where `init_from` names one."""
+    net: nn.Module = build(settings.model, "model", out_channels=len(facts.labels) + 1)
+    if settings.init_from:
+        weights, recipe = checkpoint.read(settings.init_from)
+        left = checkpoint.adopt(net, weights)
+        logger.info(
+            "init_from %s: %s are new (its objects: %s), the rest is taken over.",
+            settings.init_from,
+            ", ".join(left) or "no weights",
+            ", ".join(recipe.object_names),
+        )
+    return net
+
+
+def make_data(settings: TrainSettings, facts: Facts, divisor: int) -> TomogramDataModule:
+    """The data module; nothing is read yet."""
+    check_size(settings.data["crop_size"], divisor=divisor, key="data.crop_size")
+    return build(
+        settings.data,
+        "data",
+        runs=facts.runs,
+        target=facts.target,
+        tomograms=facts.tomograms,
+        labels=facts.labels,
+        augment=build(settings.augment, "augment") if settings.augment else None,
+        truth=facts.truth,
+    )
+
+
+def make_stages(settings: TrainSettings, facts: Facts, divisor: int) -> Stages:
+    """The commands' own predictor, localizer and scorer, for validation."""
+    predictor = build(settings.predictor, "predictor")
+    predictor.check(divisor)
+    localizer = build(settings.localizer, "localizer")
+    scorer = build(settings.scorer, "scorer")
+    channels = [facts.labels[name] - 1 for name in facts.radii]
+
+    def score(picks: Any, truth: Any) -> dict[str, float | None]:
+        report = scorer(picks, truth, radii=facts.radii, weights=facts.weights)
+        return object_metrics(report)
+
+    return Stages(
+        predict=lambda net, volume: predictor([net], volume, divisor=divisor),
+        segment=segmentation_of,
+        localize=lambda scores, grid: localizer(scores[channels], grid=grid, radii=facts.radii),
+        calibrate=functools.partial(
+            calibrate,
+            radii=facts.radii,
+            tolerance_scale=scorer.tolerance_scale,
+            beta=settings.calibrate_beta,
+        ),
+        score=score,
+    )
+
+
+def object_metrics(report: Report) -> dict[str, float | None]:
+    """The scorer's report as metrics by name."""
+    out: dict[str, float | None] = {"object_fbeta": report.total, "object_f1": report.mean_f1}
+    for statistic in ("recall", "precision"):
+        values = [getattr(s, statistic) for s in report.scores.values()]
+        present = [v for v in values if v is not None]
+        out[f"object_{statistic}"] = sum(present) / len(present) if present else None
+    for name, score in report.scores.items():
+        for statistic in ("fbeta", "f1", "recall", "precision"):
+            out[f"object_{statistic}_{name}"] = getattr(score, statistic)
+    return out
+
+
+@dataclasses.dataclass(frozen=True)
+class BestModelFile:
+    """Writes `best_model.pth` and its readable copy: weights and all that goes with them."""
+
+    folder: Path
+    settings: TrainSettings
+    facts: Facts
+    data: TomogramDataModule
+    divisor: int
+
+    def __call__(self, weights: dict[str, Tensor], module: PickingModule) -> None:
+        """The files hold these weights, and the candidates they found in validation."""
+        metrics = {name: value for name, value in module.measured.items() if value is not None}
+        recipe = self.recipe(module.thresholds, metrics)
+        write_candidates(self.folder / "candidates.npz", module.candidates)
+        write_model(self.folder, weights, recipe)
+
+    def recipe(self, thresholds: dict[str, float], metrics: dict[str, float]) -> Recipe:
+        """What must be known to use the weights."""
+        settings, facts, data = self.settings, self.facts, self.data
+        assert data.split is not None
+        return Recipe(
+            net={**settings.model, "out_channels": len(facts.labels) + 1},
+            labels=facts.labels,
+            radii=facts.radii,
+            weights=facts.weights,
+            voxel_spacing=facts.tomograms[0].voxel_spacing,
+            working_spacing=settings.data["working_spacing"],
+            tomo_types=list(dict.fromkeys(q.tomo_type for q in facts.tomograms)),
+            size_divisor=self.divisor,
+            predictor=settings.predictor,
+            localizer=settings.localizer,
+            thresholds=thresholds,
+            metrics=metrics,
+            provenance=provenance.plain(
+                {
+                    "versions": provenance.versions(),
+                    "commit": provenance.git_commit(),
+                    "split": dataclasses.asdict(data.split),
+                    "data_fingerprint": data.fingerprint(),
+                    "seed": settings.seed,
+                }
+            ),
+        )
+
+
+def write_model(folder: Path, weights: Mapping[str, Tensor], recipe: Recipe) -> None:
+    """`best_model.pth` and its readable copy are in the folder."""
+    checkpoint.save(folder / "best_model.pth", weights, recipe)
+    provenance.write_yaml(folder / "model_config.yaml", dataclasses.asdict(recipe))
+
+
+def write_candidates(path: Path, candidates: Picks) -> None:
+    """The file holds the scored candidates of every run and object: x, y, z in Å, score."""
+    arrays = {
+        f"{run}|{name}": np.column_stack([points.positions, points.scores])
+        for run, found in candidates.items()
+        for name, points in found.items()
+        if points.scores is not None
+    }
+    part = path.with_name(f".{path.stem}.part.npz")
+    np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
+    part.replace(path)
+
+
+def read_candidates(path: Path) -> dict[str, dict[str, Points]]:
+    """Run name -> object name -> scored candidates."""
+    out: dict[str, dict[str, Points]] = {}
+    with np.load(path) as arrays:
+        for key in arrays.files:
+            run, _, name = key.rpartition("|")
+            rows = arrays[key]
+            out.setdefault(run, {})[name] = Points(rows[:, :3], rows[:, 3])
+    return out
