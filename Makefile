@@ -6,8 +6,21 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 .PHONY: demo env test check bench clean
 
+DEMO := project=demo experiment=demo
+MODEL := checkpoint=outputs/demo/train/best_model.pth
+
+# Three runs train, the fourth is picked and scored.
 demo: env
-	$(BIN)/python benchmarks/demo.py
+	rm -rf outputs/demo/train outputs/demo/evaluate
+	$(BIN)/octopi create_targets $(DEMO) overwrite=true
+	$(BIN)/octopi train $(DEMO) hydra.run.dir=outputs/demo/train
+	$(BIN)/octopi segment $(DEMO) $(MODEL) 'runs=[TS_04]' overwrite=true
+	$(BIN)/octopi localize $(DEMO) $(MODEL) 'runs=[TS_04]'
+	$(BIN)/octopi evaluate $(DEMO) 'runs=[TS_04]' hydra.run.dir=outputs/demo/evaluate
+	@echo
+	@echo "The model:     outputs/demo/train/best_model.pth   (curves.png beside it)"
+	@echo "The picks:     outputs/demo/project/overlay        (a copick project: user octopi, session 1)"
+	@echo "Their scores:  outputs/demo/evaluate/scores.json   (picks.png beside it)"
 
 env: .venv/.complete
 

@@ -28,11 +28,12 @@ from octopi.project import (
     TomogramQuery,
     find_tomograms,
 )
-from octopi.training.module import PickingModule, Stages
+from octopi.training.module import PickingModule, Stages, Thresholds
 
 logger = logging.getLogger(__name__)
 
 Picks = Mapping[str, Mapping[str, Points]]
+BETAS = (0.5, 1.0, 2.0, 4.0)  # operating points that every checkpoint has thresholds for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +152,13 @@ def make_stages(settings: TrainSettings, facts: Facts, divisor: int) -> Stages:
     scorer = build(settings.scorer, "scorer")
     channels = [facts.labels[name] - 1 for name in facts.radii]
 
+    def calibrate_all(candidates: Picks, truth: Picks) -> Thresholds:
+        betas = dict.fromkeys([*BETAS, float(settings.calibrate_beta)])
+        cut = functools.partial(
+            calibrate, radii=facts.radii, tolerance_scale=scorer.tolerance_scale
+        )
+        return {f"{beta:g}": cut(candidates, truth, beta=beta) for beta in betas}
+
     def score(picks: Any, truth: Any) -> dict[str, float | None]:
         report = scorer(picks, truth, radii=facts.radii, weights=facts.weights)
         return object_metrics(report)
@@ -159,12 +167,8 @@ def make_stages(settings: TrainSettings, facts: Facts, divisor: int) -> Stages:
         predict=lambda net, volume: predictor([net], volume, divisor=divisor),
         segment=segmentation_of,
         localize=lambda scores, grid: localizer(scores[channels], grid=grid, radii=facts.radii),
-        calibrate=functools.partial(
-            calibrate,
-            radii=facts.radii,
-            tolerance_scale=scorer.tolerance_scale,
-            beta=settings.calibrate_beta,
-        ),
+        calibrate=calibrate_all,
+        beta=settings.calibrate_beta,
         score=score,
     )
 
@@ -199,7 +203,7 @@ class BestModelFile:
         write_candidates(self.folder / "candidates.npz", module.candidates)
         write_model(self.folder, weights, recipe)
 
-    def recipe(self, thresholds: dict[str, float], metrics: dict[str, float]) -> Recipe:
+    def recipe(self, thresholds: Thresholds, metrics: dict[str, float]) -> Recipe:
         """What must be known to use the weights."""
         settings, facts, data = self.settings, self.facts, self.data
         assert data.split is not None
@@ -215,6 +219,7 @@ class BestModelFile:
             predictor=settings.predictor,
             localizer=settings.localizer,
             thresholds=thresholds,
+            beta=settings.calibrate_beta,
             metrics=metrics,
             provenance=provenance.plain(
                 {

@@ -5,7 +5,7 @@ import importlib
 import os
 import pickle
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,8 @@ class Recipe:
         size_divisor: voxels of which every edge of an input must be a multiple.
         predictor: arguments of the predictor that validation used.
         localizer: `_target_` and arguments of the localizer that validation used.
-        thresholds: object name -> score from which a peak is a pick.
+        thresholds: β -> object name -> score from which a peak is a pick, best for that F-beta.
+        beta: the β whose thresholds are taken unless another is asked for.
         metrics: what validation measured with these weights.
         provenance: versions, split, data fingerprint, seed.
     """
@@ -70,7 +71,8 @@ class Recipe:
     size_divisor: int
     predictor: dict[str, Any]
     localizer: dict[str, Any]
-    thresholds: dict[str, float]
+    thresholds: dict[str, dict[str, float]]
+    beta: float
     metrics: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -78,6 +80,17 @@ class Recipe:
     def object_names(self) -> list[str]:
         """The objects in the order of the network's channels."""
         return sorted(self.labels, key=self.labels.__getitem__)
+
+
+def mean_thresholds(recipes: Sequence[Recipe]) -> dict[str, dict[str, float]]:
+    """β -> object name -> the mean threshold of several recipes of the same objects."""
+    return {
+        beta: {
+            name: sum(recipe.thresholds[beta][name] for recipe in recipes) / len(recipes)
+            for name in held
+        }
+        for beta, held in recipes[0].thresholds.items()
+    }
 
 
 def save(path: Path, weights: Mapping[str, torch.Tensor], recipe: Recipe) -> None:

@@ -150,6 +150,7 @@ class LocalizeSettings:
     localizer: Node
     checkpoint: Any
     source: str
+    beta: float | None
     thresholds: Any
     tomo_type: str | None
     voxel_spacing: float | None

@@ -12,9 +12,12 @@ from octopi import job
 from octopi.config import EvaluateSettings, build
 from octopi.errors import DataError
 from octopi.geometry import Points
+from octopi.pictures import draw_picks
 from octopi.project import PicksQuery, Project, Run, find_picks
 
 logger = logging.getLogger(__name__)
+
+Runs = Mapping[str, Mapping[str, Points]]
 
 
 def evaluate(settings: EvaluateSettings) -> float | None:
@@ -37,8 +40,30 @@ def evaluate(settings: EvaluateSettings) -> float | None:
     report = scorer(picks, truth, radii=radii(project, names), weights=weights(project, names))
     path = job.job_folder() / "scores.json"
     path.write_text(json.dumps(report.to_dict(), indent=1), encoding="utf-8")
+    draw(project, runs, names, picks, truth)
     logger.info("Scores of %d runs (%s):\n%s", len(truth), path, report.table())
     return report.total
+
+
+def draw(project: Project, runs: list[Run], names: list[str], picks: Runs, truth: Runs) -> None:
+    """`picks.png` shows the run with the most particles."""
+    fullest = max(truth, key=lambda name: sum(map(len, truth[name].values())))
+    run = next(run for run in runs if run.name == fullest)
+    held = run.tomograms()
+    if not held:
+        logger.info("Run %s has no tomogram to draw its picks on.", run.name)
+        return
+    # The type whose name sounds cleanest: pictures are for eyes.
+    query = next((q for q in held if "denois" in q.tomo_type), held[0])
+    draw_picks(
+        job.job_folder() / "picks.png",
+        run.read_tomogram(query),
+        run.tomogram_grid(query),
+        picks=picks[run.name],
+        truth=truth[run.name],
+        radii=radii(project, names),
+        colors={name: project.objects[name].color for name in names},
+    )
 
 
 def _is_judged(query: PicksQuery, settings: EvaluateSettings) -> bool:

@@ -59,7 +59,7 @@ def localize(settings: LocalizeSettings) -> None:
             localizer = make_localizer(settings, facts)
         radii = radii_of(facts, project)
         thresholds = thresholds_of(settings, facts, list(radii))
-        candidates = localizer(scores.values, grid=scores.grid, radii=radii)
+        candidates = localizer(channels_of(scores, radii), grid=scores.grid, radii=radii)
         for name, points in candidates.items():
             query = PicksQuery(name, settings.user_id, settings.session_id)
             picks = points.above(thresholds[name])
@@ -80,14 +80,11 @@ def stored_facts(settings: LocalizeSettings) -> dict[str, Any]:
     given = settings.checkpoint
     paths = [given] if isinstance(given, str) else list(given)
     recipes = [checkpoint.read(path)[1] for path in paths]
-    thresholds = {
-        name: float(np.mean([recipe.thresholds[name] for recipe in recipes]))
-        for name in recipes[0].thresholds
-    }
     return {
         "objects": recipes[0].object_names,
         "radii": recipes[0].radii,
-        "thresholds": thresholds,
+        "thresholds": checkpoint.mean_thresholds(recipes),
+        "beta": recipes[0].beta,
         "localizer": recipes[0].localizer,
     }
 
@@ -153,7 +150,7 @@ def read_scores(run: Run, settings: LocalizeSettings) -> Scores:
             f"Known: {labels}."
         )
     values = np.stack([np.where(segmentation == k, 255, 0) for k in labels.values()])
-    facts = {"objects": list(labels), "thresholds": dict.fromkeys(labels, 0.5)}
+    facts = {"objects": list(labels), "thresholds": {}}
     return Scores(values.astype(np.uint8), grid, {**facts, **attributes})
 
 
@@ -179,10 +176,20 @@ def make_localizer(settings: LocalizeSettings, facts: Mapping[str, Any]) -> Loca
     return build(node, "localizer")
 
 
+def channels_of(scores: Scores, radii: Mapping[str, float]) -> NDArray:
+    """The channels of the objects that are picked; membranes and the like are left out."""
+    objects = list(scores.attributes["objects"])
+    if objects == list(radii):
+        return scores.values
+    return scores.values[[objects.index(name) for name in radii]]
+
+
 def radii_of(facts: Mapping[str, Any], project: Project) -> dict[str, float]:
-    """Radius in Å of every object, in the order of the channels."""
+    """Radius in Å of every particle, in the order of the channels."""
     radii = {}
     for name in facts["objects"]:
+        if name not in facts.get("radii", facts["objects"]):
+            continue
         held = project.objects.get(name)
         radius = (held.radius if held else None) or facts.get("radii", {}).get(name)
         if not held:
@@ -207,15 +214,25 @@ def thresholds_of(
                 )
     elif asked is not None:
         asked = dict.fromkeys(object_names, float(asked))
-    thresholds = {
-        **dict.fromkeys(object_names, 0.5),
-        **facts.get("thresholds", {}),
-        **(asked or {}),
-    }
+    thresholds = {**dict.fromkeys(object_names, 0.5), **stored_thresholds(settings, facts)}
+    thresholds |= asked or {}
     for name, value in thresholds.items():
         if not 0 <= float(value) <= 1:
             raise SettingError(f"The threshold of {name} must lie in 0 … 1, not {value}.")
     return thresholds
+
+
+def stored_thresholds(settings: LocalizeSettings, facts: Mapping[str, Any]) -> dict[str, float]:
+    """Those calibrated for the β asked for, or the checkpoint's own; none for label volumes."""
+    held = facts["thresholds"]
+    if not held:
+        return {}
+    wanted = f"{facts['beta'] if settings.beta is None else settings.beta:g}"
+    if wanted not in held:
+        raise SettingError(
+            f"There are no thresholds for beta={wanted}. There are for: {', '.join(held)}."
+        )
+    return held[wanted]
 
 
 main = job.command("localize", localize)

@@ -21,7 +21,7 @@ from torch import nn
 from tqdm import tqdm
 
 from octopi import checkpoint, job
-from octopi.checkpoint import Recipe
+from octopi.checkpoint import Recipe, mean_thresholds
 from octopi.config import SegmentSettings, build
 from octopi.data.cache import prepare_volume, working_grid
 from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError
@@ -90,14 +90,11 @@ def load_ensemble(settings: SegmentSettings, device: torch.device) -> Ensemble:
     predictor: Predictor = build(node, "predictor")
     divisor = math.lcm(*(recipe.size_divisor for _, recipe in loaded))
     predictor.check(divisor)
-    thresholds = {
-        name: float(np.mean([recipe.thresholds[name] for _, recipe in loaded]))
-        for name in first.thresholds
-    }
     attributes = {
         "objects": first.object_names,
         "radii": first.radii,
-        "thresholds": thresholds,
+        "thresholds": mean_thresholds([recipe for _, recipe in loaded]),
+        "beta": first.beta,
         "localizer": first.localizer,
         "predictor": node,
         "checkpoints": {str(path): _digest(path) for path in paths},

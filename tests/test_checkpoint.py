@@ -32,7 +32,8 @@ def recipe(**changes):
         "size_divisor": 2,
         "predictor": {},
         "localizer": {},
-        "thresholds": {"ribosome": 0.25, "virus": 0.5},
+        "thresholds": {"4": {"ribosome": 0.25, "virus": 0.5}},
+        "beta": 4.0,
     }
     return Recipe(**(values | changes))
 

@@ -62,7 +62,7 @@ def test_the_job_folder_holds_what_is_promised(trained):
     }
     _, recipe = checkpoint.load(trained / "best_model.pth")
     assert recipe.labels == OBJECTS
-    assert set(recipe.thresholds) == set(OBJECTS)
+    assert set(recipe.thresholds["4"]) == set(OBJECTS)
     assert recipe.tomo_types == ["denoised"]
     assert recipe.voxel_spacing == pytest.approx(20.0)
     assert recipe.provenance["split"]["validation"] == ["TS_03"]
@@ -164,7 +164,7 @@ def test_without_validation_runs_thresholds_come_from_the_training_runs(here, oc
     assert octopi_command("train", *TINY, *words) == 0
     _, recipe = checkpoint.load(here / "job" / "best_model.pth")
     assert recipe.provenance["split"]["validation"] == []
-    assert set(recipe.thresholds) == set(OBJECTS)
+    assert set(recipe.thresholds["4"]) == set(OBJECTS)
 
 
 @pytest.mark.parametrize(

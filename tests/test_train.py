@@ -133,7 +133,7 @@ def test_all_folds_of_a_training_become_one_model_with_out_of_fold_thresholds(
     assert sorted(s["validation"][0] for s in held_out) == ["TS_01", "TS_02", "TS_03"]
     net, recipe = checkpoint.load(targets / "job" / "best_model.pth")
     assert len(net.nets) == 3
-    assert all(0 <= t <= 1 for t in recipe.thresholds.values())
+    assert all(0 <= t <= 1 for t in recipe.thresholds["4"].values())
     results = json.loads((targets / "job" / "results.json").read_text())
     assert results["out_of_fold"]["object_fbeta"] is not None
 

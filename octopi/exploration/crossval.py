@@ -26,7 +26,7 @@ from octopi.assembly import Facts
 from octopi.checkpoint import ENSEMBLE, Recipe
 from octopi.config import TrainSettings
 from octopi.errors import OctopiError
-from octopi.training.module import Stages
+from octopi.training.module import Stages, Thresholds
 
 POLL = 1.0  # seconds between looks at the folds' progress
 GRACE = 60.0  # seconds a fold has to stop in
@@ -186,11 +186,7 @@ def pool(
         candidates |= assembly.read_candidates(path / "candidates.npz")
     truth = {run.name: facts.truth(run) for run in facts.runs if run.name in candidates}
     thresholds = stages.calibrate(candidates, truth)
-    picks = {
-        run: {name: points.above(thresholds[name]) for name, points in found.items()}
-        for run, found in candidates.items()
-    }
-    measured = stages.score(picks, truth)
+    measured = stages.measure(candidates, truth, thresholds)
     metrics = {name: value for name, value in measured.items() if value is not None}
     recipe = ensemble_recipe([recipe for _, recipe in loaded], thresholds, metrics)
     weights: dict[str, Tensor] = {
@@ -210,7 +206,7 @@ def pool(
 
 
 def ensemble_recipe(
-    recipes: Sequence[Recipe], thresholds: dict[str, float], metrics: dict[str, float]
+    recipes: Sequence[Recipe], thresholds: Thresholds, metrics: dict[str, float]
 ) -> Recipe:
     """The recipe of the folds' nets as one."""
     return dataclasses.replace(

@@ -20,6 +20,7 @@ from octopi.training.metrics import Counts, count_voxels, metric, voxel_metrics
 from octopi.training.schedule import Schedule
 
 Picks = Mapping[str, Points]
+Thresholds = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,31 @@ class Stages:
         predict: net, volume (z, y, x) -> score map (c, z, y, x), uint8.
         segment: score map -> label volume.
         localize: score map, grid -> scored candidates per object.
-        calibrate: candidates and truth per run -> threshold per object.
+        calibrate: candidates and truth per run -> β -> threshold per object.
+        beta: the β whose thresholds the score is taken at.
         score: picks and truth per run -> metrics by name, None = n/a.
     """
 
     predict: Callable[[nn.Module, NDArray], NDArray]
     segment: Callable[[NDArray], NDArray]
     localize: Callable[[NDArray, Grid], dict[str, Points]]
-    calibrate: Callable[[Mapping[str, Picks], Mapping[str, Picks]], dict[str, float]]
+    calibrate: Callable[[Mapping[str, Picks], Mapping[str, Picks]], Thresholds]
+    beta: float
     score: Callable[[Mapping[str, Picks], Mapping[str, Picks]], dict[str, float | None]]
+
+    def measure(
+        self,
+        candidates: Mapping[str, Picks],
+        truth: Mapping[str, Picks],
+        thresholds: Thresholds,
+    ) -> dict[str, float | None]:
+        """Metrics of the candidates that the thresholds let through."""
+        own = thresholds[f"{self.beta:g}"]
+        picks = {
+            run: {name: points.above(own[name]) for name, points in found.items()}
+            for run, found in candidates.items()
+        }
+        return self.score(picks, truth)
 
 
 class PickingModule(pl.LightningModule):
@@ -67,7 +84,7 @@ class PickingModule(pl.LightningModule):
         self.best_metric = best_metric
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
-        self.thresholds: dict[str, float] = {}
+        self.thresholds: Thresholds = {}
         self.measured: dict[str, float | None] = {}
         self.best_value: float | None = None
         self.validated_step = -1
@@ -144,11 +161,8 @@ class PickingModule(pl.LightningModule):
         """Thresholds are calibrated on these tomograms and every metric is logged."""
         self.validated_step = self.global_step
         self.thresholds = self.stages.calibrate(self.candidates, self._truth)
-        picks = {
-            run: {name: p.above(self.thresholds.get(name, 1.0)) for name, p in found.items()}
-            for run, found in self.candidates.items()
-        }
-        self.measured = voxel_metrics(self._counts) | self.stages.score(picks, self._truth)
+        measured = self.stages.measure(self.candidates, self._truth, self.thresholds)
+        self.measured = voxel_metrics(self._counts) | measured
         self.best_value = metric(self.best_metric, self._counts, self.measured)
         self.measured[self.best_metric] = self.best_value
         for name, value in self.measured.items():
