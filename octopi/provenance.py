@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import fcntl
 import importlib.metadata
 import json
 import platform
@@ -13,6 +14,7 @@ from typing import Any
 import yaml
 
 PACKAGES = ("octopi", "torch", "pytorch-lightning", "monai", "copick", "hydra-core", "numpy")
+SQLITE = "sqlite:///"
 ARTIFACTS = {".pth", ".yaml", ".json", ".png", ".log"}
 
 
@@ -86,6 +88,35 @@ def differences(before: Any, now: Any, path: str = "") -> list[str]:
             )
         ]
     return [] if before == now else [path]
+
+
+def absolute_store(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A tracker's config whose local paths stay the same wherever the job is run from."""
+    out = dict(node)
+    for key in ("tracking_uri", "artifact_location"):
+        value = out.get(key)
+        if isinstance(value, str) and value.startswith(SQLITE):
+            out[key] = SQLITE + str(Path(value.removeprefix(SQLITE)).absolute())
+        elif isinstance(value, str) and "://" not in value:
+            out[key] = Path(value).absolute().as_uri()
+    return out
+
+
+@contextlib.contextmanager
+def alone(node: Mapping[str, Any]) -> Iterator[None]:
+    """Nobody else on this machine makes the same local tracking store meanwhile.
+
+    A fresh SQLite store takes MLflow ten seconds of migrations, which two jobs must not share.
+    """
+    uri = str(node.get("tracking_uri", ""))
+    if not uri.startswith(SQLITE):
+        yield
+        return
+    path = Path(uri.removeprefix(SQLITE))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager

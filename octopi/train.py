@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 
 import pytorch_lightning as pl
+from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from octopi import job, provenance
@@ -99,7 +100,7 @@ def fit(
 ) -> float | None:
     """The net is trained, from a checkpoint if one is given, and its best weights saved."""
     folder = save.folder
-    tracker = build(settings.logger, "logger") if settings.logger else None
+    tracker = make_tracker(settings)
     best = BestModel(save)
     trainer: pl.Trainer = build(
         settings.trainer,
@@ -122,6 +123,17 @@ def fit(
         trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=False)
         finish(trainer, module, data)
     return best.best
+
+
+def make_tracker(settings: TrainSettings) -> Logger | None:
+    """The tracker, its store and its run made."""
+    if not settings.logger:
+        return None
+    node = provenance.absolute_store(settings.logger)
+    with provenance.alone(node):
+        tracker: Logger = build(node, "logger")
+        getattr(tracker, "experiment", None)  # made when first asked for
+    return tracker
 
 
 def quieten() -> None:

@@ -1,0 +1,44 @@
+"""What an error becomes on its way to the shell."""
+
+import errno
+
+import pytest
+
+from octopi import job
+from octopi.errors import DataError, DivergedError, ResourceError, SettingError
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SettingError("x"), 2),
+        (DataError("x"), 3),
+        (ResourceError("x"), 4),
+        (OSError(errno.ENOSPC, "No space left on device", "f"), 4),
+        (PermissionError(errno.EACCES, "Permission denied", "f"), 4),
+        (MemoryError(), 4),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), 4),
+        (DivergedError("x"), 5),
+        (KeyboardInterrupt(), 130),
+        (job.Stopped(143, "x"), 143),
+        (RuntimeError("a mistake"), 1),
+    ],
+)
+def test_every_error_has_its_exit_code(error, code, capsys):
+    assert job._outcome(error) == code
+    err = capsys.readouterr().err
+    assert err.startswith("octopi: ")
+    assert "Traceback" not in err
+
+
+def test_an_unknown_choice_is_answered_with_close_ones():
+    said = "In 'train': Could not find 'model/unett'\n\nAvailable options in 'model':\n\tunet\n"
+    assert "Did you mean unet" in job.with_hint(said + "Config search path:\n\tprovider=hydra")
+
+
+def test_resume_repeats_the_words_the_job_began_with(tmp_path):
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "overrides.yaml").write_text("- model=unet\n- trainer.max_epochs=5\n")
+    words = job.resumed([f"resume={tmp_path}", "trainer.max_epochs=9"])
+    assert words[:2] == ["model=unet", "trainer.max_epochs=9"]
+    assert f"hydra.run.dir='{tmp_path}'" in words
