@@ -49,7 +49,7 @@ check: env
 	$(BIN)/lint-imports
 
 bench: env
-	$(BIN)/python benchmarks/run_all.py
+	$(BIN)/python benchmarks/accuracy.py --minutes 30
 
 # The lock is made anew with: make lock (needs uv on the path)
 .PHONY: lock

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from octopi import checkpoint, provenance
 from octopi.checkpoint import Recipe
-from octopi.config import TrainSettings, build
+from octopi.config import build
 from octopi.data.datamodule import TomogramDataModule
 from octopi.errors import DataError, SettingError
 from octopi.evaluation.calibration import calibrate
@@ -28,6 +28,7 @@ from octopi.project import (
     TomogramQuery,
     find_tomograms,
 )
+from octopi.settings import TrainSettings
 from octopi.training.module import PickingModule, Stages, Thresholds
 
 logger = logging.getLogger(__name__)

@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from octopi.errors import OctopiError, SettingError, did_you_mean
 from octopi.help import CONF_DIR
+from octopi.settings import ROOTS
 
 __all__ = ["CONF_DIR", "build", "settle"]
 
@@ -59,128 +60,6 @@ SECTIONS = {
     "scorer": Section("octopi.evaluation.scores"),
 }
 
-Node = dict[str, Any]
-RunNames = list[str] | None
-
-
-@dataclass
-class TargetsSettings:
-    """Which annotations become which labels (`conf/targets`)."""
-
-    objects: list[str] | None
-    picks: Any
-    segmentations: list[str]
-    radius_scale: float
-    radius_scales: dict[str, float]
-    working_spacing: float | None
-    name: str
-    user_id: str
-    session_id: str
-
-
-@dataclass
-class CreateTargetsSettings:
-    """Settings of `create_targets`."""
-
-    project: Node
-    data: Node
-    targets: TargetsSettings
-    voxel_spacing: float | None
-    tomo_types: list[str] | None
-    runs: RunNames
-    overwrite: bool
-
-
-@dataclass
-class TrainSettings:
-    """Settings of `train`."""
-
-    project: Node
-    data: Node
-    augment: Node
-    model: Node
-    loss: Node
-    optim: Node
-    trainer: Node
-    callbacks: Node
-    logger: Node
-    predictor: Node
-    localizer: Node
-    scorer: Node
-    target: str
-    voxel_spacing: Any
-    tomo_types: list[str] | None
-    runs: RunNames
-    best_metric: str
-    calibrate_beta: float
-    seed: int
-    fold: int | None
-    num_folds: int | None
-    resume: str | None
-    init_from: str | None
-    trust: list[str]
-
-
-@dataclass
-class SegmentSettings:
-    """Settings of `segment`."""
-
-    project: Node
-    predictor: Node
-    checkpoint: Any
-    tomo_type: str | None
-    voxel_spacing: float | None
-    runs: RunNames
-    name: str
-    user_id: str
-    session_id: str
-    scores: bool
-    segmentation: bool
-    accelerator: str
-    devices: int
-    overwrite: bool
-    trust: list[str]
-
-
-@dataclass
-class LocalizeSettings:
-    """Settings of `localize`."""
-
-    project: Node
-    localizer: Node
-    checkpoint: Any
-    source: str
-    beta: float | None
-    thresholds: Any
-    tomo_type: str | None
-    voxel_spacing: float | None
-    runs: RunNames
-    name: str
-    user_id: str
-    session_id: str
-    overwrite: bool
-
-
-@dataclass
-class EvaluateSettings:
-    """Settings of `evaluate`."""
-
-    project: Node
-    scorer: Node
-    truth: str | None
-    objects: list[str] | None
-    runs: RunNames
-    user_id: str
-    session_id: str
-
-
-ROOTS: dict[str, type] = {
-    "create_targets": CreateTargetsSettings,
-    "train": TrainSettings,
-    "segment": SegmentSettings,
-    "localize": LocalizeSettings,
-    "evaluate": EvaluateSettings,
-}
 SHARED_KEYS = ("experiment", "search")
 Settings = TypeVar("Settings")
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from octopi import job
-from octopi.config import CreateTargetsSettings, TargetsSettings, build
+from octopi.config import build
 from octopi.errors import DataError, SettingError
 from octopi.geometry import Grid, Points
 from octopi.project import (
@@ -24,6 +24,7 @@ from octopi.project import (
     find_picks,
     find_tomograms,
 )
+from octopi.settings import CreateTargetsSettings, TargetsSettings
 from octopi.targets import add_masks, align_mask, coarsen_mask, paint, target_labels
 
 logger = logging.getLogger(__name__)

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from octopi import job
-from octopi.config import EvaluateSettings, build
+from octopi.config import build
 from octopi.errors import DataError
 from octopi.geometry import Points
 from octopi.pictures import draw_picks
 from octopi.project import PicksQuery, Project, Run, find_picks
+from octopi.settings import EvaluateSettings
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,10 @@ from typing import Any, NoReturn
 
 import yaml
 
-from octopi.config import CONF_DIR, ROOTS, settle
+from octopi.config import CONF_DIR, settle
 from octopi.errors import OctopiError, SettingError, did_you_mean
 from octopi.help import choices, wants_help, write_help
+from octopi.settings import ROOTS
 
 logger = logging.getLogger(__name__)
 

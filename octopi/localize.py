@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from octopi import job
-from octopi.config import LocalizeSettings, build
+from octopi.config import build
 from octopi.errors import DataError, NotInProjectError, SettingError, did_you_mean
 from octopi.geometry import Grid, Points
 from octopi.project import (
@@ -25,6 +25,7 @@ from octopi.project import (
     TomogramQuery,
     check_name,
 )
+from octopi.settings import LocalizeSettings
 
 logger = logging.getLogger(__name__)
 

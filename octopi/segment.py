@@ -22,11 +22,12 @@ from tqdm import tqdm
 
 from octopi import checkpoint, job
 from octopi.checkpoint import Recipe, mean_thresholds
-from octopi.config import SegmentSettings, build
+from octopi.config import build
 from octopi.data.cache import prepare_volume, working_grid
 from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError
 from octopi.inference.predictor import Predictor, segmentation_of
 from octopi.project import Project, Run, SegmentationQuery, TomogramQuery, check_name
+from octopi.settings import SegmentSettings
 
 logger = logging.getLogger(__name__)
 

@@ -23,13 +23,14 @@ from octopi.assembly import (
     make_net,
     make_stages,
 )
-from octopi.config import TrainSettings, build, partial_of
+from octopi.config import build, partial_of
 from octopi.data.datamodule import TomogramDataModule
 from octopi.devices import training_precision
 from octopi.errors import DataError, SettingError
 from octopi.exploration.crossval import train_folds
 from octopi.models import size_divisor
 from octopi.project import Project
+from octopi.settings import TrainSettings
 from octopi.training.callbacks import BestModel, CleanStop, History, LastCheckpoint
 from octopi.training.curves import draw_curves
 from octopi.training.metrics import check_metric

@@ -24,8 +24,8 @@ from tqdm import tqdm
 from octopi import assembly, checkpoint, job, provenance
 from octopi.assembly import Facts
 from octopi.checkpoint import ENSEMBLE, Recipe
-from octopi.config import TrainSettings
 from octopi.errors import OctopiError
+from octopi.settings import TrainSettings
 from octopi.training.module import Stages, Thresholds
 
 POLL = 1.0  # seconds between looks at the folds' progress

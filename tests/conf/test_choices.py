@@ -8,9 +8,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 
-from octopi.config import CONF_DIR, ROOTS, settle
+from octopi.config import CONF_DIR, settle
 from octopi.errors import SettingError
 from octopi.help import VERBS, choices
+from octopi.settings import ROOTS
 
 GROUPS = sorted(p.name for p in Path(CONF_DIR).iterdir() if p.is_dir())
 BASE = {"segment": ["checkpoint=model.pth"]}
