@@ -18,12 +18,14 @@ from octopi.config import build
 from octopi.errors import DataError, NotInProjectError, SettingError, did_you_mean
 from octopi.geometry import Grid, Points
 from octopi.project import (
+    OWN_USER,
     PicksQuery,
     Project,
     Run,
     SegmentationQuery,
     TomogramQuery,
     check_name,
+    score_map_name,
 )
 from octopi.settings import LocalizeSettings
 
@@ -43,13 +45,14 @@ class Scores:
 
 def localize(settings: LocalizeSettings) -> None:
     """Every run with scores has picks of every object, with scores; none found is written too."""
-    for kind in ("name", "user_id", "session_id"):
+    for kind in ("user_id", "session_id"):
         check_name(kind, getattr(settings, kind))
     if settings.source not in ("scores", "segmentation"):
         raise SettingError(f"source is scores or segmentation, not {settings.source}.")
     stored = stored_facts(settings)
     project: Project = build(settings.project, "project")
     runs = find_runs(project, settings)
+    refuse_others_picks(runs, settings)
     project.check_writable()
     found: dict[str, int] = {}
     localizer: Localizer | None = None
@@ -70,6 +73,19 @@ def localize(settings: LocalizeSettings) -> None:
     logger.info(
         "Picks of %d runs as %s/%s: %s.", len(runs), settings.user_id, settings.session_id, total
     )
+
+
+def refuse_others_picks(runs: list[Run], settings: LocalizeSettings) -> None:
+    """Raise SettingError if picks that may not be octopi's own would be replaced unasked."""
+    if settings.overwrite or settings.user_id == OWN_USER:
+        return
+    for run in runs:
+        for query in run.picks():
+            if (query.user_id, query.session_id) == (settings.user_id, settings.session_id):
+                raise SettingError(
+                    f"Run {run.name} already has the picks {query}. Choose another session_id, or "
+                    "replace them with overwrite=true."
+                )
 
 
 def stored_facts(settings: LocalizeSettings) -> dict[str, Any]:
@@ -106,14 +122,18 @@ def find_runs(project: Project, settings: LocalizeSettings) -> list[Run]:
 
 def find_scores(run: Run, settings: LocalizeSettings) -> TomogramQuery | SegmentationQuery:
     """Where a run's scores are: beside which tomogram, or which segmentation."""
+    asked = SegmentationQuery.parse(settings.input)
     if settings.source == "segmentation":
-        wanted = (settings.name, settings.user_id, settings.session_id)
-        fit = [q for q in run.segmentations() if (q.name, q.user_id, q.session_id) == wanted]
+        fit = [
+            query
+            for query in run.segmentations()
+            if (query.name, query.user_id, query.session_id)
+            == (asked.name, asked.user_id, asked.session_id)
+        ]
         if not fit:
-            asked = "{}:{}/{}".format(*wanted)
             raise NotInProjectError(f"Run {run.name}", "segmentation", asked, run.segmentations())
         return fit[0]
-    name = f"{settings.name}-{settings.user_id}-{settings.session_id}"
+    name = score_map_name(asked)
     held = run.score_maps()
     tomograms = [
         query
@@ -140,7 +160,7 @@ def read_scores(run: Run, settings: LocalizeSettings) -> Scores:
     """The run's score map; a segmentation counts as certain wherever it has a label."""
     query = find_scores(run, settings)
     if isinstance(query, TomogramQuery):
-        name = f"{settings.name}-{settings.user_id}-{settings.session_id}"
+        name = score_map_name(SegmentationQuery.parse(settings.input))
         return Scores(*run.read_score_map(query, name))
     segmentation, grid, attributes = run.read_segmentation(query)
     labels = attributes.get("labels") or copick_labels(run.project)

@@ -26,7 +26,14 @@ from octopi.config import build
 from octopi.data.cache import prepare_volume, working_grid
 from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError
 from octopi.inference.predictor import Predictor, segmentation_of
-from octopi.project import Project, Run, SegmentationQuery, TomogramQuery, check_name
+from octopi.project import (
+    Project,
+    Run,
+    SegmentationQuery,
+    TomogramQuery,
+    check_name,
+    score_map_name,
+)
 from octopi.settings import SegmentSettings
 
 logger = logging.getLogger(__name__)
@@ -68,6 +75,13 @@ def segment(settings: SegmentSettings) -> None:
         for run_name in work_off(todo, settings, ensemble):
             bar.set_postfix_str(run_name)
             bar.update()
+    logger.info(
+        "%s:%s/%s is there for %d runs.",
+        settings.name,
+        settings.user_id,
+        settings.session_id,
+        len(tasks),
+    )
 
 
 def load_ensemble(settings: SegmentSettings, device: torch.device) -> Ensemble:
@@ -132,14 +146,14 @@ def find_tasks(project: Project, settings: SegmentSettings, recipe: Recipe) -> l
     return tasks
 
 
-def score_map_name(settings: SegmentSettings) -> str:
-    """What copick calls the score maps of a name, user and session."""
-    return f"{settings.name}-{settings.user_id}-{settings.session_id}"
+def output(settings: SegmentSettings) -> SegmentationQuery:
+    """What is written, but for its voxel spacing."""
+    return SegmentationQuery(settings.name, settings.user_id, settings.session_id)
 
 
 def is_done(task: Task, settings: SegmentSettings, ensemble: Ensemble) -> bool:
     """Whether everything asked for is there, made by these checkpoints."""
-    name = score_map_name(settings)
+    name = score_map_name(output(settings))
     if settings.scores:
         if not task.run.has_score_map(task.tomogram, name):
             return False
@@ -228,7 +242,11 @@ def segment_run(task: Task, settings: SegmentSettings, ensemble: Ensemble) -> No
     attributes = {**ensemble.attributes, "tomogram": str(task.tomogram)}
     if settings.scores:
         run.write_score_map(
-            task.tomogram, score_map_name(settings), scores, grid=grid, attributes=attributes
+            task.tomogram,
+            score_map_name(output(settings)),
+            scores,
+            grid=grid,
+            attributes=attributes,
         )
     if settings.segmentation:
         spacing = float(np.mean(grid.spacing))

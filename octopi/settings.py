@@ -99,7 +99,7 @@ class LocalizeSettings:
     tomo_type: str | None
     voxel_spacing: float | None
     runs: RunNames
-    name: str
+    input: str
     user_id: str
     session_id: str
     overwrite: bool

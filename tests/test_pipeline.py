@@ -134,9 +134,23 @@ def test_no_picks_found_is_written_as_no_picks(trained, here, octopi_command):
         assert all(len(run.read_picks(q)) == 0 for q in run.picks() if q.user_id == "octopi")
 
 
+def test_somebody_elses_picks_are_not_replaced_unasked(trained, here, octopi_command, capsys):
+    assert octopi_command("segment", f"checkpoint={trained / 'best_model.pth'}") == 0
+    words = ["thresholds=0.01", "user_id=me"]
+    project = open_project(here / "project.json")
+    query = PicksQuery("ribosome", "me", "1")
+    mine = project.runs[0].read_picks(PicksQuery("ribosome", "curation", "0"))
+    project.runs[0].write_picks(query, mine)
+    assert octopi_command("localize", *words) == 2
+    assert "overwrite=true" in capsys.readouterr().err
+    assert len(project.runs[0].read_picks(query)) == len(mine)
+    assert octopi_command("localize", *words, "overwrite=true") == 0
+    assert project.runs[0].read_picks(query).scores is not None
+
+
 def test_label_volumes_of_anyone_can_be_localized(here, octopi_command):
     assert octopi_command("create_targets", "targets.radius_scale=0.7") == 0
-    words = ["source=segmentation", "name=targets", "localizer=components"]
+    words = ["source=segmentation", "input=targets:octopi/1", "localizer=components"]
     assert octopi_command("localize", *words) == 0
     assert octopi_command("evaluate", "hydra.run.dir=scores") == 0
     assert json.loads((here / "scores" / "scores.json").read_text())["total"] > 0.9

@@ -1,12 +1,19 @@
 """The only door to copick: the tomograms, picks, segmentations and score maps of projects."""
 
-from octopi.project.annotations import find_picks, find_tomograms
+from octopi.project.annotations import OWN_USER, find_picks, find_tomograms
 from octopi.project.objects import PickableObject
 from octopi.project.project import Project, open_project
-from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery, check_name
+from octopi.project.queries import (
+    PicksQuery,
+    SegmentationQuery,
+    TomogramQuery,
+    check_name,
+    score_map_name,
+)
 from octopi.project.run import Run
 
 __all__ = [
+    "OWN_USER",
     "PickableObject",
     "PicksQuery",
     "Project",
@@ -17,4 +24,5 @@ __all__ = [
     "find_picks",
     "find_tomograms",
     "open_project",
+    "score_map_name",
 ]

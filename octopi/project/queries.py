@@ -84,6 +84,11 @@ class SegmentationQuery:
 Spaced = TypeVar("Spaced", TomogramQuery, SegmentationQuery)
 
 
+def score_map_name(query: SegmentationQuery) -> str:
+    """What copick calls the score maps of a name, user and session: features have but one name."""
+    return f"{query.name}-{query.user_id}-{query.session_id}"
+
+
 def nearest(queries: list[Spaced], voxel_spacing: float | None) -> list[Spaced]:
     """The queries nearest to a spacing (Å) and within 1 % of it; all of them for None."""
     if voxel_spacing is None:
