@@ -18,9 +18,9 @@ from octopi.geometry import Points
 UNKNOWN = 0.5  # the threshold of an object that nothing is known of
 NEVER = 1.0  # of one that no candidate ever was
 PRIOR = np.array([0.0, 1.0])  # offset and slope of a score that is the probability it claims to be
-# How firmly the prior is believed, in inverse variances: the slope's is worth about ten particles
+# How firmly the prior is believed, in inverse variances: the slope's is worth a few particles
 # whose scores are undecided, the offset is left to the data.
-BELIEF = np.array([0.01, 10.0])
+BELIEF = np.array([0.01, 1.0])
 NEWTON_STEPS = 50
 EXTREME = 1e-4  # scores nearer to 0 or 1 are taken for this near
 
