@@ -53,6 +53,7 @@ def draw_picks(
             axes.add_patch(Circle((x, y), radius, fill=False, edgecolor=color, linewidth=1.3))
         there = _near(truth.get(name, Points.empty()), middle, radius)
         axes.scatter(there[:, 0], there[:, 1], s=14, color=[color], edgecolors="white", lw=0.5)
+    axes.set(xlim=extent[:2], ylim=extent[2:])
     axes.set(
         xlabel="x (Å)", ylabel="y (Å)", title=f"z = {middle:.0f} Å; circles: picks, dots: truth"
     )

@@ -102,7 +102,7 @@ def fit(
     """The net is trained, from a checkpoint if one is given, and its best weights saved."""
     folder = save.folder
     tracker = make_tracker(settings)
-    best = BestModel(save)
+    best, history = BestModel(save), History(folder / "results.json")
     trainer: pl.Trainer = build(
         settings.trainer,
         "trainer",
@@ -113,7 +113,7 @@ def fit(
         callbacks=[
             best,  # before weight averaging, see its docstring
             *(build(node, f"callbacks.{name}") for name, node in settings.callbacks.items()),
-            History(folder / "results.json", draw=functools.partial(draw_curves, folder)),
+            history,
             CleanStop(functools.partial(make_stop, folder)),
             LastCheckpoint(folder / "last.ckpt"),
         ],
@@ -123,6 +123,7 @@ def fit(
         record_data(folder, data, resumed=start is not None)
         trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=False)
         finish(trainer, module, data)
+        draw_curves(folder, history.as_dict())
     return best.best
 
 

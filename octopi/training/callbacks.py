@@ -95,16 +95,10 @@ class LastCheckpoint(Checkpoint):
 
 
 class History(Callback):
-    """`results.json` holds every epoch's loss and metrics as soon as the epoch is over.
+    """`results.json` holds every epoch's loss and metrics as soon as the epoch is over."""
 
-    Args:
-        path: the file.
-        draw: makes pictures of the history at the end.
-    """
-
-    def __init__(self, path: Path, *, draw: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.draw = draw
         self.history: dict[str, dict[str, list[float | None]]] = {}
         self.best_metric = ""
 
@@ -126,11 +120,6 @@ class History(Callback):
             self.best_metric = pl_module.best_metric
             self._append(trainer.current_epoch, dict(pl_module.measured))
             self.write()
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Pictures of it all are drawn."""
-        if trainer.is_global_zero:
-            self.draw(self.as_dict())
 
     def _append(self, epoch: int, values: dict[str, float | None]) -> None:
         for name, value in values.items():

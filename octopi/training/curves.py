@@ -34,6 +34,8 @@ def draw_curves(folder: Path, results: Mapping[str, Any]) -> None:
         axes.set_ylim(0, 1)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=7, loc="lower right")
+        else:
+            axes.text(0.5, 0.5, "not validated", transform=axes.transAxes, ha="center")
     figure.savefig(folder / "curves.png", dpi=110)
 
 
@@ -50,4 +52,6 @@ def _line(axes: Axes, series: Series | None, label: str, **style: Any) -> None:
     pairs = zip(series["epoch"], series["value"], strict=True)
     points = [(epoch, value) for epoch, value in pairs if value is not None]
     if points:
-        axes.plot(*zip(*points, strict=True), label=label, **{"linewidth": 1.2, **style})
+        marker = "o" if len(points) == 1 else ""
+        look = {"linewidth": 1.2, "marker": marker, **style}
+        axes.plot(*zip(*points, strict=True), label=label, **look)
