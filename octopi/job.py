@@ -70,6 +70,8 @@ def words() -> list[str]:
 def _run(verb: str, work: Callable[[Any], Any]) -> int:
     import hydra  # noqa: PLC0415
 
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # a user's own network lies beside the user
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, in single and multiruns
 
     @hydra.main(config_path=str(CONF_DIR), config_name=verb)

@@ -156,6 +156,43 @@ def test_label_volumes_of_anyone_can_be_localized(here, octopi_command):
     assert json.loads((here / "scores" / "scores.json").read_text())["total"] > 0.9
 
 
+def test_a_membrane_is_learned_but_not_picked(here, octopi_command):
+    words = ["targets.segmentations=[membrane:curation/0]"]
+    assert octopi_command("create_targets", *words) == 0
+    runs = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
+    assert octopi_command("train", *TINY, *runs, "hydra.run.dir=job") == 0
+    _, recipe = checkpoint.load(here / "job" / "best_model.pth")
+    assert recipe.labels == {**OBJECTS, "membrane": 6}
+    assert set(recipe.radii) == set(OBJECTS)
+    model = "checkpoint=job/best_model.pth"
+    assert octopi_command("segment", model, "runs=[TS_01]", "segmentation=true") == 0
+    assert octopi_command("localize", model, "runs=[TS_01]", "thresholds=0.01") == 0
+    run = open_project(here / "project.json").select(["TS_01"])[0]
+    assert {q.object_name for q in run.picks() if q.user_id == "octopi"} == set(OBJECTS)
+
+
+def test_a_network_of_ones_own_needs_no_registration_but_trust(here, octopi_command, capsys):
+    (here / "my_own_net.py").write_text(
+        "from torch import nn\n"
+        "class Tiny(nn.Sequential):\n"
+        "    def __init__(self, out_channels, width):\n"
+        "        super().__init__(\n"
+        "            nn.Conv3d(1, width, 3, padding=1),\n"
+        "            nn.ReLU(),\n"
+        "            nn.Conv3d(width, out_channels, 1),\n"
+        "        )\n"
+    )
+    assert octopi_command("create_targets") == 0
+    runs = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
+    own = ["model._target_=my_own_net.Tiny", "+model.width=4", "hydra.run.dir=job"]
+    words = [word for word in TINY if not word.startswith("model.")]
+    assert octopi_command("train", *words, *runs, *own) == 0
+    model = ["checkpoint=job/best_model.pth", "runs=[TS_01]"]
+    assert octopi_command("segment", *model) == 2
+    assert "trust=[my_own_net.Tiny]" in capsys.readouterr().err
+    assert octopi_command("segment", *model, "trust=[my_own_net.Tiny]") == 0
+
+
 def test_fine_tuning_onto_other_objects_keeps_the_body(trained, here, octopi_command):
     words = ["targets.objects=[ribosome]", "targets.session_id=2"]
     assert octopi_command("create_targets", *words) == 0
