@@ -56,8 +56,8 @@ SECTIONS = {
     "callbacks": Section("pytorch_lightning.Callback"),
     "logger": Section("pytorch_lightning.loggers.Logger"),
     "predictor": Section("octopi.inference.predictor.Predictor"),
-    "localizer": Section("octopi.localization"),
-    "scorer": Section("octopi.evaluation.scores"),
+    "localizer": Section("octopi.localization.channels.Localizer"),
+    "scorer": Section("octopi.evaluation.scores.Scorer"),
 }
 
 SHARED_KEYS = ("experiment", "search")

@@ -5,7 +5,7 @@ can be changed and picks made again in seconds.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from octopi import job
 from octopi.config import build
 from octopi.errors import DataError, NotInProjectError, SettingError, did_you_mean
 from octopi.geometry import Grid, Points
+from octopi.localization.channels import Localizer
 from octopi.project import (
     OWN_USER,
     PicksQuery,
@@ -30,8 +31,6 @@ from octopi.project import (
 from octopi.settings import LocalizeSettings
 
 logger = logging.getLogger(__name__)
-
-Localizer = Callable[..., dict[str, Points]]
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
-"""One object's part of a score map: its voxels as they are stored, and what they mean."""
+"""What every localizer shares: the call, and one object's part of a score map."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi.geometry import Grid
+from octopi.geometry import Grid, Points
 
 
 @dataclass(frozen=True)
@@ -58,3 +59,25 @@ def channels(
             raise ValueError(f"The radius of {name} is {radius} Å; a localizer needs one above 0.")
     for values, (name, radius) in zip(scores, radii.items(), strict=True):
         yield name, Channel(values, grid, radius)
+
+
+class Localizer(ABC):
+    """Finds the candidates of every object in a score map."""
+
+    def __call__(
+        self, scores: NDArray, *, grid: Grid, radii: Mapping[str, float]
+    ) -> dict[str, Points]:
+        """Every object's candidates in Å, best first, each with its score.
+
+        Args:
+            scores: (c, z, y, x), uint8 in 0..255 or float in 0..1; one channel for each object.
+            grid: where the scores' voxels lie.
+            radii: object name to radius in Å, in the order of the channels.
+        """
+        return {
+            name: self._find(channel) for name, channel in channels(scores, grid=grid, radii=radii)
+        }
+
+    @abstractmethod
+    def _find(self, channel: Channel) -> Points:
+        """One object's candidates, best first."""

@@ -1,12 +1,9 @@
 """Picks as connected components of thresholded scores: for particles that do not touch."""
 
-from collections.abc import Mapping
-
 import numpy as np
-from numpy.typing import NDArray
 
-from octopi.geometry import Grid, Points
-from octopi.localization.channels import Channel, channels
+from octopi.geometry import Points
+from octopi.localization.channels import Channel, Localizer
 from octopi.localization.regions import (
     Tally,
     as_points,
@@ -16,7 +13,7 @@ from octopi.localization.regions import (
 )
 
 
-class Components:
+class Components(Localizer):
     """Finds one pick in each connected region of an object's channel that has a likely size.
 
     A pick lies at the score-weighted centre of its region and scores the mean score inside.
@@ -39,20 +36,6 @@ class Components:
         self.min_scale = min_scale
         self.max_scale = max_scale
         self.min_score = min_score
-
-    def __call__(
-        self, scores: NDArray, *, grid: Grid, radii: Mapping[str, float]
-    ) -> dict[str, Points]:
-        """Every object's candidates in Å, best first, each with its score.
-
-        Args:
-            scores: (c, z, y, x), uint8 in 0..255 or float in 0..1; one channel for each object.
-            grid: where the scores' voxels lie.
-            radii: object name to radius in Å, in the order of the channels.
-        """
-        return {
-            name: self._find(channel) for name, channel in channels(scores, grid=grid, radii=radii)
-        }
 
     def _find(self, channel: Channel) -> Points:
         centres, means = [], []

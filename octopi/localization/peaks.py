@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from octopi.geometry import Grid, Points
-from octopi.localization.channels import Channel, channels
+from octopi.localization.channels import Channel, Localizer
 from octopi.localization.summits import (
     Box,
     grown,
@@ -24,7 +24,7 @@ _GATHERED = 2**16  # voxels held at once while centroids are taken
 _OTHERS = ((1, 2), (0, 2), (0, 1))  # the axes beside each axis
 
 
-class Peaks:
+class Peaks(Localizer):
     """Finds each object's summits on its smoothed channel, the stronger one where two are close.
 
     A summit's score is the smoothed score there, over the part of the kernel inside the volume,
@@ -66,16 +66,8 @@ class Peaks:
     def __call__(
         self, scores: NDArray, *, grid: Grid, radii: Mapping[str, float]
     ) -> dict[str, Points]:
-        """Every object's candidates in Å, best first, each with its score.
-
-        Args:
-            scores: (c, z, y, x), uint8 in 0..255 or float in 0..1; one channel for each object.
-            grid: where the scores' voxels lie.
-            radii: object name to radius in Å, in the order of the channels.
-        """
-        found = {
-            name: self._find(channel) for name, channel in channels(scores, grid=grid, radii=radii)
-        }
+        """Every object's candidates in Å, best first, each with its score; see `Localizer`."""
+        found = super().__call__(scores, grid=grid, radii=radii)
         return self._exclude(found, radii) if self.exclusion else found
 
     def _find(self, channel: Channel) -> Points:

@@ -1,14 +1,12 @@
 """Picks as regions of thresholded scores, with touching particles parted."""
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import KDTree
 
-from octopi.geometry import Grid, Points
-from octopi.localization.channels import Channel, channels
+from octopi.geometry import Points
+from octopi.localization.channels import Channel, Localizer
 from octopi.localization.regions import (
     Tally,
     as_points,
@@ -20,7 +18,7 @@ from octopi.localization.regions import (
 from octopi.localization.summits import Box, grown, merge_plateaus, thin, tiles, tops, within
 
 
-class Watershed:
+class Watershed(Localizer):
     """Parts touching particles where their distance transform has separate summits.
 
     Around each summit lies the largest ball inside the mask; a voxel belongs to the ball it is
@@ -57,20 +55,6 @@ class Watershed:
         self.max_scale = max_scale
         self.separation = separation
         self.min_score = min_score
-
-    def __call__(
-        self, scores: NDArray, *, grid: Grid, radii: Mapping[str, float]
-    ) -> dict[str, Points]:
-        """Every object's candidates in Å, best first, each with its score.
-
-        Args:
-            scores: (c, z, y, x), uint8 in 0..255 or float in 0..1; one channel for each object.
-            grid: where the scores' voxels lie.
-            radii: object name to radius in Å, in the order of the channels.
-        """
-        return {
-            name: self._find(channel) for name, channel in channels(scores, grid=grid, radii=radii)
-        }
 
     def _find(self, channel: Channel) -> Points:
         centres, means = [], []
