@@ -16,7 +16,7 @@ from tqdm import tqdm
 from octopi import job
 from octopi.config import build
 from octopi.errors import DataError, NotInProjectError, SettingError, did_you_mean
-from octopi.geometry import Grid, Points
+from octopi.geometry import Grid
 from octopi.localization.channels import Localizer
 from octopi.project import (
     OWN_USER,
