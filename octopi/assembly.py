@@ -68,12 +68,11 @@ class Facts:
 def gather_facts(project: Project, settings: TrainSettings) -> Facts:
     """What the project says of the target, or an error that says what is missing."""
     target = SegmentationQuery.parse(settings.target)
-    wanted = (target.name, target.user_id, target.session_id)
+    wanted = target.address
     runs = [
         run
         for run in project.select(settings.runs)
-        if settings.runs is not None
-        or any((q.name, q.user_id, q.session_id) == wanted for q in run.segmentations())
+        if settings.runs is not None or any(q.address == wanted for q in run.segmentations())
     ]
     if not runs:
         raise DataError(f"No run has the target {target}. Make it: octopi create_targets.")

@@ -112,8 +112,8 @@ def holds_annotations(run: Run, plan: Plan) -> bool:
     """Whether there is anything to paint in the run."""
     if set(run.picks()) & set(plan.picks.values()):
         return True
-    wanted = {(q.name, q.user_id, q.session_id) for q in plan.masks.values()}
-    return any((q.name, q.user_id, q.session_id) in wanted for q in run.segmentations())
+    wanted = {q.address for q in plan.masks.values()}
+    return any(q.address in wanted for q in run.segmentations())
 
 
 def working_grid(run: Run, settings: CreateTargetsSettings) -> Grid:
@@ -144,10 +144,10 @@ def paint_run(run: Run, plan: Plan, grid: Grid) -> tuple[NDArray[np.uint8], int]
 
 def masks_of(run: Run, plan: Plan, grid: Grid) -> Mapping[int, NDArray]:
     """Label -> mask on the grid, of every segmentation that the run holds."""
-    held = {(q.name, q.user_id, q.session_id) for q in run.segmentations()}
+    held = {q.address for q in run.segmentations()}
     masks = {}
     for name, query in plan.masks.items():
-        if (query.name, query.user_id, query.session_id) not in held:
+        if query.address not in held:
             logger.warning("Run %s has no segmentation %s.", run.name, query)
             continue
         mask, own, _ = run.read_segmentation(query)
@@ -171,11 +171,7 @@ def write(
     ours = settings.targets
     spacing = float(np.mean(grid.spacing))
     query = SegmentationQuery(ours.name, ours.user_id, ours.session_id, spacing)
-    same_name = [
-        q
-        for q in run.segmentations()
-        if (q.name, q.user_id, q.session_id) == (ours.name, ours.user_id, ours.session_id)
-    ]
+    same_name = [q for q in run.segmentations() if q.address == query.address]
     if same_name and not settings.overwrite:
         held, _, attributes = run.read_segmentation(same_name[0])
         if attributes == plan.attributes() and np.array_equal(held, target):

@@ -123,12 +123,7 @@ def find_scores(run: Run, settings: LocalizeSettings) -> TomogramQuery | Segment
     """Where a run's scores are: beside which tomogram, or which segmentation."""
     asked = SegmentationQuery.parse(settings.input)
     if settings.source == "segmentation":
-        fit = [
-            query
-            for query in run.segmentations()
-            if (query.name, query.user_id, query.session_id)
-            == (asked.name, asked.user_id, asked.session_id)
-        ]
+        fit = [query for query in run.segmentations() if query.address == asked.address]
         if not fit:
             raise NotInProjectError(f"Run {run.name}", "segmentation", asked, run.segmentations())
         return fit[0]

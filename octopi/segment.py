@@ -165,8 +165,8 @@ def is_done(task: Task, settings: SegmentSettings, ensemble: Ensemble) -> bool:
                 "under another name."
             )
     if settings.segmentation:
-        wanted = (settings.name, settings.user_id, settings.session_id)
-        held_names = {(q.name, q.user_id, q.session_id) for q in task.run.segmentations()}
+        wanted = output(settings).address
+        held_names = {q.address for q in task.run.segmentations()}
         return wanted in held_names
     return True
 

@@ -75,7 +75,7 @@ class Predictor:
                 scores = mean_over_sides(score, image, num_sides=self.num_sides)[0]
                 if out is None:
                     out = np.zeros((scores.shape[0], *volume.shape), dtype=np.uint8)
-                crop(out, window.target)[:] = _quantised(crop_tensor(scores, window.inner))
+                crop(out, window.target)[:] = _quantised(crop(scores, window.inner))
         assert out is not None
         return out
 
@@ -86,11 +86,6 @@ def mean_score(nets: Sequence[nn.Module], image: Tensor) -> Tensor:
     for net in nets[1:]:
         total = total + torch.softmax(logits(net, image).float(), dim=1)
     return total[:, 1:] / len(nets)
-
-
-def crop_tensor(scores: Tensor, cut: Sequence[slice]) -> Tensor:
-    """The part of a tensor's last three axes that a cut names."""
-    return scores[(..., *cut)]
 
 
 def _as_batch(window: NDArray, device: torch.device) -> Tensor:

@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
-
-from numpy.typing import NDArray
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,6 @@ def _axis(length: int, size: int, halo: int) -> list[tuple[int, int, int, int]]:
     return [(start, size, low, high) for start, (low, high) in zip(starts, inner, strict=True)]
 
 
-def crop(volume: NDArray, cut: Sequence[slice]) -> NDArray:
-    """The part of an array's last three axes that a cut names."""
+def crop(volume: Any, cut: Sequence[slice]) -> Any:
+    """The part of an array's or tensor's last three axes that a cut names."""
     return volume[(..., *cut)]

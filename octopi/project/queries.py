@@ -64,6 +64,11 @@ class SegmentationQuery:
     voxel_spacing: float | None = None
     kind: ClassVar[str] = "segmentation"
 
+    @property
+    def address(self) -> tuple[str, str, str]:
+        """Name, user and session: all but the voxel spacing."""
+        return self.name, self.user_id, self.session_id
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """The query that `name:user/session` or `name:user/session@spacing` stands for."""

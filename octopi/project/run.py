@@ -134,9 +134,9 @@ class Run:
 
     def delete_segmentations(self, query: SegmentationQuery) -> None:
         """No label volume of that name, user and session is left, at any voxel spacing."""
-        wanted = (query.name, query.user_id, query.session_id)
+        wanted = query.address
         for held, item in holdings.segmentations(self._copick).items():
-            if (held.name, held.user_id, held.session_id) == wanted:
+            if held.address == wanted:
                 self.check_output(held)
                 with writing(self._where(held), item.path):
                     item.fs.rm(item.path, recursive=True)
@@ -208,8 +208,8 @@ class Run:
 
     def _find_segmentation(self, query: SegmentationQuery) -> tuple[Any, SegmentationQuery]:
         held = holdings.segmentations(self._copick)
-        wanted = (query.name, query.user_id, query.session_id)
-        named = [q for q in held if (q.name, q.user_id, q.session_id) == wanted]
+        wanted = query.address
+        named = [q for q in held if q.address == wanted]
         # An unfinished one is opened only where there is no other, for the error that names it.
         named = [q for q in named if self._finished(held[q])] or named
         found = self._the_one(query.kind, str(query), query.voxel_spacing, named, held)
