@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from octopi import job
 from octopi.config import build
 from octopi.errors import DataError, SettingError
 from octopi.geometry import Grid, Points
+from octopi.job import Job, command
 from octopi.project import (
     PicksQuery,
     Project,
@@ -56,7 +56,7 @@ class Plan:
         }
 
 
-def create_targets(settings: CreateTargetsSettings) -> None:
+def create_targets(settings: CreateTargetsSettings, _job: Job) -> None:
     """Every run with picks has a target, complete, or the reason why not is said."""
     project: Project = build(settings.project, "project")
     runs = project.select(settings.runs)
@@ -185,7 +185,7 @@ def write(
     return True
 
 
-main = job.command("create_targets", create_targets)
+main = command("create_targets", create_targets)
 
 if __name__ == "__main__":
     main()

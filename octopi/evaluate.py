@@ -6,12 +6,13 @@ Run it as `octopi evaluate` or `python -m octopi.evaluate`.
 import json
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from octopi import job
 from octopi.config import build
 from octopi.errors import DataError
 from octopi.geometry import Points
+from octopi.job import Job, command
 from octopi.pictures import draw_picks
 from octopi.project import PicksQuery, Project, Run, find_picks
 from octopi.settings import EvaluateSettings
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 Runs = Mapping[str, Mapping[str, Points]]
 
 
-def evaluate(settings: EvaluateSettings) -> float | None:
+def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     """`scores.json` holds every figure, the log the table; returns the total F-beta."""
     scorer = build(settings.scorer, "scorer")
     project: Project = build(settings.project, "project")
@@ -39,14 +40,14 @@ def evaluate(settings: EvaluateSettings) -> float | None:
     asked = {n: PicksQuery(n, settings.user_id, settings.session_id) for n in names}
     picks = {run.name: _read(run, asked) for run in runs if run.name in truth}
     report = scorer(picks, truth, radii=radii(project, names), weights=weights(project, names))
-    path = job.job_folder() / "scores.json"
+    path = job.folder / "scores.json"
     path.write_text(json.dumps(report.to_dict(), indent=1), encoding="utf-8")
-    draw(project, runs, names, picks, truth)
+    draw(job.folder / "picks.png", project, runs, picks=picks, truth=truth)
     logger.info("Scores of %d runs (%s):\n%s", len(truth), path, report.table())
     return report.total
 
 
-def draw(project: Project, runs: list[Run], names: list[str], picks: Runs, truth: Runs) -> None:
+def draw(path: Path, project: Project, runs: list[Run], *, picks: Runs, truth: Runs) -> None:
     """`picks.png` shows the run with the most particles."""
     fullest = max(truth, key=lambda name: sum(map(len, truth[name].values())))
     run = next(run for run in runs if run.name == fullest)
@@ -54,10 +55,11 @@ def draw(project: Project, runs: list[Run], names: list[str], picks: Runs, truth
     if not held:
         logger.info("Run %s has no tomogram to draw its picks on.", run.name)
         return
+    names = sorted({*picks[fullest], *truth[fullest]})
     # The type whose name sounds cleanest: pictures are for eyes.
     query = next((q for q in held if "denois" in q.tomo_type), held[0])
     draw_picks(
-        job.job_folder() / "picks.png",
+        path,
         run.read_tomogram(query),
         run.tomogram_grid(query),
         picks=picks[run.name],
@@ -93,7 +95,7 @@ def weights(project: Project, names: list[str]) -> dict[str, float]:
     return {name: 1.0 if weight is None else weight for name, weight in held.items()}
 
 
-main = job.command("evaluate", evaluate)
+main = command("evaluate", evaluate)
 
 if __name__ == "__main__":
     main()

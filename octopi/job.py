@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -41,7 +42,20 @@ class Stopped(BaseException):
         self.exit_code = exit_code
 
 
-def command(verb: str, work: Callable[[Any], Any]) -> Callable[[], NoReturn]:
+@dataclass(frozen=True)
+class Job:
+    """Where a command works.
+
+    Args:
+        folder: its own, for config, log and results.
+        words: the command line, without Hydra's own words.
+    """
+
+    folder: Path
+    words: list[str]
+
+
+def command(verb: str, work: Callable[[Any, Job], Any]) -> Callable[[], NoReturn]:
     """The program behind `python -m octopi.VERB` and `octopi VERB`."""
 
     def main() -> NoReturn:
@@ -53,21 +67,15 @@ def command(verb: str, work: Callable[[Any], Any]) -> Callable[[], NoReturn]:
     return main
 
 
-def job_folder() -> Path:
-    """The folder this job may write its own files into."""
+def hydra_job() -> Job:
+    """The job that Hydra is running."""
     from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415  keeps `import octopi.job` quick
 
-    return Path(HydraConfig.get().runtime.output_dir)
+    hydra = HydraConfig.get()
+    return Job(Path(hydra.runtime.output_dir), list(hydra.overrides.task))
 
 
-def words() -> list[str]:
-    """The command line's own words, without Hydra's."""
-    from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
-
-    return list(HydraConfig.get().overrides.task)
-
-
-def _run(verb: str, work: Callable[[Any], Any]) -> int:
+def _run(verb: str, work: Callable[[Any, Job], Any]) -> int:
     import hydra  # noqa: PLC0415
 
     if str(Path.cwd()) not in sys.path:
@@ -76,11 +84,9 @@ def _run(verb: str, work: Callable[[Any], Any]) -> int:
 
     @hydra.main(config_path=str(CONF_DIR), config_name=verb)
     def task(cfg: Any) -> Any:
-        from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
-
         try:
-            overrides = list(HydraConfig.get().overrides.task)
-            return work(settle(cfg, ROOTS[verb], overrides=overrides))
+            job = hydra_job()
+            return work(settle(cfg, ROOTS[verb], overrides=job.words), job)
         except Exception:
             _log_traceback()
             raise

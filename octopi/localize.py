@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from octopi import job
 from octopi.config import build
 from octopi.errors import DataError, NotInProjectError, SettingError, did_you_mean
 from octopi.geometry import Grid
+from octopi.job import Job, command
 from octopi.localization.channels import Localizer
 from octopi.project import (
     OWN_USER,
@@ -42,7 +42,7 @@ class Scores:
     attributes: Mapping[str, Any]
 
 
-def localize(settings: LocalizeSettings) -> None:
+def localize(settings: LocalizeSettings, _job: Job) -> None:
     """Every run with scores has picks of every object, with scores; none found is written too."""
     for kind in ("user_id", "session_id"):
         check_name(kind, getattr(settings, kind))
@@ -250,7 +250,7 @@ def stored_thresholds(settings: LocalizeSettings, facts: Mapping[str, Any]) -> d
     return held[wanted]
 
 
-main = job.command("localize", localize)
+main = command("localize", localize)
 
 if __name__ == "__main__":
     main()

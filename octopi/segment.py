@@ -20,12 +20,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from octopi import checkpoint, job
+from octopi import checkpoint
 from octopi.checkpoint import Recipe, mean_thresholds
 from octopi.config import build
 from octopi.data.cache import prepare_volume, working_grid
 from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError
 from octopi.inference.predictor import Predictor, segmentation_of
+from octopi.job import Job, command
 from octopi.project import (
     Project,
     Run,
@@ -58,7 +59,7 @@ class Task:
     tomogram: TomogramQuery
 
 
-def segment(settings: SegmentSettings) -> None:
+def segment(settings: SegmentSettings, _job: Job) -> None:
     """Every tomogram asked for has its score map, segmentation or both; finished ones are kept."""
     for kind in ("name", "user_id", "session_id"):
         check_name(kind, getattr(settings, kind))
@@ -259,7 +260,7 @@ def segment_run(task: Task, settings: SegmentSettings, ensemble: Ensemble) -> No
         )
 
 
-main = job.command("segment", segment)
+main = command("segment", segment)
 
 if __name__ == "__main__":
     main()

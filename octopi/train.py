@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from octopi import job, provenance
+from octopi import provenance
 from octopi.assembly import (
     BestModelFile,
     Facts,
@@ -28,6 +28,7 @@ from octopi.data.datamodule import TomogramDataModule
 from octopi.devices import training_precision
 from octopi.errors import DataError, SettingError
 from octopi.exploration.crossval import train_folds
+from octopi.job import Job, Stopped, command
 from octopi.models import size_divisor
 from octopi.project import Project
 from octopi.settings import TrainSettings
@@ -39,12 +40,17 @@ from octopi.training.module import PickingModule, Stages
 logger = logging.getLogger(__name__)
 
 
-def train(settings: TrainSettings) -> float | None:
-    """The job folder holds the best model; returns what it scored by `best_metric`.
+def train(settings: TrainSettings, job: Job, *, loss: nn.Module | None = None) -> float | None:
+    """The job's folder holds the best model; returns what it scored by `best_metric`.
 
     With `num_folds` and no `fold`, all folds train and the model is their ensemble.
+
+    Args:
+        settings: of the whole training.
+        job: where it works.
+        loss: used in place of what `settings.loss` describes.
     """
-    folder = job.job_folder()
+    folder = job.folder
     quieten()
     refuse_used_folder(folder, settings)
     pl.seed_everything(settings.seed, verbose=False)
@@ -56,11 +62,11 @@ def train(settings: TrainSettings) -> float | None:
     divisor = size_divisor(net)
     data = make_data(settings, facts, divisor)
     stages = make_stages(settings, facts, divisor)
-    module = make_module(settings, net, data, stages, facts)
+    module = make_module(settings, net, data, stages, facts, loss=loss)
     start = check_resume(folder, settings) if settings.resume else None
     provenance.write_yaml(folder / "config.yaml", dataclasses.asdict(settings))
     if settings.num_folds is not None and settings.fold is None:
-        best = train_folds(settings, folder, facts, stages, job.words())
+        best = train_folds(settings, folder, facts, stages, job.words)
     else:
         save = BestModelFile(folder, settings, facts, data, divisor)
         best = fit(settings, module, data, save=save, start=start)
@@ -75,12 +81,14 @@ def make_module(
     data: TomogramDataModule,
     stages: Stages,
     facts: Facts,
+    *,
+    loss: nn.Module | None,
 ) -> PickingModule:
     """The LightningModule; a wrong setting of loss or optimizer is found here, before loading."""
     build(settings.optim["optimizer"], "optim.optimizer", params=list(net.parameters()))
     return PickingModule(
         net,
-        loss=build(settings.loss, "loss"),
+        loss=loss or build(settings.loss, "loss"),
         optimizer=partial_of(settings.optim["optimizer"], "optim.optimizer"),
         schedule=build(settings.optim["schedule"], "optim.schedule"),
         stages=stages,
@@ -199,9 +207,9 @@ def check_resume(folder: Path, settings: TrainSettings) -> str:
     return str(last)
 
 
-def make_stop(folder: Path, number: int, epoch: int) -> job.Stopped:
+def make_stop(folder: Path, number: int, epoch: int) -> Stopped:
     """The end of a job that a signal asked for."""
-    return job.Stopped(
+    return Stopped(
         128 + number,
         f"Stopped by {signal.Signals(number).name} in epoch {epoch}; the state before that epoch "
         f"is in {folder / 'last.ckpt'}.\nContinue with: octopi train resume={folder}",
@@ -217,7 +225,7 @@ def finish(trainer: pl.Trainer, module: PickingModule, data: TomogramDataModule)
         trainer.validate(module, datamodule=data, verbose=False)
 
 
-main = job.command("train", train)
+main = command("train", train)
 
 if __name__ == "__main__":
     main()
