@@ -37,7 +37,7 @@ TRUSTED_NETS = frozenset(
         "SwinUNETR",
         "VNet",
     )
-)
+) | {f"octopi.nets.Sized{name}" for name in ("UNet", "AttentionUnet", "DynUNet")}
 
 
 @dataclass(frozen=True)
