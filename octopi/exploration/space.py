@@ -1,0 +1,443 @@
+"""A search space as data: which settings vary, over what, and which exist only beside others."""
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from octopi.errors import SettingError, did_you_mean
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import BaseTrial
+
+ALWAYS = ""  # the condition of settings that every trial has
+PARAMS, WHEN = "hydra.sweeper.params", "hydra.sweeper.when"
+
+
+@dataclass(frozen=True)
+class Space:
+    """Which settings a search varies, and how.
+
+    A condition is "setting=value" or "setting=value|value". A name is that of a setting or, where
+    a setting has other values under other conditions, "setting if condition".
+
+    Args:
+        params: name -> what it is drawn from, in every trial.
+        conditional: condition -> the same, in the trials in which it holds.
+        fixed: words that every trial gets.
+        fixed_when: condition -> words for the trials in which it holds.
+    """
+
+    params: "dict[str, BaseDistribution]"
+    conditional: "dict[str, dict[str, BaseDistribution]]"
+    fixed: list[str]
+    fixed_when: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a setting's value comes from: a word, or what the sampler draws it from.
+
+    Args:
+        key: the setting as a word begins, with its "+" if it has one.
+        word: the whole word, if the setting is fixed.
+        drawn_from: otherwise.
+    """
+
+    key: str
+    word: str | None = None
+    drawn_from: "BaseDistribution | None" = None
+
+    def can_be(self, value: Any) -> bool:
+        """Whether a trial may have this value."""
+        from optuna.distributions import FloatDistribution, IntDistribution  # noqa: PLC0415
+
+        if isinstance(self.drawn_from, FloatDistribution | IntDistribution):
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            return is_number and self.drawn_from.low <= value <= self.drawn_from.high
+        return any(_same(value, known) for known in self.known_values())
+
+    def known_values(self) -> list[Any]:
+        """Its values, if they are not a range of numbers."""
+        from optuna.distributions import CategoricalDistribution  # noqa: PLC0415
+
+        if self.word is not None:
+            override = _parse(self.word)
+            return [] if override.is_delete() else [override.value()]
+        if isinstance(self.drawn_from, CategoricalDistribution):
+            return [_value(_text(choice)) for choice in self.drawn_from.choices]
+        return []
+
+
+Draft = dict[str, dict[str, Source]]  # condition -> setting -> source
+
+
+def read_space(
+    params: Mapping[str, Any],
+    when: Mapping[str, Mapping[str, Any]],
+    arguments: Sequence[str],
+) -> Space:
+    """The space that a config describes and a command line narrows.
+
+    Args:
+        params: setting -> what to draw it from, in Hydra's sweep syntax.
+        when: condition -> params that exist only where a trial chose, or the command line fixed,
+            such a value.
+        arguments: the command line's own words. A setting that is typed leaves the space, or is
+            drawn from what was typed, wherever the space holds it.
+    """
+    written: Draft = {ALWAYS: _sources(params or {}, PARAMS)}
+    for condition, section in (when or {}).items():
+        written[condition] = _sources(section or {}, f"{WHEN}.{condition}")
+    _check_conflicts(written)
+    typed = _typed(written, arguments)
+    _check_conditions(written, typed)
+    return _space(_settled(typed))
+
+
+def suggest(space: Space, trial: "BaseTrial") -> list[str]:
+    """The words for a trial: every parameter that applies, drawn by the trial."""
+    values = dict(_known(word) for word in space.fixed)
+    words: list[str] = []
+
+    def draw(condition: str, params: "Mapping[str, BaseDistribution]") -> None:
+        for name, distribution in params.items():
+            add(f"{key_of(name)}={_text(_drawn(trial, name, distribution))}")
+        for word in space.fixed_when.get(condition, ()):
+            add(word)
+
+    def add(word: str) -> None:
+        setting, value = _known(word)
+        if setting not in values:
+            values[setting] = value
+            words.append(word)
+
+    draw(ALWAYS, space.params)
+    waiting = list(dict.fromkeys([*space.conditional, *space.fixed_when]))
+    while ready := [condition for condition in waiting if _holds(condition, values)]:
+        waiting.remove(ready[0])
+        draw(ready[0], space.conditional.get(ready[0], {}))
+    return words
+
+
+def key_of(name: str) -> str:
+    """The setting behind the name of a parameter."""
+    return name.split(" if ", maxsplit=1)[0]
+
+
+def describe(space: Space) -> dict[str, Any]:
+    """The space in plain words and lists, the same for the same space."""
+    return {
+        "params": {name: str(drawn) for name, drawn in space.params.items()},
+        "when": {
+            condition: {name: str(drawn) for name, drawn in params.items()}
+            for condition, params in space.conditional.items()
+        },
+        "fixed": list(space.fixed),
+        "fixed_when": {condition: list(words) for condition, words in space.fixed_when.items()},
+    }
+
+
+# From words to sources
+
+
+def _sources(params: Mapping[str, Any], where: str) -> dict[str, Source]:
+    sources = {}
+    for key, text in params.items():
+        word = f"{key}={'null' if text is None else text}"
+        sources[_setting(key)] = _source(word, f"{where}: {word}")
+    return sources
+
+
+def _typed(written: Draft, arguments: Iterable[str]) -> Draft:
+    """The draft with the command line's words in it."""
+    typed = {condition: dict(section) for condition, section in written.items()}
+    for word in arguments:
+        source = _source(word, word)
+        setting = _setting(source.key)
+        places = [section for section in typed.values() if setting in section]
+        for section in places or [typed[ALWAYS]]:
+            section[setting] = source
+    return typed
+
+
+def _source(word: str, told: str) -> Source:
+    """What a word says, `told` being how an error shows it."""
+    from hydra.errors import HydraException  # noqa: PLC0415  keeps the import of this file quick
+
+    try:
+        override = _parse(word)
+        if override.is_delete() or override.is_list_extend():
+            return Source(word, word=word)
+        if not override.is_sweep_override():
+            return Source(override.get_key_element(), word=word)
+        return Source(override.get_key_element(), drawn_from=_distribution(override))
+    except (HydraException, ValueError, AssertionError, NotImplementedError) as error:
+        raise SettingError(f"{told} cannot be searched: {_reason(error)}") from error
+
+
+def _distribution(override: "Override") -> "BaseDistribution":
+    from hydra_plugins.hydra_optuna_sweeper._impl import (  # noqa: PLC0415
+        create_optuna_distribution_from_override,
+    )
+    from optuna.distributions import CategoricalDistribution  # noqa: PLC0415
+
+    sweep: Any = override.value()
+    if getattr(sweep, "shuffle", False):
+        raise ValueError("the order of choices has no meaning here. Leave shuffle(…) out.")
+    if unknown := set(getattr(sweep, "tags", ())) - {"log"}:
+        raise ValueError(f"there is no tag {sorted(unknown)[0]}; the only one is log.")
+    if override.is_choice_sweep():
+        return CategoricalDistribution([_choice(x) for x in override.sweep_iterator()])
+    return create_optuna_distribution_from_override(override)
+
+
+def _choice(value: Any) -> bool | int | float | str:
+    """A choice as Optuna can store it: a plain number, or the text that Hydra reads back to it."""
+    from hydra.core.override_parser.types import (  # noqa: PLC0415
+        Quote,
+        QuotedString,
+        Transformer,
+    )
+
+    if isinstance(value, bool | int | float):
+        return value
+    text = Transformer.str(value)
+    if isinstance(value, str) and not _reads_back(text, value):
+        return QuotedString(text=value, quote=Quote.single).with_quotes()
+    return text
+
+
+def _reads_back(text: str, value: str) -> bool:
+    from hydra.errors import HydraException  # noqa: PLC0415
+
+    try:
+        override = _parse(f"key={text}")
+    except HydraException:
+        return False
+    return not override.is_sweep_override() and _same(override.value(), value)
+
+
+def _reason(error: Exception) -> str:
+    """The line of Hydra's message that says what is wrong."""
+    noise = ("Error when parsing", "Error parsing", "See http", "Available:")
+    lines = [line for line in str(error).splitlines() if line and not line.startswith(noise)]
+    return lines[0] if lines else type(error).__name__
+
+
+@functools.cache
+def _parser() -> Any:
+    from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: PLC0415
+
+    return OverridesParser.create()
+
+
+@functools.lru_cache(maxsize=4096)
+def _parse(word: str) -> "Override":
+    return _parser().parse_overrides([word])[0]
+
+
+def _value(text: str) -> Any:
+    return _parse(f"key={text}").value()
+
+
+def _known(word: str) -> tuple[str, Any]:
+    """The setting of a word and its value; a deletion has none."""
+    override = _parse(word)
+    if override.is_delete() or override.is_list_extend():
+        return word, None
+    return _setting(override.get_key_element()), override.value()
+
+
+def _setting(key: str) -> str:
+    return key.lstrip("+")
+
+
+def _same(a: Any, b: Any) -> bool:
+    return a == b and isinstance(a, bool) == isinstance(b, bool)
+
+
+# Conditions
+
+
+@functools.cache
+def _condition(text: str) -> tuple[str, tuple[Any, ...]]:
+    """The setting a condition looks at, and the values it waits for."""
+    from hydra.errors import HydraException  # noqa: PLC0415
+
+    setting, equals, values = text.partition("=")
+    try:
+        if not (setting and equals and values):
+            raise ValueError
+        return setting, tuple(_value(value) for value in values.split("|"))
+    except (HydraException, ValueError) as error:
+        raise SettingError(
+            f"{WHEN}: '{text}' is no condition. Write setting=value or setting=value|value."
+        ) from error
+
+
+def _holds(condition: str, values: Mapping[str, Any]) -> bool:
+    setting, wanted = _condition(condition)
+    return setting in values and any(_same(values[setting], value) for value in wanted)
+
+
+def _reachable(draft: Draft) -> dict[str, list[Source]]:
+    """Setting -> its sources, without those whose conditions can never hold."""
+    found: dict[str, list[Source]] = {}
+    waiting = list(draft)
+
+    def can_hold(condition: str) -> bool:
+        if condition == ALWAYS:
+            return True
+        setting, wanted = _condition(condition)
+        return any(s.can_be(value) for s in found.get(setting, ()) for value in wanted)
+
+    while ready := [condition for condition in waiting if can_hold(condition)]:
+        for condition in ready:
+            waiting.remove(condition)
+            for setting, source in draft[condition].items():
+                found.setdefault(setting, []).append(source)
+    return found
+
+
+def _check_conditions(written: Draft, typed: Draft) -> None:
+    """Raise SettingError for a condition that neither the config nor the words can meet."""
+    found = _reachable(written)
+    for setting, sources in _reachable(typed).items():
+        found.setdefault(setting, []).extend(sources)
+    for condition in written:
+        if condition == ALWAYS:
+            continue
+        setting, wanted = _condition(condition)
+        if setting not in found:
+            raise SettingError(
+                f"{WHEN}: '{condition}' cannot occur, for the search does not set {setting}."
+                f"{did_you_mean(setting, found)} It sets: {', '.join(found)}."
+            )
+        for value in wanted:
+            if not any(source.can_be(value) for source in found[setting]):
+                raise SettingError(f"{WHEN}: {_impossible(condition, value, found[setting])}")
+
+
+def _impossible(condition: str, value: Any, sources: Iterable[Source]) -> str:
+    setting, _ = _condition(condition)
+    known = list(dict.fromkeys(str(v) for source in sources for v in source.known_values()))
+    held = f" It is one of: {', '.join(known)}." if known else ""
+    hint = did_you_mean(str(value), known)
+    return f"'{condition}' cannot occur, for {setting} is never {value}.{hint}{held}"
+
+
+def _check_conflicts(written: Draft) -> None:
+    """Raise SettingError where a trial could draw one setting from two different things."""
+    for setting in dict.fromkeys(s for section in written.values() for s in section):
+        places = [condition for condition, section in written.items() if setting in section]
+        for i, one in enumerate(places):
+            for other in places[i + 1 :]:
+                same = written[one][setting] == written[other][setting]
+                if not same and not _exclusive(_implied(one, written), _implied(other, written)):
+                    raise SettingError(
+                        f"{WHEN}: {setting} has different values under {_shown(one)} and "
+                        f"{_shown(other)}, which may hold together. Give it the same values, or "
+                        "conditions that exclude each other."
+                    )
+
+
+def _shown(condition: str) -> str:
+    return PARAMS if condition == ALWAYS else f"'{condition}'"
+
+
+def _implied(condition: str, draft: Draft) -> dict[str, tuple[Any, ...]]:
+    """Setting -> the values it must have for a condition to hold, those of its parents included."""
+    implied: dict[str, tuple[Any, ...]] = {}
+    while condition != ALWAYS:
+        setting, wanted = _condition(condition)
+        if setting in implied:
+            break
+        implied[setting] = wanted
+        parents = [parent for parent, section in draft.items() if setting in section]
+        condition = parents[0] if len(parents) == 1 else ALWAYS
+    return implied
+
+
+def _exclusive(one: Mapping[str, Iterable[Any]], other: Mapping[str, Sequence[Any]]) -> bool:
+    return any(
+        not any(_same(a, b) for a in wanted for b in other[setting])
+        for setting, wanted in one.items()
+        if setting in other
+    )
+
+
+# From sources to the space
+
+
+def _settled(draft: Draft) -> Draft:
+    """The draft without conditions that the fixed words decide, one way or the other."""
+    settled: Draft = {ALWAYS: dict(draft[ALWAYS])}
+    waiting = [condition for condition in draft if condition != ALWAYS]
+    found = _reachable(draft)
+    while waiting:
+        known = {s: source for s, source in settled[ALWAYS].items() if source.word is not None}
+        decided = [c for c in waiting if _condition(c)[0] in known]
+        if not decided:
+            break
+        waiting.remove(decided[0])
+        setting, wanted = _condition(decided[0])
+        if any(known[setting].can_be(value) for value in wanted):
+            settled[ALWAYS].update(draft[decided[0]])
+    for condition in waiting:
+        setting, wanted = _condition(condition)
+        if any(source.can_be(v) for source in found.get(setting, ()) for v in wanted):
+            settled[condition] = draft[condition]
+    return settled
+
+
+def _space(draft: Draft) -> Space:
+    params: dict[str, dict[str, BaseDistribution]] = {}
+    fixed: dict[str, list[str]] = {}
+    for condition, section in draft.items():
+        for setting, source in section.items():
+            if source.drawn_from is None:
+                assert source.word is not None
+                fixed.setdefault(condition, []).append(source.word)
+            else:
+                name = _name(setting, condition, draft)
+                params.setdefault(condition, {})[name] = source.drawn_from
+    return Space(
+        params=params.pop(ALWAYS, {}),
+        conditional=params,
+        fixed=fixed.pop(ALWAYS, []),
+        fixed_when=fixed,
+    )
+
+
+def _name(setting: str, condition: str, draft: Draft) -> str:
+    """Optuna's name: a parameter with other values elsewhere is another parameter."""
+    source = draft[condition][setting]
+    others = [section[setting] for section in draft.values() if setting in section]
+    differs = any(other.drawn_from != source.drawn_from for other in others)
+    return f"{source.key} if {condition}" if differs and condition != ALWAYS else source.key
+
+
+def _drawn(trial: "BaseTrial", name: str, distribution: "BaseDistribution") -> Any:
+    from optuna.distributions import (  # noqa: PLC0415
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    d = distribution
+    if isinstance(d, FloatDistribution):
+        return trial.suggest_float(name, d.low, d.high, step=d.step, log=d.log)
+    if isinstance(d, IntDistribution):
+        return trial.suggest_int(name, d.low, d.high, step=d.step, log=d.log)
+    assert isinstance(d, CategoricalDistribution)
+    return trial.suggest_categorical(name, d.choices)
+
+
+def _text(value: Any) -> str:
+    """A drawn value as Hydra reads it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(float(value)) if isinstance(value, float) else str(value)
