@@ -8,7 +8,13 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Score:
-    """How one object was picked in all runs together; None = n/a, for want of truth."""
+    """How one object was picked in all runs together; None = n/a, for want of truth.
+
+    Args:
+        interval: of F-beta, 95 %, over resampled runs; None for a single run.
+        weight: share in the total.
+        intervals: the same of precision, recall and F1, by name; empty for a single run.
+    """
 
     tp: int
     fp: int
@@ -19,6 +25,7 @@ class Score:
     f1: float | None
     interval: Interval | None
     weight: float
+    intervals: dict[str, Interval]
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class Report:
         total: weighted mean F-beta of the objects with truth.
         interval: of the total, 95 %, over resampled runs; None for a single run.
         mean_f1: unweighted mean F1 of the objects with truth.
+        mean_f1_interval: as `interval`, of mean_f1.
         runs: run name -> object name -> (tp, fp, fn).
         curves: object name -> precision, recall and F-beta at every threshold.
     """
@@ -39,6 +47,7 @@ class Report:
     total: float | None
     interval: Interval | None
     mean_f1: float | None
+    mean_f1_interval: Interval | None
     runs: dict[str, dict[str, tuple[int, int, int]]]
     curves: dict[str, dict[str, list[float]]]
 

@@ -71,15 +71,22 @@ class Scorer(ABC):
                 found = picks.get(run, {}).get(name, Points.empty()).positions
                 there = truth.get(run, {}).get(name, Points.empty()).positions
                 counts[i, j] = self.count(found, there, self.tolerance_scale * radii[name])
-        shares = np.array([weights[name] for name in names], dtype=float)
-        scores, total, interval = self._scores(names, counts, shares)
-        f1 = [s.f1 for s in scores.values() if s.f1 is not None]
+        pooled, resampled = counts.sum(axis=0), self._resampled(counts)
+        scores = {
+            name: _score(pooled[j], resampled[:, j], self.beta, float(weights[name]))
+            for j, name in enumerate(names)
+        }
+        present = (pooled[:, 0] + pooled[:, 2]) > 0
+        shares = present * np.array([weights[name] for name in names], dtype=float)
+        total, interval = _mean(pooled, resampled, self.beta, shares)
+        mean_f1, mean_f1_interval = _mean(pooled, resampled, 1.0, present.astype(float))
         return Report(
             beta=self.beta,
             scores=scores,
             total=total,
             interval=interval,
-            mean_f1=float(np.mean(f1)) if f1 else None,
+            mean_f1=mean_f1,
+            mean_f1_interval=mean_f1_interval,
             runs={
                 run: {name: _triple(counts[i, j]) for j, name in enumerate(names)}
                 for i, run in enumerate(runs)
@@ -95,29 +102,6 @@ class Scorer(ABC):
                 for name in names
             },
         )
-
-    def _scores(
-        self, names: list[str], counts: NDArray[np.int64], shares: NDArray[np.float64]
-    ) -> tuple[dict[str, Score], float | None, Interval | None]:
-        pooled = counts.sum(axis=0)
-        present = (pooled[:, 0] + pooled[:, 2]) > 0
-        resampled = self._resampled(counts)
-        each = fbeta(resampled, self.beta)
-        intervals = [_interval(each[:, j]) for j in range(len(names))]
-        scores = {
-            name: _score(pooled[j], self.beta, shares[j], intervals[j] if present[j] else None)
-            for j, name in enumerate(names)
-        }
-        if not present.any() or shares[present].sum() == 0:
-            return scores, None, None
-        value = fbeta(pooled, self.beta)
-        total = float(np.average(value[present], weights=shares[present]))
-        # A resample may miss every run with an object: its weight goes to the others.
-        held = np.where(np.isnan(each), 0, shares * present)
-        norm = held.sum(axis=1)
-        sums = (np.nan_to_num(each) * held).sum(axis=1)
-        totals = sums[norm > 0] / norm[norm > 0]
-        return scores, total, _interval(totals)
 
     def _resampled(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Pooled counts (resamples, objects, 3) of runs drawn with replacement.
@@ -138,22 +122,54 @@ def _triple(counts: NDArray[np.int64]) -> tuple[int, int, int]:
 
 
 def _score(
-    counts: NDArray[np.int64], beta: float, weight: float, interval: Interval | None
+    counts: NDArray[np.int64], resampled: NDArray[np.int64], beta: float, weight: float
 ) -> Score:
     tp, fp, fn = _triple(counts)
     if tp + fn == 0:
-        return Score(tp, fp, fn, None, None, None, None, None, weight)
-    return Score(
-        tp,
-        fp,
-        fn,
-        precision=tp / (tp + fp) if tp + fp else 0.0,
-        recall=tp / (tp + fn),
-        fbeta=float(fbeta(counts, beta)),
-        f1=float(fbeta(counts, 1)),
-        interval=interval,
-        weight=weight,
-    )
+        return Score(tp, fp, fn, None, None, None, None, None, weight, {})
+    value = {name: float(v) for name, v in _statistics(counts, beta).items()}
+    spread = {name: _interval(v) for name, v in _statistics(resampled, beta).items()}
+    interval = spread.pop("fbeta")
+    intervals = {name: held for name, held in spread.items() if held is not None}
+    return Score(tp, fp, fn, **value, interval=interval, weight=weight, intervals=intervals)
+
+
+def _statistics(counts: NDArray[np.int64], beta: float) -> dict[str, NDArray[np.float64]]:
+    """What is told of counts (…, 3) = tp, fp, fn, by name; NaN where there is no truth."""
+    tp, fp, fn = np.moveaxis(counts, -1, 0)
+    there = tp + fn > 0
+    return {
+        "precision": np.where(there, tp / np.where(tp + fp, tp + fp, 1), math.nan),
+        "recall": np.where(there, tp / np.where(there, tp + fn, 1), math.nan),
+        "fbeta": fbeta(counts, beta),
+        "f1": fbeta(counts, 1),
+    }
+
+
+def _mean(
+    pooled: NDArray[np.int64],
+    resampled: NDArray[np.int64],
+    beta: float,
+    shares: NDArray[np.float64],
+) -> tuple[float | None, Interval | None]:
+    """The weighted mean F-beta of objects and its interval.
+
+    Args:
+        pooled: counts (objects, 3).
+        resampled: counts (resamples, objects, 3).
+        beta: recall weighs β² times precision.
+        shares: weight of each object, 0 for one without truth.
+    """
+    if shares.sum() == 0:
+        return None, None
+    held = shares > 0
+    total = float(np.average(fbeta(pooled, beta)[held], weights=shares[held]))
+    # A resample may miss every run with an object: its weight goes to the others.
+    each = fbeta(resampled, beta)
+    weights = np.where(np.isnan(each), 0, shares)
+    norm = weights.sum(axis=1)
+    sums = (np.nan_to_num(each) * weights).sum(axis=1)
+    return total, _interval(sums[norm > 0] / norm[norm > 0])
 
 
 def _interval(values: NDArray[np.float64]) -> Interval | None:

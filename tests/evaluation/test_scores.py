@@ -145,6 +145,11 @@ def test_intervals_hold_the_value_and_are_the_same_every_time():
     assert low < first.total < high
     for score in first.scores.values():
         assert score.interval[0] < score.fbeta < score.interval[1]
+        assert set(score.intervals) == {"precision", "recall", "f1"}
+        for name, (least, most) in score.intervals.items():
+            assert least < getattr(score, name) < most
+    low, high = first.mean_f1_interval
+    assert low < first.mean_f1 < high
 
 
 def test_the_bootstrap_resamples_whole_runs():
@@ -152,19 +157,22 @@ def test_the_bootstrap_resamples_whole_runs():
     half = {run: case(a=line(5)) for run in list(truth)[:4]}
     same = {run: case(a=np.concatenate([line(2), line(3, 90)])) for run in truth}
     spread, none = (
-        scorer(num_resamples=2000)(p, truth, radii=RADII, weights=WEIGHTS).interval
-        for p in (half, same)
+        scorer(num_resamples=2000)(p, truth, radii=RADII, weights=WEIGHTS) for p in (half, same)
     )
-    assert none[0] == none[1]
+    assert none.interval[0] == none.interval[1]
     # of 8 runs, 1 to 7 are found in 19 resamples of 20: recall 1/8 … 7/8
     share = np.random.default_rng(1).binomial(8, 0.5, 20000) / 8
     recall = np.percentile(share, [2.5, 97.5])
-    assert spread == pytest.approx(17 * recall / (16 + recall), abs=0.01)
+    assert spread.interval == pytest.approx(17 * recall / (16 + recall), abs=0.01)
+    assert spread.scores["a"].intervals["recall"] == pytest.approx(recall, abs=0.01)
+    assert spread.scores["a"].intervals["precision"] == (1, 1)
+    assert spread.mean_f1_interval == pytest.approx(2 * recall / (1 + recall), abs=0.01)
 
 
 def test_a_single_run_has_no_interval():
     report = scorer()({}, {"r": case(a=line(4))}, radii=RADII, weights=WEIGHTS)
-    assert report.interval is report.scores["a"].interval is None
+    assert report.interval is report.mean_f1_interval is report.scores["a"].interval is None
+    assert report.scores["a"].intervals == {}
 
 
 def test_a_report_is_json_and_an_aligned_table():
