@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import logging
 import os
 import pickle
 import zipfile
@@ -10,14 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from octopi.errors import ResourceError, SettingError
 from octopi.models import MeanScores
 
+logger = logging.getLogger(__name__)
+
 FORMAT = 1
 ENSEMBLE = "octopi.models.MeanScores"
+INITIAL = "initial_weights"  # in the provenance: a sample of what a net began with
+NUM_SAMPLED = 16
+Weights = Mapping[str, torch.Tensor]
 
 # The networks a checkpoint may name by itself. Anything else must be named by the person who
 # loads the file, because building it runs code that the file chose.
@@ -58,7 +65,7 @@ class Recipe:
         thresholds: β -> object name -> score from which a peak is a pick, best for that F-beta.
         beta: the β whose thresholds are taken unless another is asked for.
         metrics: what validation measured with these weights.
-        provenance: versions, split, data fingerprint, seed.
+        provenance: versions, split, data fingerprint, seed, a sample of the initial weights.
     """
 
     net: dict[str, Any]
@@ -82,15 +89,55 @@ class Recipe:
         return sorted(self.labels, key=self.labels.__getitem__)
 
 
+def check_alike(paths: Sequence[str | Path], recipes: Sequence[Recipe]) -> None:
+    """Raise SettingError unless the checkpoints' scores mean the same objects at the same scale."""
+    first = recipes[0]
+    for path, recipe in zip(paths, recipes, strict=True):
+        for key in ("labels", "working_spacing"):
+            ours, theirs = getattr(first, key), getattr(recipe, key)
+            if ours != theirs:
+                raise SettingError(
+                    f"{path} has {key} {theirs}, but {paths[0]} has {ours}: "
+                    "their scores cannot be averaged."
+                )
+        ratio = recipe.voxel_spacing / first.voxel_spacing
+        if first.working_spacing is None and abs(ratio - 1) > 0.01:
+            raise SettingError(
+                f"{path} was trained at {recipe.voxel_spacing:g} Å, {paths[0]} at "
+                f"{first.voxel_spacing:g} Å: their scores cannot be averaged. Train both with one "
+                "data.working_spacing."
+            )
+
+
 def mean_thresholds(recipes: Sequence[Recipe]) -> dict[str, dict[str, float]]:
-    """β -> object name -> the mean threshold of several recipes of the same objects."""
+    """β -> object name -> the mean threshold of several recipes of the same objects.
+
+    Of the β and objects that all of them have.
+    """
+    first, *others = (recipe.thresholds for recipe in recipes)
     return {
         beta: {
             name: sum(recipe.thresholds[beta][name] for recipe in recipes) / len(recipes)
             for name in held
+            if all(name in other[beta] for other in others)
         }
-        for beta, held in recipes[0].thresholds.items()
+        for beta, held in first.items()
+        if all(beta in other for other in others)
     }
+
+
+def ensemble_thresholds(recipes: Sequence[Recipe]) -> dict[str, dict[str, float]]:
+    """As `mean_thresholds`, and the log says what they are.
+
+    Nothing better is known: nobody has seen what the networks find together.
+    """
+    if len(recipes) > 1:
+        logger.info(
+            "The thresholds are the mean of those of %d checkpoints. A cross-validation "
+            "calibrates them together: use its own best_model.pth, which holds all its folds.",
+            len(recipes),
+        )
+    return mean_thresholds(recipes)
 
 
 def save(path: Path, weights: Mapping[str, torch.Tensor], recipe: Recipe) -> None:
@@ -118,24 +165,114 @@ def load(path: str | Path, *, trust: Collection[str] = ()) -> tuple[nn.Module, R
         trust: full names of network classes, beside MONAI's, that may be built.
     """
     weights, recipe = read(path)
+    return network(weights, recipe, origin=str(path), trust=trust), recipe
+
+
+def network(
+    weights: Weights, recipe: Recipe, *, origin: str, trust: Collection[str] = ()
+) -> nn.Module:
+    """The network a recipe describes, with these weights, in evaluation mode on the CPU.
+
+    Args:
+        weights: by name.
+        recipe: theirs.
+        origin: where both are from, for errors.
+        trust: full names of network classes, beside MONAI's, that may be built.
+    """
     for node in members(recipe.net):
         target = node.get("_target_", "")
         if target not in TRUSTED_NETS and target not in trust:
             raise SettingError(
-                f"{path} asks to build {target}, which is not one of MONAI's networks. "
+                f"{origin} asks to build {target}, which is not one of MONAI's networks. "
                 f"If you trust its author, say so: 'trust=[{target}]'."
             )
     net = build_net(recipe.net)
     try:
         net.load_state_dict(weights)
     except RuntimeError as error:
-        raise SettingError(f"{path}: the weights do not fit its network: {error}") from error
-    return net.eval(), recipe
+        raise SettingError(f"{origin}: the weights do not fit its network: {error}") from error
+    return net.eval()
 
 
 def members(node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The networks a recipe's `net` describes: those of an ensemble, else the one."""
     return list(node["nets"]) if node.get("_target_") == ENSEMBLE else [node]
+
+
+def unpacked(weights: Weights, recipe: Recipe) -> list[tuple[Weights, Recipe]]:
+    """The networks of an ensemble, each as a checkpoint of its own; of another, itself."""
+    if recipe.net.get("_target_") != ENSEMBLE:
+        return [(weights, recipe)]
+    sources = recipe.provenance.get("folds", [])
+    out = []
+    for i, node in enumerate(members(recipe.net)):
+        prefix = f"nets.{i}."
+        own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+        source = sources[i] if i < len(sources) else {}
+        out.append((own, dataclasses.replace(recipe, net=dict(node), provenance=source)))
+    return out
+
+
+def soup(loaded: Sequence[tuple[Weights, Recipe]]) -> tuple[dict[str, torch.Tensor], Recipe]:
+    """One network with the mean of all networks' weights (Wortsman et al. 2022).
+
+    Only networks of one architecture that began with the same weights lie near enough for that.
+    Running statistics of normalisation are averaged too; what is not a floating-point number,
+    such as a counter or an index, is the first network's.
+
+    Args:
+        loaded: weights and recipe of each checkpoint; ensembles count with all their networks.
+
+    Raises:
+        SettingError: if the networks differ in architecture or in what they began with.
+    """
+    nets = [member for weights, recipe in loaded for member in unpacked(weights, recipe)]
+    first, recipe = nets[0]
+    for weights, other in nets[1:]:
+        _check_soluble(recipe, other)
+        if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in first.items()}:
+            raise SettingError("The networks' weights differ in name or shape: no soup of them.")
+    mixed = {
+        name: torch.stack([w[name].double() for w, _ in nets]).mean(0).to(value.dtype)
+        if value.is_floating_point()
+        else value.clone()
+        for name, value in first.items()
+    }
+    return mixed, recipe
+
+
+def _check_soluble(one: Recipe, other: Recipe) -> None:
+    """Raise SettingError unless the mean of both networks' weights can be a network."""
+    cure = "Average their scores instead: ensemble=scores."
+    changed = [
+        key
+        for key in dict.fromkeys([*one.net, *other.net])
+        if one.net.get(key) != other.net.get(key)
+    ]
+    if changed:
+        told = ", ".join(f"{key} {one.net.get(key)} and {other.net.get(key)}" for key in changed)
+        raise SettingError(f"A soup needs networks of one architecture, not {told}. {cure}")
+    ours, theirs = (recipe.provenance.get(INITIAL) for recipe in (one, other))
+    if ours is None or theirs is None:
+        logger.warning(
+            "A checkpoint of the soup does not say with which weights it began. "
+            "Networks that began differently make a useless soup: compare with ensemble=scores."
+        )
+    elif not np.allclose(ours, theirs, rtol=1e-3, atol=1e-6):
+        raise SettingError(
+            "A soup needs networks that began with the same weights (the same seed or "
+            f"init_from); these did not. {cure}"
+        )
+
+
+def sample_weights(net: nn.Module) -> list[float]:
+    """A few weights, from all over the network, by which to know it again.
+
+    Numbers and not a hash: initialisation may round differently on another processor.
+    """
+    held = torch.cat([p.detach().flatten().cpu() for p in net.parameters()])
+    places = torch.linspace(0, len(held) - 1, NUM_SAMPLED, dtype=torch.float64).long()
+    return [round(value, 8) for value in held[places].tolist()]
 
 
 def build_net(node: Mapping[str, Any]) -> nn.Module:

@@ -96,10 +96,11 @@ def stored_facts(settings: LocalizeSettings) -> dict[str, Any]:
     given = settings.checkpoint
     paths = [given] if isinstance(given, str) else list(given)
     recipes = [checkpoint.read(path)[1] for path in paths]
+    checkpoint.check_alike(paths, recipes)
     return {
         "objects": recipes[0].object_names,
         "radii": recipes[0].radii,
-        "thresholds": checkpoint.mean_thresholds(recipes),
+        "thresholds": checkpoint.ensemble_thresholds(recipes),
         "beta": recipes[0].beta,
         "localizer": recipes[0].localizer,
     }

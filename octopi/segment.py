@@ -8,7 +8,7 @@ import functools
 import hashlib
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -21,7 +21,7 @@ from torch import nn
 from tqdm import tqdm
 
 from octopi import checkpoint
-from octopi.checkpoint import Recipe, mean_thresholds
+from octopi.checkpoint import Recipe, Weights, ensemble_thresholds
 from octopi.config import build
 from octopi.data.cache import prepare_volume, working_grid
 from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError
@@ -65,6 +65,8 @@ def segment(settings: SegmentSettings, _job: Job) -> None:
         check_name(kind, getattr(settings, kind))
     if not (settings.scores or settings.segmentation):
         raise SettingError("Nothing to write: set scores=true or segmentation=true.")
+    if settings.ensemble not in ("scores", "soup"):
+        raise SettingError(f"ensemble is scores or soup, not {settings.ensemble}.")
     ensemble = load_ensemble(settings, torch.device("cpu"))
     project: Project = build(settings.project, "project")
     tasks = find_tasks(project, settings, ensemble.recipe)
@@ -89,34 +91,49 @@ def load_ensemble(settings: SegmentSettings, device: torch.device) -> Ensemble:
     """The networks of all checkpoints, after a check that they speak of the same objects."""
     given = settings.checkpoint
     paths = [given] if isinstance(given, str) else list(given)
-    loaded = [checkpoint.load(path, trust=settings.trust) for path in paths]
-    first = loaded[0][1]
-    for path, (_, recipe) in zip(paths, loaded, strict=True):
-        for key in ("labels", "working_spacing"):
-            ours, theirs = getattr(first, key), getattr(recipe, key)
-            if ours != theirs:
-                raise SettingError(
-                    f"{path} has {key} {theirs}, but {paths[0]} has {ours}: "
-                    "their scores cannot be averaged."
-                )
+    loaded = [checkpoint.read(path) for path in paths]
+    recipes = [recipe for _, recipe in loaded]
+    checkpoint.check_alike(paths, recipes)
+    first = recipes[0]
+    for path, recipe in zip(paths, recipes, strict=True):
+        if recipe.predictor != first.predictor:
+            logger.info("%s was validated with another predictor than %s.", path, paths[0])
     node = {**first.predictor, **{k: v for k, v in settings.predictor.items() if v is not None}}
     changed = [k for k, v in node.items() if v != first.predictor.get(k)]
     if changed:
         logger.info("predictor.%s differs from validation.", ", predictor.".join(changed))
     predictor: Predictor = build(node, "predictor")
-    divisor = math.lcm(*(recipe.size_divisor for _, recipe in loaded))
+    divisor = math.lcm(*(recipe.size_divisor for recipe in recipes))
     predictor.check(divisor)
     attributes = {
         "objects": first.object_names,
         "radii": first.radii,
-        "thresholds": mean_thresholds([recipe for _, recipe in loaded]),
+        "thresholds": ensemble_thresholds(recipes),
         "beta": first.beta,
         "localizer": first.localizer,
         "predictor": node,
         "checkpoints": {str(path): _digest(path) for path in paths},
+        "ensemble": settings.ensemble,
     }
-    nets = [net.to(device) for net, _ in loaded]
+    nets = [net.to(device) for net in make_nets(loaded, paths, settings)]
     return Ensemble(nets, first, predictor, divisor, attributes)
+
+
+def make_nets(
+    loaded: Sequence[tuple[Weights, Recipe]], paths: Sequence[str], settings: SegmentSettings
+) -> list[nn.Module]:
+    """The networks whose scores are averaged: each checkpoint's, or the soup of them all."""
+    if settings.ensemble == "soup":
+        weights, recipe = checkpoint.soup(loaded)
+        logger.info(
+            "One network with the mean weights predicts; its thresholds are those of the "
+            "averaged scores (ensemble=scores)."
+        )
+        return [checkpoint.network(weights, recipe, origin="The soup", trust=settings.trust)]
+    return [
+        checkpoint.network(weights, recipe, origin=path, trust=settings.trust)
+        for path, (weights, recipe) in zip(paths, loaded, strict=True)
+    ]
 
 
 @functools.cache
@@ -153,23 +170,32 @@ def output(settings: SegmentSettings) -> SegmentationQuery:
 
 
 def is_done(task: Task, settings: SegmentSettings, ensemble: Ensemble) -> bool:
-    """Whether everything asked for is there, made by these checkpoints."""
-    name = score_map_name(output(settings))
+    """Whether everything asked for is there, made by these checkpoints in this way."""
+    run, name, asked = task.run, score_map_name(output(settings)), output(settings)
     if settings.scores:
-        if not task.run.has_score_map(task.tomogram, name):
+        if not run.has_score_map(task.tomogram, name):
             return False
-        held = task.run.score_map_attributes(task.tomogram, name).get("checkpoints", {})
-        if sorted(held.values()) != sorted(ensemble.attributes["checkpoints"].values()):
-            raise SettingError(
-                f"Run {task.run.name} has a score map {name} of other checkpoints "
-                f"({', '.join(held) or 'unknown'}). Replace it with overwrite=true, or write "
-                "under another name."
-            )
+        held = run.score_map_attributes(task.tomogram, name)
+        refuse_others(f"Run {run.name} has a score map {name}", held, ensemble)
     if settings.segmentation:
-        wanted = output(settings).address
-        held_names = {q.address for q in task.run.segmentations()}
-        return wanted in held_names
+        made = [query for query in run.segmentations() if query.address == asked.address]
+        for query in made:
+            held = run.segmentation_attributes(query)
+            refuse_others(f"Run {run.name} has a segmentation {query}", held, ensemble)
+        return bool(made)
     return True
+
+
+def refuse_others(where: str, held: Mapping[str, Any], ensemble: Ensemble) -> None:
+    """Raise SettingError if other checkpoints, or the same in another way, made what is held."""
+    made_by = held.get("checkpoints", {})
+    asked = ensemble.attributes
+    cure = "Replace it with overwrite=true, or write under another name."
+    if sorted(made_by.values()) != sorted(asked["checkpoints"].values()):
+        made = ", ".join(made_by) or "unknown"
+        raise SettingError(f"{where} of other checkpoints ({made}). {cure}")
+    if (way := held.get("ensemble", "scores")) != asked["ensemble"]:
+        raise SettingError(f"{where} made with ensemble={way}. {cure}")
 
 
 def work_off(todo: list[Task], settings: SegmentSettings, ensemble: Ensemble) -> Iterator[str]:

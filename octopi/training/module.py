@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from octopi.checkpoint import sample_weights
 from octopi.errors import DivergedError
 from octopi.geometry import Grid, Points
 from octopi.models import heads
@@ -50,12 +51,17 @@ class Stages:
         thresholds: Thresholds,
     ) -> dict[str, float | None]:
         """Metrics of the candidates that the thresholds let through."""
+        return self.score(self.pick(candidates, thresholds), truth)
+
+    def pick(
+        self, candidates: Mapping[str, Picks], thresholds: Thresholds
+    ) -> dict[str, dict[str, Points]]:
+        """The candidates that the thresholds let through."""
         own = thresholds[f"{self.beta:g}"]
-        picks = {
+        return {
             run: {name: points.above(own[name]) for name, points in found.items()}
             for run, found in candidates.items()
         }
-        return self.score(picks, truth)
 
 
 class PickingModule(pl.LightningModule):
@@ -76,6 +82,7 @@ class PickingModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.net = net
+        self.initial_weights = sample_weights(net)
         self.loss = loss
         self.make_optimizer = optimizer
         self.schedule = schedule
