@@ -5,9 +5,12 @@ import dataclasses
 import fcntl
 import importlib.metadata
 import json
+import logging
+import os
 import platform
+import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,13 @@ import yaml
 PACKAGES = ("octopi", "torch", "pytorch-lightning", "monai", "copick", "hydra-core", "numpy")
 SQLITE = "sqlite:///"
 ARTIFACTS = {".pth", ".yaml", ".json", ".png", ".log"}
+TEXTS = {".yaml", ".json", ".log", ".txt", ".html"}
+RUN_ID = "mlflow_run_id"  # the file in a job's folder that names its run
+PARENT = "mlflow.parentRunId"
+# MLflow asks an absent server for four minutes unless told otherwise.
+HASTE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+
+logger = logging.getLogger(__name__)
 
 
 def versions() -> dict[str, str]:
@@ -120,29 +130,214 @@ def alone(node: Mapping[str, Any]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def tracked(tracker: Any, folder: Path, settings: Any) -> Iterator[None]:
+def tracked(tracker: Any, folder: Path, settings: Any) -> Iterator[dict[str, str]]:
     """The tracker knows the settings at the start, and at the end what became of the job.
+
+    Yields the tags that the run ends with, such as `state`.
 
     Args:
         tracker: a Lightning logger, or None.
         folder: the job's folder, whose files are its artifacts.
         settings: the command's dataclass.
     """
-    client = getattr(tracker, "experiment", None)
-    run_id = getattr(tracker, "run_id", None)
+    tags: dict[str, str] = {}
     if tracker is not None:
-        tracker.log_hyperparams(plain(settings))
+        tracker.log_hyperparams(without_passwords(plain(settings)))
     status = "FAILED"
     try:
-        yield
+        yield tags
         status = "FINISHED"
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) or getattr(error, "exit_code", 1) > 128:
             status = "KILLED"
         raise
     finally:
-        if run_id is not None and client is not None:
-            for path in sorted(folder.iterdir()):
-                if path.is_file() and path.suffix in ARTIFACTS:
-                    client.log_artifact(run_id, str(path))
-            client.set_terminated(run_id, status)
+        client, run_id = getattr(tracker, "experiment", None), getattr(tracker, "run_id", None)
+        if client is not None and run_id is not None:
+            end_run(client, run_id, status=status, tags=tags, artifacts=artifacts_of(folder))
+
+
+def start_parent(
+    node: Mapping[str, Any] | None,
+    name: str,
+    *,
+    params: Mapping[str, Any],
+    tags: Mapping[str, Any],
+    run_id: str | None = None,
+) -> str | None:
+    """The id of the MLflow run that trials or folds belong to; None without MLflow.
+
+    The store and the experiment exist before any of them starts. A server that does not answer
+    is warned of, and leaves the job without a parent run.
+
+    Args:
+        node: the settled `logger`.
+        name: of the run.
+        params: what the sweep was asked; a run that goes on keeps what it was first told.
+        tags: to find it by.
+        run_id: of a run to go on with.
+    """
+    if not node or not is_mlflow(node):
+        return None
+    node = absolute_store(node)
+    try:
+        with alone(node):
+            client = mlflow_client(node)
+            known = {}
+            if run_id is None:
+                run = client.create_run(_experiment(client, node), tags=_texts(tags), run_name=name)
+                run_id = run.info.run_id
+            else:
+                known = client.get_run(run_id).data.params
+                client.update_run(run_id, status="RUNNING")
+        for key, value in without_passwords(plain(params)).items():
+            if key not in known:
+                client.log_param(run_id, key, str(value)[:6000])
+    except Exception as error:  # noqa: BLE001  whatever it is, the search matters more
+        logger.warning("%s", unanswered(node, error))
+    return run_id
+
+
+def end_parent(
+    node: Mapping[str, Any] | None,
+    run_id: str | None,
+    *,
+    status: str,
+    metrics: Mapping[str, float | None],
+    artifacts: Sequence[Path],
+) -> None:
+    """The parent run has ended as it did: FINISHED, FAILED or KILLED.
+
+    Args:
+        node: the settled `logger`.
+        run_id: as `start_parent` gave it.
+        status: of the run.
+        metrics: what came of it; None = n/a.
+        artifacts: files to keep with it; those that do not exist are left out.
+    """
+    if not node or not is_mlflow(node) or run_id is None:
+        return
+    node = absolute_store(node)
+    try:
+        client = mlflow_client(node)
+        for key, value in metrics.items():
+            if value is not None:
+                client.log_metric(run_id, key, value)
+        end_run(client, run_id, status=status, artifacts=artifacts)
+    except Exception as error:  # noqa: BLE001  the files are in the sweep's folder
+        logger.warning("%s", unanswered(node, error))
+
+
+def child_of(
+    node: Mapping[str, Any] | None, parent_run: str | None, *, name: str, tags: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The `logger` of one trial or fold; none, or one other than MLflow's, stays as it is."""
+    if not node or not is_mlflow(node):
+        return dict(node or {})
+    family = {} if parent_run is None else {PARENT: parent_run}
+    return {
+        **node,
+        "run_name": name,
+        "tags": {**(node.get("tags") or {}), **family, **_texts(tags)},
+    }
+
+
+def end_child(
+    node: Mapping[str, Any] | None, folder: Path, *, status: str, tags: Mapping[str, Any]
+) -> None:
+    """The run of a job that could not say so itself has ended, such as one killed at once.
+
+    Args:
+        node: the settled `logger`.
+        folder: the job's.
+        status: KILLED or FAILED.
+        tags: such as the reason.
+    """
+    path = folder / RUN_ID
+    if not node or not is_mlflow(node) or not path.exists():
+        return
+    node = absolute_store(node)
+    try:
+        client, run_id = mlflow_client(node), path.read_text().strip()
+        if client.get_run(run_id).info.status == "RUNNING":
+            end_run(client, run_id, status=status, tags=tags)
+    except Exception as error:  # noqa: BLE001  the reason is in the study too
+        logger.warning("%s", unanswered(node, error))
+
+
+def is_mlflow(node: Mapping[str, Any]) -> bool:
+    """Whether the `logger` is Lightning's for MLflow."""
+    return str(node["_target_"]).endswith("MLFlowLogger")
+
+
+def mlflow_client(node: Mapping[str, Any]) -> Any:
+    """MLflow's client of the logger's store; it does not wait long for a server."""
+    be_hasty()
+    from mlflow import MlflowClient  # noqa: PLC0415  seconds
+
+    return MlflowClient(node["tracking_uri"])
+
+
+def be_hasty() -> None:
+    """A server that does not answer is given up in seconds, unless the user's environment knows."""
+    for name, value in HASTE.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # its retries, line by line
+
+
+def unanswered(node: Mapping[str, Any], error: Exception) -> str:
+    """What a person is told when the tracker cannot be reached."""
+    why = without_passwords(str(error) or type(error).__name__).splitlines()[0]
+    return (
+        f"The tracker {without_passwords(str(node.get('tracking_uri', node['_target_'])))} does "
+        f"not take what it is told: {why[:300]}\nThe work goes on; its folder holds all results."
+    )
+
+
+def artifacts_of(folder: Path) -> list[Path]:
+    """The files of a job that go with its run."""
+    return [path for path in sorted(folder.iterdir()) if path.suffix in ARTIFACTS]
+
+
+def end_run(
+    client: Any,
+    run_id: str,
+    *,
+    status: str,
+    tags: Mapping[str, Any] | None = None,
+    artifacts: Iterable[Path] = (),
+) -> None:
+    """The run has its tags and files, without passwords, and its status."""
+    for key, value in _texts(tags or {}).items():
+        client.set_tag(run_id, key, value)
+    for path in artifacts:
+        if not path.is_file():
+            continue
+        text = path.read_text(encoding="utf-8") if path.suffix in TEXTS else ""
+        if without_passwords(text) != text:
+            client.log_text(run_id, without_passwords(text), path.name)
+        else:
+            client.log_artifact(run_id, str(path))
+    client.set_terminated(run_id, status)
+
+
+def without_passwords(content: Any) -> Any:
+    """The content, plain, with stars in place of the passwords in its addresses."""
+    if isinstance(content, Mapping):
+        return {key: without_passwords(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [without_passwords(value) for value in content]
+    if isinstance(content, str):
+        return re.sub(r"(\w://[^\s:/@]*):[^\s/@]+@", r"\1:***@", content)
+    return content
+
+
+def _experiment(client: Any, node: Mapping[str, Any]) -> str:
+    found = client.get_experiment_by_name(node["experiment_name"])
+    if found is not None:
+        return found.experiment_id
+    return client.create_experiment(node["experiment_name"], node.get("artifact_location"))
+
+
+def _texts(tags: Mapping[str, Any]) -> dict[str, str]:
+    return {str(key): without_passwords(str(value)) for key, value in tags.items()}
