@@ -1,4 +1,4 @@
-"""The `octopi` console script: the five commands under one name, light to import."""
+"""The `octopi` console script: the commands under one name, light to import."""
 
 import difflib
 import importlib
@@ -36,7 +36,7 @@ def main() -> NoReturn:
 
 
 def usage() -> str:
-    """The five commands, a line each."""
+    """The commands, a line each."""
     width = max(map(len, VERBS))
     return "\n".join(
         [
@@ -47,6 +47,6 @@ def usage() -> str:
             *(f"  {verb:<{width}}  {summary(verb)}" for verb in VERBS),
             "",
             "octopi COMMAND --help lists a command's groups and settings.",
-            "No data at hand? Every command takes project=demo.",
+            "No data at hand? Add project=demo.",
         ]
     )

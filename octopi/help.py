@@ -6,7 +6,7 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
 CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
-VERBS = ("create_targets", "train", "segment", "localize", "evaluate")
+VERBS = ("create_targets", "train", "segment", "localize", "evaluate", "summarize")
 
 
 def wants_help(arguments: list[str]) -> bool:
@@ -33,12 +33,23 @@ def write_help(verb: str) -> None:
     """What a command does, its groups and its settings are on the screen."""
     text = (CONF_DIR / f"{verb}.yaml").read_text(encoding="utf-8")
     groups, settings = _split(text)
-    width = max(len(group) for group in groups)
     lines = [
         _docstring(verb),
         "",
-        f"Usage: octopi {verb} [GROUP=CHOICE …] [SETTING=VALUE …]",
+        f"Usage: octopi {verb} {'[GROUP=CHOICE …] ' if groups else ''}[SETTING=VALUE …]",
         "",
+        *(_groups(groups) if groups else []),
+        "Settings of the command" + (" (those of a group: GROUP.KEY=VALUE):" if groups else ":"),
+        *(f"  {line}" for line in settings),
+        "",
+        f"See the whole config before a job runs: octopi {verb} --cfg job --resolve",
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _groups(groups: dict[str, str]) -> list[str]:
+    width = max(len(group) for group in groups)
+    return [
         "Groups, each a folder of YAML files (the choice that is taken unless you name another *):",
         *(
             f"  {group:<{width}}  "
@@ -46,12 +57,7 @@ def write_help(verb: str) -> None:
             for group, default in groups.items()
         ),
         "",
-        "Settings of the command (those of a group: GROUP.KEY=VALUE):",
-        *(f"  {line}" for line in settings),
-        "",
-        f"See the whole config before a job runs: octopi {verb} --cfg job --resolve",
     ]
-    sys.stdout.write("\n".join(lines) + "\n")
 
 
 def _split(text: str) -> tuple[dict[str, str], list[str]]:

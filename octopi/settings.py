@@ -118,10 +118,18 @@ class EvaluateSettings:
     session_id: str
 
 
+@dataclass
+class SummarizeSettings:
+    """Settings of `summarize`."""
+
+    folder: str
+
+
 ROOTS: dict[str, type] = {
     "create_targets": CreateTargetsSettings,
     "train": TrainSettings,
     "segment": SegmentSettings,
     "localize": LocalizeSettings,
     "evaluate": EvaluateSettings,
+    "summarize": SummarizeSettings,
 }

@@ -13,6 +13,7 @@ import octopi.create_targets
 import octopi.evaluate
 import octopi.localize
 import octopi.segment
+import octopi.summarize
 import octopi.train
 from octopi.phantom import make_phantom
 
@@ -22,6 +23,7 @@ COMMANDS = {
     "segment": octopi.segment.main,
     "localize": octopi.localize.main,
     "evaluate": octopi.evaluate.main,
+    "summarize": octopi.summarize.main,
 }
 
 Command = Callable[..., int]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 SCRIPT = str(Path(sys.executable).with_name("octopi"))
-VERBS = ("create_targets", "train", "segment", "localize", "evaluate")
+PICKING = ("create_targets", "train", "segment", "localize", "evaluate")
+VERBS = (*PICKING, "summarize")
 
 
 def octopi(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -17,18 +18,25 @@ def octopi(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_help_names_the_five_commands():
+def test_help_names_the_commands():
     answer = octopi("--help")
     assert answer.returncode == 0
     assert all(verb in answer.stdout for verb in VERBS)
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", PICKING)
 def test_a_commands_help_lists_groups_and_settings(verb):
     answer = octopi(verb, "--help")
     assert answer.returncode == 0
     assert "project" in answer.stdout
     assert "Settings" in answer.stdout
+
+
+def test_help_of_a_command_without_groups_lists_its_settings():
+    answer = octopi("summarize", "--help")
+    assert answer.returncode == 0
+    assert "folder: ???" in answer.stdout
+    assert "Groups" not in answer.stdout
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"]])

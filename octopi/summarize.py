@@ -1,0 +1,62 @@
+"""Draw and list what a search has found so far, also while it runs.
+
+Run it as `octopi summarize folder=DIR` or `python -m octopi.summarize folder=DIR`.
+"""
+
+import logging
+from pathlib import Path
+
+from octopi import locks
+from octopi.errors import SettingError
+from octopi.exploration.study import STUDY, open_study
+from octopi.job import Job, command
+from octopi.provenance import read_yaml
+from octopi.settings import SummarizeSettings
+
+logger = logging.getLogger(__name__)
+
+
+def summarize(settings: SummarizeSettings, job: Job) -> None:
+    """The folder of a search holds its results and pictures; the log has the table.
+
+    Of a cross-validation, the log has the table.
+    """
+    folder = Path(settings.folder).absolute()
+    if (folder / STUDY).is_file():
+        logger.info("%s\n%s", folder, of_search(folder))
+    elif any(folder.glob("fold_*")) and (folder / "results.json").is_file():
+        from octopi.exploration import crossval  # noqa: PLC0415  brings torch, slow to import
+
+        logger.info("%s\n%s", folder, crossval.summarize(folder))
+    else:
+        raise SettingError(
+            f"{folder} is neither the folder of a search ({STUDY}) nor of a finished "
+            f"cross-validation (results.json and fold_*). It {_holds(folder)}. Name with folder=… "
+            "the folder that was given as hydra.sweep.dir."
+        )
+
+
+def of_search(folder: Path) -> str:
+    """The table of a search whose results and pictures have been written into its folder."""
+    from octopi.exploration import plots, summary  # noqa: PLC0415  slow to import
+
+    study = open_study(folder)
+    objectives = read_yaml(folder / STUDY)["objectives"]
+    with locks.waiting_for(folder / ".lock"):  # a worker may be writing the same files
+        summary.write_results(folder, study, objectives)
+        plots.draw(folder, study, objectives)
+    return summary.table(study, objectives)
+
+
+def _holds(folder: Path) -> str:
+    if not folder.is_dir():
+        return "does not exist"
+    names = sorted(path.name for path in folder.iterdir())
+    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    return f"holds {', '.join(names[:6])}{more}" if names else "is empty"
+
+
+main = command("summarize", summarize)
+
+if __name__ == "__main__":
+    main()
