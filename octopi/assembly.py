@@ -19,7 +19,7 @@ from octopi.evaluation.calibration import calibrate
 from octopi.evaluation.report import Report
 from octopi.geometry import Points
 from octopi.inference.predictor import segmentation_of
-from octopi.models import check_size
+from octopi.models import COSTS, check_size
 from octopi.project import (
     PicksQuery,
     Project,
@@ -29,6 +29,7 @@ from octopi.project import (
     find_tomograms,
 )
 from octopi.settings import TrainSettings
+from octopi.training.metrics import check_metric
 from octopi.training.module import PickingModule, Stages, Thresholds
 
 logger = logging.getLogger(__name__)
@@ -94,6 +95,14 @@ def gather_facts(project: Project, settings: TrainSettings) -> Facts:
         radii={name: obj.radius for name, obj in known.items() if obj.radius is not None},
         weights={n: 1.0 if obj.weight is None else obj.weight for n, obj in known.items()},
     )
+
+
+def check_objectives(settings: TrainSettings, object_names: list[str]) -> None:
+    """Raise SettingError unless the best metric and every objective exist."""
+    check_metric(settings.best_metric, object_names)
+    for name in settings.objectives:
+        if name not in COSTS:
+            check_metric(name, object_names)
 
 
 def tomograms_to_train_on(run: Run, settings: TrainSettings) -> list[TomogramQuery]:
@@ -198,12 +207,11 @@ class BestModelFile:
 
     def __call__(self, weights: dict[str, Tensor], module: PickingModule) -> None:
         """The files hold these weights, and the candidates they found in validation."""
-        metrics = {name: value for name, value in module.measured.items() if value is not None}
-        recipe = self.recipe(module.thresholds, metrics)
+        recipe = self.recipe(module)
         write_candidates(self.folder / "candidates.npz", module.candidates)
         write_model(self.folder, weights, recipe)
 
-    def recipe(self, thresholds: Thresholds, metrics: dict[str, float]) -> Recipe:
+    def recipe(self, module: PickingModule) -> Recipe:
         """What must be known to use the weights."""
         settings, facts, data = self.settings, self.facts, self.data
         assert data.split is not None
@@ -218,9 +226,9 @@ class BestModelFile:
             size_divisor=self.divisor,
             predictor=settings.predictor,
             localizer=settings.localizer,
-            thresholds=thresholds,
+            thresholds=module.thresholds,
             beta=settings.calibrate_beta,
-            metrics=metrics,
+            metrics={name: value for name, value in module.measured.items() if value is not None},
             provenance=provenance.plain(
                 {
                     "versions": provenance.versions(),
@@ -228,6 +236,7 @@ class BestModelFile:
                     "split": dataclasses.asdict(data.split),
                     "data_fingerprint": data.fingerprint(),
                     "seed": settings.seed,
+                    checkpoint.INITIAL: module.initial_weights,
                 }
             ),
         )

@@ -55,6 +55,7 @@ SECTIONS = {
     ),
     "callbacks": Section("pytorch_lightning.Callback"),
     "logger": Section("pytorch_lightning.loggers.Logger"),
+    "pruner": Section("optuna.pruners.BasePruner"),
     "predictor": Section("octopi.inference.predictor.Predictor"),
     "localizer": Section("octopi.localization.channels.Localizer"),
     "scorer": Section("octopi.evaluation.scores.Scorer"),

@@ -45,6 +45,18 @@ class DivergedError(OctopiError):
     exit_code = 5
 
 
+class SweepError(OctopiError):
+    """A search or cross-validation that ended without a usable result."""
+
+    exit_code = 6
+
+
+class LockedError(OctopiError):
+    """A folder that another process works in."""
+
+    exit_code = 7
+
+
 def did_you_mean(asked: str, choices: Iterable[str]) -> str:
     """A sentence naming the closest choices, with a leading blank; empty where none is close."""
     close = difflib.get_close_matches(asked, list(choices), n=3, cutoff=0.6)

@@ -1,7 +1,7 @@
 """How a command runs: compose, settle, work, and leave with an exit code that tells the truth.
 
-0 done, 1 our mistake, 2 usage or config, 3 data, 4 resources, 5 diverged, 130 Ctrl-C,
-143 terminated after a checkpoint.
+0 done, 1 our mistake, 2 usage or config, 3 data, 4 resources, 5 diverged, 6 a sweep without a
+usable result, 7 a folder in use, 130 Ctrl-C, 143 terminated after a checkpoint.
 """
 
 import errno
@@ -9,15 +9,14 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
-
+from octopi import words
 from octopi.config import CONF_DIR, settle
-from octopi.errors import OctopiError, SettingError, did_you_mean
+from octopi.errors import OctopiError, did_you_mean
 from octopi.help import choices, wants_help, write_help
 from octopi.settings import ROOTS
 
@@ -55,14 +54,22 @@ class Job:
     words: list[str]
 
 
-def command(verb: str, work: Callable[[Any, Job], Any]) -> Callable[[], NoReturn]:
-    """The program behind `python -m octopi.VERB` and `octopi VERB`."""
+def command(
+    verb: str, work: Callable[[Any, Job], Any], *, plugins: Sequence[type] = ()
+) -> Callable[[], NoReturn]:
+    """The program behind `python -m octopi.VERB` and `octopi VERB`.
+
+    Args:
+        verb: its name.
+        work: what it does with its settings, in its job.
+        plugins: Hydra plugins of its own.
+    """
 
     def main() -> NoReturn:
         if wants_help(sys.argv[1:]):
             write_help(verb)
             sys.exit(0)
-        sys.exit(_run(verb, work))
+        sys.exit(_run(verb, work, plugins))
 
     return main
 
@@ -75,8 +82,21 @@ def hydra_job() -> Job:
     return Job(Path(hydra.runtime.output_dir), list(hydra.overrides.task))
 
 
-def _run(verb: str, work: Callable[[Any, Job], Any]) -> int:
+def search_flags() -> list[str]:
+    """Hydra's own words that a command started from this one needs to find the same configs."""
+    from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
+
+    hydra = HydraConfig.get()
+    flags = []
+    for source in hydra.runtime.config_sources:
+        if source.provider == "command-line":
+            flags += ["--config-dir", str(source.path)]
+    return flags + [word for word in hydra.overrides.hydra if word.startswith("hydra.searchpath=")]
+
+
+def _run(verb: str, work: Callable[[Any, Job], Any], plugins: Sequence[type]) -> int:
     import hydra  # noqa: PLC0415
+    from hydra.core.plugins import Plugins  # noqa: PLC0415
 
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a user's own network lies beside the user
@@ -92,34 +112,18 @@ def _run(verb: str, work: Callable[[Any, Job], Any]) -> int:
             raise
 
     try:
-        sys.argv[1:] = resumed(sys.argv[1:])
+        sys.argv[1:] = words.expanded(sys.argv[1:], verb=verb)
+        for plugin in plugins:
+            Plugins.instance().register(plugin)
         task()
     except BaseException as error:  # noqa: BLE001  the last line before a bare traceback
         return _outcome(error)
     return 0
 
 
-def resumed(arguments: list[str]) -> list[str]:
-    """`resume=FOLDER` stands for the words that job began with, in its folder; later words win."""
-    folders = [a.removeprefix("resume=") for a in arguments if a.startswith("resume=")]
-    if not folders or folders[-1] in ("null", ""):
-        return arguments
-    folder = Path(folders[-1]).absolute()
-    before = folder / ".hydra" / "overrides.yaml"
-    if not before.is_file():
-        raise SettingError(
-            f"There is nothing to resume in {folder}: it is not the folder of a training."
-        )
-    words = yaml.safe_load(before.read_text(encoding="utf-8")) or []
-    typed = [a for a in arguments if not a.startswith("resume=")]
-    replaced = {a.split("=")[0] for a in typed} | {"resume"}
-    kept = [word for word in words if word.split("=")[0] not in replaced]
-    return [*kept, *typed, f"resume='{folder}'", f"hydra.run.dir='{folder}'"]
-
-
 def _outcome(error: BaseException) -> int:
     """What the person at the screen is told, and the exit code."""
-    code = _exit_code(error)
+    code = exit_code_of(error)
     if code != 1:
         return _report(_text(error), code)
     first = str(error).strip().splitlines()[:1]
@@ -131,7 +135,8 @@ def _outcome(error: BaseException) -> int:
     )
 
 
-def _exit_code(error: BaseException) -> int:
+def exit_code_of(error: BaseException) -> int:
+    """The exit code an error stands for."""
     from hydra.errors import HydraException  # noqa: PLC0415
     from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
 

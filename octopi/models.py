@@ -5,14 +5,17 @@ Networks themselves are MONAI's, or the user's own, named in YAML. A network tak
 """
 
 import copy
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from octopi.errors import SettingError
 
 DIVISORS = (1, 2, 4, 8, 16, 32, 64)
+COSTS = ("inference_gflop", "parameters")  # what a network costs; less is better
 
 
 def heads(output: Tensor | Sequence[Tensor]) -> list[Tensor]:
@@ -70,6 +73,22 @@ def _accepts(shadow: nn.Module, size: Sequence[int]) -> bool:
     except (RuntimeError, ValueError, IndexError, AssertionError):
         return False
     return list(out.shape[2:]) == list(size)
+
+
+def costs_of(net: nn.Module, size: Sequence[int]) -> dict[str, float]:
+    """What a network costs, by name: number of parameters, GFLOP for a million voxels.
+
+    Args:
+        net: counted by sending shapes, not numbers, through it.
+        size: voxels z y x of the input that is counted.
+    """
+    shadow = copy.deepcopy(net).to("meta").eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        shadow(torch.empty(1, 1, *size, device="meta"))
+    return {
+        "inference_gflop": counter.get_total_flops() / math.prod(size) / 1e3,
+        "parameters": float(sum(p.numel() for p in net.parameters())),
+    }
 
 
 def check_size(size: Sequence[int], *, divisor: int, key: str) -> None:

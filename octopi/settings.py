@@ -56,6 +56,9 @@ class TrainSettings:
     tomo_types: list[str] | None
     runs: RunNames
     best_metric: str
+    objectives: list[str]
+    pruner: Node
+    trial: Any
     calibrate_beta: float
     seed: int
     fold: int | None
@@ -72,6 +75,7 @@ class SegmentSettings:
     project: Node
     predictor: Node
     checkpoint: Any
+    ensemble: str
     tomo_type: str | None
     voxel_spacing: float | None
     runs: RunNames

@@ -7,17 +7,20 @@ import dataclasses
 import functools
 import logging
 import signal
+import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from octopi import provenance
+from octopi import locks, provenance
 from octopi.assembly import (
     BestModelFile,
     Facts,
+    check_objectives,
     gather_facts,
     make_data,
     make_net,
@@ -28,20 +31,25 @@ from octopi.data.datamodule import TomogramDataModule
 from octopi.devices import training_precision
 from octopi.errors import DataError, SettingError
 from octopi.exploration.crossval import train_folds
+from octopi.exploration.pruning import Pruning
+from octopi.exploration.study import is_search
+from octopi.exploration.sweeper import OctopiSweeper
+from octopi.exploration.workers import OUTCOME
 from octopi.job import Job, Stopped, command
-from octopi.models import size_divisor
+from octopi.models import COSTS, costs_of, size_divisor
 from octopi.project import Project
 from octopi.settings import TrainSettings
 from octopi.training.callbacks import BestModel, CleanStop, History, LastCheckpoint
 from octopi.training.curves import draw_curves
-from octopi.training.metrics import check_metric
 from octopi.training.module import PickingModule, Stages
 
 logger = logging.getLogger(__name__)
 
 
-def train(settings: TrainSettings, job: Job, *, loss: nn.Module | None = None) -> float | None:
-    """The job's folder holds the best model; returns what it scored by `best_metric`.
+def train(
+    settings: TrainSettings, job: Job, *, loss: nn.Module | None = None
+) -> float | tuple[float | None, ...] | None:
+    """The job's folder holds the best model; returns its objectives, by default `best_metric`.
 
     With `num_folds` and no `fold`, all folds train and the model is their ensemble.
 
@@ -50,13 +58,20 @@ def train(settings: TrainSettings, job: Job, *, loss: nn.Module | None = None) -
         job: where it works.
         loss: used in place of what `settings.loss` describes.
     """
-    folder = job.folder
+    with locks.alone_in(job.folder):
+        return _train(settings, job, loss=loss)
+
+
+def _train(
+    settings: TrainSettings, job: Job, *, loss: nn.Module | None
+) -> float | tuple[float | None, ...] | None:
+    folder, began = job.folder, time.monotonic()
     quieten()
     refuse_used_folder(folder, settings)
     pl.seed_everything(settings.seed, verbose=False)
     project: Project = build(settings.project, "project")
     facts = gather_facts(project, settings)
-    check_metric(settings.best_metric, list(facts.radii))
+    check_objectives(settings, list(facts.radii))
 
     net = make_net(settings, facts)
     divisor = size_divisor(net)
@@ -65,14 +80,42 @@ def train(settings: TrainSettings, job: Job, *, loss: nn.Module | None = None) -
     module = make_module(settings, net, data, stages, facts, loss=loss)
     start = check_resume(folder, settings) if settings.resume else None
     provenance.write_yaml(folder / "config.yaml", dataclasses.asdict(settings))
+    pruned = False
     if settings.num_folds is not None and settings.fold is None:
-        best = train_folds(settings, folder, facts, stages, job.words)
+        measured = train_folds(settings, folder, job.words)
     else:
+        pruning = make_pruning(settings)
         save = BestModelFile(folder, settings, facts, data, divisor)
-        best = fit(settings, module, data, save=save, start=start)
-    provenance.write_json(folder / "outcome.json", {settings.best_metric: best})
+        measured = fit(settings, module, data, save=save, start=start, pruning=pruning)
+        pruned = pruning is not None and pruning.pruned
+    values = objectives_of(settings, measured, module.net)
+    outcome = {
+        "state": "pruned" if pruned else "complete",
+        "values": values,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    provenance.write_json(folder / OUTCOME, outcome)
+    best = measured.get(settings.best_metric)
     logger.info("Best model, %s: %s", _shown(settings.best_metric, best), folder)
-    return best
+    return next(iter(values.values())) if len(values) == 1 else tuple(values.values())
+
+
+def make_pruning(settings: TrainSettings) -> Pruning | None:
+    """What ends a hopeless trial of a search; None outside a search."""
+    if not settings.trial or not is_search(Path(settings.trial["folder"])):
+        return None
+    pruner = build(settings.pruner, "pruner") if settings.pruner else None
+    return Pruning(Path(settings.trial["folder"]), settings.trial["number"], pruner)
+
+
+def objectives_of(
+    settings: TrainSettings, measured: Mapping[str, float | None], net: nn.Module
+) -> dict[str, float | None]:
+    """What a search is told of the training, by name."""
+    costs = (
+        costs_of(net, settings.data["crop_size"]) if set(COSTS) & set(settings.objectives) else {}
+    )
+    return {name: {**measured, **costs}.get(name) for name in settings.objectives}
 
 
 def make_module(
@@ -106,8 +149,18 @@ def fit(
     *,
     save: BestModelFile,
     start: str | None,
-) -> float | None:
-    """The net is trained, from a checkpoint if one is given, and its best weights saved."""
+    pruning: Pruning | None,
+) -> dict[str, float | None]:
+    """The net is trained and its best weights saved; returns what those measured.
+
+    Args:
+        settings: of the training.
+        module: that holds the net.
+        data: it is trained on.
+        save: writes the best weights.
+        start: checkpoint to go on from.
+        pruning: of a search.
+    """
     folder = save.folder
     tracker = make_tracker(settings)
     best, history = BestModel(save), History(folder / "results.json")
@@ -124,6 +177,7 @@ def fit(
             history,
             CleanStop(functools.partial(make_stop, folder)),
             LastCheckpoint(folder / "last.ckpt"),
+            *([pruning] if pruning else []),
         ],
     )
     with provenance.tracked(tracker, folder, settings):
@@ -132,7 +186,7 @@ def fit(
         trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=False)
         finish(trainer, module, data)
         draw_curves(folder, history.as_dict())
-    return best.best
+    return {**best.measured, settings.best_metric: best.best}
 
 
 def make_tracker(settings: TrainSettings) -> Logger | None:
@@ -225,7 +279,7 @@ def finish(trainer: pl.Trainer, module: PickingModule, data: TomogramDataModule)
         trainer.validate(module, datamodule=data, verbose=False)
 
 
-main = command("train", train)
+main = command("train", train, plugins=[OctopiSweeper])
 
 if __name__ == "__main__":
     main()

@@ -87,7 +87,7 @@ def test_ctrl_c_ends_with_130_after_the_step(targets, octopi_command, capsys):
 def test_a_loss_that_is_not_a_number_ends_with_5_and_keeps_the_best_model(
     targets, octopi_command, capsys
 ):
-    (targets / "sabotage").write_text("4 nan")
+    (targets / "sabotage").write_text("4 diverge")
     assert octopi_command("train", *WORDS) == 5
     assert "loss is nan at step 4" in capsys.readouterr().err
     weights, _ = checkpoint.read(targets / "job" / "best_model.pth")

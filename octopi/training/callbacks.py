@@ -34,6 +34,7 @@ class BestModel(Callback):
         self.save = save
         self.best: float | None = None
         self.best_epoch: int | None = None
+        self.measured: dict[str, float | None] = {}
         self._weights: dict[str, Tensor] = {}
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -54,6 +55,7 @@ class BestModel(Callback):
             )
         if self.best is None or (value is not None and value > self.best):
             self.best, self.best_epoch = value, trainer.current_epoch
+            self.measured = dict(pl_module.measured)
             self.save(self._weights, pl_module)
             if value is not None:
                 logger.info(
@@ -63,11 +65,12 @@ class BestModel(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed training must know."""
-        return {"best": self.best, "best_epoch": self.best_epoch}
+        return {"best": self.best, "best_epoch": self.best_epoch, "measured": self.measured}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up where a training stopped."""
         self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
+        self.measured = state_dict["measured"]
 
 
 class LastCheckpoint(Checkpoint):

@@ -1,0 +1,71 @@
+"""Trainings named on the command line one by one: folds, seeds, networks to compare."""
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from octopi import locks
+from octopi.exploration.workers import Ended, Task, link_to
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination of the values that are swept.
+
+    Args:
+        swept: setting -> its value here.
+        words: the whole command line.
+    """
+
+    swept: Mapping[str, str]
+    words: list[str]
+
+    @property
+    def folder_name(self) -> str:
+        """`fold_0`, or `model_unet,fold_0`."""
+        parts = [f"{key.split('.')[-1]}_{value}" for key, value in self.swept.items()]
+        return re.sub(r"[^A-Za-z0-9_.,+-]+", "-", ",".join(parts)).strip("-.") or "job_0"
+
+    def siblings(self) -> tuple[tuple[str, str], ...]:
+        """What it shares with the other folds of its cross-validation."""
+        return tuple((key, value) for key, value in self.swept.items() if key != "fold")
+
+
+@dataclass
+class Grid:
+    """A source of trainings: every point that is not finished and that nobody works on."""
+
+    folder: Path
+    points: Sequence[Point]
+    failed: dict[int, str] = field(default_factory=dict)
+
+    def task(self, number: int) -> Task:
+        """The training of a point."""
+        folder = self.folder / self.points[number].folder_name
+        link = link_to(self.folder, number)
+        return Task(number, folder, [*self.points[number].words, *link])
+
+    def next(self) -> Task | None:
+        """The first training that is missing, claimed."""
+        for number in range(len(self.points)):
+            task = self.task(number)
+            if number in self.failed or task.outcome():
+                continue
+            claim = locks.try_lock(self.folder / ".claims" / str(number))
+            if claim and not task.outcome() and not locks.is_held(task.folder / ".lock"):
+                return Task(number, task.folder, task.words, claim)
+        return None
+
+    def done(self, task: Task, ended: Ended) -> None:
+        """A failure is remembered; a success has left its outcome.json."""
+        if ended.code or not task.outcome():
+            self.failed[task.number] = ended.reason if ended.code else "it left no outcome.json"
+            logger.warning("%s failed: %s", task.folder.name, self.failed[task.number])
+
+    def missing(self) -> list[int]:
+        """The points that are not finished."""
+        return [n for n in range(len(self.points)) if not self.task(n).outcome()]

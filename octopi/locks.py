@@ -1,0 +1,63 @@
+"""Who is at work: locks on files, which end with the process that holds them, however it ends."""
+
+import contextlib
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from octopi.errors import LockedError
+
+
+def try_lock(path: Path) -> IO[str] | None:
+    """The file, locked until it is closed here and in all children it went to; None if held."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process holds the lock."""
+    if not path.exists():
+        return False
+    file = try_lock(path)
+    if file is None:
+        return True
+    file.close()
+    return False
+
+
+@contextlib.contextmanager
+def waiting_for(path: Path) -> Iterator[None]:
+    """The lock is held, after a wait if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """No other process works in the folder meanwhile; LockedError says who does."""
+    path = folder / ".lock"
+    file = try_lock(path)
+    if file is None:
+        raise LockedError(
+            f"{folder} is in use by {path.read_text() or 'another process'}. Wait for it, or "
+            "choose another folder with hydra.run.dir=…"
+        )
+    with file:
+        file.truncate(0)
+        file.write(
+            f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}"
+        )
+        file.flush()
+        yield
