@@ -268,11 +268,12 @@ def _axis(parameter: Parameter) -> dict[str, Any]:
     if parameter.choices is not None:
         places = list(range(len(parameter.choices)))
         texts = [escaped(choice) for choice in parameter.choices]
-        return axis | {"tickvals": places, "ticktext": texts, "range": [-0.5, places[-1] + 0.5]}
+        axis |= {"tickvals": places, "ticktext": texts, "range": [-0.5, places[-1] + 0.5]}
+        return axis | ({"tickangle": -30} if max(map(len, texts)) > 5 else {})
     if parameter.log:
         ratio = values[-1] / values[0]
         step = {"dtick": 1 if ratio > 100 else "D2"} if ratio > 5 else {"nticks": 4}
-        return axis | {"type": "log", "tickformat": "~g", "tickangle": 30} | step
+        return axis | {"type": "log", "tickformat": "~g", "tickangle": -30} | step
     if len(values) <= scales.NUM_TICKS and all(value == round(value) for value in values):
         return axis | {"tickvals": values}
     return axis
@@ -291,17 +292,18 @@ def intermediate(found: Findings) -> go.Figure | None:
         "running": ("dashdot", "circle-open"),
     }
     told_of: set[str] = set()
-    for course in sorted(found.courses, key=lambda c: c.number == best):
+    # What ended early lies on top of what did not, and the best on top of all.
+    for course in sorted(found.courses, key=lambda c: (c.number == best, c.state != "complete")):
         name = "best" if course.number == best else course.state
         dash, symbol = looks[course.state]
         color = scales.BEST if name == "best" else scales.STATES[name]
-        last = len(course.steps) - 1
+        last, early = len(course.steps) - 1, course.state != "complete"
         figure.add_scatter(
             x=course.steps,
             y=course.values,
             mode="lines+markers",
             line={"color": color, "dash": dash, "width": 3 if name == "best" else 1.3},
-            marker={"symbol": symbol, "size": [3] * last + [9]},
+            marker={"symbol": symbol, "size": [3] * last + [10 if early else 5], "opacity": 1},
             name=name,
             legendgroup=name,
             showlegend=name not in told_of,
