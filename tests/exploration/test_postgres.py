@@ -147,7 +147,7 @@ def test_a_search_keeps_its_study_there_and_the_password_to_itself(here, octopi_
         *TINY,
         "data.train_runs=[TS_01,TS_02]",
         "data.validation_runs=[TS_03]",
-        "optim.optimizer.lr=tag(log,interval(1e-4,1e-2))",
+        "+hydra.sweeper.params={optim.optimizer.lr:'tag(log,interval(1e-4,1e-2))'}",
         "logger=mlflow",
         f"hydra.sweep.dir={here / 'sweep'}",
         f"hydra.sweeper.storage='{url}'",
