@@ -22,8 +22,10 @@ class FocalTverskyLoss(nn.Module):
     ) -> None:
         super().__init__()
         check_weights(alpha=alpha, beta=beta, gamma=gamma)
+        self.alpha = alpha
+        self.beta = beta
         self.gamma = gamma
-        self.floor = smooth
+        self.smooth = smooth
         self.tversky = TverskyLoss(
             to_onehot_y=True,
             softmax=True,
@@ -36,7 +38,7 @@ class FocalTverskyLoss(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss, a scalar."""
-        missed = self.tversky(logits, target).clamp_min(self.floor)  # no infinite slope at zero
+        missed = self.tversky(logits, target).clamp_min(self.smooth)  # no infinite slope at zero
         return missed.pow(1 / self.gamma).mean()
 
 
@@ -56,8 +58,12 @@ class WeightedFocalTverskyLoss(nn.Module):
         check_weights(
             gamma=gamma, alpha=alpha, beta=beta, tversky=weight_tversky, focal=weight_focal
         )
+        self.gamma = gamma
+        self.alpha = alpha
+        self.beta = beta
         self.weight_tversky = weight_tversky
         self.weight_focal = weight_focal
+        self.smooth = smooth
         self.tversky = TverskyLoss(
             to_onehot_y=True,
             softmax=True,
