@@ -1,0 +1,1 @@
+"""Published functions that prepare data."""

@@ -1,0 +1,1 @@
+"""Published classes that search for a network."""
