@@ -1,0 +1,90 @@
+"""`docs/adding-models.md` does what it says; only sizes and the voxel spacing change."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from octopi import checkpoint
+
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "adding-models.md").read_text()
+FILES = {"my_nets.py", "my_conf/model/my_net.yaml", "my_conf/search/my_net.yaml"}
+BLOCK = re.compile(r"```(\w+)\n(.*?)```", flags=re.DOTALL)
+FILE = re.compile(r"Here is\s+`([\w/.]+)`:\n\n```\w+\n(.*?)```", flags=re.DOTALL)
+
+SIZES = {
+    "width=16": "width=4",
+    "width=32": "width=6",
+    "choice(8, 16, 32)": "choice(2, 4)",
+    "model.width=8|16": "model.width=2|4",
+    "choice(4, 8, 16)": "choice(1, 2)",
+    "choice([48,48,48], [64,64,64])": "choice([16,16,16], [16,32,32])",
+    "'width': 16": "'width': 4",
+    "'dim_in': 64": "'dim_in': 16",
+    "'denoised', 10.0": "'denoised', 20.0",
+    "num_epochs=100": "num_epochs=1",
+    "trainer.max_epochs=200": "trainer.max_epochs=2",
+    "n_trials=20": "n_trials=2",
+}
+# Added to each training on the page; a search is told its number of crops by its space.
+SMALL = ["data.steps_per_epoch=2", "data.num_workers=0", "trainer.max_epochs=1"]
+SMALL_CROPS = ["data.crop_size=[16,32,32]", "data.crops_per_step=2"]
+
+
+def small(text):
+    for old, new in SIZES.items():
+        text = text.replace(old, new)
+    return text
+
+
+def words_of(line):
+    """Verb and words of a line of the page, with what makes it small."""
+    verb, *words = shlex.split(line.removeprefix("octopi "))
+    if verb == "train":
+        extra = SMALL if "-m" in words or "best" in line else [*SMALL, *SMALL_CROPS]
+        typed = {word.split("=")[0] for word in words}
+        words += [word for word in extra if word.split("=")[0] not in typed]
+    return verb, words
+
+
+def in_a_process(verb, *words):
+    """The exit code of a command that starts others."""
+    command = [sys.executable, "-m", f"octopi.{verb}", *words]
+    return subprocess.run(command, check=False).returncode
+
+
+def test_every_size_is_on_the_page():
+    assert [old for old in SIZES if old not in PAGE] == []
+
+
+@pytest.mark.slow
+def test_the_page_runs_from_top_to_bottom(here, octopi_command, monkeypatch):
+    monkeypatch.syspath_prepend(here)
+    assert octopi_command("create_targets", "tomo_types=[denoised]") == 0
+    files = {block: name for name, block in FILE.findall(PAGE)}
+    assert set(files.values()) == FILES
+    for language, block in BLOCK.findall(PAGE):
+        if block in files:
+            path = here / files[block]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(small(block))
+        elif language == "python":
+            exec(compile(small(block), "adding-models.md", "exec"), {})
+        else:
+            for line in small(block).splitlines():
+                verb, words = words_of(line)
+                run = in_a_process if "-m" in words else octopi_command
+                assert run(verb, *words) == 0, line
+    for folder, width in [("mine", 4), ("mine_too", 4), ("wide", 6)]:
+        _, recipe = checkpoint.read(here / "outputs" / folder / "best_model.pth")
+        assert recipe.net["_target_"] == "my_nets.MyNet"
+        assert recipe.net["width"] == width
+    results = yaml.safe_load((here / "outputs/search/optimization_results.yaml").read_text())
+    best = here / "outputs" / "search" / results["best"]["folder"]
+    _, found = checkpoint.read(best / "best_model.pth")
+    _, again = checkpoint.read(here / "outputs" / "best" / "best_model.pth")
+    assert again.net == found.net
