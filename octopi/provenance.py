@@ -18,7 +18,7 @@ import yaml
 
 PACKAGES = ("octopi", "torch", "pytorch-lightning", "monai", "copick", "hydra-core", "numpy")
 SQLITE = "sqlite:///"
-ARTIFACTS = {".pth", ".yaml", ".json", ".png", ".log"}
+ARTIFACTS = {".pth", ".yaml", ".json", ".png", ".log", ".html"}
 TEXTS = {".yaml", ".json", ".log", ".txt", ".html"}
 RUN_ID = "mlflow_run_id"  # the file in a job's folder that names its run
 PARENT = "mlflow.parentRunId"
@@ -152,9 +152,8 @@ def tracked(tracker: Any, folder: Path, settings: Any) -> Iterator[dict[str, str
             status = "KILLED"
         raise
     finally:
-        client, run_id = getattr(tracker, "experiment", None), getattr(tracker, "run_id", None)
-        if client is not None and run_id is not None:
-            end_run(client, run_id, status=status, tags=tags, artifacts=artifacts_of(folder))
+        if tracker is not None:
+            tracker.end(status, tags, artifacts_of(folder))
 
 
 def start_parent(

@@ -11,9 +11,9 @@ import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from octopi import locks, provenance
@@ -32,13 +32,14 @@ from octopi.devices import training_precision
 from octopi.errors import DataError, SettingError
 from octopi.exploration.crossval import train_folds
 from octopi.exploration.pruning import Pruning
-from octopi.exploration.study import is_search
+from octopi.exploration.study import PARENT_RUN, STUDY, is_search
 from octopi.exploration.sweeper import OctopiSweeper
 from octopi.exploration.workers import OUTCOME
 from octopi.job import Job, Stopped, command
 from octopi.models import COSTS, costs_of, size_divisor
 from octopi.project import Project
 from octopi.settings import TrainSettings
+from octopi.tracking import make_tracker
 from octopi.training.callbacks import BestModel, CleanStop, History, LastCheckpoint
 from octopi.training.curves import draw_curves
 from octopi.training.module import PickingModule, Stages
@@ -162,7 +163,7 @@ def fit(
         pruning: of a search.
     """
     folder = save.folder
-    tracker = make_tracker(settings)
+    tracker = make_tracker(logger_of(settings, folder), folder)
     best, history = BestModel(save), History(folder / "results.json")
     trainer: pl.Trainer = build(
         settings.trainer,
@@ -180,24 +181,23 @@ def fit(
             *([pruning] if pruning else []),
         ],
     )
-    with provenance.tracked(tracker, folder, settings):
+    with provenance.tracked(tracker, folder, settings) as tags:
         data.setup()
         record_data(folder, data, resumed=start is not None)
         trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=False)
         finish(trainer, module, data)
+        tags["state"] = "pruned" if pruning and pruning.pruned else "complete"
         draw_curves(folder, history.as_dict())
     return {**best.measured, settings.best_metric: best.best}
 
 
-def make_tracker(settings: TrainSettings) -> Logger | None:
-    """The tracker, its store and its run made."""
-    if not settings.logger:
-        return None
-    node = provenance.absolute_store(settings.logger)
-    with provenance.alone(node):
-        tracker: Logger = build(node, "logger")
-        getattr(tracker, "experiment", None)  # made when first asked for
-    return tracker
+def logger_of(settings: TrainSettings, folder: Path) -> dict[str, Any]:
+    """The settled logger, told which sweep the training belongs to."""
+    if not settings.trial:
+        return settings.logger
+    sweep = provenance.read_yaml(Path(settings.trial["folder"]) / STUDY)
+    tags = {"trial": settings.trial["number"], "fold": settings.fold}
+    return provenance.child_of(settings.logger, sweep.get(PARENT_RUN), name=folder.name, tags=tags)
 
 
 def quieten() -> None:
@@ -216,7 +216,7 @@ def refuse_used_folder(folder: Path, settings: TrainSettings) -> None:
     if not settings.resume and any((folder / name).exists() for name in ("last.ckpt", "fold_0")):
         raise SettingError(
             f"{folder} already holds a training. Continue it with resume={folder}, or choose "
-            "another folder with hydra.run.dir=…"
+            "another folder with hydra.run.dir=… (model_save_path in Python)."
         )
 
 

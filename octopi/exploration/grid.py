@@ -5,9 +5,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from octopi import locks
 from octopi.exploration.workers import Ended, Task, link_to
+from octopi.provenance import end_child
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ class Grid:
 
     folder: Path
     points: Sequence[Point]
+    tracker: Mapping[str, Any]
     failed: dict[int, str] = field(default_factory=dict)
 
     def task(self, number: int) -> Task:
@@ -62,6 +65,9 @@ class Grid:
 
     def done(self, task: Task, ended: Ended) -> None:
         """A failure is remembered; a success has left its outcome.json."""
+        if ended.code < 0:
+            tags = {"state": "failed", "reason": ended.reason}
+            end_child(self.tracker, task.folder, status="KILLED", tags=tags)
         if ended.code or not task.outcome():
             self.failed[task.number] = ended.reason if ended.code else "it left no outcome.json"
             logger.warning("%s failed: %s", task.folder.name, self.failed[task.number])

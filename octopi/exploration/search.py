@@ -12,8 +12,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from octopi import locks
 from octopi.errors import SettingError
 from octopi.exploration.space import Space, suggest
-from octopi.exploration.study import storage_of
+from octopi.exploration.study import open_study
 from octopi.exploration.workers import Ended, Task, link_to
+from octopi.provenance import end_child
+from octopi.settings import TrainSettings
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ class Search:
         seed: of all of them.
         num_trials: in all, of every worker together.
         objectives: names of what a trial returns.
+        tracker: the settled logger, told of trials that cannot speak for themselves any more.
     """
 
     folder: Path
@@ -44,6 +47,7 @@ class Search:
     seed: int
     num_trials: int
     objectives: list[str]
+    tracker: dict[str, Any]
 
     def next(self) -> Task | None:
         """A trial nobody works on, or a new one, claimed."""
@@ -102,6 +106,9 @@ class Search:
         """The study knows what became of the trial."""
         self.study.sampler = optuna.samplers.RandomSampler()  # the grid's would end the study
         outcome = task.outcome()
+        if ended.code < 0:
+            tags = {"state": "failed", "reason": ended.reason}
+            end_child(self.tracker, task.folder, status="KILLED", tags=tags)
         if ended.code or outcome is None:
             self._fail(task.number, ended.reason if ended.code else "it left no outcome.json")
             return
@@ -144,23 +151,26 @@ def grid_of(space: Space) -> dict[str, list[Any]]:
 
 
 def make_search(
-    folder: Path, facts: dict[str, Any], space: Space, *, sampler: Any, seed: int, num_trials: int
+    folder: Path, settings: TrainSettings, space: Space, *, sampler: Any, num_trials: int
 ) -> Search:
     """The search of a folder, begun or continued.
 
     Args:
         folder: of the search.
-        facts: what `study.yaml` says.
+        settings: that all trials begin with.
         space: what is searched.
         sampler: a config node.
-        seed: of the search.
         num_trials: in all.
     """
     with locks.waiting_for(folder / ".lock"):
-        study = optuna.create_study(
-            study_name=facts["study_name"],
-            storage=storage_of(folder, facts["storage"]),
-            directions=facts["directions"],
-            load_if_exists=True,
-        )
-    return Search(folder, study, space, sampler, seed, num_trials, facts["objectives"])
+        study = open_study(folder)
+    return Search(
+        folder,
+        study,
+        space,
+        sampler,
+        settings.seed,
+        num_trials,
+        settings.objectives,
+        settings.logger,
+    )

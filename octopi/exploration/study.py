@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 JOURNAL = "journal.log"
 STUDY = "study.yaml"
+PARENT_RUN = "parent_run"  # of MLflow, told in study.yaml
 
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -142,10 +143,15 @@ def open_study(folder: Path) -> optuna.Study:
     facts = read_yaml(path) if path.is_file() else {}
     if "study_name" not in facts:
         raise SettingError(f"{folder} is not the folder of a search: it has no {STUDY} of one.")
-    return optuna.create_study(
-        study_name=facts["study_name"],
-        storage=storage_of(folder, facts["storage"]),
-        directions=facts["directions"],
-        load_if_exists=True,
-        sampler=optuna.samplers.RandomSampler(),
-    )
+    storage = storage_of(folder, facts["storage"])
+    sampler = optuna.samplers.RandomSampler()
+    try:
+        return optuna.load_study(study_name=facts["study_name"], storage=storage, sampler=sampler)
+    except KeyError:
+        return optuna.create_study(
+            study_name=facts["study_name"],
+            storage=storage,
+            directions=facts["directions"],
+            sampler=sampler,
+            load_if_exists=True,
+        )

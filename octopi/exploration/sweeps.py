@@ -1,8 +1,9 @@
 """What `octopi train -m` does: check, run everything that is missing, and sum up."""
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,14 @@ from octopi.exploration.grid import Grid, Point
 from octopi.exploration.search import Search, make_search
 from octopi.exploration.workers import Launched, Processes, Runner, places, work_off
 from octopi.job import search_flags
-from octopi.provenance import plain
+from octopi.provenance import (
+    artifacts_of,
+    end_parent,
+    plain,
+    read_yaml,
+    start_parent,
+    write_yaml,
+)
 from octopi.settings import TrainSettings
 
 logger = logging.getLogger(__name__)
@@ -38,11 +46,12 @@ def sweep(sweeper: Any, folder: Path, arguments: list[str]) -> float | None:
     """
     overrides = OverridesParser.create().parse_overrides(arguments)
     swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
+    ranges = [o for o in overrides if o.is_sweep_override() and not o.is_discrete_sweep()]
     plain_words = [o.input_line for o in overrides if not o.is_sweep_override()]
     settings = check(sweeper, [word for word in plain_words if word])
     folder.mkdir(parents=True, exist_ok=True)
     again = f"the same command (hydra.sweep.dir={folder})"
-    if sweeper.params:
+    if sweeper.params or ranges:
         return search(sweeper, folder, settings, arguments, swept=swept, again=again)
     return grid(sweeper, folder, settings, arguments, again=again)
 
@@ -78,7 +87,7 @@ def search(
     if sweeper.n_trials < 1:
         raise SettingError(f"hydra.sweeper.n_trials must be 1 or more, not {sweeper.n_trials}.")
     searched = space.read_space(sweeper.params, sweeper.when, arguments)
-    facts = study.record(
+    study.record(
         folder,
         {
             "study_name": sweeper.study_name,
@@ -90,19 +99,49 @@ def search(
         },
     )
     source = make_search(
-        folder,
-        facts,
-        searched,
-        sampler=sweeper.sampler,
-        seed=settings.seed,
-        num_trials=sweeper.n_trials,
+        folder, settings, searched, sampler=sweeper.sampler, num_trials=sweeper.n_trials
     )
-    with _bar(sweeper.n_trials, finished(source), "trial") as bar:
+    with (
+        tracked_family(folder, settings) as metrics,
+        _bar(sweeper.n_trials, finished(source), "trial") as bar,
+    ):
         try:
             work_off(source, runner(sweeper, settings, sweeper.n_trials), bar, again=again)
         finally:
             sum_up(folder, source)
-    return outcome(folder, source)
+        best = outcome(folder, source)
+        metrics |= {settings.objectives[0]: best, "trials": finished(source)}
+    return best
+
+
+@contextlib.contextmanager
+def tracked_family(folder: Path, settings: TrainSettings) -> Iterator[dict[str, float | None]]:
+    """MLflow shows the sweep as the parent of its trainings; what is put in is its metrics."""
+    path = folder / study.STUDY
+    with locks.waiting_for(folder / ".lock"):
+        facts = read_yaml(path)
+        run = start_parent(
+            settings.logger,
+            folder.name,
+            params=began_with(settings),
+            tags={"sweep": str(folder)},
+            run_id=facts.get(study.PARENT_RUN),
+        )
+        if run and run != facts.get(study.PARENT_RUN):
+            write_yaml(path, {**facts, study.PARENT_RUN: run})
+            path.chmod(0o600)
+    metrics: dict[str, float | None] = {}
+    status = "FAILED"
+    try:
+        yield metrics
+        status = "FINISHED"
+    except BaseException as error:
+        if getattr(error, "exit_code", 1) > 128:
+            status = "KILLED"
+        raise
+    finally:
+        files = [path for path in artifacts_of(folder) if path.name != study.STUDY]
+        end_parent(settings.logger, run, status=status, metrics=metrics, artifacts=files)
 
 
 def finished(source: Search) -> int:
@@ -159,17 +198,21 @@ def grid(
     if len(set(names)) < len(names):
         raise SettingError(f"Two of these trainings would share a folder: {', '.join(names)}.")
     study.record(folder, {"settings": began_with(settings), "trainings": names})
-    source = Grid(folder, points)
+    source = Grid(folder, points, settings.logger)
     done = len(points) - len(source.missing())
-    with _bar(len(points), done, "training") as bar:
+    with (
+        tracked_family(folder, settings) as metrics,
+        _bar(len(points), done, "training") as bar,
+    ):
         work_off(source, runner(sweeper, settings, len(points)), bar, again=again)
-    best = sum_up_folds(folder, source)
-    if source.failed:
-        told = "; ".join(f"{names[n]}: {reason}" for n, reason in source.failed.items())
-        raise SweepError(
-            f"{len(source.failed)} of {len(points)} trainings failed. {told}.\n"
-            f"Run what is missing with {again}."
-        )
+        best = sum_up_folds(folder, source)
+        metrics[settings.best_metric] = best
+        if source.failed:
+            told = "; ".join(f"{names[n]}: {reason}" for n, reason in source.failed.items())
+            raise SweepError(
+                f"{len(source.failed)} of {len(points)} trainings failed. {told}.\n"
+                f"Run what is missing with {again}."
+            )
     return best
 
 
