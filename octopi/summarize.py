@@ -8,7 +8,7 @@ from pathlib import Path
 
 from octopi import locks
 from octopi.errors import SettingError
-from octopi.exploration.study import STUDY, open_study
+from octopi.exploration.study import STUDY, is_search, open_study
 from octopi.job import Job, command
 from octopi.provenance import read_yaml
 from octopi.settings import SummarizeSettings
@@ -22,7 +22,7 @@ def summarize(settings: SummarizeSettings, job: Job) -> None:
     Of a cross-validation, the log has the table.
     """
     folder = Path(settings.folder).absolute()
-    if (folder / STUDY).is_file():
+    if is_search(folder):
         logger.info("%s\n%s", folder, of_search(folder))
     elif any(folder.glob("fold_*")) and (folder / "results.json").is_file():
         from octopi.exploration import crossval  # noqa: PLC0415  brings torch, slow to import

@@ -49,7 +49,6 @@ def sweep(sweeper: Any, folder: Path, arguments: list[str]) -> float | None:
     ranges = [o for o in overrides if o.is_sweep_override() and not o.is_discrete_sweep()]
     plain_words = [o.input_line for o in overrides if not o.is_sweep_override()]
     settings = check(sweeper, [word for word in plain_words if word])
-    folder.mkdir(parents=True, exist_ok=True)
     again = f"the same command (hydra.sweep.dir={folder})"
     if sweeper.params or ranges:
         return search(sweeper, folder, settings, arguments, swept=swept, again=again)
@@ -87,6 +86,7 @@ def search(
     if sweeper.n_trials < 1:
         raise SettingError(f"hydra.sweeper.n_trials must be 1 or more, not {sweeper.n_trials}.")
     searched = space.read_space(sweeper.params, sweeper.when, arguments)
+    folder.mkdir(parents=True, exist_ok=True)
     study.record(
         folder,
         {
@@ -197,6 +197,7 @@ def grid(
     names = [point.folder_name for point in points]
     if len(set(names)) < len(names):
         raise SettingError(f"Two of these trainings would share a folder: {', '.join(names)}.")
+    folder.mkdir(parents=True, exist_ok=True)
     study.record(folder, {"settings": began_with(settings), "trainings": names})
     source = Grid(folder, points, settings.logger)
     done = len(points) - len(source.missing())

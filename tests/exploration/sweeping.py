@@ -38,7 +38,7 @@ def start(*words: str, log: Path) -> subprocess.Popen:
     environment = os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
     with log.open("ab") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "octopi.train", "-m", *words, *TINY, *RUNS],
+            [sys.executable, "-m", "octopi.train", "-m", *TINY, *RUNS, *words],
             env=environment,
             stdout=file,
             stderr=subprocess.STDOUT,

@@ -52,9 +52,9 @@ def test_each_way_of_failing_has_its_reason_and_the_search_goes_on(targets):
 
 def test_a_search_in_which_nothing_succeeds_ends_with_6_and_the_causes(targets, capfd):
     words = [
-        "+hydra.sweeper.params={optim.optimizer.lr: 'choice(1e-3,1e-2)'}",
+        "+hydra.sweeper.params={optim.optimizer.lr: 'interval(1e-3,1e-2)'}",
         "+callbacks.saboteur={_target_: saboteur.Saboteur, deed: raise}",
-        "hydra.sweeper.n_trials=2",
+        "hydra.sweeper.n_trials=1",
         "hydra.sweep.dir=sweep",
     ]
     log = targets / "log"
@@ -62,40 +62,44 @@ def test_a_search_in_which_nothing_succeeds_ends_with_6_and_the_causes(targets, 
     assert "the training was sabotaged" in log.read_text().split("octopi: ")[-1]
 
 
-@pytest.mark.parametrize("moment", ["in a training", "between trials", "in a write"])
-def test_a_search_killed_and_started_again_finishes_what_is_missing(targets, moment):
+def test_a_search_killed_in_three_places_finishes_what_is_missing_and_only_as_it_began(targets):
     log, sweep = targets / "log", targets / "sweep"
     words = [
         *write_overlay(targets),
-        "hydra.sweeper.n_trials=2",
+        "hydra.sweeper.n_trials=3",
         "hydra.sweeper.n_jobs=1",
         "hydra.sweep.dir=sweep",
     ]
-    process = start(*words, log=log)
-    first, second = sweep / "trial_0", sweep / "trial_1"
-    if moment == "in a training":
-        wait_until((first / "last.ckpt").exists)
-    elif moment == "between trials":
-        wait_until(second.exists)
-    else:
-        wait_until((first / "outcome.json").exists)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    if moment == "in a write":
-        with (sweep / "journal.log").open("ab") as file:
-            file.write(b'{"op_code":6,"worker_id":"x","trial_id":0,"sta')
-    finished = (first / "outcome.json").exists()
-    before = digest(first) if finished else {}
+    trials = [sweep / f"trial_{number}" for number in range(3)]
+    in_a_training = (trials[0] / "last.ckpt").exists
+    between_trials = trials[1].exists
+    in_a_write = (trials[1] / "outcome.json").exists
+    before = {}
+    for moment in (in_a_training, between_trials, in_a_write):
+        process = start(*words, log=log)
+        wait_until(moment)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if moment is in_a_training:
+            continue
+        for trial in trials:
+            if (trial / "outcome.json").exists():
+                assert before.setdefault(trial.name, digest(trial)) == digest(trial)
+    with (sweep / "journal.log").open("ab") as file:
+        file.write(b'{"op_code":6,"worker_id":"x","trial_id":0,"sta')
 
     assert start(*words, log=log).wait(120) == 0, log.read_text()
-    assert states(sweep) == ["COMPLETE", "COMPLETE"]
-    assert sorted(path.name for path in sweep.glob("trial_*")) == ["trial_0", "trial_1"]
-    if finished:
-        assert digest(first) == before
-    assert bool(list(sweep.glob("journal.log.backup-*"))) == (moment == "in a write")
-    assert _results(sweep)["best"]["folder"] in ("trial_0", "trial_1")
+    assert states(sweep) == ["COMPLETE"] * 3
+    assert sorted(sweep.glob("trial_*")) == trials
+    assert before == {name: digest(sweep / name) for name in before}
+    assert before
+    assert len(list(sweep.glob("journal.log.backup-*"))) == 1
+    assert _results(sweep)["best"]["folder"] in {trial.name for trial in trials}
 
     journal = (sweep / "journal.log").read_bytes()
+    changed = [*words, "seed=7", "optim.optimizer.lr=1e-3"]
+    assert start(*changed, log=log).wait(60) == 2
+    assert "space.params.optim.optimizer.lr, " in log.read_text()
     assert start(*words, log=log).wait(60) == 0
     assert (sweep / "journal.log").read_bytes() == journal, "a finished search is left as it is"
 
@@ -119,16 +123,15 @@ def test_two_workers_share_one_study_and_no_trial(targets):
 def test_a_hopeless_trial_is_pruned_and_the_best_can_be_trained_again(targets, octopi_command):
     sweep = targets / "sweep"
     words = [
-        "+hydra.sweeper.params={optim.optimizer.lr: 'choice(1e-3,1e-9)'}",
+        "+hydra.sweeper.params={+pruner.lower: 'choice(-1,2)', optim.optimizer.lr: 'choice(1e-3)'}",
         "hydra/sweeper/sampler=grid",
         "hydra.sweeper.n_jobs=1",
         "hydra.sweeper.n_trials=2",
         "hydra.sweep.dir=sweep",
         "trainer.max_epochs=3",
         "best_metric=fBeta2",
-        "pruner._target_=optuna.pruners.PercentilePruner",
-        "+pruner.percentile=0.0",  # whoever is not best is hopeless
-        "+pruner.n_startup_trials=1",
+        "+pruner._target_=optuna.pruners.ThresholdPruner",  # nobody gets below -1, all below 2
+        "+pruner.upper=9",
     ]
     process = start(*words, log=targets / "log")
     assert process.wait(120) == 0, (targets / "log").read_text()
@@ -149,7 +152,7 @@ def test_a_hopeless_trial_is_pruned_and_the_best_can_be_trained_again(targets, o
 def test_score_and_cost_together_have_a_front(targets):
     sweep = targets / "sweep"
     words = [
-        "+hydra.sweeper.params={model.channels: 'choice([4,8],[8,16])'}",
+        "+hydra.sweeper.params={model.num_res_units: 'choice(0,2)'}",
         "hydra/sweeper/sampler=grid",
         "hydra.sweeper.n_trials=2",
         "hydra.sweep.dir=sweep",
@@ -159,7 +162,7 @@ def test_score_and_cost_together_have_a_front(targets):
     results = _results(sweep)
     assert [o["direction"] for o in results["objectives"]] == ["maximize", "minimize"]
     costs = [t.values[1] for t in open_study(sweep).get_trials()]
-    assert max(costs) > 2 * min(costs)
+    assert max(costs) > min(costs)
     cheapest = min(costs)
     assert any(s["values"]["inference_gflop"] == cheapest for s in results["solutions"])
     assert (sweep / "pareto.png").exists()
@@ -167,22 +170,13 @@ def test_score_and_cost_together_have_a_front(targets):
 
 def test_what_is_wrong_is_said_before_the_first_trial(targets, octopi_command, capsys):
     words = write_overlay(targets)
-    assert octopi_command("train", "-m", *words, "best_metric=f2", "hydra.sweep.dir=sweep") == 2
+    rest = ["hydra.sweep.dir=sweep", "tomo_types=[denoised]"]
+    assert octopi_command("train", "-m", *words, "best_metric=f2", *rest) == 2
     assert "no metric f2" in capsys.readouterr().err
-    assert octopi_command("train", "-m", *words, "target=nowhere", "hydra.sweep.dir=sweep") == 3
-    assert octopi_command("train", "-m", *words, "fold=0,1", "hydra.sweep.dir=sweep") == 2
+    assert octopi_command("train", "-m", *words, "target=nowhere:octopi/1", *rest) == 3
+    assert octopi_command("train", "-m", *words, "fold=0,1", *rest) == 2
     assert "coordinate" in capsys.readouterr().err
     assert not (targets / "sweep").exists()
-
-
-def test_a_search_goes_on_only_as_it_began(targets, octopi_command, capsys):
-    words = [*write_overlay(targets), "hydra.sweep.dir=sweep", "hydra.sweeper.n_trials=1"]
-    assert start(*words, log=targets / "log").wait(120) == 0
-    process = start(*words, "seed=7", "optim.optimizer.lr=1e-3", log=targets / "log2")
-    assert process.wait(60) == 2
-    said = (targets / "log2").read_text()
-    assert "space.params.optim.optimizer.lr" in said
-    assert "settings.seed" in said
 
 
 def test_a_launcher_of_hydras_runs_the_trials(targets):
