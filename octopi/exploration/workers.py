@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import DupFd
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any, Protocol
 
 import torch
@@ -171,7 +172,11 @@ class Processes:
         process = self.context.Process(
             target=run_training, args=([*self.flags, *words], slot, log, claim)
         )
-        process.start()
+        main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+        try:  # a training needs nothing of the program that starts it
+            process.start()
+        finally:
+            sys.modules["__main__"] = main
         return Process(process, log, lambda: self.free.append(slot))
 
 
