@@ -39,8 +39,9 @@ env: .venv/.complete
 	$(BIN)/python -m pip install --quiet --no-deps -e .
 	touch $@
 
+# A process a core, each on one thread.
 test: env
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
 check: env
 	$(BIN)/ruff format --check octopi tests benchmarks
