@@ -6,7 +6,6 @@ import pytest
 
 from octopi import job
 from octopi.errors import DataError, DivergedError, ResourceError, SettingError
-from octopi.words import resumed
 
 
 @pytest.mark.parametrize(
@@ -35,11 +34,3 @@ def test_every_error_has_its_exit_code(error, code, capsys):
 def test_an_unknown_choice_is_answered_with_close_ones():
     said = "In 'train': Could not find 'model/unett'\n\nAvailable options in 'model':\n\tunet\n"
     assert "Did you mean unet" in job.with_hint(said + "Config search path:\n\tprovider=hydra")
-
-
-def test_resume_repeats_the_words_the_job_began_with(tmp_path):
-    (tmp_path / ".hydra").mkdir()
-    (tmp_path / ".hydra" / "overrides.yaml").write_text("- model=unet\n- trainer.max_epochs=5\n")
-    words = resumed([f"resume={tmp_path}", "trainer.max_epochs=9"])
-    assert words[:2] == ["model=unet", "trainer.max_epochs=9"]
-    assert f"hydra.run.dir='{tmp_path}'" in words

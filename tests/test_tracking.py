@@ -55,7 +55,8 @@ def runs_of(node: dict) -> dict[str, Run]:
 @pytest.mark.slow
 def test_a_run_is_finished_failed_or_killed_as_it_was(here, octopi_command):
     assert octopi_command("create_targets") == 0
-    for name, deed, code in (("good", None, 0), ("bad", "1 diverge", 5), ("ended", "1 SIGTERM", 143)):
+    ends = (("good", None, 0), ("bad", "1 diverge", 5), ("ended", "1 SIGTERM", 143))
+    for name, deed, code in ends:
         if deed:
             (here / "sabotage").write_text(deed)
         assert (
