@@ -96,8 +96,11 @@ def search_flags() -> list[str]:
 
 def _run(verb: str, work: Callable[[Any, Job], Any], plugins: Sequence[type]) -> int:
     import hydra  # noqa: PLC0415
+    from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
     from hydra.core.plugins import Plugins  # noqa: PLC0415
+    from hydra.types import RunMode  # noqa: PLC0415
 
+    failed: list[Exception] = []
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a user's own network lies beside the user
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, in single and multiruns
@@ -107,15 +110,19 @@ def _run(verb: str, work: Callable[[Any, Job], Any], plugins: Sequence[type]) ->
         try:
             job = hydra_job()
             return work(settle(cfg, ROOTS[verb], overrides=job.words), job)
-        except Exception:
+        except Exception as error:
             _log_traceback()
-            raise
+            if HydraConfig.get().mode is not RunMode.RUN:
+                raise
+            failed.append(error)  # past Hydra, which would print the command line before our text
 
     try:
         sys.argv[1:] = words.expanded(sys.argv[1:], verb=verb)
         for plugin in plugins:
             Plugins.instance().register(plugin)
         task()
+        if failed:
+            raise failed[0]
     except BaseException as error:  # noqa: BLE001  the last line before a bare traceback
         return _outcome(error)
     return 0
