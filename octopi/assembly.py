@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 
 from octopi import checkpoint, provenance
@@ -28,13 +27,13 @@ from octopi.project import (
     TomogramQuery,
     find_tomograms,
 )
+from octopi.scored import Picks, write_candidates
 from octopi.settings import TrainSettings
 from octopi.training.metrics import check_metric
 from octopi.training.module import PickingModule, Stages, Thresholds
 
 logger = logging.getLogger(__name__)
 
-Picks = Mapping[str, Mapping[str, Points]]
 BETAS = (0.5, 1.0, 2.0, 4.0)  # operating points that every checkpoint has thresholds for
 
 
@@ -246,27 +245,3 @@ def write_model(folder: Path, weights: Mapping[str, Tensor], recipe: Recipe) -> 
     """`best_model.pth` and its readable copy are in the folder."""
     checkpoint.save(folder / "best_model.pth", weights, recipe)
     provenance.write_yaml(folder / "model_config.yaml", dataclasses.asdict(recipe))
-
-
-def write_candidates(path: Path, candidates: Picks) -> None:
-    """The file holds the scored candidates of every run and object: x, y, z in Å, score."""
-    arrays = {
-        f"{run}|{name}": np.column_stack([points.positions, points.scores])
-        for run, found in candidates.items()
-        for name, points in found.items()
-        if points.scores is not None
-    }
-    part = path.with_name(f".{path.stem}.part.npz")
-    np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
-    part.replace(path)
-
-
-def read_candidates(path: Path) -> dict[str, dict[str, Points]]:
-    """Run name -> object name -> scored candidates."""
-    out: dict[str, dict[str, Points]] = {}
-    with np.load(path) as arrays:
-        for key in arrays.files:
-            run, _, name = key.rpartition("|")
-            rows = arrays[key]
-            out.setdefault(run, {})[name] = Points(rows[:, :3], rows[:, 3])
-    return out

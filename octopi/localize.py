@@ -6,16 +6,13 @@ can be changed and picks made again in seconds.
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from octopi.config import build
 from octopi.errors import DataError, NotInProjectError, SettingError, did_you_mean
-from octopi.geometry import Grid
 from octopi.job import Job, command
 from octopi.localization.channels import Localizer
 from octopi.project import (
@@ -28,18 +25,10 @@ from octopi.project import (
     check_name,
     score_map_name,
 )
+from octopi.scored import Scores, channels_of, radii_of
 from octopi.settings import LocalizeSettings
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """A score map and what was stored with it: objects, radii, thresholds."""
-
-    values: NDArray
-    grid: Grid
-    attributes: Mapping[str, Any]
 
 
 def localize(settings: LocalizeSettings, _job: Job) -> None:
@@ -190,30 +179,6 @@ def make_localizer(settings: LocalizeSettings, facts: Mapping[str, Any]) -> Loca
     if facts.get("localizer") and node != facts["localizer"]:
         logger.warning("The thresholds were calibrated with another localizer.")
     return build(node, "localizer")
-
-
-def channels_of(scores: Scores, radii: Mapping[str, float]) -> NDArray:
-    """The channels of the objects that are picked; membranes and the like are left out."""
-    objects = list(scores.attributes["objects"])
-    if objects == list(radii):
-        return scores.values
-    return scores.values[[objects.index(name) for name in radii]]
-
-
-def radii_of(facts: Mapping[str, Any], project: Project) -> dict[str, float]:
-    """Radius in Å of every particle, in the order of the channels."""
-    radii = {}
-    for name in facts["objects"]:
-        if name not in facts.get("radii", facts["objects"]):
-            continue
-        held = project.objects.get(name)
-        radius = (held.radius if held else None) or facts.get("radii", {}).get(name)
-        if not held:
-            raise NotInProjectError(str(project), "object", name, project.objects)
-        if radius is None:
-            raise DataError(f"Object {name} has no radius in the copick config. Add one, in Å.")
-        radii[name] = float(radius)
-    return radii
 
 
 def thresholds_of(

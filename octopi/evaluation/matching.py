@@ -57,22 +57,47 @@ def gains_czii(
     picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
 ) -> NDArray[np.int64]:
     """For each pick, in the order given, how many particles the picks before it had not found."""
-    found: set[int] = set()
-    gains = np.zeros(len(picks), dtype=np.int64)
-    for i, particles in enumerate(_neighbours(picks, truth, tolerance)):
-        gains[i] = len(found.union(particles)) - len(found)
-        found.update(particles)
-    return gains
+    return _gains(finders_czii(picks, truth, tolerance), len(picks))
 
 
 def gains_one_to_one(
     picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
 ) -> NDArray[np.int64]:
     """For each pick, in the order given, 1 if it makes the largest matching larger, else 0."""
+    return _gains(finders_one_to_one(picks, truth, tolerance), len(picks))
+
+
+def finders_czii(
+    picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
+) -> NDArray[np.int64]:
+    """For each particle, the pick with which, in the order given, it is first found; else -1."""
+    finders = np.full(len(truth), -1, dtype=np.int64)
+    for pick, particles in enumerate(_neighbours(picks, truth, tolerance)):
+        for particle in particles:
+            if finders[particle] < 0:
+                finders[particle] = pick
+    return finders
+
+
+def finders_one_to_one(
+    picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
+) -> NDArray[np.int64]:
+    """For each particle, the pick with which, in the order given, it joins the matching; else -1.
+
+    A pick or particle that is in the largest matching of the best picks stays in it when more
+    picks are added, so one pass tells the matching at every threshold.
+    """
     near = _neighbours(picks, truth, tolerance)
     owner: dict[int, int] = {}
     settled: set[int] = set()
-    return np.array([_augment(i, near, owner, settled) for i in range(len(near))], dtype=np.int64)
+    winners = [i for i in range(len(near)) if _augment(i, near, owner, settled)]
+    finders = np.full(len(truth), -1, dtype=np.int64)
+    finders[list(owner)] = winners  # a dictionary keeps the order in which its keys came
+    return finders
+
+
+def _gains(finders: NDArray[np.int64], num_picks: int) -> NDArray[np.int64]:
+    return np.bincount(finders[finders >= 0], minlength=num_picks)
 
 
 def _augment(pick: int, near: list[list[int]], owner: dict[int, int], settled: set[int]) -> bool:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from octopi.evaluation.matching import (
     Matcher,
+    finders_czii,
+    finders_one_to_one,
     gains_czii,
     gains_one_to_one,
     match_czii,
@@ -52,6 +54,11 @@ class Scorer(ABC):
     @abstractmethod
     def matcher(picks: NDArray, truth: NDArray, tolerance: float) -> NDArray[np.int64]:
         """The same rule, pick by pick."""
+
+    @staticmethod
+    @abstractmethod
+    def finders(picks: NDArray, truth: NDArray, tolerance: float) -> NDArray[np.int64]:
+        """The same rule, particle by particle: with which pick it is found, or -1."""
 
     def __call__(
         self, picks: Runs, truth: Runs, *, radii: Mapping[str, float], weights: Mapping[str, float]
@@ -194,6 +201,7 @@ class Matched(Scorer):
 
     count = staticmethod(match_one_to_one)
     matcher = staticmethod(gains_one_to_one)
+    finders = staticmethod(finders_one_to_one)
 
 
 class Czii(Scorer):
@@ -201,6 +209,7 @@ class Czii(Scorer):
 
     count = staticmethod(match_czii)
     matcher = staticmethod(gains_czii)
+    finders = staticmethod(finders_czii)
 
 
 def pr_curve(

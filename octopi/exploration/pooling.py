@@ -14,8 +14,8 @@ from typing import Any
 
 from torch import Tensor
 
-from octopi import assembly, checkpoint, provenance
-from octopi.assembly import Facts, Picks, gather_facts, make_stages
+from octopi import assembly, checkpoint, provenance, scored
+from octopi.assembly import Facts, gather_facts, make_stages
 from octopi.checkpoint import ENSEMBLE, Recipe, mean_thresholds
 from octopi.config import build
 from octopi.errors import DataError, SettingError
@@ -32,6 +32,7 @@ from octopi.exploration.fold_report import (
 )
 from octopi.geometry import Points
 from octopi.project import Project
+from octopi.scored import Picks
 from octopi.settings import TrainSettings
 from octopi.training.module import Stages, Thresholds
 
@@ -125,7 +126,7 @@ def read_folds(folders: Sequence[Path]) -> list[Fold]:
         Fold(
             folder.name,
             *checkpoint.read(folder / "best_model.pth"),
-            assembly.read_candidates(folder / "candidates.npz"),
+            scored.read_candidates(folder / "candidates.npz"),
             provenance.read_json(folder / "results.json"),
         )
         for folder in folders

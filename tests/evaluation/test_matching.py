@@ -5,6 +5,8 @@ import pytest
 from scipy.spatial import KDTree
 
 from octopi.evaluation.matching import (
+    finders_czii,
+    finders_one_to_one,
     gains_czii,
     gains_one_to_one,
     match_czii,
@@ -102,3 +104,16 @@ def test_gains_add_up_to_the_count_of_every_first_few_picks(seed, match, gains):
     added = gains(picks, truth, 30.0)
     for num in range(len(picks) + 1):
         assert added[:num].sum() == match(picks[:num], truth, 30.0)[0]
+
+
+@pytest.mark.parametrize(
+    ("count", "finders"), [(match_czii, finders_czii), (match_one_to_one, finders_one_to_one)]
+)
+def test_a_particle_is_found_with_its_finder_and_stays_found(count, finders):
+    rng = np.random.default_rng(5)
+    picks, truth = rng.uniform(0, 60, (40, 3)), rng.uniform(0, 60, (25, 3))
+    found = finders(picks, truth, 12.0)
+    for number in range(len(picks) + 1):
+        tp, _, fn = count(picks[:number], truth, 12.0)
+        held = (found >= 0) & (found < number)
+        assert (held.sum(), (~held).sum()) == (tp, fn)

@@ -1,0 +1,72 @@
+"""Scores as they are stored: maps with what was stored beside them, and candidates in files."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octopi.errors import DataError, NotInProjectError
+from octopi.geometry import Grid, Points
+from octopi.project import Project
+
+Picks = Mapping[str, Mapping[str, Points]]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A score map and what was stored with it: objects, radii, thresholds."""
+
+    values: NDArray
+    grid: Grid
+    attributes: Mapping[str, Any]
+
+
+def channels_of(scores: Scores, radii: Mapping[str, float]) -> NDArray:
+    """The channels of the objects that are picked; membranes and the like are left out."""
+    objects = list(scores.attributes["objects"])
+    if objects == list(radii):
+        return scores.values
+    return scores.values[[objects.index(name) for name in radii]]
+
+
+def radii_of(facts: Mapping[str, Any], project: Project) -> dict[str, float]:
+    """Radius in Å of every particle, in the order of the channels."""
+    radii = {}
+    for name in facts["objects"]:
+        if name not in facts.get("radii", facts["objects"]):
+            continue
+        held = project.objects.get(name)
+        radius = (held.radius if held else None) or facts.get("radii", {}).get(name)
+        if not held:
+            raise NotInProjectError(str(project), "object", name, project.objects)
+        if radius is None:
+            raise DataError(f"Object {name} has no radius in the copick config. Add one, in Å.")
+        radii[name] = float(radius)
+    return radii
+
+
+def write_candidates(path: Path, candidates: Picks) -> None:
+    """The file holds the scored candidates of every run and object: x, y, z in Å, score."""
+    arrays = {
+        f"{run}|{name}": np.column_stack([points.positions, points.scores])
+        for run, found in candidates.items()
+        for name, points in found.items()
+        if points.scores is not None
+    }
+    part = path.with_name(f".{path.stem}.part.npz")
+    np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
+    part.replace(path)
+
+
+def read_candidates(path: Path) -> dict[str, dict[str, Points]]:
+    """Run name -> object name -> scored candidates."""
+    out: dict[str, dict[str, Points]] = {}
+    with np.load(path) as arrays:
+        for key in arrays.files:
+            run, _, name = key.rpartition("|")
+            rows = arrays[key]
+            out.setdefault(run, {})[name] = Points(rows[:, :3], rows[:, 3])
+    return out
