@@ -15,7 +15,8 @@ from tqdm import tqdm
 from octopi.config import build
 from octopi.errors import DataError, SettingError
 from octopi.geometry import Grid, Points
-from octopi.job import Job, command
+from octopi.job import Job, command, tell
+from octopi.machine import amount
 from octopi.project import (
     PicksQuery,
     Project,
@@ -61,8 +62,9 @@ def create_targets(settings: CreateTargetsSettings, _job: Job) -> None:
     project: Project = build(settings.project, "project")
     runs = project.select(settings.runs)
     plan = make_plan(project, runs, settings.targets)
-    project.check_writable()
-    written, outside = 0, 0
+    project.check_writable(touch=not settings.dry_run)
+    outcomes: dict[str, list[str]] = {"new": [], "unchanged": [], "replaced": []}
+    outside, num_bytes = 0, 0
     for run in tqdm(runs, desc="targets", unit="run"):
         if not holds_annotations(run, plan):
             if settings.runs is not None:
@@ -72,9 +74,19 @@ def create_targets(settings: CreateTargetsSettings, _job: Job) -> None:
         grid = working_grid(run, settings)
         target, lost = paint_run(run, plan, grid)
         outside += lost
-        written += write(run, target, grid, plan, settings)
+        query = query_of(grid, settings)
+        outcome = outcome_of(run, target, query, plan, settings)
+        if outcome != "unchanged" and not settings.dry_run:
+            run.delete_segmentations(query)  # also one at another spacing: nothing stale stays
+            run.write_segmentation(query, target, grid=grid, attributes=plan.attributes())
+        outcomes[outcome].append(run.name)
+        num_bytes += 0 if outcome == "unchanged" else target.nbytes
+    written = sum(map(len, outcomes.values()))
     if not written:
         raise DataError("No run got a target: none has the picks or masks asked for.")
+    if settings.dry_run:
+        tell("create_targets", rehearsal(project, runs, plan, outcomes, outside, num_bytes))
+        return
     logger.info(
         "Targets %s:%s/%s of %d runs hold %s; %d picks lay outside their tomogram.",
         settings.targets.name,
@@ -164,25 +176,63 @@ def masks_of(run: Run, plan: Plan, grid: Grid) -> Mapping[int, NDArray]:
     return masks
 
 
-def write(
-    run: Run, target: NDArray[np.uint8], grid: Grid, plan: Plan, settings: CreateTargetsSettings
-) -> bool:
-    """The target is in the project; an equal one is left alone, another needs overwrite=true."""
-    ours = settings.targets
-    spacing = float(np.mean(grid.spacing))
-    query = SegmentationQuery(ours.name, ours.user_id, ours.session_id, spacing)
+def query_of(grid: Grid, settings: CreateTargetsSettings) -> SegmentationQuery:
+    """What the target on a grid is called."""
+    ours, spacing = settings.targets, float(np.mean(grid.spacing))
+    return SegmentationQuery(ours.name, ours.user_id, ours.session_id, spacing)
+
+
+def outcome_of(
+    run: Run,
+    target: NDArray[np.uint8],
+    query: SegmentationQuery,
+    plan: Plan,
+    settings: CreateTargetsSettings,
+) -> str:
+    """Whether the run's target is new, unchanged or replaced, which needs overwrite=true."""
+    run.check_output(query)
     same_name = [q for q in run.segmentations() if q.address == query.address]
     if same_name and not settings.overwrite:
         held, _, attributes = run.read_segmentation(same_name[0])
         if attributes == plan.attributes() and np.array_equal(held, target):
-            return True
+            return "unchanged"
         raise SettingError(
             f"Run {run.name} already has another target {same_name[0]}. Replace it with "
             "overwrite=true, or choose another targets.session_id."
         )
-    run.delete_segmentations(query)  # also one at another spacing: nothing stale stays
-    run.write_segmentation(query, target, grid=grid, attributes=plan.attributes())
-    return True
+    return "replaced" if same_name else "new"
+
+
+def rehearsal(  # noqa: PLR0917  six facts of one job
+    project: Project,
+    runs: list[Run],
+    plan: Plan,
+    outcomes: Mapping[str, list[str]],
+    outside: int,
+    num_bytes: int,
+) -> list[str]:
+    """What a dry run tells."""
+    having = {name for names in outcomes.values() for name in names}
+    lines = [
+        f"{kind:<13}{len(names)} targets{': ' if names else ''}{', '.join(names)}"
+        for kind, names in outcomes.items()
+    ]
+    without = [run.name for run in runs if run.name not in having]
+    lines.append(
+        f"skipped      {len(without)} runs without annotations {', '.join(without)}".rstrip()
+    )
+    for name, query in plan.picks.items():
+        held = [len(run.read_picks(query)) for run in runs if query in set(run.picks())]
+        lines.append(
+            f"label {plan.labels[name]:<7}{name}: {sum(held)} picks of {query.user_id}/"
+            f"{query.session_id} in {len(held)} runs, spheres of {plan.radii[name]:g} Å"
+        )
+    lines += [f"label {plan.labels[name]:<7}{name}: mask {q}" for name, q in plan.masks.items()]
+    return [
+        *lines,
+        f"outside      {outside} picks lie outside their tomogram",
+        f"size         up to {amount(num_bytes)} in {', '.join(project.overlays)}",
+    ]
 
 
 main = command("create_targets", create_targets)

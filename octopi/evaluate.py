@@ -12,7 +12,7 @@ from typing import Any
 from octopi.config import build
 from octopi.errors import DataError
 from octopi.geometry import Points
-from octopi.job import Job, command
+from octopi.job import Job, command, tell
 from octopi.pictures import draw_picks
 from octopi.project import PicksQuery, Project, Run, find_picks
 from octopi.settings import EvaluateSettings
@@ -39,12 +39,33 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     names = list(queries) + sorted(judged - set(queries))
     asked = {n: PicksQuery(n, settings.user_id, settings.session_id) for n in names}
     picks = {run.name: _read(run, asked) for run in runs if run.name in truth}
-    report = scorer(picks, truth, radii=radii(project, names), weights=weights(project, names))
+    facts = {"radii": radii(project, names), "weights": weights(project, names)}
+    if settings.dry_run:
+        tell("evaluate", rehearsal(job, picks, truth))
+        return None
+    report = scorer(picks, truth, **facts)
     path = job.folder / "scores.json"
     path.write_text(json.dumps(report.to_dict(), indent=1), encoding="utf-8")
     draw(job.folder / "picks.png", project, runs, picks=picks, truth=truth)
     logger.info("Scores of %d runs (%s):\n%s", len(truth), path, report.table())
     return report.total
+
+
+def rehearsal(job: Job, picks: Runs, truth: Runs) -> list[str]:
+    """What a dry run tells."""
+    names = dict.fromkeys(name for found in [*truth.values(), *picks.values()] for name in found)
+    return [
+        f"folder     {job.folder}: scores.json, picks.png, log",
+        f"would run  {len(truth)} runs: {', '.join(truth)}",
+        *(
+            f"object     {name}: {_count(picks, name)} picks, {_count(truth, name)} in truth"
+            for name in names
+        ),
+    ]
+
+
+def _count(runs: Runs, name: str) -> int:
+    return sum(len(found[name]) for found in runs.values() if name in found)
 
 
 def draw(path: Path, project: Project, runs: list[Run], *, picks: Runs, truth: Runs) -> None:

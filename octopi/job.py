@@ -9,14 +9,14 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from octopi import words
+from octopi import machine, words
 from octopi.config import CONF_DIR, settle
-from octopi.errors import OctopiError, did_you_mean
+from octopi.errors import OctopiError, SettingError, did_you_mean
 from octopi.help import choices, wants_help, write_help
 from octopi.settings import ROOTS
 
@@ -79,7 +79,14 @@ def hydra_job() -> Job:
     from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415  keeps `import octopi.job` quick
 
     hydra = HydraConfig.get()
-    return Job(Path(hydra.runtime.output_dir), list(hydra.overrides.task))
+    typed = list(hydra.overrides.task)
+    folder = hydra.sweep.dir if words.is_dry(typed) else hydra.runtime.output_dir
+    return Job(Path(folder).absolute(), typed)
+
+
+def tell(verb: str, lines: Iterable[str]) -> None:
+    """The log says what a command would do, as `dry_run=true` asks."""
+    logger.info("Dry run of %s: nothing is written.\n%s", verb, "\n".join(lines))
 
 
 def search_flags() -> list[str]:
@@ -109,7 +116,10 @@ def _run(verb: str, work: Callable[[Any, Job], Any], plugins: Sequence[type]) ->
     def task(cfg: Any) -> Any:
         try:
             job = hydra_job()
-            return work(settle(cfg, ROOTS[verb], overrides=job.words), job)
+            settings = settle(cfg, ROOTS[verb], overrides=job.words)
+            if getattr(settings, "dry_run", False):
+                _check_rehearsal(settings, job)
+            return work(settings, job)
         except Exception as error:
             _log_traceback()
             if HydraConfig.get().mode is not RunMode.RUN:
@@ -126,6 +136,20 @@ def _run(verb: str, work: Callable[[Any, Job], Any], plugins: Sequence[type]) ->
     except BaseException as error:  # noqa: BLE001  the last line before a bare traceback
         return _outcome(error)
     return 0
+
+
+def _check_rehearsal(settings: Any, job: Job) -> None:
+    """Raise what would end the job at once; a synthetic project that is not there is not made."""
+    if not words.is_dry(job.words):
+        raise SettingError("dry_run=true belongs on the command line, not into a file.")
+    machine.check_writable(job.folder, "Choose another folder with hydra.run.dir=…")
+    config = settings.project.get("config")
+    if isinstance(config, Mapping) and not Path(config["directory"]).exists():
+        raise Stopped(
+            0,
+            f"Dry run: nothing is written. The synthetic project {config['directory']} would be "
+            "made first; what follows is known when it is there.",
+        )
 
 
 def _outcome(error: BaseException) -> int:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from octopi.config import build
 from octopi.errors import DataError, NotInProjectError, SettingError, did_you_mean
-from octopi.job import Job, command
+from octopi.job import Job, command, tell
 from octopi.localization.channels import Localizer
 from octopi.project import (
     OWN_USER,
@@ -41,7 +41,10 @@ def localize(settings: LocalizeSettings, _job: Job) -> None:
     project: Project = build(settings.project, "project")
     runs = find_runs(project, settings)
     refuse_others_picks(runs, settings)
-    project.check_writable()
+    project.check_writable(touch=not settings.dry_run)
+    if settings.dry_run:
+        tell("localize", rehearsal(project, runs, stored, settings))
+        return
     found: dict[str, int] = {}
     localizer: Localizer | None = None
     for run in tqdm(runs, desc="localize", unit="run"):
@@ -61,6 +64,34 @@ def localize(settings: LocalizeSettings, _job: Job) -> None:
     logger.info(
         "Picks of %d runs as %s/%s: %s.", len(runs), settings.user_id, settings.session_id, total
     )
+
+
+def rehearsal(
+    project: Project, runs: list[Run], stored: Mapping[str, Any], settings: LocalizeSettings
+) -> list[str]:
+    """What a dry run tells; wrong settings and stored facts are raised as the work would."""
+    lines, replaced = [], 0
+    for run in runs:
+        facts = {**facts_of(run, settings), **stored}
+        radii = radii_of(facts, project)
+        thresholds = thresholds_of(settings, facts, list(radii))
+        if not lines:
+            localizer = make_localizer(settings, facts)
+            lines.append(f"localizer  {type(localizer).__name__}")
+            shown = (f"{name} from {thresholds[name]:.3g}" for name in radii)
+            lines.append(f"objects    {', '.join(shown)}")
+        queries = [PicksQuery(name, settings.user_id, settings.session_id) for name in radii]
+        for query in queries:
+            run.check_output(query)
+        replaced += len(set(queries) & set(run.picks()))
+    left = len(project.select(settings.runs)) - len(runs)
+    return [
+        f"would run  {len(runs)} runs: {', '.join(run.name for run in runs)}",
+        f"skipped    {left} runs without {settings.input}",
+        *lines,
+        f"written    picks of every object as {settings.user_id}/{settings.session_id}, in "
+        f"{', '.join(project.overlays)}; {replaced} files are replaced",
+    ]
 
 
 def refuse_others_picks(runs: list[Run], settings: LocalizeSettings) -> None:
@@ -147,7 +178,8 @@ def read_scores(run: Run, settings: LocalizeSettings) -> Scores:
         name = score_map_name(SegmentationQuery.parse(settings.input))
         return Scores(*run.read_score_map(query, name))
     segmentation, grid, attributes = run.read_segmentation(query)
-    labels = attributes.get("labels") or copick_labels(run.project)
+    facts = segmentation_facts(attributes, run.project)
+    labels = facts["labels"]
     unknown = set(np.unique(segmentation)) - {0, *labels.values()}
     if unknown:
         raise DataError(
@@ -155,8 +187,22 @@ def read_scores(run: Run, settings: LocalizeSettings) -> Scores:
             f"Known: {labels}."
         )
     values = np.stack([np.where(segmentation == k, 255, 0) for k in labels.values()])
-    facts = {"objects": list(labels), "thresholds": {}}
-    return Scores(values.astype(np.uint8), grid, {**facts, **attributes})
+    return Scores(values.astype(np.uint8), grid, facts)
+
+
+def facts_of(run: Run, settings: LocalizeSettings) -> dict[str, Any]:
+    """What is known of the run's scores; no voxel is read."""
+    query = find_scores(run, settings)
+    if isinstance(query, TomogramQuery):
+        name = score_map_name(SegmentationQuery.parse(settings.input))
+        return run.score_map_attributes(query, name)
+    return segmentation_facts(run.segmentation_attributes(query), run.project)
+
+
+def segmentation_facts(attributes: Mapping[str, Any], project: Project) -> dict[str, Any]:
+    """What is known of a label volume: what was stored with it, or the copick config's labels."""
+    labels = attributes.get("labels") or copick_labels(project)
+    return {"objects": list(labels), "thresholds": {}, **attributes, "labels": labels}
 
 
 def copick_labels(project: Project) -> dict[str, int]:

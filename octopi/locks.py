@@ -50,10 +50,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     path = folder / ".lock"
     file = try_lock(path)
     if file is None:
-        raise LockedError(
-            f"{folder} is in use by {path.read_text() or 'another process'}. Wait for it, or "
-            "choose another folder with hydra.run.dir=…"
-        )
+        raise _in_use(folder)
     with file:
         file.truncate(0)
         file.write(
@@ -61,3 +58,16 @@ def alone_in(folder: Path) -> Iterator[None]:
         )
         file.flush()
         yield
+
+
+def check_free(folder: Path) -> None:
+    """Raise LockedError if another process works in the folder."""
+    if is_held(folder / ".lock"):
+        raise _in_use(folder)
+
+
+def _in_use(folder: Path) -> LockedError:
+    return LockedError(
+        f"{folder} is in use by {(folder / '.lock').read_text() or 'another process'}. Wait for "
+        "it, or choose another folder with hydra.run.dir=…"
+    )

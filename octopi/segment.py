@@ -25,8 +25,11 @@ from octopi.checkpoint import Recipe, Weights, ensemble_thresholds
 from octopi.config import build
 from octopi.data.cache import prepare_volume, working_grid
 from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError
+from octopi.geometry import Grid
 from octopi.inference.predictor import Predictor, segmentation_of
-from octopi.job import Job, command
+from octopi.inference.windows import padded_shape, windows
+from octopi.job import Job, command, tell
+from octopi.machine import amount
 from octopi.project import (
     Project,
     Run,
@@ -70,10 +73,13 @@ def segment(settings: SegmentSettings, _job: Job) -> None:
     ensemble = load_ensemble(settings, torch.device("cpu"))
     project: Project = build(settings.project, "project")
     tasks = find_tasks(project, settings, ensemble.recipe)
-    project.check_writable()
+    project.check_writable(touch=not settings.dry_run)
     todo = [t for t in tasks if settings.overwrite or not is_done(t, settings, ensemble)]
     if skipped := len(tasks) - len(todo):
         logger.info("%d of %d runs are done; overwrite=true does them again.", skipped, len(tasks))
+    if settings.dry_run:
+        tell("segment", rehearsal(project, tasks, todo, settings, ensemble))
+        return
     with tqdm(total=len(todo), desc="segment", unit="run") as bar:
         for run_name in work_off(todo, settings, ensemble):
             bar.set_postfix_str(run_name)
@@ -249,12 +255,50 @@ def devices_of(settings: SegmentSettings) -> list[torch.device]:
     return [torch.device("cpu")] * settings.devices
 
 
+def rehearsal(
+    project: Project,
+    tasks: list[Task],
+    todo: list[Task],
+    settings: SegmentSettings,
+    ensemble: Ensemble,
+) -> list[str]:
+    """What a dry run tells."""
+    done = [task.run.name for task in tasks if task not in todo]
+    num_labels, num_bytes, num_windows = len(ensemble.recipe.labels), 0, 0
+    for task in todo:
+        shape = grid_of(task, settings, ensemble.recipe).shape
+        channels = num_labels * settings.scores + settings.segmentation
+        num_bytes += channels * math.prod(shape)
+        size = ensemble.predictor.window_size
+        _, window = padded_shape(shape, size, divisor=ensemble.divisor)
+        num_windows += sum(1 for _ in windows(shape, window, halo=ensemble.predictor.halo))
+    what = ["score maps"] * settings.scores + ["segmentations"] * settings.segmentation
+    devices = ", ".join(map(str, devices_of(settings)))
+    sides = ensemble.predictor.num_sides
+    return [
+        f"would run  {len(todo)} tomograms on {devices}{': ' if todo else ''}"
+        + ", ".join(f"{task.run.name} {task.tomogram}" for task in todo),
+        f"skipped    {len(done)} that are done{': ' if done else ''}{', '.join(done)}",
+        f"objects    {', '.join(ensemble.recipe.object_names)}",
+        f"network    {num_windows} windows, each seen from {sides} sides by "
+        f"{len(ensemble.nets)} networks",
+        f"written    {' and '.join(what)} {output(settings)}, up to {amount(num_bytes)}, in "
+        f"{', '.join(project.overlays)}",
+    ]
+
+
+def grid_of(task: Task, settings: SegmentSettings, recipe: Recipe) -> Grid:
+    """The grid that a tomogram is worked on."""
+    grid = working_grid(task.run.tomogram_grid(task.tomogram), recipe.working_spacing)
+    if recipe.working_spacing is None and settings.voxel_spacing:
+        grid = grid.at_spacing(recipe.voxel_spacing)
+    return grid
+
+
 def segment_run(task: Task, settings: SegmentSettings, ensemble: Ensemble) -> None:
     """The run's score map, segmentation or both are in the project."""
     run, recipe = task.run, ensemble.recipe
-    grid = working_grid(run.tomogram_grid(task.tomogram), recipe.working_spacing)
-    if recipe.working_spacing is None and settings.voxel_spacing:
-        grid = grid.at_spacing(recipe.voxel_spacing)
+    grid = grid_of(task, settings, recipe)
     volume = prepare_volume(run.read_tomogram(task.tomogram), grid)
     try:
         scores = ensemble.predictor(ensemble.nets, volume, divisor=ensemble.divisor)

@@ -33,6 +33,7 @@ class CreateTargetsSettings:
     tomo_types: list[str] | None
     runs: RunNames
     overwrite: bool
+    dry_run: bool
 
 
 @dataclass
@@ -66,6 +67,7 @@ class TrainSettings:
     resume: str | None
     init_from: str | None
     trust: list[str]
+    dry_run: bool
 
 
 @dataclass
@@ -88,6 +90,7 @@ class SegmentSettings:
     devices: int
     overwrite: bool
     trust: list[str]
+    dry_run: bool
 
 
 @dataclass
@@ -107,6 +110,7 @@ class LocalizeSettings:
     user_id: str
     session_id: str
     overwrite: bool
+    dry_run: bool
 
 
 @dataclass
@@ -120,6 +124,7 @@ class EvaluateSettings:
     runs: RunNames
     user_id: str
     session_id: str
+    dry_run: bool
 
 
 @dataclass
@@ -129,6 +134,38 @@ class SummarizeSettings:
     folder: str
 
 
+@dataclass
+class ExportSettings:
+    """Settings of `export`."""
+
+    project: Node
+    format: Node
+    objects: list[str] | None
+    runs: RunNames
+    user_id: str
+    session_id: str
+    min_score: Any
+    orientations: bool
+    tomo_type: str | None
+    voxel_spacing: float | None
+    out: str | None
+    overwrite: bool
+
+
+@dataclass
+class ImportTomogramsSettings:
+    """Settings of `import_tomograms`."""
+
+    project: Node
+    folder: str
+    files: str
+    tomo_type: str
+    voxel_spacing: float | None
+    ignore_header: bool
+    resample_to: float | None
+    overwrite: bool
+
+
 ROOTS: dict[str, type] = {
     "create_targets": CreateTargetsSettings,
     "train": TrainSettings,
@@ -136,4 +173,6 @@ ROOTS: dict[str, type] = {
     "localize": LocalizeSettings,
     "evaluate": EvaluateSettings,
     "summarize": SummarizeSettings,
+    "export": ExportSettings,
+    "import_tomograms": ImportTomogramsSettings,
 }

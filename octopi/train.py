@@ -9,14 +9,14 @@ import logging
 import signal
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from torch import nn
 
-from octopi import locks, provenance
+from octopi import locks, provenance, rehearsal
 from octopi.assembly import (
     BestModelFile,
     Facts,
@@ -59,6 +59,9 @@ def train(
         job: where it works.
         loss: used in place of what `settings.loss` describes.
     """
+    if settings.dry_run:
+        locks.check_free(job.folder)
+        return _train(settings, job, loss=loss)
     with locks.alone_in(job.folder):
         return _train(settings, job, loss=loss)
 
@@ -80,6 +83,10 @@ def _train(
     stages = make_stages(settings, facts, divisor)
     module = make_module(settings, net, data, stages, facts, loss=loss)
     start = check_resume(folder, settings) if settings.resume else None
+    if settings.dry_run:
+        make_trainer(settings, folder, tracker=None, own=[])
+        rehearsal.of_training(settings, job, facts, net, divisor)
+        return None
     provenance.write_yaml(folder / "config.yaml", dataclasses.asdict(settings))
     pruned = False
     if settings.num_folds is not None and settings.fold is None:
@@ -165,22 +172,13 @@ def fit(
     folder = save.folder
     tracker = make_tracker(logger_of(settings, folder), folder)
     best, history = BestModel(save), History(folder / "results.json")
-    trainer: pl.Trainer = build(
-        settings.trainer,
-        "trainer",
-        precision=settings.trainer["precision"]
-        or training_precision(settings.trainer["accelerator"]),
-        default_root_dir=str(folder),
-        logger=tracker or False,
-        callbacks=[
-            best,  # before weight averaging, see its docstring
-            *(build(node, f"callbacks.{name}") for name, node in settings.callbacks.items()),
-            history,
-            CleanStop(functools.partial(make_stop, folder)),
-            LastCheckpoint(folder / "last.ckpt"),
-            *([pruning] if pruning else []),
-        ],
-    )
+    own = [
+        history,
+        CleanStop(functools.partial(make_stop, folder)),
+        LastCheckpoint(folder / "last.ckpt"),
+        *([pruning] if pruning else []),
+    ]
+    trainer = make_trainer(settings, folder, tracker=tracker, first=[best], own=own)
     with provenance.tracked(tracker, folder, settings) as tags:
         data.setup()
         record_data(folder, data, resumed=start is not None)
@@ -189,6 +187,35 @@ def fit(
         tags["state"] = "pruned" if pruning and pruning.pruned else "complete"
         draw_curves(folder, history.as_dict())
     return {**best.measured, settings.best_metric: best.best}
+
+
+def make_trainer(
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    tracker: Any,
+    first: Sequence[pl.Callback] = (),
+    own: Sequence[pl.Callback],
+) -> pl.Trainer:
+    """Lightning's trainer, with the callbacks that the settings name between our own.
+
+    Args:
+        settings: of the training.
+        folder: its own.
+        tracker: a Lightning logger, or None.
+        first: callbacks that must see the weights before they are averaged, see `BestModel`.
+        own: the others.
+    """
+    named = [build(node, f"callbacks.{name}") for name, node in settings.callbacks.items()]
+    return build(
+        settings.trainer,
+        "trainer",
+        precision=settings.trainer["precision"]
+        or training_precision(settings.trainer["accelerator"]),
+        default_root_dir=str(folder),
+        logger=tracker or False,
+        callbacks=[*first, *named, *own],
+    )
 
 
 def logger_of(settings: TrainSettings, folder: Path) -> dict[str, Any]:
@@ -251,7 +278,13 @@ def check_resume(folder: Path, settings: TrainSettings) -> str:
         raise SettingError(f"There is nothing to resume in {folder}: it has no last.ckpt.")
     before = provenance.read_yaml(folder / "config.yaml")
     now = provenance.plain(dataclasses.asdict(settings))
-    free = {"resume", "trainer.max_epochs", "trainer.max_time", "trainer.enable_progress_bar"}
+    free = {
+        "resume",
+        "dry_run",
+        "trainer.max_epochs",
+        "trainer.max_time",
+        "trainer.enable_progress_bar",
+    }
     changed = [key for key in provenance.differences(before, now) if key not in free]
     if changed:
         raise SettingError(

@@ -4,10 +4,13 @@ Use `Trainer(use_distributed_sampler=False)`: `Steps` already gives each rank cr
 every rank validates every run, so that no volume is counted twice or left out.
 """
 
+import dataclasses
 import hashlib
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,15 +21,36 @@ from torch.utils.data import DataLoader
 
 from octopi.data.augment import Augmentation
 from octopi.data.batches import CropDataset, Steps, ValidationVolume, VolumeDataset, as_it_is
-from octopi.data.cache import VolumeCache
+from octopi.data.cache import UnwrittenCache, VolumeCache
 from octopi.data.crops import CropSampler, CropSettings
 from octopi.data.folds import Split, Splitting, split_runs
 from octopi.data.sources import Source, SourceReader
 from octopi.errors import DataError
-from octopi.geometry import Points
+from octopi.geometry import Grid, Points
 from octopi.project import Run, SegmentationQuery, TomogramQuery
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """What a data module would do.
+
+    Args:
+        split: which runs train, validate and are left out.
+        grids: what their tomograms are worked on.
+        keys: of the cached volumes that are needed.
+        missing: key -> bytes of those that would have to be made.
+    """
+
+    split: Split
+    grids: Sequence[Grid]
+    keys: set[str]
+    missing: Mapping[str, int]
+
+    def parts(self) -> list[tuple[str, tuple[str, ...]]]:
+        """The runs of each part of the split, by name."""
+        return [(part, getattr(self.split, part)) for part in ("train", "validation", "test")]
 
 
 class TomogramDataModule(pl.LightningDataModule):
@@ -119,6 +143,23 @@ class TomogramDataModule(pl.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Runs are split, their volumes cached, the positions of every class known."""
         self._load()
+
+    def rehearse(self) -> "Rehearsed":
+        """What `setup` would do, with its errors, and without a byte written."""
+        held = self.cache
+        self.cache = UnwrittenCache(held.directory)
+        self.reader = dataclasses.replace(self.reader, cache=self.cache)
+        self._load()
+        assert self.split is not None
+        sizes: dict[str, int] = {}
+        for name, source in self._sources.items():
+            used = source.variants[: None if name in self.split.train else 1]
+            for variant in used:
+                voxels = math.prod(variant.grid.shape)
+                sizes |= {variant.volume: 2 * voxels, variant.target: voxels}
+        grids = [source.variants[0].grid for source in self._sources.values()]
+        missing = {key: size for key, size in sizes.items() if key not in held}
+        return Rehearsed(self.split, grids, set(sizes), missing)
 
     def train_dataloader(self) -> DataLoader:
         """Batches of crops; the same whatever the number of workers."""

@@ -121,14 +121,20 @@ def record(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
         write_yaml(path, now)
         path.chmod(0o600)  # a database's URL may hold a password
         return now
-    before = read_yaml(path)
+    check_same(folder, now)
+    return read_yaml(path)
+
+
+def check_same(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Raise SettingError if the folder holds a sweep that began otherwise."""
+    path, now = folder / STUDY, plain(facts)
+    before = read_yaml(path) if path.exists() else now
     changed = differences({k: before.get(k) for k in now}, now)
     if changed:
         raise SettingError(
             f"{folder} holds a sweep that began otherwise; what differs: {', '.join(changed)}. "
             "Start this one in another folder with hydra.sweep.dir=…"
         )
-    return before
 
 
 def is_search(folder: Path) -> bool:

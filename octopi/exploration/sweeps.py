@@ -11,14 +11,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import TrialState
 from tqdm import tqdm
 
-from octopi import locks
+from octopi import locks, rehearsal
 from octopi.assembly import check_objectives, gather_facts
 from octopi.config import build, settle
 from octopi.errors import SettingError, SweepError
 from octopi.exploration import crossval, plots, space, study, summary
 from octopi.exploration.grid import Grid, Point
 from octopi.exploration.search import Search, make_search
-from octopi.exploration.workers import Launched, Processes, Runner, places, work_off
+from octopi.exploration.workers import OUTCOME, Launched, Processes, Runner, places, work_off
 from octopi.job import search_flags
 from octopi.provenance import (
     artifacts_of,
@@ -33,7 +33,7 @@ from octopi.settings import TrainSettings
 logger = logging.getLogger(__name__)
 
 # Settings that a sweep may change when it is run again: they change no result.
-FREE = {"trial", "resume", "logger"}
+FREE = {"trial", "resume", "logger", "dry_run"}
 
 
 def sweep(sweeper: Any, folder: Path, arguments: list[str]) -> float | None:
@@ -86,18 +86,21 @@ def search(
     if sweeper.n_trials < 1:
         raise SettingError(f"hydra.sweeper.n_trials must be 1 or more, not {sweeper.n_trials}.")
     searched = space.read_space(sweeper.params, sweeper.when, arguments)
+    facts = {
+        "study_name": sweeper.study_name,
+        "storage": sweeper.storage,
+        "objectives": settings.objectives,
+        "directions": study.directions(settings.objectives),
+        "space": space.describe(searched),
+        "settings": began_with(settings),
+    }
+    if settings.dry_run:
+        study.check_same(folder, facts)
+        done = [p.parent.name for p in sorted(folder.glob(f"trial_*/{OUTCOME}"))]
+        rehearsal.of_sweep(folder, [], done, f"{sweeper.n_trials - len(done)} trials")
+        return None
     folder.mkdir(parents=True, exist_ok=True)
-    study.record(
-        folder,
-        {
-            "study_name": sweeper.study_name,
-            "storage": sweeper.storage,
-            "objectives": settings.objectives,
-            "directions": study.directions(settings.objectives),
-            "space": space.describe(searched),
-            "settings": began_with(settings),
-        },
-    )
+    study.record(folder, facts)
     source = make_search(
         folder, settings, searched, sampler=sweeper.sampler, num_trials=sweeper.n_trials
     )
@@ -197,10 +200,16 @@ def grid(
     names = [point.folder_name for point in points]
     if len(set(names)) < len(names):
         raise SettingError(f"Two of these trainings would share a folder: {', '.join(names)}.")
-    folder.mkdir(parents=True, exist_ok=True)
-    study.record(folder, {"settings": began_with(settings), "trainings": names})
+    facts = {"settings": began_with(settings), "trainings": names}
     source = Grid(folder, points, settings.logger)
     done = len(points) - len(source.missing())
+    if settings.dry_run:
+        study.check_same(folder, facts)
+        missing = [names[number] for number in source.missing()]
+        rehearsal.of_sweep(folder, names, [n for n in names if n not in missing], "")
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    study.record(folder, facts)
     with (
         tracked_family(folder, settings) as metrics,
         _bar(len(points), done, "training") as bar,

@@ -8,13 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError, did_you_mean
+from octopi.geometry import Grid
+from octopi.project import holdings
 from octopi.project.door import open_root
 from octopi.project.objects import PickableObject, merge_objects
+from octopi.project.queries import TomogramQuery, check_name, check_run_name
 from octopi.project.run import Run
-from octopi.project.storage import check_overlay, reading
+from octopi.project.storage import check_overlay, reading, writing
+from octopi.project.write import write_volume
 
 logger = logging.getLogger(__name__)
 
@@ -66,10 +72,36 @@ class Project:
                 raise NotInProjectError(str(self), "run", name, by_name)
         return [by_name[name] for name in names]
 
-    def check_writable(self) -> None:
-        """Every overlay accepts files; call it before work whose result is written."""
+    def check_writable(self, *, touch: bool = True) -> None:
+        """Every overlay accepts files; call it before work whose result is written.
+
+        Args:
+            touch: try it with a file; False only looks, as far as that can tell.
+        """
         for path, root in self._roots.items():
-            check_overlay(root, path)
+            check_overlay(root, path, touch=touch)
+
+    @property
+    def overlays(self) -> list[str]:
+        """Where results are written, one place a config."""
+        return [str(root.config.overlay_root) for root in self._roots.values()]
+
+    def write_tomogram(
+        self, run_name: str, query: TomogramQuery, volume: NDArray[np.float32], *, grid: Grid
+    ) -> None:
+        """The tomogram (z, y, x) is stored whole, in place of any older one; so is its run."""
+        check_run_name(run_name)
+        check_name("tomo_type", query.tomo_type)
+        path, *others = self.config_paths
+        if others:
+            raise SettingError(
+                f"{self} has {len(self.config_paths)} configs; a tomogram is written to one. "
+                "Give one config: project.config=…"
+            )
+        item = holdings.new_tomogram(self._roots[str(path)], run_name, query)
+        with writing(f"Run {run_name}: tomogram {query}", item.path):
+            write_volume(item.fs, item.path, volume, grid=grid, attributes={})
+        self.__dict__.pop("runs", None)  # it may be a new run
 
     def notice(self, text: str) -> None:
         """Log a remark about the project, once however many runs it is about."""

@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError
 from fsspec.implementations.local import LocalFileSystem
 
 from octopi.errors import DataError, ResourceError
+from octopi.machine import check_writable
 
 # What local disks, ssh and S3 raise when storage fails; s3fs lets botocore's own errors through.
 STORAGE_ERRORS = (OSError, BotoCoreError)
@@ -45,8 +46,11 @@ def writing(where: str, path: str) -> Iterator[None]:
         ) from error
 
 
-def check_overlay(root: Any, config_path: str) -> None:
-    """A project's overlay accepts files: one was written there and removed."""
+def check_overlay(root: Any, config_path: str, *, touch: bool) -> None:
+    """A project's overlay accepts files: one was written there and removed.
+
+    Without `touch` nothing is written, and only a local overlay can be judged.
+    """
     overlay = getattr(root.config, "overlay_root", None)
     if overlay is None:
         raise ResourceError(
@@ -55,6 +59,10 @@ def check_overlay(root: Any, config_path: str) -> None:
         )
     folder = root.fs_overlay._strip_protocol(overlay).rstrip("/")
     probe = f"{folder}/.octopi-probe-{uuid.uuid4().hex[:8]}"
+    if not touch:
+        if is_local(root.fs_overlay):
+            check_writable(folder, "Point overlay_root in the copick config elsewhere.")
+        return
     with writing("Results", overlay):
         root.fs_overlay.makedirs(folder, exist_ok=True)
         root.fs_overlay.pipe_file(probe, b"")

@@ -1,0 +1,113 @@
+"""What `dry_run=true` says of a training: splits, particles, files, sizes; nothing is written."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from torch import nn
+
+from octopi import machine
+from octopi.assembly import Facts, make_data
+from octopi.data.datamodule import Rehearsed
+from octopi.errors import ResourceError
+from octopi.job import Job, tell
+from octopi.settings import TrainSettings
+
+FLOAT = 4  # bytes
+STATES = 5  # copies of the weights in last.ckpt: weights, AdamW's two, their mean, the best
+
+
+def of_training(
+    settings: TrainSettings, job: Job, facts: Facts, net: nn.Module, divisor: int
+) -> None:
+    """The log says what the training would do; its data's faults are raised as it would."""
+    folds = [settings.fold]
+    if settings.num_folds is not None and settings.fold is None:
+        folds = list(range(settings.num_folds))
+    rehearsed = {}
+    for fold in folds:
+        data = {**settings.data, "fold": fold}
+        held = dataclasses.replace(settings, fold=fold, data=data)
+        rehearsed[fold] = make_data(held, facts, divisor).rehearse()
+    check_space(settings.data["cache_dir"], rehearsed.values())
+    first = rehearsed[folds[0]]
+    weights = sum(p.numel() for p in net.parameters()) * FLOAT
+    lines = [
+        f"folder     {job.folder}" + (" (goes on)" if settings.resume else ""),
+        f"objects    {', '.join(facts.labels)}",
+        f"tomograms  {', '.join(map(str, facts.tomograms))}; "
+        f"worked on as {_shapes(first)} voxels of {_spacings(first)} Å",
+        f"network    {type(net).__name__}, {weights // FLOAT:,} parameters",
+        f"steps      {settings.trainer['max_epochs']} epochs of "
+        f"{settings.data['steps_per_epoch']} batches of {settings.data['crops_per_step']} crops of "
+        f"{_by(settings.data['crop_size'])}",
+    ]
+    for fold, found in rehearsed.items():
+        name = "split    " if fold is None else f"fold {fold}   "
+        parts = (f"{len(r)} {part} ({', '.join(r) or 'none'})" for part, r in found.parts())
+        lines.append(f"{name}  {'; '.join(parts)}")
+    lines += [_particles(fold, found, facts) for fold, found in rehearsed.items()]
+    missing = {key: size for found in rehearsed.values() for key, size in found.missing.items()}
+    all_keys = {key for found in rehearsed.values() for key in found.keys}
+    lines += [
+        f"cache      {settings.data['cache_dir']}: {len(missing)} of {len(all_keys)} volumes to be "
+        f"made, {machine.amount(sum(missing.values()))} "
+        f"(free: {machine.amount(machine.free_space(settings.data['cache_dir']))})",
+        f"files      {len(folds)} × best_model.pth ({machine.amount(weights)}) and last.ckpt "
+        f"(about {machine.amount(STATES * weights)}), log, curves, results.json",
+    ]
+    tell("train", lines)
+
+
+def of_sweep(folder: Path, names: Sequence[str], done: Sequence[str], what: str) -> None:
+    """The log says which trainings a sweep would run and skip."""
+    missing = [name for name in names if name not in done]
+    lines = [
+        f"folder     {folder}",
+        f"would run  {what or len(missing)}{': ' if missing else ''}{', '.join(missing)}",
+        f"skipped    {len(done)} that are done{': ' if done else ''}{', '.join(done)}",
+    ]
+    tell("train -m", lines)
+
+
+def check_space(cache_dir: str, found: Iterable[Rehearsed]) -> None:
+    """Raise ResourceError unless the cache can be filled."""
+    cure = "Set data.cache_dir to another folder."
+    machine.check_writable(cache_dir, cure)
+    needed = sum({key: size for r in found for key, size in r.missing.items()}.values())
+    free = machine.free_space(cache_dir)
+    if needed > free:
+        raise ResourceError(
+            f"The cache {cache_dir} needs {machine.amount(needed)}, but only "
+            f"{machine.amount(free)} are free there. Make room, or: {cure}"
+        )
+
+
+def _particles(fold: int | None, found: Rehearsed, facts: Facts) -> str:
+    """How many particles of each object the runs of each part hold."""
+    runs = {run.name: run for run in facts.runs}
+    counts = []
+    for part, names in found.parts():
+        total: dict[str, int] = dict.fromkeys(facts.picks, 0)
+        for name in names:
+            for object_name, points in facts.truth(runs[name]).items():
+                total[object_name] += len(points)
+        if names:
+            counts.append(f"{part} {_listed(total)}")
+    return f"particles  {'' if fold is None else f'fold {fold}: '}{'; '.join(counts)}"
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in counts.items()) or "masks only"
+
+
+def _shapes(found: Rehearsed) -> str:
+    return " or ".join(dict.fromkeys(_by(grid.shape) for grid in found.grids))
+
+
+def _spacings(found: Rehearsed) -> str:
+    return " or ".join(dict.fromkeys(f"{grid.spacing[-1]:.4g}" for grid in found.grids))
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))
