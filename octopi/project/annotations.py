@@ -23,7 +23,10 @@ def find_picks(
     """
     held = Counter(query for run in runs for query in run.picks())
     if source is not None and not isinstance(source, str):
-        return {q.object_name: _present(q, held) for q in map(PicksQuery.parse, source)}
+        named = [_present(query, held) for query in map(PicksQuery.parse, source)]
+        for query in named:
+            _the_one(query.object_name, named, held, None)
+        return {query.object_name: query for query in named}
     if source is not None:
         user_id, _, session_id = source.partition("/")
         candidates = [q for q in held if (q.user_id, q.session_id) == (user_id, session_id)]
