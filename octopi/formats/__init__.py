@@ -1,0 +1,5 @@
+"""What other programs read and write: picks for RELION, Warp, Dynamo and spreadsheets; MRC."""
+
+from octopi.formats.particles import Format, Particles
+
+__all__ = ["Format", "Particles"]

@@ -1,0 +1,147 @@
+"""MRC files: what the header claims, whether that can be, and the voxels.
+
+A header may lie or be silent: a voxel size of 0 was never set, one of exactly 1 Å is what programs
+write that do not know it, and different edges are no voxels of a copick project.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mrcfile
+import numpy as np
+from numpy.typing import NDArray
+
+from octopi.errors import DataError
+
+SAME = 1e-3  # relative; headers hold single precision
+NEAR = 1e-2  # relative; spacings are rounded by whoever writes them down
+PLAUSIBLE = (0.5, 100.0)  # Å
+HEADER_BYTES = 1024
+_MODES = {0: 1, 1: 2, 2: 4, 6: 2, 12: 2}  # those of volumes of real numbers, and their bytes
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an MRC file says of itself.
+
+    Args:
+        path: of the file.
+        shape: voxels z y x.
+        edges: of a voxel, Å, z y x; 0 where it does not say.
+    """
+
+    path: Path
+    shape: tuple[int, int, int]
+    edges: tuple[float, float, float]
+
+    def spacing(self, told: float | None, *, ignore_header: bool) -> float:
+        """The voxel spacing in Å, or a DataError if file and settings leave it in doubt.
+
+        Args:
+            told: what the user says; None = believe the header.
+            ignore_header: believe the user also against the header.
+        """
+        if told is not None and ignore_header:
+            return told
+        edges = ", ".join(f"{edge:g}" for edge in reversed(self.edges))
+        silent = not all(math.isfinite(e) and e > 0 for e in self.edges) or set(self.edges) == {1.0}
+        if silent and told is None:
+            raise DataError(
+                f"{self.path.name} does not tell its voxel size (its header says {edges} Å). "
+                "Say it: voxel_spacing=…"
+            )
+        if silent and told is not None:
+            return told
+        mean = round(float(np.mean(self.edges)), 5)
+        if max(abs(edge / mean - 1) for edge in self.edges) > SAME:
+            raise DataError(
+                f"{self.path.name} has voxels of {edges} Å (x, y, z), which are no cubes. Correct "
+                "its header, or say voxel_spacing=… ignore_header=true."
+            )
+        if told is not None and abs(mean / told - 1) > NEAR:
+            raise DataError(
+                f"{self.path.name} has voxels of {mean:g} Å by its header, not {told:g} Å. Leave "
+                "out voxel_spacing, or overrule the header with ignore_header=true."
+            )
+        if told is None and not PLAUSIBLE[0] <= mean <= PLAUSIBLE[1]:
+            raise DataError(
+                f"{self.path.name} has voxels of {mean:g} Å by its header, which no tomogram has. "
+                "Say voxel_spacing=… ignore_header=true."
+            )
+        return mean if told is None else told
+
+
+def read_header(path: Path) -> Header:
+    """The header, or a DataError if the file is no whole tomogram; no voxel is read."""
+    with _opened(path, header_only=True) as mrc:
+        header = mrc.header
+        shape = tuple(int(header[key]) for key in ("nz", "ny", "nx"))
+        axes = tuple(int(header[key]) for key in ("maps", "mapr", "mapc"))
+        mode, extended = int(header.mode), int(header.nsymbt)
+        size = mrc.voxel_size
+        edges = tuple(float(np.nan_to_num(size[axis], posinf=0)) for axis in "zyx")
+    if mode not in _MODES:
+        raise DataError(
+            f"{path.name} is of MRC mode {mode}; a tomogram is of mode 0, 1, 2, 6 or 12."
+        )
+    if min(shape) < 2:
+        raise DataError(f"{path.name} is no volume: it has {_by(shape)} voxels (z, y, x).")
+    if axes not in ((3, 2, 1), (0, 0, 0)):
+        raise DataError(
+            f"{path.name} stores its axes in the order {axes[::-1]} (mapc, mapr, maps), not x, y, "
+            "z. Reorder it first, for instance with clip or trimvol of IMOD."
+        )
+    needed = HEADER_BYTES + extended + math.prod(shape) * _MODES[mode]
+    held = path.stat().st_size
+    if held < needed:
+        raise DataError(
+            f"{path.name} is truncated: {_by(shape)} voxels need {needed} bytes, it has {held}. "
+            "Copy it again."
+        )
+    return Header(path, shape, edges)  # type: ignore[arg-type]  three of each
+
+
+def check_voxels(path: Path) -> None:
+    """Raise DataError if some voxel is not a number, or all are the same; slice by slice."""
+    low, high = math.inf, -math.inf
+    with _opened(path, mapped=True) as mrc:
+        for index, section in enumerate(mrc.data):
+            values = np.asarray(section, dtype=np.float32)
+            if not np.isfinite(values).all():
+                raise DataError(f"{path.name} has voxels that are not numbers, in section {index}.")
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+    if low == high:
+        raise DataError(f"{path.name} is empty: every voxel is {low:g}.")
+
+
+def read_voxels(path: Path) -> NDArray[np.float32]:
+    """The voxels as float32 (z, y, x)."""
+    with _opened(path) as mrc:
+        return np.array(mrc.data, dtype=np.float32)
+
+
+@contextmanager
+def _opened(path: Path, *, header_only: bool = False, mapped: bool = False) -> Iterator[Any]:
+    """The open file; what mrcfile would only warn of is judged by us."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            if mapped:
+                mrc = mrcfile.mmap(path, permissive=True)
+            else:
+                mrc = mrcfile.open(path, permissive=True, header_only=header_only)
+    except ValueError as error:
+        raise DataError(f"{path.name} is no MRC file: {error}.") from error
+    with mrc:
+        if mrc.header is None:
+            raise DataError(f"{path.name} is no MRC file: it has no whole header.")
+        yield mrc
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,64 @@
+"""Picks as a table for people and spreadsheets; its head says what is in Å and what in voxels."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from octopi.formats.particles import (
+    Format,
+    Particles,
+    common_orientations,
+    common_scores,
+    number,
+    orientations_of,
+    scores_of,
+)
+
+ANGSTROM = ("x_angstrom", "y_angstrom", "z_angstrom")
+VOXEL = ("x_voxel", "y_voxel", "z_voxel")
+ROTATION = tuple(f"rotation_{row}{column}" for row in "xyz" for column in "xyz")
+
+
+class Csv(Format):
+    """A CSV file of each object.
+
+    Args:
+        tomo_name: what a run's tomogram is called, `*` for the run's own name.
+        pixel_size: Å, of the voxels that the voxel columns count.
+        binning: how many of them make a voxel of our tomogram.
+        first_voxel: the voxel coordinate of the centre of the first voxel.
+    """
+
+    def __init__(
+        self,
+        *,
+        tomo_name: str,
+        pixel_size: float | None,
+        binning: float | None,
+        first_voxel: float,
+    ) -> None:
+        super().__init__(tomo_name=tomo_name, pixel_size=pixel_size, binning=binning)
+        self.first_voxel = first_voxel
+
+    def files(
+        self, object_name: str, sets: Sequence[Particles], *, folder: Path
+    ) -> Mapping[str, str]:
+        """`OBJECT.csv`; rotations, where there are any, are matrices from object to tomogram."""
+        del folder
+        turned, scored = common_orientations(sets), common_scores(sets)
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        heads = ["tomogram", "object", *ANGSTROM, *VOXEL, "voxel_size_angstrom"]
+        writer.writerow([*heads, *(["score"] * scored), *(ROTATION if turned else ())])
+        for particles in sets:
+            numbers = [particles.points.positions, self.pixels(particles, self.first_voxel)]
+            edge = np.full((len(particles.points), 1), np.mean(self.pixel(particles)))
+            numbers += [edge, scores_of(particles)[:, None]] if scored else [edge]
+            if turned and len(particles.points):
+                numbers.append(orientations_of(particles).reshape(-1, 9))
+            for row in np.hstack(numbers):
+                writer.writerow([self.name_of(particles), object_name, *map(number, row)])
+        return {f"{object_name}.csv": text.getvalue()}

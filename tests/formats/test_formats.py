@@ -1,0 +1,167 @@
+"""What the formats refuse, leave out, and write of nothing."""
+
+import numpy as np
+import pytest
+import starfile
+from making import FOLDER, grid_of, make, picks, rows
+
+from octopi.errors import DataError, SettingError
+
+GRID = grid_of(32, 24, 16, 10.0)
+TURNED = [[[0, -1, 0], [1, 0, 0], [0, 0, 1]]]
+
+
+def text_of(name, *sets, **settings):
+    files = make(name, **settings).files("apo", sets, folder=FOLDER)
+    return next(iter(files.values()))
+
+
+@pytest.mark.parametrize("name", ["relion5", "warp", "dynamo", "csv"])
+def test_nothing_found_is_a_valid_file_without_rows(name, tmp_path):
+    empty = picks(np.zeros((0, 3)), grid=GRID, scores=[])
+    text = text_of(name, empty)
+    if name in ("relion5", "warp"):
+        (tmp_path / "a.star").write_text(text)
+        table = starfile.read(tmp_path / "a.star")
+        assert len(table) == 0
+        assert "rlnTomoName" in table or "rlnMicrographName" in table
+    else:
+        assert len(text.splitlines()) == (name == "csv")
+
+
+@pytest.mark.parametrize("name", ["relion5", "warp", "csv"])
+def test_columns_that_nobody_knows_are_left_out(name):
+    text = text_of(name, picks([[10, 20, 30]], grid=GRID))
+    for word in ("Angle", "FigureOfMerit", "rotation", "score"):
+        assert word not in text
+
+
+@pytest.mark.parametrize("name", ["relion5", "warp", "csv"])
+def test_orientations_that_are_all_the_identity_are_none(name):
+    text = text_of(name, picks([[10, 20, 30]], grid=GRID, turns=[np.eye(3)]))
+    assert "Angle" not in text
+    assert "rotation" not in text
+
+
+@pytest.mark.parametrize("name", ["relion5", "warp", "dynamo", "csv"])
+def test_runs_with_and_without_orientations_do_not_mix(name):
+    sets = [
+        picks([[10, 20, 30]], grid=GRID, turns=TURNED),
+        picks([[1, 2, 3]], run="TS_2", grid=GRID),
+    ]
+    with pytest.raises(DataError, match="TS_2 have none"):
+        text_of(name, *sets)
+
+
+def test_a_reflection_is_no_orientation():
+    mirrored = [np.diag([1.0, 1.0, -1.0])]
+    with pytest.raises(DataError, match="no rotations"):
+        text_of("relion5", picks([[10, 20, 30]], grid=GRID, turns=mirrored))
+
+
+def test_unscored_picks_beside_scored_ones_count_as_certain():
+    sets = [
+        picks([[10, 20, 30]], grid=GRID, scores=[0.25]),
+        picks([[1, 2, 3]], run="TS_2", grid=GRID),
+    ]
+    assert [row[-1] for row in rows(text_of("relion5", *sets))] == ["0.250000", "1.000000"]
+
+
+def test_optics_groups_are_whole_or_left_to_relion():
+    one = picks([[10, 20, 30]], grid=GRID)
+    assert "optics" not in text_of("relion5", one, pixel_size=2.5).lower()
+    microscope = {"voltage": 300, "spherical_aberration": 2.7, "amplitude_contrast": 0.1}
+    assert "optics" not in text_of("relion5", one, **microscope).lower()
+    assert "data_optics" in text_of("relion5", one, pixel_size=2.5, **microscope)
+    with pytest.raises(SettingError, match="all three"):
+        make("relion5", voltage=300)
+
+
+@pytest.mark.parametrize("size", [[64, 128, 96], [128, 96, 100], [120, 96, 64]])
+def test_a_box_that_the_tomogram_does_not_cover_is_refused(size):
+    one = picks([[10, 20, 30]], grid=GRID)
+    assert text_of("relion5", one, pixel_size=2.5, tomogram_size=[128, 96, 64])
+    assert text_of("relion5", one, pixel_size=2.5, tomogram_size=[127, 97, 63])
+    if size == [120, 96, 64]:  # two binned voxels may be rounding
+        assert text_of("relion5", one, pixel_size=2.5, tomogram_size=size)
+        size = [119, 96, 64]
+    with pytest.raises(SettingError, match="covers 320 x 240 x 160"):
+        text_of("relion5", one, pixel_size=2.5, tomogram_size=size)
+
+
+def tomograms_star(path, *names):
+    path.write_text(
+        "data_global\n\nloop_\n_rlnTomoName #1\n_rlnVoltage #2\n_rlnSphericalAberration #3\n"
+        "_rlnAmplitudeContrast #4\n_rlnTomoTiltSeriesPixelSize #5\n_rlnTomoSizeX #6\n"
+        "_rlnTomoSizeY #7\n_rlnTomoSizeZ #8\n"
+        + "".join(f"{name} 300.0 2.7 0.1 2.5 127 95 64\n" for name in names)
+    )
+    return str(path)
+
+
+def test_relions_own_list_of_tomograms_tells_all(tmp_path):
+    star = tomograms_star(tmp_path / "tomograms.star", "001", "002")
+    one = picks([[158.75, 118.75, 81]], run="002", grid=GRID)
+    text = text_of("relion5", one, tomograms_star=star)
+    assert "1 002 2.500000 300.000000 2.700000 0.100000" in text
+    assert rows(text)[-1] == ["002", "0.000000", "0.000000", "1.000000", "1"]
+
+
+def test_a_tomogram_that_relion_does_not_list_is_named_with_those_it_does(tmp_path):
+    star = tomograms_star(tmp_path / "tomograms.star", "TS_01", "TS_02")
+    with pytest.raises(DataError, match=r"no tomogram TS_1\. Did you mean TS_01.*tomo_name"):
+        text_of("relion5", picks([[1, 2, 3]], grid=GRID), tomograms_star=star)
+    named = picks([[1, 2, 3]], run="01", grid=GRID)
+    assert "TS_01" in text_of("relion5", named, tomograms_star=star, tomo_name="TS_*")
+
+
+@pytest.mark.parametrize("content", ["", "nonsense", "data_\n\nloop_\n_rlnTomoName #1\nTS_1\n"])
+def test_a_list_of_tomograms_that_lacks_something_is_refused(tmp_path, content):
+    path = tmp_path / "tomograms.star"
+    path.write_text(content)
+    with pytest.raises(DataError, match=r"tomograms.star"):
+        make("relion5", tomograms_star=str(path))
+    with pytest.raises(SettingError, match="no file"):
+        make("relion5", tomograms_star=str(tmp_path / "other.star"))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "told"),
+    [
+        ("warp", {"tomo_name": "TS.tomostar"}, "one \\*"),
+        ("warp", {"tomo_name": "a b*"}, "no blanks"),
+        ("csv", {"pixel_size": 0}, "above zero"),
+        ("csv", {"binning": -1}, "above zero"),
+        ("relion5", {"tomogram_size": [1, 2], "pixel_size": 1}, "x,y,z"),
+        ("relion5", {"tomogram_size": [1, 2, 3]}, "how large"),
+        ("relion5", {"tomograms_star": "a.star", "binning": 2}, "Leave out"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(name, settings, told):
+    with pytest.raises(SettingError, match=told):
+        make(name, **settings)
+
+
+def test_pixel_size_and_binning_must_agree_with_the_tomogram():
+    one = picks([[10, 20, 30]], grid=GRID)
+    assert rows(text_of("warp", one, pixel_size=2.5, binning=4))[0][1:] == [
+        "4.000000", "8.000000", "12.000000"
+    ]  # fmt: skip
+    with pytest.raises(SettingError, match="only one of them"):
+        text_of("warp", one, pixel_size=2.5, binning=2)
+
+
+@pytest.mark.parametrize("name", ["relion5", "warp", "dynamo", "csv"])
+def test_without_a_tomogram_the_pixel_size_has_to_be_said(name):
+    lost = picks([[10, 20, 30]])
+    with pytest.raises(SettingError, match="pixel_size"):
+        text_of(name, lost)
+    known = {"tomogram_size": [40, 40, 40]} if name == "relion5" else {}
+    assert text_of(name, lost, pixel_size=2.5, **known)
+
+
+def test_warp_takes_one_pixel_size_for_all():
+    sets = [picks([[1, 2, 3]], grid=GRID), picks([[1, 2, 3]], run="b", grid=grid_of(9, 9, 9, 12.0))]
+    with pytest.raises(SettingError, match="10 to 12 Å"):
+        text_of("warp", *sets)
+    assert text_of("warp", *sets, pixel_size=2)
