@@ -7,18 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from octopi import checkpoint, provenance
+from octopi import checkpoint, machine, provenance
 from octopi.checkpoint import Recipe
 from octopi.config import build
 from octopi.data.datamodule import TomogramDataModule
-from octopi.errors import DataError, SettingError
+from octopi.errors import DataError, ResourceError, SettingError
 from octopi.evaluation.calibration import calibrate
 from octopi.evaluation.report import Report
 from octopi.geometry import Points
 from octopi.inference.predictor import segmentation_of
-from octopi.models import COSTS, check_size
+from octopi.models import COSTS, check_size, step_memory
 from octopi.project import (
     PicksQuery,
     Project,
@@ -150,6 +151,20 @@ def make_data(settings: TrainSettings, facts: Facts, divisor: int) -> TomogramDa
         augment=build(settings.augment, "augment") if settings.augment else None,
         truth=facts.truth,
     )
+
+
+def check_memory(net: nn.Module, settings: TrainSettings) -> None:
+    """Raise ResourceError if not even a step's activations fit into the device that trains."""
+    crops, size = settings.data["crops_per_step"], settings.data["crop_size"]
+    needed = crops * step_memory(net, size)
+    on_gpu = settings.trainer["accelerator"] != "cpu" and torch.cuda.is_available()
+    free = torch.cuda.get_device_properties(0).total_memory if on_gpu else machine.memory()
+    if needed > free:
+        raise ResourceError(
+            f"A step of {crops} crops of {list(size)} voxels needs more than {needed / 1e9:.0f} GB "
+            f"for this network; {'the GPU has' if on_gpu else 'free are'} {free / 1e9:.0f} GB. "
+            "Choose fewer data.crops_per_step, a smaller data.crop_size or a smaller network."
+        )
 
 
 def make_stages(settings: TrainSettings, facts: Facts, divisor: int) -> Stages:

@@ -7,6 +7,7 @@ Networks themselves are MONAI's, or the user's own, named in YAML. A network tak
 import copy
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +90,29 @@ def costs_of(net: nn.Module, size: Sequence[int]) -> dict[str, float]:
         "inference_gflop": counter.get_total_flops() / math.prod(size) / 1e3,
         "parameters": float(sum(p.numel() for p in net.parameters())),
     }
+
+
+def step_memory(net: nn.Module, size: Sequence[int]) -> int:
+    """Bytes that a training step keeps of one crop, at the very least: what its layers put out.
+
+    Args:
+        net: followed by sending shapes, not numbers, through it.
+        size: voxels z y x of the crop.
+    """
+    shadow = copy.deepcopy(net).to("meta")
+    kept = 0
+
+    def count(_layer: nn.Module, _given: Any, output: Any) -> None:
+        nonlocal kept
+        if isinstance(output, Tensor):
+            kept += output.numel()
+
+    for layer in shadow.modules():
+        if not list(layer.children()):
+            layer.register_forward_hook(count)
+    with torch.no_grad():
+        shadow(torch.empty(1, 1, *size, device="meta"))
+    return 2 * kept  # in bf16; more in float32
 
 
 def check_size(size: Sequence[int], *, divisor: int, key: str) -> None:

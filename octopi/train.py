@@ -20,6 +20,7 @@ from octopi import locks, provenance, rehearsal
 from octopi.assembly import (
     BestModelFile,
     Facts,
+    check_memory,
     check_objectives,
     gather_facts,
     make_data,
@@ -80,6 +81,7 @@ def _train(
     net = make_net(settings, facts)
     divisor = size_divisor(net)
     data = make_data(settings, facts, divisor)
+    check_memory(net, settings)
     stages = make_stages(settings, facts, divisor)
     module = make_module(settings, net, data, stages, facts, loss=loss)
     start = check_resume(folder, settings) if settings.resume else None

@@ -163,3 +163,13 @@ def test_an_object_absent_from_validation_is_not_applicable(targets, octopi_comm
     assert set(history["object_f1_ribosome"]["value"]) == {None}
     assert all(value is not None for value in history["avg_f1"]["value"])
     assert "No validation run holds ribosome" in (targets / "job" / "train.log").read_text()
+
+
+def test_a_step_that_cannot_fit_into_memory_is_refused_before_it_begins(
+    targets, octopi_command, capsys
+):
+    words = [*TINY, *RUNS, "data.crops_per_step=100000", "data.crop_size=[160,160,160]"]
+    assert octopi_command("train", *words, "hydra.run.dir=job") == 4
+    said = capsys.readouterr().err
+    assert "needs more than" in said
+    assert "data.crops_per_step" in said
