@@ -30,9 +30,19 @@ def main() -> NoReturn:
     if wants_help(words[1:]):
         write_help(verb)
         sys.exit(0)
-    sys.argv = [f"octopi {verb}", *words[1:]]
+    sys.argv = [f"octopi {verb}", *(with_place(words[1:]) if verb == "report" else words[1:])]
     importlib.import_module(f"octopi.{verb}").main()
     sys.exit(0)
+
+
+def with_place(words: list[str]) -> list[str]:
+    """A bare word names a copick config (`.json`) or the folder of a job."""
+    return [
+        word
+        if "=" in word or word.startswith(("-", "+", "~"))
+        else f"{'project.config' if word.endswith('.json') else 'folder'}='{word}'"
+        for word in words
+    ]
 
 
 def usage() -> str:

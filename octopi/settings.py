@@ -166,6 +166,25 @@ class ImportTomogramsSettings:
     overwrite: bool
 
 
+@dataclass
+class ReportSettings:
+    """Settings of `report`."""
+
+    project: Node
+    scorer: Node
+    folder: str | None
+    truth: str | None
+    runs: RunNames
+    num_runs: int
+    input: str
+    tomo_type: str | None
+    beta: float | None
+    user_id: str
+    session_id: str
+    megabytes: float
+    output: str | None
+
+
 ROOTS: dict[str, type] = {
     "create_targets": CreateTargetsSettings,
     "train": TrainSettings,
@@ -173,6 +192,7 @@ ROOTS: dict[str, type] = {
     "localize": LocalizeSettings,
     "evaluate": EvaluateSettings,
     "summarize": SummarizeSettings,
+    "report": ReportSettings,
     "export": ExportSettings,
     "import_tomograms": ImportTomogramsSettings,
 }

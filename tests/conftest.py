@@ -12,6 +12,7 @@ import pytest
 import octopi.create_targets
 import octopi.evaluate
 import octopi.localize
+import octopi.report
 import octopi.segment
 import octopi.summarize
 import octopi.train
@@ -24,6 +25,7 @@ COMMANDS = {
     "localize": octopi.localize.main,
     "evaluate": octopi.evaluate.main,
     "summarize": octopi.summarize.main,
+    "report": octopi.report.main,
 }
 
 Command = Callable[..., int]
