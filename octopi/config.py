@@ -59,6 +59,7 @@ SECTIONS = {
     "predictor": Section("octopi.inference.predictor.Predictor"),
     "localizer": Section("octopi.localization.channels.Localizer"),
     "scorer": Section("octopi.evaluation.scores.Scorer"),
+    "format": Section("octopi.formats.particles.Format"),
 }
 
 SHARED_KEYS = ("experiment", "search")

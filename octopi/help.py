@@ -6,7 +6,17 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
 CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
-VERBS = ("create_targets", "train", "segment", "localize", "evaluate", "summarize", "report")
+VERBS = (
+    "create_targets",
+    "train",
+    "segment",
+    "localize",
+    "evaluate",
+    "summarize",
+    "report",
+    "export",
+    "import_tomograms",
+)
 
 
 def wants_help(arguments: list[str]) -> bool:

@@ -11,6 +11,8 @@ import pytest
 
 import octopi.create_targets
 import octopi.evaluate
+import octopi.export
+import octopi.import_tomograms
 import octopi.localize
 import octopi.report
 import octopi.segment
@@ -25,6 +27,8 @@ COMMANDS = {
     "localize": octopi.localize.main,
     "evaluate": octopi.evaluate.main,
     "summarize": octopi.summarize.main,
+    "export": octopi.export.main,
+    "import_tomograms": octopi.import_tomograms.main,
     "report": octopi.report.main,
 }
 

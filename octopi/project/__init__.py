@@ -8,6 +8,7 @@ from octopi.project.queries import (
     SegmentationQuery,
     TomogramQuery,
     check_name,
+    check_run_name,
     score_map_name,
 )
 from octopi.project.run import Run
@@ -21,6 +22,7 @@ __all__ = [
     "SegmentationQuery",
     "TomogramQuery",
     "check_name",
+    "check_run_name",
     "find_picks",
     "find_tomograms",
     "open_project",

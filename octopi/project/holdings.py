@@ -58,6 +58,19 @@ def new_picks(run: Item, query: PicksQuery) -> Item:
     return run._picks_factory()(run=run, file=file)
 
 
+def new_tomogram(root: Item, run_name: str, query: TomogramQuery) -> Item:
+    """A tomogram that is not stored yet, of a run that need not be there either."""
+    run = root.get_run(run_name)
+    if run is None:
+        make_run, make_meta = root._run_factory()
+        run = make_run(root, meta=make_meta(name=run_name))
+    make_spacing, make_meta = run._voxel_spacing_factory()
+    # as in the folder's name
+    spacing = make_spacing(run=run, meta=make_meta(voxel_size=round(query.voxel_spacing, 3)))
+    make, make_meta = spacing._tomogram_factory()
+    return make(voxel_spacing=spacing, meta=make_meta(tomo_type=query.tomo_type))
+
+
 def new_segmentation(run: Item, query: SegmentationQuery) -> Item:
     """A label volume of several objects that is not stored yet."""
     make, make_meta = run._segmentation_factory()

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from octopi.errors import DataError
 from octopi.geometry import Points
@@ -31,6 +32,19 @@ def read_points(picks: Any, where: str) -> Points:
     scores = picks.scores()
     _refuse_non_finite(scores, "scores", f"{where} ({picks.path})")
     return Points(positions, scores)
+
+
+def read_orientations(picks: Any, where: str) -> NDArray[np.float64] | None:
+    """The rotations (n, 3, 3) from the objects' frame to the tomogram's, both x y z.
+
+    None where the file says that its orientations are not to be trusted.
+    """
+    read_points(picks, where)  # a file that cannot be understood is named
+    if not picks.load().trust_orientation:
+        return None
+    turns = np.asarray(picks.numpy()[1], dtype=np.float64).reshape(-1, 4, 4)[:, :3, :3]
+    _refuse_non_finite(turns, "orientations", f"{where} ({picks.path})")
+    return turns
 
 
 def to_json(points: Points, picks: Any, where: str) -> bytes:

@@ -99,8 +99,8 @@ class Project:
                 "Give one config: project.config=…"
             )
         item = holdings.new_tomogram(self._roots[str(path)], run_name, query)
-        with writing(f"Run {run_name}: tomogram {query}", item.path):
-            write_volume(item.fs, item.path, volume, grid=grid, attributes={})
+        with writing(f"Run {run_name}: tomogram {query}", item.overlay_path):
+            write_volume(item.fs_overlay, item.overlay_path, volume, grid=grid, attributes={})
         self.__dict__.pop("runs", None)  # it may be a new run
 
     def notice(self, text: str) -> None:

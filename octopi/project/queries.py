@@ -11,6 +11,7 @@ SAME_SPACING = 1e-3  # relative; copick rounds spacings to three decimals
 NEAR_SPACING = 1e-2  # relative; 10.0 asked, 10.012 there
 # Names become parts of file names joined by "_"; three of them must fit into 255 bytes.
 MAX_NAME_LENGTH = 64
+_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PICKS = re.compile(r"([^:/@\s]+):([^:/@\s]+)/([^:/@\s]+)")
 _SEGMENTATION = re.compile(_PICKS.pattern + r"(?:@([0-9.]+))?")
 
@@ -131,6 +132,19 @@ def check_name(kind: str, value: str) -> str:
     raise SettingError(
         f"{kind} {shown!r} cannot be stored as it is: names in a copick project are up to "
         f"{MAX_NAME_LENGTH} letters, digits, '.' and '-'. {cure}."
+    )
+
+
+def check_run_name(value: str) -> str:
+    """The name itself, if a run can have it on every filesystem; otherwise an error with a cure."""
+    if _RUN.fullmatch(value) and len(value) <= MAX_NAME_LENGTH and ".." not in value:
+        return value
+    shown = value if len(value) <= MAX_NAME_LENGTH else f"{value[:20]}…"
+    legal = "_".join(filter(None, map(_legal_spelling, value.split("_"))))[:MAX_NAME_LENGTH]
+    raise SettingError(
+        f"No run can be called {shown!r}: names of runs are up to {MAX_NAME_LENGTH} letters, "
+        f"digits, '.', '_' and '-', and begin with a letter or a digit. "
+        f"{f'Rename it, as in {legal!r}' if legal else 'Rename it'}."
     )
 
 

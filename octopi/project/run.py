@@ -10,7 +10,7 @@ import numpy as np
 
 from octopi.errors import NotInProjectError, SettingError
 from octopi.project import holdings, read
-from octopi.project.points import read_points, to_json
+from octopi.project.points import read_orientations, read_points, to_json
 from octopi.project.queries import (
     NEAR_SPACING,
     SAME_SPACING,
@@ -59,6 +59,10 @@ class Run:
         named = [q for q in held if tomo_type in (None, q.tomo_type)]
         return self._the_one("tomogram", asked, voxel_spacing, named, held)
 
+    def is_fixed(self, query: TomogramQuery) -> bool:
+        """Whether the tomogram is in data that may only be read."""
+        return self._tomogram(query).read_only
+
     def tomogram_grid(self, query: TomogramQuery) -> Grid:
         """The tomogram's grid; no voxel is read."""
         return self._open_tomogram(query).grid
@@ -79,11 +83,13 @@ class Run:
 
     def read_picks(self, query: PicksQuery) -> Points:
         """Particle centres in Å, x y z, with scores where there are any."""
-        held = holdings.picks(self._copick)
-        if query not in held:
-            raise NotInProjectError(f"Run {self.name}", query.kind, query, sorted(map(str, held)))
         with reading(self._where(query)):
-            return read_points(held[query], self._where(query))
+            return read_points(self._find_picks(query), self._where(query))
+
+    def read_orientations(self, query: PicksQuery) -> NDArray[np.float64] | None:
+        """Rotations (n, 3, 3) from the objects' frame to the tomogram's, x y z; None if unknown."""
+        with reading(self._where(query)):
+            return read_orientations(self._find_picks(query), self._where(query))
 
     def write_picks(self, query: PicksQuery, points: Points) -> None:
         """These picks and no others are the session's; no points make an empty session."""
@@ -205,6 +211,12 @@ class Run:
                 f"Run {self.name} already has the {query.kind} {query} in its read-only data. "
                 "Write under another user_id or session_id."
             )
+
+    def _find_picks(self, query: PicksQuery) -> Any:
+        held = holdings.picks(self._copick)
+        if query not in held:
+            raise NotInProjectError(f"Run {self.name}", query.kind, query, sorted(map(str, held)))
+        return held[query]
 
     def _find_segmentation(self, query: SegmentationQuery) -> tuple[Any, SegmentationQuery]:
         held = holdings.segmentations(self._copick)

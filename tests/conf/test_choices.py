@@ -14,7 +14,12 @@ from octopi.help import VERBS, choices
 from octopi.settings import ROOTS
 
 GROUPS = sorted(p.name for p in Path(CONF_DIR).iterdir() if p.is_dir())
-BASE = {"segment": ["checkpoint=model.pth"], "summarize": ["folder=sweep"]}
+BASE = {
+    "segment": ["checkpoint=model.pth"],
+    "summarize": ["folder=sweep"],
+    "export": ["format=csv"],
+    "import_tomograms": ["folder=mrc", "tomo_type=wbp"],
+}
 
 
 @pytest.fixture(autouse=True)

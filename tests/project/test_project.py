@@ -3,10 +3,12 @@ import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError
-from octopi.project import open_project
+from octopi.geometry import Grid
+from octopi.project import TomogramQuery, open_project
 
 
 @pytest.fixture
@@ -165,3 +167,24 @@ def test_a_config_of_the_old_form_without_a_type_opens(files):
     config.write_text(json.dumps(content))
     with pytest.warns(DeprecationWarning, match="config_type"):
         assert open_project(config).objects
+
+
+def test_a_tomogram_of_a_new_run_is_there_whole(anywhere):
+    anywhere.add_tomogram(anywhere.noise())
+    project, grid = anywhere.open(), Grid.cubic((8, 8, 8), 12.345)
+    assert [run.name for run in project.runs] == ["TS_1"]
+    volume = anywhere.noise() + 1
+    project.write_tomogram("TS_9", TomogramQuery("wbp", 12.345), volume, grid=grid)
+    run = project.select(["TS_9"])[0]
+    np.testing.assert_array_equal(run.read_tomogram(TomogramQuery("wbp", 12.345)), volume)
+    assert run.tomogram_grid(TomogramQuery("wbp", 12.345)) == grid
+    assert not run.is_fixed(TomogramQuery("wbp", 12.345))
+    assert project.select(["TS_1"])[0].is_fixed(TomogramQuery("wbp", 10.0))
+
+
+def test_a_tomogram_goes_to_one_config_only(files):
+    files.add_tomogram(files.noise())
+    project = open_project([files.config("a.json"), files.config("b.json")])
+    query, grid = TomogramQuery("wbp", 10.0), Grid.cubic((8, 8, 8), 10.0)
+    with pytest.raises(SettingError, match="has 2 configs"):
+        project.write_tomogram("TS_9", query, files.noise(), grid=grid)

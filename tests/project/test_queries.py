@@ -1,7 +1,13 @@
 import pytest
 
 from octopi.errors import SettingError
-from octopi.project import PicksQuery, SegmentationQuery, TomogramQuery, check_name
+from octopi.project import (
+    PicksQuery,
+    SegmentationQuery,
+    TomogramQuery,
+    check_name,
+    check_run_name,
+)
 
 
 def test_queries_read_as_in_copick_uris():
@@ -65,3 +71,16 @@ def test_a_name_without_a_legal_spelling_is_refused(name):
 def test_a_name_too_long_for_a_file_is_refused():
     with pytest.raises(SettingError, match="up to 64"):
         check_name("user_id", "a" * 300)
+
+
+@pytest.mark.parametrize("name", ["TS_01", "run.2-b", "9"])
+def test_a_run_may_have_an_underscore(name):
+    assert check_run_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "../../x", "a/b", ".hidden", "x" * 65, "🐙", "a b", "-rf", "a..b", "a\n"]
+)
+def test_a_run_name_that_is_a_path_or_hidden_or_odd_is_refused(name):
+    with pytest.raises(SettingError, match="No run can be called"):
+        check_run_name(name)

@@ -1,0 +1,136 @@
+"""Write picks as RELION 5, Warp, Dynamo or a spreadsheet reads them.
+
+Run it as `octopi export format=relion5` or `python -m octopi.export format=…`.
+"""
+
+import contextlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from octopi.config import build
+from octopi.errors import NotInProjectError, ResourceError, SettingError, did_you_mean
+from octopi.formats import Format, Particles
+from octopi.geometry import Grid
+from octopi.job import Job, command
+from octopi.project import PicksQuery, Project, Run, find_picks
+from octopi.project.queries import nearest
+from octopi.project.storage import staged
+from octopi.settings import ExportSettings
+
+logger = logging.getLogger(__name__)
+
+
+def export(settings: ExportSettings, job: Job) -> None:
+    """The folder holds the files of every object, all of them complete, or none is new."""
+    writer: Format = build(settings.format, "format")
+    project: Project = build(settings.project, "project")
+    runs = project.select(settings.runs)
+    source = f"{settings.user_id}/{settings.session_id}"
+    queries = find_picks(runs, objects=settings.objects, source=source)
+    refuse_unusable(runs, queries, settings)
+    grids = {run.name: grid_of(run, settings) for run in runs}
+    folder = Path(settings.out) if settings.out else job.folder
+    files: dict[str, str] = {}
+    counts, names = {}, set()
+    for name, query in queries.items():
+        held = [run for run in runs if query in run.picks()]
+        sets = [read(run, query, grids[run.name], settings) for run in held]
+        files.update(writer.files(name, sets, folder=folder))
+        counts[name] = sum(len(particles.points) for particles in sets)
+        names.update(run.name for run in held)
+    write_together(folder, files, overwrite=settings.overwrite)
+    logger.info(
+        "Picks of %s from %d runs in %s: %s.",
+        source,
+        len(names),
+        folder.absolute(),
+        ", ".join(f"{name} {number}" for name, number in counts.items()),
+    )
+
+
+def refuse_unusable(
+    runs: list[Run], queries: Mapping[str, PicksQuery], settings: ExportSettings
+) -> None:
+    """Raise unless every run named has picks, names can name files, and min_score is sound."""
+    for run in runs:
+        if "/" in run.name:
+            raise SettingError(
+                f"Run {run.name} shares its name with a run of another project. Export one project "
+                "at a time: project.config=…"
+            )
+        if settings.runs is not None and not set(run.picks()) & set(queries.values()):
+            asked = " or ".join(map(str, queries.values()))
+            raise NotInProjectError(f"Run {run.name}", "picks", asked, run.picks())
+    if isinstance(settings.min_score, Mapping):
+        for name in settings.min_score:
+            if name not in queries:
+                raise SettingError(
+                    f"min_score names {name}.{did_you_mean(name, queries)} "
+                    f"Objects: {', '.join(queries)}."
+                )
+
+
+def grid_of(run: Run, settings: ExportSettings) -> Grid | None:
+    """The grid of the tomogram that a run's picks are in; None where the run has no tomogram."""
+    held = run.tomograms()
+    if not held:
+        return None
+    named = [q for q in held if settings.tomo_type in (None, q.tomo_type)]
+    fit = nearest(named, settings.voxel_spacing)
+    if not fit:
+        asked = "@".join(str(v) for v in (settings.tomo_type, settings.voxel_spacing) if v)
+        raise NotInProjectError(f"Run {run.name}", "tomogram", asked, held)
+    grids = {run.tomogram_grid(query) for query in fit}
+    if len({(g.shape, tuple(round(s, 3) for s in g.spacing)) for g in grids}) > 1:
+        raise SettingError(
+            f"The tomograms of run {run.name} differ in size or spacing: "
+            f"{', '.join(map(str, fit))}. Say which the picks are in: tomo_type=… voxel_spacing=…"
+        )
+    return grids.pop()
+
+
+def read(run: Run, query: PicksQuery, grid: Grid | None, settings: ExportSettings) -> Particles:
+    """The run's picks of one object that score enough."""
+    points = run.read_picks(query)
+    turns = run.read_orientations(query) if settings.orientations else None
+    least = settings.min_score
+    if isinstance(least, Mapping):
+        least = least.get(query.object_name)
+    if least is None:
+        return Particles(run.name, grid, points, turns)
+    if points.scores is None and len(points):
+        raise SettingError(
+            f"Run {run.name}: the picks {query} have no scores to be compared with min_score. "
+            "Leave it out."
+        )
+    keep = np.ones(0, dtype=bool) if points.scores is None else points.scores >= float(least)
+    return Particles(run.name, grid, points[keep], None if turns is None else turns[keep])
+
+
+def write_together(folder: Path, files: Mapping[str, str], *, overwrite: bool) -> None:
+    """All files lie in the folder, or none is new; those that are there need overwrite."""
+    there = [name for name in files if (folder / name).exists()]
+    if there and not overwrite:
+        more = f" and {len(there) - 3} more" if len(there) > 3 else ""
+        raise SettingError(
+            f"{folder} already has {', '.join(there[:3])}{more}. Replace them with overwrite=true, "
+            "or choose another folder with out=…"
+        )
+    try:
+        with contextlib.ExitStack() as stack:
+            for name, text in files.items():
+                stage = stack.enter_context(staged(folder / name))
+                stage.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ResourceError(
+            f"The export cannot be written to {folder}: {error}. Choose another folder with out=…"
+        ) from error
+
+
+main = command("export", export)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""Take a folder of MRC files into a copick project as tomograms.
+
+Run it as `octopi import_tomograms folder=DIR tomo_type=denoised` or
+`python -m octopi.import_tomograms …`. Every file is looked at, voxel sizes first, before anything
+is written.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from octopi.config import build
+from octopi.errors import DataError, SettingError
+from octopi.formats import mrc
+from octopi.geometry import Grid, fourier_resample
+from octopi.job import Job, command
+from octopi.project import Project, TomogramQuery, check_name, check_run_name
+from octopi.project.queries import NEAR_SPACING, difference
+from octopi.settings import ImportTomogramsSettings
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+MAX_TRIMMED = 16  # voxels a side may lose so that resampled voxels are cubes
+
+
+@dataclass(frozen=True)
+class Tomogram:
+    """A file and what becomes of it.
+
+    Args:
+        kept: the part of its voxels that is used, z y x from the first on.
+        grid: what it is stored on.
+    """
+
+    path: Path
+    run_name: str
+    kept: tuple[int, int, int]
+    grid: Grid
+    query: TomogramQuery
+
+
+def import_tomograms(settings: ImportTomogramsSettings, _job: Job) -> None:
+    """Every file is a tomogram of the run that its name tells, or nothing has been written."""
+    check_name("tomo_type", settings.tomo_type)
+    if "features" in settings.tomo_type:
+        raise SettingError("copick takes a tomo_type with 'features' in it for something else.")
+    project: Project = build(settings.project, "project")
+    paths = find_files(Path(settings.folder), settings.files)
+    tomograms = plan(paths, settings)
+    refuse_held(project, tomograms, settings)
+    check_all(mrc.check_voxels, [t.path for t in tomograms])
+    project.check_writable()
+    for tomogram in tqdm(tomograms, desc="import", unit="tomogram"):
+        volume = mrc.read_voxels(tomogram.path)
+        z, y, x = tomogram.kept
+        volume = fourier_resample(volume[:z, :y, :x], tomogram.grid.shape)
+        project.write_tomogram(tomogram.run_name, tomogram.query, volume, grid=tomogram.grid)
+    logger.info(
+        "%d tomograms of %s: %s.",
+        len(tomograms),
+        settings.folder,
+        ", ".join(f"{t.run_name} {t.query}" for t in tomograms),
+    )
+
+
+def find_files(folder: Path, pattern: str) -> dict[str, Path]:
+    """Run name -> file; an error for names that no run can have, or that two files share."""
+    if not folder.is_dir():
+        raise SettingError(f"folder={folder} is no folder.")
+    if pattern.count("*") != 1 or "/" in pattern:
+        raise SettingError(
+            f"files={pattern!r}: write one * for the name of the run and no /, as in "
+            "*_10.00Apx.mrc."
+        )
+    before, after = pattern.split("*")
+    found: dict[str, Path] = {}
+    paths = sorted(p for p in folder.glob(pattern) if p.is_file() and not p.name.startswith("."))
+    for path in paths:
+        name = check_run_name(path.name[len(before) : len(path.name) - len(after)])
+        found[name] = path
+    if not found:
+        names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+        more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+        raise SettingError(
+            f"{folder} has no files {pattern}. It holds: {', '.join(names[:6]) or 'nothing'}{more}."
+        )
+    refuse_alike(found)
+    return found
+
+
+def refuse_alike(found: Mapping[str, Path]) -> None:
+    """Raise SettingError for names that differ in case only: some filesystems hold one of them."""
+    seen: dict[str, str] = {}
+    for name in found:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            raise SettingError(
+                f"{found[other].name} and {found[name].name} would be runs {other} and {name}, "
+                "which some disks cannot tell apart. Rename one of them."
+            )
+
+
+def plan(paths: Mapping[str, Path], settings: ImportTomogramsSettings) -> list[Tomogram]:
+    """What becomes of every file, or one error that lists all that is wrong with them."""
+    headers = dict(zip(paths, check_all(mrc.read_header, list(paths.values())), strict=True))
+    told, ignore = settings.voxel_spacing, settings.ignore_header
+    if told is not None and told <= 0:
+        raise SettingError(f"voxel_spacing must be above zero, not {told}.")
+    if ignore and told is None:
+        raise SettingError("ignore_header=true needs voxel_spacing=…")
+    spacings = check_all(lambda h: h.spacing(told, ignore_header=ignore), list(headers.values()))
+    refuse_mixture(dict(zip([h.path.name for h in headers.values()], spacings, strict=True)))
+    tomograms = []
+    for (name, header), spacing in zip(headers.items(), spacings, strict=True):
+        kept, grid = stored_grid(header.shape, spacing, settings.resample_to)
+        query = TomogramQuery(settings.tomo_type, round(float(np.mean(grid.spacing)), 3))
+        tomograms.append(Tomogram(header.path, name, kept, grid, query))
+    return tomograms
+
+
+def check_all(check: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """What the check gives for every item, or one DataError with the faults of all."""
+    results, faults = [], []
+    for item in items:
+        try:
+            results.append(check(item))
+        except DataError as error:
+            faults.append(str(error))
+    if faults:
+        more = [f"… and {len(faults) - 8} more."] if len(faults) > 8 else []
+        raise DataError("\n".join([*faults[:8], *more, "Nothing has been written."]))
+    return results
+
+
+def refuse_mixture(spacings: Mapping[str, float]) -> None:
+    """Raise DataError if the files differ in voxel spacing: then some header is wrong."""
+    low, high = min(spacings, key=spacings.__getitem__), max(spacings, key=spacings.__getitem__)
+    if spacings[high] / spacings[low] - 1 > mrc.NEAR:
+        raise DataError(
+            f"The files differ in voxel size: {low} has {spacings[low]:g} Å, {high} "
+            f"{spacings[high]:g} Å. Import them apart (files=…), or correct the headers. Nothing "
+            "has been written."
+        )
+
+
+def stored_grid(
+    shape: tuple[int, int, int], spacing: float, resample_to: float | None
+) -> tuple[tuple[int, int, int], Grid]:
+    """The voxels that are used and the grid they are stored on.
+
+    A coarser grid begins at the same first voxel. Each side gives up some voxels at its end where
+    that makes the new voxels more nearly cubes, which is what copick takes them for.
+    """
+    whole = Grid.cubic(shape, spacing)
+    if resample_to is None or abs(resample_to / spacing - 1) <= mrc.NEAR:
+        return shape, whole
+    if resample_to < spacing:
+        raise SettingError(
+            f"resample_to={resample_to:g} is finer than the tomograms ({spacing:g} Å): that adds "
+            "voxels but no detail. Choose a coarser one."
+        )
+    factor = resample_to / spacing
+    sides = [_best_part(n, factor) for n in shape]
+    z, y, x = (kept for kept, _ in sides)
+    return (z, y, x), Grid.cubic((z, y, x), spacing).with_shape([size for _, size in sides])
+
+
+def _best_part(n: int, factor: float) -> tuple[int, int]:
+    """How many of n voxels to use and how many to make of them."""
+    parts = range(n, max(n - MAX_TRIMMED, n // 2, 1) - 1, -1)
+    sizes = {kept: max(1, round(kept / factor)) for kept in parts}
+    kept = min(parts, key=lambda k: (round(abs(k / sizes[k] / factor - 1), 6), -k))
+    return kept, sizes[kept]
+
+
+def refuse_held(
+    project: Project, tomograms: Sequence[Tomogram], settings: ImportTomogramsSettings
+) -> None:
+    """Raise SettingError if the project already has one of the tomograms, unless it may go."""
+    runs = {run.name: run for run in project.runs}
+    for tomogram in tomograms:
+        held = runs[tomogram.run_name].tomograms() if tomogram.run_name in runs else []
+        for query in held:
+            same_type = query.tomo_type == tomogram.query.tomo_type
+            if not same_type or difference(query, tomogram.query.voxel_spacing) > NEAR_SPACING:
+                continue
+            replaceable = query == tomogram.query and not runs[tomogram.run_name].is_fixed(query)
+            if not (settings.overwrite and replaceable):
+                cure = "Replace it with overwrite=true, or choose" if replaceable else "Choose"
+                raise SettingError(
+                    f"Run {tomogram.run_name} already has the tomogram {query} "
+                    f"({tomogram.path.name} would be {tomogram.query}). {cure} another tomo_type. "
+                    "Nothing has been written."
+                )
+
+
+main = command("import_tomograms", import_tomograms)
+
+if __name__ == "__main__":
+    main()

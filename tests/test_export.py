@@ -1,0 +1,156 @@
+"""`octopi export` on a project: whose picks go where, and what is never lost."""
+
+import json
+
+import numpy as np
+import pytest
+import starfile
+
+from octopi.geometry import Points
+from octopi.project import PicksQuery, open_project
+
+OURS = ("user_id=octopi", "session_id=1")
+POSITIONS = np.array([[100.0, 200.0, 60.0], [400.0, 500.0, 120.0]])
+CENTRE = np.array([48, 48, 24]) / 2 * 20.0
+
+
+@pytest.fixture
+def project(here):
+    """Every run has two scored apo-ferritins of octopi's, and no ribosomes."""
+    project = open_project(here / "project.json")
+    for number, run in enumerate(project.runs):
+        points = Points(POSITIONS + number, [0.9, 0.3])
+        run.write_picks(PicksQuery("apo-ferritin", "octopi", "1"), points)
+        run.write_picks(PicksQuery("ribosome", "octopi", "1"), Points.empty())
+    return project
+
+
+def centred(table):
+    return table[[f"rlnCenteredCoordinate{a}Angst" for a in "XYZ"]].to_numpy()
+
+
+def test_every_object_has_a_file_with_the_picks_of_all_runs(project, here, octopi_command, capfd):
+    assert octopi_command("export", "format=relion5", "out=relion") == 0
+    table = starfile.read(here / "relion/apo-ferritin.star")
+    assert list(table["rlnTomoName"]) == ["TS_01"] * 2 + ["TS_02"] * 2 + ["TS_03"] * 2
+    expected = np.concatenate([POSITIONS + number for number in range(3)])
+    np.testing.assert_allclose(centred(table) + CENTRE, expected, atol=1e-3)
+    np.testing.assert_allclose(table["rlnAutopickFigureOfMerit"], [0.9, 0.3] * 3, atol=1e-6)
+    assert not any("Angle" in column for column in table)  # octopi knows no orientations
+    assert len(starfile.read(here / "relion/ribosome.star")) == 0
+    told = "".join(capfd.readouterr())
+    assert "apo-ferritin 6" in told
+    assert "ribosome 0" in told
+
+
+def test_the_list_for_relions_import_names_files_that_are_there(project, here, octopi_command):
+    assert octopi_command("export", "format=relion5", "out=relion", "objects=[apo-ferritin]") == 0
+    index = starfile.read(here / "relion/apo-ferritin_import.star")
+    for name, path in zip(index["rlnTomoName"], index["rlnTomoImportParticleFile"], strict=True):
+        table = starfile.read(here / path)
+        assert set(table["rlnTomoName"]) == {name}
+        assert len(table) == 2
+    assert len(index) == 3
+
+
+def test_true_picks_carry_their_orientations(project, here, octopi_command):
+    words = ("export", "format=relion5", "user_id=curation", "session_id=0", "objects=[ribosome]")
+    assert octopi_command(*words, "out=turned") == 0
+    table = starfile.read(here / "turned/ribosome.star")
+    run = project.runs[0]
+    turns = run.read_orientations(PicksQuery("ribosome", "curation", "0"))
+    angles = table[["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]].to_numpy()[: len(turns)]
+    # The particle's own z axis in the tomogram, from RELION's definition of tilt and psi.
+    _, tilt, psi = np.radians(angles).T
+    axis = [-np.cos(psi) * np.sin(tilt), np.sin(psi) * np.sin(tilt), np.cos(tilt)]
+    np.testing.assert_allclose(np.transpose(axis), turns[:, :, 2], atol=1e-5)
+    assert octopi_command(*words, "out=plain", "orientations=false") == 0
+    assert "rlnAngleRot" not in starfile.read(here / "plain/ribosome.star")
+
+
+@pytest.mark.parametrize("least", ["min_score=0.5", "min_score={apo-ferritin: 0.5}"])
+def test_picks_below_the_least_score_stay_behind(project, here, octopi_command, least):
+    assert octopi_command("export", "format=warp", least, "out=warp") == 0
+    assert len(starfile.read(here / "warp/apo-ferritin.star")) == 3
+
+
+def test_names_runs_and_pixels_are_chosen_on_the_command_line(project, here, octopi_command):
+    words = ("format.tomo_name=lam1_*.tomostar", "format.pixel_size=5", "runs=[TS_02]")
+    assert octopi_command("export", "format=warp", *words, "out=warp") == 0
+    table = starfile.read(here / "warp/apo-ferritin.star")
+    assert set(table["rlnMicrographName"]) == {"lam1_TS_02.tomostar"}
+    np.testing.assert_allclose(table["rlnCoordinateX"], (POSITIONS[:, 0] + 1) / 5, atol=1e-6)
+
+
+def test_without_a_folder_the_files_lie_in_the_jobs_own(project, here, octopi_command):
+    assert octopi_command("export", "format=csv", "hydra.run.dir=job") == 0
+    assert (here / "job/apo-ferritin.csv").is_file()
+    assert (here / "job/export.log").is_file()
+
+
+def tree(folder):
+    return {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_files_are_replaced_only_when_asked(project, here, octopi_command, capfd):
+    assert octopi_command("export", "format=dynamo", "out=d") == 0
+    before = tree(here / "d")
+    assert octopi_command("export", "format=dynamo", "min_score=0.5", "out=d") == 2
+    assert "overwrite=true" in capfd.readouterr().err
+    assert tree(here / "d") == before
+    assert (
+        octopi_command("export", "format=dynamo", "min_score=0.5", "out=d", "overwrite=true") == 0
+    )
+    after = tree(here / "d")
+    assert after.keys() == before.keys()
+    assert len((here / "d/apo-ferritin.tbl").read_text().splitlines()) == 3
+
+
+def test_an_export_that_fails_writes_nothing(project, here, octopi_command, capfd):
+    words = ("format=relion5", "format.pixel_size=5", "format.tomogram_size=[96,192,192]")
+    assert octopi_command("export", *words, "out=relion") == 2
+    assert "x, y, z" in capfd.readouterr().err
+    assert not (here / "relion").exists()
+
+
+def test_a_file_that_cannot_be_written_leaves_none(project, here, octopi_command, capfd):
+    (here / "blocked").mkdir()
+    (here / "blocked/apo-ferritin").write_text("where RELION's files of tomograms should go")
+    assert octopi_command("export", "format=relion5", "out=blocked") == 4
+    assert "out=" in capfd.readouterr().err
+    assert [p.name for p in (here / "blocked").iterdir()] == ["apo-ferritin"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["user_id=nobody"], 3, "nobody/1"),
+        (["objects=[ribosom]"], 3, "ribosom"),
+        (["runs=[TS_9]"], 3, "TS_9"),
+        (["tomo_type=raw"], 3, "raw"),
+        (["min_score={apo: 0.5}"], 2, "apo-ferritin"),
+        (["min_score=0.5", "user_id=others"], 2, "no scores"),
+        (["format.tomo_nam=a"], 2, "tomo_name"),
+        (["format._target_=os.system"], 2, "refused"),
+    ],
+)
+def test_what_cannot_be_exported_is_told(project, here, octopi_command, capfd, words, code, told):
+    points = {"pickable_object_name": "ribosome", "user_id": "others", "session_id": "1"}
+    location = {"location": {"x": 1, "y": 2, "z": 3}}
+    folder = here / "overlay/ExperimentRuns/TS_01/Picks"
+    folder.joinpath("others_1_ribosome.json").write_text(
+        json.dumps({**points, "points": [location]})
+    )
+    assert octopi_command("export", "format=csv", "out=csv", *words) == code
+    assert told in capfd.readouterr().err
+    assert not (here / "csv").exists()
+
+
+def test_a_run_that_is_named_must_have_picks(project, here, octopi_command, capfd):
+    folder = here / "overlay/ExperimentRuns/TS_01/Picks"
+    for path in folder.glob("octopi_1_*"):
+        path.unlink()
+    assert octopi_command("export", "format=csv", "out=some") == 0
+    assert "from 2 runs" in "".join(capfd.readouterr())
+    assert octopi_command("export", "format=csv", "runs=[TS_01,TS_02]", "out=two") == 3
+    assert "Run TS_01 has no picks" in capfd.readouterr().err

@@ -1,0 +1,265 @@
+"""`octopi import_tomograms`: what MRC files become, and what is caught before any is written."""
+
+import mrcfile
+import numpy as np
+import pytest
+
+from octopi.geometry import Grid, fourier_resample
+from octopi.import_tomograms import stored_grid
+from octopi.project import TomogramQuery, open_project
+
+SHAPE = (12, 20, 26)
+
+
+def noise(seed=0, shape=SHAPE):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def write_mrc(path, volume=None, *, voxel_size=8.0):
+    path.parent.mkdir(exist_ok=True)
+    with mrcfile.new(path, overwrite=True) as mrc:
+        mrc.set_data(noise() if volume is None else volume)
+        mrc.voxel_size = voxel_size
+    return path
+
+
+@pytest.fixture
+def mrcs(here):
+    """A folder with two tomograms."""
+    for number in (1, 2):
+        write_mrc(here / f"mrcs/lam_{number}.mrc", noise(number))
+    return here / "mrcs"
+
+
+@pytest.fixture
+def run_import(octopi_command, here):
+    def run(*words):
+        return octopi_command("import_tomograms", "folder=mrcs", "tomo_type=wbp", *words)
+
+    return run
+
+
+def stored(here, run_name, tomo_type="wbp", spacing=8.0):
+    (run,) = open_project(here / "project.json").select([run_name])
+    query = run.find_tomogram(tomo_type, spacing)
+    return run.read_tomogram(query), run.tomogram_grid(query)
+
+
+def tree(here):
+    return sorted(p for p in (here / "overlay").rglob("*") if "outputs" not in p.parts)
+
+
+def test_every_file_is_a_tomogram_of_the_run_it_is_named_after(mrcs, here, run_import):
+    assert run_import() == 0
+    for number in (1, 2):
+        volume, grid = stored(here, f"lam_{number}")
+        np.testing.assert_array_equal(volume, noise(number))
+        assert grid == Grid.cubic(SHAPE, 8.0)
+
+
+def test_copick_itself_reads_what_was_imported(mrcs, here, run_import):
+    import copick
+
+    assert run_import() == 0
+    run = copick.from_file(str(here / "project.json")).get_run("lam_1")
+    tomogram = run.get_voxel_spacing(8.0).get_tomograms("wbp")[0]
+    np.testing.assert_array_equal(tomogram.numpy(), noise(1))
+
+
+def test_the_pattern_says_which_part_of_a_file_is_the_run(mrcs, here, run_import):
+    write_mrc(mrcs / "rec_TS_7_8.00Apx.mrc", noise(7))
+    write_mrc(mrcs / "._rec_TS_7_8.00Apx.mrc")  # as macOS leaves beside files on other disks
+    assert run_import("files=rec_*_8.00Apx.mrc") == 0
+    np.testing.assert_array_equal(stored(here, "TS_7")[0], noise(7))
+    assert "lam_1" not in {run.name for run in open_project(here / "project.json").runs}
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.uint16, np.float16])
+def test_integers_and_halves_become_float32(mrcs, here, run_import, dtype):
+    volume = np.arange(np.prod(SHAPE)).reshape(SHAPE) % 100
+    write_mrc(mrcs / "int.mrc", volume.astype(dtype))
+    assert run_import("files=int*.mrc") == 2  # a run needs a name
+    assert run_import("files=*t.mrc") == 0
+    np.testing.assert_array_equal(stored(here, "in")[0], volume)
+
+
+@pytest.mark.parametrize("missing", [0.0, 1.0])
+def test_a_voxel_size_that_nobody_set_has_to_be_said(mrcs, here, run_import, capfd, missing):
+    write_mrc(mrcs / "lam_2.mrc", voxel_size=missing)
+    before = tree(here)
+    assert run_import() == 3
+    told = capfd.readouterr().err
+    assert "lam_2.mrc does not tell its voxel size" in told
+    assert "voxel_spacing=" in told
+    assert tree(here) == before
+    assert run_import("voxel_spacing=8") == 0
+    assert stored(here, "lam_2")[1] == Grid.cubic(SHAPE, 8.0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ((8.0, 8.0, 9.0), "no cubes"),
+        (800.0, "no tomogram has"),
+        (0.08, "no tomogram has"),
+        (12.0, "differ in voxel size: lam_1.mrc has 8 Å, lam_2.mrc 12 Å"),
+    ],
+)
+def test_a_wrong_voxel_size_is_caught_before_anything_is_written(
+    mrcs, here, run_import, capfd, wrong, told
+):
+    write_mrc(mrcs / "lam_2.mrc", voxel_size=wrong)
+    before = tree(here)
+    assert run_import() == 3
+    assert told in capfd.readouterr().err
+    assert tree(here) == before
+    assert run_import("voxel_spacing=8") == 3  # the header still says otherwise
+    assert tree(here) == before
+    assert run_import("voxel_spacing=8", "ignore_header=true") == 0
+    assert stored(here, "lam_2")[1] == Grid.cubic(SHAPE, 8.0)
+
+
+def test_a_header_that_rounds_is_no_contradiction(mrcs, here, run_import):
+    write_mrc(mrcs / "lam_2.mrc", voxel_size=8.012)
+    assert run_import("voxel_spacing=8.012") == 0
+    assert stored(here, "lam_1", spacing=8.012)[1] == Grid.cubic(SHAPE, 8.012)
+
+
+def damage_axes(path):
+    with mrcfile.open(path, "r+") as mrc:
+        mrc.header.mapc, mrc.header.maps = 3, 1
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def with_nan(path):
+    with mrcfile.mmap(path, "r+") as mrc:
+        mrc.data[3, 4, 5] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (damage_axes, "order (3, 2, 1)"),
+        (truncate, "truncated"),
+        (with_nan, "not numbers, in section 3"),
+        (lambda path: write_mrc(path, np.ones(SHAPE, np.float32)), "every voxel is 1"),
+        (lambda path: write_mrc(path, noise(shape=(1, 9, 9))), "no volume"),
+        (lambda path: write_mrc(path, noise().astype(np.complex64)), "mode 4"),
+        (lambda path: path.write_bytes(b"short"), "no MRC file"),
+        (lambda path: path.write_bytes(b"x" * 4000), "lam_2.mrc"),
+    ],
+)
+def test_a_damaged_file_stops_all_before_anything_is_written(
+    mrcs, here, run_import, capfd, damage, told
+):
+    damage(mrcs / "lam_2.mrc")
+    before = tree(here)
+    assert run_import() == 3
+    err = capfd.readouterr().err
+    assert told in err
+    assert "Nothing has been written." in err
+    assert tree(here) == before
+
+
+def test_the_faults_of_all_files_are_told_at_once(mrcs, run_import, capfd):
+    write_mrc(mrcs / "lam_1.mrc", voxel_size=0.0)
+    write_mrc(mrcs / "lam_2.mrc", voxel_size=(8, 8, 9))
+    assert run_import() == 3
+    err = capfd.readouterr().err
+    assert "lam_1.mrc" in err
+    assert "lam_2.mrc" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("LAM_1.mrc", "cannot tell apart"),
+        ("my tomo.mrc", "'my-tomo'"),
+        ("lam..3.mrc", "'lam.3'"),
+        (f"{'x' * 80}.mrc", "up to 64"),
+    ],
+)
+def test_names_that_collide_or_that_no_run_can_have_are_refused(
+    mrcs, here, run_import, capfd, name, told
+):
+    write_mrc(mrcs / name)
+    before = tree(here)
+    assert run_import() == 2
+    assert told in capfd.readouterr().err
+    assert tree(here) == before
+
+
+def test_an_existing_tomogram_is_never_replaced_unasked(mrcs, here, run_import, capfd):
+    assert run_import("files=*_1.mrc") == 0
+    before = tree(here)
+    write_mrc(mrcs / "lam_1.mrc", noise(9))
+    assert run_import("files=*_1.mrc") == 2
+    err = capfd.readouterr().err
+    assert "already has the tomogram wbp@8.0" in err
+    assert "overwrite=true" in err
+    assert tree(here) == before
+    np.testing.assert_array_equal(stored(here, "lam")[0], noise(1))
+    assert run_import("files=*_1.mrc", "overwrite=true") == 0
+    np.testing.assert_array_equal(stored(here, "lam")[0], noise(9))
+
+
+def test_a_tomogram_of_the_read_only_data_stays_even_when_asked(here, run_import, capfd):
+    write_mrc(here / "mrcs/TS_01.mrc", voxel_size=20.0)
+    assert run_import("overwrite=true") == 2
+    assert "another tomo_type" in capfd.readouterr().err
+    assert run_import("tomo_type=ctf") == 0  # beside it, it may
+    run = open_project(here / "project.json").select(["TS_01"])[0]
+    assert TomogramQuery("ctf", 20.0) in run.tomograms()
+
+
+def test_a_nearly_equal_spacing_counts_as_the_same(mrcs, here, run_import, capfd):
+    assert run_import() == 0
+    assert run_import("voxel_spacing=8.02", "overwrite=true") == 2
+    assert "wbp@8.0 " in capfd.readouterr().err
+
+
+def test_a_coarser_spacing_is_octopis_own_fourier_crop(mrcs, here, run_import):
+    assert run_import("resample_to=16") == 0
+    volume, grid = stored(here, "lam_1", spacing=16.0)
+    assert grid == Grid.cubic((6, 10, 13), 16.0)
+    np.testing.assert_allclose(volume, fourier_resample(noise(1), (6, 10, 13)), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(184, 630, 630), (185, 631, 629), (92, 315, 320)])
+@pytest.mark.parametrize("resample_to", [10.0, 13.33, 20.0])
+def test_resampled_voxels_are_cubes_and_keep_the_first_voxel(shape, resample_to):
+    kept, grid = stored_grid(shape, 5.006, resample_to)
+    assert all(n - 16 <= k <= n for n, k in zip(shape, kept, strict=True))
+    assert max(grid.spacing) / min(grid.spacing) - 1 < 2e-3
+    np.testing.assert_allclose(grid.spacing, resample_to, rtol=2e-3)
+    np.testing.assert_allclose(grid.spacing, np.array(kept) * 5.006 / grid.shape)
+
+
+def test_a_spacing_within_one_percent_is_left_alone():
+    assert stored_grid((64, 64, 64), 10.012, 10.0) == (
+        (64, 64, 64),
+        Grid.cubic((64, 64, 64), 10.012),
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["folder=nowhere"], "no folder"),
+        (["files=*.rec"], "It holds: lam_1.mrc, lam_2.mrc"),
+        (["files=a.mrc"], "one *"),
+        (["tomo_type=my_type"], "my-type"),
+        (["tomo_type=features"], "features"),
+        (["resample_to=4"], "finer"),
+        (["voxel_spacing=-1"], "above zero"),
+        (["ignore_header=true"], "needs voxel_spacing"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(mrcs, here, run_import, capfd, words, told):
+    before = tree(here)
+    assert run_import(*words) == 2
+    assert told in capfd.readouterr().err
+    assert tree(here) == before
