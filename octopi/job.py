@@ -211,6 +211,10 @@ def with_hint(text: str) -> str:
         return f"There is no {missing[1]} {missing[2]}.{hint} Choices: " + ", ".join(
             choices(missing[1])
         )
+    unknown = re.search(r"Could not override '([^'.]+)'", text)
+    if unknown and "Did you mean" not in text:
+        groups = [path.name for path in CONF_DIR.iterdir() if path.is_dir()]
+        return f"There is no setting or group {unknown[1]}.{did_you_mean(unknown[1], groups)}"
     return text
 
 

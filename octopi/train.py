@@ -225,7 +225,9 @@ def logger_of(settings: TrainSettings, folder: Path) -> dict[str, Any]:
     if not settings.trial:
         return settings.logger
     sweep = provenance.read_yaml(Path(settings.trial["folder"]) / STUDY)
-    tags = {"trial": settings.trial["number"], "fold": settings.fold}
+    tags = {"trial": settings.trial["number"]}
+    if settings.fold is not None:
+        tags["fold"] = settings.fold
     return provenance.child_of(settings.logger, sweep.get(PARENT_RUN), name=folder.name, tags=tags)
 
 

@@ -31,6 +31,11 @@ def test_every_error_has_its_exit_code(error, code, capsys):
     assert "Traceback" not in err
 
 
+def test_a_misspelt_group_is_answered_with_close_ones():
+    said = "In 'train': Could not override 'serch'.\nKey 'serch' is not in struct"
+    assert job.with_hint(said) == "There is no setting or group serch. Did you mean search?"
+
+
 def test_an_unknown_choice_is_answered_with_close_ones():
     said = "In 'train': Could not find 'model/unett'\n\nAvailable options in 'model':\n\tunet\n"
     assert "Did you mean unet" in job.with_hint(said + "Config search path:\n\tprovider=hydra")
