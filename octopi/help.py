@@ -13,6 +13,7 @@ VERBS = (
     "localize",
     "evaluate",
     "summarize",
+    "check",
     "report",
     "export",
     "import_tomograms",
@@ -41,20 +42,35 @@ def choices(group: str) -> list[str]:
 
 def write_help(verb: str) -> None:
     """What a command does, its groups and its settings are on the screen."""
-    text = (CONF_DIR / f"{verb}.yaml").read_text(encoding="utf-8")
-    groups, settings = _split(text)
     lines = [
         _docstring(verb),
         "",
-        f"Usage: octopi {verb} {'[GROUP=CHOICE …] ' if groups else ''}[SETTING=VALUE …]",
+        f"Usage: octopi {verb} {'[GROUP=CHOICE …] ' if groups_of(verb) else ''}[SETTING=VALUE …]",
         "",
-        *(_groups(groups) if groups else []),
-        "Settings of the command" + (" (those of a group: GROUP.KEY=VALUE):" if groups else ":"),
-        *(f"  {line}" for line in settings),
+        *settings_of(verb),
         "",
         f"See the whole config before a job runs: octopi {verb} --cfg job --resolve",
     ]
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def settings_of(verb: str) -> list[str]:
+    """A command's groups, their choices, and its settings, as lines of a page."""
+    groups, settings = _split(_yaml(verb))
+    return [
+        *(_groups(groups) if groups else []),
+        "Settings of the command" + (" (those of a group: GROUP.KEY=VALUE):" if groups else ":"),
+        *(f"  {line}" for line in settings),
+    ]
+
+
+def groups_of(verb: str) -> dict[str, str]:
+    """A command's config groups, each with the choice it stands at."""
+    return _split(_yaml(verb))[0]
+
+
+def _yaml(name: str) -> str:
+    return (CONF_DIR / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def _groups(groups: dict[str, str]) -> list[str]:

@@ -150,6 +150,7 @@ class ExportSettings:
     voxel_spacing: float | None
     out: str | None
     overwrite: bool
+    dry_run: bool
 
 
 @dataclass
@@ -164,6 +165,7 @@ class ImportTomogramsSettings:
     ignore_header: bool
     resample_to: float | None
     overwrite: bool
+    dry_run: bool
 
 
 @dataclass
@@ -185,6 +187,22 @@ class ReportSettings:
     output: str | None
 
 
+@dataclass
+class CheckSettings:
+    """Settings of `check`."""
+
+    project: Node
+    data: Node
+    target: str
+    picks: str | None
+    voxel_spacing: float | None
+    tomo_types: list[str] | None
+    runs: RunNames
+    min_distance: float
+    voxels: bool
+    num_workers: int
+
+
 ROOTS: dict[str, type] = {
     "create_targets": CreateTargetsSettings,
     "train": TrainSettings,
@@ -192,6 +210,7 @@ ROOTS: dict[str, type] = {
     "localize": LocalizeSettings,
     "evaluate": EvaluateSettings,
     "summarize": SummarizeSettings,
+    "check": CheckSettings,
     "report": ReportSettings,
     "export": ExportSettings,
     "import_tomograms": ImportTomogramsSettings,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import octopi.check
 import octopi.create_targets
 import octopi.evaluate
 import octopi.export
@@ -27,9 +28,10 @@ COMMANDS = {
     "localize": octopi.localize.main,
     "evaluate": octopi.evaluate.main,
     "summarize": octopi.summarize.main,
+    "report": octopi.report.main,
+    "check": octopi.check.main,
     "export": octopi.export.main,
     "import_tomograms": octopi.import_tomograms.main,
-    "report": octopi.report.main,
 }
 
 Command = Callable[..., int]

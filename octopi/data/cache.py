@@ -132,15 +132,9 @@ def resample_labels(labels: NDArray[np.uint8], held: Grid, wanted: Grid) -> NDAr
     """
     if labels.shape != held.shape:
         raise DataError(f"A target of {labels.shape} voxels claims a grid of {held.shape}.")
+    check_fits(held, wanted)
     if held.shape == wanted.shape and np.allclose(held.spacing, wanted.spacing, rtol=0.01):
         return labels
-    sizes = np.asarray(held.shape) * held.spacing, np.asarray(wanted.shape) * wanted.spacing
-    same_box = np.abs(sizes[0] - sizes[1]) <= np.maximum(held.spacing, wanted.spacing)
-    if not same_box.all() or np.any(np.asarray(held.spacing) > np.multiply(wanted.spacing, 1.01)):
-        raise DataError(
-            f"The target has {_describe(held)}, the tomogram is worked on at {_describe(wanted)}. "
-            "Make the target again for this tomogram and working spacing (create_targets)."
-        )
     z, y, x = (
         np.minimum(np.rint(np.arange(n) * to / of).astype(np.intp), limit - 1)
         for n, to, of, limit in zip(
@@ -148,6 +142,22 @@ def resample_labels(labels: NDArray[np.uint8], held: Grid, wanted: Grid) -> NDAr
         )
     )
     return np.ascontiguousarray(labels[np.ix_(z, y, x)])
+
+
+def check_fits(held: Grid, wanted: Grid) -> None:
+    """Raise DataError unless a target on one grid can be used on another.
+
+    Args:
+        held: the target's grid.
+        wanted: the grid that its tomogram is worked on.
+    """
+    sizes = np.asarray(held.shape) * held.spacing, np.asarray(wanted.shape) * wanted.spacing
+    same_box = np.abs(sizes[0] - sizes[1]) <= np.maximum(held.spacing, wanted.spacing)
+    if not same_box.all() or np.any(np.asarray(held.spacing) > np.multiply(wanted.spacing, 1.01)):
+        raise DataError(
+            f"The target has {_describe(held)}, the tomogram is worked on at {_describe(wanted)}. "
+            "Make the target again for this tomogram and working spacing (create_targets)."
+        )
 
 
 def _describe(grid: Grid) -> str:

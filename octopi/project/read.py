@@ -21,7 +21,7 @@ from octopi.project.door import UNITFACTOR
 logger = logging.getLogger(__name__)
 
 COMPLETE = "octopi_complete"
-_UNDECODABLE = (RuntimeError, ValueError, EOFError, zlib.error, gzip.BadGzipFile)
+UNDECODABLE = (RuntimeError, ValueError, EOFError, zlib.error, gzip.BadGzipFile)
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def fingerprint(volume: StoredVolume) -> str:
     """A sha256 (hex) of the metadata and of each chunk's name, size and time; no chunk is read."""
     digest = hashlib.sha256(volume.store[f"{volume.level}/.zarray"])
     digest.update(json.dumps(volume.attributes, sort_keys=True).encode())
-    for name, info in sorted(_stored_files(volume).items()):
+    for name, info in sorted(stored_files(volume).items()):
         stamps = (info.get(key) for key in ("ETag", "mtime", "LastModified", "created"))
         stamp = next((value for value in stamps if value is not None), "")
         digest.update(f"{name} {info.get('size')} {stamp}\n".encode())
@@ -147,16 +147,12 @@ def _chunks(
     """
     array = volume.array
     missing, damaged = [], []
-    for index in np.ndindex(array.cdata_shape):
-        name = "/".join(map(str, index))
-        starts = [i * chunk for i, chunk in zip(index, array.chunks, strict=True)]
-        sizes = map(min, array.chunks, np.subtract(array.shape, starts))
-        region = tuple(slice(a, a + n) for a, n in zip(starts, sizes, strict=True))
+    for name, region in chunk_places(array):
         try:
-            chunk = _decode(array, volume.store[f"{volume.level}/{name}"])
+            chunk = decode_chunk(array, volume.store[f"{volume.level}/{name}"])
         except KeyError:
             missing.append(name)
-        except _UNDECODABLE:
+        except UNDECODABLE:
             damaged.append(name)
         else:
             yield region, chunk[tuple(slice(s.stop - s.start) for s in region)]
@@ -170,7 +166,16 @@ def _chunks(
         )
 
 
-def _decode(array: zarr.Array, raw: bytes) -> NDArray[Any]:
+def chunk_places(array: zarr.Array) -> Iterator[tuple[str, tuple[slice, ...]]]:
+    """The name of each chunk that the array's shape wants, and its place in the array."""
+    for index in np.ndindex(array.cdata_shape):
+        starts = [i * chunk for i, chunk in zip(index, array.chunks, strict=True)]
+        sizes = map(min, array.chunks, np.subtract(array.shape, starts))
+        region = tuple(slice(a, a + int(n)) for a, n in zip(starts, sizes, strict=True))
+        yield "/".join(map(str, index)), region
+
+
+def decode_chunk(array: zarr.Array, raw: bytes) -> NDArray[Any]:
     """A chunk from its stored bytes, of the full chunk shape also at the border."""
     content: Any = raw
     if array.compressor is not None:
@@ -187,7 +192,7 @@ def _blosc_size(raw: bytes) -> int:
     return int.from_bytes(raw[12:16], "little") if len(raw) >= 16 else 16
 
 
-def _stored_files(volume: StoredVolume) -> dict[str, dict[str, Any]]:
+def stored_files(volume: StoredVolume) -> dict[str, dict[str, Any]]:
     """The files of the level, by their name inside it."""
     root = f"{volume.store.path.rstrip('/')}/{volume.level}/"
     found = volume.store.fs.find(root, detail=True)

@@ -1,0 +1,87 @@
+"""Look at every run of a project before training does: missing chunks, odd picks, wrong targets.
+
+Run it as `octopi check` or `python -m octopi.check`; nothing is written.
+"""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+from tqdm import tqdm
+
+from octopi.config import build
+from octopi.errors import DataError, SettingError
+from octopi.job import Job, command
+from octopi.project import Project, SegmentationQuery
+from octopi.settings import CheckSettings
+from octopi.survey.runs import Question, Remark, RunReport, survey_run
+from octopi.survey.verdict import Verdict, judge, table
+
+logger = logging.getLogger(__name__)
+
+
+def check(settings: CheckSettings, _job: Job) -> None:
+    """The log has a table of the runs and what is odd; a DataError says why training would fail."""
+    if settings.num_workers < 1 or settings.min_distance < 0:
+        raise SettingError("Need num_workers of 1 or more and min_distance of 0 or more.")
+    project: Project = build(settings.project, "project")
+    question = Question(
+        target=SegmentationQuery.parse(settings.target),
+        tomo_types=settings.tomo_types,
+        voxel_spacing=settings.voxel_spacing,
+        working_spacing=settings.data["working_spacing"],
+        picks=settings.picks,
+        objects=project.objects,
+        min_distance=settings.min_distance,
+        voxels=settings.voxels,
+    )
+    reports = survey(project, settings, question)
+    verdict = judge(reports, question)
+    logger.info("%s\n%s", project, table(reports, question))
+    tell(verdict, settings)
+
+
+def survey(project: Project, settings: CheckSettings, question: Question) -> list[RunReport]:
+    """A report of every run, by name; each worker has one chunk in memory at a time."""
+    runs = project.select(settings.runs)
+    with ThreadPoolExecutor(settings.num_workers) as pool:
+        futures = [pool.submit(survey_run, run, question) for run in runs]
+        try:
+            for _ in tqdm(as_completed(futures), total=len(runs), desc="check", unit="run"):
+                pass
+            return [future.result() for future in futures]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def tell(verdict: Verdict, settings: CheckSettings) -> None:
+    """The log has the warnings and what comes next; a DataError has the problems."""
+    if verdict.warnings:
+        logger.warning("%d remarks:\n%s", len(verdict.warnings), _listed(verdict.warnings))
+    if verdict.problems:
+        logger.error(
+            "Training would fail, for %d reasons:\n%s",
+            len(verdict.problems),
+            _listed(verdict.problems),
+        )
+        first = "\n".join(f"  {remark}" for remark in verdict.problems[:5])
+        more = len(verdict.problems) - 5
+        raise DataError(
+            f"Training would fail, for {len(verdict.problems)} reasons:\n{first}"
+            + (f"\n  and {more} more, listed above." if more > 0 else "")
+        )
+    what = f"the target {settings.target}" if verdict.has_targets else "picks"
+    unread = "" if settings.voxels else " Voxels were not read (voxels=true reads them)."
+    after = "octopi train" if verdict.has_targets else "octopi create_targets"
+    logger.info(
+        "%d runs with %s can be trained on.%s Next: %s", len(verdict.training), what, unread, after
+    )
+
+
+def _listed(remarks: list[Remark]) -> str:
+    return "\n".join(f"  {remark}" for remark in remarks)
+
+
+main = command("check", check)
+
+if __name__ == "__main__":
+    main()
