@@ -21,7 +21,7 @@ from octopi.job import Job, command
 from octopi.page.gather import Gathered, gather, tomogram_to_show
 from octopi.page.journey import Journey, read_journey
 from octopi.page.page import page_of
-from octopi.page.runs import ShownRun, marks_of, pictures_of, report_of
+from octopi.page.runs import ShownRun, marks_of, marks_size, pictures_of, report_of
 from octopi.page.stills import draw_thresholds
 from octopi.pictures import draw_picks
 from octopi.project import Project
@@ -29,7 +29,7 @@ from octopi.settings import ReportSettings
 
 logger = logging.getLogger(__name__)
 
-FIXED = 400_000  # bytes of the page besides pictures
+FIXED = 150_000  # bytes of the page besides pictures and picks
 MOST = 2_600_000  # bytes for one run, however many there is room for
 
 
@@ -99,7 +99,7 @@ def pictures(
     """What is told of each run's tomogram, and its pictures; one run is in memory at a time."""
     shown = gathered.runs
     charts = gathered.journey.pictures if gathered.journey else []
-    spent = FIXED + sum(len(chart["picture"]) for chart in charts)
+    spent = FIXED + sum(len(chart["picture"]) for chart in charts) + sum(map(marks_size, shown))
     each = min(MOST, (settings.megabytes * 1e6 - spent) / len(shown))
     fullest = max(shown, key=lambda run: sum(map(len, (run.truth or run.candidates).values())))
     told, blocks = [], []

@@ -18,6 +18,7 @@ MOST = 12_000_000  # voxels in all: the largest picture that every phone opens
 QUALITIES = (80, 70, 60, 50, 40)
 SAMPLED = 8  # every so many slices are tried before all of them are compressed
 LEVELS = 15  # of a score: its square root in four bits, fine where scores are low
+CROP_QUALITY = 50
 CROP = 40  # pixels along a side of a particle's picture
 REACH = 2.0  # radii from the middle of such a picture to its edge
 SLAB = 0.5  # radii, thickness of the slab it shows
@@ -112,7 +113,7 @@ def of_particles(
     if not cut:
         return {"picture": None, "columns": 1, "size": CROP, "num": 0}
     sheet, columns = _tiled(_grey(np.stack(cut)))
-    picture = _webp(sheet, 60)
+    picture = _webp(sheet, CROP_QUALITY)
     return {"picture": data_url(picture), "columns": columns, "size": CROP, "num": len(cut)}
 
 

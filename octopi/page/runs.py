@@ -126,6 +126,12 @@ def marks_of(run: ShownRun, objects: Objects, scorer: Scorer) -> list[dict[str, 
     return out
 
 
+def marks_size(run: ShownRun) -> int:
+    """About how many bytes of the page the run's candidates and particles take."""
+    found, there = (sum(map(len, held.values())) for held in (run.candidates, run.truth))
+    return round(BASE64 * (17 * found + 16 * there))
+
+
 def packed(values: NDArray) -> str:
     """The numbers' bytes, smallest first, in letters."""
     little = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<")))

@@ -1,0 +1,515 @@
+"""The page of `octopi report`: its numbers are octopi's own, in a real browser."""
+
+import base64
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from octopi.cli import with_place
+from octopi.config import CONF_DIR
+from octopi.evaluation.scores import Matched
+from octopi.geometry import Points
+from octopi.page.page import page_of
+from octopi.project import PicksQuery, find_picks, open_project
+from octopi.scored import write_candidates
+
+NASTY = "<img src=x onerror=document.title='owned'>"
+PEAKS = yaml.safe_load((CONF_DIR / "localizer" / "peaks.yaml").read_text())
+THRESHOLDS = (0.0, 0.03, 0.2, 0.5, 0.8, 0.95, 1.0)
+CHROMIUM = shutil.which("chromium")
+DRIVER = shutil.which("chromedriver")
+
+
+def truth_of(run):
+    queries = find_picks([run], objects=None, source=None)
+    return {name: run.read_picks(query) for name, query in queries.items()}
+
+
+def write_scores(run, names, *, seed):
+    """A score map that finds most particles, not all alike, and a few that are not there."""
+    rng = np.random.default_rng(seed)
+    tomogram = run.tomograms()[0]
+    grid, truth = run.tomogram_grid(tomogram), truth_of(run)
+    scores = np.zeros((len(names), *grid.shape), dtype=np.uint8)
+    for channel, name in zip(scores, names, strict=True):
+        there = truth[name].positions
+        invented = rng.uniform([100, 100, 100], [860, 860, 380], (3, 3))
+        field = np.zeros(grid.shape)
+        for place in np.concatenate([there + rng.normal(0, 15, there.shape), invented]):
+            z, y, x = np.clip(np.rint(place[::-1] / 20).astype(int), 1, np.array(grid.shape) - 2)
+            field[z, y, x] += rng.uniform(0.1, 1)
+        field = gaussian_filter(field, 1.5)
+        channel[:] = np.rint(field / field.max() * 250)
+    project = run.project
+    radii = {name: project.objects[name].radius for name in names}
+    attributes = {
+        "objects": names,
+        "radii": radii,
+        "thresholds": {
+            "1": dict.fromkeys(names, 0.5),
+            "4": dict.fromkeys(names, 0.3),
+        },
+        "beta": 4.0,
+        "localizer": PEAKS,
+        "checkpoints": {"best_model.pth": "0"},
+    }
+    run.write_score_map(tomogram, "predict-octopi-1", scores, grid=grid, attributes=attributes)
+
+
+@dataclasses.dataclass
+class Written:
+    """A project whose report has been written."""
+
+    config: Path
+    page: Path
+    content: dict
+
+    @property
+    def runs(self):
+        return open_project(self.config).runs
+
+
+def report(folder, *words, **environment):
+    answer = subprocess.run(
+        [sys.executable, "-m", "octopi.report", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout + answer.stderr
+
+
+def content_of(page):
+    text = page.read_text(encoding="utf-8")
+    found = re.search(r'id="content">(.*?)</script>', text, re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+def copied(phantom, folder):
+    shutil.copytree(phantom.parent, folder, dirs_exist_ok=True)
+    config = folder / "project.json"
+    config.write_text(phantom.read_text().replace(str(phantom.parent), str(folder)))
+    return config
+
+
+@pytest.fixture(scope="module")
+def written(tiny_phantom, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    config = copied(tiny_phantom, folder)
+    for path in folder.rglob("TS_03"):
+        path.rename(path.with_name(NASTY))
+    project = open_project(config)
+    names = sorted(truth_of(project.runs[-1]))
+    for seed, run in enumerate(project.runs):
+        write_scores(run, names, seed=seed)
+    report(folder, f"project.config={config}", "output=page.html")
+    page = folder / "page.html"
+    return Written(config, page, content_of(page))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("there is no chromium with chromedriver (apt-get install chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (
+        "headless=new",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-quic",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "window-size=1280,900",
+        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def opened(browser):
+    """Opens a page; what it complains of in the meantime is an error."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    def go(page):
+        browser.get(page.as_uri())
+        ready = "return document.documentElement.dataset.ready"
+        WebDriverWait(browser, 60).until(lambda b: b.execute_script(ready) == "yes")
+        return browser
+
+    browser.get_log("browser")
+    yield go
+    assert browser.get_log("browser") == []
+
+
+def text_of(browser, selector):
+    return browser.execute_script("return document.querySelector(arguments[0]).innerText", selector)
+
+
+def numbers_on(browser, k):
+    script = """return Object.fromEntries(
+        [...document.querySelectorAll(`#numbers-${arguments[0]} div`)]
+        .map((cell) => [cell.dataset.key, cell.firstChild.textContent]))"""
+    return browser.execute_script(script, k)
+
+
+def pixels_of(browser, selector, size):
+    """What a canvas shows, on size x size pixels: (y, x, red green blue)."""
+    script = """const small = document.createElement('canvas'), n = arguments[1];
+        small.width = small.height = n;
+        const context = small.getContext('2d', {willReadFrequently: true});
+        context.drawImage(document.querySelector(arguments[0]), 0, 0, n, n);
+        return [...context.getImageData(0, 0, n, n).data]"""
+    values = browser.execute_script(script, selector, size)
+    return np.array(values, dtype=int).reshape(size, size, 4)[..., :3]
+
+
+def candidates_of(written, run, name):
+    k = [o["name"] for o in written.content["objects"]].index(name)
+    marks = next(r for r in written.content["runs"] if r["name"] == run.name)["marks"][k]
+    positions = np.frombuffer(base64.b64decode(marks["positions"]), "<f4").reshape(-1, 3)
+    return Points(positions.copy(), np.frombuffer(base64.b64decode(marks["scores"]), "<f4").copy())
+
+
+def expected(written, name, threshold):
+    scorer = Matched(tolerance_scale=0.5, beta=4, num_resamples=0, seed=0)
+    picks = {r.name: {name: candidates_of(written, r, name).above(threshold)} for r in written.runs}
+    truth = {run.name: truth_of(run) for run in written.runs}
+    radius = open_project(written.config).objects[name].radius
+    return scorer(picks, truth, radii={name: radius}, weights={name: 1.0}).scores[name]
+
+
+def shown_as(score):
+    def digits(value):
+        return "n/a" if value is None else f"{value:.3f}"
+
+    return {
+        "picks": str(score.tp + score.fp),
+        "tp": str(score.tp),
+        "fp": str(score.fp),
+        "fn": str(score.fn),
+        "precision": digits(score.precision),
+        "recall": digits(score.recall),
+        "fbeta": digits(score.fbeta),
+        "f1": digits(score.f1),
+    }
+
+
+def test_numbers_are_those_of_octopis_scorer_at_every_threshold(written, opened):
+    browser = opened(written.page)
+    for k, entry in enumerate(written.content["objects"]):
+        for threshold in THRESHOLDS:
+            browser.execute_script(
+                "const f = document.getElementById(arguments[0]); f.value = arguments[1];"
+                "f.dispatchEvent(new Event('change'))",
+                f"field-{k}",
+                threshold,
+            )
+            score = expected(written, entry["name"], threshold)
+            assert numbers_on(browser, k) == shown_as(score), (entry["name"], threshold)
+
+
+def test_a_slider_moved_by_hand_moves_counts_table_and_commands(written, opened):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    browser = opened(written.page)
+    slider = browser.find_element(By.ID, "slider-1")
+    before = numbers_on(browser, 1)
+    slider.send_keys(*[Keys.PAGE_UP] * 4)
+    share = int(slider.get_property("value")) / 1000
+    low = math.log(0.001 / 0.999)
+    threshold = 1 / (1 + math.exp(-(low - 2 * low * share)))
+    name = written.content["objects"][1]["name"]
+    score = expected(written, name, threshold)
+    assert numbers_on(browser, 1) == shown_as(score) != before
+    browser.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 300))")
+    assert f"{score.fbeta:.3f}" in text_of(browser, "#row-1")
+    assert f"{name}:{threshold:.5f}"[:-2] in text_of(browser, "#line-localize")
+    browser.execute_script("document.getElementById('gallery-object').value = '1';")
+    browser.execute_script(
+        "document.getElementById('gallery-object').dispatchEvent(new Event('change'))"
+    )
+    for key, count in (("found", score.tp), ("wrong", score.fp), ("missed", score.fn)):
+        assert text_of(browser, f"#strip-{key} h3").endswith(f": {count}")
+
+
+def test_the_page_begins_with_octopis_own_report(written, opened):
+    browser = opened(written.page)
+    report = written.content["report"]
+    assert text_of(browser, "#total") == f"{report['total']:.3f}"
+    assert text_of(browser, "#mean-f1") == f"{report['mean_f1']:.3f}"
+    assert all(entry["chosen"] == 0.3 for entry in written.content["objects"])
+    for k, entry in enumerate(written.content["objects"]):
+        own = report["scores"][entry["name"]]
+        held = expected(written, entry["name"], 0.3)
+        assert (own["tp"], own["fp"], own["fn"]) == (held.tp, held.fp, held.fn)
+        assert numbers_on(browser, k) == shown_as(held)
+
+
+def test_a_click_on_a_pick_shows_its_neighbourhood_and_score(written, opened):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.by import By
+
+    browser = opened(written.page)
+    place = browser.execute_script("return Number(document.getElementById('run').value)")
+    run = next(r for r in written.runs if r.name == written.content["runs"][place]["name"])
+    name = written.content["objects"][2]["name"]
+    best = candidates_of(written, run, name)[:1]
+    for k in range(len(written.content["objects"])):
+        if k != 2:  # nothing else is in the way
+            browser.execute_script(f"document.querySelectorAll('#legend input')[{k}].click()")
+    x, y, z = best.positions[0]
+    browser.execute_script(
+        "const s = document.getElementById('slice-z'); s.value = arguments[0];"
+        "s.dispatchEvent(new Event('input'))",
+        round(z / 20),
+    )
+    canvas = browser.find_element(By.CSS_SELECTOR, "#plane-xy canvas")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    size = canvas.size
+    across, down = ((v + 10) / 960 for v in (x, y))
+    ActionChains(browser).move_to_element_with_offset(
+        canvas, (across - 0.5) * size["width"], (down - 0.5) * size["height"]
+    ).click().perform()
+    assert f"{name}, pick 1" in text_of(browser, "#picked")
+    assert best.scores is not None
+    assert float(text_of(browser, "#picked-score")) == pytest.approx(best.scores[0], abs=6e-4)
+    detail = text_of(browser, "#detail")
+    assert ", ".join(f"{v:.1f}" for v in best.positions[0]) in detail
+    outcome = "found" if expected_hit(written, run, name) else "wrong"
+    assert text_of(browser, "#picked-outcome").startswith(outcome)
+    neighbourhood = pixels_of(browser, ".crops canvas", 60)
+    assert len(np.unique(neighbourhood)) > 20  # a picture, not a plain colour
+
+
+def expected_hit(written, run, name):
+    best = candidates_of(written, run, name).positions[0]
+    there = truth_of(run)[name].positions
+    radius = open_project(written.config).objects[name].radius
+    return np.linalg.norm(there - best, axis=1).min() <= 0.5 * radius
+
+
+def test_slices_are_those_of_the_tomogram(written, opened):
+    browser = opened(written.page)
+    place = browser.execute_script("return Number(document.getElementById('run').value)")
+    run = next(r for r in written.runs if r.name == written.content["runs"][place]["name"])
+    query = next(q for q in run.tomograms() if "denois" in q.tomo_type)
+    volume = run.read_tomogram(query)
+    for name in ("picks", "truth"):
+        browser.execute_script(f"document.getElementById('show-{name}').click()")
+    for z in (3, 17):
+        browser.execute_script(
+            "const s = document.getElementById('slice-z'); s.value = arguments[0];"
+            "s.dispatchEvent(new Event('input'))",
+            z,
+        )
+        seen = pixels_of(browser, "#plane-xy canvas", 48)[:36, :, 0]  # above the scale bar
+        correlations = [np.corrcoef(seen.ravel(), s[:36].ravel())[0, 1] for s in volume]
+        assert int(np.argmax(correlations)) == z
+        assert correlations[z] > 0.9
+
+
+def test_the_score_map_lies_where_the_candidates_are(written, opened):
+    browser = opened(written.page)
+    for name in ("picks", "truth"):
+        browser.execute_script(f"document.getElementById('show-{name}').click()")
+    plain = pixels_of(browser, "#plane-xy canvas", 96)
+    browser.execute_script("document.getElementById('show-scores').click()")
+    coloured = pixels_of(browser, "#plane-xy canvas", 96)
+    assert (np.ptp(plain, axis=-1) > 40).sum() == 0
+    assert 20 < (np.ptp(coloured, axis=-1) > 40).sum() < 96 * 96 / 2
+
+
+def test_names_are_text_and_nothing_is_loaded(written, opened):
+    browser = opened(written.page)
+    assert browser.title == "project · octopi report"
+    options = "return [...document.querySelectorAll('#run option')].map((o) => o.textContent)"
+    assert any(text.startswith(NASTY) for text in browser.execute_script(options))
+    assert browser.execute_script("return document.querySelectorAll('#look img').length") == 0
+    script = "return performance.getEntriesByType('resource').map((r) => r.name.slice(0, 5))"
+    assert set(browser.execute_script(script)) <= {"data:"}
+    assert not re.search(r"(?:src|href)=.?https?:", written.page.read_text(encoding="utf-8"))
+
+
+def test_text_cannot_leave_its_place():
+    evil = "</script><script>document.title='owned'</script>@@content@@<!--"
+    page = page_of({"name": evil}, [{"name": evil}], title=evil)
+    assert page.count("<script>") == 1
+    assert page.count("</script>") == 3
+    assert page.count("<!--") == 0
+    found = re.search(r'id="content">(.*?)</script>', page, re.DOTALL)
+    assert found
+    assert json.loads(found[1])["name"] == evil
+
+
+@pytest.mark.parametrize(("width", "dark"), [(390, False), (390, True), (1366, True)])
+def test_it_fits_phone_and_laptop_light_and_dark(written, opened, browser, width, dark):
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+    try:
+        opened(written.page)
+        root = "document.documentElement"
+        assert browser.execute_script(f"return {root}.scrollWidth - {root}.clientWidth") == 0
+        paper = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+        assert (max(map(int, re.findall(r"\d+", paper)[:3])) < 80) == dark
+        browser.execute_script("document.getElementById('theme').click()")  # auto -> light
+        paper = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+        assert min(map(int, re.findall(r"\d+", paper)[:3])) > 180
+    finally:
+        browser.execute_script("localStorage.clear()")
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+@pytest.fixture
+def trained(here):
+    """The folder of a finished training of two folds, by hand."""
+    project = open_project(here / "project.json")
+    folder = here / "job"
+    first, second = project.runs[:2]
+    names = sorted(truth_of(first))
+    radii = {name: project.objects[name].radius for name in names}
+    history = {"train_loss": {"epoch": [0, 1], "value": [1.0, 0.5]}}
+    config = {
+        "project": {
+            "_target_": "octopi.project.open_project",
+            "config": str(here / "project.json"),
+        },
+        "target": None,
+    }
+    for fold, (held_out, other) in enumerate([(first, second), (second, first)]):
+        part = folder / f"fold_{fold}"
+        part.mkdir(parents=True)
+        found = {
+            name: Points(points.positions + 5.0, np.linspace(0.9, 0.4, len(points)))
+            for name, points in truth_of(held_out).items()
+        }
+        write_candidates(part / "candidates.npz", {held_out.name: found})
+        split = {"train": [other.name], "validation": [held_out.name], "test": []}
+        (part / "data.json").write_text(json.dumps({"split": split}))
+        (part / "results.json").write_text(json.dumps({"history": history}))
+    recipe = {
+        "labels": {name: number for number, name in enumerate(names, start=1)},
+        "radii": radii,
+        "weights": dict.fromkeys(names, 1.0),
+        "thresholds": {"2": dict.fromkeys(names, 0.6)},
+        "beta": 2.0,
+        "localizer": PEAKS,
+        "working_spacing": None,
+        "voxel_spacing": 20.0,
+        "tomo_types": ["denoised"],
+        "provenance": {"folds": [{"commit": "abc", "seed": 1, "data_fingerprint": "f"}]},
+    }
+    (folder / "model_config.yaml").write_text(yaml.safe_dump(recipe))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    Image.new("RGB", (60, 40), (200, 30, 30)).save(folder / "folds.png")
+    return folder
+
+
+def test_a_training_shows_its_held_out_runs_curves_and_split(
+    trained, opened, octopi_command, monkeypatch
+):
+    monkeypatch.delenv("OCTOPI_PROJECT")  # its own project is known
+    assert octopi_command("report", f"folder={trained}") == 0
+    page = trained / "report.html"
+    content = content_of(page)
+    assert [run["part"] for run in content["runs"]] == [
+        "out of fold (fold_0)",
+        "out of fold (fold_1)",
+    ]
+    assert {entry["chosen"] for entry in content["objects"]} == {0.6}
+    for score in content["report"]["scores"].values():
+        assert (score["tp"], score["fp"]) == (2, 0)  # of two in each run, one is above 0.6
+        assert score["fn"] == 2
+    browser = opened(page)
+    assert text_of(browser, "#split-table").count("validation") == 2
+    assert browser.execute_script("return document.querySelectorAll('#charts svg').length") == 1
+    assert browser.execute_script("return document.querySelector('#pictures img').width") > 0
+    assert (trained / "report.png").is_file()
+    assert (trained / "report_picks.png").is_file()
+
+
+def test_picks_alone_are_shown_without_scores_and_truth(here, opened, octopi_command):
+    project = open_project(here / "project.json")
+    for run in project.runs:
+        for name, points in truth_of(run).items():
+            run.write_picks(PicksQuery(name, "octopi", "1"), Points(points.positions))
+    for path in here.rglob("Picks/curation_*"):
+        path.unlink()
+    assert octopi_command("report", "output=page.html", "num_runs=2") == 0
+    content = content_of(here / "page.html")
+    assert content["report"] is None
+    assert len(content["runs"]) == 2
+    browser = opened(here / "page.html")
+    picks = sum(len(run.read_picks(q)) for run in project.runs[:2] for q in run.picks())
+    assert text_of(browser, "#num-picks") == str(picks)
+    assert "no truth" in text_of(browser, "#judging")
+
+
+def test_training_runs_do_not_count_unasked(octopi_command, trained):
+    project = open_project(trained.parent / "project.json")
+    names = sorted(truth_of(project.runs[0]))
+    for run in project.runs:
+        write_scores(run, names, seed=0)
+    model = trained / "best_model.pth"
+    model.write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    for path in trained.parent.rglob("*features.zarr/.zattrs"):
+        attributes = json.loads(path.read_text())
+        attributes["octopi"]["checkpoints"] = {str(model): digest}
+        path.write_text(json.dumps(attributes))
+    assert octopi_command("report", "output=page.html") == 0
+    parts = {r["name"]: (r["part"], r["counted"]) for r in content_of(Path("page.html"))["runs"]}
+    assert parts[project.runs[0].name] == ("training", False)
+    assert parts[project.runs[2].name] == ("not in training", True)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["folder=nowhere"], 2, "config.yaml"),
+        (["output=page.html"], 3, "Run octopi segment"),
+        (["num_runs=0"], 2, "num_runs"),
+        (["truth=nobody/1"], 3, "nobody/1"),
+    ],
+)
+def test_what_cannot_be_shown_is_said(words, code, said, here, octopi_command, capfd):
+    if words == ["num_runs=0"]:
+        run = open_project(here / "project.json").runs[0]
+        write_scores(run, sorted(truth_of(run)), seed=0)
+    assert octopi_command("report", *words) == code
+    assert said in capfd.readouterr().err
+    assert not (here / "page.html").exists()
+
+
+def test_a_bare_word_is_a_project_or_a_job():
+    assert with_place(["a/b.json", "num_runs=3"]) == ["project.config='a/b.json'", "num_runs=3"]
+    assert with_place(["outputs/first"]) == ["folder='outputs/first'"]
+    assert with_place(["--cfg", "+x=1"]) == ["--cfg", "+x=1"]
