@@ -14,7 +14,8 @@ from octopi.config import build
 from octopi.errors import NotInProjectError, ResourceError, SettingError, did_you_mean
 from octopi.formats import Format, Particles
 from octopi.geometry import Grid
-from octopi.job import Job, command
+from octopi.job import Job, command, tell
+from octopi.machine import check_writable
 from octopi.project import PicksQuery, Project, Run, find_picks
 from octopi.project.queries import nearest
 from octopi.project.storage import staged
@@ -41,7 +42,12 @@ def export(settings: ExportSettings, job: Job) -> None:
         files.update(writer.files(name, sets, folder=folder))
         counts[name] = sum(len(particles.points) for particles in sets)
         names.update(run.name for run in held)
-    write_together(folder, files, overwrite=settings.overwrite)
+    there = refuse_existing(folder, files, overwrite=settings.overwrite)
+    if settings.dry_run:
+        check_writable(folder, "Choose another folder with out=…")
+        tell("export", rehearsal(folder, files, counts, there))
+        return
+    write_together(folder, files)
     logger.info(
         "Picks of %s from %d runs in %s: %s.",
         source,
@@ -110,8 +116,20 @@ def read(run: Run, query: PicksQuery, grid: Grid | None, settings: ExportSetting
     return Particles(run.name, grid, points[keep], None if turns is None else turns[keep])
 
 
-def write_together(folder: Path, files: Mapping[str, str], *, overwrite: bool) -> None:
-    """All files lie in the folder, or none is new; those that are there need overwrite."""
+def rehearsal(
+    folder: Path, files: Mapping[str, str], counts: Mapping[str, int], there: list[str]
+) -> list[str]:
+    """What a dry run tells."""
+    return [
+        f"folder     {folder.absolute()}",
+        f"written    {', '.join(name for name in files if name not in there) or 'nothing new'}",
+        f"replaced   {', '.join(there) or 'none'}",
+        f"picks      {', '.join(f'{name} {number}' for name, number in counts.items())}",
+    ]
+
+
+def refuse_existing(folder: Path, files: Mapping[str, str], *, overwrite: bool) -> list[str]:
+    """The files that are there already, which only overwrite lets go."""
     there = [name for name in files if (folder / name).exists()]
     if there and not overwrite:
         more = f" and {len(there) - 3} more" if len(there) > 3 else ""
@@ -119,6 +137,11 @@ def write_together(folder: Path, files: Mapping[str, str], *, overwrite: bool) -
             f"{folder} already has {', '.join(there[:3])}{more}. Replace them with overwrite=true, "
             "or choose another folder with out=…"
         )
+    return there
+
+
+def write_together(folder: Path, files: Mapping[str, str]) -> None:
+    """All files lie in the folder, whole, or none is new."""
     try:
         with contextlib.ExitStack() as stack:
             for name, text in files.items():

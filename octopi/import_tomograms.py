@@ -6,6 +6,7 @@ is written.
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,8 @@ from octopi.config import build
 from octopi.errors import DataError, SettingError
 from octopi.formats import mrc
 from octopi.geometry import Grid, fourier_resample
-from octopi.job import Job, command
+from octopi.job import Job, command, tell
+from octopi.machine import amount
 from octopi.project import Project, TomogramQuery, check_name, check_run_name
 from octopi.project.queries import NEAR_SPACING, difference
 from octopi.settings import ImportTomogramsSettings
@@ -56,7 +58,10 @@ def import_tomograms(settings: ImportTomogramsSettings, _job: Job) -> None:
     tomograms = plan(paths, settings)
     refuse_held(project, tomograms, settings)
     check_all(mrc.check_voxels, [t.path for t in tomograms])
-    project.check_writable()
+    project.check_writable(touch=not settings.dry_run)
+    if settings.dry_run:
+        tell("import_tomograms", rehearsal(project, tomograms))
+        return
     for tomogram in tqdm(tomograms, desc="import", unit="tomogram"):
         volume = mrc.read_voxels(tomogram.path)
         z, y, x = tomogram.kept
@@ -68,6 +73,19 @@ def import_tomograms(settings: ImportTomogramsSettings, _job: Job) -> None:
         settings.folder,
         ", ".join(f"{t.run_name} {t.query}" for t in tomograms),
     )
+
+
+def rehearsal(project: Project, tomograms: Sequence[Tomogram]) -> list[str]:
+    """What a dry run tells."""
+    num_bytes = sum(4 * math.prod(tomogram.grid.shape) for tomogram in tomograms)
+    return [
+        *(
+            f"{t.path.name}: run {t.run_name}, {t.query}, "
+            f"{' x '.join(map(str, t.grid.shape))} voxels (z, y, x)"
+            for t in tomograms
+        ),
+        f"size: up to {amount(num_bytes)} in {', '.join(project.overlays)}",
+    ]
 
 
 def find_files(folder: Path, pattern: str) -> dict[str, Path]:

@@ -106,6 +106,24 @@ def test_files_are_replaced_only_when_asked(project, here, octopi_command, capfd
     assert len((here / "d/apo-ferritin.tbl").read_text().splitlines()) == 3
 
 
+def everything(folder):
+    return {p: p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))}
+
+
+def test_a_dry_run_tells_the_files_and_writes_none(project, here, octopi_command, capfd):
+    assert octopi_command("export", "format=csv", "out=csv", "objects=[ribosome]") == 0
+    before = everything(here)
+    words = ("export", "format=csv", "out=csv", "dry_run=true")
+    assert octopi_command(*words) == 2  # one of the files is there
+    capfd.readouterr()
+    assert octopi_command(*words, "overwrite=true") == 0
+    told = "".join(capfd.readouterr())
+    assert "written    apo-ferritin.csv" in told
+    assert "replaced   ribosome.csv" in told
+    assert "apo-ferritin 6" in told
+    assert everything(here) == before
+
+
 def test_an_export_that_fails_writes_nothing(project, here, octopi_command, capfd):
     words = ("format=relion5", "format.pixel_size=5", "format.tomogram_size=[96,192,192]")
     assert octopi_command("export", *words, "out=relion") == 2

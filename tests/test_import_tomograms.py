@@ -221,6 +221,16 @@ def test_a_nearly_equal_spacing_counts_as_the_same(mrcs, here, run_import, capfd
     assert "wbp@8.0 " in capfd.readouterr().err
 
 
+def test_a_dry_run_tells_the_tomograms_and_writes_none(mrcs, here, run_import, capfd):
+    before = sorted(here.rglob("*"))
+    assert run_import("dry_run=true", "resample_to=16") == 0
+    told = "".join(capfd.readouterr())
+    assert "lam_1.mrc: run lam_1, wbp@16.0, 6 x 10 x 13 voxels" in told
+    assert sorted(here.rglob("*")) == before
+    write_mrc(mrcs / "lam_2.mrc", voxel_size=0.0)
+    assert run_import("dry_run=true") == 3
+
+
 def test_a_coarser_spacing_is_octopis_own_fourier_crop(mrcs, here, run_import):
     assert run_import("resample_to=16") == 0
     volume, grid = stored(here, "lam_1", spacing=16.0)
