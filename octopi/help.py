@@ -14,6 +14,7 @@ VERBS = (
     "evaluate",
     "summarize",
     "check",
+    "doctor",
     "report",
     "export",
     "import_tomograms",

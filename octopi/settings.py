@@ -203,6 +203,17 @@ class CheckSettings:
     num_workers: int
 
 
+@dataclass
+class DoctorSettings:
+    """Settings of `doctor`."""
+
+    outputs: str
+    cache_dir: str | None
+    tracking_uri: str | None
+    memory_gb: float
+    disk_gb: float
+
+
 ROOTS: dict[str, type] = {
     "create_targets": CreateTargetsSettings,
     "train": TrainSettings,
@@ -211,6 +222,7 @@ ROOTS: dict[str, type] = {
     "evaluate": EvaluateSettings,
     "summarize": SummarizeSettings,
     "check": CheckSettings,
+    "doctor": DoctorSettings,
     "report": ReportSettings,
     "export": ExportSettings,
     "import_tomograms": ImportTomogramsSettings,

@@ -11,6 +11,7 @@ import pytest
 
 import octopi.check
 import octopi.create_targets
+import octopi.doctor
 import octopi.evaluate
 import octopi.export
 import octopi.import_tomograms
@@ -30,6 +31,7 @@ COMMANDS = {
     "summarize": octopi.summarize.main,
     "report": octopi.report.main,
     "check": octopi.check.main,
+    "doctor": octopi.doctor.main,
     "export": octopi.export.main,
     "import_tomograms": octopi.import_tomograms.main,
 }

@@ -57,8 +57,8 @@ def _gaps(training: Sequence[RunReport], question: Question) -> Iterable[Remark]
         spacings[query.voxel_spacing] += times
     if question.tomo_types is None and len(types) > 1:
         text = (
-            f"Several tomogram types: {', '.join(sorted(types))}. Say which to train on, the one to "
-            "validate on first: 'tomo_types=[…]'."
+            f"Several tomogram types: {', '.join(sorted(types))}. Say which to train on, the one "
+            "to validate on first: 'tomo_types=[…]'."
         )
         yield Remark("", text, serious=False)
     if not spacings:

@@ -1,0 +1,63 @@
+"""Look at this machine and environment, and say what would hinder octopi and what to do.
+
+Run it as `octopi doctor` or `python -m octopi.doctor`; nothing is written.
+"""
+
+import importlib.metadata
+import logging
+import shutil
+import sys
+from pathlib import Path
+
+import octopi
+from octopi import machine
+from octopi.config import CONF_DIR
+from octopi.errors import ResourceError
+from octopi.job import Job, command
+from octopi.provenance import read_yaml
+from octopi.settings import DoctorSettings
+from octopi.survey import environment
+from octopi.survey.environment import PROBLEM, WARNING, Finding
+
+logger = logging.getLogger(__name__)
+
+
+def doctor(settings: DoctorSettings, _job: Job) -> None:
+    """The log has a line for everything looked at; a ResourceError has the problems."""
+    findings = examine(settings)
+    states = [finding.state for finding in findings]
+    logger.info("octopi's doctor says:\n%s", "\n".join(map(str, findings)))
+    if PROBLEM in states:
+        told = "\n".join(f"  {f.what}: {f.text}" for f in findings if f.state == PROBLEM)
+        raise ResourceError(f"{states.count(PROBLEM)} problems:\n{told}")
+    logger.info("No problems, %d warnings.", states.count(WARNING))
+
+
+def examine(settings: DoctorSettings) -> list[Finding]:
+    """Everything that is looked at."""
+    ours = Path(octopi.__file__).resolve().parent
+    held = environment.installed()
+    about = importlib.metadata.metadata("octopi")
+    cache = settings.cache_dir or read_yaml(CONF_DIR / "data" / "default.yaml")["cache_dir"]
+    uri = settings.tracking_uri or read_yaml(CONF_DIR / "logger" / "mlflow.yaml")["tracking_uri"]
+    disk, memory = settings.disk_gb * 1e9, settings.memory_gb * 1e9
+    return [
+        environment.of_python(about["Requires-Python"]),
+        *environment.of_packages(importlib.metadata.requires("octopi") or [], held),
+        environment.of_lightning(held),
+        environment.of_namesakes(ours, sys.path, environment.versions_of("octopi"), Path.cwd()),
+        *environment.of_torch(),
+        *environment.of_machine(machine.num_cores(), machine.memory(), memory),
+        environment.of_folder(
+            "outputs", Path(settings.outputs), disk, "Work in another folder, or hydra.run.dir=…"
+        ),
+        environment.of_folder("cache", Path(cache), disk, "Set data.cache_dir to another folder."),
+        environment.of_tracking(uri),
+        environment.of_slurm(shutil.which("sbatch"), held),
+    ]
+
+
+main = command("doctor", doctor)
+
+if __name__ == "__main__":
+    main()
