@@ -4,7 +4,7 @@ BIN := .venv/bin
 TORCH := torch==2.13.0
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: demo env test check bench clean
+.PHONY: demo env test check bench accuracy clean
 
 DEMO := project=demo experiment=demo
 MODEL := checkpoint=outputs/demo/train/best_model.pth
@@ -49,7 +49,12 @@ check: env
 	$(BIN)/pyright octopi
 	$(BIN)/lint-imports
 
+# Every figure of benchmarks/RESULTS.md. PEER is the Python of a virtual environment of its own with
+# octopi==1.7.0: without it there are no ratios. Best on a machine with nothing else to do.
 bench: env
+	$(BIN)/python benchmarks/run.py $(if $(PEER),--peer $(PEER))
+
+accuracy: env
 	$(BIN)/python benchmarks/accuracy.py --minutes 30
 
 # The lock is made anew with: make lock (needs uv on the path)

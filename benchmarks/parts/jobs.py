@@ -1,0 +1,121 @@
+"""Octopi's own jobs, put together from its config as the commands do."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from parts.synthetic import SESSION, USER, config_of
+
+NET = {"channels": [32, 64, 96, 96], "strides": [2, 2, 1], "num_res_units": 1, "dropout": 0.1}
+PEER_MAIN = "from octopi.main import routines; routines()"
+
+
+def octopi(verb: str, folder: Path, *words: str) -> list[str]:
+    """The command line of an octopi command on our side's project, for the Python of this side."""
+    import sys
+
+    project = f"project.config={config_of(folder, 'ours')}"
+    job = f"hydra.run.dir={folder / 'jobs' / verb}"
+    return [sys.executable, "-m", f"octopi.{verb}", project, job, *words]
+
+
+def peer_octopi(verb: str, folder: Path, *words: str) -> list[str]:
+    """The same of the peer, when this is its Python."""
+    import sys
+
+    return [sys.executable, "-c", PEER_MAIN, verb, "-c", str(config_of(folder, "peer")), *words]
+
+
+def net_words() -> list[str]:
+    """The settings of the network that both sides train: 1.1 M parameters."""
+    return [f"model.{key}={value}".replace(" ", "") for key, value in NET.items()]
+
+
+def picks_words() -> list[str]:
+    """The setting that names the true picks."""
+    return [f"targets.picks={USER}/{SESSION}"]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Lightning and MONAI say nothing."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def train_settings(folder: Path, words: Sequence[str]) -> Any:
+    """The settings of a training on our side's project."""
+    from octopi.call import compose
+
+    project = f"project.config={config_of(folder, 'ours')}"
+    return compose("train", [project, f"data.cache_dir={folder / 'cache'}", *words])[0]
+
+
+def fit(folder: Path, words: Sequence[str], callbacks: Sequence[Any]) -> None:
+    """A training has run to its end, without validation, as `octopi train` puts it together."""
+    from octopi.assembly import gather_facts, make_data, make_net, make_stages
+    from octopi.config import build
+    from octopi.devices import training_precision
+    from octopi.models import size_divisor
+    from octopi.train import make_module
+
+    settings = train_settings(folder, words)
+    facts = gather_facts(build(settings.project, "project"), settings)
+    net = make_net(settings, facts)
+    divisor = size_divisor(net)
+    data = make_data(settings, facts, divisor)
+    stages = make_stages(settings, facts, divisor)
+    module = make_module(settings, net, data, stages, facts, loss=None)
+    own = [build(n, f"callbacks.{k}") for k, n in settings.callbacks.items()]
+    trainer = build(
+        {**settings.trainer, "limit_val_batches": 0, "enable_checkpointing": False},
+        "trainer",
+        precision=settings.trainer["precision"]
+        or training_precision(settings.trainer["accelerator"]),
+        default_root_dir=str(folder),
+        logger=False,
+        callbacks=[*own, *callbacks],
+    )
+    with quiet():
+        trainer.fit(module, datamodule=data)
+
+
+def write_checkpoint(path: Path, *, radii: Mapping[str, float], seed: int) -> None:
+    """A network with random weights, and the recipe a training would have put beside it."""
+    import torch
+
+    from octopi import checkpoint
+    from octopi.call import compose
+    from octopi.checkpoint import Recipe
+    from octopi.models import size_divisor
+    from octopi.settings import TrainSettings
+    from parts.synthetic import TOMO_TYPE, VOXEL_SPACING
+
+    composed: Any = compose("train", ["project.config=none", *net_words()])[0]
+    settings: TrainSettings = composed
+    node = {**settings.model, "out_channels": len(radii) + 1}
+    torch.manual_seed(seed)
+    net = checkpoint.build_net(node)
+    recipe = Recipe(
+        net=node,
+        labels={name: label for label, name in enumerate(radii, start=1)},
+        radii=dict(radii),
+        weights=dict.fromkeys(radii, 1.0),
+        voxel_spacing=VOXEL_SPACING,
+        working_spacing=None,
+        tomo_types=[TOMO_TYPE],
+        size_divisor=size_divisor(net),
+        predictor=settings.predictor,
+        localizer=settings.localizer,
+        thresholds={f"{settings.calibrate_beta:g}": dict.fromkeys(radii, 0.5)},
+        beta=settings.calibrate_beta,
+        metrics={},
+        provenance={},
+    )
+    checkpoint.save(path, net.state_dict(), recipe)
