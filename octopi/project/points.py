@@ -47,12 +47,18 @@ def read_orientations(picks: Any, where: str) -> NDArray[np.float64] | None:
     return turns
 
 
-def to_json(points: Points, picks: Any, where: str) -> bytes:
+def to_json(
+    points: Points, orientations: NDArray[np.float64] | None, picks: Any, where: str
+) -> bytes:
     """The file of these picks with the points in it, as copick would write it.
 
-    Orientations stay the identity and are marked as unknown.
+    Without orientations these are the identity and marked as unknown.
     """
     _refuse_non_finite(points.positions, "coordinates", where)
+    transformations = np.tile(np.eye(4), (len(points), 1, 1))
+    if orientations is not None:
+        _refuse_non_finite(orientations, "orientations", where)
+        transformations[:, :3, :3] = orientations
     scores = np.ones(len(points)) if points.scores is None else points.scores
     _refuse_non_finite(scores, "scores", where)
     config = picks.run.root.config
@@ -63,14 +69,16 @@ def to_json(points: Points, picks: Any, where: str) -> bytes:
     entries = [
         CopickPoint(
             location=CopickLocation(x=x, y=y, z=z),
+            transformation_=transformation.tolist(),
             instance_id=0 if filament else number,
             score=float(score),
         )
-        for number, ((x, y, z), score) in enumerate(
-            zip(points.positions.tolist(), scores, strict=True), start=1
+        for number, ((x, y, z), score, transformation) in enumerate(
+            zip(points.positions.tolist(), scores, transformations, strict=True), start=1
         )
     ]
-    file = picks.meta.model_copy(update={"points": entries})
+    known = orientations is not None
+    file = picks.meta.model_copy(update={"points": entries, "trust_orientation": known})
     return json.dumps(file.model_dump(), indent=4).encode()
 
 

@@ -91,11 +91,24 @@ class Run:
         with reading(self._where(query)):
             return read_orientations(self._find_picks(query), self._where(query))
 
-    def write_picks(self, query: PicksQuery, points: Points) -> None:
-        """These picks and no others are the session's; no points make an empty session."""
+    def write_picks(
+        self,
+        query: PicksQuery,
+        points: Points,
+        *,
+        orientations: NDArray[np.float64] | None = None,
+    ) -> None:
+        """These picks and no others are the session's; no points make an empty session.
+
+        Args:
+            query: whose picks they are.
+            points: the picks.
+            orientations: rotations (n, 3, 3) from the objects' frame to the tomogram's, x y z;
+                None = unknown.
+        """
         self.check_output(query)
         picks = holdings.new_picks(self._copick, query)
-        content = to_json(points, picks, self._where(query))
+        content = to_json(points, orientations, picks, self._where(query))
         with writing(self._where(query), picks.path):
             write_file(picks.fs, picks.path, content)
 

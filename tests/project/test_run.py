@@ -113,6 +113,23 @@ def test_copick_reads_our_picks_as_its_own(anywhere):
     assert (list(picks.scores()), list(picks.instance_ids())) == ([0.5, 1], [1, 2])
 
 
+def test_orientations_come_back_and_move_no_pick(run):
+    points = Points(np.array([[1.5, 2, 3], [4, 5, 6]]))
+    turns = np.array([np.eye(3), [[0, -1, 0], [1, 0, 0], [0, 0, 1]]])
+    run.write_picks(OURS, points, orientations=turns)
+    np.testing.assert_array_equal(run.read_orientations(OURS), turns)
+    np.testing.assert_array_equal(run.read_picks(OURS).positions, points.positions)
+    run.write_picks(OURS, points)
+    assert run.read_orientations(OURS) is None
+
+
+def test_orientations_that_are_not_numbers_are_not_written(run):
+    turns = np.array([np.eye(3), np.full((3, 3), np.nan)])
+    with pytest.raises(DataError, match="1 of 2 picks have orientations"):
+        run.write_picks(OURS, Points(np.ones((2, 3))), orientations=turns)
+    assert run.picks() == []
+
+
 def test_points_of_a_filament_claim_no_filament(files):
     files.add_tomogram(files.noise())
     entry = {"name": "actin", "is_particle": True, "metadata": {"copick": {"filament": {}}}}
