@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ def gather(project: Project, journey: Journey | None, settings: ReportSettings) 
         journey = journey_behind(maps.values())
     else:
         mine = _digest(journey.folder / "best_model.pth")
-        maps = {n: m for n, m in maps.items() if mine in m.attributes["checkpoints"].values()}
+        maps = {n: m for n, m in maps.items() if mine in _checkpoints(m).values()}
     facts: Mapping[str, Any] = next((m.attributes for m in maps.values()), {})
     if journey is not None and journey.recipe:
         facts = {**facts, **_facts_of(journey.recipe)}
@@ -129,15 +129,20 @@ def score_maps(run: Run, settings: ReportSettings) -> Iterator[ScoreMap]:
         yield ScoreMap(run, query, name, run.score_map_attributes(query, name))
 
 
-def journey_behind(maps: Any) -> Journey | None:
+def journey_behind(maps: Iterable[ScoreMap]) -> Journey | None:
     """The training that the score maps come from, where its folder is still what it was."""
-    origins = {tuple(m.attributes["checkpoints"].items()) for m in maps}
+    origins = {tuple(_checkpoints(m).items()) for m in maps}
     if len(origins) != 1 or len(origin := next(iter(origins))) != 1:
         return None
     path, digest = Path(origin[0][0]).absolute(), origin[0][1]
     if not (path.parent / "config.yaml").is_file() or _digest(path) != digest:
         return None
     return dataclasses.replace(read_journey(path.parent), candidates={}, folds={})
+
+
+def _checkpoints(held: ScoreMap) -> Mapping[str, str]:
+    """Path and digest of each checkpoint that made the map."""
+    return held.attributes.get("checkpoints", {})
 
 
 def _digest(path: Path) -> str | None:

@@ -81,17 +81,18 @@ def of_tomogram(volume: NDArray[np.float32], grid: Grid, *, max_bytes: int) -> M
         factor += 1
 
 
-def of_scores(scores: NDArray[np.uint8], grid: Grid) -> Mosaic:
+def of_scores(scores: NDArray[np.uint8], grid: Grid, numbers: Sequence[int]) -> Mosaic:
     """Of each voxel the object with the highest score, in green, and that score, in red.
 
     Args:
         scores: (c, z, y, x), 0..255 for 0..1.
         grid: of the scores.
+        numbers: of the channels' objects.
     """
     factor = _factor(grid.shape)
     best = np.zeros(tuple(-(-n // factor) for n in grid.shape), dtype=np.uint8)
     which = np.zeros_like(best)
-    for number, channel in enumerate(scores):
+    for number, channel in zip(numbers, scores, strict=True):
         highest = _blocks(channel, factor).max(axis=(1, 3, 5))
         which[highest > best] = number
         np.maximum(best, highest, out=best)

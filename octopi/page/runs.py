@@ -164,7 +164,9 @@ def pictures_of(
     scores = None
     if run.scores is not None:
         held = run.scores()
-        scores = mosaics.of_scores(channels_of(held, objects.radii), held.grid).to_dict()
+        known = {n: r for n, r in objects.radii.items() if n in held.attributes["objects"]}
+        numbers = [list(objects.radii).index(name) for name in known]
+        scores = mosaics.of_scores(channels_of(held, known), held.grid, numbers).to_dict()
     used = sum(len(crop["picture"] or "") for crop in crops)
     used += len(scores["picture"]) if scores else 0
     left = max((max_bytes - used) / BASE64, 0.2 * max_bytes / BASE64)
