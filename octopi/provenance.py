@@ -264,6 +264,26 @@ def end_child(
         logger.warning("%s", unanswered(node, error))
 
 
+def add_artifacts(folder: Path, node: Mapping[str, Any] | None, paths: Iterable[Path]) -> None:
+    """The files are artifacts of the training's run too, where MLflow tracked it.
+
+    Args:
+        folder: of the training.
+        node: its settled `logger`.
+        paths: the files.
+    """
+    path = folder / RUN_ID
+    if not node or not is_mlflow(node) or not path.exists():
+        return
+    node = absolute_store(node)
+    try:
+        client, run_id = mlflow_client(node), path.read_text().strip()
+        for artifact in paths:
+            client.log_artifact(run_id, str(artifact))
+    except Exception as error:  # noqa: BLE001  the files are there all the same
+        logger.warning("%s", unanswered(node, error))
+
+
 def is_mlflow(node: Mapping[str, Any]) -> bool:
     """Whether the `logger` is Lightning's for MLflow."""
     return str(node["_target_"]).endswith("MLFlowLogger")

@@ -58,6 +58,10 @@ def report(settings: ReportSettings, job: Job) -> Path:
     title = f"{project.config_paths[0].stem} · octopi report"
     path.write_text(page_of(content, blocks, title=title), encoding="utf-8")
     draw_thresholds(path.with_suffix(".png"), gathered.runs, gathered.objects, scorer)
+    if journey is not None:
+        files = [path, path.with_suffix(".png"), path.with_name(f"{path.stem}_picks.png")]
+        written = [file for file in files if file.is_file()]
+        provenance.add_artifacts(journey.folder, journey.config.get("logger"), written)
     logger.info("%d runs, %.1f MB: %s", len(runs), path.stat().st_size / 1e6, path)
     return path
 

@@ -18,6 +18,7 @@ import yaml
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from octopi import provenance
 from octopi.cli import with_place
 from octopi.config import CONF_DIR
 from octopi.evaluation.scores import Matched
@@ -454,6 +455,25 @@ def test_a_training_shows_its_held_out_runs_curves_and_split(
     assert browser.execute_script("return document.querySelector('#pictures img').width") > 0
     assert (trained / "report.png").is_file()
     assert (trained / "report_picks.png").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # MLflow's own, about its database
+def test_a_tracked_training_has_its_report_among_its_artifacts(trained, octopi_command):
+    node = {
+        "_target_": "pytorch_lightning.loggers.MLFlowLogger",
+        "experiment_name": "octopi",
+        "tracking_uri": f"sqlite:///{trained / 'mlflow.db'}",
+        "artifact_location": str(trained / "artifacts"),
+    }
+    run_id = provenance.start_parent(node, "training", params={}, tags={})
+    assert run_id is not None
+    (trained / provenance.RUN_ID).write_text(run_id)
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    (trained / "config.yaml").write_text(yaml.safe_dump({**config, "logger": node}))
+    assert octopi_command("report", f"folder={trained}") == 0
+    kept = provenance.mlflow_client(node).list_artifacts(run_id)
+    assert {item.path for item in kept} == {"report.html", "report.png", "report_picks.png"}
 
 
 def test_picks_alone_are_shown_without_scores_and_truth(here, opened, octopi_command):
