@@ -15,6 +15,7 @@ VERBS = (
     "summarize",
     "check",
     "doctor",
+    "plan",
     "report",
     "export",
     "import_tomograms",

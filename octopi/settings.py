@@ -214,6 +214,43 @@ class DoctorSettings:
     disk_gb: float
 
 
+@dataclass
+class PlanRules:
+    """The numbers that a plan follows (`rules` of `conf/plan.yaml`)."""
+
+    voxels_per_radius: float
+    coarsest: float
+    worthwhile: float
+    reach: float
+    voxels_per_target: float
+    most_crops: int
+    memory_share: float
+
+
+@dataclass
+class PlanSettings:
+    """Settings of `plan`."""
+
+    project: Node
+    data: Node
+    targets: TargetsSettings
+    model: Node
+    loss: Node
+    trainer: Node
+    predictor: Node
+    folder: str
+    name: str | None
+    overwrite: bool
+    dry_run: bool
+    voxel_spacing: float | None
+    tomo_types: list[str] | None
+    runs: RunNames
+    seed: int
+    fold: int | None
+    num_folds: int | None
+    rules: PlanRules
+
+
 ROOTS: dict[str, type] = {
     "create_targets": CreateTargetsSettings,
     "train": TrainSettings,
@@ -223,6 +260,7 @@ ROOTS: dict[str, type] = {
     "summarize": SummarizeSettings,
     "check": CheckSettings,
     "doctor": DoctorSettings,
+    "plan": PlanSettings,
     "report": ReportSettings,
     "export": ExportSettings,
     "import_tomograms": ImportTomogramsSettings,

@@ -16,6 +16,7 @@ import octopi.evaluate
 import octopi.export
 import octopi.import_tomograms
 import octopi.localize
+import octopi.plan
 import octopi.report
 import octopi.segment
 import octopi.summarize
@@ -32,6 +33,7 @@ COMMANDS = {
     "report": octopi.report.main,
     "check": octopi.check.main,
     "doctor": octopi.doctor.main,
+    "plan": octopi.plan.main,
     "export": octopi.export.main,
     "import_tomograms": octopi.import_tomograms.main,
 }

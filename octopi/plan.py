@@ -1,0 +1,402 @@
+"""Look at a project and this machine, and write the experiment that follows from them.
+
+Run it as `octopi plan` or `python -m octopi.plan`; every command takes what it writes as
+`experiment=outputs/plan/experiment/NAME.yaml`.
+"""
+
+import logging
+import math
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from octopi import machine
+from octopi.config import build
+from octopi.data.cache import working_grid
+from octopi.errors import DataError, ResourceError, SettingError
+from octopi.geometry import Grid
+from octopi.help import CONF_DIR
+from octopi.inference.windows import padded_shape, windows
+from octopi.job import Job, command, tell
+from octopi.models import size_divisor
+from octopi.project import PicksQuery, Project, Run, TomogramQuery, find_picks
+from octopi.settings import PlanSettings
+from octopi.survey import planning, probe
+from octopi.survey.planning import Rules
+from octopi.survey.runs import by
+
+logger = logging.getLogger(__name__)
+
+READING = 3.5  # copies of a tomogram, float32, while it is read, resampled and normalised
+STATES = 6  # copies of the weights in best_model.pth and last.ckpt together
+PLANNED = (
+    "data.working_spacing", "data.crop_size", "data.crops_per_step", "targets.working_spacing",
+    "predictor.window_size",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What the project is like, as far as the plan depends on it.
+
+    Args:
+        runs: that hold picks, and the tomograms.
+        tomo_types: to train on.
+        voxel_spacing: Å.
+        grids: of the runs' tomograms.
+        radii: object -> Å.
+        counts: object -> particles in all runs.
+        classes: run name -> objects it holds.
+        several: whether runs hold tomograms at other spacings too.
+    """
+
+    runs: list[Run]
+    tomo_types: list[str]
+    voxel_spacing: float
+    grids: list[Grid]
+    radii: dict[str, float]
+    counts: dict[str, int]
+    classes: dict[str, set[str]]
+    several: bool
+
+
+def plan(settings: PlanSettings, job: Job) -> None:
+    """The folder holds the experiment; the log shows it and how every command takes it."""
+    path = path_of(settings)
+    project: Project = build(settings.project, "project")
+    found = fingerprint(project, settings)
+    content, notes = decide(found, settings, job)
+    text = as_yaml(content, [*describe(project, found), *notes])
+    if settings.dry_run:
+        tell("plan", [f"{path} would be written:", text])
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+    logger.info("%s:\n%s", path, text)
+    logger.info("Edit it, and give it to every command: octopi train experiment=%s", path)
+
+
+def path_of(settings: PlanSettings) -> Path:
+    """Where the plan goes, if it may."""
+    config = settings.project["config"]
+    first = config[0] if isinstance(config, list) else config
+    name = settings.name or (Path(first).stem if isinstance(first, str) else "demo")
+    path = Path(settings.folder) / "experiment" / f"{name}.yaml"
+    if (CONF_DIR / "experiment" / path.name).exists():
+        raise SettingError(f"octopi has an experiment {name} of its own. Choose another name=…")
+    if path.exists() and not settings.overwrite:
+        raise SettingError(
+            f"{path} is there, perhaps edited. Replace it with overwrite=true, or choose another "
+            "name=…"
+        )
+    machine.check_writable(path.parent, "Choose another folder=…")
+    return path
+
+
+def fingerprint(project: Project, settings: PlanSettings) -> Fingerprint:
+    """What the project is like, from metadata and picks; no tomogram is read."""
+    chosen = project.select(settings.runs)
+    targets = settings.targets
+    queries = find_picks(chosen, objects=targets.objects, source=targets.picks)
+    queries = {name: q for name, q in queries.items() if name in project.objects}
+    radii = {name: project.objects[name].radius for name in queries}
+    for name, radius in radii.items():
+        if radius is None:
+            raise DataError(f"Object {name} has no radius in the copick config. Add one, in Å.")
+    held = {run.name: particles(run, queries) for run in chosen}
+    runs = [run for run in chosen if settings.runs is not None or any(held[run.name].values())]
+    tomograms = {run.name: run.tomograms() for run in runs}
+    types, spacing = choose_tomograms(list(tomograms.values()), settings)
+    grids = [run.tomogram_grid(run.find_tomogram(types[0], spacing)) for run in runs]
+    return Fingerprint(
+        runs=runs,
+        tomo_types=types,
+        voxel_spacing=spacing,
+        grids=grids,
+        radii={name: radius for name, radius in radii.items() if radius is not None},
+        counts={name: sum(held[run.name][name] for run in runs) for name in queries},
+        classes={run.name: {n for n, count in held[run.name].items() if count} for run in runs},
+        several=any(len({q.voxel_spacing for q in found}) > 1 for found in tomograms.values()),
+    )
+
+
+def particles(run: Run, queries: dict[str, PicksQuery]) -> dict[str, int]:
+    """How many picks of each object a run holds."""
+    held = set(run.picks())
+    return {n: len(run.read_picks(q)) if q in held else 0 for n, q in queries.items()}
+
+
+def choose_tomograms(
+    held: Sequence[Sequence[TomogramQuery]], settings: PlanSettings
+) -> tuple[list[str], float]:
+    """The tomogram types to train on and their spacing: those asked for, else what all runs have.
+
+    Of several, a denoised type is taken, else the first; of several spacings the most common.
+    """
+    common = set.intersection(*({q.tomo_type for q in found} for found in held)) if held else set()
+    asked = settings.tomo_types or []
+    types = [name for name in asked if name in common]
+    if not common:
+        raise DataError("No tomogram type is there for every run with picks. See: octopi check")
+    if not types:
+        if asked and not set(asked) & {q.tomo_type for found in held for q in found}:
+            logger.info("No run has tomograms %s; %s are there.", asked, sorted(common))
+        types = [next((n for n in sorted(common) if "denois" in n), min(common))]
+    spacings = Counter(q.voxel_spacing for found in held for q in found if q.tomo_type == types[0])
+    return types, settings.voxel_spacing or spacings.most_common(1)[0][0]
+
+
+def decide(
+    found: Fingerprint, settings: PlanSettings, job: Job
+) -> tuple[dict[str, Any], list[str]]:
+    """The experiment, and what is to be said of it."""
+    rules = Rules(**asdict(settings.rules))
+    spacing = planning.working_spacing(found.radii.values(), found.voxel_spacing, rules)
+    grids = [working_grid(grid, spacing) for grid in found.grids]
+    working = float(grids[0].spacing[-1])
+    smallest = [min(grid.shape[axis] for grid in grids) for axis in range(3)]
+    largest = [max(grid.shape[axis] for grid in grids) for axis in range(3)]
+    net = build(settings.model, "model", out_channels=len(found.radii) + 1)
+    divisor = size_divisor(net)
+    crop = planning.crop_size(
+        max(found.radii.values()), working, smallest,
+        least=settings.data["crop_size"], divisor=divisor, rules=rules,
+    )  # fmt: skip
+    predictor = settings.predictor
+    window = planning.window_size(
+        largest, most=predictor["window_size"], divisor=divisor, halo=predictor["halo"]
+    )
+    device = device_of(settings)
+    memory = memory_of(device)
+    step, look, window = measure(net, settings, found, crop, window, memory=memory, rules=rules)
+    crops, too_much = planning.batch(
+        settings.data["crops_per_step"], bytes_per_crop=step.num_bytes, memory=memory,
+        grows=device.type == "cuda", rules=rules,
+    )  # fmt: skip
+    folds, why = planning.num_folds(settings.num_folds or 1, found.classes, seed=settings.seed)
+    scales = planning.radius_scales(found.radii, settings.targets.radius_scale, working, rules)
+    content = {
+        **choices_of(job),
+        "tomo_types": found.tomo_types,
+        **({"voxel_spacing": found.voxel_spacing} if found.several else {}),
+        **({"runs": settings.runs} if settings.runs is not None else {}),
+        "num_folds": folds,
+        "data": {"working_spacing": spacing, "crop_size": crop, "crops_per_step": crops},
+        "targets": {
+            "radius_scale": settings.targets.radius_scale,
+            **({"radius_scales": scales} if scales else {}),
+            "working_spacing": spacing,
+        },
+        "predictor": {"window_size": window},
+    }
+    if folds is None and settings.num_folds:
+        content["data"]["ratios"] = [1.0, 0.0, 0.0]
+    merge(content, typed(job))
+    notes = [
+        f"Working grid {by(largest)} of {working:.4g} Å: the smallest object "
+        f"({min(found.radii.values()):g} Å) keeps {min(found.radii.values()) / working:.2g} voxels "
+        f"of radius; a crop is {crop[-1] * working:.0f} Å wide, the largest object "
+        f"{2 * max(found.radii.values()):g} Å.",
+        *([f"{folds or 'No'} folds: {why}"] if folds != settings.num_folds and why else []),
+        *(["Even one crop may be too much for the memory."] if too_much else []),
+        *estimate(found, settings, grids, device, net, step=step, look=look, content=content),
+    ]
+    return content, notes
+
+
+def device_of(settings: PlanSettings) -> torch.device:
+    """Where a training would run."""
+    wants_cpu = settings.trainer["accelerator"] == "cpu"
+    return torch.device("cpu" if wants_cpu or not torch.cuda.is_available() else "cuda")
+
+
+def memory_of(device: torch.device) -> int:
+    """Bytes that can still be taken there."""
+    return machine.memory() if device.type == "cpu" else torch.cuda.mem_get_info()[0]
+
+
+def measure(
+    net: torch.nn.Module,
+    settings: PlanSettings,
+    found: Fingerprint,
+    crop: list[int],
+    window: list[int],
+    *,
+    memory: int,
+    rules: Rules,
+) -> tuple[probe.Cost, probe.Cost, list[int]]:
+    """What a crop and a window cost here, and the window, made small enough for the memory."""
+    device, divisor = device_of(settings), size_divisor(net)
+    halo = settings.predictor["halo"]
+    try:
+        step = probe.of_step(
+            net, build(settings.loss, "loss"), crop, num_classes=len(found.radii) + 1, device=device
+        )
+        look = probe.of_window(net, crop, device=device)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise ResourceError(
+            f"One crop of {by(crop)} voxels does not fit into {machine.amount(memory)}. Plan with "
+            "a smaller model, or with rules.reach=3."
+        ) from error
+    per_voxel = look.num_bytes / look.voxels
+    while per_voxel * math.prod(window) > rules.memory_share * memory:
+        axis = max(range(3), key=lambda i: window[i])
+        half = -(-window[axis] // 2 // divisor) * divisor
+        if half <= 2 * halo[axis] or half == window[axis]:
+            break
+        window = [half if i == axis else n for i, n in enumerate(window)]
+    return step, look, window
+
+
+def choices_of(job: Job) -> dict[str, Any]:
+    """The recipe, and the groups chosen otherwise on the command line."""
+    given = dict(word.lstrip("+").split("=", 1) for word in job.words if "=" in word)
+    recipe = given.get("experiment", yaml_default("experiment"))
+    groups = [g for g in ("model", "loss", "trainer", "predictor") if g in given]
+    return {
+        "defaults": [
+            *([recipe] if recipe not in ("null", None) else []),
+            "_self_",
+            *({f"override /{group}": given[group]} for group in groups),
+        ]
+    }
+
+
+def yaml_default(group: str) -> str | None:
+    """What the command's own config chooses of a group."""
+    held = yaml.safe_load((CONF_DIR / "plan.yaml").read_text(encoding="utf-8"))["defaults"]
+    return next((e[group] for e in held if isinstance(e, dict) and group in e), None)
+
+
+def typed(job: Job) -> dict[str, Any]:
+    """The settings typed on the command line that are the experiment's, not the plan's own."""
+    out: dict[str, Any] = {}
+    for word in job.words:
+        key, _, value = word.lstrip("+").partition("=")
+        section = key.partition(".")[0]
+        ours = ("data", "targets", "model", "loss", "trainer", "predictor")
+        if "." in key and section in ours and key not in PLANNED:
+            node = out
+            *path, last = key.split(".")
+            for part in path:
+                node = node.setdefault(part, {})
+            node[last] = yaml.safe_load(value)
+    return out
+
+
+def merge(content: dict[str, Any], more: dict[str, Any]) -> None:
+    """The content holds what is in more, too."""
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(content.get(key), dict):
+            merge(content[key], value)
+        else:
+            content[key] = value
+
+
+def describe(project: Project, found: Fingerprint) -> list[str]:
+    """The project in a few lines."""
+    shapes = Counter(by(grid.shape) for grid in found.grids)
+    return [
+        f"Planned for {project}: {len(found.runs)} runs, "
+        + ", ".join(f"{times} of {shape}" for shape, times in shapes.items())
+        + f" voxels of {found.voxel_spacing:g} Å.",
+        "Objects: " + ", ".join(
+            f"{name} (radius {radius:g} Å, {found.counts[name]} particles in "
+            f"{sum(name in held for held in found.classes.values())} runs)"
+            for name, radius in found.radii.items()
+        ) + ".",
+    ]  # fmt: skip
+
+
+def estimate(
+    found: Fingerprint,
+    settings: PlanSettings,
+    grids: Sequence[Grid],
+    device: torch.device,
+    net: torch.nn.Module,
+    *,
+    step: probe.Cost,
+    look: probe.Cost,
+    content: dict[str, Any],
+) -> list[str]:
+    """What time, memory and disk it will take, from a measured crop and a measured window."""
+    trainer, data = settings.trainer, content["data"]
+    folds, crops = content["num_folds"] or 1, data["crops_per_step"]
+    steps = folds * trainer["max_epochs"] * settings.data["steps_per_epoch"]
+    size, halo = content["predictor"]["window_size"], settings.predictor["halo"]
+    passes = [tiled(grid.shape, size, halo, size_divisor(net)) for grid in grids]
+    seen = [voxels * settings.predictor["num_sides"] * look.per_voxel() for voxels in passes]
+    validations = trainer["max_epochs"] // trainer["check_val_every_n_epoch"]
+    training = steps * crops * step.seconds + validations * sum(seen)
+    side_by_side = min(folds, machine.num_cores()) if device.type == "cpu" else 1
+    raw = max(math.prod(grid.shape) for grid in found.grids)
+    working = [math.prod(grid.shape) for grid in grids]
+    weights = 4 * sum(p.numel() for p in net.parameters())
+    base = machine.peak_memory()
+    ram = side_by_side * (base + max(crops * step.num_bytes, 4 * READING * raw))
+    cache = sum(working) * (2 * len(found.tomo_types) + 1)
+    scores = sum(working) * len(found.radii)
+    disk = cache + sum(working) + scores + folds * STATES * weights
+    where = torch.cuda.get_device_name() if device.type == "cuda" else (
+        f"{machine.num_cores()} cores")  # fmt: skip
+    lines = [
+        f"Measured on {where}: a crop {step.seconds:.2g} s and "
+        f"{machine.amount(step.num_bytes)}, a window's million voxels "
+        f"{1e6 * look.per_voxel():.2g} s.",
+        f"Time: training about {duration(training)} ({steps} steps of {crops} crops; early "
+        f"stopping may end it sooner), segment about {duration(folds * max(seen))} a tomogram.",
+        f"Memory: about {machine.amount(ram)} RAM for training"
+        + (f", {machine.amount(crops * step.num_bytes)} of the GPU" * (device.type == "cuda"))
+        + f". Disk: about {machine.amount(disk)}, {machine.amount(cache)} of it cache.",
+    ]
+    free = machine.free_space(settings.data["cache_dir"])
+    if disk > free:
+        lines.append(f"Only {machine.amount(free)} of disk are free: make room first.")
+    if device.type == "cpu" and ram > machine.memory():
+        lines.append(f"Only {machine.amount(machine.memory())} of RAM are free: train fold by fold "
+                     "(fold=0, fold=1, …), or with data.crops_per_step=1.")  # fmt: skip
+    return lines
+
+
+def tiled(shape: Sequence[int], size: Sequence[int], halo: Sequence[int], divisor: int) -> int:
+    """Voxels that a network looks at to see a volume once: halos count every time."""
+    _, window = padded_shape(shape, size, divisor=divisor)
+    return sum(1 for _ in windows(shape, window, halo=halo)) * math.prod(window)
+
+
+def duration(seconds: float) -> str:
+    """A time for people: 40 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def as_yaml(content: dict[str, Any], comments: Sequence[str]) -> str:
+    """The experiment as a file of its group, with the reasons on top."""
+
+    class Flow(yaml.SafeDumper):
+        """Lists in one line."""
+
+    Flow.add_representer(
+        list,
+        lambda dumper, value: dumper.represent_sequence(
+            "tag:yaml.org,2002:seq", value, flow_style="_self_" not in value
+        ),
+    )
+    body = yaml.dump(content, Dumper=Flow, sort_keys=False, width=100)
+    lines = [part for line in comments for part in textwrap.wrap(line, 96)]
+    return "\n".join(["# @package _global_", *(f"# {line}" for line in lines), body])
+
+
+main = command("plan", plan)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""From what a project holds to the sizes a training should have (pure)."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from octopi.data.folds import Splitting, split_runs
+from octopi.errors import DataError, SettingError
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The numbers that the plan follows.
+
+    Args:
+        voxels_per_radius: working voxels that the radius of the smallest object keeps.
+        coarsest: largest working spacing, in voxel spacings of the tomogram.
+        worthwhile: coarser by less than this factor, and the tomogram is left as it is.
+        reach: least edge of a crop, in radii of the largest object.
+        voxels_per_target: least radius of a target's sphere, in working voxels.
+        most_crops: largest batch.
+        memory_share: part of the memory there is that a step or a window may take.
+    """
+
+    voxels_per_radius: float
+    coarsest: float
+    worthwhile: float
+    reach: float
+    voxels_per_target: float
+    most_crops: int
+    memory_share: float
+
+
+def working_spacing(radii: Collection[float], voxel_spacing: float, rules: Rules) -> float | None:
+    """Å to which tomograms are Fourier-cropped; None = they are taken as they are."""
+    wanted = math.floor(min(radii) / rules.voxels_per_radius)
+    wanted = min(wanted, math.floor(rules.coarsest * voxel_spacing))
+    return float(wanted) if wanted >= rules.worthwhile * voxel_spacing else None
+
+
+def crop_size(
+    largest_radius: float,
+    spacing: float,
+    shape: Sequence[int],
+    *,
+    least: Sequence[int],
+    divisor: int,
+    rules: Rules,
+) -> list[int]:
+    """Voxels of a crop: the recipe's or, for large objects, more; no more than the volume has.
+
+    Args:
+        largest_radius: Å.
+        spacing: Å, of the working grid.
+        shape: of the smallest tomogram on it.
+        least: the recipe's crop.
+        divisor: that the network asks of every edge.
+        rules: of the plan.
+    """
+    needed = rules.reach * largest_radius / spacing
+    return [
+        min(_up(max(n, needed), divisor), _up(m, divisor))
+        for n, m in zip(least, shape, strict=True)
+    ]
+
+
+def window_size(
+    shape: Sequence[int], *, most: Sequence[int] | None, divisor: int, halo: Sequence[int]
+) -> list[int]:
+    """Voxels of a window: the recipe's, no more than the volume has, but wider than its halos."""
+    return [
+        max(min(_up(n, divisor), _up(m, divisor)), _up(2 * h + 1, divisor))
+        for m, n, h in zip(most or shape, shape, halo, strict=True)
+    ]
+
+
+def radius_scales(
+    radii: Mapping[str, float], scale: float, spacing: float, rules: Rules
+) -> dict[str, float]:
+    """Objects whose spheres must be larger than the recipe's for the working grid to see them."""
+    least = rules.voxels_per_target * spacing
+    return {
+        name: round(least / radius, 2)
+        for name, radius in radii.items()
+        if scale * radius < 0.99 * least
+    }
+
+
+def batch(
+    wanted: int, *, bytes_per_crop: int, memory: int, grows: bool, rules: Rules
+) -> tuple[int, bool]:
+    """Crops in a step, and whether even those are too much for the memory.
+
+    Args:
+        wanted: the recipe's.
+        bytes_per_crop: that one takes.
+        memory: bytes there are.
+        grows: whether more than wanted are of use, as on a GPU.
+        rules: of the plan.
+    """
+    fit = int(rules.memory_share * memory / max(1, bytes_per_crop))
+    crops = wanted
+    while grows and crops * 2 <= min(fit, rules.most_crops):
+        crops *= 2
+    while crops > max(1, fit):
+        crops //= 2
+    return max(1, crops), fit < 1
+
+
+def num_folds(
+    wanted: int, classes: Mapping[str, Collection[str]], *, seed: int
+) -> tuple[int | None, str]:
+    """The most folds, up to those wanted, that leave every object to train on; and why not more.
+
+    Args:
+        wanted: the recipe's.
+        classes: run name -> objects it holds.
+        seed: of the shuffle.
+    """
+    why = ""
+    for folds in range(min(wanted, len(classes)), 1, -1):
+        try:
+            for fold in range(folds):
+                asked = Splitting(None, None, None, None, fold, folds, seed)
+                split_runs(list(classes), asked, classes=classes)
+        except (DataError, SettingError) as error:
+            why = str(error)
+            continue
+        return folds, why
+    return None, why or f"{len(classes)} run is too few to hold one out"
+
+
+def _up(number: float, divisor: int) -> int:
+    return max(1, math.ceil(number / divisor)) * divisor
