@@ -6,6 +6,7 @@ Run it as `octopi plan` or `python -m octopi.plan`; every command takes what it 
 
 import logging
 import math
+import os
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
@@ -351,12 +352,18 @@ def estimate(
         f"Measured on {where}: a crop {step.seconds:.2g} s and "
         f"{machine.amount(step.num_bytes)}, a window's million voxels "
         f"{1e6 * look.per_voxel():.2g} s.",
-        f"Time: training about {duration(training)} ({steps} steps of {crops} crops; early "
-        f"stopping may end it sooner), segment about {duration(folds * max(seen))} a tomogram.",
+        f"Time: training about {duration(training)} ({steps} steps of {crops} crops; "
+        "trainer.max_time=DD:HH:MM:SS ends it sooner, cooled down), segment about "
+        f"{duration(folds * max(seen))} a tomogram.",
         f"Memory: about {machine.amount(ram)} RAM for training"
         + (f", {machine.amount(crops * step.num_bytes)} of the GPU" * (device.type == "cuda"))
         + f". Disk: about {machine.amount(disk)}, {machine.amount(cache)} of it cache.",
     ]
+    load = os.getloadavg()[0]
+    if device.type == "cpu" and load > 1.5 * machine.num_cores():
+        lines.append(
+            f"Others kept the machine busy meanwhile (load {load:.1f}): idle, it is faster."
+        )
     free = machine.free_space(settings.data["cache_dir"])
     if disk > free:
         lines.append(f"Only {machine.amount(free)} of disk are free: make room first.")

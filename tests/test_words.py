@@ -57,3 +57,33 @@ def test_the_same_sweep_has_the_same_folder_and_another_has_another():
     assert first != folder("search=unet", "seed=2")
     assert folder("seed=1", "hydra.sweep.dir=here") == "hydra.sweep.dir=here"
     assert expanded(["seed=1"], verb="train") == ["seed=1"]
+
+
+def test_an_experiment_may_be_a_file_and_is_found_again_on_resume(tmp_path):
+    path = tmp_path / "plans" / "experiment" / "mine.yaml"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    search = f"hydra.searchpath=['file://{path.parents[1]}']"
+    words = expanded([f"experiment={path}", "seed=1"], verb="train")
+    assert words == ["seed=1", "experiment='mine'", search]
+    folder = _job(tmp_path / "job", "experiment=mine", "seed=1")
+    held = {"hydra": {"overrides": {"hydra": [search, "hydra.run.dir=job"]}}}
+    (folder / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump(held))
+    assert search in resumed([f"resume={folder}"])
+    assert "hydra.run.dir=job" not in resumed([f"resume={folder}"])
+
+
+def test_a_dry_run_makes_no_folder_and_remembers_which_it_would_be():
+    words = expanded(["dry_run=true", "hydra.run.dir=outputs/a"], verb="train")
+    assert "hydra.run.dir=." in words
+    assert "hydra.sweep.dir='outputs/a'" in words
+    assert "hydra.output_subdir=null" in words
+    assert expanded(["dry_run=false"], verb="train") == ["dry_run=false"]
+
+
+def test_a_sweep_rehearsed_has_the_folder_it_will_have():
+    real = expanded(["-m", "seed=1,2"], verb="train")
+    dry = expanded(["-m", "seed=1,2", "dry_run=true"], verb="train")
+    assert real[-1] in dry
+    with pytest.raises(SettingError, match="leave out -m"):
+        expanded(["-m", "beta=1,2", "dry_run=true"], verb="localize")
