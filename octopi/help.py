@@ -17,6 +17,7 @@ VERBS = (
     "doctor",
     "plan",
     "report",
+    "extract",
     "export",
     "import_tomograms",
 )

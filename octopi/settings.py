@@ -135,6 +135,27 @@ class SummarizeSettings:
 
 
 @dataclass
+class ExtractSettings:
+    """Settings of `extract`."""
+
+    project: Node
+    picks: str
+    objects: list[str] | None
+    runs: RunNames
+    membrane: str | None
+    label: Any
+    fill: bool
+    near: list[float]
+    orient: bool
+    smoothing: float
+    pairs: list[float] | None
+    user_id: str
+    session_id: str | None
+    overwrite: bool
+    dry_run: bool
+
+
+@dataclass
 class ExportSettings:
     """Settings of `export`."""
 
@@ -262,6 +283,7 @@ ROOTS: dict[str, type] = {
     "doctor": DoctorSettings,
     "plan": PlanSettings,
     "report": ReportSettings,
+    "extract": ExtractSettings,
     "export": ExportSettings,
     "import_tomograms": ImportTomogramsSettings,
 }

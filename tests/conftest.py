@@ -14,6 +14,7 @@ import octopi.create_targets
 import octopi.doctor
 import octopi.evaluate
 import octopi.export
+import octopi.extract
 import octopi.import_tomograms
 import octopi.localize
 import octopi.plan
@@ -34,6 +35,7 @@ COMMANDS = {
     "check": octopi.check.main,
     "doctor": octopi.doctor.main,
     "plan": octopi.plan.main,
+    "extract": octopi.extract.main,
     "export": octopi.export.main,
     "import_tomograms": octopi.import_tomograms.main,
 }

@@ -9,7 +9,17 @@ import pytest
 
 SCRIPT = str(Path(sys.executable).with_name("octopi"))
 PICKING = ("create_targets", "train", "segment", "localize", "evaluate")
-VERBS = (*PICKING, "summarize", "report", "check", "doctor", "plan", "export", "import_tomograms")
+VERBS = (
+    *PICKING,
+    "summarize",
+    "report",
+    "check",
+    "doctor",
+    "plan",
+    "extract",
+    "export",
+    "import_tomograms",
+)
 
 
 def octopi(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -17,6 +17,7 @@ GROUPS = sorted(p.name for p in Path(CONF_DIR).iterdir() if p.is_dir())
 BASE = {
     "segment": ["checkpoint=model.pth"],
     "summarize": ["folder=sweep"],
+    "extract": ["membrane=membrane:tool/1"],
     "export": ["format=csv"],
     "import_tomograms": ["folder=mrc", "tomo_type=wbp"],
 }
