@@ -74,7 +74,17 @@ def commands(given: argparse.Namespace, out: Path, config: Path) -> dict[str, li
         "create_targets": [*octopi, "create-targets", *own, *targets, *uri, "-runs", given.train],
         "train": [*octopi, "train", *own, *uri, *split, *net, *length, "-o", str(model)],
         "segment": [str(given.peer), "-c", SEGMENT, str(config), str(model), given.test],
-        "localize": [*octopi, "localize", *own, "-vs", "10.012", "--runIDs", given.test, "-np", "1"],
+        "localize": [
+            *octopi,
+            "localize",
+            *own,
+            "-vs",
+            "10.012",
+            "--runIDs",
+            given.test,
+            "-np",
+            "1",
+        ],
     }
 
 

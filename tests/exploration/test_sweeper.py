@@ -62,6 +62,7 @@ def test_a_search_in_which_nothing_succeeds_ends_with_6_and_the_causes(targets, 
     assert "the training was sabotaged" in log.read_text().split("octopi: ")[-1]
 
 
+@pytest.mark.timeout(900)
 def test_a_search_killed_in_three_places_finishes_what_is_missing_and_only_as_it_began(targets):
     log, sweep = targets / "log", targets / "sweep"
     words = [
