@@ -18,6 +18,8 @@ def main() -> NoReturn:
     if not words or words[0].startswith("-") or words[0] == "help":
         print(usage())
         sys.exit(0 if not words or wants_help(words[:1]) else 2)
+    if words[0] == "completion":
+        complete(words[1:])
     verb = words[0].replace("-", "_")
     if verb not in VERBS:
         close = difflib.get_close_matches(verb, VERBS, n=2)
@@ -32,6 +34,22 @@ def main() -> NoReturn:
         sys.exit(0)
     sys.argv = [f"octopi {verb}", *(with_place(words[1:]) if verb == "report" else words[1:])]
     importlib.import_module(f"octopi.{verb}").main()
+    sys.exit(0)
+
+
+def complete(words: list[str]) -> NoReturn:
+    """Print the script that a shell sources, or what its TAB may offer."""
+    from octopi import completion  # noqa: PLC0415  brings yaml
+    from octopi.errors import SettingError  # noqa: PLC0415
+
+    try:
+        if words[:1] == ["candidates"]:
+            print("\n".join(completion.candidates(" ".join(words[1:]))))
+        else:
+            print(completion.script(words[0] if words else ""), end="")
+    except SettingError as error:
+        print(f"octopi: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
     sys.exit(0)
 
 
@@ -57,6 +75,7 @@ def usage() -> str:
             *(f"  {verb:<{width}}  {summary(verb)}" for verb in VERBS),
             "",
             "octopi COMMAND --help lists a command's groups and settings.",
+            "TAB completes them after: source <(octopi completion bash)   (or zsh, fish)",
             "No data at hand? Add project=demo.",
         ]
     )
