@@ -148,3 +148,10 @@ evaluation = _command(
     examples=["copick evaluation octopi -c project.json truth=curation/0 -r TS_04"],
     related={"copick inference octopi-picks": "make picks"},
 )
+extract = _command(
+    "extract",
+    name="octopi-extract",
+    purpose="Split picks by a membrane, turn them to it, find the middles of pairs.",
+    examples=["copick logical octopi-extract -c project.json membrane=NAME:USER/SESSION"],
+    related={"copick inference octopi-picks": "make picks"},
+)

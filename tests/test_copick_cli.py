@@ -21,6 +21,7 @@ COMMANDS = [
     ("inference", "octopi", "segment"),
     ("inference", "octopi-picks", "localize"),
     ("evaluation", "octopi", "evaluate"),
+    ("logical", "octopi-extract", "extract"),
 ]
 WITHOUT = """
 import sys
