@@ -18,6 +18,7 @@ Vectors = NDArray[np.float64]  # (n, 3), Å, z y x as in the mask
 
 _REACH = 3.0  # widths of the Gaussian to where it is taken for zero
 _NUM_STEPS = 8  # on the surface towards the nearest place, at most; a sphere needs three
+_STRIDE = 2.0  # voxels, the longest of these steps
 _CLOSE = 0.1  # voxels along the surface from the nearest place that are near enough
 _BATCH = 512  # points averaged around at once
 # Of the largest average inside a sheet, the part that marks its surface where it is too thin to
@@ -86,16 +87,21 @@ class Surface:
     def _nearest(self, points: Vectors) -> list[NDArray]:
         """Distances, normals (z y x) and labels of some points."""
         reach, index = self._tree.query(points)
-        place, normal = self._settled(self._steps[index])
-        best, least = (place, normal), np.full(len(points), np.inf)
+        start = self._steps[index]
+        place, normal = self._settled(start)
+        # Where nothing better is found it is the step itself, seen from the point.
+        outward = np.where(self._holds(points), -1.0, 1.0)[:, None]
+        best = start, outward * (points - start) / np.maximum(reach, 1e-12)[:, None]
+        least = np.full(len(points), np.inf)
         share = np.full((len(points), 1), 0.5)
         before = np.zeros_like(place), np.zeros_like(place)
         for number in range(_NUM_STEPS):
             offset = points - place
             along = offset - _dot(offset, normal) * normal  # 0 at the nearest place
             rest = np.linalg.norm(along, axis=1)
-            near = np.linalg.norm(offset, axis=1) <= reach + self._voxel
-            better = (near & (rest < least))[:, None]
+            known = np.abs(np.linalg.norm(offset, axis=1) - reach) <= self._voxel
+            known &= np.linalg.norm(normal, axis=1) > 0.5
+            better = (known & (rest < least))[:, None]
             best = np.where(better, place, best[0]), np.where(better, normal, best[1])
             least = np.where(better[:, 0], rest, least)
             if least.max(initial=0) < _CLOSE * self._voxel:
@@ -103,8 +109,12 @@ class Surface:
             if number:  # how much of the way to go: all where the surface is flat, as last told
                 share = _share(place - before[0], before[1] - along, share)
             before = place, along
-            place, normal = self._settled(place + share * along)
-        distances = _dot(points - best[0], best[1])[:, 0]
+            place, normal = self._settled(place + _short(share * along, self._voxel))
+        # At a rim, where the surface ends, the way to a point does not go along the normal.
+        offset = points - best[0]
+        straight = _dot(offset, best[1])[:, 0]
+        slanted = outward[:, 0] * np.linalg.norm(offset, axis=1)
+        distances = np.where(least <= self._voxel, straight, slanted)
         return [distances, best[1], self._labels[index].astype(np.int64)]
 
     def _settled(self, places: Vectors) -> tuple[Vectors, Vectors]:
@@ -129,12 +139,16 @@ class Surface:
         """How far (n, 1) the mask goes on inward from places, as far as it matters."""
         depths = np.arange(0.5, 2 * self._smoothing / self._voxel + 1, 0.5) * self._voxel
         line = places[:, None] - depths[:, None] * normal[:, None]
-        z, y, x = np.moveaxis(np.rint(line / self._spacing).astype(int), 2, 0)
-        top = np.array(self._mask.shape) - 1
-        held = self._mask[np.clip(z, 0, top[0]), np.clip(y, 0, top[1]), np.clip(x, 0, top[2])]
+        held = self._holds(line)
         held[:, 0] = True  # the place itself may be half a voxel off
         ends = np.where(held.all(axis=1), len(depths) - 1, np.argmin(held, axis=1))
         return depths[ends][:, None]
+
+    def _holds(self, places: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether the nearest voxels of places (…, 3) are in the mask."""
+        nearest = np.rint(places / self._spacing).astype(int)
+        z, y, x = np.moveaxis(np.clip(nearest, 0, np.array(self._mask.shape) - 1), -1, 0)
+        return self._mask[z, y, x]
 
     def _normals(self, places: Vectors, width: NDArray[np.float64]) -> Vectors:
         gradient = self._average(places, width)[1]
@@ -234,6 +248,12 @@ def _share(moved: Vectors, gained: Vectors, share: NDArray[np.float64]) -> NDArr
     gain = _dot(moved, gained)
     told = np.where(gain > 0, _dot(moved, moved) / np.maximum(gain, 1e-12), share)
     return np.clip(told, 0.05, 1.0)
+
+
+def _short(moves: Vectors, voxel: float) -> Vectors:
+    """The moves, none so long that it would lose a surface that bends."""
+    lengths = np.linalg.norm(moves, axis=1, keepdims=True)
+    return moves * np.minimum(1.0, _STRIDE * voxel / np.maximum(lengths, 1e-12))
 
 
 def _dot(first: Vectors, second: Vectors) -> NDArray[np.float64]:

@@ -41,7 +41,7 @@ def on_ellipsoid(axes, number=150):
     return places * SPACING, unit(places / np.square(axes))
 
 
-@pytest.mark.parametrize("distance", [-60.0, 0.0, 12.0, 80.0, 250.0])
+@pytest.mark.parametrize("distance", [-60.0, 0.0, 12.0, 80.0, 250.0, 2500.0])
 @pytest.mark.parametrize(
     ("axes", "shape"), [((20, 20, 20), (50, 52, 54)), ((50, 45, 40), (96, 104, 112))]
 )
@@ -97,6 +97,18 @@ def test_a_plane_nearly_along_the_voxels_is_known_as_well_as_its_terraces_tell()
     found = surface.places(318.0 + beside + 50 * normal)
     assert np.abs(found.distances - 50).max() < HALF_VOXEL
     assert degrees_between(found.normals, normal[None]).max() < 3.1  # the normal's own angle to z
+
+
+def test_beyond_the_end_of_a_plate_its_rim_is_nearest():
+    mask = np.zeros((40, 40, 40), dtype=bool)
+    mask[18:22, :, :20] = True  # ends between voxels 19 and 20 of x
+    surface = Surface(mask, Grid.cubic(mask.shape, SPACING), smoothing=SMOOTHING)
+    away = np.array([[100.0, 0, 0], [200, 0, 150], [80, 0, -60], [1500, 0, 900], [3, 0, 1]])
+    end = np.array([195.0, 200, 195])
+    found = surface.places(end + away)
+    exact = np.hypot(away[:, 0], np.maximum(np.abs(away[:, 2]) - 20, 0))  # the plate is 40 Å thick
+    assert np.abs(found.distances - exact).max() < SPACING
+    np.testing.assert_allclose(np.linalg.norm(found.normals, axis=1), 1)
 
 
 def test_spacing_may_differ_between_axes():
