@@ -170,7 +170,8 @@ class Processes:
             words = [f"resume={task.folder}"]
         claim = DupFd(task.claim.fileno()) if task.claim else None
         process = self.context.Process(
-            target=run_training, args=([*self.flags, *words], slot, log, claim)
+            target=run_training,
+            args=([*self.flags, *words], os.environ | slot, Path.cwd(), log, claim),
         )
         main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
         try:  # a training needs nothing of the program that starts it
@@ -180,12 +181,15 @@ class Processes:
         return Process(process, log, lambda: self.free.append(slot))
 
 
-def run_training(words: list[str], slot: Mapping[str, str], log: Path, claim: Any) -> None:
+def run_training(
+    words: list[str], environment: Mapping[str, str], folder: Path, log: Path, claim: Any
+) -> None:
     """The command line runs in this process, as it would in a shell; it ends with its exit code.
 
     Args:
         words: of `octopi train`.
-        slot: environment of its own.
+        environment: its own; the server that forks it may have been started in another.
+        folder: to work in, likewise.
         log: file that takes what it prints.
         claim: the lock that says it is at work, held as long as this process lives.
     """
@@ -196,11 +200,13 @@ def run_training(words: list[str], slot: Mapping[str, str], log: Path, claim: An
     with log.open("ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    os.environ.update(slot)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
     sys.argv = ["octopi train", *words]
     train = importlib.import_module("octopi.train")
-    if "OMP_NUM_THREADS" in slot:
-        torch.set_num_threads(int(slot["OMP_NUM_THREADS"]))
+    if "OMP_NUM_THREADS" in environment:
+        torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
     assert held is None or os.fstat(held)
     train.main()
 
