@@ -140,11 +140,11 @@ def working_grid(run: Run, settings: CreateTargetsSettings) -> Grid:
 
 def paint_run(run: Run, plan: Plan, grid: Grid) -> tuple[NDArray[np.uint8], int]:
     """The target of a run, and how many picks lay outside its tomogram."""
-    held = set(run.picks())
+    held = run.read_held(plan.picks)
     spheres: dict[int, tuple[NDArray, float]] = {}
     outside = 0
-    for name, query in plan.picks.items():
-        points = run.read_picks(query) if query in held else Points.empty()
+    for name in plan.picks:
+        points = held.get(name, Points.empty())
         inside = grid.contains(points.positions)
         if lost := int((~inside).sum()):
             logger.warning("Run %s: %d picks of %s lie outside.", run.name, lost, name)

@@ -34,11 +34,11 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
             f"No run has picks of {settings.user_id}/{settings.session_id}. Run localize first, or "
             "name others with user_id=… session_id=…"
         )
-    truth = {run.name: _read(run, queries) for run in runs}
+    truth = {run.name: run.read_held(queries) for run in runs}
     truth = {name: points for name, points in truth.items() if points}
     names = list(queries) + sorted(judged - set(queries))
     asked = {n: PicksQuery(n, settings.user_id, settings.session_id) for n in names}
-    picks = {run.name: _read(run, asked) for run in runs if run.name in truth}
+    picks = {run.name: run.read_held(asked) for run in runs if run.name in truth}
     facts = {"radii": radii(project, names), "weights": weights(project, names)}
     if settings.dry_run:
         tell("evaluate", rehearsal(job, picks, truth))
@@ -92,11 +92,6 @@ def draw(path: Path, project: Project, runs: list[Run], *, picks: Runs, truth: R
 
 def _is_judged(query: PicksQuery, settings: EvaluateSettings) -> bool:
     return (query.user_id, query.session_id) == (settings.user_id, settings.session_id)
-
-
-def _read(run: Run, queries: Mapping[str, PicksQuery]) -> dict[str, Points]:
-    held = set(run.picks())
-    return {name: run.read_picks(query) for name, query in queries.items() if query in held}
 
 
 def radii(project: Project, names: list[str]) -> dict[str, float]:

@@ -54,7 +54,9 @@ def localize(settings: LocalizeSettings, _job: Job) -> None:
             localizer = make_localizer(settings, facts)
         radii = radii_of(facts, project)
         thresholds = thresholds_of(settings, facts, list(radii))
-        candidates = localizer(channels_of(scores, radii), grid=scores.grid, radii=radii)
+        candidates = localizer(
+            channels_of(scores, radii), grid=scores.grid, radii=radii, floors=thresholds
+        )
         for name, points in candidates.items():
             query = PicksQuery(name, settings.user_id, settings.session_id)
             picks = points.above(thresholds[name])

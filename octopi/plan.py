@@ -131,8 +131,8 @@ def fingerprint(project: Project, settings: PlanSettings) -> Fingerprint:
 
 def particles(run: Run, queries: dict[str, PicksQuery]) -> dict[str, int]:
     """How many picks of each object a run holds."""
-    held = set(run.picks())
-    return {n: len(run.read_picks(q)) if q in held else 0 for n, q in queries.items()}
+    held = run.read_held(queries)
+    return {name: len(held.get(name, ())) for name in queries}
 
 
 def choose_tomograms(

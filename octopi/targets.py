@@ -158,6 +158,8 @@ def coarsen_mask(mask: NDArray, shape: Sequence[int]) -> NDArray[np.bool_]:
 
 def add_masks(target: NDArray[np.uint8], masks: Mapping[int, NDArray]) -> NDArray[np.uint8]:
     """The target with each mask's label on voxels that nothing else had claimed, in order."""
+    if not masks:
+        return target
     painted = target.copy()
     for label, mask in masks.items():
         painted[(mask != 0) & (painted == 0)] = label

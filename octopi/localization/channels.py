@@ -17,11 +17,13 @@ class Channel:
     Args:
         values: (z, y, x), uint8 in 0..255 or float in 0..1.
         radius: of the object, Å.
+        floor: the lowest score of interest; candidates below may be left out.
     """
 
     values: NDArray
     grid: Grid
     radius: float
+    floor: float = 0.0
 
     @property
     def one(self) -> float:
@@ -38,7 +40,11 @@ class Channel:
 
 
 def channels(
-    scores: NDArray, *, grid: Grid, radii: Mapping[str, float]
+    scores: NDArray,
+    *,
+    grid: Grid,
+    radii: Mapping[str, float],
+    floors: Mapping[str, float] | None = None,
 ) -> Iterator[tuple[str, Channel]]:
     """Each object's name and channel, in the order of `radii`; ValueError where they do not fit.
 
@@ -46,6 +52,7 @@ def channels(
         scores: (c, z, y, x), uint8 in 0..255 or float in 0..1, without a background channel.
         grid: where the scores' voxels lie.
         radii: object name to radius in Å, one for each channel, in their order.
+        floors: object name to the lowest score of interest, where it is above 0.
     """
     if scores.dtype != np.uint8 and not np.issubdtype(scores.dtype, np.floating):
         raise ValueError(f"Scores must be uint8 or floating point, not {scores.dtype}.")
@@ -58,14 +65,19 @@ def channels(
         if not 0 < radius < np.inf:
             raise ValueError(f"The radius of {name} is {radius} Å; a localizer needs one above 0.")
     for values, (name, radius) in zip(scores, radii.items(), strict=True):
-        yield name, Channel(values, grid, radius)
+        yield name, Channel(values, grid, radius, (floors or {}).get(name, 0.0))
 
 
 class Localizer(ABC):
     """Finds the candidates of every object in a score map."""
 
     def __call__(
-        self, scores: NDArray, *, grid: Grid, radii: Mapping[str, float]
+        self,
+        scores: NDArray,
+        *,
+        grid: Grid,
+        radii: Mapping[str, float],
+        floors: Mapping[str, float] | None = None,
     ) -> dict[str, Points]:
         """Every object's candidates in Å, best first, each with its score.
 
@@ -73,10 +85,11 @@ class Localizer(ABC):
             scores: (c, z, y, x), uint8 in 0..255 or float in 0..1; one channel for each object.
             grid: where the scores' voxels lie.
             radii: object name to radius in Å, in the order of the channels.
+            floors: object name to the lowest score of interest: candidates below it may be left
+                out, which saves looking for them. Those above are the same without it.
         """
-        return {
-            name: self._find(channel) for name, channel in channels(scores, grid=grid, radii=radii)
-        }
+        known = channels(scores, grid=grid, radii=radii, floors=floors)
+        return {name: self._find(channel) for name, channel in known}
 
     @abstractmethod
     def _find(self, channel: Channel) -> Points:

@@ -20,6 +20,7 @@ from octopi.localization.summits import (
 
 _TRUNCATE = 3.0  # sigmas; where the smoothing kernel ends
 _REFINEMENTS = 3  # steps; the centroid moves less than a tenth of a voxel in the third
+_ROUNDING = 1e-5  # of scores in float32
 _GATHERED = 2**16  # voxels held at once while centroids are taken
 _OTHERS = ((1, 2), (0, 2), (0, 1))  # the axes beside each axis
 
@@ -64,16 +65,25 @@ class Peaks(Localizer):
         self.exclusion = exclusion
 
     def __call__(
-        self, scores: NDArray, *, grid: Grid, radii: Mapping[str, float]
+        self,
+        scores: NDArray,
+        *,
+        grid: Grid,
+        radii: Mapping[str, float],
+        floors: Mapping[str, float] | None = None,
     ) -> dict[str, Points]:
         """Every object's candidates in Å, best first, each with its score; see `Localizer`."""
-        found = super().__call__(scores, grid=grid, radii=radii)
+        if self.exclusion and floors:  # one below its own floor may be the stronger neighbour
+            floors = dict.fromkeys(radii, min(floors.get(name, 0.0) for name in radii))
+        found = super().__call__(scores, grid=grid, radii=radii, floors=floors)
         return self._exclude(found, radii) if self.exclusion else found
 
     def _find(self, channel: Channel) -> Points:
         """One object's picks, best first."""
         sigma = channel.in_voxels(self.smoothing)
-        voxels, scores = _summits(channel, sigma, self.min_score)
+        # a weaker summit never takes anything from a stronger one: none below the floor is needed
+        lowest = max(self.min_score, channel.floor * (1 - _ROUNDING))
+        voxels, scores = _summits(channel, sigma, lowest)
         order = np.lexsort((*voxels.T[::-1], -scores))
         found = Points(channel.grid.to_angstrom(voxels[order]), scores[order])
         found = self._thin(found, channel.radius)

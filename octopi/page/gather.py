@@ -84,7 +84,7 @@ def gather(project: Project, journey: Journey | None, settings: ReportSettings) 
     radii = radii_of(facts, project) if facts else {}
     shown = []
     for run in runs:
-        known, held = truth_in(run, truth), maps.get(run.name)
+        known, held = run.read_held(truth), maps.get(run.name)
         part = NEW if journey is None else journey.part_of(run.name)
         if journey is not None and run.name in journey.candidates:
             shown.append(_held_out(run, held, journey, known))
@@ -198,12 +198,6 @@ def _picked(run: Run, settings: ReportSettings, known: Known) -> ShownRun | None
         truth=known,
         scores=None,
     )
-
-
-def truth_in(run: Run, queries: Mapping[str, PicksQuery]) -> dict[str, Points]:
-    """The particles of a run."""
-    held = set(run.picks())
-    return {name: run.read_picks(query) for name, query in queries.items() if query in held}
 
 
 def _localizer(facts: Mapping[str, Any], run: Run) -> Localizer:

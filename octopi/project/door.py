@@ -1,6 +1,7 @@
 """copick, let in without its taking over the log."""
 
 import contextlib
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,4 +43,9 @@ __all__ = [
 def open_root(path: Path) -> Any:
     """The copick root of a config, of whichever backend the config names."""
     with keep_log_handlers():  # the backends are imported on the first call
-        return copick.from_file(str(path))
+        if json.loads(path.read_text(encoding="utf-8")).get("config_type") != "filesystem":
+            return copick.from_file(str(path))
+        # from_file would import the data portal's client too, which takes half a second
+        from copick.impl.filesystem import CopickRootFSSpec  # noqa: PLC0415
+
+        return CopickRootFSSpec.from_file(str(path))

@@ -116,7 +116,9 @@ def read_tomogram(volume: StoredVolume) -> NDArray[np.float32]:
 def read_labels(volume: StoredVolume) -> NDArray[Any]:
     """The voxels as they are stored; volumes that octopi wrote are known to be whole."""
     array = volume.array
-    out = np.full(array.shape, array.fill_value or 0, dtype=array.dtype)
+    out = np.zeros(array.shape, dtype=array.dtype)  # no page is touched before a chunk needs it
+    if array.fill_value:
+        out[...] = array.fill_value
     # Other writers may leave out chunks of background (zarr's write_empty_chunks=False), so only
     # our own label volumes, and tomograms of anyone, which are hardly ever exactly zero in a whole
     # chunk, are held to have every chunk.

@@ -10,7 +10,7 @@ import numpy as np
 
 from octopi.errors import NotInProjectError, SettingError
 from octopi.project import holdings, read
-from octopi.project.points import read_orientations, read_points, to_json
+from octopi.project.points import StoredPicks, orientations_of, read_picks, to_json
 from octopi.project.queries import (
     NEAR_SPACING,
     SAME_SPACING,
@@ -83,13 +83,20 @@ class Run:
 
     def read_picks(self, query: PicksQuery) -> Points:
         """Particle centres in Å, x y z, with scores where there are any."""
-        with reading(self._where(query)):
-            return read_points(self._find_picks(query), self._where(query))
+        return self._read_picks(query).points
+
+    def read_held(self, queries: Mapping[str, PicksQuery]) -> dict[str, Points]:
+        """The particle centres of those of the picks that are there, by the same names."""
+        held = holdings.picks(self._copick)
+        return {
+            name: self._load_picks(held[query], query).points
+            for name, query in queries.items()
+            if query in held
+        }
 
     def read_orientations(self, query: PicksQuery) -> NDArray[np.float64] | None:
         """Rotations (n, 3, 3) from the objects' frame to the tomogram's, x y z; None if unknown."""
-        with reading(self._where(query)):
-            return read_orientations(self._find_picks(query), self._where(query))
+        return orientations_of(self._read_picks(query), self._where(query))
 
     def write_picks(
         self,
@@ -225,11 +232,15 @@ class Run:
                 "Write under another user_id or session_id."
             )
 
-    def _find_picks(self, query: PicksQuery) -> Any:
+    def _read_picks(self, query: PicksQuery) -> StoredPicks:
         held = holdings.picks(self._copick)
         if query not in held:
             raise NotInProjectError(f"Run {self.name}", query.kind, query, sorted(map(str, held)))
-        return held[query]
+        return self._load_picks(held[query], query)
+
+    def _load_picks(self, item: Any, query: PicksQuery) -> StoredPicks:
+        with reading(self._where(query)):
+            return read_picks(item, self._where(query))
 
     def _find_segmentation(self, query: SegmentationQuery) -> tuple[Any, SegmentationQuery]:
         held = holdings.segmentations(self._copick)

@@ -218,3 +218,19 @@ def test_a_setting_without_meaning_is_refused(changes, told):
 def test_scores_that_do_not_fit_are_refused(scores, radii, told):
     with pytest.raises(ValueError, match=told):
         peaks()(scores, grid=Grid.cubic((4, 4, 4), SPACING), radii=radii)
+
+
+@pytest.mark.parametrize("exclusion", [0.0, 0.8])
+def test_a_floor_leaves_out_the_candidates_below_and_changes_no_other(exclusion):
+    rng = np.random.default_rng(5)
+    noise = gaussian_filter(rng.normal(size=(2, 40, 44, 48)), (0, 1.5, 1.5, 1.5))
+    scores = stored(np.clip(0.4 + noise * 2, 0, 1))
+    grid, radii = Grid.cubic(scores.shape[1:], SPACING), {"a": RADIUS, "b": 60.0}
+    finder, floors = peaks(exclusion=exclusion), {"a": 0.5, "b": 0.6}
+    every = finder(scores, grid=grid, radii=radii)
+    some = finder(scores, grid=grid, radii=radii, floors=floors)
+    for name, floor in floors.items():
+        assert len(every[name]) > len(some[name]) > 5
+        above = every[name].above(floor)
+        np.testing.assert_array_equal(some[name].above(floor).positions, above.positions)
+        np.testing.assert_array_equal(some[name].above(floor).scores, above.scores)
