@@ -9,9 +9,11 @@ import dataclasses
 import importlib
 import inspect
 import math
+import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -23,6 +25,10 @@ from octopi.help import CONF_DIR
 from octopi.settings import ROOTS
 
 __all__ = ["CONF_DIR", "build", "settle"]
+
+# MONAI imports all of itself at once, and these for parts that no section builds: a second's work.
+_WITH_MONAI = ("monai", "octopi.nets", "octopi.losses")
+_EXTRAS = ("mlflow", "sklearn", "pandas")
 
 
 @dataclass(frozen=True)
@@ -165,9 +171,23 @@ def locate(target: str, path: str) -> Any:
     """The class or function a dotted name stands for."""
     module_name, _, name = target.rpartition(".")
     try:
-        return getattr(importlib.import_module(module_name), name)
+        with _hidden(_EXTRAS if module_name.startswith(_WITH_MONAI) else ()):
+            return getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise SettingError(f"{path}={target} cannot be imported: {error}.") from error
+
+
+@contextmanager
+def _hidden(packages: Iterable[str]) -> Iterator[None]:
+    """To imports inside the block, packages that were not imported before seem not installed."""
+    fresh = [name for name in packages if name not in sys.modules]
+    modules: dict[str, Any] = sys.modules
+    modules.update(dict.fromkeys(fresh))
+    try:
+        yield
+    finally:
+        for name in fresh:
+            modules.pop(name, None)
 
 
 def _check_kind(target: Any, section: Section, name: str, path: str) -> None:

@@ -25,6 +25,8 @@ from octopi.project import Run, SegmentationQuery, TomogramQuery
 
 logger = logging.getLogger(__name__)
 
+Positions = dict[int, NDArray[np.integer]]
+
 
 @dataclass(frozen=True)
 class Source:
@@ -79,14 +81,14 @@ class SourceReader:
         self.cache.fill(makers, num_threads=self.num_threads)
 
     def _source(self, run: Run) -> Source:
-        labels, held, attributes = run.read_segmentation(self.target)
-        labels = self._checked_labels(run, labels, attributes)
-        targets: dict[Grid, tuple[str, dict[int, NDArray[np.integer]]]] = {}
+        self._check_written(run, run.segmentation_attributes(self.target))
+        stamp = run.segmentation_fingerprint(self.target)
+        targets: dict[Grid, tuple[str, Positions]] = {}
         variants, makers = [], {}
         for query in self._tomograms(run):
             grid = working_grid(run.tomogram_grid(query), self.working_spacing)
             if grid not in targets:
-                targets[grid] = self._target(run, labels, held, grid)
+                targets[grid] = self._target(run, grid, stamp)
             key = f"{run.name} {query} {run.fingerprint(query)} {grid.shape} {NORMALISATION}"
             variants.append(Variant(key, targets[grid][0], grid, targets[grid][1]))
             makers[key] = partial(_prepare, run, query, grid)
@@ -113,29 +115,44 @@ class SourceReader:
             )
         return list(dict.fromkeys(found))
 
-    def _target(
-        self, run: Run, labels: NDArray[np.uint8], held: Grid, grid: Grid
-    ) -> tuple[str, dict[int, NDArray[np.integer]]]:
-        """The target on a working grid: its cache key and where each label is."""
+    def _target(self, run: Run, grid: Grid, stamp: str) -> tuple[str, Positions]:
+        """The target on a working grid: its cache key and where each label is.
+
+        Both are kept for the next job, which then reads no label volume at all.
+        """
+        known = f"positions {run.name} {self.target} {stamp} {grid} {dict(self.labels)}"
+        try:
+            digest, positions = _unpacked(self.cache.open(known))
+        except FileNotFoundError:
+            pass
+        else:
+            key = _target_key(digest, grid)
+            if key in self.cache:
+                return key, positions
+        labels, held, _ = run.read_segmentation(self.target)
+        labels = self._checked_labels(run, labels)
         try:
             target = resample_labels(labels, held, grid)
         except DataError as error:
             raise DataError(f"Run {run.name}, {self.target}: {error}") from error
-        key = f"target {hashlib.sha256(target.tobytes()).hexdigest()} {target.shape}"
-        self.cache.fill({key: lambda: target}, num_threads=1)
-        return key, find_positions(target)
+        digest, positions = hashlib.sha256(target.data).digest(), find_positions(target)
+        key = _target_key(digest, grid)
+        packed = _packed(digest, positions)
+        self.cache.fill({key: lambda: target, known: lambda: packed}, num_threads=1)
+        return key, positions
 
-    def _checked_labels(
-        self, run: Run, labels: NDArray, attributes: Mapping[str, Any]
-    ) -> NDArray[np.uint8]:
-        """The labels as uint8, if they are those of the objects we know."""
-        where = f"The target {self.target} of run {run.name}"
+    def _check_written(self, run: Run, attributes: Mapping[str, Any]) -> None:
+        """Raise DataError if the target was made with other labels than those we know."""
         written = attributes.get("labels")
         if written is not None and dict(written) != dict(self.labels):
             raise DataError(
-                f"{where} has the labels {dict(written)}, others have {dict(self.labels)}. "
-                "Make all targets with one create_targets."
+                f"The target {self.target} of run {run.name} has the labels {dict(written)}, "
+                f"others have {dict(self.labels)}. Make all targets with one create_targets."
             )
+
+    def _checked_labels(self, run: Run, labels: NDArray) -> NDArray[np.uint8]:
+        """The labels as uint8, if they are those of the objects we know."""
+        where = f"The target {self.target} of run {run.name}"
         if labels.dtype.kind not in "biu" or labels.min() < 0 or labels.max() > 255:
             raise DataError(f"{where} is no label volume: it has values other than 0 to 255.")
         labels = labels.astype(np.uint8, copy=False)
@@ -147,6 +164,22 @@ class SourceReader:
                 f"are {dict(self.labels)}."
             )
         return labels
+
+
+def _target_key(digest: bytes, grid: Grid) -> str:
+    return f"target {digest.hex()} {grid.shape}"
+
+
+def _packed(digest: bytes, positions: Positions) -> NDArray[np.int64]:
+    """A sha256 and positions as one array (n, 2): the digest in two rows, then label, position."""
+    head = np.frombuffer(digest, np.int64).reshape(2, 2)
+    rows = [np.column_stack([np.full(len(found), k), found]) for k, found in positions.items()]
+    return np.concatenate([head, *rows])
+
+
+def _unpacked(packed: NDArray[np.int64]) -> tuple[bytes, Positions]:
+    labels, found = packed[2:].T
+    return packed[:2].tobytes(), {int(k): found[labels == k] for k in np.unique(labels)}
 
 
 def _prepare(run: Run, query: TomogramQuery, grid: Grid) -> NDArray[np.float16]:

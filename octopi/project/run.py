@@ -158,6 +158,12 @@ class Run:
             volume = read.open_volume(item, self._where(found), item.voxel_size)
         return volume.attributes.get("octopi", {})
 
+    def segmentation_fingerprint(self, query: SegmentationQuery) -> str:
+        """A key (sha256, hex) that changes when the label volume does; no voxel is read."""
+        item, found = self._find_segmentation(query)
+        with reading(self._where(found)):
+            return read.fingerprint(read.open_volume(item, self._where(found), item.voxel_size))
+
     def delete_segmentations(self, query: SegmentationQuery) -> None:
         """No label volume of that name, user and session is left, at any voxel spacing."""
         wanted = query.address
