@@ -4,7 +4,7 @@ BIN := .venv/bin
 TORCH := torch==2.13.0
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: demo env test check bench accuracy clean
+.PHONY: demo env test check docs bench accuracy clean
 
 DEMO := project=demo experiment=demo
 MODEL := checkpoint=outputs/demo/train/best_model.pth
@@ -49,6 +49,11 @@ check: env
 	$(BIN)/pyright octopi
 	$(BIN)/lint-imports
 
+# The site, under site/; needs no network once .venv is there.
+docs: env
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	@echo "The site: site/index.html"
+
 # Every figure of benchmarks/RESULTS.md. PEER is the Python of a virtual environment of its own with
 # octopi==1.7.0: without it there are no ratios. Best on a machine with nothing else to do.
 bench: env
@@ -66,4 +71,4 @@ lock:
 	sed -i -E '/^(nvidia-|cuda-|triton==)/d' requirements.lock  # torch's own, installed with it
 
 clean:
-	rm -rf .venv outputs/cache
+	rm -rf .venv outputs/cache site

@@ -1,7 +1,6 @@
 """What a training is made of: facts of the project, net, data, stages, and the file it ends in."""
 
 import dataclasses
-import functools
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from octopi.checkpoint import Recipe
 from octopi.config import build
 from octopi.data.datamodule import TomogramDataModule
 from octopi.errors import DataError, ResourceError, SettingError
-from octopi.evaluation.calibration import calibrate
+from octopi.evaluation.calibration import calibrate_all_betas
 from octopi.evaluation.report import Report
 from octopi.geometry import Points
 from octopi.inference.predictor import segmentation_of
@@ -177,10 +176,15 @@ def make_stages(settings: TrainSettings, facts: Facts, divisor: int) -> Stages:
 
     def calibrate_all(candidates: Picks, truth: Picks) -> Thresholds:
         betas = dict.fromkeys([*BETAS, float(settings.calibrate_beta)])
-        cut = functools.partial(
-            calibrate, radii=facts.radii, tolerance_scale=scorer.tolerance_scale
+        cuts = calibrate_all_betas(
+            candidates,
+            truth,
+            radii=facts.radii,
+            weights=facts.weights,
+            tolerance_scale=scorer.tolerance_scale,
+            betas=betas,
         )
-        return {f"{beta:g}": cut(candidates, truth, beta=beta) for beta in betas}
+        return {f"{beta:g}": held for beta, held in cuts.items()}
 
     def score(picks: Any, truth: Any) -> dict[str, float | None]:
         report = scorer(picks, truth, radii=facts.radii, weights=facts.weights)

@@ -45,6 +45,11 @@ def choices(group: str) -> list[str]:
 
 def write_help(verb: str) -> None:
     """What a command does, its groups and its settings are on the screen."""
+    sys.stdout.write(help_text(verb))
+
+
+def help_text(verb: str) -> str:
+    """What a command does, its groups and its settings."""
     lines = [
         _docstring(verb),
         "",
@@ -54,7 +59,7 @@ def write_help(verb: str) -> None:
         "",
         f"See the whole config before a job runs: octopi {verb} --cfg job --resolve",
     ]
-    sys.stdout.write("\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 def settings_of(verb: str) -> list[str]:

@@ -17,7 +17,7 @@ from octopi.config import SECTIONS, build, check_node
 from octopi.errors import DataError
 from octopi.evaluation.scores import Scorer
 from octopi.geometry import Points
-from octopi.job import Job, command
+from octopi.job import Job, command, tell
 from octopi.page.gather import Gathered, gather, tomogram_to_show
 from octopi.page.journey import Journey, read_journey
 from octopi.page.page import page_of
@@ -46,6 +46,9 @@ def report(settings: ReportSettings, job: Job) -> Path:
             "Run octopi segment and localize first, or name others with input=… user_id=…"
         )
     path = output_of(settings, project)
+    if settings.dry_run:
+        tell("report", rehearsal(path, gathered, settings))
+        return path
     path.parent.mkdir(parents=True, exist_ok=True)
     runs, blocks = pictures(path, gathered, project, settings)
     content = {
@@ -64,6 +67,16 @@ def report(settings: ReportSettings, job: Job) -> Path:
         provenance.add_artifacts(journey.folder, journey.config.get("logger"), written)
     logger.info("%d runs, %.1f MB: %s", len(runs), path.stat().st_size / 1e6, path)
     return path
+
+
+def rehearsal(path: Path, gathered: Gathered, settings: ReportSettings) -> list[str]:
+    """What a dry run tells."""
+    lines = [f"would show  {subtitle(gathered, settings)}"]
+    for run in gathered.runs:
+        counts = ", ".join(f"{name} {len(points)}" for name, points in run.candidates.items())
+        lines.append(f"run         {run.name}: candidates of {counts}")
+    state = "is replaced" if path.exists() else "is new"
+    return [*lines, f"written     {path}, which {state}, and PNGs beside it"]
 
 
 def subtitle(gathered: Gathered, settings: ReportSettings) -> str:

@@ -132,6 +132,7 @@ class SummarizeSettings:
     """Settings of `summarize`."""
 
     folder: str
+    dry_run: bool
 
 
 @dataclass
@@ -206,6 +207,7 @@ class ReportSettings:
     session_id: str
     megabytes: float
     output: str | None
+    dry_run: bool
 
 
 @dataclass

@@ -23,7 +23,7 @@ def summarize(settings: SummarizeSettings, job: Job) -> None:
     """
     folder = Path(settings.folder).absolute()
     if is_search(folder):
-        logger.info("%s\n%s", folder, of_search(folder))
+        logger.info("%s\n%s", folder, of_search(folder, write=not settings.dry_run))
     elif any(folder.glob("fold_*")) and (folder / "results.json").is_file():
         from octopi.exploration import crossval  # noqa: PLC0415  brings torch, slow to import
 
@@ -36,12 +36,14 @@ def summarize(settings: SummarizeSettings, job: Job) -> None:
         )
 
 
-def of_search(folder: Path) -> str:
-    """The table of a search whose results and pictures have been written into its folder."""
+def of_search(folder: Path, *, write: bool = True) -> str:
+    """The table of a search; results and pictures are written into its folder, if so wished."""
     from octopi.exploration import plots, summary  # noqa: PLC0415  slow to import
 
     study = open_study(folder)
     objectives = read_yaml(folder / STUDY)["objectives"]
+    if not write:
+        return summary.table(study, objectives)
     with locks.waiting_for(folder / ".lock"):  # a worker may be writing the same files
         summary.write_results(folder, study, objectives)
         plots.draw(folder, study, objectives)

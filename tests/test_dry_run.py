@@ -125,6 +125,15 @@ def test_a_search_tells_how_many_trials_would_run(rehearse, targets):
     assert "7 trials" in said
 
 
+def test_a_report_tells_its_runs_and_file(rehearse, trained, octopi_command, here):
+    assert rehearse("report", "folder=job")[0] == 3  # nothing to show yet
+    assert octopi_command("segment", trained) == 0
+    code, said = rehearse("report", "folder=job")
+    assert code == 0
+    assert "TS_03: candidates of" in said
+    assert f"{here / 'job' / 'report.html'}, which is new" in said
+
+
 @pytest.fixture
 def trained(here, targets, octopi_command):
     words = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]

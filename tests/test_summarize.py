@@ -50,6 +50,14 @@ def test_a_running_search_is_listed_and_drawn(search, study, octopi_command, cap
     assert "4 trials: 3 complete, 1 running" in "".join(capfd.readouterr())
 
 
+def test_a_dry_run_shows_the_table_and_writes_nothing(search, study, octopi_command, capfd):
+    study.tell(study.ask(), 0.5)
+    before = {path: path.read_bytes() for path in search.iterdir()}
+    assert octopi_command("summarize", f"folder={search}", "dry_run=true") == 0
+    assert "1 trials: 1 complete" in "".join(capfd.readouterr())
+    assert {path: path.read_bytes() for path in search.iterdir()} == before
+
+
 def test_nothing_is_left_beside_the_search(search, study, octopi_command):
     assert octopi_command("summarize", "folder=search") == 0
     assert [path.name for path in search.parent.iterdir()] == ["search"]

@@ -5,7 +5,8 @@ chance. So the chance that a candidate is a particle is first fitted as a smooth
 score, and the threshold is the one whose expected F-beta is best.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,31 @@ def calibrate(
         )
         thresholds[name] = best_cut(scores, gains, total, beta) if total else UNKNOWN
     return thresholds
+
+
+def calibrate_all_betas(
+    candidates: Runs,
+    truth: Runs,
+    *,
+    radii: Mapping[str, float],
+    weights: Mapping[str, float],
+    tolerance_scale: float,
+    betas: Iterable[float],
+) -> dict[float, dict[str, float]]:
+    """β -> object name -> threshold, as `calibrate` chooses it.
+
+    No total counts an object of weight 0, so that more recall of it is worth no false picks: it is
+    cut for β = 1 wherever β is greater.
+    """
+    cut = functools.partial(
+        calibrate, candidates, truth, radii=radii, tolerance_scale=tolerance_scale
+    )
+    cuts = {beta: cut(beta=beta) for beta in dict.fromkeys([*betas, 1.0])}
+    uncounted = [name for name in radii if weights.get(name) == 0]
+    return {
+        beta: held | {name: cuts[min(beta, 1.0)][name] for name in uncounted}
+        for beta, held in cuts.items()
+    }
 
 
 def best_cut(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from octopi.evaluation.calibration import best_cut, calibrate, chances
+from octopi.evaluation.calibration import best_cut, calibrate, calibrate_all_betas, chances
 from octopi.evaluation.scores import fbeta
 from octopi.geometry import Points
 
@@ -104,3 +104,18 @@ def test_an_object_that_is_never_found_is_cut_at_one():
 
 def test_an_object_without_truth_is_cut_in_the_middle():
     assert threshold_of({"r": Points(line(3), [0.9, 0.8, 0.7])}, {"r": Points.empty()}) == 0.5
+
+
+def test_no_recall_is_bought_of_an_object_that_no_total_counts():
+    rng = np.random.default_rng(2)
+    scores, found = drawn(rng, 60)
+    places = np.where(found[:, None] == 1, 0.0, 5000.0) + line(len(scores))
+    truth = {"run": dict.fromkeys("ab", Points(places[found == 1]))}
+    candidates = {"run": dict.fromkeys("ab", Points(places, scores))}
+    settings = {"radii": {"a": 60.0, "b": 60.0}, "tolerance_scale": 0.5}
+    cuts = calibrate_all_betas(
+        candidates, truth, **settings, weights={"a": 1.0, "b": 0.0}, betas=[0.5, 1.0, 2.0, 4.0]
+    )
+    counted, uncounted = ([cuts[beta][name] for beta in (0.5, 1, 2, 4)] for name in "ab")
+    assert counted[0] > counted[1] > counted[2] > counted[3]
+    assert uncounted == [counted[0], counted[1], counted[1], counted[1]]

@@ -1,0 +1,42 @@
+"""The pictures of the site, made by the demo: docs/images/picks.png and report.png.
+
+make demo && .venv/bin/python docs/figures.py
+
+Needs Chromium with its chromedriver (Debian: chromium-driver) for the picture of the report.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from selenium import webdriver
+from selenium.webdriver.support.ui import WebDriverWait
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGES = ROOT / "docs" / "images"
+DEMO = ROOT / "outputs" / "demo"
+WIDTH, HEIGHT = 1280, 900  # pixels
+
+
+def main() -> None:
+    """Copy the picks and photograph the report."""
+    shutil.copy(DEMO / "evaluate" / "picks.png", IMAGES / "picks.png")
+    words = ["project=demo", f"folder={DEMO / 'train'}"]
+    subprocess.run([sys.executable, "-m", "octopi.report", *words], check=True, cwd=ROOT)
+    options = webdriver.ChromeOptions()
+    for flag in ("headless=new", "no-sandbox", f"window-size={WIDTH},{HEIGHT}"):
+        options.add_argument(f"--{flag}")
+    service = webdriver.ChromeService(shutil.which("chromedriver"))
+    driver = webdriver.Chrome(options=options, service=service)
+    try:
+        driver.get((DEMO / "train" / "report.html").as_uri())
+        ready = "return document.documentElement.dataset.ready"
+        WebDriverWait(driver, 60).until(lambda page: page.execute_script(ready) == "yes")
+        driver.save_screenshot(str(IMAGES / "report.png"))
+    finally:
+        driver.quit()
+
+
+if __name__ == "__main__":
+    main()

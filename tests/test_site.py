@@ -1,0 +1,207 @@
+"""The documentation: it builds without a network, and its commands run as they are written.
+
+Sizes change, so that it takes minutes; `adding-models.md` has a test of its own.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+
+from octopi.help import VERBS
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+BLOCK = re.compile(r"^( *)```bash\n(.*?)^ *```", flags=re.DOTALL | re.MULTILINE)
+RECIPE = re.compile(r"^\t\$\(BIN\)/octopi (.*)$", flags=re.MULTILINE)
+FIRST = ["create_targets tomo_types=[denoised]"]
+MODEL = "train tomo_types=[denoised] hydra.run.dir=outputs/before"
+PICKS = [
+    *FIRST,
+    MODEL,
+    "segment checkpoint=outputs/before/best_model.pth",
+    "localize thresholds=0.01",
+]
+# What a reader of the page has done before.
+BEFORE = {
+    "index.md": [],
+    "own-data.md": [],
+    "models-and-losses.md": FIRST,
+    "exploration.md": FIRST,
+    "cross-validation.md": FIRST,
+    "clusters.md": FIRST,
+    "score.md": PICKS,
+}
+SIZES = {
+    "n_trials=50": "n_trials=2",
+    "n_trials=20": "n_trials=1",
+    "choice(8,16)": "choice(2,4)",
+    "seed=1,2,3": "seed=1",
+    "[16,32,32]": "[4,8,8]",
+}
+SMALL = {
+    "trainer.max_epochs": "1",
+    "trainer.accelerator": "cpu",
+    "trainer.enable_progress_bar": "false",
+    "data.steps_per_epoch": "2",
+    "data.num_workers": "0",
+    "data.crop_size": "[16,32,32]",
+    "data.crops_per_step": "2",
+}
+
+
+def lines_of(page):
+    """The commands of a page, one after the other, made small."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    for old, new in SIZES.items():
+        text = text.replace(old, new)
+    for indent, block in BLOCK.findall(text):
+        yield from textwrap.dedent(indent + block.removeprefix(indent)).splitlines()
+
+
+def small(words):
+    """The words of a training, and those that make it take seconds."""
+    typed = {word.split("=")[0] for word in words}
+    out = words + [f"{key}={value}" for key, value in SMALL.items() if key not in typed]
+    if any(word.startswith("search=") for word in words) and "model.base_channels" not in typed:
+        return [*out, "model.base_channels=2", "model.num_layers=2", "model.num_hidden_layers=0"]
+    choice = next((word for word in words if word.startswith(("model=", "experiment="))), "")
+    if choice in ("", "model=unet") and not {"model.channels", "init_from", "resume"} & typed:
+        return [*out, "model.channels=[4,8,8]", "model.strides=[2,2]"]
+    return out
+
+
+@dataclass
+class Shell:
+    """Runs lines as a shell in the reader's folder would; each returns an exit code."""
+
+    folder: Path
+    octopi_command: Callable[..., int]
+    monkeypatch: pytest.MonkeyPatch
+
+    def run(self, line):
+        first, *words = shlex.split(line, comments=True)
+        known = {"octopi": self.octopi, "export": self.export, "make": self.make, ".": self.source}
+        if first in known:
+            return known[first](*words)
+        with self.monkeypatch.context() as patch:  # a variable before a command
+            name, _, value = first.partition("=")
+            patch.setenv(name, str(self.folder / value))
+            return self.run(shlex.join(words))
+
+    def octopi(self, verb, *words):
+        if "--help" in (verb, *words):
+            command = [sys.executable, "-m", "octopi.cli", verb, *words]
+            return subprocess.run(command, check=False).returncode
+        words = small([*words]) if verb == "train" else words
+        if "-m" in words:
+            command = [sys.executable, "-m", f"octopi.{verb}", *words]
+            return subprocess.run(command, check=False).returncode
+        return self.octopi_command(verb, *words)
+
+    def export(self, setting):
+        name, _, value = setting.partition("=")
+        self.monkeypatch.setenv(name, str(self.folder / value))
+        return 0
+
+    def source(self, script):
+        return int(script != ".venv/bin/activate")  # what `make env` makes
+
+    def make(self, target):
+        makefile = expanded((ROOT / "Makefile").read_text(encoding="utf-8"))
+        assert f"\n{target}: env\n" in makefile
+        return max(self.run(f"octopi {command}") for command in RECIPE.findall(makefile))
+
+
+@pytest.fixture
+def shell(here, octopi_command, monkeypatch):
+    for name in ("my_project.json", "new_project.json"):
+        shutil.copy(here / "project.json", here / name)
+    (here / "mrcs").mkdir()
+    noise = np.random.default_rng(0).normal(size=(16, 24, 24)).astype(np.float32)
+    mrcfile.write(here / "mrcs" / "TS_09_20.00Apx.mrc", noise, voxel_size=20.0)
+    return Shell(here, octopi_command, monkeypatch)
+
+
+def expanded(makefile):
+    """The Makefile with the values of DEMO and MODEL in their places."""
+    for name in ("DEMO", "MODEL"):
+        found = re.search(rf"^{name} := (.*)$", makefile, flags=re.MULTILINE)
+        assert found is not None
+        makefile = makefile.replace(f"$({name})", found[1])
+    return makefile
+
+
+def test_every_page_is_tried():
+    pages = {path.name for path in DOCS.glob("*.md") if "```bash" in path.read_text()}
+    assert pages == {*BEFORE, "adding-models.md"}
+
+
+def test_every_size_is_on_a_page():
+    text = "".join((DOCS / page).read_text(encoding="utf-8") for page in BEFORE)
+    assert [old for old in SIZES if old not in text] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", BEFORE)
+def test_the_commands_of_a_page_run(shell, page):
+    for command in BEFORE[page]:
+        assert shell.run(f"octopi {command}") == 0, command
+    for line in lines_of(page):
+        fine = (0, 4) if line == "octopi doctor" else (0,)  # it may find fault with this machine
+        assert shell.run(line) in fine, line
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The built site."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(folder)]
+    unreachable = "http://127.0.0.1:9"
+    quiet = {"NO_MKDOCS_2_WARNING": "1", "http_proxy": unreachable, "https_proxy": unreachable}
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | quiet, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_site_holds_every_command_and_network(site):
+    commands = (site / "commands" / "index.html").read_text(encoding="utf-8")
+    assert all(f'id="{verb}"' in commands for verb in VERBS)
+    models = (site / "models-and-losses" / "index.html").read_text(encoding="utf-8")
+    for path in (ROOT / "conf" / "model").glob("*.yaml"):
+        assert f"<code>{path.stem}</code>" in models
+
+
+def test_the_site_documents_the_functions_from_docstrings(site):
+    page = (site / "python" / "index.html").read_text(encoding="utf-8")
+    for name in (
+        "octopi.workflows.train",
+        "octopi.losses.FocalTverskyLoss",
+        "octopi.geometry.Grid",
+    ):
+        assert f'id="{name}"' in page
+
+
+def test_the_site_loads_nothing_from_elsewhere(site):
+    loaded = re.compile(r"<(?:script|img|link|iframe)[^>]+(?:src|href)=\"?(https?://[^\s\">]+)")
+    for page in site.rglob("*.html"):
+        found = set(loaded.findall(page.read_text(encoding="utf-8")))
+        assert not found, page
+
+
+def test_the_site_can_be_searched(site):
+    index = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
+    assert any("out-of-fold" in entry["text"] for entry in index["docs"])
