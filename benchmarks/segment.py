@@ -78,7 +78,7 @@ def passes(shape: tuple[int, ...], predictor: object, recipe: object) -> float:
 
     told: Any = predictor
     known: Any = recipe
-    _, size = padded_shape(shape, told.window_size, divisor=known.size_divisor)
+    _, size = padded_shape(shape, told.window_size, divisor=known.size_divisor, halo=told.halo)
     looks = sum(1 for _ in windows(shape, size, halo=told.halo))
     return looks * math.prod(size) / math.prod(shape)
 

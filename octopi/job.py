@@ -143,7 +143,7 @@ def _check_rehearsal(settings: Any, job: Job) -> None:
     if not words.is_dry(job.words):
         raise SettingError("dry_run=true belongs on the command line, not into a file.")
     machine.check_writable(job.folder, "Choose another folder with hydra.run.dir=…")
-    config = settings.project.get("config")
+    config = getattr(settings, "project", {}).get("config")
     if isinstance(config, Mapping) and not Path(config["directory"]).exists():
         raise Stopped(
             0,

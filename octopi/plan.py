@@ -375,7 +375,7 @@ def estimate(
 
 def tiled(shape: Sequence[int], size: Sequence[int], halo: Sequence[int], divisor: int) -> int:
     """Voxels that a network looks at to see a volume once: halos count every time."""
-    _, window = padded_shape(shape, size, divisor=divisor)
+    _, window = padded_shape(shape, size, divisor=divisor, halo=halo)
     return sum(1 for _ in windows(shape, window, halo=halo)) * math.prod(window)
 
 

@@ -8,15 +8,22 @@ import functools
 import hashlib
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import (
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+)
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
@@ -42,6 +49,9 @@ from octopi.settings import SegmentSettings
 
 logger = logging.getLogger(__name__)
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True)
 class Ensemble:
@@ -60,6 +70,15 @@ class Task:
 
     run: Run
     tomogram: TomogramQuery
+
+
+@dataclass(frozen=True)
+class Held:
+    """A task's prepared tomogram (z, y, x), or its score map (c, z, y, x), on their grid."""
+
+    task: Task
+    values: NDArray
+    grid: Grid
 
 
 def segment(settings: SegmentSettings, _job: Job) -> None:
@@ -211,16 +230,17 @@ def work_off(todo: list[Task], settings: SegmentSettings, ensemble: Ensemble) ->
         device = devices[0]
         nets = [net.to(device) for net in ensemble.nets]
         here = dataclasses.replace(ensemble, nets=nets)
-        for task in todo:
-            segment_run(task, settings, here)
+        for task in segment_runs(todo, settings, here, overlap=device.type == "cuda"):
             yield task.run.name
         return
+    # two processes a GPU: while one computes, the other reads and writes
+    workers = devices * 2 if devices[0].type == "cuda" else devices
     context = get_context("spawn")
     queue = context.SimpleQueue()
-    for device in devices:
+    for device in workers:
         queue.put(str(device))
     with ProcessPoolExecutor(
-        len(devices), mp_context=context, initializer=_start_worker, initargs=(queue, settings)
+        len(workers), mp_context=context, initializer=_start_worker, initargs=(queue, settings)
     ) as pool:
         for done in as_completed(pool.submit(_work, task) for task in todo):
             yield done.result()
@@ -237,7 +257,7 @@ def _start_worker(queue: Any, settings: SegmentSettings) -> None:
 
 
 def _work(task: Task) -> str:
-    segment_run(task, _worker["settings"], _worker["ensemble"])
+    list(segment_runs([task], _worker["settings"], _worker["ensemble"], overlap=False))
     return task.run.name
 
 
@@ -269,9 +289,9 @@ def rehearsal(
         shape = grid_of(task, settings, ensemble.recipe).shape
         channels = num_labels * settings.scores + settings.segmentation
         num_bytes += channels * math.prod(shape)
-        size = ensemble.predictor.window_size
-        _, window = padded_shape(shape, size, divisor=ensemble.divisor)
-        num_windows += sum(1 for _ in windows(shape, window, halo=ensemble.predictor.halo))
+        size, halo = ensemble.predictor.window_size, ensemble.predictor.halo
+        _, window = padded_shape(shape, size, divisor=ensemble.divisor, halo=halo)
+        num_windows += sum(1 for _ in windows(shape, window, halo=halo))
     what = ["score maps"] * settings.scores + ["segmentations"] * settings.segmentation
     devices = ", ".join(map(str, devices_of(settings)))
     sides = ensemble.predictor.num_sides
@@ -295,39 +315,78 @@ def grid_of(task: Task, settings: SegmentSettings, recipe: Recipe) -> Grid:
     return grid
 
 
-def segment_run(task: Task, settings: SegmentSettings, ensemble: Ensemble) -> None:
-    """The run's score map, segmentation or both are in the project."""
-    run, recipe = task.run, ensemble.recipe
-    grid = grid_of(task, settings, recipe)
-    volume = prepare_volume(run.read_tomogram(task.tomogram), grid)
+def segment_runs(
+    tasks: Iterable[Task], settings: SegmentSettings, ensemble: Ensemble, *, overlap: bool
+) -> Iterator[Task]:
+    """Yields each task when its score map, segmentation or both are in the project.
+
+    With `overlap` the next tomogram is read and the last one's scores are written while the
+    network computes: worth its memory where that happens on another device.
+    """
+    read = functools.partial(read_volume, settings=settings, ensemble=ensemble)
+    look = functools.partial(predict, ensemble=ensemble)
+    write = functools.partial(write_scores, settings=settings, ensemble=ensemble)
+    if not overlap:
+        for task in tasks:
+            yield write(look(read(task)))
+        return
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        yield from ahead(writer, write, map(look, ahead(reader, read, tasks)))
+
+
+def ahead(
+    pool: Executor, work: Callable[[Item], Result], items: Iterable[Item]
+) -> Iterator[Result]:
+    """The results in order; while one is used, the next is worked on in the pool."""
+    upcoming: Future[Result] | None = None
+    for item in items:
+        begun = pool.submit(work, item)
+        if upcoming is not None:
+            yield upcoming.result()
+        upcoming = begun
+    if upcoming is not None:
+        yield upcoming.result()
+
+
+def read_volume(task: Task, settings: SegmentSettings, ensemble: Ensemble) -> Held:
+    """The task's tomogram as the networks want it."""
+    grid = grid_of(task, settings, ensemble.recipe)
+    return Held(task, prepare_volume(task.run.read_tomogram(task.tomogram), grid), grid)
+
+
+def predict(held: Held, ensemble: Ensemble) -> Held:
+    """The score map of a tomogram."""
     try:
-        scores = ensemble.predictor(ensemble.nets, volume, divisor=ensemble.divisor)
+        scores = ensemble.predictor(ensemble.nets, held.values, divisor=ensemble.divisor)
     except torch.OutOfMemoryError as error:
         raise ResourceError(
-            f"Run {run.name}: the GPU is too small for windows of "
-            f"{ensemble.predictor.window_size or list(volume.shape)} voxels. "
+            f"Run {held.task.run.name}: the GPU is too small for windows of "
+            f"{ensemble.predictor.window_size or list(held.values.shape)} voxels. "
             "Choose a smaller predictor.window_size."
         ) from error
-    if scores.shape[0] != len(recipe.labels):
-        raise DataError(f"The network scores {scores.shape[0]} objects, not {len(recipe.labels)}.")
-    attributes = {**ensemble.attributes, "tomogram": str(task.tomogram)}
+    known = len(ensemble.recipe.labels)
+    if scores.shape[0] != known:
+        raise DataError(f"The network scores {scores.shape[0]} objects, not {known}.")
+    return Held(held.task, scores, held.grid)
+
+
+def write_scores(found: Held, settings: SegmentSettings, ensemble: Ensemble) -> Task:
+    """The score map, a segmentation of it or both are in the project."""
+    run, tomogram, grid = found.task.run, found.task.tomogram, found.grid
+    attributes = {**ensemble.attributes, "tomogram": str(tomogram)}
     if settings.scores:
-        run.write_score_map(
-            task.tomogram,
-            score_map_name(output(settings)),
-            scores,
-            grid=grid,
-            attributes=attributes,
-        )
+        name = score_map_name(output(settings))
+        run.write_score_map(tomogram, name, found.values, grid=grid, attributes=attributes)
     if settings.segmentation:
         spacing = float(np.mean(grid.spacing))
         query = SegmentationQuery(settings.name, settings.user_id, settings.session_id, spacing)
         run.write_segmentation(
             query,
-            segmentation_of(scores),
+            segmentation_of(found.values),
             grid=grid,
-            attributes={**attributes, "labels": recipe.labels},
+            attributes={**attributes, "labels": ensemble.recipe.labels},
         )
+    return found.task
 
 
 main = command("segment", segment)

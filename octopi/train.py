@@ -41,6 +41,7 @@ from octopi.models import COSTS, costs_of, size_divisor
 from octopi.project import Project
 from octopi.settings import TrainSettings
 from octopi.tracking import make_tracker
+from octopi.training import ranks
 from octopi.training.callbacks import BestModel, CleanStop, History, LastCheckpoint
 from octopi.training.curves import draw_curves
 from octopi.training.module import PickingModule, Stages
@@ -60,6 +61,8 @@ def train(
         job: where it works.
         loss: used in place of what `settings.loss` describes.
     """
+    if ranks.is_helper():  # of a process that holds the folder
+        return _train(settings, job, loss=loss)
     if settings.dry_run:
         locks.check_free(job.folder)
         return _train(settings, job, loss=loss)
@@ -70,9 +73,10 @@ def train(
 def _train(
     settings: TrainSettings, job: Job, *, loss: nn.Module | None
 ) -> float | tuple[float | None, ...] | None:
-    folder, began = job.folder, time.monotonic()
+    folder, began, helps = job.folder, time.monotonic(), ranks.is_helper()
     quieten()
-    refuse_used_folder(folder, settings)
+    if not helps:
+        refuse_used_folder(folder, settings)
     pl.seed_everything(settings.seed, verbose=False)
     project: Project = build(settings.project, "project")
     facts = gather_facts(project, settings)
@@ -89,7 +93,8 @@ def _train(
         make_trainer(settings, folder, tracker=None, own=[])
         rehearsal.of_training(settings, job, facts, net, divisor)
         return None
-    provenance.write_yaml(folder / "config.yaml", dataclasses.asdict(settings))
+    if not helps:
+        provenance.write_yaml(folder / "config.yaml", dataclasses.asdict(settings))
     pruned = False
     if settings.num_folds is not None and settings.fold is None:
         measured = train_folds(settings, folder, job.words)
@@ -104,7 +109,8 @@ def _train(
         "values": values,
         "seconds": round(time.monotonic() - began, 1),
     }
-    provenance.write_json(folder / OUTCOME, outcome)
+    if not helps:
+        provenance.write_json(folder / OUTCOME, outcome)
     best = measured.get(settings.best_metric)
     logger.info("Best model, %s: %s", _shown(settings.best_metric, best), folder)
     return next(iter(values.values())) if len(values) == 1 else tuple(values.values())
@@ -171,8 +177,8 @@ def fit(
         start: checkpoint to go on from.
         pruning: of a search.
     """
-    folder = save.folder
-    tracker = make_tracker(logger_of(settings, folder), folder)
+    folder, helps = save.folder, ranks.is_helper()
+    tracker = None if helps else make_tracker(logger_of(settings, folder), folder)
     best, history = BestModel(save), History(folder / "results.json")
     own = [
         history,
@@ -181,13 +187,16 @@ def fit(
         *([pruning] if pruning else []),
     ]
     trainer = make_trainer(settings, folder, tracker=tracker, first=[best], own=own)
+    ranks.prepare(trainer.world_size)
     with provenance.tracked(tracker, folder, settings) as tags:
         data.setup()
-        record_data(folder, data, resumed=start is not None)
+        if not helps:
+            record_data(folder, data, resumed=start is not None)
         trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=False)
         finish(trainer, module, data)
         tags["state"] = "pruned" if pruning and pruning.pruned else "complete"
-        draw_curves(folder, history.as_dict())
+        if not helps:
+            draw_curves(folder, history.as_dict())
     return {**best.measured, settings.best_metric: best.best}
 
 

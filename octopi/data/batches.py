@@ -74,17 +74,22 @@ class Steps(Sampler[int]):
 class CropDataset(Dataset[dict[str, Any]]):
     """The batch of each step: image float16 and target uint8, both (b, 1, z, y, x)."""
 
-    def __init__(self, sampler: CropSampler, steps_per_epoch: int, rank: int) -> None:
+    def __init__(
+        self, sampler: CropSampler, steps_per_epoch: int, *, rank: int, num_ranks: int
+    ) -> None:
         self.sampler = sampler
         self.steps_per_epoch = steps_per_epoch
         self.rank = rank
+        self.num_ranks = num_ranks
 
     def __len__(self) -> int:
         return self.steps_per_epoch
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         epoch, step = divmod(index, self.steps_per_epoch)
-        image, target = self.sampler.batch(epoch=epoch, step=step, rank=self.rank)
+        image, target = self.sampler.batch(
+            epoch=epoch, step=step, rank=self.rank, num_ranks=self.num_ranks
+        )
         return {
             "image": torch.from_numpy(image),
             "target": torch.from_numpy(target),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from octopi.errors import DataError, ResourceError
 from octopi.geometry import Grid, fourier_resample
@@ -109,19 +109,27 @@ def working_grid(grid: Grid, working_spacing: float | None) -> Grid:
     return grid if working_spacing is None else grid.at_spacing(working_spacing)
 
 
-def prepare_volume(volume: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
+def prepare_volume(
+    volume: NDArray[np.float32], grid: Grid, dtype: DTypeLike = np.float32
+) -> NDArray[np.floating]:
     """The volume on the working grid with zero mean and unit standard deviation."""
-    return normalise(fourier_resample(volume, grid.shape))
+    return normalise(fourier_resample(volume, grid.shape), dtype)
 
 
-def normalise(volume: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The volume with zero mean and unit standard deviation, both summed in float64."""
+def normalise(volume: NDArray[np.float32], dtype: DTypeLike = np.float32) -> NDArray[np.floating]:
+    """The volume with zero mean and unit standard deviation, both summed in float64.
+
+    Unit variance bounds any voxel by the square root of their number: float16 cannot overflow.
+    """
     mean = volume.mean(dtype=np.float64)
     squares = sum(np.square(part - mean, dtype=np.float64).sum() for part in volume)  # no big copy
     std = np.sqrt(squares / volume.size)
     if not std > 0:
         raise DataError("A tomogram cannot be normalised: all its voxels have the same value.")
-    return ((volume - np.float32(mean)) / np.float32(std)).astype(np.float32, copy=False)
+    out = np.empty(volume.shape, dtype)
+    for target, part in zip(out, volume, strict=True):
+        target[...] = (part - np.float32(mean)) / np.float32(std)
+    return out
 
 
 def resample_labels(labels: NDArray[np.uint8], held: Grid, wanted: Grid) -> NDArray[np.uint8]:

@@ -45,7 +45,7 @@ class CropSettings:
 
     Args:
         crop_size: voxels, z y x.
-        crops_per_step: number of crops, from as many different runs as there are.
+        crops_per_step: number of crops of a process, from as many different runs as there are.
         background_share: part of the crops centred on background; the classes share the rest.
         jitter: part of the crop within which the voxel it is drawn for may lie: 0 the middle.
         blend: whether a crop is a random mixture of two of its run's tomograms.
@@ -94,7 +94,9 @@ def find_positions(target: NDArray[np.uint8]) -> dict[int, NDArray[np.integer]]:
 
 
 class CropSampler:
-    """Draws the crops of a step; the same for the same seed, epoch, step and rank.
+    """Draws the crops of a step; the same for the same seed, epoch and step.
+
+    Ranks share out one draw: as many together as one process with so many more crops.
 
     Args:
         cache: where the volumes are.
@@ -122,10 +124,10 @@ class CropSampler:
         }
 
     def batch(
-        self, *, epoch: int, step: int, rank: int
+        self, *, epoch: int, step: int, rank: int, num_ranks: int
     ) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
-        """The crops of a step: images and targets, both (b, 1, z, y, x)."""
-        crops = self.draw(epoch=epoch, step=step, rank=rank)
+        """A rank's crops of a step: images and targets, both (b, 1, z, y, x)."""
+        crops = self.draw(epoch=epoch, step=step, num_ranks=num_ranks)[rank::num_ranks]
         images = [self._read_image(crop) for crop in crops]
         targets = [
             read_crop(self.cache.open(c.variant.target), c.start, self._size, "constant")
@@ -133,22 +135,22 @@ class CropSampler:
         ]
         return np.stack(images)[:, None], np.stack(targets)[:, None]
 
-    def draw(self, *, epoch: int, step: int, rank: int) -> list[Crop]:
-        """Where the crops of a step lie."""
-        key = np.random.SeedSequence((self.settings.seed, epoch, step, rank))
+    def draw(self, *, epoch: int, step: int, num_ranks: int) -> list[Crop]:
+        """Where the crops of a step lie, those of every rank; a rank has each `num_ranks`th."""
+        key = np.random.SeedSequence((self.settings.seed, epoch, step, 0))
         rng = np.random.Generator(np.random.Philox(key))
-        labels = self._draw_labels(rng)
+        labels = self._draw_labels(self.settings.crops_per_step * num_ranks, rng)
         return [
             self._place(label, self.runs[run], rng)
             for label, run in zip(labels, self._draw_runs(labels, rng), strict=True)
         ]
 
-    def _draw_labels(self, rng: np.random.Generator) -> list[int]:
+    def _draw_labels(self, num_crops: int, rng: np.random.Generator) -> list[int]:
         """A label for each crop: dealt in turn from a shuffled deck, so that shares are even."""
-        rounds = -(-self.settings.crops_per_step // len(self.labels))
+        rounds = -(-num_crops // len(self.labels))
         deck = np.concatenate([rng.permutation(self.labels) for _ in range(rounds)])
-        deck = deck[: self.settings.crops_per_step]
-        background = rng.random(self.settings.crops_per_step) < self.settings.background_share
+        deck = deck[:num_crops]
+        background = rng.random(num_crops) < self.settings.background_share
         labels = np.where(background & bool(self._holders[0]), 0, deck)
         # rare labels first: they must not find their only runs taken
         return sorted(map(int, labels), key=lambda label: len(self._holders[label]))

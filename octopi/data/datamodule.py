@@ -65,7 +65,7 @@ class TomogramDataModule(pl.LightningDataModule):
         truth: gives the particles of a validation run, by object.
         working_spacing: Å, tomograms are Fourier-cropped to it; None keeps their own.
         crop_size: voxels of the working grid, z y x.
-        crops_per_step: crops in a batch, from as many different runs as there are.
+        crops_per_step: crops in a batch of each process, from as many different runs as there are.
         steps_per_epoch: batches in an epoch.
         background_share: part of the crops centred on background.
         jitter: part of the crop within which the voxel it is drawn for may lie.
@@ -169,10 +169,12 @@ class TomogramDataModule(pl.LightningDataModule):
             labels=list(self.labels.values()),
             settings=self.settings,
         )
-        rank = self.trainer.global_rank if self.trainer else 0
+        rank, num_ranks = 0, 1
+        if self.trainer:
+            rank, num_ranks = self.trainer.global_rank, self.trainer.world_size
         epoch, step = self._next_step()
         return DataLoader(
-            CropDataset(sampler, self.steps_per_epoch, rank),
+            CropDataset(sampler, self.steps_per_epoch, rank=rank, num_ranks=num_ranks),
             batch_size=None,
             sampler=Steps(self.steps_per_epoch, epoch=epoch, first_step=step),
             num_workers=self.num_workers,

@@ -183,5 +183,4 @@ def _unpacked(packed: NDArray[np.int64]) -> tuple[bytes, Positions]:
 
 
 def _prepare(run: Run, query: TomogramQuery, grid: Grid) -> NDArray[np.float16]:
-    # unit variance bounds any voxel by the square root of their number: float16 cannot overflow
-    return prepare_volume(run.read_tomogram(query), grid).astype(np.float16)
+    return prepare_volume(run.read_tomogram(query), grid, np.float16)

@@ -59,7 +59,7 @@ class Predictor:
             divisor: voxels of which every edge of a network's input must be a multiple.
         """
         device = next(nets[0].parameters()).device
-        shape, size = padded_shape(volume.shape, self.window_size, divisor=divisor)
+        shape, size = padded_shape(volume.shape, self.window_size, divisor=divisor, halo=self.halo)
         padding = [(0, max(0, n - m)) for n, m in zip(shape, volume.shape, strict=True)]
         mode = (
             "reflect"
@@ -68,16 +68,19 @@ class Predictor:
         )
         padded = np.pad(volume, padding, mode=mode) if any(p for _, p in padding) else volume
         score = functools.partial(mean_score, nets)
-        out: NDArray[np.uint8] | None = None
+        out: Tensor | None = None
         with torch.inference_mode(), autocast(device):
+            # volume and scores live on the device: windows neither travel nor are waited for
+            held = torch.from_numpy(np.require(padded, requirements="CW")).to(device)
             for window in windows(volume.shape, size, halo=self.halo):
-                image = _as_batch(crop(padded, window.look), device)
+                image = crop(held, window.look)[None, None].float()
                 scores = mean_over_sides(score, image, num_sides=self.num_sides)[0]
                 if out is None:
-                    out = np.zeros((scores.shape[0], *volume.shape), dtype=np.uint8)
-                crop(out, window.target)[:] = _quantised(crop(scores, window.inner))
+                    shape = (scores.shape[0], *volume.shape)
+                    out = torch.zeros(shape, dtype=torch.uint8, device=device)
+                crop(out, window.target).copy_(crop(scores, window.inner).mul(255).round_())
         assert out is not None
-        return out
+        return out.cpu().numpy()
 
 
 def mean_score(nets: Sequence[nn.Module], image: Tensor) -> Tensor:
@@ -86,14 +89,6 @@ def mean_score(nets: Sequence[nn.Module], image: Tensor) -> Tensor:
     for net in nets[1:]:
         total = total + torch.softmax(logits(net, image).float(), dim=1)
     return total[:, 1:] / len(nets)
-
-
-def _as_batch(window: NDArray, device: torch.device) -> Tensor:
-    return torch.from_numpy(window.astype(np.float32))[None, None].to(device)
-
-
-def _quantised(scores: Tensor) -> NDArray[np.uint8]:
-    return scores.mul(255).round_().to(torch.uint8).cpu().numpy()
 
 
 def segmentation_of(scores: NDArray[np.uint8]) -> NDArray[np.uint8]:

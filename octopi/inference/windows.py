@@ -16,16 +16,28 @@ class Window:
 
 
 def padded_shape(
-    shape: Sequence[int], window_size: Sequence[int] | None, *, divisor: int
+    shape: Sequence[int],
+    window_size: Sequence[int] | None,
+    *,
+    divisor: int,
+    halo: Sequence[int],
 ) -> tuple[list[int], list[int]]:
     """The shape a volume must be padded to, and the window that then fits it.
 
-    A window longer than the volume shrinks to the next multiple of `divisor`; None = the whole
-    volume in one window.
+    A window longer than the volume shrinks to the next multiple of `divisor`, a shorter one as far
+    as no more of them are needed; None = the whole volume in one window.
     """
     whole = [-(-n // divisor) * divisor for n in shape]
-    size = [min(w, n) for w, n in zip(window_size or whole, whole, strict=True)]
+    fits = zip(shape, window_size or whole, whole, halo, strict=True)
+    size = [_shrunk(length, min(n, w), h, divisor) for length, n, w, h in fits]
     return [max(n, w) for n, w in zip(shape, size, strict=True)], size
+
+
+def _shrunk(length: int, size: int, halo: int, divisor: int) -> int:
+    """The shortest legal window of which no more tile the length than of this size."""
+    count = _count(length, size, halo)
+    needed = 2 * halo + -(-(length - 2 * halo) // count)
+    return min(size, -(-needed // divisor) * divisor)
 
 
 def windows(shape: Sequence[int], size: Sequence[int], *, halo: Sequence[int]) -> Iterator[Window]:
@@ -52,11 +64,16 @@ def _axis(length: int, size: int, halo: int) -> list[tuple[int, int, int, int]]:
     """(start, size, low, high) of every window along one axis; low..high is believed."""
     if length <= size:
         return [(0, size, 0, length)]
-    count = -(-(length - 2 * halo) // (size - 2 * halo))
+    count = _count(length, size, halo)
     starts = [round(i * (length - size) / (count - 1)) for i in range(count)]
     seams = [(a + size + b) // 2 for a, b in pairwise(starts)]
     inner = pairwise([0, *seams, length])
     return [(start, size, low, high) for start, (low, high) in zip(starts, inner, strict=True)]
+
+
+def _count(length: int, size: int, halo: int) -> int:
+    """How many windows tile a length; each is believed but for its halo at inner cuts."""
+    return 1 if length <= size else -(-(length - 2 * halo) // (size - 2 * halo))
 
 
 def crop(volume: Any, cut: Sequence[slice]) -> Any:

@@ -99,7 +99,6 @@ def read_tomogram(volume: StoredVolume) -> NDArray[np.float32]:
             low, high = min(low, smallest), max(high, largest)
         else:
             num_bad += int(np.count_nonzero(~np.isfinite(block)))
-        del block  # or it would stay in memory beside the next one
     if num_bad:
         raise DataError(
             f"{volume.where} holds {num_bad} voxels of {out.size} that are NaN or infinite. "
@@ -124,7 +123,6 @@ def read_labels(volume: StoredVolume) -> NDArray[Any]:
     # chunk, are held to have every chunk.
     for region, chunk in _chunks(volume, whole=bool(volume.attributes.get(COMPLETE))):
         out[region] = chunk
-        del chunk
     return out
 
 
@@ -142,23 +140,23 @@ def fingerprint(volume: StoredVolume) -> str:
 def _chunks(
     volume: StoredVolume, *, whole: bool
 ) -> Iterator[tuple[tuple[slice, ...], NDArray[Any]]]:
-    """Each chunk with its place; at the end, an error that names those that are damaged.
+    """Each chunk (good until the next) with its place; at the end, an error that names bad ones.
 
     We decode them ourselves: zarr reads a missing chunk as zeros, and blosc reads beyond the end of
     a truncated one. Where the volume is to be whole, a missing chunk is damage too.
     """
     array = volume.array
     missing, damaged = [], []
+    buffer = np.empty(array.chunks, dtype=array.dtype)  # fresh memory for each costs a second
     for name, region in chunk_places(array):
         try:
-            chunk = decode_chunk(array, volume.store[f"{volume.level}/{name}"])
+            chunk = decode_chunk(array, volume.store[f"{volume.level}/{name}"], buffer)
         except KeyError:
             missing.append(name)
         except UNDECODABLE:
             damaged.append(name)
         else:
             yield region, chunk[tuple(slice(s.stop - s.start) for s in region)]
-            del chunk  # or it would stay in memory beside the next one
     faults = [f"lacks {_some(missing)}"] if whole and missing else []
     faults += [f"cannot decode {_some(damaged)}, truncated or damaged,"] if damaged else []
     if faults:
@@ -177,13 +175,20 @@ def chunk_places(array: zarr.Array) -> Iterator[tuple[str, tuple[slice, ...]]]:
         yield "/".join(map(str, index)), region
 
 
-def decode_chunk(array: zarr.Array, raw: bytes) -> NDArray[Any]:
-    """A chunk from its stored bytes, of the full chunk shape also at the border."""
+def decode_chunk(array: zarr.Array, raw: bytes, buffer: NDArray | None = None) -> NDArray[Any]:
+    """A chunk from its stored bytes, of the full chunk shape also at the border.
+
+    Args:
+        array: that it is a chunk of.
+        raw: as stored.
+        buffer: of the chunk's shape, that it may be decoded into.
+    """
     content: Any = raw
     if array.compressor is not None:
         if array.compressor.codec_id == "blosc" and len(raw) < _blosc_size(raw):
             raise ValueError("The chunk is shorter than its own header says.")
-        content = array.compressor.decode(raw)
+        fits = buffer is not None and not array.filters and array.order == "C"
+        content = array.compressor.decode(raw, out=buffer if fits else None)
     for codec in reversed(array.filters or []):
         content = codec.decode(content)
     return np.frombuffer(content, dtype=array.dtype).reshape(array.chunks, order=array.order)

@@ -114,7 +114,7 @@ class History(Callback):
             "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
         }
         self._append(trainer.current_epoch, values)
-        self.write()
+        self._write(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The validation's metrics are appended and written."""
@@ -122,7 +122,7 @@ class History(Callback):
         if not trainer.sanity_checking:
             self.best_metric = pl_module.best_metric
             self._append(trainer.current_epoch, dict(pl_module.measured))
-            self.write()
+            self._write(trainer)
 
     def _append(self, epoch: int, values: dict[str, float | None]) -> None:
         for name, value in values.items():
@@ -137,8 +137,10 @@ class History(Callback):
         """The history: name -> epochs and values; None = n/a."""
         return {"best_metric": self.best_metric, "history": self.history}
 
-    def write(self) -> None:
+    def _write(self, trainer: pl.Trainer) -> None:
         """The file is complete at any moment."""
+        if not trainer.is_global_zero:
+            return
         part = self.path.with_name(f".{self.path.name}.part")
         part.write_text(json.dumps(self.as_dict(), indent=1), encoding="utf-8")
         part.replace(self.path)

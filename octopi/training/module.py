@@ -137,7 +137,8 @@ class PickingModule(pl.LightningModule):
                 f"batch {batch_idx}). The best model so far is kept. Try a lower learning rate "
                 "(optim.optimizer.lr) or trainer.precision=32-true."
             )
-        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=1)
+        shown = {"on_step": False, "on_epoch": True, "prog_bar": True, "sync_dist": True}
+        self.log("train/loss", loss, **shown, batch_size=1)
         return loss
 
     def _loss_of(self, outputs: Sequence[Tensor], target: Tensor) -> Tensor:

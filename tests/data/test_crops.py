@@ -20,7 +20,7 @@ from octopi.geometry import Grid
 
 SETTINGS = CropSettings((8, 8, 8), 4, background_share=0.0, jitter=0.0, blend=False, seed=7)
 GRID = Grid.cubic((24, 32, 32), 10.0)
-STEP = {"epoch": 2, "step": 5, "rank": 0}
+STEP = {"epoch": 2, "step": 5, "rank": 0, "num_ranks": 1}
 
 
 def sampler_over(tmp_path, targets, *, num_types=1, **changes):
@@ -56,10 +56,22 @@ def test_the_same_step_gives_the_same_crops_and_any_other_gives_others(tmp_path)
     )
 
     def starts(**changes):
-        return [crop.start for crop in sampler.draw(**{**STEP, **changes})]
+        step = {"epoch": 2, "step": 5, "num_ranks": 1, **changes}
+        return [crop.start for crop in sampler.draw(**step)]
 
     assert starts() == starts()
-    assert len({str(starts(**{k: v})) for k in STEP for v in (11, 12)} | {str(starts())}) == 7
+    others = {str(starts(**{k: v})) for k in ("epoch", "step") for v in (11, 12)}
+    assert len(others | {str(starts())}) == 5
+
+
+def test_ranks_share_out_what_one_process_with_as_many_crops_would_see(tmp_path):
+    rng = np.random.default_rng(0)
+    targets = [rng.integers(0, 4, GRID.shape).astype(np.uint8)] * 3
+    one = sampler_over(tmp_path, targets, crops_per_step=6, jitter=0.5).batch(**STEP)
+    three = sampler_over(tmp_path, targets, crops_per_step=2, jitter=0.5)
+    parts = [three.batch(**{**STEP, "rank": rank, "num_ranks": 3}) for rank in range(3)]
+    for whole, shares in zip(one, zip(*parts, strict=True), strict=True):
+        np.testing.assert_array_equal(whole, np.stack(shares, axis=1).reshape(whole.shape))
 
 
 def test_without_jitter_the_particle_is_in_the_middle(tmp_path):
@@ -74,7 +86,7 @@ def test_with_jitter_the_particle_may_be_anywhere_in_that_part_of_the_crop(tmp_p
     seen = {
         tuple(np.argwhere(target[0])[0])
         for step in range(150)
-        for target in sampler.batch(epoch=0, step=step, rank=0)[1]
+        for target in sampler.batch(**{**STEP, "step": step})[1]
     }
     found = np.array(sorted(seen))
     assert found.min() == 2
@@ -85,7 +97,7 @@ def test_with_jitter_the_particle_may_be_anywhere_in_that_part_of_the_crop(tmp_p
 def test_particles_at_the_border_are_in_their_crop(tmp_path):
     sampler = sampler_over(tmp_path, [volume_with(k1=(0, 31, 0), k2=(23, 0, 31))], jitter=1.0)
     for step in range(20):
-        _, targets = sampler.batch(epoch=0, step=step, rank=0)
+        _, targets = sampler.batch(**{**STEP, "step": step})
         assert (targets.reshape(4, -1).max(axis=1) > 0).all()
 
 
@@ -94,7 +106,7 @@ def test_classes_are_drawn_in_equal_shares_however_many_voxels_they_have(tmp_pat
     target[4, 4, 4], target[20, 20, 20] = 2, 3
     sampler = sampler_over(tmp_path, [target], crops_per_step=3)
     for step in range(10):
-        _, targets = sampler.batch(epoch=0, step=step, rank=0)
+        _, targets = sampler.batch(**{**STEP, "step": step})
         assert sorted(targets[:, 0, 4, 4, 4].tolist()) == [1, 2, 3]
 
 
@@ -103,14 +115,14 @@ def test_the_background_share_is_the_share_of_crops_centred_on_background(tmp_pa
     target = np.zeros(GRID.shape, np.uint8)
     target[:8] = 1
     sampler = sampler_over(tmp_path, [target], background_share=share, crop_size=(1, 1, 1))
-    drawn = [sampler.batch(epoch=0, step=step, rank=0)[1].ravel() for step in range(150)]
+    drawn = [sampler.batch(**{**STEP, "step": step})[1].ravel() for step in range(150)]
     assert np.mean(np.concatenate(drawn) == 0) == pytest.approx(share, abs=0.06)
 
 
 def test_a_step_takes_its_crops_from_different_runs(tmp_path):
     sampler = sampler_over(tmp_path, [volume_with(k1=(9, 9, 9), k2=(9, 9, 20))] * 5)
     for step in range(20):
-        runs = {crop.variant.volume for crop in sampler.draw(epoch=0, step=step, rank=0)}
+        runs = {crop.variant.volume for crop in sampler.draw(epoch=0, step=step, num_ranks=1)}
         assert len(runs) == 4
 
 
@@ -119,13 +131,15 @@ def test_a_class_of_a_single_run_does_not_crowd_the_step_into_it(tmp_path):
     targets = [volume_with(**common, k4=(9, 20, 9))] + [volume_with(**common)] * 3
     sampler = sampler_over(tmp_path, targets)
     for step in range(20):
-        crops = sampler.draw(epoch=0, step=step, rank=0)
+        crops = sampler.draw(epoch=0, step=step, num_ranks=1)
         assert len({crop.variant.volume for crop in crops}) == 4
 
 
 def test_every_tomogram_type_of_a_run_is_used(tmp_path):
     sampler = sampler_over(tmp_path, [volume_with(k1=(9, 9, 9))], num_types=3)
-    drawn = [c.variant.volume for s in range(50) for c in sampler.draw(epoch=0, step=s, rank=0)]
+    drawn = [
+        c.variant.volume for s in range(50) for c in sampler.draw(epoch=0, step=s, num_ranks=1)
+    ]
     counts = collections.Counter(drawn)
     assert len(counts) == 3
     assert min(counts.values()) > 40

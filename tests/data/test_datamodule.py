@@ -326,7 +326,7 @@ def test_tomograms_of_two_voxel_spacings_train_together_each_with_its_own_target
     runs = open_project(own.config_paths[0]).runs
     data = ready(own, tmp_path, runs=runs, tomograms=both, crop_size=[8, 8, 8])
     sampler = data.train_dataloader().dataset.sampler
-    drawn = [crop for step in range(30) for crop in sampler.draw(epoch=0, step=step, rank=0)]
+    drawn = [crop for step in range(30) for crop in sampler.draw(epoch=0, step=step, num_ranks=1)]
     assert {crop.variant.grid.shape for crop in drawn} == {SHAPE, (10, 16, 20)}
     for crop in drawn:
         image, target = (data.cache.open(k) for k in (crop.variant.volume, crop.variant.target))

@@ -5,6 +5,7 @@ import pytest
 
 from octopi.inference.windows import padded_shape, windows
 
+HALO = (0, 0, 0)
 CASES = [
     ((20, 30, 41), (16, 16, 16), (3, 3, 3)),
     ((16, 16, 16), (16, 16, 16), (4, 4, 4)),
@@ -15,7 +16,7 @@ CASES = [
 
 @pytest.mark.parametrize(("shape", "size", "halo"), CASES)
 def test_every_voxel_is_believed_exactly_once(shape, size, halo):
-    padded, fitted = padded_shape(shape, size, divisor=4)
+    padded, fitted = padded_shape(shape, size, divisor=4, halo=halo)
     times = np.zeros(shape, int)
     for window in windows(shape, fitted, halo=halo):
         times[window.target] += 1
@@ -29,7 +30,7 @@ def test_every_voxel_is_believed_exactly_once(shape, size, halo):
 
 @pytest.mark.parametrize(("shape", "size", "halo"), CASES)
 def test_what_is_believed_is_a_halo_away_from_every_cut(shape, size, halo):
-    _, fitted = padded_shape(shape, size, divisor=4)
+    _, fitted = padded_shape(shape, size, divisor=4, halo=halo)
     for window in windows(shape, fitted, halo=halo):
         for n, h, look, inner in zip(shape, halo, window.look, window.inner, strict=True):
             if look.start > 0:
@@ -39,6 +40,19 @@ def test_what_is_believed_is_a_halo_away_from_every_cut(shape, size, halo):
 
 
 def test_a_window_longer_than_the_volume_shrinks_to_a_legal_size():
-    assert padded_shape((5, 9, 64), (8, 12, 16), divisor=4) == ([8, 12, 64], [8, 12, 16])
-    assert padded_shape((5, 9, 64), (64, 64, 64), divisor=8) == ([8, 16, 64], [8, 16, 64])
-    assert padded_shape((5, 9, 64), None, divisor=4) == ([8, 12, 64], [8, 12, 64])
+    assert padded_shape((5, 9, 64), (8, 12, 16), divisor=4, halo=HALO) == ([8, 12, 64], [8, 12, 16])
+    assert padded_shape((5, 9, 64), (64, 64, 64), divisor=8, halo=HALO) == (
+        [8, 16, 64],
+        [8, 16, 64],
+    )
+    assert padded_shape((5, 9, 64), None, divisor=4, halo=HALO) == ([8, 12, 64], [8, 12, 64])
+
+
+def test_a_window_is_no_longer_than_so_many_must_be():
+    shape, halo = (64, 256, 630), (12, 16, 16)
+    _, size = padded_shape(shape, (64, 128, 128), divisor=4, halo=halo)
+    assert size == [64, 108, 120]
+    many = [sum(1 for _ in windows(shape, s, halo=halo)) for s in (size, (64, 128, 128))]
+    assert many[0] == many[1] == 21
+    _, smaller = padded_shape(shape, (64, 104, 116), divisor=4, halo=halo)
+    assert sum(1 for _ in windows(shape, smaller, halo=halo)) > 21

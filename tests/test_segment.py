@@ -1,0 +1,41 @@
+"""The queue of tomograms: order, overlap and what an error leaves undone."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from octopi.segment import ahead
+
+
+def test_the_next_is_worked_on_while_one_is_used():
+    begun = {item: threading.Event() for item in range(4)}
+
+    def work(item):
+        begun[item].set()
+        return 10 * item
+
+    with ThreadPoolExecutor(1) as pool:
+        results = ahead(pool, work, range(4))
+        assert next(results) == 0
+        assert begun[1].wait(10)
+        assert not begun[2].is_set()  # no more than one ahead: each holds a tomogram
+        assert [*results] == [10, 20, 30]
+
+
+def test_an_error_comes_up_in_its_turn_and_nothing_more_is_begun():
+    seen = []
+
+    def work(item):
+        seen.append(item)
+        return 1 / (2 - item)
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ZeroDivisionError):
+        for _ in ahead(pool, work, range(9)):
+            pass
+    assert seen == [0, 1, 2, 3]
+
+
+def test_no_items_give_no_results():
+    with ThreadPoolExecutor(1) as pool:
+        assert [*ahead(pool, str, [])] == []
