@@ -54,7 +54,7 @@ def test_a_dry_run_shows_the_table_and_writes_nothing(search, study, octopi_comm
     study.tell(study.ask(), 0.5)
     before = {path: path.read_bytes() for path in search.iterdir()}
     assert octopi_command("summarize", f"folder={search}", "dry_run=true") == 0
-    assert "1 trials: 1 complete" in "".join(capfd.readouterr())
+    assert "1 trial: 1 complete" in "".join(capfd.readouterr())
     assert {path: path.read_bytes() for path in search.iterdir()} == before
 
 

@@ -71,7 +71,7 @@ class Predictor:
         out: Tensor | None = None
         with torch.inference_mode(), autocast(device):
             # volume and scores live on the device: windows neither travel nor are waited for
-            held = torch.from_numpy(np.require(padded, requirements="CW")).to(device)
+            held = torch.from_numpy(np.require(padded, requirements=["C", "W"])).to(device)
             for window in windows(volume.shape, size, halo=self.halo):
                 image = crop(held, window.look)[None, None].float()
                 scores = mean_over_sides(score, image, num_sides=self.num_sides)[0]

@@ -137,8 +137,15 @@ class PickingModule(pl.LightningModule):
                 f"batch {batch_idx}). The best model so far is kept. Try a lower learning rate "
                 "(optim.optimizer.lr) or trainer.precision=32-true."
             )
-        shown = {"on_step": False, "on_epoch": True, "prog_bar": True, "sync_dist": True}
-        self.log("train/loss", loss, **shown, batch_size=1)
+        self.log(
+            "train/loss",
+            loss,
+            on_step=False,
+            on_epoch=True,
+            prog_bar=True,
+            sync_dist=True,
+            batch_size=1,
+        )
         return loss
 
     def _loss_of(self, outputs: Sequence[Tensor], target: Tensor) -> Tensor:
