@@ -4,6 +4,8 @@ import functools
 
 import torch
 
+TOO_THIN = 2  # voxels: see `training_precision`
+
 
 @functools.cache
 def computes_bf16(device_type: str) -> bool:
@@ -21,7 +23,16 @@ def autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=computes_bf16(device.type))
 
 
-def training_precision(accelerator: str) -> str:
-    """Lightning's name for the precision a training takes unless told another."""
-    on_cpu = accelerator == "cpu" or not torch.cuda.is_available()
-    return "bf16-mixed" if computes_bf16("cpu" if on_cpu else "cuda") else "32-true"
+def training_precision(accelerator: str, coarsest: int) -> str:
+    """Lightning's name for the precision a training takes unless told another.
+
+    On a CPU torch 2.13 (oneDNN) reads memory that nothing was written to in the bf16 gradient of a
+    convolution over two planes: NaN, or a wrong gradient, now and then.
+
+    Args:
+        accelerator: Lightning's name for it.
+        coarsest: voxels of the shortest edge at the network's coarsest level.
+    """
+    if accelerator == "cpu" or not torch.cuda.is_available():
+        return "bf16-mixed" if computes_bf16("cpu") and coarsest > TOO_THIN else "32-true"
+    return "bf16-mixed" if computes_bf16("cuda") else "32-true"

@@ -90,7 +90,7 @@ def _train(
     module = make_module(settings, net, data, stages, facts, loss=loss)
     start = check_resume(folder, settings) if settings.resume else None
     if settings.dry_run:
-        make_trainer(settings, folder, tracker=None, own=[])
+        make_trainer(settings, folder, divisor=divisor, tracker=None, own=[])
         rehearsal.of_training(settings, job, facts, net, divisor)
         return None
     if not helps:
@@ -186,7 +186,9 @@ def fit(
         LastCheckpoint(folder / "last.ckpt"),
         *([pruning] if pruning else []),
     ]
-    trainer = make_trainer(settings, folder, tracker=tracker, first=[best], own=own)
+    trainer = make_trainer(
+        settings, folder, divisor=save.divisor, tracker=tracker, first=[best], own=own
+    )
     ranks.prepare(trainer.world_size)
     with provenance.tracked(tracker, folder, settings) as tags:
         data.setup()
@@ -204,6 +206,7 @@ def make_trainer(
     settings: TrainSettings,
     folder: Path,
     *,
+    divisor: int,
     tracker: Any,
     first: Sequence[pl.Callback] = (),
     own: Sequence[pl.Callback],
@@ -213,6 +216,7 @@ def make_trainer(
     Args:
         settings: of the training.
         folder: its own.
+        divisor: how many voxels of a crop are one at the network's coarsest level.
         tracker: a Lightning logger, or None.
         first: callbacks that must see the weights before they are averaged, see `BestModel`.
         own: the others.
@@ -222,7 +226,9 @@ def make_trainer(
         settings.trainer,
         "trainer",
         precision=settings.trainer["precision"]
-        or training_precision(settings.trainer["accelerator"]),
+        or training_precision(
+            settings.trainer["accelerator"], min(settings.data["crop_size"]) // divisor
+        ),
         default_root_dir=str(folder),
         logger=tracker or False,
         callbacks=[*first, *named, *own],

@@ -434,6 +434,20 @@ def trained(here):
     return folder
 
 
+def test_a_run_that_was_trained_on_is_called_so_though_it_was_validated_too(
+    trained, octopi_command
+):
+    alone = trained.parent / "alone"
+    shutil.copytree(trained / "fold_0", alone)
+    for name in ("config.yaml", "model_config.yaml"):
+        shutil.copy(trained / name, alone)
+    held = json.loads((alone / "data.json").read_text())["split"]["validation"]
+    split = {"train": held, "validation": [], "test": []}
+    (alone / "data.json").write_text(json.dumps({"split": split}))
+    assert octopi_command("report", f"folder={alone}") == 0
+    assert [run["part"] for run in content_of(alone / "report.html")["runs"]] == ["training"]
+
+
 def test_a_training_shows_its_held_out_runs_curves_and_split(
     trained, opened, octopi_command, monkeypatch
 ):

@@ -56,9 +56,11 @@ SMALL = {
     "trainer.enable_progress_bar": "false",
     "data.steps_per_epoch": "2",
     "data.num_workers": "0",
-    "data.crop_size": "[16,32,32]",
+    "data.crop_size": "[24,48,48]",
     "data.crops_per_step": "2",
 }
+TRAINED = {"model.channels": "[4,8,8]", "model.strides": "[2,2]"}
+SEARCHED = {"model.base_channels": "2", "model.num_layers": "2", "model.num_hidden_layers": "0"}
 
 
 def lines_of(page):
@@ -67,19 +69,19 @@ def lines_of(page):
     for old, new in SIZES.items():
         text = text.replace(old, new)
     for indent, block in BLOCK.findall(text):
-        yield from textwrap.dedent(indent + block.removeprefix(indent)).splitlines()
+        commands = textwrap.dedent(indent + block.removeprefix(indent))
+        yield from commands.replace("\\\n", " ").splitlines()
 
 
 def small(words):
     """The words of a training, and those that make it take seconds."""
     typed = {word.split("=")[0] for word in words}
-    out = words + [f"{key}={value}" for key, value in SMALL.items() if key not in typed]
-    if any(word.startswith("search=") for word in words) and "model.base_channels" not in typed:
-        return [*out, "model.base_channels=2", "model.num_layers=2", "model.num_hidden_layers=0"]
-    choice = next((word for word in words if word.startswith(("model=", "experiment="))), "")
-    if choice in ("", "model=unet") and not {"model.channels", "init_from", "resume"} & typed:
-        return [*out, "model.channels=[4,8,8]", "model.strides=[2,2]"]
-    return out
+    if "search" in typed:
+        net = SEARCHED
+    else:
+        net = {} if {"experiment", "model.channels", "init_from", "resume"} & typed else TRAINED
+    added = {key: value for key, value in {**SMALL, **net}.items() if key not in typed}
+    return words + [f"{key}={value}" for key, value in added.items()]
 
 
 @dataclass
@@ -105,7 +107,7 @@ class Shell:
             command = [sys.executable, "-m", "octopi.cli", verb, *words]
             return subprocess.run(command, check=False).returncode
         words = small([*words]) if verb == "train" else words
-        if "-m" in words:
+        if "-m" in words or "logger=mlflow" in words:  # what MLflow imports warns
             command = [sys.executable, "-m", f"octopi.{verb}", *words]
             return subprocess.run(command, check=False).returncode
         return self.octopi_command(verb, *words)
@@ -126,8 +128,11 @@ class Shell:
 
 @pytest.fixture
 def shell(here, octopi_command, monkeypatch):
-    for name in ("my_project.json", "new_project.json"):
-        shutil.copy(here / "project.json", here / name)
+    config = (here / "project.json").read_text()
+    (here / "my_project.json").write_text(config)
+    assert f"{here}/overlay" in config
+    shutil.copytree(here / "overlay", here / "new")  # the same tomograms, results of their own
+    (here / "new_project.json").write_text(config.replace(f"{here}/overlay", f"{here}/new"))
     (here / "mrcs").mkdir()
     noise = np.random.default_rng(0).normal(size=(16, 24, 24)).astype(np.float32)
     mrcfile.write(here / "mrcs" / "TS_09_20.00Apx.mrc", noise, voxel_size=20.0)
@@ -178,15 +183,15 @@ def site(tmp_path_factory):
 
 
 def test_the_site_holds_every_command_and_network(site):
-    commands = (site / "commands" / "index.html").read_text(encoding="utf-8")
+    commands = (site / "commands.html").read_text(encoding="utf-8")
     assert all(f'id="{verb}"' in commands for verb in VERBS)
-    models = (site / "models-and-losses" / "index.html").read_text(encoding="utf-8")
+    models = (site / "models-and-losses.html").read_text(encoding="utf-8")
     for path in (ROOT / "conf" / "model").glob("*.yaml"):
         assert f"<code>{path.stem}</code>" in models
 
 
 def test_the_site_documents_the_functions_from_docstrings(site):
-    page = (site / "python" / "index.html").read_text(encoding="utf-8")
+    page = (site / "python.html").read_text(encoding="utf-8")
     for name in (
         "octopi.workflows.train",
         "octopi.losses.FocalTverskyLoss",

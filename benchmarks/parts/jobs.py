@@ -77,7 +77,9 @@ def fit(folder: Path, words: Sequence[str], callbacks: Sequence[Any]) -> None:
         {**settings.trainer, "limit_val_batches": 0, "enable_checkpointing": False},
         "trainer",
         precision=settings.trainer["precision"]
-        or training_precision(settings.trainer["accelerator"]),
+        or training_precision(
+            settings.trainer["accelerator"], min(settings.data["crop_size"]) // divisor
+        ),
         default_root_dir=str(folder),
         logger=False,
         callbacks=[*own, *callbacks],

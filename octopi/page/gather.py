@@ -87,7 +87,7 @@ def gather(project: Project, journey: Journey | None, settings: ReportSettings) 
         known, held = run.read_held(truth), maps.get(run.name)
         part = NEW if journey is None else journey.part_of(run.name)
         if journey is not None and run.name in journey.candidates:
-            shown.append(_held_out(run, held, journey, known))
+            shown.append(_validated(run, held, journey, known))
         elif held is not None:
             shown.append(_mapped(held, facts, part, known))
         elif settings.folder is None and (found := _picked(run, settings, known)):
@@ -155,14 +155,15 @@ def _facts_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {key: recipe[key] for key in keys} | {"objects": sorted(labels, key=labels.__getitem__)}
 
 
-def _held_out(run: Run, held: ScoreMap | None, journey: Journey, known: Known) -> ShownRun:
-    """A run as nets saw it that had not trained on it."""
+def _validated(run: Run, held: ScoreMap | None, journey: Journey, known: Known) -> ShownRun:
+    """A run as the training saw it: out of fold, in validation or, without either, trained on."""
     # A map of nets that did train on it would flatter them.
     honest = held is not None and journey.part_of(run.name) != TRAINING
+    part = journey.looked_at_as(run.name)
     return ShownRun(
         name=run.name,
-        part=journey.held_out(run.name),
-        counted=True,
+        part=part,
+        counted=part != TRAINING,
         candidates=journey.candidates[run.name],
         truth=known,
         scores=held.read if held is not None and honest else None,

@@ -53,10 +53,13 @@ class Journey:
                     return {"train": TRAINING, "validation": VALIDATION, "test": TEST}[part]
         return NEW
 
-    def held_out(self, run_name: str) -> str:
-        """How the run came to candidates of nets that had not trained on it."""
+    def looked_at_as(self, run_name: str) -> str:
+        """What the run was to the nets whose candidates the training left of it.
+
+        Out of fold or in validation they had not trained on it; without validation runs they had.
+        """
         fold = self.folds[run_name]
-        return f"out of fold ({fold})" if fold else VALIDATION
+        return f"out of fold ({fold})" if fold else self.part_of(run_name)
 
     def to_dict(self) -> dict[str, Any]:
         """The journey as the page reads it."""
