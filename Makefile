@@ -49,7 +49,8 @@ check: env
 	$(BIN)/pyright octopi
 	$(BIN)/lint-imports
 
-# The site, under site/; needs no network once .venv is there.
+# The site, under site/; needs no network once .venv is there. Its pages open as files; to search
+# them too, serve them: .venv/bin/python -m http.server -d site
 docs: env
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 	@echo "The site: site/index.html"
