@@ -223,6 +223,7 @@ class CheckSettings:
     runs: RunNames
     min_distance: float
     voxels: bool
+    dry_run: bool
     num_workers: int
 
 
@@ -235,6 +236,7 @@ class DoctorSettings:
     tracking_uri: str | None
     memory_gb: float
     disk_gb: float
+    dry_run: bool
 
 
 @dataclass

@@ -125,6 +125,13 @@ def test_a_search_tells_how_many_trials_would_run(rehearse, targets):
     assert "7 trials" in said
 
 
+def test_commands_that_only_look_take_the_word_too(rehearse, targets):
+    code, said = rehearse("check", "tomo_types=[denoised]")
+    assert code == 0
+    assert "TS_03" in said
+    assert rehearse("doctor")[0] in (0, 4)
+
+
 def test_a_report_tells_its_runs_and_file(rehearse, trained, octopi_command, here):
     assert octopi_command("segment", trained) == 0
     code, said = rehearse("report", "folder=job")
