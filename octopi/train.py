@@ -3,13 +3,14 @@
 Run it as `octopi train model=unet loss=tversky` or `python -m octopi.train …`.
 """
 
+import contextlib
 import dataclasses
 import functools
 import logging
 import signal
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from octopi.assembly import (
 from octopi.config import build, partial_of
 from octopi.data.datamodule import TomogramDataModule
 from octopi.devices import training_precision
-from octopi.errors import DataError, SettingError
+from octopi.errors import DataError, ResourceError, SettingError
 from octopi.exploration.crossval import train_folds
 from octopi.exploration.pruning import Pruning
 from octopi.exploration.study import PARENT_RUN, STUDY, is_search
@@ -194,7 +195,8 @@ def fit(
         data.setup()
         if not helps:
             record_data(folder, data, resumed=start is not None)
-        trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=False)
+        with worker_losses():
+            trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=False)
         finish(trainer, module, data)
         tags["state"] = "pruned" if pruning and pruning.pruned else "complete"
         if not helps:
@@ -233,6 +235,20 @@ def make_trainer(
         logger=tracker or False,
         callbacks=[*first, *named, *own],
     )
+
+
+@contextlib.contextmanager
+def worker_losses() -> Iterator[None]:
+    """A process that cuts crops and was killed, or is stuck, is a ResourceError with a cure."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader"):
+            raise
+        raise ResourceError(
+            f"A process that cuts crops is lost: {error} Most often the machine ran out of memory. "
+            "Set data.num_workers lower, or 0. Go on with resume=FOLDER_OF_THE_JOB."
+        ) from error
 
 
 def logger_of(settings: TrainSettings, folder: Path) -> dict[str, Any]:

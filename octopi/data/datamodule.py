@@ -31,6 +31,8 @@ from octopi.project import Run, SegmentationQuery, TomogramQuery
 
 logger = logging.getLogger(__name__)
 
+SILENCE = 600.0  # seconds without a batch after which a worker is taken for stuck
+
 
 @dataclass(frozen=True)
 class Rehearsed:
@@ -179,6 +181,7 @@ class TomogramDataModule(pl.LightningDataModule):
             sampler=Steps(self.steps_per_epoch, epoch=epoch, first_step=step),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            timeout=SILENCE if self.num_workers else 0,
             pin_memory=torch.cuda.is_available(),
         )
 

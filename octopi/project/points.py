@@ -1,5 +1,6 @@
 """Picks between copick's JSON and our points."""
 
+import functools
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from octopi.errors import DataError
 from octopi.geometry import Points
 from octopi.project.door import CopickLocation, CopickPoint
+from octopi.project.storage import patiently
 
 _IDENTITY = np.eye(4).tolist()
 
@@ -69,7 +71,8 @@ def _content(picks: Any) -> dict[str, Any]:
     if getattr(picks.meta, "portal_metadata", None) is not None and picks.read_only:
         return picks.load().model_dump()
     # copick's own loader checks each point's matrix by itself, which takes ten times as long
-    return pydantic_core.from_json(picks.fs.cat_file(picks.path))
+    fetch = functools.partial(picks.fs.cat_file, picks.path)
+    return pydantic_core.from_json(patiently(fetch, picks.fs))
 
 
 def to_json(

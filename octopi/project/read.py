@@ -1,10 +1,12 @@
 """Reading volumes: metadata first, then chunk by chunk, so that damage is found and named."""
 
+import functools
 import gzip
 import hashlib
 import json
 import logging
 import math
+import operator
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from octopi.errors import DataError
 from octopi.geometry import Grid
 from octopi.project.door import UNITFACTOR
+from octopi.project.storage import patiently
 
 logger = logging.getLogger(__name__)
 
@@ -149,8 +152,9 @@ def _chunks(
     missing, damaged = [], []
     buffer = np.empty(array.chunks, dtype=array.dtype)  # fresh memory for each costs a second
     for name, region in chunk_places(array):
+        fetch = functools.partial(operator.getitem, volume.store, f"{volume.level}/{name}")
         try:
-            chunk = decode_chunk(array, volume.store[f"{volume.level}/{name}"], buffer)
+            chunk = decode_chunk(array, patiently(fetch, volume.store.fs), buffer)
         except KeyError:
             missing.append(name)
         except UNDECODABLE:

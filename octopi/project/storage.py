@@ -3,13 +3,15 @@
 import contextlib
 import errno
 import hashlib
+import logging
 import os
 import shutil
 import socket
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError
 from fsspec.implementations.local import LocalFileSystem
@@ -19,6 +21,10 @@ from octopi.machine import check_writable
 
 # What local disks, ssh and S3 raise when storage fails; s3fs lets botocore's own errors through.
 STORAGE_ERRORS = (OSError, BotoCoreError)
+WAITS = (1.0, 4.0, 16.0)  # seconds before remote storage is asked again
+
+Result = TypeVar("Result")
+logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -30,6 +36,24 @@ def reading(where: str) -> Iterator[None]:
         raise DataError(
             f"{where} cannot be read: {error}. Check that its storage is there and try again."
         ) from error
+
+
+def patiently(fetch: Callable[[], Result], fs: Any) -> Result:
+    """What `fetch` gives; where remote storage fails it is asked again a few times, ever later.
+
+    Args:
+        fetch: reads something.
+        fs: the filesystem it reads from.
+    """
+    for wait in () if is_local(fs) else WAITS:
+        try:
+            return fetch()
+        except (FileNotFoundError, PermissionError):
+            raise
+        except STORAGE_ERRORS as error:
+            logger.warning("Storage failed (%s); trying again in %g s.", error, wait)
+            time.sleep(wait)
+    return fetch()
 
 
 @contextlib.contextmanager

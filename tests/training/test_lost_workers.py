@@ -1,0 +1,27 @@
+"""A process that cuts crops and is killed ends the training with a cure, not in a hang."""
+
+from tiny import TINY
+
+KILLER = """
+import multiprocessing, os, signal
+import pytorch_lightning as pl
+
+class Killer(pl.Callback):
+    def on_train_batch_start(self, *_):
+        for worker in multiprocessing.active_children():
+            os.kill(worker.pid, signal.SIGKILL)
+"""
+
+
+def test_a_killed_worker_is_named_with_what_to_do(here, octopi_command, capfd, monkeypatch):
+    (here / "killing.py").write_text(KILLER)
+    monkeypatch.syspath_prepend(here)
+    assert octopi_command("create_targets", "tomo_types=[denoised]") == 0
+    words = [word for word in TINY if not word.startswith("data.num_workers")]
+    killer = ["data.num_workers=1", "+callbacks.killer._target_=killing.Killer"]
+    many = ["data.steps_per_epoch=50", "fold=0", "num_folds=3"]
+    kept = [word for word in words if not word.startswith("data.steps_per_epoch")]
+    assert octopi_command("train", *kept, *many, *killer, "hydra.run.dir=job") == 4
+    said = "".join(capfd.readouterr())
+    assert "A process that cuts crops is lost: DataLoader worker" in said
+    assert "data.num_workers" in said
