@@ -74,12 +74,11 @@ def passes(shape: tuple[int, ...], predictor: object, recipe: object) -> float:
     import math
     from typing import Any
 
-    from octopi.inference.windows import padded_shape, windows
+    from octopi.inference.windows import num_windows
 
     told: Any = predictor
     known: Any = recipe
-    _, size = padded_shape(shape, told.window_size, divisor=known.size_divisor, halo=told.halo)
-    looks = sum(1 for _ in windows(shape, size, halo=told.halo))
+    looks, size = num_windows(shape, told.window_size, divisor=known.size_divisor, halo=told.halo)
     return looks * math.prod(size) / math.prod(shape)
 
 

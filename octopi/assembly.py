@@ -61,8 +61,7 @@ class Facts:
 
     def truth(self, run: Run) -> dict[str, Points]:
         """The particles of a run that its target was painted from."""
-        held = set(run.picks())
-        return {name: run.read_picks(q) for name, q in self.picks.items() if q in held}
+        return run.read_held(self.picks)
 
 
 def gather_facts(project: Project, settings: TrainSettings) -> Facts:

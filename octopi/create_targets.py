@@ -221,8 +221,9 @@ def rehearsal(  # noqa: PLR0917  six facts of one job
     lines.append(
         f"skipped      {len(without)} runs without annotations {', '.join(without)}".rstrip()
     )
+    found = [run.read_held(plan.picks) for run in runs]
     for name, query in plan.picks.items():
-        held = [len(run.read_picks(query)) for run in runs if query in set(run.picks())]
+        held = [len(points[name]) for points in found if name in points]
         lines.append(
             f"label {plan.labels[name]:<7}{name}: {sum(held)} picks of {query.user_id}/"
             f"{query.session_id} in {len(held)} runs, spheres of {plan.radii[name]:g} Å"

@@ -100,8 +100,10 @@ def grid_of(run: Run, settings: ExportSettings) -> Grid | None:
 
 def read(run: Run, query: PicksQuery, grid: Grid | None, settings: ExportSettings) -> Particles:
     """The run's picks of one object that score enough."""
-    points = run.read_picks(query)
-    turns = run.read_orientations(query) if settings.orientations else None
+    if settings.orientations:
+        points, turns = run.read_oriented(query)
+    else:
+        points, turns = run.read_picks(query), None
     least = settings.min_score
     if isinstance(least, Mapping):
         least = least.get(query.object_name)

@@ -63,7 +63,7 @@ def extract(settings: ExtractSettings, _job: Job) -> None:
         surface = read_surface(run, settings)
         held = set(run.picks())
         for query in (query for query in queries.values() if query in held):
-            whole = Part(run.read_picks(query), run.read_orientations(query))
+            whole = Part(*run.read_oriented(query))
             for name, part in parts_of(whole, surface, settings).items():
                 found[query.object_name, name] += len(part.points)
                 if not settings.dry_run:

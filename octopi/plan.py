@@ -10,7 +10,7 @@ import os
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,13 @@ from octopi.data.cache import working_grid
 from octopi.errors import DataError, ResourceError, SettingError
 from octopi.geometry import Grid
 from octopi.help import CONF_DIR
-from octopi.inference.windows import padded_shape, windows
+from octopi.inference.windows import num_windows
 from octopi.job import Job, command, tell
 from octopi.models import size_divisor
 from octopi.project import PicksQuery, Project, Run, TomogramQuery, find_picks
+from octopi.provenance import write_text
 from octopi.settings import PlanSettings
 from octopi.survey import planning, probe
-from octopi.survey.planning import Rules
 from octopi.survey.runs import by
 
 logger = logging.getLogger(__name__)
@@ -78,9 +78,7 @@ def plan(settings: PlanSettings, job: Job) -> None:
         tell("plan", [f"{path} would be written:", text])
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    write_text(path, text)
     logger.info("%s:\n%s", path, text)
     logger.info("Edit it, and give it to every command: octopi train experiment=%s", path)
 
@@ -159,7 +157,7 @@ def decide(
     found: Fingerprint, settings: PlanSettings, job: Job
 ) -> tuple[dict[str, Any], list[str]]:
     """The experiment, and what is to be said of it."""
-    rules = Rules(**asdict(settings.rules))
+    rules = settings.rules
     spacing = planning.working_spacing(found.radii.values(), found.voxel_spacing, rules)
     grids = [working_grid(grid, spacing) for grid in found.grids]
     working = float(grids[0].spacing[-1])
@@ -177,7 +175,7 @@ def decide(
     )
     device = device_of(settings)
     memory = memory_of(device)
-    step, look, window = measure(net, settings, found, crop, window, memory=memory, rules=rules)
+    step, look, window = measure(net, settings, found, crop, window, divisor=divisor, memory=memory)
     crops, too_much = planning.batch(
         settings.data["crops_per_step"], bytes_per_crop=step.num_bytes, memory=memory,
         grows=device.type == "cuda", rules=rules,
@@ -208,7 +206,17 @@ def decide(
         f"{2 * max(found.radii.values()):g} Å.",
         *([f"{folds or 'No'} folds: {why}"] if folds != settings.num_folds and why else []),
         *(["Even one crop may be too much for the memory."] if too_much else []),
-        *estimate(found, settings, grids, device, net, step=step, look=look, content=content),
+        *estimate(
+            found,
+            settings,
+            grids,
+            device,
+            net,
+            divisor=divisor,
+            step=step,
+            look=look,
+            content=content,
+        ),
     ]
     return content, notes
 
@@ -231,12 +239,11 @@ def measure(
     crop: list[int],
     window: list[int],
     *,
+    divisor: int,
     memory: int,
-    rules: Rules,
 ) -> tuple[probe.Cost, probe.Cost, list[int]]:
     """What a crop and a window cost here, and the window, made small enough for the memory."""
-    device, divisor = device_of(settings), size_divisor(net)
-    halo = settings.predictor["halo"]
+    device, halo = device_of(settings), settings.predictor["halo"]
     try:
         step = probe.of_step(
             net, build(settings.loss, "loss"), crop, num_classes=len(found.radii) + 1, device=device
@@ -248,7 +255,7 @@ def measure(
             "a smaller model, or with rules.reach=3."
         ) from error
     per_voxel = look.num_bytes / look.voxels
-    while per_voxel * math.prod(window) > rules.memory_share * memory:
+    while per_voxel * math.prod(window) > settings.rules.memory_share * memory:
         axis = max(range(3), key=lambda i: window[i])
         half = -(-window[axis] // 2 // divisor) * divisor
         if half <= 2 * halo[axis] or half == window[axis]:
@@ -324,6 +331,7 @@ def estimate(
     device: torch.device,
     net: torch.nn.Module,
     *,
+    divisor: int,
     step: probe.Cost,
     look: probe.Cost,
     content: dict[str, Any],
@@ -333,7 +341,7 @@ def estimate(
     folds, crops = content["num_folds"] or 1, data["crops_per_step"]
     steps = folds * trainer["max_epochs"] * settings.data["steps_per_epoch"]
     size, halo = content["predictor"]["window_size"], settings.predictor["halo"]
-    passes = [tiled(grid.shape, size, halo, size_divisor(net)) for grid in grids]
+    passes = [tiled(grid.shape, size, halo, divisor) for grid in grids]
     seen = [voxels * settings.predictor["num_sides"] * look.per_voxel() for voxels in passes]
     validations = trainer["max_epochs"] // trainer["check_val_every_n_epoch"]
     training = steps * crops * step.seconds + validations * sum(seen)
@@ -375,8 +383,8 @@ def estimate(
 
 def tiled(shape: Sequence[int], size: Sequence[int], halo: Sequence[int], divisor: int) -> int:
     """Voxels that a network looks at to see a volume once: halos count every time."""
-    _, window = padded_shape(shape, size, divisor=divisor, halo=halo)
-    return sum(1 for _ in windows(shape, window, halo=halo)) * math.prod(window)
+    looks, window = num_windows(shape, size, divisor=divisor, halo=halo)
+    return looks * math.prod(window)
 
 
 def duration(seconds: float) -> str:

@@ -51,18 +51,21 @@ def git_commit() -> str | None:
     return described.stdout.strip()
 
 
+def write_text(path: Path, text: str) -> None:
+    """The file holds the text, complete."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """The file holds the content, complete."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(content, indent=1, default=str), encoding="utf-8")
-    part.replace(path)
+    write_text(path, json.dumps(content, indent=1, default=str))
 
 
 def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
     """The file holds the content, complete."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(yaml.safe_dump(plain(content), sort_keys=False), encoding="utf-8")
-    part.replace(path)
+    write_text(path, yaml.safe_dump(plain(content), sort_keys=False))
 
 
 def read_json(path: Path) -> Any:

@@ -34,7 +34,7 @@ from octopi.data.cache import prepare_volume, working_grid
 from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError
 from octopi.geometry import Grid
 from octopi.inference.predictor import Predictor, segmentation_of
-from octopi.inference.windows import padded_shape, windows
+from octopi.inference.windows import num_windows
 from octopi.job import Job, command, tell
 from octopi.machine import amount
 from octopi.project import (
@@ -284,23 +284,24 @@ def rehearsal(
 ) -> list[str]:
     """What a dry run tells."""
     done = [task.run.name for task in tasks if task not in todo]
-    num_labels, num_bytes, num_windows = len(ensemble.recipe.labels), 0, 0
+    num_labels, num_bytes, num_looks = len(ensemble.recipe.labels), 0, 0
+    predictor = ensemble.predictor
     for task in todo:
         shape = grid_of(task, settings, ensemble.recipe).shape
         channels = num_labels * settings.scores + settings.segmentation
         num_bytes += channels * math.prod(shape)
-        size, halo = ensemble.predictor.window_size, ensemble.predictor.halo
-        _, window = padded_shape(shape, size, divisor=ensemble.divisor, halo=halo)
-        num_windows += sum(1 for _ in windows(shape, window, halo=halo))
+        looks, _ = num_windows(
+            shape, predictor.window_size, divisor=ensemble.divisor, halo=predictor.halo
+        )
+        num_looks += looks
     what = ["score maps"] * settings.scores + ["segmentations"] * settings.segmentation
     devices = ", ".join(map(str, devices_of(settings)))
-    sides = ensemble.predictor.num_sides
     return [
         f"would run  {len(todo)} tomograms on {devices}{': ' if todo else ''}"
         + ", ".join(f"{task.run.name} {task.tomogram}" for task in todo),
         f"skipped    {len(done)} that are done{': ' if done else ''}{', '.join(done)}",
         f"objects    {', '.join(ensemble.recipe.object_names)}",
-        f"network    {num_windows} windows, each seen from {sides} sides by "
+        f"network    {num_looks} windows, each seen from {predictor.num_sides} sides by "
         f"{len(ensemble.nets)} networks",
         f"written    {' and '.join(what)} {output(settings)}, up to {amount(num_bytes)}, in "
         f"{', '.join(project.overlays)}",

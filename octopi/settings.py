@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from octopi.survey.planning import Rules
+
 Node = dict[str, Any]
 RunNames = list[str] | None
 
@@ -240,19 +242,6 @@ class DoctorSettings:
 
 
 @dataclass
-class PlanRules:
-    """The numbers that a plan follows (`rules` of `conf/plan.yaml`)."""
-
-    voxels_per_radius: float
-    coarsest: float
-    worthwhile: float
-    reach: float
-    voxels_per_target: float
-    most_crops: int
-    memory_share: float
-
-
-@dataclass
 class PlanSettings:
     """Settings of `plan`."""
 
@@ -273,7 +262,7 @@ class PlanSettings:
     seed: int
     fold: int | None
     num_folds: int | None
-    rules: PlanRules
+    rules: Rules
 
 
 ROOTS: dict[str, type] = {

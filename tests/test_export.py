@@ -58,7 +58,7 @@ def test_true_picks_carry_their_orientations(project, here, octopi_command):
     assert octopi_command(*words, "out=turned") == 0
     table = starfile.read(here / "turned/ribosome.star")
     run = project.runs[0]
-    turns = run.read_orientations(PicksQuery("ribosome", "curation", "0"))
+    turns = run.read_oriented(PicksQuery("ribosome", "curation", "0"))[1]
     angles = table[["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]].to_numpy()[: len(turns)]
     # The particle's own z axis in the tomogram, from RELION's definition of tilt and psi.
     _, tilt, psi = np.radians(angles).T

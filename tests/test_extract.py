@@ -37,7 +37,7 @@ def project(here):
 
 def picked(project, session, user="octopi", run=0):
     query = PicksQuery("ribosome", user, session)
-    return project.runs[run].read_picks(query), project.runs[run].read_orientations(query)
+    return project.runs[run].read_oriented(query)
 
 
 def test_picks_are_split_in_three_and_keep_their_scores(project, octopi_command, capfd):

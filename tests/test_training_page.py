@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from octopi.project import open_project
@@ -107,7 +108,9 @@ def test_networks_are_trained_and_cross_validated(here, blocks):
 
 @pytest.mark.parametrize("name", ["monai", "losses"])
 def test_the_losses_it_names_are_there(blocks, name):
-    run(blocks[name])
+    losses = [held for key, held in run(blocks[name]).items() if key.endswith("Loss")]
+    assert len(losses) > 1
+    assert all(issubclass(loss, torch.nn.Module) for loss in losses)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from optuna import Study
 
 from octopi.exploration import interactive, stills
 from octopi.exploration.findings import Findings
+from octopi.provenance import write_text
 
 PAGE = "pictures.html"
 # Names are shown as they are, never read as formulas.
@@ -25,9 +26,7 @@ def draw(folder: Path, study: Study, objectives: Sequence[str]) -> list[Path]:
     if text is None:
         path.unlink(missing_ok=True)
     else:
-        part = path.with_name(f".{path.name}.part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        write_text(path, text)
     return [path for path in (folder / PAGE, *drawn) if path is not None and path.exists()]
 
 

@@ -33,6 +33,18 @@ def padded_shape(
     return [max(n, w) for n, w in zip(shape, size, strict=True)], size
 
 
+def num_windows(
+    shape: Sequence[int],
+    window_size: Sequence[int] | None,
+    *,
+    divisor: int,
+    halo: Sequence[int],
+) -> tuple[int, list[int]]:
+    """How many windows it takes to see a volume once, and their size."""
+    _, size = padded_shape(shape, window_size, divisor=divisor, halo=halo)
+    return sum(1 for _ in windows(shape, size, halo=halo)), size
+
+
 def _shrunk(length: int, size: int, halo: int, divisor: int) -> int:
     """The shortest legal window of which no more tile the length than of this size."""
     count = _count(length, size, halo)

@@ -40,6 +40,8 @@ def read_picks(picks: Any, where: str) -> StoredPicks:
         located = [[entry["location"][axis] for axis in "xyz"] for entry in entries]
         moves = np.array([entry.get("transformation_") or _IDENTITY for entry in entries], float)
         moves = moves.reshape(-1, 4, 4)
+        if not np.allclose(moves[:, 3], _IDENTITY[3]):
+            raise ValueError("the last row of a transformation is not 0, 0, 0, 1")
         given = [entry.get("score") for entry in entries]
         scores = np.array([1.0 if score is None else score for score in given], float)
         # copick: the centre is the location plus the translation of the orientation.

@@ -94,9 +94,13 @@ class Run:
             if query in held
         }
 
-    def read_orientations(self, query: PicksQuery) -> NDArray[np.float64] | None:
-        """Rotations (n, 3, 3) from the objects' frame to the tomogram's, x y z; None if unknown."""
-        return orientations_of(self._read_picks(query), self._where(query))
+    def read_oriented(self, query: PicksQuery) -> tuple[Points, NDArray[np.float64] | None]:
+        """As `read_picks`, and rotations (n, 3, 3) from the objects' frame to the tomogram's.
+
+        Both are x y z; the rotations are None where they are unknown.
+        """
+        stored = self._read_picks(query)
+        return stored.points, orientations_of(stored, self._where(query))
 
     def write_picks(
         self,

@@ -85,15 +85,15 @@ def test_a_foreign_file_among_the_picks_is_an_error_not_a_crash(files):
 def test_orientations_come_without_their_shift(files):
     turned = [[0, -1, 0, 5], [1, 0, 0, 6], [0, 0, 1, 7], [0, 0, 0, 1]]
     files.add_picks([files.point(1, 2, 3), files.point(4, 5, 6, transformation_=turned)])
-    turns = files.run().read_orientations(RIBOSOME)
+    turns = files.run().read_oriented(RIBOSOME)[1]
     np.testing.assert_array_equal(turns, [np.eye(3), np.array(turned)[:3, :3]])
 
 
 def test_orientations_that_the_file_does_not_trust_are_unknown(files):
     files.add_picks([files.point(1, 2, 3)], trust_orientation=False)
-    assert files.run().read_orientations(RIBOSOME) is None
+    assert files.run().read_oriented(RIBOSOME)[1] is None
 
 
 def test_no_picks_have_no_orientations(files):
     files.add_picks([])
-    assert files.run().read_orientations(RIBOSOME).shape == (0, 3, 3)
+    assert files.run().read_oriented(RIBOSOME)[1].shape == (0, 3, 3)

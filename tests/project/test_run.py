@@ -117,10 +117,10 @@ def test_orientations_come_back_and_move_no_pick(run):
     points = Points(np.array([[1.5, 2, 3], [4, 5, 6]]))
     turns = np.array([np.eye(3), [[0, -1, 0], [1, 0, 0], [0, 0, 1]]])
     run.write_picks(OURS, points, orientations=turns)
-    np.testing.assert_array_equal(run.read_orientations(OURS), turns)
+    np.testing.assert_array_equal(run.read_oriented(OURS)[1], turns)
     np.testing.assert_array_equal(run.read_picks(OURS).positions, points.positions)
     run.write_picks(OURS, points)
-    assert run.read_orientations(OURS) is None
+    assert run.read_oriented(OURS)[1] is None
 
 
 def test_orientations_that_are_not_numbers_are_not_written(run):
