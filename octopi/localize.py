@@ -188,8 +188,10 @@ def read_scores(run: Run, settings: LocalizeSettings) -> Scores:
             f"Run {run.name}, {query}: the labels {sorted(map(int, unknown))} belong to no object. "
             f"Known: {labels}."
         )
-    values = np.stack([np.where(segmentation == k, 255, 0) for k in labels.values()])
-    return Scores(values.astype(np.uint8), grid, facts)
+    values = np.empty((len(labels), *segmentation.shape), dtype=np.uint8)
+    for channel, k in zip(values, labels.values(), strict=True):
+        np.multiply(segmentation == k, np.uint8(255), out=channel)
+    return Scores(values, grid, facts)
 
 
 def facts_of(run: Run, settings: LocalizeSettings) -> dict[str, Any]:
