@@ -122,7 +122,10 @@ def normalise(volume: NDArray[np.float32], dtype: DTypeLike = np.float32) -> NDA
     Unit variance bounds any voxel by the square root of their number: float16 cannot overflow.
     """
     mean = volume.mean(dtype=np.float64)
-    squares = sum(np.square(part - mean, dtype=np.float64).sum() for part in volume)  # no big copy
+    squares, away = 0.0, np.empty(volume.shape[1:])
+    for part in volume:
+        np.subtract(part, mean, out=away)
+        squares += np.square(away, out=away).sum()
     std = np.sqrt(squares / volume.size)
     if not std > 0:
         raise DataError("A tomogram cannot be normalised: all its voxels have the same value.")

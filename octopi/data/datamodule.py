@@ -264,8 +264,10 @@ class TomogramDataModule(pl.LightningDataModule):
             logger.warning("No validation run holds %s: it gets no score.", missing)
         self._sources = {name: sources[name] for name in (*split.train, *split.validation)}
         self._truths = {name: self.truth(self.runs[name]) for name in split.validation}
-        self.reader.fill((sources[name] for name in split.train), first_only=False)
-        self.reader.fill((sources[name] for name in split.validation), first_only=True)
+        self.reader.fill(
+            whole=[sources[name] for name in split.train],
+            first_only=[sources[name] for name in split.validation],
+        )
         self.split = split
 
     def _candidates(self) -> Sequence[str]:

@@ -69,12 +69,14 @@ class SourceReader:
         sources = in_threads(self._source, runs, num_threads=self.num_threads)
         return {source.run_name: source for source in sources}
 
-    def fill(self, sources: Iterable[Source], *, first_only: bool) -> None:
-        """The tomograms of the sources, or the first of each, are in the cache."""
+    def fill(self, whole: Iterable[Source], first_only: Iterable[Source]) -> None:
+        """In the cache are all tomograms of the one sources, the first of each of the others."""
         makers: dict[str, Callable[[], NDArray]] = {}
-        for source in sources:
-            keep = source.variants[: 1 if first_only else None]
-            makers |= {variant.volume: source.makers[variant.volume] for variant in keep}
+        for source in whole:
+            makers |= source.makers
+        for source in first_only:
+            first = source.variants[0].volume
+            makers[first] = source.makers[first]
         missing = sum(key not in self.cache for key in makers)
         if missing:
             logger.info("Caching %d tomograms in %s.", missing, self.cache.directory)
@@ -156,8 +158,11 @@ class SourceReader:
         if labels.dtype.kind not in "biu" or labels.min() < 0 or labels.max() > 255:
             raise DataError(f"{where} is no label volume: it has values other than 0 to 255.")
         labels = labels.astype(np.uint8, copy=False)
+        known = {0, *self.labels.values()}
+        if known.issuperset(range(int(labels.max()) + 1)):
+            return labels  # without a look at every voxel
         counts = sum(np.bincount(part.reshape(-1), minlength=256) for part in labels)
-        unknown = set(np.flatnonzero(counts).tolist()) - {0, *self.labels.values()}
+        unknown = set(np.flatnonzero(counts).tolist()) - known
         if unknown:
             raise DataError(
                 f"{where} holds the labels {sorted(unknown)}, which belong to no object. Known "
