@@ -72,29 +72,42 @@ class Steps(Sampler[int]):
 
 
 class CropDataset(Dataset[dict[str, Any]]):
-    """The batch of each step: image float16 and target uint8, both (b, 1, z, y, x)."""
+    """The batch of each step: image float16 and target uint8, both (b, 1, z, y, x).
+
+    Args:
+        sampler: draws and cuts the crops.
+        steps_per_epoch: number of steps in a pass.
+        rank: of this process.
+        num_ranks: processes that share a draw.
+        cut: whether crops are cut here; else a batch only says where they lie.
+    """
 
     def __init__(
-        self, sampler: CropSampler, steps_per_epoch: int, *, rank: int, num_ranks: int
+        self,
+        sampler: CropSampler,
+        steps_per_epoch: int,
+        *,
+        rank: int,
+        num_ranks: int,
+        cut: bool,
     ) -> None:
         self.sampler = sampler
         self.steps_per_epoch = steps_per_epoch
         self.rank = rank
         self.num_ranks = num_ranks
+        self.cut = cut
 
     def __len__(self) -> int:
         return self.steps_per_epoch
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         epoch, step = divmod(index, self.steps_per_epoch)
-        image, target = self.sampler.batch(
-            epoch=epoch, step=step, rank=self.rank, num_ranks=self.num_ranks
-        )
-        return {
-            "image": torch.from_numpy(image),
-            "target": torch.from_numpy(target),
-            "draw": (epoch, step, self.rank),
-        }
+        asked = {"epoch": epoch, "step": step, "rank": self.rank, "num_ranks": self.num_ranks}
+        draw = {"draw": (epoch, step, self.rank)}
+        if not self.cut:
+            return {"crops": self.sampler.share(**asked), **draw}
+        image, target = self.sampler.batch(**asked)
+        return {"image": torch.from_numpy(image), "target": torch.from_numpy(target), **draw}
 
 
 class VolumeDataset(Dataset[ValidationVolume]):

@@ -1,5 +1,6 @@
 """Crops: which parts of which tomograms a training step sees, and how they are read (pure)."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -27,6 +28,11 @@ class Variant:
     target: str
     grid: Grid
     positions: Mapping[int, NDArray[np.integer]] = field(repr=False)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the two volumes, by cache key."""
+        voxels = math.prod(self.grid.shape)
+        return {self.volume: 2 * voxels, self.target: voxels}
 
 
 @dataclass(frozen=True)
@@ -127,13 +133,17 @@ class CropSampler:
         self, *, epoch: int, step: int, rank: int, num_ranks: int
     ) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
         """A rank's crops of a step: images and targets, both (b, 1, z, y, x)."""
-        crops = self.draw(epoch=epoch, step=step, num_ranks=num_ranks)[rank::num_ranks]
+        crops = self.share(epoch=epoch, step=step, rank=rank, num_ranks=num_ranks)
         images = [self._read_image(crop) for crop in crops]
         targets = [
             read_crop(self.cache.open(c.variant.target), c.start, self._size, "constant")
             for c in crops
         ]
         return np.stack(images)[:, None], np.stack(targets)[:, None]
+
+    def share(self, *, epoch: int, step: int, rank: int, num_ranks: int) -> list[Crop]:
+        """Where a rank's crops of a step lie."""
+        return self.draw(epoch=epoch, step=step, num_ranks=num_ranks)[rank::num_ranks]
 
     def draw(self, *, epoch: int, step: int, num_ranks: int) -> list[Crop]:
         """Where the crops of a step lie, those of every rank; a rank has each `num_ranks`th."""

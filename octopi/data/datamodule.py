@@ -7,7 +7,6 @@ every rank validates every run, so that no volume is counted twice or left out.
 import dataclasses
 import hashlib
 import logging
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from octopi.data.batches import CropDataset, Steps, ValidationVolume, VolumeData
 from octopi.data.cache import UnwrittenCache, VolumeCache
 from octopi.data.crops import CropSampler, CropSettings
 from octopi.data.folds import Split, Splitting, split_runs
+from octopi.data.resident import DeviceVolumes, may_stay
 from octopi.data.sources import Source, SourceReader
 from octopi.errors import DataError
 from octopi.geometry import Grid, Points
@@ -135,6 +135,7 @@ class TomogramDataModule(pl.LightningDataModule):
         self.steps_per_epoch = steps_per_epoch
         self.num_workers = num_workers
         self.split: Split | None = None
+        self._on_device: DeviceVolumes | None = None
         self._sources: dict[str, Source] = {}
         self._truths: dict[str, Mapping[str, Points]] = {}
 
@@ -157,32 +158,37 @@ class TomogramDataModule(pl.LightningDataModule):
         for name, source in self._sources.items():
             used = source.variants[: None if name in self.split.train else 1]
             for variant in used:
-                voxels = math.prod(variant.grid.shape)
-                sizes |= {variant.volume: 2 * voxels, variant.target: voxels}
+                sizes |= variant.sizes()
         grids = [source.variants[0].grid for source in self._sources.values()]
         missing = {key: size for key, size in sizes.items() if key not in held}
         return Rehearsed(self.split, grids, set(sizes), missing)
 
     def train_dataloader(self) -> DataLoader:
-        """Batches of crops; the same whatever the number of workers."""
+        """Batches of crops; the same whatever the number of workers, or the device."""
+        runs = [source.variants for source in self._of("train")]
         sampler = CropSampler(
-            self.cache,
-            [source.variants for source in self._of("train")],
-            labels=list(self.labels.values()),
-            settings=self.settings,
+            self.cache, runs, labels=list(self.labels.values()), settings=self.settings
         )
-        rank, num_ranks = 0, 1
+        rank, num_ranks, device = 0, 1, torch.device("cpu")
         if self.trainer:
             rank, num_ranks = self.trainer.global_rank, self.trainer.world_size
+            device = self.trainer.strategy.root_device
         epoch, step = self._next_step()
+        variants = [variant for run in runs for variant in run]
+        size, blend = self.settings.crop_size, self.settings.blend
+        stay = may_stay(variants, size, blend=blend, device=device)
+        self._on_device = DeviceVolumes(self.cache, variants, device) if stay else None
+        num_workers = 0 if stay else self.num_workers
         return DataLoader(
-            CropDataset(sampler, self.steps_per_epoch, rank=rank, num_ranks=num_ranks),
+            CropDataset(
+                sampler, self.steps_per_epoch, rank=rank, num_ranks=num_ranks, cut=not stay
+            ),
             batch_size=None,
             sampler=Steps(self.steps_per_epoch, epoch=epoch, first_step=step),
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            timeout=SILENCE if self.num_workers else 0,
-            pin_memory=torch.cuda.is_available(),
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            timeout=SILENCE if num_workers else 0,
+            pin_memory=torch.cuda.is_available() and not stay,
         )
 
     def val_dataloader(self) -> DataLoader | list:
@@ -199,9 +205,16 @@ class TomogramDataModule(pl.LightningDataModule):
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
     ) -> Any:
-        """Training tensors move; a validation volume stays, for its windows move one by one."""
+        """Training tensors move, or are cut there from volumes that the device holds.
+
+        A validation volume stays, for its windows move one by one.
+        """
         if isinstance(batch, ValidationVolume):
             return batch
+        if "crops" in batch:
+            assert self._on_device is not None
+            image, target = self._on_device.batch(batch["crops"], self.settings.crop_size)
+            return {"image": image, "target": target, "draw": batch["draw"]}
         return {
             key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
             for key, value in batch.items()

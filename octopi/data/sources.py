@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from octopi import machine
 from octopi.data.cache import (
     NORMALISATION,
     VolumeCache,
@@ -19,7 +20,7 @@ from octopi.data.cache import (
     working_grid,
 )
 from octopi.data.crops import Variant, find_positions
-from octopi.errors import DataError, NotInProjectError
+from octopi.errors import DataError, NotInProjectError, ResourceError
 from octopi.geometry import Grid
 from octopi.project import Run, SegmentationQuery, TomogramQuery
 
@@ -71,16 +72,37 @@ class SourceReader:
 
     def fill(self, whole: Iterable[Source], first_only: Iterable[Source]) -> None:
         """In the cache are all tomograms of the one sources, the first of each of the others."""
-        makers: dict[str, Callable[[], NDArray]] = {}
-        for source in whole:
-            makers |= source.makers
-        for source in first_only:
-            first = source.variants[0].volume
-            makers[first] = source.makers[first]
-        missing = sum(key not in self.cache for key in makers)
+        wanted = [(source, v) for source in whole for v in source.variants]
+        wanted += [(source, source.variants[0]) for source in first_only]
+        makers = {variant.volume: source.makers[variant.volume] for source, variant in wanted}
+        sizes = {v.volume: v.sizes()[v.volume] for _, v in wanted}
+        missing = {key: size for key, size in sizes.items() if key not in self.cache}
+        self._check_room(sum(sizes.values()), sum(missing.values()))
         if missing:
-            logger.info("Caching %d tomograms in %s.", missing, self.cache.directory)
+            logger.info("Caching %d tomograms in %s.", len(missing), self.cache.directory)
         self.cache.fill(makers, num_threads=self.num_threads)
+
+    def _check_room(self, needed: int, missing: int) -> None:
+        """Raise ResourceError if the disk cannot take what is missing; say if RAM cannot hold all.
+
+        Args:
+            needed: bytes of all tomograms.
+            missing: bytes of those that are not cached yet.
+        """
+        free, memory = machine.free_space(self.cache.directory), machine.memory()
+        if missing > free:
+            raise ResourceError(
+                f"The tomograms need {machine.amount(missing)} more in the cache "
+                f"{self.cache.directory}; free are {machine.amount(free)}. Set data.cache_dir to "
+                "a larger disk, or choose a coarser data.working_spacing or fewer runs."
+            )
+        if needed > memory:
+            logger.warning(
+                "The prepared tomograms take %s, free memory is %s: crops will be read from disk "
+                "again and again. A coarser data.working_spacing needs less.",
+                machine.amount(needed),
+                machine.amount(memory),
+            )
 
     def _source(self, run: Run) -> Source:
         self._check_written(run, run.segmentation_attributes(self.target))

@@ -11,9 +11,12 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from tiny_project import LABELS, OBJECTS, SHAPE, SPACING, TARGET, make_project, write_target
 
+from octopi import machine
+from octopi.data import datamodule, sources
 from octopi.data.augment import Affine, Compose, Flip, GaussianNoise
 from octopi.data.datamodule import TomogramDataModule, ValidationVolume
-from octopi.errors import DataError, NotInProjectError, SettingError
+from octopi.data.resident import may_stay
+from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError
 from octopi.geometry import Grid
 from octopi.project import PicksQuery, SegmentationQuery, TomogramQuery, open_project
 
@@ -367,3 +370,59 @@ def test_runs_of_one_tilt_series_are_found_by_their_names(project, tmp_path):
 def test_bad_settings_are_refused_at_construction(project, tmp_path, changes):
     with pytest.raises((ValueError, NotInProjectError)):
         make_data(project, tmp_path, **changes)
+
+
+@pytest.mark.parametrize("size", [[16, 16, 16], [20, 32, 8]])
+def test_batches_are_the_same_where_the_device_that_trains_holds_the_volumes(
+    project, tmp_path, monkeypatch, size
+):
+    augment = Compose(flip=Flip(axes=["z", "y", "x"], prob=0.5))
+    changes = {"tomograms": [WBP, DENOISED], "augment": augment, "crop_size": size}
+    cut_in_workers = fit(
+        ready(project, tmp_path, num_workers=1, **changes), max_epochs=2, save_to=tmp_path / "one"
+    )
+    held = []
+    monkeypatch.setattr(datamodule, "may_stay", lambda *given, **named: held.append(given) or True)
+    data = ready(project, tmp_path, num_workers=1, **changes)
+    cut_on_device = fit(data, max_epochs=2, save_to=tmp_path / "two")
+    assert held
+    assert data.train_dataloader().num_workers == 0
+    assert len(cut_on_device.seen) == 8
+    assert cut_on_device.seen == cut_in_workers.seen
+
+
+def test_only_a_gpu_with_room_holds_the_volumes(project, tmp_path, monkeypatch):
+    data = ready(project, tmp_path)
+    sampler = data.train_dataloader().dataset.sampler
+    variants = [variant for run in sampler.runs for variant in run]
+    needed = 3 * np.prod(SHAPE) * len(variants)
+    gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
+    free = {"bytes": 3 * needed}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free["bytes"], 10**12))
+    assert may_stay(variants, SHAPE, blend=False, device=gpu)
+    assert not may_stay(variants, SHAPE, blend=False, device=cpu)
+    assert not may_stay(variants, SHAPE, blend=True, device=gpu)
+    assert not may_stay(variants, [SHAPE[0] + 1, 8, 8], blend=False, device=gpu)
+    free["bytes"] -= 3
+    assert not may_stay(variants, SHAPE, blend=False, device=gpu)
+
+
+def test_a_cache_that_the_disk_cannot_hold_is_refused_before_a_tomogram_is_read(
+    project, tmp_path, monkeypatch
+):
+    needed = 2 * np.prod(SHAPE) * len(project.runs)
+    monkeypatch.setattr(machine, "free_space", lambda path: needed - 1)
+    data = make_data(project, tmp_path)
+    monkeypatch.setattr(sources, "_prepare", lambda *given: pytest.fail("A tomogram was read."))
+    with pytest.raises(ResourceError, match=r"need .* more in the cache .* data\.cache_dir"):
+        data.setup()
+
+
+def test_a_cache_that_memory_cannot_hold_is_told(project, tmp_path, monkeypatch, caplog):
+    needed = 2 * int(np.prod(SHAPE)) * len(project.runs)
+    monkeypatch.setattr(machine, "memory", lambda: needed)
+    ready(project, tmp_path)
+    assert "read from disk" not in caplog.text
+    monkeypatch.setattr(machine, "memory", lambda: needed - 1)
+    ready(project, tmp_path)  # also where all of it is cached already
+    assert "read from disk" in caplog.text
