@@ -71,7 +71,7 @@ def curves(*, small: bool) -> list[Curve]:
     def by(key: str) -> Callable[[float], Sizes]:
         return lambda value: {"shape": shape, key: int(value)}
 
-    jobs = {"segment": segment, "localize": localize, "training, 10 steps": train, "job": job}
+    jobs = {"segment": segment, "localize": localize, "training of 10 steps": train, "job": job}
     lines = [
         Curve(name, "volume", "million voxels", voxels, by_shape, work)
         for name, work in jobs.items()
@@ -83,8 +83,8 @@ def curves(*, small: bool) -> list[Curve]:
         ("segment", "networks", nets, "nets", segment),
         ("segment", "tomograms", tomograms, "runs", segment),
         ("localize", "tomograms", tomograms, "runs", localize),
-        ("training, 10 steps", "tomograms", tomograms, "runs", train),
-        ("training, 10 steps", "workers", workers, "workers", train),
+        ("training of 10 steps", "tomograms", tomograms, "runs", train),
+        ("training of 10 steps", "workers", workers, "workers", train),
     ):
         lines.append(Curve(name, against, against, values, by(key), work))
     return lines

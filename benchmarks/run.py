@@ -25,6 +25,7 @@ SCRIPTS = (
     "evaluate",
     "first_batch",
     "train_step",
+    "arithmetic",
     "segment",
     "growth",
 )
