@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
@@ -21,8 +22,7 @@ from octopi.localization.summits import (
 _TRUNCATE = 3.0  # sigmas; where the smoothing kernel ends
 _REFINEMENTS = 3  # steps; the centroid moves less than a tenth of a voxel in the third
 _ROUNDING = 1e-5  # of scores in float32
-_GATHERED = 2**16  # voxels held at once while centroids are taken
-_OTHERS = ((1, 2), (0, 2), (0, 1))  # the axes beside each axis
+_GATHERED = 2**18  # voxels held at once while centroids are taken
 
 
 class Peaks(Localizer):
@@ -152,10 +152,13 @@ def _busy_boxes(values: NDArray, level: float, halo: list[int]) -> Iterator[Box]
         around = grown(tile, halo, values.shape)
         busy = values[around] >= level
         if busy.any():
-            z, y, x = (
-                _reached(np.any(busy, axis=others, keepdims=True).ravel(), outer, inner, reach)
-                for others, outer, inner, reach in zip(_OTHERS, around, tile, halo, strict=True)
+            plane = busy.any(axis=0)
+            somewhere = (
+                busy.reshape(len(busy), -1).any(axis=1),
+                plane.any(axis=1),
+                plane.any(axis=0),
             )
+            z, y, x = map(_reached, somewhere, around, tile, halo)
             yield z, y, x
 
 
@@ -192,31 +195,42 @@ def _centroids(
     The weight falls off smoothly, and beside an edge of the volume only as much is looked at on
     the inner side as there is on the outer, so that no pick drifts inwards.
     """
-    size = np.ceil(reach + 0.5).astype(int)
-    ball = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in size), indexing="ij"), axis=-1)
-    ball = ball.reshape(-1, 3)
-    ball = ball[(np.maximum(np.abs(ball) - 0.5, 0) ** 2 / reach**2).sum(axis=1) < 1]
-    chunk = max(1, _GATHERED // len(ball))
+    width = np.minimum(2 * np.ceil(reach + 0.5).astype(int) + 1, values.shape)
+    boxes = sliding_window_view(values, tuple(width))
+    chunk = max(1, _GATHERED // int(np.prod(width)))
     out = voxels.copy()
     for start in range(0, len(out), chunk):
         part = slice(start, start + chunk)
         for _ in range(_REFINEMENTS):
-            out[part] += _shift(values, out[part], ball, reach)
+            out[part] += _shift(boxes, out[part], reach)
     return out
 
 
 def _shift(
-    values: NDArray, voxels: NDArray[np.float64], ball: NDArray, reach: NDArray[np.float64]
+    boxes: NDArray, voxels: NDArray[np.float64], reach: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """From each location, the way (voxels) to the centroid around it."""
-    last = np.asarray(values.shape) - 1
-    base = np.rint(voxels).astype(int)
-    index = base[:, None] + ball
-    away = index - voxels[:, None]
-    weight = np.maximum(1 - np.einsum("nka,a->nk", away**2, 1 / reach**2), 0)
-    balanced = np.abs(away) <= np.minimum(voxels, last - voxels)[:, None] + 0.5
-    weight *= balanced[..., 0] & balanced[..., 1] & balanced[..., 2]
-    weight *= values[tuple(np.moveaxis(np.clip(index, 0, last), 2, 0))]
-    total = weight.sum(axis=1)
-    moved = np.einsum("nk,nka->na", weight, away)
+    """From each location, the way (voxels) to the centroid of what lies within reach of it.
+
+    Args:
+        boxes: of the volume (z, y, x, ...), one at each place where it begins.
+        voxels: (n, 3), the locations.
+        reach: voxels along z, y, x.
+    """
+    starts, away, far = [], [], []
+    for axis, at in enumerate(voxels.T):
+        width, last = boxes.shape[3 + axis], boxes.shape[axis] - 1
+        start = np.clip(np.rint(at).astype(np.intp) - width // 2, 0, last)
+        step = start[:, None] + np.arange(width) - at[:, None]
+        balanced = np.abs(step) <= np.minimum(at, last + width - 1 - at)[:, None] + 0.5
+        starts.append(start)
+        away.append(step)
+        far.append(np.where(balanced, (step / reach[axis]) ** 2, 1).astype(np.float32))
+    z, y, x = far
+    weight = z[:, :, None, None] + y[:, None, :, None] + x[:, None, None, :]
+    np.maximum(np.subtract(1, weight, out=weight), 0, out=weight)
+    weight *= boxes[tuple(starts)]
+    column = weight.sum(axis=1)
+    shares = weight.sum(axis=(2, 3)), column.sum(axis=2), column.sum(axis=1)
+    total = shares[0].sum(axis=1)
+    moved = np.stack([(w * d).sum(axis=1) for w, d in zip(shares, away, strict=True)], axis=1)
     return moved / np.where(total > 0, total, 1)[:, None]

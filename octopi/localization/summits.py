@@ -13,6 +13,7 @@ TILE = 64  # voxels; the largest piece of a volume that is worked on in floating
 
 Box = tuple[slice, slice, slice]
 
+_ASKED = 1024  # points whose neighbours are looked up at once
 _NEIGHBOURS = [step for step in itertools.product((-1, 0, 1), repeat=3) if any(step)]
 
 
@@ -96,9 +97,13 @@ def thin(
         return np.zeros(0, dtype=np.intp)
     tree, farthest = KDTree(positions), float(reach.max())
     alive = np.ones(len(positions), dtype=bool)
-    for i in range(len(positions)):
-        if alive[i]:
-            near = np.asarray(tree.query_ball_point(positions[i], farthest), dtype=np.intp)
+    for start in range(0, len(positions), _ASKED):
+        asked = start + np.flatnonzero(alive[start : start + _ASKED])
+        answers = tree.query_ball_point(positions[asked], farthest)
+        for i, answer in zip(asked.tolist(), answers, strict=True):
+            if not alive[i] or len(answer) == 1:  # nobody but itself
+                continue
+            near = np.array(answer, dtype=np.intp)
             near = near[near > i]
             way = positions[near] - positions[i]
             close = np.einsum("na,na->n", way, way) < np.maximum(reach[near], reach[i]) ** 2
