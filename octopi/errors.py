@@ -26,9 +26,13 @@ class NotInProjectError(DataError, LookupError):
     """Something asked of a project or run that it does not hold."""
 
     def __init__(self, where: str, kind: str, asked: object, held: Iterable[object]) -> None:
-        choices = list(dict.fromkeys(map(str, held)))
-        super().__init__(
-            f"{where} has no {kind} {asked}.{did_you_mean(str(asked), choices)} "
+        # its arguments are kept as they are, so that it can come from another process
+        super().__init__(where, kind, str(asked), tuple(dict.fromkeys(map(str, held))))
+
+    def __str__(self) -> str:
+        where, kind, asked, choices = self.args
+        return (
+            f"{where} has no {kind} {asked}.{did_you_mean(asked, choices)} "
             f"It has: {', '.join(choices) or 'none'}."
         )
 

@@ -21,13 +21,14 @@ from octopi.membranes.pairs import middles, pairs
 from octopi.membranes.sides import SIDES, sides
 from octopi.membranes.surface import Surface, filled, turned_to
 from octopi.project import (
-    OWN_USER,
     PicksQuery,
     Project,
     Run,
     SegmentationQuery,
     check_name,
+    find_in_runs,
     find_picks,
+    refuse_others_picks,
 )
 from octopi.settings import ExtractSettings
 
@@ -55,8 +56,10 @@ def extract(settings: ExtractSettings, _job: Job) -> None:
     project: Project = build(settings.project, "project")
     runs = project.select(settings.runs)
     queries = find_picks(runs, objects=settings.objects, source=settings.picks)
-    runs = find_runs(runs, queries, settings)
-    refuse_others_picks(runs, queries, settings)
+    named = settings.runs is not None
+    held_by = find_in_runs(runs, lambda run: check_held(run, queries, settings), named=named)
+    runs = [run for run, _ in held_by]
+    check_outputs(runs, queries, settings)
     project.check_writable(touch=not settings.dry_run)
     found: Counter[tuple[str, str]] = Counter()
     for run in tqdm(runs, desc="extract", unit="run"):
@@ -120,32 +123,19 @@ def target_of(query: PicksQuery, name: str, settings: ExtractSettings) -> PicksQ
     return PicksQuery(query.object_name, settings.user_id, session_of(name, settings))
 
 
-def find_runs(
-    runs: list[Run], queries: Mapping[str, PicksQuery], settings: ExtractSettings
-) -> list[Run]:
-    """The runs with picks and segmentation; one without them is an error if it was named."""
-    having, missing = [], []
-    for run in runs:
-        try:
-            if not set(run.picks()) & set(queries.values()):
-                asked = " or ".join(map(str, queries.values()))
-                raise NotInProjectError(f"Run {run.name}", "picks", asked, run.picks())
-            if settings.membrane:
-                run.segmentation_attributes(SegmentationQuery.parse(settings.membrane))
-            having.append(run)
-        except NotInProjectError as error:
-            missing.append(error)
-    if missing and (settings.runs is not None or not having):
-        raise missing[0]
-    for error in missing:
-        logger.warning("%s It is left out.", error)
-    return having
+def check_held(run: Run, queries: Mapping[str, PicksQuery], settings: ExtractSettings) -> None:
+    """Raise NotInProjectError if the run lacks all of the picks, or the segmentation."""
+    if not set(run.picks()) & set(queries.values()):
+        asked = " or ".join(map(str, queries.values()))
+        raise NotInProjectError(f"Run {run.name}", "picks", asked, run.picks())
+    if settings.membrane:
+        run.segmentation_attributes(SegmentationQuery.parse(settings.membrane))
 
 
-def refuse_others_picks(
+def check_outputs(
     runs: list[Run], queries: Mapping[str, PicksQuery], settings: ExtractSettings
 ) -> None:
-    """Raise SettingError if picks that may not be octopi's own would be replaced unasked."""
+    """Raise SettingError if what is to be written cannot be, or would replace others' picks."""
     targets = {
         target_of(query, name, settings)
         for query in queries.values()
@@ -154,12 +144,7 @@ def refuse_others_picks(
     for run in runs:
         for target in targets:
             run.check_output(target)
-        there = targets & set(run.picks())
-        if there and settings.user_id != OWN_USER and not settings.overwrite:
-            raise SettingError(
-                f"Run {run.name} already has the picks {min(map(str, there))}. Choose another "
-                "session_id, or replace them with overwrite=true."
-            )
+    refuse_others_picks(runs, targets.__contains__, overwrite=settings.overwrite)
 
 
 def read_surface(run: Run, settings: ExtractSettings) -> Surface | None:

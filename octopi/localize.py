@@ -5,6 +5,7 @@ can be changed and picks made again in seconds.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,17 +13,19 @@ import numpy as np
 from tqdm import tqdm
 
 from octopi.config import build
+from octopi.data.cache import in_threads
 from octopi.errors import DataError, NotInProjectError, SettingError, did_you_mean
 from octopi.job import Job, command, tell
 from octopi.localization.channels import Localizer
 from octopi.project import (
-    OWN_USER,
     PicksQuery,
     Project,
     Run,
     SegmentationQuery,
     TomogramQuery,
     check_name,
+    find_in_runs,
+    refuse_others_picks,
     score_map_name,
 )
 from octopi.scored import Scores, channels_of, radii_of
@@ -37,35 +40,65 @@ def localize(settings: LocalizeSettings, _job: Job) -> None:
         check_name(kind, getattr(settings, kind))
     if settings.source not in ("scores", "segmentation"):
         raise SettingError(f"source is scores or segmentation, not {settings.source}.")
+    if settings.num_workers < 1:
+        raise SettingError(f"num_workers must be 1 or more, not {settings.num_workers}.")
     stored = stored_facts(settings)
     project: Project = build(settings.project, "project")
-    runs = find_runs(project, settings)
-    refuse_others_picks(runs, settings)
+    found_in = find_in_runs(
+        project.select(settings.runs),
+        lambda run: find_scores(run, settings),
+        named=settings.runs is not None,
+    )
+    runs = [run for run, _ in found_in]
+    own = (settings.user_id, settings.session_id)
+    refuse_others_picks(
+        runs, lambda held: (held.user_id, held.session_id) == own, overwrite=settings.overwrite
+    )
     project.check_writable(touch=not settings.dry_run)
     if settings.dry_run:
         tell("localize", rehearsal(project, runs, stored, settings))
         return
-    found: dict[str, int] = {}
-    localizer: Localizer | None = None
-    for run in tqdm(runs, desc="localize", unit="run"):
-        scores = read_scores(run, settings)
-        facts = {**scores.attributes, **stored}
-        if localizer is None:
-            localizer = make_localizer(settings, facts)
-        radii = radii_of(facts, project)
-        thresholds = thresholds_of(settings, facts, list(radii))
-        candidates = localizer(
-            channels_of(scores, radii), grid=scores.grid, radii=radii, floors=thresholds
-        )
-        for name, points in candidates.items():
-            query = PicksQuery(name, settings.user_id, settings.session_id)
-            picks = points.above(thresholds[name])
-            run.write_picks(query, picks)
-            found[name] = found.get(name, 0) + len(picks)
-    total = ", ".join(f"{name} {number}" for name, number in found.items())
+    facts = {**facts_of(runs[0], settings), **stored}
+    localizer = make_localizer(settings, facts)
+    with tqdm(total=len(runs), desc="localize", unit="run") as bar:
+
+        def work(run: Run) -> dict[str, int]:
+            found = localize_run(run, settings, stored, localizer)
+            bar.update()
+            return found
+
+        counts = in_threads(work, runs, num_threads=settings.num_workers)
+    found = sum(map(Counter, counts), Counter())
+    total = ", ".join(f"{name} {found[name]}" for name in counts[0])
     logger.info(
         "Picks of %d runs as %s/%s: %s.", len(runs), settings.user_id, settings.session_id, total
     )
+
+
+def localize_run(
+    run: Run, settings: LocalizeSettings, stored: Mapping[str, Any], localizer: Localizer
+) -> dict[str, int]:
+    """The picks of every object are in the run; returns how many.
+
+    Args:
+        run: that has scores.
+        settings: of the command.
+        stored: facts of a checkpoint, which stand before the scores' own.
+        localizer: finds the candidates.
+    """
+    scores = read_scores(run, settings)
+    facts = {**scores.attributes, **stored}
+    radii = radii_of(facts, run.project)
+    thresholds = thresholds_of(settings, facts, list(radii))
+    candidates = localizer(
+        channels_of(scores, radii), grid=scores.grid, radii=radii, floors=thresholds
+    )
+    found = {}
+    for name, points in candidates.items():
+        picks = points.above(thresholds[name])
+        run.write_picks(PicksQuery(name, settings.user_id, settings.session_id), picks)
+        found[name] = len(picks)
+    return found
 
 
 def rehearsal(
@@ -96,19 +129,6 @@ def rehearsal(
     ]
 
 
-def refuse_others_picks(runs: list[Run], settings: LocalizeSettings) -> None:
-    """Raise SettingError if picks that may not be octopi's own would be replaced unasked."""
-    if settings.overwrite or settings.user_id == OWN_USER:
-        return
-    for run in runs:
-        for query in run.picks():
-            if (query.user_id, query.session_id) == (settings.user_id, settings.session_id):
-                raise SettingError(
-                    f"Run {run.name} already has the picks {query}. Choose another session_id, or "
-                    "replace them with overwrite=true."
-                )
-
-
 def stored_facts(settings: LocalizeSettings) -> dict[str, Any]:
     """Thresholds and radii of a checkpoint, where one is given: they stand before the map's."""
     if settings.checkpoint is None:
@@ -126,20 +146,6 @@ def stored_facts(settings: LocalizeSettings) -> dict[str, Any]:
         "beta": recipes[0].beta,
         "localizer": recipes[0].localizer,
     }
-
-
-def find_runs(project: Project, settings: LocalizeSettings) -> list[Run]:
-    """The runs that hold the scores asked for; a run without them is an error if it was named."""
-    having, missing = [], []
-    for run in project.select(settings.runs):
-        try:
-            find_scores(run, settings)
-            having.append(run)
-        except NotInProjectError as error:
-            missing.append(error)
-    if missing and (settings.runs is not None or not having):
-        raise missing[0]
-    return having
 
 
 def find_scores(run: Run, settings: LocalizeSettings) -> TomogramQuery | SegmentationQuery:

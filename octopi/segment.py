@@ -8,6 +8,9 @@ import functools
 import hashlib
 import logging
 import math
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import (
     Executor,
@@ -16,8 +19,9 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     as_completed,
 )
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +35,7 @@ from octopi import checkpoint
 from octopi.checkpoint import Recipe, Weights, ensemble_thresholds
 from octopi.config import build
 from octopi.data.cache import prepare_volume, working_grid
-from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError
+from octopi.errors import DataError, ResourceError, SettingError
 from octopi.geometry import Grid
 from octopi.inference.predictor import Predictor, segmentation_of
 from octopi.inference.windows import num_windows
@@ -43,6 +47,7 @@ from octopi.project import (
     SegmentationQuery,
     TomogramQuery,
     check_name,
+    find_in_runs,
     score_map_name,
 )
 from octopi.settings import SegmentSettings
@@ -176,17 +181,12 @@ def find_tasks(project: Project, settings: SegmentSettings, recipe: Recipe) -> l
             recipe.voxel_spacing,
             settings.voxel_spacing,
         )
-    tasks, missing = [], []
-    for run in project.select(settings.runs):
-        try:
-            tasks.append(Task(run, run.find_tomogram(tomo_type, spacing)))
-        except NotInProjectError as error:
-            missing.append(error)
-    if missing and (settings.runs is not None or not tasks):
-        raise missing[0]
-    if missing:
-        logger.warning("%d runs are left out. %s", len(missing), missing[0])
-    return tasks
+    found = find_in_runs(
+        project.select(settings.runs),
+        lambda run: run.find_tomogram(tomo_type, spacing),
+        named=settings.runs is not None,
+    )
+    return [Task(run, tomogram) for run, tomogram in found]
 
 
 def output(settings: SegmentSettings) -> SegmentationQuery:
@@ -239,21 +239,39 @@ def work_off(todo: list[Task], settings: SegmentSettings, ensemble: Ensemble) ->
     queue = context.SimpleQueue()
     for device in workers:
         queue.put(str(device))
-    with ProcessPoolExecutor(
+    pool = ProcessPoolExecutor(
         len(workers), mp_context=context, initializer=_start_worker, initargs=(queue, settings)
-    ) as pool:
-        for done in as_completed(pool.submit(_work, task) for task in todo):
+    )
+    try:
+        for done in as_completed([pool.submit(_work, task) for task in todo]):
             yield done.result()
+    except BrokenProcessPool as error:
+        raise ResourceError(
+            "A process that segments is lost; most often the machine ran out of memory. Use fewer "
+            "devices. Finished runs are kept: the same command does the others."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)  # what was begun is finished, nothing else is begun
 
 
 _worker: dict[str, Any] = {}
 
 
 def _start_worker(queue: Any, settings: SegmentSettings) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     device = torch.device(queue.get())
     _worker.update(settings=settings, ensemble=load_ensemble(settings, device))
     if device.type == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // settings.devices))
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed cannot say so: without this its processes would wait for ever."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _work(task: Task) -> str:

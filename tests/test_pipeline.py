@@ -1,6 +1,12 @@
 """The five commands, one after the other, on the synthetic project."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -108,6 +114,67 @@ def test_two_processes_share_the_queue_of_runs(trained, here, octopi_command):
     together = _score_maps(here)
     assert set(together) == {"TS_01", "TS_02", "TS_03"}
     assert all((alone[name] == together[name]).all() for name in alone)
+
+
+def test_runs_that_are_localized_at_once_get_the_picks_they_get_one_by_one(
+    trained, here, octopi_command, capsys
+):
+    model = f"checkpoint={trained / 'best_model.pth'}"
+    assert octopi_command("segment", model) == 0
+    for num_workers in (1, 3):
+        words = [f"num_workers={num_workers}", f"session_id={num_workers}", "thresholds=0.01"]
+        assert octopi_command("localize", *words) == 0
+    for run in open_project(here / "project.json").runs:
+        for name in OBJECTS:
+            alone, at_once = (run.read_picks(PicksQuery(name, "octopi", s)) for s in "13")
+            assert (alone.positions == at_once.positions).all()
+            assert (alone.scores == at_once.scores).all()
+    assert octopi_command("localize", "num_workers=0") == 2
+    assert "num_workers must be 1 or more, not 0" in capsys.readouterr().err
+
+
+def test_an_error_in_one_process_is_told_as_it_is_and_a_rerun_does_the_rest(
+    trained, here, octopi_command, capfd
+):
+    damaged = next(here.glob("static/ExperimentRuns/TS_02/**/0/.zarray"))
+    hidden = damaged.rename(here / "hidden")
+    words = [f"checkpoint={trained / 'best_model.pth'}", "accelerator=cpu", "devices=2"]
+    assert octopi_command("segment", *words) == 3
+    assert "TS_02" in capfd.readouterr().err
+    hidden.rename(damaged)
+    assert octopi_command("segment", *words) == 0
+    assert set(_score_maps(here)) == {"TS_01", "TS_02", "TS_03"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["child", "parent"])
+def test_a_killed_process_takes_the_others_with_it(trained, here, victim):
+    words = [f"checkpoint={trained / 'best_model.pth'}", "accelerator=cpu", "devices=2"]
+    command = [sys.executable, "-m", "octopi.segment", *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as parent:
+        children = wait_for(lambda: _workers_of(parent.pid), 60)
+        os.kill(children[0] if victim == "child" else parent.pid, signal.SIGKILL)
+        _, told = parent.communicate(timeout=60)
+    assert parent.returncode == (4 if victim == "child" else -signal.SIGKILL)
+    assert victim == "parent" or "A process that segments is lost" in told
+    wait_for(lambda: not any(Path(f"/proc/{child}/cmdline").exists() for child in children), 60)
+
+
+def wait_for(condition, seconds):
+    """What the condition gives as soon as it is true."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "It did not happen in time."
+        time.sleep(0.05)
+    return found
+
+
+def _workers_of(pid):
+    """The processes that a segmentation started, when both of them are at work."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    lines = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
+    found = [child for child, line in lines.items() if b"spawn_main" in line]
+    return found if len(found) == 2 else []
 
 
 def _score_maps(here):

@@ -1,6 +1,12 @@
 """The only door to copick: the tomograms, picks, segmentations and score maps of projects."""
 
-from octopi.project.annotations import OWN_USER, find_picks, find_tomograms
+from octopi.project.annotations import (
+    OWN_USER,
+    find_in_runs,
+    find_picks,
+    find_tomograms,
+    refuse_others_picks,
+)
 from octopi.project.objects import PickableObject
 from octopi.project.project import Project, open_project
 from octopi.project.queries import (
@@ -23,8 +29,10 @@ __all__ = [
     "TomogramQuery",
     "check_name",
     "check_run_name",
+    "find_in_runs",
     "find_picks",
     "find_tomograms",
     "open_project",
+    "refuse_others_picks",
     "score_map_name",
 ]

@@ -1,12 +1,17 @@
 """Whose annotations are meant: one user and session per object, never everyone's by accident."""
 
+import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from octopi.errors import NotInProjectError, SettingError
 from octopi.project.queries import PicksQuery, TomogramQuery
 from octopi.project.run import Run
 
+logger = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
 OWN_USER = "octopi"  # what octopi picked itself is not taken for truth unless asked for by name
 
 
@@ -84,3 +89,47 @@ def find_tomograms(
     if not types:
         raise NotInProjectError(f"Run {run.name}", "tomogram", voxel_spacing or "at all", held)
     return [run.find_tomogram(tomo_type, voxel_spacing) for tomo_type in types]
+
+
+def find_in_runs(
+    runs: Iterable[Run], find: Callable[[Run], Found], *, named: bool
+) -> list[tuple[Run, Found]]:
+    """The runs that hold what is looked for, and what it is; the others are told and left out.
+
+    Args:
+        runs: where to look.
+        find: raises NotInProjectError where it is not there.
+        named: whether the runs were asked for by name; then each must hold it, else one of them.
+    """
+    having, missing = [], []
+    for run in runs:
+        try:
+            having.append((run, find(run)))
+        except NotInProjectError as error:
+            missing.append(error)
+    if missing and (named or not having):
+        raise missing[0]
+    if missing:
+        logger.warning("%d runs are left out. %s", len(missing), missing[0])
+    return having
+
+
+def refuse_others_picks(
+    runs: Iterable[Run], replaced: Callable[[PicksQuery], bool], *, overwrite: bool
+) -> None:
+    """Raise SettingError if picks that may not be octopi's own would be replaced unasked.
+
+    Args:
+        runs: that picks will be written to.
+        replaced: whether picks will be written under that name.
+        overwrite: whether that was asked for.
+    """
+    if overwrite:
+        return
+    for run in runs:
+        others = [q for q in run.picks() if q.user_id != OWN_USER and replaced(q)]
+        if others:
+            raise SettingError(
+                f"Run {run.name} already has the picks {min(map(str, others))}. Choose another "
+                "session_id, or replace them with overwrite=true."
+            )

@@ -5,8 +5,8 @@ import shutil
 import copick
 import pytest
 
-from octopi.errors import SettingError
-from octopi.project import find_picks, open_project
+from octopi.errors import NotInProjectError, SettingError
+from octopi.project import find_in_runs, find_picks, open_project
 
 
 @pytest.fixture
@@ -29,3 +29,22 @@ def test_two_sets_of_picks_of_one_object_are_refused_also_when_named(twice_picke
         find_picks(twice_picked, objects=None, source=sorted(held))
     found = find_picks(twice_picked, objects=None, source=["ribosome:anna/0"])
     assert str(found["ribosome"]) == "ribosome:anna/0"
+
+
+def test_runs_without_what_is_looked_for_are_told_and_left_out_unless_they_were_named(
+    tiny_phantom, caplog
+):
+    runs = open_project(str(tiny_phantom)).select(None)
+
+    def find(run):
+        if run.name == "TS_02":
+            raise NotInProjectError("Run TS_02", "score map", "predict", [])
+        return run.name.lower()
+
+    found = find_in_runs(runs, find, named=False)
+    assert [(run.name, held) for run, held in found] == [("TS_01", "ts_01"), ("TS_03", "ts_03")]
+    assert "1 runs are left out. Run TS_02 has no score map predict" in caplog.text
+    with pytest.raises(NotInProjectError, match="TS_02"):
+        find_in_runs(runs, find, named=True)
+    with pytest.raises(NotInProjectError, match="TS_02"):
+        find_in_runs(runs[1:2], find, named=False)
