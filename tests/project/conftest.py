@@ -1,13 +1,22 @@
-"""Tiny copick projects of plain files, and memory:// overlays that stand for remote storage."""
+"""Tiny copick projects of plain files, with overlays on a disk, in memory, on S3 and over ssh.
 
+The S3 and ssh servers are real, and on this machine.
+"""
+
+import asyncio
+import gc
 import json
+import threading
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import asyncssh
+import fsspec
 import numpy as np
 import pytest
 import zarr
+from moto.server import ThreadedMotoServer
 
 from octopi.project import open_project
 
@@ -24,6 +33,7 @@ class Files:
 
     folder: Path
     overlay: str
+    access: dict = field(default_factory=dict)  # to the overlay's server
 
     def config(self, name="project.json", **changes):
         content = {
@@ -31,6 +41,7 @@ class Files:
             "pickable_objects": OBJECTS,
             "static_root": f"local://{self.folder}/static",
             "overlay_root": self.overlay,
+            "overlay_fs_args": self.access,
             **changes,
         }
         path = self.folder / name
@@ -101,8 +112,79 @@ def files(tmp_path):
     return Files(tmp_path, f"local://{tmp_path}/overlay")
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(scope="session")
+def s3():
+    """A bucket, and how it is reached."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    access = {"key": "a", "secret": "b", "client_kwargs": {"endpoint_url": f"http://{host}:{port}"}}
+    fsspec.filesystem("s3", **access).mkdir("bucket")
+    yield "s3://bucket", access
+    let_go("s3")
+    server.stop()
+
+
+def let_go(protocol):
+    """Connections to a server are closed: fsspec keeps every filesystem that was ever opened."""
+    fsspec.get_filesystem_class(protocol).clear_instance_cache()
+    gc.collect()
+
+
+class Anyone(asyncssh.SSHServer):
+    """Lets everybody in, and knows who came.
+
+    Args:
+        guests: open connections are added.
+    """
+
+    def __init__(self, guests):
+        self.guests = guests
+
+    def connection_made(self, conn):
+        self.guests.append(conn)
+
+    def begin_auth(self, _username):
+        return False
+
+
+@pytest.fixture(scope="session")
+def ssh(tmp_path_factory):
+    """A folder behind an ssh server, and how it is reached."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    guests = []
+
+    async def serve():
+        keys = [asyncssh.generate_private_key("ssh-ed25519")]
+        return await asyncssh.create_server(
+            lambda: Anyone(guests), "127.0.0.1", 0, server_host_keys=keys, sftp_factory=True
+        )
+
+    async def stop():
+        server.close()
+        for guest in guests:
+            guest.abort()
+            await guest.wait_closed()
+
+    server = asyncio.run_coroutine_threadsafe(serve(), loop).result(30)
+    port = server.sockets[0].getsockname()[1]
+    access = {"host": "127.0.0.1", "port": port, "username": "anyone", "known_hosts": None}
+    yield f"ssh://{tmp_path_factory.mktemp('ssh')}", access
+    let_go("ssh")
+    asyncio.run_coroutine_threadsafe(stop(), loop).result(30)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    loop.close()
+
+
+@pytest.fixture(params=["local", "memory", "s3", "ssh"])
 def anywhere(request, tmp_path):
-    """A project whose overlay is a local folder, then one whose overlay knows no rename."""
-    memory = f"memory://{uuid.uuid4().hex}"
-    return Files(tmp_path, f"local://{tmp_path}/overlay" if request.param == "local" else memory)
+    """A project whose overlay is a local folder, or one that knows no rename."""
+    if request.param == "local":
+        return Files(tmp_path, f"local://{tmp_path}/overlay")
+    if request.param == "memory":
+        return Files(tmp_path, f"memory://{uuid.uuid4().hex}")
+    root, access = request.getfixturevalue(request.param)
+    return Files(tmp_path, f"{root}/{uuid.uuid4().hex}", access)
