@@ -195,8 +195,8 @@ def read_scores(run: Run, settings: LocalizeSettings) -> Scores:
             f"Known: {labels}."
         )
     values = np.empty((len(labels), *segmentation.shape), dtype=np.uint8)
-    for channel, k in zip(values, labels.values(), strict=True):
-        np.multiply(segmentation == k, np.uint8(255), out=channel)
+    for channel, k in enumerate(labels.values()):
+        values[channel] = (segmentation == k) * np.uint8(255)
     return Scores(values, grid, facts)
 
 

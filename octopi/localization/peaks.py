@@ -152,13 +152,12 @@ def _busy_boxes(values: NDArray, level: float, halo: list[int]) -> Iterator[Box]
         around = grown(tile, halo, values.shape)
         busy = values[around] >= level
         if busy.any():
-            plane = busy.any(axis=0)
-            somewhere = (
-                busy.reshape(len(busy), -1).any(axis=1),
-                plane.any(axis=1),
-                plane.any(axis=0),
+            plane = np.any(busy, axis=0)
+            found = (
+                np.any(busy.reshape(len(busy), -1), axis=1),
+                *(np.any(plane, a) for a in (1, 0)),
             )
-            z, y, x = map(_reached, somewhere, around, tile, halo)
+            z, y, x = map(_reached, found, around, tile, halo)
             yield z, y, x
 
 
