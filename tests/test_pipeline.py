@@ -136,12 +136,15 @@ def test_runs_that_are_localized_at_once_get_the_picks_they_get_one_by_one(
 def test_an_error_in_one_process_is_told_as_it_is_and_a_rerun_does_the_rest(
     trained, here, octopi_command, capfd
 ):
-    damaged = next(here.glob("static/ExperimentRuns/TS_02/**/0/.zarray"))
-    hidden = damaged.rename(here / "hidden")
+    tomograms = here.glob("static/ExperimentRuns/TS_02/VoxelSpacing*/*.zarr")
+    chunks = {tomogram / "0/0/0/0": (tomogram / "0/0/0/0").read_bytes() for tomogram in tomograms}
+    for chunk in chunks:
+        chunk.write_bytes(b"")
     words = [f"checkpoint={trained / 'best_model.pth'}", "accelerator=cpu", "devices=2"]
     assert octopi_command("segment", *words) == 3
-    assert "TS_02" in capfd.readouterr().err
-    hidden.rename(damaged)
+    assert "Run TS_02: tomogram" in capfd.readouterr().err
+    for chunk, content in chunks.items():
+        chunk.write_bytes(content)
     assert octopi_command("segment", *words) == 0
     assert set(_score_maps(here)) == {"TS_01", "TS_02", "TS_03"}
 

@@ -63,6 +63,8 @@ class Project:
                     "Check static_root and overlay_root in the config."
                 )
             return list(self.runs)
+        if not names:
+            raise SettingError("runs=[] names no run. Leave it out for all runs, or name some.")
         repeated = [name for name, times in Counter(names).items() if times > 1]
         if repeated:
             raise SettingError(f"Run {repeated[0]} is named more than once. Name each run once.")

@@ -83,6 +83,11 @@ def test_an_unknown_run_is_answered_with_those_there_are(three, name):
     assert caught.value.exit_code == 3
 
 
+def test_a_list_that_names_no_run_is_refused(three):
+    with pytest.raises(SettingError, match=r"runs=\[\] names no run"):
+        three.open().select([])
+
+
 def test_a_run_named_twice_is_refused(three):
     with pytest.raises(SettingError, match="TS_1 is named more than once"):
         three.open().select(["TS_1", "TS_1"])
