@@ -6,7 +6,7 @@ can be changed and picks made again in seconds.
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ from octopi.settings import LocalizeSettings
 
 logger = logging.getLogger(__name__)
 
+Where = TomogramQuery | SegmentationQuery  # scores lie beside a tomogram, or are a segmentation
+
 
 def localize(settings: LocalizeSettings, _job: Job) -> None:
     """Every run with scores has picks of every object, with scores; none found is written too."""
@@ -56,18 +58,18 @@ def localize(settings: LocalizeSettings, _job: Job) -> None:
     )
     project.check_writable(touch=not settings.dry_run)
     if settings.dry_run:
-        tell("localize", rehearsal(project, runs, stored, settings))
+        tell("localize", rehearsal(project, found_in, stored, settings))
         return
-    facts = {**facts_of(runs[0], settings), **stored}
+    facts = {**facts_of(*found_in[0], settings), **stored}
     localizer = make_localizer(settings, facts)
     with tqdm(total=len(runs), desc="localize", unit="run") as bar:
 
-        def work(run: Run) -> dict[str, int]:
-            found = localize_run(run, settings, stored, localizer)
+        def work(held: tuple[Run, Where]) -> dict[str, int]:
+            found = localize_run(*held, settings, stored, localizer)
             bar.update()
             return found
 
-        counts = in_threads(work, runs, num_threads=settings.num_workers)
+        counts = in_threads(work, found_in, num_threads=settings.num_workers)
     found = sum(map(Counter, counts), Counter())
     total = ", ".join(f"{name} {found[name]}" for name in counts[0])
     logger.info(
@@ -76,17 +78,22 @@ def localize(settings: LocalizeSettings, _job: Job) -> None:
 
 
 def localize_run(
-    run: Run, settings: LocalizeSettings, stored: Mapping[str, Any], localizer: Localizer
+    run: Run,
+    where: Where,
+    settings: LocalizeSettings,
+    stored: Mapping[str, Any],
+    localizer: Localizer,
 ) -> dict[str, int]:
     """The picks of every object are in the run; returns how many.
 
     Args:
         run: that has scores.
+        where: they are, see `find_scores`.
         settings: of the command.
         stored: facts of a checkpoint, which stand before the scores' own.
         localizer: finds the candidates.
     """
-    scores = read_scores(run, settings)
+    scores = read_scores(run, where, settings)
     facts = {**scores.attributes, **stored}
     radii = radii_of(facts, run.project)
     thresholds = thresholds_of(settings, facts, list(radii))
@@ -102,12 +109,15 @@ def localize_run(
 
 
 def rehearsal(
-    project: Project, runs: list[Run], stored: Mapping[str, Any], settings: LocalizeSettings
+    project: Project,
+    found_in: Sequence[tuple[Run, Where]],
+    stored: Mapping[str, Any],
+    settings: LocalizeSettings,
 ) -> list[str]:
     """What a dry run tells; wrong settings and stored facts are raised as the work would."""
     lines, replaced = [], 0
-    for run in runs:
-        facts = {**facts_of(run, settings), **stored}
+    for run, where in found_in:
+        facts = {**facts_of(run, where, settings), **stored}
         radii = radii_of(facts, project)
         thresholds = thresholds_of(settings, facts, list(radii))
         if not lines:
@@ -119,9 +129,9 @@ def rehearsal(
         for query in queries:
             run.check_output(query)
         replaced += len(set(queries) & set(run.picks()))
-    left = len(project.select(settings.runs)) - len(runs)
+    left = len(project.select(settings.runs)) - len(found_in)
     return [
-        f"would run  {len(runs)} runs: {', '.join(run.name for run in runs)}",
+        f"would run  {len(found_in)} runs: {', '.join(run.name for run, _ in found_in)}",
         f"skipped    {left} runs without {settings.input}",
         *lines,
         f"written    picks of every object as {settings.user_id}/{settings.session_id}, in "
@@ -148,7 +158,7 @@ def stored_facts(settings: LocalizeSettings) -> dict[str, Any]:
     }
 
 
-def find_scores(run: Run, settings: LocalizeSettings) -> TomogramQuery | SegmentationQuery:
+def find_scores(run: Run, settings: LocalizeSettings) -> Where:
     """Where a run's scores are: beside which tomogram, or which segmentation."""
     asked = SegmentationQuery.parse(settings.input)
     if settings.source == "segmentation":
@@ -179,9 +189,8 @@ def find_scores(run: Run, settings: LocalizeSettings) -> TomogramQuery | Segment
     return tomograms[0]
 
 
-def read_scores(run: Run, settings: LocalizeSettings) -> Scores:
+def read_scores(run: Run, query: Where, settings: LocalizeSettings) -> Scores:
     """The run's score map; a segmentation counts as certain wherever it has a label."""
-    query = find_scores(run, settings)
     if isinstance(query, TomogramQuery):
         name = score_map_name(SegmentationQuery.parse(settings.input))
         return Scores(*run.read_score_map(query, name))
@@ -200,9 +209,8 @@ def read_scores(run: Run, settings: LocalizeSettings) -> Scores:
     return Scores(values, grid, facts)
 
 
-def facts_of(run: Run, settings: LocalizeSettings) -> dict[str, Any]:
+def facts_of(run: Run, query: Where, settings: LocalizeSettings) -> dict[str, Any]:
     """What is known of the run's scores; no voxel is read."""
-    query = find_scores(run, settings)
     if isinstance(query, TomogramQuery):
         name = score_map_name(SegmentationQuery.parse(settings.input))
         return run.score_map_attributes(query, name)

@@ -19,12 +19,11 @@ def test_labels_become_scores_in_little_more_memory_than_the_scores_take():
     run = SimpleNamespace(
         name="TS_1",
         project=None,
-        segmentations=lambda: [query],
         read_segmentation=lambda _query: (volume, grid, {"labels": labels}),
     )
     settings = SimpleNamespace(source="segmentation", input="targets:octopi/1")
     tracemalloc.start()
-    scores = read_scores(run, settings)
+    scores = read_scores(run, query, settings)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 6 * volume.size  # bytes; the scores take three
