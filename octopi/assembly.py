@@ -1,4 +1,4 @@
-"""What a training is made of: facts of the project, net, data, stages, and the file it ends in."""
+"""What a training is made of: net, data, stages, and the file it ends in."""
 
 import dataclasses
 import logging
@@ -13,20 +13,12 @@ from octopi import checkpoint, machine, provenance
 from octopi.checkpoint import Recipe
 from octopi.config import build
 from octopi.data.datamodule import TomogramDataModule
-from octopi.errors import DataError, ResourceError, SettingError
+from octopi.errors import ResourceError
 from octopi.evaluation.calibration import calibrate_all_betas
 from octopi.evaluation.report import Report
-from octopi.geometry import Points
+from octopi.facts import Facts
 from octopi.inference.predictor import segmentation_of
 from octopi.models import COSTS, check_size, step_memory
-from octopi.project import (
-    PicksQuery,
-    Project,
-    Run,
-    SegmentationQuery,
-    TomogramQuery,
-    find_tomograms,
-)
 from octopi.scored import Picks, write_candidates
 from octopi.settings import TrainSettings
 from octopi.training.metrics import check_metric
@@ -37,88 +29,12 @@ logger = logging.getLogger(__name__)
 BETAS = (0.5, 1.0, 2.0, 4.0)  # operating points that every checkpoint has thresholds for
 
 
-@dataclasses.dataclass(frozen=True)
-class Facts:
-    """What only the data knows.
-
-    Args:
-        runs: those that hold the target.
-        target: the label volumes.
-        tomograms: type and spacing of what is trained on, the one validated on first.
-        labels: object name -> label.
-        picks: object name -> the picks its spheres were painted from.
-        radii: particle name -> radius in Å.
-        weights: particle name -> weight in the total score.
-    """
-
-    runs: list[Run]
-    target: SegmentationQuery
-    tomograms: list[TomogramQuery]
-    labels: dict[str, int]
-    picks: dict[str, PicksQuery]
-    radii: dict[str, float]
-    weights: dict[str, float]
-
-    def truth(self, run: Run) -> dict[str, Points]:
-        """The particles of a run that its target was painted from."""
-        return run.read_held(self.picks)
-
-
-def gather_facts(project: Project, settings: TrainSettings) -> Facts:
-    """What the project says of the target, or an error that says what is missing."""
-    target = SegmentationQuery.parse(settings.target)
-    wanted = target.address
-    runs = [
-        run
-        for run in project.select(settings.runs)
-        if settings.runs is not None or any(q.address == wanted for q in run.segmentations())
-    ]
-    if not runs:
-        raise DataError(f"No run has the target {target}. Make it: octopi create_targets.")
-    attributes = runs[0].segmentation_attributes(target)
-    if "labels" not in attributes:
-        raise DataError(
-            f"The target {target} of run {runs[0].name} does not say which label is which object. "
-            "Make it with octopi create_targets."
-        )
-    labels = dict(attributes["labels"])
-    picks = {name: PicksQuery.parse(text) for name, text in attributes["picks"].items()}
-    known = {name: project.objects[name] for name in picks if name in project.objects}
-    return Facts(
-        runs=runs,
-        target=target,
-        tomograms=tomograms_to_train_on(runs[0], settings),
-        labels=labels,
-        picks=picks,
-        radii={name: obj.radius for name, obj in known.items() if obj.radius is not None},
-        weights={n: 1.0 if obj.weight is None else obj.weight for n, obj in known.items()},
-    )
-
-
 def check_objectives(settings: TrainSettings, object_names: list[str]) -> None:
     """Raise SettingError unless the best metric and every objective exist."""
     check_metric(settings.best_metric, object_names)
     for name in settings.objectives:
         if name not in COSTS:
             check_metric(name, object_names)
-
-
-def tomograms_to_train_on(run: Run, settings: TrainSettings) -> list[TomogramQuery]:
-    """The tomogram types and spacings asked for; several must be asked for by name."""
-    spacings = settings.voxel_spacing
-    spacings = spacings if isinstance(spacings, list) else [spacings]
-    found = [
-        query
-        for spacing in spacings
-        for query in find_tomograms(run, tomo_types=settings.tomo_types, voxel_spacing=spacing)
-    ]
-    if settings.tomo_types is None and len(found) > len(spacings):
-        types = ", ".join(q.tomo_type for q in found)
-        raise SettingError(
-            f"Run {run.name} has several tomogram types: {types}. Say which to train on, the one "
-            "to validate on first: 'tomo_types=[…]'."
-        )
-    return found
 
 
 def make_net(settings: TrainSettings, facts: Facts) -> nn.Module:

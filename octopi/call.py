@@ -22,7 +22,7 @@ from octopi.job import Job, Stopped, exit_code_of, with_hint
 from octopi.settings import ROOTS
 
 if TYPE_CHECKING:
-    from octopi.assembly import Facts
+    from octopi.facts import Facts
 
 logger = logging.getLogger(__name__)
 
@@ -236,7 +236,7 @@ def runs_words(train: Names, validation: Names, *, facts: "Facts") -> list[str]:
 
 def facts_of(settings: Any, num_classes: int | None) -> "Facts":
     """What the project says of the target; a number of classes that is not its own is told."""
-    from octopi.assembly import gather_facts  # noqa: PLC0415  torch is slow to import
+    from octopi.facts import gather_facts  # noqa: PLC0415  copick is slow to import
 
     facts = gather_facts(build(settings.project, "project"), settings)
     held = len(facts.labels) + 1

@@ -7,6 +7,7 @@ import sys
 from typing import NoReturn
 
 from octopi.help import VERBS, summary, wants_help, write_help
+from octopi.importing import quick_imports
 
 
 def main() -> NoReturn:
@@ -33,7 +34,9 @@ def main() -> NoReturn:
         write_help(verb)
         sys.exit(0)
     sys.argv = [f"octopi {verb}", *(with_place(words[1:]) if verb == "report" else words[1:])]
-    importlib.import_module(f"octopi.{verb}").main()
+    with quick_imports():
+        command = importlib.import_module(f"octopi.{verb}")
+    command.main()
     sys.exit(0)
 
 

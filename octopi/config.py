@@ -72,7 +72,13 @@ SHARED_KEYS = ("experiment", "search")
 Settings = TypeVar("Settings")
 
 
-def settle(cfg: DictConfig, root: type[Settings], *, overrides: Sequence[str] = ()) -> Settings:
+def settle(
+    cfg: DictConfig,
+    root: type[Settings],
+    *,
+    overrides: Sequence[str] = (),
+    meanwhile: Callable[[Settings], None] | None = None,
+) -> Settings:
     """The settings of a command: resolved, every key owned, every target of the right kind.
 
     Sections that belong to other commands are left out: one `experiment` serves all five.
@@ -82,6 +88,7 @@ def settle(cfg: DictConfig, root: type[Settings], *, overrides: Sequence[str] = 
         root: the command's dataclass.
         overrides: the command line's own words, so that a key of another command typed there
             is refused and a new `_target_` drops the arguments of the old one.
+        meanwhile: what may start while the targets are imported, which takes seconds.
     """
     names = {f.name for f in dataclasses.fields(root)}  # type: ignore[arg-type]
     for key in (override.lstrip("+~").split("=")[0].split("@")[0] for override in overrides):
@@ -99,11 +106,14 @@ def settle(cfg: DictConfig, root: type[Settings], *, overrides: Sequence[str] = 
     if missing := names - values.keys():
         raise SettingError(f"The settings lack {', '.join(sorted(missing))}.")
     _drop_arguments_of_old_targets(values, overrides)
+    settings = _typed(root, values)
+    if meanwhile:
+        meanwhile(settings)
     for path, section in SECTIONS.items():
         node = _at(values, path)
         if node:
             check_node(node, section, path)
-    return _typed(root, values)
+    return settings
 
 
 def _drop_arguments_of_old_targets(values: dict, overrides: Sequence[str]) -> None:

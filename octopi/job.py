@@ -18,6 +18,7 @@ from octopi import machine, words
 from octopi.config import CONF_DIR, settle
 from octopi.errors import OctopiError, SettingError, did_you_mean
 from octopi.help import choices, wants_help, write_help
+from octopi.importing import quick_imports
 from octopi.settings import ROOTS
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,11 @@ class Job:
 
 
 def command(
-    verb: str, work: Callable[[Any, Job], Any], *, plugins: Sequence[type] = ()
+    verb: str,
+    work: Callable[[Any, Job], Any],
+    *,
+    plugins: Sequence[type] = (),
+    meanwhile: Callable[[Any], None] | None = None,
 ) -> Callable[[], NoReturn]:
     """The program behind `python -m octopi.VERB` and `octopi VERB`.
 
@@ -63,13 +68,14 @@ def command(
         verb: its name.
         work: what it does with its settings, in its job.
         plugins: Hydra plugins of its own.
+        meanwhile: given the settings, starts what can be done while libraries are imported.
     """
 
     def main() -> NoReturn:
         if wants_help(sys.argv[1:]):
             write_help(verb)
             sys.exit(0)
-        sys.exit(_run(verb, work, plugins))
+        sys.exit(_run(verb, work, plugins, meanwhile))
 
     return main
 
@@ -101,7 +107,12 @@ def search_flags() -> list[str]:
     return flags + [word for word in hydra.overrides.hydra if word.startswith("hydra.searchpath=")]
 
 
-def _run(verb: str, work: Callable[[Any, Job], Any], plugins: Sequence[type]) -> int:
+def _run(
+    verb: str,
+    work: Callable[[Any, Job], Any],
+    plugins: Sequence[type],
+    meanwhile: Callable[[Any], None] | None,
+) -> int:
     import hydra  # noqa: PLC0415
     from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
     from hydra.core.plugins import Plugins  # noqa: PLC0415
@@ -116,7 +127,8 @@ def _run(verb: str, work: Callable[[Any, Job], Any], plugins: Sequence[type]) ->
     def task(cfg: Any) -> Any:
         try:
             job = hydra_job()
-            settings = settle(cfg, ROOTS[verb], overrides=job.words)
+            with quick_imports():
+                settings = settle(cfg, ROOTS[verb], overrides=job.words, meanwhile=meanwhile)
             if getattr(settings, "dry_run", False):
                 _check_rehearsal(settings, job)
             return work(settings, job)

@@ -7,9 +7,10 @@ from pathlib import Path
 from torch import nn
 
 from octopi import machine
-from octopi.assembly import Facts, make_data
+from octopi.assembly import make_data
 from octopi.data.datamodule import Rehearsed
 from octopi.errors import ResourceError
+from octopi.facts import Facts
 from octopi.job import Job, tell
 from octopi.settings import TrainSettings
 

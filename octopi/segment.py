@@ -8,9 +8,6 @@ import functools
 import hashlib
 import logging
 import math
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import (
     Executor,
@@ -21,7 +18,7 @@ from concurrent.futures import (
 )
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +28,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from octopi import checkpoint
+from octopi import checkpoint, processes
 from octopi.checkpoint import Recipe, Weights, ensemble_thresholds
 from octopi.config import build
 from octopi.data.cache import prepare_volume, working_grid
@@ -258,20 +255,11 @@ _worker: dict[str, Any] = {}
 
 
 def _start_worker(queue: Any, settings: SegmentSettings) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    processes.belong_to_parent()
     device = torch.device(queue.get())
     _worker.update(settings=settings, ensemble=load_ensemble(settings, device))
     if device.type == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // settings.devices))
-
-
-def _end_with_parent() -> None:
-    """A parent that was killed cannot say so: without this its processes would wait for ever."""
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _work(task: Task) -> str:

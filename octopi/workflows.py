@@ -15,7 +15,7 @@ from torch import nn
 import octopi.evaluate
 import octopi.localize
 import octopi.segment
-import octopi.train
+from octopi import training_job
 from octopi.call import (
     Config,
     Names,
@@ -99,8 +99,8 @@ def train(  # noqa: PLR0913, PLR0917  the published signature
     words += [word(f"loss.{k}" if k == "_target_" else f"++loss.{k}", v) for k, v in loss.items()]
     job = Job(Path(model_save_path).absolute(), words)
     settings = dataclasses.replace(settings, loss=loss)
-    octopi.train.refuse_used_folder(job.folder, settings)
-    work("train", octopi.train.train, settings, job, loss=loss_function)
+    training_job.refuse_used_folder(job.folder, settings)
+    work("train", training_job.train, settings, job, loss=loss_function)
     return read_json(job.folder / "results.json")
 
 

@@ -59,11 +59,12 @@ def train_settings(folder: Path, words: Sequence[str]) -> Any:
 
 def fit(folder: Path, words: Sequence[str], callbacks: Sequence[Any]) -> None:
     """A training has run to its end, without validation, as `octopi train` puts it together."""
-    from octopi.assembly import gather_facts, make_data, make_net, make_stages
+    from octopi.assembly import make_data, make_net, make_stages
     from octopi.config import build
     from octopi.devices import training_precision
+    from octopi.facts import gather_facts
     from octopi.models import size_divisor
-    from octopi.train import make_module
+    from octopi.training_job import make_module
 
     settings = train_settings(folder, words)
     facts = gather_facts(build(settings.project, "project"), settings)

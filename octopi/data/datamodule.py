@@ -6,8 +6,6 @@ every rank validates every run, so that no volume is counted twice or left out.
 
 import dataclasses
 import hashlib
-import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,16 +18,14 @@ from torch.utils.data import DataLoader
 
 from octopi.data.augment import Augmentation
 from octopi.data.batches import CropDataset, Steps, ValidationVolume, VolumeDataset, as_it_is
-from octopi.data.cache import UnwrittenCache, VolumeCache
+from octopi.data.cache import UnwrittenCache
 from octopi.data.crops import CropSampler, CropSettings
-from octopi.data.folds import Split, Splitting, split_runs
+from octopi.data.folds import Split
+from octopi.data.intake import Intake
 from octopi.data.resident import DeviceVolumes, may_stay
-from octopi.data.sources import Source, SourceReader
-from octopi.errors import DataError
+from octopi.data.sources import Source
 from octopi.geometry import Grid, Points
 from octopi.project import Run, SegmentationQuery, TomogramQuery
-
-logger = logging.getLogger(__name__)
 
 SILENCE = 600.0  # seconds without a batch after which a worker is taken for stuck
 
@@ -119,16 +115,24 @@ class TomogramDataModule(pl.LightningDataModule):
         self.settings = CropSettings(
             (z, y, x), crops_per_step, background_share, jitter, blend, seed
         )
-        self.splitting = Splitting(
-            train_runs, validation_runs, test_runs, ratios, fold, num_folds, seed
+        self.intake = Intake.of(
+            runs=runs,
+            target=target,
+            tomograms=tomograms,
+            labels=labels,
+            working_spacing=working_spacing,
+            num_workers=num_workers,
+            cache_dir=cache_dir,
+            train_runs=train_runs,
+            validation_runs=validation_runs,
+            test_runs=test_runs,
+            ratios=ratios,
+            fold=fold,
+            num_folds=num_folds,
+            group_pattern=group_pattern,
+            seed=seed,
         )
-        self.runs = {run.name: run for run in runs}
-        self.groups = {name: _group(name, group_pattern) for name in self.runs}
-        self._planned = split_runs(list(self.runs), self.splitting, groups=self.groups)
-        self.cache = VolumeCache(cache_dir)
-        self.reader = SourceReader(
-            self.cache, target, tomograms, labels, working_spacing, num_workers
-        )
+        self.cache = self.intake.reader.cache
         self.labels = dict(labels)
         self.augment = augment
         self.truth = truth
@@ -151,7 +155,8 @@ class TomogramDataModule(pl.LightningDataModule):
         """What `setup` would do, with its errors, and without a byte written."""
         held = self.cache
         self.cache = UnwrittenCache(held.directory)
-        self.reader = dataclasses.replace(self.reader, cache=self.cache)
+        reader = dataclasses.replace(self.intake.reader, cache=self.cache)
+        self.intake = dataclasses.replace(self.intake, reader=reader)
         self._load()
         assert self.split is not None
         sizes: dict[str, int] = {}
@@ -199,7 +204,9 @@ class TomogramDataModule(pl.LightningDataModule):
     def training_volumes(self) -> DataLoader:
         """The training runs, whole: to calibrate on where no run validates."""
         sources = self._of("train")
-        truths = {source.run_name: self.truth(self.runs[source.run_name]) for source in sources}
+        truths = {
+            source.run_name: self.truth(self.intake.runs[source.run_name]) for source in sources
+        }
         return self._volumes(sources, truths)
 
     def transfer_batch_to_device(
@@ -268,43 +275,8 @@ class TomogramDataModule(pl.LightningDataModule):
     def _load(self) -> None:
         if self.split is not None:
             return
-        sources = self.reader.read(self.runs[name] for name in self._candidates())
-        classes = {name: source.classes for name, source in sources.items()}
-        split = split_runs(list(self.runs), self.splitting, groups=self.groups, classes=classes)
-        _check_trained(self.labels, [classes[name] for name in split.train])
-        held = set().union(*(classes[name] for name in split.validation))
-        for missing in sorted(set(self.labels) - held) if split.validation else ():
-            logger.warning("No validation run holds %s: it gets no score.", missing)
+        split, sources = self.intake.read()
         self._sources = {name: sources[name] for name in (*split.train, *split.validation)}
-        self._truths = {name: self.truth(self.runs[name]) for name in split.validation}
-        self.reader.fill(
-            whole=[sources[name] for name in split.train],
-            first_only=[sources[name] for name in split.validation],
-        )
+        self._truths = {name: self.truth(self.intake.runs[name]) for name in split.validation}
+        self.intake.fill(split, sources)
         self.split = split
-
-    def _candidates(self) -> Sequence[str]:
-        """The runs that may train or validate: their targets decide the split."""
-        if self.splitting.explicit:
-            return (*self._planned.train, *self._planned.validation)
-        return [name for name in self.runs if name not in (self.splitting.test_runs or ())]
-
-
-def _check_trained(labels: Mapping[str, int], classes: Sequence[frozenset[str]]) -> None:
-    """Raise DataError if an object can be learned from no run at all."""
-    missing = sorted(set(labels).difference(*classes))
-    if missing:
-        raise DataError(
-            f"No target of a training run holds {', '.join(missing)}. Choose other runs, or make "
-            "the targets again without it."
-        )
-
-
-def _group(run_name: str, pattern: str | None) -> str:
-    """What stays together with the run: its tilt series, or runs of its name in other projects."""
-    if pattern is None:
-        return run_name.rpartition("/")[2]
-    match = re.search(pattern, run_name)
-    if match is None:
-        raise ValueError(f"group_pattern {pattern!r} matches nothing in the run name {run_name}.")
-    return match.group()

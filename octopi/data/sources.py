@@ -145,25 +145,27 @@ class SourceReader:
         Both are kept for the next job, which then reads no label volume at all.
         """
         known = f"positions {run.name} {self.target} {stamp} {grid} {dict(self.labels)}"
-        try:
-            digest, positions = _unpacked(self.cache.open(known))
-        except FileNotFoundError:
-            pass
-        else:
-            key = _target_key(digest, grid)
-            if key in self.cache:
-                return key, positions
+
+        def make() -> NDArray[np.int64]:
+            target = self._read_target(run, grid)
+            digest = hashlib.sha256(target.data).digest()
+            self.cache.fill({_target_key(digest, grid): lambda: target}, num_threads=1)
+            return _packed(digest, find_positions(target))
+
+        digest, positions = _unpacked(self.cache.get(known, make))
+        key = _target_key(digest, grid)
+        if key not in self.cache:  # somebody took it out
+            make()
+        return key, positions
+
+    def _read_target(self, run: Run, grid: Grid) -> NDArray[np.uint8]:
+        """The target on a working grid, if its labels are those that we know."""
         labels, held, _ = run.read_segmentation(self.target)
         labels = self._checked_labels(run, labels)
         try:
-            target = resample_labels(labels, held, grid)
+            return resample_labels(labels, held, grid)
         except DataError as error:
             raise DataError(f"Run {run.name}, {self.target}: {error}") from error
-        digest, positions = hashlib.sha256(target.data).digest(), find_positions(target)
-        key = _target_key(digest, grid)
-        packed = _packed(digest, positions)
-        self.cache.fill({key: lambda: target, known: lambda: packed}, num_threads=1)
-        return key, positions
 
     def _check_written(self, run: Run, attributes: Mapping[str, Any]) -> None:
         """Raise DataError if the target was made with other labels than those we know."""

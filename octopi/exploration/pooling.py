@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from octopi import assembly, checkpoint, provenance, scored
-from octopi.assembly import Facts, gather_facts, make_stages
+from octopi.assembly import make_stages
 from octopi.checkpoint import ENSEMBLE, Recipe, mean_thresholds
 from octopi.config import build
 from octopi.errors import DataError, SettingError
@@ -30,6 +30,7 @@ from octopi.exploration.fold_report import (
     draw_folds,
     table,
 )
+from octopi.facts import Facts, gather_facts
 from octopi.geometry import Points
 from octopi.project import Project
 from octopi.scored import Picks

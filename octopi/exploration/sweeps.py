@@ -12,13 +12,14 @@ from optuna.trial import TrialState
 from tqdm import tqdm
 
 from octopi import locks, rehearsal
-from octopi.assembly import check_objectives, gather_facts
+from octopi.assembly import check_objectives
 from octopi.config import build, settle
 from octopi.errors import SettingError, SweepError
 from octopi.exploration import crossval, plots, space, study, summary
 from octopi.exploration.grid import Grid, Point
 from octopi.exploration.search import Search, make_search
 from octopi.exploration.workers import OUTCOME, Launched, Processes, Runner, places, work_off
+from octopi.facts import gather_facts
 from octopi.job import search_flags
 from octopi.provenance import (
     artifacts_of,

@@ -158,7 +158,7 @@ class Processes:
         self.size = len(self.slots)
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # of those to come, side by side
         self.context = get_context("forkserver")
-        self.context.set_forkserver_preload(["octopi.train"])
+        self.context.set_forkserver_preload(["octopi.train", "octopi.training_job"])
 
     def start(self, task: Task) -> Running:
         """The training runs; what it prints is in its folder."""

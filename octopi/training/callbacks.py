@@ -10,6 +10,8 @@ from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from torch import Tensor
 
@@ -73,28 +75,45 @@ class BestModel(Callback):
         self.measured = state_dict["measured"]
 
 
+class CheckpointFiles(TorchCheckpointIO):
+    """Checkpoints as files of this machine, without an import of every object store's client."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """The file holds the state, or what it held before."""
+        if "://" in str(path) or storage_options is not None:
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        with part.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+
+
 class LastCheckpoint(Checkpoint):
     """`last.ckpt` is the whole state at the last epoch boundary, or the one before it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Checkpoints are files, unless the strategy writes them in a way of its own."""
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = CheckpointFiles()
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A folder that cannot be written is found out before the first step."""
         if not self.path.exists():
-            self._save(trainer)
+            trainer.save_checkpoint(self.path, weights_only=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The epoch is on disk."""
-        self._save(trainer)
-
-    def _save(self, trainer: pl.Trainer) -> None:
-        part = self.path.with_name(f".{self.path.name}.part")
-        trainer.save_checkpoint(part, weights_only=False)
-        if trainer.is_global_zero:
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
-            part.replace(self.path)
+        trainer.save_checkpoint(self.path, weights_only=False)
 
 
 class History(Callback):
