@@ -15,6 +15,7 @@ from octopi.errors import DataError, SettingError
 from octopi.evaluation.scores import Matched
 from octopi.exploration.fold_report import table
 from octopi.exploration.pooling import pool_folder, summarize
+from octopi.facts import gather_facts
 from octopi.geometry import Points
 from octopi.settings import TrainSettings
 
@@ -34,7 +35,7 @@ def settings(here, octopi_command):
 
 @pytest.fixture
 def facts(settings):
-    return assembly.gather_facts(build(settings.project, "project"), settings)
+    return gather_facts(build(settings.project, "project"), settings)
 
 
 @pytest.fixture
