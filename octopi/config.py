@@ -184,8 +184,8 @@ def locate(target: str, path: str) -> Any:
         with _hidden(_EXTRAS if module_name.startswith(_WITH_MONAI) else ()):
             return getattr(importlib.import_module(module_name), name)
     except ModuleNotFoundError as error:
-        absent = str(error.name).split(".")[0]
-        asked_for = absent == target.split(".")[0]
+        absent = str(error.name).partition(".")[0]
+        asked_for = target.startswith(f"{absent}.")
         cure = "" if asked_for else f" Install it: pip install {absent}"
         raise SettingError(f"{path}={target} cannot be imported: {error}.{cure}") from error
     except (ImportError, AttributeError, ValueError, TypeError) as error:
