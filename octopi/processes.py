@@ -1,9 +1,21 @@
 """Processes that we start: none outlives the one that started it, however that ends."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Event
+from typing import TypeVar
+
+from octopi.errors import ResourceError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def belong_to_parent() -> None:
@@ -17,3 +29,74 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
+
+
+def work_off(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    begin: Callable[[str], None],
+    places: Sequence[str],
+) -> Iterator[Result]:
+    """Yields the result of each item as it is there; a process at each place, one queue for all.
+
+    On Ctrl-C, or after an error, items in work are finished and no other is begun.
+
+    Args:
+        work: what is done with an item, in a spawned process.
+        items: in the order in which they are begun.
+        begin: what each process does first, told its place.
+        places: names, of devices for example.
+
+    Raises:
+        ResourceError: a process was lost.
+    """
+    context = multiprocessing.get_context("spawn")
+    free, stop = context.SimpleQueue(), context.Event()
+    for place in places:
+        free.put(place)
+    pool = ProcessPoolExecutor(
+        len(places), mp_context=context, initializer=_begin, initargs=(free, stop, begin)
+    )
+    try:
+        with _interrupts_ignored():  # a process that is starting inherits it
+            begun = [pool.submit(_unless_stopped, work, item) for item in items]
+        for done in as_completed(begun):
+            yield done.result()
+    except BrokenProcessPool as error:
+        raise ResourceError(
+            "A process is lost; most often the machine ran out of memory. Use fewer devices. "
+            "Finished runs are kept: the same command does the others."
+        ) from error
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Ctrl-C does not reach it
+        return
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
+_stop: Event | None = None
+
+
+def _begin(free: "SimpleQueue[str]", stop: Event, begin: Callable[[str], None]) -> None:
+    global _stop  # noqa: PLW0603  a pool hands nothing else to its work
+    belong_to_parent()
+    _stop = stop
+    begin(free.get())
+
+
+def _unless_stopped(work: Callable[[Item], Result], item: Item) -> Result:
+    assert _stop is not None
+    if _stop.is_set():
+        raise InterruptedError("The work was ended before this item was begun.")
+    return work(item)

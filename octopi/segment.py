@@ -9,16 +9,8 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import (
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-    as_completed,
-)
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -232,31 +224,15 @@ def work_off(todo: list[Task], settings: SegmentSettings, ensemble: Ensemble) ->
         return
     # two processes a GPU: while one computes, the other reads and writes
     workers = devices * 2 if devices[0].type == "cuda" else devices
-    context = get_context("spawn")
-    queue = context.SimpleQueue()
-    for device in workers:
-        queue.put(str(device))
-    pool = ProcessPoolExecutor(
-        len(workers), mp_context=context, initializer=_start_worker, initargs=(queue, settings)
-    )
-    try:
-        for done in as_completed([pool.submit(_work, task) for task in todo]):
-            yield done.result()
-    except BrokenProcessPool as error:
-        raise ResourceError(
-            "A process that segments is lost; most often the machine ran out of memory. Use fewer "
-            "devices. Finished runs are kept: the same command does the others."
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)  # what was begun is finished, nothing else is begun
+    begin = functools.partial(_start_worker, settings)
+    yield from processes.work_off(_work, todo, begin=begin, places=[str(d) for d in workers])
 
 
 _worker: dict[str, Any] = {}
 
 
-def _start_worker(queue: Any, settings: SegmentSettings) -> None:
-    processes.belong_to_parent()
-    device = torch.device(queue.get())
+def _start_worker(settings: SegmentSettings, place: str) -> None:
+    device = torch.device(place)
     _worker.update(settings=settings, ensemble=load_ensemble(settings, device))
     if device.type == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // settings.devices))

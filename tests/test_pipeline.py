@@ -159,8 +159,25 @@ def test_a_killed_process_takes_the_others_with_it(trained, here, victim):
         os.kill(children[0] if victim == "child" else parent.pid, signal.SIGKILL)
         _, told = parent.communicate(timeout=60)
     assert parent.returncode == (4 if victim == "child" else -signal.SIGKILL)
-    assert victim == "parent" or "A process that segments is lost" in told
+    assert victim == "parent" or "A process is lost" in told
     wait_for(lambda: not any(Path(f"/proc/{child}/cmdline").exists() for child in children), 60)
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_the_rest_of_the_queue_undone_and_a_rerun_does_it(trained, here):
+    words = [f"checkpoint={trained / 'best_model.pth'}", "accelerator=cpu", "devices=2"]
+    command = [sys.executable, "-m", "octopi.segment", *words]
+    piped = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen(command, **piped) as parent:
+        children = wait_for(lambda: _workers_of(parent.pid), 60)
+        os.killpg(parent.pid, signal.SIGINT)  # as a terminal does: all of them get it
+        _, told = parent.communicate(timeout=60)
+    assert parent.returncode == 130
+    assert "Traceback" not in told
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+    assert len(_score_maps(here)) < 3
+    subprocess.run(command, check=True)
+    assert set(_score_maps(here)) == {"TS_01", "TS_02", "TS_03"}
 
 
 def wait_for(condition, seconds):
