@@ -8,7 +8,6 @@ import contextlib
 import inspect
 import logging
 import multiprocessing
-import os
 import sys
 import threading
 
@@ -17,6 +16,7 @@ from octopi.config import build
 from octopi.data.intake import Intake
 from octopi.facts import gather_facts
 from octopi.settings import TrainSettings
+from octopi.training.ranks import is_helper
 
 OURS = ("octopi.data.datamodule.TomogramDataModule", "octopi.project.open_project")
 
@@ -26,8 +26,7 @@ def fill_cache(settings: TrainSettings) -> None:
     targets = (settings.data.get("_target_"), settings.project.get("_target_"))
     safe = sys.platform == "linux" and threading.active_count() == 1
     gains = "torch" not in sys.modules and not settings.dry_run
-    alone = os.environ.get("LOCAL_RANK", "0") == "0"
-    if targets == OURS and safe and gains and alone:
+    if targets == OURS and safe and gains and not is_helper():
         fork = multiprocessing.get_context("fork")
         fork.Process(target=_fill_cache, args=(settings,), daemon=True).start()
 
