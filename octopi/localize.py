@@ -4,6 +4,7 @@ Run it as `octopi localize` or `python -m octopi.localize`; no network is needed
 can be changed and picks made again in seconds.
 """
 
+import functools
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,9 +15,16 @@ from tqdm import tqdm
 
 from octopi.config import build
 from octopi.data.cache import in_threads
-from octopi.errors import DataError, NotInProjectError, SettingError, did_you_mean
+from octopi.errors import (
+    DataError,
+    NotInProjectError,
+    ResourceError,
+    SettingError,
+    did_you_mean,
+)
 from octopi.job import Job, command, tell
 from octopi.localization.channels import Localizer
+from octopi.localization.peaks import Peaks
 from octopi.project import (
     PicksQuery,
     Project,
@@ -42,6 +50,8 @@ def localize(settings: LocalizeSettings, _job: Job) -> None:
         check_name(kind, getattr(settings, kind))
     if settings.source not in ("scores", "segmentation"):
         raise SettingError(f"source is scores or segmentation, not {settings.source}.")
+    if settings.accelerator not in ("cpu", "gpu"):
+        raise SettingError(f"accelerator is cpu or gpu, not {settings.accelerator}.")
     if settings.num_workers < 1:
         raise SettingError(f"num_workers must be 1 or more, not {settings.num_workers}.")
     stored = stored_facts(settings)
@@ -242,7 +252,23 @@ def make_localizer(settings: LocalizeSettings, facts: Mapping[str, Any]) -> Loca
         )
     if facts.get("localizer") and node != facts["localizer"]:
         logger.warning("The thresholds were calibrated with another localizer.")
-    return build(node, "localizer")
+    localizer: Localizer = build(node, "localizer")
+    if settings.accelerator == "gpu":
+        look_on_gpu(localizer)
+    return localizer
+
+
+def look_on_gpu(localizer: Localizer) -> None:
+    """The localizer looks for summits on the GPU; an error where it or the machine cannot."""
+    import torch  # noqa: PLC0415  slow to import and rarely needed here
+
+    from octopi.inference.tops import find_tops  # noqa: PLC0415
+
+    if not isinstance(localizer, Peaks):
+        raise SettingError("accelerator=gpu needs localizer=peaks; others work on the CPU alone.")
+    if not torch.cuda.is_available():
+        raise ResourceError("accelerator=gpu, but torch sees no GPU. Use accelerator=cpu.")
+    localizer.find_tops = functools.partial(find_tops, device=torch.device("cuda"))
 
 
 def thresholds_of(

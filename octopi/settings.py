@@ -111,6 +111,7 @@ class LocalizeSettings:
     input: str
     user_id: str
     session_id: str
+    accelerator: str
     num_workers: int
     overwrite: bool
     dry_run: bool

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from scipy.spatial import KDTree
 from tiny import TINY
 
 from octopi import checkpoint
+from octopi.inference import tops
 from octopi.project import PicksQuery, open_project
 
 OBJECTS = {
@@ -131,6 +133,39 @@ def test_runs_that_are_localized_at_once_get_the_picks_they_get_one_by_one(
             assert (alone.scores == at_once.scores).all()
     assert octopi_command("localize", "num_workers=0") == 2
     assert "num_workers must be 1 or more, not 0" in capsys.readouterr().err
+
+
+def test_summits_are_looked_for_on_the_gpu_that_is_asked_for(
+    trained, here, octopi_command, capsys, monkeypatch
+):
+    """A GPU that only names itself so: what it is asked is answered by the CPU."""
+    asked, find = [], tops._find_tops
+
+    def stand_in(values, sigma, least, device):
+        asked.append(device)
+        return find(values, sigma, least, torch.device("cpu"))
+
+    monkeypatch.setattr(tops, "_find_tops", stand_in)
+    assert octopi_command("segment", f"checkpoint={trained / 'best_model.pth'}") == 0
+    for accelerator, there in (("cpu", False), ("gpu", True)):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        words = [f"session_id={accelerator}", f"accelerator={accelerator}", "thresholds=0.01"]
+        assert octopi_command("localize", *words) == 0
+    runs = open_project(here / "project.json").runs
+    assert asked == [torch.device("cuda")] * len(runs) * len(OBJECTS)
+    for run in runs:
+        for name in OBJECTS:
+            cpu, gpu = (run.read_picks(PicksQuery(name, "octopi", s)) for s in ("cpu", "gpu"))
+            assert len(cpu) == len(gpu)
+            away, _ = KDTree(cpu.positions).query(gpu.positions)  # equal scores have no order
+            assert (away < 0.01).all()
+    assert octopi_command("localize", "accelerator=gpu", "localizer=components") == 2
+    assert "accelerator=gpu needs localizer=peaks" in capsys.readouterr().err
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert octopi_command("localize", "accelerator=gpu") == 4
+    assert "torch sees no GPU. Use accelerator=cpu" in capsys.readouterr().err
+    assert octopi_command("localize", "accelerator=tpu") == 2
+    assert "accelerator is cpu or gpu, not tpu" in capsys.readouterr().err
 
 
 def test_an_error_in_one_process_is_told_as_it_is_and_a_rerun_does_the_rest(

@@ -1,6 +1,6 @@
 """Picks as the summits of a smoothed score map: the default way from scores to particles."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -23,6 +23,8 @@ _TRUNCATE = 3.0  # sigmas; where the smoothing kernel ends
 _REFINEMENTS = 3  # steps; the centroid moves less than a tenth of a voxel in the third
 _ROUNDING = 1e-5  # of scores in float32
 _GATHERED = 2**18  # voxels held at once while centroids are taken
+
+Tops = tuple[NDArray[np.intp], NDArray[np.float32]]
 
 
 class Peaks(Localizer):
@@ -63,6 +65,7 @@ class Peaks(Localizer):
         self.min_score = min_score
         self.refine = refine
         self.exclusion = exclusion
+        self.find_tops: Callable[[NDArray, NDArray[np.float64], float], Tops] = find_tops
 
     def __call__(
         self,
@@ -83,7 +86,9 @@ class Peaks(Localizer):
         sigma = channel.in_voxels(self.smoothing)
         # a weaker summit never takes anything from a stronger one: none below the floor is needed
         lowest = max(self.min_score, channel.floor * (1 - _ROUNDING))
-        voxels, scores = _summits(channel, sigma, lowest)
+        tops_of = self.find_tops(channel.values, sigma, lowest * channel.one)
+        voxels, heights = merge_plateaus(*tops_of, channel.grid.shape)
+        scores = np.minimum(heights / np.float32(channel.one), np.float32(1))
         order = np.lexsort((*voxels.T[::-1], -scores))
         found = Points(channel.grid.to_angstrom(voxels[order]), scores[order])
         found = self._thin(found, channel.radius)
@@ -115,32 +120,34 @@ def _scores(points: Points) -> NDArray[np.float32]:
     return points.scores
 
 
-def _summits(
-    channel: Channel, sigma: NDArray[np.float64], min_score: float
-) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Every summit of the smoothed channel that scores enough: voxels (n, 3) and scores."""
-    shape = channel.grid.shape
+def find_tops(values: NDArray, sigma: NDArray[np.float64], least: float) -> Tops:
+    """The voxels (n, 3) that no neighbour exceeds after smoothing, and how high they are.
+
+    Args:
+        values: (z, y, x) of a channel; heights are in their unit.
+        sigma: of the Gaussian, voxels along z, y, x.
+        least: height that tops have.
+    """
     halo = [int(_TRUNCATE * s + 0.5) for s in sigma]
-    weights = [_blur(np.ones(n, dtype=np.float32), s, 0) for n, s in zip(shape, sigma, strict=True)]
-    found: list[tuple[NDArray, NDArray]] = []
-    for box in _busy_boxes(channel.values, channel.level(min_score), halo):
-        around = grown(box, (1, 1, 1), shape)
-        field = _smoothed(channel.values, around, sigma, halo)
+    weights = [
+        _blur(np.ones(n, np.float32), s, 0) for n, s in zip(values.shape, sigma, strict=True)
+    ]
+    none: tuple[NDArray, NDArray] = np.zeros((0, 3), np.intp), np.zeros(0, np.float32)
+    found = [none]
+    level = int(np.ceil(round(least, 6))) if values.dtype == np.uint8 else least
+    for box in _busy_boxes(values, level, halo):
+        around = grown(box, (1, 1, 1), values.shape)
+        field = _smoothed(values, around, sigma, halo)
         inner = within(box, around)
         z, y, x = (w[s] for w, s in zip(weights, box, strict=True))
-        score = field[inner] / (z[:, None, None] * y[:, None] * x)
+        height = field[inner] / (z[:, None, None] * y[:, None] * x)
         allowed = np.zeros(field.shape, dtype=bool)
-        allowed[inner] = score >= np.float32(min_score * channel.one)
+        allowed[inner] = height >= np.float32(least)
         at = tops(field, allowed)
         corner = [s.start for s in around]
-        found.append((at + corner, score[tuple((at + corner - [s.start for s in box]).T)]))
-    if not found:
-        return np.zeros((0, 3)), np.zeros(0, dtype=np.float32)
-    voxels, heights = (np.concatenate(column) for column in zip(*found, strict=True))
-    if not len(voxels):
-        return np.zeros((0, 3)), np.zeros(0, dtype=np.float32)
-    middles, heights = merge_plateaus(voxels, heights, shape)
-    return middles, np.minimum(heights / np.float32(channel.one), np.float32(1))
+        found.append((at + corner, height[tuple((at + corner - [s.start for s in box]).T)]))
+    voxels, heights = zip(*found, strict=True)
+    return np.concatenate(voxels), np.concatenate(heights)
 
 
 def _busy_boxes(values: NDArray, level: float, halo: list[int]) -> Iterator[Box]:

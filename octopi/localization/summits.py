@@ -58,6 +58,8 @@ def merge_plateaus(
 
     Neighbouring tops are equally high, since neither exceeds the other.
     """
+    if not len(voxels):
+        return voxels.astype(np.float64), heights
     roomy = np.asarray(shape) + 2  # a frame, so that steps over an edge meet nobody
     index = np.asarray(np.ravel_multi_index(tuple((voxels + 1).T), tuple(roomy)))
     order = np.argsort(index)
