@@ -1,0 +1,121 @@
+"""Training on more tomograms than fit in memory, beside the same training with memory to spare.
+
+python benchmarks/beyond_memory.py [--gigabytes 2] [--runs 24] [--steps 60]
+
+The process that trains puts itself into a control group of so much memory, its part of the page
+cache included; making one takes root on Linux. Prints one JSON line: seconds to the first batch
+with nothing cached, then what a step waits for its data, and computes.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from parts.jobs import fit, net_words, octopi, picks_words
+from parts.side_by_side import machine, versions
+from parts.synthetic import write_project
+
+SHAPE = [184, 630, 630]
+PER_OBJECT = 150
+WARM_UP = 5  # steps
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+@contextmanager
+def control_group(gigabytes: float) -> Iterator[Path]:
+    """A control group whose processes get so much memory, of version 1 or 2."""
+    old = (CGROUPS / "memory").is_dir()
+    group = (CGROUPS / "memory" if old else CGROUPS) / f"octopi-{os.getpid()}"
+    group.mkdir()
+    try:
+        limit = group / ("memory.limit_in_bytes" if old else "memory.max")
+        limit.write_text(str(int(gigabytes * 1e9)), encoding="ascii")
+        yield group
+    finally:
+        group.rmdir()
+
+
+def train(folder: Path, cache: Path, steps: int) -> dict[str, Any]:
+    """A training in this process, watched from inside."""
+    import torch
+    from parts.stopwatch import Stopwatch
+
+    torch.set_num_threads(2)
+    words = [
+        *net_words(),
+        "loss=tversky",
+        "data.crop_size=[64,64,64]",
+        "data.crops_per_step=4",
+        f"data.steps_per_epoch={WARM_UP + steps}",
+        "data.num_workers=0",
+        "data.ratios=[1,0,0]",
+        f"data.cache_dir={cache}",
+        "callbacks=default",
+        "~callbacks.early_stopping",
+        "trainer.max_epochs=1",
+        "trainer.enable_progress_bar=false",
+        "trainer.accelerator=cpu",
+    ]
+    watch = Stopwatch()
+    begun = time.perf_counter()
+    fit(folder, words, [watch])
+    took = time.perf_counter() - begun
+    data, compute = ([s for s, _ in held] for held in (watch.data, watch.compute))
+    return {
+        "start_seconds": round(took - sum(data[1:]) - sum(compute), 1),
+        "data_seconds": round(statistics.median(data[WARM_UP:]), 4),
+        "data_seconds_slowest": round(max(data[WARM_UP:]), 4),
+        "compute_seconds": round(statistics.median(compute[WARM_UP:]), 3),
+    }
+
+
+def child(folder: Path, cache: Path, steps: int, group: Path | None) -> dict[str, Any]:
+    """What a process of its own told of its training, in the control group if there is one."""
+    words = [sys.executable, __file__, "--child", str(folder), str(cache), "--steps", str(steps)]
+    if group is not None:
+        words += ["--group", str(group)]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Makes the tomograms, trains on them twice, prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--gigabytes", type=float, default=2.0)
+    parser.add_argument("--runs", type=int, default=24)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--child", nargs=2, type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--group", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        if given.group:
+            (given.group / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
+        print(json.dumps(train(*given.child, given.steps)))
+        return
+    with (
+        control_group(given.gigabytes) as group,
+        tempfile.TemporaryDirectory(prefix="octopi-beyond-") as name,
+    ):
+        folder = Path(name)
+        write_project(folder, SHAPE, num_runs=given.runs, per_object=PER_OBJECT)
+        subprocess.run(octopi("create_targets", folder, *picks_words()), check=True)
+        told = {}
+        for key, limit in (("limited", group), ("free", None)):
+            cache = folder / f"cache-{key}"
+            told[key] = child(folder, cache, given.steps, limit)
+            held = sum(f.stat().st_size for f in cache.rglob("*") if f.is_file())
+        told |= {"runs": given.runs, "limit_gb": given.gigabytes, "cache_gb": round(held / 1e9, 2)}
+    print(json.dumps({"name": "beyond_memory", **told, "machine": machine(), **versions()}))
+
+
+if __name__ == "__main__":
+    main()
