@@ -59,7 +59,7 @@ def work_off(
         len(places), mp_context=context, initializer=_begin, initargs=(free, stop, begin)
     )
     try:
-        with _interrupts_ignored():  # a process that is starting inherits it
+        with _interrupts_later():
             begun = [pool.submit(_unless_stopped, work, item) for item in items]
         for done in as_completed(begun):
             yield done.result()
@@ -74,15 +74,13 @@ def work_off(
 
 
 @contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Ctrl-C does not reach it
-        return
-    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _interrupts_later() -> Iterator[None]:
+    """Ctrl-C arrives when this is left; a process started in it never gets one."""
+    usual = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, usual)
+        signal.pthread_sigmask(signal.SIG_SETMASK, usual)
 
 
 _stop: Event | None = None
