@@ -2,10 +2,11 @@
 
 import gc
 import logging
+import os
 import shutil
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,27 @@ COMMANDS = {
 
 Command = Callable[..., int]
 
+# Variables that programs read for a user or a cluster; a test says itself what it needs of them.
+FOREIGN_VARIABLES = (
+    "OCTOPI_", "COPICK_", "HYDRA_", "OPTUNA_", "MLFLOW_", "AWS_", "PG",
+    "SLURM", "SRUN_", "SUBMITIT_", "OMPI_", "PMI_", "PL_", "MASTER_", "LOCAL_RANK", "WORLD_SIZE",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment() -> Iterator[None]:
+    """The tests, and the processes they start, see nothing of the user's or the cluster's settings.
+
+    Servers of the tests are on this machine: no proxy stands before them.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(FOREIGN_VARIABLES):
+                patch.delenv(name)
+        for name in ("NO_PROXY", "no_proxy"):
+            patch.setenv(name, "127.0.0.1,localhost")
+        yield
+
 
 @pytest.fixture(scope="session")
 def tiny_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -62,8 +84,10 @@ def tiny_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(tmp_path: Path, tiny_phantom: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with a tiny project of its own, to which OCTOPI_PROJECT points."""
     shutil.copytree(tiny_phantom.parent, tmp_path, dirs_exist_ok=True)
-    config = tiny_phantom.read_text().replace(str(tiny_phantom.parent), str(tmp_path))
-    (tmp_path / "project.json").write_text(config)
+    config = tiny_phantom.read_text(encoding="utf-8").replace(
+        str(tiny_phantom.parent), str(tmp_path)
+    )
+    (tmp_path / "project.json").write_text(config, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OCTOPI_PROJECT", str(tmp_path / "project.json"))
     return tmp_path
