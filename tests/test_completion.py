@@ -1,4 +1,4 @@
-"""TAB in a shell: what is offered, in real shells, and at once."""
+"""TAB in a shell: what is offered, in real shells, without a heavy import."""
 
 import os
 import pty
@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -147,23 +146,17 @@ def test_bash_gets_of_a_value_what_it_takes_for_the_word():
 
 
 @pytest.mark.parametrize("line", ["octopi ", "octopi train model=", "octopi train optim."])
-def test_tab_is_answered_at_once(line):
-    times = []
-    for _ in range(5):
-        began = time.perf_counter()
-        subprocess.run([SCRIPT, "completion", "candidates", line], capture_output=True, check=True)
-        times.append(time.perf_counter() - began)
-    assert min(times) < 0.3
-
-
-def test_completing_imports_nothing_slow():
+def test_completing_imports_nothing_slow(line):
     program = (
-        "import sys; from octopi.completion import candidates\n"
-        "assert candidates('octopi train model=')\n"
-        "print(*({'torch', 'hydra', 'omegaconf', 'monai', 'copick', 'numpy'} & set(sys.modules)))"
+        "import sys; from octopi.cli import main\n"
+        f"sys.argv = ['octopi', 'completion', 'candidates', {line!r}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "slow = {'torch', 'hydra', 'omegaconf', 'monai', 'copick', 'numpy'} & set(sys.modules)\n"
+        "assert not slow, slow"
     )
-    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
-    assert answer.stdout.split() == []
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.split()
 
 
 @pytest.mark.parametrize("shell", SCRIPTS)

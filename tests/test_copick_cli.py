@@ -164,18 +164,14 @@ def test_an_absent_package_is_named_with_its_cure():
     assert "Traceback" not in outcome.stderr
 
 
-def test_copick_becomes_no_slower():
+def test_copick_becomes_no_heavier():
     program = (
-        "import time, copick.cli.cli, sys\n"
+        "import sys, copick.cli.cli\n"
         "for name in [n for n in sys.modules if n.startswith('octopi')]: del sys.modules[name]\n"
-        "began = time.perf_counter(); import octopi.copick_cli\n"
-        "print(time.perf_counter() - began, *sys.modules)"
+        "before = set(sys.modules); import octopi.copick_cli\n"
+        "print(*set(sys.modules) - before)"
     )
-    times, loaded = [], []
-    for _ in range(3):
-        told = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
-        took, *loaded = told.stdout.decode().split()
-        times.append(float(took))
-    assert min(times) < 0.02
-    assert not set(HEAVY) & set(loaded)
-    assert [name for name in loaded if name.startswith("octopi")] == ["octopi", "octopi.copick_cli"]
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, encoding="utf-8"
+    )
+    assert set(done.stdout.split()) == {"octopi", "octopi.copick_cli"}
