@@ -58,6 +58,7 @@ def clean_environment() -> Iterator[None]:
 
     Servers of the tests are on this machine: no proxy stands before them. A suite that a shell
     started in the background ignores Ctrl-C, and so would every process that it starts.
+    Those write UTF-8, whatever the locale; the one of this process is left as it is.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.MonkeyPatch.context() as patch:
@@ -66,6 +67,7 @@ def clean_environment() -> Iterator[None]:
                 patch.delenv(name)
         for name in ("NO_PROXY", "no_proxy"):
             patch.setenv(name, "127.0.0.1,localhost")
+        patch.setenv("PYTHONUTF8", "1")
         yield
 
 
