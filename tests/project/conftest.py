@@ -59,6 +59,11 @@ class Files:
     def at(self, *parts, run="TS_1"):
         return self.folder.joinpath("static", "ExperimentRuns", run, *parts)
 
+    def remove(self, path, run="TS_1"):
+        """Take a file of the run out of the overlay, wherever that is."""
+        fs, root = fsspec.url_to_fs(self.overlay, **self.access)
+        fs.rm_file(f"{root}/ExperimentRuns/{run}/{path}")
+
     @staticmethod
     def noise(shape=(8, 8, 8)):
         return np.random.default_rng(0).normal(size=shape).astype(np.float32)

@@ -3,7 +3,6 @@ import pickle
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError
@@ -117,14 +116,6 @@ def test_configs_of_one_name_are_told_apart_by_their_folders(three, tmp_path):
     assert "a-project/TS_1" in [run.name for run in open_project(configs).runs]
 
 
-def test_a_writable_overlay_is_left_as_it_was(anywhere):
-    project = anywhere.open()
-    project.check_writable()
-    project.check_writable()
-    overlay = anywhere.folder / "overlay"
-    assert not overlay.exists() or not list(overlay.iterdir())
-
-
 def test_an_overlay_that_cannot_be_written_is_an_error_that_names_it(files):
     blocked = files.folder / "blocked"
     blocked.write_text("a file where the overlay should be", encoding="utf-8")
@@ -172,19 +163,6 @@ def test_a_config_of_the_old_form_without_a_type_opens(files):
     config.write_text(json.dumps(content), encoding="utf-8")
     with pytest.warns(DeprecationWarning, match="config_type"):
         assert open_project(config).objects
-
-
-def test_a_tomogram_of_a_new_run_is_there_whole(anywhere):
-    anywhere.add_tomogram(anywhere.noise())
-    project, grid = anywhere.open(), Grid.cubic((8, 8, 8), 12.345)
-    assert [run.name for run in project.runs] == ["TS_1"]
-    volume = anywhere.noise() + 1
-    project.write_tomogram("TS_9", TomogramQuery("wbp", 12.345), volume, grid=grid)
-    run = project.select(["TS_9"])[0]
-    np.testing.assert_array_equal(run.read_tomogram(TomogramQuery("wbp", 12.345)), volume)
-    assert run.tomogram_grid(TomogramQuery("wbp", 12.345)) == grid
-    assert not run.is_fixed(TomogramQuery("wbp", 12.345))
-    assert project.select(["TS_1"])[0].is_fixed(TomogramQuery("wbp", 10.0))
 
 
 def test_a_tomogram_goes_to_one_config_only(files):

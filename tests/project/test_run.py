@@ -8,7 +8,6 @@ import pytest
 from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError
 from octopi.geometry import Grid, Points
 from octopi.project import PicksQuery, SegmentationQuery, TomogramQuery, open_project
-from octopi.project.door import keep_log_handlers
 
 OURS = PicksQuery("ribosome", "octopi", "1")
 TARGETS = SegmentationQuery("targets", "octopi", "1", 10.0)
@@ -17,9 +16,9 @@ GRID = Grid.cubic((8, 8, 8), 10)
 
 
 @pytest.fixture
-def run(anywhere):
-    anywhere.add_tomogram(anywhere.noise())
-    return anywhere.run()
+def run(files):
+    files.add_tomogram(files.noise())
+    return files.run()
 
 
 @pytest.fixture
@@ -88,29 +87,6 @@ def test_picks_come_back_with_their_scores(run):
     read = run.read_picks(OURS)
     np.testing.assert_array_equal(read.positions, points.positions)
     np.testing.assert_array_equal(read.scores, points.scores)
-
-
-def test_a_rewritten_session_keeps_nothing_of_the_old_one(run):
-    run.write_picks(OURS, Points(np.ones((5, 3))))
-    run.write_picks(OURS, Points(np.zeros((1, 3))))
-    assert len(run.read_picks(OURS)) == 1
-    run.write_picks(OURS, Points.empty())
-    assert run.picks() == [OURS]
-    assert len(run.read_picks(OURS)) == 0
-
-
-def test_copick_reads_our_picks_as_its_own(anywhere):
-    anywhere.add_tomogram(anywhere.noise())
-    points = Points(np.array([[1.0, 2, 3], [4, 5, 6]]), np.array([0.5, 1], dtype=np.float32))
-    anywhere.run().write_picks(OURS, points)
-    with keep_log_handlers():
-        import copick
-    (picks,) = copick.from_file(str(anywhere.config())).get_run("TS_1").picks
-    positions, transforms = picks.numpy()
-    np.testing.assert_array_equal(positions, points.positions)
-    np.testing.assert_array_equal(transforms, [np.eye(4)] * 2)
-    assert (picks.trust_orientation, picks.meta.run_name) == (False, "TS_1")
-    assert (list(picks.scores()), list(picks.instance_ids())) == ([0.5, 1], [1, 2])
 
 
 def test_orientations_come_back_and_move_no_pick(run):
@@ -200,24 +176,6 @@ def test_a_label_volume_comes_back_with_grid_and_attributes(run):
     assert (read_grid, attributes) == (grid, {"labels": {"ribosome": 1}})
 
 
-def test_a_rewritten_label_volume_keeps_nothing_of_the_old_one(run):
-    run.write_segmentation(TARGETS, _labels(1), grid=GRID, attributes={"old": 1})
-    small = Grid.cubic((2, 2, 2), 10)
-    run.write_segmentation(TARGETS, _labels(2)[:2, :2, :2], grid=small, attributes={"new": 1})
-    labels, grid, attributes = run.read_segmentation(TARGETS)
-    assert (labels.shape, grid, attributes) == ((2, 2, 2), small, {"new": 1})
-
-
-def test_copick_reads_our_labels_as_its_own(anywhere):
-    anywhere.add_tomogram(anywhere.noise())
-    anywhere.run().write_segmentation(TARGETS, _labels(2), grid=GRID, attributes={})
-    with keep_log_handlers():
-        import copick
-    (item,) = copick.from_file(str(anywhere.config())).get_run("TS_1").segmentations
-    assert (item.name, item.is_multilabel, item.voxel_size) == ("targets", True, 10.0)
-    np.testing.assert_array_equal(item.numpy(), _labels(2))
-
-
 def test_a_target_may_be_coarser_than_its_tomogram(run):
     query = replace(TARGETS, voxel_spacing=20.0241)
     coarse = Grid.cubic((4, 4, 4), 20.0241)
@@ -239,23 +197,6 @@ def test_a_segmentation_that_is_not_there_is_answered_with_those_that_are(run):
     run.write_segmentation(TARGETS, _labels(), grid=GRID, attributes={})
     with pytest.raises(NotInProjectError, match=r"target:octopi/1.*It has: targets:octopi/1@10\.0"):
         run.read_segmentation(SegmentationQuery("target", "octopi", "1"))
-
-
-def test_a_label_volume_without_its_metadata_is_not_listed_and_not_read(run):
-    run.write_segmentation(TARGETS, _labels(), grid=GRID, attributes={})
-    fs, path = _overlay_file(run, "Segmentations/10.000_octopi_1_targets-multilabel.zarr/.zattrs")
-    fs.rm_file(path)  # what a writer killed before its last step leaves where there is no rename
-    assert run.segmentations() == []
-    with pytest.raises(DataError, match=r"has no \.zattrs.*unfinished"):
-        run.read_segmentation(TARGETS)
-
-
-def test_a_chunk_missing_from_our_labels_is_an_error(run):
-    run.write_segmentation(TARGETS, _labels(0), grid=GRID, attributes={})
-    fs, path = _overlay_file(run, "Segmentations/10.000_octopi_1_targets-multilabel.zarr/0/0/0/0")
-    fs.rm_file(path)
-    with pytest.raises(DataError, match="lacks 1 chunk"):
-        run.read_segmentation(TARGETS)
 
 
 @pytest.mark.parametrize(
@@ -297,10 +238,9 @@ def test_a_score_map_comes_back_with_grid_and_attributes(run):
     assert (read_grid, attributes) == (grid, {"names": ["ribosome"]})
 
 
-def test_an_unfinished_score_map_is_not_there(run):
+def test_an_unfinished_score_map_is_not_there(files, run):
     run.write_score_map(WBP, "unet", _labels()[None], grid=GRID, attributes={})
-    fs, path = _overlay_file(run, "VoxelSpacing10.000/wbp_unet_features.zarr/.zattrs")
-    fs.rm_file(path)
+    files.remove("VoxelSpacing10.000/wbp_unet_features.zarr/.zattrs")
     assert not run.has_score_map(WBP, "unet")
     assert run.score_maps() == []
 
@@ -316,8 +256,3 @@ def test_a_score_map_with_an_illegal_name_or_type_is_refused(run):
         run.write_score_map(WBP, "my_net", _labels()[None], grid=GRID, attributes={})
     with pytest.raises(ValueError, match="uint8"):
         run.write_score_map(WBP, "net", np.zeros((1, 8, 8, 8)), grid=GRID, attributes={})
-
-
-def _overlay_file(run, path):
-    """The overlay's filesystem, and the place of a file of the run on it."""
-    return run._copick.fs_overlay, f"{run._copick.overlay_path}/{path}"
