@@ -1,10 +1,18 @@
-"""What the machine computes in: bf16 where its hardware has it."""
+"""What the machine computes on and in: bf16 where its hardware has it."""
 
 import functools
 
 import torch
 
+from octopi.errors import ResourceError
+
 TOO_THIN = 2  # voxels: see `training_precision`
+
+
+def check_gpu() -> None:
+    """Raise ResourceError where torch sees no GPU, although one is asked for."""
+    if not torch.cuda.is_available():
+        raise ResourceError("accelerator=gpu, but torch sees no GPU. Use accelerator=cpu.")
 
 
 @functools.cache

@@ -15,13 +15,7 @@ from tqdm import tqdm
 
 from octopi.config import build
 from octopi.data.cache import in_threads
-from octopi.errors import (
-    DataError,
-    NotInProjectError,
-    ResourceError,
-    SettingError,
-    did_you_mean,
-)
+from octopi.errors import DataError, NotInProjectError, SettingError, did_you_mean
 from octopi.job import Job, command, tell
 from octopi.localization.channels import Localizer
 from octopi.localization.peaks import Peaks
@@ -262,12 +256,12 @@ def look_on_gpu(localizer: Localizer) -> None:
     """The localizer looks for summits on the GPU; an error where it or the machine cannot."""
     import torch  # noqa: PLC0415  slow to import and rarely needed here
 
+    from octopi.devices import check_gpu  # noqa: PLC0415
     from octopi.inference.tops import find_tops  # noqa: PLC0415
 
     if not isinstance(localizer, Peaks):
         raise SettingError("accelerator=gpu needs localizer=peaks; others work on the CPU alone.")
-    if not torch.cuda.is_available():
-        raise ResourceError("accelerator=gpu, but torch sees no GPU. Use accelerator=cpu.")
+    check_gpu()
     localizer.find_tops = functools.partial(find_tops, device=torch.device("cuda"))
 
 

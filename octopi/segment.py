@@ -24,6 +24,7 @@ from octopi import checkpoint, processes
 from octopi.checkpoint import Recipe, Weights, ensemble_thresholds
 from octopi.config import build
 from octopi.data.cache import prepare_volume, working_grid
+from octopi.devices import check_gpu
 from octopi.errors import DataError, ResourceError, SettingError
 from octopi.geometry import Grid
 from octopi.inference.predictor import Predictor, segmentation_of
@@ -248,8 +249,8 @@ def devices_of(settings: SegmentSettings) -> list[torch.device]:
     cuda = torch.cuda.device_count() if settings.accelerator in ("auto", "gpu", "cuda") else 0
     if settings.accelerator not in ("auto", "cpu", "gpu", "cuda"):
         raise SettingError(f"accelerator is auto, cpu or gpu, not {settings.accelerator}.")
-    if settings.accelerator in ("gpu", "cuda") and not cuda:
-        raise ResourceError("accelerator=gpu, but torch sees no GPU. Use accelerator=cpu.")
+    if settings.accelerator in ("gpu", "cuda"):
+        check_gpu()
     if settings.devices < 1 or (cuda and settings.devices > cuda):
         raise SettingError(f"devices must be 1 to {cuda or 'any number'}, not {settings.devices}.")
     if cuda:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from parts.side_by_side import Sizes
 from parts.synthetic import SESSION, USER, config_of
 
 NET = {"channels": [32, 64, 96, 96], "strides": [2, 2, 1], "num_res_units": 1, "dropout": 0.1}
@@ -87,6 +88,40 @@ def fit(folder: Path, words: Sequence[str], callbacks: Sequence[Any]) -> None:
     )
     with quiet():
         trainer.fit(module, datamodule=data)
+
+
+def watched(folder: Path, sizes: Sizes, *, steps: int, words: Sequence[str] = ()) -> Any:
+    """A `Stopwatch` that saw a training in this process; its cache is full before the first step.
+
+    Args:
+        folder: of the project.
+        sizes: threads, crop (voxels an edge) and crops (of a step).
+        steps: that are made.
+        words: further settings.
+    """
+    import torch
+
+    from parts.stopwatch import Stopwatch
+
+    torch.set_num_threads(sizes["threads"])
+    crop = [sizes["crop"]] * 3
+    watch = Stopwatch()
+    own = [
+        *net_words(),
+        "loss=tversky",
+        f"data.crop_size={crop}".replace(" ", ""),
+        f"data.crops_per_step={sizes['crops']}",
+        f"data.steps_per_epoch={steps}",
+        "data.num_workers=0",
+        "data.ratios=[1,0,0]",
+        "callbacks=default",
+        "~callbacks.early_stopping",
+        "trainer.max_epochs=1",
+        "trainer.enable_progress_bar=false",
+        "trainer.accelerator=cpu",
+    ]
+    fit(folder, [*own, *words], [watch])
+    return watch
 
 
 def write_checkpoint(path: Path, *, radii: Mapping[str, float], seed: int) -> None:

@@ -31,12 +31,17 @@ class Channel:
         return 255.0 if self.values.dtype == np.uint8 else 1.0
 
     def level(self, score: float) -> float:
-        """The lowest stored value that is at least the score; comparing with it copies nothing."""
-        return int(np.ceil(round(score * 255, 6))) if self.values.dtype == np.uint8 else score
+        """The lowest stored value that is at least the score."""
+        return lowest_stored(self.values, score * self.one)
 
     def in_voxels(self, scale: float) -> NDArray[np.float64]:
         """A length, in parts of the object's radius, as voxels along z, y, x."""
         return scale * self.radius / np.asarray(self.grid.spacing)
+
+
+def lowest_stored(values: NDArray, least: float) -> float:
+    """The lowest value they can hold from `least` on; comparing with it copies nothing."""
+    return int(np.ceil(round(least, 6))) if values.dtype == np.uint8 else least
 
 
 def channels(

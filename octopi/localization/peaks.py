@@ -1,14 +1,14 @@
 """Picks as the summits of a smoothed score map: the default way from scores to particles."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import correlate1d
 
 from octopi.geometry import Grid, Points
-from octopi.localization.channels import Channel, Localizer
+from octopi.localization.channels import Channel, Localizer, lowest_stored
 from octopi.localization.summits import (
     Box,
     grown,
@@ -24,6 +24,7 @@ _REFINEMENTS = 3  # steps; the centroid moves less than a tenth of a voxel in th
 _ROUNDING = 1e-5  # of scores in float32
 _GATHERED = 2**18  # voxels held at once while centroids are taken
 
+Kernel = NDArray[np.float64]  # weights, as many on either side of the middle; their sum is 1
 Tops = tuple[NDArray[np.intp], NDArray[np.float32]]
 
 
@@ -65,7 +66,7 @@ class Peaks(Localizer):
         self.min_score = min_score
         self.refine = refine
         self.exclusion = exclusion
-        self.find_tops: Callable[[NDArray, NDArray[np.float64], float], Tops] = find_tops
+        self.find_tops: Callable[[NDArray, Sequence[Kernel], float], Tops] = find_tops
 
     def __call__(
         self,
@@ -83,11 +84,11 @@ class Peaks(Localizer):
 
     def _find(self, channel: Channel) -> Points:
         """One object's picks, best first."""
-        sigma = channel.in_voxels(self.smoothing)
+        kernels = [_gaussian(sigma) for sigma in channel.in_voxels(self.smoothing)]
         # a weaker summit never takes anything from a stronger one: none below the floor is needed
         lowest = max(self.min_score, channel.floor * (1 - _ROUNDING))
-        tops_of = self.find_tops(channel.values, sigma, lowest * channel.one)
-        voxels, heights = merge_plateaus(*tops_of, channel.grid.shape)
+        found = self.find_tops(channel.values, kernels, lowest * channel.one)
+        voxels, heights = merge_plateaus(*found, channel.grid.shape)
         scores = np.minimum(heights / np.float32(channel.one), np.float32(1))
         order = np.lexsort((*voxels.T[::-1], -scores))
         found = Points(channel.grid.to_angstrom(voxels[order]), scores[order])
@@ -120,24 +121,23 @@ def _scores(points: Points) -> NDArray[np.float32]:
     return points.scores
 
 
-def find_tops(values: NDArray, sigma: NDArray[np.float64], least: float) -> Tops:
+def find_tops(values: NDArray, kernels: Sequence[Kernel], least: float) -> Tops:
     """The voxels (n, 3) that no neighbour exceeds after smoothing, and how high they are.
 
     Args:
         values: (z, y, x) of a channel; heights are in their unit.
-        sigma: of the Gaussian, voxels along z, y, x.
+        kernels: that smooth along z, y, x.
         least: height that tops have.
     """
-    halo = [int(_TRUNCATE * s + 0.5) for s in sigma]
+    halo = [len(kernel) // 2 for kernel in kernels]
     weights = [
-        _blur(np.ones(n, np.float32), s, 0) for n, s in zip(values.shape, sigma, strict=True)
+        _blur(np.ones(n, np.float32), k, 0) for n, k in zip(values.shape, kernels, strict=True)
     ]
     none: tuple[NDArray, NDArray] = np.zeros((0, 3), np.intp), np.zeros(0, np.float32)
     found = [none]
-    level = int(np.ceil(round(least, 6))) if values.dtype == np.uint8 else least
-    for box in _busy_boxes(values, level, halo):
+    for box in _busy_boxes(values, lowest_stored(values, least), halo):
         around = grown(box, (1, 1, 1), values.shape)
-        field = _smoothed(values, around, sigma, halo)
+        field = _smoothed(values, around, kernels, halo)
         inner = within(box, around)
         z, y, x = (w[s] for w, s in zip(weights, box, strict=True))
         height = field[inner] / (z[:, None, None] * y[:, None] * x)
@@ -175,21 +175,30 @@ def _reached(busy: NDArray[np.bool_], outer: slice, inner: slice, reach: int) ->
 
 
 def _smoothed(
-    values: NDArray, box: Box, sigma: NDArray[np.float64], halo: list[int]
+    values: NDArray, box: Box, kernels: Sequence[Kernel], halo: list[int]
 ) -> NDArray[np.float32]:
-    """The box of the volume after a Gaussian, with zeros beyond the volume's edges."""
+    """The box of the volume after smoothing, with zeros beyond the volume's edges."""
     wide = grown(box, halo, values.shape)
     out = values[wide].astype(np.float32)
     for axis, part in enumerate(within(box, wide)):
-        out = _blur(out, sigma[axis], axis)[(slice(None),) * axis + (part,)]
+        out = _blur(out, kernels[axis], axis)[(slice(None),) * axis + (part,)]
     return out
 
 
-def _blur(values: NDArray[np.float32], sigma: float, axis: int) -> NDArray[np.float32]:
-    if not sigma:
+def _gaussian(sigma: float) -> Kernel:
+    """The kernel of a Gaussian; a single 1 where that smooths nothing."""
+    reach = int(_TRUNCATE * sigma + 0.5)
+    if not reach:
+        return np.ones(1)
+    weights = np.exp(-0.5 / (sigma * sigma) * np.arange(-reach, reach + 1) ** 2)
+    return weights / weights.sum()
+
+
+def _blur(values: NDArray[np.float32], kernel: Kernel, axis: int) -> NDArray[np.float32]:
+    if len(kernel) == 1:
         return values
     out = np.empty_like(values)
-    gaussian_filter1d(values, sigma, axis, output=out, mode="constant", truncate=_TRUNCATE)
+    correlate1d(values, kernel, axis, output=out, mode="constant")
     return out
 
 
