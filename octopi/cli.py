@@ -8,10 +8,12 @@ from typing import NoReturn
 
 from octopi.help import VERBS, summary, wants_help, write_help
 from octopi.importing import quick_imports
+from octopi.utf8 import use_utf8
 
 
 def main() -> NoReturn:
     """Run the command that the first word names."""
+    use_utf8()
     words = sys.argv[1:]
     if words[:1] == ["--version"]:
         print(importlib.metadata.version("octopi"))

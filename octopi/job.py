@@ -20,6 +20,7 @@ from octopi.errors import OctopiError, SettingError, did_you_mean
 from octopi.help import choices, wants_help, write_help
 from octopi.importing import quick_imports
 from octopi.settings import ROOTS
+from octopi.utf8 import use_utf8
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ def command(
     """
 
     def main() -> NoReturn:
+        use_utf8()
         if wants_help(sys.argv[1:]):
             write_help(verb)
             sys.exit(0)

@@ -75,7 +75,28 @@ def work_off(
 
 @contextlib.contextmanager
 def _interrupts_later() -> Iterator[None]:
-    """Ctrl-C arrives when this is left; a process started in it never gets one."""
+    """Keep a Ctrl-C until this is left; a process started meanwhile never gets one.
+
+    The processes inherit that the signal is blocked. Here it still reaches any other thread, a
+    progress bar's for example, and Python answers it in the main one: its handler waits too.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        with _blocked_interrupts():
+            yield  # Python answers Ctrl-C in the main thread
+        return
+    arrived: list[int] = []
+    usual = signal.signal(signal.SIGINT, lambda number, _frame: arrived.append(number))
+    try:
+        with _blocked_interrupts():
+            yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        for number in arrived[:1]:
+            signal.raise_signal(number)
+
+
+@contextlib.contextmanager
+def _blocked_interrupts() -> Iterator[None]:
     usual = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

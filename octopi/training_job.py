@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from lightning_fabric.utilities.warnings import PossibleUserWarning
 from torch import nn
 
 from octopi import locks, provenance, rehearsal
@@ -262,8 +263,8 @@ def quieten() -> None:
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
-    # Crops are cut in this process when num_workers=0, which is often the fastest.
-    warnings.filterwarnings("ignore", message=".*does not have many workers")
+    # "Could be false positives", says Lightning: a GPU, more workers or Slurm's srun might be used.
+    warnings.filterwarnings("ignore", category=PossibleUserWarning)
     # No validation runs is a choice: the training runs are validated at the end.
     warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
 

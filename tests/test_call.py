@@ -119,10 +119,10 @@ def test_a_job_leaves_its_words_and_its_log(tmp_path, caplog):
     job = Job(tmp_path / "job", ["seed=1"])
     done = call.work("train", lambda _settings, _job: call.logger.info("done") or 7, None, job)
     assert done == 7
-    assert (job.folder / ".hydra" / "overrides.yaml").read_text() == "- seed=1\n"
-    assert "INFO done" in (job.folder / "train.log").read_text()
+    assert (job.folder / ".hydra" / "overrides.yaml").read_text(encoding="utf-8") == "- seed=1\n"
+    assert "INFO done" in (job.folder / "train.log").read_text(encoding="utf-8")
     call.logger.info("later")
-    assert "later" not in (job.folder / "train.log").read_text()
+    assert "later" not in (job.folder / "train.log").read_text(encoding="utf-8")
 
 
 def raising(error):
@@ -154,6 +154,6 @@ def test_too_little_of_anything_is_a_resource_error(tmp_path, error, raised):
 
 
 def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(ResourceError, match="file"):
         call.work("train", raising(AssertionError()), None, Job(tmp_path / "file" / "job", []))

@@ -120,9 +120,11 @@ def groups(tmp_path, files, line="0::/job"):
     for name, text in files.items():
         path = tmp_path / "cgroup" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    (tmp_path / "member").write_text(line + "\n")
-    (tmp_path / "meminfo").write_text("MemTotal: 99 kB\nMemAvailable: 16000000 kB\n")
+        path.write_text(text, encoding="utf-8")
+    (tmp_path / "member").write_text(line + "\n", encoding="utf-8")
+    (tmp_path / "meminfo").write_text(
+        "MemTotal: 99 kB\nMemAvailable: 16000000 kB\n", encoding="utf-8"
+    )
     return tmp_path / "cgroup", tmp_path / "member"
 
 

@@ -74,7 +74,7 @@ def test_damage_is_told_once_and_by_the_training(targets):
     chunk = next(path for path in targets.rglob("TS_02/**/*.zarr/0/0/0/0") if path.is_file())
     chunk.write_bytes(b"not a chunk")
     command = [sys.executable, "-m", "octopi.train", *TINY, *RUNS]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 3
     assert done.stderr.count("octopi: ") == 1
     assert "TS_02" in done.stderr

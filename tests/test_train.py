@@ -54,20 +54,27 @@ def _train_elsewhere(*words: str) -> int:
 def test_a_training_killed_at_an_epoch_boundary_ends_as_one_that_was_not(
     targets, final_weights, octopi_command
 ):
-    (targets / "sabotage").write_text("4 SIGKILL")  # the first step of the third epoch
+    (targets / "sabotage").write_text(
+        "4 SIGKILL", encoding="utf-8"
+    )  # the first step of the third epoch
     assert _train_elsewhere(*WORDS) == -9
     assert not (targets / "sabotage").exists()
-    assert len(json.loads((targets / "job" / "results.json").read_text())["history"]) > 0
+    assert (
+        len(json.loads((targets / "job" / "results.json").read_text(encoding="utf-8"))["history"])
+        > 0
+    )
     assert octopi_command("train", "resume=job") == 0
     assert _equal(_weights(targets / "job"), final_weights)
-    history = json.loads((targets / "job" / "results.json").read_text())["history"]
+    history = json.loads((targets / "job" / "results.json").read_text(encoding="utf-8"))["history"]
     assert history["train_loss"]["epoch"] == [0, 1, 2, 3]
 
 
 def test_sigterm_ends_with_143_and_a_checkpoint_that_goes_on_to_the_same_end(
     targets, final_weights, octopi_command, capsys
 ):
-    (targets / "sabotage").write_text("5 SIGTERM")  # in the middle of the third epoch
+    (targets / "sabotage").write_text(
+        "5 SIGTERM", encoding="utf-8"
+    )  # in the middle of the third epoch
     assert octopi_command("train", *WORDS) == 143
     err = capsys.readouterr().err
     assert "resume=" in err
@@ -78,7 +85,7 @@ def test_sigterm_ends_with_143_and_a_checkpoint_that_goes_on_to_the_same_end(
 
 
 def test_ctrl_c_ends_with_130_after_the_step(targets, octopi_command, capsys):
-    (targets / "sabotage").write_text("3 SIGINT")
+    (targets / "sabotage").write_text("3 SIGINT", encoding="utf-8")
     assert octopi_command("train", *WORDS) == 130
     assert "SIGINT in epoch 1" in capsys.readouterr().err
     assert (targets / "job" / "last.ckpt").exists()
@@ -87,7 +94,7 @@ def test_ctrl_c_ends_with_130_after_the_step(targets, octopi_command, capsys):
 def test_a_loss_that_is_not_a_number_ends_with_5_and_keeps_the_best_model(
     targets, octopi_command, capsys
 ):
-    (targets / "sabotage").write_text("4 diverge")
+    (targets / "sabotage").write_text("4 diverge", encoding="utf-8")
     assert octopi_command("train", *WORDS) == 5
     assert "loss is nan at step 4" in capsys.readouterr().err
     weights, _ = checkpoint.read(targets / "job" / "best_model.pth")
@@ -116,7 +123,7 @@ def test_a_used_folder_is_not_trained_into_again(targets, octopi_command, capsys
 def test_a_folder_that_cannot_be_written_is_found_out_before_the_first_step(
     targets, octopi_command, capsys
 ):
-    (targets / "job").write_text("a file where the folder should be")
+    (targets / "job").write_text("a file where the folder should be", encoding="utf-8")
     assert octopi_command("train", *WORDS) != 0
     assert not (targets / "outputs" / "cache").exists()
 
@@ -134,7 +141,7 @@ def test_all_folds_of_a_training_become_one_model_with_out_of_fold_thresholds(
     net, recipe = checkpoint.load(targets / "job" / "best_model.pth")
     assert len(net.nets) == 3
     assert all(0 <= t <= 1 for t in recipe.thresholds["4"].values())
-    results = json.loads((targets / "job" / "results.json").read_text())
+    results = json.loads((targets / "job" / "results.json").read_text(encoding="utf-8"))
     assert results["out_of_fold"]["object_fbeta"] is not None
 
     (targets / "job" / "fold_1" / "outcome.json").unlink()  # as if it had been killed
@@ -158,11 +165,13 @@ def test_an_object_absent_from_validation_is_not_applicable(targets, octopi_comm
         picks.unlink()
     assert octopi_command("create_targets", "overwrite=true") == 0
     assert octopi_command("train", *WORDS) == 0
-    history = json.loads((targets / "job" / "results.json").read_text())["history"]
+    history = json.loads((targets / "job" / "results.json").read_text(encoding="utf-8"))["history"]
     assert set(history["f1_ribosome"]["value"]) == {None}
     assert set(history["object_f1_ribosome"]["value"]) == {None}
     assert all(value is not None for value in history["avg_f1"]["value"])
-    assert "No validation run holds ribosome" in (targets / "job" / "train.log").read_text()
+    assert "No validation run holds ribosome" in (targets / "job" / "train.log").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_step_that_cannot_fit_into_memory_is_refused_before_it_begins(

@@ -9,7 +9,7 @@ from octopi.words import expanded, resumed
 
 def _job(folder, *words):
     (folder / ".hydra").mkdir(parents=True)
-    (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(list(words)))
+    (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(list(words)), encoding="utf-8")
     return folder
 
 
@@ -29,7 +29,7 @@ def test_an_experiment_may_be_the_folder_of_a_training(tmp_path):
 def test_the_best_of_a_search_is_an_experiment_and_no_trial_any_more(tmp_path):
     _job(tmp_path / "trial_3", "loss=focal", "trial={folder:'x',number:3}")
     results = {"best": {"number": 3, "folder": "trial_3"}}
-    (tmp_path / "optimization_results.yaml").write_text(yaml.safe_dump(results))
+    (tmp_path / "optimization_results.yaml").write_text(yaml.safe_dump(results), encoding="utf-8")
     assert expanded([f"experiment={tmp_path}/best"], verb="train") == ["loss=focal"]
 
 
@@ -38,7 +38,9 @@ def test_the_best_of_a_search_is_an_experiment_and_no_trial_any_more(tmp_path):
 )
 def test_a_best_that_is_not_there_is_said_so(tmp_path, results, said):
     if results is not None:
-        (tmp_path / "optimization_results.yaml").write_text(yaml.safe_dump(results))
+        (tmp_path / "optimization_results.yaml").write_text(
+            yaml.safe_dump(results), encoding="utf-8"
+        )
     with pytest.raises(SettingError, match=said):
         expanded([f"experiment={tmp_path}/best"], verb="train")
 
@@ -68,7 +70,7 @@ def test_an_experiment_may_be_a_file_and_is_found_again_on_resume(tmp_path):
     assert words == ["seed=1", "experiment='mine'", search]
     folder = _job(tmp_path / "job", "experiment=mine", "seed=1")
     held = {"hydra": {"overrides": {"hydra": [search, "hydra.run.dir=job"]}}}
-    (folder / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump(held))
+    (folder / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump(held), encoding="utf-8")
     assert search in resumed([f"resume={folder}"])
     assert "hydra.run.dir=job" not in resumed([f"resume={folder}"])
 

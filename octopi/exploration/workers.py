@@ -134,7 +134,7 @@ def last_words(log: Path) -> str:
     """What octopi said last in a log: the message of its error."""
     if not log.exists():
         return ""
-    lines = log.read_text(errors="replace").splitlines()
+    lines = log.read_text(errors="replace", encoding="utf-8").splitlines()
     said = [line.removeprefix("octopi: ") for line in lines if line.startswith("octopi: ")]
     return said[-1] if said else ""
 

@@ -87,7 +87,7 @@ def replant(folder, facts, run, **changes):
 
 
 def results_of(folders):
-    return json.loads((folders[0].parent / "results.json").read_text())
+    return json.loads((folders[0].parent / "results.json").read_text(encoding="utf-8"))
 
 
 def test_pooled_counts_are_the_sum_of_the_folds(folders, facts):

@@ -29,9 +29,11 @@ WORDS = [
 
 def trained(folder, *words, start=("-m", "octopi.train")):
     command = [sys.executable, *start, *WORDS, *words, f"hydra.run.dir={folder}"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=300, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stderr
-    history = json.loads((folder / "results.json").read_text())["history"]
+    history = json.loads((folder / "results.json").read_text(encoding="utf-8"))["history"]
     state = torch.load(folder / "last.ckpt", weights_only=False)["state_dict"]
     return history["train_loss"]["value"], state
 
