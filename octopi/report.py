@@ -229,7 +229,7 @@ def origin(
 
 def history(journey: Journey) -> list[tuple[str, str]]:
     """How the network was trained."""
-    told = [("training", str(journey.folder)), ("its words", " ".join(journey.words) or "none")]
+    told = [("training", str(journey.folder))]
     config, recipe = journey.config, journey.recipe
     told += [(key, _words(config[key])) for key in ("model", "loss", "data") if config.get(key)]
     if recipe:
