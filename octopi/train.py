@@ -5,7 +5,6 @@ Run it as `octopi train model=unet loss=tversky` or `python -m octopi.train …`
 
 from typing import TYPE_CHECKING
 
-from octopi import locks
 from octopi.exploration.sweeper import OctopiSweeper
 from octopi.job import Job, command
 from octopi.settings import TrainSettings
@@ -35,7 +34,6 @@ def train(
     from octopi.training.run import build_training, run_training  # noqa: PLC0415
 
     if settings.dry_run:
-        locks.check_free(job.folder)
         check_folder(job.folder, settings)
         rehearsal.of_training(settings, job, build_training(settings, job.folder))
         return None

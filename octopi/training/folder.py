@@ -49,13 +49,20 @@ def training_folder(job: Job, settings: TrainSettings) -> Iterator["TrainingFold
         job.open_folder()
         yield TrainingFolder(job.folder, writes=False)
         return
+    check_folder(job.folder, settings)  # a refused command leaves nothing behind, not even a lock
     with locks.alone_in(job.folder):
-        check_folder(job.folder, settings)
+        _check_own(job.folder, settings)
         job.open_folder()
         yield TrainingFolder(job.folder)
 
 
 def check_folder(folder: Path, settings: TrainSettings) -> None:
+    """Raise LockedError or SettingError where a training in the folder would be refused."""
+    locks.check_free(folder)
+    _check_own(folder, settings)
+
+
+def _check_own(folder: Path, settings: TrainSettings) -> None:
     """Raise SettingError unless the folder is unused, or is that of the training to resume."""
     if settings.resume:
         check_resume(folder, settings)
