@@ -1,6 +1,5 @@
 """What tests share: a tiny synthetic project and the commands as a user calls them."""
 
-import gc
 import logging
 import os
 import shutil
@@ -112,7 +111,6 @@ def octopi_command() -> Command:
         ):
             patch.setattr(sys, "argv", [f"octopi {verb}", *words])
             COMMANDS[verb]()
-        gc.unfreeze()  # a command frees its process of looking for garbage among its imports
         for handler in (h for h in root.handlers if h not in before):
             handler.close()
         root.handlers[:] = before

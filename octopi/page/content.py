@@ -177,7 +177,6 @@ def _training_rows(journey: Journey) -> list[tuple[str, str]]:
     """Describe how the network was trained, in pairs of a name and a text."""
     rows = [
         ("training", str(journey.folder)),
-        ("its arguments", " ".join(journey.words) or "none"),
     ]
     config, recipe = journey.config, journey.recipe
     for key in ("model", "loss", "data"):

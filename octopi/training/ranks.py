@@ -5,13 +5,7 @@ first does, and write nothing.
 """
 
 import logging
-import multiprocessing
 import os
-import sys
-from importlib.machinery import ModuleSpec
-from typing import Any
-
-from octopi.errors import SettingError
 
 
 def is_helper() -> bool:
@@ -27,14 +21,5 @@ def prepare(num_ranks: int) -> None:
     """
     if num_ranks == 1:
         return
-    if multiprocessing.parent_process() is not None:
-        raise SettingError(
-            "In a sweep, or where one command trains all folds, each training has one device and "
-            "several train at once: leave trainer.devices at 1. To share a training among devices "
-            "start it by itself (fold=0 num_folds=…)."
-        )
     if is_helper():
         logging.getLogger("octopi").setLevel(logging.WARNING)  # the first one says it all
-    main: Any = sys.modules["__main__"]
-    if main.__spec__ is None:  # started by the console script, whose name no file has
-        main.__spec__ = ModuleSpec("octopi.train", None)
