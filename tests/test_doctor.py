@@ -21,11 +21,11 @@ def test_a_python_outside_the_bounds_is_a_problem(version):
 
 
 def test_packages_are_held_to_their_bounds_and_extras_left_out():
-    wanted = ["torch>=2.8,<2.14", "monai>=1.6", 'psycopg>=3; extra == "postgres"', "numpy>=2"]
-    held = {"torch": "2.7.1", "numpy": "2.3.0"}
+    wanted = ["torch>=2.11,<2.14", "monai>=1.6", 'psycopg>=3; extra == "postgres"', "numpy>=2"]
+    held = {"torch": "2.10.0", "numpy": "2.3.0"}
     old, missing = environment.of_packages(wanted, held)
     assert old.state == missing.state == PROBLEM
-    assert "torch 2.7.1 is not" in old.text
+    assert "torch 2.10.0 is not" in old.text
     assert "pip install" in old.text
     assert "monai is missing" in missing.text
     (fine,) = environment.of_packages(wanted, {"torch": "2.13.0+cpu", "monai": "1.6", **held} | {
