@@ -21,6 +21,7 @@ from typing import IO, Any, Protocol
 import torch
 from tqdm import tqdm
 
+from octopi import machine
 from octopi.errors import OctopiError
 from octopi.job import Stopped, exit_code_of
 from octopi.settings import TrainSettings
@@ -264,7 +265,7 @@ def places(settings: TrainSettings, wanted: int | None, num_tasks: int) -> list[
     if gpus:
         count = min(wanted or gpus, num_tasks)
         return [{"CUDA_VISIBLE_DEVICES": str(place % gpus)} for place in range(count)]
-    cores = len(os.sched_getaffinity(0))
+    cores = machine.num_cores()
     count = max(1, min(wanted or min(cores, 4), num_tasks))
     # As many threads as cores and no spinning: trainings side by side waste nothing on each other.
     share = {"OMP_NUM_THREADS": str(max(1, cores // count)), "OMP_WAIT_POLICY": "PASSIVE"}
