@@ -13,6 +13,7 @@ from octopi import checkpoint, machine, provenance
 from octopi.checkpoint import Recipe
 from octopi.config import build
 from octopi.data.datamodule import TomogramDataModule
+from octopi.devices import choose_device_type
 from octopi.errors import ResourceError
 from octopi.evaluation.calibration import calibrate_all_betas
 from octopi.evaluation.report import Report
@@ -71,7 +72,7 @@ def check_memory(net: nn.Module, settings: TrainSettings) -> None:
     """Raise ResourceError if not even a step's activations fit into the device that trains."""
     crops, size = settings.data["crops_per_step"], settings.data["crop_size"]
     needed = crops * step_memory(net, size)
-    on_gpu = settings.trainer["accelerator"] != "cpu" and torch.cuda.is_available()
+    on_gpu = choose_device_type(settings.trainer["accelerator"]) == "cuda"
     free = torch.cuda.get_device_properties(0).total_memory if on_gpu else machine.memory()
     if needed > free:
         raise ResourceError(

@@ -25,7 +25,7 @@ from octopi.assembly import (
 )
 from octopi.config import build, partial_of
 from octopi.data.datamodule import TomogramDataModule
-from octopi.devices import training_precision
+from octopi.devices import count_devices, training_precision
 from octopi.errors import DataError, ResourceError, SettingError
 from octopi.exploration.crossval import train_folds
 from octopi.exploration.pruning import Pruning
@@ -71,6 +71,7 @@ def _train(
 ) -> float | tuple[float | None, ...] | None:
     folder, began, helps = job.folder, time.monotonic(), ranks.is_helper()
     quieten()
+    count_devices(settings.trainer["accelerator"], settings.trainer["devices"], "trainer.")
     if not helps:
         refuse_used_folder(folder, settings)
     pl.seed_everything(settings.seed, verbose=False)

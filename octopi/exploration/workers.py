@@ -22,6 +22,7 @@ import torch
 from tqdm import tqdm
 
 from octopi import machine
+from octopi.devices import choose_device_type
 from octopi.errors import OctopiError
 from octopi.job import Stopped, exit_code_of
 from octopi.settings import TrainSettings
@@ -261,8 +262,8 @@ def places(settings: TrainSettings, wanted: int | None, num_tasks: int) -> list[
         wanted: trainings at once; None: one a GPU, or one a core and four at most.
         num_tasks: how many trainings there are.
     """
-    gpus = torch.cuda.device_count() if settings.trainer["accelerator"] != "cpu" else 0
-    if gpus:
+    if choose_device_type(settings.trainer["accelerator"], "trainer.accelerator") == "cuda":
+        gpus = torch.cuda.device_count()
         count = min(wanted or gpus, num_tasks)
         return [{"CUDA_VISIBLE_DEVICES": str(place % gpus)} for place in range(count)]
     cores = machine.num_cores()
