@@ -1,6 +1,5 @@
 """Trainings as processes of their own: several at once, none waiting for another to end."""
 
-import ctypes
 import importlib
 import json
 import os
@@ -25,12 +24,12 @@ from octopi import machine
 from octopi.devices import choose_device_type
 from octopi.errors import OctopiError
 from octopi.job import Stopped, exit_code_of
+from octopi.processes import signal_when_parent_ends
 from octopi.settings import TrainSettings
 
 POLL = 0.2  # seconds between looks at what runs
 OUTCOME = "outcome.json"
 OUTPUT = "output.txt"
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -196,8 +195,7 @@ def run_training(
         claim: the lock that says it is at work, held as long as this process lives.
     """
     os.setsid()  # Ctrl-C reaches it once, through the sweep
-    if sys.platform == "linux":  # a training whose sweep is killed stops too, with a checkpoint
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal_when_parent_ends(signal.SIGTERM)  # it stops with a checkpoint
     held = claim.detach() if claim else None
     with log.open("ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)
