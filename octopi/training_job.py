@@ -6,7 +6,6 @@ import functools
 import logging
 import signal
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,7 @@ from octopi.training import ranks
 from octopi.training.callbacks import BestModel, CleanStop, History, LastCheckpoint
 from octopi.training.curves import draw_curves
 from octopi.training.module import PickingModule, Stages
+from octopi.training.silence import silence_lightning
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def _train(
     settings: TrainSettings, job: Job, *, loss: nn.Module | None
 ) -> float | tuple[float | None, ...] | None:
     folder, began, helps = job.folder, time.monotonic(), ranks.is_helper()
-    quieten()
+    silence_lightning()
     count_devices(settings.trainer["accelerator"], settings.trainer["devices"], "trainer.")
     if not helps:
         refuse_used_folder(folder, settings)
@@ -256,17 +256,6 @@ def logger_of(settings: TrainSettings, folder: Path) -> dict[str, Any]:
     if settings.fold is not None:
         tags["fold"] = settings.fold
     return provenance.child_of(settings.logger, sweep.get(PARENT_RUN), name=folder.name, tags=tags)
-
-
-def quieten() -> None:
-    """Lightning's advertisements and hints about its own insides stay out of the log."""
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
-    # Crops are cut in this process when num_workers=0, which is often the fastest.
-    warnings.filterwarnings("ignore", message=".*does not have many workers")
-    # No validation runs is a choice: the training runs are validated at the end.
-    warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
 
 
 def refuse_used_folder(folder: Path, settings: TrainSettings) -> None:
