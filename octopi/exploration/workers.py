@@ -1,6 +1,5 @@
 """Trainings as processes of their own: several at once, none waiting for another to end."""
 
-import ctypes
 import functools
 import json
 import os
@@ -18,9 +17,12 @@ from typing import IO, Any, Protocol
 import torch
 from tqdm import tqdm
 
+from octopi import machine
+from octopi.devices import choose_device_type
 from octopi.errors import OctopiError, SettingError
 from octopi.exploration.study import PARENT_RUN, STUDY
 from octopi.job import Stopped, exit_code_of
+from octopi.processes import signal_when_parent_ends
 from octopi.provenance import child_of, is_mlflow, read_yaml
 from octopi.settings import TrainSettings
 from octopi.training.folder import LAST_CHECKPOINT, OUTCOME
@@ -28,7 +30,6 @@ from octopi.words import override_text
 
 POLL = 0.2  # seconds between looks at what runs
 OUTPUT = "output.txt"
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -208,19 +209,15 @@ class Processes:
         return Process(process, log, lambda: self.free.append(slot))
 
 
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
 def _end_with_parent(parent: int) -> None:
     """Have this process end, with a checkpoint, when the sweep is killed.
 
     It runs between fork and exec, where another thread's lock could be held for ever: so it makes
     two system calls, of a library that is loaded already, and takes no lock.
     """
-    if _LIBC is not None:
-        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it was killed before the call
-            os._exit(128 + signal.SIGTERM)
+    signal_when_parent_ends(signal.SIGTERM)
+    if os.getppid() != parent:  # it was killed before the call
+        os._exit(128 + signal.SIGTERM)
 
 
 class Launched:
@@ -272,11 +269,11 @@ def places(settings: TrainSettings, wanted: int | None, num_tasks: int) -> list[
         wanted: trainings at once; None: one a GPU, or one a core and four at most.
         num_tasks: how many trainings there are.
     """
-    gpus = torch.cuda.device_count() if settings.trainer["accelerator"] != "cpu" else 0
-    if gpus:
+    if choose_device_type(settings.trainer["accelerator"], "trainer.accelerator") == "cuda":
+        gpus = torch.cuda.device_count()
         count = min(wanted or gpus, num_tasks)
         return [{"CUDA_VISIBLE_DEVICES": str(place % gpus)} for place in range(count)]
-    cores = len(os.sched_getaffinity(0))
+    cores = machine.num_cores()
     count = max(1, min(wanted or min(cores, 4), num_tasks))
     # As many threads as cores and no spinning: trainings side by side waste nothing on each other.
     share = {"OMP_NUM_THREADS": str(max(1, cores // count)), "OMP_WAIT_POLICY": "PASSIVE"}

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import logging
 import signal
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import nn
 from octopi import checkpoint, machine
 from octopi.config import build, partial_of
 from octopi.data.datamodule import TomogramDataModule
-from octopi.devices import training_precision
+from octopi.devices import choose_device_type, count_devices, training_precision
 from octopi.errors import ResourceError
 from octopi.facts import Facts, gather_facts
 from octopi.job import Stopped
@@ -28,6 +27,7 @@ from octopi.training.callbacks import BestModel, CleanStop, History, LastCheckpo
 from octopi.training.curves import draw_curves
 from octopi.training.folder import LAST_CHECKPOINT, TrainingFolder
 from octopi.training.module import PickingModule
+from octopi.training.silence import silence_lightning
 from octopi.training.validation import build_validation, check_metric_names
 
 logger = logging.getLogger(__name__)
@@ -79,6 +79,7 @@ def build_training(
         ResourceError: too little memory for a step.
     """
     silence_lightning()
+    count_devices(settings.trainer["accelerator"], settings.trainer["devices"], "trainer.")
     pl.seed_everything(settings.seed, verbose=False)
     facts = gather_facts(build(settings.project, "project"), settings)
     check_metric_names(settings, list(facts.radii))
@@ -192,7 +193,7 @@ def check_memory(net: nn.Module, settings: TrainSettings) -> None:
     """Raise ResourceError if not even a step's activations fit into the device that trains."""
     crops, size = settings.data["crops_per_step"], settings.data["crop_size"]
     needed = crops * step_memory(net, size)
-    on_gpu = settings.trainer["accelerator"] != "cpu" and torch.cuda.is_available()
+    on_gpu = choose_device_type(settings.trainer["accelerator"]) == "cuda"
     free = torch.cuda.get_device_properties(0).total_memory if on_gpu else machine.memory()
     if needed > free:
         raise ResourceError(
@@ -224,17 +225,6 @@ def explain_lost_workers() -> Iterator[None]:
             f"A process that cuts crops is lost: {error} Most often the machine ran out of memory. "
             "Set data.num_workers lower, or 0. Go on with resume=FOLDER_OF_THE_JOB."
         ) from error
-
-
-def silence_lightning() -> None:
-    """Keep Lightning's advertisements and hints about its own insides out of the log."""
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
-    # Crops are cut in this process when num_workers=0, which is often the fastest.
-    warnings.filterwarnings("ignore", message=".*does not have many workers")
-    # No validation runs is a choice: the training runs are validated at the end.
-    warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
 
 
 def stopped_error(folder: Path, number: int, epoch: int) -> Stopped:
