@@ -107,10 +107,7 @@ def fingerprint(project: Project, settings: PlanSettings) -> Fingerprint:
     targets = settings.targets
     queries = find_picks(chosen, objects=targets.objects, source=targets.picks)
     queries = {name: q for name, q in queries.items() if name in project.objects}
-    radii = {name: project.objects[name].radius for name in queries}
-    for name, radius in radii.items():
-        if radius is None:
-            raise DataError(f"Object {name} has no radius in the copick config. Add one, in Å.")
+    radii = {name: project.objects[name].require_radius() for name in queries}
     held = {run.name: particles(run, queries) for run in chosen}
     runs = [run for run in chosen if settings.runs is not None or any(held[run.name].values())]
     tomograms = {run.name: run.tomograms() for run in runs}
@@ -121,7 +118,7 @@ def fingerprint(project: Project, settings: PlanSettings) -> Fingerprint:
         tomo_types=types,
         voxel_spacing=spacing,
         grids=grids,
-        radii={name: radius for name, radius in radii.items() if radius is not None},
+        radii=radii,
         counts={name: sum(held[run.name][name] for run in runs) for name in queries},
         classes={run.name: {n for n, count in held[run.name].items() if count} for run in runs},
         several=any(len({q.voxel_spacing for q in found}) > 1 for found in tomograms.values()),
