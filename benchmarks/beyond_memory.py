@@ -20,12 +20,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from parts.jobs import fit, net_words, octopi, picks_words
+from parts.jobs import octopi, picks_words, watched
 from parts.side_by_side import machine, versions
 from parts.synthetic import write_project
 
 SHAPE = [184, 630, 630]
 PER_OBJECT = 150
+SIZES = {"threads": 2, "crop": 64, "crops": 4}
 WARM_UP = 5  # steps
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -46,28 +47,11 @@ def control_group(gigabytes: float) -> Iterator[Path]:
 
 def train(folder: Path, cache: Path, steps: int) -> dict[str, Any]:
     """A training in this process, watched from inside."""
-    import torch
-    from parts.stopwatch import Stopwatch
+    import parts.stopwatch  # noqa: F401  torch and Lightning are not timed
 
-    torch.set_num_threads(2)
-    words = [
-        *net_words(),
-        "loss=tversky",
-        "data.crop_size=[64,64,64]",
-        "data.crops_per_step=4",
-        f"data.steps_per_epoch={WARM_UP + steps}",
-        "data.num_workers=0",
-        "data.ratios=[1,0,0]",
-        f"data.cache_dir={cache}",
-        "callbacks=default",
-        "~callbacks.early_stopping",
-        "trainer.max_epochs=1",
-        "trainer.enable_progress_bar=false",
-        "trainer.accelerator=cpu",
-    ]
-    watch = Stopwatch()
     begun = time.perf_counter()
-    fit(folder, words, [watch])
+    words = [f"data.cache_dir={cache}"]
+    watch = watched(folder, SIZES, steps=WARM_UP + steps, words=words)
     took = time.perf_counter() - begun
     data, compute = ([s for s, _ in held] for held in (watch.data, watch.compute))
     return {

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from parts.jobs import NET, fit, net_words, octopi, peer_octopi, picks_words
+from parts.jobs import NET, octopi, peer_octopi, picks_words, watched
 from parts.side_by_side import Benchmark, Clock, Figure, Sizes, Turn, main
 from parts.synthetic import SESSION, TOMO_TYPE, USER, VOXEL_SPACING, config_of, write_project
 
@@ -36,27 +36,7 @@ def prepare_peer(folder: Path, _sizes: Sizes) -> None:
 
 def ours(folder: Path, sizes: Sizes) -> dict[str, float]:
     """A short training, watched from inside; the tomograms are cached before its first step."""
-    import torch
-    from parts.stopwatch import Stopwatch
-
-    torch.set_num_threads(sizes["threads"])
-    crop = [sizes["crop"]] * 3
-    words = [
-        *net_words(),
-        "loss=tversky",
-        f"data.crop_size={crop}".replace(" ", ""),
-        f"data.crops_per_step={sizes['crops']}",
-        f"data.steps_per_epoch={WARM_UP + sizes['steps']}",
-        "data.num_workers=0",
-        "data.ratios=[1,0,0]",
-        "callbacks=default",
-        "~callbacks.early_stopping",
-        "trainer.max_epochs=1",
-        "trainer.enable_progress_bar=false",
-        "trainer.accelerator=cpu",
-    ]
-    watch = Stopwatch()
-    fit(folder, words, [watch])
+    watch = watched(folder, sizes, steps=WARM_UP + sizes["steps"])
     return _told(watch.data[WARM_UP:], watch.compute[WARM_UP:])
 
 

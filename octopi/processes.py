@@ -1,9 +1,11 @@
 """Processes that we start: none outlives the one that started it, however that ends."""
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,6 +19,9 @@ from octopi.errors import ResourceError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
 
 def belong_to_parent() -> None:
     """This process leaves Ctrl-C to its parent, and ends when that does, even if it is killed."""
@@ -29,6 +34,12 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
+
+
+def signal_when_parent_ends(number: int) -> None:
+    """Have the kernel send this process a signal when its parent ends, even if killed; on Linux."""
+    if _LIBC is not None:
+        _LIBC.prctl(PR_SET_PDEATHSIG, number)
 
 
 def work_off(

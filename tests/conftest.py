@@ -1,6 +1,5 @@
 """What tests share: a tiny synthetic project and the commands as a user calls them."""
 
-import gc
 import logging
 import os
 import shutil
@@ -25,6 +24,7 @@ import octopi.report
 import octopi.segment
 import octopi.summarize
 import octopi.train
+from octopi import machine
 from octopi.phantom import make_phantom
 
 COMMANDS = {
@@ -114,10 +114,25 @@ def octopi_command() -> Command:
         ):
             patch.setattr(sys, "argv", [f"octopi {verb}", *words])
             COMMANDS[verb]()
-        gc.unfreeze()  # a command frees its process of looking for garbage among its imports
         for handler in (h for h in root.handlers if h not in before):
             handler.close()
         root.handlers[:] = before
         return int(left.value.code or 0)
 
     return run
+
+
+@pytest.fixture
+def control_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Writes the files of control groups, and makes them those of this process."""
+
+    def write(files: dict[str, str], line: str = "0::/job") -> None:
+        for name, text in files.items():
+            path = tmp_path / "groups" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        (tmp_path / "groups_of_process").write_text(line + "\n")
+        monkeypatch.setattr(machine, "CGROUPS", tmp_path / "groups")
+        monkeypatch.setattr(machine, "CGROUPS_OF_PROCESS", tmp_path / "groups_of_process")
+
+    return write

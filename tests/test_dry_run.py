@@ -195,12 +195,13 @@ def test_an_overlay_below_a_file_is_refused_without_being_touched(rehearse, here
     assert "overlay_root" in said
 
 
-def test_a_dry_run_is_asked_for_on_the_command_line_only(here, octopi_command, capfd):
+def test_a_dry_run_may_be_asked_for_in_a_file(here, octopi_command):
     experiment = here / "experiment" / "mine.yaml"
     experiment.parent.mkdir()
-    experiment.write_text("# @package _global_\ndry_run: true\n", encoding="utf-8")
-    assert octopi_command("create_targets", "--config-dir", ".", "experiment=mine") == 2
-    assert "command line" in capfd.readouterr().err
+    experiment.write_text("# @package _global_\ndry_run: true\n")
+    before = tree(here)
+    assert octopi_command("create_targets", "--config-dir", ".", "experiment=mine") == 0
+    assert tree(here) == before
 
 
 def test_picks_and_overlay_stay_as_they_are(rehearse, here):

@@ -144,9 +144,9 @@ def test_summits_are_looked_for_on_the_gpu_that_is_asked_for(
     """A GPU that only names itself so: what it is asked is answered by the CPU."""
     asked, find = [], tops._find_tops
 
-    def stand_in(values, sigma, least, device):
+    def stand_in(values, kernels, least, device):
         asked.append(device)
-        return find(values, sigma, least, torch.device("cpu"))
+        return find(values, kernels, least, torch.device("cpu"))
 
     monkeypatch.setattr(tops, "_find_tops", stand_in)
     assert octopi_command("segment", f"checkpoint={trained / 'best_model.pth'}") == 0

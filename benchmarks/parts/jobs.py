@@ -1,5 +1,6 @@
 """Octopi's own jobs, put together from its config as the commands do."""
 
+import dataclasses
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from parts.side_by_side import Sizes
 from parts.synthetic import SESSION, USER, config_of
 
 NET = {"channels": [32, 64, 96, 96], "strides": [2, 2, 1], "num_res_units": 1, "dropout": 0.1}
@@ -59,34 +61,50 @@ def train_settings(folder: Path, words: Sequence[str]) -> Any:
 
 def fit(folder: Path, words: Sequence[str], callbacks: Sequence[Any]) -> None:
     """A training has run to its end, without validation, as `octopi train` puts it together."""
-    from octopi.assembly import make_data, make_net, make_stages
-    from octopi.config import build
-    from octopi.devices import training_precision
-    from octopi.facts import gather_facts
-    from octopi.models import size_divisor
-    from octopi.training_job import make_module
+    from octopi.training.run import build_training
 
     settings = train_settings(folder, words)
-    facts = gather_facts(build(settings.project, "project"), settings)
-    net = make_net(settings, facts)
-    divisor = size_divisor(net)
-    data = make_data(settings, facts, divisor)
-    stages = make_stages(settings, facts, divisor)
-    module = make_module(settings, net, data, stages, facts, loss=None)
-    own = [build(n, f"callbacks.{k}") for k, n in settings.callbacks.items()]
-    trainer = build(
-        {**settings.trainer, "limit_val_batches": 0, "enable_checkpointing": False},
-        "trainer",
-        precision=settings.trainer["precision"]
-        or training_precision(
-            settings.trainer["accelerator"], min(settings.data["crop_size"]) // divisor
-        ),
-        default_root_dir=str(folder),
-        logger=False,
-        callbacks=[*own, *callbacks],
-    )
+    limits = {"limit_val_batches": 0, "enable_checkpointing": False}
+    settings = dataclasses.replace(settings, trainer={**settings.trainer, **limits})
+    training = build_training(settings, folder)
+    named = settings.callbacks.keys()  # between the best model and what is written at the end
+    training.trainer.callbacks = [*training.trainer.callbacks[1 : 1 + len(named)], *callbacks]
     with quiet():
-        trainer.fit(module, datamodule=data)
+        training.trainer.fit(training.module, datamodule=training.data)
+
+
+def watched(folder: Path, sizes: Sizes, *, steps: int, words: Sequence[str] = ()) -> Any:
+    """A `Stopwatch` that saw a training in this process; its cache is full before the first step.
+
+    Args:
+        folder: of the project.
+        sizes: threads, crop (voxels an edge) and crops (of a step).
+        steps: that are made.
+        words: further settings.
+    """
+    import torch
+
+    from parts.stopwatch import Stopwatch
+
+    torch.set_num_threads(sizes["threads"])
+    crop = [sizes["crop"]] * 3
+    watch = Stopwatch()
+    own = [
+        *net_words(),
+        "loss=tversky",
+        f"data.crop_size={crop}".replace(" ", ""),
+        f"data.crops_per_step={sizes['crops']}",
+        f"data.steps_per_epoch={steps}",
+        "data.num_workers=0",
+        "data.ratios=[1,0,0]",
+        "callbacks=default",
+        "~callbacks.early_stopping",
+        "trainer.max_epochs=1",
+        "trainer.enable_progress_bar=false",
+        "trainer.accelerator=cpu",
+    ]
+    fit(folder, [*own, *words], [watch])
+    return watch
 
 
 def write_checkpoint(path: Path, *, radii: Mapping[str, float], seed: int) -> None:

@@ -19,9 +19,9 @@ def test_objects_keep_radius_label_and_kind(files):
 
 @pytest.mark.parametrize(
     ("metadata", "weight"),
-    [({"score_weight": 2, "weight": 1}, 2.0), ({"weight": 1}, 1.0), ({}, None), (None, None)],
+    [({"score_weight": 2, "weight": 1}, 2.0), ({"weight": 3}, 3.0), ({}, 1.0), (None, 1.0)],
 )
-def test_the_weight_is_score_weight_else_weight(files, metadata, weight):
+def test_the_weight_is_score_weight_else_weight_else_one(files, metadata, weight):
     config = files.config(pickable_objects=_ribosome(metadata=metadata))
     assert open_project(config).objects["ribosome"].weight == weight
 
