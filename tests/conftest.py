@@ -130,8 +130,8 @@ def control_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
         for name, text in files.items():
             path = tmp_path / "groups" / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        (tmp_path / "groups_of_process").write_text(line + "\n")
+            path.write_text(text, encoding="utf-8")
+        (tmp_path / "groups_of_process").write_text(line + "\n", encoding="utf-8")
         monkeypatch.setattr(machine, "CGROUPS", tmp_path / "groups")
         monkeypatch.setattr(machine, "CGROUPS_OF_PROCESS", tmp_path / "groups_of_process")
 

@@ -66,10 +66,10 @@ def test_a_job_leaves_its_words_and_its_log(tmp_path, caplog):
     job = Job(tmp_path / "job", ["seed=1"])
     done = call.work("segment", lambda _settings, _job: call.logger.info("done") or 7, None, job)
     assert done == 7
-    assert (job.folder / ".hydra" / "overrides.yaml").read_text() == "- seed=1\n"
-    assert "INFO done" in (job.folder / "segment.log").read_text()
+    assert (job.folder / ".hydra" / "overrides.yaml").read_text(encoding="utf-8") == "- seed=1\n"
+    assert "INFO done" in (job.folder / "segment.log").read_text(encoding="utf-8")
     call.logger.info("later")
-    assert "later" not in (job.folder / "segment.log").read_text()
+    assert "later" not in (job.folder / "segment.log").read_text(encoding="utf-8")
 
 
 def test_a_training_opens_its_folder_itself(tmp_path):
@@ -81,7 +81,7 @@ def test_a_training_opens_its_folder_itself(tmp_path):
         call.logger.info("done")
 
     call.work("train", train, None, job)
-    assert "INFO done" in (job.folder / "train.log").read_text()
+    assert "INFO done" in (job.folder / "train.log").read_text(encoding="utf-8")
 
 
 def raising(error):

@@ -198,7 +198,7 @@ def test_an_overlay_below_a_file_is_refused_without_being_touched(rehearse, here
 def test_a_dry_run_may_be_asked_for_in_a_file(here, octopi_command):
     experiment = here / "experiment" / "mine.yaml"
     experiment.parent.mkdir()
-    experiment.write_text("# @package _global_\ndry_run: true\n")
+    experiment.write_text("# @package _global_\ndry_run: true\n", encoding="utf-8")
     before = tree(here)
     assert octopi_command("create_targets", "--config-dir", ".", "experiment=mine") == 0
     assert tree(here) == before

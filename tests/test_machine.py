@@ -9,7 +9,9 @@ from octopi import machine
 
 @pytest.fixture
 def free_memory(tmp_path, monkeypatch):
-    (tmp_path / "meminfo").write_text("MemTotal: 99 kB\nMemAvailable: 16000000 kB\n")
+    (tmp_path / "meminfo").write_text(
+        "MemTotal: 99 kB\nMemAvailable: 16000000 kB\n", encoding="utf-8"
+    )
     monkeypatch.setattr(machine, "MEMINFO", tmp_path / "meminfo")
 
 

@@ -136,11 +136,11 @@ def test_a_refused_command_leaves_a_training_as_it_was(targets, octopi_command, 
         assert octopi_command("train", "resume=job") == 7
     assert content(targets / "job") == before
     assert octopi_command("train", "resume=job", "trainer.max_epochs=2") == 0
-    history = json.loads((targets / "job" / "results.json").read_text())["history"]
+    history = json.loads((targets / "job" / "results.json").read_text(encoding="utf-8"))["history"]
     assert history["train_loss"]["epoch"] == [0, 1]
     again = ["experiment=./job", "trainer.max_epochs=1", "hydra.run.dir=again"]
     assert octopi_command("train", *again) == 0
-    config = yaml.safe_load((targets / "again" / "config.yaml").read_text())
+    config = yaml.safe_load((targets / "again" / "config.yaml").read_text(encoding="utf-8"))
     assert (config["seed"], config["data"]["seed"]) == (42, 42)
     assert "Dice" not in config["loss"]["_target_"]
 
@@ -174,7 +174,7 @@ def spoil(folder: Path, how: str) -> None:
     if how == "empty":
         path.write_bytes(b"")
     elif how == "text":
-        path.write_text("not a checkpoint")
+        path.write_text("not a checkpoint", encoding="utf-8")
     elif how == "cut":
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     elif how == "foreign":
@@ -202,7 +202,7 @@ def test_a_checkpoint_that_cannot_be_gone_on_from_is_refused_and_nothing_in_it_i
         assert "init_from=" in said, how
         assert not (targets / "marker").exists(), how
     (targets / "job" / "last.ckpt").write_bytes(whole)
-    (targets / "job" / "data.json").write_text("{")
+    (targets / "job" / "data.json").write_text("{", encoding="utf-8")
     assert octopi_command("train", "resume=job", "trainer.max_epochs=2") == 2
     assert "data.json is damaged" in capsys.readouterr().err
     (targets / "job" / "data.json").unlink()
@@ -220,7 +220,7 @@ def test_a_best_model_that_is_lost_is_written_anew(targets, octopi_command, capl
         with caplog.at_level(logging.WARNING):
             assert octopi_command("train", "resume=job", f"trainer.max_epochs={epochs}") == 0
         checkpoint.load(path)
-        log = (targets / "job" / "train.log").read_text()
+        log = (targets / "job" / "train.log").read_text(encoding="utf-8")
         assert "The best model so far is lost" in log
         assert "best_model.pth" in log
 

@@ -137,7 +137,7 @@ def test_resume_repeats_the_settings_that_the_training_wrote(tmp_path):
 def test_what_a_refused_command_left_in_hydras_folder_is_not_read(tmp_path):
     folder = _job(tmp_path / "job", "seed=3")
     (folder / ".hydra").mkdir()
-    (folder / ".hydra" / "overrides.yaml").write_text("- seed=7\n- loss=dice\n")
+    (folder / ".hydra" / "overrides.yaml").write_text("- seed=7\n- loss=dice\n", encoding="utf-8")
     for word in (f"resume={folder}", f"experiment={folder}"):
         assert settings_of(expand_overrides([word], verb="train"))["seed"] == 3
 
@@ -155,7 +155,7 @@ def test_a_folder_may_have_any_name(tmp_path, quote):
 
 @pytest.mark.parametrize("content", ["", "a: [", "- a", "\x00"])
 def test_a_damaged_config_is_named_with_what_to_do(tmp_path, content):
-    (tmp_path / "config.yaml").write_text(content)
+    (tmp_path / "config.yaml").write_text(content, encoding="utf-8")
     with pytest.raises(SettingError, match=r"config.yaml is damaged.*init_from"):
         expand_overrides([f"resume={tmp_path}"], verb="train")
 
@@ -181,7 +181,7 @@ def test_the_best_of_a_search_is_an_experiment_and_no_trial_any_more(tmp_path):
     ]
     _job(tmp_path / "trial_3", "loss=focal", *link)
     results = {"best": {"number": 3, "folder": "trial_3"}}
-    (tmp_path / "optimization_results.yaml").write_text(yaml.safe_dump(results))
+    (tmp_path / "optimization_results.yaml").write_text(yaml.safe_dump(results), encoding="utf-8")
     words = expand_overrides([f"experiment={tmp_path}/best"], verb="train")
     assert any("run_name:'${hydra:job.name}'" in word for word in words)
     settings = settings_of([*words, "logger.run_name=x"])
@@ -222,7 +222,7 @@ def test_the_same_sweep_has_the_same_folder_and_another_has_another():
 def test_an_experiment_may_be_a_file(tmp_path):
     path = tmp_path / AWKWARD / "experiment" / "mine.yaml"
     path.parent.mkdir(parents=True)
-    path.write_text("# @package _global_\nseed: 77\n")
+    path.write_text("# @package _global_\nseed: 77\n", encoding="utf-8")
     words = expand_overrides([f"experiment={path}", "target=a:b/1"], verb="train")
     assert words[:2] == ["target=a:b/1", "experiment='mine'"]
     assert compose("train", words)[0].seed == 77
