@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 import signal
 import sys
 import warnings
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tiny import PHANTOM, enter_copy
 
 import octopi.check
 import octopi.create_targets
@@ -71,16 +71,6 @@ def clean_environment() -> Iterator[None]:
         yield
 
 
-PHANTOM = {
-    "num_runs": 3,
-    "shape": (24, 48, 48),
-    "voxel_spacing": 20.0,
-    "num_particles": 2,
-    "snr": 0.5,
-    "seed": 3,
-}
-
-
 @pytest.fixture(scope="session")
 def tiny_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The config of a synthetic project of three runs; nobody writes into it."""
@@ -90,13 +80,7 @@ def tiny_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def here(tmp_path: Path, tiny_phantom: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with a tiny project of its own, to which OCTOPI_PROJECT points."""
-    shutil.copytree(tiny_phantom.parent, tmp_path, dirs_exist_ok=True)
-    config = tiny_phantom.read_text(encoding="utf-8").replace(
-        str(tiny_phantom.parent), str(tmp_path)
-    )
-    (tmp_path / "project.json").write_text(config, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OCTOPI_PROJECT", str(tmp_path / "project.json"))
+    enter_copy(tiny_phantom, tmp_path, monkeypatch)
     return tmp_path
 
 
