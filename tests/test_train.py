@@ -50,7 +50,8 @@ def _equal(one, other):
 def _train_elsewhere(*words: str) -> int:
     """The exit code of a training in a process of its own."""
     here = Path(__file__).parent
-    environment = os.environ | {"PYTHONPATH": str(here)}
+    path = os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path}
     command = [sys.executable, "-m", "octopi.train", *words]
     return subprocess.run(command, env=environment, check=False, capture_output=True).returncode
 
