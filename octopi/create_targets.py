@@ -100,12 +100,11 @@ def create_targets(settings: CreateTargetsSettings, _job: Job) -> None:
 
 def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> Plan:
     """What to paint, or a SettingError that says what is missing from the project."""
-    if settings.radius_scale <= 0 or any(s <= 0 for s in settings.radius_scales.values()):
-        raise SettingError("targets.radius_scale and radius_scales must be above zero.")
+    scales = settings.radius_scales or {}
     masks = {q.name: q for q in map(SegmentationQuery.parse, settings.segmentations)}
     picks = find_picks(runs, objects=settings.objects, source=settings.picks)
     names = [name for name in project.objects if name in picks]  # the config's own order
-    if strangers := set(settings.radius_scales) - set(names):
+    if strangers := scales.keys() - set(names):
         raise SettingError(
             f"targets.radius_scales names {', '.join(sorted(strangers))}, of which there are no "
             f"picks. Objects: {', '.join(names)}."
@@ -115,7 +114,7 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
         radius = project.objects[name].radius
         if radius is None:
             raise DataError(f"Object {name} has no radius in the copick config. Add one, in Å.")
-        radii[name] = radius * settings.radius_scales.get(name, settings.radius_scale)
+        radii[name] = radius * scales.get(name, settings.radius_scale)
     labels = target_labels([*names, *(name for name in masks if name not in names)])
     return Plan({name: picks[name] for name in names}, masks, radii, labels)
 
@@ -134,7 +133,7 @@ def working_grid(run: Run, settings: CreateTargetsSettings) -> Grid:
         run, tomo_types=settings.tomo_types, voxel_spacing=settings.voxel_spacing
     )
     grid = run.tomogram_grid(tomograms[0])
-    spacing = settings.targets.working_spacing
+    spacing = settings.data["working_spacing"]
     return grid if spacing is None else grid.at_spacing(spacing)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from octopi import machine, words
-from octopi.config import CONF_DIR, settle
+from octopi.config import CONF_DIR, settle, without_null_groups
 from octopi.errors import OctopiError, SettingError, did_you_mean
 from octopi.help import choices, wants_help, write_help
 from octopi.importing import quick_imports
@@ -139,7 +139,7 @@ def _run(
             failed.append(error)  # past Hydra, which would print the command line before our text
 
     try:
-        sys.argv[1:] = words.expanded(sys.argv[1:], verb=verb)
+        sys.argv[1:] = words.expanded(without_null_groups(sys.argv[1:], verb), verb=verb)
         for plugin in plugins:
             Plugins.instance().register(plugin)
         task()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from octopi.config import build
+from octopi.config import build, build_part
 from octopi.data.cache import in_threads
 from octopi.errors import (
     DataError,
@@ -23,6 +23,7 @@ from octopi.errors import (
     did_you_mean,
 )
 from octopi.job import Job, command, tell
+from octopi.localization import LOCALIZER
 from octopi.localization.channels import Localizer
 from octopi.localization.peaks import Peaks
 from octopi.project import (
@@ -71,7 +72,7 @@ def localize(settings: LocalizeSettings, _job: Job) -> None:
         tell("localize", rehearsal(project, found_in, stored, settings))
         return
     facts = {**facts_of(*found_in[0], settings), **stored}
-    localizer = make_localizer(settings, facts)
+    localizer = make_localizer(settings, facts, origin=_origin(settings, found_in[0][0]))
     with tqdm(total=len(runs), desc="localize", unit="run") as bar:
 
         def work(held: tuple[Run, Where]) -> dict[str, int]:
@@ -131,7 +132,7 @@ def rehearsal(
         radii = radii_of(facts, project)
         thresholds = thresholds_of(settings, facts, list(radii))
         if not lines:
-            localizer = make_localizer(settings, facts)
+            localizer = make_localizer(settings, facts, origin=_origin(settings, run))
             lines.append(f"localizer  {type(localizer).__name__}")
             shown = (f"{name} from {thresholds[name]:.3g}" for name in radii)
             lines.append(f"objects    {', '.join(shown)}")
@@ -242,20 +243,37 @@ def copick_labels(project: Project) -> dict[str, int]:
     }
 
 
-def make_localizer(settings: LocalizeSettings, facts: Mapping[str, Any]) -> Localizer:
-    """The localizer that the thresholds were calibrated with, or the one asked for."""
-    asked = {key: value for key, value in settings.localizer.items() if value is not None}
-    node = asked if "_target_" in asked else {**facts.get("localizer", {}), **asked}
-    if "_target_" not in node:
+def make_localizer(
+    settings: LocalizeSettings, facts: Mapping[str, Any], *, origin: str
+) -> Localizer:
+    """Build the localizer that the thresholds were calibrated with, or the one asked for.
+
+    Args:
+        settings: of the command.
+        facts: what is stored with scores or checkpoint.
+        origin: where the facts are stored, for errors.
+    """
+    stored = facts.get("localizer")
+    if not stored and "_target_" not in settings.localizer:
         raise SettingError(
             "Nothing says how to localize: choose localizer=peaks, watershed or components."
         )
-    if facts.get("localizer") and node != facts["localizer"]:
+    localizer: Localizer
+    node, localizer = build_part(
+        settings.localizer, stored, LOCALIZER, origin=origin, trust=settings.trust
+    )
+    if stored and node != stored:
         logger.warning("The thresholds were calibrated with another localizer.")
-    localizer: Localizer = build(node, "localizer")
     if settings.accelerator == "gpu":
         look_on_gpu(localizer)
     return localizer
+
+
+def _origin(settings: LocalizeSettings, run: Run) -> str:
+    """Where thresholds and localizer are stored, as errors name it."""
+    if settings.checkpoint is not None:
+        return f"The checkpoint {settings.checkpoint}"
+    return f"Run {run.name}: {settings.source} {settings.input}"
 
 
 def look_on_gpu(localizer: Localizer) -> None:

@@ -34,6 +34,11 @@ def channels_of(scores: Scores, radii: Mapping[str, float]) -> NDArray:
 
 def radii_of(facts: Mapping[str, Any], project: Project) -> dict[str, float]:
     """Radius in Å of every particle, in the order of the channels."""
+    if "objects" not in facts:
+        raise DataError(
+            f"A score map of {project} does not say which objects it is of. Write it again with "
+            "octopi segment."
+        )
     radii = {}
     for name in facts["objects"]:
         if name not in facts.get("radii", facts["objects"]):

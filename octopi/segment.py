@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from octopi import checkpoint, processes
 from octopi.checkpoint import Recipe, Weights, ensemble_thresholds
-from octopi.config import build
+from octopi.config import build, build_part
 from octopi.data.cache import prepare_volume, working_grid
 from octopi.errors import DataError, ResourceError, SettingError
 from octopi.geometry import Grid
@@ -40,9 +40,11 @@ from octopi.project import (
     score_map_name,
 )
 from octopi.settings import SegmentSettings
+from octopi.stored import Kind, names_of
 
 logger = logging.getLogger(__name__)
 
+PREDICTOR = Kind("predictor", Predictor, names_of(Predictor))
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -117,11 +119,13 @@ def load_ensemble(settings: SegmentSettings, device: torch.device) -> Ensemble:
     for path, recipe in zip(paths, recipes, strict=True):
         if recipe.predictor != first.predictor:
             logger.info("%s was validated with another predictor than %s.", path, paths[0])
-    node = {**first.predictor, **{k: v for k, v in settings.predictor.items() if v is not None}}
+    predictor: Predictor
+    node, predictor = build_part(
+        settings.predictor, first.predictor, PREDICTOR, origin=str(paths[0]), trust=settings.trust
+    )
     changed = [k for k, v in node.items() if v != first.predictor.get(k)]
     if changed:
         logger.info("predictor.%s differs from validation.", ", predictor.".join(changed))
-    predictor: Predictor = build(node, "predictor")
     divisor = math.lcm(*(recipe.size_divisor for recipe in recipes))
     predictor.check(divisor)
     attributes = {

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octopi.geometry import Grid
+from octopi.project.attributes import octopi_attributes
 from octopi.project.queries import SegmentationQuery, TomogramQuery
 from octopi.project.read import (
     COMPLETE,
@@ -94,7 +95,7 @@ def _examine(volume: StoredVolume, *, whole: bool, voxels: bool) -> Health:
         grid=volume.grid,
         num_chunks=len(places),
         whole=whole,
-        attributes=volume.attributes.get("octopi", {}),
+        attributes=octopi_attributes(volume),
         missing=[name for name in places if name not in files],
         damaged=[name for name in places if name in files and not files[name].get("size", 1)],
         stray=sorted(set(files) - set(places) - {".zattrs"}),

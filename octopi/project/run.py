@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octopi.errors import NotInProjectError, SettingError
+from octopi.errors import DataError, NotInProjectError, SettingError
 from octopi.project import holdings, read
+from octopi.project.attributes import octopi_attributes
 from octopi.project.points import StoredPicks, orientations_of, read_picks, to_json
 from octopi.project.queries import (
     NEAR_SPACING,
@@ -160,7 +161,7 @@ class Run:
         item, found = self._find_segmentation(query)
         with reading(self._where(found)):
             volume = read.open_volume(item, self._where(found), item.voxel_size)
-        return volume.attributes.get("octopi", {})
+        return octopi_attributes(volume)
 
     def segmentation_fingerprint(self, query: SegmentationQuery) -> str:
         """A key (sha256, hex) that changes when the label volume does; no voxel is read."""
@@ -197,14 +198,21 @@ class Run:
         """The scores (c, z, y, x), 0..255 for 0..1, their grid, and what was stored with them."""
         item = self._find_score_map(query, name)
         where = f"{self._where(query)}, score map {name}"
-        return self._read_labels(item, where, query.voxel_spacing)
+        scores, grid, attributes = self._read_labels(item, where, query.voxel_spacing)
+        objects = attributes.get("objects")
+        if objects is not None and (scores.ndim != 4 or len(scores) != len(objects)):
+            raise DataError(
+                f"{where} of shape {list(scores.shape)} has {len(scores)} channels for "
+                f"{len(objects)} objects. Write it again."
+            )
+        return scores, grid, attributes
 
     def score_map_attributes(self, query: TomogramQuery, name: str) -> dict[str, Any]:
         """What was stored with a score map; no voxel is read."""
         item = self._find_score_map(query, name)
         where = f"{self._where(query)}, score map {name}"
         with reading(where):
-            return read.open_volume(item, where, query.voxel_spacing).attributes.get("octopi", {})
+            return octopi_attributes(read.open_volume(item, where, query.voxel_spacing))
 
     def write_score_map(
         self,
@@ -292,7 +300,7 @@ class Run:
     ) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
         with reading(where):
             volume = read.open_volume(item, where, voxel_spacing)
-            return read.read_labels(volume), volume.grid, volume.attributes.get("octopi", {})
+            return read.read_labels(volume), volume.grid, octopi_attributes(volume)
 
     def _the_one(
         self,
