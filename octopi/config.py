@@ -51,20 +51,18 @@ class Section:
     several: bool = False
 
 
-_OptionalDuration = Duration | None
-_OptionalNotNegative = NotNegative | None
-
 # Lightning accepts more than makes sense, and refuses the rest in the middle of the work.
-_TRAINER: dict[str, Any] = {
-    "max_epochs": Count,
-    "max_time": _OptionalDuration,
-    "devices": Count | list[int] | typing.Literal["auto", -1],
-    "check_val_every_n_epoch": Count,
-    "log_every_n_steps": Count,
-    "accumulate_grad_batches": Count,
-    "gradient_clip_val": _OptionalNotNegative,
-    "accelerator": str,
-}
+class _TrainerLimits:
+    max_epochs: Count
+    max_time: Duration | None
+    devices: Count | list[int] | typing.Literal["auto", -1]
+    check_val_every_n_epoch: Count
+    log_every_n_steps: Count
+    accumulate_grad_batches: Count
+    gradient_clip_val: NotNegative | None
+    accelerator: str
+
+
 SECTIONS = {
     "project": Section("octopi.project.open_project|octopi.phantom.make_phantom"),
     "data": Section(
@@ -80,7 +78,7 @@ SECTIONS = {
     "trainer": Section(
         "pytorch_lightning.Trainer",
         ("callbacks", "logger", "default_root_dir", "precision"),
-        _TRAINER,
+        typing.get_type_hints(_TrainerLimits, include_extras=True),
     ),
     # A pruner is an argument of the callback that a sweep adds to its trials.
     "callbacks": Section("pytorch_lightning.Callback|optuna.pruners.BasePruner", several=True),
