@@ -18,6 +18,7 @@ from torch import nn
 
 from octopi.arguments import fit
 from octopi.errors import ResourceError, SettingError
+from octopi.geometry import same_spacing
 from octopi.models import MeanScores
 from octopi.stored import Kind, build_stored
 
@@ -105,8 +106,8 @@ def check_alike(paths: Sequence[str | Path], recipes: Sequence[Recipe]) -> None:
                     f"{path} has {key} {theirs}, but {paths[0]} has {ours}: "
                     "their scores cannot be averaged."
                 )
-        ratio = recipe.voxel_spacing / first.voxel_spacing
-        if first.working_spacing is None and abs(ratio - 1) > 0.01:
+        same = same_spacing(recipe.voxel_spacing, first.voxel_spacing)
+        if first.working_spacing is None and not same:
             raise SettingError(
                 f"{path} was trained at {recipe.voxel_spacing:g} Å, {paths[0]} at "
                 f"{first.voxel_spacing:g} Å: their scores cannot be averaged. Train both with one "

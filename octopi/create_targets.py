@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from octopi.config import build
 from octopi.errors import DataError, SettingError
-from octopi.geometry import Grid, Points
+from octopi.geometry import Grid, Points, same_spacing
 from octopi.job import Job, command, tell
 from octopi.machine import amount
 from octopi.project import (
@@ -161,7 +161,7 @@ def masks_of(run: Run, plan: Plan, grid: Grid) -> Mapping[int, NDArray]:
             continue
         mask, own, _ = run.read_segmentation(query)
         fine = Grid(grid.shape, grid.spacing)
-        if max(abs(a / b - 1) for a, b in zip(own.spacing, grid.spacing, strict=True)) > 0.01:
+        if not all(map(same_spacing, own.spacing, grid.spacing)):
             fine = grid.at_spacing(float(np.mean(own.spacing)))
         try:
             aligned = align_mask(mask, fine.shape)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from octopi.config import build, build_part
 from octopi.data.cache import in_threads
 from octopi.errors import DataError, NotInProjectError, SettingError, did_you_mean
+from octopi.geometry import same_spacing
 from octopi.job import Job, command, tell
 from octopi.localization import LOCALIZER
 from octopi.localization.channels import Localizer
@@ -181,7 +182,7 @@ def find_scores(run: Run, settings: LocalizeSettings) -> Where:
         and settings.tomo_type in (None, query.tomo_type)
         and (
             settings.voxel_spacing is None
-            or abs(query.voxel_spacing / settings.voxel_spacing - 1) < 0.01
+            or same_spacing(query.voxel_spacing, settings.voxel_spacing)
         )
     ]
     if not tomograms:

@@ -26,7 +26,7 @@ from octopi.config import build, build_part
 from octopi.data.cache import prepare_volume, working_grid
 from octopi.devices import choose_device_type, count_devices
 from octopi.errors import DataError, ResourceError, SettingError
-from octopi.geometry import Grid
+from octopi.geometry import Grid, same_spacing
 from octopi.inference.predictor import Predictor, segmentation_of
 from octopi.inference.windows import num_windows
 from octopi.job import Job, command, tell
@@ -170,7 +170,7 @@ def find_tasks(project: Project, settings: SegmentSettings, recipe: Recipe) -> l
     """The tomogram of every run that is asked for; a missing one is an error if it was named."""
     tomo_type = settings.tomo_type or recipe.tomo_types[0]
     spacing = settings.voxel_spacing or recipe.voxel_spacing
-    if settings.voxel_spacing and abs(settings.voxel_spacing / recipe.voxel_spacing - 1) > 0.01:
+    if settings.voxel_spacing and not same_spacing(settings.voxel_spacing, recipe.voxel_spacing):
         logger.warning(
             "The checkpoint was trained at %g Å, these tomograms have %g Å: they are resampled.",
             recipe.voxel_spacing,

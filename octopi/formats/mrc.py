@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octopi.errors import DataError
+from octopi.geometry import NEARLY_EXACT, same_spacing
 
-SAME = 1e-3  # relative; headers hold single precision
-NEAR = 1e-2  # relative; spacings are rounded by whoever writes them down
 PLAUSIBLE = (0.5, 100.0)  # Å
 HEADER_BYTES = 1024
 _MODES = {0: 1, 1: 2, 2: 4, 6: 2, 12: 2}  # those of volumes of real numbers, and their bytes
@@ -58,12 +57,12 @@ class Header:
         if silent and told is not None:
             return told
         mean = round(float(np.mean(self.edges)), 5)
-        if max(abs(edge / mean - 1) for edge in self.edges) > SAME:
+        if not all(same_spacing(edge, mean, tolerance=NEARLY_EXACT) for edge in self.edges):
             raise DataError(
                 f"{self.path.name} has voxels of {edges} Å (x, y, z), which are no cubes. Correct "
                 "its header, or say voxel_spacing=… ignore_header=true."
             )
-        if told is not None and abs(mean / told - 1) > NEAR:
+        if told is not None and not same_spacing(mean, told):
             raise DataError(
                 f"{self.path.name} has voxels of {mean:g} Å by its header, not {told:g} Å. Leave "
                 "out voxel_spacing, or overrule the header with ignore_header=true."

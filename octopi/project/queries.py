@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Self, TypeVar
 
 from octopi.errors import SettingError
+from octopi.geometry import same_spacing
 
-SAME_SPACING = 1e-3  # relative; copick rounds spacings to three decimals
-NEAR_SPACING = 1e-2  # relative; 10.0 asked, 10.012 there
 # Names become parts of file names joined by "_"; three of them must fit into 255 bytes.
 MAX_NAME_LENGTH = 64
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -99,11 +98,12 @@ def nearest(queries: list[Spaced], voxel_spacing: float | None) -> list[Spaced]:
     """The queries nearest to a spacing (Å) and within 1 % of it; all of them for None."""
     if voxel_spacing is None:
         return queries
-    best = min((difference(q, voxel_spacing) for q in queries), default=0)
-    return [q for q in queries if difference(q, voxel_spacing) == best <= NEAR_SPACING]
+    near = [q for q in queries if same_spacing(q.voxel_spacing or 0, voxel_spacing)]
+    best = min((_difference(q, voxel_spacing) for q in near), default=0)
+    return [q for q in near if _difference(q, voxel_spacing) == best]
 
 
-def difference(query: TomogramQuery | SegmentationQuery, voxel_spacing: float) -> float:
+def _difference(query: TomogramQuery | SegmentationQuery, voxel_spacing: float) -> float:
     """How far the query's spacing is from another, relative to that."""
     return abs((query.voxel_spacing or 0) / voxel_spacing - 1)
 

@@ -17,7 +17,7 @@ import zarr
 from numpy.typing import NDArray
 
 from octopi.errors import DataError
-from octopi.geometry import Grid
+from octopi.geometry import Grid, same_spacing
 from octopi.project.door import UNITFACTOR
 from octopi.project.storage import patiently
 
@@ -247,7 +247,7 @@ def _trusted_spacing(
     scale: tuple[float, float, float], voxel_spacing: float, where: str
 ) -> tuple[float, float, float]:
     """The stored scale, which has more digits, unless it contradicts what copick lists."""
-    if all(abs(s / voxel_spacing - 1) <= 0.01 for s in scale):
+    if all(same_spacing(s, voxel_spacing) for s in scale):
         return scale
     logger.warning(
         "%s is listed with %s Å but its OME metadata says %s Å; taking %s Å.",

@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octopi.errors import DataError, NotInProjectError, SettingError
+from octopi.geometry import NEARLY_EXACT, same_spacing
 from octopi.project import holdings, read
 from octopi.project.attributes import octopi_attributes
 from octopi.project.points import StoredPicks, orientations_of, read_picks, to_json
 from octopi.project.queries import (
-    NEAR_SPACING,
-    SAME_SPACING,
     PicksQuery,
     SegmentationQuery,
     Spaced,
     TomogramQuery,
     check_name,
-    difference,
     nearest,
 )
 from octopi.project.storage import reading, write_file, writing
@@ -148,7 +146,7 @@ class Run:
         self.check_output(query)
         if labels.dtype != np.uint8 or labels.ndim != 3:
             raise ValueError(f"Labels are uint8 (z, y, x), not {labels.dtype} {labels.shape}.")
-        if difference(query, float(np.mean(grid.spacing))) > NEAR_SPACING:
+        if not same_spacing(query.voxel_spacing or 0, float(np.mean(grid.spacing))):
             raise ValueError(
                 f"{query} does not name the voxel spacing of its grid, {grid.spacing} Å."
             )
@@ -319,7 +317,10 @@ class Run:
                 f"Run {self.name} has more than one {kind} {asked}: {', '.join(map(str, fit))}. "
                 "Say which of them you mean."
             )
-        if voxel_spacing is not None and difference(fit[0], voxel_spacing) > SAME_SPACING:
+        taken = fit[0].voxel_spacing or 0
+        if voxel_spacing is not None and not same_spacing(
+            taken, voxel_spacing, tolerance=NEARLY_EXACT
+        ):
             self.project.notice(
                 f"Asked for the {kind} {asked}; taking the nearest spacing, "
                 f"{fit[0].voxel_spacing} Å."
