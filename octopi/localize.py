@@ -257,12 +257,12 @@ def look_on_gpu(localizer: Localizer) -> None:
     """The localizer looks for summits on the GPU; an error where it or the machine cannot."""
     import torch  # noqa: PLC0415  slow to import and rarely needed here
 
-    from octopi.devices import check_gpu  # noqa: PLC0415
+    from octopi.devices import choose_device_type  # noqa: PLC0415
     from octopi.inference.tops import find_tops  # noqa: PLC0415
 
     if not isinstance(localizer, Peaks):
         raise SettingError("accelerator=gpu needs localizer=peaks; others work on the CPU alone.")
-    check_gpu()
+    choose_device_type("gpu")
     localizer.find_tops = functools.partial(find_tops, device=torch.device("cuda"))
 
 

@@ -20,6 +20,7 @@ import yaml
 from octopi import machine
 from octopi.config import build
 from octopi.data.cache import working_grid
+from octopi.devices import choose_device_type
 from octopi.errors import DataError, ResourceError, SettingError
 from octopi.geometry import Grid
 from octopi.help import CONF_DIR
@@ -220,8 +221,7 @@ def decide(
 
 def device_of(settings: PlanSettings) -> torch.device:
     """Where a training would run."""
-    wants_cpu = settings.trainer["accelerator"] == "cpu"
-    return torch.device("cpu" if wants_cpu or not torch.cuda.is_available() else "cuda")
+    return torch.device(choose_device_type(settings.trainer["accelerator"], "trainer.accelerator"))
 
 
 def memory_of(device: torch.device) -> int:

@@ -7,31 +7,28 @@ space to tomogram space"). Dynamo: the inverse of R is `dynamo_euler2matrix([tdr
 Rz(narot) Rx(tilt) Rz(tdrot) (Dynamo wiki, "Euler angles convention").
 """
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
-
-_STRAIGHT = 1e-6  # sine of a tilt below which only the sum of the other two angles is defined
+from scipy.spatial.transform import Rotation
 
 
 def relion_angles(orientations: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rot, tilt and psi (n, 3); psi is 0 where tilt is 0° or 180°."""
-    turns = np.asarray(orientations, dtype=np.float64).reshape(-1, 3, 3)
-    sine = np.hypot(turns[:, 2, 0], turns[:, 2, 1])
-    straight = sine < _STRAIGHT
-    rot = np.arctan2(turns[:, 2, 1], turns[:, 2, 0])
-    psi = np.arctan2(turns[:, 1, 2], -turns[:, 0, 2])
-    rot = np.where(straight, np.arctan2(-turns[:, 1, 0], turns[:, 1, 1]), rot)
-    tilt = np.arctan2(sine, turns[:, 2, 2])
-    return np.degrees(np.stack([rot, tilt, np.where(straight, 0.0, psi)], axis=1))
+    """Return rot, tilt and psi (n, 3) of orientations (n, 3, 3); psi is 0 at tilt 0° and 180°."""
+    return _inverse_angles(orientations, "ZYZ")
 
 
 def dynamo_angles(orientations: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Tdrot, tilt and narot (n, 3); narot is 0 where tilt is 0° or 180°."""
-    back = np.asarray(orientations, dtype=np.float64).reshape(-1, 3, 3).transpose(0, 2, 1)
-    sine = np.hypot(back[:, 2, 0], back[:, 2, 1])
-    straight = sine < _STRAIGHT
-    tdrot = np.arctan2(back[:, 2, 0], back[:, 2, 1])
-    narot = np.arctan2(back[:, 0, 2], -back[:, 1, 2])
-    tdrot = np.where(straight, np.arctan2(-back[:, 0, 1], back[:, 0, 0]), tdrot)
-    tilt = np.arctan2(sine, back[:, 2, 2])
-    return np.degrees(np.stack([tdrot, tilt, np.where(straight, 0.0, narot)], axis=1))
+    """Return tdrot, tilt and narot (n, 3) of orientations (n, 3, 3); narot is 0 as psi above."""
+    return _inverse_angles(orientations, "zxz")
+
+
+def _inverse_angles(orientations: NDArray[np.float64], axes: str) -> NDArray[np.float64]:
+    """Return Euler angles (n, 3) above -180° of the inverses; capital `axes` are intrinsic."""
+    inverse = Rotation.from_matrix(orientations).inv()
+    with warnings.catch_warnings():
+        # At tilt 0° and 180° only the sum of the other two angles is defined; SciPy says so.
+        warnings.filterwarnings("ignore", message="Gimbal lock detected")
+        angles = inverse.as_euler(axes, degrees=True)
+    return np.where(angles == -180, 180, angles)

@@ -1,1 +1,1 @@
-"""From score maps to picks: what a localizer finds is a point with a score for each particle."""
+"""From score maps to picks: a localizer returns a point with a score for each particle."""

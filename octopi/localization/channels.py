@@ -1,4 +1,4 @@
-"""What every localizer shares: the call, and one object's part of a score map."""
+"""The base class of localizers, and one object's channel of a score map."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -16,31 +16,35 @@ class Channel:
 
     Args:
         values: (z, y, x), uint8 in 0..255 or float in 0..1.
+        grid: of the values.
         radius: of the object, Å.
-        floor: the lowest score of interest; candidates below may be left out.
+        min_score: the lowest score of interest, 0..1; candidates below may be left out.
     """
 
     values: NDArray
     grid: Grid
     radius: float
-    floor: float = 0.0
+    min_score: float = 0.0
 
     @property
-    def one(self) -> float:
+    def max_value(self) -> float:
         """The stored value that means a score of 1."""
         return 255.0 if self.values.dtype == np.uint8 else 1.0
 
-    def level(self, score: float) -> float:
-        """The lowest stored value that is at least the score."""
-        return lowest_stored(self.values, score * self.one)
+    def stored_value(self, score: float) -> float:
+        """Return the lowest stored value that means at least this score."""
+        return lowest_stored(self.values, score * self.max_value)
 
     def in_voxels(self, scale: float) -> NDArray[np.float64]:
-        """A length, in parts of the object's radius, as voxels along z, y, x."""
+        """Convert a length in parts of the object's radius to voxels along z, y, x."""
         return scale * self.radius / np.asarray(self.grid.spacing)
 
 
 def lowest_stored(values: NDArray, least: float) -> float:
-    """The lowest value they can hold from `least` on; comparing with it copies nothing."""
+    """Return the lowest value from `least` on that the array's type has.
+
+    Comparing with it needs no copy of the array in another type.
+    """
     return int(np.ceil(round(least, 6))) if values.dtype == np.uint8 else least
 
 
@@ -51,13 +55,16 @@ def channels(
     radii: Mapping[str, float],
     floors: Mapping[str, float] | None = None,
 ) -> Iterator[tuple[str, Channel]]:
-    """Each object's name and channel, in the order of `radii`; ValueError where they do not fit.
+    """Yield each object's name and channel, in the order of `radii`.
 
     Args:
         scores: (c, z, y, x), uint8 in 0..255 or float in 0..1, without a background channel.
-        grid: where the scores' voxels lie.
-        radii: object name to radius in Å, one for each channel, in their order.
-        floors: object name to the lowest score of interest, where it is above 0.
+        grid: of the scores.
+        radii: object name -> radius in Å, one for each channel, in their order.
+        floors: object name -> the lowest score of interest, for objects where it is above 0.
+
+    Raises:
+        ValueError: the scores are of another type, or do not fit the grid or the radii.
     """
     if scores.dtype != np.uint8 and not np.issubdtype(scores.dtype, np.floating):
         raise ValueError(f"Scores must be uint8 or floating point, not {scores.dtype}.")
@@ -74,7 +81,7 @@ def channels(
 
 
 class Localizer(ABC):
-    """Finds the candidates of every object in a score map."""
+    """Find the candidates of every object in a score map."""
 
     def __call__(
         self,
@@ -84,18 +91,24 @@ class Localizer(ABC):
         radii: Mapping[str, float],
         floors: Mapping[str, float] | None = None,
     ) -> dict[str, Points]:
-        """Every object's candidates in Å, best first, each with its score.
+        """Return every object's candidates, best first, each with its score.
 
         Args:
             scores: (c, z, y, x), uint8 in 0..255 or float in 0..1; one channel for each object.
-            grid: where the scores' voxels lie.
-            radii: object name to radius in Å, in the order of the channels.
-            floors: object name to the lowest score of interest: candidates below it may be left
-                out, which saves looking for them. Those above are the same without it.
+            grid: of the scores.
+            radii: object name -> radius in Å, in the order of the channels.
+            floors: object name -> the lowest score of interest. Candidates below it may be left
+                out, which saves time; those above are the same without it.
+
+        Returns:
+            object name -> positions in Å, x y z, and scores, 0..1.
+
+        Raises:
+            ValueError: the scores are of another type, or do not fit the grid or the radii.
         """
-        known = channels(scores, grid=grid, radii=radii, floors=floors)
-        return {name: self._find(channel) for name, channel in known}
+        by_name = channels(scores, grid=grid, radii=radii, floors=floors)
+        return {name: self._find(channel) for name, channel in by_name}
 
     @abstractmethod
     def _find(self, channel: Channel) -> Points:
-        """One object's candidates, best first."""
+        """Return one object's candidates, best first."""

@@ -5,25 +5,27 @@ import numpy as np
 from octopi.geometry import Points
 from octopi.localization.channels import Channel, Localizer
 from octopi.localization.regions import (
-    Tally,
-    as_points,
     check_region_settings,
-    listed,
-    regions,
+    find_regions,
+    measure_parts,
+    points_of_parts,
 )
 
 
 class Components(Localizer):
-    """Finds one pick in each connected region of an object's channel that has a likely size.
+    """Pick each connected region of an object's channel that has a likely size.
 
-    A pick lies at the score-weighted centre of its region and scores the mean score inside.
+    A pick lies at the score-weighted centre of its region; its score is the mean score inside.
 
     Args:
-        threshold: the score above which a voxel belongs to a region.
-        min_scale: smallest accepted region: the radius of a sphere as large, parts of the
-            object's radius.
-        max_scale: largest accepted region, likewise.
-        min_score: regions with a lower mean score are not returned.
+        threshold: the score from which a voxel belongs to a region, above 0 and at most 1.
+        min_scale: radius of a sphere with the volume of the smallest accepted region, parts of
+            the object's radius.
+        max_scale: the same for the largest accepted region.
+        min_score: regions with a lower mean score are left out, 0..1.
+
+    Raises:
+        ValueError: a setting is out of its range.
     """
 
     def __init__(
@@ -38,13 +40,12 @@ class Components(Localizer):
         self.min_score = min_score
 
     def _find(self, channel: Channel) -> Points:
-        centres, means = [], []
-        smallest, largest = self.min_scale * channel.radius, self.max_scale * channel.radius
-        for box, mask in regions(channel, self.threshold, smallest=smallest, largest=largest):
-            tally = Tally(1)
-            for voxels in listed(mask):
-                scores = channel.values[box][tuple(voxels.T)]
-                tally.add(np.zeros(len(voxels), dtype=np.intp), voxels, scores)
-            centres.append(tally.centres() + [s.start for s in box])
-            means.append(tally.means())
-        return as_points(channel, centres, means, self.min_score)
+        sizes = {
+            "smallest": self.min_scale * channel.radius,
+            "largest": self.max_scale * channel.radius,
+        }
+        parts = [
+            measure_parts(channel, box, mask.astype(np.uint8), **sizes)
+            for box, mask in find_regions(channel, self.threshold, **sizes)
+        ]
+        return points_of_parts(channel, parts, self.min_score)

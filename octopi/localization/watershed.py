@@ -1,4 +1,9 @@
-"""Picks as regions of thresholded scores, with touching particles parted."""
+"""Picks as regions of thresholded scores, with touching particles split.
+
+scikit-image's `peak_local_max` and `watershed` split touching balls as well (F1 within 0.015), but
+each voxel of a flat maximum is a candidate of theirs: a slab of 30 × 630 × 630 voxels above the
+threshold, as an untrained network gives, took them more than two minutes in place of ten seconds.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,32 +13,44 @@ from scipy.spatial import KDTree
 from octopi.geometry import Points
 from octopi.localization.channels import Channel, Localizer
 from octopi.localization.regions import (
-    Tally,
-    as_points,
     check_region_settings,
-    equivalent_radius,
-    listed,
-    regions,
+    find_regions,
+    measure_parts,
+    points_of_parts,
 )
-from octopi.localization.summits import Box, grown, merge_plateaus, thin, tiles, tops, within
+from octopi.localization.summits import (
+    Box,
+    local_maxima,
+    merge_plateaus,
+    relative_to,
+    thin,
+    tiles,
+    with_margin,
+)
+
+_SLAB = 16  # planes whose voxels are listed at once
 
 
 class Watershed(Localizer):
-    """Parts touching particles where their distance transform has separate summits.
+    """Pick each region of likely size, after splitting touching particles at their necks.
 
-    Around each summit lies the largest ball inside the mask; a voxel belongs to the ball it is
-    nearest to, so that regions meet at the neck between two balls. Nothing is opened or smoothed
-    away: a particle of two voxels' radius is found. The volume's border is not taken for the edge
-    of a particle that it cuts. A pick lies at the score-weighted centre of
-    its region and scores the mean score inside.
+    A particle is a local maximum of the distance to the outside: the centre of the largest ball
+    inside the mask there. A voxel belongs to the ball with the smallest power distance, so that
+    parts meet at the neck between two balls. Nothing is opened or smoothed away: a particle of two
+    voxels' radius is found. The volume's border does not count as the edge of a particle.
+
+    A pick lies at the score-weighted centre of its part; its score is the mean score inside.
 
     Args:
-        threshold: the score above which a voxel belongs to a region.
-        min_scale: smallest accepted region: the radius of a sphere as large, parts of the
+        threshold: the score from which a voxel belongs to a region, above 0 and at most 1.
+        min_scale: radius of a sphere with the volume of the smallest accepted part, parts of the
             object's radius.
-        max_scale: largest accepted region, likewise.
-        separation: least distance of two summits, parts of the object's radius.
-        min_score: regions with a lower mean score are not returned.
+        max_scale: the same for the largest accepted part.
+        separation: least distance of two balls' centres, parts of the object's radius.
+        min_score: parts with a lower mean score are left out, 0..1.
+
+    Raises:
+        ValueError: a setting is out of its range.
     """
 
     def __init__(
@@ -57,71 +74,90 @@ class Watershed(Localizer):
         self.min_score = min_score
 
     def _find(self, channel: Channel) -> Points:
-        centres, means = [], []
         smallest, largest = self.min_scale * channel.radius, self.max_scale * channel.radius
-        for box, mask in regions(channel, self.threshold, smallest=smallest, largest=np.inf):
-            tally = self._parted(mask, box, channel)
-            radius = equivalent_radius(tally.num_voxels, channel)
-            fits = (radius >= smallest) & (radius <= largest)
-            centres.append(tally.centres()[fits] + [s.start for s in box])
-            means.append(tally.means()[fits])
-        return as_points(channel, centres, means, self.min_score)
+        parts = []
+        for box, mask in find_regions(channel, self.threshold, smallest=smallest, largest=np.inf):
+            labels = self._split(mask, box, channel)
+            parts.append(measure_parts(channel, box, labels, smallest=smallest, largest=largest))
+        return points_of_parts(channel, parts, self.min_score)
 
-    def _parted(self, mask: NDArray[np.bool_], box: Box, channel: Channel) -> Tally:
-        """What is measured on each part of a region."""
+    def _split(self, mask: NDArray[np.bool_], box: Box, channel: Channel) -> NDArray[np.int32]:
+        """Label the voxels of a region by the ball they belong to, from 1."""
         spacing = np.asarray(channel.grid.spacing)
-        deepest = self.max_scale * channel.radius
-        frame = [
+        max_depth = self.max_scale * channel.radius
+        # Outside the region, but not beyond the volume's border, lies a voxel of the outside.
+        padding = [
             (int(s.start > 0), int(s.stop < n))
             for s, n in zip(box, channel.grid.shape, strict=True)
         ]
-        voxels, depths = _summits(np.pad(mask, frame), spacing, deepest)
-        voxels = voxels - [before for before, _ in frame]
+        voxels, depths = _depth_maxima(np.pad(mask, padding), spacing, max_depth)
+        voxels = voxels - [before for before, _ in padding]
         order = np.lexsort((*voxels.T[::-1], -depths))
         centres, depths = voxels[order] * spacing, depths[order]
-        keep = thin(centres, np.full(len(centres), self.separation * channel.radius))
-        tally = Tally(len(keep))
-        # the nearest ball by power distance is the nearest point one dimension up
-        lift = np.sqrt(deepest**2 - depths[keep] ** 2)
-        balls = KDTree(np.column_stack([centres[keep], lift]))
-        for part in listed(mask):
-            _, owner = balls.query(np.column_stack([part * spacing, np.zeros(len(part))]))
-            tally.add(np.asarray(owner), part, channel.values[box][tuple(part.T)])
-        return tally
+        kept = thin(centres, np.full(len(centres), self.separation * channel.radius))
+        return _label_nearest_ball(mask, spacing, centres[kept], depths[kept])
 
 
-def _summits(
-    mask: NDArray[np.bool_], spacing: NDArray[np.float64], deepest: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where the distance to the outside is greatest: voxels (n, 3) and depths in Å.
+def _label_nearest_ball(
+    mask: NDArray[np.bool_],
+    spacing: NDArray[np.float64],
+    centres: NDArray[np.float64],
+    radii: NDArray[np.float64],
+) -> NDArray[np.int32]:
+    """Label each voxel of the mask by the ball, from 1, with the smallest power distance to it.
 
-    Depths are cut off at the greatest that a particle can have, so that a region of any size is
-    worked on in pieces; all of what is deeper is one flat summit.
+    The power distance is d² - r², so it is least where d² + (R² - r²) is: the squared distance to
+    the ball's centre lifted by √(R² - r²) into a fourth dimension. R is the greatest radius.
 
     Args:
-        mask: with a frame of the outside but where the volume ends; beyond, nothing is known.
+        mask: (z, y, x).
         spacing: Å, z y x.
-        deepest: Å.
+        centres: (n, 3) in Å, z y x, from the mask's first voxel.
+        radii: (n,) in Å.
     """
-    margin = [int(n) + 2 for n in deepest / spacing]
-    found = []
+    lift = np.sqrt(radii.max() ** 2 - radii**2)
+    balls = KDTree(np.column_stack([centres, lift]))
+    labels = np.zeros(mask.shape, dtype=np.int32)
+    for start in range(0, len(mask), _SLAB):
+        slab = mask[start : start + _SLAB]
+        positions = (np.argwhere(slab) + np.array([start, 0, 0])) * spacing
+        _, nearest = balls.query(np.column_stack([positions, np.zeros(len(positions))]))
+        labels[start : start + _SLAB][slab] = np.asarray(nearest) + 1
+    return labels
+
+
+def _depth_maxima(
+    mask: NDArray[np.bool_], spacing: NDArray[np.float64], max_depth: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the local maxima of the distance to the outside: voxels (n, 3) and depths in Å.
+
+    Depths are cut off at the greatest that a particle can have, so that a region of any size can
+    be worked on in tiles; everything deeper is one flat maximum.
+
+    Args:
+        mask: padded by a layer of the outside except where the volume ends.
+        spacing: Å, z y x.
+        max_depth: Å.
+    """
+    margin = [int(n) + 2 for n in max_depth / spacing]
+    maxima = []
     for tile in tiles(mask.shape):
         if mask[tile].any():
-            around = grown(tile, margin, mask.shape)
-            depth = np.minimum(_depth(mask[around], spacing), deepest)
+            outer = with_margin(tile, margin, mask.shape)
+            depth = np.minimum(_depth(mask[outer], spacing), max_depth)
             allowed = np.zeros(depth.shape, dtype=bool)
-            inner = within(tile, around)
+            inner = relative_to(tile, outer)
             allowed[inner] = mask[tile]
-            at = tops(depth, allowed)
-            found.append((at + [s.start for s in around], depth[tuple(at.T)]))
-    voxels, depths = (np.concatenate(column) for column in zip(*found, strict=True))
+            voxels = local_maxima(depth, allowed)
+            maxima.append((voxels + [s.start for s in outer], depth[tuple(voxels.T)]))
+    voxels, depths = (np.concatenate(column) for column in zip(*maxima, strict=True))
     return merge_plateaus(voxels, depths, mask.shape)
 
 
 def _depth(mask: NDArray[np.bool_], spacing: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Distance in Å to the nearest voxel outside, without end where there is none."""
+    """Return the distance in Å to the nearest voxel outside, infinite where there is none."""
     if mask.all():
         return np.full(mask.shape, np.inf)
     depth = distance_transform_edt(mask, sampling=spacing)
-    assert isinstance(depth, np.ndarray), "Distances were asked for, nothing else."
+    assert isinstance(depth, np.ndarray), "distance_transform_edt returns distances by default."
     return depth

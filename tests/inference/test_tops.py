@@ -40,7 +40,7 @@ def test_tops_are_those_found_on_the_cpu(device, sigma, kind):
     least = 20.0
     if kind != np.uint8:
         values, least = (values / 255).astype(kind), least / 255
-    kernels = [peaks._gaussian(s) for s in sigma]
+    kernels = [peaks.gaussian_kernel(s) for s in sigma]
     expected = in_order(peaks.find_tops(values, kernels, least))
     found = in_order(tops.find_tops(values, kernels, least, device=torch.device(device)))
     assert len(found[0]) > 20
@@ -66,7 +66,7 @@ def test_picks_are_those_found_on_the_cpu(device, smoothing):
 def test_a_flat_top_is_as_flat_after_smoothing(device):
     values = np.zeros((1, 1, 40), np.uint8)
     values[..., 18:22] = 200
-    kernels = [peaks._gaussian(s) for s in (0.0, 0.0, 1.3)]
+    kernels = [peaks.gaussian_kernel(s) for s in (0.0, 0.0, 1.3)]
     voxels, heights = tops.find_tops(values, kernels, 10.0, device=torch.device(device))
     assert voxels[:, 2].mean() == 19.5
     assert len(set(heights)) == 1
@@ -75,7 +75,7 @@ def test_a_flat_top_is_as_flat_after_smoothing(device):
 def test_nothing_reaches_the_least_height():
     values = np.full((4, 5, 6), 3, np.uint8)
     voxels, heights = tops.find_tops(
-        values, [peaks._gaussian(1.0)] * 3, 10.0, device=torch.device("cpu")
+        values, [peaks.gaussian_kernel(1.0)] * 3, 10.0, device=torch.device("cpu")
     )
     assert voxels.shape == (0, 3)
     assert heights.shape == (0,)
@@ -88,5 +88,5 @@ def test_a_gpu_that_is_too_small_is_told(monkeypatch):
     monkeypatch.setattr(tops, "_find_tops", full)
     with pytest.raises(ResourceError, match=r"too small for scores of \[4, 5, 6\] voxels"):
         tops.find_tops(
-            np.zeros((4, 5, 6)), [peaks._gaussian(1.0)] * 3, 1.0, device=torch.device("cpu")
+            np.zeros((4, 5, 6)), [peaks.gaussian_kernel(1.0)] * 3, 1.0, device=torch.device("cpu")
         )

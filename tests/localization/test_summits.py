@@ -1,6 +1,14 @@
 import numpy as np
 
-from octopi.localization.summits import TILE, grown, merge_plateaus, thin, tiles, tops, within
+from octopi.localization.summits import (
+    TILE,
+    local_maxima,
+    merge_plateaus,
+    relative_to,
+    thin,
+    tiles,
+    with_margin,
+)
 
 
 def test_tiles_cover_every_voxel_once():
@@ -10,20 +18,20 @@ def test_tiles_cover_every_voxel_once():
     assert (count == 1).all()
 
 
-def test_a_box_within_its_grown_self_is_the_box():
+def test_a_box_relative_to_itself_with_a_margin_is_the_box():
     volume = np.arange(6 * 7 * 8).reshape(6, 7, 8)
     box = (slice(0, 2), slice(3, 5), slice(6, 8))
-    wide = grown(box, (1, 2, 3), volume.shape)
-    assert (volume[wide][within(box, wide)] == volume[box]).all()
+    wide = with_margin(box, (1, 2, 3), volume.shape)
+    assert (volume[wide][relative_to(box, wide)] == volume[box]).all()
 
 
-def test_a_voxel_with_a_higher_neighbour_is_no_top():
+def test_a_voxel_with_a_higher_neighbour_is_no_local_maximum():
     field = np.zeros((3, 3, 4))
     field[1, 1, 1], field[2, 2, 2], field[0, 0, 3] = 1, 2, 1
-    assert tops(field, field > 0).tolist() == [[0, 0, 3], [2, 2, 2]]
+    assert local_maxima(field, field > 0).tolist() == [[0, 0, 3], [2, 2, 2]]
 
 
-def test_neighbouring_tops_are_one_summit_and_others_stay_apart():
+def test_neighbouring_maxima_are_merged_and_others_stay_apart():
     voxels = np.array([[0, 0, 9], [1, 1, 0], [0, 0, 0], [5, 5, 5]])
     middles, heights = merge_plateaus(voxels, np.array([1.0, 3.0, 3.0, 2.0]), (6, 6, 10))
     assert middles.tolist() == [[0.5, 0.5, 0], [0, 0, 9], [5, 5, 5]]
