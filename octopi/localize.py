@@ -32,7 +32,7 @@ from octopi.project import (
     refuse_others_picks,
     score_map_name,
 )
-from octopi.project.objects import unknown_labels
+from octopi.project.objects import PickableObject, unknown_labels
 from octopi.scored import Scores, channels_of, radii_of
 from octopi.settings import LocalizeSettings
 
@@ -102,7 +102,7 @@ def localize_run(
     """
     scores = read_scores(run, where, settings)
     facts = {**scores.attributes, **stored}
-    radii = radii_of(facts, run.project)
+    radii = radii_of(facts, run.objects)
     thresholds = thresholds_of(settings, facts, list(radii))
     candidates = localizer(
         channels_of(scores, radii), grid=scores.grid, radii=radii, floors=thresholds
@@ -125,7 +125,7 @@ def rehearsal(
     lines, replaced = [], 0
     for run, where in found_in:
         facts = {**facts_of(run, where, settings), **stored}
-        radii = radii_of(facts, project)
+        radii = radii_of(facts, project.objects)
         thresholds = thresholds_of(settings, facts, list(radii))
         if not lines:
             localizer = make_localizer(settings, facts, origin=_origin(settings, run))
@@ -202,7 +202,7 @@ def read_scores(run: Run, query: Where, settings: LocalizeSettings) -> Scores:
         name = score_map_name(SegmentationQuery.parse(settings.input))
         return Scores(*run.read_score_map(query, name))
     segmentation, grid, attributes = run.read_segmentation(query)
-    facts = segmentation_facts(attributes, run.project)
+    facts = segmentation_facts(attributes, run.objects)
     labels = facts["labels"]
     if unknown := unknown_labels(np.unique(segmentation), labels):
         raise DataError(
@@ -219,20 +219,22 @@ def facts_of(run: Run, query: Where, settings: LocalizeSettings) -> dict[str, An
     if isinstance(query, TomogramQuery):
         name = score_map_name(SegmentationQuery.parse(settings.input))
         return run.score_map_attributes(query, name)
-    return segmentation_facts(run.segmentation_attributes(query), run.project)
+    return segmentation_facts(run.segmentation_attributes(query), run.objects)
 
 
-def segmentation_facts(attributes: Mapping[str, Any], project: Project) -> dict[str, Any]:
+def segmentation_facts(
+    attributes: Mapping[str, Any], objects: Mapping[str, PickableObject]
+) -> dict[str, Any]:
     """What is known of a label volume: what was stored with it, or the copick config's labels."""
-    labels = attributes.get("labels") or copick_labels(project)
+    labels = attributes.get("labels") or copick_labels(objects)
     return {"objects": list(labels), "thresholds": {}, **attributes, "labels": labels}
 
 
-def copick_labels(project: Project) -> dict[str, int]:
+def copick_labels(objects: Mapping[str, PickableObject]) -> dict[str, int]:
     """Object name -> label as the copick config numbers them."""
     return {
         name: obj.label
-        for name, obj in project.objects.items()
+        for name, obj in objects.items()
         if obj.label is not None and obj.is_particle
     }
 

@@ -20,7 +20,7 @@ def test_labels_become_scores_in_little_more_memory_than_the_scores_take():
     grid, query = Grid.cubic(volume.shape, 10), SegmentationQuery("targets", "octopi", "1", 10.0)
     run = SimpleNamespace(
         name="TS_1",
-        project=None,
+        objects={},
         read_segmentation=lambda _query: (volume, grid, {"labels": labels}),
     )
     settings = SimpleNamespace(source="segmentation", input="targets:octopi/1")

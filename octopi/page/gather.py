@@ -82,7 +82,7 @@ def gather(project: Project, journey: Journey | None, settings: ReportSettings) 
     facts: Mapping[str, Any] = next((m.attributes for m in maps.values()), {})
     if journey is not None and journey.recipe:
         facts = {**facts, **_facts_of(journey.recipe)}
-    radii = radii_of(facts, project) if facts else {}
+    radii = radii_of(facts, project.objects) if facts else {}
     shown = []
     for run in runs:
         known, held = run.read_held(truth), maps.get(run.name)
@@ -176,7 +176,7 @@ def _mapped(
 ) -> ShownRun:
     """A run whose candidates are all that its score map holds, however low."""
     scores = held.read()
-    radii = radii_of(facts, held.run.project)
+    radii = radii_of(facts, held.run.objects)
     localizer = _localizer(facts, held.run, trust)
     return ShownRun(
         name=held.run.name,

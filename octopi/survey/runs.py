@@ -124,7 +124,7 @@ def _tomograms(run: Run, question: Question, report: RunReport) -> None:
         for fault in (*_broken(found), *_values(found)):
             report.note(f"tomogram {query} {fault}", serious=serious)
         flat = len(found.flat)
-        if flat and not found.is_constant:
+        if flat and not found.values.is_constant:
             report.note(
                 f"tomogram {query}: all voxels are the same within each of {flat} chunks "
                 f"({_some(found.flat)}).",
@@ -161,12 +161,7 @@ def _broken(found: health.Health) -> list[str]:
 
 
 def _values(found: health.Health) -> list[str]:
-    faults = []
-    if found.num_bad:
-        faults.append(f"has {found.num_bad} voxels that are NaN or infinite. Reconstruct it again.")
-    if found.is_constant:
-        faults.append(f"is constant: every voxel is {found.low:g}. Reconstruct it again.")
-    return faults
+    return [f"{fault}. Reconstruct it again." for fault in found.values.faults()]
 
 
 def _picks(run: Run, question: Question, report: RunReport) -> None:
