@@ -143,6 +143,9 @@ def check_finite(value: Any, path: str) -> None:
 
 def _converted(value: Any, annotation: Any) -> Any:
     choices = _choices(annotation)
+    kinds = {typing.get_origin(choice) or choice for choice in choices}
+    if value == {} and type(None) in kinds and not {dict, Mapping, Any} & kinds:
+        return None  # a group's file `none` is an empty mapping
     items = next((c for c in choices if typing.get_origin(c) in (list, Sequence)), None)
     item = typing.get_args(items)[0] if items is not None else None
     if isinstance(value, list):

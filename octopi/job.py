@@ -88,6 +88,7 @@ def command(
 def run_command(verb: str, work: Work, *, plugins: Sequence[type], opens_folder: bool) -> NoReturn:
     """Run a command with the overrides in `sys.argv` and exit; see `command`."""
     use_utf8()
+    sys.argv[0] = f"octopi {verb}"  # the name in a usage line, however the command was started
     if wants_help(sys.argv[1:]):
         write_help(verb)
         sys.exit(0)

@@ -135,7 +135,7 @@ def test_runs_that_are_localized_at_once_get_the_picks_they_get_one_by_one(
             assert (alone.positions == at_once.positions).all()
             assert (alone.scores == at_once.scores).all()
     assert octopi_command("localize", "num_workers=0") == 2
-    assert "num_workers must be 1 or more, not 0" in capsys.readouterr().err
+    assert "num_workers must be int of 1 or more, not 0" in capsys.readouterr().err
 
 
 def test_summits_are_looked_for_on_the_gpu_that_is_asked_for(
@@ -351,7 +351,7 @@ def test_targets_have_the_spacing_that_was_typed(here, octopi_command):
         query = next(q for q in run.segmentations() if q.user_id == "octopi")
         assert query.voxel_spacing == pytest.approx(30, rel=0.01)
         radii = run.segmentation_attributes(query)["sphere_radii"]
-        known = run.project.objects
+        known = run.objects
         assert radii["ribosome"] == pytest.approx(0.4 * known["ribosome"].radius)
         assert radii["apo-ferritin"] == pytest.approx(0.5 * known["apo-ferritin"].radius)
 
