@@ -67,7 +67,7 @@ def child(folder: Path, cache: Path, steps: int, group: Path | None) -> dict[str
     words = [sys.executable, __file__, "--child", str(folder), str(cache), "--steps", str(steps)]
     if group is not None:
         words += ["--group", str(group)]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    done = subprocess.run(words, check=True, capture_output=True, text=True, encoding="utf-8")
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -101,7 +101,7 @@ def search(out: Path, trials: int) -> dict[str, object]:
         unchanged &= kept.items() <= now.items()
         kept = now
     code = sweep(folder, words).wait()
-    results = yaml.safe_load((folder / "optimization_results.yaml").read_text())
+    results = yaml.safe_load((folder / "optimization_results.yaml").read_text(encoding="utf-8"))
     return {
         "benchmark": "search",
         "exit_code": code,
@@ -116,7 +116,7 @@ def folds(out: Path) -> dict[str, object]:
     """Three folds; each is scored at thresholds that it had no part in."""
     folder, began = out / "folds", time.monotonic()
     code = sweep(folder, FOLDS).wait()
-    scores = json.loads((folder / "results.json").read_text())["scores"]
+    scores = json.loads((folder / "results.json").read_text(encoding="utf-8"))["scores"]
     pooled = {
         way: {
             "weighted": report["pooled"]["total"],

@@ -59,7 +59,7 @@ def commands(given: argparse.Namespace, out: Path, config: Path) -> dict[str, li
     octopi = [str(given.peer), "-c", SEEDED, str(given.seed)]
     uri = ["--tomo-uri", "denoised@10.012"]
     own = ["-c", str(config)]
-    labels = json.loads(config.read_text())["pickable_objects"]
+    labels = json.loads(config.read_text(encoding="utf-8"))["pickable_objects"]
     targets = [
         word
         for item in labels
@@ -92,7 +92,7 @@ def timed(words: list[str], out: Path) -> dict[str, float]:
     """Wall and CPU seconds of a command."""
     began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    with (out / "output.txt").open("a") as log:
+    with (out / "output.txt").open("a", encoding="utf-8") as log:
         subprocess.run(words, check=True, cwd=out, env=own, stdout=log, stderr=subprocess.STDOUT)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -110,7 +110,7 @@ def result(
         env=os.environ | {"OCTOPI_PROJECT": str(config)},
         cwd=out,
     )
-    report = json.loads((out / "evaluate" / "scores.json").read_text())
+    report = json.loads((out / "evaluate" / "scores.json").read_text(encoding="utf-8"))
     return {
         "benchmark": "peer_accuracy",
         "seed": given.seed,

@@ -42,7 +42,9 @@ def prepare_peer(folder: Path, sizes: Sizes) -> None:
     net = import_module("octopi.models.common").get_model("Unet").build_model(node)
     torch.save(net.state_dict(), folder / "peer.pth")
     labels = {name: label for label, name in enumerate(RADII, start=1)}
-    (folder / "peer.yaml").write_text(yaml.safe_dump({"model": node, "labels": labels}))
+    (folder / "peer.yaml").write_text(
+        yaml.safe_dump({"model": node, "labels": labels}), encoding="utf-8"
+    )
 
 
 def ours(sides: int, folder: Path, sizes: Sizes) -> dict[str, float]:

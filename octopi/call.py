@@ -5,21 +5,27 @@ file and do nothing else: what they do, the same words do in a shell.
 """
 
 import contextlib
-import enum
+import dataclasses
+import functools
 import logging
-import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from octopi.config import build, settle
 from octopi.errors import ResourceError, SettingError, did_you_mean
-from octopi.help import CONF_DIR, choices
-from octopi.job import Job, Stopped, exit_code_of, with_hint
+from octopi.help import choices
+from octopi.job import (
+    Job,
+    Stopped,
+    compose_config,
+    exit_code_of,
+    with_hint,
+    write_overrides,
+)
 from octopi.settings import ROOTS
+from octopi.words import override_text, to_builtin_types
 
 if TYPE_CHECKING:
     from octopi.facts import Facts
@@ -31,55 +37,14 @@ Names = str | Sequence[str] | None
 Triple = Sequence[Any]
 
 
-def word(key: str, value: Any) -> str:
-    """The override that gives a setting this value, whatever signs the value is made of."""
-    return f"{key}={literal(value, key)}"
-
-
-def literal(value: Any, key: str) -> str:
-    """The value as Hydra reads it back."""
-    from hydra.core.override_parser.types import Quote, QuotedString  # noqa: PLC0415  slow
-
-    value = plain(value)
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, str):
-        escaped = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # text, not an interpolation
-        return QuotedString(escaped, Quote.single).with_quotes()
-    if isinstance(value, list):
-        return f"[{','.join(literal(item, key) for item in value)}]"
-    if isinstance(value, dict):
-        return f"{{{','.join(f'{k}:{literal(v, key)}' for k, v in value.items())}}}"
-    raise SettingError(f"{key} cannot be {value!r}: settings are numbers, text, lists of them.")
-
-
-def plain(value: Any) -> Any:
-    """The value as YAML knows it, where it can be said so; otherwise the value itself."""
-    if hasattr(value, "tolist"):  # numpy's and torch's
-        value = value.tolist()
-    if isinstance(value, enum.Enum):
-        value = value.value
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        return [plain(item) for item in value]
-    return value
-
-
 def project_word(config: Config) -> str:
     """The setting that names the copick configs."""
-    return word("project.config", config_paths(config))
+    return override_text("project.config", config_paths(config))
 
 
 def config_paths(config: Config) -> list[Path]:
     """The copick configs given: one path, a list of them, or {name: path}."""
-    given = plain(config.values() if isinstance(config, Mapping) else config)
+    given = to_builtin_types(config.values() if isinstance(config, Mapping) else config)
     paths = given if isinstance(given, list) else [given]
     if not paths or not all(isinstance(path, str) for path in paths):
         raise SettingError(
@@ -91,7 +56,7 @@ def config_paths(config: Config) -> list[Path]:
 
 def address(triple: Triple, argument: str) -> str:
     """`name:user/session`, as settings write what the published functions take as a triple."""
-    parts = plain(triple)
+    parts = to_builtin_types(triple)
     fits = isinstance(parts, list) and all(isinstance(part, str | int) for part in parts)
     if not fits or len(parts) != 3:
         raise SettingError(
@@ -104,7 +69,7 @@ def address(triple: Triple, argument: str) -> str:
 
 def names(given: Names) -> list[str] | None:
     """The names as a list; None stays None: all there are."""
-    return [given] if isinstance(given, str) else plain(given)
+    return [given] if isinstance(given, str) else to_builtin_types(given)
 
 
 def choice(group: str, name: str, argument: str) -> str:
@@ -123,14 +88,12 @@ def _bare(name: str) -> str:
 
 
 def compose(verb: str, words: Sequence[str]) -> tuple[Any, Path]:
-    """The settings of a command, and the folder it works in unless told otherwise."""
-    from hydra import compose as hydra_compose  # noqa: PLC0415  slow to import
-    from hydra.errors import HydraException  # noqa: PLC0415
+    """Compose the settings of a command; return them and its folder unless told otherwise."""
+    from hydra.errors import HydraException  # noqa: PLC0415  slow to import
     from omegaconf import open_dict  # noqa: PLC0415
 
     try:
-        with _hydra(verb):
-            cfg = hydra_compose(verb, overrides=list(words), return_hydra_config=True)
+        cfg = compose_config(verb, words)
     except HydraException as error:
         raise SettingError(with_hint(f"{error}\n{error.__cause__ or ''}")) from error
     folder = Path(cfg.hydra.run.dir)
@@ -139,55 +102,45 @@ def compose(verb: str, words: Sequence[str]) -> tuple[Any, Path]:
     return settle(cfg, ROOTS[verb], overrides=words), folder
 
 
-@contextlib.contextmanager
-def _hydra(verb: str) -> Iterator[None]:
-    """Hydra reads our config; what else it is doing in this process goes on afterwards."""
-    from hydra import initialize_config_dir  # noqa: PLC0415
-    from hydra.core.global_hydra import GlobalHydra  # noqa: PLC0415
-    from hydra.core.utils import JobRuntime  # noqa: PLC0415
-
-    held, runtime = GlobalHydra.instance(), JobRuntime.instance()
-    busy, job_name = held.hydra, runtime.get("name")
-    held.clear()
-    try:
-        with initialize_config_dir(str(CONF_DIR), job_name=verb):
-            yield
-    finally:
-        held.hydra = busy
-        GlobalHydra.set_instance(held)
-        runtime.set("name", job_name)
-
-
 def work(verb: str, do: Callable[..., Any], settings: Any, job: Job, **given: Any) -> Any:
-    """What the command returns; its words and its log are in the job's folder, which is made.
+    """Run a command in a folder: keep its overrides and its log there, return its result.
 
     Args:
         verb: the command's name.
         do: the command.
         settings: of the command.
-        job: where it works.
+        job: where it works; a training opens the folder itself, the others find it open.
         given: more for the command.
     """
+    with contextlib.ExitStack() as stack, warnings.catch_warnings():
+        job = dataclasses.replace(
+            job, open_folder=functools.partial(_open_folder, stack, job, f"{verb}.log")
+        )
+        if verb != "train":
+            job.open_folder()
+        try:
+            return do(settings, job, **given)
+        except Stopped as stopped:
+            raise KeyboardInterrupt(str(stopped)) from stopped
+        except (OSError, MemoryError, RuntimeError) as error:
+            if exit_code_of(error) != ResourceError.exit_code or isinstance(error, ResourceError):
+                raise
+            raise ResourceError(f"{job.folder}: {error}") from error
+
+
+def _open_folder(stack: contextlib.ExitStack, job: Job, log: str) -> None:
+    """Make the folder of a job, keep its overrides there, and log into it from now on."""
     try:
-        words = job.folder / ".hydra" / "overrides.yaml"  # where resume=FOLDER looks for them
-        words.parent.mkdir(parents=True, exist_ok=True)
-        words.write_text(yaml.safe_dump(job.words), encoding="utf-8")
+        job.folder.mkdir(parents=True, exist_ok=True)
+        write_overrides(job.folder / ".hydra", job.words)
+        stack.enter_context(_logged(job.folder / log))
     except OSError as error:
         raise ResourceError(f"{job.folder} cannot be written: {error.strerror}.") from error
-    try:
-        with _logged(job.folder / f"{verb}.log"), warnings.catch_warnings():
-            return do(settings, job, **given)
-    except Stopped as stopped:
-        raise KeyboardInterrupt(str(stopped)) from stopped
-    except (OSError, MemoryError, RuntimeError) as error:
-        if exit_code_of(error) != ResourceError.exit_code or isinstance(error, ResourceError):
-            raise
-        raise ResourceError(f"{job.folder}: {error}") from error
 
 
 @contextlib.contextmanager
 def _logged(path: Path) -> Iterator[None]:
-    """What octopi says goes to the file, and to the screen unless the program logs by itself."""
+    """Log to the file, and to the screen unless the program configured logging itself."""
     ours, before = logging.getLogger("octopi"), logging.getLogger("octopi").level
     handlers: list[logging.Handler] = [logging.FileHandler(path, encoding="utf-8")]
     if not ours.hasHandlers():
@@ -218,10 +171,10 @@ def training_words(
     """What a training and a search are told of their data."""
     return [
         project_word(config),
-        word("target", address(target, "target_info")),
-        word("tomo_types", names(tomo_algorithm)),
-        word("voxel_spacing", voxel_size),
-        word("best_metric", best_metric),
+        override_text("target", address(target, "target_info")),
+        override_text("tomo_types", names(tomo_algorithm)),
+        override_text("voxel_spacing", voxel_size),
+        override_text("best_metric", best_metric),
     ]
 
 
@@ -231,7 +184,7 @@ def runs_words(train: Names, validation: Names, *, facts: "Facts") -> list[str]:
     if train is not None and validation is None:
         validation = [run.name for run in facts.runs if run.name not in train]
     given = {"data.train_runs": train, "data.validation_runs": validation}
-    return [word(key, value) for key, value in given.items() if value is not None]
+    return [override_text(key, value) for key, value in given.items() if value is not None]
 
 
 def facts_of(settings: Any, num_classes: int | None) -> "Facts":

@@ -1,17 +1,18 @@
 """The `octopi` console script: the commands under one name, light to import."""
 
 import difflib
-import importlib
 import importlib.metadata
+import runpy
 import sys
 from typing import NoReturn
 
 from octopi.help import VERBS, summary, wants_help, write_help
-from octopi.importing import quick_imports
+from octopi.utf8 import use_utf8
 
 
 def main() -> NoReturn:
     """Run the command that the first word names."""
+    use_utf8()
     words = sys.argv[1:]
     if words[:1] == ["--version"]:
         print(importlib.metadata.version("octopi"))
@@ -34,9 +35,7 @@ def main() -> NoReturn:
         write_help(verb)
         sys.exit(0)
     sys.argv = [f"octopi {verb}", *(with_place(words[1:]) if verb == "report" else words[1:])]
-    with quick_imports():
-        command = importlib.import_module(f"octopi.{verb}")
-    command.main()
+    runpy.run_module(f"octopi.{verb}", run_name="__main__", alter_sys=True)
     sys.exit(0)
 
 
@@ -58,10 +57,12 @@ def complete(words: list[str]) -> NoReturn:
 
 def with_place(words: list[str]) -> list[str]:
     """A bare word names a copick config (`.json`) or the folder of a job."""
+    from octopi.words import override_text  # noqa: PLC0415  --help must not wait for it
+
     return [
         word
         if "=" in word or word.startswith(("-", "+", "~"))
-        else f"{'project.config' if word.endswith('.json') else 'folder'}='{word}'"
+        else override_text("project.config" if word.endswith(".json") else "folder", word)
         for word in words
     ]
 

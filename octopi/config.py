@@ -9,11 +9,9 @@ import dataclasses
 import importlib
 import inspect
 import math
-import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,10 +23,6 @@ from octopi.help import CONF_DIR
 from octopi.settings import ROOTS
 
 __all__ = ["CONF_DIR", "build", "settle"]
-
-# MONAI imports all of itself at once, and these for parts that no section builds: a second's work.
-_WITH_MONAI = ("monai", "octopi.nets", "octopi.losses")
-_EXTRAS = ("mlflow", "sklearn", "pandas")
 
 
 @dataclass(frozen=True)
@@ -59,7 +53,8 @@ SECTIONS = {
     "trainer": Section(
         "pytorch_lightning.Trainer", ("callbacks", "logger", "default_root_dir", "precision")
     ),
-    "callbacks": Section("pytorch_lightning.Callback"),
+    # A pruner is an argument of the callback that a sweep adds to its trials.
+    "callbacks": Section("pytorch_lightning.Callback|optuna.pruners.BasePruner"),
     "logger": Section("pytorch_lightning.loggers.Logger"),
     "pruner": Section("optuna.pruners.BasePruner"),
     "predictor": Section("octopi.inference.predictor.Predictor"),
@@ -77,7 +72,6 @@ def settle(
     root: type[Settings],
     *,
     overrides: Sequence[str] = (),
-    meanwhile: Callable[[Settings], None] | None = None,
 ) -> Settings:
     """The settings of a command: resolved, every key owned, every target of the right kind.
 
@@ -88,7 +82,6 @@ def settle(
         root: the command's dataclass.
         overrides: the command line's own words, so that a key of another command typed there
             is refused and a new `_target_` drops the arguments of the old one.
-        meanwhile: what may start while the targets are imported, which takes seconds.
     """
     names = {f.name for f in dataclasses.fields(root)}  # type: ignore[arg-type]
     for key in (override.lstrip("+~").split("=")[0].split("@")[0] for override in overrides):
@@ -107,8 +100,6 @@ def settle(
         raise SettingError(f"The settings lack {', '.join(sorted(missing))}.")
     _drop_arguments_of_old_targets(values, overrides)
     settings = _typed(root, values)
-    if meanwhile:
-        meanwhile(settings)
     for path, section in SECTIONS.items():
         node = _at(values, path)
         if node:
@@ -181,8 +172,7 @@ def locate(target: str, path: str) -> Any:
     """The class or function a dotted name stands for."""
     module_name, _, name = target.rpartition(".")
     try:
-        with _hidden(_EXTRAS if module_name.startswith(_WITH_MONAI) else ()):
-            return getattr(importlib.import_module(module_name), name)
+        return getattr(importlib.import_module(module_name), name)
     except ModuleNotFoundError as error:
         absent = str(error.name).partition(".")[0]
         asked_for = target.startswith(f"{absent}.")
@@ -190,19 +180,6 @@ def locate(target: str, path: str) -> Any:
         raise SettingError(f"{path}={target} cannot be imported: {error}.{cure}") from error
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise SettingError(f"{path}={target} cannot be imported: {error}.") from error
-
-
-@contextmanager
-def _hidden(packages: Iterable[str]) -> Iterator[None]:
-    """To imports inside the block, packages that were not imported before seem not installed."""
-    fresh = [name for name in packages if name not in sys.modules]
-    modules: dict[str, Any] = sys.modules
-    modules.update(dict.fromkeys(fresh))
-    try:
-        yield
-    finally:
-        for name in fresh:
-            modules.pop(name, None)
 
 
 def _check_kind(target: Any, section: Section, name: str, path: str) -> None:

@@ -84,7 +84,7 @@ def _run(
         if twice:
             raise click.UsageError(f"{_OPTIONS[key]} and {twice[0]} say the same. Keep one.")
     try:
-        from octopi.call import word  # noqa: PLC0415  brings omegaconf
+        from octopi.words import override_text  # noqa: PLC0415  brings omegaconf
 
         main = importlib.import_module(f"octopi.{verb}").main
     except ModuleNotFoundError as error:
@@ -92,7 +92,7 @@ def _run(
             f"octopi {verb} needs the package {error.name}, which is not installed here. "
             f"Install it: pip install {error.name}"
         ) from error
-    told = [word(key, value) for key, value in given.items()]
+    told = [override_text(key, value) for key, value in given.items()]
     sys.argv = [f"octopi {verb}", *told, *(["hydra.verbose=octopi"] if debug else []), *words]
     main()
 

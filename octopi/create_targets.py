@@ -112,9 +112,7 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
         )
     radii = {}
     for name in names:
-        radius = project.objects[name].radius
-        if radius is None:
-            raise DataError(f"Object {name} has no radius in the copick config. Add one, in Å.")
+        radius = project.objects[name].require_radius()
         radii[name] = radius * settings.radius_scales.get(name, settings.radius_scale)
     labels = target_labels([*names, *(name for name in masks if name not in names)])
     return Plan({name: picks[name] for name in names}, masks, radii, labels)

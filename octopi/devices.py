@@ -1,18 +1,64 @@
-"""What the machine computes on and in: bf16 where its hardware has it."""
+"""What the machine computes on and in: which devices, and bf16 where its hardware has it."""
 
 import functools
+from typing import Any
 
 import torch
 
-from octopi.errors import ResourceError
+from octopi import machine
+from octopi.errors import ResourceError, SettingError, did_you_mean
 
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda")
 TOO_THIN = 2  # voxels: see `training_precision`
 
 
-def check_gpu() -> None:
-    """Raise ResourceError where torch sees no GPU, although one is asked for."""
-    if not torch.cuda.is_available():
-        raise ResourceError("accelerator=gpu, but torch sees no GPU. Use accelerator=cpu.")
+def choose_device_type(accelerator: Any, key: str = "accelerator") -> str:
+    """Choose the type of device that an accelerator means on this machine: cuda or cpu.
+
+    Args:
+        accelerator: auto, cpu, gpu or cuda (the same).
+        key: the setting, for the message.
+
+    Raises:
+        SettingError: there is no such accelerator.
+        ResourceError: a GPU is asked for, but torch sees none.
+    """
+    if accelerator not in ACCELERATORS:
+        hint = did_you_mean(str(accelerator), ACCELERATORS)
+        raise SettingError(f"{key} is auto, cpu or gpu, not {accelerator}.{hint}")
+    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
+    if accelerator in ("gpu", "cuda") and not on_gpu:
+        raise ResourceError(f"{key}={accelerator}, but torch sees no GPU. Use {key}=cpu.")
+    return "cuda" if on_gpu else "cpu"
+
+
+def count_devices(accelerator: Any, devices: Any, prefix: str = "") -> int:
+    """Count the devices that share the work; refuse more than this process has.
+
+    Args:
+        accelerator: see `choose_device_type`.
+        devices: a number of them or auto; of GPUs also -1 for all, or a list of their indices.
+        prefix: of the two settings, for the message.
+
+    Raises:
+        SettingError: this machine has no such devices.
+        ResourceError: a GPU is asked for, but torch sees none.
+    """
+    on_gpu = choose_device_type(accelerator, f"{prefix}accelerator") == "cuda"
+    most = torch.cuda.device_count() if on_gpu else machine.num_cores()
+    text = str(devices)
+    if text == "auto":
+        return most if on_gpu else 1
+    if on_gpu and text == "-1":
+        return most
+    if text.isdecimal() and 1 <= int(text) <= most:
+        return int(text)
+    indices = [part.strip() for part in text.strip("[]").split(",") if part.strip()]
+    is_list = isinstance(devices, list) or "," in text
+    if on_gpu and is_list and set(indices) <= set(map(str, range(most))) and indices:
+        return len(set(indices))
+    limit = f"{most}, the GPUs that torch sees" if on_gpu else f"{most}, the cores of this process"
+    raise SettingError(f"{prefix}devices must be 1 to {limit}; not {devices}.")
 
 
 @functools.cache
@@ -38,9 +84,9 @@ def training_precision(accelerator: str, coarsest: int) -> str:
     convolution over two planes: NaN, or a wrong gradient, now and then.
 
     Args:
-        accelerator: Lightning's name for it.
+        accelerator: see `choose_device_type`.
         coarsest: voxels of the shortest edge at the network's coarsest level.
     """
-    if accelerator == "cpu" or not torch.cuda.is_available():
-        return "bf16-mixed" if computes_bf16("cpu") and coarsest > TOO_THIN else "32-true"
-    return "bf16-mixed" if computes_bf16("cuda") else "32-true"
+    kind = choose_device_type(accelerator)
+    safe = kind == "cuda" or coarsest > TOO_THIN
+    return "bf16-mixed" if computes_bf16(kind) and safe else "32-true"

@@ -7,7 +7,6 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from octopi.config import build
 from octopi.errors import DataError
@@ -96,19 +95,12 @@ def _is_judged(query: PicksQuery, settings: EvaluateSettings) -> bool:
 
 def radii(project: Project, names: list[str]) -> dict[str, float]:
     """Radius of every object in Å."""
-    out = {}
-    for name in names:
-        radius = project.objects[name].radius
-        if radius is None:
-            raise DataError(f"Object {name} has no radius in the copick config. Add one, in Å.")
-        out[name] = radius
-    return out
+    return {name: project.objects[name].require_radius() for name in names}
 
 
 def weights(project: Project, names: list[str]) -> dict[str, float]:
     """Weight of every object in the total: of its metadata, else 1."""
-    held: dict[str, Any] = {name: project.objects[name].weight for name in names}
-    return {name: 1.0 if weight is None else weight for name, weight in held.items()}
+    return {name: project.objects[name].weight for name in names}
 
 
 main = command("evaluate", evaluate)

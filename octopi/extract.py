@@ -30,6 +30,7 @@ from octopi.project import (
     find_picks,
     refuse_others_picks,
 )
+from octopi.project.objects import object_labels
 from octopi.settings import ExtractSettings
 
 logger = logging.getLogger(__name__)
@@ -164,9 +165,7 @@ def label_of(label: Any, attributes: Mapping[str, Any], run: Run) -> int:
     """The number of a label: itself, or an object's as the segmentation or copick config says."""
     if isinstance(label, int):
         return label
-    held = attributes.get("labels") or {
-        name: obj.label for name, obj in run.project.objects.items() if obj.label is not None
-    }
+    held = attributes.get("labels") or object_labels(run.project.objects)
     if label not in held:
         raise DataError(
             f"Run {run.name}: no label is called {label}.{did_you_mean(label, held)} "

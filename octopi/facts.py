@@ -69,7 +69,7 @@ def gather_facts(project: Project, settings: TrainSettings) -> Facts:
         labels=labels,
         picks=picks,
         radii={name: obj.radius for name, obj in known.items() if obj.radius is not None},
-        weights={n: 1.0 if obj.weight is None else obj.weight for n, obj in known.items()},
+        weights={name: obj.weight for name, obj in known.items()},
     )
 
 

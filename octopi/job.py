@@ -4,22 +4,28 @@
 usable result, 7 a folder in use, 130 Ctrl-C, 143 terminated after a checkpoint.
 """
 
+import contextlib
+import copy
 import errno
+import functools
 import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
+
+import yaml
 
 from octopi import machine, words
 from octopi.config import CONF_DIR, settle
 from octopi.errors import OctopiError, SettingError, did_you_mean
 from octopi.help import choices, wants_help, write_help
-from octopi.importing import quick_imports
 from octopi.settings import ROOTS
+from octopi.utf8 import use_utf8
 
 logger = logging.getLogger(__name__)
 
@@ -42,52 +48,219 @@ class Stopped(BaseException):
         self.exit_code = exit_code
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 @dataclass(frozen=True)
 class Job:
     """Where a command works.
 
     Args:
         folder: its own, for config, log and results.
-        words: the command line, without Hydra's own words.
+        words: the overrides of the command line, without Hydra's own.
+        open_folder: makes the folder and writes overrides and log there. Until it is called
+            nothing is written: the folder may be another job's.
     """
 
     folder: Path
     words: list[str]
+    open_folder: Callable[[], None] = _nothing
+
+
+Work = Callable[[Any, Job], Any]
 
 
 def command(
-    verb: str,
-    work: Callable[[Any, Job], Any],
-    *,
-    plugins: Sequence[type] = (),
-    meanwhile: Callable[[Any], None] | None = None,
+    verb: str, work: Work, *, plugins: Sequence[type] = (), opens_folder: bool = False
 ) -> Callable[[], NoReturn]:
-    """The program behind `python -m octopi.VERB` and `octopi VERB`.
+    """Return the program behind `python -m octopi.VERB` and `octopi VERB`.
 
     Args:
         verb: its name.
         work: what it does with its settings, in its job.
         plugins: Hydra plugins of its own.
-        meanwhile: given the settings, starts what can be done while libraries are imported.
+        opens_folder: whether `work` calls `Job.open_folder` itself, after checks of its own.
     """
+    return functools.partial(run_command, verb, work, plugins=plugins, opens_folder=opens_folder)
 
-    def main() -> NoReturn:
-        if wants_help(sys.argv[1:]):
-            write_help(verb)
+
+def run_command(verb: str, work: Work, *, plugins: Sequence[type], opens_folder: bool) -> NoReturn:
+    """Run a command with the overrides in `sys.argv` and exit; see `command`."""
+    use_utf8()
+    if wants_help(sys.argv[1:]):
+        write_help(verb)
+        sys.exit(0)
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # a user's own network lies beside the user
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, in single and multiruns
+    try:
+        sys.argv[1:] = words.expand_overrides(sys.argv[1:], verb=verb)
+        overrides = _plain_overrides(sys.argv[1:])
+        if overrides is None:
+            _run_by_hydra(verb, work, plugins)
             sys.exit(0)
-        sys.exit(_run(verb, work, plugins, meanwhile))
+        with _composed_job(verb, overrides) as (job, cfg):
+            settings = settle(cfg, ROOTS[verb], overrides=job.words)
+            if getattr(settings, "dry_run", False):
+                _check_dry_run(settings, job)
+            elif not opens_folder:
+                job.open_folder()
+            work(settings, job)
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001  the last line before a bare traceback
+        sys.exit(_outcome(error))
+    sys.exit(0)
 
-    return main
+
+def _plain_overrides(arguments: list[str]) -> list[str] | None:
+    """Return the overrides of a single run; None where Hydra must do what is asked.
+
+    That is a multirun, or a flag by which Hydra shows what it would compose.
+    """
+    if words.MULTIRUN & set(arguments):
+        return None
+    overrides, folders = [], []
+    rest = iter(arguments)
+    for argument in rest:
+        flag, _, value = argument.partition("=")
+        if flag in ("--config-dir", "-cd"):
+            folder = Path(value or next(rest, "")).absolute()
+            if not folder.is_dir():
+                raise SettingError(f"{flag}: there is no folder {folder}.")
+            folders.append(f"file://{folder}")
+        elif argument.startswith("-") and argument not in ("--run", "-r"):
+            return None
+        elif not argument.startswith("-"):
+            overrides.append(argument)
+    return _with_search_folders(overrides, folders) if folders else overrides
+
+
+def _with_search_folders(overrides: list[str], folders: list[str]) -> list[str]:
+    """Add folders to those in which Hydra looks for configs."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: PLC0415
+
+    typed = [word for word in overrides if word.startswith(words.SEARCHPATH)]
+    for override in OverridesParser.create().parse_overrides(typed):
+        folders += words.to_builtin_types(override.value())
+    kept = [word for word in overrides if word not in typed]
+    return [*kept, words.override_text(words.SEARCHPATH.removesuffix("="), folders)]
+
+
+def compose_config(verb: str, overrides: Sequence[str]) -> Any:
+    """Compose the config of a command, with Hydra's own part; write nothing.
+
+    What else Hydra is doing in this process goes on afterwards.
+    """
+    from hydra import compose, initialize_config_dir  # noqa: PLC0415  slow to import
+    from hydra.core.global_hydra import GlobalHydra  # noqa: PLC0415
+    from hydra.core.utils import JobRuntime  # noqa: PLC0415
+
+    instance, runtime = GlobalHydra.instance(), JobRuntime.instance()
+    busy, job_name = instance.hydra, runtime.get("name")
+    instance.clear()
+    try:
+        with initialize_config_dir(str(CONF_DIR), job_name=verb):
+            return compose(verb, overrides=list(overrides), return_hydra_config=True)
+    finally:
+        instance.hydra = busy
+        GlobalHydra.set_instance(instance)
+        runtime.set("name", job_name)
+
+
+@contextlib.contextmanager
+def _composed_job(verb: str, overrides: Sequence[str]) -> Iterator[tuple[Job, Any]]:
+    """Compose the config of a single run, log to the screen, and yield its job and settings."""
+    from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415  keeps `import octopi.job` quick
+    from hydra.core.utils import configure_log  # noqa: PLC0415
+    from omegaconf import open_dict, read_write  # noqa: PLC0415
+
+    cfg = compose_config(verb, overrides)
+    folder = Path(cfg.hydra.run.dir).absolute()
+    with read_write(cfg.hydra.runtime), open_dict(cfg.hydra.runtime):
+        cfg.hydra.runtime.output_dir = str(folder)
+    hydra = copy.deepcopy(cfg)
+    with read_write(cfg), open_dict(cfg):
+        del cfg["hydra"]
+    instance = HydraConfig.instance()
+    previous = instance.cfg
+    instance.set_config(hydra)  # for interpolations, and for Lightning's other ranks
+    job = Job(folder, list(hydra.hydra.overrides.task), functools.partial(_open_folder, hydra))
+    try:
+        os.environ.update(hydra.hydra.job.env_set)
+        configure_log(_without_files(hydra), hydra.hydra.verbose)
+        yield job, cfg
+    except Exception:
+        _log_traceback()
+        raise
+    finally:
+        instance.cfg = previous
+
+
+def _open_folder(config: Any) -> None:
+    """Make the folder of a job, keep its overrides there, and log into it from now on."""
+    from hydra.core.utils import configure_log  # noqa: PLC0415  slow to import
+
+    hydra = config.hydra
+    folder = Path(hydra.runtime.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    if hydra.output_subdir is not None:
+        write_overrides(folder / hydra.output_subdir, hydra.overrides.task)
+    configure_log(hydra.job_logging, hydra.verbose)
+
+
+def write_overrides(folder: Path, overrides: Iterable[str]) -> None:
+    """Keep the overrides that a job began with, for people to read; a resumed one keeps its own."""
+    path = folder / "overrides.yaml"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(list(overrides)), encoding="utf-8")
+
+
+def _without_files(config: Any) -> Any:
+    """Return Hydra's `job_logging` without the handlers that write files."""
+    from omegaconf import open_dict, read_write  # noqa: PLC0415  slow to import
+
+    node = copy.deepcopy(config).hydra.job_logging
+    with read_write(node), open_dict(node):
+        files = [name for name, handler in (node.handlers or {}).items() if "filename" in handler]
+        for name in files:
+            del node.handlers[name]
+        for part in (node.root, *(node.get("loggers") or {}).values()):
+            if part and part.get("handlers"):
+                part.handlers = [name for name in part.handlers if name not in files]
+    return node
+
+
+def _run_by_hydra(verb: str, work: Work, plugins: Sequence[type]) -> None:
+    """Let Hydra run the command: as a multirun, or to show its config."""
+    import hydra  # noqa: PLC0415  slow to import
+    from hydra.core.plugins import Plugins  # noqa: PLC0415
+
+    @hydra.main(config_path=str(CONF_DIR), config_name=verb)
+    def task(cfg: Any) -> Any:
+        try:
+            job = hydra_job()
+            settings = settle(cfg, ROOTS[verb], overrides=job.words)
+            if getattr(settings, "dry_run", False):
+                raise SettingError("dry_run=true tells of one job at a time: leave out -m.")
+            return work(settings, job)
+        except Exception:
+            _log_traceback()
+            raise
+
+    for plugin in plugins:
+        Plugins.instance().register(plugin)
+    task()
 
 
 def hydra_job() -> Job:
-    """The job that Hydra is running."""
+    """Return the job of a multirun that Hydra is running; it has made the folder and the log."""
     from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415  keeps `import octopi.job` quick
 
     hydra = HydraConfig.get()
-    typed = list(hydra.overrides.task)
-    folder = hydra.sweep.dir if words.is_dry(typed) else hydra.runtime.output_dir
-    return Job(Path(folder).absolute(), typed)
+    return Job(Path(hydra.runtime.output_dir).absolute(), list(hydra.overrides.task))
 
 
 def tell(verb: str, lines: Iterable[str]) -> None:
@@ -96,7 +269,7 @@ def tell(verb: str, lines: Iterable[str]) -> None:
 
 
 def search_flags() -> list[str]:
-    """Hydra's own words that a command started from this one needs to find the same configs."""
+    """Return Hydra's own arguments that a command started from this one needs for its configs."""
     from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
 
     hydra = HydraConfig.get()
@@ -107,53 +280,8 @@ def search_flags() -> list[str]:
     return flags + [word for word in hydra.overrides.hydra if word.startswith("hydra.searchpath=")]
 
 
-def _run(
-    verb: str,
-    work: Callable[[Any, Job], Any],
-    plugins: Sequence[type],
-    meanwhile: Callable[[Any], None] | None,
-) -> int:
-    import hydra  # noqa: PLC0415
-    from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
-    from hydra.core.plugins import Plugins  # noqa: PLC0415
-    from hydra.types import RunMode  # noqa: PLC0415
-
-    failed: list[Exception] = []
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # a user's own network lies beside the user
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, in single and multiruns
-
-    @hydra.main(config_path=str(CONF_DIR), config_name=verb)
-    def task(cfg: Any) -> Any:
-        try:
-            job = hydra_job()
-            with quick_imports():
-                settings = settle(cfg, ROOTS[verb], overrides=job.words, meanwhile=meanwhile)
-            if getattr(settings, "dry_run", False):
-                _check_rehearsal(settings, job)
-            return work(settings, job)
-        except Exception as error:
-            _log_traceback()
-            if HydraConfig.get().mode is not RunMode.RUN:
-                raise
-            failed.append(error)  # past Hydra, which would print the command line before our text
-
-    try:
-        sys.argv[1:] = words.expanded(sys.argv[1:], verb=verb)
-        for plugin in plugins:
-            Plugins.instance().register(plugin)
-        task()
-        if failed:
-            raise failed[0]
-    except BaseException as error:  # noqa: BLE001  the last line before a bare traceback
-        return _outcome(error)
-    return 0
-
-
-def _check_rehearsal(settings: Any, job: Job) -> None:
+def _check_dry_run(settings: Any, job: Job) -> None:
     """Raise what would end the job at once; a synthetic project that is not there is not made."""
-    if not words.is_dry(job.words):
-        raise SettingError("dry_run=true belongs on the command line, not into a file.")
     machine.check_writable(job.folder, "Choose another folder with hydra.run.dir=…")
     config = getattr(settings, "project", {}).get("config")
     if isinstance(config, Mapping) and not Path(config["directory"]).exists():
@@ -170,10 +298,13 @@ def _outcome(error: BaseException) -> int:
     if code != 1:
         return _report(_text(error), code)
     first = str(error).strip().splitlines()[:1]
+    where = "The traceback is in the job's log file; please report it."
+    if not _log_files():
+        traceback.print_exception(error)
+        where = "Please report it with the traceback above."
     return _report(
         f"{type(error).__name__}: {first[0] if first else ''}\n"
-        "This looks like a mistake in octopi. The traceback is in the job's log file; "
-        "please report it.",
+        f"This looks like a mistake in octopi. {where}",
         1,
     )
 
@@ -231,13 +362,18 @@ def with_hint(text: str) -> str:
 
 
 def _log_traceback() -> None:
-    """The traceback goes to the job's log file, not to the screen."""
+    """Write the traceback into the job's log file, if it has been opened, not to the screen."""
     record = logger.makeRecord(
         logger.name, logging.ERROR, __file__, 0, "The job failed.", (), sys.exc_info()
     )
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler):
-            handler.handle(record)
+    for handler in _log_files():
+        handler.handle(record)
+
+
+def _log_files() -> list[logging.FileHandler]:
+    """Return what writes the log into files."""
+    handlers = logging.getLogger().handlers
+    return [handler for handler in handlers if isinstance(handler, logging.FileHandler)]
 
 
 def _report(message: str, exit_code: int) -> int:

@@ -30,6 +30,7 @@ from octopi.project import (
     refuse_others_picks,
     score_map_name,
 )
+from octopi.project.objects import unknown_labels
 from octopi.scored import Scores, channels_of, radii_of
 from octopi.settings import LocalizeSettings
 
@@ -201,11 +202,9 @@ def read_scores(run: Run, query: Where, settings: LocalizeSettings) -> Scores:
     segmentation, grid, attributes = run.read_segmentation(query)
     facts = segmentation_facts(attributes, run.project)
     labels = facts["labels"]
-    unknown = set(np.unique(segmentation)) - {0, *labels.values()}
-    if unknown:
+    if unknown := unknown_labels(np.unique(segmentation), labels):
         raise DataError(
-            f"Run {run.name}, {query}: the labels {sorted(map(int, unknown))} belong to no object. "
-            f"Known: {labels}."
+            f"Run {run.name}, {query}: the labels {unknown} belong to no object. Known: {labels}."
         )
     values = np.empty((len(labels), *segmentation.shape), dtype=np.uint8)
     for channel, k in enumerate(labels.values()):
@@ -256,12 +255,12 @@ def look_on_gpu(localizer: Localizer) -> None:
     """The localizer looks for summits on the GPU; an error where it or the machine cannot."""
     import torch  # noqa: PLC0415  slow to import and rarely needed here
 
-    from octopi.devices import check_gpu  # noqa: PLC0415
+    from octopi.devices import choose_device_type  # noqa: PLC0415
     from octopi.inference.tops import find_tops  # noqa: PLC0415
 
     if not isinstance(localizer, Peaks):
         raise SettingError("accelerator=gpu needs localizer=peaks; others work on the CPU alone.")
-    check_gpu()
+    choose_device_type("gpu")
     localizer.find_tops = functools.partial(find_tops, device=torch.device("cuda"))
 
 

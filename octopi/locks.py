@@ -15,7 +15,7 @@ from octopi.errors import LockedError
 def try_lock(path: Path) -> IO[str] | None:
     """The file, locked until it is closed here and in all children it went to; None if held."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a+")
+    file = path.open("a+", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -39,7 +39,7 @@ def is_held(path: Path) -> bool:
 def waiting_for(path: Path) -> Iterator[None]:
     """The lock is held, after a wait if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    with path.open("a+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -67,7 +67,7 @@ def check_free(folder: Path) -> None:
 
 
 def _in_use(folder: Path) -> LockedError:
+    owner = (folder / ".lock").read_text(encoding="utf-8") or "another process"
     return LockedError(
-        f"{folder} is in use by {(folder / '.lock').read_text() or 'another process'}. Wait for "
-        "it, or choose another folder with hydra.run.dir=…"
+        f"{folder} is in use by {owner}. Wait for it, or choose another folder with hydra.run.dir=…"
     )

@@ -10,17 +10,19 @@ from pathlib import Path
 from octopi.errors import ResourceError
 
 UNLIMITED = 1 << 60  # cgroup v1 writes a number like this where there is no limit
+CGROUPS = Path("/sys/fs/cgroup")
+CGROUPS_OF_PROCESS = Path("/proc/self/cgroup")
+MEMINFO = Path("/proc/meminfo")
 
 
-def num_cores(cgroup: Path = Path("/sys/fs/cgroup"), membership: Path | None = None) -> int:
-    """Cores that this process may keep busy: its affinity and its control groups are heeded.
+def num_cores() -> int:
+    """Count the cores that this process may keep busy, by its affinity and its control groups.
 
-    Args:
-        cgroup: where the control groups are mounted.
-        membership: file that says which are ours.
+    `joblib.cpu_count()` reads the quota of the root group only: of a process in a group below it,
+    as in a systemd slice or a job of a queue, it counts all cores.
     """
     cores = float(len(os.sched_getaffinity(0)))
-    for folder in _own_groups(cgroup, membership):
+    for folder in _own_groups():
         quota, _, period = _read(folder / "cpu.max").partition(" ")
         if quota.isdigit():
             cores = min(cores, int(quota) / int(period or 100_000))
@@ -30,23 +32,13 @@ def num_cores(cgroup: Path = Path("/sys/fs/cgroup"), membership: Path | None = N
     return max(1, int(cores))
 
 
-def memory(
-    cgroup: Path = Path("/sys/fs/cgroup"),
-    membership: Path | None = None,
-    meminfo: Path = Path("/proc/meminfo"),
-) -> int:
-    """Bytes of RAM that this process can still take: free ones, within its limits.
-
-    Args:
-        cgroup: where the control groups are mounted.
-        membership: file that says which are ours.
-        meminfo: what the kernel says of the whole machine.
-    """
+def memory() -> int:
+    """Count the bytes of RAM that this process can still take: free ones, within its limits."""
     free = UNLIMITED
-    for line in _read(meminfo).splitlines():
+    for line in _read(MEMINFO).splitlines():
         if line.startswith("MemAvailable:"):
             free = int(line.split()[1]) * 1024
-    for folder in _own_groups(cgroup, membership):
+    for folder in _own_groups():
         for limit, used in (
             ("memory.max", "memory.current"),
             ("memory.limit_in_bytes", "memory.usage_in_bytes"),
@@ -107,11 +99,11 @@ def amount(num_bytes: float) -> str:
     return f"{num_bytes:.0f} bytes"
 
 
-def _own_groups(cgroup: Path, membership: Path | None) -> Iterator[Path]:
-    """The folders of this process's control groups, up to the root; version 2, then 1."""
-    for line in _read(membership or Path("/proc/self/cgroup")).splitlines():
+def _own_groups() -> Iterator[Path]:
+    """Yield the folders of this process's control groups up to the root; version 2, then 1."""
+    for line in _read(CGROUPS_OF_PROCESS).splitlines():
         _, controllers, path = line.split(":", 2)
-        roots = [cgroup / name for name in controllers.split(",") if name] or [cgroup]
+        roots = [CGROUPS / name for name in controllers.split(",") if name] or [CGROUPS]
         for root in roots:
             folder = root / path.lstrip("/")
             while folder != root:

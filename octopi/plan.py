@@ -20,6 +20,7 @@ import yaml
 from octopi import machine
 from octopi.config import build
 from octopi.data.cache import working_grid
+from octopi.devices import choose_device_type
 from octopi.errors import DataError, ResourceError, SettingError
 from octopi.geometry import Grid
 from octopi.help import CONF_DIR
@@ -106,10 +107,7 @@ def fingerprint(project: Project, settings: PlanSettings) -> Fingerprint:
     targets = settings.targets
     queries = find_picks(chosen, objects=targets.objects, source=targets.picks)
     queries = {name: q for name, q in queries.items() if name in project.objects}
-    radii = {name: project.objects[name].radius for name in queries}
-    for name, radius in radii.items():
-        if radius is None:
-            raise DataError(f"Object {name} has no radius in the copick config. Add one, in Å.")
+    radii = {name: project.objects[name].require_radius() for name in queries}
     held = {run.name: particles(run, queries) for run in chosen}
     runs = [run for run in chosen if settings.runs is not None or any(held[run.name].values())]
     tomograms = {run.name: run.tomograms() for run in runs}
@@ -120,7 +118,7 @@ def fingerprint(project: Project, settings: PlanSettings) -> Fingerprint:
         tomo_types=types,
         voxel_spacing=spacing,
         grids=grids,
-        radii={name: radius for name, radius in radii.items() if radius is not None},
+        radii=radii,
         counts={name: sum(held[run.name][name] for run in runs) for name in queries},
         classes={run.name: {n for n, count in held[run.name].items() if count} for run in runs},
         several=any(len({q.voxel_spacing for q in found}) > 1 for found in tomograms.values()),
@@ -223,8 +221,7 @@ def decide(
 
 def device_of(settings: PlanSettings) -> torch.device:
     """Where a training would run."""
-    wants_cpu = settings.trainer["accelerator"] == "cpu"
-    return torch.device("cpu" if wants_cpu or not torch.cuda.is_available() else "cuda")
+    return torch.device(choose_device_type(settings.trainer["accelerator"], "trainer.accelerator"))
 
 
 def memory_of(device: torch.device) -> int:

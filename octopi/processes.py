@@ -1,9 +1,11 @@
 """Processes that we start: none outlives the one that started it, however that ends."""
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,6 +19,9 @@ from octopi.errors import ResourceError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
 
 def belong_to_parent() -> None:
     """This process leaves Ctrl-C to its parent, and ends when that does, even if it is killed."""
@@ -29,6 +34,12 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
+
+
+def signal_when_parent_ends(number: int) -> None:
+    """Have the kernel send this process a signal when its parent ends, even if killed; on Linux."""
+    if _LIBC is not None:
+        _LIBC.prctl(PR_SET_PDEATHSIG, number)
 
 
 def work_off(
@@ -75,7 +86,28 @@ def work_off(
 
 @contextlib.contextmanager
 def _interrupts_later() -> Iterator[None]:
-    """Ctrl-C arrives when this is left; a process started in it never gets one."""
+    """Keep a Ctrl-C until this is left; a process started meanwhile never gets one.
+
+    The processes inherit that the signal is blocked. Here it still reaches any other thread, a
+    progress bar's for example, and Python answers it in the main one: its handler waits too.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        with _blocked_interrupts():
+            yield  # Python answers Ctrl-C in the main thread
+        return
+    arrived: list[int] = []
+    usual = signal.signal(signal.SIGINT, lambda number, _frame: arrived.append(number))
+    try:
+        with _blocked_interrupts():
+            yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        for number in arrived[:1]:
+            signal.raise_signal(number)
+
+
+@contextlib.contextmanager
+def _blocked_interrupts() -> Iterator[None]:
     usual = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -45,6 +45,7 @@ def git_commit() -> str | None:
             text=True,
             check=True,
             timeout=10,
+            encoding="utf-8",
         )
     except (OSError, subprocess.SubprocessError):
         return None
@@ -127,7 +128,7 @@ def alone(node: Mapping[str, Any]) -> Iterator[None]:
         return
     path = Path(uri.removeprefix(SQLITE))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as file:
+    with path.with_name(f".{path.name}.lock").open("w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -260,7 +261,7 @@ def end_child(
         return
     node = absolute_store(node)
     try:
-        client, run_id = mlflow_client(node), path.read_text().strip()
+        client, run_id = mlflow_client(node), path.read_text(encoding="utf-8").strip()
         if client.get_run(run_id).info.status == "RUNNING":
             end_run(client, run_id, status=status, tags=tags)
     except Exception as error:  # noqa: BLE001  the reason is in the study too
@@ -280,7 +281,7 @@ def add_artifacts(folder: Path, node: Mapping[str, Any] | None, paths: Iterable[
         return
     node = absolute_store(node)
     try:
-        client, run_id = mlflow_client(node), path.read_text().strip()
+        client, run_id = mlflow_client(node), path.read_text(encoding="utf-8").strip()
         for artifact in paths:
             client.log_artifact(run_id, str(artifact))
     except Exception as error:  # noqa: BLE001  the files are there all the same

@@ -4,24 +4,21 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from torch import nn
-
 from octopi import machine
-from octopi.assembly import make_data
 from octopi.data.datamodule import Rehearsed
 from octopi.errors import ResourceError
 from octopi.facts import Facts
 from octopi.job import Job, tell
 from octopi.settings import TrainSettings
+from octopi.training.run import Training, build_data
 
 FLOAT = 4  # bytes
 STATES = 5  # copies of the weights in last.ckpt: weights, AdamW's two, their mean, the best
 
 
-def of_training(
-    settings: TrainSettings, job: Job, facts: Facts, net: nn.Module, divisor: int
-) -> None:
-    """The log says what the training would do; its data's faults are raised as it would."""
+def of_training(settings: TrainSettings, job: Job, training: Training) -> None:
+    """Log what the training would do; raise the faults of its data as it would."""
+    facts, net = training.facts, training.net
     folds = [settings.fold]
     if settings.num_folds is not None and settings.fold is None:
         folds = list(range(settings.num_folds))
@@ -29,7 +26,7 @@ def of_training(
     for fold in folds:
         data = {**settings.data, "fold": fold}
         held = dataclasses.replace(settings, fold=fold, data=data)
-        rehearsed[fold] = make_data(held, facts, divisor).rehearse()
+        rehearsed[fold] = build_data(held, facts, training.divisor).rehearse()
     check_space(settings.data["cache_dir"], rehearsed.values())
     first = rehearsed[folds[0]]
     weights = sum(p.numel() for p in net.parameters()) * FLOAT

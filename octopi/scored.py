@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi.errors import DataError, NotInProjectError
+from octopi.errors import NotInProjectError
 from octopi.geometry import Grid, Points
 from octopi.project import Project
 
@@ -38,13 +38,11 @@ def radii_of(facts: Mapping[str, Any], project: Project) -> dict[str, float]:
     for name in facts["objects"]:
         if name not in facts.get("radii", facts["objects"]):
             continue
-        held = project.objects.get(name)
-        radius = (held.radius if held else None) or facts.get("radii", {}).get(name)
-        if not held:
+        if name not in project.objects:
             raise NotInProjectError(str(project), "object", name, project.objects)
-        if radius is None:
-            raise DataError(f"Object {name} has no radius in the copick config. Add one, in Å.")
-        radii[name] = float(radius)
+        object_info = project.objects[name]
+        stored_radius = facts.get("radii", {}).get(name)
+        radii[name] = float(object_info.radius or stored_radius or object_info.require_radius())
     return radii
 
 

@@ -24,7 +24,7 @@ from octopi import checkpoint, processes
 from octopi.checkpoint import Recipe, Weights, ensemble_thresholds
 from octopi.config import build
 from octopi.data.cache import prepare_volume, working_grid
-from octopi.devices import check_gpu
+from octopi.devices import choose_device_type, count_devices
 from octopi.errors import DataError, ResourceError, SettingError
 from octopi.geometry import Grid
 from octopi.inference.predictor import Predictor, segmentation_of
@@ -84,6 +84,7 @@ def segment(settings: SegmentSettings, _job: Job) -> None:
         raise SettingError("Nothing to write: set scores=true or segmentation=true.")
     if settings.ensemble not in ("scores", "soup"):
         raise SettingError(f"ensemble is scores or soup, not {settings.ensemble}.")
+    devices = devices_of(settings)
     ensemble = load_ensemble(settings, torch.device("cpu"))
     project: Project = build(settings.project, "project")
     tasks = find_tasks(project, settings, ensemble.recipe)
@@ -92,10 +93,10 @@ def segment(settings: SegmentSettings, _job: Job) -> None:
     if skipped := len(tasks) - len(todo):
         logger.info("%d of %d runs are done; overwrite=true does them again.", skipped, len(tasks))
     if settings.dry_run:
-        tell("segment", rehearsal(project, tasks, todo, settings, ensemble))
+        tell("segment", rehearsal(project, tasks, todo, settings, ensemble, devices=devices))
         return
     with tqdm(total=len(todo), desc="segment", unit="run") as bar:
-        for run_name in work_off(todo, settings, ensemble):
+        for run_name in work_off(todo, settings, ensemble, devices):
             bar.set_postfix_str(run_name)
             bar.update()
     logger.info(
@@ -213,9 +214,13 @@ def refuse_others(where: str, held: Mapping[str, Any], ensemble: Ensemble) -> No
         raise SettingError(f"{where} made with ensemble={way}. {cure}")
 
 
-def work_off(todo: list[Task], settings: SegmentSettings, ensemble: Ensemble) -> Iterator[str]:
-    """Yields the name of each run as it is done; several devices share one queue."""
-    devices = devices_of(settings)
+def work_off(
+    todo: list[Task],
+    settings: SegmentSettings,
+    ensemble: Ensemble,
+    devices: Sequence[torch.device],
+) -> Iterator[str]:
+    """Yield the name of each run as it is done; several devices share one queue."""
     if len(devices) == 1:
         device = devices[0]
         nets = [net.to(device) for net in ensemble.nets]
@@ -224,7 +229,7 @@ def work_off(todo: list[Task], settings: SegmentSettings, ensemble: Ensemble) ->
             yield task.run.name
         return
     # two processes a GPU: while one computes, the other reads and writes
-    workers = devices * 2 if devices[0].type == "cuda" else devices
+    workers = [*devices] * 2 if devices[0].type == "cuda" else devices
     begin = functools.partial(_start_worker, settings)
     yield from processes.work_off(_work, todo, begin=begin, places=[str(d) for d in workers])
 
@@ -245,17 +250,11 @@ def _work(task: Task) -> str:
 
 
 def devices_of(settings: SegmentSettings) -> list[torch.device]:
-    """The devices that share the work."""
-    cuda = torch.cuda.device_count() if settings.accelerator in ("auto", "gpu", "cuda") else 0
-    if settings.accelerator not in ("auto", "cpu", "gpu", "cuda"):
-        raise SettingError(f"accelerator is auto, cpu or gpu, not {settings.accelerator}.")
-    if settings.accelerator in ("gpu", "cuda"):
-        check_gpu()
-    if settings.devices < 1 or (cuda and settings.devices > cuda):
-        raise SettingError(f"devices must be 1 to {cuda or 'any number'}, not {settings.devices}.")
-    if cuda:
-        return [torch.device("cuda", i) for i in range(settings.devices)]
-    return [torch.device("cpu")] * settings.devices
+    """List the devices that share the work: GPUs, or a process each on the CPU."""
+    count = count_devices(settings.accelerator, settings.devices)
+    if choose_device_type(settings.accelerator) == "cuda":
+        return [torch.device("cuda", index) for index in range(count)]
+    return [torch.device("cpu")] * count
 
 
 def rehearsal(
@@ -264,6 +263,8 @@ def rehearsal(
     todo: list[Task],
     settings: SegmentSettings,
     ensemble: Ensemble,
+    *,
+    devices: Sequence[torch.device],
 ) -> list[str]:
     """What a dry run tells."""
     done = [task.run.name for task in tasks if task not in todo]
@@ -278,9 +279,8 @@ def rehearsal(
         )
         num_looks += looks
     what = ["score maps"] * settings.scores + ["segmentations"] * settings.segmentation
-    devices = ", ".join(map(str, devices_of(settings)))
     return [
-        f"would run  {len(todo)} tomograms on {devices}{': ' if todo else ''}"
+        f"would run  {len(todo)} tomograms on {', '.join(map(str, devices))}{': ' if todo else ''}"
         + ", ".join(f"{task.run.name} {task.tomogram}" for task in todo),
         f"skipped    {len(done)} that are done{': ' if done else ''}{', '.join(done)}",
         f"objects    {', '.join(ensemble.recipe.object_names)}",

@@ -61,7 +61,6 @@ class TrainSettings:
     best_metric: str
     objectives: list[str]
     pruner: Node
-    trial: Any
     calibrate_beta: float
     seed: int
     fold: int | None

@@ -1,15 +1,22 @@
-"""Words of the command line that stand for more: resume, experiment=PATH, dry_run, -m."""
+"""Short forms of the command line (resume, experiment=PATH, -m); how a value is written."""
 
+import enum
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from octopi.errors import SettingError, did_you_mean
+from octopi.help import CONF_DIR
+from octopi.settings import ROOTS
 
+CONFIG = "config.yaml"  # the settings of a training, resolved, in its folder
 RESULTS = "optimization_results.yaml"
-# Words that change how a sweep is run, not what it is.
+# Overrides that change how a sweep is run, not what it is.
 LOOSE = (
     "-m",
     "--multirun",
@@ -23,90 +30,162 @@ LOOSE = (
     "dry_run=",
 )
 SEARCHPATH = "hydra.searchpath="
+MULTIRUN = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
+SWEEP_TAGS = ("mlflow.parentRunId", "trial", "fold")  # that a sweep gives the runs of its trials
 
 
-def expanded(arguments: list[str], *, verb: str) -> list[str]:
-    """The command line in full."""
-    words = found(repeated(resumed(arguments)))
-    return rehearsed(with_sweep_folder(words, verb=verb), verb=verb)
+class Interpolation(str):
+    """Text in which `${…}` refers to another setting."""
+
+    __slots__ = ()
 
 
-def resumed(arguments: list[str]) -> list[str]:
-    """`resume=FOLDER` stands for the words that job began with, in its folder; later words win."""
-    given = _value(arguments, "resume")
-    if given is None:
+def override_text(key: str, value: Any) -> str:
+    """Return the override that gives a setting this value, whatever characters it is made of."""
+    return f"{key}={hydra_literal(value, key)}"
+
+
+def hydra_literal(value: Any, key: str) -> str:
+    """Return the value as text that Hydra reads back as the same value.
+
+    Args:
+        value: a number, text, None, or lists and mappings of them.
+        key: the setting, for errors.
+
+    Raises:
+        SettingError: the value cannot be written as an override.
+    """
+    from hydra.core.override_parser.types import Quote, QuotedString  # noqa: PLC0415  slow
+
+    value = to_builtin_types(value)
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str):
+        text = str(value)
+        if not isinstance(value, Interpolation):
+            text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+        return QuotedString(text, Quote.single).with_quotes()
+    if isinstance(value, list):
+        return f"[{','.join(hydra_literal(item, key) for item in value)}]"
+    if isinstance(value, dict):
+        items = (f"{_dict_key(k, key)}:{hydra_literal(v, key)}" for k, v in value.items())
+        return f"{{{','.join(items)}}}"
+    raise SettingError(f"{key} cannot be {value!r}: settings are numbers, text, lists of them.")
+
+
+def _dict_key(name: str, key: str) -> str:
+    """Return the key of a mapping; Hydra has no quotes for it, only backslashes for some signs."""
+    if not re.fullmatch(r"[\w\-/+.$%*@?| \\(){}\[\]:=,]+", name, re.ASCII) or name != name.strip():
+        raise SettingError(f"{key}: the name {name!r} cannot be written as a setting.")
+    return re.sub(r"([\\(){}\[\]:=, ])", r"\\\1", name)
+
+
+def to_builtin_types(value: Any) -> Any:
+    """Return the value as the types of YAML where it has such a form; else the value itself."""
+    if hasattr(value, "tolist"):  # of NumPy and torch
+        value = value.tolist()
+    if isinstance(value, enum.Enum):
+        value = value.value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(k): to_builtin_types(v) for k, v in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return [to_builtin_types(item) for item in value]
+    return value
+
+
+def expand_overrides(arguments: list[str], *, verb: str) -> list[str]:
+    """Return the command line with every short form replaced by what it stands for."""
+    if asks_dry_run(arguments) and MULTIRUN & set(arguments) and verb != "train":
+        raise SettingError("dry_run=true tells of one job at a time: leave out -m.")
+    arguments = expand_experiment_folder(expand_resume(arguments, verb=verb), verb=verb)
+    return add_sweep_folder(expand_experiment_file(arguments), verb=verb)
+
+
+def expand_resume(arguments: list[str], *, verb: str = "train") -> list[str]:
+    """Replace `resume=FOLDER` by the settings in its config.yaml; what is typed beside it wins."""
+    path = _last_value(arguments, "resume")
+    if path is None:
         return arguments
-    folder = Path(given).absolute()
-    words = words_of(folder)
+    folder = Path(path).absolute()
     typed = [a for a in arguments if not a.startswith("resume=")]
-    kept = _without(words, [*typed, "resume="])
-    return [*kept, *typed, f"resume='{folder}'", f"hydra.run.dir='{folder}'"]
+    stored = read_training_config(folder)
+    for key in ("resume", "dry_run"):
+        stored.pop(key, None)
+    return [
+        *setting_overrides(stored, typed, verb=verb),
+        *typed,
+        override_text("resume", folder),
+        override_text("hydra.run.dir", folder),
+    ]
 
 
-def repeated(arguments: list[str]) -> list[str]:
-    """`experiment=FOLDER` stands for the words of the training in a folder; later words win.
+def expand_experiment_folder(arguments: list[str], *, verb: str) -> list[str]:
+    """Replace `experiment=FOLDER` by the settings of the training in it; what is typed wins.
 
     `experiment=SWEEP/best` is the best training of a search.
     """
-    given = _value(arguments, "experiment")
-    if given is None or "/" not in given or given.endswith(".yaml"):
+    path = _last_value(arguments, "experiment")
+    if path is None or "/" not in path or path.endswith(".yaml"):
         return arguments
-    folder = Path(given).absolute()
+    folder = Path(path).absolute()
     if folder.name == "best" and not folder.exists():
-        folder = best_of(folder.parent)
+        folder = best_trial_folder(folder.parent)
     typed = [a for a in arguments if not a.startswith("experiment=")]
-    own = ["resume=", "trial=", "dry_run=", "trainer.enable_progress_bar="]
-    return [*_without(words_of(folder), [*typed, *own]), *typed]
+    stored = _without_sweep(read_training_config(folder))
+    return [*setting_overrides(stored, typed, verb=verb), *typed]
 
 
-def found(arguments: list[str]) -> list[str]:
-    """`experiment=FOLDER/experiment/NAME.yaml` is the experiment NAME, looked for in FOLDER too."""
-    given = _value(arguments, "experiment")
-    if given is None or not given.endswith(".yaml"):
+def _without_sweep(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a training without those of one run of it, or of its sweep."""
+    kept = {k: v for k, v in config.items() if k not in ("resume", "dry_run", "pruner")}
+    callbacks, tracker = (dict(kept.get(key) or {}) for key in ("callbacks", "logger"))
+    callbacks.pop("pruning", None)
+    if "run_name" in tracker:
+        tracker["run_name"] = Interpolation("${hydra:job.name}")
+    if tracker.get("tags"):
+        tags = {k: v for k, v in tracker["tags"].items() if k not in SWEEP_TAGS}
+        tracker["tags"] = tags or None
+    trainer = {**kept.get("trainer", {}), "enable_progress_bar": True}
+    return {**kept, "callbacks": callbacks, "logger": tracker, "trainer": trainer}
+
+
+def expand_experiment_file(arguments: list[str]) -> list[str]:
+    """Replace `experiment=FOLDER/experiment/NAME.yaml` by NAME, with FOLDER searched for it too."""
+    path_text = _last_value(arguments, "experiment")
+    if path_text is None or not path_text.endswith(".yaml"):
         return arguments
-    path = Path(given).absolute()
+    path = Path(path_text).absolute()
     if not path.is_file():
-        there = [str(p) for p in path.parent.glob("*.yaml")]
-        raise SettingError(f"There is no experiment {given}.{did_you_mean(str(path), there)}")
+        beside = [str(p) for p in path.parent.glob("*.yaml")]
+        raise SettingError(f"There is no experiment {path_text}.{did_you_mean(str(path), beside)}")
     if path.parent.name != "experiment":
         raise SettingError(
-            f"{given} must lie in a folder called experiment, as the files of a config group do. "
-            f"Move it to {path.parent / 'experiment' / path.name}."
+            f"{path_text} must lie in a folder called experiment, as the files of a config group "
+            f"do. Move it to {path.parent / 'experiment' / path.name}."
         )
     if any(a.startswith(SEARCHPATH) for a in arguments):
         raise SettingError(
-            f"experiment={given} and {SEARCHPATH}… exclude each other: add "
+            f"experiment={path_text} and {SEARCHPATH}… exclude each other: add "
             f"file://{path.parents[1]} to the search path and say experiment={path.stem}."
         )
     kept = [a for a in arguments if not a.startswith("experiment=")]
-    return [*kept, f"experiment='{path.stem}'", f"{SEARCHPATH}['file://{path.parents[1]}']"]
+    search = override_text(SEARCHPATH.removesuffix("="), [f"file://{path.parents[1]}"])
+    return [*kept, override_text("experiment", path.stem), search]
 
 
-def is_dry(arguments: Iterable[str]) -> bool:
-    """Whether the command line asks only what would be done."""
-    return (_value(arguments, "dry_run") or "").lower() == "true"
+def asks_dry_run(arguments: Iterable[str]) -> bool:
+    """Return whether the command line asks only what would be done."""
+    return (_last_value(arguments, "dry_run") or "").lower() == "true"
 
 
-def rehearsed(arguments: list[str], *, verb: str) -> list[str]:
-    """With `dry_run=true` Hydra makes no folder and no log file.
-
-    The folder the job would have had takes the place of the sweep's, which a job without -m does
-    not use; `octopi.job.hydra_job` finds it there.
-    """
-    if not is_dry(arguments):
-        return arguments
-    quiet = ["hydra.output_subdir=null", "hydra/job_logging=stdout"]
-    if {"-m", "--multirun"} & set(arguments):
-        if verb != "train":
-            raise SettingError("dry_run=true tells of one job at a time: leave out -m.")
-        return [*arguments, *quiet]
-    folder = _value(arguments, "hydra.run.dir")
-    kept = [a for a in arguments if not a.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
-    return [*kept, *([f"hydra.sweep.dir='{folder}'"] if folder else []), "hydra.run.dir=.", *quiet]
-
-
-def best_of(sweep: Path) -> Path:
-    """The folder of a search's best training."""
+def best_trial_folder(sweep: Path) -> Path:
+    """Return the folder of a search's best training."""
     path = sweep / RESULTS
     if not path.is_file():
         raise SettingError(f"{sweep} is not the folder of a search: it has no {RESULTS}.")
@@ -116,43 +195,134 @@ def best_of(sweep: Path) -> Path:
     return sweep / best["folder"]
 
 
-def words_of(folder: Path) -> list[str]:
-    """The words a job began with."""
-    path = folder / ".hydra" / "overrides.yaml"
+def read_training_config(folder: Path) -> dict[str, Any]:
+    """Read the settings that a training wrote into its folder."""
+    path = folder / CONFIG
     if not path.is_file():
         raise SettingError(
-            f"There is nothing to resume or repeat in {folder}: it is not the folder of a training."
+            f"There is nothing to resume or repeat in {folder}: it is not the folder of a "
+            f"training, or that ended before it began. It has no {CONFIG}."
         )
-    return [
-        *(yaml.safe_load(path.read_text(encoding="utf-8")) or []),
-        *_searchpath(path.with_name("hydra.yaml")),
-    ]
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} is damaged: {str(error).splitlines()[0]}. {_CURE}") from error
+    if not isinstance(config, dict):
+        raise SettingError(f"{path} is damaged: it holds no settings. {_CURE}")
+    return config
 
 
-def with_sweep_folder(arguments: list[str], *, verb: str) -> list[str]:
-    """A sweep has the same folder each time it is started, unless another is named."""
-    if not {"-m", "--multirun"} & set(arguments) or _value(arguments, "hydra.sweep.dir"):
+_CURE = "Start anew, with init_from=best_model.pth to keep what was learned."
+
+
+def setting_overrides(
+    config: Mapping[str, Any], typed: Iterable[str], *, verb: str = "train"
+) -> list[str]:
+    """Return the overrides that make a command's settings those of a config.
+
+    A setting that refers to another one in our own YAML does so again, where the config agrees:
+    `fold=1` typed beside them is the fold of the data too.
+
+    Args:
+        config: resolved settings, as `config.yaml` holds them.
+        typed: overrides that follow; a setting or group that they give as a whole is left out.
+        verb: the command.
+    """
+    typed_keys = {_key(override) for override in typed}
+    names = {f.name for f in fields(ROOTS[verb])}
+    from omegaconf import OmegaConf  # noqa: PLC0415  slow to import
+
+    whole = OmegaConf.create(_escaped(config))
+    stored = _with_references(config, _default_config(verb), whole)
+    out = []
+    for key, value in stored.items():
+        if key not in names or key in typed_keys:
+            continue
+        if (CONF_DIR / key).is_dir():  # a group: the whole choice is replaced, not merged with
+            out += [f"~{key}", override_text(f"+{key}", value or {})]
+        else:
+            out.append(override_text(key, value))
+    return out
+
+
+def _default_config(verb: str) -> dict[str, Any]:
+    """Compose the settings of a command as our YAML has them, references unresolved."""
+    from hydra import compose, initialize_config_dir  # noqa: PLC0415  slow to import
+    from hydra.core.global_hydra import GlobalHydra  # noqa: PLC0415
+    from omegaconf import OmegaConf  # noqa: PLC0415
+
+    previous = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF_DIR), job_name=verb):
+            config: Any = OmegaConf.to_container(compose(verb))
+    finally:
+        GlobalHydra.instance().hydra = previous
+    return config
+
+
+def _with_references(value: Any, default: Any, config: Any) -> Any:
+    """Return the value with `${…}` wherever the default has it and it stands for the same.
+
+    Args:
+        value: a part of the config.
+        default: the same part of the defaults.
+        config: the whole config, for what the references stand for.
+    """
+    if isinstance(value, Mapping):
+        parts = default if isinstance(default, Mapping) else {}
+        return {k: _with_references(v, parts.get(k), config) for k, v in value.items()}
+    if isinstance(value, list):
+        parts = default if isinstance(default, list) and len(default) == len(value) else value
+        return [_with_references(v, d, config) for v, d in zip(value, parts, strict=True)]
+    refers = isinstance(default, str) and "${" in default
+    if refers and not re.search(r"\$\{(oc\.|hydra:)", default):
+        from omegaconf import OmegaConf  # noqa: PLC0415  slow to import
+        from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
+
+        try:
+            merged: Any = OmegaConf.merge(config, {"_reference": default})
+            if merged["_reference"] == value:
+                return Interpolation(default)
+        except OmegaConfBaseException:  # refers to what this config does not have
+            return value
+    return value
+
+
+def _escaped(node: Any) -> Any:
+    """Return the node with text that looks like a reference made plain."""
+    if isinstance(node, Mapping):
+        return {key: _escaped(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_escaped(value) for value in node]
+    return node.replace("${", r"\${") if isinstance(node, str) else node
+
+
+def add_sweep_folder(arguments: list[str], *, verb: str) -> list[str]:
+    """Give a sweep the same folder each time it is started, unless another is named."""
+    if not MULTIRUN & set(arguments) or _last_value(arguments, "hydra.sweep.dir"):
         return arguments
     words = sorted(a for a in arguments if not a.startswith(LOOSE))
-    name = _value(arguments, "search") or "sweep"
-    mark = hashlib.sha256("\n".join(words).encode()).hexdigest()[:6]
-    return [*arguments, f"hydra.sweep.dir='outputs/{verb}/{name}-{mark}'"]
+    name = _last_value(arguments, "search") or "sweep"
+    digest = hashlib.sha256("\n".join(words).encode()).hexdigest()[:6]
+    return [*arguments, override_text("hydra.sweep.dir", f"outputs/{verb}/{name}-{digest}")]
 
 
-def _searchpath(path: Path) -> list[str]:
-    """Where a job looked for configs, other than in octopi's own."""
-    if not path.is_file():
-        return []
-    held = yaml.safe_load(path.read_text(encoding="utf-8"))["hydra"]["overrides"]["hydra"]
-    return [word for word in held if word.startswith(SEARCHPATH)]
+def _last_value(arguments: Iterable[str], key: str) -> str | None:
+    """Return the text that a setting is last given, without its quotes; None where it is null.
+
+    A path may be typed as it is, also with signs that Hydra would want quoted.
+    """
+    texts = [a.split("=", 1)[1] for a in arguments if a.startswith(f"{key}=")]
+    if not texts or texts[-1] in ("null", ""):
+        return None
+    text = texts[-1]
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        quote = text[0]
+        text = re.sub(rf"(\\*)\\{quote}", lambda m: m[1][: len(m[1]) // 2] + quote, text[1:-1])
+        text = re.sub(r"\\+$", lambda m: m[0][: len(m[0]) // 2], text)
+    return text
 
 
-def _value(arguments: Iterable[str], key: str) -> str | None:
-    given = [a.split("=", 1)[1] for a in arguments if a.startswith(f"{key}=")]
-    return given[-1].strip("'\"") if given and given[-1] not in ("null", "") else None
-
-
-def _without(words: Iterable[str], typed: Iterable[str]) -> list[str]:
-    """The words but those whose setting is typed anew."""
-    replaced = {word.lstrip("+~").split("=")[0] for word in typed}
-    return [word for word in words if word.lstrip("+~").split("=")[0] not in replaced]
+def _key(override: str) -> str:
+    return override.lstrip("+~").split("=")[0]

@@ -15,7 +15,7 @@ from torch import nn
 import octopi.evaluate
 import octopi.localize
 import octopi.segment
-from octopi import training_job
+import octopi.train
 from octopi.call import (
     Config,
     Names,
@@ -27,17 +27,16 @@ from octopi.call import (
     config_paths,
     facts_of,
     names,
-    plain,
     project_word,
     runs_words,
     training_words,
-    word,
     work,
 )
 from octopi.errors import SettingError
 from octopi.job import Job
 from octopi.project import open_project
 from octopi.provenance import read_json
+from octopi.words import override_text, to_builtin_types
 
 logger = logging.getLogger(__name__)
 
@@ -88,19 +87,20 @@ def train(  # noqa: PLR0913, PLR0917  the published signature
         voxel_size=voxel_size,
         best_metric=best_metric,
     )
-    words += [*model_words(model_config), word("trainer.max_epochs", num_epochs)]
+    words += [*model_words(model_config), override_text("trainer.max_epochs", num_epochs)]
     words += [] if use_ema else ["~callbacks.weight_averaging"]
-    words += [word("init_from", model_weights)] if model_weights else []
+    words += [override_text("init_from", model_weights)] if model_weights else []
     settings, _ = compose("train", words)
     facts = facts_of(settings, model_config.get("num_classes"))
     words += runs_words(trainRunIDs, validateRunIDs, facts=facts)
     settings, _ = compose("train", words)
     loss = describe(loss_function)
-    words += [word(f"loss.{k}" if k == "_target_" else f"++loss.{k}", v) for k, v in loss.items()]
+    words += [
+        override_text(f"loss.{k}" if k == "_target_" else f"++loss.{k}", v) for k, v in loss.items()
+    ]
     job = Job(Path(model_save_path).absolute(), words)
     settings = dataclasses.replace(settings, loss=loss)
-    training_job.refuse_used_folder(job.folder, settings)
-    work("train", training_job.train, settings, job, loss=loss_function)
+    work("train", octopi.train.train, settings, job, loss=loss_function)
     return read_json(job.folder / "results.json")
 
 
@@ -114,22 +114,22 @@ def model_words(model_config: Mapping[str, Any]) -> list[str]:
             "your own, as in 'my_package.MyNet')."
         )
     chosen = (
-        word("model._target_", target)
+        override_text("model._target_", target)
         if architecture is None
         else f"model={choice('model', architecture, 'architecture')}"
     )
     given.pop("num_classes", None)
     edges = given.pop("dim_in", None)
     crop = [edges] * 3 if isinstance(edges, int) else edges
-    arguments = [word(f"++model.{key}", value) for key, value in given.items()]
-    return [chosen, *arguments, *([word("data.crop_size", crop)] if crop else [])]
+    arguments = [override_text(f"++model.{key}", value) for key, value in given.items()]
+    return [chosen, *arguments, *([override_text("data.crop_size", crop)] if crop else [])]
 
 
 def describe(loss: nn.Module) -> dict[str, Any]:
     """The loss as settings say it: its class, and the arguments that its attributes still tell."""
     parameters = inspect.signature(type(loss)).parameters.values()
     wanted = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    held = {name: plain(getattr(loss, name)) for name in wanted if hasattr(loss, name)}
+    held = {name: to_builtin_types(getattr(loss, name)) for name in wanted if hasattr(loss, name)}
     told = {name: value for name, value in held.items() if _is_plain(value)}
     if missing := [name for name in wanted if name not in told]:
         logger.warning(
@@ -185,7 +185,7 @@ def segment(
         "trust": names(trust),
         "overwrite": overwrite,
     }
-    words = [project_word(config), *(word(key, value) for key, value in settings.items())]
+    words = [project_word(config), *(override_text(key, value) for key, value in settings.items())]
     call("segment", octopi.segment.segment, words, None)
     return name, user_id, session_id
 
@@ -233,7 +233,7 @@ def localize(  # noqa: PLR0913  a setting each, and where the project is
         "session_id": str(session_id),
         "overwrite": overwrite,
     }
-    words = [project_word(config), *(word(key, value) for key, value in settings.items())]
+    words = [project_word(config), *(override_text(key, value) for key, value in settings.items())]
     words += [f"localizer={choice('localizer', method, 'method')}"] if method else []
     call("localize", octopi.localize.localize, words, None)
     query = (str(user_id), str(session_id))
@@ -289,6 +289,6 @@ def evaluate(
     }
     given = {k: v for k, v in settings.items() if v is not None or not k.startswith("scorer.")}
     words = [project_word(config), f"scorer={choice('scorer', method, 'method')}"]
-    words += [word(key, value) for key, value in given.items()]
+    words += [override_text(key, value) for key, value in given.items()]
     _, folder = call("evaluate", octopi.evaluate.evaluate, words, save_path)
     return read_json(folder / "scores.json")

@@ -1,11 +1,12 @@
 """What tests share: a tiny synthetic project and the commands as a user calls them."""
 
-import gc
 import logging
+import os
 import shutil
+import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ import octopi.report
 import octopi.segment
 import octopi.summarize
 import octopi.train
+from octopi import machine
 from octopi.phantom import make_phantom
 
 COMMANDS = {
@@ -43,46 +45,92 @@ COMMANDS = {
 
 Command = Callable[..., int]
 
+# Variables that programs read for a user or a cluster; a test says itself what it needs of them.
+FOREIGN_VARIABLES = (
+    "OCTOPI_", "COPICK_", "HYDRA_", "OPTUNA_", "MLFLOW_", "AWS_", "PG",
+    "SLURM", "SRUN_", "SUBMITIT_", "OMPI_", "PMI_", "PL_", "MASTER_", "LOCAL_RANK", "WORLD_SIZE",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment() -> Iterator[None]:
+    """The tests, and the processes they start, see nothing of the user's or the cluster's settings.
+
+    Servers of the tests are on this machine: no proxy stands before them. A suite that a shell
+    started in the background ignores Ctrl-C, and so would every process that it starts.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(FOREIGN_VARIABLES):
+                patch.delenv(name)
+        for name in ("NO_PROXY", "no_proxy"):
+            patch.setenv(name, "127.0.0.1,localhost")
+        yield
+
+
+PHANTOM = {
+    "num_runs": 3,
+    "shape": (24, 48, 48),
+    "voxel_spacing": 20.0,
+    "num_particles": 2,
+    "snr": 0.5,
+    "seed": 3,
+}
+
 
 @pytest.fixture(scope="session")
 def tiny_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The config of a synthetic project of three runs; nobody writes into it."""
-    return make_phantom(
-        tmp_path_factory.mktemp("phantom") / "project",
-        num_runs=3,
-        shape=(24, 48, 48),
-        voxel_spacing=20.0,
-        num_particles=2,
-        snr=0.5,
-        seed=3,
-    )
+    return make_phantom(tmp_path_factory.mktemp("phantom") / "project", **PHANTOM)
 
 
 @pytest.fixture
 def here(tmp_path: Path, tiny_phantom: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with a tiny project of its own, to which OCTOPI_PROJECT points."""
     shutil.copytree(tiny_phantom.parent, tmp_path, dirs_exist_ok=True)
-    config = tiny_phantom.read_text().replace(str(tiny_phantom.parent), str(tmp_path))
-    (tmp_path / "project.json").write_text(config)
+    config = tiny_phantom.read_text(encoding="utf-8").replace(
+        str(tiny_phantom.parent), str(tmp_path)
+    )
+    (tmp_path / "project.json").write_text(config, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OCTOPI_PROJECT", str(tmp_path / "project.json"))
     return tmp_path
 
 
-@pytest.fixture
-def octopi_command(monkeypatch: pytest.MonkeyPatch) -> Command:
+@pytest.fixture(scope="session")
+def octopi_command() -> Command:
     """Runs a command in this process as its console script does; returns its exit code."""
     root = logging.getLogger()
-    before = root.handlers[:]
 
     def run(verb: str, *words: str) -> int:
-        monkeypatch.setattr(sys, "argv", [f"octopi {verb}", *words])
-        with warnings.catch_warnings(), pytest.raises(SystemExit) as left:
+        before = root.handlers[:]
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            warnings.catch_warnings(),
+            pytest.raises(SystemExit) as left,
+        ):
+            patch.setattr(sys, "argv", [f"octopi {verb}", *words])
             COMMANDS[verb]()
-        gc.unfreeze()  # a command frees its process of looking for garbage among its imports
         for handler in (h for h in root.handlers if h not in before):
             handler.close()
         root.handlers[:] = before
         return int(left.value.code or 0)
 
     return run
+
+
+@pytest.fixture
+def control_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Writes the files of control groups, and makes them those of this process."""
+
+    def write(files: dict[str, str], line: str = "0::/job") -> None:
+        for name, text in files.items():
+            path = tmp_path / "groups" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        (tmp_path / "groups_of_process").write_text(line + "\n")
+        monkeypatch.setattr(machine, "CGROUPS", tmp_path / "groups")
+        monkeypatch.setattr(machine, "CGROUPS_OF_PROCESS", tmp_path / "groups_of_process")
+
+    return write

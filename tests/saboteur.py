@@ -23,7 +23,7 @@ class Saboteur(pl.Callback):
         if self.deed is not None:
             do(self.deed, module)
         elif order.exists():
-            step, deed = order.read_text().split()
+            step, deed = order.read_text(encoding="utf-8").split()
             if trainer.global_step == int(step):
                 order.unlink()
                 do(deed, module)

@@ -11,7 +11,9 @@ import yaml
 
 from octopi import checkpoint
 
-PAGE = (Path(__file__).resolve().parents[1] / "docs" / "adding-models.md").read_text()
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "adding-models.md").read_text(
+    encoding="utf-8"
+)
 FILES = {"my_nets.py", "my_conf/model/my_net.yaml", "my_conf/search/my_net.yaml"}
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", flags=re.DOTALL)
 FILE = re.compile(r"Here is\s+`([\w/.]+)`:\n\n```\w+\n(.*?)```", flags=re.DOTALL)
@@ -71,7 +73,7 @@ def test_the_page_runs_from_top_to_bottom(here, octopi_command, monkeypatch):
         if block in files:
             path = here / files[block]
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(small(block))
+            path.write_text(small(block), encoding="utf-8")
         elif language == "python":
             exec(compile(small(block), "adding-models.md", "exec"), {})
         else:
@@ -83,7 +85,9 @@ def test_the_page_runs_from_top_to_bottom(here, octopi_command, monkeypatch):
         _, recipe = checkpoint.read(here / "outputs" / folder / "best_model.pth")
         assert recipe.net["_target_"] == "my_nets.MyNet"
         assert recipe.net["width"] == width
-    results = yaml.safe_load((here / "outputs/search/optimization_results.yaml").read_text())
+    results = yaml.safe_load(
+        (here / "outputs/search/optimization_results.yaml").read_text(encoding="utf-8")
+    )
     best = here / "outputs" / "search" / results["best"]["folder"]
     _, found = checkpoint.read(best / "best_model.pth")
     _, again = checkpoint.read(here / "outputs" / "best" / "best_model.pth")

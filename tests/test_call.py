@@ -1,67 +1,14 @@
 """Arguments of the published functions become words, and Hydra is left as it was."""
 
-import enum
-from pathlib import Path
-
 import hydra
-import numpy as np
 import pytest
-import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import JobRuntime
-from omegaconf import OmegaConf
 
 from octopi import call
 from octopi.errors import ResourceError, SettingError
+from octopi.help import CONF_DIR
 from octopi.job import Job, Stopped
-
-
-class Colour(enum.Enum):
-    RED = "red"
-
-
-@pytest.mark.parametrize(
-    ("value", "read"),
-    [
-        ("plain", "plain"),
-        ("two words, a comma", "two words, a comma"),
-        ("it's", "it's"),
-        ("C:\\data\\", "C:\\data\\"),
-        ("[x]{y}=$z", "[x]{y}=$z"),
-        ("${not.an.interpolation}", "${not.an.interpolation}"),
-        ("\\${nor.this}", "\\${nor.this}"),
-        ("1", "1"),
-        ("null", "null"),
-        ("", ""),
-        ("größe", "größe"),
-        (None, None),
-        (True, True),
-        (3, 3),
-        (10.012, 10.012),
-        (1e-12, 1e-12),
-        ([], []),
-        (["TS_01", "1", "a,b"], ["TS_01", "1", "a,b"]),
-        ((2, (3, 4)), [2, [3, 4]]),
-        ({"apo-ferritin": 0.5, "a": [1]}, {"apo-ferritin": 0.5, "a": [1]}),
-        (Path("a b/c"), "a b/c"),
-        (np.float32(0.5), 0.5),
-        (np.int64(3), 3),
-        (np.array(["a", "b"]), ["a", "b"]),
-        (torch.tensor([1.0, 2.0]), [1.0, 2.0]),
-        (Colour.RED, "red"),
-        ({"x": 1}.keys(), ["x"]),
-    ],
-    ids=str,
-)
-def test_a_value_is_read_back_as_it_was(value, read):
-    with call._hydra("localize"):
-        cfg = hydra.compose("localize", overrides=[call.word("thresholds", value)])
-    assert OmegaConf.to_container(cfg, resolve=True)["thresholds"] == read
-
-
-def test_what_cannot_be_written_as_a_setting_is_refused():
-    with pytest.raises(SettingError, match=r"model.act cannot be <built-in function abs>"):
-        call.word("model.act", abs)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +45,7 @@ def test_what_is_no_config_is_refused(wrong):
 
 def test_hydra_goes_on_with_what_it_was_doing():
     JobRuntime.instance().set("name", "mine")
-    with hydra.initialize_config_dir(str(call.CONF_DIR)):
+    with hydra.initialize_config_dir(str(CONF_DIR)):
         busy = GlobalHydra.instance().hydra
         JobRuntime.instance().set("name", "mine")
         call.compose("evaluate", [])
@@ -117,12 +64,24 @@ def test_what_hydra_refuses_is_a_setting_error_with_the_cure():
 
 def test_a_job_leaves_its_words_and_its_log(tmp_path, caplog):
     job = Job(tmp_path / "job", ["seed=1"])
-    done = call.work("train", lambda _settings, _job: call.logger.info("done") or 7, None, job)
+    done = call.work("segment", lambda _settings, _job: call.logger.info("done") or 7, None, job)
     assert done == 7
     assert (job.folder / ".hydra" / "overrides.yaml").read_text() == "- seed=1\n"
-    assert "INFO done" in (job.folder / "train.log").read_text()
+    assert "INFO done" in (job.folder / "segment.log").read_text()
     call.logger.info("later")
-    assert "later" not in (job.folder / "train.log").read_text()
+    assert "later" not in (job.folder / "segment.log").read_text()
+
+
+def test_a_training_opens_its_folder_itself(tmp_path):
+    job = Job(tmp_path / "job", ["seed=1"])
+
+    def train(settings, job):
+        assert not job.folder.exists()
+        job.open_folder()
+        call.logger.info("done")
+
+    call.work("train", train, None, job)
+    assert "INFO done" in (job.folder / "train.log").read_text()
 
 
 def raising(error):
@@ -154,6 +113,6 @@ def test_too_little_of_anything_is_a_resource_error(tmp_path, error, raised):
 
 
 def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(ResourceError, match="file"):
-        call.work("train", raising(AssertionError()), None, Job(tmp_path / "file" / "job", []))
+        call.work("segment", raising(AssertionError()), None, Job(tmp_path / "file" / "job", []))

@@ -58,10 +58,10 @@ def picks_file(here, name="ribosome", run="TS_01"):
 
 def repick(here, positions, name="ribosome"):
     path = picks_file(here, name)
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     first = content["points"][0]
     content["points"] = [{**first, "location": dict(zip("xyz", p, strict=True))} for p in positions]
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def test_a_sound_project_passes_with_its_counts_and_nothing_is_written(checked, here):
@@ -156,7 +156,7 @@ def test_picks_outside_twice_and_in_voxels_are_remarks(checked, here):
 def test_picks_that_are_not_numbers_or_not_json_are_problems(checked, here):
     repick(here, [(float("nan"), 1, 1), (100, 100, 100)])
     path = picks_file(here, run="TS_02")
-    path.write_text(path.read_text()[:-20])
+    path.write_text(path.read_text(encoding="utf-8")[:-20], encoding="utf-8")
     code, said = checked()
     assert code == 3
     assert "1 of 2 picks have coordinates that are not numbers (counting from 0: 0)" in said
@@ -181,9 +181,9 @@ def test_a_tomogram_that_a_run_lacks_is_a_gap(checked, here):
 
 
 def change_config(here, change):
-    config = json.loads((here / "project.json").read_text())
+    config = json.loads((here / "project.json").read_text(encoding="utf-8"))
     change(config)
-    (here / "project.json").write_text(json.dumps(config))
+    (here / "project.json").write_text(json.dumps(config), encoding="utf-8")
 
 
 def test_an_object_renamed_since_the_targets_were_made_is_a_problem(checked, here, targets):
@@ -220,10 +220,10 @@ def test_a_target_of_another_shape_or_with_other_labels_is_a_problem(checked, he
     store = next((here / "overlay").glob("**/TS_01/Segmentations/*targets*.zarr"))
     rewrite(store / "0", lambda volume: volume.__setitem__((0, 0, 0), 77))
     other = next((here / "overlay").glob("**/TS_02/Segmentations/*targets*.zarr"))
-    attributes = json.loads((other / ".zattrs").read_text())
+    attributes = json.loads((other / ".zattrs").read_text(encoding="utf-8"))
     scale = attributes["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]
     scale["scale"] = [10.0, 10.0, 10.0]
-    (other / ".zattrs").write_text(json.dumps(attributes))
+    (other / ".zattrs").write_text(json.dumps(attributes), encoding="utf-8")
     code, said = checked("tomo_types=[denoised]")
     assert code == 3
     assert "TS_01: target targets:octopi/1 holds the labels [77]" in said

@@ -24,7 +24,12 @@ VERBS = (
 
 def octopi(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [SCRIPT, *words], capture_output=True, text=True, check=False, env=environment or None
+        [SCRIPT, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment or None,
+        encoding="utf-8",
     )
 
 
@@ -91,7 +96,13 @@ def test_a_dash_is_as_good_as_an_underscore():
 @pytest.mark.parametrize("form", [[SCRIPT, "evaluate"], [sys.executable, "-m", "octopi.evaluate"]])
 def test_without_a_project_the_cure_is_named_in_both_forms(form, tmp_path):
     answer = subprocess.run(
-        form, capture_output=True, text=True, check=False, cwd=tmp_path, env={"PATH": ""}
+        form,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={"PATH": ""},
+        encoding="utf-8",
     )
     assert answer.returncode == 2
     assert "OCTOPI_PROJECT" in answer.stderr

@@ -35,7 +35,12 @@ def ask(shell, line):
     }[shell]
     path = f"{SCRIPT.parent}:{os.environ['PATH']}"
     answer = subprocess.run(
-        command, capture_output=True, text=True, check=True, env={**os.environ, "PATH": path}
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PATH": path},
+        encoding="utf-8",
     )
     return [text.split("\t")[0] for text in answer.stdout.split("\n") if text]
 
@@ -81,7 +86,7 @@ def test_commands_are_offered():
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_group_setting_and_choice_of_a_command_is_offered(verb):
     offered = set(candidates(f"octopi {verb} "))
-    held = yaml.safe_load((CONF_DIR / f"{verb}.yaml").read_text())
+    held = yaml.safe_load((CONF_DIR / f"{verb}.yaml").read_text(encoding="utf-8"))
     for group in groups_of(verb):
         assert f"{group}=" in offered
         assert candidates(f"octopi {verb} {group}=") == [f"{group}={c}" for c in choices(group)]
@@ -164,7 +169,7 @@ def test_completing_imports_nothing_slow():
 @pytest.mark.parametrize("shell", SCRIPTS)
 def test_the_script_of_every_shell_is_printed(shell):
     answer = subprocess.run(
-        [SCRIPT, "completion", shell], capture_output=True, text=True, check=True
+        [SCRIPT, "completion", shell], capture_output=True, text=True, check=True, encoding="utf-8"
     )
     assert answer.stdout == SCRIPTS[shell].lstrip("\n")
 
@@ -174,7 +179,11 @@ def test_the_script_of_every_shell_is_printed(shell):
 )
 def test_an_unknown_shell_is_answered_with_the_known_ones(words, told):
     answer = subprocess.run(
-        [SCRIPT, "completion", *words], capture_output=True, text=True, check=False
+        [SCRIPT, "completion", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        encoding="utf-8",
     )
     assert answer.returncode == 2
     assert told in answer.stderr

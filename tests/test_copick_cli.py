@@ -67,7 +67,7 @@ def project(here, monkeypatch):
 
 
 def scores(folder):
-    return json.loads((folder / "scores.json").read_text())
+    return json.loads((folder / "scores.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(("group", "name", "verb"), COMMANDS)
@@ -97,7 +97,7 @@ def test_the_project_may_be_told_by_the_environment(copick, project, here, name)
 
 
 def test_words_stand_before_the_environment(copick, project, here):
-    (here / "other.json").write_text("{}")
+    (here / "other.json").write_text("{}", encoding="utf-8")
     words = (f"project.config={project}", "objects=[ribosome]", "hydra.run.dir=job")
     told = {"COPICK_CONFIG": str(here / "other.json")}
     assert copick("evaluation", "octopi", *words, **told)[0] == 0
@@ -128,7 +128,7 @@ def test_whatever_is_said_is_answered_as_by_octopi_itself(project, words, code):
     ours = [scripts / "octopi", "evaluate", f"project.config={project}", *words]
     theirs = [scripts / "copick", "evaluation", "octopi", "-c", project, *words]
     one, two = (
-        subprocess.run(command, capture_output=True, text=True, check=False)
+        subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
         for command in (ours, theirs)
     )
     assert one.returncode == two.returncode == code
@@ -144,7 +144,11 @@ def test_no_picks_of_a_run_are_an_error_of_the_data(copick, project):
 def without(absent, *words):
     program = WITHOUT.format(absent=list(absent), words=list(words))
     return subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        encoding="utf-8",
     )
 
 

@@ -103,7 +103,7 @@ def test_files_are_replaced_only_when_asked(project, here, octopi_command, capfd
     )
     after = tree(here / "d")
     assert after.keys() == before.keys()
-    assert len((here / "d/apo-ferritin.tbl").read_text().splitlines()) == 3
+    assert len((here / "d/apo-ferritin.tbl").read_text(encoding="utf-8").splitlines()) == 3
 
 
 def everything(folder):
@@ -133,7 +133,9 @@ def test_an_export_that_fails_writes_nothing(project, here, octopi_command, capf
 
 def test_a_file_that_cannot_be_written_leaves_none(project, here, octopi_command, capfd):
     (here / "blocked").mkdir()
-    (here / "blocked/apo-ferritin").write_text("where RELION's files of tomograms should go")
+    (here / "blocked/apo-ferritin").write_text(
+        "where RELION's files of tomograms should go", encoding="utf-8"
+    )
     assert octopi_command("export", "format=relion5", "out=blocked") == 4
     assert "out=" in capfd.readouterr().err
     assert [p.name for p in (here / "blocked").iterdir()] == ["apo-ferritin"]
@@ -157,7 +159,7 @@ def test_what_cannot_be_exported_is_told(project, here, octopi_command, capfd, w
     location = {"location": {"x": 1, "y": 2, "z": 3}}
     folder = here / "overlay/ExperimentRuns/TS_01/Picks"
     folder.joinpath("others_1_ribosome.json").write_text(
-        json.dumps({**points, "points": [location]})
+        json.dumps({**points, "points": [location]}), encoding="utf-8"
     )
     assert octopi_command("export", "format=csv", "out=csv", *words) == code
     assert told in capfd.readouterr().err

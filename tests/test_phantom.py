@@ -186,10 +186,10 @@ def test_a_project_made_with_other_numbers_is_refused(config):
 
 
 def test_a_folder_that_holds_something_else_is_refused(tmp_path):
-    (tmp_path / "thesis.txt").write_text("five years")
+    (tmp_path / "thesis.txt").write_text("five years", encoding="utf-8")
     with pytest.raises(SettingError, match="something else"):
         make_phantom(tmp_path, **TINY)
-    assert (tmp_path / "thesis.txt").read_text() == "five years"
+    assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "five years"
 
 
 def test_more_particles_than_there_is_room_for_are_refused_and_nothing_is_left(tmp_path):
@@ -199,7 +199,7 @@ def test_more_particles_than_there_is_room_for_are_refused_and_nothing_is_left(t
 
 
 def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(ResourceError, match="could not be written"):
         make_phantom(tmp_path / "file" / "project", **TINY)
 
@@ -213,4 +213,4 @@ def test_impossible_numbers_are_refused(tmp_path, wrong):
 
 
 def test_the_config_is_plain_json_with_its_own_numbers(config):
-    assert json.loads(config.read_text())["phantom"]["seed"] == 7
+    assert json.loads(config.read_text(encoding="utf-8"))["phantom"]["seed"] == 7

@@ -51,7 +51,7 @@ def test_picks_come_out_of_a_project_that_had_none_of_ours(trained, here, octopi
             "predict",
             "targets",
         ]
-    report = json.loads((here / "scores" / "scores.json").read_text())
+    report = json.loads((here / "scores" / "scores.json").read_text(encoding="utf-8"))
     assert set(report["scores"]) == set(OBJECTS)
     assert set(report["runs"]) == {"TS_01", "TS_02", "TS_03"}
 
@@ -74,8 +74,11 @@ def test_the_job_folder_holds_what_is_promised(trained):
     assert recipe.tomo_types == ["denoised"]
     assert recipe.voxel_spacing == pytest.approx(20.0)
     assert recipe.provenance["split"]["validation"] == ["TS_03"]
-    assert yaml.safe_load((trained / "model_config.yaml").read_text())["labels"] == OBJECTS
-    history = json.loads((trained / "results.json").read_text())["history"]
+    assert (
+        yaml.safe_load((trained / "model_config.yaml").read_text(encoding="utf-8"))["labels"]
+        == OBJECTS
+    )
+    history = json.loads((trained / "results.json").read_text(encoding="utf-8"))["history"]
     assert history["train_loss"]["epoch"] == [0]
     assert history["object_fbeta"]["value"][0] is not None
 
@@ -189,7 +192,7 @@ def test_an_error_in_one_process_is_told_as_it_is_and_a_rerun_does_the_rest(
 def test_a_killed_process_takes_the_others_with_it(trained, here, victim):
     words = [f"checkpoint={trained / 'best_model.pth'}", "accelerator=cpu", "devices=2"]
     command = [sys.executable, "-m", "octopi.segment", *words]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8") as parent:
         children = wait_for(lambda: _workers_of(parent.pid), 60)
         os.kill(children[0] if victim == "child" else parent.pid, signal.SIGKILL)
         _, told = parent.communicate(timeout=60)
@@ -226,7 +229,7 @@ def wait_for(condition, seconds):
 
 def _workers_of(pid):
     """The processes that a segmentation started, when both of them are at work."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
     lines = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
     found = [child for child, line in lines.items() if b"spawn_main" in line]
     return found if len(found) == 2 else []
@@ -275,7 +278,7 @@ def test_label_volumes_of_anyone_can_be_localized(here, octopi_command):
     words = ["source=segmentation", "input=targets:octopi/1", "localizer=components"]
     assert octopi_command("localize", *words) == 0
     assert octopi_command("evaluate", "hydra.run.dir=scores") == 0
-    assert json.loads((here / "scores" / "scores.json").read_text())["total"] > 0.9
+    assert json.loads((here / "scores" / "scores.json").read_text(encoding="utf-8"))["total"] > 0.9
 
 
 def test_a_membrane_is_learned_but_not_picked(here, octopi_command):
@@ -302,7 +305,8 @@ def test_a_network_of_ones_own_needs_no_registration_but_trust(here, octopi_comm
         "            nn.Conv3d(1, width, 3, padding=1),\n"
         "            nn.ReLU(),\n"
         "            nn.Conv3d(width, out_channels, 1),\n"
-        "        )\n"
+        "        )\n",
+        encoding="utf-8",
     )
     assert octopi_command("create_targets") == 0
     runs = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
@@ -328,7 +332,7 @@ def test_fine_tuning_onto_other_objects_keeps_the_body(trained, here, octopi_com
     kept = [name for name in after if after[name].shape == before[name].shape]
     assert len(kept) >= len(after) - 4
     assert all(torch.allclose(after[name], before[name], atol=1e-4) for name in kept)
-    assert "the rest is taken over" in (here / "tuned" / "train.log").read_text()
+    assert "the rest is taken over" in (here / "tuned" / "train.log").read_text(encoding="utf-8")
 
 
 def test_without_validation_runs_thresholds_come_from_the_training_runs(here, octopi_command):

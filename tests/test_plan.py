@@ -11,12 +11,12 @@ SHORT = [word for word in TINY if word.startswith(("trainer.", "model.", "data.s
 @pytest.fixture
 def planned(here, octopi_command, capfd):
     assert octopi_command("plan", "model.channels=[4,8]", "model.strides=[2]") == 0
-    return yaml.safe_load((here / PLAN).read_text()), "".join(capfd.readouterr())
+    return yaml.safe_load((here / PLAN).read_text(encoding="utf-8")), "".join(capfd.readouterr())
 
 
 def test_a_plan_says_what_it_saw_what_follows_and_how_to_use_it(planned, here):
     content, said = planned
-    text = (here / PLAN).read_text()
+    text = (here / PLAN).read_text(encoding="utf-8")
     assert text.startswith("# @package _global_")
     assert "3 of 24×48×48 voxels of 20 Å" in text
     assert content["tomo_types"] == ["denoised"]
@@ -35,7 +35,7 @@ def test_every_command_takes_it_and_training_takes_a_step(planned, here, octopi_
     once = ["num_folds=null", "data.ratios=null", "data.train_runs=[TS_01,TS_02]",
             "data.validation_runs=[TS_03]", "hydra.run.dir=job"]  # fmt: skip
     assert octopi_command("train", named, *SHORT, *once) == 0
-    config = yaml.safe_load((here / "job" / "config.yaml").read_text())
+    config = yaml.safe_load((here / "job" / "config.yaml").read_text(encoding="utf-8"))
     assert config["data"]["crop_size"] == [24, 48, 48]
     assert config["predictor"]["window_size"] == [26, 48, 48]  # wider than its halos
     model = "checkpoint=job/best_model.pth"
@@ -56,9 +56,9 @@ def test_a_training_from_a_plan_goes_on_without_its_being_named_again(
 
 def test_a_plan_that_was_edited_is_not_replaced_unasked(planned, here, octopi_command):
     path = here / PLAN
-    path.write_text("# @package _global_\nmine: 1\n")
+    path.write_text("# @package _global_\nmine: 1\n", encoding="utf-8")
     assert octopi_command("plan") == 2
-    assert "mine" in path.read_text()
+    assert "mine" in path.read_text(encoding="utf-8")
 
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(here, octopi_command, capfd):
@@ -79,7 +79,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(here, octopi_command, capfd
     ],
 )
 def test_an_experiment_that_cannot_be_is_answered(here, octopi_command, capfd, word, told):
-    (here / "elsewhere.yaml").write_text("# @package _global_\n")
+    (here / "elsewhere.yaml").write_text("# @package _global_\n", encoding="utf-8")
     assert octopi_command("create_targets", word) == 2
     assert told in capfd.readouterr().err
 

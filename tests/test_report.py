@@ -28,7 +28,7 @@ from octopi.project import PicksQuery, find_picks, open_project
 from octopi.scored import write_candidates
 
 NASTY = "<img src=x onerror=document.title='owned'>"
-PEAKS = yaml.safe_load((CONF_DIR / "localizer" / "peaks.yaml").read_text())
+PEAKS = yaml.safe_load((CONF_DIR / "localizer" / "peaks.yaml").read_text(encoding="utf-8"))
 THRESHOLDS = (0.0, 0.03, 0.2, 0.5, 0.8, 0.95, 1.0)
 CHROMIUM = shutil.which("chromium")
 DRIVER = shutil.which("chromedriver")
@@ -91,6 +91,7 @@ def report(folder, *words, **environment):
         text=True,
         check=False,
         env={**os.environ, **environment},
+        encoding="utf-8",
     )
     assert answer.returncode == 0, answer.stderr
     return answer.stdout + answer.stderr
@@ -106,7 +107,10 @@ def content_of(page):
 def copied(phantom, folder):
     shutil.copytree(phantom.parent, folder, dirs_exist_ok=True)
     config = folder / "project.json"
-    config.write_text(phantom.read_text().replace(str(phantom.parent), str(folder)))
+    config.write_text(
+        phantom.read_text(encoding="utf-8").replace(str(phantom.parent), str(folder)),
+        encoding="utf-8",
+    )
     return config
 
 
@@ -414,8 +418,8 @@ def trained(here):
         }
         write_candidates(part / "candidates.npz", {held_out.name: found})
         split = {"train": [other.name], "validation": [held_out.name], "test": []}
-        (part / "data.json").write_text(json.dumps({"split": split}))
-        (part / "results.json").write_text(json.dumps({"history": history}))
+        (part / "data.json").write_text(json.dumps({"split": split}), encoding="utf-8")
+        (part / "results.json").write_text(json.dumps({"history": history}), encoding="utf-8")
     recipe = {
         "labels": {name: number for number, name in enumerate(names, start=1)},
         "radii": radii,
@@ -428,8 +432,8 @@ def trained(here):
         "tomo_types": ["denoised"],
         "provenance": {"folds": [{"commit": "abc", "seed": 1, "data_fingerprint": "f"}]},
     }
-    (folder / "model_config.yaml").write_text(yaml.safe_dump(recipe))
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "model_config.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     Image.new("RGB", (60, 40), (200, 30, 30)).save(folder / "folds.png")
     return folder
 
@@ -441,9 +445,9 @@ def test_a_run_that_was_trained_on_is_called_so_though_it_was_validated_too(
     shutil.copytree(trained / "fold_0", alone)
     for name in ("config.yaml", "model_config.yaml"):
         shutil.copy(trained / name, alone)
-    held = json.loads((alone / "data.json").read_text())["split"]["validation"]
+    held = json.loads((alone / "data.json").read_text(encoding="utf-8"))["split"]["validation"]
     split = {"train": held, "validation": [], "test": []}
-    (alone / "data.json").write_text(json.dumps({"split": split}))
+    (alone / "data.json").write_text(json.dumps({"split": split}), encoding="utf-8")
     assert octopi_command("report", f"folder={alone}") == 0
     assert [run["part"] for run in content_of(alone / "report.html")["runs"]] == ["training"]
 
@@ -482,9 +486,11 @@ def test_a_tracked_training_has_its_report_among_its_artifacts(trained, octopi_c
     }
     run_id = provenance.start_parent(node, "training", params={}, tags={})
     assert run_id is not None
-    (trained / provenance.RUN_ID).write_text(run_id)
-    config = yaml.safe_load((trained / "config.yaml").read_text())
-    (trained / "config.yaml").write_text(yaml.safe_dump({**config, "logger": node}))
+    (trained / provenance.RUN_ID).write_text(run_id, encoding="utf-8")
+    config = yaml.safe_load((trained / "config.yaml").read_text(encoding="utf-8"))
+    (trained / "config.yaml").write_text(
+        yaml.safe_dump({**config, "logger": node}), encoding="utf-8"
+    )
     assert octopi_command("report", f"folder={trained}") == 0
     kept = provenance.mlflow_client(node).list_artifacts(run_id)
     assert {item.path for item in kept} == {"report.html", "report.png", "report_picks.png"}
@@ -516,9 +522,9 @@ def test_training_runs_do_not_count_unasked(octopi_command, trained):
     model.write_bytes(b"weights")
     digest = hashlib.sha256(b"weights").hexdigest()
     for path in trained.parent.rglob("*features.zarr/.zattrs"):
-        attributes = json.loads(path.read_text())
+        attributes = json.loads(path.read_text(encoding="utf-8"))
         attributes["octopi"]["checkpoints"] = {str(model): digest}
-        path.write_text(json.dumps(attributes))
+        path.write_text(json.dumps(attributes), encoding="utf-8")
     assert octopi_command("report", "output=page.html") == 0
     parts = {r["name"]: (r["part"], r["counted"]) for r in content_of(Path("page.html"))["runs"]}
     assert parts[project.runs[0].name] == ("training", False)

@@ -128,11 +128,13 @@ class Shell:
 
 @pytest.fixture
 def shell(here, octopi_command, monkeypatch):
-    config = (here / "project.json").read_text()
-    (here / "my_project.json").write_text(config)
+    config = (here / "project.json").read_text(encoding="utf-8")
+    (here / "my_project.json").write_text(config, encoding="utf-8")
     assert f"{here}/overlay" in config
     shutil.copytree(here / "overlay", here / "new")  # the same tomograms, results of their own
-    (here / "new_project.json").write_text(config.replace(f"{here}/overlay", f"{here}/new"))
+    (here / "new_project.json").write_text(
+        config.replace(f"{here}/overlay", f"{here}/new"), encoding="utf-8"
+    )
     (here / "mrcs").mkdir()
     noise = np.random.default_rng(0).normal(size=(16, 24, 24)).astype(np.float32)
     mrcfile.write(here / "mrcs" / "TS_09_20.00Apx.mrc", noise, voxel_size=20.0)
@@ -149,7 +151,9 @@ def expanded(makefile):
 
 
 def test_every_page_is_tried():
-    pages = {path.name for path in DOCS.glob("*.md") if "```bash" in path.read_text()}
+    pages = {
+        path.name for path in DOCS.glob("*.md") if "```bash" in path.read_text(encoding="utf-8")
+    }
     assert pages == {*BEFORE, "adding-models.md"}
 
 
@@ -176,7 +180,13 @@ def site(tmp_path_factory):
     unreachable = "http://127.0.0.1:9"
     quiet = {"NO_MKDOCS_2_WARNING": "1", "http_proxy": unreachable, "https_proxy": unreachable}
     done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | quiet, capture_output=True, text=True, check=False
+        command,
+        cwd=ROOT,
+        env=os.environ | quiet,
+        capture_output=True,
+        text=True,
+        check=False,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
     return folder

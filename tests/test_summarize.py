@@ -23,7 +23,7 @@ def search(tmp_path, monkeypatch):
         "directions": ["maximize"],
         "objectives": ["object_fbeta"],
     }
-    (folder / "study.yaml").write_text(yaml.safe_dump(facts))
+    (folder / "study.yaml").write_text(yaml.safe_dump(facts), encoding="utf-8")
     return folder
 
 
@@ -34,7 +34,7 @@ def study(search):
 
 
 def told(folder):
-    return yaml.safe_load((folder / "optimization_results.yaml").read_text())
+    return yaml.safe_load((folder / "optimization_results.yaml").read_text(encoding="utf-8"))
 
 
 def test_a_running_search_is_listed_and_drawn(search, study, octopi_command, capfd):
@@ -79,7 +79,7 @@ def test_a_search_is_summed_up_as_the_second_time_it_was(search, study, octopi_c
 
 def test_the_module_form_is_the_same_command(search, study):
     words = [sys.executable, "-m", "octopi.summarize", f"folder={search}"]
-    answer = subprocess.run(words, capture_output=True, text=True, check=False)
+    answer = subprocess.run(words, capture_output=True, text=True, check=False, encoding="utf-8")
     assert answer.returncode == 0, answer.stderr
     assert "No trial is complete yet." in answer.stdout + answer.stderr
 

@@ -58,7 +58,7 @@ def test_a_run_is_finished_failed_or_killed_as_it_was(here, octopi_command):
     ends = (("good", None, 0), ("bad", "1 diverge", 5), ("ended", "1 SIGTERM", 143))
     for name, deed, code in ends:
         if deed:
-            (here / "sabotage").write_text(deed)
+            (here / "sabotage").write_text(deed, encoding="utf-8")
         assert (
             octopi_command("train", *WORDS, f"logger.run_name={name}", f"hydra.run.dir={name}")
             == code
@@ -97,7 +97,7 @@ def test_a_training_needs_no_tracking_server(here, octopi_command):
         assert octopi_command("train", *words) == 0
     assert time.monotonic() - began < 60, "MLflow's own patience is four minutes"
     assert (here / "alone" / "best_model.pth").is_file()
-    said = (here / "alone" / "train.log").read_text()
+    said = (here / "alone" / "train.log").read_text(encoding="utf-8")
     assert said.count("does not take what it is told") == 1
     assert said.count("never reached the tracker") == 1
 
@@ -106,7 +106,7 @@ def test_csv_is_a_tracker_too(here, octopi_command):
     assert octopi_command("create_targets") == 0
     words = [w for w in WORDS if w != "logger=mlflow"]
     assert octopi_command("train", *words, "logger=csv", "hydra.run.dir=job") == 0
-    assert "train/loss" in (here / "job" / "csv" / "metrics.csv").read_text()
+    assert "train/loss" in (here / "job" / "csv" / "metrics.csv").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -127,14 +127,14 @@ def test_a_sweep_is_the_parent_of_its_trials(node, tmp_path):
         assert tracker is not None
         tracker.log_hyperparams({"lr": 0.1 * number})
         tracker.log_metrics({"val/object_fbeta": 0.5}, 0)
-        (folder / "results.json").write_text("{}")
+        (folder / "results.json").write_text("{}", encoding="utf-8")
         tracker.end(status, tags, provenance.artifacts_of(folder))
     killed = tmp_path / "trial_3"
     killed.mkdir()
     make_tracker(provenance.child_of(node, parent, name="trial_3", tags={"trial": 3}), killed)
     provenance.end_child(node, killed, status="KILLED", tags={"reason": "killed by SIGKILL"})
     provenance.end_child(node, tmp_path / "trial_2", status="KILLED", tags={"reason": "late"})
-    (tmp_path / "study.yaml").write_text(f"storage: {url}\n")
+    (tmp_path / "study.yaml").write_text(f"storage: {url}\n", encoding="utf-8")
     (tmp_path / "history.png").write_bytes(b"\x89PNG")
     again = provenance.start_parent(
         node, "sweep", params=asked | {"n_trials": 8}, tags={}, run_id=parent
@@ -167,7 +167,7 @@ def test_a_sweep_is_the_parent_of_its_trials(node, tmp_path):
     client = MlflowClient(node["tracking_uri"])
     assert {item.path for item in client.list_artifacts(parent)} == {"study.yaml", "history.png"}
     kept = Path(client.download_artifacts(parent, "study.yaml", str(tmp_path / "store")))
-    assert kept.read_text() == "storage: postgresql://lab:***@db.example/octopi\n"
+    assert kept.read_text(encoding="utf-8") == "storage: postgresql://lab:***@db.example/octopi\n"
     assert provenance.start_parent({}, "sweep", params={}, tags={}) is None
 
 
@@ -232,7 +232,7 @@ def test_what_a_server_missed_is_told_when_it_is_back(node, tmp_path, caplog, mo
         assert sum("does not take what it is told" in r.message for r in caplog.records) == 1
         os.killpg(server.pid, signal.SIGCONT)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
-        (tmp_path / "results.json").write_text("{}")
+        (tmp_path / "results.json").write_text("{}", encoding="utf-8")
         tracker.end("FINISHED", {"state": "complete"}, [tmp_path / "results.json"])
         client, run = MlflowClient(uri), runs_of(node)["training"]
         history = client.get_metric_history(run.info.run_id, "loss")

@@ -1,16 +1,21 @@
 """What becomes of a training that is killed, stopped, resumed, or goes wrong."""
 
 import json
+import logging
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from tiny import TINY
 
 from octopi import checkpoint
+from octopi.locks import alone_in
+from octopi.words import override_text
 
 RUNS = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
 SABOTAGE = "+callbacks.saboteur={_target_: saboteur.Saboteur}"
@@ -32,7 +37,7 @@ def final_weights(targets, octopi_command):
 
 
 def _weights(folder: Path):
-    state = torch.load(folder / "last.ckpt", weights_only=False)
+    state = torch.load(folder / "last.ckpt", weights_only=True)
     averaged = {k: v for k, v in state["state_dict"].items() if k.startswith("net.")}
     current = {k: v for k, v in state["current_model_state"].items() if k.startswith("net.")}
     return averaged, current
@@ -54,20 +59,27 @@ def _train_elsewhere(*words: str) -> int:
 def test_a_training_killed_at_an_epoch_boundary_ends_as_one_that_was_not(
     targets, final_weights, octopi_command
 ):
-    (targets / "sabotage").write_text("4 SIGKILL")  # the first step of the third epoch
+    (targets / "sabotage").write_text(
+        "4 SIGKILL", encoding="utf-8"
+    )  # the first step of the third epoch
     assert _train_elsewhere(*WORDS) == -9
     assert not (targets / "sabotage").exists()
-    assert len(json.loads((targets / "job" / "results.json").read_text())["history"]) > 0
+    assert (
+        len(json.loads((targets / "job" / "results.json").read_text(encoding="utf-8"))["history"])
+        > 0
+    )
     assert octopi_command("train", "resume=job") == 0
     assert _equal(_weights(targets / "job"), final_weights)
-    history = json.loads((targets / "job" / "results.json").read_text())["history"]
+    history = json.loads((targets / "job" / "results.json").read_text(encoding="utf-8"))["history"]
     assert history["train_loss"]["epoch"] == [0, 1, 2, 3]
 
 
 def test_sigterm_ends_with_143_and_a_checkpoint_that_goes_on_to_the_same_end(
     targets, final_weights, octopi_command, capsys
 ):
-    (targets / "sabotage").write_text("5 SIGTERM")  # in the middle of the third epoch
+    (targets / "sabotage").write_text(
+        "5 SIGTERM", encoding="utf-8"
+    )  # in the middle of the third epoch
     assert octopi_command("train", *WORDS) == 143
     err = capsys.readouterr().err
     assert "resume=" in err
@@ -78,7 +90,7 @@ def test_sigterm_ends_with_143_and_a_checkpoint_that_goes_on_to_the_same_end(
 
 
 def test_ctrl_c_ends_with_130_after_the_step(targets, octopi_command, capsys):
-    (targets / "sabotage").write_text("3 SIGINT")
+    (targets / "sabotage").write_text("3 SIGINT", encoding="utf-8")
     assert octopi_command("train", *WORDS) == 130
     assert "SIGINT in epoch 1" in capsys.readouterr().err
     assert (targets / "job" / "last.ckpt").exists()
@@ -87,7 +99,7 @@ def test_ctrl_c_ends_with_130_after_the_step(targets, octopi_command, capsys):
 def test_a_loss_that_is_not_a_number_ends_with_5_and_keeps_the_best_model(
     targets, octopi_command, capsys
 ):
-    (targets / "sabotage").write_text("4 diverge")
+    (targets / "sabotage").write_text("4 diverge", encoding="utf-8")
     assert octopi_command("train", *WORDS) == 5
     assert "loss is nan at step 4" in capsys.readouterr().err
     weights, _ = checkpoint.read(targets / "job" / "best_model.pth")
@@ -105,6 +117,114 @@ def test_a_resumed_training_keeps_its_settings(targets, octopi_command, capsys):
     assert "optim.optimizer.lr" in capsys.readouterr().err
 
 
+AWKWARD = "it's, a=[b] ü"
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+def test_a_refused_command_leaves_a_training_as_it_was(targets, octopi_command, capsys):
+    words = [w for w in WORDS if w not in ("trainer.max_epochs=4", SABOTAGE)]
+    assert octopi_command("train", *words, "trainer.max_epochs=1") == 0
+    before = content(targets / "job")
+    assert octopi_command("train", "resume=job", "optim.optimizer.lr=0.5") == 2
+    assert octopi_command("train", *words, "seed=7", "loss=dice") == 2
+    with alone_in(targets / "job"):
+        assert octopi_command("train", *words, "seed=8", "model=segresnet") in (2, 7)
+        assert octopi_command("train", *words, "seed=8") == 7
+        assert octopi_command("train", "resume=job") == 7
+    assert content(targets / "job") == before
+    assert octopi_command("train", "resume=job", "trainer.max_epochs=2") == 0
+    history = json.loads((targets / "job" / "results.json").read_text())["history"]
+    assert history["train_loss"]["epoch"] == [0, 1]
+    again = ["experiment=./job", "trainer.max_epochs=1", "hydra.run.dir=again"]
+    assert octopi_command("train", *again) == 0
+    config = yaml.safe_load((targets / "again" / "config.yaml").read_text())
+    assert (config["seed"], config["data"]["seed"]) == (42, 42)
+    assert "Dice" not in config["loss"]["_target_"]
+
+
+def test_a_folder_of_any_name_is_trained_in_resumed_and_repeated(targets, octopi_command):
+    words = [w for w in WORDS if not w.startswith(("hydra.run.dir", "trainer.max_epochs"))]
+    folder = targets / AWKWARD / "job"
+    place = override_text("hydra.run.dir", folder)
+    assert octopi_command("train", *words, "trainer.max_epochs=1", place) == 0
+    assert octopi_command("train", f"resume={folder}", "trainer.max_epochs=2") == 0
+    again = override_text("hydra.run.dir", targets / "again")
+    assert octopi_command("train", f"experiment={folder}", "trainer.max_epochs=1", again) == 0
+    model = override_text("checkpoint", targets / "again" / "best_model.pth")
+    assert octopi_command("segment", model, "runs=[TS_01]", "dry_run=true") == 0
+    assert octopi_command("report", override_text("folder", folder), "dry_run=true") == 0
+
+
+class Marker:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (Path(self.path),)
+
+
+def spoil(folder: Path, how: str) -> None:
+    path = folder / "last.ckpt"
+    state = torch.load(path, weights_only=True)
+    if how == "empty":
+        path.write_bytes(b"")
+    elif how == "text":
+        path.write_text("not a checkpoint")
+    elif how == "cut":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif how == "foreign":
+        torch.save({"state_dict": {"weight": torch.zeros(3)}}, path)
+    elif how == "another network":
+        torch.save({**state, "state_dict": {"weight": torch.zeros(3)}}, path)
+    elif how == "code":
+        torch.save({**state, "hyper_parameters": Marker(folder.parent / "marker")}, path)
+    elif how == "pickle":
+        path.write_bytes(pickle.dumps(Marker(folder.parent / "marker")))
+
+
+def test_a_checkpoint_that_cannot_be_gone_on_from_is_refused_and_nothing_in_it_is_run(
+    targets, octopi_command, capsys
+):
+    assert octopi_command("train", *WORDS, "trainer.max_epochs=1") == 0
+    whole = (targets / "job" / "last.ckpt").read_bytes()
+    for how in ("empty", "text", "cut", "foreign", "another network", "code", "pickle"):
+        (targets / "job" / "last.ckpt").write_bytes(whole)
+        spoil(targets / "job", how)
+        capsys.readouterr()
+        assert octopi_command("train", "resume=job", "trainer.max_epochs=2") == 2, how
+        said = capsys.readouterr().err
+        assert "job/last.ckpt" in said, how
+        assert "init_from=" in said, how
+        assert not (targets / "marker").exists(), how
+    (targets / "job" / "last.ckpt").write_bytes(whole)
+    (targets / "job" / "data.json").write_text("{")
+    assert octopi_command("train", "resume=job", "trainer.max_epochs=2") == 2
+    assert "data.json is damaged" in capsys.readouterr().err
+    (targets / "job" / "data.json").unlink()
+    assert octopi_command("train", "resume=job", "trainer.max_epochs=2") == 0
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_best_model_that_is_lost_is_written_anew(targets, octopi_command, caplog, epochs):
+    assert octopi_command("train", *WORDS, "trainer.max_epochs=1") == 0
+    for spoiled in (None, b"", b"PK"):
+        path = targets / "job" / "best_model.pth"
+        path.unlink()
+        if spoiled is not None:
+            path.write_bytes(spoiled)
+        with caplog.at_level(logging.WARNING):
+            assert octopi_command("train", "resume=job", f"trainer.max_epochs={epochs}") == 0
+        checkpoint.load(path)
+        log = (targets / "job" / "train.log").read_text()
+        assert "The best model so far is lost" in log
+        assert "best_model.pth" in log
+
+
 def test_a_used_folder_is_not_trained_into_again(targets, octopi_command, capsys):
     assert octopi_command("train", *WORDS, "trainer.max_epochs=1") == 0
     before = (targets / "job" / "best_model.pth").read_bytes()
@@ -116,7 +236,7 @@ def test_a_used_folder_is_not_trained_into_again(targets, octopi_command, capsys
 def test_a_folder_that_cannot_be_written_is_found_out_before_the_first_step(
     targets, octopi_command, capsys
 ):
-    (targets / "job").write_text("a file where the folder should be")
+    (targets / "job").write_text("a file where the folder should be", encoding="utf-8")
     assert octopi_command("train", *WORDS) != 0
     assert not (targets / "outputs" / "cache").exists()
 
@@ -134,7 +254,7 @@ def test_all_folds_of_a_training_become_one_model_with_out_of_fold_thresholds(
     net, recipe = checkpoint.load(targets / "job" / "best_model.pth")
     assert len(net.nets) == 3
     assert all(0 <= t <= 1 for t in recipe.thresholds["4"].values())
-    results = json.loads((targets / "job" / "results.json").read_text())
+    results = json.loads((targets / "job" / "results.json").read_text(encoding="utf-8"))
     assert results["out_of_fold"]["object_fbeta"] is not None
 
     (targets / "job" / "fold_1" / "outcome.json").unlink()  # as if it had been killed
@@ -158,11 +278,13 @@ def test_an_object_absent_from_validation_is_not_applicable(targets, octopi_comm
         picks.unlink()
     assert octopi_command("create_targets", "overwrite=true") == 0
     assert octopi_command("train", *WORDS) == 0
-    history = json.loads((targets / "job" / "results.json").read_text())["history"]
+    history = json.loads((targets / "job" / "results.json").read_text(encoding="utf-8"))["history"]
     assert set(history["f1_ribosome"]["value"]) == {None}
     assert set(history["object_f1_ribosome"]["value"]) == {None}
     assert all(value is not None for value in history["avg_f1"]["value"])
-    assert "No validation run holds ribosome" in (targets / "job" / "train.log").read_text()
+    assert "No validation run holds ribosome" in (targets / "job" / "train.log").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_step_that_cannot_fit_into_memory_is_refused_before_it_begins(

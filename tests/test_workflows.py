@@ -77,7 +77,7 @@ def train(**given):
 
 
 def split(folder):
-    return json.loads((folder / "data.json").read_text())["split"]
+    return json.loads((folder / "data.json").read_text(encoding="utf-8"))["split"]
 
 
 @pytest.mark.parametrize(
@@ -151,22 +151,25 @@ def test_targets_of_what_is_not_there_are_refused(here):
 def test_training_returns_its_histories_and_leaves_its_files(targets):
     results = train()
     job = targets / "job"
-    assert results == json.loads((job / "results.json").read_text())
+    assert results == json.loads((job / "results.json").read_text(encoding="utf-8"))
     assert results["best_metric"] == "fBeta2"
     assert len(results["history"]["train_loss"]["value"]) == 1
     assert results["history"]["fBeta2"]["value"][0] is not None
     _, recipe = checkpoint.load(job / "best_model.pth")
     assert recipe.labels == {"ribosome": 1, "virus-like-particle": 2, "membrane": 3}
     assert recipe.tomo_types == ["denoised"]
-    assert yaml.safe_load((job / "model_config.yaml").read_text())["labels"] == recipe.labels
-    settings = yaml.safe_load((job / "config.yaml").read_text())
+    assert (
+        yaml.safe_load((job / "model_config.yaml").read_text(encoding="utf-8"))["labels"]
+        == recipe.labels
+    )
+    settings = yaml.safe_load((job / "config.yaml").read_text(encoding="utf-8"))
     assert settings["loss"]["_target_"] == "monai.losses.tversky.TverskyLoss"
     assert (settings["loss"]["alpha"], settings["loss"]["beta"]) == (0.3, 0.7)
     assert settings["model"]["channels"] == [4, 8]
     assert settings["data"]["crop_size"] == [16, 16, 16]
     assert "weight_averaging" in settings["callbacks"]
     assert split(job) == {"train": ["TS_01", "TS_02"], "validation": ["TS_03"], "test": []}
-    assert "Best model, fBeta2" in (job / "train.log").read_text()
+    assert "Best model, fBeta2" in (job / "train.log").read_text(encoding="utf-8")
 
 
 def test_cross_validation_is_a_loop_in_one_process(targets):
@@ -180,7 +183,7 @@ def test_cross_validation_is_a_loop_in_one_process(targets):
 def test_a_training_begun_in_python_goes_on_in_the_shell(targets, octopi_command):
     train()
     assert octopi_command("train", "resume=job", "trainer.max_epochs=2") == 0
-    history = json.loads((targets / "job" / "results.json").read_text())["history"]
+    history = json.loads((targets / "job" / "results.json").read_text(encoding="utf-8"))["history"]
     assert history["train_loss"]["epoch"] == [0, 1]
 
 
@@ -238,10 +241,10 @@ def test_several_projects_are_one_collection_of_runs(targets, kind):
 def test_weights_of_another_training_are_the_start(targets):
     train()
     train(model_weights="job/best_model.pth", model_save_path="tuned", use_ema=False)
-    settings = yaml.safe_load((targets / "tuned" / "config.yaml").read_text())
+    settings = yaml.safe_load((targets / "tuned" / "config.yaml").read_text(encoding="utf-8"))
     assert settings["init_from"] == "job/best_model.pth"
     assert "weight_averaging" not in settings["callbacks"]
-    assert "the rest is taken over" in (targets / "tuned" / "train.log").read_text()
+    assert "the rest is taken over" in (targets / "tuned" / "train.log").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -358,7 +361,7 @@ class MyLoss(torch.nn.Module):
 
 def test_any_module_can_be_the_loss(targets):
     assert train(loss_function=MyLoss(2.0))["history"]["train_loss"]["value"][0] > 0
-    settings = yaml.safe_load((targets / "job" / "config.yaml").read_text())
+    settings = yaml.safe_load((targets / "job" / "config.yaml").read_text(encoding="utf-8"))
     assert settings["loss"] == {"_target_": "test_workflows.MyLoss"}
 
 
@@ -374,7 +377,7 @@ def test_picks_come_out_of_python_as_they_do_of_the_commands(targets):
     picks = workflows.localize("project.json", thresholds={"virus-like-particle": 1.0})
     assert picks["TS_03"]["virus-like-particle"] == 0
     scores = workflows.evaluate("project.json", run_ids=["TS_03"], beta=1, save_path="scores")
-    assert scores == json.loads((targets / "scores" / "scores.json").read_text())
+    assert scores == json.loads((targets / "scores" / "scores.json").read_text(encoding="utf-8"))
     assert scores["beta"] == 1
     assert set(scores["runs"]) == {"TS_03"}
 

@@ -1,5 +1,6 @@
 """Octopi's own jobs, put together from its config as the commands do."""
 
+import dataclasses
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -60,34 +61,16 @@ def train_settings(folder: Path, words: Sequence[str]) -> Any:
 
 def fit(folder: Path, words: Sequence[str], callbacks: Sequence[Any]) -> None:
     """A training has run to its end, without validation, as `octopi train` puts it together."""
-    from octopi.assembly import make_data, make_net, make_stages
-    from octopi.config import build
-    from octopi.devices import training_precision
-    from octopi.facts import gather_facts
-    from octopi.models import size_divisor
-    from octopi.training_job import make_module
+    from octopi.training.run import build_training
 
     settings = train_settings(folder, words)
-    facts = gather_facts(build(settings.project, "project"), settings)
-    net = make_net(settings, facts)
-    divisor = size_divisor(net)
-    data = make_data(settings, facts, divisor)
-    stages = make_stages(settings, facts, divisor)
-    module = make_module(settings, net, data, stages, facts, loss=None)
-    own = [build(n, f"callbacks.{k}") for k, n in settings.callbacks.items()]
-    trainer = build(
-        {**settings.trainer, "limit_val_batches": 0, "enable_checkpointing": False},
-        "trainer",
-        precision=settings.trainer["precision"]
-        or training_precision(
-            settings.trainer["accelerator"], min(settings.data["crop_size"]) // divisor
-        ),
-        default_root_dir=str(folder),
-        logger=False,
-        callbacks=[*own, *callbacks],
-    )
+    limits = {"limit_val_batches": 0, "enable_checkpointing": False}
+    settings = dataclasses.replace(settings, trainer={**settings.trainer, **limits})
+    training = build_training(settings, folder)
+    named = settings.callbacks.keys()  # between the best model and what is written at the end
+    training.trainer.callbacks = [*training.trainer.callbacks[1 : 1 + len(named)], *callbacks]
     with quiet():
-        trainer.fit(module, datamodule=data)
+        training.trainer.fit(training.module, datamodule=training.data)
 
 
 def watched(folder: Path, sizes: Sizes, *, steps: int, words: Sequence[str] = ()) -> Any:

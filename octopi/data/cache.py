@@ -78,7 +78,7 @@ class VolumeCache:
         """Nobody else on this machine makes this key meanwhile; a killed holder lets go."""
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            lock = self._path(key).with_suffix(".lock").open("w")
+            lock = self._path(key).with_suffix(".lock").open("w", encoding="utf-8")
             fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError as error:
             raise ResourceError(

@@ -23,6 +23,7 @@ from octopi.data.crops import Variant, find_positions
 from octopi.errors import DataError, NotInProjectError, ResourceError
 from octopi.geometry import Grid
 from octopi.project import Run, SegmentationQuery, TomogramQuery
+from octopi.project.objects import unknown_labels
 
 logger = logging.getLogger(__name__)
 
@@ -182,14 +183,12 @@ class SourceReader:
         if labels.dtype.kind not in "biu" or labels.min() < 0 or labels.max() > 255:
             raise DataError(f"{where} is no label volume: it has values other than 0 to 255.")
         labels = labels.astype(np.uint8, copy=False)
-        known = {0, *self.labels.values()}
-        if known.issuperset(range(int(labels.max()) + 1)):
-            return labels  # without a look at every voxel
+        if not unknown_labels(range(int(labels.max()) + 1), self.labels):
+            return labels  # no need to count
         counts = sum(np.bincount(part.reshape(-1), minlength=256) for part in labels)
-        unknown = set(np.flatnonzero(counts).tolist()) - known
-        if unknown:
+        if unknown := unknown_labels(np.flatnonzero(counts), self.labels):
             raise DataError(
-                f"{where} holds the labels {sorted(unknown)}, which belong to no object. Known "
+                f"{where} holds the labels {unknown}, which belong to no object. Known "
                 f"are {dict(self.labels)}."
             )
         return labels

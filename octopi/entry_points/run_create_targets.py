@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from octopi.call import Config, Names, Triple, address, call, names, project_word, word
+from octopi.call import Config, Names, Triple, address, call, names, project_word
 from octopi.create_targets import create_targets
+from octopi.words import override_text
 
 
 def create_sub_train_targets(  # noqa: PLR0913, PLR0917  the published signature
@@ -49,7 +50,7 @@ def create_sub_train_targets(  # noqa: PLR0913, PLR0917  the published signature
         "runs": names(run_ids),
         "overwrite": overwrite,
     }
-    words = [project_word(config), *(word(key, value) for key, value in settings.items())]
+    words = [project_word(config), *(override_text(key, value) for key, value in settings.items())]
     call("create_targets", create_targets, words, None)
 
 

@@ -9,7 +9,6 @@ import dataclasses
 import logging
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -21,15 +20,19 @@ from octopi.exploration.workers import (
     Processes,
     Task,
     TrainingsError,
+    check_one_device,
     places,
     work_off,
 )
 from octopi.job import search_flags
 from octopi.settings import TrainSettings
+from octopi.training.folder import TrainingFolder
+from octopi.training.run import build_training
+from octopi.words import override_text
 
 logger = logging.getLogger(__name__)
 
-OWN = ("resume=", "fold=", "trial=", "trainer.max_time=", "trainer.enable_progress_bar=")
+OWN = ("resume=", "fold=", "trainer.max_time=", "trainer.enable_progress_bar=")
 
 
 @dataclasses.dataclass
@@ -50,16 +53,21 @@ class Folds:
 
 
 def train_folds(
-    settings: TrainSettings, folder: Path, words: Sequence[str]
+    settings: TrainSettings, training: TrainingFolder, words: Sequence[str], *, module: str
 ) -> dict[str, float | None]:
-    """The folder holds the ensemble of all folds; returns its metrics out of fold.
+    """Train all folds and write their ensemble into the folder; return its metrics out of fold.
 
     Args:
         settings: of the whole training; `num_folds` is set and `fold` is not.
-        folder: of the job; each fold has a folder of its own in it.
+        training: the folder of the job; each fold has a folder of its own in it.
         words: the command line, which each fold repeats with its own `fold`.
+        module: that `python -m` runs for a fold.
     """
     assert settings.num_folds is not None
+    folder = training.path
+    check_one_device(settings)
+    costs = build_training(settings, folder).costs(settings)  # what is wrong is found before all
+    training.write_config(settings)
     folders = [folder / f"fold_{fold}" for fold in range(settings.num_folds)]
     slots = places(settings, None, settings.num_folds)
     limit = time_limit(settings, len(slots))
@@ -67,7 +75,7 @@ def train_folds(
     source = Folds([task for task in tasks if not task.outcome()])
     again = f"octopi train resume={folder}"
     with tqdm(total=len(tasks), initial=len(tasks) - len(source.tasks), unit="fold") as bar:
-        work_off(source, Processes(slots, search_flags()), bar, again=again)
+        work_off(source, Processes(slots, module, search_flags()), bar, again=again)
     if source.failed:
         fold, ended = next(iter(source.failed.items()))
         raise TrainingsError(
@@ -77,7 +85,7 @@ def train_folds(
         )
     pool_folder(folder, folders)
     logger.info("%s\n%s", folder, summarize(folder))
-    return provenance.read_json(folder / "results.json")["out_of_fold"]
+    return {**provenance.read_json(folder / "results.json")["out_of_fold"], **costs}
 
 
 def time_limit(settings: TrainSettings, num_slots: int) -> str | None:
@@ -96,5 +104,5 @@ def fold_words(words: Sequence[str], fold: int, limit: str | None) -> list[str]:
     """The command line of one fold."""
     own = [f"fold={fold}", "trainer.enable_progress_bar=false"]
     if limit is not None:
-        own.append(f"trainer.max_time='{limit}'")
+        own.append(override_text("trainer.max_time", limit))
     return [*(word for word in words if not word.startswith(OWN)), *own]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from octopi import locks
-from octopi.exploration.workers import Ended, Task, link_to
+from octopi.exploration.workers import Ended, Task, trial_overrides
 from octopi.provenance import end_child
 
 logger = logging.getLogger(__name__)
@@ -44,13 +44,15 @@ class Grid:
     folder: Path
     points: Sequence[Point]
     tracker: Mapping[str, Any]
+    fold: int | None = None
     failed: dict[int, str] = field(default_factory=dict)
 
     def task(self, number: int) -> Task:
         """The training of a point."""
-        folder = self.folder / self.points[number].folder_name
-        link = link_to(self.folder, number)
-        return Task(number, folder, [*self.points[number].words, *link])
+        point = self.points[number]
+        folder, fold = self.folder / point.folder_name, point.swept.get("fold", self.fold)
+        own = trial_overrides(folder, number, tracker=self.tracker, fold=fold)
+        return Task(number, folder, [*point.words, *own])
 
     def next(self) -> Task | None:
         """The first training that is missing, claimed."""

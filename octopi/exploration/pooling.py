@@ -14,8 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from octopi import assembly, checkpoint, provenance, scored
-from octopi.assembly import make_stages
+from octopi import checkpoint, provenance, scored
 from octopi.checkpoint import ENSEMBLE, Recipe, mean_thresholds
 from octopi.config import build
 from octopi.errors import DataError, SettingError
@@ -35,7 +34,9 @@ from octopi.geometry import Points
 from octopi.project import Project
 from octopi.scored import Picks
 from octopi.settings import TrainSettings
+from octopi.training.best_model import write_model
 from octopi.training.module import Stages, Thresholds
+from octopi.training.validation import build_validation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +71,7 @@ def pool_folder(folder: Path, folders: Sequence[Path]) -> float | None:
     folds = read_folds(folders)
     project: Project = build(settings.project, "project")
     facts = gather_facts(project, settings)
-    stages = make_stages(settings, facts, folds[0].recipe.size_divisor)
+    stages = build_validation(settings, facts, folds[0].recipe.size_divisor)
     candidates = candidates_of(folds)
     truth = truth_of(facts, candidates)
     thresholds = stages.calibrate(candidates, truth)
@@ -104,7 +105,7 @@ def pool_folder(folder: Path, folders: Sequence[Path]) -> float | None:
         for name, value in fold.weights.items()
     }
     with put_together(folder) as desk:
-        assembly.write_model(desk, weights, recipe)
+        write_model(desk, weights, recipe)
         draw_folds(desk / "folds.png", results)
         provenance.write_json(desk / "results.json", results)
     return measured.get(settings.best_metric)

@@ -17,17 +17,19 @@ logger = logging.getLogger(__name__)
 class Pruning(Callback):
     """Reports every validation to the study and ends the training when the pruner says so.
 
+    The sweep adds it to the callbacks of each trial.
+
     Args:
         folder: of the search.
         number: of the trial.
         pruner: None = reports only.
     """
 
-    def __init__(self, folder: Path, number: int, pruner: BasePruner | None) -> None:
-        self.study = open_study(folder)
+    def __init__(self, folder: str, number: int, pruner: BasePruner | None = None) -> None:
+        self.study = open_study(Path(folder))
         self.study.pruner = pruner or optuna.pruners.NopPruner()
         self.number = number
-        self.pruned = False
+        self.end_state: str | None = None  # how the training ended, if it ended by this
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The value is in the study, and the training stops if it is hopeless."""
@@ -40,8 +42,8 @@ class Pruning(Callback):
             trial._trial_id, trainer.current_epoch, value
         )
         trial = self.study.get_trials(deepcopy=True)[self.number]
-        if not self.pruned and self.study.pruner.prune(self.study, trial):
-            self.pruned = True
+        if not self.end_state and self.study.pruner.prune(self.study, trial):
+            self.end_state = "pruned"
             trainer.should_stop = True
             logger.info(
                 "epoch %d: pruned, %s %.4f has no prospect beside the other trials.",

@@ -11,11 +11,13 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from octopi import locks
 from octopi.errors import SettingError
+from octopi.exploration.pruning import Pruning
 from octopi.exploration.space import Space, suggest
 from octopi.exploration.study import open_study
-from octopi.exploration.workers import Ended, Task, link_to
+from octopi.exploration.workers import Ended, Task, trial_overrides
 from octopi.provenance import end_child
 from octopi.settings import TrainSettings
+from octopi.words import Interpolation, override_text
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class Search:
         num_trials: in all, of every worker together.
         objectives: names of what a trial returns.
         tracker: the settled logger, told of trials that cannot speak for themselves any more.
+        fold: that all trials train, if they train one.
     """
 
     folder: Path
@@ -48,6 +51,7 @@ class Search:
     num_trials: int
     objectives: list[str]
     tracker: dict[str, Any]
+    fold: int | None = None
 
     def next(self) -> Task | None:
         """A trial nobody works on, or a new one, claimed."""
@@ -80,8 +84,15 @@ class Search:
         claim = locks.try_lock(self.folder / ".claims" / str(number))
         if claim is None or locks.is_held(folder / ".lock"):
             return None  # somebody is at work on it, here or on another machine
-        link = link_to(self.folder, number)
-        return Task(number, folder, [*words, *link], claim)
+        own = trial_overrides(folder, number, tracker=self.tracker, fold=self.fold)
+        pruning = {
+            "_target_": f"{Pruning.__module__}.{Pruning.__qualname__}",
+            "folder": self.folder,
+            "number": number,
+            "pruner": Interpolation("${pruner}"),
+        }
+        own.append(override_text("+callbacks.pruning", pruning))
+        return Task(number, folder, [*words, *own], claim)
 
     def _take_over(self, trial: FrozenTrial) -> Task | None:
         """The trial of a worker that is no more; its training goes on where it was."""
@@ -173,4 +184,5 @@ def make_search(
         num_trials,
         settings.objectives,
         settings.logger,
+        settings.fold,
     )

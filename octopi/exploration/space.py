@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from octopi.errors import SettingError, did_you_mean
+from octopi.words import hydra_literal
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -196,17 +197,13 @@ def _distribution(override: "Override") -> "BaseDistribution":
 
 def _choice(value: Any) -> bool | int | float | str:
     """A choice as Optuna can store it: a plain number, or the text that Hydra reads back to it."""
-    from hydra.core.override_parser.types import (  # noqa: PLC0415
-        Quote,
-        QuotedString,
-        Transformer,
-    )
+    from hydra.core.override_parser.types import Transformer  # noqa: PLC0415
 
     if isinstance(value, bool | int | float):
         return value
     text = Transformer.str(value)
     if isinstance(value, str) and not _reads_back(text, value):
-        return QuotedString(text=value, quote=Quote.single).with_quotes()
+        return hydra_literal(value, "choice")
     return text
 
 

@@ -15,6 +15,7 @@ class OctopiSweeper(OptunaSweeper):
     """Many trainings from one command line, each in a process of its own, none lost.
 
     Args:
+        module: that `python -m` runs for a training.
         sampler: config node of an Optuna sampler.
         n_trials: of a search, in all.
         n_jobs: trainings at once; None: one a GPU, or one a core and four at most.
@@ -27,6 +28,7 @@ class OctopiSweeper(OptunaSweeper):
     def __init__(
         self,
         *,
+        module: str,
         sampler: DictConfig,
         n_trials: int,
         n_jobs: int | None,
@@ -35,6 +37,7 @@ class OctopiSweeper(OptunaSweeper):
         params: DictConfig,
         when: DictConfig,
     ) -> None:
+        self.module = module
         self.sampler = sampler
         self.n_trials = n_trials
         self.n_jobs = n_jobs

@@ -12,13 +12,19 @@ from optuna.trial import TrialState
 from tqdm import tqdm
 
 from octopi import locks, rehearsal
-from octopi.assembly import check_objectives
 from octopi.config import build, settle
 from octopi.errors import SettingError, SweepError
 from octopi.exploration import crossval, plots, space, study, summary
 from octopi.exploration.grid import Grid, Point
 from octopi.exploration.search import Search, make_search
-from octopi.exploration.workers import OUTCOME, Launched, Processes, Runner, places, work_off
+from octopi.exploration.workers import (
+    Launched,
+    Processes,
+    Runner,
+    check_one_device,
+    places,
+    work_off,
+)
 from octopi.facts import gather_facts
 from octopi.job import search_flags
 from octopi.provenance import (
@@ -30,11 +36,13 @@ from octopi.provenance import (
     write_yaml,
 )
 from octopi.settings import TrainSettings
+from octopi.training.folder import OUTCOME
+from octopi.training.validation import check_metric_names
 
 logger = logging.getLogger(__name__)
 
 # Settings that a sweep may change when it is run again: they change no result.
-FREE = {"trial", "resume", "logger", "dry_run"}
+FREE = {"resume", "logger", "dry_run"}
 
 
 def sweep(sweeper: Any, folder: Path, arguments: list[str]) -> float | None:
@@ -59,9 +67,10 @@ def sweep(sweeper: Any, folder: Path, arguments: list[str]) -> float | None:
 def check(sweeper: Any, words: Sequence[str]) -> TrainSettings:
     """The settings all trainings start from; what is wrong is found before the first begins."""
     settings = settle(sweeper.settings_node(), TrainSettings, overrides=words)
+    check_one_device(settings)
     project = build(settings.project, "project")
     facts = gather_facts(project, settings)
-    check_objectives(settings, list(facts.radii))
+    check_metric_names(settings, list(facts.radii))
     if settings.pruner:
         if len(settings.objectives) > 1:
             raise SettingError("Pruning knows one objective: set pruner=none.")
@@ -190,7 +199,7 @@ def runner(sweeper: Any, settings: TrainSettings, num_tasks: int) -> Runner:
     launcher = sweeper.launcher()
     if launcher is not None:
         return Launched(launcher, min(sweeper.n_jobs or num_tasks, num_tasks))
-    return Processes(places(settings, sweeper.n_jobs, num_tasks), search_flags())
+    return Processes(places(settings, sweeper.n_jobs, num_tasks), sweeper.module, search_flags())
 
 
 def grid(
@@ -202,7 +211,7 @@ def grid(
     if len(set(names)) < len(names):
         raise SettingError(f"Two of these trainings would share a folder: {', '.join(names)}.")
     facts = {"settings": began_with(settings), "trainings": names}
-    source = Grid(folder, points, settings.logger)
+    source = Grid(folder, points, settings.logger, settings.fold)
     done = len(points) - len(source.missing())
     if settings.dry_run:
         study.check_same(folder, facts)

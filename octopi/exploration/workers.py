@@ -1,34 +1,35 @@
 """Trainings as processes of their own: several at once, none waiting for another to end."""
 
-import ctypes
-import importlib
+import functools
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context
-from multiprocessing.process import BaseProcess
-from multiprocessing.reduction import DupFd
 from pathlib import Path
-from types import ModuleType
 from typing import IO, Any, Protocol
 
 import torch
 from tqdm import tqdm
 
-from octopi.errors import OctopiError
+from octopi import machine
+from octopi.devices import choose_device_type
+from octopi.errors import OctopiError, SettingError
+from octopi.exploration.study import PARENT_RUN, STUDY
 from octopi.job import Stopped, exit_code_of
+from octopi.processes import signal_when_parent_ends
+from octopi.provenance import child_of, is_mlflow, read_yaml
 from octopi.settings import TrainSettings
+from octopi.training.folder import LAST_CHECKPOINT, OUTCOME
+from octopi.words import override_text
 
 POLL = 0.2  # seconds between looks at what runs
-OUTCOME = "outcome.json"
 OUTPUT = "output.txt"
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,37 @@ class Task:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def link_to(sweep: Path, number: int) -> list[str]:
-    """The words that make a training one of a sweep's."""
-    return [f"trial={{folder:'{sweep}',number:{number}}}", "trainer.enable_progress_bar=false"]
+def trial_overrides(
+    folder: Path, number: int, *, tracker: Mapping[str, Any], fold: object = None
+) -> list[str]:
+    """Return the overrides that make a training one of a sweep's: its run in MLflow has a parent.
+
+    Args:
+        folder: of the training, in that of the sweep.
+        number: of the training.
+        tracker: the resolved `logger`.
+        fold: of a cross-validation.
+    """
+    overrides = ["trainer.enable_progress_bar=false"]
+    if tracker and is_mlflow(tracker):
+        path = folder.parent / STUDY
+        parent = read_yaml(path).get(PARENT_RUN) if path.is_file() else None
+        tags = {"trial": number} | ({} if fold is None else {"fold": fold})
+        child = child_of(tracker, parent, name=folder.name, tags=tags)
+        overrides += [override_text(f"++logger.{key}", child[key]) for key in ("run_name", "tags")]
+    return overrides
+
+
+def check_one_device(settings: TrainSettings) -> None:
+    """Raise SettingError where one of several trainings would take more than one device."""
+    devices, nodes = settings.trainer.get("devices", 1), settings.trainer.get("num_nodes", 1)
+    count = len(devices) if isinstance(devices, list) else devices
+    if count not in ("auto", -1, "-1", 1, "1") or nodes != 1:
+        raise SettingError(
+            "In a sweep, or where one command trains all folds, each training has one device and "
+            "several train at once: leave trainer.devices at 1. To share a training among devices "
+            "start it by itself (fold=0 num_folds=…)."
+        )
 
 
 @dataclass(frozen=True)
@@ -112,29 +141,28 @@ class Runner(Protocol):
 class Process:
     """A training in a process of this machine."""
 
-    process: BaseProcess
+    process: "subprocess.Popen[bytes]"
     log: Path
-    give_back: Callable[[], None]
+    release_slot: Callable[[], None]
 
     def poll(self) -> Ended | None:
-        """How it ended; None while it runs."""
-        code = self.process.exitcode
+        """Return how it ended; None while it runs."""
+        code = self.process.poll()
         if code is None:
             return None
-        self.give_back()
+        self.release_slot()
         return Ended(code, last_words(self.log))
 
     def send(self, number: int) -> None:
-        """A signal goes on to it."""
-        if self.process.pid and self.process.is_alive():
-            os.kill(self.process.pid, number)
+        """Send it a signal."""
+        self.process.send_signal(number)
 
 
 def last_words(log: Path) -> str:
     """What octopi said last in a log: the message of its error."""
     if not log.exists():
         return ""
-    lines = log.read_text(errors="replace").splitlines()
+    lines = log.read_text(errors="replace", encoding="utf-8").splitlines()
     said = [line.removeprefix("octopi: ") for line in lines if line.startswith("octopi: ")]
     return said[-1] if said else ""
 
@@ -145,70 +173,51 @@ class Processes:
 
     Args:
         slots: the environment of each place.
-        flags: Hydra's own words that every one needs, to find its configs.
+        module: that `python -m` runs for a training.
+        flags: Hydra's own arguments that every one needs, to find its configs.
     """
 
     slots: list[dict[str, str]]
+    module: str
     flags: Sequence[str] = ()
     free: list[dict[str, str]] = field(init=False)
 
     def __post_init__(self) -> None:
-        """All places are free; what every training imports is imported once."""
+        """All places are free."""
         self.free = list(self.slots)
         self.size = len(self.slots)
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # of those to come, side by side
-        self.context = get_context("forkserver")
-        self.context.set_forkserver_preload(["octopi.train", "octopi.training_job"])
 
     def start(self, task: Task) -> Running:
-        """The training runs; what it prints is in its folder."""
+        """Start a training; what it prints goes into a file of its folder."""
         slot = self.free.pop()
         task.folder.mkdir(parents=True, exist_ok=True)
         log = task.folder / OUTPUT
-        words = [*task.words, f"hydra.run.dir='{task.folder}'"]
-        if (task.folder / "last.ckpt").exists():
-            words = [f"resume={task.folder}"]
-        claim = DupFd(task.claim.fileno()) if task.claim else None
-        process = self.context.Process(
-            target=run_training,
-            args=([*self.flags, *words], os.environ | slot, Path.cwd(), log, claim),
-        )
-        main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
-        try:  # a training needs nothing of the program that starts it
-            process.start()
-        finally:
-            sys.modules["__main__"] = main
+        overrides = [*task.words, override_text("hydra.run.dir", task.folder)]
+        if (task.folder / LAST_CHECKPOINT).exists():
+            overrides = [override_text("resume", task.folder)]
+        with log.open("ab") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", self.module, *self.flags, *overrides],
+                env=os.environ | slot,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                pass_fds=[task.claim.fileno()] if task.claim else [],  # locked as long as it lives
+                start_new_session=True,  # Ctrl-C reaches it once, through the sweep
+                preexec_fn=functools.partial(_end_with_parent, os.getpid()),  # noqa: PLW1509  see there
+            )
         return Process(process, log, lambda: self.free.append(slot))
 
 
-def run_training(
-    words: list[str], environment: Mapping[str, str], folder: Path, log: Path, claim: Any
-) -> None:
-    """The command line runs in this process, as it would in a shell; it ends with its exit code.
+def _end_with_parent(parent: int) -> None:
+    """Have this process end, with a checkpoint, when the sweep is killed.
 
-    Args:
-        words: of `octopi train`.
-        environment: its own; the server that forks it may have been started in another.
-        folder: to work in, likewise.
-        log: file that takes what it prints.
-        claim: the lock that says it is at work, held as long as this process lives.
+    It runs between fork and exec, where another thread's lock could be held for ever: so it makes
+    two system calls, of a library that is loaded already, and takes no lock.
     """
-    os.setsid()  # Ctrl-C reaches it once, through the sweep
-    if sys.platform == "linux":  # a training whose sweep is killed stops too, with a checkpoint
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    held = claim.detach() if claim else None
-    with log.open("ab", buffering=0) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
-    sys.argv = ["octopi train", *words]
-    train = importlib.import_module("octopi.train")
-    if "OMP_NUM_THREADS" in environment:
-        torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
-    assert held is None or os.fstat(held)
-    train.main()
+    signal_when_parent_ends(signal.SIGTERM)
+    if os.getppid() != parent:  # it was killed before the call
+        os._exit(128 + signal.SIGTERM)
 
 
 class Launched:
@@ -232,9 +241,9 @@ class Waiting:
         self.thread.start()
 
     def _launch(self, launcher: Any, task: Task) -> None:
-        words = [*task.words, f"hydra.sweep.subdir={task.folder.name}"]
-        if (task.folder / "last.ckpt").exists():
-            words.append(f"resume='{task.folder}'")
+        words = [*task.words, override_text("hydra.sweep.subdir", task.folder.name)]
+        if (task.folder / LAST_CHECKPOINT).exists():
+            words.append(override_text("resume", task.folder))
         try:
             (answer,) = launcher.launch([words], initial_job_idx=task.number)
             _ = answer.return_value  # raises what the job raised
@@ -260,11 +269,11 @@ def places(settings: TrainSettings, wanted: int | None, num_tasks: int) -> list[
         wanted: trainings at once; None: one a GPU, or one a core and four at most.
         num_tasks: how many trainings there are.
     """
-    gpus = torch.cuda.device_count() if settings.trainer["accelerator"] != "cpu" else 0
-    if gpus:
+    if choose_device_type(settings.trainer["accelerator"], "trainer.accelerator") == "cuda":
+        gpus = torch.cuda.device_count()
         count = min(wanted or gpus, num_tasks)
         return [{"CUDA_VISIBLE_DEVICES": str(place % gpus)} for place in range(count)]
-    cores = len(os.sched_getaffinity(0))
+    cores = machine.num_cores()
     count = max(1, min(wanted or min(cores, 4), num_tasks))
     # As many threads as cores and no spinning: trainings side by side waste nothing on each other.
     share = {"OMP_NUM_THREADS": str(max(1, cores // count)), "OMP_WAIT_POLICY": "PASSIVE"}

@@ -237,7 +237,7 @@ def objects_of(
     sized = {name: float(size) for name, size in sizes.items() if size is not None}
     return Objects(
         radii=sized,
-        weights={n: 1.0 if (w := known[n].weight) is None else w for n in sized},
+        weights={n: known[n].weight for n in sized},
         thresholds=thresholds,
         chosen={n: float(chosen.get(n, start)) for n in sized},
         known=known,

@@ -12,7 +12,7 @@ from octopi import words
 from octopi.errors import SettingError
 from octopi.geometry import Points
 from octopi.page.mosaics import data_url
-from octopi.provenance import read_json, read_yaml, without_passwords
+from octopi.provenance import read_json, read_yaml
 from octopi.scored import read_candidates
 
 OWN_PICTURES = ("curves", "picks", "report")  # drawn anew on the page, or its own
@@ -27,7 +27,6 @@ class Journey:
         folder: of its training.
         recipe: the content of `model_config.yaml`; empty where training has not come so far.
         config: of the training.
-        words: the training was started with.
         histories: fold, or an empty name, -> metric -> epochs and values.
         splits: fold, or an empty name, -> part -> run names.
         candidates: run name -> what was found there by nets that had not trained on it.
@@ -38,7 +37,6 @@ class Journey:
     folder: Path
     recipe: Mapping[str, Any]
     config: Mapping[str, Any]
-    words: list[str]
     histories: dict[str, Any]
     splits: dict[str, dict[str, list[str]]]
     candidates: dict[str, Mapping[str, Points]]
@@ -75,7 +73,7 @@ def read_journey(folder: Path) -> Journey:
     """What the folder tells; of a search, its pictures and its best training."""
     pictures = pictures_in(folder)
     if (folder / "study.yaml").is_file() and not (folder / "results.json").is_file():
-        folder = words.best_of(folder)
+        folder = words.best_trial_folder(folder)
     if not (folder / "config.yaml").is_file() and not any(folder.glob("fold_*/config.yaml")):
         raise SettingError(
             f"{folder} is not the folder of a training, a search or a cross-validation: it has no "
@@ -106,17 +104,12 @@ def _read(folder: Path, parts: Mapping[str, Path], pictures: list[dict[str, str]
         folder=folder,
         recipe=read_yaml(recipe) if recipe.is_file() else {},
         config=read_yaml(config),
-        words=without_passwords(words.words_of(folder)) if _has_words(folder) else [],
         histories=histories,
         splits=splits,
         candidates=candidates,
         folds=folds,
         pictures=pictures,
     )
-
-
-def _has_words(folder: Path) -> bool:
-    return (folder / ".hydra" / "overrides.yaml").is_file()
 
 
 def pictures_in(folder: Path) -> list[dict[str, str]]:

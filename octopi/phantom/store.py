@@ -110,7 +110,7 @@ def _reuse(directory: Path, parameters: dict[str, Any]) -> Path:
     """The config of the project already there, its roots where the folder is now."""
     path = directory / CONFIG_NAME
     try:
-        config = json.loads(path.read_text())
+        config = json.loads(path.read_text(encoding="utf-8"))
         made_with = config["phantom"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingError(
@@ -130,7 +130,7 @@ def _reuse(directory: Path, parameters: dict[str, Any]) -> Path:
     roots = _roots(directory)
     if any(config.get(key) != value for key, value in roots.items()):
         staged = path.with_name(f".{CONFIG_NAME}.{os.getpid()}")
-        staged.write_text(json.dumps(config | roots, indent=2))
+        staged.write_text(json.dumps(config | roots, indent=2), encoding="utf-8")
         staged.replace(path)
     return path
 
@@ -151,12 +151,14 @@ def _build(directory: Path, parameters: dict[str, Any]) -> None:
             (staged / part).mkdir(parents=True)
         config = _config(parameters)
         draft = Path(beside) / CONFIG_NAME
-        draft.write_text(json.dumps(config | {"overlay_root": f"local://{staged / 'static'}"}))
+        draft.write_text(
+            json.dumps(config | {"overlay_root": f"local://{staged / 'static'}"}), encoding="utf-8"
+        )
         root = open_root(draft)
         for index in range(parameters["num_runs"]):
             _write_run(root.new_run(f"TS_{index + 1:02d}"), index, parameters)
         text = json.dumps(config | _roots(directory), indent=2)
-        (staged / CONFIG_NAME).write_text(text)
+        (staged / CONFIG_NAME).write_text(text, encoding="utf-8")
         staged.rename(directory)
 
 

@@ -1,4 +1,4 @@
-"""The kinds of things that can be picked, as the copick configs of a project describe them."""
+"""Objects that can be picked, as the copick configs of a project describe them."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -10,12 +10,12 @@ from octopi.errors import DataError
 
 @dataclass(frozen=True)
 class PickableObject:
-    """A kind of thing that can be picked.
+    """An object that can be picked: an entry of `pickable_objects` in a copick config.
 
     Args:
         label: integer of the object in copick's own label volumes.
         radius: Å; None where the config gives none.
-        weight: share in a weighted score: `score_weight` of the object's metadata, else `weight`.
+        weight: in the total score: `score_weight` of the object's metadata, else `weight`, else 1.
     """
 
     name: str
@@ -23,25 +23,33 @@ class PickableObject:
     radius: float | None
     is_particle: bool
     color: tuple[int, ...]
-    weight: float | None
+    weight: float
+
+    def require_radius(self) -> float:
+        """Return the radius in Å; raise DataError where the config gives none."""
+        if self.radius is None:
+            raise DataError(
+                f"Object {self.name} has no radius in the copick config. Add one, in Å."
+            )
+        return self.radius
 
 
 def from_copick(meta: Any) -> PickableObject:
-    """The object that an entry of a copick config describes."""
+    """Convert an entry of a copick config."""
     return PickableObject(
         name=meta.name,
         label=meta.label,
         radius=None if meta.radius is None else float(meta.radius),
         is_particle=meta.is_particle,
         color=tuple(meta.color or (100, 100, 100, 255)),
-        weight=_weight(meta.name, meta.metadata or {}),
+        weight=_read_weight(meta.name, meta.metadata or {}),
     )
 
 
-def _weight(name: str, metadata: Mapping[str, Any]) -> float | None:
+def _read_weight(name: str, metadata: Mapping[str, Any]) -> float:
     weight = metadata.get("score_weight", metadata.get("weight"))
     if weight is None:
-        return None
+        return 1.0
     if not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
         raise DataError(
             f"Object {name} has the weight {weight!r} in its metadata. "
@@ -51,23 +59,41 @@ def _weight(name: str, metadata: Mapping[str, Any]) -> float | None:
 
 
 def merge_objects(configs: Mapping[str, Iterable[Any]]) -> dict[str, PickableObject]:
-    """The objects of all configs by name; one that two configs describe differently is an error.
+    """Merge the objects of several configs by name.
 
     Args:
         configs: the object entries of each copick config, by the config's path.
+
+    Raises:
+        DataError: two configs give an object different radii or labels.
     """
     merged: dict[str, PickableObject] = {}
     origin: dict[str, str] = {}
     for path, entries in configs.items():
-        for entry in entries:
-            found = from_copick(entry)
-            held = merged.setdefault(found.name, found)
-            origin.setdefault(found.name, path)
+        for entry in map(from_copick, entries):
+            first = merged.setdefault(entry.name, entry)
+            origin.setdefault(entry.name, path)
             for field in ("radius", "label"):
-                here, there = getattr(found, field), getattr(held, field)
-                if here != there:
+                first_value, value = getattr(first, field), getattr(entry, field)
+                if value != first_value:
                     raise DataError(
-                        f"Object {found.name} has the {field} {there} in {origin[found.name]} but "
-                        f"{here} in {path}. Give it the same {field} in both."
+                        f"Object {entry.name} has the {field} {first_value} in "
+                        f"{origin[entry.name]} but {value} in {path}. "
+                        f"Give it the same {field} in both."
                     )
     return merged
+
+
+def object_labels(objects: Mapping[str, PickableObject]) -> dict[str, int]:
+    """Return the labels that the copick config gives its objects, by object name."""
+    return {name: obj.label for name, obj in objects.items() if obj.label is not None}
+
+
+def unknown_labels(values: Iterable[int], labels: Mapping[str, int]) -> list[int]:
+    """Return the values of a label volume that are neither background nor an object's label.
+
+    Args:
+        values: each value that occurs in the volume.
+        labels: object name -> label.
+    """
+    return sorted(set(map(int, values)) - {0, *labels.values()})

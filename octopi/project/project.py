@@ -145,7 +145,7 @@ def _check_config(path: Path) -> None:
             "Set OCTOPI_PROJECT or project.config to one that exists."
         )
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise SettingError(f"{path} is not valid JSON: {error}. Correct it there.") from error
     except OSError as error:

@@ -18,7 +18,6 @@ from octopi.call import (
     facts_of,
     runs_words,
     training_words,
-    word,
 )
 from octopi.errors import (
     DataError,
@@ -30,6 +29,7 @@ from octopi.errors import (
     SweepError,
 )
 from octopi.provenance import read_yaml
+from octopi.words import override_text
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +111,10 @@ class ModelSearchSubmit:
         }
         self.num_classes = Nclass
         self.train_runs, self.validation_runs = trainRunIDs, validateRunIDs
-        self.tracking = ["logger=mlflow", word("logger.experiment_name", mlflow_experiment_name)]
+        self.tracking = [
+            "logger=mlflow",
+            override_text("logger.experiment_name", mlflow_experiment_name),
+        ]
         self.words = [
             f"search={search}",
             *training_words(
@@ -121,9 +124,9 @@ class ModelSearchSubmit:
                 voxel_size=voxel_size,
                 best_metric=best_metric,
             ),
-            *(word(key, value) for key, value in settings.items()),
+            *(override_text(key, value) for key, value in settings.items()),
             *words,
-            word("hydra.sweep.dir", self.folder),
+            override_text("hydra.sweep.dir", self.folder),
         ]
         self.settings, _ = compose("train", self.words)
 

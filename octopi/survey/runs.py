@@ -14,7 +14,7 @@ from octopi.project import (
     TomogramQuery,
     health,
 )
-from octopi.project.objects import PickableObject
+from octopi.project.objects import PickableObject, unknown_labels
 from octopi.project.queries import NEAR_SPACING
 from octopi.survey.picks import PicksHealth, examine_picks
 
@@ -248,7 +248,7 @@ def _target(run: Run, question: Question, report: RunReport) -> None:
 def _compare_labels(counts: Mapping[int, int], report: RunReport, question: Question) -> None:
     labels = report.labels or {}
     report.classes = {name for name, label in labels.items() if counts.get(label)}
-    unknown = sorted(set(counts) - {0, *labels.values()})
+    unknown = unknown_labels(counts, labels)
     if unknown:
         report.note(
             f"target {question.target} holds the labels {unknown}, which belong to no object "

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from octopi.errors import did_you_mean
+from octopi.errors import DataError, did_you_mean
 from octopi.project import TomogramQuery
 from octopi.project.queries import NEAR_SPACING
 from octopi.survey.runs import Question, Remark, RunReport, by
@@ -107,9 +107,10 @@ def _of_picks(reports: Sequence[RunReport], question: Question) -> Iterable[Rema
         if len(held) > 1:
             text = f"{name} has picks of {', '.join(sorted(held))}. Say whose: picks=USER/SESSION."
             yield Remark("", text, serious=True)
-        if question.objects[name].radius is None:
-            text = f"{name} has no radius in the copick config. Add one, in Å."
-            yield Remark("", text, serious=True)
+        try:
+            question.objects[name].require_radius()
+        except DataError as error:
+            yield Remark("", str(error), serious=True)
 
 
 def _of_targets(training: Sequence[RunReport], question: Question) -> Iterable[Remark]:

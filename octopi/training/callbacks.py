@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
@@ -19,7 +19,17 @@ from octopi.training.module import PickingModule
 
 logger = logging.getLogger(__name__)
 
-SaveModel = Callable[[dict[str, Tensor], PickingModule], None]
+
+class SaveModel(Protocol):
+    """Writes the best model."""
+
+    def __call__(self, weights: dict[str, Tensor], module: PickingModule) -> None:
+        """Write the weights and what the module has just measured."""
+        ...
+
+    def problem(self) -> str | None:
+        """Say why the model that was written cannot be read; None if it can."""
+        ...
 
 
 class BestModel(Callback):
@@ -70,7 +80,12 @@ class BestModel(Callback):
         return {"best": self.best, "best_epoch": self.best_epoch, "measured": self.measured}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up where a training stopped."""
+        """Take up where a training stopped; forget a best model that is not there any more."""
+        if problem := self.save.problem():
+            logger.warning(
+                "The best model so far is lost. %s The next validation writes a new one.", problem
+            )
+            return
         self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
         self.measured = state_dict["measured"]
 

@@ -5,13 +5,12 @@ first does, and write nothing.
 """
 
 import logging
-import multiprocessing
 import os
-import sys
-from importlib.machinery import ModuleSpec
-from typing import Any
+import signal
 
-from octopi.errors import SettingError
+from octopi.processes import signal_when_parent_ends
+
+FIRST_RANK = "OCTOPI_FIRST_RANK"  # environment variable: the process that started the others
 
 
 def is_helper() -> bool:
@@ -20,21 +19,25 @@ def is_helper() -> bool:
 
 
 def prepare(num_ranks: int) -> None:
-    """Lightning can start the other ranks; raises SettingError where it cannot.
+    """Let Lightning start the other ranks, none of which outlives this one.
 
     Args:
         num_ranks: processes that train together.
+
+    Raises:
+        SettingError: Lightning cannot start any from here.
     """
     if num_ranks == 1:
         return
-    if multiprocessing.parent_process() is not None:
-        raise SettingError(
-            "In a sweep, or where one command trains all folds, each training has one device and "
-            "several train at once: leave trainer.devices at 1. To share a training among devices "
-            "start it by itself (fold=0 num_folds=…)."
-        )
     if is_helper():
         logging.getLogger("octopi").setLevel(logging.WARNING)  # the first one says it all
-    main: Any = sys.modules["__main__"]
-    if main.__spec__ is None:  # started by the console script, whose name no file has
-        main.__spec__ = ModuleSpec("octopi.train", None)
+        end_with_first_rank()
+        return
+    os.environ[FIRST_RANK] = str(os.getpid())
+
+
+def end_with_first_rank() -> None:
+    """End this process when the first rank ends, however that happens; nothing is written here."""
+    signal_when_parent_ends(signal.SIGKILL)
+    if os.environ.get(FIRST_RANK, str(os.getppid())) != str(os.getppid()):
+        os._exit(1)  # it ended before the line above

@@ -42,7 +42,7 @@ def settled(verb, *words):
 
 
 def groups_of(verb):
-    text = (CONF_DIR / f"{verb}.yaml").read_text()
+    text = (CONF_DIR / f"{verb}.yaml").read_text(encoding="utf-8")
     return [group for group in GROUPS if f"- {group}:" in text]
 
 
@@ -74,7 +74,7 @@ def test_an_experiment_serves_every_command(verb, experiment):
 
 @pytest.mark.parametrize("path", sorted(CONF_DIR.rglob("*.yaml")), ids=lambda p: p.stem)
 def test_a_config_file_is_short(path):
-    assert path.read_text().count("\n") <= 40
+    assert path.read_text(encoding="utf-8").count("\n") <= 40
 
 
 @pytest.mark.parametrize(

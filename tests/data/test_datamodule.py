@@ -247,7 +247,7 @@ def test_a_rewritten_target_is_noticed(own, tmp_path):
 def test_test_runs_are_never_read(own, tmp_path):
     run = own.runs[0]
     (path,) = (tmp_path / "project").rglob(f"{run.name}/VoxelSpacing*/wbp.zarr/0/.zarray")
-    path.write_text("damaged")
+    path.write_text("damaged", encoding="utf-8")
     data = ready(own, tmp_path, test_runs=["TS_0"])
     assert data.split.test == ("TS_0",)
     with pytest.raises(DataError, match="TS_0"):

@@ -34,7 +34,7 @@ def make_project(folder, *, run_names, tomo_types=("wbp", "denoised")):
         "static_fs_args": {"auto_mkdir": True},
     }
     path = folder / "config.json"
-    path.write_text(json.dumps(config))
+    path.write_text(json.dumps(config), encoding="utf-8")
     (folder / "static").mkdir()
     root = copick.from_file(str(path))
     for index, name in enumerate(run_names):

@@ -29,7 +29,7 @@ def write_overlay(folder: Path) -> list[str]:
     """The words that choose a search of the user's own."""
     path = folder / "my_conf" / "search" / "mine.yaml"
     path.parent.mkdir(parents=True)
-    path.write_text(OVERLAY)
+    path.write_text(OVERLAY, encoding="utf-8")
     return ["--config-dir", str(folder / "my_conf"), "search=mine"]
 
 

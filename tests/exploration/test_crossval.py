@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from octopi import assembly, checkpoint, provenance
+from octopi import checkpoint, provenance
 from octopi.config import CONF_DIR, build, settle
 from octopi.errors import DataError, SettingError
 from octopi.evaluation.scores import Matched
@@ -17,7 +17,10 @@ from octopi.exploration.fold_report import table
 from octopi.exploration.pooling import pool_folder, summarize
 from octopi.facts import gather_facts
 from octopi.geometry import Points
+from octopi.scored import write_candidates
 from octopi.settings import TrainSettings
+from octopi.training.best_model import write_model
+from octopi.training.validation import CALIBRATED_BETAS
 
 NUM_PARTICLES = 2  # of each object in each run
 GOOD, BAD = 0.95, 0.001
@@ -58,17 +61,17 @@ def folders(here, settings, facts):
             predictor=settings.predictor,
             localizer=settings.localizer,
             thresholds={
-                f"{beta:g}": dict.fromkeys(facts.radii, 0.3 * i) for beta in assembly.BETAS
+                f"{beta:g}": dict.fromkeys(facts.radii, 0.3 * i) for beta in CALIBRATED_BETAS
             },
             beta=4.0,
             provenance={"fold": i},
         )
-        assembly.write_model(folder, {k: v + i for k, v in weights.items()}, recipe)
+        write_model(folder, {k: v + i for k, v in weights.items()}, recipe)
         provenance.write_yaml(
             folder / "config.yaml", dataclasses.asdict(dataclasses.replace(settings, fold=i))
         )
         provenance.write_json(folder / "results.json", {"history": {"train_loss": i}})
-        assembly.write_candidates(folder / "candidates.npz", {run.name: planted(facts, run)})
+        write_candidates(folder / "candidates.npz", {run.name: planted(facts, run)})
     return sorted((here / "cv").iterdir())
 
 
@@ -83,11 +86,11 @@ def planted(facts, run, *, good=GOOD, bad=BAD, missed=None):
 
 
 def replant(folder, facts, run, **changes):
-    assembly.write_candidates(folder / "candidates.npz", {run.name: planted(facts, run, **changes)})
+    write_candidates(folder / "candidates.npz", {run.name: planted(facts, run, **changes)})
 
 
 def results_of(folders):
-    return json.loads((folders[0].parent / "results.json").read_text())
+    return json.loads((folders[0].parent / "results.json").read_text(encoding="utf-8"))
 
 
 def test_pooled_counts_are_the_sum_of_the_folds(folders, facts):
@@ -207,7 +210,7 @@ def test_folds_of_different_targets_are_refused(folders):
 def test_folds_of_different_objects_are_refused(folders):
     weights, recipe = checkpoint.read(folders[1] / "best_model.pth")
     swapped = dict(zip(recipe.labels, reversed(recipe.labels.values()), strict=True))
-    assembly.write_model(folders[1], weights, dataclasses.replace(recipe, labels=swapped))
+    write_model(folders[1], weights, dataclasses.replace(recipe, labels=swapped))
     with pytest.raises(SettingError, match=r"fold_1.* has labels"):
         pool_folder(folders[0].parent, folders)
 
@@ -215,6 +218,6 @@ def test_folds_of_different_objects_are_refused(folders):
 def test_a_held_out_run_that_is_gone_is_named(folders, facts):
     run = facts.runs[2]
     found = planted(facts, run)
-    assembly.write_candidates(folders[2] / "candidates.npz", {"TS_99": found})
+    write_candidates(folders[2] / "candidates.npz", {"TS_99": found})
     with pytest.raises(DataError, match="TS_99"):
         pool_folder(folders[0].parent, folders)

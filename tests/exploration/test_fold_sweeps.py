@@ -22,18 +22,18 @@ def test_a_failed_fold_leaves_the_others_and_only_it_is_run_again(here, octopi_c
         "hydra.sweeper.n_jobs=1",
         "hydra.sweep.dir=cv",
     ]
-    (here / "sabotage").write_text("0 raise")  # whoever is first
+    (here / "sabotage").write_text("0 raise", encoding="utf-8")  # whoever is first
     assert start(*words, log=log).wait(200) == 6
     folds = [sweep / f"fold_{n}" for n in range(3)]
     done = [fold for fold in folds if (fold / "outcome.json").exists()]
     assert len(done) == 2
-    assert "1 of 3 trainings failed" in log.read_text()
+    assert "1 of 3 trainings failed" in log.read_text(encoding="utf-8")
     assert not (sweep / "best_model.pth").exists()
 
     before = {fold.name: digest(fold) for fold in done}
-    assert start(*words, log=log).wait(200) == 0, log.read_text()
+    assert start(*words, log=log).wait(200) == 0, log.read_text(encoding="utf-8")
     assert before == {fold.name: digest(fold) for fold in done}
-    results = json.loads((sweep / "results.json").read_text())
+    results = json.loads((sweep / "results.json").read_text(encoding="utf-8"))
     assert set(results["scores"]["pooled"]) == {"fold_0", "fold_1", "fold_2", "pooled"}
     assert len(checkpoint.members(checkpoint.read(sweep / "best_model.pth")[1].net)) == 3
 

@@ -23,7 +23,7 @@ def drawn(folder):
 
 
 def divs(folder):
-    text = (folder / "pictures.html").read_text()
+    text = (folder / "pictures.html").read_text(encoding="utf-8")
     return set(re.findall(r'<div id="(\w+)" class="plotly-graph-div"', text))
 
 
@@ -49,7 +49,7 @@ def test_several_objectives_have_a_front_too(tmp_path):
 
 def test_the_page_needs_nothing_but_itself(tmp_path):
     draw(tmp_path, planted.dropout_decides(12), FBETA)
-    text = (tmp_path / "pictures.html").read_text()
+    text = (tmp_path / "pictures.html").read_text(encoding="utf-8")
     outside = text.replace(interactive.get_plotlyjs(), "")
     assert len(text) - len(outside) > 1_000_000  # the library is there, once
     assert "plotly.js v" not in outside
@@ -75,7 +75,7 @@ def test_names_are_shown_and_never_run(tmp_path):
         )
     draw(tmp_path, study, [bad])
     assert drawn(tmp_path) == divs(tmp_path) == {*ALWAYS, "intermediate"}
-    text = (tmp_path / "pictures.html").read_text()
+    text = (tmp_path / "pictures.html").read_text(encoding="utf-8")
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text
 
@@ -207,8 +207,8 @@ def test_what_cannot_be_drawn_yet_is_left_out(make, names, tmp_path):
 
 def test_pictures_of_another_time_do_not_stay(tmp_path):
     for name in ("pareto.png", "slice.png", "pictures.html"):
-        (tmp_path / name).write_text("old")
-    (tmp_path / "mine.png").write_text("kept")
+        (tmp_path / name).write_text("old", encoding="utf-8")
+    (tmp_path / "mine.png").write_text("kept", encoding="utf-8")
     draw(tmp_path, all_failed(), FBETA)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]
 
@@ -216,6 +216,6 @@ def test_pictures_of_another_time_do_not_stay(tmp_path):
 def test_the_page_holds_the_values_of_the_study(tmp_path):
     study = planted.with_every_state()
     draw(tmp_path, study, FBETA)
-    text = (tmp_path / "pictures.html").read_text()
+    text = (tmp_path / "pictures.html").read_text(encoding="utf-8")
     dropout = f"{study.trials[2].params['model.dropout']}"
     assert json.dumps(dropout)[1:-1] in text

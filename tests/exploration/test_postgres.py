@@ -43,7 +43,7 @@ def url() -> Iterator[str]:
     # Not in pytest's own folder, which only its owner may enter; PostgreSQL will not be root.
     with tempfile.TemporaryDirectory(prefix="octopi-postgres-") as folder, humble(folder) as user:
         data, secret = Path(folder) / "data", Path(folder) / "password"
-        secret.write_text(password)
+        secret.write_text(password, encoding="utf-8")
         secret.chmod(0o644)  # the folder is 0700
         options = ["--username=octopi", "--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync"]
         initdb = [str(programs / "initdb"), f"--pgdata={data}", *options]
@@ -78,14 +78,14 @@ def humble(folder: str) -> Iterator[dict[str, Any]]:
 def wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
     """The server lets us in; it has a minute to begin."""
     for _ in range(300):
-        assert server.poll() is None, log.read_text()
+        assert server.poll() is None, log.read_text(encoding="utf-8")
         try:
             psycopg.connect(address).close()
         except psycopg.OperationalError:
             time.sleep(0.2)
         else:
             return
-    raise AssertionError(log.read_text())
+    raise AssertionError(log.read_text(encoding="utf-8"))
 
 
 def test_a_password_is_asked_for(url):
@@ -158,6 +158,7 @@ def test_a_search_keeps_its_study_there_and_the_password_to_itself(here, octopi_
         capture_output=True,
         text=True,
         check=False,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
     with stored(url) as storage:

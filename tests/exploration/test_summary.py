@@ -50,7 +50,7 @@ def test_a_cost_is_best_where_it_is_least():
 def test_the_file_can_be_read_back_and_says_how_to_retrain(tmp_path):
     study = planted.with_every_state()
     write_results(tmp_path, study, FBETA)
-    said = yaml.safe_load((tmp_path / "optimization_results.yaml").read_text())
+    said = yaml.safe_load((tmp_path / "optimization_results.yaml").read_text(encoding="utf-8"))
     assert said.pop("retrain") == f"octopi train experiment={tmp_path}/best"
     assert said == results(study, objectives=FBETA)
     assert [path.name for path in tmp_path.iterdir()] == ["optimization_results.yaml"]
@@ -60,7 +60,7 @@ def test_before_a_trial_is_complete_no_best_is_named(tmp_path):
     study = planted.empty()
     study.add_trial(planted.trial({"model.dropout": 0.1}, state=TrialState.FAIL))
     write_results(tmp_path, study, FBETA)
-    said = yaml.safe_load((tmp_path / "optimization_results.yaml").read_text())
+    said = yaml.safe_load((tmp_path / "optimization_results.yaml").read_text(encoding="utf-8"))
     assert not {"best", "retrain"} & said.keys()
     assert said["failures"] == [{"cause": "no reason is known", "count": 1, "trials": [0]}]
     assert "No trial is complete yet." in table(study, FBETA)

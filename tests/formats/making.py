@@ -19,7 +19,7 @@ FOLDER = Path("picks")
 
 def make(name, **changes):
     """The format as its YAML file sets it, but for the changes."""
-    given = yaml.safe_load((Path(CONF_DIR) / "format" / f"{name}.yaml").read_text())
+    given = yaml.safe_load((Path(CONF_DIR) / "format" / f"{name}.yaml").read_text(encoding="utf-8"))
     del given["_target_"]
     return FORMATS[name](**{**given, **changes})
 

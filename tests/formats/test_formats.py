@@ -21,7 +21,7 @@ def test_nothing_found_is_a_valid_file_without_rows(name, tmp_path):
     empty = picks(np.zeros((0, 3)), grid=GRID, scores=[])
     text = text_of(name, empty)
     if name in ("relion5", "warp"):
-        (tmp_path / "a.star").write_text(text)
+        (tmp_path / "a.star").write_text(text, encoding="utf-8")
         table = starfile.read(tmp_path / "a.star")
         assert len(table) == 0
         assert "rlnTomoName" in table or "rlnMicrographName" in table
@@ -94,7 +94,8 @@ def tomograms_star(path, *names):
         "data_global\n\nloop_\n_rlnTomoName #1\n_rlnVoltage #2\n_rlnSphericalAberration #3\n"
         "_rlnAmplitudeContrast #4\n_rlnTomoTiltSeriesPixelSize #5\n_rlnTomoSizeX #6\n"
         "_rlnTomoSizeY #7\n_rlnTomoSizeZ #8\n"
-        + "".join(f"{name} 300.0 2.7 0.1 2.5 127 95 64\n" for name in names)
+        + "".join(f"{name} 300.0 2.7 0.1 2.5 127 95 64\n" for name in names),
+        encoding="utf-8",
     )
     return str(path)
 
@@ -118,7 +119,7 @@ def test_a_tomogram_that_relion_does_not_list_is_named_with_those_it_does(tmp_pa
 @pytest.mark.parametrize("content", ["", "nonsense", "data_\n\nloop_\n_rlnTomoName #1\nTS_1\n"])
 def test_a_list_of_tomograms_that_lacks_something_is_refused(tmp_path, content):
     path = tmp_path / "tomograms.star"
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=r"tomograms.star"):
         make("relion5", tomograms_star=str(path))
     with pytest.raises(SettingError, match="no file"):

@@ -44,7 +44,7 @@ def relion_file(tmp_path, particles, size):
     """The particle set, written with the unbinned size."""
     writer = make("relion5", pixel_size=PIXEL, tomogram_size=size)
     path = tmp_path / "a.star"
-    path.write_text(writer.files("a", [particles], folder=FOLDER)["a.star"])
+    path.write_text(writer.files("a", [particles], folder=FOLDER)["a.star"], encoding="utf-8")
     return path
 
 
@@ -84,7 +84,7 @@ def test_warp_gets_its_angstrom_back(tmp_path, size, binning):
     for settings, angpix in (({}, PIXEL * binning), ({"pixel_size": PIXEL}, PIXEL)):
         text = make("warp", **settings).files("a", [particles], folder=FOLDER)["a.star"]
         path = tmp_path / "warp.star"
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         table = starfile.read(path)
         pixels = table[[f"rlnCoordinate{a}" for a in "XYZ"]].to_numpy()
         np.testing.assert_allclose(pixels * angpix, particles.points.positions, **CLOSE)
@@ -99,7 +99,7 @@ def test_copick_reads_our_dynamo_table_as_it_was(tmp_path, size, binning):
     particles = planted(size, binning)
     path = tmp_path / "a.tbl"
     writer = make("dynamo", first_voxel=0)  # copick counts from the centre of the first voxel
-    path.write_text(writer.files("a", [particles], folder=FOLDER)["a.tbl"])
+    path.write_text(writer.files("a", [particles], folder=FOLDER)["a.tbl"], encoding="utf-8")
     positions, transforms, scores, *_ = dynamo_handler.read(str(path), PIXEL * binning)
     np.testing.assert_allclose(positions, particles.points.positions, **CLOSE)
     np.testing.assert_allclose(transforms[:, :3, :3], particles.orientations, atol=1e-6)

@@ -45,7 +45,9 @@ class Files:
             **changes,
         }
         path = self.folder / name
-        path.write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
+        path.write_text(
+            json.dumps({k: v for k, v in content.items() if v is not None}), encoding="utf-8"
+        )
         return path
 
     def open(self):
@@ -86,7 +88,7 @@ class Files:
             "points": points,
             **fields,
         }
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps(content), encoding="utf-8")
         return path
 
 

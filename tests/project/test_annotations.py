@@ -14,7 +14,10 @@ def twice_picked(tiny_phantom, tmp_path):
     """Runs of a project in which two people picked ribosomes."""
     shutil.copytree(tiny_phantom.parent, tmp_path, dirs_exist_ok=True)
     config = tmp_path / "config.json"
-    config.write_text(tiny_phantom.read_text().replace(str(tiny_phantom.parent), str(tmp_path)))
+    config.write_text(
+        tiny_phantom.read_text(encoding="utf-8").replace(str(tiny_phantom.parent), str(tmp_path)),
+        encoding="utf-8",
+    )
     run = copick.from_file(str(config)).runs[0]
     run.new_picks("ribosome", session_id="0", user_id="anna").from_numpy([[1.0, 2.0, 3.0]])
     return open_project(str(config)).select(None)

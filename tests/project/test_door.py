@@ -25,4 +25,4 @@ def test_a_log_file_survives_the_first_import_of_copick(files, tmp_path):
     )
     log = tmp_path / "job.log"
     subprocess.run([sys.executable, "-c", code, str(log), str(files.config())], check=True)
-    assert "still here" in log.read_text()
+    assert "still here" in log.read_text(encoding="utf-8")

@@ -8,8 +8,8 @@ def test_the_overlays_copy_goes_before_the_static_one(files):
     name = "ExperimentRuns/TS_1/Picks/curator_1_ribosome.json"
     copy = files.folder / "overlay" / name
     copy.parent.mkdir(parents=True)
-    text = (files.folder / "static" / name).read_text()
-    copy.write_text(text.replace('"x": 1', '"x": 9'))
+    text = (files.folder / "static" / name).read_text(encoding="utf-8")
+    copy.write_text(text.replace('"x": 1', '"x": 9'), encoding="utf-8")
     run = files.run()
     query = PicksQuery("ribosome", "curator", "1")
     assert run.picks() == [query]

@@ -19,9 +19,9 @@ def test_objects_keep_radius_label_and_kind(files):
 
 @pytest.mark.parametrize(
     ("metadata", "weight"),
-    [({"score_weight": 2, "weight": 1}, 2.0), ({"weight": 1}, 1.0), ({}, None), (None, None)],
+    [({"score_weight": 2, "weight": 1}, 2.0), ({"weight": 3}, 3.0), ({}, 1.0), (None, 1.0)],
 )
-def test_the_weight_is_score_weight_else_weight(files, metadata, weight):
+def test_the_weight_is_score_weight_else_weight_else_one(files, metadata, weight):
     config = files.config(pickable_objects=_ribosome(metadata=metadata))
     assert open_project(config).objects["ribosome"].weight == weight
 
@@ -43,6 +43,6 @@ def test_configs_that_disagree_about_an_object_are_refused_by_name(files, field)
 
 def test_configs_together_hold_the_objects_of_each(files):
     one = files.config("one.json", pickable_objects=_ribosome())
-    other = json.loads(files.config("two.json").read_text())["pickable_objects"][1:]
+    other = json.loads(files.config("two.json").read_text(encoding="utf-8"))["pickable_objects"][1:]
     two = files.config("two.json", pickable_objects=other)
     assert list(open_project([one, two]).objects) == ["ribosome", "apo-ferritin", "membrane"]

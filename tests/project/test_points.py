@@ -40,7 +40,7 @@ def test_an_empty_session_has_no_points(files):
 @pytest.mark.parametrize("length", [0, 30])
 def test_a_truncated_file_is_named(files, length):
     path = files.add_picks([files.point(1, 2, 3)])
-    path.write_text(path.read_text()[:length])
+    path.write_text(path.read_text(encoding="utf-8")[:length], encoding="utf-8")
     with pytest.raises(
         DataError, match=r"curator_1_ribosome\.json is truncated or damaged"
     ) as caught:
@@ -50,7 +50,7 @@ def test_a_truncated_file_is_named(files, length):
 
 @pytest.mark.parametrize("content", ["[]", '{"points": [{"location": null}]}'])
 def test_a_file_of_another_form_is_named(files, content):
-    files.add_picks([]).write_text(content)
+    files.add_picks([]).write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=r"curator_1_ribosome\.json"):
         _read(files)
 
@@ -77,7 +77,7 @@ def test_picks_in_voxels_are_refused(files):
 
 def test_a_foreign_file_among_the_picks_is_an_error_not_a_crash(files):
     files.add_picks([])
-    files.at("Picks", "notes.json").write_text(json.dumps({}))
+    files.at("Picks", "notes.json").write_text(json.dumps({}), encoding="utf-8")
     with pytest.raises(DataError, match="Run TS_1: copick cannot list its Picks"):
         files.run().picks()
 

@@ -38,7 +38,7 @@ def test_a_folder_is_no_config(files):
 
 def test_broken_json_is_reported_by_line_and_column(tmp_path):
     path = tmp_path / "project.json"
-    path.write_text('{\n  "name": ,\n}')
+    path.write_text('{\n  "name": ,\n}', encoding="utf-8")
     with pytest.raises(SettingError, match=r"project\.json is not valid JSON.*line 2 column"):
         open_project(path)
 
@@ -127,7 +127,7 @@ def test_a_writable_overlay_is_left_as_it_was(anywhere):
 
 def test_an_overlay_that_cannot_be_written_is_an_error_that_names_it(files):
     blocked = files.folder / "blocked"
-    blocked.write_text("a file where the overlay should be")
+    blocked.write_text("a file where the overlay should be", encoding="utf-8")
     project = open_project(files.config(overlay_root=f"local://{blocked}/overlay"))
     with pytest.raises(ResourceError, match=r"blocked.*overlay_root") as caught:
         project.check_writable()
@@ -167,9 +167,9 @@ def test_another_process_reads_the_run_it_was_sent(three):
 
 def test_a_config_of_the_old_form_without_a_type_opens(files):
     config = files.config()
-    content = json.loads(config.read_text())
+    content = json.loads(config.read_text(encoding="utf-8"))
     del content["config_type"]
-    config.write_text(json.dumps(content))
+    config.write_text(json.dumps(content), encoding="utf-8")
     with pytest.warns(DeprecationWarning, match="config_type"):
         assert open_project(config).objects
 

@@ -111,7 +111,7 @@ def test_missing_metadata_names_the_store(files):
 @pytest.mark.parametrize("content", ["{", "{}", '{"multiscales": []}'])
 def test_damaged_metadata_names_the_store(files, content):
     path = files.add_tomogram(files.noise())
-    (path / ".zattrs").write_text(content)
+    (path / ".zattrs").write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=r"damaged.*wbp\.zarr"):
         _read(files)
 
@@ -126,7 +126,7 @@ def test_a_missing_array_names_the_store(files):
 def test_zarr_3_is_answered_with_advice(files):
     path = files.add_tomogram(files.noise())
     (path / ".zattrs").unlink()
-    (path / "zarr.json").write_text(json.dumps({"zarr_format": 3}))
+    (path / "zarr.json").write_text(json.dumps({"zarr_format": 3}), encoding="utf-8")
     with pytest.raises(DataError, match=r"zarr 3.*Convert"):
         _read(files)
 

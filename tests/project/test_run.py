@@ -137,7 +137,9 @@ def test_points_of_a_filament_claim_no_filament(files):
     query = PicksQuery("actin", "octopi", "1")
     run.write_picks(query, Points(np.zeros((2, 3))))
     written = json.loads(
-        (files.folder / "overlay/ExperimentRuns/TS_1/Picks/octopi_1_actin.json").read_text()
+        (files.folder / "overlay/ExperimentRuns/TS_1/Picks/octopi_1_actin.json").read_text(
+            encoding="utf-8"
+        )
     )
     assert [p["instance_id"] for p in written["points"]] == [0, 0]
 
@@ -179,7 +181,7 @@ def test_names_copick_would_change_are_refused_before_anything_is_written(run, f
 
 def test_an_overlay_that_cannot_be_written_is_a_resource_error(files):
     files.add_tomogram(files.noise())
-    (files.folder / "overlay").write_text("a file where the overlay should be")
+    (files.folder / "overlay").write_text("a file where the overlay should be", encoding="utf-8")
     run = files.run()
     with pytest.raises(ResourceError, match="picks ribosome:octopi/1 cannot be written"):
         run.write_picks(OURS, Points.empty())

@@ -25,8 +25,8 @@ def test_a_staged_file_replaces_the_old_one_at_the_end(tmp_path):
     target = tmp_path / "new" / "picks.json"
     for text in ("one", "two"):
         with staged(target) as stage:
-            stage.write_text(text)
-        assert target.read_text() == text
+            stage.write_text(text, encoding="utf-8")
+        assert target.read_text(encoding="utf-8") == text
     assert list(target.parent.iterdir()) == [target]
 
 
@@ -42,11 +42,11 @@ def test_a_staged_folder_replaces_the_old_one_wholly(tmp_path):
 
 def test_a_block_that_fails_leaves_the_old_one_and_no_litter(tmp_path):
     target = tmp_path / "picks.json"
-    target.write_text("old")
+    target.write_text("old", encoding="utf-8")
     with pytest.raises(KeyboardInterrupt), staged(target) as stage:
-        stage.write_text("half")
+        stage.write_text("half", encoding="utf-8")
         raise KeyboardInterrupt
-    assert target.read_text() == "old"
+    assert target.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [target]
 
 
@@ -57,18 +57,18 @@ def test_what_a_killed_writer_left_is_gone_after_the_next(tmp_path):
     (litter,) = tmp_path.iterdir()
     assert litter.name.startswith(".")
     with staged(target) as stage:
-        stage.write_text("whole")
+        stage.write_text("whole", encoding="utf-8")
     assert list(tmp_path.iterdir()) == [target]
 
 
 def test_a_living_writer_of_the_same_target_keeps_its_stage(tmp_path):
     target = tmp_path / "picks.json"
     with staged(target) as outer:
-        outer.write_text("outer")
+        outer.write_text("outer", encoding="utf-8")
         with staged(target) as inner:
-            inner.write_text("inner")
+            inner.write_text("inner", encoding="utf-8")
         assert outer.exists()
-    assert target.read_text() == "outer"
+    assert target.read_text(encoding="utf-8") == "outer"
 
 
 def test_a_storage_failure_says_what_was_read():
@@ -85,7 +85,7 @@ def test_a_full_disk_says_to_make_room():
         pytest.raises(ResourceError, match="Make room there") as caught,
         writing("Picks", str(FULL)),
     ):
-        FULL.write_text("x")
+        FULL.write_text("x", encoding="utf-8")
     assert caught.value.exit_code == 4
 
 

@@ -19,7 +19,7 @@ def test_the_store_is_ome_zarr_of_one_level(fs, tmp_path):
     write_volume(
         fs, str(tmp_path / "a.zarr"), labels, grid=Grid((2, 3, 4), (1.5, 2, 2)), attributes={}
     )
-    attributes = json.loads((tmp_path / "a.zarr/.zattrs").read_text())
+    attributes = json.loads((tmp_path / "a.zarr/.zattrs").read_text(encoding="utf-8"))
     (multiscale,) = attributes["multiscales"]
     (dataset,) = multiscale["datasets"]
     assert [axis["name"] for axis in multiscale["axes"]] == ["z", "y", "x"]

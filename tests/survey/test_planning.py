@@ -8,8 +8,8 @@ from octopi.geometry import Grid
 from octopi.survey import planning
 from octopi.survey.planning import Rules
 
-RULES = Rules(**yaml.safe_load((CONF_DIR / "plan.yaml").read_text())["rules"])
-CZII = yaml.safe_load((CONF_DIR / "experiment" / "czii.yaml").read_text())
+RULES = Rules(**yaml.safe_load((CONF_DIR / "plan.yaml").read_text(encoding="utf-8"))["rules"])
+CZII = yaml.safe_load((CONF_DIR / "experiment" / "czii.yaml").read_text(encoding="utf-8"))
 RADII = {"apo": 60.0, "amylase": 65.0, "gal": 90.0, "ribosome": 150.0, "thyro": 130.0}
 
 

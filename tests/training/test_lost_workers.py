@@ -14,7 +14,7 @@ class Killer(pl.Callback):
 
 
 def test_a_killed_worker_is_named_with_what_to_do(here, octopi_command, capfd, monkeypatch):
-    (here / "killing.py").write_text(KILLER)
+    (here / "killing.py").write_text(KILLER, encoding="utf-8")
     monkeypatch.syspath_prepend(here)
     assert octopi_command("create_targets", "tomo_types=[denoised]") == 0
     words = [word for word in TINY if not word.startswith("data.num_workers")]

@@ -1,8 +1,12 @@
 """One training shared by two processes is the training of one with as many crops a step."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -29,9 +33,11 @@ WORDS = [
 
 def trained(folder, *words, start=("-m", "octopi.train")):
     command = [sys.executable, *start, *WORDS, *words, f"hydra.run.dir={folder}"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=300, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stderr
-    history = json.loads((folder / "results.json").read_text())["history"]
+    history = json.loads((folder / "results.json").read_text(encoding="utf-8"))["history"]
     state = torch.load(folder / "last.ckpt", weights_only=False)["state_dict"]
     return history["train_loss"]["value"], state
 
@@ -58,3 +64,50 @@ def test_several_devices_in_a_sweep_are_refused(here, octopi_command, capfd):
     words = [word for word in WORDS if word != "fold=0"]
     assert octopi_command("train", *words, "data.crops_per_step=2", "trainer.devices=2") == 2
     assert "leave trainer.devices at 1" in "".join(capfd.readouterr())
+
+
+def other_ranks(pid):
+    children = map(
+        int, Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+    )
+    return [child for child in children if b"LOCAL_RANK=1" in environment_of(child)]
+
+
+def environment_of(pid):
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""
+
+
+def runs(pid):
+    try:
+        return (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+            != "Z"
+        )
+    except OSError:
+        return False
+
+
+def wait_until(true, seconds):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_the_second_rank_ends_with_the_first_that_is_killed(here, octopi_command):
+    assert octopi_command("create_targets", "tomo_types=[denoised]") == 0
+    words = [*WORDS, "trainer.devices=2", "hydra.run.dir=job"]
+    command = [sys.executable, "-m", "octopi.train", *words]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as first:
+        wait_until(lambda: other_ranks(first.pid), 120)
+        (second,) = other_ranks(first.pid)  # from now on it would wait for the first
+        first.kill()
+    try:
+        wait_until(lambda: not runs(second), 90)
+    finally:
+        if runs(second):
+            os.kill(second, signal.SIGKILL)

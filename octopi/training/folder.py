@@ -1,0 +1,198 @@
+"""The folder of a training: who works in it, what it began with, how it ended."""
+
+import contextlib
+import dataclasses
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from octopi import locks, provenance
+from octopi.data.datamodule import TomogramDataModule
+from octopi.errors import DataError, SettingError
+from octopi.job import Job
+from octopi.settings import TrainSettings
+from octopi.tracking import make_tracker
+from octopi.training import ranks
+from octopi.words import CONFIG, read_training_config
+
+logger = logging.getLogger(__name__)
+
+LAST_CHECKPOINT, DATA, OUTCOME = "last.ckpt", "data.json", "outcome.json"
+MAY_CHANGE = {  # when a training is resumed
+    "resume",
+    "dry_run",
+    "trainer.max_epochs",
+    "trainer.max_time",
+    "trainer.enable_progress_bar",
+}
+# What Lightning needs of a checkpoint to go on from it.
+STATE = {"state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states"}
+
+
+@contextlib.contextmanager
+def training_folder(job: Job, settings: TrainSettings) -> Iterator["TrainingFolder"]:
+    """Lock the folder of a training, refuse one that is not its own, and open it.
+
+    Before the checks have passed nothing but the lock is written there. Where this process is one
+    of several that train together, the first of them holds the folder and writes its files.
+
+    Raises:
+        LockedError: another process trains there.
+        SettingError: another training's folder, or a resume that is none.
+    """
+    if ranks.is_helper():
+        job.open_folder()
+        yield TrainingFolder(job.folder, writes=False)
+        return
+    check_folder(job.folder, settings)  # a refused command leaves nothing behind, not even a lock
+    with locks.alone_in(job.folder):
+        _check_own(job.folder, settings)
+        job.open_folder()
+        yield TrainingFolder(job.folder)
+
+
+def check_folder(folder: Path, settings: TrainSettings) -> None:
+    """Raise LockedError or SettingError where a training in the folder would be refused."""
+    locks.check_free(folder)
+    _check_own(folder, settings)
+
+
+def _check_own(folder: Path, settings: TrainSettings) -> None:
+    """Raise SettingError unless the folder is unused, or is that of the training to resume."""
+    if settings.resume:
+        check_resume(folder, settings)
+    elif any((folder / name).exists() for name in (LAST_CHECKPOINT, "fold_0")):
+        raise SettingError(
+            f"{folder} already holds a training. Continue it with resume={folder}, or choose "
+            "another folder with hydra.run.dir=… (model_save_path in Python)."
+        )
+
+
+def check_resume(folder: Path, settings: TrainSettings) -> None:
+    """Raise SettingError unless there is a training to resume and its settings are the same."""
+    in_folds = settings.num_folds is not None and settings.fold is None
+    if not in_folds and not (folder / LAST_CHECKPOINT).is_file():
+        raise SettingError(f"There is nothing to resume in {folder}: it has no {LAST_CHECKPOINT}.")
+    before = read_training_config(folder)
+    now = provenance.plain(dataclasses.asdict(settings))
+    changed = [key for key in provenance.differences(before, now) if key not in MAY_CHANGE]
+    if changed:
+        raise SettingError(
+            f"{', '.join(changed)} differ from what {folder} began with. A resumed training keeps "
+            "its settings; to change them start anew with init_from=best_model.pth."
+        )
+
+
+class TrainingFolder:
+    """The folder of a training that this process may write into.
+
+    Args:
+        path: of the folder.
+        writes: False where another process writes its files; then nothing is written.
+    """
+
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
+        self.path = path
+        self.writes = writes
+        self.state = "complete"  # or another word for how it ended, such as "pruned"
+        self.start_time = time.monotonic()
+
+    def write_config(self, settings: TrainSettings) -> None:
+        """Write the settings, from which the training can be resumed and repeated."""
+        if self.writes:
+            provenance.write_yaml(self.path / CONFIG, dataclasses.asdict(settings))
+
+    def read_checkpoint(self, module: nn.Module) -> Path:
+        """Return the checkpoint to go on from, after a check that it can be; run nothing in it.
+
+        Args:
+            module: that the checkpoint must fit.
+
+        Raises:
+            SettingError: the file is damaged, holds other things than numbers and text, or
+                belongs to another network.
+        """
+        path = self.path / LAST_CHECKPOINT
+        cure = (
+            "The training cannot be resumed. Start anew in another folder, with "
+            f"init_from={self.path / 'best_model.pth'} to keep what was learned."
+        )
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # what a damaged file raises depends on where it is damaged
+            why = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+            raise SettingError(
+                f"{path} is damaged, or is not a checkpoint that octopi wrote: {why} {cure}"
+            ) from error
+        if not isinstance(state, dict) or not state.keys() >= STATE:
+            raise SettingError(f"{path} is not a checkpoint of a training. {cure}")
+        shapes = {name: value.shape for name, value in module.state_dict().items()}
+        if {name: value.shape for name, value in state["state_dict"].items()} != shapes:
+            raise SettingError(f"{path} is the checkpoint of another network. {cure}")
+        return path
+
+    def write_data_record(self, data: TomogramDataModule, *, resumed: bool) -> None:
+        """Write which runs train and validate, and on what data, into `data.json`.
+
+        Raises:
+            DataError: a resumed training had other data.
+            SettingError: its record is damaged.
+        """
+        assert data.split is not None
+        if not self.writes:
+            return
+        path = self.path / DATA
+        record = {"split": dataclasses.asdict(data.split), "fingerprint": data.fingerprint()}
+        record = provenance.plain(record)
+        if resumed and path.is_file() and _read_record(path) != record:
+            raise DataError(
+                f"The data has changed since {self.path} began: its data.json says otherwise. "
+                "Start anew, with init_from=best_model.pth to keep what was learned."
+            )
+        provenance.write_json(path, record)
+        logger.info(
+            "Training on %s; validating on %s.",
+            ", ".join(data.split.train),
+            ", ".join(data.split.validation) or "none",
+        )
+
+    @contextlib.contextmanager
+    def tracked(self, settings: TrainSettings) -> Iterator[Any]:
+        """Yield the logger that the settings describe, or None; end its run as the training ends.
+
+        Raises:
+            Whatever is raised inside.
+        """
+        tracker = make_tracker(settings.logger, self.path) if self.writes else None
+        with provenance.tracked(tracker, self.path, settings) as tags:
+            yield tracker
+            tags["state"] = self.state
+
+    def finish(
+        self, settings: TrainSettings, metrics: Mapping[str, float | None]
+    ) -> float | tuple[float | None, ...] | None:
+        """Write what came of the training into `outcome.json`; return its objectives."""
+        values = {name: metrics.get(name) for name in settings.objectives}
+        if self.writes:
+            seconds = round(time.monotonic() - self.start_time, 1)
+            outcome = {"state": self.state, "values": values, "seconds": seconds}
+            provenance.write_json(self.path / OUTCOME, outcome)
+        best = metrics.get(settings.best_metric)
+        shown = "n/a" if best is None else f"{best:.4f}"
+        logger.info("Best model, %s %s: %s", settings.best_metric, shown, self.path)
+        return next(iter(values.values())) if len(values) == 1 else tuple(values.values())
+
+
+def _read_record(path: Path) -> Any:
+    try:
+        return provenance.read_json(path)
+    except ValueError as error:  # not JSON, or not text
+        raise SettingError(
+            f"{path} is damaged, so it is not known which data the training began with: {error}. "
+            "If the data is the same, delete the file and resume again."
+        ) from error

@@ -1,0 +1,242 @@
+"""One training: build what it is made of, fit it, keep the weights that validate best."""
+
+import contextlib
+import functools
+import logging
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from octopi import checkpoint, machine
+from octopi.config import build, partial_of
+from octopi.data.datamodule import TomogramDataModule
+from octopi.devices import choose_device_type, count_devices, training_precision
+from octopi.errors import ResourceError
+from octopi.facts import Facts, gather_facts
+from octopi.job import Stopped
+from octopi.models import COSTS, check_size, costs_of, size_divisor, step_memory
+from octopi.settings import TrainSettings
+from octopi.training import ranks
+from octopi.training.best_model import BestModelWriter
+from octopi.training.callbacks import BestModel, CleanStop, History, LastCheckpoint
+from octopi.training.curves import draw_curves
+from octopi.training.folder import LAST_CHECKPOINT, TrainingFolder
+from octopi.training.module import PickingModule
+from octopi.training.silence import silence_lightning
+from octopi.training.validation import build_validation, check_metric_names
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training is made of, built and checked.
+
+    Args:
+        facts: of the project.
+        net: to be trained.
+        divisor: voxels of which every edge of the network's input is a multiple.
+        data: to train on.
+        module: that holds net, loss and validation.
+        trainer: Lightning's.
+        best_model: keeps the weights that validated best.
+        history: of losses and metrics.
+    """
+
+    facts: Facts
+    net: nn.Module
+    divisor: int
+    data: TomogramDataModule
+    module: PickingModule
+    trainer: pl.Trainer
+    best_model: BestModel
+    history: History
+
+    def costs(self, settings: TrainSettings) -> dict[str, float]:
+        """Return the network's costs by name, where one of them is an objective."""
+        wanted = set(COSTS) & set(settings.objectives)
+        return costs_of(self.net, settings.data["crop_size"]) if wanted else {}
+
+
+def build_training(
+    settings: TrainSettings, folder: Path, *, loss: nn.Module | None = None
+) -> Training:
+    """Build everything that a training needs and check it; read no tomogram yet.
+
+    Args:
+        settings: of the training.
+        folder: that its files are written into later.
+        loss: used in place of what `settings.loss` describes.
+
+    Raises:
+        SettingError: a setting that cannot be used.
+        DataError: data in the project that is missing or does not fit together.
+        ResourceError: too little memory for a step.
+    """
+    silence_lightning()
+    count_devices(settings.trainer["accelerator"], settings.trainer["devices"], "trainer.")
+    pl.seed_everything(settings.seed, verbose=False)
+    facts = gather_facts(build(settings.project, "project"), settings)
+    check_metric_names(settings, list(facts.radii))
+
+    net = build_net(settings, facts)
+    divisor = size_divisor(net)
+    data = build_data(settings, facts, divisor)
+    check_memory(net, settings)
+    # The module makes the optimizer when training starts: build one now to find a wrong setting.
+    build(settings.optim["optimizer"], "optim.optimizer", params=list(net.parameters()))
+    module = PickingModule(
+        net,
+        stages=build_validation(settings, facts, divisor),
+        loss=loss or build(settings.loss, "loss"),
+        optimizer=partial_of(settings.optim["optimizer"], "optim.optimizer"),
+        schedule=build(settings.optim["schedule"], "optim.schedule"),
+        labels=facts.labels,
+        best_metric=settings.best_metric,
+        steps_per_epoch=data.steps_per_epoch,
+        seed=settings.seed,
+    )
+    # The best model stands before weight averaging, so that it keeps the weights that validated.
+    best_model = BestModel(BestModelWriter(folder, settings, facts, data, divisor))
+    history = History(folder / "results.json")
+    callbacks = [
+        best_model,
+        *(build(node, f"callbacks.{name}") for name, node in settings.callbacks.items()),
+        history,
+        CleanStop(functools.partial(stopped_error, folder)),
+        LastCheckpoint(folder / LAST_CHECKPOINT),
+    ]
+    precision = settings.trainer["precision"] or training_precision(
+        settings.trainer["accelerator"], min(settings.data["crop_size"]) // divisor
+    )
+    trainer: pl.Trainer = build(
+        settings.trainer,
+        "trainer",
+        precision=precision,
+        default_root_dir=str(folder),
+        logger=False,
+        callbacks=callbacks,
+    )
+    ranks.prepare(trainer.world_size)
+    return Training(facts, net, divisor, data, module, trainer, best_model, history)
+
+
+def run_training(
+    settings: TrainSettings, folder: TrainingFolder, *, loss: nn.Module | None = None
+) -> dict[str, float | None]:
+    """Train a network, keep the weights that validate best, and record how it went.
+
+    Args:
+        settings: of the training; of several folds one is chosen.
+        folder: that it writes into.
+        loss: used in place of what `settings.loss` describes.
+
+    Returns:
+        What the best weights measured in validation and, where one is an objective, what the
+        network costs.
+    """
+    training = build_training(settings, folder.path, loss=loss)
+    trainer, data = training.trainer, training.data
+    last = folder.read_checkpoint(training.module) if settings.resume else None
+    folder.write_config(settings)
+    with folder.tracked(settings) as tracker:
+        trainer.logger = tracker
+        data.setup()
+        folder.write_data_record(data, resumed=settings.resume is not None)
+        with explain_lost_workers():
+            trainer.fit(training.module, datamodule=data, ckpt_path=last, weights_only=True)
+        validate_last_weights(training)
+        ends = [getattr(callback, "end_state", None) for callback in trainer.callbacks]  # type: ignore[attr-defined]
+        folder.state = next(filter(None, ends), folder.state)
+        if folder.writes:
+            draw_curves(folder.path, training.history.as_dict())
+    best = training.best_model
+    return {**best.measured, settings.best_metric: best.best, **training.costs(settings)}
+
+
+def build_net(settings: TrainSettings, facts: Facts) -> nn.Module:
+    """Build the network, with another training's weights where `init_from` names one."""
+    net: nn.Module = build(settings.model, "model", out_channels=len(facts.labels) + 1)
+    if settings.init_from:
+        weights, recipe = checkpoint.read(settings.init_from)
+        new_weights = checkpoint.adopt(net, weights)
+        logger.info(
+            "init_from %s: %s are new (its objects: %s), the rest is taken over.",
+            settings.init_from,
+            ", ".join(new_weights) or "no weights",
+            ", ".join(recipe.object_names),
+        )
+    return net
+
+
+def build_data(settings: TrainSettings, facts: Facts, divisor: int) -> TomogramDataModule:
+    """Build the data module; nothing is read yet."""
+    check_size(settings.data["crop_size"], divisor=divisor, key="data.crop_size")
+    return build(
+        settings.data,
+        "data",
+        runs=facts.runs,
+        target=facts.target,
+        tomograms=facts.tomograms,
+        labels=facts.labels,
+        augment=build(settings.augment, "augment") if settings.augment else None,
+        truth=facts.truth,
+    )
+
+
+def check_memory(net: nn.Module, settings: TrainSettings) -> None:
+    """Raise ResourceError if not even a step's activations fit into the device that trains."""
+    crops, size = settings.data["crops_per_step"], settings.data["crop_size"]
+    needed = crops * step_memory(net, size)
+    on_gpu = choose_device_type(settings.trainer["accelerator"]) == "cuda"
+    free = torch.cuda.get_device_properties(0).total_memory if on_gpu else machine.memory()
+    if needed > free:
+        raise ResourceError(
+            f"A step of {crops} crops of {list(size)} voxels needs more than {needed / 1e9:.0f} GB "
+            f"for this network; {'the GPU has' if on_gpu else 'free are'} {free / 1e9:.0f} GB. "
+            "Choose fewer data.crops_per_step, a smaller data.crop_size or a smaller network."
+        )
+
+
+def validate_last_weights(training: Training) -> None:
+    """Validate the last weights too; on the training runs if no others are held out."""
+    trainer, module, data = training.trainer, training.module, training.data
+    assert data.split is not None
+    if not data.split.validation:
+        trainer.validate(module, dataloaders=data.training_volumes(), verbose=False)
+    elif module.validated_step != trainer.global_step:
+        trainer.validate(module, datamodule=data, verbose=False)
+
+
+@contextlib.contextmanager
+def explain_lost_workers() -> Iterator[None]:
+    """Turn the loss of a process that cuts crops into a ResourceError with a cure."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader"):
+            raise
+        raise ResourceError(
+            f"A process that cuts crops is lost: {error} Most often the machine ran out of memory. "
+            "Set data.num_workers lower, or 0. Go on with resume=FOLDER_OF_THE_JOB."
+        ) from error
+
+
+def stopped_error(folder: Path, number: int, epoch: int) -> Stopped:
+    """Return what ends a training that a signal stopped.
+
+    Args:
+        folder: of the training.
+        number: of the signal.
+        epoch: whose beginning `last.ckpt` holds.
+    """
+    return Stopped(
+        128 + number,
+        f"Stopped by {signal.Signals(number).name} in epoch {epoch}; the state before that epoch "
+        f"is in {folder / LAST_CHECKPOINT}.\nContinue with: octopi train resume={folder}",
+    )

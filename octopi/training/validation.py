@@ -1,0 +1,79 @@
+"""Validation by the commands' own predictor, localizer and scorer."""
+
+from typing import Any
+
+from octopi.config import build
+from octopi.evaluation.calibration import calibrate_all_betas
+from octopi.evaluation.report import Report
+from octopi.facts import Facts
+from octopi.inference.predictor import segmentation_of
+from octopi.models import COSTS
+from octopi.scored import Picks
+from octopi.settings import TrainSettings
+from octopi.training.metrics import check_metric
+from octopi.training.module import Stages, Thresholds
+
+CALIBRATED_BETAS = (0.5, 1.0, 2.0, 4.0)  # every checkpoint has thresholds for these
+
+
+def check_metric_names(settings: TrainSettings, object_names: list[str]) -> None:
+    """Raise SettingError unless the best metric and every objective exist."""
+    check_metric(settings.best_metric, object_names)
+    for name in settings.objectives:
+        if name not in COSTS:
+            check_metric(name, object_names)
+
+
+def build_validation(settings: TrainSettings, facts: Facts, divisor: int) -> Stages:
+    """Build what a validation tomogram goes through: the same calls that the commands make.
+
+    Args:
+        settings: of the training.
+        facts: of the project.
+        divisor: voxels of which every edge of the network's input is a multiple.
+    """
+    predictor = build(settings.predictor, "predictor")
+    predictor.check(divisor)
+    localizer = build(settings.localizer, "localizer")
+    scorer = build(settings.scorer, "scorer")
+    channels = [facts.labels[name] - 1 for name in facts.radii]
+
+    def calibrate(candidates: Picks, truth: Picks) -> Thresholds:
+        betas = dict.fromkeys([*CALIBRATED_BETAS, float(settings.calibrate_beta)])
+        thresholds = calibrate_all_betas(
+            candidates,
+            truth,
+            radii=facts.radii,
+            weights=facts.weights,
+            tolerance_scale=scorer.tolerance_scale,
+            betas=betas,
+        )
+        return {f"{beta:g}": by_object for beta, by_object in thresholds.items()}
+
+    def score(picks: Any, truth: Any) -> dict[str, float | None]:
+        return object_metrics(scorer(picks, truth, radii=facts.radii, weights=facts.weights))
+
+    return Stages(
+        predict=lambda net, volume: predictor([net], volume, divisor=divisor),
+        segment=segmentation_of,
+        localize=lambda scores, grid: localizer(scores[channels], grid=grid, radii=facts.radii),
+        calibrate=calibrate,
+        beta=settings.calibrate_beta,
+        score=score,
+    )
+
+
+def object_metrics(report: Report) -> dict[str, float | None]:
+    """Return the scorer's report as metrics by name; None = n/a."""
+    metrics: dict[str, float | None] = {
+        "object_fbeta": report.total,
+        "object_f1": report.mean_f1,
+    }
+    for statistic in ("recall", "precision"):
+        values = [getattr(s, statistic) for s in report.scores.values()]
+        present = [v for v in values if v is not None]
+        metrics[f"object_{statistic}"] = sum(present) / len(present) if present else None
+    for name, score in report.scores.items():
+        for statistic in ("fbeta", "f1", "recall", "precision"):
+            metrics[f"object_{statistic}_{name}"] = getattr(score, statistic)
+    return metrics
