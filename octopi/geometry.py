@@ -4,6 +4,7 @@ A voxel's index is its centre: location (Å) = index * spacing, with no half-vox
 convention). Arrays are (z, y, x); points are (x, y, z) in Å.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -11,6 +12,14 @@ from typing import Self
 import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
+
+SAME = 1e-2  # relative: spacings are rounded by whoever writes them down
+NEARLY_EXACT = 1e-3  # relative: copick rounds to three decimals, headers hold single precision
+
+
+def same_spacing(a: float, b: float, *, tolerance: float = SAME) -> bool:
+    """Whether two voxel spacings (Å) are one, the tolerance included, whichever is named first."""
+    return math.isclose(a, b, rel_tol=tolerance + 1e-9)  # 29.7 is within 1 % of 30, also in floats
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ class Grid:
         counts, so picks convert back without drift. A spacing within 1 % gives the same grid.
         """
         shape = tuple(
-            n if abs(s / working_spacing - 1) < 0.01 else max(1, round(n * s / working_spacing))
+            n if same_spacing(s, working_spacing) else max(1, round(n * s / working_spacing))
             for n, s in zip(self.shape, self.spacing, strict=True)
         )
         return self.with_shape(shape)

@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octopi.errors import DataError
+from octopi.geometry import NEARLY_EXACT, same_spacing
 
-SAME = 1e-3  # relative; headers hold single precision
-NEAR = 1e-2  # relative; spacings are rounded by whoever writes them down
 PLAUSIBLE = (0.5, 100.0)  # Å
 HEADER_BYTES = 1024
 _MODES = {0: 1, 1: 2, 2: 4, 6: 2, 12: 2}  # those of volumes of real numbers, and their bytes
@@ -52,9 +51,8 @@ class Header:
         if given_spacing is not None and ignore_header:
             return given_spacing
         edges = ", ".join(f"{edge:g}" for edge in reversed(self.edges))
-        unknown_voxel_size = not all(math.isfinite(e) and e > 0 for e in self.edges) or set(
-            self.edges
-        ) == {1.0}
+        was_never_set = any(not math.isfinite(e) or e <= 0 for e in self.edges)
+        unknown_voxel_size = was_never_set or set(self.edges) == {1.0}
         if unknown_voxel_size and given_spacing is None:
             raise DataError(
                 f"{self.path.name} does not tell its voxel size (its header says {edges} Å). "
@@ -63,12 +61,12 @@ class Header:
         if unknown_voxel_size and given_spacing is not None:
             return given_spacing
         mean = round(float(np.mean(self.edges)), 5)
-        if max(abs(edge / mean - 1) for edge in self.edges) > SAME:
+        if not all(same_spacing(edge, mean, tolerance=NEARLY_EXACT) for edge in self.edges):
             raise DataError(
                 f"{self.path.name} has voxels of {edges} Å (x, y, z), which are no cubes. Correct "
                 "its header, or say voxel_spacing=… ignore_header=true."
             )
-        if given_spacing is not None and abs(mean / given_spacing - 1) > NEAR:
+        if given_spacing is not None and not same_spacing(mean, given_spacing):
             raise DataError(
                 f"{self.path.name} has voxels of {mean:g} Å by its header, not "
                 f"{given_spacing:g} Å. Leave out voxel_spacing, or overrule the header with "

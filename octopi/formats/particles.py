@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octopi.errors import DataError, SettingError
-from octopi.geometry import Grid, Points
-
-NEAR = 0.01  # relative; spacings and pixel sizes are rounded by whoever writes them down
+from octopi.geometry import Grid, Points, same_spacing
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ class Format:
         if self.binning is None or self.pixel_size is None or particles.grid is None:
             return
         binned, spacing = self.pixel_size * self.binning, particles.grid.spacing[0]
-        if abs(binned / spacing - 1) > NEAR:
+        if not same_spacing(binned, spacing):
             raise SettingError(
                 f"format.pixel_size={self.pixel_size:g} times format.binning={self.binning:g} is "
                 f"{binned:g} Å, but the tomogram of run {particles.run_name} has {spacing:g} Å. "
