@@ -1,22 +1,26 @@
 """A checkpoint is enough: the weights and the recipe that says how to use them, in one file."""
 
 import dataclasses
-import importlib
 import logging
 import os
 import pickle
+import typing
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import nn
 
+from octopi.arguments import fit
 from octopi.errors import ResourceError, SettingError
+from octopi.geometry import same_spacing
 from octopi.models import MeanScores
+from octopi.stored import Kind, build_stored
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +29,11 @@ ENSEMBLE = "octopi.models.MeanScores"
 INITIAL = "initial_weights"  # in the provenance: a sample of what a net began with
 NUM_SAMPLED = 16
 Weights = Mapping[str, torch.Tensor]
+Positive = Annotated[float, Field(gt=0)]
+Score = Annotated[float, Field(ge=0, le=1)]
 
-# The networks a checkpoint may name by itself. Anything else must be named by the person who
-# loads the file, because building it runs code that the file chose.
+# The networks a checkpoint may name by itself: those of conf/model and MONAI's others for
+# segmentation, but for FlexibleUNet, which fetches weights from the network.
 TRUSTED_NETS = frozenset(
     f"monai.networks.nets.{name}"
     for name in (
@@ -36,7 +42,6 @@ TRUSTED_NETS = frozenset(
         "BasicUNet",
         "BasicUNetPlusPlus",
         "DynUNet",
-        "FlexibleUNet",
         "MedNeXt",
         "SegResNet",
         "SegResNetDS",
@@ -45,6 +50,7 @@ TRUSTED_NETS = frozenset(
         "VNet",
     )
 ) | {f"octopi.nets.Sized{name}" for name in ("UNet", "AttentionUnet", "DynUNet")}
+NET = Kind("net", nn.Module, TRUSTED_NETS)
 
 
 @dataclass(frozen=True)
@@ -69,17 +75,17 @@ class Recipe:
     """
 
     net: dict[str, Any]
-    labels: dict[str, int]
-    radii: dict[str, float]
+    labels: dict[str, Annotated[int, Field(ge=1, le=255)]]
+    radii: dict[str, Positive]
     weights: dict[str, float]
-    voxel_spacing: float
-    working_spacing: float | None
-    tomo_types: list[str]
-    size_divisor: int
+    voxel_spacing: Positive
+    working_spacing: Positive | None
+    tomo_types: Annotated[list[str], Field(min_length=1)]
+    size_divisor: Annotated[int, Field(ge=1, le=1024)]
     predictor: dict[str, Any]
     localizer: dict[str, Any]
-    thresholds: dict[str, dict[str, float]]
-    beta: float
+    thresholds: dict[str, dict[str, Score]]
+    beta: Positive
     metrics: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -100,8 +106,8 @@ def check_alike(paths: Sequence[str | Path], recipes: Sequence[Recipe]) -> None:
                     f"{path} has {key} {theirs}, but {paths[0]} has {ours}: "
                     "their scores cannot be averaged."
                 )
-        ratio = recipe.voxel_spacing / first.voxel_spacing
-        if first.working_spacing is None and abs(ratio - 1) > 0.01:
+        same = same_spacing(recipe.voxel_spacing, first.voxel_spacing)
+        if first.working_spacing is None and not same:
             raise SettingError(
                 f"{path} was trained at {recipe.voxel_spacing:g} Å, {paths[0]} at "
                 f"{first.voxel_spacing:g} Å: their scores cannot be averaged. Train both with one "
@@ -179,14 +185,7 @@ def network(
         origin: where both are from, for errors.
         trust: full names of network classes, beside MONAI's, that may be built.
     """
-    for node in members(recipe.net):
-        target = node.get("_target_", "")
-        if target not in TRUSTED_NETS and target not in trust:
-            raise SettingError(
-                f"{origin} asks to build {target}, which is not one of MONAI's networks. "
-                f"If you trust its author, say so: 'trust=[{target}]'."
-            )
-    net = build_net(recipe.net)
+    net = build_net(recipe.net, origin=origin, trust=trust)
     try:
         net.load_state_dict(weights)
     except RuntimeError as error:
@@ -196,7 +195,12 @@ def network(
 
 def members(node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The networks a recipe's `net` describes: those of an ensemble, else the one."""
-    return list(node["nets"]) if node.get("_target_") == ENSEMBLE else [node]
+    if node.get("_target_") != ENSEMBLE:
+        return [node]
+    nets = node.get("nets")
+    if not (isinstance(nets, list) and nets and all(isinstance(net, Mapping) for net in nets)):
+        raise SettingError("The recipe of an ensemble names no networks. Write the file again.")
+    return nets
 
 
 def unpacked(weights: Weights, recipe: Recipe) -> list[tuple[Weights, Recipe]]:
@@ -275,18 +279,18 @@ def sample_weights(net: nn.Module) -> list[float]:
     return [round(value, 8) for value in held[places].tolist()]
 
 
-def build_net(node: Mapping[str, Any]) -> nn.Module:
-    """The network a recipe's `net` describes."""
-    if node.get("_target_") == ENSEMBLE:
-        return MeanScores([build_net(member) for member in members(node)])
-    module_name, _, class_name = node["_target_"].rpartition(".")
-    try:
-        cls = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise SettingError(f"Cannot find the network class {node['_target_']}: {error}") from error
-    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
-        raise SettingError(f"{node['_target_']} is not a torch.nn.Module.")
-    return cls(**{key: value for key, value in node.items() if key != "_target_"})
+def build_net(
+    node: Mapping[str, Any], *, origin: str = "The recipe", trust: Collection[str] = ()
+) -> nn.Module:
+    """Build the network a recipe's `net` describes, untrained.
+
+    Args:
+        node: `_target_` and arguments, of an ensemble those of its members.
+        origin: where it is from, for errors.
+        trust: full names of network classes, beside MONAI's, that may be built.
+    """
+    nets = [build_stored(member, NET, origin, trust) for member in members(node)]
+    return MeanScores(nets) if node.get("_target_") == ENSEMBLE else nets[0]
 
 
 def read(path: str | Path) -> tuple[dict[str, torch.Tensor], Recipe]:
@@ -313,7 +317,30 @@ def read(path: str | Path) -> tuple[dict[str, torch.Tensor], Recipe]:
         raise SettingError(
             f"{path} has format {content['format']}; this octopi reads {FORMAT}. Update octopi."
         )
-    return content["weights"], Recipe(**content["recipe"])
+    weights = content["weights"]
+    if not (
+        isinstance(weights, Mapping)
+        and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in weights.items())
+    ):
+        raise SettingError(f"{path}: its weights are not tensors by name. Use another checkpoint.")
+    return dict(weights), _recipe_of(content["recipe"], path)
+
+
+def _recipe_of(content: Any, path: Path) -> Recipe:
+    """Return the recipe that a checkpoint holds, each field checked."""
+    fields = {f.name: f for f in dataclasses.fields(Recipe)}
+    needed = {name for name, f in fields.items() if f.default_factory is dataclasses.MISSING}
+    keys = set(content) if isinstance(content, Mapping) else set()
+    if not needed <= keys <= set(fields):
+        wrong = sorted(map(str, keys - set(fields))) or sorted(needed - keys)
+        raise SettingError(
+            f"{path}: its recipe {'has' if keys - set(fields) else 'lacks'} {', '.join(wrong)}. "
+            "Use a best_model.pth that this version of octopi wrote."
+        )
+    for name, annotation in typing.get_type_hints(Recipe, include_extras=True).items():
+        if name in keys and name not in ("metrics", "provenance"):  # for people only
+            fit(content[name], annotation, f"{path}: its recipe's {name}")
+    return Recipe(**content)
 
 
 def _first_line(error: BaseException) -> str:

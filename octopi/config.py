@@ -7,20 +7,28 @@ asks for. It runs in the first seconds of a job, before a voxel is read.
 
 import dataclasses
 import importlib
-import inspect
-import math
-import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from octopi.arguments import TARGET, check_arguments, check_finite, fit, missing_arguments
 from octopi.errors import OctopiError, SettingError, did_you_mean
-from octopi.help import CONF_DIR
-from octopi.settings import ROOTS
+from octopi.help import CONF_DIR, choices, groups_of
+from octopi.settings import (
+    LOOSE,
+    OPTIONAL,
+    ROOTS,
+    Count,
+    Duration,
+    Node,
+    NotNegative,
+    Positive,
+)
+from octopi.stored import Kind, build_stored, part_node
 
 __all__ = ["CONF_DIR", "build", "settle"]
 
@@ -33,10 +41,26 @@ class Section:
         kind: dotted name of the class that a target must derive from or, for functions, the
             target itself.
         given: the arguments that the command passes at build, so that YAML need not.
+        limits: argument -> an annotation narrower than that of the class.
+        several: whether it holds named targets, of which null leaves one out.
     """
 
     kind: str
     given: tuple[str, ...] = ()
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    several: bool = False
+
+
+# Lightning accepts more than makes sense, and refuses the rest in the middle of the work.
+class _TrainerLimits:
+    max_epochs: Count
+    max_time: Duration | None
+    devices: Count | list[int] | typing.Literal["auto", -1]
+    check_val_every_n_epoch: Count
+    log_every_n_steps: Count
+    accumulate_grad_batches: Count
+    gradient_clip_val: NotNegative | None
+    accelerator: str
 
 
 SECTIONS = {
@@ -44,17 +68,20 @@ SECTIONS = {
     "data": Section(
         "octopi.data.datamodule.TomogramDataModule",
         ("runs", "target", "tomograms", "labels", "augment", "truth"),
+        {"working_spacing": Positive | None},
     ),
-    "augment": Section("octopi.data.augment"),
+    "augment": Section("octopi.data.augment", several=True),
     "model": Section("torch.nn.Module", ("out_channels",)),
     "loss": Section("torch.nn.Module"),
     "optim.optimizer": Section("torch.optim.Optimizer", ("params",)),
     "optim.schedule": Section("octopi.training.schedule.Schedule"),
     "trainer": Section(
-        "pytorch_lightning.Trainer", ("callbacks", "logger", "default_root_dir", "precision")
+        "pytorch_lightning.Trainer",
+        ("callbacks", "logger", "default_root_dir", "precision"),
+        typing.get_type_hints(_TrainerLimits, include_extras=True),
     ),
     # A pruner is an argument of the callback that a sweep adds to its trials.
-    "callbacks": Section("pytorch_lightning.Callback|optuna.pruners.BasePruner"),
+    "callbacks": Section("pytorch_lightning.Callback|optuna.pruners.BasePruner", several=True),
     "logger": Section("pytorch_lightning.loggers.Logger"),
     "pruner": Section("optuna.pruners.BasePruner"),
     "predictor": Section("octopi.inference.predictor.Predictor"),
@@ -96,15 +123,66 @@ def settle(
     if unknown := [str(key) for key in plain if key not in known]:
         raise SettingError(f"No setting is called {unknown[0]}.{did_you_mean(unknown[0], names)}")
     values = {key: value for key, value in plain.items() if key in names}
-    if missing := names - values.keys():
-        raise SettingError(f"The settings lack {', '.join(sorted(missing))}.")
+    for name in sorted(names - values.keys()):  # as after ~logger or logger=[]
+        values[name] = None
     _drop_arguments_of_old_targets(values, overrides)
+    _drop_parts_left_out(values)
     settings = _typed(root, values)
     for path, section in SECTIONS.items():
-        node = _at(values, path)
-        if node:
-            check_node(node, section, path)
+        if path.partition(".")[0] in names:
+            _settle_section(_at(values, path), section, path, settings)
     return settings
+
+
+def _settle_section(node: Any, section: Section, path: str, settings: Any) -> None:
+    """Check a section, in place; a class must be named unless a file may name it."""
+    hints = typing.get_type_hints(type(settings), include_extras=True)
+    hint = hints[path.partition(".")[0]]
+    if not node and OPTIONAL in typing.get_args(hint):
+        return
+    if not isinstance(node, dict):
+        raise SettingError(f"{path} must be set.{_choices_of(path)}")
+    parts = {f"{path}.{name}": part for name, part in node.items()} if path == "callbacks" else {}
+    for where, part in (parts or {path: node}).items():
+        if isinstance(part, dict) and TARGET in part:
+            check_node(part, section, where)
+        elif LOOSE not in typing.get_args(hint):
+            raise SettingError(f"{where} must name what to build.{_choices_of(path)}")
+    for key in section.limits.keys() & node.keys():
+        node[key] = fit(node[key], section.limits[key], f"{path}.{key}")
+
+
+def _choices_of(path: str) -> str:
+    """A sentence that names the files of a config group, where the path is one."""
+    names = [name for name in choices(path.replace(".", "/")) if name != "checkpoint"]
+    if not names:
+        return ""
+    *first, last = names
+    return f" Choose {path}={', '.join(first)}{' or ' if first else ''}{last}."
+
+
+def without_null_groups(arguments: Sequence[str], verb: str) -> list[str]:
+    """Return a command line without `GROUP=null`, which Hydra does not take.
+
+    An overlay is left out; a group that has a file `none` takes that: `logger=null`.
+
+    Raises:
+        SettingError: if the group must be chosen.
+    """
+    groups, out = groups_of(verb), []
+    for word in arguments:
+        group, _, value = word.partition("=")
+        if value.lower() != "null" or not (CONF_DIR / group).is_dir():
+            out.append(word)
+        elif group not in groups:
+            raise SettingError(f"octopi {verb} has no group {group}.{did_you_mean(group, groups)}")
+        elif group in SHARED_KEYS:
+            out.append(f"{group}=[]")
+        elif "none" in choices(group):
+            out.append(f"{group}=none")
+        else:
+            raise SettingError(f"{group} must be set.{_choices_of(group)}")
+    return out
 
 
 def _drop_arguments_of_old_targets(values: dict, overrides: Sequence[str]) -> None:
@@ -118,6 +196,15 @@ def _drop_arguments_of_old_targets(values: dict, overrides: Sequence[str]) -> No
                     del node[key]
 
 
+def _drop_parts_left_out(values: dict) -> None:
+    """`callbacks.early_stopping=null` leaves that callback out."""
+    for path, section in SECTIONS.items():
+        node = _at(values, path)
+        if section.several and isinstance(node, dict):
+            for name in [name for name, part in node.items() if part is None]:
+                del node[name]
+
+
 def _at(values: Mapping[str, Any], path: str) -> Any:
     node: Any = values
     for key in path.split("."):
@@ -125,47 +212,64 @@ def _at(values: Mapping[str, Any], path: str) -> Any:
     return node
 
 
-def _typed(root: type[Settings], values: Mapping[str, Any]) -> Settings:
-    hints = typing.get_type_hints(root)
+def _typed(root: type[Settings], values: Mapping[str, Any], path: str = "") -> Settings:
+    """Return the dataclass of a section, each value as its annotation wants it."""
+    hints = typing.get_type_hints(root, include_extras=True)
+    if unknown := [key for key in values if key not in hints]:
+        key = unknown[0]
+        raise SettingError(f"There is no setting {path}{key}.{did_you_mean(key, hints)}")
     out = {}
-    for f in dataclasses.fields(root):  # type: ignore[arg-type]
-        value = values[f.name]
-        if dataclasses.is_dataclass(hints[f.name]):
-            value = _section_of(typing.cast(type, hints[f.name]), value or {}, f.name)
+    for name, hint in hints.items():
+        value, where = values.get(name), f"{path}{name}"
+        if dataclasses.is_dataclass(hint):
+            if not isinstance(value, Mapping):
+                raise SettingError(f"{where} must be set.{_choices_of(where)}")
+            out[name] = _typed(typing.cast(type, hint), value, f"{where}.")
+        elif value is None and _is_node(hint):
+            if OPTIONAL not in typing.get_args(hint):
+                raise SettingError(f"{where} must be set.{_choices_of(where)}")
+            out[name] = {}
         else:
-            value = _checked_scalar(value, hints[f.name], f.name)
-        out[f.name] = value
+            out[name] = fit(value, hint, where)
     return root(**out)
 
 
-def _section_of(cls: type, values: Mapping[str, Any], path: str) -> Any:
-    names = [f.name for f in dataclasses.fields(cls)]
-    for key in values:
-        if key not in names:
-            raise SettingError(f"There is no setting {path}.{key}.{did_you_mean(key, names)}")
-    hints = typing.get_type_hints(cls)
-    return cls(**{k: _checked_scalar(v, hints[k], f"{path}.{k}") for k, v in values.items()})
+def _is_node(hint: Any) -> bool:
+    return Node in (hint, *typing.get_args(hint))
 
 
-def check_node(node: Any, section: Section, path: str) -> None:
-    """Raise SettingError unless every `_target_` in the node is of its section's kind and bound.
+def check_node(node: Any, section: Section, path: str) -> list[str]:
+    """Check a node of a section, its arguments in place; return the names of what it may build.
 
     A section may be one target, or (callbacks, augment) named targets.
+
+    Raises:
+        SettingError: if a `_target_` is not of the section's kind or its arguments do not fit.
     """
-    if isinstance(node, Sequence) and not isinstance(node, str):
-        for index, item in enumerate(node):
-            check_node(item, section, f"{path}[{index}]")
+    if isinstance(node, list | tuple):
+        return [
+            name
+            for index, item in enumerate(node)
+            for name in check_node(item, section, f"{path}[{index}]")
+        ]
     if not isinstance(node, Mapping):
-        return
-    if "_target_" in node:
-        target = locate(str(node["_target_"]), f"{path}._target_")
-        _check_kind(target, section, node["_target_"], path)
-        _check_arguments(target, node, section, path)
+        check_finite(node, path)
+        return []
+    names = []
+    if TARGET in node:
+        target = locate(str(node[TARGET]), f"{path}.{TARGET}")
+        _check_kind(target, section, node[TARGET], path)
+        limits = section.limits if path in SECTIONS else {}
+        fitted = check_arguments(target, node, path, limits=limits)
+        if missing := missing_arguments(target, node, section.given):
+            raise SettingError(
+                f"{node[TARGET]} needs the parameter {missing[0]}. Add '+{path}.{missing[0]}=…'."
+            )
+        typing.cast(dict, node).update(fitted)
+        names = [str(node[TARGET]), f"{target.__module__}.{target.__qualname__}"]
     for key, value in node.items():
-        if isinstance(value, Mapping | Sequence):
-            check_node(value, section, f"{path}.{key}")
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise SettingError(f"{path}.{key} must be finite, not {value}.")
+        names += check_node(value, section, f"{path}.{key}")
+    return names
 
 
 def locate(target: str, path: str) -> Any:
@@ -200,117 +304,29 @@ def _defined_in(target: Any, package: str) -> bool:
     return isinstance(target, type) and inside
 
 
-def _check_arguments(target: Any, node: Mapping[str, Any], section: Section, path: str) -> None:
-    parameters = inspect.signature(target).parameters
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for key, value in node.items():
-        if key in ("_target_", "_partial_"):
-            continue
-        if key in parameters:
-            _check_type(value, parameters[key].annotation, f"{path}.{key}")
-        elif not open_ended:
-            raise SettingError(
-                f"{node['_target_']} has no parameter {key} ({path}.{key})."
-                f"{did_you_mean(key, parameters)} It has: {', '.join(parameters)}."
-            )
-    for name, parameter in parameters.items():
-        needed = parameter.default is parameter.empty and parameter.kind in (
-            parameter.POSITIONAL_OR_KEYWORD,
-            parameter.KEYWORD_ONLY,
-        )
-        if needed and name not in node and not {name, "*"} & set(section.given):
-            raise SettingError(
-                f"{node['_target_']} needs the parameter {name}. Add '+{path}.{name}=…'."
-            )
+def build(node: Mapping[str, Any], path: str, *, partial: bool = False, **facts: Any) -> Any:
+    """Build what a section's node describes, with the facts that only the data knows.
 
+    What may be built is decided by the section, not by the node.
 
-_SIMPLE: dict[Any, tuple[type, ...]] = {
-    bool: (bool,),
-    int: (int,),
-    float: (int, float),
-    str: (str,),
-    type(None): (type(None),),
-}
+    Args:
+        node: `_target_` and arguments.
+        path: of the section, or of a part of one that holds several.
+        partial: return a function that takes the remaining arguments.
+        facts: further arguments.
 
-
-def _check_type(value: Any, annotation: Any, path: str) -> None:
-    """Refuse a word where a number is wanted; whatever is not plain is left to the constructor."""
-    origin = typing.get_origin(annotation)
-    choices = (
-        typing.get_args(annotation) if origin in (typing.Union, types.UnionType) else (annotation,)
-    )
-    if isinstance(value, Mapping) or not isinstance(value, str | int | float | bool):
-        return
-    plain = [choice for choice in choices if choice in _SIMPLE]
-    accepts_text = any(
-        choice is str or (choice not in _SIMPLE and "Tensor" not in str(choice))
-        for choice in choices
-    )
-    if not plain or (isinstance(value, str) and accepts_text):
-        return
-    allowed = tuple(t for choice in plain for t in _SIMPLE[choice])
-    if isinstance(value, allowed) and not (isinstance(value, bool) and bool not in allowed):
-        return
-    if len(plain) < len([c for c in choices if "Tensor" not in str(c)]):
-        return
-    wanted = " or ".join("null" if c is type(None) else c.__name__ for c in plain)
-    raise SettingError(f"{path} must be {wanted}, not {value!r}.")
-
-
-def _checked_scalar(value: Any, annotation: Any, path: str) -> Any:
-    if annotation is str and isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise SettingError(f"{path} must be finite, not {value}.")
-    args = typing.get_args(annotation)
-    wants_list = typing.get_origin(annotation) is list or any(
-        typing.get_origin(a) is list for a in args
-    )
-    if wants_list and isinstance(value, str | int):
-        return [str(value)]
-    if wants_list and value is not None and not isinstance(value, list):
-        raise SettingError(f"{path} must be a list, not {value!r}.")
-    if value is None and annotation is not Any and type(None) not in args:
-        if typing.get_origin(annotation) is dict:
-            return {}
-        raise SettingError(f"{path} must be set.")
-    if (annotation is not Any and typing.get_origin(annotation) is None) or (
-        type(None) in args and not wants_list
-    ):
-        _check_type(value, annotation, path)
-    return value
-
-
-def targets_in(node: Any) -> Iterable[str]:
-    """Every `_target_` named in a node, however deep."""
-    if isinstance(node, Mapping):
-        if "_target_" in node:
-            yield str(node["_target_"])
-        for value in node.values():
-            yield from targets_in(value)
-    elif isinstance(node, list | tuple | ListConfig):
-        for value in node:
-            yield from targets_in(value)
-
-
-def _allowed(node: Any) -> list[str]:
-    """The targets of a settled node, under the names it gives them and their own."""
-    named = list(targets_in(node))
-    found = [locate(name, name) for name in named]
-    return [*named, *(f"{target.__module__}.{target.__qualname__}" for target in found)]
-
-
-def build(node: Mapping[str, Any], path: str, **facts: Any) -> Any:
-    """What a settled node describes, made with the facts that only the data knows.
-
-    A constructor's refusal becomes a SettingError that names the section.
+    Raises:
+        SettingError: if the node does not belong into the section, or the constructor refuses it.
     """
     from hydra.errors import InstantiationException  # noqa: PLC0415  Hydra is slow to import
     from hydra.utils import instantiate  # noqa: PLC0415
 
+    section = SECTIONS[path] if path in SECTIONS else SECTIONS[path.partition(".")[0]]
+    node = dict(node)
+    allowed = check_node(node, section, path)
     try:
         return instantiate(
-            dict(node), **facts, _convert_="all", _execution_whitelist_=_allowed(node)
+            node, **facts, _partial_=partial, _convert_="all", _execution_whitelist_=allowed
         )
     except OctopiError:
         raise
@@ -322,6 +338,27 @@ def build(node: Mapping[str, Any], path: str, **facts: Any) -> Any:
         raise SettingError(f"{path}: {error}") from error
 
 
+def build_part(
+    chosen: Mapping[str, Any], stored: Any, kind: Kind, *, origin: str, trust: Collection[str]
+) -> tuple[Mapping[str, Any], Any]:
+    """Build the part that the user chose or, where only arguments are set, the stored one.
+
+    Args:
+        chosen: the node of the user's config; without a `_target_` it changes the stored one.
+        stored: the node that a checkpoint or score map holds.
+        kind: of the part, whose name is that of the section too.
+        origin: where the stored node is from, for errors.
+        trust: further classes that it may name.
+
+    Returns:
+        The node that was built, and what it describes.
+    """
+    if TARGET in chosen:
+        return chosen, build(chosen, kind.name)
+    node = part_node(chosen, stored)
+    return node, build_stored(node, kind, origin, trust)
+
+
 def partial_of(node: Mapping[str, Any], path: str) -> Callable[..., Any]:
     """A settled node as a function that still wants its remaining arguments."""
-    return build({**node, "_partial_": True}, path)
+    return build(node, path, partial=True)

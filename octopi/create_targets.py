@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from octopi.config import build
 from octopi.errors import DataError, SettingError
-from octopi.geometry import Grid, Points
+from octopi.geometry import Grid, Points, same_spacing
 from octopi.job import Job, command, tell
 from octopi.machine import amount
 from octopi.project import (
@@ -100,12 +100,11 @@ def create_targets(settings: CreateTargetsSettings, _job: Job) -> None:
 
 def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> Plan:
     """What to paint, or a SettingError that says what is missing from the project."""
-    if settings.radius_scale <= 0 or any(s <= 0 for s in settings.radius_scales.values()):
-        raise SettingError("targets.radius_scale and radius_scales must be above zero.")
+    scales = settings.radius_scales or {}
     masks = {q.name: q for q in map(SegmentationQuery.parse, settings.segmentations)}
     picks = find_picks(runs, objects=settings.objects, source=settings.picks)
     names = [name for name in project.objects if name in picks]  # the config's own order
-    if strangers := set(settings.radius_scales) - set(names):
+    if strangers := scales.keys() - set(names):
         raise SettingError(
             f"targets.radius_scales names {', '.join(sorted(strangers))}, of which there are no "
             f"picks. Objects: {', '.join(names)}."
@@ -113,7 +112,7 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
     radii = {}
     for name in names:
         radius = project.objects[name].require_radius()
-        radii[name] = radius * settings.radius_scales.get(name, settings.radius_scale)
+        radii[name] = radius * scales.get(name, settings.radius_scale)
     labels = target_labels([*names, *(name for name in masks if name not in names)])
     return Plan({name: picks[name] for name in names}, masks, radii, labels)
 
@@ -132,7 +131,7 @@ def working_grid(run: Run, settings: CreateTargetsSettings) -> Grid:
         run, tomo_types=settings.tomo_types, voxel_spacing=settings.voxel_spacing
     )
     grid = run.tomogram_grid(tomograms[0])
-    spacing = settings.targets.working_spacing
+    spacing = settings.data["working_spacing"]
     return grid if spacing is None else grid.at_spacing(spacing)
 
 
@@ -162,7 +161,7 @@ def masks_of(run: Run, plan: Plan, grid: Grid) -> Mapping[int, NDArray]:
             continue
         mask, own, _ = run.read_segmentation(query)
         fine = Grid(grid.shape, grid.spacing)
-        if max(abs(a / b - 1) for a, b in zip(own.spacing, grid.spacing, strict=True)) > 0.01:
+        if not all(map(same_spacing, own.spacing, grid.spacing)):
             fine = grid.at_spacing(float(np.mean(own.spacing)))
         try:
             aligned = align_mask(mask, fine.shape)

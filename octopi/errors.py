@@ -44,7 +44,7 @@ class ResourceError(OctopiError):
 
 
 class DivergedError(OctopiError):
-    """Training met a loss that is not a number."""
+    """Training met a loss, a weight or a statistic that is not a number."""
 
     exit_code = 5
 

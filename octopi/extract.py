@@ -165,7 +165,7 @@ def label_of(label: Any, attributes: Mapping[str, Any], run: Run) -> int:
     """The number of a label: itself, or an object's as the segmentation or copick config says."""
     if isinstance(label, int):
         return label
-    held = attributes.get("labels") or object_labels(run.project.objects)
+    held = attributes.get("labels") or object_labels(run.objects)
     if label not in held:
         raise DataError(
             f"Run {run.name}: no label is called {label}.{did_you_mean(label, held)} "

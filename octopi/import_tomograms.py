@@ -18,11 +18,10 @@ from tqdm import tqdm
 from octopi.config import build
 from octopi.errors import DataError, SettingError
 from octopi.formats import mrc
-from octopi.geometry import Grid, fourier_resample
+from octopi.geometry import Grid, fourier_resample, same_spacing
 from octopi.job import Job, command, tell
 from octopi.machine import amount
 from octopi.project import Project, TomogramQuery, check_name, check_run_name
-from octopi.project.queries import NEAR_SPACING, difference
 from octopi.settings import ImportTomogramsSettings
 
 logger = logging.getLogger(__name__)
@@ -160,7 +159,7 @@ def check_all(check: Callable[[Item], Result], items: Iterable[Item]) -> list[Re
 def refuse_mixture(spacings: Mapping[str, float]) -> None:
     """Raise DataError if the files differ in voxel spacing: then some header is wrong."""
     low, high = min(spacings, key=spacings.__getitem__), max(spacings, key=spacings.__getitem__)
-    if spacings[high] / spacings[low] - 1 > mrc.NEAR:
+    if not same_spacing(spacings[high], spacings[low]):
         raise DataError(
             f"The files differ in voxel size: {low} has {spacings[low]:g} Å, {high} "
             f"{spacings[high]:g} Å. Import them apart (files=…), or correct the headers. Nothing "
@@ -177,7 +176,7 @@ def stored_grid(
     that makes the new voxels more nearly cubes, which is what copick takes them for.
     """
     whole = Grid.cubic(shape, spacing)
-    if resample_to is None or abs(resample_to / spacing - 1) <= mrc.NEAR:
+    if resample_to is None or same_spacing(resample_to, spacing):
         return shape, whole
     if resample_to < spacing:
         raise SettingError(
@@ -207,7 +206,8 @@ def refuse_held(
         held = runs[tomogram.run_name].tomograms() if tomogram.run_name in runs else []
         for query in held:
             same_type = query.tomo_type == tomogram.query.tomo_type
-            if not same_type or difference(query, tomogram.query.voxel_spacing) > NEAR_SPACING:
+            spacing = tomogram.query.voxel_spacing
+            if not same_type or not same_spacing(query.voxel_spacing, spacing):
                 continue
             replaceable = query == tomogram.query and not runs[tomogram.run_name].is_fixed(query)
             if not (settings.overwrite and replaceable):

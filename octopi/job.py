@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import yaml
 
 from octopi import machine, words
-from octopi.config import CONF_DIR, settle
+from octopi.config import CONF_DIR, settle, without_null_groups
 from octopi.errors import OctopiError, SettingError, did_you_mean
 from octopi.help import choices, wants_help, write_help
 from octopi.settings import ROOTS
@@ -88,6 +88,7 @@ def command(
 def run_command(verb: str, work: Work, *, plugins: Sequence[type], opens_folder: bool) -> NoReturn:
     """Run a command with the overrides in `sys.argv` and exit; see `command`."""
     use_utf8()
+    sys.argv[0] = f"octopi {verb}"  # the name in a usage line, however the command was started
     if wants_help(sys.argv[1:]):
         write_help(verb)
         sys.exit(0)
@@ -95,7 +96,7 @@ def run_command(verb: str, work: Work, *, plugins: Sequence[type], opens_folder:
         sys.path.append(str(Path.cwd()))  # a user's own network lies beside the user
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, in single and multiruns
     try:
-        sys.argv[1:] = words.expand_overrides(sys.argv[1:], verb=verb)
+        sys.argv[1:] = words.expand_overrides(without_null_groups(sys.argv[1:], verb), verb=verb)
         overrides = _plain_overrides(sys.argv[1:])
         if overrides is None:
             _run_by_hydra(verb, work, plugins)

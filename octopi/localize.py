@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from octopi.config import build
+from octopi.config import build, build_part
 from octopi.data.cache import in_threads
 from octopi.errors import DataError, NotInProjectError, SettingError, did_you_mean
+from octopi.geometry import same_spacing
 from octopi.job import Job, command, tell
+from octopi.localization import LOCALIZER
 from octopi.localization.channels import Localizer
 from octopi.localization.peaks import Peaks
 from octopi.project import (
@@ -30,7 +32,7 @@ from octopi.project import (
     refuse_others_picks,
     score_map_name,
 )
-from octopi.project.objects import unknown_labels
+from octopi.project.objects import PickableObject, unknown_labels
 from octopi.scored import Scores, channels_of, radii_of
 from octopi.settings import LocalizeSettings
 
@@ -66,7 +68,7 @@ def localize(settings: LocalizeSettings, _job: Job) -> None:
         tell("localize", rehearsal(project, found_in, stored, settings))
         return
     facts = {**facts_of(*found_in[0], settings), **stored}
-    localizer = make_localizer(settings, facts)
+    localizer = make_localizer(settings, facts, origin=_origin(settings, found_in[0][0]))
     with tqdm(total=len(runs), desc="localize", unit="run") as bar:
 
         def work(held: tuple[Run, Where]) -> dict[str, int]:
@@ -100,7 +102,7 @@ def localize_run(
     """
     scores = read_scores(run, where, settings)
     facts = {**scores.attributes, **stored}
-    radii = radii_of(facts, run.project)
+    radii = radii_of(facts, run.objects)
     thresholds = thresholds_of(settings, facts, list(radii))
     candidates = localizer(
         channels_of(scores, radii), grid=scores.grid, radii=radii, floors=thresholds
@@ -123,10 +125,10 @@ def rehearsal(
     lines, replaced = [], 0
     for run, where in found_in:
         facts = {**facts_of(run, where, settings), **stored}
-        radii = radii_of(facts, project)
+        radii = radii_of(facts, project.objects)
         thresholds = thresholds_of(settings, facts, list(radii))
         if not lines:
-            localizer = make_localizer(settings, facts)
+            localizer = make_localizer(settings, facts, origin=_origin(settings, run))
             lines.append(f"localizer  {type(localizer).__name__}")
             shown = (f"{name} from {thresholds[name]:.3g}" for name in radii)
             lines.append(f"objects    {', '.join(shown)}")
@@ -180,7 +182,7 @@ def find_scores(run: Run, settings: LocalizeSettings) -> Where:
         and settings.tomo_type in (None, query.tomo_type)
         and (
             settings.voxel_spacing is None
-            or abs(query.voxel_spacing / settings.voxel_spacing - 1) < 0.01
+            or same_spacing(query.voxel_spacing, settings.voxel_spacing)
         )
     ]
     if not tomograms:
@@ -200,7 +202,7 @@ def read_scores(run: Run, query: Where, settings: LocalizeSettings) -> Scores:
         name = score_map_name(SegmentationQuery.parse(settings.input))
         return Scores(*run.read_score_map(query, name))
     segmentation, grid, attributes = run.read_segmentation(query)
-    facts = segmentation_facts(attributes, run.project)
+    facts = segmentation_facts(attributes, run.objects)
     labels = facts["labels"]
     if unknown := unknown_labels(np.unique(segmentation), labels):
         raise DataError(
@@ -217,38 +219,57 @@ def facts_of(run: Run, query: Where, settings: LocalizeSettings) -> dict[str, An
     if isinstance(query, TomogramQuery):
         name = score_map_name(SegmentationQuery.parse(settings.input))
         return run.score_map_attributes(query, name)
-    return segmentation_facts(run.segmentation_attributes(query), run.project)
+    return segmentation_facts(run.segmentation_attributes(query), run.objects)
 
 
-def segmentation_facts(attributes: Mapping[str, Any], project: Project) -> dict[str, Any]:
+def segmentation_facts(
+    attributes: Mapping[str, Any], objects: Mapping[str, PickableObject]
+) -> dict[str, Any]:
     """What is known of a label volume: what was stored with it, or the copick config's labels."""
-    labels = attributes.get("labels") or copick_labels(project)
+    labels = attributes.get("labels") or copick_labels(objects)
     return {"objects": list(labels), "thresholds": {}, **attributes, "labels": labels}
 
 
-def copick_labels(project: Project) -> dict[str, int]:
+def copick_labels(objects: Mapping[str, PickableObject]) -> dict[str, int]:
     """Object name -> label as the copick config numbers them."""
     return {
         name: obj.label
-        for name, obj in project.objects.items()
+        for name, obj in objects.items()
         if obj.label is not None and obj.is_particle
     }
 
 
-def make_localizer(settings: LocalizeSettings, facts: Mapping[str, Any]) -> Localizer:
-    """The localizer that the thresholds were calibrated with, or the one asked for."""
-    asked = {key: value for key, value in settings.localizer.items() if value is not None}
-    node = asked if "_target_" in asked else {**facts.get("localizer", {}), **asked}
-    if "_target_" not in node:
+def make_localizer(
+    settings: LocalizeSettings, facts: Mapping[str, Any], *, origin: str
+) -> Localizer:
+    """Build the localizer that the thresholds were calibrated with, or the one asked for.
+
+    Args:
+        settings: of the command.
+        facts: what is stored with scores or checkpoint.
+        origin: where the facts are stored, for errors.
+    """
+    stored = facts.get("localizer")
+    if not stored and "_target_" not in settings.localizer:
         raise SettingError(
             "Nothing says how to localize: choose localizer=peaks, watershed or components."
         )
-    if facts.get("localizer") and node != facts["localizer"]:
+    localizer: Localizer
+    node, localizer = build_part(
+        settings.localizer, stored, LOCALIZER, origin=origin, trust=settings.trust
+    )
+    if stored and node != stored:
         logger.warning("The thresholds were calibrated with another localizer.")
-    localizer: Localizer = build(node, "localizer")
     if settings.accelerator == "gpu":
         look_on_gpu(localizer)
     return localizer
+
+
+def _origin(settings: LocalizeSettings, run: Run) -> str:
+    """Where thresholds and localizer are stored, as errors name it."""
+    if settings.checkpoint is not None:
+        return f"The checkpoint {settings.checkpoint}"
+    return f"Run {run.name}: {settings.source} {settings.input}"
 
 
 def look_on_gpu(localizer: Localizer) -> None:

@@ -71,7 +71,7 @@ def size_divisor(net: nn.Module) -> int:
 def _accepts(shadow: nn.Module, size: Sequence[int]) -> bool:
     try:
         out = logits(shadow, torch.empty(1, 1, *size, device="meta"))
-    except (RuntimeError, ValueError, IndexError, AssertionError):
+    except (RuntimeError, ValueError, IndexError, ArithmeticError, AssertionError):
         return False
     return list(out.shape[2:]) == list(size)
 

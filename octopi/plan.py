@@ -38,8 +38,7 @@ logger = logging.getLogger(__name__)
 READING = 3.5  # copies of a tomogram, float32, while it is read, resampled and normalised
 STATES = 6  # copies of the weights in best_model.pth and last.ckpt together
 PLANNED = (
-    "data.working_spacing", "data.crop_size", "data.crops_per_step", "targets.working_spacing",
-    "predictor.window_size",
+    "data.working_spacing", "data.crop_size", "data.crops_per_step", "predictor.window_size",
 )  # fmt: skip
 
 
@@ -190,7 +189,6 @@ def decide(
         "targets": {
             "radius_scale": settings.targets.radius_scale,
             **({"radius_scales": scales} if scales else {}),
-            "working_spacing": spacing,
         },
         "predictor": {"window_size": window},
     }
@@ -268,7 +266,7 @@ def choices_of(job: Job) -> dict[str, Any]:
     groups = [g for g in ("model", "loss", "trainer", "predictor") if g in given]
     return {
         "defaults": [
-            *([recipe] if recipe not in ("null", None) else []),
+            *([recipe] if recipe not in ("[]", None) else []),
             "_self_",
             *({f"override /{group}": given[group]} for group in groups),
         ]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi.errors import NotInProjectError
+from octopi.errors import DataError, NotInProjectError
 from octopi.geometry import Grid, Points
-from octopi.project import Project
+from octopi.project import PickableObject
 
 Picks = Mapping[str, Mapping[str, Points]]
 
@@ -32,15 +32,26 @@ def channels_of(scores: Scores, radii: Mapping[str, float]) -> NDArray:
     return scores.values[[objects.index(name) for name in radii]]
 
 
-def radii_of(facts: Mapping[str, Any], project: Project) -> dict[str, float]:
-    """Radius in Å of every particle, in the order of the channels."""
+def radii_of(
+    facts: Mapping[str, Any], known_objects: Mapping[str, PickableObject]
+) -> dict[str, float]:
+    """Return the radius in Å of every particle, in the order of the channels.
+
+    Args:
+        facts: stored with a score map: its `objects`, and the `radii` of the particles among them.
+        known_objects: the project's, whose radii come first.
+    """
+    if "objects" not in facts:
+        raise DataError(
+            "A score map does not say which objects it is of. Write it again with octopi segment."
+        )
     radii = {}
     for name in facts["objects"]:
         if name not in facts.get("radii", facts["objects"]):
             continue
-        if name not in project.objects:
-            raise NotInProjectError(str(project), "object", name, project.objects)
-        object_info = project.objects[name]
+        if name not in known_objects:
+            raise NotInProjectError("The project", "object", name, known_objects)
+        object_info = known_objects[name]
         stored_radius = facts.get("radii", {}).get(name)
         radii[name] = float(object_info.radius or stored_radius or object_info.require_radius())
     return radii

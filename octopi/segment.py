@@ -22,11 +22,11 @@ from tqdm import tqdm
 
 from octopi import checkpoint, processes
 from octopi.checkpoint import Recipe, Weights, ensemble_thresholds
-from octopi.config import build
+from octopi.config import build, build_part
 from octopi.data.cache import prepare_volume, working_grid
 from octopi.devices import choose_device_type, count_devices
 from octopi.errors import DataError, ResourceError, SettingError
-from octopi.geometry import Grid
+from octopi.geometry import Grid, same_spacing
 from octopi.inference.predictor import Predictor, segmentation_of
 from octopi.inference.windows import num_windows
 from octopi.job import Job, command, tell
@@ -41,9 +41,11 @@ from octopi.project import (
     score_map_name,
 )
 from octopi.settings import SegmentSettings
+from octopi.stored import Kind, names_of
 
 logger = logging.getLogger(__name__)
 
+PREDICTOR = Kind("predictor", Predictor, names_of(Predictor))
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -119,11 +121,13 @@ def load_ensemble(settings: SegmentSettings, device: torch.device) -> Ensemble:
     for path, recipe in zip(paths, recipes, strict=True):
         if recipe.predictor != first.predictor:
             logger.info("%s was validated with another predictor than %s.", path, paths[0])
-    node = {**first.predictor, **{k: v for k, v in settings.predictor.items() if v is not None}}
+    predictor: Predictor
+    node, predictor = build_part(
+        settings.predictor, first.predictor, PREDICTOR, origin=str(paths[0]), trust=settings.trust
+    )
     changed = [k for k, v in node.items() if v != first.predictor.get(k)]
     if changed:
         logger.info("predictor.%s differs from validation.", ", predictor.".join(changed))
-    predictor: Predictor = build(node, "predictor")
     divisor = math.lcm(*(recipe.size_divisor for recipe in recipes))
     predictor.check(divisor)
     attributes = {
@@ -166,7 +170,7 @@ def find_tasks(project: Project, settings: SegmentSettings, recipe: Recipe) -> l
     """The tomogram of every run that is asked for; a missing one is an error if it was named."""
     tomo_type = settings.tomo_type or recipe.tomo_types[0]
     spacing = settings.voxel_spacing or recipe.voxel_spacing
-    if settings.voxel_spacing and abs(settings.voxel_spacing / recipe.voxel_spacing - 1) > 0.01:
+    if settings.voxel_spacing and not same_spacing(settings.voxel_spacing, recipe.voxel_spacing):
         logger.warning(
             "The checkpoint was trained at %g Å, these tomograms have %g Å: they are resampled.",
             recipe.voxel_spacing,

@@ -1,12 +1,25 @@
 """The settings of each command: its groups and the scalars beside them."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from octopi.survey.planning import Rules
 
+LOOSE, OPTIONAL = "need not name a class", "may be empty"
 Node = dict[str, Any]
+LooseNode = Annotated[Node, LOOSE]  # its class is in a checkpoint, or not needed
+OptionalNode = Annotated[Node, OPTIONAL]  # null is nothing: {}
 RunNames = list[str] | None
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Fold = Annotated[int, Field(ge=0)]
+Duration = Annotated[str, Field(pattern=r"^\d+:\d\d:\d\d:\d\d$", description="as DD:HH:MM:SS")]
+NumFolds = Annotated[int, Field(ge=2)]
 
 
 @dataclass
@@ -14,11 +27,10 @@ class TargetsSettings:
     """Which annotations become which labels (`conf/targets`)."""
 
     objects: list[str] | None
-    picks: Any
+    picks: str | list[str] | None
     segmentations: list[str]
-    radius_scale: float
-    radius_scales: dict[str, float]
-    working_spacing: float | None
+    radius_scale: Positive
+    radius_scales: dict[str, Positive] | None
     name: str
     user_id: str
     session_id: str
@@ -29,9 +41,9 @@ class CreateTargetsSettings:
     """Settings of `create_targets`."""
 
     project: Node
-    data: Node
+    data: LooseNode
     targets: TargetsSettings
-    voxel_spacing: float | None
+    voxel_spacing: Positive | None
     tomo_types: list[str] | None
     runs: RunNames
     overwrite: bool
@@ -44,30 +56,29 @@ class TrainSettings:
 
     project: Node
     data: Node
-    augment: Node
+    augment: OptionalNode
     model: Node
     loss: Node
     optim: Node
     trainer: Node
-    callbacks: Node
-    logger: Node
+    callbacks: OptionalNode
+    logger: OptionalNode
     predictor: Node
     localizer: Node
     scorer: Node
     target: str
-    voxel_spacing: Any
+    voxel_spacing: Positive | list[Positive] | None
     tomo_types: list[str] | None
     runs: RunNames
     best_metric: str
     objectives: list[str]
-    pruner: Node
-    calibrate_beta: float
-    seed: int
-    fold: int | None
-    num_folds: int | None
+    pruner: OptionalNode
+    calibrate_beta: Positive
+    seed: Seed
+    fold: Fold | None
+    num_folds: NumFolds | None
     resume: str | None
     init_from: str | None
-    trust: list[str]
     dry_run: bool
 
 
@@ -76,11 +87,11 @@ class SegmentSettings:
     """Settings of `segment`."""
 
     project: Node
-    predictor: Node
-    checkpoint: Any
+    predictor: LooseNode
+    checkpoint: str | list[str]
     ensemble: str
     tomo_type: str | None
-    voxel_spacing: float | None
+    voxel_spacing: Positive | None
     runs: RunNames
     name: str
     user_id: str
@@ -88,7 +99,7 @@ class SegmentSettings:
     scores: bool
     segmentation: bool
     accelerator: str
-    devices: int
+    devices: Count
     overwrite: bool
     trust: list[str]
     dry_run: bool
@@ -99,20 +110,21 @@ class LocalizeSettings:
     """Settings of `localize`."""
 
     project: Node
-    localizer: Node
-    checkpoint: Any
+    localizer: LooseNode
+    checkpoint: str | list[str] | None
     source: str
-    beta: float | None
-    thresholds: Any
+    beta: Positive | None
+    thresholds: Share | dict[str, Share] | None
     tomo_type: str | None
-    voxel_spacing: float | None
+    voxel_spacing: Positive | None
     runs: RunNames
     input: str
     user_id: str
     session_id: str
     accelerator: str
-    num_workers: int
+    num_workers: Count
     overwrite: bool
+    trust: list[str]
     dry_run: bool
 
 
@@ -147,11 +159,11 @@ class ExtractSettings:
     objects: list[str] | None
     runs: RunNames
     membrane: str | None
-    label: Any
+    label: int | str | None
     fill: bool
     near: list[float]
     orient: bool
-    smoothing: float
+    smoothing: NotNegative
     pairs: list[float] | None
     user_id: str
     session_id: str | None
@@ -169,10 +181,10 @@ class ExportSettings:
     runs: RunNames
     user_id: str
     session_id: str
-    min_score: Any
+    min_score: float | dict[str, float] | None
     orientations: bool
     tomo_type: str | None
-    voxel_spacing: float | None
+    voxel_spacing: Positive | None
     out: str | None
     overwrite: bool
     dry_run: bool
@@ -186,9 +198,9 @@ class ImportTomogramsSettings:
     folder: str
     files: str
     tomo_type: str
-    voxel_spacing: float | None
+    voxel_spacing: Positive | None
     ignore_header: bool
-    resample_to: float | None
+    resample_to: Positive | None
     overwrite: bool
     dry_run: bool
 
@@ -202,14 +214,15 @@ class ReportSettings:
     folder: str | None
     truth: str | None
     runs: RunNames
-    num_runs: int
+    num_runs: Count
     input: str
     tomo_type: str | None
-    beta: float | None
+    beta: Positive | None
     user_id: str
     session_id: str
-    megabytes: float
+    megabytes: Positive
     output: str | None
+    trust: list[str]
     dry_run: bool
 
 
@@ -218,16 +231,16 @@ class CheckSettings:
     """Settings of `check`."""
 
     project: Node
-    data: Node
+    data: LooseNode
     target: str
     picks: str | None
-    voxel_spacing: float | None
+    voxel_spacing: Positive | None
     tomo_types: list[str] | None
     runs: RunNames
-    min_distance: float
+    min_distance: NotNegative
     voxels: bool
     dry_run: bool
-    num_workers: int
+    num_workers: Count
 
 
 @dataclass
@@ -237,8 +250,8 @@ class DoctorSettings:
     outputs: str
     cache_dir: str | None
     tracking_uri: str | None
-    memory_gb: float
-    disk_gb: float
+    memory_gb: NotNegative
+    disk_gb: NotNegative
     dry_run: bool
 
 
@@ -257,12 +270,11 @@ class PlanSettings:
     name: str | None
     overwrite: bool
     dry_run: bool
-    voxel_spacing: float | None
+    voxel_spacing: Positive | None
     tomo_types: list[str] | None
     runs: RunNames
-    seed: int
-    fold: int | None
-    num_folds: int | None
+    seed: Seed
+    num_folds: Count | None
     rules: Rules
 
 

@@ -1,4 +1,4 @@
-"""Targets: spheres around picks and masks of structures become the label volume we train on."""
+"""Targets: paint spheres around picks and masks of structures into the label volume to learn."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ MAX_LABEL = 255  # labels are stored as uint8
 
 @dataclass(frozen=True)
 class _Spheres:
-    """All spheres of a volume: centres (n, 3) in voxels z y x, squared radii in Å², labels."""
+    """All spheres of a volume: centres (n, 3) in voxels z y x, squared radii (n,) in Å², labels."""
 
     centres: NDArray[np.float64]
     squared_radii: NDArray[np.float64]
@@ -23,17 +23,21 @@ class _Spheres:
 
 
 def target_labels(object_names: Sequence[str]) -> dict[str, int]:
-    """Labels from 1 upwards, in the order of the names; 0 stays background."""
-    twice = sorted({name for name in object_names if object_names.count(name) > 1})
-    if twice:
-        raise ValueError(f"Each object has one label, but these are named twice: {twice}.")
+    """Number the objects from 1, in the order of their names; 0 stays background.
+
+    Raises:
+        ValueError: a name is given twice, or there are none or more than 255.
+    """
+    repeated = sorted({name for name in object_names if object_names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"Each object has one label, but these are named twice: {repeated}.")
     if not 0 < len(object_names) <= MAX_LABEL:
         raise ValueError(f"A target holds 1 to {MAX_LABEL} objects, not {len(object_names)}.")
     return {name: label for label, name in enumerate(object_names, start=1)}
 
 
 def paint(grid: Grid, spheres: Mapping[int, tuple[ArrayLike, float]]) -> NDArray[np.uint8]:
-    """A label volume in which every voxel inside a sphere bears the label of its nearest centre.
+    """Paint spheres: every voxel inside one gets the label of its nearest centre.
 
     Centres keep their sub-voxel place. A centre inside the volume paints at least its nearest
     voxel; a sphere centred outside paints the part that reaches in. Where two centres are
@@ -42,25 +46,32 @@ def paint(grid: Grid, spheres: Mapping[int, tuple[ArrayLike, float]]) -> NDArray
     Args:
         grid: the volume to paint on.
         spheres: label -> (positions (n, 3) in Å, x y z; radius in Å).
+
+    Returns:
+        (z, y, x) of the grid, uint8, 0 = background.
+
+    Raises:
+        ValueError: a label, a radius or a position is out of its range.
     """
     target = np.zeros(grid.shape, dtype=np.uint8)
-    every = _gather(grid, spheres)
-    rivals = _rivals(grid, every)
-    for index, label in enumerate(every.labels):
-        box = _box(grid, every, index)
+    all_spheres = _gather(grid, spheres)
+    overlaps = _find_overlaps(grid, all_spheres)
+    for index, label in enumerate(all_spheres.labels):
+        box = _box(grid, all_spheres, index)
         if box is None:
             continue
-        mine = _squared_distances(grid, every, index, box)
-        won = mine < np.inf
-        for rival in rivals.get(index, ()):
-            theirs = _squared_distances(grid, every, rival, box)
-            won &= ~(theirs <= mine if every.labels[rival] < label else theirs < mine)
-        target[box][won] = label
+        distances = _squared_distances(grid, all_spheres, index, box)
+        is_nearest = distances < np.inf
+        for other in overlaps.get(index, ()):
+            others = _squared_distances(grid, all_spheres, other, box)
+            wins_ties = all_spheres.labels[other] < label
+            is_nearest &= ~(others <= distances if wins_ties else others < distances)
+        target[box][is_nearest] = label
     return target
 
 
 def _gather(grid: Grid, spheres: Mapping[int, tuple[ArrayLike, float]]) -> _Spheres:
-    """The spheres as flat arrays, each radius long enough to reach the nearest voxel."""
+    """Flatten the spheres to arrays; make each radius long enough to reach the nearest voxel."""
     centres, squared_radii, labels = [np.zeros((0, 3))], [np.zeros(0)], [np.zeros(0, np.uint8)]
     for label, (positions, radius) in spheres.items():
         if not 0 < label <= MAX_LABEL:
@@ -72,77 +83,87 @@ def _gather(grid: Grid, spheres: Mapping[int, tuple[ArrayLike, float]]) -> _Sphe
             raise ValueError(f"Label {label} has positions that are not numbers.")
         nearest = np.clip(np.rint(voxels), 0, np.asarray(grid.shape) - 1)
         to_nearest = (((nearest - voxels) * grid.spacing) ** 2).sum(axis=1) * (1 + 1e-9)
-        within = grid.contains(positions)
+        is_inside = grid.contains(positions)
         centres.append(voxels)
-        squared_radii.append(np.maximum(radius**2, np.where(within, to_nearest, 0)))
+        squared_radii.append(np.maximum(radius**2, np.where(is_inside, to_nearest, 0)))
         labels.append(np.full(len(voxels), label, dtype=np.uint8))
     return _Spheres(np.concatenate(centres), np.concatenate(squared_radii), np.concatenate(labels))
 
 
-def _rivals(grid: Grid, every: _Spheres) -> dict[int, list[int]]:
-    """For each sphere, those of another label that share space with it."""
-    rivals: dict[int, list[int]] = {}
-    if len(every.labels) < 2:
-        return rivals
-    centres = every.centres * grid.spacing
-    radii = np.sqrt(every.squared_radii)
+def _find_overlaps(grid: Grid, spheres: _Spheres) -> dict[int, list[int]]:
+    """For each sphere, list those of another label that it overlaps."""
+    overlaps: dict[int, list[int]] = {}
+    if len(spheres.labels) < 2:
+        return overlaps
+    centres = spheres.centres * grid.spacing
+    radii = np.sqrt(spheres.squared_radii)
     pairs = KDTree(centres).query_pairs(2 * radii.max(), output_type="ndarray")
     first, second = pairs[:, 0], pairs[:, 1]
     distances = np.linalg.norm(centres[first] - centres[second], axis=1)
-    meet = distances <= radii[first] + radii[second]
-    meet &= every.labels[first] != every.labels[second]
-    for one, other in pairs[meet].tolist():
-        rivals.setdefault(one, []).append(other)
-        rivals.setdefault(other, []).append(one)
-    return rivals
+    overlap = distances <= radii[first] + radii[second]
+    overlap &= spheres.labels[first] != spheres.labels[second]
+    for one, other in pairs[overlap].tolist():
+        overlaps.setdefault(one, []).append(other)
+        overlaps.setdefault(other, []).append(one)
+    return overlaps
 
 
-def _box(grid: Grid, every: _Spheres, index: int) -> tuple[slice, ...] | None:
-    """The part of the volume a sphere can touch; None where it lies wholly outside."""
-    reach = np.sqrt(every.squared_radii[index]) / np.asarray(grid.spacing)
-    low = np.maximum(np.ceil(every.centres[index] - reach), 0).astype(int)
-    high = np.minimum(np.floor(every.centres[index] + reach) + 1, grid.shape).astype(int)
+def _box(grid: Grid, spheres: _Spheres, index: int) -> tuple[slice, ...] | None:
+    """Return the box of the volume that a sphere can touch; None where it lies outside."""
+    reach = np.sqrt(spheres.squared_radii[index]) / np.asarray(grid.spacing)
+    low = np.maximum(np.ceil(spheres.centres[index] - reach), 0).astype(int)
+    high = np.minimum(np.floor(spheres.centres[index] + reach) + 1, grid.shape).astype(int)
     return tuple(map(slice, low, high)) if (low < high).all() else None
 
 
 def _squared_distances(
-    grid: Grid, every: _Spheres, index: int, box: tuple[slice, ...]
+    grid: Grid, spheres: _Spheres, index: int, box: tuple[slice, ...]
 ) -> NDArray[np.float64]:
-    """Squared distances in Å² from a sphere's centre to the voxels of a box; outside it, inf."""
+    """Return squared distances (Å²) from a centre to a box's voxels, inf outside the sphere."""
     z, y, x = (
         ((np.arange(part.start, part.stop) - c) * s) ** 2
-        for part, c, s in zip(box, every.centres[index], grid.spacing, strict=True)
+        for part, c, s in zip(box, spheres.centres[index], grid.spacing, strict=True)
     )
     squared = z[:, None, None] + y[None, :, None] + x[None, None, :]
-    squared[squared > every.squared_radii[index]] = np.inf
+    squared[squared > spheres.squared_radii[index]] = np.inf
     return squared
 
 
 def align_mask(mask: NDArray, shape: Sequence[int], *, max_offset: int = 2) -> NDArray:
-    """The mask on a shape that differs by a voxel or two, cut or padded with 0 at the far ends.
+    """Crop or pad a mask to a shape that differs by a voxel or two, at the far ends.
 
     The first voxel stays where it is: grids of one run share their first voxel's centre.
 
     Args:
         mask: (z, y, x) labels or booleans.
-        shape: the shape wanted, (z, y, x).
-        max_offset: the largest difference in voxels, along any axis, that is mended.
+        shape: of the result, voxels z y x.
+        max_offset: the largest difference in voxels, along any axis, that is accepted.
+
+    Returns:
+        (z, y, x) of the shape; voxels that are added are 0.
+
+    Raises:
+        DataError: the shapes differ by more.
     """
-    offsets = [wanted - held for wanted, held in zip(shape, mask.shape, strict=True)]
+    offsets = [new - old for new, old in zip(shape, mask.shape, strict=True)]
     if max(map(abs, offsets)) > max_offset:
         raise DataError(
             f"A mask of {_by(mask.shape)} voxels does not fit a tomogram of {_by(shape)}: they "
             f"differ by more than {max_offset} voxels. Use the mask made for this tomogram "
             "and voxel spacing."
         )
-    kept = mask[tuple(slice(0, wanted) for wanted in shape)]
-    return np.pad(kept, [(0, max(0, offset)) for offset in offsets])
+    cropped = mask[tuple(slice(0, length) for length in shape)]
+    return np.pad(cropped, [(0, max(0, offset)) for offset in offsets])
 
 
 def coarsen_mask(mask: NDArray, shape: Sequence[int]) -> NDArray[np.bool_]:
-    """The mask on a coarser shape of the same box: set wherever one of its voxels lands.
+    """Coarsen a mask to another shape of the same box: set each voxel that one of its voxels hits.
 
     Nearest sampling would lose sheets thinner than a coarse voxel; this keeps them.
+
+    Args:
+        mask: (z, y, x), 0 = outside.
+        shape: of the result, voxels z y x.
     """
     coarse = np.zeros(tuple(shape), dtype=bool)
     voxels = np.nonzero(mask)
@@ -157,7 +178,12 @@ def coarsen_mask(mask: NDArray, shape: Sequence[int]) -> NDArray[np.bool_]:
 
 
 def add_masks(target: NDArray[np.uint8], masks: Mapping[int, NDArray]) -> NDArray[np.uint8]:
-    """The target with each mask's label on voxels that nothing else had claimed, in order."""
+    """Return the target with masks painted, in order, on voxels that are still background.
+
+    Args:
+        target: (z, y, x), 0 = background.
+        masks: label -> mask (z, y, x), 0 = outside.
+    """
     if not masks:
         return target
     painted = target.copy()

@@ -12,7 +12,7 @@ class Saboteur(pl.Callback):
     """Does its deed in the first step; without one, once, what the file `sabotage` says, and when.
 
     Args:
-        deed: `diverge`, `raise`, `memory`, the name of a signal, or `none`.
+        deed: `diverge`, `spoil`, `raise`, `memory`, the name of a signal, or `none`.
     """
 
     def __init__(self, deed: str | None = None) -> None:
@@ -33,6 +33,9 @@ def do(deed: str, module: pl.LightningModule) -> None:
     if deed == "diverge":
         with torch.no_grad():
             next(module.net.parameters()).fill_(float("nan"))
+    elif deed == "spoil":
+        spoiled = next(b for name, b in module.net.named_buffers() if "running_var" in name)
+        spoiled.fill_(float("nan"))
     elif deed == "raise":
         raise RuntimeError("the training was sabotaged")
     elif deed == "memory":

@@ -135,7 +135,7 @@ def test_runs_that_are_localized_at_once_get_the_picks_they_get_one_by_one(
             assert (alone.positions == at_once.positions).all()
             assert (alone.scores == at_once.scores).all()
     assert octopi_command("localize", "num_workers=0") == 2
-    assert "num_workers must be 1 or more, not 0" in capsys.readouterr().err
+    assert "num_workers must be int of 1 or more, not 0" in capsys.readouterr().err
 
 
 def test_summits_are_looked_for_on_the_gpu_that_is_asked_for(
@@ -335,6 +335,27 @@ def test_fine_tuning_onto_other_objects_keeps_the_body(trained, here, octopi_com
     assert "the rest is taken over" in (here / "tuned" / "train.log").read_text(encoding="utf-8")
 
 
+def test_a_training_needs_neither_logger_callbacks_nor_augmentation(here, octopi_command):
+    assert octopi_command("create_targets") == 0
+    words = ["logger=null", "callbacks=null", "augment=null", "pruner=null", "experiment=null"]
+    runs = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=TS_03"]
+    assert octopi_command("train", *TINY, *words, *runs, "hydra.run.dir=job") == 0
+    _, recipe = checkpoint.load(here / "job" / "best_model.pth")
+    assert recipe.provenance["split"]["validation"] == ["TS_03"]
+
+
+def test_targets_have_the_spacing_that_was_typed(here, octopi_command):
+    words = ["experiment=demo", "data.working_spacing=30", "targets.radius_scales={ribosome: 0.4}"]
+    assert octopi_command("create_targets", *words) == 0
+    for run in open_project(here / "project.json").runs:
+        query = next(q for q in run.segmentations() if q.user_id == "octopi")
+        assert query.voxel_spacing == pytest.approx(30, rel=0.01)
+        radii = run.segmentation_attributes(query)["sphere_radii"]
+        known = run.objects
+        assert radii["ribosome"] == pytest.approx(0.4 * known["ribosome"].radius)
+        assert radii["apo-ferritin"] == pytest.approx(0.5 * known["apo-ferritin"].radius)
+
+
 def test_without_validation_runs_thresholds_come_from_the_training_runs(here, octopi_command):
     assert octopi_command("create_targets") == 0
     words = ["data.ratios=[1,0,0]", "hydra.run.dir=job"]
@@ -350,6 +371,16 @@ def test_without_validation_runs_thresholds_come_from_the_training_runs(here, oc
         ("train", ["target=nothing:octopi/1"], 3, "octopi create_targets"),
         ("train", ["best_metric=fbeta"], 2, "Known: avg_f1"),
         ("train", ["data.crop_size=[15,32,32]"], 2, "multiples of 2"),
+        ("train", ["model.strides=[0]"], 2, "maps no cube"),
+        ("train", ["data.crop_size=16"], 2, "data.crop_size must be a list of int"),
+        ("train", ["localizer=checkpoint"], 2, "Choose localizer=components, peaks or watershed"),
+        ("train", ["predictor=checkpoint"], 2, "Choose predictor=default"),
+        ("plan", ["predictor=checkpoint"], 2, "Choose predictor=default"),
+        ("train", ["model=null"], 2, "model must be set. Choose model="),
+        ("export", ["format=null"], 2, "format must be set. Choose format=csv"),
+        ("evaluate", ["scorer=null"], 2, "scorer must be set. Choose scorer="),
+        ("train", ["seed=-1"], 2, "seed must be int of 0 … 4294967295"),
+        ("train", ["trainer.max_time=banana"], 2, "DD:HH:MM:SS"),
         ("train", ["optim.optimizer.lr=-1"], 2, "Invalid learning rate"),
         ("train", ["model.dropout=1.5"], 2, "dropout"),
         ("train", ["runs=[TS_99]"], 3, "TS_01, TS_02, TS_03"),

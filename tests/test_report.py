@@ -54,8 +54,7 @@ def write_scores(run, names, *, seed):
             field[z, y, x] += rng.uniform(0.1, 1)
         field = gaussian_filter(field, 1.5)
         channel[:] = np.rint(field / field.max() * 250)
-    project = run.project
-    radii = {name: project.objects[name].radius for name in names}
+    radii = {name: run.objects[name].radius for name in names}
     attributes = {
         "objects": names,
         "radii": radii,

@@ -56,7 +56,8 @@ def _equal(one, other):
 def _train_elsewhere(*words: str) -> int:
     """The exit code of a training in a process of its own."""
     here = Path(__file__).parent
-    environment = os.environ | {"PYTHONPATH": str(here)}
+    path = os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path}
     command = [sys.executable, "-m", "octopi.train", *words]
     return subprocess.run(command, env=environment, check=False, capture_output=True).returncode
 
@@ -105,6 +106,21 @@ def test_a_loss_that_is_not_a_number_ends_with_5_and_keeps_the_best_model(
     assert "loss is nan at step 4" in capsys.readouterr().err
     weights, _ = checkpoint.read(targets / "job" / "best_model.pth")
     assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+@pytest.mark.parametrize("validations", ["each epoch", "none"])
+def test_statistics_that_are_not_numbers_end_with_5_before_they_are_saved(
+    targets, octopi_command, capsys, validations
+):
+    (targets / "sabotage").write_text("4 spoil")  # in the third epoch; its loss stays finite
+    more = ["data.validation_runs=[]"] if validations == "none" else []
+    assert octopi_command("train", *WORDS, "model.norm=batch", *more) == 5
+    assert "running_var" in capsys.readouterr().err
+    averaged, current = _weights(targets / "job")
+    assert all(value.isfinite().all() for value in [*averaged.values(), *current.values()])
+    if validations == "each epoch":
+        weights, _ = checkpoint.read(targets / "job" / "best_model.pth")
+        assert all(value.isfinite().all() for value in weights.values())
 
 
 def test_the_same_seed_gives_the_same_weights(targets, final_weights, octopi_command):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from octopi.errors import DataError, ResourceError
-from octopi.geometry import Grid, fourier_resample
+from octopi.geometry import Grid, fourier_resample, same_spacing
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -183,7 +183,7 @@ def resample_labels(labels: NDArray[np.uint8], held: Grid, wanted: Grid) -> NDAr
     if labels.shape != held.shape:
         raise DataError(f"A target of {labels.shape} voxels claims a grid of {held.shape}.")
     check_fits(held, wanted)
-    if held.shape == wanted.shape and np.allclose(held.spacing, wanted.spacing, rtol=0.01):
+    if held.shape == wanted.shape and all(map(same_spacing, held.spacing, wanted.spacing)):
         return labels
     z, y, x = (
         np.minimum(np.rint(np.arange(n) * to / of).astype(np.intp), limit - 1)
@@ -203,7 +203,9 @@ def check_fits(held: Grid, wanted: Grid) -> None:
     """
     sizes = np.asarray(held.shape) * held.spacing, np.asarray(wanted.shape) * wanted.spacing
     same_box = np.abs(sizes[0] - sizes[1]) <= np.maximum(held.spacing, wanted.spacing)
-    if not same_box.all() or np.any(np.asarray(held.spacing) > np.multiply(wanted.spacing, 1.01)):
+    pairs = zip(held.spacing, wanted.spacing, strict=True)
+    coarser = any(own > other and not same_spacing(own, other) for own, other in pairs)
+    if coarser or not same_box.all():
         raise DataError(
             f"The target has {_describe(held)}, the tomogram is worked on at {_describe(wanted)}. "
             "Make the target again for this tomogram and working spacing (create_targets)."

@@ -1,11 +1,10 @@
-"""Thresholds: for each object the score from which a candidate had better be a pick.
+"""Thresholds: for each object the score from which a candidate becomes a pick.
 
-A few dozen particles make a jagged curve of F-beta against the threshold, whose highest tooth is
-chance. So the chance that a candidate is a particle is first fitted as a smooth function of its
-score, and the threshold is the one whose expected F-beta is best.
+With few particles F-beta against threshold is noisy, so its maximum is chance. The probability that
+a candidate is a particle is therefore fitted as a smooth function of its score first, and the
+threshold is the one with the best expected F-beta.
 """
 
-import functools
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -16,14 +15,14 @@ from octopi.evaluation.matching import gains_one_to_one
 from octopi.evaluation.scores import Runs, fbeta, pooled_gains
 from octopi.geometry import Points
 
-UNKNOWN = 0.5  # the threshold of an object that nothing is known of
-NEVER = 1.0  # of one that no candidate ever was
+DEFAULT_THRESHOLD = 0.5  # of an object without truth
+THRESHOLD_IF_NEVER_FOUND = 1.0  # of an object none of whose particles is a candidate
 PRIOR = np.array([0.0, 1.0])  # offset and slope of a score that is the probability it claims to be
-# How firmly the prior is believed, in inverse variances: the slope's is worth a few particles
-# whose scores are undecided, the offset is left to the data.
-BELIEF = np.array([0.01, 1.0])
+# Inverse variances of the prior: the slope's is worth a few particles whose scores are undecided,
+# the offset is left to the data.
+PRIOR_PRECISION = np.array([0.01, 1.0])
 NEWTON_STEPS = 50
-EXTREME = 1e-4  # scores nearer to 0 or 1 are taken for this near
+SCORE_CLIP = 1e-4  # scores nearer than this to 0 or 1 are clipped
 
 
 def calibrate(
@@ -34,10 +33,10 @@ def calibrate(
     tolerance_scale: float,
     beta: float,
 ) -> dict[str, float]:
-    """Object name -> the threshold with the best expected F-beta, pooled over runs.
+    """Choose the threshold with the best expected F-beta for each object, pooled over runs.
 
-    It lies mid-way between the scores of two candidates. An object without truth gets 0.5; one
-    that is never found, 1.
+    It lies mid-way between the scores of two candidates. An object without truth gets 0.5, one
+    that is never found gets 1.
 
     Args:
         candidates: run name -> object name -> scored candidates, down to low scores.
@@ -45,16 +44,19 @@ def calibrate(
         radii: object name -> Å.
         tolerance_scale: greatest distance of pick and particle, parts of the radius.
         beta: recall weighs β² times precision.
+
+    Returns:
+        object name -> threshold.
     """
     thresholds = {}
     for name, radius in radii.items():
-        found = {run: c.get(name, Points.empty()) for run, c in candidates.items()}
-        there = {run: t.get(name, Points.empty()) for run, t in truth.items()}
-        total = sum(len(points) for points in there.values())
+        picks = {run: objects.get(name, Points.empty()) for run, objects in candidates.items()}
+        particles = {run: objects.get(name, Points.empty()) for run, objects in truth.items()}
+        total = sum(len(points) for points in particles.values())
         scores, gains = pooled_gains(
-            found, there, tolerance=tolerance_scale * radius, matcher=gains_one_to_one
+            picks, particles, tolerance=tolerance_scale * radius, matcher=gains_one_to_one
         )
-        thresholds[name] = best_cut(scores, gains, total, beta) if total else UNKNOWN
+        thresholds[name] = best_cut(scores, gains, total, beta) if total else DEFAULT_THRESHOLD
     return thresholds
 
 
@@ -67,35 +69,46 @@ def calibrate_all_betas(
     tolerance_scale: float,
     betas: Iterable[float],
 ) -> dict[float, dict[str, float]]:
-    """β -> object name -> threshold, as `calibrate` chooses it.
+    """Choose the thresholds as `calibrate` does, for several β.
 
-    No total counts an object of weight 0, so that more recall of it is worth no false picks: it is
-    cut for β = 1 wherever β is greater.
+    No total counts an object of weight 0, so more recall of it is not worth false picks: where β is
+    above 1 it gets its threshold for β = 1.
+
+    Args:
+        candidates: as in `calibrate`.
+        truth: as in `calibrate`.
+        radii: object name -> Å.
+        weights: object name -> its weight in the total.
+        tolerance_scale: as in `calibrate`.
+        betas: to choose thresholds for; 1 is always added.
+
+    Returns:
+        β -> object name -> threshold.
     """
-    cut = functools.partial(
-        calibrate, candidates, truth, radii=radii, tolerance_scale=tolerance_scale
-    )
-    cuts = {beta: cut(beta=beta) for beta in dict.fromkeys([*betas, 1.0])}
+    thresholds_by_beta = {
+        beta: calibrate(candidates, truth, radii=radii, tolerance_scale=tolerance_scale, beta=beta)
+        for beta in dict.fromkeys([*betas, 1.0])
+    }
     uncounted = [name for name in radii if weights.get(name) == 0]
     return {
-        beta: held | {name: cuts[min(beta, 1.0)][name] for name in uncounted}
-        for beta, held in cuts.items()
+        beta: thresholds | {name: thresholds_by_beta[min(beta, 1.0)][name] for name in uncounted}
+        for beta, thresholds in thresholds_by_beta.items()
     }
 
 
 def best_cut(
     scores: NDArray[np.float64], gains: NDArray[np.int64], total: int, beta: float
 ) -> float:
-    """The best threshold for candidates, best first, of which some are among `total` particles.
+    """Return the threshold with the best expected F-beta.
 
     Args:
-        scores: 0..1, best first.
-        gains: 1 for a candidate that is a particle, else 0.
-        total: number of particles.
+        scores: (n,) of candidates, 0..1, best first.
+        gains: (n,), 1 for a candidate that is a particle, else 0.
+        total: number of particles, those without a candidate included.
         beta: recall weighs β² times precision.
     """
     if not gains.any():
-        return NEVER
+        return THRESHOLD_IF_NEVER_FOUND
     num = np.arange(1, len(scores) + 1)
     tp = np.minimum(np.cumsum(chances(scores, gains)), total)
     value = fbeta(np.stack([tp, num - tp, total - tp], axis=-1), beta)
@@ -105,22 +118,25 @@ def best_cut(
     return float((scores[best] + below[best]) / 2)
 
 
-def chances(scores: NDArray[np.float64], found: NDArray[np.integer]) -> NDArray[np.float64]:
-    """The fitted probability that each candidate is a particle, rising with its score.
+def chances(scores: NDArray[np.float64], is_particle: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Fit the probability (n,) that each candidate is a particle, rising with its score.
 
-    Logistic in the log-odds of the score (Platt 1999), with a prior for a score that is right.
+    The fit is logistic in the log-odds of the score (Platt 1999), with a prior for scores that are
+    the probability already.
 
     Args:
-        scores: 0..1.
-        found: 1 for a candidate that is a particle, else 0.
+        scores: (n,), 0..1.
+        is_particle: (n,), 1 for a candidate that is a particle, else 0.
     """
-    odds = logit(np.clip(scores, EXTREME, 1 - EXTREME))
+    odds = logit(np.clip(scores, SCORE_CLIP, 1 - SCORE_CLIP))
     design = np.stack([np.ones_like(odds), odds], axis=1)
     weights = PRIOR.copy()
     for _ in range(NEWTON_STEPS):
-        guess = expit(design @ weights)
-        slope = design.T @ (found - guess) - BELIEF * (weights - PRIOR)
-        curvature = (design * (guess * (1 - guess))[:, None]).T @ design + np.diag(BELIEF)
+        predicted = expit(design @ weights)
+        slope = design.T @ (is_particle - predicted) - PRIOR_PRECISION * (weights - PRIOR)
+        curvature = (design * (predicted * (1 - predicted))[:, None]).T @ design + np.diag(
+            PRIOR_PRECISION
+        )
         step = np.clip(np.linalg.solve(curvature, slope), -2, 2)
         weights += step
         if np.abs(step).max() < 1e-8:

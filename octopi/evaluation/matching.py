@@ -1,7 +1,8 @@
-"""Which picks found which particles: the challenge's rule and one-to-one matching.
+"""Matching of picks with particles: the CZII challenge's rule and one-to-one matching.
 
-Both count tp, fp, fn for one object in one run. A `Matcher` tells more: how many more particles
-are found by each pick when picks are added best first, so the counts at every threshold.
+Each rule counts tp, fp, fn for one object in one run. Its `Matcher` counts how many more particles
+each pick finds when picks are added best first, which gives the counts at every threshold: SciPy
+has the maximum matching, but not one for each threshold.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ Matcher = Callable[[NDArray[np.float64], NDArray[np.float64], float], NDArray[np
 def match_czii(
     picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
 ) -> tuple[int, int, int]:
-    """Counts tp, fp, fn by the rule of the CZII challenge.
+    """Count tp, fp, fn by the rule of the CZII challenge.
 
     A particle is found if any pick is within the tolerance; every pick that is not needed for
     that is a false positive. A pick between two particles finds both, so fp can be negative.
@@ -36,19 +37,19 @@ def match_czii(
 def match_one_to_one(
     picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
 ) -> tuple[int, int, int]:
-    """Counts tp, fp, fn with as many pairs as there can be, each pick and particle in one at most.
+    """Count tp, fp, fn with as many pairs as possible, each pick and particle in one at most.
 
     Args:
         picks: (n, 3) in Å.
         truth: (m, 3) in Å.
         tolerance: Å, inclusive.
     """
-    near = _neighbours(picks, truth, tolerance)
-    ends = np.concatenate([[0], np.cumsum([len(particles) for particles in near])])
-    found = np.fromiter(chain.from_iterable(near), dtype=np.int32, count=int(ends[-1]))
-    if not len(found):
+    neighbours = _neighbours(picks, truth, tolerance)
+    ends = np.concatenate([[0], np.cumsum([len(particles) for particles in neighbours])])
+    particles = np.fromiter(chain.from_iterable(neighbours), dtype=np.int32, count=int(ends[-1]))
+    if not len(particles):
         return 0, len(picks), len(truth)
-    pairs = csr_array((np.ones(len(found)), found, ends), shape=(len(picks), len(truth)))
+    pairs = csr_array((np.ones(len(particles)), particles, ends), shape=(len(picks), len(truth)))
     tp = int((maximum_bipartite_matching(pairs, perm_type="column") >= 0).sum())
     return tp, len(picks) - tp, len(truth) - tp
 
@@ -56,21 +57,21 @@ def match_one_to_one(
 def gains_czii(
     picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
 ) -> NDArray[np.int64]:
-    """For each pick, in the order given, how many particles the picks before it had not found."""
+    """For each pick, best first, count the particles that no pick before it has found (n,)."""
     return _gains(finders_czii(picks, truth, tolerance), len(picks))
 
 
 def gains_one_to_one(
     picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
 ) -> NDArray[np.int64]:
-    """For each pick, in the order given, 1 if it makes the largest matching larger, else 0."""
+    """For each pick, best first, return 1 if it enlarges the maximum matching, else 0 (n,)."""
     return _gains(finders_one_to_one(picks, truth, tolerance), len(picks))
 
 
 def finders_czii(
     picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
 ) -> NDArray[np.int64]:
-    """For each particle, the pick with which, in the order given, it is first found; else -1."""
+    """For each particle, return the first pick, best first, within the tolerance, or -1 (m,)."""
     finders = np.full(len(truth), -1, dtype=np.int64)
     for pick, particles in enumerate(_neighbours(picks, truth, tolerance)):
         for particle in particles:
@@ -82,54 +83,87 @@ def finders_czii(
 def finders_one_to_one(
     picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
 ) -> NDArray[np.int64]:
-    """For each particle, the pick with which, in the order given, it joins the matching; else -1.
+    """For each particle, return the pick that first adds one to the maximum matching, or -1.
 
-    A pick or particle that is in the largest matching of the best picks stays in it when more
-    picks are added, so one pass tells the matching at every threshold.
+    Particles and picks in the maximum matching of the best picks stay matched when more picks are
+    added, so one pass gives the matching at every threshold.
+
+    Args:
+        picks: (n, 3) in Å, best first.
+        truth: (m, 3) in Å.
+        tolerance: Å, inclusive.
+
+    Returns:
+        (m,) indices of picks.
     """
-    near = _neighbours(picks, truth, tolerance)
-    owner: dict[int, int] = {}
-    settled: set[int] = set()
-    winners = [i for i in range(len(near)) if _augment(i, near, owner, settled)]
+    neighbours = _neighbours(picks, truth, tolerance)
+    pick_of: dict[int, int] = {}
+    unreachable: set[int] = set()
+    matched = [i for i in range(len(picks)) if _augment(i, neighbours, pick_of, unreachable)]
     finders = np.full(len(truth), -1, dtype=np.int64)
-    finders[list(owner)] = winners  # a dictionary keeps the order in which its keys came
+    finders[list(pick_of)] = matched  # a dictionary keeps the order in which its keys came
     return finders
 
 
 def _gains(finders: NDArray[np.int64], num_picks: int) -> NDArray[np.int64]:
+    """Count the particles that each pick is the finder of."""
     return np.bincount(finders[finders >= 0], minlength=num_picks)
 
 
-def _augment(pick: int, near: list[list[int]], owner: dict[int, int], settled: set[int]) -> bool:
-    """Whether the pick gets a particle, if need be by moving the owners of others.
+def _augment(
+    pick: int, neighbours: list[list[int]], pick_of: dict[int, int], unreachable: set[int]
+) -> bool:
+    """Match one more pick if possible: Kuhn's algorithm, breadth first.
 
-    Where it does not, the particles it reached can never be won by a later pick: settled.
+    Search for an augmenting path, from the pick over particles and the picks matched with them to
+    a free particle, and match along it.
+
+    Args:
+        pick: not matched yet.
+        neighbours: for each pick, the particles within the tolerance.
+        pick_of: particle -> the pick matched with it; changed on success.
+        unreachable: particles from which no path leads to a free particle, now or later; those of
+            this search are added on failure.
+
+    Returns:
+        Whether the pick is matched.
     """
-    reached_from: dict[int, int] = {}
-    lost: dict[int, int] = {}  # what each rival in the queue would give up
+    reached_from: dict[int, int] = {}  # particle -> the pick before it on the path
+    particle_of: dict[int, int] = {}  # matched pick on a path -> its particle
     queue = [pick]
-    for rival in queue:
-        for particle in near[rival]:
-            if particle in settled or particle in reached_from:
+    for current in queue:
+        for particle in neighbours[current]:
+            if particle in unreachable or particle in reached_from:
                 continue
-            reached_from[particle] = rival
-            if particle in owner:
-                lost[owner[particle]] = particle
-                queue.append(owner[particle])
+            reached_from[particle] = current
+            if particle in pick_of:
+                particle_of[pick_of[particle]] = particle
+                queue.append(pick_of[particle])
                 continue
-            owner[particle] = winner = rival
-            while winner != pick:
-                given_up = lost[winner]
-                owner[given_up] = winner = reached_from[given_up]
+            _match_along_path(particle, pick, pick_of, reached_from, particle_of)
             return True
-    settled.update(reached_from)
+    unreachable.update(reached_from)
     return False
+
+
+def _match_along_path(
+    particle: int,
+    pick: int,
+    pick_of: dict[int, int],
+    reached_from: dict[int, int],
+    particle_of: dict[int, int],
+) -> None:
+    """From a free particle back to the pick, match each particle with the pick before it."""
+    pick_of[particle] = reached_from[particle]
+    while pick_of[particle] != pick:
+        particle = particle_of[pick_of[particle]]
+        pick_of[particle] = reached_from[particle]
 
 
 def _neighbours(
     picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
 ) -> list[list[int]]:
-    """For each pick, the particles within the tolerance."""
+    """For each pick, list the particles within the tolerance."""
     if not len(picks) or not len(truth):
         return [[] for _ in range(len(picks))]
     return KDTree(picks).query_ball_tree(KDTree(truth), r=tolerance)

@@ -1,18 +1,30 @@
-"""What a scorer says: counts and figures per object and in all, as JSON and as a table."""
+"""The score report: counts and figures per object and in all, as JSON and as a table."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+
 Interval = tuple[float, float]
+
+_WIDTH = 1000  # characters, so that no line is wrapped however long a name is
 
 
 @dataclass(frozen=True)
 class Score:
-    """How one object was picked in all runs together; None = n/a, for want of truth.
+    """Counts and figures of one object in all runs together; None = n/a, without truth.
 
     Args:
+        tp: particles found.
+        fp: picks that found none.
+        fn: particles not found.
+        precision: 0..1.
+        recall: 0..1.
+        fbeta: 0..1.
+        f1: 0..1.
         interval: of F-beta, 95 %, over resampled runs; None for a single run.
-        weight: share in the total.
+        weight: of the object in the total.
         intervals: the same of precision, recall and F1, by name; empty for a single run.
     """
 
@@ -30,9 +42,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Report:
-    """What a scorer says.
+    """The result of a scorer.
 
     Args:
+        beta: recall weighs β² times precision.
         scores: object name -> score.
         total: weighted mean F-beta of the objects with truth.
         interval: of the total, 95 %, over resampled runs; None for a single run.
@@ -53,34 +66,39 @@ class Report:
 
     @property
     def num_runs(self) -> int:
-        """How many runs were judged."""
+        """The number of runs that were scored."""
         return len(self.runs)
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON knows it; None = n/a."""
+        """Convert the report to types that JSON has; None = n/a."""
         return asdict(self) | {"num_runs": self.num_runs}
 
     def table(self) -> str:
-        """The report as aligned text."""
-        width = max([*map(len, self.scores), len("weighted total")])
-        head = (
-            f"{'object':<{width}}  weight    tp    fp    fn  precision  recall"
-            f"  {f'F{self.beta:g}':>6}      F1  95 % interval"
-        )
-        lines = [head, *(_row(name, s, width) for name, s in self.scores.items())]
-        lines.append(
-            f"{'weighted total':<{width}}{'':47}{_number(self.total):>6}{_number(self.mean_f1):>8}"
-            f"  {_between(self.interval)}"
-        )
-        return "\n".join(lines)
+        """Format the report as aligned text."""
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column("object", no_wrap=True)
+        for head in ("weight", "tp", "fp", "fn", "precision", "recall", f"F{self.beta:g}", "F1"):
+            table.add_column(head, justify="right", no_wrap=True)
+        table.add_column("95 % interval", no_wrap=True)
+        for name, score in self.scores.items():
+            table.add_row(name, *_cells(score))
+        totals = map(_number, (self.total, self.mean_f1))
+        table.add_row("weighted total", *[""] * 6, *totals, _between(self.interval))
+        console = Console(width=_WIDTH, color_system=None, markup=False, highlight=False)
+        with console.capture() as capture:
+            console.print(table)
+        return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
-def _row(name: str, s: Score, width: int) -> str:
-    return (
-        f"{name:<{width}}  {s.weight:>6g} {s.tp:>5} {s.fp:>5} {s.fn:>5}  {_number(s.precision):>9}"
-        f"  {_number(s.recall):>6}  {_number(s.fbeta):>6}  {_number(s.f1):>6}  "
-        f"{_between(s.interval)}"
-    )
+def _cells(score: Score) -> list[str]:
+    """Format one object's score, in the order of the table's columns."""
+    figures = (score.precision, score.recall, score.fbeta, score.f1)
+    return [
+        f"{score.weight:g}",
+        *map(str, (score.tp, score.fp, score.fn)),
+        *map(_number, figures),
+        _between(score.interval),
+    ]
 
 
 def _number(value: float | None) -> str:

@@ -23,7 +23,7 @@ Runs = Mapping[str, Mapping[str, Points]]
 
 
 class Scorer(ABC):
-    """Matches picks with truth by the rule of a subclass and pools the counts of all runs.
+    """Match picks with truth by the rule of a subclass and pool the counts of all runs.
 
     Args:
         tolerance_scale: greatest distance of pick and particle, parts of the object's radius.
@@ -48,45 +48,43 @@ class Scorer(ABC):
     @staticmethod
     @abstractmethod
     def count(picks: NDArray, truth: NDArray, tolerance: float) -> tuple[int, int, int]:
-        """(tp, fp, fn) of one object in one run; all in Å."""
+        """Count tp, fp, fn of one object in one run; positions (n, 3), (m, 3), all in Å."""
 
     @staticmethod
     @abstractmethod
     def matcher(picks: NDArray, truth: NDArray, tolerance: float) -> NDArray[np.int64]:
-        """The same rule, pick by pick."""
+        """For each pick, best first, count the particles that it adds (n,)."""
 
     @staticmethod
     @abstractmethod
     def finders(picks: NDArray, truth: NDArray, tolerance: float) -> NDArray[np.int64]:
-        """The same rule, particle by particle: with which pick it is found, or -1."""
+        """For each particle, return the pick that first finds it, or -1 (m,)."""
 
     def __call__(
         self, picks: Runs, truth: Runs, *, radii: Mapping[str, float], weights: Mapping[str, float]
     ) -> Report:
-        """The report over every run of either; a run without picks has found nothing.
+        """Score the picks of every run of either; a run without picks counts all as missed.
 
         Args:
             picks: run name -> object name -> picks.
             truth: the same of the particles.
             radii: object name -> Å; its keys are the objects judged.
-            weights: object name -> share in the total.
+            weights: object name -> weight in the total.
         """
         names, runs = list(radii), sorted({*picks, *truth})
-        counts = np.zeros((len(runs), len(names), 3), dtype=np.int64)
-        for i, run in enumerate(runs):
-            for j, name in enumerate(names):
-                found = picks.get(run, {}).get(name, Points.empty()).positions
-                there = truth.get(run, {}).get(name, Points.empty()).positions
-                counts[i, j] = self.count(found, there, self.tolerance_scale * radii[name])
-        pooled, resampled = counts.sum(axis=0), self._resampled(counts)
+        counts = np.array(
+            [[self._count(picks, truth, run, name, radii[name]) for name in names] for run in runs],
+            dtype=np.int64,
+        ).reshape(len(runs), len(names), 3)
+        pooled, resampled = counts.sum(axis=0), self._resample(counts)
         scores = {
             name: _score(pooled[j], resampled[:, j], self.beta, float(weights[name]))
             for j, name in enumerate(names)
         }
-        present = (pooled[:, 0] + pooled[:, 2]) > 0
-        shares = present * np.array([weights[name] for name in names], dtype=float)
-        total, interval = _mean(pooled, resampled, self.beta, shares)
-        mean_f1, mean_f1_interval = _mean(pooled, resampled, 1.0, present.astype(float))
+        has_truth = (pooled[:, 0] + pooled[:, 2]) > 0
+        object_weights = has_truth * np.array([weights[name] for name in names], dtype=float)
+        total, interval = _mean(pooled, resampled, self.beta, object_weights)
+        mean_f1, mean_f1_interval = _mean(pooled, resampled, 1.0, has_truth.astype(float))
         return Report(
             beta=self.beta,
             scores=scores,
@@ -100,8 +98,8 @@ class Scorer(ABC):
             },
             curves={
                 name: pr_curve(
-                    {run: found.get(name, Points.empty()) for run, found in picks.items()},
-                    {run: there.get(name, Points.empty()) for run, there in truth.items()},
+                    {run: objects.get(name, Points.empty()) for run, objects in picks.items()},
+                    {run: objects.get(name, Points.empty()) for run, objects in truth.items()},
                     tolerance=self.tolerance_scale * radii[name],
                     beta=self.beta,
                     matcher=self.matcher,
@@ -110,10 +108,18 @@ class Scorer(ABC):
             },
         )
 
-    def _resampled(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Pooled counts (resamples, objects, 3) of runs drawn with replacement.
+    def _count(
+        self, picks: Runs, truth: Runs, run: str, name: str, radius: float
+    ) -> tuple[int, int, int]:
+        """Count tp, fp, fn of one object (radius in Å) in one run."""
+        pick_positions = picks.get(run, {}).get(name, Points.empty()).positions
+        true_positions = truth.get(run, {}).get(name, Points.empty()).positions
+        return self.count(pick_positions, true_positions, self.tolerance_scale * radius)
 
-        None at all from fewer than two runs: they tell nothing of how runs differ.
+    def _resample(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Draw runs with replacement and pool their counts (resamples, objects, 3).
+
+        Fewer than two runs give no resamples: they do not show how runs differ.
         """
         num = len(counts)
         if num < 2:
@@ -124,6 +130,7 @@ class Scorer(ABC):
 
 
 def _triple(counts: NDArray[np.int64]) -> tuple[int, int, int]:
+    """Convert counts (3,) to integers of Python."""
     tp, fp, fn = (int(n) for n in counts)
     return tp, fp, fn
 
@@ -131,23 +138,24 @@ def _triple(counts: NDArray[np.int64]) -> tuple[int, int, int]:
 def _score(
     counts: NDArray[np.int64], resampled: NDArray[np.int64], beta: float, weight: float
 ) -> Score:
+    """Make an object's score from its pooled counts (3,) and resampled counts (resamples, 3)."""
     tp, fp, fn = _triple(counts)
     if tp + fn == 0:
         return Score(tp, fp, fn, None, None, None, None, None, weight, {})
     value = {name: float(v) for name, v in _statistics(counts, beta).items()}
     spread = {name: _interval(v) for name, v in _statistics(resampled, beta).items()}
     interval = spread.pop("fbeta")
-    intervals = {name: held for name, held in spread.items() if held is not None}
+    intervals = {name: both for name, both in spread.items() if both is not None}
     return Score(tp, fp, fn, **value, interval=interval, weight=weight, intervals=intervals)
 
 
 def _statistics(counts: NDArray[np.int64], beta: float) -> dict[str, NDArray[np.float64]]:
-    """What is told of counts (…, 3) = tp, fp, fn, by name; NaN where there is no truth."""
+    """Compute the figures of counts (…, 3) = tp, fp, fn, by name; NaN where there is no truth."""
     tp, fp, fn = np.moveaxis(counts, -1, 0)
-    there = tp + fn > 0
+    has_truth = tp + fn > 0
     return {
-        "precision": np.where(there, tp / np.where(tp + fp, tp + fp, 1), math.nan),
-        "recall": np.where(there, tp / np.where(there, tp + fn, 1), math.nan),
+        "precision": np.where(has_truth, tp / np.where(tp + fp, tp + fp, 1), math.nan),
+        "recall": np.where(has_truth, tp / np.where(has_truth, tp + fn, 1), math.nan),
         "fbeta": fbeta(counts, beta),
         "f1": fbeta(counts, 1),
     }
@@ -157,29 +165,30 @@ def _mean(
     pooled: NDArray[np.int64],
     resampled: NDArray[np.int64],
     beta: float,
-    shares: NDArray[np.float64],
+    object_weights: NDArray[np.float64],
 ) -> tuple[float | None, Interval | None]:
-    """The weighted mean F-beta of objects and its interval.
+    """Average F-beta over objects by weight; return it and its 95 % interval.
 
     Args:
         pooled: counts (objects, 3).
         resampled: counts (resamples, objects, 3).
         beta: recall weighs β² times precision.
-        shares: weight of each object, 0 for one without truth.
+        object_weights: (objects,), 0 for one without truth.
     """
-    if shares.sum() == 0:
+    if object_weights.sum() == 0:
         return None, None
-    held = shares > 0
-    total = float(np.average(fbeta(pooled, beta)[held], weights=shares[held]))
+    counted = object_weights > 0
+    total = float(np.average(fbeta(pooled, beta)[counted], weights=object_weights[counted]))
     # A resample may miss every run with an object: its weight goes to the others.
     each = fbeta(resampled, beta)
-    weights = np.where(np.isnan(each), 0, shares)
+    weights = np.where(np.isnan(each), 0, object_weights)
     norm = weights.sum(axis=1)
     sums = (np.nan_to_num(each) * weights).sum(axis=1)
     return total, _interval(sums[norm > 0] / norm[norm > 0])
 
 
 def _interval(values: NDArray[np.float64]) -> Interval | None:
+    """Return the 2.5th and 97.5th percentile of the values that are not NaN; None without any."""
     values = values[~np.isnan(values)]
     if not len(values):
         return None
@@ -188,7 +197,7 @@ def _interval(values: NDArray[np.float64]) -> Interval | None:
 
 
 def fbeta(counts: NDArray[np.integer], beta: float) -> NDArray[np.float64]:
-    """F-beta of counts (…, 3) = tp, fp, fn; NaN where there is no truth."""
+    """Compute F-beta (…) of counts (…, 3) = tp, fp, fn; NaN where there is no truth."""
     tp, fp, fn = np.moveaxis(np.asarray(counts, dtype=float), -1, 0)
     b2 = beta * beta
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -220,27 +229,31 @@ def pr_curve(
     beta: float,
     matcher: Matcher,
 ) -> dict[str, list[float]]:
-    """Precision, recall and F-beta of one object at every score threshold, best score first.
+    """Compute precision, recall and F-beta of one object at every threshold, best score first.
 
     Args:
-        picks: run name -> scored picks; those without scores count as certain.
+        picks: run name -> scored picks; those without scores count as 1.
         truth: run name -> particles.
         tolerance: Å.
         beta: recall weighs β² times precision.
-        matcher: the rule.
+        matcher: of the scorer.
+
+    Returns:
+        Lists by the names threshold, precision, recall and fbeta; the last two are empty where
+        there is no truth.
     """
     scores, gains = pooled_gains(picks, truth, tolerance=tolerance, matcher=matcher)
-    there = sum(len(points) for points in truth.values())
-    last = np.flatnonzero(np.append(np.diff(scores) != 0, True)) if len(scores) else []
-    tp = np.cumsum(gains)[last] if len(scores) else np.zeros(0, dtype=np.int64)
-    num = np.asarray(last, dtype=np.int64) + 1
-    counts = np.stack([tp, num - tp, there - tp], axis=-1)
-    value = fbeta(counts, beta) if there else np.full(len(tp), math.nan)
-    return {
-        "threshold": [float(s) for s in scores[last]] if len(scores) else [],
-        "precision": [float(p) for p in tp / np.maximum(num, 1)],
-        "recall": [float(r) for r in tp / there] if there else [],
-        "fbeta": [float(v) for v in value] if there else [],
+    num_particles = sum(len(points) for points in truth.values())
+    # Equal scores share a threshold, so a curve has a point at the last of them only.
+    last = np.flatnonzero(np.diff(scores, append=-np.inf))
+    num, tp = last + 1, np.cumsum(gains)[last]
+    curve = {"threshold": scores[last].tolist(), "precision": (tp / num).tolist()}
+    if not num_particles:
+        return curve | {"recall": [], "fbeta": []}
+    counts = np.stack([tp, num - tp, num_particles - tp], axis=-1)
+    return curve | {
+        "recall": (tp / num_particles).tolist(),
+        "fbeta": fbeta(counts, beta).tolist(),
     }
 
 
@@ -251,14 +264,24 @@ def pooled_gains(
     tolerance: float,
     matcher: Matcher,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Scores of all runs' picks, best first, and what each adds to the particles found."""
+    """Pool the picks of all runs, best first.
+
+    Args:
+        picks: run name -> picks; those without scores count as 1.
+        truth: run name -> particles.
+        tolerance: Å.
+        matcher: of the scorer.
+
+    Returns:
+        Scores (n,) and the number of particles that each pick adds to those found (n,).
+    """
     scores, gains = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
     for run, points in picks.items():
-        own = np.ones(len(points)) if points.scores is None else points.scores.astype(float)
-        order = np.argsort(-own, kind="stable")
-        there = truth.get(run, Points.empty()).positions
-        scores.append(own[order])
-        gains.append(matcher(points.positions[order], there, tolerance))
-    every, added = np.concatenate(scores), np.concatenate(gains)
-    order = np.argsort(-every, kind="stable")
-    return every[order], added[order]
+        pick_scores = np.ones(len(points)) if points.scores is None else points.scores.astype(float)
+        order = np.argsort(-pick_scores, kind="stable")
+        true_positions = truth.get(run, Points.empty()).positions
+        scores.append(pick_scores[order])
+        gains.append(matcher(points.positions[order], true_positions, tolerance))
+    all_scores, all_gains = np.concatenate(scores), np.concatenate(gains)
+    order = np.argsort(-all_scores, kind="stable")
+    return all_scores[order], all_gains[order]

@@ -175,7 +175,7 @@ def outcome(folder: Path, source: Search) -> float | None:
     trials = source.study.get_trials(deepcopy=False)
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     if complete:
-        best = summary.results(source.study, objectives=source.objectives)["best"]
+        best = summary.collect_results(source.study, objectives=source.objectives)["best"]
         return best["values"][source.objectives[0]]
     if any(trial.state is TrialState.RUNNING for trial in trials):
         logger.info("The trials that are left run elsewhere.")

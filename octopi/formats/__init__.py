@@ -1,4 +1,4 @@
-"""What other programs read and write: picks for RELION, Warp, Dynamo and spreadsheets; MRC."""
+"""File formats of other programs: picks for RELION, Warp, Dynamo and spreadsheets; MRC."""
 
 from octopi.formats.particles import Format, Particles
 

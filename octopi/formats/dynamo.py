@@ -1,4 +1,4 @@
-"""Picks as Dynamo's table: a row of numbers a particle, their meaning by column.
+"""Picks as Dynamo's table: a row of numbers for each particle.
 
 Columns as `dthelp` lists them. Dynamo counts positions from the corner of the first voxel, whose
 centre is at 0.5 (Dynamo wiki, "Volume center": centres of voxels are semi-integers); copick and
@@ -30,7 +30,7 @@ PIXEL_SIZE = 36
 
 
 class Dynamo(Format):
-    """A table of each object, and the list of tomograms that `dtcrop` wants beside it.
+    """Write a table of each object, and the list of tomograms that `dtcrop` needs beside it.
 
     Args:
         tomo_name: file of a run's tomogram, `*` for the run's own name.
@@ -53,14 +53,14 @@ class Dynamo(Format):
     def files(
         self, object_name: str, sets: Sequence[Particles], *, folder: Path
     ) -> Mapping[str, str]:
-        """`OBJECT.tbl` and `OBJECT.doc`; a table without picks is empty, as Dynamo writes it."""
+        """Return `OBJECT.tbl` and `OBJECT.doc`; a table without picks is empty, as Dynamo's own."""
         del folder
-        turned = common_orientations(sets)
+        has_angles = common_orientations(sets)
         rows: list[str] = []
         for index, particles in enumerate(sets, start=1):
             positions = self.pixels(particles, self.first_voxel)
             angles = np.zeros_like(positions)
-            if turned and len(positions):
+            if has_angles and len(positions):
                 angles = dynamo_angles(orientations_of(particles))
             edge = float(np.mean(self.pixel(particles)))
             for position, angle, score in zip(positions, angles, scores_of(particles), strict=True):
@@ -79,4 +79,5 @@ class Dynamo(Format):
 
 
 def _lines(rows: Sequence[str]) -> str:
+    """Join the rows, each with an end of line."""
     return "".join(f"{row}\n" for row in rows)

@@ -1,7 +1,7 @@
-"""MRC files: what the header claims, whether that can be, and the voxels.
+"""MRC files: the header, whether it can be right, and the voxels.
 
-A header may lie or be silent: a voxel size of 0 was never set, one of exactly 1 Å is what programs
-write that do not know it, and different edges are no voxels of a copick project.
+A header may be wrong or incomplete: a voxel size of 0 was never set, one of exactly 1 Å is what
+programs write that do not know it, and voxels of a copick project are cubes.
 """
 
 import math
@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octopi.errors import DataError
+from octopi.geometry import NEARLY_EXACT, same_spacing
 
-SAME = 1e-3  # relative; headers hold single precision
-NEAR = 1e-2  # relative; spacings are rounded by whoever writes them down
 PLAUSIBLE = (0.5, 100.0)  # Å
 HEADER_BYTES = 1024
 _MODES = {0: 1, 1: 2, 2: 4, 6: 2, 12: 2}  # those of volumes of real numbers, and their bytes
@@ -27,58 +26,67 @@ _MODES = {0: 1, 1: 2, 2: 4, 6: 2, 12: 2}  # those of volumes of real numbers, an
 
 @dataclass(frozen=True)
 class Header:
-    """What an MRC file says of itself.
+    """The header of an MRC file.
 
     Args:
         path: of the file.
         shape: voxels z y x.
-        edges: of a voxel, Å, z y x; 0 where it does not say.
+        edges: of a voxel, Å, z y x; 0 where they were never set.
     """
 
     path: Path
     shape: tuple[int, int, int]
     edges: tuple[float, float, float]
 
-    def spacing(self, told: float | None, *, ignore_header: bool) -> float:
-        """The voxel spacing in Å, or a DataError if file and settings leave it in doubt.
+    def spacing(self, given_spacing: float | None, *, ignore_header: bool) -> float:
+        """Return the voxel spacing in Å.
 
         Args:
-            told: what the user says; None = believe the header.
-            ignore_header: believe the user also against the header.
+            given_spacing: by the user, Å; None = take the header's.
+            ignore_header: take the user's also where the header differs.
+
+        Raises:
+            DataError: header and user leave the spacing in doubt.
         """
-        if told is not None and ignore_header:
-            return told
+        if given_spacing is not None and ignore_header:
+            return given_spacing
         edges = ", ".join(f"{edge:g}" for edge in reversed(self.edges))
-        silent = not all(math.isfinite(e) and e > 0 for e in self.edges) or set(self.edges) == {1.0}
-        if silent and told is None:
+        was_never_set = any(not math.isfinite(e) or e <= 0 for e in self.edges)
+        unknown_voxel_size = was_never_set or set(self.edges) == {1.0}
+        if unknown_voxel_size and given_spacing is None:
             raise DataError(
                 f"{self.path.name} does not tell its voxel size (its header says {edges} Å). "
                 "Say it: voxel_spacing=…"
             )
-        if silent and told is not None:
-            return told
+        if unknown_voxel_size and given_spacing is not None:
+            return given_spacing
         mean = round(float(np.mean(self.edges)), 5)
-        if max(abs(edge / mean - 1) for edge in self.edges) > SAME:
+        if not all(same_spacing(edge, mean, tolerance=NEARLY_EXACT) for edge in self.edges):
             raise DataError(
                 f"{self.path.name} has voxels of {edges} Å (x, y, z), which are no cubes. Correct "
                 "its header, or say voxel_spacing=… ignore_header=true."
             )
-        if told is not None and abs(mean / told - 1) > NEAR:
+        if given_spacing is not None and not same_spacing(mean, given_spacing):
             raise DataError(
-                f"{self.path.name} has voxels of {mean:g} Å by its header, not {told:g} Å. Leave "
-                "out voxel_spacing, or overrule the header with ignore_header=true."
+                f"{self.path.name} has voxels of {mean:g} Å by its header, not "
+                f"{given_spacing:g} Å. Leave out voxel_spacing, or overrule the header with "
+                "ignore_header=true."
             )
-        if told is None and not PLAUSIBLE[0] <= mean <= PLAUSIBLE[1]:
+        if given_spacing is None and not PLAUSIBLE[0] <= mean <= PLAUSIBLE[1]:
             raise DataError(
                 f"{self.path.name} has voxels of {mean:g} Å by its header, which no tomogram has. "
                 "Say voxel_spacing=… ignore_header=true."
             )
-        return mean if told is None else told
+        return mean if given_spacing is None else given_spacing
 
 
 def read_header(path: Path) -> Header:
-    """The header, or a DataError if the file is no whole tomogram; no voxel is read."""
-    with _opened(path, header_only=True) as mrc:
+    """Read the header, and no voxel.
+
+    Raises:
+        DataError: the file is no MRC file, no volume, truncated, or stored in another order.
+    """
+    with _open_mrc(path, header_only=True) as mrc:
         header = mrc.header
         shape = tuple(int(header[key]) for key in ("nz", "ny", "nx"))
         axes = tuple(int(header[key]) for key in ("maps", "mapr", "mapc"))
@@ -97,19 +105,19 @@ def read_header(path: Path) -> Header:
             "z. Reorder it first, for instance with clip or trimvol of IMOD."
         )
     needed = HEADER_BYTES + extended + math.prod(shape) * _MODES[mode]
-    held = path.stat().st_size
-    if held < needed:
+    file_size = path.stat().st_size
+    if file_size < needed:
         raise DataError(
-            f"{path.name} is truncated: {_by(shape)} voxels need {needed} bytes, it has {held}. "
-            "Copy it again."
+            f"{path.name} is truncated: {_by(shape)} voxels need {needed} bytes, it has "
+            f"{file_size}. Copy it again."
         )
     return Header(path, shape, edges)  # type: ignore[arg-type]  three of each
 
 
 def check_voxels(path: Path) -> None:
-    """Raise DataError if some voxel is not a number, or all are the same; slice by slice."""
+    """Raise DataError if some voxel is not a number, or all are the same; read slice by slice."""
     low, high = math.inf, -math.inf
-    with _opened(path, mapped=True) as mrc:
+    with _open_mrc(path, mapped=True) as mrc:
         for index, section in enumerate(mrc.data):
             values = np.asarray(section, dtype=np.float32)
             if not np.isfinite(values).all():
@@ -120,14 +128,14 @@ def check_voxels(path: Path) -> None:
 
 
 def read_voxels(path: Path) -> NDArray[np.float32]:
-    """The voxels as float32 (z, y, x)."""
-    with _opened(path) as mrc:
+    """Read the voxels as float32 (z, y, x)."""
+    with _open_mrc(path) as mrc:
         return np.array(mrc.data, dtype=np.float32)
 
 
 @contextmanager
-def _opened(path: Path, *, header_only: bool = False, mapped: bool = False) -> Iterator[Any]:
-    """The open file; what mrcfile would only warn of is judged by us."""
+def _open_mrc(path: Path, *, header_only: bool = False, mapped: bool = False) -> Iterator[Any]:
+    """Open the file without mrcfile's warnings: `read_header` raises errors in their place."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)

@@ -45,13 +45,13 @@ SIZE_SLACK = 2.0  # voxels of the binned tomogram that rounding may have cost a 
 
 @dataclass(frozen=True)
 class Geometry:
-    """What RELION knows of a tomogram.
+    """A tomogram in RELION.
 
     Args:
         name: its rlnTomoName.
         centre: Å from the centre of the first voxel, x y z.
-        pixel_size: Å, of the tilt series; None where nobody told.
-        optics: kV, mm and amplitude contrast; None where nobody told.
+        pixel_size: Å, of the tilt series; None where it is unknown.
+        optics: kV, mm and amplitude contrast; None where they are unknown.
     """
 
     name: str
@@ -61,17 +61,21 @@ class Geometry:
 
 
 class Relion5(Format):
-    """A particle set for Extract, and a list of coordinate files for Import, of each object.
+    """Write a particle set for Extract and a list of coordinate files for Import, for each object.
 
     Args:
         tomo_name: rlnTomoName of a run, `*` for the run's own.
-        tomograms_star: RELION's own list of its tomograms, which knows all that follows.
+        tomograms_star: RELION's own list of its tomograms, which contains all that follows.
         pixel_size: Å, of the tilt series.
         binning: of our tomogram against the tilt series.
         tomogram_size: of the unbinned tomogram, pixels x y z; None = what our tomogram covers.
         voltage: kV.
         spherical_aberration: mm.
         amplitude_contrast: a fraction.
+
+    Raises:
+        SettingError: settings are out of range, contradict each other or are incomplete.
+        DataError: `tomograms_star` cannot be read.
     """
 
     def __init__(
@@ -87,15 +91,8 @@ class Relion5(Format):
         amplitude_contrast: float | None,
     ) -> None:
         super().__init__(tomo_name=tomo_name, pixel_size=pixel_size, binning=binning)
-        if tomogram_size is not None and (len(tomogram_size) != 3 or min(tomogram_size) < 1):
-            raise SettingError(
-                f"format.tomogram_size is the unbinned size [x,y,z], not {list(tomogram_size)}."
-            )
-        if tomogram_size is not None and pixel_size is None and binning is None:
-            raise SettingError(
-                "format.tomogram_size counts unbinned pixels. Say how large they are: "
-                "format.pixel_size=… (Å) or format.binning=…"
-            )
+        if tomogram_size is not None:
+            self._check_size(tomogram_size)
         if tomograms_star and (pixel_size or binning or tomogram_size):
             raise SettingError(
                 "format.tomograms_star tells pixel size and tomogram size. Leave out "
@@ -103,33 +100,39 @@ class Relion5(Format):
             )
         self.tomogram_size = tomogram_size
         self.listed = None if tomograms_star is None else read_tomograms(Path(tomograms_star))
-        optics = (voltage, spherical_aberration, amplitude_contrast)
-        if any(v is None for v in optics) and any(v is not None for v in optics):
+        self.optics = _complete_optics(voltage, spherical_aberration, amplitude_contrast)
+
+    def _check_size(self, tomogram_size: Sequence[int]) -> None:
+        """Raise SettingError unless the size has three edges of pixels of a known size."""
+        if len(tomogram_size) != 3 or min(tomogram_size) < 1:
             raise SettingError(
-                "An optics group needs all of format.voltage, format.spherical_aberration and "
-                "format.amplitude_contrast. Give all three, or none."
+                f"format.tomogram_size is the unbinned size [x,y,z], not {list(tomogram_size)}."
             )
-        self.optics = tuple(float(v) for v in optics if v is not None) or None
+        if self.pixel_size is None and self.binning is None:
+            raise SettingError(
+                "format.tomogram_size counts unbinned pixels. Say how large they are: "
+                "format.pixel_size=… (Å) or format.binning=…"
+            )
 
     def files(
         self, object_name: str, sets: Sequence[Particles], *, folder: Path
     ) -> Mapping[str, str]:
-        """`OBJECT.star` for Extract; `OBJECT_import.star` and a file a tomogram for Import.
+        """Return `OBJECT.star` for Extract; `OBJECT_import.star` and a file a tomogram for Import.
 
         The particle set has optics groups, one a tomogram as RELION makes them, where pixel size
         and optics are known; without them RELION takes both from its tomograms.star.
         """
         tomograms = [self.geometry(particles) for particles in sets]
-        turned, scored = common_orientations(sets), common_scores(sets)
+        has_angles, has_scores = common_orientations(sets), common_scores(sets)
         parts = [
-            _columns(particles, tomogram, turned=turned, scored=scored)
+            _columns(particles, tomogram, has_angles=has_angles, has_scores=has_scores)
             for particles, tomogram in zip(sets, tomograms, strict=True)
         ]
-        heads = ["rlnTomoName", *CENTERED, *(ANGLES if turned else ()), *([SCORE] * scored)]
-        particle_set = {head: [v for part in parts for v in part[head]] for head in heads}
+        names = ["rlnTomoName", *CENTERED, *(ANGLES if has_angles else ()), *([SCORE] * has_scores)]
+        particle_set = {name: [v for part in parts for v in part[name]] for name in names}
         tables: dict[str, Mapping[str, Sequence[str]]] = {"particles": particle_set}
         if tomograms and all(t.pixel_size and t.optics for t in tomograms):
-            tables = {"optics": _optics(tomograms), **tables}
+            tables = {"optics": _optics_groups(tomograms), **tables}
             groups = [[str(i)] * len(p.points) for i, p in enumerate(sets, start=1)]
             particle_set["rlnOpticsGroup"] = [group for part in groups for group in part]
         files = {f"{object_name}.star": star_text(tables)}
@@ -143,14 +146,14 @@ class Relion5(Format):
         return {**files, f"{object_name}_import.star": star_text({"coordinate_files": index})}
 
     def geometry(self, particles: Particles) -> Geometry:
-        """Name, centre and optics of the tomogram that a run's picks are in."""
+        """Return name, centre and optics of the tomogram of a run's picks."""
         name = self.name_of(particles)
         if self.listed is not None:
             listed = self._listed(name)
             refuse_other_box(particles, np.asarray(listed.size), listed.pixel_size)
             centre = np.asarray(listed.size) / 2 * listed.pixel_size
             return Geometry(name, centre, listed.pixel_size, self.optics or listed.optics)
-        told = self.pixel_size is not None or self.binning is not None
+        pixel_size_known = self.pixel_size is not None or self.binning is not None
         pixel = self.pixel(particles)
         if self.tomogram_size is not None:
             size = np.asarray(self.tomogram_size, dtype=np.float64)
@@ -163,9 +166,10 @@ class Relion5(Format):
                 f"Run {particles.run_name} has no tomogram, so nothing tells where its centre is. "
                 "Give format.tomograms_star, or format.pixel_size and format.tomogram_size."
             )
-        return Geometry(name, centre, float(pixel[0]) if told else None, self.optics)
+        return Geometry(name, centre, float(pixel[0]) if pixel_size_known else None, self.optics)
 
     def _listed(self, name: str) -> ListedTomogram:
+        """Return the tomogram of this name in tomograms.star."""
         assert self.listed is not None
         if name not in self.listed:
             raise DataError(
@@ -173,6 +177,17 @@ class Relion5(Format):
                 f"It has: {', '.join(self.listed) or 'none'}. Adjust format.tomo_name."
             )
         return self.listed[name]
+
+
+def _complete_optics(*values: float | None) -> tuple[float, ...] | None:
+    """Return kV, mm and amplitude contrast, None without any; SettingError if some are missing."""
+    optics = tuple(float(value) for value in values if value is not None)
+    if 0 < len(optics) < len(values):
+        raise SettingError(
+            "An optics group needs all of format.voltage, format.spherical_aberration and "
+            "format.amplitude_contrast. Give all three, or none."
+        )
+    return optics or None
 
 
 def refuse_other_box(particles: Particles, size: NDArray[np.float64], pixel_size: float) -> None:
@@ -196,27 +211,27 @@ def refuse_other_box(particles: Particles, size: NDArray[np.float64], pixel_size
 
 
 def _columns(
-    particles: Particles, tomogram: Geometry, *, turned: bool, scored: bool
+    particles: Particles, tomogram: Geometry, *, has_angles: bool, has_scores: bool
 ) -> dict[str, list[str]]:
-    """The columns of one tomogram's picks, written out."""
+    """Format the columns of one tomogram's picks."""
     centred = particles.points.positions - tomogram.centre
     columns = {"rlnTomoName": [tomogram.name] * len(centred)}
-    columns |= {head: list(map(number, centred[:, i])) for i, head in enumerate(CENTERED)}
-    if turned:
+    columns |= {name: list(map(number, centred[:, i])) for i, name in enumerate(CENTERED)}
+    if has_angles:
         angles = relion_angles(orientations_of(particles))
-        columns |= {head: list(map(number, angles[:, i])) for i, head in enumerate(ANGLES)}
-    if scored:
+        columns |= {name: list(map(number, angles[:, i])) for i, name in enumerate(ANGLES)}
+    if has_scores:
         columns[SCORE] = list(map(number, scores_of(particles)))
     return columns
 
 
-def _optics(tomograms: Sequence[Geometry]) -> dict[str, list[str]]:
-    """An optics group for each tomogram, as RELION makes them from its tomograms.star."""
+def _optics_groups(tomograms: Sequence[Geometry]) -> dict[str, list[str]]:
+    """Make an optics group for each tomogram, as RELION does from its tomograms.star."""
     columns = {
         "rlnOpticsGroup": [str(index) for index in range(1, len(tomograms) + 1)],
         "rlnOpticsGroupName": [tomogram.name for tomogram in tomograms],
         PIXEL_SIZE: [number(tomogram.pixel_size or 0) for tomogram in tomograms],
     }
-    for index, head in enumerate(OPTICS):
-        columns[head] = [number(t.optics[index]) for t in tomograms if t.optics]
+    for index, name in enumerate(OPTICS):
+        columns[name] = [number(t.optics[index]) for t in tomograms if t.optics]
     return columns

@@ -1,4 +1,8 @@
-"""STAR files: tables of named columns, and RELION's list of tomograms."""
+"""STAR files: tables of named columns, and RELION's list of tomograms.
+
+`starfile.to_string` writes its version and the date into each file; files written here stay the
+same as long as the picks do.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +20,12 @@ Columns = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class ListedTomogram:
-    """A tomogram as RELION's tomograms.star has it.
+    """A tomogram of RELION's tomograms.star.
 
     Args:
         size: of the unbinned tomogram, pixels x y z.
         pixel_size: Å, of the tilt series.
-        optics: kV, mm and amplitude contrast; None where they are not all there.
+        optics: kV, mm and amplitude contrast; None unless all three are in the file.
     """
 
     size: tuple[float, ...]
@@ -30,28 +34,37 @@ class ListedTomogram:
 
 
 def star_text(tables: Mapping[str, Columns]) -> str:
-    """A STAR file of these tables; columns without rows give a table without rows.
+    """Format tables as a STAR file; columns without values give a table without rows.
 
     Args:
-        tables: name of the table -> name of a column -> its values, written out.
+        tables: name of the table -> name of a column -> its values as text.
     """
     return "\n".join(_block(name, columns) for name, columns in tables.items())
 
 
 def _block(name: str, columns: Columns) -> str:
+    """Format one table."""
     heads = [f"_{column} #{index}" for index, column in enumerate(columns, start=1)]
     rows = [" ".join(row) for row in zip(*columns.values(), strict=True)]
     return "\n".join([f"data_{name}", "", "loop_", *heads, *rows, "", ""])
 
 
 def read_tomograms(path: Path) -> dict[str, ListedTomogram]:
-    """The tomograms that RELION's tomograms.star lists, by name."""
+    """Read RELION's tomograms.star.
+
+    Returns:
+        rlnTomoName -> tomogram.
+
+    Raises:
+        SettingError: there is no such file.
+        DataError: it is no STAR file, or lacks columns.
+    """
     import starfile  # noqa: PLC0415  brings pandas, which is slow and rarely needed here
 
     if not path.is_file():
         raise SettingError(f"format.tomograms_star: there is no file {path}.")
     try:
-        # Names such as 001 would lose their zeros.
+        # As numbers, names such as 001 would lose their zeros.
         tables: Any = starfile.read(path, always_dict=True, parse_as_string=["rlnTomoName"])
     except (ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as a STAR file: {error}.") from error
@@ -78,4 +91,5 @@ def read_tomograms(path: Path) -> dict[str, ListedTomogram]:
 
 
 def _has_optics(table: Any) -> bool:
+    """Return whether the table has all columns of optics."""
     return all(column in table for column in OPTICS)

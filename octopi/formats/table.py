@@ -1,4 +1,4 @@
-"""Picks as a table for people and spreadsheets; its head says what is in Å and what in voxels."""
+"""Picks as a CSV table for people and spreadsheets; names of columns end in their unit."""
 
 import csv
 import io
@@ -23,11 +23,11 @@ ROTATION = tuple(f"rotation_{row}{column}" for row in "xyz" for column in "xyz")
 
 
 class Csv(Format):
-    """A CSV file of each object.
+    """Write a CSV file of each object.
 
     Args:
-        tomo_name: what a run's tomogram is called, `*` for the run's own name.
-        pixel_size: Å, of the voxels that the voxel columns count.
+        tomo_name: name of a run's tomogram, `*` for the run's own name.
+        pixel_size: Å, of the voxels of the voxel columns.
         binning: how many of them make a voxel of our tomogram.
         first_voxel: the voxel coordinate of the centre of the first voxel.
     """
@@ -46,18 +46,18 @@ class Csv(Format):
     def files(
         self, object_name: str, sets: Sequence[Particles], *, folder: Path
     ) -> Mapping[str, str]:
-        """`OBJECT.csv`; rotations, where there are any, are matrices from object to tomogram."""
+        """Return `OBJECT.csv`; rotations, if any, are matrices from object to tomogram."""
         del folder
-        turned, scored = common_orientations(sets), common_scores(sets)
+        has_angles, has_scores = common_orientations(sets), common_scores(sets)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        heads = ["tomogram", "object", *ANGSTROM, *VOXEL, "voxel_size_angstrom"]
-        writer.writerow([*heads, *(["score"] * scored), *(ROTATION if turned else ())])
+        names = ["tomogram", "object", *ANGSTROM, *VOXEL, "voxel_size_angstrom"]
+        writer.writerow([*names, *(["score"] * has_scores), *(ROTATION if has_angles else ())])
         for particles in sets:
             numbers = [particles.points.positions, self.pixels(particles, self.first_voxel)]
             edge = np.full((len(particles.points), 1), np.mean(self.pixel(particles)))
-            numbers += [edge, scores_of(particles)[:, None]] if scored else [edge]
-            if turned and len(particles.points):
+            numbers += [edge, scores_of(particles)[:, None]] if has_scores else [edge]
+            if has_angles and len(particles.points):
                 numbers.append(orientations_of(particles).reshape(-1, 9))
             for row in np.hstack(numbers):
                 writer.writerow([self.name_of(particles), object_name, *map(number, row)])

@@ -1,4 +1,4 @@
-"""Picks as Warp and M read them: pixels from the first voxel, and the name of a tilt series.
+"""Picks as Warp and M read them: in pixels from the first voxel, by name of the tilt series.
 
 `WarpTools ts_export_particles` multiplies rlnCoordinateX by `--coords_angpix` to get Å, counted
 from 0 at the centre of the first voxel, and looks for rlnMicrographName = NAME.tomostar. An optics
@@ -28,11 +28,11 @@ PIXELS = tuple(f"rlnCoordinate{axis}" for axis in "XYZ")
 
 
 class Warp(Format):
-    """A STAR file of each object, for `ts_export_particles --input_star`.
+    """Write a STAR file of each object, for `ts_export_particles --input_star`.
 
     Args:
         tomo_name: rlnMicrographName of a run, `*` for the run's own name.
-        pixel_size: Å, of the pixels that coordinates are counted in.
+        pixel_size: Å, of the pixels of the coordinates.
         binning: how many of them make a voxel of our tomogram.
         first_voxel: the coordinate of the centre of the first voxel.
     """
@@ -51,27 +51,29 @@ class Warp(Format):
     def files(
         self, object_name: str, sets: Sequence[Particles], *, folder: Path
     ) -> Mapping[str, str]:
-        """`OBJECT.star`."""
+        """Return `OBJECT.star`."""
         del folder
         edges = self._one_pixel_size(sets)
-        turned, scored = common_orientations(sets), common_scores(sets)
-        heads = ["rlnMicrographName", *PIXELS, *(ANGLES if turned else ()), *([SCORE] * scored)]
-        columns: dict[str, list[str]] = {head: [] for head in heads}
+        has_angles, has_scores = common_orientations(sets), common_scores(sets)
+        names = ["rlnMicrographName", *PIXELS]
+        names += [*(ANGLES if has_angles else ()), *([SCORE] * has_scores)]
+        columns: dict[str, list[str]] = {name: [] for name in names}
         for particles in sets:
             pixels = self.pixels(particles, self.first_voxel)
             columns["rlnMicrographName"] += [self.name_of(particles)] * len(pixels)
-            for axis, head in enumerate(PIXELS):
-                columns[head] += map(number, pixels[:, axis])
-            if turned:
+            for axis, name in enumerate(PIXELS):
+                columns[name] += map(number, pixels[:, axis])
+            if has_angles:
                 angles = relion_angles(orientations_of(particles))
-                for axis, head in enumerate(ANGLES):
-                    columns[head] += map(number, angles[:, axis])
-            if scored:
+                for axis, name in enumerate(ANGLES):
+                    columns[name] += map(number, angles[:, axis])
+            if has_scores:
                 columns[SCORE] += map(number, scores_of(particles))
         note = f"# coordinates in pixels of {edges:.6g} Å: --coords_angpix {edges:.6g}\n\n"
         return {f"{object_name}.star": note + star_text({"particles": columns})}
 
     def _one_pixel_size(self, sets: Sequence[Particles]) -> float:
+        """Return the pixel size (Å) of all tomograms; SettingError if they differ."""
         edges = np.array([self.pixel(particles) for particles in sets])
         if np.ptp(edges) > 1e-4 * edges.max():
             raise SettingError(

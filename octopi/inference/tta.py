@@ -1,7 +1,7 @@
-"""Test-time augmentation: what a network says of a window seen from several sides, averaged.
+"""Test-time augmentation: average scores over flips.
 
-The sides are the symmetries of the imaging: with the beam along z and the tilt axis along y the
-missing wedge looks the same after any flip, but not after a quarter turn.
+Flips are the symmetries of the imaging: with the beam along z and the tilt axis along y the missing
+wedge stays the same under any flip, but not under a rotation by 90°.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,13 @@ SIDES: tuple[tuple[int, ...], ...] = (
 
 
 def mean_over_sides(score: Callable[[Tensor], Tensor], image: Tensor, *, num_sides: int) -> Tensor:
-    """The mean score of the first `num_sides` sides, in the frame of `image` (b, 1, z, y, x)."""
+    """Average the score over the first `num_sides` flips, each flipped back.
+
+    Args:
+        score: from an image (b, 1, z, y, x) to scores (b, c, z, y, x).
+        image: (b, 1, z, y, x).
+        num_sides: 1 to 8.
+    """
     total = score(image)
     for axes in SIDES[1:num_sides]:
         total = total + torch.flip(score(torch.flip(image, axes)), axes)

@@ -1,4 +1,4 @@
-"""Which windows of a volume a network looks at, and which part of each it is believed in."""
+"""Sliding windows, and the part of each whose output is kept."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Window:
-    """A cut of the (padded) volume and, inside it, the part that goes to the score map."""
+    """A window and the part of its output that is kept.
+
+    Args:
+        look: the window, in the padded volume.
+        inner: the part that is kept, counted from the window's corner.
+        target: the same part in the volume.
+    """
 
     look: tuple[slice, slice, slice]
     inner: tuple[slice, slice, slice]
@@ -22,14 +28,20 @@ def padded_shape(
     divisor: int,
     halo: Sequence[int],
 ) -> tuple[list[int], list[int]]:
-    """The shape a volume must be padded to, and the window that then fits it.
+    """Return the shape to pad a volume to, and the size of the windows that then fit it.
 
-    A window longer than the volume shrinks to the next multiple of `divisor`, a shorter one as far
-    as no more of them are needed; None = the whole volume in one window.
+    A window longer than the volume is shortened to the next multiple of `divisor`, a shorter one as
+    far as it needs no more windows.
+
+    Args:
+        shape: of the volume, voxels z y x.
+        window_size: voxels z y x; None = the whole volume in one window.
+        divisor: voxels of which every edge of a window must be a multiple.
+        halo: voxels z y x that are discarded at inner borders.
     """
     whole = [-(-n // divisor) * divisor for n in shape]
     fits = zip(shape, window_size or whole, whole, halo, strict=True)
-    size = [_shrunk(length, min(n, w), h, divisor) for length, n, w, h in fits]
+    size = [_shortest_window(length, min(n, w), h, divisor) for length, n, w, h in fits]
     return [max(n, w) for n, w in zip(shape, size, strict=True)], size
 
 
@@ -40,54 +52,61 @@ def num_windows(
     divisor: int,
     halo: Sequence[int],
 ) -> tuple[int, list[int]]:
-    """How many windows it takes to see a volume once, and their size."""
+    """Return how many windows cover a volume, and their size; arguments as in `padded_shape`."""
     _, size = padded_shape(shape, window_size, divisor=divisor, halo=halo)
     return sum(1 for _ in windows(shape, size, halo=halo)), size
 
 
-def _shrunk(length: int, size: int, halo: int, divisor: int) -> int:
-    """The shortest legal window of which no more tile the length than of this size."""
+def _shortest_window(length: int, size: int, halo: int, divisor: int) -> int:
+    """Return the shortest legal window of which as few cover the length as of this size."""
     count = _count(length, size, halo)
     needed = 2 * halo + -(-(length - 2 * halo) // count)
     return min(size, -(-needed // divisor) * divisor)
 
 
 def windows(shape: Sequence[int], size: Sequence[int], *, halo: Sequence[int]) -> Iterator[Window]:
-    """Windows that tile a volume: every voxel is believed once, `halo` voxels from any cut.
+    """Yield windows whose kept parts cover each voxel of a volume once.
 
-    Only cuts inside the volume need a halo: at the border there is nothing more to see.
+    A border of `halo` voxels is discarded where windows meet inside the volume, not at the volume's
+    own border, beyond which there is nothing more to predict from.
+
+    Args:
+        shape: of the volume, voxels z y x.
+        size: of a window, voxels z y x.
+        halo: voxels z y x.
     """
     axes = [_axis(n, w, h) for n, w, h in zip(shape, size, halo, strict=True)]
     for z, y, x in product(*axes):
-        cuts = (z, y, x)
+        axis_windows = (z, y, x)
         yield Window(
-            look=_three(slice(start, start + length) for start, length, _, _ in cuts),
-            inner=_three(slice(low - start, high - start) for start, _, low, high in cuts),
-            target=_three(slice(low, high) for _, _, low, high in cuts),
+            look=_as_zyx(slice(start, start + length) for start, length, _, _ in axis_windows),
+            inner=_as_zyx(slice(low - start, high - start) for start, _, low, high in axis_windows),
+            target=_as_zyx(slice(low, high) for _, _, low, high in axis_windows),
         )
 
 
-def _three(slices: Iterator[slice]) -> tuple[slice, slice, slice]:
+def _as_zyx(slices: Iterator[slice]) -> tuple[slice, slice, slice]:
+    """Make a tuple of exactly three slices."""
     z, y, x = slices
     return z, y, x
 
 
 def _axis(length: int, size: int, halo: int) -> list[tuple[int, int, int, int]]:
-    """(start, size, low, high) of every window along one axis; low..high is believed."""
+    """Return (start, size, low, high) of every window along one axis; low to high is kept."""
     if length <= size:
         return [(0, size, 0, length)]
     count = _count(length, size, halo)
     starts = [round(i * (length - size) / (count - 1)) for i in range(count)]
-    seams = [(a + size + b) // 2 for a, b in pairwise(starts)]
-    inner = pairwise([0, *seams, length])
+    borders = [(a + size + b) // 2 for a, b in pairwise(starts)]
+    inner = pairwise([0, *borders, length])
     return [(start, size, low, high) for start, (low, high) in zip(starts, inner, strict=True)]
 
 
 def _count(length: int, size: int, halo: int) -> int:
-    """How many windows tile a length; each is believed but for its halo at inner cuts."""
+    """Count the windows that cover a length when each loses its halo at inner borders."""
     return 1 if length <= size else -(-(length - 2 * halo) // (size - 2 * halo))
 
 
-def crop(volume: Any, cut: Sequence[slice]) -> Any:
-    """The part of an array's or tensor's last three axes that a cut names."""
-    return volume[(..., *cut)]
+def crop(volume: Any, box: Sequence[slice]) -> Any:
+    """Take a box of the last three axes of an array or tensor."""
+    return volume[(..., *box)]

@@ -1,1 +1,11 @@
 """From score maps to picks: a localizer returns a point with a score for each particle."""
+
+from octopi.localization.channels import Localizer
+from octopi.localization.components import Components
+from octopi.localization.peaks import Peaks
+from octopi.localization.watershed import Watershed
+from octopi.stored import Kind, names_of
+
+__all__ = ["LOCALIZER"]
+
+LOCALIZER = Kind("localizer", Localizer, names_of(Peaks, Watershed, Components))

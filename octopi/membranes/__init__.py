@@ -1,1 +1,1 @@
-"""Where picks lie by a membrane or organelle: distances, normals, sides, and pairs. No copick."""
+"""Picks beside a membrane or organelle: distances, normals, sides and pairs. No copick."""

@@ -1,4 +1,4 @@
-"""Picks that belong together in twos, and the picks in their middle."""
+"""Pairs of picks at a given distance, and the points in their middle."""
 
 from collections.abc import Sequence
 
@@ -10,34 +10,41 @@ from octopi.geometry import Points
 
 
 def pairs(
-    positions: NDArray[np.float64], apart: Sequence[float], labels: NDArray | None = None
+    positions: NDArray[np.float64], distance_range: Sequence[float], labels: NDArray | None = None
 ) -> NDArray[np.intp]:
-    """The pairs (m, 2) of positions (Å) that far apart, nearest first; no pick is in two.
+    """Pair positions whose distance lies in a range, nearest first; none is in two pairs.
 
     Args:
-        positions: (n, 3).
-        apart: from and to which distance (Å) two make a pair, both included.
-        labels: (n,), only picks with the same one make pairs; None = all do.
+        positions: (n, 3) in Å.
+        distance_range: least and greatest distance (Å) of a pair, both included.
+        labels: (n,); only positions with the same label make pairs. None = all do.
+
+    Returns:
+        The indices (m, 2) of the pairs.
+
+    Raises:
+        ValueError: the range is negative, reversed or infinite.
     """
-    low, high = apart
+    low, high = distance_range
     if not 0 <= low <= high < np.inf:
         raise ValueError(f"Need 0 <= from <= to for the distance of pairs, not {low} to {high}.")
     if len(positions) < 2:
         return np.zeros((0, 2), dtype=np.intp)
-    found = KDTree(positions).query_pairs(high, output_type="ndarray")
+    candidates = KDTree(positions).query_pairs(high, output_type="ndarray")
     if labels is not None:
-        found = found[labels[found[:, 0]] == labels[found[:, 1]]]
-    lengths = np.linalg.norm(positions[found[:, 0]] - positions[found[:, 1]], axis=1)
-    order = np.lexsort((found[:, 1], found[:, 0], lengths))
-    free, taken = np.ones(len(positions), dtype=bool), []
-    for index in order[lengths[order] >= low]:
-        if free[found[index]].all():
-            free[found[index]] = False
-            taken.append(found[index])
-    return np.array(taken, dtype=np.intp).reshape(-1, 2)
+        candidates = candidates[labels[candidates[:, 0]] == labels[candidates[:, 1]]]
+    first, second = candidates.T
+    distances = np.linalg.norm(positions[first] - positions[second], axis=1)
+    order = np.lexsort((second, first, distances))
+    is_free, paired = np.ones(len(positions), dtype=bool), []
+    for pair in candidates[order[distances[order] >= low]]:
+        if is_free[pair].all():
+            is_free[pair] = False
+            paired.append(pair)
+    return np.array(paired, dtype=np.intp).reshape(-1, 2)
 
 
 def middles(points: Points, paired: NDArray[np.intp]) -> Points:
-    """A point half-way between the two of each pair, with the mean of their scores."""
+    """Return a point half-way between the two of each pair (m, 2), with their mean score."""
     positions = points.positions[paired].mean(axis=1)
     return Points(positions, None if points.scores is None else points.scores[paired].mean(axis=1))

@@ -1,4 +1,4 @@
-"""Which picks are inside, near and outside, by their distances."""
+"""Picks inside, near and outside a surface, by their distances."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,17 @@ SIDES = ("inside", "near", "outside")
 
 
 def sides(distances: NDArray[np.float64], near: Sequence[float]) -> dict[str, NDArray[np.bool_]]:
-    """For each side the picks on it: every pick is on one.
+    """Split picks into those inside, near and outside a surface; every pick is in one part.
 
     Args:
-        distances: Å from the surface, negative inside.
-        near: from and to which distance a pick is near, both included.
+        distances: (n,) in Å from the surface, negative inside.
+        near: least and greatest distance of a pick that is near, Å, both included.
+
+    Returns:
+        side -> mask (n,) of the picks on it.
+
+    Raises:
+        ValueError: the range is reversed.
     """
     low, high = near
     if not low <= high:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from octopi.config import SECTIONS, build, check_node
 from octopi.errors import NotInProjectError, SettingError
 from octopi.geometry import Points
+from octopi.localization import LOCALIZER
 from octopi.localization.channels import Localizer
 from octopi.page.journey import NEW, TRAINING, Journey, read_journey
 from octopi.page.runs import Objects, ShownRun
@@ -25,6 +25,7 @@ from octopi.project import (
 )
 from octopi.scored import Scores, channels_of, radii_of
 from octopi.settings import ReportSettings
+from octopi.stored import build_stored
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ def gather(project: Project, journey: Journey | None, settings: ReportSettings) 
     facts: Mapping[str, Any] = next((m.attributes for m in maps.values()), {})
     if journey is not None and journey.recipe:
         facts = {**facts, **_facts_of(journey.recipe)}
-    radii = radii_of(facts, project) if facts else {}
+    radii = radii_of(facts, project.objects) if facts else {}
     shown = []
     for run in runs:
         known, held = run.read_held(truth), maps.get(run.name)
@@ -89,7 +90,7 @@ def gather(project: Project, journey: Journey | None, settings: ReportSettings) 
         if journey is not None and run.name in journey.candidates:
             shown.append(_validated(run, held, journey, known))
         elif held is not None:
-            shown.append(_mapped(held, facts, part, known))
+            shown.append(_mapped(held, facts, part, known, settings.trust))
         elif settings.folder is None and (found := _picked(run, settings, known)):
             shown.append(found)
     objects = objects_of(shown, radii, facts, project, settings)
@@ -170,11 +171,13 @@ def _validated(run: Run, held: ScoreMap | None, journey: Journey, known: Known) 
     )
 
 
-def _mapped(held: ScoreMap, facts: Mapping[str, Any], part: str, known: Known) -> ShownRun:
+def _mapped(
+    held: ScoreMap, facts: Mapping[str, Any], part: str, known: Known, trust: Sequence[str]
+) -> ShownRun:
     """A run whose candidates are all that its score map holds, however low."""
     scores = held.read()
-    radii = radii_of(facts, held.run.project)
-    localizer = _localizer(facts, held.run)
+    radii = radii_of(facts, held.run.objects)
+    localizer = _localizer(facts, held.run, trust)
     return ShownRun(
         name=held.run.name,
         part=part,
@@ -201,15 +204,14 @@ def _picked(run: Run, settings: ReportSettings, known: Known) -> ShownRun | None
     )
 
 
-def _localizer(facts: Mapping[str, Any], run: Run) -> Localizer:
+def _localizer(facts: Mapping[str, Any], run: Run, trust: Sequence[str]) -> Localizer:
     node = facts.get("localizer")
     if not node:
         raise SettingError(
             f"The score map of run {run.name} does not say how to localize. Write it again with "
             "octopi segment."
         )
-    check_node(node, SECTIONS["localizer"], "localizer")
-    return build(node, "localizer")
+    return build_stored(node, LOCALIZER, f"Run {run.name}: its score map or training", trust)
 
 
 def objects_of(

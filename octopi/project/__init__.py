@@ -1,4 +1,7 @@
-"""The only door to copick: the tomograms, picks, segmentations and score maps of projects."""
+"""Copick projects: their tomograms, picks, segmentations and score maps.
+
+No other package imports copick.
+"""
 
 from octopi.project.annotations import (
     OWN_USER,

@@ -1,8 +1,7 @@
-"""Whose annotations are meant: one user and session per object, never everyone's by accident."""
+"""Selection of picks, tomograms and runs: one set of picks per object, never a mixture."""
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
 from octopi.errors import NotInProjectError, SettingError
@@ -11,51 +10,62 @@ from octopi.project.run import Run
 
 logger = logging.getLogger(__name__)
 
-Found = TypeVar("Found")
-OWN_USER = "octopi"  # what octopi picked itself is not taken for truth unless asked for by name
+Result = TypeVar("Result")
+OWN_USER = "octopi"  # octopi's own picks are taken for truth only where they are named
 
 
 def find_picks(
     runs: Sequence[Run], *, objects: Sequence[str] | None, source: str | Sequence[str] | None
 ) -> dict[str, PicksQuery]:
-    """For each object the one set of picks that is meant, over all runs.
+    """Find one set of picks per object.
 
     Args:
-        runs: where to look.
-        objects: names; None = every particle that the source has picks of.
+        runs: to search; a set of picks need not be in all of them.
+        objects: names; None = every object that the source has picks of.
         source: `user/session` for all objects, a list of `name:user/session`, or None: the only
             user and session there is, octopi's own left out.
+
+    Returns:
+        Object name -> picks.
+
+    Raises:
+        NotInProjectError: no run has these picks.
+        SettingError: an object has several sets of picks.
     """
-    held = Counter(query for run in runs for query in run.picks())
+    available = {query for run in runs for query in run.picks()}
     if source is not None and not isinstance(source, str):
-        named = [_present(query, held) for query in map(PicksQuery.parse, source)]
-        for query in named:
-            _the_one(query.object_name, named, held, None)
-        return {query.object_name: query for query in named}
+        requested = [_require(query, available) for query in map(PicksQuery.parse, source)]
+        for query in requested:
+            _select_one(query.object_name, requested, available, None)
+        return {query.object_name: query for query in requested}
     if source is not None:
         user_id, _, session_id = source.partition("/")
-        candidates = [q for q in held if (q.user_id, q.session_id) == (user_id, session_id)]
+        candidates = [q for q in available if (q.user_id, q.session_id) == (user_id, session_id)]
     else:
-        candidates = [q for q in held if q.user_id != OWN_USER]
+        candidates = [q for q in available if q.user_id != OWN_USER]
     names = list(objects or dict.fromkeys(sorted(q.object_name for q in candidates)))
     if not names:
-        raise NotInProjectError("The project", "picks", source or "to learn from", _shown(held))
-    return {name: _the_one(name, candidates, held, source) for name in names}
+        requested = source or "to learn from"
+        raise NotInProjectError("The project", "picks", requested, sorted(map(str, available)))
+    return {name: _select_one(name, candidates, available, source) for name in names}
 
 
-def _present(query: PicksQuery, held: Mapping[PicksQuery, int]) -> PicksQuery:
-    if query not in held:
-        raise NotInProjectError("The project", query.kind, query, _shown(held))
+def _require(query: PicksQuery, available: Collection[PicksQuery]) -> PicksQuery:
+    if query not in available:
+        raise NotInProjectError("The project", query.kind, query, sorted(map(str, available)))
     return query
 
 
-def _the_one(
-    name: str, candidates: Iterable[PicksQuery], held: Mapping[PicksQuery, int], source: str | None
+def _select_one(
+    name: str,
+    candidates: Iterable[PicksQuery],
+    available: Collection[PicksQuery],
+    source: str | None,
 ) -> PicksQuery:
     fit = sorted({q for q in candidates if q.object_name == name}, key=str)
     if not fit:
-        asked = f"{name}:{source}" if source else f"of {name}"
-        raise NotInProjectError("The project", "picks", asked, _shown(held))
+        requested = f"{name}:{source}" if source else f"of {name}"
+        raise NotInProjectError("The project", "picks", requested, sorted(map(str, available)))
     if len(fit) > 1:
         raise SettingError(
             f"There is more than one set of picks of {name}: {', '.join(map(str, fit))}. "
@@ -64,65 +74,68 @@ def _the_one(
     return fit[0]
 
 
-def _shown(held: Mapping[PicksQuery, int]) -> list[str]:
-    return sorted(map(str, held))
-
-
 def find_tomograms(
     run: Run, *, tomo_types: Sequence[str] | None, voxel_spacing: float | None
 ) -> list[TomogramQuery]:
-    """The run's tomograms of these types, in this order, at one voxel spacing.
+    """Find a run's tomograms of these types, in this order, at one voxel spacing.
 
     Args:
-        run: where to look.
-        tomo_types: None = every type there is.
-        voxel_spacing: Å, within 1 %; None = the only one there is.
+        run: whose tomograms.
+        tomo_types: None = all types of the run.
+        voxel_spacing: Å, within 1 %; None = the only one of the run.
+
+    Raises:
+        NotInProjectError: the run lacks one.
+        SettingError: the run has several voxel spacings and none is named.
     """
-    held = run.tomograms()
-    spacings = sorted({q.voxel_spacing for q in held})
+    existing = run.tomograms()
+    spacings = sorted({q.voxel_spacing for q in existing})
     if voxel_spacing is None and len(spacings) > 1:
         raise SettingError(
             f"Run {run.name} has tomograms at {', '.join(f'{s:g}' for s in spacings)} Å. "
             "Say which: voxel_spacing=…"
         )
-    types = list(tomo_types) if tomo_types is not None else sorted({q.tomo_type for q in held})
+    types = sorted({q.tomo_type for q in existing}) if tomo_types is None else list(tomo_types)
     if not types:
-        raise NotInProjectError(f"Run {run.name}", "tomogram", voxel_spacing or "at all", held)
+        raise NotInProjectError(f"Run {run.name}", "tomogram", voxel_spacing or "at all", existing)
     return [run.find_tomogram(tomo_type, voxel_spacing) for tomo_type in types]
 
 
 def find_in_runs(
-    runs: Iterable[Run], find: Callable[[Run], Found], *, named: bool
-) -> list[tuple[Run, Found]]:
-    """The runs that hold what is looked for, and what it is; the others are told and left out.
+    runs: Iterable[Run], find: Callable[[Run], Result], *, named: bool
+) -> list[tuple[Run, Result]]:
+    """Return the runs where `find` succeeds, with its results; warn about the others.
 
     Args:
-        runs: where to look.
-        find: raises NotInProjectError where it is not there.
-        named: whether the runs were asked for by name; then each must hold it, else one of them.
+        runs: to search.
+        find: raises NotInProjectError for a run that lacks what is searched for.
+        named: whether the user named the runs.
+
+    Raises:
+        NotInProjectError: no run has it, or a run that the user named lacks it.
     """
-    having, missing = [], []
+    results, errors = [], []
     for run in runs:
         try:
-            having.append((run, find(run)))
+            results.append((run, find(run)))
         except NotInProjectError as error:
-            missing.append(error)
-    if missing and (named or not having):
-        raise missing[0]
-    if missing:
-        logger.warning("%d runs are left out. %s", len(missing), missing[0])
-    return having
+            errors.append(error)
+    if errors and (named or not results):
+        raise errors[0]
+    if errors:
+        logger.warning("%d runs are left out. %s", len(errors), errors[0])
+    return results
 
 
 def refuse_others_picks(
     runs: Iterable[Run], replaced: Callable[[PicksQuery], bool], *, overwrite: bool
 ) -> None:
-    """Raise SettingError if picks that may not be octopi's own would be replaced unasked.
+    """Raise SettingError if picks of other users would be replaced without `overwrite`.
 
     Args:
         runs: that picks will be written to.
-        replaced: whether picks will be written under that name.
-        overwrite: whether that was asked for.
+        replaced: returns whether these picks will be written.
+        overwrite: whether the user agreed to replace picks.
     """
     if overwrite:
         return

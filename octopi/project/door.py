@@ -1,4 +1,4 @@
-"""copick, let in without its taking over the log."""
+"""Import copick without letting it change the logging setup."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def keep_log_handlers() -> Iterator[None]:
-    """The root logger's handlers and level are what they were before the block.
+    """Restore the root logger's handlers and level after the block.
 
     Each copick module calls `basicConfig(force=True)` on import, which would close the log file of
     a job and print to the console in its place.
@@ -41,7 +41,7 @@ __all__ = [
 
 
 def open_root(path: Path) -> Any:
-    """The copick root of a config, of whichever backend the config names."""
+    """Open the copick root of a config, with the backend that the config names."""
     with keep_log_handlers():  # the backends are imported on the first call
         if json.loads(path.read_text(encoding="utf-8")).get("config_type") != "filesystem":
             return copick.from_file(str(path))

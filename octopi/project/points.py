@@ -1,4 +1,4 @@
-"""Picks between copick's JSON and our points."""
+"""Conversion between copick's JSON files of picks and `Points`."""
 
 import functools
 import json
@@ -19,11 +19,12 @@ _IDENTITY = np.eye(4).tolist()
 
 @dataclass(frozen=True)
 class StoredPicks:
-    """What a file of picks says.
+    """The content of a file of picks.
 
     Args:
         points: the centres in Å, with their scores where the file gives any.
-        turns: (n, 3, 3), from the objects' frame to the tomogram's, x y z; None = not trusted.
+        turns: rotations (n, 3, 3) from the objects' frame to the tomogram's, x y z; None where
+            the file says not to trust them.
     """
 
     points: Points
@@ -31,21 +32,28 @@ class StoredPicks:
 
 
 def read_picks(picks: Any, where: str) -> StoredPicks:
-    """Particles as copick stores them; each file is taken apart as arrays, not point by point."""
-    named = f"{where} ({picks.path})"
+    """Read a file of picks.
+
+    Args:
+        picks: copick's item.
+        where: the picks in words, for messages.
+
+    Raises:
+        DataError: the file is damaged, or holds numbers that are not finite.
+    """
     try:
         content = _content(picks)
         unit, entries = content.get("unit", "angstrom"), content.get("points") or []
         trusted = content.get("trust_orientation", True)
-        located = [[entry["location"][axis] for axis in "xyz"] for entry in entries]
-        moves = np.array([entry.get("transformation_") or _IDENTITY for entry in entries], float)
-        moves = moves.reshape(-1, 4, 4)
-        if not np.allclose(moves[:, 3], _IDENTITY[3]):
+        locations = [[entry["location"][axis] for axis in "xyz"] for entry in entries]
+        transforms = [entry.get("transformation_") or _IDENTITY for entry in entries]
+        transforms = np.array(transforms, float).reshape(-1, 4, 4)
+        if not np.allclose(transforms[:, 3], _IDENTITY[3]):
             raise ValueError("the last row of a transformation is not 0, 0, 0, 1")
-        given = [entry.get("score") for entry in entries]
-        scores = np.array([1.0 if score is None else score for score in given], float)
-        # copick: the centre is the location plus the translation of the orientation.
-        positions = np.array(located, float).reshape(-1, 3) + moves[:, :3, 3]
+        scores_or_none = [entry.get("score") for entry in entries]
+        scores = np.array([1.0 if score is None else score for score in scores_or_none], float)
+        # In copick the centre is the location plus the translation of the orientation.
+        positions = np.array(locations, float).reshape(-1, 3) + transforms[:, :3, 3]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
             f"{where} cannot be understood: {picks.path} is truncated or damaged "
@@ -54,25 +62,25 @@ def read_picks(picks: Any, where: str) -> StoredPicks:
         ) from error
     if unit != "angstrom":
         raise DataError(f"{where} are in {unit}; only angstrom is understood ({picks.path}).")
-    _refuse_non_finite(positions, "coordinates", named)
-    _refuse_non_finite(scores, "scores", named)
-    scored = not entries or any("score" in entry for entry in entries)
-    turns = moves[:, :3, :3] if trusted else None
-    return StoredPicks(Points(positions, scores if scored else None), turns)
+    _check_finite(positions, "coordinates", f"{where} ({picks.path})")
+    _check_finite(scores, "scores", f"{where} ({picks.path})")
+    has_scores = not entries or any("score" in entry for entry in entries)
+    rotations = transforms[:, :3, :3] if trusted else None
+    return StoredPicks(Points(positions, scores if has_scores else None), rotations)
 
 
 def orientations_of(stored: StoredPicks, where: str) -> NDArray[np.float64] | None:
-    """The orientations, known to be numbers; None where the file says not to trust them."""
+    """Return the orientations (None where not trusted); raise DataError if one is not finite."""
     if stored.turns is not None:
-        _refuse_non_finite(stored.turns, "orientations", where)
+        _check_finite(stored.turns, "orientations", where)
     return stored.turns
 
 
 def _content(picks: Any) -> dict[str, Any]:
-    """The file as copick lays it out; the data portal's own annotations in the same form."""
+    """Read the file as copick lays it out; the data portal's annotations in the same form."""
     if getattr(picks.meta, "portal_metadata", None) is not None and picks.read_only:
         return picks.load().model_dump()
-    # copick's own loader checks each point's matrix by itself, which takes ten times as long
+    # copick's loader checks the matrix of each point by itself: ten times as long
     fetch = functools.partial(picks.fs.cat_file, picks.path)
     return pydantic_core.from_json(patiently(fetch, picks.fs))
 
@@ -80,17 +88,24 @@ def _content(picks: Any) -> dict[str, Any]:
 def to_json(
     points: Points, orientations: NDArray[np.float64] | None, picks: Any, where: str
 ) -> bytes:
-    """The file of these picks with the points in it, as copick would write it.
+    """Encode points as copick writes a file of picks.
 
-    Without orientations these are the identity and marked as unknown.
+    Args:
+        points: centres in Å, and scores; 1 where there are none.
+        orientations: (n, 3, 3); None writes the identity and marks it as not to be trusted.
+        picks: copick's item.
+        where: the picks in words, for messages.
+
+    Raises:
+        DataError: a coordinate, orientation or score is not finite.
     """
-    _refuse_non_finite(points.positions, "coordinates", where)
+    _check_finite(points.positions, "coordinates", where)
     transformations = np.tile(np.eye(4), (len(points), 1, 1))
     if orientations is not None:
-        _refuse_non_finite(orientations, "orientations", where)
+        _check_finite(orientations, "orientations", where)
         transformations[:, :3, :3] = orientations
     scores = np.ones(len(points)) if points.scores is None else points.scores
-    _refuse_non_finite(scores, "scores", where)
+    _check_finite(scores, "scores", where)
     config = picks.run.root.config
     # Points of a filament share its id, which we do not know; 0 says so.
     filament = any(
@@ -107,12 +122,12 @@ def to_json(
             zip(points.positions.tolist(), scores, transformations, strict=True), start=1
         )
     ]
-    known = orientations is not None
-    file = picks.meta.model_copy(update={"points": entries, "trust_orientation": known})
+    update = {"points": entries, "trust_orientation": orientations is not None}
+    file = picks.meta.model_copy(update=update)
     return json.dumps(file.model_dump(), indent=4).encode()
 
 
-def _refuse_non_finite(values: np.ndarray, what: str, where: str) -> None:
+def _check_finite(values: np.ndarray, what: str, where: str) -> None:
     rows = np.unique(np.nonzero(~np.isfinite(values))[0])
     if len(rows):
         first = ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")

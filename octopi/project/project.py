@@ -1,4 +1,4 @@
-"""One or more copick projects, opened from their configs, as one collection of runs."""
+"""Projects: the runs and objects of one or several copick configs."""
 
 import json
 import logging
@@ -26,7 +26,13 @@ logger = logging.getLogger(__name__)
 
 
 class Project:
-    """Runs and objects of the copick configs given; it pickles as their paths and opens again."""
+    """The runs and objects of one or several copick configs.
+
+    It pickles as the paths of the configs, which are opened again where it is unpickled.
+
+    Args:
+        config_paths: the configs.
+    """
 
     def __init__(self, config_paths: Sequence[Path]) -> None:
         self.config_paths = tuple(config_paths)
@@ -34,28 +40,44 @@ class Project:
         self.objects: dict[str, PickableObject] = merge_objects(
             {path: root.config.pickable_objects for path, root in self._roots.items()}
         )
-        self._noticed: set[str] = set()
+        self._warnings: set[str] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.config_paths,)
 
     @cached_property
     def runs(self) -> list[Run]:
-        """Every run by name; runs of several configs that share a name are called `CONFIG/RUN`."""
+        """All runs, sorted by name; those of several configs with one name are `CONFIG/RUN`."""
+        copick_runs = []
         prefixes = _prefixes(self.config_paths)
-        found = []
         for prefix, (path, root) in zip(prefixes, self._roots.items(), strict=True):
             with reading(f"The list of runs of {path}"):
-                found += [(prefix, run) for run in root.query()]
-        times = Counter(run.name for _, run in found)
+                copick_runs += [(prefix, run) for run in root.query()]
+        times = Counter(run.name for _, run in copick_runs)
         runs = [
-            Run(run.name if times[run.name] == 1 else f"{prefix}/{run.name}", self, run)
-            for prefix, run in found
+            self._make_run(run.name if times[run.name] == 1 else f"{prefix}/{run.name}", run)
+            for prefix, run in copick_runs
         ]
         return sorted(runs, key=lambda run: run.name)
 
+    def _make_run(self, name: str, copick_run: Any) -> Run:
+        return Run(
+            name,
+            copick_run,
+            objects=self.objects,
+            project_name=str(self),
+            warn_once=self.notice,
+            reopen=self._select_one,
+        )
+
     def select(self, names: Sequence[str] | None) -> list[Run]:
-        """The runs named, in that order; all of them for None."""
+        """Return the runs of these names, in this order; all runs for None.
+
+        Raises:
+            DataError: the project has no runs.
+            NotInProjectError: it has no run of a name.
+            SettingError: no run is named, or one twice.
+        """
         if names is None:
             if not self.runs:
                 raise DataError(
@@ -74,24 +96,27 @@ class Project:
                 raise NotInProjectError(str(self), "run", name, by_name)
         return [by_name[name] for name in names]
 
+    def _select_one(self, name: str) -> Run:
+        return self.select([name])[0]
+
     def check_writable(self, *, touch: bool = True) -> None:
-        """Every overlay accepts files; call it before work whose result is written.
+        """Raise ResourceError unless every overlay accepts files; call it before long work.
 
         Args:
-            touch: try it with a file; False only looks, as far as that can tell.
+            touch: write a file to try; else only check permissions, and only on local disks.
         """
         for path, root in self._roots.items():
             check_overlay(root, path, touch=touch)
 
     @property
     def overlays(self) -> list[str]:
-        """Where results are written, one place a config."""
+        """Where results are written, one overlay root per config."""
         return [str(root.config.overlay_root) for root in self._roots.values()]
 
     def write_tomogram(
         self, run_name: str, query: TomogramQuery, volume: NDArray[np.float32], *, grid: Grid
     ) -> None:
-        """The tomogram (z, y, x) is stored whole, in place of any older one; so is its run."""
+        """Write a tomogram (z, y, x), replacing an older one; add its run if it is new."""
         check_run_name(run_name)
         check_name("tomo_type", query.tomo_type)
         path, *others = self.config_paths
@@ -106,9 +131,9 @@ class Project:
         self.__dict__.pop("runs", None)  # it may be a new run
 
     def notice(self, text: str) -> None:
-        """Log a remark about the project, once however many runs it is about."""
-        if text not in self._noticed:
-            self._noticed.add(text)
+        """Log a warning about the project, once however many runs give it."""
+        if text not in self._warnings:
+            self._warnings.add(text)
             logger.warning(text)
 
     def __str__(self) -> str:
@@ -116,14 +141,20 @@ class Project:
 
 
 def open_project(config: str | Path | Sequence[str | Path] | None) -> Project:
-    """The project of one or several copick configs; nothing but the configs has been read."""
+    """Open the project of one or several copick configs; read nothing but these.
+
+    Raises:
+        SettingError: there is no config, or it is not one that copick can open.
+        DataError: two configs contradict each other.
+        ResourceError: a config has no overlay_root.
+    """
     if not config:
         raise SettingError(
             "No copick project is given. Set OCTOPI_PROJECT or project.config=PATH to a copick "
             "config, or try project=demo."
         )
-    several = [config] if isinstance(config, str | Path) else list(config)
-    paths = [Path(path).expanduser().absolute() for path in several]
+    configs = [config] if isinstance(config, str | Path) else list(config)
+    paths = [Path(path).expanduser().absolute() for path in configs]
     for path in paths:
         if paths.count(path) > 1:
             raise SettingError(f"The copick config {path} is given twice. Give each config once.")
@@ -132,7 +163,7 @@ def open_project(config: str | Path | Sequence[str | Path] | None) -> Project:
 
 
 def _check_config(path: Path) -> None:
-    """Raise unless the path is a file of JSON."""
+    """Raise SettingError unless the path is a file that holds a JSON object."""
     if path.is_dir():
         choices = ", ".join(sorted(p.name for p in path.glob("*.json"))) or "none"
         raise SettingError(
@@ -173,7 +204,7 @@ def _open_root(path: Path) -> Any:
 
 
 def _prefixes(paths: Sequence[Path]) -> list[str]:
-    """A short name for each config: the file's, the folder's and the file's, or a number more."""
+    """Return a short name for each config: FILE; if not unique FOLDER-FILE, else numbered."""
     stems = [path.stem for path in paths]
     if len(set(stems)) == len(stems):
         return stems

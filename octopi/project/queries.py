@@ -1,4 +1,4 @@
-"""What can be asked of a run, how that is written in a line, and which names copick keeps."""
+"""Queries for tomograms, picks and label volumes; the names that copick can store."""
 
 import re
 import unicodedata
@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Self, TypeVar
 
 from octopi.errors import SettingError
+from octopi.geometry import same_spacing
 
-SAME_SPACING = 1e-3  # relative; copick rounds spacings to three decimals
-NEAR_SPACING = 1e-2  # relative; 10.0 asked, 10.012 there
 # Names become parts of file names joined by "_"; three of them must fit into 255 bytes.
 MAX_NAME_LENGTH = 64
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -39,7 +38,7 @@ class PicksQuery:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The query that `object:user/session` stands for."""
+        """Parse `object:user/session`; raise SettingError for other texts."""
         match = _PICKS.fullmatch(text)
         if match is None:
             raise SettingError(
@@ -56,7 +55,7 @@ class PicksQuery:
 class SegmentationQuery:
     """A label volume by name, user, session and spacing (Å), written `targets:octopi/1@10.012`.
 
-    Without a voxel spacing it stands for the only one there is.
+    Without a voxel spacing it means the only one that the run has.
     """
 
     name: str
@@ -72,7 +71,7 @@ class SegmentationQuery:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The query that `name:user/session` or `name:user/session@spacing` stands for."""
+        """Parse `name:user/session` or `name:user/session@spacing`; else raise SettingError."""
         match = _SEGMENTATION.fullmatch(text)
         spacing = None if match is None else _positive(match.group(4))
         if match is None or (match.group(4) and spacing is None):
@@ -91,25 +90,26 @@ Spaced = TypeVar("Spaced", TomogramQuery, SegmentationQuery)
 
 
 def score_map_name(query: SegmentationQuery) -> str:
-    """What copick calls the score maps of a name, user and session: features have but one name."""
+    """Return copick's name for score maps; its features have one name, not a user and session."""
     return f"{query.name}-{query.user_id}-{query.session_id}"
 
 
 def nearest(queries: list[Spaced], voxel_spacing: float | None) -> list[Spaced]:
-    """The queries nearest to a spacing (Å) and within 1 % of it; all of them for None."""
+    """Return the queries nearest to a spacing (Å) and within 1 % of it; all of them for None."""
     if voxel_spacing is None:
         return queries
-    best = min((difference(q, voxel_spacing) for q in queries), default=0)
-    return [q for q in queries if difference(q, voxel_spacing) == best <= NEAR_SPACING]
+    near = [q for q in queries if same_spacing(q.voxel_spacing or 0, voxel_spacing)]
+    best = min((_difference(q, voxel_spacing) for q in near), default=0)
+    return [q for q in near if _difference(q, voxel_spacing) == best]
 
 
-def difference(query: TomogramQuery | SegmentationQuery, voxel_spacing: float) -> float:
-    """How far the query's spacing is from another, relative to that."""
+def _difference(query: TomogramQuery | SegmentationQuery, voxel_spacing: float) -> float:
+    """Return the relative difference of the query's spacing from another (Å)."""
     return abs((query.voxel_spacing or 0) / voxel_spacing - 1)
 
 
 def _positive(text: str | None) -> float | None:
-    """The number in a text of digits and dots, or None where it holds none above zero."""
+    """Return the number in a text of digits and dots, or None if it is none above zero."""
     try:
         number = float(text or 0)
     except ValueError:
@@ -118,11 +118,11 @@ def _positive(text: str | None) -> float | None:
 
 
 def check_name(kind: str, value: str) -> str:
-    """The value itself, if copick stores it unchanged; otherwise an error with the legal spelling.
+    """Return a name that copick stores unchanged; raise SettingError with a legal spelling.
 
     Args:
         kind: what is named, for the message: `user_id`, `session_id`, `name`.
-        value: the name. Letters, digits, `.` and `-`; copick would silently turn others into `-`.
+        value: letters, digits, `.` and `-`; copick would silently turn others into `-`.
     """
     legal = _legal_spelling(value)
     if value and value == legal:
@@ -136,7 +136,7 @@ def check_name(kind: str, value: str) -> str:
 
 
 def check_run_name(value: str) -> str:
-    """The name itself, if a run can have it on every filesystem; otherwise an error with a cure."""
+    """Return a name that a run can have on every filesystem; else raise SettingError."""
     if _RUN.fullmatch(value) and len(value) <= MAX_NAME_LENGTH and ".." not in value:
         return value
     shown = value if len(value) <= MAX_NAME_LENGTH else f"{value[:20]}…"
@@ -149,7 +149,7 @@ def check_run_name(value: str) -> str:
 
 
 def _legal_spelling(value: str) -> str:
-    """The nearest name that copick and every filesystem keep as it is; empty where none is near."""
+    """Return the nearest name that copick and every filesystem keep; empty if there is none."""
     ascii_only = unicodedata.normalize("NFKD", value).encode("ascii", "ignore").decode()
     dashed = re.sub(r"[^A-Za-z0-9.-]+", "-", ascii_only)
     return re.sub(r"\.{2,}", ".", dashed).strip("-.")[:MAX_NAME_LENGTH].strip("-.")

@@ -1,4 +1,4 @@
-"""Reading volumes: metadata first, then chunk by chunk, so that damage is found and named."""
+"""Read volumes: metadata first, then chunk by chunk, so that damage is detected and named."""
 
 import functools
 import gzip
@@ -17,7 +17,7 @@ import zarr
 from numpy.typing import NDArray
 
 from octopi.errors import DataError
-from octopi.geometry import Grid
+from octopi.geometry import Grid, same_spacing
 from octopi.project.door import UNITFACTOR
 from octopi.project.storage import patiently
 
@@ -29,7 +29,7 @@ UNDECODABLE = (RuntimeError, ValueError, EOFError, zlib.error, gzip.BadGzipFile)
 
 @dataclass(frozen=True)
 class StoredVolume:
-    """The finest level of an OME-Zarr store, opened but not read.
+    """The finest level of an OME-Zarr store, opened but not read yet.
 
     Args:
         where: the volume in words, for messages.
@@ -44,13 +44,59 @@ class StoredVolume:
     attributes: dict[str, Any]
 
 
+@dataclass
+class ValueRange:
+    """The values of the voxels that were read so far.
+
+    Args:
+        low: smallest finite one; NaN before the first.
+        high: largest finite one.
+        num_bad: voxels that are NaN or infinite.
+    """
+
+    low: float = math.nan
+    high: float = math.nan
+    num_bad: int = 0
+
+    def add(self, chunk: NDArray[Any]) -> bool:
+        """Include a chunk; return whether all its voxels have the same finite value."""
+        low, high = float(chunk.min()), float(chunk.max())
+        all_finite = math.isfinite(low) and math.isfinite(high)
+        if not all_finite:
+            finite = chunk[np.isfinite(chunk)]
+            self.num_bad += chunk.size - finite.size
+            if not finite.size:
+                return False
+            low, high = float(finite.min()), float(finite.max())
+        self.low = float(np.fmin(low, self.low))  # fmin and fmax ignore NaN
+        self.high = float(np.fmax(high, self.high))
+        return all_finite and low == high
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all finite voxels have the same value."""
+        return self.low == self.high
+
+    def faults(self) -> list[str]:
+        """Say what makes a tomogram of these values useless; its name goes in front."""
+        faults = []
+        if self.num_bad:
+            faults.append(f"holds {self.num_bad} voxels that are NaN or infinite")
+        if self.is_constant:
+            faults.append(f"is constant: every voxel is {self.low:g}")
+        return faults
+
+
 def open_volume(item: Any, where: str, voxel_spacing: float) -> StoredVolume:
-    """The volume of a copick item, with its grid; only metadata has been read.
+    """Open the volume of a copick item; read only its metadata.
 
     Args:
         item: copick tomogram, segmentation or features.
         where: the volume in words, for messages.
         voxel_spacing: Å, the one copick lists it under.
+
+    Raises:
+        DataError: the metadata are unfinished, damaged or not of a volume.
     """
     store = item.zarr()
     # copick's stores take any I/O error for a missing chunk, which zarr then fills with zeros.
@@ -64,8 +110,9 @@ def open_volume(item: Any, where: str, voxel_spacing: float) -> StoredVolume:
             f"{where} has damaged or unfinished metadata in {store.path} ({error!r}). "
             "Restore it or write the volume again."
         ) from error
-    ours = attributes.get(COMPLETE, False)  # may be on a coarser grid than listed with
-    spacing = scale if ours else _trusted_spacing(scale, voxel_spacing, where)
+    # octopi's own volumes may be on a coarser grid than the tomogram they are listed with
+    by_octopi = attributes.get(COMPLETE, False)
+    spacing = scale if by_octopi else _trusted_spacing(scale, voxel_spacing, where)
     if array.ndim < 3:
         raise DataError(f"{where} is not a volume: its shape is {array.shape}.")
     z, y, x = array.shape[-3:]
@@ -73,7 +120,7 @@ def open_volume(item: Any, where: str, voxel_spacing: float) -> StoredVolume:
 
 
 def finished_attributes(item: Any) -> dict[str, Any] | None:
-    """The item's `.zattrs` if its writer has finished, else None.
+    """Read the item's `.zattrs`; return None if its writer has not finished.
 
     Every writer stores OME metadata last; octopi's own say so explicitly, since on remote storage
     a rewrite could stop half-way.
@@ -90,47 +137,41 @@ def finished_attributes(item: Any) -> dict[str, Any] | None:
 
 
 def read_tomogram(volume: StoredVolume) -> NDArray[np.float32]:
-    """The voxels as float32 (z, y, x), all there, all finite, and not all the same."""
+    """Read a tomogram as float32 (z, y, x).
+
+    Raises:
+        DataError: a chunk is missing or damaged, a voxel is not finite, or all are the same.
+    """
     if volume.array.ndim != 3:
         raise DataError(f"{volume.where} is not a volume: its shape is {volume.array.shape}.")
     out = np.empty(volume.array.shape, dtype=np.float32)
-    low, high, num_bad = math.inf, -math.inf, 0
-    for region, block in _chunks(volume, whole=True):
-        out[region] = block
-        smallest, largest = float(block.min()), float(block.max())
-        if math.isfinite(smallest) and math.isfinite(largest):
-            low, high = min(low, smallest), max(high, largest)
-        else:
-            num_bad += int(np.count_nonzero(~np.isfinite(block)))
-    if num_bad:
+    values = ValueRange()
+    for region, chunk in _chunks(volume, all_required=True):
+        out[region] = chunk
+        values.add(chunk)
+    if faults := values.faults():
         raise DataError(
-            f"{volume.where} holds {num_bad} voxels of {out.size} that are NaN or infinite. "
-            "Reconstruct it again or leave the run out."
-        )
-    if low == high:
-        raise DataError(
-            f"{volume.where} is constant: every voxel is {low:g}. "
-            "Reconstruct it again or leave the run out."
+            f"{volume.where} {' and '.join(faults)}. Reconstruct it again or leave the run out."
         )
     return out
 
 
 def read_labels(volume: StoredVolume) -> NDArray[Any]:
-    """The voxels as they are stored; volumes that octopi wrote are known to be whole."""
+    """Read a label volume or score map as stored; one that octopi wrote must have all chunks."""
     array = volume.array
-    out = np.zeros(array.shape, dtype=array.dtype)  # no page is touched before a chunk needs it
+    out = np.zeros(array.shape, dtype=array.dtype)  # takes memory only where written
     if array.fill_value:
         out[...] = array.fill_value
-    # Other writers may leave out chunks of background (zarr's write_empty_chunks=False), so only
-    # our own label volumes, and tomograms of anyone, which are hardly ever exactly zero in a whole
-    # chunk, are held to have every chunk.
-    for region, chunk in _chunks(volume, whole=bool(volume.attributes.get(COMPLETE))):
+    # Other writers may leave out chunks of background (zarr's write_empty_chunks=False): every
+    # chunk is required only of our label volumes, and of tomograms, which are hardly ever exactly
+    # zero in a whole chunk.
+    for region, chunk in _chunks(volume, all_required=bool(volume.attributes.get(COMPLETE))):
         out[region] = chunk
     return out
 
 
 def fingerprint(volume: StoredVolume) -> str:
-    """A sha256 (hex) of the metadata and of each chunk's name, size and time; no chunk is read."""
+    """Hash (sha256, hex) the metadata and each chunk's name, size and time; read no chunk."""
     digest = hashlib.sha256(volume.store[f"{volume.level}/.zarray"])
     digest.update(json.dumps(volume.attributes, sort_keys=True).encode())
     for name, info in sorted(stored_files(volume).items()):
@@ -141,16 +182,23 @@ def fingerprint(volume: StoredVolume) -> str:
 
 
 def _chunks(
-    volume: StoredVolume, *, whole: bool
+    volume: StoredVolume, *, all_required: bool
 ) -> Iterator[tuple[tuple[slice, ...], NDArray[Any]]]:
-    """Each chunk (good until the next) with its place; at the end, an error that names bad ones.
+    """Yield the region and voxels of each chunk; the voxels are overwritten by the next chunk.
 
     We decode them ourselves: zarr reads a missing chunk as zeros, and blosc reads beyond the end of
-    a truncated one. Where the volume is to be whole, a missing chunk is damage too.
+    a truncated one.
+
+    Args:
+        volume: to read.
+        all_required: whether a missing chunk is an error.
+
+    Raises:
+        DataError: after the last chunk, if any cannot be decoded or is missing; it names them.
     """
     array = volume.array
     missing, damaged = [], []
-    buffer = np.empty(array.chunks, dtype=array.dtype)  # fresh memory for each costs a second
+    buffer = np.empty(array.chunks, dtype=array.dtype)  # reused: new memory each time is slow
     for name, region in chunk_places(array):
         fetch = functools.partial(operator.getitem, volume.store, f"{volume.level}/{name}")
         try:
@@ -161,8 +209,8 @@ def _chunks(
             damaged.append(name)
         else:
             yield region, chunk[tuple(slice(s.stop - s.start) for s in region)]
-    faults = [f"lacks {_some(missing)}"] if whole and missing else []
-    faults += [f"cannot decode {_some(damaged)}, truncated or damaged,"] if damaged else []
+    faults = [f"lacks {_list_chunks(missing)}"] if all_required and missing else []
+    faults += [f"cannot decode {_list_chunks(damaged)}, truncated or damaged,"] if damaged else []
     if faults:
         raise DataError(
             f"{volume.where} {' and '.join(faults)} of array {volume.level} in "
@@ -171,7 +219,7 @@ def _chunks(
 
 
 def chunk_places(array: zarr.Array) -> Iterator[tuple[str, tuple[slice, ...]]]:
-    """The name of each chunk that the array's shape wants, and its place in the array."""
+    """Yield the name of each chunk of the array, and its region in the array."""
     for index in np.ndindex(array.cdata_shape):
         starts = [i * chunk for i, chunk in zip(index, array.chunks, strict=True)]
         sizes = map(min, array.chunks, np.subtract(array.shape, starts))
@@ -180,12 +228,15 @@ def chunk_places(array: zarr.Array) -> Iterator[tuple[str, tuple[slice, ...]]]:
 
 
 def decode_chunk(array: zarr.Array, raw: bytes, buffer: NDArray | None = None) -> NDArray[Any]:
-    """A chunk from its stored bytes, of the full chunk shape also at the border.
+    """Decode a chunk; it has the full chunk shape also at the border of the array.
 
     Args:
-        array: that it is a chunk of.
-        raw: as stored.
-        buffer: of the chunk's shape, that it may be decoded into.
+        array: to which the chunk belongs.
+        raw: bytes as stored.
+        buffer: array of the chunk's shape that may be overwritten.
+
+    Raises:
+        one of UNDECODABLE: the bytes are damaged.
     """
     content: Any = raw
     if array.compressor is not None:
@@ -199,19 +250,19 @@ def decode_chunk(array: zarr.Array, raw: bytes, buffer: NDArray | None = None) -
 
 
 def _blosc_size(raw: bytes) -> int:
-    """The length that a blosc buffer's header, itself 16 bytes, says the buffer has."""
+    """Read the length of a blosc buffer from its header, which takes 16 bytes itself."""
     return int.from_bytes(raw[12:16], "little") if len(raw) >= 16 else 16
 
 
 def stored_files(volume: StoredVolume) -> dict[str, dict[str, Any]]:
-    """The files of the level, by their name inside it."""
+    """List the files of the level, with fsspec's information, by their name inside it."""
     root = f"{volume.store.path.rstrip('/')}/{volume.level}/"
-    found = volume.store.fs.find(root, detail=True)
-    return {path.split(root, 1)[-1]: info for path, info in found.items()}
+    files = volume.store.fs.find(root, detail=True)
+    return {path.split(root, 1)[-1]: info for path, info in files.items()}
 
 
-def _some(chunks: list[str]) -> str:
-    """How many chunks, and which are the first of them."""
+def _list_chunks(chunks: list[str]) -> str:
+    """Say how many chunks there are, and name the first three."""
     more = ", …" if len(chunks) > 3 else ""
     return f"{len(chunks)} chunk{'s' * (len(chunks) > 1)} ({', '.join(chunks[:3])}{more})"
 
@@ -233,7 +284,7 @@ def _read_attributes(store: Any, where: str) -> dict[str, Any]:
 
 
 def _first_level(attributes: dict[str, Any]) -> tuple[str, tuple[float, float, float]]:
-    """The path of the finest array and its voxel spacing in Å (z, y, x), from OME metadata."""
+    """Read the path of the finest array and its voxel spacing in Å (z, y, x)."""
     multiscale = attributes["multiscales"][0]
     dataset = multiscale["datasets"][0]
     steps = dataset["coordinateTransformations"]
@@ -246,8 +297,8 @@ def _first_level(attributes: dict[str, Any]) -> tuple[str, tuple[float, float, f
 def _trusted_spacing(
     scale: tuple[float, float, float], voxel_spacing: float, where: str
 ) -> tuple[float, float, float]:
-    """The stored scale, which has more digits, unless it contradicts what copick lists."""
-    if all(abs(s / voxel_spacing - 1) <= 0.01 for s in scale):
+    """Return the stored scale, which has more digits, unless it contradicts what copick lists."""
+    if all(same_spacing(s, voxel_spacing) for s in scale):
         return scale
     logger.warning(
         "%s is listed with %s Å but its OME metadata says %s Å; taking %s Å.",

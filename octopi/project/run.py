@@ -1,25 +1,24 @@
-"""One imaged area: the tomograms, picks, segmentations and score maps that copick holds of it."""
+"""A run of a copick project: its tomograms, picks, segmentations and score maps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octopi.errors import NotInProjectError, SettingError
+from octopi.errors import DataError, NotInProjectError, SettingError
+from octopi.geometry import NEARLY_EXACT, same_spacing
 from octopi.project import holdings, read
+from octopi.project.attributes import octopi_attributes
 from octopi.project.points import StoredPicks, orientations_of, read_picks, to_json
 from octopi.project.queries import (
-    NEAR_SPACING,
-    SAME_SPACING,
     PicksQuery,
     SegmentationQuery,
     Spaced,
     TomogramQuery,
     check_name,
-    difference,
     nearest,
 )
 from octopi.project.storage import reading, write_file, writing
@@ -29,75 +28,111 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from octopi.geometry import Grid, Points
-    from octopi.project.project import Project
+    from octopi.project.objects import PickableObject
 
 
 class Run:
-    """One imaged area of a project; every call asks storage anew, so no answer is stale."""
+    """One imaged area of a project; every call lists the storage again, so nothing is stale.
 
-    def __init__(self, name: str, project: Project, copick_run: Any) -> None:
+    Args:
+        name: of the run in the project.
+        copick_run: copick's run.
+        objects: the project's objects, by name.
+        project_name: the project in words, for messages.
+        warn_once: logs a warning once, however many runs give it.
+        reopen: opens the run of a name again, in the process that unpickles this one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        copick_run: Any,
+        *,
+        objects: Mapping[str, PickableObject],
+        project_name: str,
+        warn_once: Callable[[str], None],
+        reopen: Callable[[str], Run],
+    ) -> None:
         self.name = name
-        self.project = project
+        self.objects = objects
+        self.project_name = project_name
         self._copick = copick_run
+        self._warn_once = warn_once
+        self._reopen = reopen
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _run_of, (self.project, self.name)
+        return self._reopen, (self.name,)
 
     def __repr__(self) -> str:
         return f"Run({self.name!r})"
 
     def tomograms(self) -> list[TomogramQuery]:
-        """The tomograms there are."""
+        """List the tomograms, by voxel spacing and type."""
         return sorted(
             holdings.tomograms(self._copick), key=lambda q: (q.voxel_spacing, q.tomo_type)
         )
 
     def find_tomogram(self, tomo_type: str | None, voxel_spacing: float | None) -> TomogramQuery:
-        """The tomogram meant, by type and nearest spacing (Å, within 1 %); None is the only one."""
-        held = self.tomograms()
-        asked = "@".join(str(part) for part in (tomo_type, voxel_spacing) if part) or "at all"
-        named = [q for q in held if tomo_type in (None, q.tomo_type)]
-        return self._the_one("tomogram", asked, voxel_spacing, named, held)
+        """Find a tomogram.
+
+        Args:
+            tomo_type: None where the run has only one type.
+            voxel_spacing: Å; the nearest within 1 % is taken. None where the run has only one.
+
+        Raises:
+            NotInProjectError: there is none.
+            SettingError: there are several.
+        """
+        existing = self.tomograms()
+        requested = "@".join(str(part) for part in (tomo_type, voxel_spacing) if part) or "at all"
+        candidates = [q for q in existing if tomo_type in (None, q.tomo_type)]
+        return self._select_one("tomogram", requested, voxel_spacing, candidates, existing)
 
     def is_fixed(self, query: TomogramQuery) -> bool:
-        """Whether the tomogram is in data that may only be read."""
+        """Return whether the tomogram lies in read-only data."""
         return self._tomogram(query).read_only
 
     def tomogram_grid(self, query: TomogramQuery) -> Grid:
-        """The tomogram's grid; no voxel is read."""
+        """Read the tomogram's grid from its metadata."""
         return self._open_tomogram(query).grid
 
     def read_tomogram(self, query: TomogramQuery) -> NDArray[np.float32]:
-        """The tomogram as float32 (z, y, x), known to be whole, finite and not constant."""
+        """Read the tomogram as float32 (z, y, x).
+
+        Raises:
+            DataError: a chunk is missing or damaged, a voxel is not finite, or all are the same.
+        """
         with reading(self._where(query)):
             return read.read_tomogram(self._open_tomogram(query))
 
     def fingerprint(self, query: TomogramQuery) -> str:
-        """A key (sha256, hex) that changes when the stored tomogram does; no voxel is read."""
+        """Return a hash (sha256, hex) that changes with the stored tomogram; read no voxel."""
         with reading(self._where(query)):
             return read.fingerprint(self._open_tomogram(query))
 
     def picks(self) -> list[PicksQuery]:
-        """The picks there are, empty ones too."""
+        """List the picks, empty ones too."""
         return sorted(holdings.picks(self._copick), key=str)
 
     def read_picks(self, query: PicksQuery) -> Points:
-        """Particle centres in Å, x y z, with scores where there are any."""
+        """Read particle centres in Å, x y z, with their scores where they have any."""
         return self._read_picks(query).points
 
     def read_held(self, queries: Mapping[str, PicksQuery]) -> dict[str, Points]:
-        """The particle centres of those of the picks that are there, by the same names."""
-        held = holdings.picks(self._copick)
+        """Read the picks that exist in this run, as `read_picks` does; skip the others."""
+        existing = holdings.picks(self._copick)
         return {
-            name: self._load_picks(held[query], query).points
+            name: self._load_picks(existing[query], query).points
             for name, query in queries.items()
-            if query in held
+            if query in existing
         }
 
     def read_oriented(self, query: PicksQuery) -> tuple[Points, NDArray[np.float64] | None]:
-        """As `read_picks`, and rotations (n, 3, 3) from the objects' frame to the tomogram's.
+        """Read picks as `read_picks` does, and their orientations.
 
-        Both are x y z; the rotations are None where they are unknown.
+        Returns:
+            The points, and rotations (n, 3, 3) from the objects' frame to the tomogram's, x y z;
+            None where they are unknown.
         """
         stored = self._read_picks(query)
         return stored.points, orientations_of(stored, self._where(query))
@@ -109,7 +144,7 @@ class Run:
         *,
         orientations: NDArray[np.float64] | None = None,
     ) -> None:
-        """These picks and no others are the session's; no points make an empty session.
+        """Write picks, replacing the session's old ones; no points make an empty session.
 
         Args:
             query: whose picks they are.
@@ -124,16 +159,20 @@ class Run:
             write_file(picks.fs, picks.path, content)
 
     def segmentations(self) -> list[SegmentationQuery]:
-        """The label volumes there are, finished ones only."""
-        held = holdings.segmentations(self._copick)
-        return sorted((q for q, item in held.items() if self._finished(item)), key=str)
+        """List the label volumes that are finished."""
+        existing = holdings.segmentations(self._copick)
+        return sorted((q for q, item in existing.items() if self._finished(item)), key=str)
 
     def read_segmentation(
         self, query: SegmentationQuery
     ) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
-        """The labels (z, y, x), their grid, and what octopi stored with them ({} for others')."""
-        item, found = self._find_segmentation(query)
-        return self._read_labels(item, self._where(found), item.voxel_size)
+        """Read a label volume.
+
+        Returns:
+            Labels (z, y, x), their grid, and octopi's attributes ({} in others' volumes).
+        """
+        item, stored = self._find_segmentation(query)
+        return self._read_labels(item, self._where(stored), item.voxel_size)
 
     def write_segmentation(
         self,
@@ -143,11 +182,11 @@ class Run:
         grid: Grid,
         attributes: Mapping[str, Any],
     ) -> None:
-        """The label volume is stored whole, in place of any older one, with grid and attributes."""
+        """Write a label volume (z, y, x) with its grid and attributes, replacing an older one."""
         self.check_output(query)
         if labels.dtype != np.uint8 or labels.ndim != 3:
             raise ValueError(f"Labels are uint8 (z, y, x), not {labels.dtype} {labels.shape}.")
-        if difference(query, float(np.mean(grid.spacing))) > NEAR_SPACING:
+        if not same_spacing(query.voxel_spacing or 0, float(np.mean(grid.spacing))):
             raise ValueError(
                 f"{query} does not name the voxel spacing of its grid, {grid.spacing} Å."
             )
@@ -156,55 +195,65 @@ class Run:
             write_volume(item.fs, item.path, labels, grid=grid, attributes=attributes)
 
     def segmentation_attributes(self, query: SegmentationQuery) -> dict[str, Any]:
-        """What octopi stored with a label volume ({} for others'); no voxel is read."""
+        """Read octopi's attributes of a label volume ({} in others' volumes), and no voxel."""
         item, found = self._find_segmentation(query)
         with reading(self._where(found)):
             volume = read.open_volume(item, self._where(found), item.voxel_size)
-        return volume.attributes.get("octopi", {})
+        return octopi_attributes(volume)
 
     def segmentation_fingerprint(self, query: SegmentationQuery) -> str:
-        """A key (sha256, hex) that changes when the label volume does; no voxel is read."""
+        """Return a hash (sha256, hex) that changes with the label volume; read no voxel."""
         item, found = self._find_segmentation(query)
         with reading(self._where(found)):
             return read.fingerprint(read.open_volume(item, self._where(found), item.voxel_size))
 
     def delete_segmentations(self, query: SegmentationQuery) -> None:
-        """No label volume of that name, user and session is left, at any voxel spacing."""
-        wanted = query.address
-        for held, item in holdings.segmentations(self._copick).items():
-            if held.address == wanted:
-                self.check_output(held)
-                with writing(self._where(held), item.path):
+        """Delete the label volumes of this name, user and session at every voxel spacing."""
+        for existing, item in holdings.segmentations(self._copick).items():
+            if existing.address == query.address:
+                self.check_output(existing)
+                with writing(self._where(existing), item.path):
                     item.fs.rm(item.path, recursive=True)
 
     def score_maps(self) -> list[tuple[TomogramQuery, str]]:
-        """The score maps there are, by tomogram and name; finished ones only."""
+        """List the finished score maps as pairs of tomogram and name."""
         return [
             (query, name)
             for query, tomogram in holdings.tomograms(self._copick).items()
             for name, item in sorted(holdings.features(tomogram).items())
-            if self._finished(item, ours=True)
+            if self._finished(item, by_octopi=True)
         ]
 
     def has_score_map(self, query: TomogramQuery, name: str) -> bool:
-        """Whether a score map of that name has been written, and finished, for the tomogram."""
+        """Return whether the tomogram has a finished score map of this name."""
         item = holdings.features(self._tomogram(query)).get(name)
-        return item is not None and self._finished(item, ours=True)
+        return item is not None and self._finished(item, by_octopi=True)
 
     def read_score_map(
         self, query: TomogramQuery, name: str
     ) -> tuple[NDArray[np.uint8], Grid, dict[str, Any]]:
-        """The scores (c, z, y, x), 0..255 for 0..1, their grid, and what was stored with them."""
+        """Read a score map.
+
+        Returns:
+            Scores (c, z, y, x), 0..255 for 0..1, their grid, and octopi's attributes.
+        """
         item = self._find_score_map(query, name)
         where = f"{self._where(query)}, score map {name}"
-        return self._read_labels(item, where, query.voxel_spacing)
+        scores, grid, attributes = self._read_labels(item, where, query.voxel_spacing)
+        objects = attributes.get("objects")
+        if objects is not None and (scores.ndim != 4 or len(scores) != len(objects)):
+            raise DataError(
+                f"{where} of shape {list(scores.shape)} has {len(scores)} channels for "
+                f"{len(objects)} objects. Write it again."
+            )
+        return scores, grid, attributes
 
     def score_map_attributes(self, query: TomogramQuery, name: str) -> dict[str, Any]:
-        """What was stored with a score map; no voxel is read."""
+        """Read octopi's attributes of a score map, and no voxel."""
         item = self._find_score_map(query, name)
         where = f"{self._where(query)}, score map {name}"
         with reading(where):
-            return read.open_volume(item, where, query.voxel_spacing).attributes.get("octopi", {})
+            return octopi_attributes(read.open_volume(item, where, query.voxel_spacing))
 
     def write_score_map(
         self,
@@ -215,7 +264,7 @@ class Run:
         grid: Grid,
         attributes: Mapping[str, Any],
     ) -> None:
-        """The score map (c, z, y, x) is stored whole beside its tomogram; an older one is gone."""
+        """Write a score map (c, z, y, x) beside its tomogram, replacing an older one."""
         check_name("score map", name)
         if scores.dtype != np.uint8 or scores.ndim != 4:
             raise ValueError(f"Scores are uint8 (c, z, y, x), not {scores.dtype} {scores.shape}.")
@@ -224,54 +273,60 @@ class Run:
             write_volume(item.fs, item.path, scores, grid=grid, attributes=attributes)
 
     def check_output(self, query: PicksQuery | SegmentationQuery) -> None:
-        """The query can be written: legal names, a known object, and not what others provide."""
+        """Raise unless picks or a label volume can be written under this query.
+
+        Raises:
+            SettingError: a name is illegal, or the read-only data has the same.
+            NotInProjectError: the project has no such object.
+        """
         check_name("user_id", query.user_id)
         check_name("session_id", query.session_id)
         if isinstance(query, PicksQuery):
-            known = [entry.name for entry in self._copick.root.config.pickable_objects]
-            if query.object_name not in known:
-                raise NotInProjectError(str(self.project), "object", query.object_name, known)
-            held = holdings.picks(self._copick).get(query)
+            objects = [entry.name for entry in self._copick.root.config.pickable_objects]
+            if query.object_name not in objects:
+                raise NotInProjectError(self.project_name, "object", query.object_name, objects)
+            existing = holdings.picks(self._copick).get(query)
         else:
             check_name("name", query.name)
             query = replace(query, voxel_spacing=round(query.voxel_spacing or 0, 3))
-            held = holdings.segmentations(self._copick).get(query)
-        if held is not None and held.read_only:
+            existing = holdings.segmentations(self._copick).get(query)
+        if existing is not None and existing.read_only:
             raise SettingError(
                 f"Run {self.name} already has the {query.kind} {query} in its read-only data. "
                 "Write under another user_id or session_id."
             )
 
     def _read_picks(self, query: PicksQuery) -> StoredPicks:
-        held = holdings.picks(self._copick)
-        if query not in held:
-            raise NotInProjectError(f"Run {self.name}", query.kind, query, sorted(map(str, held)))
-        return self._load_picks(held[query], query)
+        existing = holdings.picks(self._copick)
+        if query not in existing:
+            names = sorted(map(str, existing))
+            raise NotInProjectError(f"Run {self.name}", query.kind, query, names)
+        return self._load_picks(existing[query], query)
 
     def _load_picks(self, item: Any, query: PicksQuery) -> StoredPicks:
         with reading(self._where(query)):
             return read_picks(item, self._where(query))
 
     def _find_segmentation(self, query: SegmentationQuery) -> tuple[Any, SegmentationQuery]:
-        held = holdings.segmentations(self._copick)
-        wanted = query.address
-        named = [q for q in held if q.address == wanted]
+        """Find a label volume: copick's item, and its query with the spacing it is stored at."""
+        existing = holdings.segmentations(self._copick)
+        named = [q for q in existing if q.address == query.address]
         # An unfinished one is opened only where there is no other, for the error that names it.
-        named = [q for q in named if self._finished(held[q])] or named
-        found = self._the_one(query.kind, str(query), query.voxel_spacing, named, held)
-        return held[found], found
+        candidates = [q for q in named if self._finished(existing[q])] or named
+        stored = self._select_one(query.kind, str(query), query.voxel_spacing, candidates, existing)
+        return existing[stored], stored
 
     def _find_score_map(self, query: TomogramQuery, name: str) -> Any:
-        held = holdings.features(self._tomogram(query))
-        if name not in held:
-            raise NotInProjectError(f"{self._where(query)}", "score map", name, held)
-        return held[name]
+        existing = holdings.features(self._tomogram(query))
+        if name not in existing:
+            raise NotInProjectError(self._where(query), "score map", name, existing)
+        return existing[name]
 
     def _tomogram(self, query: TomogramQuery) -> Any:
-        held = holdings.tomograms(self._copick)
-        if query not in held:
+        existing = holdings.tomograms(self._copick)
+        if query not in existing:
             raise NotInProjectError(f"Run {self.name}", query.kind, query, self.tomograms())
-        return held[query]
+        return existing[query]
 
     def _open_tomogram(self, query: TomogramQuery) -> read.StoredVolume:
         tomogram = self._tomogram(query)
@@ -281,44 +336,43 @@ class Run:
     def _where(self, query: TomogramQuery | PicksQuery | SegmentationQuery) -> str:
         return f"Run {self.name}: {query.kind} {query}"
 
-    def _finished(self, item: Any, *, ours: bool = False) -> bool:
-        """Whether the item's writer has finished, and was octopi if that is asked."""
+    def _finished(self, item: Any, *, by_octopi: bool = False) -> bool:
+        """Return whether the item's writer has finished, and with `by_octopi` was octopi."""
         with reading(f"Run {self.name}: {item.path}"):
             attributes = read.finished_attributes(item)
-        return attributes is not None and (not ours or read.COMPLETE in attributes)
+        return attributes is not None and (not by_octopi or read.COMPLETE in attributes)
 
     def _read_labels(
         self, item: Any, where: str, voxel_spacing: float
     ) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
         with reading(where):
             volume = read.open_volume(item, where, voxel_spacing)
-            return read.read_labels(volume), volume.grid, volume.attributes.get("octopi", {})
+            return read.read_labels(volume), volume.grid, octopi_attributes(volume)
 
-    def _the_one(
+    def _select_one(
         self,
         kind: str,
-        asked: str,
+        requested: str,
         voxel_spacing: float | None,
-        named: list[Spaced],
-        held: Iterable[Spaced],
+        candidates: list[Spaced],
+        existing: Iterable[Spaced],
     ) -> Spaced:
-        """The only one of those named that is nearest to the spacing asked for (Å), within 1 %."""
-        fit = nearest(named, voxel_spacing)
+        """Return the one candidate that is nearest to the voxel spacing (Å), within 1 %."""
+        fit = nearest(candidates, voxel_spacing)
         if not fit:
-            raise NotInProjectError(f"Run {self.name}", kind, asked, sorted(map(str, held)))
+            names = sorted(map(str, existing))
+            raise NotInProjectError(f"Run {self.name}", kind, requested, names)
         if len(fit) > 1:
             raise SettingError(
-                f"Run {self.name} has more than one {kind} {asked}: {', '.join(map(str, fit))}. "
-                "Say which of them you mean."
+                f"Run {self.name} has more than one {kind} {requested}: "
+                f"{', '.join(map(str, fit))}. Say which of them you mean."
             )
-        if voxel_spacing is not None and difference(fit[0], voxel_spacing) > SAME_SPACING:
-            self.project.notice(
-                f"Asked for the {kind} {asked}; taking the nearest spacing, "
+        taken = fit[0].voxel_spacing or 0
+        if voxel_spacing is not None and not same_spacing(
+            taken, voxel_spacing, tolerance=NEARLY_EXACT
+        ):
+            self._warn_once(
+                f"Asked for the {kind} {requested}; taking the nearest spacing, "
                 f"{fit[0].voxel_spacing} Å."
             )
         return fit[0]
-
-
-def _run_of(project: Project, name: str) -> Run:
-    """The project's run of that name; how a run comes out of a pickle."""
-    return project.select([name])[0]

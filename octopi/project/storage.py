@@ -1,4 +1,4 @@
-"""Storage below copick: files and folders appear whole or not at all; failures have a reason."""
+"""Storage below copick: atomic writes, retries, and errors that say what to do."""
 
 import contextlib
 import errno
@@ -21,7 +21,7 @@ from octopi.machine import check_writable
 
 # What local disks, ssh and S3 raise when storage fails; s3fs lets botocore's own errors through.
 STORAGE_ERRORS = (OSError, BotoCoreError)
-WAITS = (1.0, 4.0, 16.0)  # seconds before remote storage is asked again
+WAITS = (1.0, 4.0, 16.0)  # seconds between tries on remote storage
 
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def reading(where: str) -> Iterator[None]:
-    """Storage that fails inside the block is a DataError that says what was being read."""
+    """Turn storage errors inside the block into a DataError that says what was being read."""
     try:
         yield
     except STORAGE_ERRORS as error:
@@ -39,31 +39,32 @@ def reading(where: str) -> Iterator[None]:
 
 
 def patiently(fetch: Callable[[], Result], fs: Any) -> Result:
-    """What `fetch` gives; where remote storage fails it is asked again a few times, ever later.
+    """Call `fetch` and return its result; retry after errors of remote storage.
 
     Args:
         fetch: reads something.
         fs: the filesystem it reads from.
     """
-    for wait in () if is_local(fs) else WAITS:
+    delays = () if is_local(fs) else WAITS
+    for delay in delays:
         try:
             return fetch()
         except (FileNotFoundError, PermissionError):
             raise
         except STORAGE_ERRORS as error:
-            logger.warning("Storage failed (%s); trying again in %g s.", error, wait)
-            time.sleep(wait)
+            logger.warning("Storage failed (%s); trying again in %g s.", error, delay)
+            time.sleep(delay)
     return fetch()
 
 
 @contextlib.contextmanager
 def writing(where: str, path: str) -> Iterator[None]:
-    """Storage that fails inside the block is a ResourceError that says what to do about it."""
+    """Turn storage errors inside the block into a ResourceError with a cure."""
     try:
         yield
     except STORAGE_ERRORS as error:
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        cure = "Make room there" if full else "Make it writable"
+        is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        cure = "Make room there" if is_full else "Make it writable"
         raise ResourceError(
             f"{where} cannot be written to {path}: {error}. "
             f"{cure}, or point overlay_root in the copick config elsewhere."
@@ -71,9 +72,12 @@ def writing(where: str, path: str) -> Iterator[None]:
 
 
 def check_overlay(root: Any, config_path: str, *, touch: bool) -> None:
-    """A project's overlay accepts files: one was written there and removed.
+    """Raise ResourceError unless a project's overlay accepts files.
 
-    Without `touch` nothing is written, and only a local overlay can be judged.
+    Args:
+        root: copick's root.
+        config_path: of its config, for messages.
+        touch: write and remove a file to try; else check permissions, which only a local disk has.
     """
     overlay = getattr(root.config, "overlay_root", None)
     if overlay is None:
@@ -94,12 +98,12 @@ def check_overlay(root: Any, config_path: str, *, touch: bool) -> None:
 
 
 def is_local(fs: Any) -> bool:
-    """Whether paths of the filesystem are paths of this machine."""
+    """Return whether paths of the filesystem are paths of this machine."""
     return isinstance(getattr(fs, "_fs", fs), LocalFileSystem)
 
 
 def write_file(fs: Any, path: str, content: bytes) -> None:
-    """The file holds the content; a reader meets the old or the new one, never a part."""
+    """Write a file; a reader meets the old or the new content, never a part."""
     if is_local(fs):
         with staged(Path(path)) as stage:
             stage.write_bytes(content)
@@ -114,12 +118,12 @@ def write_file(fs: Any, path: str, content: bytes) -> None:
 
 @contextlib.contextmanager
 def staged(target: Path) -> Iterator[Path]:
-    """A path beside the target that takes its place, whole, if the block ends without an error."""
+    """Yield a path beside the target; move it there if the block ends without an error."""
     target.parent.mkdir(parents=True, exist_ok=True)
     # Hidden and without the target's ending, so that copick never lists it.
-    mine = f".octopi-{_digest(target.name)}-{_digest(socket.gethostname())}"
-    _sweep(target.parent, mine)
-    stage = target.parent / f"{mine}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    prefix = f".octopi-{_digest(target.name)}-{_digest(socket.gethostname())}"
+    _remove_leftovers(target.parent, prefix)
+    stage = target.parent / f"{prefix}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     old = stage.with_name(f"{stage.name}-old")
     try:
         yield stage
@@ -131,16 +135,16 @@ def staged(target: Path) -> Iterator[Path]:
         _remove(old)
 
 
-def _sweep(folder: Path, mine: str) -> None:
-    """What killed writers of the same target left behind on this machine is gone."""
-    for left in folder.glob(f"{mine}-*"):
-        pid = int(left.name.removeprefix(f"{mine}-").split("-")[0])
+def _remove_leftovers(folder: Path, prefix: str) -> None:
+    """Remove what killed writers of the same target left behind on this machine."""
+    for leftover in folder.glob(f"{prefix}-*"):
+        pid = int(leftover.name.removeprefix(f"{prefix}-").split("-")[0])
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
-            _remove(left)
+            _remove(leftover)
         except PermissionError:
-            continue  # alive, and somebody else's
+            continue  # another user's process, still running
 
 
 def _remove(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Writing volumes as OME-Zarr: one level, every chunk, metadata last."""
+"""Write volumes as OME-Zarr: one level, every chunk, metadata last."""
 
 import json
 from collections.abc import Mapping
@@ -25,9 +25,14 @@ def write_volume(
     grid: Grid,
     attributes: Mapping[str, Any],
 ) -> None:
-    """The store at the path holds the volume as OME-Zarr of one level, and nothing else.
+    """Write a volume as OME-Zarr of one level, replacing an older store at the path.
 
-    A volume is (z, y, x), or (c, z, y, x), of which no chunk has two channels.
+    Args:
+        fs: the filesystem of the path.
+        path: of the store.
+        volume: (z, y, x), or (c, z, y, x), of which each channel has chunks of its own.
+        grid: of the volume.
+        attributes: stored under `octopi` in its `.zattrs`.
     """
     if volume.shape[-3:] != grid.shape:
         raise ValueError(f"A volume of shape {volume.shape} is not on a grid of {grid.shape}.")
@@ -36,7 +41,8 @@ def write_volume(
         with staged(Path(path)) as stage:
             _fill(zarr.DirectoryStore(stage, dimension_separator="/"), volume, metadata)
         return
-    # No rename of a folder here: the metadata that makes a store count goes first and comes last.
+    # A folder cannot be renamed here: the metadata without which a store does not count are
+    # removed first and written last.
     if fs.exists(f"{path}/.zattrs"):
         fs.rm_file(f"{path}/.zattrs")
     if fs.exists(path):
@@ -46,7 +52,7 @@ def write_volume(
 
 
 def _fill(store: Any, volume: NDArray[Any], metadata: bytes) -> None:
-    """Array, then metadata: a store without `.zattrs` is not finished."""
+    """Write the array, then the metadata: a store without `.zattrs` is not finished."""
     chunks = (1,) * (volume.ndim - 3) + tuple(map(min, _CHUNK, volume.shape[-3:]))
     zarr.group(store).create_dataset(
         "0",
@@ -62,7 +68,7 @@ def _fill(store: Any, volume: NDArray[Any], metadata: bytes) -> None:
 
 
 def _ome_metadata(ndim: int, grid: Grid, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """The `.zattrs` of a volume on the grid; the scale keeps every digit of the spacing."""
+    """Return the `.zattrs` of a volume; the scale keeps every digit of the grid's spacing."""
     axes = [{"name": name, "type": "space", "unit": "angstrom"} for name in "zyx"]
     channel = [{"name": "c", "type": "channel"}] * (ndim - 3)
     scale = [1.0] * (ndim - 3) + list(grid.spacing)

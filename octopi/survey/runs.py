@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from octopi.data.cache import check_fits, working_grid
 from octopi.errors import DataError, OctopiError, did_you_mean
-from octopi.geometry import Grid
+from octopi.geometry import Grid, same_spacing
 from octopi.project import (
     OWN_USER,
     PicksQuery,
@@ -15,7 +15,6 @@ from octopi.project import (
     health,
 )
 from octopi.project.objects import PickableObject, unknown_labels
-from octopi.project.queries import NEAR_SPACING
 from octopi.survey.picks import PicksHealth, examine_picks
 
 SHOWN = 5  # indices and names listed before an ellipsis
@@ -48,7 +47,7 @@ class Question:
     def concerns(self, query: TomogramQuery) -> bool:
         """Whether a tomogram is one that matters."""
         asked = self.voxel_spacing
-        near = asked is None or abs(query.voxel_spacing / asked - 1) < NEAR_SPACING
+        near = asked is None or same_spacing(query.voxel_spacing, asked)
         return near and (self.tomo_types is None or query.tomo_type in self.tomo_types)
 
 
@@ -125,7 +124,7 @@ def _tomograms(run: Run, question: Question, report: RunReport) -> None:
         for fault in (*_broken(found), *_values(found)):
             report.note(f"tomogram {query} {fault}", serious=serious)
         flat = len(found.flat)
-        if flat and not found.is_constant:
+        if flat and not found.values.is_constant:
             report.note(
                 f"tomogram {query}: all voxels are the same within each of {flat} chunks "
                 f"({_some(found.flat)}).",
@@ -162,12 +161,7 @@ def _broken(found: health.Health) -> list[str]:
 
 
 def _values(found: health.Health) -> list[str]:
-    faults = []
-    if found.num_bad:
-        faults.append(f"has {found.num_bad} voxels that are NaN or infinite. Reconstruct it again.")
-    if found.is_constant:
-        faults.append(f"is constant: every voxel is {found.low:g}. Reconstruct it again.")
-    return faults
+    return [f"{fault}. Reconstruct it again." for fault in found.values.faults()]
 
 
 def _picks(run: Run, question: Question, report: RunReport) -> None:

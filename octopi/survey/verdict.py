@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from octopi.errors import DataError, did_you_mean
+from octopi.geometry import same_spacing
 from octopi.project import TomogramQuery
-from octopi.project.queries import NEAR_SPACING
 from octopi.survey.runs import Question, Remark, RunReport, by
 
 
@@ -65,7 +65,8 @@ def _gaps(training: Sequence[RunReport], question: Question) -> Iterable[Remark]
         return
     usual = spacings.most_common(1)[0][0]
     for report in training:
-        having = {q.tomo_type for q in report.tomograms if _near(q, usual)}
+        near = [q for q in report.tomograms if same_spacing(q.voxel_spacing, usual)]
+        having = {q.tomo_type for q in near}
         for number, tomo_type in enumerate(types):
             if tomo_type in having:
                 continue
@@ -73,10 +74,6 @@ def _gaps(training: Sequence[RunReport], question: Question) -> Iterable[Remark]
             others = ", ".join(map(str, report.tomograms)) or "none"
             text = f"has no tomogram {tomo_type}@{usual:g}. It has: {others}."
             yield Remark(report.name, text, serious=needed)
-
-
-def _near(query: TomogramQuery, spacing: float) -> bool:
-    return abs(query.voxel_spacing / spacing - 1) < NEAR_SPACING
 
 
 def _twins(reports: Sequence[RunReport]) -> Iterable[Remark]:

@@ -22,6 +22,10 @@ from octopi.training.schedule import Schedule
 
 Picks = Mapping[str, Points]
 Thresholds = dict[str, dict[str, float]]
+DIVERGED = (
+    "The best model so far is kept. Try a lower learning rate (optim.optimizer.lr) or "
+    "trainer.precision=32-true."
+)
 
 
 @dataclass(frozen=True)
@@ -134,8 +138,7 @@ class PickingModule(pl.LightningModule):
         if not math.isfinite(value):
             raise DivergedError(
                 f"The loss is {value} at step {self.global_step} (epoch {self.current_epoch}, "
-                f"batch {batch_idx}). The best model so far is kept. Try a lower learning rate "
-                "(optim.optimizer.lr) or trainer.precision=32-true."
+                f"batch {batch_idx}). {DIVERGED}"
             )
         self.log(
             "train/loss",
@@ -159,8 +162,25 @@ class PickingModule(pl.LightningModule):
             total = total + weight * self.loss(out.float(), fitted)
         return total / sum(weights)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save no checkpoint of a net that has diverged."""
+        self._check_finite()
+
+    def _check_finite(self) -> None:
+        """Raise DivergedError if the net's weights or statistics are not all numbers.
+
+        A loss can be finite nevertheless: in training a batch norm does not use what it gathers.
+        """
+        for name, value in self.net.state_dict().items():
+            if not value.isfinite().all():
+                raise DivergedError(
+                    f"{name} of the network holds values that are not numbers after step "
+                    f"{self.global_step} (epoch {self.current_epoch}). {DIVERGED}"
+                )
+
     def on_validation_epoch_start(self) -> None:
-        """Nothing is left of the last validation."""
+        """Forget the last validation."""
+        self._check_finite()
         self.candidates, self._truth, self._counts = {}, {}, {}
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:

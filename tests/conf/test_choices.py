@@ -1,19 +1,21 @@
 """Every choice of every group composes, and every key of it has an owner."""
 
-from pathlib import Path
+import ast
+import dataclasses
+import typing
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 
-from octopi.config import CONF_DIR, settle
+from octopi.config import CONF_DIR, settle, without_null_groups
 from octopi.errors import SettingError
-from octopi.help import VERBS, choices
+from octopi.help import VERBS, choices, groups_of
 from octopi.settings import ROOTS
 
-GROUPS = sorted(p.name for p in Path(CONF_DIR).iterdir() if p.is_dir())
 BASE = {
     "segment": ["checkpoint=model.pth"],
     "summarize": ["folder=sweep"],
@@ -32,18 +34,15 @@ def conf(tmp_path, monkeypatch):
 
 
 def settled(verb, *words):
-    words = [*BASE.get(verb, []), *words]
+    typed = {word.split("=")[0] for word in words}
+    words = [*(w for w in BASE.get(verb, []) if w.split("=")[0] not in typed), *words]
+    words = without_null_groups(words, verb)
     cfg = compose(verb, overrides=words, return_hydra_config=True)
     cfg.hydra.runtime.output_dir = "job"
     cfg.hydra.job.num = 0
     HydraConfig.instance().set_config(cfg)
     del cfg.hydra
     return settle(cfg, ROOTS[verb], overrides=words)
-
-
-def groups_of(verb):
-    text = (CONF_DIR / f"{verb}.yaml").read_text(encoding="utf-8")
-    return [group for group in GROUPS if f"- {group}:" in text]
 
 
 CHOICES = [
@@ -61,8 +60,10 @@ def test_a_command_composes_as_it_stands(verb):
 
 @pytest.mark.parametrize(("verb", "group", "choice"), CHOICES)
 def test_every_choice_has_owners_for_all_its_keys(verb, group, choice):
-    if choice == "checkpoint":
-        pytest.skip("takes its target from the checkpoint; the command's default, settled above")
+    if choice == "checkpoint" and groups_of(verb)[group] != "checkpoint":
+        with pytest.raises(SettingError, match=f"{group} must name what to build. Choose {group}="):
+            settled(verb, f"{group}={choice}")
+        return
     assert settled(verb, f"{group}={choice}")
 
 
@@ -90,7 +91,7 @@ def test_a_config_file_is_short(path):
         (["model._target_=torch.load"], "is refused"),
         (["callbacks.early_stopping._target_=pathlib.Path.unlink"], "cannot be imported|refused"),
         (["model._target_=my_package.Net"], "cannot be imported"),
-        (["seed=many"], "seed must be int, not 'many'"),
+        (["seed=many"], "seed must be int of 0 … 4294967295, not 'many'"),
         (["best_metric=null"], "best_metric must be set"),
         (["model._target_=torch.nn.Conv3d"], r"Add '\+model.in_channels=…'"),
     ],
@@ -98,6 +99,164 @@ def test_a_config_file_is_short(path):
 def test_a_wrong_setting_is_refused_with_the_cure(words, told):
     with pytest.raises(SettingError, match=told):
         settled("train", *words)
+
+
+@pytest.mark.parametrize(
+    ("verb", "group"), [(verb, group) for verb in VERBS for group in groups_of(verb)]
+)
+def test_a_group_set_to_null_is_left_out_or_must_be_set(verb, group):
+    if group in ("experiment", "search"):
+        assert settled(verb, f"{group}=null")
+    elif "none" in choices(group):
+        none = settled(verb, f"{group}=none")
+        assert settled(verb, f"{group}=null") == none
+        assert getattr(settled(verb, f"{group}=[]"), group) == {}
+    else:
+        with pytest.raises(SettingError, match=f"{group} must be set. Choose {group}="):
+            settled(verb, f"{group}=null")
+        with pytest.raises(SettingError, match=f"{group}"):
+            settled(verb, f"~{group}")
+
+
+def keys_of(node, path=""):
+    """The dotted names of all values in a node."""
+    for key, value in node.items():
+        yield f"{path}{key}"
+        if isinstance(value, dict):
+            yield from keys_of(value, f"{path}{key}.")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_value_set_to_null_is_taken_or_named(verb):
+    for key in keys_of(dataclasses.asdict(settled(verb))):
+        top = key.partition(".")[0]
+        if (CONF_DIR / key).is_dir():
+            continue  # a group, see above
+        try:
+            settled(verb, f"{key}=null")
+        except SettingError as error:
+            assert top in str(error) or "calibrate_beta" in str(error)  # which refers to scorer
+
+
+@pytest.mark.parametrize("path", ["callbacks.weight_averaging", "augment.noise"])
+def test_a_part_set_to_null_is_left_out(path):
+    top, _, name = path.partition(".")
+    assert name in getattr(settled("train"), top)
+    assert name not in getattr(settled("train", f"{path}=null"), top)
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("seed=-1", "seed must be int of 0 … 4294967295, not -1"),
+        ("seed=99999999999", "seed must be int of 0 … 4294967295"),
+        ("trainer.max_time=banana", "trainer.max_time must be str as DD:HH:MM:SS, or null"),
+        ("trainer.max_time=90", "trainer.max_time must be str as DD:HH:MM:SS"),
+        ("trainer.devices=0", "trainer.devices must be int of 1 or more"),
+        ("trainer.check_val_every_n_epoch=0", "check_val_every_n_epoch must be int of 1 or more"),
+        ("trainer.max_epochs=0", "trainer.max_epochs must be int of 1 or more"),
+        ("trainer.max_epochs=-1", "trainer.max_epochs must be int of 1 or more"),
+        ("trainer.max_epochs=null", "trainer.max_epochs must be set: int of 1 or more"),
+        ("trainer.gradient_clip_val=-1", "gradient_clip_val must be float of 0 or more"),
+        ("trainer.accumulate_grad_batches=0", "accumulate_grad_batches must be int of 1 or more"),
+        ("voxel_spacing=0", "voxel_spacing must be float above 0"),
+        ("voxel_spacing=[10,-1]", "voxel_spacing must be float above 0"),
+        ("data.crop_size=16", "data.crop_size must be a list of int, not 16"),
+        ("data.working_spacing=0", "data.working_spacing must be float above 0, or null, not 0"),
+        ("num_folds=0", "num_folds must be int of 2 or more"),
+        ("num_folds=1", "num_folds must be int of 2 or more"),
+        ("fold=-1", "fold must be int of 0 or more"),
+        ("calibrate_beta=0", "calibrate_beta must be float above 0"),
+        ("model.strides=2", "model.strides must be a list of int"),
+        ("optim.schedule=null", "optim.schedule must be set"),
+        ("optim.optimizer=null", "optim.optimizer must be set"),
+        ("callbacks.weight_averaging.decay=null", "decay must be set: float"),
+        ("+optim.optimizer.betas=[0.9,high]", "betas must be a list of float"),
+        ("+callbacks.mine={decay: 1}", "callbacks.mine must name what to build"),
+        ("+callbacks.mine=1", "callbacks.mine must name what to build"),
+        ("+loss._partial_=true", "no parameter _partial_"),
+        ("+loss._args_=[1]", "no parameter _args_"),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused_with_the_range(word, told):
+    with pytest.raises(SettingError, match=told):
+        settled("train", word)
+
+
+LISTS = [
+    *(("train", f"data.{part}_runs") for part in ("train", "validation", "test")),
+    ("create_targets", "targets.segmentations"),
+    ("create_targets", "targets.objects"),
+    *((verb, "tomo_types") for verb in ("train", "create_targets", "check", "plan")),
+    *(
+        (verb, "runs")
+        for verb in VERBS
+        if "runs" in {f.name for f in dataclasses.fields(ROOTS[verb])}
+    ),
+    *((verb, "objects") for verb in ("evaluate", "extract", "export")),
+    *((verb, "trust") for verb in ("segment", "localize", "report")),
+    ("train", "objectives"),
+]
+
+
+@pytest.mark.parametrize(("verb", "key"), LISTS)
+def test_a_word_is_a_list_of_one(verb, key):
+    for typed, wanted in (("TS_02", ["TS_02"]), ("70", ["70"]), ("[TS_02,7]", ["TS_02", "7"])):
+        value = dataclasses.asdict(settled(verb, f"{key}={typed}"))
+        for name in key.split("."):
+            value = value[name]
+        assert value == wanted
+
+
+def test_scales_of_single_objects_are_written_as_their_comment_says():
+    settings = settled("create_targets", "targets.radius_scales={ribosome: 0.4}")
+    assert settings.targets.radius_scales == {"ribosome": 0.4}
+    with pytest.raises(SettingError, match="radius_scales must be a mapping of names to float abo"):
+        settled("create_targets", "targets.radius_scales={ribosome: 0}")
+
+
+def names_read():
+    """Every attribute that octopi's code reads, by the name it is read from."""
+    found = set()
+    for path in CONF_DIR.parent.joinpath("octopi").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                owner = ast.unparse(node.value).rpartition(".")[2]
+                found.add((path.stem, owner, node.attr))
+    return found
+
+
+def readers(verb):
+    """The modules that are given the settings of a command."""
+    name, found = ROOTS[verb].__name__, set()
+    for path in CONF_DIR.parent.joinpath("octopi").rglob("*.py"):
+        if path.stem != "settings" and name in path.read_text(encoding="utf-8"):
+            found.add(path.stem)
+    return found | {"job"}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_setting_of_a_command_is_read(verb):
+    known, modules = names_read(), readers(verb)
+    read = {name for module, owner, name in known if module in modules and owner == "settings"}
+    if "dry_run" in (CONF_DIR.parent / "octopi" / "job.py").read_text():
+        read.add("dry_run")  # asked of every command
+    nested = {"targets": "TargetsSettings", "rules": "Rules"}
+    for f in dataclasses.fields(ROOTS[verb]):
+        assert f.name in read, f"{verb} {f.name}"
+        if f.name in nested:
+            inner = {name for _, _, name in known}
+            for part in dataclasses.fields(typing.get_type_hints(ROOTS[verb])[f.name]):
+                assert part.name in inner, f"{verb} {f.name}.{part.name}"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_key_of_a_commands_file_is_a_setting_of_it(verb):
+    content = yaml.safe_load((CONF_DIR / f"{verb}.yaml").read_text(encoding="utf-8"))
+    fields = {f.name for f in dataclasses.fields(ROOTS[verb])}
+    assert set(content) - {"defaults", "hydra"} <= fields
+    assert set(groups_of(verb)) - {"experiment", "search"} <= fields
+    assert fields <= set(content) | set(groups_of(verb))
 
 
 def test_a_key_of_another_command_is_refused_when_typed():

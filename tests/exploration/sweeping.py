@@ -35,7 +35,8 @@ def write_overlay(folder: Path) -> list[str]:
 
 def start(*words: str, log: Path) -> subprocess.Popen:
     """A sweep at work."""
-    environment = os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     with log.open("ab") as file:
         return subprocess.Popen(
             [sys.executable, "-m", "octopi.train", "-m", *TINY, *RUNS, *words],

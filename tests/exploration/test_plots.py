@@ -1,5 +1,6 @@
-"""What a search leaves to look at: everything that can be drawn, and nothing else."""
+"""The pictures of a search: everything that can be drawn, and nothing else."""
 
+import base64
 import json
 import re
 
@@ -7,51 +8,88 @@ import numpy as np
 import planted
 import pytest
 from matplotlib.image import imread
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 from planted import FBETA, FBETA_AND_COST
+from plotly.offline import get_plotlyjs
 
-from octopi.exploration import interactive, stills
-from octopi.exploration.findings import Findings
 from octopi.exploration.plots import draw
+from octopi.exploration.results import StudyResults, plain_study
 
 ALWAYS = {"history", "importance", "parallel", "slice"}
+PER_OBJECTIVE = {"history_2", "importance_2", "slice_2"}
 
 
-def drawn(folder):
+def png_names(folder):
     return {path.stem for path in folder.glob("*.png")}
 
 
-def divs(folder):
-    text = (folder / "pictures.html").read_text(encoding="utf-8")
-    return set(re.findall(r'<div id="(\w+)" class="plotly-graph-div"', text))
+def read_page(folder):
+    return (folder / "pictures.html").read_text(encoding="utf-8")
 
 
-def points(figure, color):
-    """How many points a matplotlib figure draws in lines of a colour."""
-    lines = [line for axes in figure.axes for line in axes.lines if line.get_color() == color]
-    return sum(len(line.get_xdata()) for line in lines)
+def figure_names(folder):
+    return set(re.findall(r'<div id="(\w+)" class="plotly-graph-div"', read_page(folder)))
 
 
-def test_a_search_has_every_picture_in_both_forms(tmp_path):
-    draw(tmp_path, planted.dropout_decides(12), FBETA)
-    assert drawn(tmp_path) == divs(tmp_path) == {*ALWAYS, "intermediate"}
-    for path in tmp_path.glob("*.png"):
+def read_figures(folder):
+    """Read name -> (traces, layout) as the page hands them to plotly."""
+    decoder, text, figures = json.JSONDecoder(), read_page(folder), {}
+    for match in re.finditer(r'Plotly\.newPlot\(\s*"(\w+)",\s*', text):
+        traces, end = decoder.raw_decode(text, match.end())
+        layout, _ = decoder.raw_decode(text, re.compile(r",\s*").match(text, end).end())
+        figures[match[1]] = (traces, layout)
+    return figures
+
+
+def read_numbers(values):
+    """Read the numbers of a trace, which plotly writes as lists or as base64."""
+    if isinstance(values, dict):
+        return np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"]).tolist()
+    return list(values)
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory):
+    """A search of thirty complete trials and the folder of its pictures."""
+    folder, study = tmp_path_factory.mktemp("search"), planted.dropout_decides(30)
+    draw(folder, study, FBETA)
+    return folder, study
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory):
+    """The folder of the pictures of a search for two objectives."""
+    folder = tmp_path_factory.mktemp("front")
+    draw(folder, planted.with_a_front(), FBETA_AND_COST)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def every_state(tmp_path_factory):
+    """The folder of the pictures of a search with trials in every state."""
+    folder = tmp_path_factory.mktemp("states")
+    draw(folder, planted.with_every_state(), FBETA)
+    return folder
+
+
+def test_a_search_has_every_picture_in_both_forms(search):
+    folder, _ = search
+    assert png_names(folder) == figure_names(folder) == {*ALWAYS, "intermediate"}
+    for path in folder.glob("*.png"):
         image = imread(path)[..., :3]
         assert min(image.shape[:2]) > 200
-        assert 0.005 < np.mean(image.min(axis=-1) < 0.8) < 0.5, path
+        assert 0.002 < np.mean(image.min(axis=-1) < 0.8) < 0.5, path
 
 
-def test_several_objectives_have_a_front_too(tmp_path):
-    draw(tmp_path, planted.with_a_front(), FBETA_AND_COST)
-    assert drawn(tmp_path) == divs(tmp_path) == {*ALWAYS, "pareto"}
+def test_several_objectives_have_a_front_and_pictures_each(front):
+    assert png_names(front) == figure_names(front) == {*ALWAYS, *PER_OBJECTIVE, "pareto"}
 
 
-def test_the_page_needs_nothing_but_itself(tmp_path):
-    draw(tmp_path, planted.dropout_decides(12), FBETA)
-    text = (tmp_path / "pictures.html").read_text(encoding="utf-8")
-    outside = text.replace(interactive.get_plotlyjs(), "")
-    assert len(text) - len(outside) > 1_000_000  # the library is there, once
+def test_the_page_needs_nothing_but_itself(search):
+    text = read_page(search[0])
+    outside = text.replace(get_plotlyjs(), "")
+    assert len(text) - len(outside) > 1_000_000  # the library is in it, once
     assert "plotly.js v" not in outside
     assert not re.search(r"<(script|link|img|iframe)[^>]*(src|href)=", outside)
     assert "https:" not in outside.replace("https://plot.ly", "")
@@ -62,84 +100,107 @@ def test_names_are_shown_and_never_run(tmp_path):
     study = planted.empty(name=bad)
     for number in range(4):
         space = {f"{bad}.x": CategoricalDistribution([f"{bad}a", f"{bad}b"])}
-        params = {f"{bad}.x": f"{bad}{'ab'[number % 2]}"}
-        attrs = {"folder": bad}
         study.add_trial(
             create_trial(
-                params=params,
+                params={f"{bad}.x": f"{bad}{'ab'[number % 2]}"},
                 distributions=space,
                 values=[float(number)],
                 intermediate_values={1: 0.1 * number},
-                user_attrs=attrs,
+                user_attrs={"folder": bad},
             )
         )
     draw(tmp_path, study, [bad])
-    assert drawn(tmp_path) == divs(tmp_path) == {*ALWAYS, "intermediate"}
-    text = (tmp_path / "pictures.html").read_text(encoding="utf-8")
+    assert png_names(tmp_path) == figure_names(tmp_path) == {*ALWAYS, "intermediate"}
+    text = read_page(tmp_path)
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text
 
 
-def test_pruned_trials_are_marked_in_both_forms():
-    found = Findings(planted.with_every_state(), FBETA)
-    assert points(stills.intermediate(found), stills.scales.PRUNED) == 2
-    assert points(stills.history(found), stills.scales.PRUNED) == 2
-    page = interactive.intermediate(found).to_dict()["data"]
-    assert [trace["name"] for trace in page].count("pruned") == 2
+def test_every_complete_trial_is_in_every_picture_of_the_page(search):
+    folder, study = search
+    figures = read_figures(folder)
+    scores = sorted(trial.value for trial in study.trials)
+    assert sorted(read_numbers(figures["history"][0][0]["y"])) == scores
+    lines = [trace for trace in figures["parallel"][0] if trace["mode"] == "lines"]
+    assert len(lines) == 30
+    assert len(figures["intermediate"][0]) == 30
+    axes = [layout for key, layout in figures["slice"][1].items() if key.startswith("xaxis")]
+    dropout = [axis["title"]["text"] for axis in axes].index("dropout")
+    assert sorted(read_numbers(figures["slice"][0][dropout]["y"])) == scores
 
 
-def test_failed_trials_stand_in_the_history_with_their_reasons():
-    found = Findings(planted.with_every_state(), FBETA)
-    assert points(stills.history(found), stills.scales.FAILED) == 3
-    traces = {trace.name: trace for trace in interactive.history(found).data}
-    assert "out of memory" in traces["failed"].hovertext[0]
+def test_a_parameter_that_some_trials_lack_is_drawn_for_the_others(search):
+    folder, study = search
+    with_gamma = [t for t in study.trials if "loss.gamma" in t.params]
+    assert 0 < len(with_gamma) < 30
+    figures = read_figures(folder)
+    axes = [layout for key, layout in figures["slice"][1].items() if key.startswith("xaxis")]
+    gamma = [axis["title"]["text"] for axis in axes].index("gamma")
+    values = read_numbers(figures["slice"][0][gamma]["x"])
+    assert sorted(values) == sorted(t.params["loss.gamma"] for t in with_gamma)
+    drawn_as = [
+        text
+        for trace in figures["parallel"][0]
+        for name, text in trace.get("customdata", [])
+        if name == "gamma"
+    ]
+    assert len(drawn_as) == 30
+    assert drawn_as.count("None") == 30 - len(with_gamma)
 
 
-def test_the_best_so_far_follows_the_direction():
-    found = Findings(planted.with_a_front(), FBETA_AND_COST)
-    score, cost = (trace.y for trace in interactive.history(found).data if trace.line.shape)
-    assert list(score) == [0.5, 0.9, 0.9, 0.9, 0.9]
-    assert list(cost) == [10.0] * 5
+def test_pruned_trials_are_among_the_intermediate_values(every_state):
+    traces = read_figures(every_state)["intermediate"][0]
+    assert [trace["name"] for trace in traces] == [f"Trial{number}" for number in range(6)]
 
 
-def test_the_front_is_drawn_through_its_trials():
-    found = Findings(planted.with_a_front(), FBETA_AND_COST)
-    front = next(t for t in interactive.pareto(found).data if t.name == "Pareto front")
-    assert list(zip(front.x, front.y, strict=True)) == [(100.0, 0.9), (30.0, 0.7), (10.0, 0.5)]
-    lines = {line.get_label(): line for line in stills.pareto(found).axes[0].lines}
-    assert list(lines["Pareto front"].get_xdata()) == [100.0, 30.0, 10.0]
-    assert list(lines["beaten by another"].get_xdata()) == [10.0, 200.0]
+def test_the_best_so_far_rises(every_state):
+    _, best, *_ = read_figures(every_state)["history"][0]
+    assert read_numbers(best["y"])[:4] == [0.3, 0.5, 0.9, 0.9]
 
 
-def test_what_was_searched_on_a_logarithm_has_a_logarithmic_axis():
-    found = Findings(planted.dropout_decides(12), FBETA)
-    scale = {axes.get_xlabel(): axes.get_xscale() for axes in stills.slices(found).axes}
-    assert scale["lr"] == "log"
-    assert scale["dropout"] == "linear"
-    layout = interactive.slices(found).to_dict()["layout"]
-    titled = [v for k, v in layout.items() if k.startswith("xaxis") and "title" in v]
-    axes = {axis["title"]["text"]: axis for axis in titled}
+def test_the_front_is_marked(front):
+    traces, _ = read_figures(front)["pareto"]
+    best = next(trace for trace in traces if "<extra>Best Trial</extra>" in trace["hovertemplate"])
+    points = zip(read_numbers(best["x"]), read_numbers(best["y"]), strict=True)
+    assert sorted(points) == [(0.5, 10.0), (0.7, 30.0), (0.9, 100.0)]
+
+
+def test_what_was_searched_on_a_logarithm_has_a_logarithmic_axis(search):
+    layout = read_figures(search[0])["slice"][1]
+    axes = {a["title"]["text"]: a for key, a in layout.items() if key.startswith("xaxis")}
     assert axes["lr"]["type"] == "log"
     assert axes["dropout"].get("type") != "log"
 
 
-def test_a_parameter_that_some_trials_lack_is_drawn_for_the_others():
-    study = planted.dropout_decides(30)
-    having = [t.number for t in study.trials if "loss.gamma" in t.params]
-    assert 0 < len(having) < 30
-    found = Findings(study, FBETA)
-    axes = {axes.get_xlabel(): axes for axes in stills.slices(found).axes}
-    assert len(axes["gamma"].collections[0].get_offsets()) == len(having)
-    line = next(line for line in stills.scales.uprights(found) if line.label == "gamma")
-    absent = {n for n, place in line.places.items() if place == stills.scales.ABSENT}
-    assert absent == {t.number for t in study.trials} - set(having)
-    assert line.ticks[stills.scales.ABSENT] == "not used"
+def test_of_many_parameters_the_most_important_are_drawn(tmp_path):
+    study = planted.empty()
+    space = {f"model.p{i:02}": FloatDistribution(0, 1) for i in range(30)}
+    rng = np.random.default_rng(4)
+    for _ in range(40):
+        params = dict(zip(space, rng.random(30).tolist(), strict=True))
+        values = [params["model.p17"]]
+        study.add_trial(create_trial(params=params, distributions=space, values=values))
+    draw(tmp_path, study, FBETA)
+    layout = read_figures(tmp_path)["slice"][1]
+    labels = [a["title"]["text"] for key, a in layout.items() if key.startswith("xaxis")]
+    assert len(labels) == 8
+    assert "p17" in labels
+    assert all(max(imread(path).shape) < 2500 for path in tmp_path.glob("*.png"))
 
 
-def test_long_choices_are_cut_where_they_stay_different():
-    found = Findings(planted.dropout_decides(12), FBETA)
-    channels = next(p for p in found.parameters if p.label == "channels")
-    assert channels.choices == ("[16,32,64]", "[32,64,128,…12,768,1024]")
+def test_names_and_choices_are_short_where_they_stay_different():
+    study = planted.dropout_decides(12)
+    plain = plain_study(StudyResults(study, FBETA))
+    assert [t.value for t in plain.trials] == [t.value for t in study.trials]
+    assert {name for t in plain.trials for name in t.params} == {
+        "lr",
+        "dropout",
+        "loss",
+        "gamma",
+        "channels",
+    }
+    choices = {t.params["channels"] for t in plain.trials}
+    assert choices == {"[16,32,64]", "[32,64,128,…12,768,1024]"}
 
 
 def no_trial():
@@ -199,9 +260,9 @@ def infinite():
 )
 def test_what_cannot_be_drawn_yet_is_left_out(make, names, tmp_path):
     paths = draw(tmp_path, make(), FBETA)
-    assert drawn(tmp_path) == names
+    assert png_names(tmp_path) == names
     assert (tmp_path / "pictures.html").exists() == bool(names)
-    assert names == (divs(tmp_path) if names else set())
+    assert names == (figure_names(tmp_path) if names else set())
     assert set(paths) == set(tmp_path.iterdir())
 
 
@@ -211,11 +272,3 @@ def test_pictures_of_another_time_do_not_stay(tmp_path):
     (tmp_path / "mine.png").write_text("kept", encoding="utf-8")
     draw(tmp_path, all_failed(), FBETA)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]
-
-
-def test_the_page_holds_the_values_of_the_study(tmp_path):
-    study = planted.with_every_state()
-    draw(tmp_path, study, FBETA)
-    text = (tmp_path / "pictures.html").read_text(encoding="utf-8")
-    dropout = f"{study.trials[2].params['model.dropout']}"
-    assert json.dumps(dropout)[1:-1] in text

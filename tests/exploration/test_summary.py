@@ -7,13 +7,13 @@ from optuna.distributions import IntDistribution
 from optuna.trial import TrialState, create_trial
 from planted import FBETA, FBETA_AND_COST
 
-from octopi.exploration.findings import Findings, short_names
-from octopi.exploration.summary import results, table, write_results
+from octopi.exploration.results import StudyResults, short_names
+from octopi.exploration.summary import collect_results, table, write_results
 
 
 def test_the_best_trial_is_named_with_its_folder_values_and_params():
     study = planted.with_every_state()
-    best = results(study, objectives=FBETA)["best"]
+    best = collect_results(study, objectives=FBETA)["best"]
     assert best["number"] == 2
     assert best["folder"] == "trial_2"
     assert best["values"] == {"object_fbeta": 0.9}
@@ -21,12 +21,12 @@ def test_the_best_trial_is_named_with_its_folder_values_and_params():
 
 
 def test_every_trial_is_counted_under_its_state():
-    counted = results(planted.with_every_state(), objectives=FBETA)["trials"]
+    counted = collect_results(planted.with_every_state(), objectives=FBETA)["trials"]
     assert counted == {"complete": 4, "pruned": 2, "failed": 3, "running": 1}
 
 
 def test_failures_alike_but_for_numbers_are_one_cause():
-    causes = results(planted.with_every_state(), objectives=FBETA)["failures"]
+    causes = collect_results(planted.with_every_state(), objectives=FBETA)["failures"]
     assert causes == [
         {"cause": "diverged: nan at step 17", "count": 2, "trials": [7, 8]},
         {"cause": "out of memory", "count": 1, "trials": [6]},
@@ -34,7 +34,7 @@ def test_failures_alike_but_for_numbers_are_one_cause():
 
 
 def test_the_front_of_two_objectives_are_the_trials_that_none_beats():
-    said = results(planted.with_a_front(), objectives=FBETA_AND_COST)
+    said = collect_results(planted.with_a_front(), objectives=FBETA_AND_COST)
     assert [solution["number"] for solution in said["solutions"]] == [1, 2, 0]
     assert said["best"] == said["solutions"][0]
     assert [o["direction"] for o in said["objectives"]] == ["maximize", "minimize"]
@@ -44,7 +44,7 @@ def test_a_cost_is_best_where_it_is_least():
     study = planted.optuna.create_study(direction="minimize")
     for value in (3.0, 1.0, 2.0):
         study.add_trial(planted.trial({"model.dropout": 0.1}, value))
-    assert results(study, objectives=["inference_gflop"])["best"]["number"] == 1
+    assert collect_results(study, objectives=["inference_gflop"])["best"]["number"] == 1
 
 
 def test_the_file_can_be_read_back_and_says_how_to_retrain(tmp_path):
@@ -52,7 +52,7 @@ def test_the_file_can_be_read_back_and_says_how_to_retrain(tmp_path):
     write_results(tmp_path, study, FBETA)
     said = yaml.safe_load((tmp_path / "optimization_results.yaml").read_text(encoding="utf-8"))
     assert said.pop("retrain") == f"octopi train experiment={tmp_path}/best"
-    assert said == results(study, objectives=FBETA)
+    assert said == collect_results(study, objectives=FBETA)
     assert [path.name for path in tmp_path.iterdir()] == ["optimization_results.yaml"]
 
 
@@ -107,8 +107,8 @@ def test_the_table_fits_a_screen_however_much_is_searched():
 
 @pytest.mark.parametrize("rounds", [12, 30])
 def test_the_one_parameter_that_decides_is_ranked_first(rounds):
-    found = Findings(planted.dropout_decides(rounds), FBETA)
-    assert found.parameters[0].name == "model.dropout"
+    found = StudyResults(planted.dropout_decides(rounds), FBETA)
+    assert found.varying[0] == "model.dropout"
     assert found.importances[0]["model.dropout"] > 0.5
 
 

@@ -140,7 +140,7 @@ def test_a_notice_is_logged_once(files, caplog):
 def test_pickled_runs_share_their_project(three):
     first, *_, last = pickle.loads(pickle.dumps(three.open().runs))
     assert (first.name, last.name) == ("TS_1", "TS_2")
-    assert first.project is last.project
+    assert first.objects is last.objects
 
 
 def test_another_process_reads_the_run_it_was_sent(three):

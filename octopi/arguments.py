@@ -1,0 +1,203 @@
+"""Check plain values, from YAML or from a file, against the annotations of what takes them."""
+
+import inspect
+import json
+import math
+import types
+import typing
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+from pydantic.fields import FieldInfo
+
+from octopi.errors import SettingError, did_you_mean
+
+TARGET = "_target_"
+_NAMES = {type(None): "null", dict: "mapping", list: "list", tuple: "list"}
+
+
+def check_arguments(
+    target: Any,
+    node: Mapping[str, Any],
+    path: str,
+    *,
+    limits: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the node with each argument as the class or function it names wants it.
+
+    Args:
+        target: the class or function.
+        node: its dotted name as `_target_` and its arguments.
+        path: where the node is from, for errors.
+        limits: argument -> an annotation narrower than the target's own.
+
+    Raises:
+        SettingError: if an argument is unknown or of the wrong type.
+    """
+    parameters = _signature(target)
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    out = {}
+    for key, value in node.items():
+        out[key] = value
+        if key in (limits or {}):
+            out[key] = fit(value, (limits or {})[key], f"{path}.{key}")
+        elif key in parameters:
+            parameter = parameters[key]
+            annotation = Any if parameter.annotation is parameter.empty else parameter.annotation
+            # what a target inside the value builds is checked where it is built
+            if not (_same(value, parameter.default) or _holds_target(value)):
+                out[key] = fit(value, annotation, f"{path}.{key}")
+        elif key != TARGET and (not open_ended or key.startswith("_")):
+            raise SettingError(
+                f"{node[TARGET]} has no parameter {key} ({path}.{key})."
+                f"{did_you_mean(key, parameters)} It has: {', '.join(parameters)}."
+            )
+    return out
+
+
+def missing_arguments(
+    target: Any, node: Mapping[str, Any], given: Collection[str] = ()
+) -> list[str]:
+    """Return the parameters that a target needs, and neither the node nor `given` has.
+
+    Args:
+        target: the class or function.
+        node: its arguments.
+        given: arguments that are passed at build; "*" stands for all.
+    """
+    if "*" in given:
+        return []
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [
+        name
+        for name, parameter in _signature(target).items()
+        if parameter.default is parameter.empty
+        and parameter.kind in by_name
+        and name not in {*node, *given}
+    ]
+
+
+def _signature(target: Any) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(target, eval_str=True).parameters
+    except (NameError, TypeError, AttributeError, SyntaxError):  # types imported for checkers only
+        parameters = inspect.signature(target).parameters
+    return {
+        name: p.replace(annotation=p.empty) if isinstance(p.annotation, str) else p
+        for name, p in parameters.items()
+    }
+
+
+def _holds_target(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return TARGET in value or any(map(_holds_target, value.values()))
+    return isinstance(value, list | tuple) and any(map(_holds_target, value))
+
+
+def _same(value: Any, default: Any) -> bool:
+    return type(value) is type(default) and bool(value == default)
+
+
+def fit(value: Any, annotation: Any, path: str) -> Any:
+    """Return the value as its annotation wants it: `runs=TS_01` is a list of one.
+
+    A whole number is text where text is wanted, as in `session_id=1`. Nothing else is converted:
+    a word is no number, and 1 is not true.
+
+    Args:
+        value: of numbers, text, lists and mappings, as YAML knows them.
+        annotation: a type as in a dataclass or a signature, perhaps with an interval.
+        path: of the setting, for errors.
+
+    Raises:
+        SettingError: if the value does not fit the annotation, or is not finite.
+    """
+    check_finite(value, path)
+    value = _converted(value, annotation)
+    try:
+        adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+        # JSON is what YAML can say: a list may become a tuple there, text may not become a number
+        adapter.validate_json(json.dumps(value), strict=True)
+    except (PydanticUserError, NameError):
+        return value  # an annotation that only type checkers understand
+    except ValidationError as error:
+        if value is None:
+            raise SettingError(f"{path} must be set: {_described(annotation)}.") from error
+        raise SettingError(f"{path} must be {_described(annotation)}, not {value!r}.") from error
+    return value
+
+
+def check_finite(value: Any, path: str) -> None:
+    """Raise SettingError if a number in the value is infinite or not a number."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            check_finite(item, f"{path}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            check_finite(item, f"{path}[{index}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise SettingError(f"{path} must be finite, not {value}.")
+
+
+def _converted(value: Any, annotation: Any) -> Any:
+    choices = _choices(annotation)
+    kinds = {typing.get_origin(choice) or choice for choice in choices}
+    if value == {} and type(None) in kinds and not {dict, Mapping, Any} & kinds:
+        return None  # a group's file `none` is an empty mapping
+    items = next((c for c in choices if typing.get_origin(c) in (list, Sequence)), None)
+    item = typing.get_args(items)[0] if items is not None else None
+    if isinstance(value, list):
+        return value if item is None else [_converted(each, item) for each in value]
+    if isinstance(value, Mapping) and any(not isinstance(key, str) for key in value):
+        return {str(key): each for key, each in value.items()}
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if str in choices:
+        return str(value) if is_whole and not {int, float} & set(choices) else value
+    if item is str and (isinstance(value, str) or is_whole):
+        return [str(value)]
+    return value
+
+
+def _choices(annotation: Any) -> list[Any]:
+    """The alternatives of a type, without the intervals that narrow them."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _choices(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [choice for part in typing.get_args(annotation) for choice in _choices(part)]
+    return [annotation]
+
+
+def _described(annotation: Any) -> str:
+    """What an annotation allows, as in `int of 1 or more, or null`."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return " ".join([_described(args[0]), *map(_interval, args[1:])]).strip()
+    if origin in (typing.Union, types.UnionType):
+        simple = [_described(a) for a in args if typing.get_origin(a) or a in _PLAIN]
+        return (", or " if any(" " in part for part in simple) else " or ").join(simple)
+    if origin is typing.Literal:
+        return " or ".join(map(str, args))
+    if origin in (list, tuple, Sequence):
+        return f"a list of {_described(args[0])}" if args else "a list"
+    if origin in (dict, Mapping):
+        return f"a mapping of names to {_described(args[1])}"
+    return _NAMES.get(annotation) or getattr(annotation, "__name__", str(annotation))
+
+
+_BOUNDS = {"ge": "of {} or more", "gt": "above {}", "le": "at most {}", "lt": "below {}"}
+_PLAIN = {bool, int, float, str, *_NAMES}
+
+
+def _interval(field: Any) -> str:
+    """What a pydantic field allows: its description, or the interval of a number."""
+    if not isinstance(field, FieldInfo):
+        return ""
+    if field.description:
+        return field.description
+    bounds = {key: getattr(m, key) for m in field.metadata for key in _BOUNDS if hasattr(m, key)}
+    if "ge" in bounds and len(bounds) == 2:
+        highest = bounds.get("le", bounds.get("lt", 0) - 1)
+        return f"of {bounds['ge']} … {highest}"
+    return " and ".join(_BOUNDS[key].format(bound) for key, bound in bounds.items())

@@ -1,0 +1,42 @@
+"""What octopi stored with a label volume or a score map, checked: others can write there too."""
+
+from typing import Any
+
+from octopi.arguments import fit
+from octopi.errors import DataError, SettingError
+from octopi.project.read import StoredVolume
+
+OURS = "octopi"  # the key in a volume's attributes
+ANNOTATIONS: dict[str, Any] = {
+    "objects": list[str],
+    "labels": dict[str, int],
+    "radii": dict[str, float],
+    "sphere_radii": dict[str, float],
+    "thresholds": dict[str, dict[str, float]],
+    "beta": float,
+    "localizer": dict[str, Any],
+    "predictor": dict[str, Any],
+    "checkpoints": dict[str, str],
+    "ensemble": str,
+    "picks": dict[str, str],
+    "masks": dict[str, str],
+}
+
+
+def octopi_attributes(volume: StoredVolume) -> dict[str, Any]:
+    """Return what octopi stored with a volume, {} for others' volumes.
+
+    Raises:
+        DataError: if a value has another type than octopi gives it.
+    """
+    attributes = volume.attributes.get(OURS, {})
+    try:
+        fit(attributes, dict[str, Any], OURS)
+        return {
+            key: fit(value, ANNOTATIONS.get(key, Any), key) for key, value in attributes.items()
+        }
+    except SettingError as error:
+        raise DataError(
+            f"{volume.where} has damaged attributes in {volume.store.path}/.zattrs: {error} "
+            "Write it again."
+        ) from error
