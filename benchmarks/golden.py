@@ -163,7 +163,8 @@ class Recorder:
         self.note(f"exit code of command {self.commands:03}", [verb, code])
         if code:
             print(
-                f"octopi {verb} {' '.join(words)}: {code}\n{self.err.read_text()}", file=sys.stderr
+                f"octopi {verb} {' '.join(words)}: {code}\n{self.err.read_text(encoding='utf-8')}",
+                file=sys.stderr,
             )
 
     def fork(self, work: Callable[[], None], **environment: str) -> tuple[int, str]:
@@ -181,7 +182,9 @@ class Recorder:
         if child == 0:
             self.run_as_child(work, environment)
         _, status = os.waitpid(child, 0)
-        return os.waitstatus_to_exitcode(status), first_line(self.err.read_text(errors="replace"))
+        return os.waitstatus_to_exitcode(status), first_line(
+            self.err.read_text(errors="replace", encoding="utf-8")
+        )
 
     def run_as_child(self, work: Callable[[], None], environment: Mapping[str, str]) -> NoReturn:
         """Do the work as the child that this process is, and end with its exit code."""
@@ -258,7 +261,9 @@ class Recorder:
         answer.unlink(missing_ok=True)
         reader = READERS[what]
         if self.fork(lambda: write_json(answer, reader(path, *rest)))[0]:
-            raise RuntimeError(f"{path} could not be read as {what}: {self.err.read_text()}")
+            raise RuntimeError(
+                f"{path} could not be read as {what}: {self.err.read_text(encoding='utf-8')}"
+            )
         return json.loads(answer.read_text(encoding="utf-8"))
 
 
@@ -746,7 +751,12 @@ def record_wrong(recorder: Recorder) -> None:
         verb, *words = line.split()
         command = [sys.executable, "-m", f"octopi.{verb}", *words]
         done = subprocess.run(
-            command, cwd=recorder.folder, capture_output=True, text=True, check=False
+            command,
+            cwd=recorder.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            encoding="utf-8",
         )
         recorder.note(f"process: {line}", [done.returncode, first_line(done.stderr)])
 
@@ -832,7 +842,9 @@ def prepare(recorder: Recorder) -> None:
     warnings.simplefilter("ignore")
     os.environ["PYTHONWARNINGS"] = "ignore"
     if recorder.fork(lambda: make_tiny_project(recorder.folder))[0]:
-        raise RuntimeError(f"The tiny project could not be made: {recorder.err.read_text()}")
+        raise RuntimeError(
+            f"The tiny project could not be made: {recorder.err.read_text(encoding='utf-8')}"
+        )
 
 
 def differences(before: Any, after: Any, name: str) -> Iterator[str]:

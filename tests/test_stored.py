@@ -20,8 +20,8 @@ from octopi.project import open_project
 from octopi.segment import PREDICTOR
 from octopi.stored import build_stored
 
-PEAKS = yaml.safe_load((CONF_DIR / "localizer" / "peaks.yaml").read_text())
-PREDICT = yaml.safe_load((CONF_DIR / "predictor" / "default.yaml").read_text())
+PEAKS = yaml.safe_load((CONF_DIR / "localizer" / "peaks.yaml").read_text(encoding="utf-8"))
+PREDICT = yaml.safe_load((CONF_DIR / "predictor" / "default.yaml").read_text(encoding="utf-8"))
 UNET = {
     "_target_": "monai.networks.nets.UNet",
     "spatial_dims": 3,
@@ -91,9 +91,9 @@ def score_map(here):
         name = "predict-octopi-1"
         run.write_score_map(tomogram, name, scores, grid=grid, attributes=attributes)
         path = next(here.rglob("*features.zarr/.zattrs"))
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         content["octopi"] = attributes | changes
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps(content), encoding="utf-8")
         return run.name
 
     return write
@@ -101,14 +101,14 @@ def score_map(here):
 
 @pytest.mark.parametrize("path", sorted((CONF_DIR / "model").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_network_of_the_config_may_be_in_a_checkpoint(path):
-    assert yaml.safe_load(path.read_text())["_target_"] in TRUSTED_NETS
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))["_target_"] in TRUSTED_NETS
 
 
 @pytest.mark.parametrize(
     "path", sorted((CONF_DIR / "localizer").glob("*.yaml")), ids=lambda p: p.stem
 )
 def test_every_localizer_of_the_config_may_be_stored(path):
-    node = yaml.safe_load(path.read_text())
+    node = yaml.safe_load(path.read_text(encoding="utf-8"))
     if "_target_" in node:
         assert type(build_stored(node, LOCALIZER, "a file")).__name__.lower() == path.stem
 
@@ -193,7 +193,9 @@ def test_ones_own_class_needs_trust_and_must_be_of_the_kind():
 
 
 def test_no_untrusted_module_is_imported(tmp_path, monkeypatch):
-    (tmp_path / "strange.py").write_text(f"open({str(tmp_path / 'marker')!r}, 'w')")
+    (tmp_path / "strange.py").write_text(
+        f"open({str(tmp_path / 'marker')!r}, 'w')", encoding="utf-8"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(SettingError):
         build_stored({"_target_": "strange.Peaks"}, LOCALIZER, "The score map")

@@ -112,7 +112,9 @@ def test_a_loss_that_is_not_a_number_ends_with_5_and_keeps_the_best_model(
 def test_statistics_that_are_not_numbers_end_with_5_before_they_are_saved(
     targets, octopi_command, capsys, validations
 ):
-    (targets / "sabotage").write_text("4 spoil")  # in the third epoch; its loss stays finite
+    (targets / "sabotage").write_text(
+        "4 spoil", encoding="utf-8"
+    )  # in the third epoch; its loss stays finite
     more = ["data.validation_runs=[]"] if validations == "none" else []
     assert octopi_command("train", *WORDS, "model.norm=batch", *more) == 5
     assert "running_var" in capsys.readouterr().err

@@ -239,7 +239,7 @@ def readers(verb):
 def test_every_setting_of_a_command_is_read(verb):
     known, modules = names_read(), readers(verb)
     read = {name for module, owner, name in known if module in modules and owner == "settings"}
-    if "dry_run" in (CONF_DIR.parent / "octopi" / "job.py").read_text():
+    if "dry_run" in (CONF_DIR.parent / "octopi" / "job.py").read_text(encoding="utf-8"):
         read.add("dry_run")  # asked of every command
     nested = {"targets": "TargetsSettings", "rules": "Rules"}
     for f in dataclasses.fields(ROOTS[verb]):
