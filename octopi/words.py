@@ -276,7 +276,8 @@ def _with_references(value: Any, default: Any, config: Any) -> Any:
         parts = default if isinstance(default, list) and len(default) == len(value) else value
         return [_with_references(v, d, config) for v, d in zip(value, parts, strict=True)]
     refers = isinstance(default, str) and "${" in default
-    if refers and not re.search(r"\$\{(oc\.|hydra:)", default):
+    # a reference to the environment or to Hydra's job stands for something else tomorrow
+    if refers and not re.search(r"\$\{(oc\.(?!select:)|hydra:)", default):
         from omegaconf import OmegaConf  # noqa: PLC0415  slow to import
         from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
 

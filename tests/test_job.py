@@ -1,6 +1,7 @@
 """What an error becomes on its way to the shell."""
 
 import errno
+import logging
 
 import pytest
 
@@ -21,7 +22,6 @@ from octopi.errors import DataError, DivergedError, ResourceError, SettingError
         (DivergedError("x"), 5),
         (KeyboardInterrupt(), 130),
         (job.Stopped(143, "x"), 143),
-        (RuntimeError("a mistake"), 1),
     ],
 )
 def test_every_error_has_its_exit_code(error, code, capsys):
@@ -29,6 +29,21 @@ def test_every_error_has_its_exit_code(error, code, capsys):
     err = capsys.readouterr().err
     assert err.startswith("octopi: ")
     assert "Traceback" not in err
+
+
+def test_the_traceback_of_a_mistake_of_ours_is_in_the_log_or_on_the_screen(
+    tmp_path, monkeypatch, capsys
+):
+    log = logging.FileHandler(tmp_path / "job.log", encoding="utf-8")
+    for handlers, where in (([log], "is in the job's log file"), ([], "with the traceback above")):
+        monkeypatch.setattr(logging.getLogger(), "handlers", handlers)
+        assert job._outcome(RuntimeError("a mistake")) == 1
+        err = capsys.readouterr().err
+        said = "octopi: RuntimeError: a mistake\nThis looks like a mistake in octopi."
+        assert err.startswith(said) == bool(handlers)  # else the traceback stands before it
+        assert said in err
+        assert where in err
+    log.close()
 
 
 def test_a_misspelt_group_is_answered_with_close_ones():

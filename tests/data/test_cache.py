@@ -28,9 +28,9 @@ def test_a_volume_is_made_once_and_then_mapped(tmp_path):
     for _ in range(2):
         cache.fill({"a": make, "b": make}, num_threads=2)
     assert len(calls) == 2
-    assert isinstance(cache.open("a", encoding="utf-8"), np.memmap)
-    assert np.array_equal(cache.open("a", encoding="utf-8"), make())
-    assert not cache.open("a", encoding="utf-8").flags.writeable
+    assert isinstance(cache.open("a"), np.memmap)
+    assert np.array_equal(cache.open("a"), make())
+    assert not cache.open("a").flags.writeable
 
 
 def test_threads_that_want_the_same_volume_do_not_both_make_it(tmp_path):
@@ -66,7 +66,7 @@ def test_a_killed_process_leaves_neither_a_volume_nor_a_lock(tmp_path):
     cache = VolumeCache(tmp_path)
     assert "a" not in cache
     cache.fill({"a": lambda: np.ones((1, 1, 1))}, num_threads=1)
-    assert cache.open("a", encoding="utf-8").sum() == 1
+    assert cache.open("a").sum() == 1
 
 
 def test_what_fails_while_made_is_absent_and_the_error_arrives(tmp_path):
