@@ -26,11 +26,11 @@ def test_a_volume_is_made_once_and_then_mapped(tmp_path):
         return np.arange(8, dtype=np.float16).reshape(2, 2, 2)
 
     for _ in range(2):
-        cache.fill({"a": make, "b": make}, num_threads=2)
+        cache.fill({"volume": make, "other": make}, num_threads=2)
     assert len(calls) == 2
-    assert isinstance(cache.open("a"), np.memmap)
-    assert np.array_equal(cache.open("a"), make())
-    assert not cache.open("a").flags.writeable
+    assert isinstance(cache.open("volume"), np.memmap)
+    assert np.array_equal(cache.open("volume"), make())
+    assert not cache.open("volume").flags.writeable
 
 
 def test_threads_that_want_the_same_volume_do_not_both_make_it(tmp_path):
@@ -56,7 +56,7 @@ def _fill_and_die(directory):
         multiprocessing.current_process().kill()
         return np.zeros(1)
 
-    VolumeCache(directory).fill({"a": make}, num_threads=1)
+    VolumeCache(directory).fill({"volume": make}, num_threads=1)
 
 
 def test_a_killed_process_leaves_neither_a_volume_nor_a_lock(tmp_path):
@@ -64,9 +64,9 @@ def test_a_killed_process_leaves_neither_a_volume_nor_a_lock(tmp_path):
     process.start()
     process.join()
     cache = VolumeCache(tmp_path)
-    assert "a" not in cache
-    cache.fill({"a": lambda: np.ones((1, 1, 1))}, num_threads=1)
-    assert cache.open("a").sum() == 1
+    assert "volume" not in cache
+    cache.fill({"volume": lambda: np.ones((1, 1, 1))}, num_threads=1)
+    assert cache.open("volume").sum() == 1
 
 
 def test_what_fails_while_made_is_absent_and_the_error_arrives(tmp_path):
