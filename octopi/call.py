@@ -19,13 +19,12 @@ from octopi.help import choices
 from octopi.job import (
     Job,
     Stopped,
-    compose_config,
     exit_code_of,
     with_hint,
     write_overrides,
 )
 from octopi.settings import ROOTS
-from octopi.words import override_text, to_builtin_types
+from octopi.words import compose_config, override_text, to_builtin_types
 
 if TYPE_CHECKING:
     from octopi.facts import Facts

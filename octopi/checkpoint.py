@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from octopi.arguments import fit
+from octopi.arguments import Positive, Share, fit
 from octopi.errors import ResourceError, SettingError
 from octopi.geometry import same_spacing
 from octopi.models import MeanScores
@@ -29,8 +29,6 @@ ENSEMBLE = "octopi.models.MeanScores"
 INITIAL = "initial_weights"  # in the provenance: a sample of what a net began with
 NUM_SAMPLED = 16
 Weights = Mapping[str, torch.Tensor]
-Positive = Annotated[float, Field(gt=0)]
-Score = Annotated[float, Field(ge=0, le=1)]
 
 # The networks a checkpoint may name by itself: those of conf/model and MONAI's others for
 # segmentation, but for FlexibleUNet, which fetches weights from the network.
@@ -84,7 +82,7 @@ class Recipe:
     size_divisor: Annotated[int, Field(ge=1, le=1024)]
     predictor: dict[str, Any]
     localizer: dict[str, Any]
-    thresholds: dict[str, dict[str, Score]]
+    thresholds: dict[str, dict[str, Share]]
     beta: Positive
     metrics: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)

@@ -28,7 +28,8 @@ from octopi.settings import (
     NotNegative,
     Positive,
 )
-from octopi.stored import Kind, build_stored, part_node
+from octopi.stored import Kind, build_stored, dotted_name, part_node
+from octopi.words import override_key
 
 __all__ = ["CONF_DIR", "build", "settle"]
 
@@ -111,7 +112,7 @@ def settle(
             is refused and a new `_target_` drops the arguments of the old one.
     """
     names = {f.name for f in dataclasses.fields(root)}  # type: ignore[arg-type]
-    for key in (override.lstrip("+~").split("=")[0].split("@")[0] for override in overrides):
+    for key in (override_key(override).split("@")[0] for override in overrides):
         top = key.replace("/", ".").split(".")[0]
         if top not in names and top not in SHARED_KEYS and top != "hydra":
             raise SettingError(f"There is no setting {key}.{did_you_mean(top, names)}")
@@ -266,7 +267,7 @@ def check_node(node: Any, section: Section, path: str) -> list[str]:
                 f"{node[TARGET]} needs the parameter {missing[0]}. Add '+{path}.{missing[0]}=…'."
             )
         typing.cast(dict, node).update(fitted)
-        names = [str(node[TARGET]), f"{target.__module__}.{target.__qualname__}"]
+        names = [str(node[TARGET]), dotted_name(target)]
     for key, value in node.items():
         names += check_node(value, section, f"{path}.{key}")
     return names

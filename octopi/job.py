@@ -149,27 +149,6 @@ def _with_search_folders(overrides: list[str], folders: list[str]) -> list[str]:
     return [*kept, words.override_text(words.SEARCHPATH.removesuffix("="), folders)]
 
 
-def compose_config(verb: str, overrides: Sequence[str]) -> Any:
-    """Compose the config of a command, with Hydra's own part; write nothing.
-
-    What else Hydra is doing in this process goes on afterwards.
-    """
-    from hydra import compose, initialize_config_dir  # noqa: PLC0415  slow to import
-    from hydra.core.global_hydra import GlobalHydra  # noqa: PLC0415
-    from hydra.core.utils import JobRuntime  # noqa: PLC0415
-
-    instance, runtime = GlobalHydra.instance(), JobRuntime.instance()
-    busy, job_name = instance.hydra, runtime.get("name")
-    instance.clear()
-    try:
-        with initialize_config_dir(str(CONF_DIR), job_name=verb):
-            return compose(verb, overrides=list(overrides), return_hydra_config=True)
-    finally:
-        instance.hydra = busy
-        GlobalHydra.set_instance(instance)
-        runtime.set("name", job_name)
-
-
 @contextlib.contextmanager
 def _composed_job(verb: str, overrides: Sequence[str]) -> Iterator[tuple[Job, Any]]:
     """Compose the config of a single run, log to the screen, and yield its job and settings."""
@@ -177,7 +156,7 @@ def _composed_job(verb: str, overrides: Sequence[str]) -> Iterator[tuple[Job, An
     from hydra.core.utils import configure_log  # noqa: PLC0415
     from omegaconf import open_dict, read_write  # noqa: PLC0415
 
-    cfg = compose_config(verb, overrides)
+    cfg = words.compose_config(verb, overrides)
     folder = Path(cfg.hydra.run.dir).absolute()
     with read_write(cfg.hydra.runtime), open_dict(cfg.hydra.runtime):
         cfg.hydra.runtime.output_dir = str(folder)

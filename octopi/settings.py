@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from octopi.arguments import Count, NotNegative, Positive, Share
 from octopi.survey.planning import Rules
 
 LOOSE, OPTIONAL = "need not name a class", "may be empty"
@@ -12,11 +13,7 @@ Node = dict[str, Any]
 LooseNode = Annotated[Node, LOOSE]  # its class is in a checkpoint, or not needed
 OptionalNode = Annotated[Node, OPTIONAL]  # null is nothing: {}
 RunNames = list[str] | None
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Share = Annotated[float, Field(ge=0, le=1)]
 Fold = Annotated[int, Field(ge=0)]
 Duration = Annotated[str, Field(pattern=r"^\d+:\d\d:\d\d:\d\d$", description="as DD:HH:MM:SS")]
 NumFolds = Annotated[int, Field(ge=2)]

@@ -32,9 +32,14 @@ class Kind:
     allowed: Collection[str]
 
 
+def dotted_name(target: Any) -> str:
+    """Return the dotted name of a class or function, as a `_target_` gives it."""
+    return f"{target.__module__}.{target.__qualname__}"
+
+
 def names_of(*classes: type) -> tuple[str, ...]:
-    """Return the dotted names of classes, as a `_target_` gives them."""
-    return tuple(f"{cls.__module__}.{cls.__qualname__}" for cls in classes)
+    """Return the dotted names of classes; see `dotted_name`."""
+    return tuple(map(dotted_name, classes))
 
 
 def check_stored(node: Any, kind: Kind, origin: str, trust: Collection[str] = ()) -> type:

@@ -3,7 +3,7 @@
 import enum
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -228,12 +228,13 @@ def setting_overrides(
         typed: overrides that follow; a setting or group that they give as a whole is left out.
         verb: the command.
     """
-    typed_keys = {_key(override) for override in typed}
+    typed_keys = {override_key(override) for override in typed}
     names = {f.name for f in fields(ROOTS[verb])}
     from omegaconf import OmegaConf  # noqa: PLC0415  slow to import
 
     whole = OmegaConf.create(_escaped(config))
-    stored = _with_references(config, _default_config(verb), whole)
+    default = OmegaConf.to_container(compose_config(verb, []))  # references unresolved
+    stored = _with_references(config, default, whole)
     out = []
     for key, value in stored.items():
         if key not in names or key in typed_keys:
@@ -245,20 +246,25 @@ def setting_overrides(
     return out
 
 
-def _default_config(verb: str) -> dict[str, Any]:
-    """Compose the settings of a command as our YAML has them, references unresolved."""
+def compose_config(verb: str, overrides: Sequence[str]) -> Any:
+    """Compose the config of a command, with Hydra's own part; write nothing.
+
+    What else Hydra is doing in this process goes on afterwards.
+    """
     from hydra import compose, initialize_config_dir  # noqa: PLC0415  slow to import
     from hydra.core.global_hydra import GlobalHydra  # noqa: PLC0415
-    from omegaconf import OmegaConf  # noqa: PLC0415
+    from hydra.core.utils import JobRuntime  # noqa: PLC0415
 
-    previous = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
+    instance, runtime = GlobalHydra.instance(), JobRuntime.instance()
+    busy, job_name = instance.hydra, runtime.get("name")
+    instance.clear()
     try:
         with initialize_config_dir(str(CONF_DIR), job_name=verb):
-            config: Any = OmegaConf.to_container(compose(verb))
+            return compose(verb, overrides=list(overrides), return_hydra_config=True)
     finally:
-        GlobalHydra.instance().hydra = previous
-    return config
+        instance.hydra = busy
+        GlobalHydra.set_instance(instance)
+        runtime.set("name", job_name)
 
 
 def _with_references(value: Any, default: Any, config: Any) -> Any:
@@ -325,5 +331,6 @@ def _last_value(arguments: Iterable[str], key: str) -> str | None:
     return text
 
 
-def _key(override: str) -> str:
+def override_key(override: str) -> str:
+    """Return the setting or group that an override is about."""
     return override.lstrip("+~").split("=")[0]

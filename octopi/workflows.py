@@ -36,6 +36,7 @@ from octopi.errors import SettingError
 from octopi.job import Job
 from octopi.project import open_project
 from octopi.provenance import read_json
+from octopi.stored import dotted_name
 from octopi.words import override_text, to_builtin_types
 
 logger = logging.getLogger(__name__)
@@ -137,7 +138,7 @@ def describe(loss: nn.Module) -> dict[str, Any]:
             type(loss).__name__,
             ", ".join(missing),
         )
-    return {"_target_": f"{type(loss).__module__}.{type(loss).__qualname__}", **told}
+    return {"_target_": dotted_name(type(loss)), **told}
 
 
 def _is_plain(value: Any) -> bool:

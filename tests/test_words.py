@@ -11,8 +11,13 @@ from omegaconf import OmegaConf
 
 from octopi.call import compose
 from octopi.errors import SettingError
-from octopi.job import compose_config
-from octopi.words import expand_overrides, expand_resume, override_text, setting_overrides
+from octopi.words import (
+    compose_config,
+    expand_overrides,
+    expand_resume,
+    override_text,
+    setting_overrides,
+)
 
 AWKWARD = "it's, a=[b] ü"
 

@@ -17,6 +17,7 @@ from octopi.exploration.study import open_study
 from octopi.exploration.workers import Ended, Task, trial_overrides
 from octopi.provenance import end_child
 from octopi.settings import TrainSettings
+from octopi.stored import dotted_name
 from octopi.words import Interpolation, override_text
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ class Search:
             return None  # somebody is at work on it, here or on another machine
         own = trial_overrides(folder, number, tracker=self.tracker, fold=self.fold)
         pruning = {
-            "_target_": f"{Pruning.__module__}.{Pruning.__qualname__}",
+            "_target_": dotted_name(Pruning),
             "folder": self.folder,
             "number": number,
             "pruner": Interpolation("${pruner}"),

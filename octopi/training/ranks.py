@@ -23,9 +23,6 @@ def prepare(num_ranks: int) -> None:
 
     Args:
         num_ranks: processes that train together.
-
-    Raises:
-        SettingError: Lightning cannot start any from here.
     """
     if num_ranks == 1:
         return
