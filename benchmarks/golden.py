@@ -487,7 +487,7 @@ def record_targets(recorder: Recorder) -> None:
     recorder.run_checked(
         "create_targets", "targets.segmentations=[membrane:curation/0]", "targets.session_id=2"
     )
-    recorder.run_checked("create_targets", "targets.working_spacing=20", "targets.session_id=3")
+    recorder.run_checked("create_targets", "data.working_spacing=20", "targets.session_id=3")
     recorder.run_checked("create_targets", "targets.objects=[ribosome]", "targets.session_id=4")
     recorder.note("tiny: targets", recorder.read("project", tiny(recorder), "segmentations"))
     recorder.note("check", recorder.run("check", "tomo_types=[denoised]")[0])
