@@ -13,38 +13,38 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from octopi.config import build, settle
+from octopi.config import build, check_settings
 from octopi.errors import ResourceError, SettingError, did_you_mean
 from octopi.help import choices
 from octopi.job import (
     Job,
-    Stopped,
+    StoppedBySignal,
     exit_code_of,
     with_hint,
     write_overrides,
 )
-from octopi.settings import ROOTS
+from octopi.settings import SETTINGS_CLASSES
 from octopi.words import compose_config, override_text, to_builtin_types
 
 if TYPE_CHECKING:
-    from octopi.facts import Facts
+    from octopi.facts import DatasetInfo
 
 logger = logging.getLogger(__name__)
 
 Config = str | Path | Mapping[str, str | Path] | Sequence[str | Path]
-Names = str | Sequence[str] | None
-Triple = Sequence[Any]
+OneOrMoreNames = str | Sequence[str] | None
+QueryTriple = Sequence[Any]
 
 
-def project_word(config: Config) -> str:
+def project_override(config: Config) -> str:
     """The setting that names the copick configs."""
     return override_text("project.config", config_paths(config))
 
 
 def config_paths(config: Config) -> list[Path]:
     """The copick configs given: one path, a list of them, or {name: path}."""
-    given = to_builtin_types(config.values() if isinstance(config, Mapping) else config)
-    paths = given if isinstance(given, list) else [given]
+    config_values = to_builtin_types(config.values() if isinstance(config, Mapping) else config)
+    paths = config_values if isinstance(config_values, list) else [config_values]
     if not paths or not all(isinstance(path, str) for path in paths):
         raise SettingError(
             "config is the path of a copick config, or {name: path} for several, "
@@ -53,7 +53,7 @@ def config_paths(config: Config) -> list[Path]:
     return [Path(path).expanduser().absolute() for path in paths]
 
 
-def address(triple: Triple, argument: str) -> str:
+def query_text(triple: QueryTriple, argument: str) -> str:
     """`name:user/session`, as settings write what the published functions take as a triple."""
     parts = to_builtin_types(triple)
     fits = isinstance(parts, list) and all(isinstance(part, str | int) for part in parts)
@@ -66,23 +66,23 @@ def address(triple: Triple, argument: str) -> str:
     return f"{name}:{user_id}/{session_id}"
 
 
-def names(given: Names) -> list[str] | None:
+def as_name_list(name_or_names: OneOrMoreNames) -> list[str] | None:
     """The names as a list; None stays None: all there are."""
-    return [given] if isinstance(given, str) else to_builtin_types(given)
+    return [name_or_names] if isinstance(name_or_names, str) else to_builtin_types(name_or_names)
 
 
-def choice(group: str, name: str, argument: str) -> str:
+def resolve_choice(group: str, name: str, argument: str) -> str:
     """The file of a config group that a name stands for: `UNet` and `swin-unetr` are as good."""
-    known = {_bare(held): held for held in choices(group)}
-    if not isinstance(name, str) or _bare(name) not in known:
+    known = {_normalised_name(choice_name): choice_name for choice_name in choices(group)}
+    if not isinstance(name, str) or _normalised_name(name) not in known:
         hint = did_you_mean(str(name).lower(), known.values())
         raise SettingError(
             f"There is no {argument} {name!r}.{hint} Choices: {', '.join(known.values())}."
         )
-    return known[_bare(name)]
+    return known[_normalised_name(name)]
 
 
-def _bare(name: str) -> str:
+def _normalised_name(name: str) -> str:
     return name.lower().replace("_", "").replace("-", "")
 
 
@@ -98,10 +98,12 @@ def compose(verb: str, words: Sequence[str]) -> tuple[Any, Path]:
     folder = Path(cfg.hydra.run.dir)
     with open_dict(cfg):
         del cfg["hydra"]
-    return settle(cfg, ROOTS[verb], overrides=words), folder
+    return check_settings(cfg, SETTINGS_CLASSES[verb], overrides=words), folder
 
 
-def work(verb: str, do: Callable[..., Any], settings: Any, job: Job, **given: Any) -> Any:
+def run_in_folder(
+    verb: str, command: Callable[..., Any], settings: Any, job: Job, **extra_arguments: Any
+) -> Any:
     """Run a command in a folder: keep its overrides and its log there, return its result.
 
     Args:
@@ -118,8 +120,8 @@ def work(verb: str, do: Callable[..., Any], settings: Any, job: Job, **given: An
         if verb != "train":
             job.open_folder()
         try:
-            return do(settings, job, **given)
-        except Stopped as stopped:
+            return command(settings, job, **extra_arguments)
+        except StoppedBySignal as stopped:
             raise KeyboardInterrupt(str(stopped)) from stopped
         except (OSError, MemoryError, RuntimeError) as error:
             if exit_code_of(error) != ResourceError.exit_code or isinstance(error, ResourceError):
@@ -131,75 +133,84 @@ def _open_folder(stack: contextlib.ExitStack, job: Job, log: str) -> None:
     """Make the folder of a job, keep its overrides there, and log into it from now on."""
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
-        write_overrides(job.folder / ".hydra", job.words)
-        stack.enter_context(_logged(job.folder / log))
+        write_overrides(job.folder / ".hydra", job.overrides)
+        stack.enter_context(_logging_to(job.folder / log))
     except OSError as error:
         raise ResourceError(f"{job.folder} cannot be written: {error.strerror}.") from error
 
 
 @contextlib.contextmanager
-def _logged(path: Path) -> Iterator[None]:
+def _logging_to(path: Path) -> Iterator[None]:
     """Log to the file, and to the screen unless the program configured logging itself."""
-    ours, before = logging.getLogger("octopi"), logging.getLogger("octopi").level
+    octopi_logger, before = logging.getLogger("octopi"), logging.getLogger("octopi").level
     handlers: list[logging.Handler] = [logging.FileHandler(path, encoding="utf-8")]
-    if not ours.hasHandlers():
+    if not octopi_logger.hasHandlers():
         handlers.append(logging.StreamHandler())
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
-        ours.addHandler(handler)
-    ours.setLevel(min(ours.getEffectiveLevel(), logging.INFO))
+        octopi_logger.addHandler(handler)
+    octopi_logger.setLevel(min(octopi_logger.getEffectiveLevel(), logging.INFO))
     try:
         yield
     finally:
-        ours.setLevel(before)
+        octopi_logger.setLevel(before)
         for handler in handlers:
-            ours.removeHandler(handler)
+            octopi_logger.removeHandler(handler)
             handler.close()
 
 
-def call(verb: str, do: Callable[..., Any], words: list[str], folder: str | Path | None) -> Any:
+def run_command(
+    verb: str, do: Callable[..., Any], words: list[str], folder: str | Path | None
+) -> Any:
     """What the command returns, and the folder it worked in: its own unless one is given."""
-    settings, own = compose(verb, words)
-    job = Job(Path(folder or own).absolute(), words)
-    return work(verb, do, settings, job), job.folder
+    settings, default_folder = compose(verb, words)
+    job = Job(Path(folder or default_folder).absolute(), words)
+    return run_in_folder(verb, do, settings, job), job.folder
 
 
-def training_words(
-    config: Config, target: Triple, *, tomo_algorithm: Names, voxel_size: Any, best_metric: str
+def training_overrides(
+    config: Config,
+    target: QueryTriple,
+    *,
+    tomo_algorithm: OneOrMoreNames,
+    voxel_size: Any,
+    best_metric: str,
 ) -> list[str]:
     """What a training and a search are told of their data."""
     return [
-        project_word(config),
-        override_text("target", address(target, "target_info")),
-        override_text("tomo_types", names(tomo_algorithm)),
+        project_override(config),
+        override_text("target", query_text(target, "target_info")),
+        override_text("tomo_types", as_name_list(tomo_algorithm)),
         override_text("voxel_spacing", voxel_size),
         override_text("best_metric", best_metric),
     ]
 
 
-def runs_words(train: Names, validation: Names, *, facts: "Facts") -> list[str]:
+def run_selection_overrides(
+    train: OneOrMoreNames, validation: OneOrMoreNames, *, facts: "DatasetInfo"
+) -> list[str]:
     """Which runs train and validate: of those not named all serve what nobody is named for."""
-    train, validation = names(train), names(validation)
+    train, validation = as_name_list(train), as_name_list(validation)
     if train is not None and validation is None:
         validation = [run.name for run in facts.runs if run.name not in train]
-    given = {"data.train_runs": train, "data.validation_runs": validation}
-    return [override_text(key, value) for key, value in given.items() if value is not None]
+    selections = {"data.train_runs": train, "data.validation_runs": validation}
+    return [override_text(key, value) for key, value in selections.items() if value is not None]
 
 
-def facts_of(settings: Any, num_classes: int | None) -> "Facts":
+def read_dataset_info(settings: Any, num_classes: int | None) -> "DatasetInfo":
     """What the project says of the target; a number of classes that is not its own is told."""
-    from octopi.facts import gather_facts  # noqa: PLC0415  copick is slow to import
+    from octopi.facts import read_dataset_info  # noqa: PLC0415  copick is slow to import
 
-    facts = gather_facts(build(settings.project, "project"), settings)
-    held = len(facts.labels) + 1
-    if num_classes not in (None, held):
+    facts = read_dataset_info(build(settings.project, "project"), settings)
+    num_target_classes = len(facts.labels) + 1
+    if num_classes not in (None, num_target_classes):
         logger.warning(
             "%s classes were asked for, but the target %s has %d with the background: the network "
             "has %d (%s).",
             num_classes,
             settings.target,
-            held,
-            held,
+            num_target_classes,
+            num_target_classes,
             ", ".join(facts.labels),
         )
     return facts

@@ -19,14 +19,14 @@ from torch import nn
 from octopi.arguments import Positive, Share, fit
 from octopi.errors import ResourceError, SettingError
 from octopi.geometry import same_spacing
-from octopi.models import MeanScores
+from octopi.models import EnsembleNet
 from octopi.stored import Kind, build_stored
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
-ENSEMBLE = "octopi.models.MeanScores"
-INITIAL = "initial_weights"  # in the provenance: a sample of what a net began with
+ENSEMBLE = "octopi.models.EnsembleNet"
+INITIAL_WEIGHTS_KEY = "initial_weights"  # in the provenance: a sample of what a net began with
 NUM_SAMPLED = 16
 Weights = Mapping[str, torch.Tensor]
 
@@ -52,7 +52,7 @@ NET = Kind("net", nn.Module, TRUSTED_NETS)
 
 
 @dataclass(frozen=True)
-class Recipe:
+class CheckpointInfo:
     """What must be known to use a network's weights.
 
     Args:
@@ -93,15 +93,15 @@ class Recipe:
         return sorted(self.labels, key=self.labels.__getitem__)
 
 
-def check_alike(paths: Sequence[str | Path], recipes: Sequence[Recipe]) -> None:
+def check_same_objects(paths: Sequence[str | Path], recipes: Sequence[CheckpointInfo]) -> None:
     """Raise SettingError unless the checkpoints' scores mean the same objects at the same scale."""
     first = recipes[0]
     for path, recipe in zip(paths, recipes, strict=True):
         for key in ("labels", "working_spacing"):
-            ours, theirs = getattr(first, key), getattr(recipe, key)
-            if ours != theirs:
+            first_value, theirs = getattr(first, key), getattr(recipe, key)
+            if first_value != theirs:
                 raise SettingError(
-                    f"{path} has {key} {theirs}, but {paths[0]} has {ours}: "
+                    f"{path} has {key} {theirs}, but {paths[0]} has {first_value}: "
                     "their scores cannot be averaged."
                 )
         same = same_spacing(recipe.voxel_spacing, first.voxel_spacing)
@@ -113,7 +113,7 @@ def check_alike(paths: Sequence[str | Path], recipes: Sequence[Recipe]) -> None:
             )
 
 
-def mean_thresholds(recipes: Sequence[Recipe]) -> dict[str, dict[str, float]]:
+def mean_thresholds(recipes: Sequence[CheckpointInfo]) -> dict[str, dict[str, float]]:
     """β -> object name -> the mean threshold of several recipes of the same objects.
 
     Of the β and objects that all of them have.
@@ -122,15 +122,15 @@ def mean_thresholds(recipes: Sequence[Recipe]) -> dict[str, dict[str, float]]:
     return {
         beta: {
             name: sum(recipe.thresholds[beta][name] for recipe in recipes) / len(recipes)
-            for name in held
+            for name in thresholds
             if all(name in other[beta] for other in others)
         }
-        for beta, held in first.items()
+        for beta, thresholds in first.items()
         if all(beta in other for other in others)
     }
 
 
-def ensemble_thresholds(recipes: Sequence[Recipe]) -> dict[str, dict[str, float]]:
+def ensemble_thresholds(recipes: Sequence[CheckpointInfo]) -> dict[str, dict[str, float]]:
     """As `mean_thresholds`, and the log says what they are.
 
     Nothing better is known: nobody has seen what the networks find together.
@@ -144,7 +144,7 @@ def ensemble_thresholds(recipes: Sequence[Recipe]) -> dict[str, dict[str, float]
     return mean_thresholds(recipes)
 
 
-def save(path: Path, weights: Mapping[str, torch.Tensor], recipe: Recipe) -> None:
+def save(path: Path, weights: Mapping[str, torch.Tensor], recipe: CheckpointInfo) -> None:
     """`path` holds the weights and the recipe, complete, or is what it was before."""
     state = {name: value.detach().cpu().clone() for name, value in weights.items()}
     content = {"format": FORMAT, "recipe": dataclasses.asdict(recipe), "weights": state}
@@ -161,7 +161,7 @@ def save(path: Path, weights: Mapping[str, torch.Tensor], recipe: Recipe) -> Non
         part.unlink(missing_ok=True)
 
 
-def load(path: str | Path, *, trust: Collection[str] = ()) -> tuple[nn.Module, Recipe]:
+def load(path: str | Path, *, trust: Collection[str] = ()) -> tuple[nn.Module, CheckpointInfo]:
     """The network with its weights, in evaluation mode on the CPU, and its recipe.
 
     Args:
@@ -169,11 +169,11 @@ def load(path: str | Path, *, trust: Collection[str] = ()) -> tuple[nn.Module, R
         trust: full names of network classes, beside MONAI's, that may be built.
     """
     weights, recipe = read(path)
-    return network(weights, recipe, origin=str(path), trust=trust), recipe
+    return build_trusted_network(weights, recipe, origin=str(path), trust=trust), recipe
 
 
-def network(
-    weights: Weights, recipe: Recipe, *, origin: str, trust: Collection[str] = ()
+def build_trusted_network(
+    weights: Weights, recipe: CheckpointInfo, *, origin: str, trust: Collection[str] = ()
 ) -> nn.Module:
     """The network a recipe describes, with these weights, in evaluation mode on the CPU.
 
@@ -191,7 +191,7 @@ def network(
     return net.eval()
 
 
-def members(node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def ensemble_members(node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The networks a recipe's `net` describes: those of an ensemble, else the one."""
     if node.get("_target_") != ENSEMBLE:
         return [node]
@@ -201,21 +201,27 @@ def members(node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return nets
 
 
-def unpacked(weights: Weights, recipe: Recipe) -> list[tuple[Weights, Recipe]]:
+def split_ensemble(
+    weights: Weights, recipe: CheckpointInfo
+) -> list[tuple[Weights, CheckpointInfo]]:
     """The networks of an ensemble, each as a checkpoint of its own; of another, itself."""
     if recipe.net.get("_target_") != ENSEMBLE:
         return [(weights, recipe)]
     sources = recipe.provenance.get("folds", [])
     out = []
-    for i, node in enumerate(members(recipe.net)):
+    for i, node in enumerate(ensemble_members(recipe.net)):
         prefix = f"nets.{i}."
-        own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+        member_weights = {
+            k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)
+        }
         source = sources[i] if i < len(sources) else {}
-        out.append((own, dataclasses.replace(recipe, net=dict(node), provenance=source)))
+        out.append((member_weights, dataclasses.replace(recipe, net=dict(node), provenance=source)))
     return out
 
 
-def soup(loaded: Sequence[tuple[Weights, Recipe]]) -> tuple[dict[str, torch.Tensor], Recipe]:
+def average_weights(
+    loaded: Sequence[tuple[Weights, CheckpointInfo]],
+) -> tuple[dict[str, torch.Tensor], CheckpointInfo]:
     """One network with the mean of all networks' weights (Wortsman et al. 2022).
 
     Only networks of one architecture that began with the same weights lie near enough for that.
@@ -228,22 +234,22 @@ def soup(loaded: Sequence[tuple[Weights, Recipe]]) -> tuple[dict[str, torch.Tens
     Raises:
         SettingError: if the networks differ in architecture or in what they began with.
     """
-    nets = [member for weights, recipe in loaded for member in unpacked(weights, recipe)]
+    nets = [member for weights, recipe in loaded for member in split_ensemble(weights, recipe)]
     first, recipe = nets[0]
     for weights, other in nets[1:]:
-        _check_soluble(recipe, other)
+        _check_can_be_averaged(recipe, other)
         if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in first.items()}:
             raise SettingError("The networks' weights differ in name or shape: no soup of them.")
-    mixed = {
+    averaged = {
         name: torch.stack([w[name].double() for w, _ in nets]).mean(0).to(value.dtype)
         if value.is_floating_point()
         else value.clone()
         for name, value in first.items()
     }
-    return mixed, recipe
+    return averaged, recipe
 
 
-def _check_soluble(one: Recipe, other: Recipe) -> None:
+def _check_can_be_averaged(one: CheckpointInfo, other: CheckpointInfo) -> None:
     """Raise SettingError unless the mean of both networks' weights can be a network."""
     cure = "Average their scores instead: ensemble=scores."
     changed = [
@@ -252,15 +258,15 @@ def _check_soluble(one: Recipe, other: Recipe) -> None:
         if one.net.get(key) != other.net.get(key)
     ]
     if changed:
-        told = ", ".join(f"{key} {one.net.get(key)} and {other.net.get(key)}" for key in changed)
-        raise SettingError(f"A soup needs networks of one architecture, not {told}. {cure}")
-    ours, theirs = (recipe.provenance.get(INITIAL) for recipe in (one, other))
-    if ours is None or theirs is None:
+        sweeps = ", ".join(f"{key} {one.net.get(key)} and {other.net.get(key)}" for key in changed)
+        raise SettingError(f"A soup needs networks of one architecture, not {sweeps}. {cure}")
+    first_weights, theirs = (recipe.provenance.get(INITIAL_WEIGHTS_KEY) for recipe in (one, other))
+    if first_weights is None or theirs is None:
         logger.warning(
             "A checkpoint of the soup does not say with which weights it began. "
             "Networks that began differently make a useless soup: compare with ensemble=scores."
         )
-    elif not np.allclose(ours, theirs, rtol=1e-3, atol=1e-6):
+    elif not np.allclose(first_weights, theirs, rtol=1e-3, atol=1e-6):
         raise SettingError(
             "A soup needs networks that began with the same weights (the same seed or "
             f"init_from); these did not. {cure}"
@@ -272,9 +278,9 @@ def sample_weights(net: nn.Module) -> list[float]:
 
     Numbers and not a hash: initialisation may round differently on another processor.
     """
-    held = torch.cat([p.detach().flatten().cpu() for p in net.parameters()])
-    places = torch.linspace(0, len(held) - 1, NUM_SAMPLED, dtype=torch.float64).long()
-    return [round(value, 8) for value in held[places].tolist()]
+    flat_weights = torch.cat([p.detach().flatten().cpu() for p in net.parameters()])
+    places = torch.linspace(0, len(flat_weights) - 1, NUM_SAMPLED, dtype=torch.float64).long()
+    return [round(value, 8) for value in flat_weights[places].tolist()]
 
 
 def build_net(
@@ -287,17 +293,19 @@ def build_net(
         origin: where it is from, for errors.
         trust: full names of network classes, beside MONAI's, that may be built.
     """
-    nets = [build_stored(member, NET, origin, trust) for member in members(node)]
-    return MeanScores(nets) if node.get("_target_") == ENSEMBLE else nets[0]
+    nets = [build_stored(member, NET, origin, trust) for member in ensemble_members(node)]
+    return EnsembleNet(nets) if node.get("_target_") == ENSEMBLE else nets[0]
 
 
-def read(path: str | Path) -> tuple[dict[str, torch.Tensor], Recipe]:
+def read(path: str | Path) -> tuple[dict[str, torch.Tensor], CheckpointInfo]:
     """The weights and the recipe in a file; nothing in it is run."""
     path = Path(path)
     if not path.is_file():
-        there = sorted(p.name for p in path.parent.glob("*.pth")) if path.parent.is_dir() else []
+        checkpoints_beside = (
+            sorted(p.name for p in path.parent.glob("*.pth")) if path.parent.is_dir() else []
+        )
         raise SettingError(
-            f"There is no checkpoint {path}. Checkpoints beside it: {', '.join(there) or 'none'}."
+            f"There is no checkpoint {path}. Checkpoints beside it: {', '.join(checkpoints_beside) or 'none'}."
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -324,9 +332,9 @@ def read(path: str | Path) -> tuple[dict[str, torch.Tensor], Recipe]:
     return dict(weights), _recipe_of(content["recipe"], path)
 
 
-def _recipe_of(content: Any, path: Path) -> Recipe:
+def _recipe_of(content: Any, path: Path) -> CheckpointInfo:
     """Return the recipe that a checkpoint holds, each field checked."""
-    fields = {f.name: f for f in dataclasses.fields(Recipe)}
+    fields = {f.name: f for f in dataclasses.fields(CheckpointInfo)}
     needed = {name for name, f in fields.items() if f.default_factory is dataclasses.MISSING}
     keys = set(content) if isinstance(content, Mapping) else set()
     if not needed <= keys <= set(fields):
@@ -335,10 +343,10 @@ def _recipe_of(content: Any, path: Path) -> Recipe:
             f"{path}: its recipe {'has' if keys - set(fields) else 'lacks'} {', '.join(wrong)}. "
             "Use a best_model.pth that this version of octopi wrote."
         )
-    for name, annotation in typing.get_type_hints(Recipe, include_extras=True).items():
+    for name, annotation in typing.get_type_hints(CheckpointInfo, include_extras=True).items():
         if name in keys and name not in ("metrics", "provenance"):  # for people only
             fit(content[name], annotation, f"{path}: its recipe's {name}")
-    return Recipe(**content)
+    return CheckpointInfo(**content)
 
 
 def _first_line(error: BaseException) -> str:
@@ -346,20 +354,20 @@ def _first_line(error: BaseException) -> str:
     return text if len(text) < 200 else text[:200] + "…"
 
 
-def adopt(net: nn.Module, weights: Mapping[str, torch.Tensor]) -> list[str]:
+def load_matching_weights(net: nn.Module, weights: Mapping[str, torch.Tensor]) -> list[str]:
     """Every weight of `net` whose name and shape `weights` knows is taken over.
 
     Of an ensemble the first member's are. Returns the names of those that were not taken: a
     re-made head, for instance.
     """
-    own = net.state_dict()
+    net_weights = net.state_dict()
     weights = {name.removeprefix("nets.0."): value for name, value in weights.items()}
     fitting = {
         name: value
         for name, value in weights.items()
-        if name in own and own[name].shape == value.shape
+        if name in net_weights and net_weights[name].shape == value.shape
     }
     if not fitting:
         raise SettingError("init_from: not one weight of that checkpoint fits this network.")
     net.load_state_dict(fitting, strict=False)
-    return [name for name in own if name not in fitting]
+    return [name for name in net_weights if name not in fitting]

@@ -6,7 +6,7 @@ import runpy
 import sys
 from typing import NoReturn
 
-from octopi.help import VERBS, summary, wants_help, write_help
+from octopi.help import COMMANDS, command_summary, wants_help, write_help
 from octopi.utf8 import use_utf8
 
 
@@ -23,11 +23,11 @@ def main() -> NoReturn:
     if words[0] == "completion":
         complete(words[1:])
     verb = words[0].replace("-", "_")
-    if verb not in VERBS:
-        close = difflib.get_close_matches(verb, VERBS, n=2)
+    if verb not in COMMANDS:
+        close = difflib.get_close_matches(verb, COMMANDS, n=2)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
         print(
-            f"octopi: there is no command {words[0]}.{hint} Commands: {', '.join(VERBS)}.",
+            f"octopi: there is no command {words[0]}.{hint} Commands: {', '.join(COMMANDS)}.",
             file=sys.stderr,
         )
         sys.exit(2)
@@ -46,7 +46,7 @@ def complete(words: list[str]) -> NoReturn:
 
     try:
         if words[:1] == ["candidates"]:
-            print("\n".join(completion.candidates(" ".join(words[1:]))))
+            print("\n".join(completion.completions(" ".join(words[1:]))))
         else:
             print(completion.script(words[0] if words else ""), end="")
     except SettingError as error:
@@ -69,14 +69,14 @@ def with_place(words: list[str]) -> list[str]:
 
 def usage() -> str:
     """The commands, a line each."""
-    width = max(map(len, VERBS))
+    width = max(map(len, COMMANDS))
     return "\n".join(
         [
             "octopi: 3D particle picking in cryo-electron tomograms",
             "",
             "Usage: octopi COMMAND [GROUP=CHOICE …] [SETTING=VALUE …]",
             "",
-            *(f"  {verb:<{width}}  {summary(verb)}" for verb in VERBS),
+            *(f"  {verb:<{width}}  {command_summary(verb)}" for verb in COMMANDS),
             "",
             "octopi COMMAND --help lists a command's groups and settings.",
             "TAB completes them after: source <(octopi completion bash)   (or zsh, fish)",

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from octopi.errors import SettingError, did_you_mean
-from octopi.help import CONF_DIR, VERBS, choices, groups_of
+from octopi.help import COMMANDS, CONF_DIR, choices, groups_of
 
 # bash takes a word apart at "=" and ":" and wants only what comes after; readline adds the rest.
 SCRIPTS = {
@@ -46,7 +46,7 @@ complete -c octopi -a '(octopi completion candidates (commandline -cp | string c
 """,
 }
 _FLAGS = ("--help", "--cfg", "--config-dir", "--multirun", "--resolve")
-_PACKAGED = ("experiment", "search")  # overlays: their keys are those of other groups
+_OVERLAYS = ("experiment", "search")  # overlays: their keys are those of other groups
 
 
 def script(shell: str) -> str:
@@ -59,17 +59,17 @@ def script(shell: str) -> str:
     return SCRIPTS[shell].lstrip("\n")
 
 
-def candidates(line: str) -> list[str]:
+def completions(line: str) -> list[str]:
     """What the last word of a command line may become; it is empty after a blank."""
     words = line.split()[1:] + ([""] if line[-1:].isspace() else [])
     if not words:
         return []
     *typed, word = words
     if not typed:
-        offered = iter([*VERBS, "completion", "--help", "--version"])
+        offered = iter([*COMMANDS, "completion", "--help", "--version"])
     elif typed == ["completion"]:
         offered = iter(SCRIPTS)
-    elif (verb := typed[0].replace("-", "_")) in VERBS:
+    elif (verb := typed[0].replace("-", "_")) in COMMANDS:
         offered = _words(verb, typed[1:], word)
     else:
         return []
@@ -134,7 +134,7 @@ def _settings(verb: str, typed: list[str]) -> dict[str, Any]:
     root = _read(verb)
     chosen = groups_of(verb) | dict(word.split("=", 1) for word in typed if "=" in word)
     groups = {
-        group: _choice(group, chosen[group]) for group in groups_of(verb) if group not in _PACKAGED
+        group: _choice(group, chosen[group]) for group in groups_of(verb) if group not in _OVERLAYS
     }
     hydra = {**_read("base").get("hydra", {}), "sweeper": _read("hydra/sweeper/octopi")}
     own = {key: value for key, value in root.items() if key != "defaults"}
@@ -143,15 +143,15 @@ def _settings(verb: str, typed: list[str]) -> dict[str, Any]:
 
 def _choice(group: str, name: str) -> dict[str, Any]:
     """The settings of a group's choice and of those it begins with; of an unknown one, none."""
-    held = _read(f"{group}/{name}")
+    content = _read(f"{group}/{name}")
     merged: dict[str, Any] = {}
-    for entry in held.get("defaults", []):
+    for entry in content.get("defaults", []):
         if isinstance(entry, str) and entry != "_self_":
             merged |= _choice(group, entry)
-    return merged | {key: value for key, value in held.items() if key != "defaults"}
+    return merged | {key: value for key, value in content.items() if key != "defaults"}
 
 
 def _read(name: str) -> dict[str, Any]:
     path = CONF_DIR / f"{name}.yaml"
-    held = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-    return held if isinstance(held, dict) else {}
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return content if isinstance(content, dict) else {}

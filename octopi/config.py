@@ -21,17 +21,17 @@ from octopi.help import CONF_DIR, choices, groups_of
 from octopi.settings import (
     LOOSE,
     OPTIONAL,
-    ROOTS,
+    SETTINGS_CLASSES,
+    ConfigNode,
     Count,
     Duration,
-    Node,
     NotNegative,
     Positive,
 )
 from octopi.stored import Kind, build_stored, dotted_name, part_node
 from octopi.words import override_key
 
-__all__ = ["CONF_DIR", "build", "settle"]
+__all__ = ["CONF_DIR", "build", "check_settings"]
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Section:
         several: whether it holds named targets, of which null leaves one out.
     """
 
-    kind: str
-    given: tuple[str, ...] = ()
+    allowed_base: str
+    passed_at_build: tuple[str, ...] = ()
     limits: Mapping[str, Any] = field(default_factory=dict)
     several: bool = False
 
@@ -95,7 +95,7 @@ SHARED_KEYS = ("experiment", "search")
 Settings = TypeVar("Settings")
 
 
-def settle(
+def check_settings(
     cfg: DictConfig,
     root: type[Settings],
     *,
@@ -116,7 +116,7 @@ def settle(
         top = key.replace("/", ".").split(".")[0]
         if top not in names and top not in SHARED_KEYS and top != "hydra":
             raise SettingError(f"There is no setting {key}.{did_you_mean(top, names)}")
-    known = {f.name for other in ROOTS.values() for f in dataclasses.fields(other)}
+    known = {f.name for other in SETTINGS_CLASSES.values() for f in dataclasses.fields(other)}
     try:
         plain = typing.cast(dict, OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
@@ -128,10 +128,10 @@ def settle(
         values[name] = None
     _drop_arguments_of_old_targets(values, overrides)
     _drop_parts_left_out(values)
-    settings = _typed(root, values)
+    settings = _to_dataclass(root, values)
     for path, section in SECTIONS.items():
         if path.partition(".")[0] in names:
-            _settle_section(_at(values, path), section, path, settings)
+            _settle_section(_node_at(values, path), section, path, settings)
     return settings
 
 
@@ -190,7 +190,7 @@ def _drop_arguments_of_old_targets(values: dict, overrides: Sequence[str]) -> No
     """`model._target_=my.Net` brings its own arguments: only those typed with it are kept."""
     typed = {override.lstrip("+").split("=")[0] for override in overrides}
     for path in SECTIONS:
-        node = _at(values, path)
+        node = _node_at(values, path)
         if f"{path}._target_" in typed and isinstance(node, dict):
             for key in list(node):
                 if f"{path}.{key}" not in typed:
@@ -200,20 +200,20 @@ def _drop_arguments_of_old_targets(values: dict, overrides: Sequence[str]) -> No
 def _drop_parts_left_out(values: dict) -> None:
     """`callbacks.early_stopping=null` leaves that callback out."""
     for path, section in SECTIONS.items():
-        node = _at(values, path)
+        node = _node_at(values, path)
         if section.several and isinstance(node, dict):
             for name in [name for name, part in node.items() if part is None]:
                 del node[name]
 
 
-def _at(values: Mapping[str, Any], path: str) -> Any:
+def _node_at(values: Mapping[str, Any], path: str) -> Any:
     node: Any = values
     for key in path.split("."):
         node = node.get(key) if isinstance(node, Mapping) else None
     return node
 
 
-def _typed(root: type[Settings], values: Mapping[str, Any], path: str = "") -> Settings:
+def _to_dataclass(root: type[Settings], values: Mapping[str, Any], path: str = "") -> Settings:
     """Return the dataclass of a section, each value as its annotation wants it."""
     hints = typing.get_type_hints(root, include_extras=True)
     if unknown := [key for key in values if key not in hints]:
@@ -225,7 +225,7 @@ def _typed(root: type[Settings], values: Mapping[str, Any], path: str = "") -> S
         if dataclasses.is_dataclass(hint):
             if not isinstance(value, Mapping):
                 raise SettingError(f"{where} must be set.{_choices_of(where)}")
-            out[name] = _typed(typing.cast(type, hint), value, f"{where}.")
+            out[name] = _to_dataclass(typing.cast(type, hint), value, f"{where}.")
         elif value is None and _is_node(hint):
             if OPTIONAL not in typing.get_args(hint):
                 raise SettingError(f"{where} must be set.{_choices_of(where)}")
@@ -236,7 +236,7 @@ def _typed(root: type[Settings], values: Mapping[str, Any], path: str = "") -> S
 
 
 def _is_node(hint: Any) -> bool:
-    return Node in (hint, *typing.get_args(hint))
+    return ConfigNode in (hint, *typing.get_args(hint))
 
 
 def check_node(node: Any, section: Section, path: str) -> list[str]:
@@ -258,11 +258,11 @@ def check_node(node: Any, section: Section, path: str) -> list[str]:
         return []
     names = []
     if TARGET in node:
-        target = locate(str(node[TARGET]), f"{path}.{TARGET}")
+        target = import_target(str(node[TARGET]), f"{path}.{TARGET}")
         _check_kind(target, section, node[TARGET], path)
         limits = section.limits if path in SECTIONS else {}
         fitted = check_arguments(target, node, path, limits=limits)
-        if missing := missing_arguments(target, node, section.given):
+        if missing := missing_arguments(target, node, section.passed_at_build):
             raise SettingError(
                 f"{node[TARGET]} needs the parameter {missing[0]}. Add '+{path}.{missing[0]}=…'."
             )
@@ -273,7 +273,7 @@ def check_node(node: Any, section: Section, path: str) -> list[str]:
     return names
 
 
-def locate(target: str, path: str) -> Any:
+def import_target(target: str, path: str) -> Any:
     """The class or function a dotted name stands for."""
     module_name, _, name = target.rpartition(".")
     try:
@@ -288,7 +288,7 @@ def locate(target: str, path: str) -> Any:
 
 
 def _check_kind(target: Any, section: Section, name: str, path: str) -> None:
-    kinds = section.kind.split("|")
+    kinds = section.allowed_base.split("|")
     if name in kinds or any(_defined_in(target, kind) for kind in kinds):
         return
     for kind in kinds:
@@ -296,7 +296,9 @@ def _check_kind(target: Any, section: Section, name: str, path: str) -> None:
         base = getattr(importlib.import_module(module_name), class_name, None)
         if isinstance(base, type) and isinstance(target, type) and issubclass(target, base):
             return
-    raise SettingError(f"{path}._target_={name} is refused: {path} builds {section.kind} only.")
+    raise SettingError(
+        f"{path}._target_={name} is refused: {path} builds {section.allowed_base} only."
+    )
 
 
 def _defined_in(target: Any, package: str) -> bool:
@@ -305,7 +307,9 @@ def _defined_in(target: Any, package: str) -> bool:
     return isinstance(target, type) and inside
 
 
-def build(node: Mapping[str, Any], path: str, *, partial: bool = False, **facts: Any) -> Any:
+def build(
+    node: Mapping[str, Any], path: str, *, partial: bool = False, **build_arguments: Any
+) -> Any:
     """Build what a section's node describes, with the facts that only the data knows.
 
     What may be built is decided by the section, not by the node.
@@ -327,7 +331,11 @@ def build(node: Mapping[str, Any], path: str, *, partial: bool = False, **facts:
     allowed = check_node(node, section, path)
     try:
         return instantiate(
-            node, **facts, _partial_=partial, _convert_="all", _execution_whitelist_=allowed
+            node,
+            **build_arguments,
+            _partial_=partial,
+            _convert_="all",
+            _execution_whitelist_=allowed,
         )
     except OctopiError:
         raise

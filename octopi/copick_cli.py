@@ -24,9 +24,9 @@ class Page(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The groups and settings are on the page."""
-        from octopi.help import settings_of  # noqa: PLC0415  not before it is asked for
+        from octopi.help import settings_lines  # noqa: PLC0415  not before it is asked for
 
-        formatter.write("\n" + "\n".join(settings_of(self.verb)) + "\n")
+        formatter.write("\n" + "\n".join(settings_lines(self.verb)) + "\n")
         super().format_epilog(ctx, formatter)
 
 
@@ -71,15 +71,15 @@ def _run(
     verb: str, words: Sequence[str], *, config: str | None, run_names: Sequence[str], debug: bool
 ) -> None:
     """Works as `octopi VERB` does with these words, and leaves with its exit code."""
-    given: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     source = click.get_current_context().get_parameter_source("config")
     if config and source is ParameterSource.ENVIRONMENT:
         os.environ["OCTOPI_PROJECT"] = config  # what words say stands before it
     elif config:
-        given["project.config"] = config
+        options["project.config"] = config
     if run_names:
-        given["runs"] = list(run_names)
-    for key in given:
+        options["runs"] = list(run_names)
+    for key in options:
         twice = [word for word in words if word.split("=")[0] in (key, key.split(".")[0])]
         if twice:
             raise click.UsageError(f"{_OPTIONS[key]} and {twice[0]} say the same. Keep one.")
@@ -92,8 +92,8 @@ def _run(
             f"octopi {verb} needs the package {error.name}, which is not installed here. "
             f"Install it: pip install {error.name}"
         ) from error
-    told = [override_text(key, value) for key, value in given.items()]
-    sys.argv = [f"octopi {verb}", *told, *(["hydra.verbose=octopi"] if debug else []), *words]
+    overrides = [override_text(key, value) for key, value in options.items()]
+    sys.argv = [f"octopi {verb}", *overrides, *(["hydra.verbose=octopi"] if debug else []), *words]
     main()
 
 

@@ -25,9 +25,11 @@ class DataError(OctopiError):
 class NotInProjectError(DataError, LookupError):
     """Something asked of a project or run that it does not hold."""
 
-    def __init__(self, where: str, kind: str, asked: object, held: Iterable[object]) -> None:
+    def __init__(
+        self, where: str, kind: str, requested: object, available: Iterable[object]
+    ) -> None:
         # its arguments are kept as they are, so that it can come from another process
-        super().__init__(where, kind, str(asked), tuple(dict.fromkeys(map(str, held))))
+        super().__init__(where, kind, str(requested), tuple(dict.fromkeys(map(str, available))))
 
     def __str__(self) -> str:
         where, kind, asked, choices = self.args

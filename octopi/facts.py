@@ -16,7 +16,7 @@ from octopi.settings import TrainSettings
 
 
 @dataclasses.dataclass(frozen=True)
-class Facts:
+class DatasetInfo:
     """What only the data knows.
 
     Args:
@@ -37,19 +37,20 @@ class Facts:
     radii: dict[str, float]
     weights: dict[str, float]
 
-    def truth(self, run: Run) -> dict[str, Points]:
+    def true_picks(self, run: Run) -> dict[str, Points]:
         """The particles of a run that its target was painted from."""
-        return run.read_held(self.picks)
+        return run.read_existing_picks(self.picks)
 
 
-def gather_facts(project: Project, settings: TrainSettings) -> Facts:
+def read_dataset_info(project: Project, settings: TrainSettings) -> DatasetInfo:
     """What the project says of the target, or an error that says what is missing."""
     target = SegmentationQuery.parse(settings.target)
-    wanted = target.address
+    wanted = target.name_user_session
     runs = [
         run
         for run in project.select(settings.runs)
-        if settings.runs is not None or any(q.address == wanted for q in run.segmentations())
+        if settings.runs is not None
+        or any(q.name_user_session == wanted for q in run.segmentations())
     ]
     if not runs:
         raise DataError(f"No run has the target {target}. Make it: octopi create_targets.")
@@ -62,7 +63,7 @@ def gather_facts(project: Project, settings: TrainSettings) -> Facts:
     labels = dict(attributes["labels"])
     picks = {name: PicksQuery.parse(text) for name, text in attributes["picks"].items()}
     known = {name: project.objects[name] for name in picks if name in project.objects}
-    return Facts(
+    return DatasetInfo(
         runs=runs,
         target=target,
         tomograms=tomograms_to_train_on(runs[0], settings),
@@ -77,15 +78,15 @@ def tomograms_to_train_on(run: Run, settings: TrainSettings) -> list[TomogramQue
     """The tomogram types and spacings asked for; several must be asked for by name."""
     spacings = settings.voxel_spacing
     spacings = spacings if isinstance(spacings, list) else [spacings]
-    found = [
+    tomograms = [
         query
         for spacing in spacings
         for query in find_tomograms(run, tomo_types=settings.tomo_types, voxel_spacing=spacing)
     ]
-    if settings.tomo_types is None and len(found) > len(spacings):
-        types = ", ".join(q.tomo_type for q in found)
+    if settings.tomo_types is None and len(tomograms) > len(spacings):
+        types = ", ".join(q.tomo_type for q in tomograms)
         raise SettingError(
             f"Run {run.name} has several tomogram types: {types}. Say which to train on, the one "
             "to validate on first: 'tomo_types=[…]'."
         )
-    return found
+    return tomograms

@@ -6,7 +6,7 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
 CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
-VERBS = (
+COMMANDS = (
     "create_targets",
     "train",
     "segment",
@@ -28,7 +28,7 @@ def wants_help(arguments: list[str]) -> bool:
     return any(word in ("-h", "--help", "help") for word in arguments)
 
 
-def summary(verb: str) -> str:
+def command_summary(verb: str) -> str:
     """The first line of a command's docstring."""
     return (_docstring(verb) or verb).splitlines()[0]
 
@@ -55,16 +55,16 @@ def help_text(verb: str) -> str:
         "",
         f"Usage: octopi {verb} {'[GROUP=CHOICE …] ' if groups_of(verb) else ''}[SETTING=VALUE …]",
         "",
-        *settings_of(verb),
+        *settings_lines(verb),
         "",
         f"See the whole config before a job runs: octopi {verb} --cfg job --resolve",
     ]
     return "\n".join(lines) + "\n"
 
 
-def settings_of(verb: str) -> list[str]:
+def settings_lines(verb: str) -> list[str]:
     """A command's groups, their choices, and its settings, as lines of a page."""
-    groups, settings = _split(_yaml(verb))
+    groups, settings = _parse_command_yaml(_yaml(verb))
     return [
         *(_groups(groups) if groups else []),
         "Settings of the command" + (" (those of a group: GROUP.KEY=VALUE):" if groups else ":"),
@@ -74,7 +74,7 @@ def settings_of(verb: str) -> list[str]:
 
 def groups_of(verb: str) -> dict[str, str]:
     """A command's config groups, each with the choice it stands at."""
-    return _split(_yaml(verb))[0]
+    return _parse_command_yaml(_yaml(verb))[0]
 
 
 def _yaml(name: str) -> str:
@@ -94,7 +94,7 @@ def _groups(groups: dict[str, str]) -> list[str]:
     ]
 
 
-def _split(text: str) -> tuple[dict[str, str], list[str]]:
+def _parse_command_yaml(text: str) -> tuple[dict[str, str], list[str]]:
     groups: dict[str, str] = {}
     settings: list[str] = []
     inside = ""

@@ -21,10 +21,10 @@ from typing import Any, NoReturn
 import yaml
 
 from octopi import machine, words
-from octopi.config import CONF_DIR, settle, without_null_groups
+from octopi.config import CONF_DIR, check_settings, without_null_groups
 from octopi.errors import OctopiError, SettingError, did_you_mean
 from octopi.help import choices, wants_help, write_help
-from octopi.settings import ROOTS
+from octopi.settings import SETTINGS_CLASSES
 from octopi.utf8 import use_utf8
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ _RESOURCE_ERRNOS = {
 }
 
 
-class Stopped(BaseException):
+class StoppedBySignal(BaseException):
     """A signal ended the work after everything worth keeping was written."""
 
     def __init__(self, exit_code: int, message: str) -> None:
@@ -64,7 +64,7 @@ class Job:
     """
 
     folder: Path
-    words: list[str]
+    overrides: list[str]
     open_folder: Callable[[], None] = _nothing
 
 
@@ -72,7 +72,7 @@ Work = Callable[[Any, Job], Any]
 
 
 def command(
-    verb: str, work: Work, *, plugins: Sequence[type] = (), opens_folder: bool = False
+    verb: str, run: Work, *, plugins: Sequence[type] = (), opens_folder: bool = False
 ) -> Callable[[], NoReturn]:
     """Return the program behind `python -m octopi.VERB` and `octopi VERB`.
 
@@ -82,7 +82,7 @@ def command(
         plugins: Hydra plugins of its own.
         opens_folder: whether `work` calls `Job.open_folder` itself, after checks of its own.
     """
-    return functools.partial(run_command, verb, work, plugins=plugins, opens_folder=opens_folder)
+    return functools.partial(run_command, verb, run, plugins=plugins, opens_folder=opens_folder)
 
 
 def run_command(verb: str, work: Work, *, plugins: Sequence[type], opens_folder: bool) -> NoReturn:
@@ -102,7 +102,7 @@ def run_command(verb: str, work: Work, *, plugins: Sequence[type], opens_folder:
             _run_by_hydra(verb, work, plugins)
             sys.exit(0)
         with _composed_job(verb, overrides) as (job, cfg):
-            settings = settle(cfg, ROOTS[verb], overrides=job.words)
+            settings = check_settings(cfg, SETTINGS_CLASSES[verb], overrides=job.overrides)
             if getattr(settings, "dry_run", False):
                 _check_dry_run(settings, job)
             elif not opens_folder:
@@ -111,7 +111,7 @@ def run_command(verb: str, work: Work, *, plugins: Sequence[type], opens_folder:
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001  the last line before a bare traceback
-        sys.exit(_outcome(error))
+        sys.exit(_report_error(error))
     sys.exit(0)
 
 
@@ -221,8 +221,8 @@ def _run_by_hydra(verb: str, work: Work, plugins: Sequence[type]) -> None:
     @hydra.main(config_path=str(CONF_DIR), config_name=verb)
     def task(cfg: Any) -> Any:
         try:
-            job = hydra_job()
-            settings = settle(cfg, ROOTS[verb], overrides=job.words)
+            job = current_job()
+            settings = check_settings(cfg, SETTINGS_CLASSES[verb], overrides=job.overrides)
             if getattr(settings, "dry_run", False):
                 raise SettingError("dry_run=true tells of one job at a time: leave out -m.")
             return work(settings, job)
@@ -235,7 +235,7 @@ def _run_by_hydra(verb: str, work: Work, plugins: Sequence[type]) -> None:
     task()
 
 
-def hydra_job() -> Job:
+def current_job() -> Job:
     """Return the job of a multirun that Hydra is running; it has made the folder and the log."""
     from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415  keeps `import octopi.job` quick
 
@@ -243,12 +243,12 @@ def hydra_job() -> Job:
     return Job(Path(hydra.runtime.output_dir).absolute(), list(hydra.overrides.task))
 
 
-def tell(verb: str, lines: Iterable[str]) -> None:
+def log_dry_run(verb: str, lines: Iterable[str]) -> None:
     """The log says what a command would do, as `dry_run=true` asks."""
     logger.info("Dry run of %s: nothing is written.\n%s", verb, "\n".join(lines))
 
 
-def search_flags() -> list[str]:
+def config_search_arguments() -> list[str]:
     """Return Hydra's own arguments that a command started from this one needs for its configs."""
     from hydra.core.hydra_config import HydraConfig  # noqa: PLC0415
 
@@ -265,14 +265,14 @@ def _check_dry_run(settings: Any, job: Job) -> None:
     machine.check_writable(job.folder, "Choose another folder with hydra.run.dir=…")
     config = getattr(settings, "project", {}).get("config")
     if isinstance(config, Mapping) and not Path(config["directory"]).exists():
-        raise Stopped(
+        raise StoppedBySignal(
             0,
             f"Dry run: nothing is written. The synthetic project {config['directory']} would be "
             "made first; what follows is known when it is there.",
         )
 
 
-def _outcome(error: BaseException) -> int:
+def _report_error(error: BaseException) -> int:
     """What the person at the screen is told, and the exit code."""
     code = exit_code_of(error)
     if code != 1:
@@ -297,7 +297,7 @@ def exit_code_of(error: BaseException) -> int:
     code = 1
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else 2
-    elif isinstance(error, OctopiError | Stopped):
+    elif isinstance(error, OctopiError | StoppedBySignal):
         code = error.exit_code
     elif isinstance(error, HydraException | OmegaConfBaseException):
         code = 2

@@ -24,7 +24,7 @@ def try_lock(path: Path) -> IO[str] | None:
     return file
 
 
-def is_held(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
     """Whether a living process holds the lock."""
     if not path.exists():
         return False
@@ -36,7 +36,7 @@ def is_held(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def waiting_for(path: Path) -> Iterator[None]:
+def wait_for_lock(path: Path) -> Iterator[None]:
     """The lock is held, after a wait if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
@@ -45,12 +45,12 @@ def waiting_for(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """No other process works in the folder meanwhile; LockedError says who does."""
     path = folder / ".lock"
     file = try_lock(path)
     if file is None:
-        raise _in_use(folder)
+        raise _locked_error(folder)
     with file:
         file.truncate(0)
         file.write(
@@ -60,13 +60,13 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
-def check_free(folder: Path) -> None:
+def check_not_locked(folder: Path) -> None:
     """Raise LockedError if another process works in the folder."""
-    if is_held(folder / ".lock"):
-        raise _in_use(folder)
+    if is_locked(folder / ".lock"):
+        raise _locked_error(folder)
 
 
-def _in_use(folder: Path) -> LockedError:
+def _locked_error(folder: Path) -> LockedError:
     owner = (folder / ".lock").read_text(encoding="utf-8") or "another process"
     return LockedError(
         f"{folder} is in use by {owner}. Wait for it, or choose another folder with hydra.run.dir=…"

@@ -22,7 +22,7 @@ def num_cores() -> int:
     as in a systemd slice or a job of a queue, it counts all cores.
     """
     cores = float(len(os.sched_getaffinity(0)))
-    for folder in _own_groups():
+    for folder in _process_cgroups():
         quota, _, period = _read(folder / "cpu.max").partition(" ")
         if quota.isdigit():
             cores = min(cores, int(quota) / int(period or 100_000))
@@ -38,7 +38,7 @@ def memory() -> int:
     for line in _read(MEMINFO).splitlines():
         if line.startswith("MemAvailable:"):
             free = int(line.split()[1]) * 1024
-    for folder in _own_groups():
+    for folder in _process_cgroups():
         for limit, used in (
             ("memory.max", "memory.current"),
             ("memory.limit_in_bytes", "memory.usage_in_bytes"),
@@ -65,7 +65,7 @@ def peak_memory() -> int:
     return peaks[0] if peaks else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def nearest(path: str | Path) -> Path:
+def nearest_existing_folder(path: str | Path) -> Path:
     """The path itself, or the closest folder above it that exists."""
     path = Path(path).absolute()
     while not path.exists():
@@ -75,23 +75,23 @@ def nearest(path: str | Path) -> Path:
 
 def free_space(path: str | Path) -> int:
     """Bytes that may still be written where the path is, or would be."""
-    return shutil.disk_usage(nearest(path)).free
+    return shutil.disk_usage(nearest_existing_folder(path)).free
 
 
-def check_writable(path: str | Path, cure: str) -> None:
+def check_writable(path: str | Path, advice: str) -> None:
     """Raise ResourceError unless files could be made in a folder; none is made.
 
     Args:
         path: the folder, which need not exist.
         cure: what to do if not.
     """
-    there = nearest(path)
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        held = "is no folder" if not there.is_dir() else "cannot be written"
-        raise ResourceError(f"Nothing can be written to {path}: {there} {held}. {cure}")
+    folder = nearest_existing_folder(path)
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        reason = "is no folder" if not folder.is_dir() else "cannot be written"
+        raise ResourceError(f"Nothing can be written to {path}: {folder} {reason}. {advice}")
 
 
-def amount(num_bytes: float) -> str:
+def format_bytes(num_bytes: float) -> str:
     """A number of bytes for people: 1.5 GB."""
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if num_bytes >= size:
@@ -99,7 +99,7 @@ def amount(num_bytes: float) -> str:
     return f"{num_bytes:.0f} bytes"
 
 
-def _own_groups() -> Iterator[Path]:
+def _process_cgroups() -> Iterator[Path]:
     """Yield the folders of this process's control groups up to the root; version 2, then 1."""
     for line in _read(CGROUPS_OF_PROCESS).splitlines():
         _, controllers, path = line.split(":", 2)

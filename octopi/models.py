@@ -16,10 +16,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from octopi.errors import SettingError
 
 DIVISORS = (1, 2, 4, 8, 16, 32, 64)
-COSTS = ("inference_gflop", "parameters")  # what a network costs; less is better
+COST_METRICS = ("inference_gflop", "parameters")  # what a network costs; less is better
 
 
-def heads(output: Tensor | Sequence[Tensor]) -> list[Tensor]:
+def logits_per_head(output: Tensor | Sequence[Tensor]) -> list[Tensor]:
     """The logits of every head of a network, finest first.
 
     MONAI's nets give one tensor, a list of them, or (DynUNet) a stack (b, heads, c, z, y, x).
@@ -29,12 +29,12 @@ def heads(output: Tensor | Sequence[Tensor]) -> list[Tensor]:
     return list(output)
 
 
-def logits(net: nn.Module, image: Tensor) -> Tensor:
+def finest_logits(net: nn.Module, image: Tensor) -> Tensor:
     """What the network's finest head says of an image."""
-    return heads(net(image))[0]
+    return logits_per_head(net(image))[0]
 
 
-class MeanScores(nn.Module):
+class EnsembleNet(nn.Module):
     """Several networks as one, whose class scores are the mean of theirs.
 
     Args:
@@ -49,7 +49,7 @@ class MeanScores(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits whose softmax is the mean of the networks' softmax."""
-        total = sum(torch.softmax(logits(net, image).float(), dim=1) for net in self.nets)
+        total = sum(torch.softmax(finest_logits(net, image).float(), dim=1) for net in self.nets)
         return torch.log((torch.as_tensor(total) / len(self.nets)).clamp_min(1e-12))
 
 
@@ -58,9 +58,9 @@ def size_divisor(net: nn.Module) -> int:
 
     Found by sending shapes, not numbers, through the network.
     """
-    shadow = copy.deepcopy(net).to("meta").eval()
+    meta_net = copy.deepcopy(net).to("meta").eval()
     for divisor in DIVISORS:
-        if all(_accepts(shadow, [divisor * n] * 3) for n in (3, 5)):
+        if all(_accepts(meta_net, [divisor * n] * 3) for n in (3, 5)):
             return divisor
     raise SettingError(
         f"{type(net).__name__} maps no cube with edges of up to {5 * DIVISORS[-1]} voxels onto "
@@ -70,13 +70,13 @@ def size_divisor(net: nn.Module) -> int:
 
 def _accepts(shadow: nn.Module, size: Sequence[int]) -> bool:
     try:
-        out = logits(shadow, torch.empty(1, 1, *size, device="meta"))
+        out = finest_logits(shadow, torch.empty(1, 1, *size, device="meta"))
     except (RuntimeError, ValueError, IndexError, ArithmeticError, AssertionError):
         return False
     return list(out.shape[2:]) == list(size)
 
 
-def costs_of(net: nn.Module, size: Sequence[int]) -> dict[str, float]:
+def network_costs(net: nn.Module, size: Sequence[int]) -> dict[str, float]:
     """What a network costs, by name: number of parameters, GFLOP for a million voxels.
 
     Args:
@@ -92,7 +92,7 @@ def costs_of(net: nn.Module, size: Sequence[int]) -> dict[str, float]:
     }
 
 
-def step_memory(net: nn.Module, size: Sequence[int]) -> int:
+def activation_bytes(net: nn.Module, size: Sequence[int]) -> int:
     """Bytes that a training step keeps of one crop, at the very least: what its layers put out.
 
     Args:

@@ -33,9 +33,9 @@ class SizedUNet(UNet):
         dropout: float = 0.0,
         norm: str = "instance",
     ) -> None:
-        check_at_least(0, num_res_units=num_res_units)
+        check_minimum(0, num_res_units=num_res_units)
         check_dropout(dropout)
-        channels, strides = layers(base_channels, num_layers, num_hidden_layers)
+        channels, strides = unet_layers(base_channels, num_layers, num_hidden_layers)
         super().__init__(
             spatial_dims=3,
             in_channels=in_channels,
@@ -71,7 +71,7 @@ class SizedAttentionUnet(AttentionUnet):
         dropout: float = 0.0,
     ) -> None:
         check_dropout(dropout)
-        channels, strides = layers(base_channels, num_layers, num_hidden_layers)
+        channels, strides = unet_layers(base_channels, num_layers, num_hidden_layers)
         super().__init__(
             spatial_dims=3,
             in_channels=in_channels,
@@ -104,7 +104,7 @@ class SizedDynUNet(DynUNet):
         deep_supr_num: int = 1,
         dropout: float = 0.0,
     ) -> None:
-        check_at_least(1, base_channels=base_channels)
+        check_minimum(1, base_channels=base_channels)
         check_dropout(dropout)
         if len(strides) < 3 or strides[0] != 1 or not set(strides) <= {1, 2}:
             raise ValueError(
@@ -130,19 +130,19 @@ class SizedDynUNet(DynUNet):
         )
 
 
-def layers(
+def unet_layers(
     base_channels: int, num_layers: int, num_hidden_layers: int
 ) -> tuple[list[int], list[int]]:
     """Channels of each layer and strides between them: doubling while halving, then level."""
-    check_at_least(1, base_channels=base_channels)
-    check_at_least(2, num_layers=num_layers)
-    check_at_least(0, num_hidden_layers=num_hidden_layers)
+    check_minimum(1, base_channels=base_channels)
+    check_minimum(2, num_layers=num_layers)
+    check_minimum(0, num_hidden_layers=num_hidden_layers)
     channels = [base_channels * 2**i for i in range(num_layers)]
     hidden = [channels[-1]] * num_hidden_layers
     return channels + hidden, [2] * (num_layers - 1) + [1] * num_hidden_layers
 
 
-def check_at_least(least: int, **counts: int) -> None:
+def check_minimum(least: int, **counts: int) -> None:
     """Raise ValueError for a count that is too small, or no whole number."""
     for name, count in counts.items():
         if not isinstance(count, int) or count < least:

@@ -36,7 +36,7 @@ def draw_picks(
     """
     shown = truth if any(map(len, truth.values())) else picks
     heights = np.concatenate([p.positions[:, 2] for p in shown.values()] or [np.zeros(0)])
-    middle = _fullest(heights, grid)
+    middle = _densest_height(heights, grid)
     figure = Figure(figsize=(8.5, 7), layout="constrained")
     axes = figure.subplots()
     low, high = (round((middle + d * SLAB / 2) / grid.spacing[0]) for d in (-1, 1))
@@ -61,7 +61,7 @@ def draw_picks(
     figure.savefig(path, dpi=110)
 
 
-def _fullest(heights: NDArray, grid: Grid) -> float:
+def _densest_height(heights: NDArray, grid: Grid) -> float:
     """The height (Å) whose slab holds the most particles; the middle where there are none."""
     levels = np.arange(grid.shape[0]) * grid.spacing[0]
     if not len(heights):

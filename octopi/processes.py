@@ -23,7 +23,7 @@ PR_SET_PDEATHSIG = 1  # of Linux's prctl
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def belong_to_parent() -> None:
+def exit_with_parent() -> None:
     """This process leaves Ctrl-C to its parent, and ends when that does, even if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -42,12 +42,12 @@ def signal_when_parent_ends(number: int) -> None:
         _LIBC.prctl(PR_SET_PDEATHSIG, number)
 
 
-def work_off(
+def run_in_processes(
     work: Callable[[Item], Result],
     items: Iterable[Item],
     *,
-    begin: Callable[[str], None],
-    places: Sequence[str],
+    initializer: Callable[[str], None],
+    worker_names: Sequence[str],
 ) -> Iterator[Result]:
     """Yields the result of each item as it is there; a process at each place, one queue for all.
 
@@ -64,14 +64,17 @@ def work_off(
     """
     context = multiprocessing.get_context("spawn")
     free, stop = context.SimpleQueue(), context.Event()
-    for place in places:
+    for place in worker_names:
         free.put(place)
     pool = ProcessPoolExecutor(
-        len(places), mp_context=context, initializer=_begin, initargs=(free, stop, begin)
+        len(worker_names),
+        mp_context=context,
+        initializer=_begin,
+        initargs=(free, stop, initializer),
     )
     try:
-        with _interrupts_later():
-            begun = [pool.submit(_unless_stopped, work, item) for item in items]
+        with _sigint_blocked():
+            begun = [pool.submit(_run_unless_stopped, work, item) for item in items]
         for done in as_completed(begun):
             yield done.result()
     except BrokenProcessPool as error:
@@ -85,7 +88,7 @@ def work_off(
 
 
 @contextlib.contextmanager
-def _interrupts_later() -> Iterator[None]:
+def _sigint_blocked() -> Iterator[None]:
     """Keep a Ctrl-C until this is left; a process started meanwhile never gets one.
 
     The processes inherit that the signal is blocked. Here it still reaches any other thread, a
@@ -120,12 +123,12 @@ _stop: Event | None = None
 
 def _begin(free: "SimpleQueue[str]", stop: Event, begin: Callable[[str], None]) -> None:
     global _stop  # noqa: PLW0603  a pool hands nothing else to its work
-    belong_to_parent()
+    exit_with_parent()
     _stop = stop
     begin(free.get())
 
 
-def _unless_stopped(work: Callable[[Item], Result], item: Item) -> Result:
+def _run_unless_stopped(work: Callable[[Item], Result], item: Item) -> Result:
     assert _stop is not None
     if _stop.is_set():
         raise InterruptedError("The work was ended before this item was begun.")

@@ -23,7 +23,7 @@ TEXTS = {".yaml", ".json", ".log", ".txt", ".html"}
 RUN_ID = "mlflow_run_id"  # the file in a job's folder that names its run
 PARENT = "mlflow.parentRunId"
 # MLflow asks an absent server for four minutes unless told otherwise.
-HASTE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+SHORT_TIMEOUTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
     """The file holds the content, complete."""
-    write_text(path, yaml.safe_dump(plain(content), sort_keys=False))
+    write_text(path, yaml.safe_dump(to_builtin_types(content), sort_keys=False))
 
 
 def read_json(path: Path) -> Any:
@@ -79,32 +79,32 @@ def read_yaml(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-def plain(content: Any) -> Any:
+def to_builtin_types(content: Any) -> Any:
     """The content as YAML and JSON know it: dictionaries, lists, numbers and text."""
     if dataclasses.is_dataclass(content) and not isinstance(content, type):
         content = dataclasses.asdict(content)
     if isinstance(content, Mapping):
-        return {str(key): plain(value) for key, value in content.items()}
+        return {str(key): to_builtin_types(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return [plain(value) for value in content]
+        return [to_builtin_types(value) for value in content]
     return content
 
 
-def differences(before: Any, now: Any, path: str = "") -> list[str]:
+def differing_keys(before: Any, now: Any, path: str = "") -> list[str]:
     """The dotted keys under which two configs differ."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         keys = [*before, *(key for key in now if key not in before)]
         return [
             found
             for key in keys
-            for found in differences(
+            for found in differing_keys(
                 before.get(key), now.get(key), f"{path}.{key}" if path else str(key)
             )
         ]
     return [] if before == now else [path]
 
 
-def absolute_store(node: Mapping[str, Any]) -> dict[str, Any]:
+def resolve_local_paths(node: Mapping[str, Any]) -> dict[str, Any]:
     """A tracker's config whose local paths stay the same wherever the job is run from."""
     out = dict(node)
     for key in ("tracking_uri", "artifact_location"):
@@ -117,7 +117,7 @@ def absolute_store(node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def alone(node: Mapping[str, Any]) -> Iterator[None]:
+def lock_tracking_store(node: Mapping[str, Any]) -> Iterator[None]:
     """Nobody else on this machine makes the same local tracking store meanwhile.
 
     A fresh SQLite store takes MLflow ten seconds of migrations, which two jobs must not share.
@@ -134,7 +134,7 @@ def alone(node: Mapping[str, Any]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def tracked(tracker: Any, folder: Path, settings: Any) -> Iterator[dict[str, str]]:
+def tracked_run(tracker: Any, folder: Path, settings: Any) -> Iterator[dict[str, str]]:
     """The tracker knows the settings at the start, and at the end what became of the job.
 
     Yields the tags that the run ends with, such as `state`.
@@ -146,7 +146,7 @@ def tracked(tracker: Any, folder: Path, settings: Any) -> Iterator[dict[str, str
     """
     tags: dict[str, str] = {}
     if tracker is not None:
-        tracker.log_hyperparams(without_passwords(plain(settings)))
+        tracker.log_hyperparams(mask_passwords(to_builtin_types(settings)))
     status = "FAILED"
     try:
         yield tags
@@ -157,10 +157,10 @@ def tracked(tracker: Any, folder: Path, settings: Any) -> Iterator[dict[str, str
         raise
     finally:
         if tracker is not None:
-            tracker.end(status, tags, artifacts_of(folder))
+            tracker.end(status, tags, list_artifacts(folder))
 
 
-def start_parent(
+def start_sweep_run(
     node: Mapping[str, Any] | None,
     name: str,
     *,
@@ -182,26 +182,28 @@ def start_parent(
     """
     if not node or not is_mlflow(node):
         return None
-    node = absolute_store(node)
+    node = resolve_local_paths(node)
     try:
-        with alone(node):
+        with lock_tracking_store(node):
             client = mlflow_client(node)
             known = {}
             if run_id is None:
-                run = client.create_run(_experiment(client, node), tags=_texts(tags), run_name=name)
+                run = client.create_run(
+                    _experiment(client, node), tags=_as_tags(tags), run_name=name
+                )
                 run_id = run.info.run_id
             else:
                 known = client.get_run(run_id).data.params
                 client.update_run(run_id, status="RUNNING")
-        for key, value in without_passwords(plain(params)).items():
+        for key, value in mask_passwords(to_builtin_types(params)).items():
             if key not in known:
                 client.log_param(run_id, key, str(value)[:6000])
     except Exception as error:  # noqa: BLE001  whatever it is, the search matters more
-        logger.warning("%s", unanswered(node, error))
+        logger.warning("%s", tracker_unreachable_message(node, error))
     return run_id
 
 
-def end_parent(
+def end_sweep_run(
     node: Mapping[str, Any] | None,
     run_id: str | None,
     *,
@@ -220,7 +222,7 @@ def end_parent(
     """
     if not node or not is_mlflow(node) or run_id is None:
         return
-    node = absolute_store(node)
+    node = resolve_local_paths(node)
     try:
         client = mlflow_client(node)
         for key, value in metrics.items():
@@ -228,24 +230,24 @@ def end_parent(
                 client.log_metric(run_id, key, value)
         end_run(client, run_id, status=status, artifacts=artifacts)
     except Exception as error:  # noqa: BLE001  the files are in the sweep's folder
-        logger.warning("%s", unanswered(node, error))
+        logger.warning("%s", tracker_unreachable_message(node, error))
 
 
-def child_of(
+def child_run_settings(
     node: Mapping[str, Any] | None, parent_run: str | None, *, name: str, tags: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The `logger` of one trial or fold; none, or one other than MLflow's, stays as it is."""
     if not node or not is_mlflow(node):
         return dict(node or {})
-    family = {} if parent_run is None else {PARENT: parent_run}
+    parent_tag = {} if parent_run is None else {PARENT: parent_run}
     return {
         **node,
         "run_name": name,
-        "tags": {**(node.get("tags") or {}), **family, **_texts(tags)},
+        "tags": {**(node.get("tags") or {}), **parent_tag, **_as_tags(tags)},
     }
 
 
-def end_child(
+def close_child_run(
     node: Mapping[str, Any] | None, folder: Path, *, status: str, tags: Mapping[str, Any]
 ) -> None:
     """The run of a job that could not say so itself has ended, such as one killed at once.
@@ -259,13 +261,13 @@ def end_child(
     path = folder / RUN_ID
     if not node or not is_mlflow(node) or not path.exists():
         return
-    node = absolute_store(node)
+    node = resolve_local_paths(node)
     try:
         client, run_id = mlflow_client(node), path.read_text(encoding="utf-8").strip()
         if client.get_run(run_id).info.status == "RUNNING":
             end_run(client, run_id, status=status, tags=tags)
     except Exception as error:  # noqa: BLE001  the reason is in the study too
-        logger.warning("%s", unanswered(node, error))
+        logger.warning("%s", tracker_unreachable_message(node, error))
 
 
 def add_artifacts(folder: Path, node: Mapping[str, Any] | None, paths: Iterable[Path]) -> None:
@@ -279,13 +281,13 @@ def add_artifacts(folder: Path, node: Mapping[str, Any] | None, paths: Iterable[
     path = folder / RUN_ID
     if not node or not is_mlflow(node) or not path.exists():
         return
-    node = absolute_store(node)
+    node = resolve_local_paths(node)
     try:
         client, run_id = mlflow_client(node), path.read_text(encoding="utf-8").strip()
         for artifact in paths:
             client.log_artifact(run_id, str(artifact))
     except Exception as error:  # noqa: BLE001  the files are there all the same
-        logger.warning("%s", unanswered(node, error))
+        logger.warning("%s", tracker_unreachable_message(node, error))
 
 
 def is_mlflow(node: Mapping[str, Any]) -> bool:
@@ -295,29 +297,29 @@ def is_mlflow(node: Mapping[str, Any]) -> bool:
 
 def mlflow_client(node: Mapping[str, Any]) -> Any:
     """MLflow's client of the logger's store; it does not wait long for a server."""
-    be_hasty()
+    shorten_mlflow_timeouts()
     from mlflow import MlflowClient  # noqa: PLC0415  seconds
 
     return MlflowClient(node["tracking_uri"])
 
 
-def be_hasty() -> None:
+def shorten_mlflow_timeouts() -> None:
     """A server that does not answer is given up in seconds, unless the user's environment knows."""
-    for name, value in HASTE.items():
+    for name, value in SHORT_TIMEOUTS.items():
         os.environ.setdefault(name, value)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # its retries, line by line
 
 
-def unanswered(node: Mapping[str, Any], error: Exception) -> str:
+def tracker_unreachable_message(node: Mapping[str, Any], error: Exception) -> str:
     """What a person is told when the tracker cannot be reached."""
-    why = without_passwords(str(error) or type(error).__name__).splitlines()[0]
+    why = mask_passwords(str(error) or type(error).__name__).splitlines()[0]
     return (
-        f"The tracker {without_passwords(str(node.get('tracking_uri', node['_target_'])))} does "
+        f"The tracker {mask_passwords(str(node.get('tracking_uri', node['_target_'])))} does "
         f"not take what it is told: {why[:300]}\nThe work goes on; its folder holds all results."
     )
 
 
-def artifacts_of(folder: Path) -> list[Path]:
+def list_artifacts(folder: Path) -> list[Path]:
     """The files of a job that go with its run."""
     return [path for path in sorted(folder.iterdir()) if path.suffix in ARTIFACTS]
 
@@ -331,36 +333,36 @@ def end_run(
     artifacts: Iterable[Path] = (),
 ) -> None:
     """The run has its tags and files, without passwords, and its status."""
-    for key, value in _texts(tags or {}).items():
+    for key, value in _as_tags(tags or {}).items():
         client.set_tag(run_id, key, value)
     for path in artifacts:
         if not path.is_file():
             continue
         text = path.read_text(encoding="utf-8") if path.suffix in TEXTS else ""
-        if without_passwords(text) != text:
-            client.log_text(run_id, without_passwords(text), path.name)
+        if mask_passwords(text) != text:
+            client.log_text(run_id, mask_passwords(text), path.name)
         else:
             client.log_artifact(run_id, str(path))
     client.set_terminated(run_id, status)
 
 
-def without_passwords(content: Any) -> Any:
+def mask_passwords(content: Any) -> Any:
     """The content, plain, with stars in place of the passwords in its addresses."""
     if isinstance(content, Mapping):
-        return {key: without_passwords(value) for key, value in content.items()}
+        return {key: mask_passwords(value) for key, value in content.items()}
     if isinstance(content, list):
-        return [without_passwords(value) for value in content]
+        return [mask_passwords(value) for value in content]
     if isinstance(content, str):
         return re.sub(r"(\w://[^\s:/@]*):[^\s/@]+@", r"\1:***@", content)
     return content
 
 
 def _experiment(client: Any, node: Mapping[str, Any]) -> str:
-    found = client.get_experiment_by_name(node["experiment_name"])
-    if found is not None:
-        return found.experiment_id
+    experiment = client.get_experiment_by_name(node["experiment_name"])
+    if experiment is not None:
+        return experiment.experiment_id
     return client.create_experiment(node["experiment_name"], node.get("artifact_location"))
 
 
-def _texts(tags: Mapping[str, Any]) -> dict[str, str]:
-    return {str(key): without_passwords(str(value)) for key, value in tags.items()}
+def _as_tags(tags: Mapping[str, Any]) -> dict[str, str]:
+    return {str(key): mask_passwords(str(value)) for key, value in tags.items()}

@@ -5,18 +5,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from octopi import machine
-from octopi.data.datamodule import Rehearsed
+from octopi.data.datamodule import DryRunSummary
 from octopi.errors import ResourceError
-from octopi.facts import Facts
-from octopi.job import Job, tell
+from octopi.facts import DatasetInfo
+from octopi.job import Job, log_dry_run
 from octopi.settings import TrainSettings
 from octopi.training.run import Training, build_data
 
 FLOAT = 4  # bytes
-STATES = 5  # copies of the weights in last.ckpt: weights, AdamW's two, their mean, the best
+WEIGHT_COPIES_IN_LAST_CKPT = (
+    5  # copies of the weights in last.ckpt: weights, AdamW's two, their mean, the best
+)
 
 
-def of_training(settings: TrainSettings, job: Job, training: Training) -> None:
+def describe_training(settings: TrainSettings, job: Job, training: Training) -> None:
     """Log what the training would do; raise the faults of its data as it would."""
     facts, net = training.facts, training.net
     folds = [settings.fold]
@@ -25,8 +27,8 @@ def of_training(settings: TrainSettings, job: Job, training: Training) -> None:
     rehearsed = {}
     for fold in folds:
         data = {**settings.data, "fold": fold}
-        held = dataclasses.replace(settings, fold=fold, data=data)
-        rehearsed[fold] = build_data(held, facts, training.divisor).rehearse()
+        fold_settings = dataclasses.replace(settings, fold=fold, data=data)
+        rehearsed[fold] = build_data(fold_settings, facts, training.divisor).describe()
     check_space(settings.data["cache_dir"], rehearsed.values())
     first = rehearsed[folds[0]]
     weights = sum(p.numel() for p in net.parameters()) * FLOAT
@@ -38,7 +40,7 @@ def of_training(settings: TrainSettings, job: Job, training: Training) -> None:
         f"network    {type(net).__name__}, {weights // FLOAT:,} parameters",
         f"steps      {settings.trainer['max_epochs']} epochs of "
         f"{settings.data['steps_per_epoch']} batches of {settings.data['crops_per_step']} crops of "
-        f"{_by(settings.data['crop_size'])}",
+        f"{_format_shape(settings.data['crop_size'])}",
     ]
     for fold, found in rehearsed.items():
         name = "split    " if fold is None else f"fold {fold}   "
@@ -49,15 +51,15 @@ def of_training(settings: TrainSettings, job: Job, training: Training) -> None:
     all_keys = {key for found in rehearsed.values() for key in found.keys}
     lines += [
         f"cache      {settings.data['cache_dir']}: {len(missing)} of {len(all_keys)} volumes to be "
-        f"made, {machine.amount(sum(missing.values()))} "
-        f"(free: {machine.amount(machine.free_space(settings.data['cache_dir']))})",
-        f"files      {len(folds)} × best_model.pth ({machine.amount(weights)}) and last.ckpt "
-        f"(about {machine.amount(STATES * weights)}), log, curves, results.json",
+        f"made, {machine.format_bytes(sum(missing.values()))} "
+        f"(free: {machine.format_bytes(machine.free_space(settings.data['cache_dir']))})",
+        f"files      {len(folds)} × best_model.pth ({machine.format_bytes(weights)}) and last.ckpt "
+        f"(about {machine.format_bytes(WEIGHT_COPIES_IN_LAST_CKPT * weights)}), log, curves, results.json",
     ]
-    tell("train", lines)
+    log_dry_run("train", lines)
 
 
-def of_sweep(folder: Path, names: Sequence[str], done: Sequence[str], what: str) -> None:
+def describe_sweep(folder: Path, names: Sequence[str], done: Sequence[str], what: str) -> None:
     """The log says which trainings a sweep would run and skip."""
     missing = [name for name in names if name not in done]
     lines = [
@@ -65,10 +67,10 @@ def of_sweep(folder: Path, names: Sequence[str], done: Sequence[str], what: str)
         f"would run  {what or len(missing)}{': ' if missing else ''}{', '.join(missing)}",
         f"skipped    {len(done)} that are done{': ' if done else ''}{', '.join(done)}",
     ]
-    tell("train -m", lines)
+    log_dry_run("train -m", lines)
 
 
-def check_space(cache_dir: str, found: Iterable[Rehearsed]) -> None:
+def check_space(cache_dir: str, found: Iterable[DryRunSummary]) -> None:
     """Raise ResourceError unless the cache can be filled."""
     cure = "Set data.cache_dir to another folder."
     machine.check_writable(cache_dir, cure)
@@ -76,19 +78,19 @@ def check_space(cache_dir: str, found: Iterable[Rehearsed]) -> None:
     free = machine.free_space(cache_dir)
     if needed > free:
         raise ResourceError(
-            f"The cache {cache_dir} needs {machine.amount(needed)}, but only "
-            f"{machine.amount(free)} are free there. Make room, or: {cure}"
+            f"The cache {cache_dir} needs {machine.format_bytes(needed)}, but only "
+            f"{machine.format_bytes(free)} are free there. Make room, or: {cure}"
         )
 
 
-def _particles(fold: int | None, found: Rehearsed, facts: Facts) -> str:
+def _particles(fold: int | None, found: DryRunSummary, facts: DatasetInfo) -> str:
     """How many particles of each object the runs of each part hold."""
     runs = {run.name: run for run in facts.runs}
     counts = []
     for part, names in found.parts():
         total: dict[str, int] = dict.fromkeys(facts.picks, 0)
         for name in names:
-            for object_name, points in facts.truth(runs[name]).items():
+            for object_name, points in facts.true_picks(runs[name]).items():
                 total[object_name] += len(points)
         if names:
             counts.append(f"{part} {_listed(total)}")
@@ -99,13 +101,13 @@ def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {number}" for name, number in counts.items()) or "masks only"
 
 
-def _shapes(found: Rehearsed) -> str:
-    return " or ".join(dict.fromkeys(_by(grid.shape) for grid in found.grids))
+def _shapes(found: DryRunSummary) -> str:
+    return " or ".join(dict.fromkeys(_format_shape(grid.shape) for grid in found.grids))
 
 
-def _spacings(found: Rehearsed) -> str:
+def _spacings(found: DryRunSummary) -> str:
     return " or ".join(dict.fromkeys(f"{grid.spacing[-1]:.4g}" for grid in found.grids))
 
 
-def _by(shape: Sequence[int]) -> str:
+def _format_shape(shape: Sequence[int]) -> str:
     return "×".join(map(str, shape))

@@ -16,7 +16,7 @@ Picks = Mapping[str, Mapping[str, Points]]
 
 
 @dataclass(frozen=True)
-class Scores:
+class ScoreMap:
     """A score map and what was stored with it: objects, radii, thresholds."""
 
     values: NDArray
@@ -24,7 +24,7 @@ class Scores:
     attributes: Mapping[str, Any]
 
 
-def channels_of(scores: Scores, radii: Mapping[str, float]) -> NDArray:
+def particle_channels(scores: ScoreMap, radii: Mapping[str, float]) -> NDArray:
     """The channels of the objects that are picked; membranes and the like are left out."""
     objects = list(scores.attributes["objects"])
     if objects == list(radii):
@@ -32,7 +32,7 @@ def channels_of(scores: Scores, radii: Mapping[str, float]) -> NDArray:
     return scores.values[[objects.index(name) for name in radii]]
 
 
-def radii_of(
+def particle_radii(
     facts: Mapping[str, Any], known_objects: Mapping[str, PickableObject]
 ) -> dict[str, float]:
     """Return the radius in Å of every particle, in the order of the channels.

@@ -9,9 +9,9 @@ from octopi.arguments import Count, NotNegative, Positive, Share
 from octopi.survey.planning import Rules
 
 LOOSE, OPTIONAL = "need not name a class", "may be empty"
-Node = dict[str, Any]
-LooseNode = Annotated[Node, LOOSE]  # its class is in a checkpoint, or not needed
-OptionalNode = Annotated[Node, OPTIONAL]  # null is nothing: {}
+ConfigNode = dict[str, Any]
+LooseNode = Annotated[ConfigNode, LOOSE]  # its class is in a checkpoint, or not needed
+OptionalNode = Annotated[ConfigNode, OPTIONAL]  # null is nothing: {}
 RunNames = list[str] | None
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Fold = Annotated[int, Field(ge=0)]
@@ -37,7 +37,7 @@ class TargetsSettings:
 class CreateTargetsSettings:
     """Settings of `create_targets`."""
 
-    project: Node
+    project: ConfigNode
     data: LooseNode
     targets: TargetsSettings
     voxel_spacing: Positive | None
@@ -51,18 +51,18 @@ class CreateTargetsSettings:
 class TrainSettings:
     """Settings of `train`."""
 
-    project: Node
-    data: Node
+    project: ConfigNode
+    data: ConfigNode
     augment: OptionalNode
-    model: Node
-    loss: Node
-    optim: Node
-    trainer: Node
+    model: ConfigNode
+    loss: ConfigNode
+    optim: ConfigNode
+    trainer: ConfigNode
     callbacks: OptionalNode
     logger: OptionalNode
-    predictor: Node
-    localizer: Node
-    scorer: Node
+    predictor: ConfigNode
+    localizer: ConfigNode
+    scorer: ConfigNode
     target: str
     voxel_spacing: Positive | list[Positive] | None
     tomo_types: list[str] | None
@@ -83,7 +83,7 @@ class TrainSettings:
 class SegmentSettings:
     """Settings of `segment`."""
 
-    project: Node
+    project: ConfigNode
     predictor: LooseNode
     checkpoint: str | list[str]
     ensemble: str
@@ -106,7 +106,7 @@ class SegmentSettings:
 class LocalizeSettings:
     """Settings of `localize`."""
 
-    project: Node
+    project: ConfigNode
     localizer: LooseNode
     checkpoint: str | list[str] | None
     source: str
@@ -129,8 +129,8 @@ class LocalizeSettings:
 class EvaluateSettings:
     """Settings of `evaluate`."""
 
-    project: Node
-    scorer: Node
+    project: ConfigNode
+    scorer: ConfigNode
     truth: str | None
     objects: list[str] | None
     runs: RunNames
@@ -151,7 +151,7 @@ class SummarizeSettings:
 class ExtractSettings:
     """Settings of `extract`."""
 
-    project: Node
+    project: ConfigNode
     picks: str
     objects: list[str] | None
     runs: RunNames
@@ -172,8 +172,8 @@ class ExtractSettings:
 class ExportSettings:
     """Settings of `export`."""
 
-    project: Node
-    format: Node
+    project: ConfigNode
+    format: ConfigNode
     objects: list[str] | None
     runs: RunNames
     user_id: str
@@ -191,7 +191,7 @@ class ExportSettings:
 class ImportTomogramsSettings:
     """Settings of `import_tomograms`."""
 
-    project: Node
+    project: ConfigNode
     folder: str
     files: str
     tomo_type: str
@@ -206,8 +206,8 @@ class ImportTomogramsSettings:
 class ReportSettings:
     """Settings of `report`."""
 
-    project: Node
-    scorer: Node
+    project: ConfigNode
+    scorer: ConfigNode
     folder: str | None
     truth: str | None
     runs: RunNames
@@ -227,7 +227,7 @@ class ReportSettings:
 class CheckSettings:
     """Settings of `check`."""
 
-    project: Node
+    project: ConfigNode
     data: LooseNode
     target: str
     picks: str | None
@@ -256,13 +256,13 @@ class DoctorSettings:
 class PlanSettings:
     """Settings of `plan`."""
 
-    project: Node
-    data: Node
+    project: ConfigNode
+    data: ConfigNode
     targets: TargetsSettings
-    model: Node
-    loss: Node
-    trainer: Node
-    predictor: Node
+    model: ConfigNode
+    loss: ConfigNode
+    trainer: ConfigNode
+    predictor: ConfigNode
     folder: str
     name: str | None
     overwrite: bool
@@ -275,7 +275,7 @@ class PlanSettings:
     rules: Rules
 
 
-ROOTS: dict[str, type] = {
+SETTINGS_CLASSES: dict[str, type] = {
     "create_targets": CreateTargetsSettings,
     "train": TrainSettings,
     "segment": SegmentSettings,

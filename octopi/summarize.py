@@ -44,7 +44,7 @@ def of_search(folder: Path, *, write: bool = True) -> str:
     objectives = read_yaml(folder / STUDY)["objectives"]
     if not write:
         return summary.table(study, objectives)
-    with locks.waiting_for(folder / ".lock"):  # a worker may be writing the same files
+    with locks.wait_for_lock(folder / ".lock"):  # a worker may be writing the same files
         summary.write_results(folder, study, objectives)
         plots.draw(folder, study, objectives)
     return summary.table(study, objectives)

@@ -18,12 +18,12 @@ from octopi.config import build
 FIRST_WAIT = 30.0  # seconds before a tracker that failed is asked again; doubled each time
 LONGEST_WAIT = 600.0
 REFUSED = range(400, 500)
-LATER = {408, 429}  # a timeout, too many requests
+RETRIED_STATUS = {408, 429}  # a timeout, too many requests
 
 logger = logging.getLogger(__name__)
 
 
-def make_tracker(node: Mapping[str, Any] | None, folder: Path) -> "Patient | None":
+def make_tracker(node: Mapping[str, Any] | None, folder: Path) -> "BufferedLogger | None":
     """The tracker that the settled `logger` describes, its store and its run made.
 
     A training that is resumed goes on with its run.
@@ -34,16 +34,16 @@ def make_tracker(node: Mapping[str, Any] | None, folder: Path) -> "Patient | Non
     """
     if not node:
         return None
-    node = provenance.absolute_store(node)
+    node = provenance.resolve_local_paths(node)
     path = folder / provenance.RUN_ID
     if provenance.is_mlflow(node):
-        provenance.be_hasty()
+        provenance.shorten_mlflow_timeouts()
         if path.exists():
             node["run_id"] = path.read_text(encoding="utf-8").strip()
-    return Patient(build(node, "logger"), node, path)
+    return BufferedLogger(build(node, "logger"), node, path)
 
 
-class Patient(Logger):
+class BufferedLogger(Logger):
     """Another tracker, whose failures are warned of once and cost the training nothing.
 
     What cannot be delivered is kept in order and tried again, less and less often, and once
@@ -59,12 +59,12 @@ class Patient(Logger):
         super().__init__()
         self.tracker = tracker
         self._node, self._run_file = node, run_file
-        self._kept: deque[Callable[[], Any]] = deque()
+        self._queue: deque[Callable[[], Any]] = deque()
         self._wait, self._next_try = FIRST_WAIT, 0.0
-        self._is_away, self._is_open = False, False
-        self.send(self._open)
+        self._unreachable, self._is_open = False, False
+        self.call_or_queue(self._open)
 
-    def send(self, call: Callable[[], Any], *, last: bool = False) -> None:
+    def call_or_queue(self, call: Callable[[], Any], *, last: bool = False) -> None:
         """The call is made, now or later.
 
         Args:
@@ -73,43 +73,43 @@ class Patient(Logger):
         """
         if rank_zero_only.rank:
             return
-        self._kept.append(call)
+        self._queue.append(call)
         if last or time.monotonic() >= self._next_try:
             self._deliver()
-        if last and self._kept:
+        if last and self._queue:
             logger.warning(
                 "%d records never reached the tracker; they are in %s.",
-                len(self._kept),
+                len(self._queue),
                 self._run_file.parent,
             )
 
     def _deliver(self) -> None:
-        while self._kept:
+        while self._queue:
             try:
-                self._kept[0]()
+                self._queue[0]()
             except Exception as error:  # noqa: BLE001  trackers fail in any way they like
                 status = getattr(error, "get_http_status_code", lambda: 500)()
-                if status not in REFUSED or status in LATER:
-                    self._put_off(error)
+                if status not in REFUSED or status in RETRIED_STATUS:
+                    self._schedule_retry(error)
                     return
-                logger.warning("%s", provenance.unanswered(self._node, error))
-            self._kept.popleft()
-        if self._is_away:
+                logger.warning("%s", provenance.tracker_unreachable_message(self._node, error))
+            self._queue.popleft()
+        if self._unreachable:
             logger.info("The tracker answers again and has been told everything.")
-        self._is_away, self._wait, self._next_try = False, FIRST_WAIT, 0.0
+        self._unreachable, self._wait, self._next_try = False, FIRST_WAIT, 0.0
 
-    def _put_off(self, error: Exception) -> None:
-        if not self._is_away:
+    def _schedule_retry(self, error: Exception) -> None:
+        if not self._unreachable:
             logger.warning(
                 "%s It is tried again from time to time.",
-                provenance.unanswered(self._node, error),
+                provenance.tracker_unreachable_message(self._node, error),
             )
-            self._is_away = True
+            self._unreachable = True
         self._next_try = time.monotonic() + self._wait
         self._wait = min(2 * self._wait, LONGEST_WAIT)
 
     def _open(self) -> None:
-        with provenance.alone(self._node):
+        with provenance.lock_tracking_store(self._node):
             client = getattr(self.tracker, "experiment", None)  # made when first asked for
         self._is_open = True
         if client is None or not provenance.is_mlflow(self._node):
@@ -123,7 +123,7 @@ class Patient(Logger):
         """The run has ended, with these tags and files."""
         if not provenance.is_mlflow(self._node):
             return
-        self.send(
+        self.call_or_queue(
             lambda: provenance.end_run(
                 self.experiment, self.version, status=status, tags=tags, artifacts=artifacts
             ),
@@ -153,26 +153,26 @@ class Patient(Logger):
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """The parameters are passed on; a run that goes on knows them already."""
         if not self._node.get("run_id"):
-            self.send(lambda: self.tracker.log_hyperparams(params, *args, **kwargs))
+            self.call_or_queue(lambda: self.tracker.log_hyperparams(params, *args, **kwargs))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """The metrics are passed on."""
         values = dict(metrics)
-        self.send(lambda: self.tracker.log_metrics(values, step))
+        self.call_or_queue(lambda: self.tracker.log_metrics(values, step))
 
     def log_graph(self, model: nn.Module, input_array: Any = None) -> None:
         """The net is passed on."""
-        self.send(lambda: self.tracker.log_graph(model, input_array))
+        self.call_or_queue(lambda: self.tracker.log_graph(model, input_array))
 
     def save(self) -> None:
         """The tracker saves."""
-        self.send(self.tracker.save)
+        self.call_or_queue(self.tracker.save)
 
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
         """The tracker may take it."""
-        self.send(lambda: self.tracker.after_save_checkpoint(checkpoint_callback))
+        self.call_or_queue(lambda: self.tracker.after_save_checkpoint(checkpoint_callback))
 
     def finalize(self, status: str) -> None:
         """The tracker is told; a run's end is `end`'s."""
         if not provenance.is_mlflow(self._node):
-            self.send(lambda: self.tracker.finalize(status))
+            self.call_or_queue(lambda: self.tracker.finalize(status))

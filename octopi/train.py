@@ -35,11 +35,11 @@ def train(
 
     if settings.dry_run:
         check_folder(job.folder, settings)
-        rehearsal.of_training(settings, job, build_training(settings, job.folder))
+        rehearsal.describe_training(settings, job, build_training(settings, job.folder))
         return None
     with training_folder(job, settings) as folder:
         if settings.num_folds is not None and settings.fold is None:
-            metrics = train_folds(settings, folder, job.words, module=MODULE)
+            metrics = train_folds(settings, folder, job.overrides, module=MODULE)
         else:
             metrics = run_training(settings, folder, loss=loss)
         return folder.finish(settings, metrics)

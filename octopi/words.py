@@ -12,12 +12,12 @@ import yaml
 
 from octopi.errors import SettingError, did_you_mean
 from octopi.help import CONF_DIR
-from octopi.settings import ROOTS
+from octopi.settings import SETTINGS_CLASSES
 
 CONFIG = "config.yaml"  # the settings of a training, resolved, in its folder
 RESULTS = "optimization_results.yaml"
 # Overrides that change how a sweep is run, not what it is.
-LOOSE = (
+OVERRIDES_THAT_CHANGE_NO_RESULT = (
     "-m",
     "--multirun",
     "hydra.sweeper.n_trials=",
@@ -229,7 +229,7 @@ def setting_overrides(
         verb: the command.
     """
     typed_keys = {override_key(override) for override in typed}
-    names = {f.name for f in fields(ROOTS[verb])}
+    names = {f.name for f in fields(SETTINGS_CLASSES[verb])}
     from omegaconf import OmegaConf  # noqa: PLC0415  slow to import
 
     whole = OmegaConf.create(_escaped(config))
@@ -309,7 +309,7 @@ def add_sweep_folder(arguments: list[str], *, verb: str) -> list[str]:
     """Give a sweep the same folder each time it is started, unless another is named."""
     if not MULTIRUN & set(arguments) or _last_value(arguments, "hydra.sweep.dir"):
         return arguments
-    words = sorted(a for a in arguments if not a.startswith(LOOSE))
+    words = sorted(a for a in arguments if not a.startswith(OVERRIDES_THAT_CHANGE_NO_RESULT))
     name = _last_value(arguments, "search") or "sweep"
     digest = hashlib.sha256("\n".join(words).encode()).hexdigest()[:6]
     return [*arguments, override_text("hydra.sweep.dir", f"outputs/{verb}/{name}-{digest}")]

@@ -8,25 +8,25 @@ from hydra.core.utils import JobRuntime
 from octopi import call
 from octopi.errors import ResourceError, SettingError
 from octopi.help import CONF_DIR
-from octopi.job import Job, Stopped
+from octopi.job import Job, StoppedBySignal
 
 
 @pytest.mark.parametrize(
     ("name", "found"), [("UNet", "unet"), ("Unet", "unet"), ("swin-UNETR", "swin_unetr")]
 )
 def test_a_choice_is_found_by_any_spelling_of_its_name(name, found):
-    assert call.choice("model", name, "architecture") == found
+    assert call.resolve_choice("model", name, "architecture") == found
 
 
 def test_an_unknown_choice_is_answered_with_close_ones():
     with pytest.raises(SettingError, match=r"no architecture 'Unett'. Did you mean unet"):
-        call.choice("model", "Unett", "architecture")
+        call.resolve_choice("model", "Unett", "architecture")
 
 
 @pytest.mark.parametrize("wrong", [("a", "b"), "abc", ("a", "b", None), ("a", "b", "c", "d"), 3])
 def test_a_triple_is_three_names(wrong):
     with pytest.raises(SettingError, match=r"target_info is .name, user_id, session_id."):
-        call.address(wrong, "target_info")
+        call.query_text(wrong, "target_info")
 
 
 def test_a_project_is_one_config_or_several(tmp_path, monkeypatch):
@@ -64,7 +64,9 @@ def test_what_hydra_refuses_is_a_setting_error_with_the_cure():
 
 def test_a_job_leaves_its_words_and_its_log(tmp_path, caplog):
     job = Job(tmp_path / "job", ["seed=1"])
-    done = call.work("segment", lambda _settings, _job: call.logger.info("done") or 7, None, job)
+    done = call.run_in_folder(
+        "segment", lambda _settings, _job: call.logger.info("done") or 7, None, job
+    )
     assert done == 7
     assert (job.folder / ".hydra" / "overrides.yaml").read_text(encoding="utf-8") == "- seed=1\n"
     assert "INFO done" in (job.folder / "segment.log").read_text(encoding="utf-8")
@@ -80,7 +82,7 @@ def test_a_training_opens_its_folder_itself(tmp_path):
         job.open_folder()
         call.logger.info("done")
 
-    call.work("train", train, None, job)
+    call.run_in_folder("train", train, None, job)
     assert "INFO done" in (job.folder / "train.log").read_text(encoding="utf-8")
 
 
@@ -92,9 +94,9 @@ def raising(error):
 
 
 def test_ctrl_c_is_a_keyboard_interrupt(tmp_path):
-    stopped = Stopped(130, "Continue with: octopi train resume=job")
+    stopped = StoppedBySignal(130, "Continue with: octopi train resume=job")
     with pytest.raises(KeyboardInterrupt, match="resume=job"):
-        call.work("train", raising(stopped), None, Job(tmp_path, []))
+        call.run_in_folder("train", raising(stopped), None, Job(tmp_path, []))
 
 
 @pytest.mark.parametrize(
@@ -109,10 +111,12 @@ def test_ctrl_c_is_a_keyboard_interrupt(tmp_path):
 )
 def test_too_little_of_anything_is_a_resource_error(tmp_path, error, raised):
     with pytest.raises(raised):
-        call.work("train", raising(error), None, Job(tmp_path, []))
+        call.run_in_folder("train", raising(error), None, Job(tmp_path, []))
 
 
 def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(ResourceError, match="file"):
-        call.work("segment", raising(AssertionError()), None, Job(tmp_path / "file" / "job", []))
+        call.run_in_folder(
+            "segment", raising(AssertionError()), None, Job(tmp_path / "file" / "job", [])
+        )

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from octopi import checkpoint
-from octopi.checkpoint import Recipe
+from octopi.checkpoint import CheckpointInfo
 from octopi.errors import SettingError
 
 NET = {
@@ -35,7 +35,7 @@ def recipe(**changes):
         "thresholds": {"4": {"ribosome": 0.25, "virus": 0.5}},
         "beta": 4.0,
     }
-    return Recipe(**(values | changes))
+    return CheckpointInfo(**(values | changes))
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_bare_weights_are_refused_with_the_reason(tmp_path, net):
 def test_other_objects_keep_the_body_and_get_a_new_head(net):
     other = checkpoint.build_net({**NET, "out_channels": 5})
     head_before = {k: v.clone() for k, v in other.state_dict().items()}
-    left = checkpoint.adopt(other, net.state_dict())
+    left = checkpoint.load_matching_weights(other, net.state_dict())
     assert left
     for name, value in other.state_dict().items():
         if name in left:
@@ -143,4 +143,4 @@ def test_other_objects_keep_the_body_and_get_a_new_head(net):
 
 def test_weights_of_a_wholly_different_network_are_refused(net):
     with pytest.raises(SettingError, match="not one weight"):
-        checkpoint.adopt(torch.nn.Linear(2, 2), net.state_dict())
+        checkpoint.load_matching_weights(torch.nn.Linear(2, 2), net.state_dict())

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from octopi.completion import SCRIPTS, candidates
-from octopi.help import CONF_DIR, VERBS, choices, groups_of
+from octopi.completion import SCRIPTS, completions
+from octopi.help import COMMANDS, CONF_DIR, choices, groups_of
 
 SCRIPT = Path(sys.executable).with_name("octopi")
 # Words apart as bash has them: "=" and ":" are words of their own.
@@ -75,47 +75,47 @@ def typed_into_zsh(line):
 
 
 def test_commands_are_offered():
-    assert set(VERBS) < set(candidates("octopi "))
-    assert candidates("octopi tr") == ["train"]
-    assert candidates("octopi create-targets ta") == ["targets=", "targets."]
-    assert candidates("octopi no-such-command ") == []
-    assert candidates("") == candidates("octopi") == []
+    assert set(COMMANDS) < set(completions("octopi "))
+    assert completions("octopi tr") == ["train"]
+    assert completions("octopi create-targets ta") == ["targets=", "targets."]
+    assert completions("octopi no-such-command ") == []
+    assert completions("") == completions("octopi") == []
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_every_group_setting_and_choice_of_a_command_is_offered(verb):
-    offered = set(candidates(f"octopi {verb} "))
+    offered = set(completions(f"octopi {verb} "))
     held = yaml.safe_load((CONF_DIR / f"{verb}.yaml").read_text(encoding="utf-8"))
     for group in groups_of(verb):
         assert f"{group}=" in offered
-        assert candidates(f"octopi {verb} {group}=") == [f"{group}={c}" for c in choices(group)]
+        assert completions(f"octopi {verb} {group}=") == [f"{group}={c}" for c in choices(group)]
     for key, value in held.items():
         if key not in ("defaults", "hydra", *groups_of(verb)):
             assert f"{key}{'.' if isinstance(value, dict) else '='}" in offered
 
 
 def test_keys_are_those_of_the_choice_that_is_taken():
-    assert "model.channels=" in candidates("octopi train model.")
-    there = candidates("octopi train model=segresnet model.")
+    assert "model.channels=" in completions("octopi train model.")
+    there = completions("octopi train model=segresnet model.")
     assert "model.init_filters=" in there
     assert "model.channels=" not in there
-    assert candidates("octopi train optim.optimizer.l") == ["optim.optimizer.lr="]
-    assert candidates("octopi train optim.opt") == ["optim.optimizer."]
-    assert candidates("octopi train hydra.sweeper.n_t") == ["hydra.sweeper.n_trials="]
-    assert candidates("octopi train model=none model.") == []
-    assert candidates("octopi train seed.x.") == []
+    assert completions("octopi train optim.optimizer.l") == ["optim.optimizer.lr="]
+    assert completions("octopi train optim.opt") == ["optim.optimizer."]
+    assert completions("octopi train hydra.sweeper.n_t") == ["hydra.sweeper.n_trials="]
+    assert completions("octopi train model=none model.") == []
+    assert completions("octopi train seed.x.") == []
 
 
 def test_values_follow_signs_commas_and_flags():
-    assert candidates("octopi train -m model=unet,segr") == ["model=unet,segresnet"]
-    assert candidates("octopi train +log") == ["+logger=", "+logger."]
-    assert candidates("octopi extract fill=") == ["fill=true", "fill=false"]
-    assert candidates("octopi train trainer.enable_progress_bar=t") == [
+    assert completions("octopi train -m model=unet,segr") == ["model=unet,segresnet"]
+    assert completions("octopi train +log") == ["+logger=", "+logger."]
+    assert completions("octopi extract fill=") == ["fill=true", "fill=false"]
+    assert completions("octopi train trainer.enable_progress_bar=t") == [
         "trainer.enable_progress_bar=true"
     ]
-    assert candidates("octopi train --cfg ") == ["job", "hydra", "all"]
-    assert candidates("octopi train --mul") == ["--multirun"]
-    assert candidates("octopi train seed=") == []
+    assert completions("octopi train --cfg ") == ["job", "hydra", "all"]
+    assert completions("octopi train --mul") == ["--multirun"]
+    assert completions("octopi train seed=") == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "fish"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny import TINY
 
-from octopi.locks import alone_in
+from octopi.locks import lock_folder
 from octopi.project import PicksQuery, open_project
 
 DRY = "dry_run=true"
@@ -99,7 +99,7 @@ def test_a_training_that_cannot_be_is_refused_as_the_real_one(rehearse, targets,
 def test_a_folder_with_a_training_or_with_somebody_in_it_is_refused(rehearse, targets, here):
     folder = here / "job"
     folder.mkdir()
-    with alone_in(folder):
+    with lock_folder(folder):
         code, said = rehearse("train", *TINY, "hydra.run.dir=job")
     assert code == 7
     assert "in use by process" in said

@@ -29,7 +29,7 @@ def made(net=NET, *, seed=0, start=(1.0, 2.0), **changes):
     """Weights and recipe of a network that began with `start`."""
     torch.manual_seed(seed)
     weights = checkpoint.build_net(net).state_dict()
-    known = {} if start is None else {checkpoint.INITIAL: list(start)}
+    known = {} if start is None else {checkpoint.INITIAL_WEIGHTS_KEY: list(start)}
     return weights, recipe(net=net, provenance=known, **changes)
 
 
@@ -39,16 +39,16 @@ def scaled(loaded, factor):
 
 def test_a_soup_of_one_network_several_times_is_the_network():
     one = made()
-    weights, mixed = checkpoint.soup([one, one, one])
+    weights, mixed = checkpoint.average_weights([one, one, one])
     assert all(torch.equal(weights[name], one[0][name]) for name in one[0])
     assert mixed == one[1]
 
 
 def test_a_soup_is_the_mean_of_the_weights():
     one = made()
-    weights, _ = checkpoint.soup([one, scaled(one, 4)])
+    weights, _ = checkpoint.average_weights([one, scaled(one, 4)])
     assert all(torch.allclose(weights[name], 2.5 * one[0][name]) for name in one[0])
-    nothing, _ = checkpoint.soup([one, scaled(one, -1)])
+    nothing, _ = checkpoint.average_weights([one, scaled(one, -1)])
     assert not any(value.any() for value in nothing.values())
 
 
@@ -60,18 +60,20 @@ def test_statistics_are_averaged_and_counters_are_not():
                 value.fill_(mean)
             if name.endswith("num_batches_tracked"):
                 value.fill_(steps)
-    weights, mixed = checkpoint.soup([one, other])
+    weights, mixed = checkpoint.average_weights([one, other])
     assert {float(v.mean()) for k, v in weights.items() if k.endswith("running_mean")} == {2.0}
     counters = [v for k, v in weights.items() if k.endswith("num_batches_tracked")]
     assert {int(v) for v in counters} == {7}
     assert counters[0].dtype == torch.int64
-    checkpoint.network(weights, mixed, origin="soup")
+    checkpoint.build_trusted_network(weights, mixed, origin="soup")
 
 
 def test_half_precision_stays_what_it_is():
     one = made()
     half = {k: v.half() for k, v in one[0].items()}, one[1]
-    assert {v.dtype for v in checkpoint.soup([half, half])[0].values()} == {torch.float16}
+    assert {v.dtype for v in checkpoint.average_weights([half, half])[0].values()} == {
+        torch.float16
+    }
 
 
 def test_a_soup_of_a_cross_validation_is_that_of_its_folds():
@@ -82,10 +84,10 @@ def test_a_soup_of_a_cross_validation_is_that_of_its_folds():
         net={"_target_": checkpoint.ENSEMBLE, "nets": [NET, NET]},
         provenance={"folds": [net[1].provenance for net in nets]},
     )
-    weights, mixed = checkpoint.soup([(together, held)])
+    weights, mixed = checkpoint.average_weights([(together, held)])
     assert mixed.net == NET
     assert all(torch.allclose(weights[name], 2 * one[0][name]) for name in one[0])
-    checkpoint.network(weights, mixed, origin="soup")
+    checkpoint.build_trusted_network(weights, mixed, origin="soup")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +100,7 @@ def test_a_soup_of_a_cross_validation_is_that_of_its_folds():
 )
 def test_networks_that_make_no_soup_are_refused_with_the_way_out(other, told):
     with pytest.raises(SettingError, match=told) as refused:
-        checkpoint.soup([made(), other])
+        checkpoint.average_weights([made(), other])
     assert "ensemble=scores" in str(refused.value)
 
 
@@ -106,11 +108,11 @@ def test_weights_of_another_shape_are_refused():
     one, other = made(), made()
     other[0].popitem()
     with pytest.raises(SettingError, match="differ in name or shape"):
-        checkpoint.soup([one, other])
+        checkpoint.average_weights([one, other])
 
 
 def test_where_the_beginning_is_not_known_it_is_said(caplog):
-    checkpoint.soup([made(), made(start=None)])
+    checkpoint.average_weights([made(), made(start=None)])
     assert "does not say with which weights it began" in caplog.text
 
 
@@ -134,12 +136,12 @@ def test_a_sample_of_the_weights_knows_a_network_again():
 )
 def test_checkpoints_whose_scores_mean_different_things_are_refused(changes, told):
     with pytest.raises(SettingError, match=told):
-        checkpoint.check_alike(["a.pth", "b.pth"], [recipe(), recipe(**changes)])
+        checkpoint.check_same_objects(["a.pth", "b.pth"], [recipe(), recipe(**changes)])
 
 
 def test_one_working_spacing_makes_tomograms_alike():
     held = [recipe(working_spacing=20.0, voxel_spacing=spacing) for spacing in (5.0, 10.0)]
-    checkpoint.check_alike(["a.pth", "b.pth"], held)
+    checkpoint.check_same_objects(["a.pth", "b.pth"], held)
 
 
 def test_thresholds_of_an_ensemble_are_the_mean_and_the_log_says_so(caplog):
@@ -214,14 +216,14 @@ def test_folds_begin_alike_and_make_a_soup_another_seed_does_not(targets, octopi
     assert octopi_command("train", *words, *other) == 0
     folds = ["fold_0/best_model.pth", "fold_1/best_model.pth"]
     loaded = [checkpoint.read(path) for path in folds]
-    begun = [held.provenance[checkpoint.INITIAL] for _, held in loaded]
+    begun = [held.provenance[checkpoint.INITIAL_WEIGHTS_KEY] for _, held in loaded]
     assert begun[0] == begun[1]
     assert not all(torch.equal(v, loaded[1][0][k]) for k, v in loaded[0][0].items())
 
     assert segment(octopi_command, "kept", *folds, words=["ensemble=soup"]) == 0
     values, _, attributes = score_map(targets, "kept")
     assert attributes["ensemble"] == "soup"
-    weights, held = checkpoint.soup(loaded)
+    weights, held = checkpoint.average_weights(loaded)
     checkpoint.save(targets / "soup.pth", weights, dataclasses.replace(held, provenance={}))
     assert segment(octopi_command, "single", "soup.pth") == 0
     assert (values == score_map(targets, "single")[0]).all()

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from octopi.data.cache import check_fits, resample_labels
+from octopi.data.cache import check_target_fits, resample_labels
 from octopi.errors import DataError
 from octopi.formats.mrc import Header
 from octopi.geometry import Grid
@@ -50,9 +50,9 @@ class TestOnePercent:
         fine, coarse = sorted(pair)
         held, wanted = Grid.cubic((8, 8, 8), coarse), Grid.cubic((8, 8, 8), fine)
         if same:
-            check_fits(held, wanted)
+            check_target_fits(held, wanted)
             labels = np.zeros((8, 8, 8), np.uint8)
             assert resample_labels(labels, held, wanted) is labels
         else:
             with pytest.raises(DataError, match="The target has"):
-                check_fits(held, wanted)
+                check_target_fits(held, wanted)

@@ -21,11 +21,11 @@ from octopi.errors import DataError, DivergedError, ResourceError, SettingError
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), 4),
         (DivergedError("x"), 5),
         (KeyboardInterrupt(), 130),
-        (job.Stopped(143, "x"), 143),
+        (job.StoppedBySignal(143, "x"), 143),
     ],
 )
 def test_every_error_has_its_exit_code(error, code, capsys):
-    assert job._outcome(error) == code
+    assert job._report_error(error) == code
     err = capsys.readouterr().err
     assert err.startswith("octopi: ")
     assert "Traceback" not in err
@@ -37,7 +37,7 @@ def test_the_traceback_of_a_mistake_of_ours_is_in_the_log_or_on_the_screen(
     log = logging.FileHandler(tmp_path / "job.log", encoding="utf-8")
     for handlers, where in (([log], "is in the job's log file"), ([], "with the traceback above")):
         monkeypatch.setattr(logging.getLogger(), "handlers", handlers)
-        assert job._outcome(RuntimeError("a mistake")) == 1
+        assert job._report_error(RuntimeError("a mistake")) == 1
         err = capsys.readouterr().err
         said = "octopi: RuntimeError: a mistake\nThis looks like a mistake in octopi."
         assert err.startswith(said) == bool(handlers)  # else the traceback stands before it

@@ -10,12 +10,12 @@ from octopi.errors import LockedError
 
 
 def test_a_folder_in_use_says_by_whom(tmp_path):
-    with locks.alone_in(tmp_path):
+    with locks.lock_folder(tmp_path):
         said = r"in use by process \d+ on .* since"
-        with pytest.raises(LockedError, match=said) as caught, locks.alone_in(tmp_path):
+        with pytest.raises(LockedError, match=said) as caught, locks.lock_folder(tmp_path):
             pass
         assert caught.value.exit_code == 7
-    with locks.alone_in(tmp_path):
+    with locks.lock_folder(tmp_path):
         pass
 
 
@@ -27,7 +27,7 @@ def test_a_lock_lives_on_in_a_child_and_ends_with_it(tmp_path):
         [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[file.fileno()]
     )
     file.close()
-    assert locks.is_held(path)
+    assert locks.is_locked(path)
     assert locks.try_lock(path) is None
     child.communicate(b"\n")
-    assert not locks.is_held(path)
+    assert not locks.is_locked(path)

@@ -6,7 +6,7 @@ from monai.networks.nets import UNet
 from torch import nn
 
 from octopi.errors import SettingError
-from octopi.models import check_size, heads, size_divisor, step_memory
+from octopi.models import activation_bytes, check_size, logits_per_head, size_divisor
 
 
 def unet(strides):
@@ -40,15 +40,17 @@ def test_the_nearest_legal_size_is_proposed():
 
 def test_heads_come_out_of_a_tensor_a_list_and_a_stack():
     one = torch.zeros(2, 3, 4, 4, 4)
-    assert [tuple(h.shape) for h in heads(one)] == [(2, 3, 4, 4, 4)]
-    assert len(heads([one, one])) == 2
-    assert [tuple(h.shape) for h in heads(torch.zeros(2, 5, 3, 4, 4, 4))] == [(2, 3, 4, 4, 4)] * 5
+    assert [tuple(h.shape) for h in logits_per_head(one)] == [(2, 3, 4, 4, 4)]
+    assert len(logits_per_head([one, one])) == 2
+    assert [tuple(h.shape) for h in logits_per_head(torch.zeros(2, 5, 3, 4, 4, 4))] == [
+        (2, 3, 4, 4, 4)
+    ] * 5
 
 
 def test_what_a_step_keeps_grows_with_the_crop_and_the_width():
     small = UNet(3, 1, 4, channels=[8, 16], strides=[2], num_res_units=0)
     wide = UNet(3, 1, 4, channels=[16, 32], strides=[2], num_res_units=0)
-    one = step_memory(small, [16, 16, 16])
-    assert step_memory(small, [32, 32, 32]) == 8 * one
+    one = activation_bytes(small, [16, 16, 16])
+    assert activation_bytes(small, [32, 32, 32]) == 8 * one
     assert one > 2 * 8 * 8**3  # its first layer's output alone
-    assert step_memory(wide, [16, 16, 16]) > one
+    assert activation_bytes(wide, [16, 16, 16]) > one

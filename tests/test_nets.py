@@ -5,7 +5,7 @@ import torch
 from monai.networks.nets import AttentionUnet, DynUNet, UNet
 
 from octopi.checkpoint import TRUSTED_NETS, build_net
-from octopi.models import heads, size_divisor
+from octopi.models import logits_per_head, size_divisor
 from octopi.nets import SizedAttentionUnet, SizedDynUNet, SizedUNet
 
 
@@ -43,8 +43,8 @@ def test_channels_of_a_dynunet_end_at_320():
 def test_each_supervised_layer_gives_a_head_in_training(number):
     net = SizedDynUNet(2, strides=[1, 2, 2, 2], base_channels=2, deep_supr_num=number)
     image = torch.rand(1, 1, 16, 16, 16)
-    assert len(heads(net.train()(image))) == 1 + number
-    assert len(heads(net.eval()(image))) == 1
+    assert len(logits_per_head(net.train()(image))) == 1 + number
+    assert len(logits_per_head(net.eval()(image))) == 1
 
 
 @pytest.mark.parametrize(

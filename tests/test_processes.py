@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from octopi.processes import work_off
+from octopi.processes import run_in_processes
 
 
 class InterruptWhenSent:
@@ -45,7 +45,11 @@ def test_ctrl_c_while_processes_start_comes_when_they_have(another_thread, capfd
     begun = []
     items = (begun.append(item) or item for item in range(3))
     with pytest.raises(KeyboardInterrupt):
-        list(work_off(abs, items, begin=InterruptWhenSent(), places=["cpu", "cpu"]))
+        list(
+            run_in_processes(
+                abs, items, initializer=InterruptWhenSent(), worker_names=["cpu", "cpu"]
+            )
+        )
     assert begun == [0, 1, 2]
     assert "Traceback" not in capfd.readouterr().err
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

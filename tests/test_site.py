@@ -19,7 +19,7 @@ import mrcfile
 import numpy as np
 import pytest
 
-from octopi.help import VERBS
+from octopi.help import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -194,7 +194,7 @@ def site(tmp_path_factory):
 
 def test_the_site_holds_every_command_and_network(site):
     commands = (site / "commands.html").read_text(encoding="utf-8")
-    assert all(f'id="{verb}"' in commands for verb in VERBS)
+    assert all(f'id="{verb}"' in commands for verb in COMMANDS)
     models = (site / "models-and-losses.html").read_text(encoding="utf-8")
     for path in (ROOT / "conf" / "model").glob("*.yaml"):
         assert f"<code>{path.stem}</code>" in models

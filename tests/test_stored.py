@@ -55,7 +55,7 @@ def recipe(**changes):
         "thresholds": {"4": {"ribosome": 0.25}},
         "beta": 4.0,
     }
-    return checkpoint.Recipe(**(values | changes))
+    return checkpoint.CheckpointInfo(**(values | changes))
 
 
 @pytest.fixture

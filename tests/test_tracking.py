@@ -129,12 +129,12 @@ def test_csv_is_a_tracker_too(here, octopi_command):
 def test_a_sweep_is_the_parent_of_its_trials(node, tmp_path):
     url = "postgresql://lab:secret@db.example/octopi"
     asked = {"sampler": {"seed": 1}, "storage": url}
-    parent = provenance.start_parent(node, "sweep", params=asked, tags={"kind": "search"})
+    parent = provenance.start_sweep_run(node, "sweep", params=asked, tags={"kind": "search"})
     assert parent is not None
     for number, (status, tags) in enumerate(
         [("FINISHED", {"state": "complete"}), ("FINISHED", {"state": "pruned"}), ("FAILED", {})]
     ):
-        child = provenance.child_of(
+        child = provenance.child_run_settings(
             node, parent, name=f"trial_{number}", tags={"trial": number, "kind": "search"}
         )
         folder = tmp_path / f"trial_{number}"
@@ -144,19 +144,21 @@ def test_a_sweep_is_the_parent_of_its_trials(node, tmp_path):
         tracker.log_hyperparams({"lr": 0.1 * number})
         tracker.log_metrics({"val/object_fbeta": 0.5}, 0)
         (folder / "results.json").write_text("{}", encoding="utf-8")
-        tracker.end(status, tags, provenance.artifacts_of(folder))
+        tracker.end(status, tags, provenance.list_artifacts(folder))
     killed = tmp_path / "trial_3"
     killed.mkdir()
-    make_tracker(provenance.child_of(node, parent, name="trial_3", tags={"trial": 3}), killed)
-    provenance.end_child(node, killed, status="KILLED", tags={"reason": "killed by SIGKILL"})
-    provenance.end_child(node, tmp_path / "trial_2", status="KILLED", tags={"reason": "late"})
+    make_tracker(
+        provenance.child_run_settings(node, parent, name="trial_3", tags={"trial": 3}), killed
+    )
+    provenance.close_child_run(node, killed, status="KILLED", tags={"reason": "killed by SIGKILL"})
+    provenance.close_child_run(node, tmp_path / "trial_2", status="KILLED", tags={"reason": "late"})
     (tmp_path / "study.yaml").write_text(f"storage: {url}\n", encoding="utf-8")
     (tmp_path / "history.png").write_bytes(b"\x89PNG")
-    again = provenance.start_parent(
+    again = provenance.start_sweep_run(
         node, "sweep", params=asked | {"n_trials": 8}, tags={}, run_id=parent
     )
     assert again == parent, "a sweep that is run again goes on with its run"
-    provenance.end_parent(
+    provenance.end_sweep_run(
         node,
         parent,
         status="FINISHED",
@@ -184,7 +186,7 @@ def test_a_sweep_is_the_parent_of_its_trials(node, tmp_path):
     assert {item.path for item in client.list_artifacts(parent)} == {"study.yaml", "history.png"}
     kept = Path(client.download_artifacts(parent, "study.yaml", str(tmp_path / "store")))
     assert kept.read_text(encoding="utf-8") == "storage: postgresql://lab:***@db.example/octopi\n"
-    assert provenance.start_parent({}, "sweep", params={}, tags={}) is None
+    assert provenance.start_sweep_run({}, "sweep", params={}, tags={}) is None
 
 
 @pytest.mark.slow
@@ -220,15 +222,15 @@ def write_runs(node: dict, folder: Path, number: int, together: Any) -> None:
     handler.emit = warned.append
     logging.getLogger("octopi").addHandler(handler)
     together.wait()
-    parent = provenance.start_parent(node, f"sweep_{number}", params={}, tags={})
+    parent = provenance.start_sweep_run(node, f"sweep_{number}", params={}, tags={})
     (folder / str(number)).mkdir()
-    child = provenance.child_of(node, parent, name=f"trial_{number}", tags={})
+    child = provenance.child_run_settings(node, parent, name=f"trial_{number}", tags={})
     tracker = make_tracker(child, folder / str(number))
     tracker.log_hyperparams({"number": number, "lr": 0.1})
     for step in range(STEPS):
         tracker.log_metrics({"train/loss": step / 10, "val/object_fbeta": step / 10}, step)
     tracker.end("FINISHED", {}, [])
-    provenance.end_parent(node, parent, status="FINISHED", metrics={}, artifacts=[])
+    provenance.end_sweep_run(node, parent, status="FINISHED", metrics={}, artifacts=[])
     sys.exit(len(warned))
 
 

@@ -121,7 +121,7 @@ def volumes(here, session_id):
     return {
         run.name: run.read_segmentation(query)[0]
         for run in open_project(here / "project.json").runs
-        if any(q.address == query.address for q in run.segmentations())
+        if any(q.name_user_session == query.name_user_session for q in run.segmentations())
     }
 
 
@@ -196,10 +196,10 @@ def test_a_used_folder_is_not_trained_into_again(targets):
 
 
 def facts(config="project.json", *, num_classes=None):
-    words = call.training_words(
+    words = call.training_overrides(
         config, TARGETS, tomo_algorithm="denoised", voxel_size=20, best_metric="avg_f1"
     )
-    return call.facts_of(call.compose("train", words)[0], num_classes)
+    return call.read_dataset_info(call.compose("train", words)[0], num_classes)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def facts(config="project.json", *, num_classes=None):
 def test_runs_that_are_not_named_serve_the_other_purpose(
     targets, train_runs, validation_runs, words
 ):
-    assert call.runs_words(train_runs, validation_runs, facts=facts()) == words
+    assert call.run_selection_overrides(train_runs, validation_runs, facts=facts()) == words
 
 
 def test_without_named_runs_all_that_hold_the_target_are_used(targets):

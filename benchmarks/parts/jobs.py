@@ -113,7 +113,7 @@ def write_checkpoint(path: Path, *, radii: Mapping[str, float], seed: int) -> No
 
     from octopi import checkpoint
     from octopi.call import compose
-    from octopi.checkpoint import Recipe
+    from octopi.checkpoint import CheckpointInfo
     from octopi.models import size_divisor
     from octopi.settings import TrainSettings
     from parts.synthetic import TOMO_TYPE, VOXEL_SPACING
@@ -123,7 +123,7 @@ def write_checkpoint(path: Path, *, radii: Mapping[str, float], seed: int) -> No
     node = {**settings.model, "out_channels": len(radii) + 1}
     torch.manual_seed(seed)
     net = checkpoint.build_net(node)
-    recipe = Recipe(
+    recipe = CheckpointInfo(
         net=node,
         labels={name: label for label, name in enumerate(radii, start=1)},
         radii=dict(radii),

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, Sampler
 
 from octopi.data.cache import VolumeCache
 from octopi.data.crops import CropSampler
-from octopi.data.sources import Source
+from octopi.data.sources import RunVolumes
 from octopi.geometry import Grid, Points
 
 
@@ -43,7 +43,7 @@ class ValidationVolume:
         self.truth = truth
 
 
-class Steps(Sampler[int]):
+class StepSampler(Sampler[int]):
     """Yields epoch * steps_per_epoch + step: all a worker needs to draw that step's crops.
 
     Args:
@@ -89,24 +89,29 @@ class CropDataset(Dataset[dict[str, Any]]):
         *,
         rank: int,
         num_ranks: int,
-        cut: bool,
+        cut_crops: bool,
     ) -> None:
         self.sampler = sampler
         self.steps_per_epoch = steps_per_epoch
         self.rank = rank
         self.num_ranks = num_ranks
-        self.cut = cut
+        self.cut = cut_crops
 
     def __len__(self) -> int:
         return self.steps_per_epoch
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         epoch, step = divmod(index, self.steps_per_epoch)
-        asked = {"epoch": epoch, "step": step, "rank": self.rank, "num_ranks": self.num_ranks}
+        step_arguments = {
+            "epoch": epoch,
+            "step": step,
+            "rank": self.rank,
+            "num_ranks": self.num_ranks,
+        }
         draw = {"draw": (epoch, step, self.rank)}
         if not self.cut:
-            return {"crops": self.sampler.share(**asked), **draw}
-        image, target = self.sampler.batch(**asked)
+            return {"crops": self.sampler.crops_of_rank(**step_arguments), **draw}
+        image, target = self.sampler.batch(**step_arguments)
         return {"image": torch.from_numpy(image), "target": torch.from_numpy(target), **draw}
 
 
@@ -116,7 +121,7 @@ class VolumeDataset(Dataset[ValidationVolume]):
     def __init__(
         self,
         cache: VolumeCache,
-        sources: Sequence[Source],
+        sources: Sequence[RunVolumes],
         truths: Mapping[str, Mapping[str, Points]],
     ) -> None:
         self.cache = cache
@@ -138,6 +143,6 @@ class VolumeDataset(Dataset[ValidationVolume]):
         )
 
 
-def as_it_is(item: Any) -> Any:
+def identity(item: Any) -> Any:
     """The item: torch must not turn memory maps into tensors."""
     return item

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from octopi.data.cache import VolumeCache
-from octopi.data.folds import Split, Splitting, split_runs
-from octopi.data.sources import Source, SourceReader
+from octopi.data.folds import Split, SplitSettings, split_runs
+from octopi.data.sources import RunVolumes, SourceReader
 from octopi.errors import DataError
 from octopi.project import Run, SegmentationQuery, TomogramQuery
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Intake:
+class DataPreparation:
     """How runs are split and read.
 
     Args:
@@ -28,12 +28,12 @@ class Intake:
 
     runs: Mapping[str, Run]
     groups: Mapping[str, str]
-    splitting: Splitting
+    split_settings: SplitSettings
     candidates: Sequence[str]
     reader: SourceReader
 
     @classmethod
-    def of(  # noqa: PLR0913  keys of conf/data, next to four facts
+    def from_settings(  # noqa: PLR0913  keys of conf/data, next to four facts
         cls,
         *,
         runs: Iterable[Run],
@@ -51,36 +51,40 @@ class Intake:
         num_folds: int | None,
         group_pattern: str | None,
         seed: int,
-    ) -> "Intake":
+    ) -> "DataPreparation":
         """The intake of a data module, see there; a split that is impossible is refused."""
-        named = {run.name: run for run in runs}
-        groups = {name: _group(name, group_pattern) for name in named}
-        splitting = Splitting(train_runs, validation_runs, test_runs, ratios, fold, num_folds, seed)
-        planned = split_runs(list(named), splitting, groups=groups)
-        if splitting.explicit:
-            candidates = [*planned.train, *planned.validation]
+        runs_by_name = {run.name: run for run in runs}
+        groups = {name: _group(name, group_pattern) for name in runs_by_name}
+        splitting = SplitSettings(
+            train_runs, validation_runs, test_runs, ratios, fold, num_folds, seed
+        )
+        preliminary_split = split_runs(list(runs_by_name), splitting, groups=groups)
+        if splitting.names_runs:
+            candidates = [*preliminary_split.train, *preliminary_split.validation]
         else:
-            candidates = [name for name in named if name not in (test_runs or ())]
+            candidates = [name for name in runs_by_name if name not in (test_runs or ())]
         cache = VolumeCache(cache_dir)
         reader = SourceReader(cache, target, tomograms, labels, working_spacing, num_workers)
-        return cls(named, groups, splitting, candidates, reader)
+        return cls(runs_by_name, groups, splitting, candidates, reader)
 
-    def read(self) -> tuple[Split, dict[str, Source]]:
+    def read(self) -> tuple[Split, dict[str, RunVolumes]]:
         """The split, and the sources of the candidates: targets are read, tomograms are not."""
         sources = self.reader.read(self.runs[name] for name in self.candidates)
         classes = {name: source.classes for name, source in sources.items()}
-        split = split_runs(list(self.runs), self.splitting, groups=self.groups, classes=classes)
+        split = split_runs(
+            list(self.runs), self.split_settings, groups=self.groups, classes=classes
+        )
         labels = self.reader.labels
         _check_trained(labels, [classes[name] for name in split.train])
-        held = set().union(*(classes[name] for name in split.validation))
-        for missing in sorted(set(labels) - held) if split.validation else ():
+        validated_objects = set().union(*(classes[name] for name in split.validation))
+        for missing in sorted(set(labels) - validated_objects) if split.validation else ():
             logger.warning("No validation run holds %s: it gets no score.", missing)
         return split, sources
 
-    def fill(self, split: Split, sources: Mapping[str, Source]) -> None:
+    def fill(self, split: Split, sources: Mapping[str, RunVolumes]) -> None:
         """In the cache are the tomograms that training and validation need."""
         self.reader.fill(
-            whole=[sources[name] for name in split.train],
+            all_tomograms_of=[sources[name] for name in split.train],
             first_only=[sources[name] for name in split.validation],
         )
 

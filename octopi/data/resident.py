@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from octopi.data.cache import VolumeCache
-from octopi.data.crops import Crop, Variant
+from octopi.data.crops import CachedTomogram, Crop
 
-SHARE = 1 / 3  # of a GPU's free memory that volumes may take; the rest is for the step
+MAX_GPU_MEMORY_FRACTION = (
+    1 / 3
+)  # of a GPU's free memory that volumes may take; the rest is for the step
 
 
 class DeviceVolumes:
@@ -22,7 +24,7 @@ class DeviceVolumes:
     """
 
     def __init__(
-        self, cache: VolumeCache, variants: Sequence[Variant], device: torch.device
+        self, cache: VolumeCache, variants: Sequence[CachedTomogram], device: torch.device
     ) -> None:
         keys = dict.fromkeys(key for v in variants for key in (v.volume, v.target))
         self._held = {key: torch.from_numpy(np.array(cache.open(key))).to(device) for key in keys}
@@ -43,8 +45,8 @@ class DeviceVolumes:
         return torch.stack(images)[:, None], torch.stack(targets)[:, None]
 
 
-def may_stay(
-    variants: Sequence[Variant], size: Sequence[int], *, blend: bool, device: torch.device
+def fits_on_gpu(
+    variants: Sequence[CachedTomogram], size: Sequence[int], *, blend: bool, device: torch.device
 ) -> bool:
     """Whether the device is a GPU that can hold the volumes and cut these crops from them.
 
@@ -58,4 +60,4 @@ def may_stay(
     if device.type != "cuda" or blend or padded:
         return False
     sizes = {key: size for v in variants for key, size in v.sizes().items()}
-    return sum(sizes.values()) <= SHARE * torch.cuda.mem_get_info(device)[0]
+    return sum(sizes.values()) <= MAX_GPU_MEMORY_FRACTION * torch.cuda.mem_get_info(device)[0]

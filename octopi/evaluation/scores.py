@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from octopi.evaluation.matching import (
     Matcher,
-    finders_czii,
-    finders_one_to_one,
-    gains_czii,
-    gains_one_to_one,
+    first_hit_czii,
+    first_hit_one_to_one,
     match_czii,
     match_one_to_one,
+    new_hits_czii,
+    new_hits_one_to_one,
 )
 from octopi.evaluation.report import Interval, Report, Score
 from octopi.geometry import Points
@@ -209,16 +209,16 @@ class Matched(Scorer):
     """One pick finds at most one particle, and one particle counts for at most one pick."""
 
     count = staticmethod(match_one_to_one)
-    matcher = staticmethod(gains_one_to_one)
-    finders = staticmethod(finders_one_to_one)
+    matcher = staticmethod(new_hits_one_to_one)
+    finders = staticmethod(first_hit_one_to_one)
 
 
 class Czii(Scorer):
     """The rule of the CZII cryo-ET object identification challenge, to the bit."""
 
     count = staticmethod(match_czii)
-    matcher = staticmethod(gains_czii)
-    finders = staticmethod(finders_czii)
+    matcher = staticmethod(new_hits_czii)
+    finders = staticmethod(first_hit_czii)
 
 
 def pr_curve(
@@ -242,7 +242,7 @@ def pr_curve(
         Lists by the names threshold, precision, recall and fbeta; the last two are empty where
         there is no truth.
     """
-    scores, gains = pooled_gains(picks, truth, tolerance=tolerance, matcher=matcher)
+    scores, gains = pool_hits(picks, truth, tolerance=tolerance, matcher=matcher)
     num_particles = sum(len(points) for points in truth.values())
     # Equal scores share a threshold, so a curve has a point at the last of them only.
     last = np.flatnonzero(np.diff(scores, append=-np.inf))
@@ -257,7 +257,7 @@ def pr_curve(
     }
 
 
-def pooled_gains(
+def pool_hits(
     picks: Mapping[str, Points],
     truth: Mapping[str, Points],
     *,

@@ -13,18 +13,18 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from octopi import provenance
-from octopi.exploration.pooling import pool_folder, summarize
+from octopi.exploration.pooling import build_ensemble, summarize
 from octopi.exploration.workers import (
-    OUTPUT,
-    Ended,
+    OUTPUT_FILE,
     Processes,
+    ProcessResult,
     Task,
     TrainingsError,
     check_one_device,
-    places,
-    work_off,
+    process_environments,
+    run_tasks,
 )
-from octopi.job import search_flags
+from octopi.job import config_search_arguments
 from octopi.settings import TrainSettings
 from octopi.training.folder import TrainingFolder
 from octopi.training.run import build_training
@@ -32,21 +32,21 @@ from octopi.words import override_text
 
 logger = logging.getLogger(__name__)
 
-OWN = ("resume=", "fold=", "trainer.max_time=", "trainer.enable_progress_bar=")
+OVERRIDES_SET_PER_FOLD = ("resume=", "fold=", "trainer.max_time=", "trainer.enable_progress_bar=")
 
 
 @dataclasses.dataclass
-class Folds:
+class FoldQueue:
     """A source of trainings: the folds that have not finished."""
 
     tasks: list[Task]
-    failed: dict[int, Ended] = dataclasses.field(default_factory=dict)
+    failed: dict[int, ProcessResult] = dataclasses.field(default_factory=dict)
 
     def next(self) -> Task | None:
         """The next fold."""
         return self.tasks.pop(0) if self.tasks else None
 
-    def done(self, task: Task, ended: Ended) -> None:
+    def record_result(self, task: Task, ended: ProcessResult) -> None:
         """A failure is remembered."""
         if ended.code:
             self.failed[task.number] = ended
@@ -69,40 +69,45 @@ def train_folds(
     costs = build_training(settings, folder).costs(settings)  # what is wrong is found before all
     training.write_config(settings)
     folders = [folder / f"fold_{fold}" for fold in range(settings.num_folds)]
-    slots = places(settings, None, settings.num_folds)
+    slots = process_environments(settings, None, settings.num_folds)
     limit = time_limit(settings, len(slots))
     tasks = [Task(i, path, fold_words(words, i, limit)) for i, path in enumerate(folders)]
-    source = Folds([task for task in tasks if not task.outcome()])
+    source = FoldQueue([task for task in tasks if not task.outcome()])
     again = f"octopi train resume={folder}"
     with tqdm(total=len(tasks), initial=len(tasks) - len(source.tasks), unit="fold") as bar:
-        work_off(source, Processes(slots, module, search_flags()), bar, again=again)
+        run_tasks(
+            source, Processes(slots, module, config_search_arguments()), bar, resume_command=again
+        )
     if source.failed:
         fold, ended = next(iter(source.failed.items()))
         raise TrainingsError(
             f"{len(source.failed)} folds did not finish. Fold {fold} said: {ended.reason} "
-            f"(see {folders[fold] / OUTPUT}).\nRun what is missing with: {again}",
+            f"(see {folders[fold] / OUTPUT_FILE}).\nRun what is missing with: {again}",
             ended.code if ended.code > 0 else 1,
         )
-    pool_folder(folder, folders)
+    build_ensemble(folder, folders)
     logger.info("%s\n%s", folder, summarize(folder))
     return {**provenance.read_json(folder / "results.json")["out_of_fold"], **costs}
 
 
 def time_limit(settings: TrainSettings, num_slots: int) -> str | None:
     """Each fold's part of `trainer.max_time`, as Lightning writes it."""
-    given = settings.trainer["max_time"]
-    if given is None:
+    max_time = settings.trainer["max_time"]
+    if max_time is None:
         return None
-    days, hours, minutes, seconds = (int(part) for part in str(given).split(":"))
+    days, hours, minutes, seconds = (int(part) for part in str(max_time).split(":"))
     total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
-    rounds = math.ceil((settings.num_folds or 1) / num_slots)
-    each = int(total / rounds)
-    return f"{each // 86400:02}:{each // 3600 % 24:02}:{each // 60 % 60:02}:{each % 60:02}"
+    num_batches = math.ceil((settings.num_folds or 1) / num_slots)
+    seconds_per_fold = int(total / num_batches)
+    return f"{seconds_per_fold // 86400:02}:{seconds_per_fold // 3600 % 24:02}:{seconds_per_fold // 60 % 60:02}:{seconds_per_fold % 60:02}"
 
 
 def fold_words(words: Sequence[str], fold: int, limit: str | None) -> list[str]:
     """The command line of one fold."""
-    own = [f"fold={fold}", "trainer.enable_progress_bar=false"]
+    fold_overrides = [f"fold={fold}", "trainer.enable_progress_bar=false"]
     if limit is not None:
-        own.append(override_text("trainer.max_time", limit))
-    return [*(word for word in words if not word.startswith(OWN)), *own]
+        fold_overrides.append(override_text("trainer.max_time", limit))
+    return [
+        *(word for word in words if not word.startswith(OVERRIDES_SET_PER_FOLD)),
+        *fold_overrides,
+    ]

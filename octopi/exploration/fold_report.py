@@ -11,7 +11,7 @@ POOLED = "pooled"
 OWN = "own"
 OTHERS = "others"
 MEAN_OF_OTHERS = "mean_of_others"
-WAYS = {  # of choosing thresholds, as the table names them
+THRESHOLD_METHODS = {  # of choosing thresholds, as the table names them
     POOLED: "all together *",
     OWN: "each its own *",
     OTHERS: "the other folds",
@@ -31,15 +31,15 @@ def table(results: Mapping[str, Any]) -> str:
         results: the content of a cross-validation's `results.json`.
     """
     scores = results["scores"]
-    every: Scores = scores[POOLED][POOLED]
-    row = _Row(list(every["scores"]))
+    pooled_scores: Scores = scores[POOLED][POOLED]
+    row = _Row(list(pooled_scores["scores"]))
     lines = [
-        f"Out of fold, F{every['beta']:g} at thresholds calibrated on all folds together *; "
+        f"Out of fold, F{pooled_scores['beta']:g} at thresholds calibrated on all folds together *; "
         "95 % intervals over runs",
         *row.heads(),
         *(row(name, score) for name, score in scores[POOLED].items()),
         "All folds, at thresholds of",
-        *(row(told, scores[way][POOLED]) for way, told in WAYS.items()),
+        *(row(told, scores[way][POOLED]) for way, told in THRESHOLD_METHODS.items()),
         "* in-sample: they saw the very picks they are scored on; the other folds' did not.",
     ]
     if row.left_out:

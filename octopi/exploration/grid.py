@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from octopi import locks
-from octopi.exploration.workers import Ended, Task, trial_overrides
-from octopi.provenance import end_child
+from octopi.exploration.workers import ProcessResult, Task, trial_overrides
+from octopi.provenance import close_child_run
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Point:
+class Combination:
     """One combination of the values that are swept.
 
     Args:
@@ -32,17 +32,17 @@ class Point:
         parts = [f"{key.split('.')[-1]}_{value}" for key, value in self.swept.items()]
         return re.sub(r"[^A-Za-z0-9_.,+-]+", "-", ",".join(parts)).strip("-.") or "job_0"
 
-    def siblings(self) -> tuple[tuple[str, str], ...]:
+    def cross_validation_key(self) -> tuple[tuple[str, str], ...]:
         """What it shares with the other folds of its cross-validation."""
         return tuple((key, value) for key, value in self.swept.items() if key != "fold")
 
 
 @dataclass
-class Grid:
+class TrainingGrid:
     """A source of trainings: every point that is not finished and that nobody works on."""
 
     folder: Path
-    points: Sequence[Point]
+    points: Sequence[Combination]
     tracker: Mapping[str, Any]
     fold: int | None = None
     failed: dict[int, str] = field(default_factory=dict)
@@ -60,16 +60,16 @@ class Grid:
             task = self.task(number)
             if number in self.failed or task.outcome():
                 continue
-            claim = locks.try_lock(self.folder / ".claims" / str(number))
-            if claim and not task.outcome() and not locks.is_held(task.folder / ".lock"):
-                return Task(number, task.folder, task.words, claim)
+            lock = locks.try_lock(self.folder / ".claims" / str(number))
+            if lock and not task.outcome() and not locks.is_locked(task.folder / ".lock"):
+                return Task(number, task.folder, task.words, lock)
         return None
 
-    def done(self, task: Task, ended: Ended) -> None:
+    def record_result(self, task: Task, ended: ProcessResult) -> None:
         """A failure is remembered; a success has left its outcome.json."""
         if ended.code < 0:
             tags = {"state": "failed", "reason": ended.reason}
-            end_child(self.tracker, task.folder, status="KILLED", tags=tags)
+            close_child_run(self.tracker, task.folder, status="KILLED", tags=tags)
         if ended.code or not task.outcome():
             self.failed[task.number] = ended.reason if ended.code else "it left no outcome.json"
             logger.warning("%s failed: %s", task.folder.name, self.failed[task.number])

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from octopi import checkpoint, provenance, scored
-from octopi.checkpoint import ENSEMBLE, Recipe, mean_thresholds
+from octopi.checkpoint import ENSEMBLE, CheckpointInfo, mean_thresholds
 from octopi.config import build
 from octopi.errors import DataError, SettingError
 from octopi.evaluation.report import Report
@@ -25,17 +25,17 @@ from octopi.exploration.fold_report import (
     OTHERS,
     OWN,
     POOLED,
-    WAYS,
+    THRESHOLD_METHODS,
     draw_folds,
     table,
 )
-from octopi.facts import Facts, gather_facts
+from octopi.facts import DatasetInfo, read_dataset_info
 from octopi.geometry import Points
 from octopi.project import Project
 from octopi.scored import Picks
 from octopi.settings import TrainSettings
 from octopi.training.best_model import write_model
-from octopi.training.module import Stages, Thresholds
+from octopi.training.module import Thresholds, ValidationSteps
 from octopi.training.validation import build_validation
 
 
@@ -53,12 +53,12 @@ class Fold:
 
     name: str
     weights: dict[str, Tensor]
-    recipe: Recipe
+    recipe: CheckpointInfo
     candidates: dict[str, dict[str, Points]]
     results: dict[str, Any]
 
 
-def pool_folder(folder: Path, folders: Sequence[Path]) -> float | None:
+def build_ensemble(folder: Path, folders: Sequence[Path]) -> float | None:
     """The folder holds the ensemble, with thresholds from all out-of-fold candidates, and scores.
 
     The same folds give the same files, each complete, however many processes pool them at once.
@@ -70,16 +70,16 @@ def pool_folder(folder: Path, folders: Sequence[Path]) -> float | None:
     settings = settings_of(folders)
     folds = read_folds(folders)
     project: Project = build(settings.project, "project")
-    facts = gather_facts(project, settings)
+    facts = read_dataset_info(project, settings)
     stages = build_validation(settings, facts, folds[0].recipe.size_divisor)
-    candidates = candidates_of(folds)
-    truth = truth_of(facts, candidates)
+    candidates = out_of_fold_candidates(folds)
+    truth = read_truth(facts, candidates)
     thresholds = stages.calibrate(candidates, truth)
-    measured = stages.measure(candidates, truth, thresholds)
-    ways = thresholds_compared(folds, truth, stages, thresholds)
+    measured = stages.score_candidates(candidates, truth, thresholds)
+    thresholds_by_method = compare_threshold_methods(folds, truth, stages, thresholds)
     scorer: Scorer = build(settings.scorer, "scorer")
 
-    def judge(picks: Picks) -> Report:
+    def score(picks: Picks) -> Report:
         there = {run: truth[run] for run in picks}
         return scorer(picks, there, radii=facts.radii, weights=facts.weights)
 
@@ -87,12 +87,15 @@ def pool_folder(folder: Path, folders: Sequence[Path]) -> float | None:
         "best_metric": settings.best_metric,
         "out_of_fold": measured,
         "thresholds": thresholds,
-        "scores": {way: score_folds(folds, held, stages, judge) for way, held in ways.items()},
+        "scores": {
+            way: score_folds(folds, held, stages, score)
+            for way, held in thresholds_by_method.items()
+        },
         "folds": {
             fold.name: {
                 **fold.results,
                 "held_out": sorted(fold.candidates),
-                "thresholds": {way: held[fold.name] for way, held in ways.items()},
+                "thresholds": {way: held[fold.name] for way, held in thresholds_by_method.items()},
             }
             for fold in folds
         },
@@ -104,22 +107,22 @@ def pool_folder(folder: Path, folders: Sequence[Path]) -> float | None:
         for i, fold in enumerate(folds)
         for name, value in fold.weights.items()
     }
-    with put_together(folder) as desk:
-        write_model(desk, weights, recipe)
-        draw_folds(desk / "folds.png", results)
-        provenance.write_json(desk / "results.json", results)
+    with staged_files(folder) as staging_folder:
+        write_model(staging_folder, weights, recipe)
+        draw_folds(staging_folder / "folds.png", results)
+        provenance.write_json(staging_folder / "results.json", results)
     return measured.get(settings.best_metric)
 
 
 def settings_of(folders: Sequence[Path]) -> TrainSettings:
     """The settings of the first fold, after a check that all trained on the same target."""
-    held = [provenance.read_yaml(folder / "config.yaml") for folder in folders]
-    if len({settings["target"] for settings in held}) > 1:
-        told = [f"{f.name} on {s['target']}" for f, s in zip(folders, held, strict=True)]
+    configs = [provenance.read_yaml(folder / "config.yaml") for folder in folders]
+    if len({settings["target"] for settings in configs}) > 1:
+        targets_text = [f"{f.name} on {s['target']}" for f, s in zip(folders, configs, strict=True)]
         raise SettingError(
-            f"Folds of one cross-validation share their target; these do not: {', '.join(told)}."
+            f"Folds of one cross-validation share their target; these do not: {', '.join(targets_text)}."
         )
-    return TrainSettings(**held[0])
+    return TrainSettings(**configs[0])
 
 
 def read_folds(folders: Sequence[Path]) -> list[Fold]:
@@ -134,7 +137,7 @@ def read_folds(folders: Sequence[Path]) -> list[Fold]:
         for folder in folders
     ]
     paths = [folder / "best_model.pth" for folder in folders]
-    checkpoint.check_alike(paths, [fold.recipe for fold in folds])
+    checkpoint.check_same_objects(paths, [fold.recipe for fold in folds])
     owner: dict[str, str] = {}
     for fold in folds:
         for run in fold.candidates:
@@ -146,35 +149,35 @@ def read_folds(folders: Sequence[Path]) -> list[Fold]:
     return folds
 
 
-def candidates_of(folds: Sequence[Fold]) -> dict[str, dict[str, Points]]:
+def out_of_fold_candidates(folds: Sequence[Fold]) -> dict[str, dict[str, Points]]:
     """Run name -> object name -> candidates, of all runs that these folds held out."""
     return {run: found for fold in folds for run, found in fold.candidates.items()}
 
 
-def truth_of(facts: Facts, run_names: Collection[str]) -> dict[str, dict[str, Points]]:
+def read_truth(facts: DatasetInfo, run_names: Collection[str]) -> dict[str, dict[str, Points]]:
     """Run name -> object name -> particles."""
     known = {run.name: run for run in facts.runs}
-    if gone := [name for name in run_names if name not in known]:
+    if missing_runs := [name for name in run_names if name not in known]:
         raise DataError(
-            f"The folds held out {', '.join(gone)}, but no such run has the target "
+            f"The folds held out {', '.join(missing_runs)}, but no such run has the target "
             f"{facts.target} any more. Make it again, or train the folds anew."
         )
-    return {name: facts.truth(known[name]) for name in run_names}
+    return {name: facts.true_picks(known[name]) for name in run_names}
 
 
-def thresholds_compared(
-    folds: Sequence[Fold], truth: Picks, stages: Stages, together: Thresholds
+def compare_threshold_methods(
+    folds: Sequence[Fold], truth: Picks, stages: ValidationSteps, pooled_thresholds: Thresholds
 ) -> dict[str, dict[str, Thresholds]]:
     """Way of choosing -> fold name -> thresholds for the runs that the fold held out.
 
     Of all folds together and of the fold itself: these saw the candidates they are to judge.
     Calibrated on the other folds, and the mean of the others' own: these did not.
     """
-    ways: dict[str, dict[str, Thresholds]] = {way: {} for way in WAYS}
+    ways: dict[str, dict[str, Thresholds]] = {way: {} for way in THRESHOLD_METHODS}
     for fold in folds:
         others = [other for other in folds if other is not fold]
-        seen = candidates_of(others)
-        ways[POOLED][fold.name] = together
+        seen = out_of_fold_candidates(others)
+        ways[POOLED][fold.name] = pooled_thresholds
         ways[OWN][fold.name] = fold.recipe.thresholds
         ways[OTHERS][fold.name] = stages.calibrate(seen, {run: truth[run] for run in seen})
         ways[MEAN_OF_OTHERS][fold.name] = mean_thresholds([other.recipe for other in others])
@@ -184,7 +187,7 @@ def thresholds_compared(
 def score_folds(
     folds: Sequence[Fold],
     thresholds: Mapping[str, Thresholds],
-    stages: Stages,
+    stages: ValidationSteps,
     judge: Callable[[Picks], Report],
 ) -> dict[str, Any]:
     """Name of each fold, and `pooled` -> what its picks score, as JSON.
@@ -195,7 +198,9 @@ def score_folds(
         stages: for the β of the thresholds.
         judge: picks per run -> report.
     """
-    picks = {fold.name: stages.pick(fold.candidates, thresholds[fold.name]) for fold in folds}
+    picks = {
+        fold.name: stages.apply_thresholds(fold.candidates, thresholds[fold.name]) for fold in folds
+    }
     every = {run: found for held in picks.values() for run, found in held.items()}
     reports = {name: judge(held) for name, held in {**picks, POOLED: every}.items()}
     return {
@@ -205,7 +210,7 @@ def score_folds(
 
 
 @contextmanager
-def put_together(folder: Path) -> Iterator[Path]:
+def staged_files(folder: Path) -> Iterator[Path]:
     """A folder whose files, when all are written, replace those of the same name in `folder`."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=".pool") as desk:
         yield Path(desk)
@@ -219,8 +224,8 @@ def summarize(folder: Path) -> str:
 
 
 def ensemble_recipe(
-    recipes: Sequence[Recipe], thresholds: Thresholds, metrics: dict[str, float]
-) -> Recipe:
+    recipes: Sequence[CheckpointInfo], thresholds: Thresholds, metrics: dict[str, float]
+) -> CheckpointInfo:
     """The recipe of the folds' nets as one."""
     return dataclasses.replace(
         recipes[0],

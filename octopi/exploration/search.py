@@ -14,8 +14,8 @@ from octopi.errors import SettingError
 from octopi.exploration.pruning import Pruning
 from octopi.exploration.space import Space, suggest
 from octopi.exploration.study import open_study
-from octopi.exploration.workers import Ended, Task, trial_overrides
-from octopi.provenance import end_child
+from octopi.exploration.workers import ProcessResult, Task, trial_overrides
+from octopi.provenance import close_child_run
 from octopi.settings import TrainSettings
 from octopi.stored import dotted_name
 from octopi.words import Interpolation, override_text
@@ -56,16 +56,18 @@ class Search:
 
     def next(self) -> Task | None:
         """A trial nobody works on, or a new one, claimed."""
-        with locks.waiting_for(self.folder / ".lock"):
+        with locks.wait_for_lock(self.folder / ".lock"):
             trials = self.study.get_trials(deepcopy=False)
             for trial in trials:
-                if trial.state is TrialState.RUNNING and (task := self._take_over(trial)):
+                if trial.state is TrialState.RUNNING and (
+                    task := self._adopt_abandoned_trial(trial)
+                ):
                     return task
             if len(trials) >= self.num_trials:
                 return None
             self.study.sampler = self._sampler(len(trials))
             trial = self.study.ask()
-            return self._task(trial.number, self._words(trial))
+            return self._task(trial.number, self._suggest_overrides(trial))
 
     def _sampler(self, number: int) -> Any:
         if self.sampler.get("_partial_"):  # the grid sampler, of which all share one order
@@ -74,7 +76,7 @@ class Search:
         seed = (self.seed * 100_003 + number) % 2**32
         return instantiate(self.sampler, seed=seed, _execution_whitelist_=SAMPLERS)
 
-    def _words(self, trial: Trial) -> list[str]:
+    def _suggest_overrides(self, trial: Trial) -> list[str]:
         words = [*self.space.fixed, *suggest(self.space, trial)]
         trial.set_user_attr("words", words)
         trial.set_user_attr("folder", f"trial_{trial.number}")
@@ -83,7 +85,7 @@ class Search:
     def _task(self, number: int, words: list[str]) -> Task | None:
         folder = self.folder / f"trial_{number}"
         claim = locks.try_lock(self.folder / ".claims" / str(number))
-        if claim is None or locks.is_held(folder / ".lock"):
+        if claim is None or locks.is_locked(folder / ".lock"):
             return None  # somebody is at work on it, here or on another machine
         own = trial_overrides(folder, number, tracker=self.tracker, fold=self.fold)
         pruning = {
@@ -95,16 +97,16 @@ class Search:
         own.append(override_text("+callbacks.pruning", pruning))
         return Task(number, folder, [*words, *own], claim)
 
-    def _take_over(self, trial: FrozenTrial) -> Task | None:
+    def _adopt_abandoned_trial(self, trial: FrozenTrial) -> Task | None:
         """The trial of a worker that is no more; its training goes on where it was."""
         words = trial.user_attrs.get("words")
         if words is None:  # it died between asking and writing down
-            words = self._words(Trial(self.study, trial._trial_id))
+            words = self._suggest_overrides(Trial(self.study, trial._trial_id))
         task = self._task(trial.number, words)
         if task is None:
             return None
         if task.outcome():  # it had finished, and nobody was there to say so
-            self.done(task, Ended(0, ""))
+            self.record_result(task, ProcessResult(0, ""))
             return None
         attempts = trial.user_attrs.get("attempts", 1)
         if attempts >= MAX_ATTEMPTS:
@@ -114,13 +116,13 @@ class Search:
         logger.info("Trial %d was left unfinished by its worker: it goes on.", trial.number)
         return task
 
-    def done(self, task: Task, ended: Ended) -> None:
+    def record_result(self, task: Task, ended: ProcessResult) -> None:
         """The study knows what became of the trial."""
         self.study.sampler = optuna.samplers.RandomSampler()  # the grid's would end the study
         outcome = task.outcome()
         if ended.code < 0:
             tags = {"state": "failed", "reason": ended.reason}
-            end_child(self.tracker, task.folder, status="KILLED", tags=tags)
+            close_child_run(self.tracker, task.folder, status="KILLED", tags=tags)
         if ended.code or outcome is None:
             self._fail(task.number, ended.reason if ended.code else "it left no outcome.json")
             return
@@ -174,7 +176,7 @@ def make_search(
         sampler: a config node.
         num_trials: in all.
     """
-    with locks.waiting_for(folder / ".lock"):
+    with locks.wait_for_lock(folder / ".lock"):
         study = open_study(folder)
     return Search(
         folder,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import BaseTrial
 
-ALWAYS = ""  # the condition of settings that every trial has
+UNCONDITIONAL = ""  # the condition of settings that every trial has
 PARAMS, WHEN = "hydra.sweeper.params", "hydra.sweeper.when"
 
 
@@ -38,7 +38,7 @@ class Space:
 
 
 @dataclass(frozen=True)
-class Source:
+class ParameterSource:
     """Where a setting's value comes from: a word, or what the sampler draws it from.
 
     Args:
@@ -49,15 +49,15 @@ class Source:
 
     key: str
     word: str | None = None
-    drawn_from: "BaseDistribution | None" = None
+    distribution: "BaseDistribution | None" = None
 
-    def can_be(self, value: Any) -> bool:
+    def allows(self, value: Any) -> bool:
         """Whether a trial may have this value."""
         from optuna.distributions import FloatDistribution, IntDistribution  # noqa: PLC0415
 
-        if isinstance(self.drawn_from, FloatDistribution | IntDistribution):
+        if isinstance(self.distribution, FloatDistribution | IntDistribution):
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            return is_number and self.drawn_from.low <= value <= self.drawn_from.high
+            return is_number and self.distribution.low <= value <= self.distribution.high
         return any(_same(value, known) for known in self.known_values())
 
     def known_values(self) -> list[Any]:
@@ -67,12 +67,12 @@ class Source:
         if self.word is not None:
             override = _parse(self.word)
             return [] if override.is_delete() else [override.value()]
-        if isinstance(self.drawn_from, CategoricalDistribution):
-            return [_value(_text(choice)) for choice in self.drawn_from.choices]
+        if isinstance(self.distribution, CategoricalDistribution):
+            return [_last_value(_hydra_literal(choice)) for choice in self.distribution.choices]
         return []
 
 
-Draft = dict[str, dict[str, Source]]  # condition -> setting -> source
+ConditionalSources = dict[str, dict[str, ParameterSource]]  # condition -> setting -> source
 
 
 def read_space(
@@ -89,13 +89,13 @@ def read_space(
         arguments: the command line's own words. A setting that is typed leaves the space, or is
             drawn from what was typed, wherever the space holds it.
     """
-    written: Draft = {ALWAYS: _sources(params or {}, PARAMS)}
+    from_config: ConditionalSources = {UNCONDITIONAL: _sources(params or {}, PARAMS)}
     for condition, section in (when or {}).items():
-        written[condition] = _sources(section or {}, f"{WHEN}.{condition}")
-    _check_conflicts(written)
-    typed = _typed(written, arguments)
-    _check_conditions(written, typed)
-    return _space(_settled(typed))
+        from_config[condition] = _sources(section or {}, f"{WHEN}.{condition}")
+    _check_conflicts(from_config)
+    with_overrides = _typed(from_config, arguments)
+    _check_conditions(from_config, with_overrides)
+    return _space(_resolve_fixed_conditions(with_overrides))
 
 
 def suggest(space: Space, trial: "BaseTrial") -> list[str]:
@@ -105,7 +105,7 @@ def suggest(space: Space, trial: "BaseTrial") -> list[str]:
 
     def draw(condition: str, params: "Mapping[str, BaseDistribution]") -> None:
         for name, distribution in params.items():
-            add(f"{key_of(name)}={_text(_drawn(trial, name, distribution))}")
+            add(f"{key_of(name)}={_hydra_literal(_drawn(trial, name, distribution))}")
         for word in space.fixed_when.get(condition, ()):
             add(word)
 
@@ -115,7 +115,7 @@ def suggest(space: Space, trial: "BaseTrial") -> list[str]:
             values[setting] = value
             words.append(word)
 
-    draw(ALWAYS, space.params)
+    draw(UNCONDITIONAL, space.params)
     waiting = list(dict.fromkeys([*space.conditional, *space.fixed_when]))
     while ready := [condition for condition in waiting if _holds(condition, values)]:
         waiting.remove(ready[0])
@@ -144,7 +144,7 @@ def describe(space: Space) -> dict[str, Any]:
 # From words to sources
 
 
-def _sources(params: Mapping[str, Any], where: str) -> dict[str, Source]:
+def _sources(params: Mapping[str, Any], where: str) -> dict[str, ParameterSource]:
     sources = {}
     for key, text in params.items():
         word = f"{key}={'null' if text is None else text}"
@@ -152,31 +152,31 @@ def _sources(params: Mapping[str, Any], where: str) -> dict[str, Source]:
     return sources
 
 
-def _typed(written: Draft, arguments: Iterable[str]) -> Draft:
+def _typed(written: ConditionalSources, arguments: Iterable[str]) -> ConditionalSources:
     """The draft with the command line's words in it."""
     typed = {condition: dict(section) for condition, section in written.items()}
     for word in arguments:
         source = _source(word, word)
         setting = _setting(source.key)
         places = [section for section in typed.values() if setting in section]
-        for section in places or [typed[ALWAYS]]:
+        for section in places or [typed[UNCONDITIONAL]]:
             section[setting] = source
     return typed
 
 
-def _source(word: str, told: str) -> Source:
+def _source(word: str, source_text: str) -> ParameterSource:
     """What a word says, `told` being how an error shows it."""
     from hydra.errors import HydraException  # noqa: PLC0415  keeps the import of this file quick
 
     try:
         override = _parse(word)
         if override.is_delete() or override.is_list_extend():
-            return Source(word, word=word)
+            return ParameterSource(word, word=word)
         if not override.is_sweep_override():
-            return Source(override.get_key_element(), word=word)
-        return Source(override.get_key_element(), drawn_from=_distribution(override))
+            return ParameterSource(override.get_key_element(), word=word)
+        return ParameterSource(override.get_key_element(), distribution=_distribution(override))
     except (HydraException, ValueError, AssertionError, NotImplementedError) as error:
-        raise SettingError(f"{told} cannot be searched: {_reason(error)}") from error
+        raise SettingError(f"{source_text} cannot be searched: {_reason(error)}") from error
 
 
 def _distribution(override: "Override") -> "BaseDistribution":
@@ -236,7 +236,7 @@ def _parse(word: str) -> "Override":
     return _parser().parse_overrides([word])[0]
 
 
-def _value(text: str) -> Any:
+def _last_value(text: str) -> Any:
     return _parse(f"key={text}").value()
 
 
@@ -268,7 +268,7 @@ def _condition(text: str) -> tuple[str, tuple[Any, ...]]:
     try:
         if not (setting and equals and values):
             raise ValueError
-        return setting, tuple(_value(value) for value in values.split("|"))
+        return setting, tuple(_last_value(value) for value in values.split("|"))
     except (HydraException, ValueError) as error:
         raise SettingError(
             f"{WHEN}: '{text}' is no condition. Write setting=value or setting=value|value."
@@ -280,32 +280,32 @@ def _holds(condition: str, values: Mapping[str, Any]) -> bool:
     return setting in values and any(_same(values[setting], value) for value in wanted)
 
 
-def _reachable(draft: Draft) -> dict[str, list[Source]]:
+def _reachable(draft: ConditionalSources) -> dict[str, list[ParameterSource]]:
     """Setting -> its sources, without those whose conditions can never hold."""
-    found: dict[str, list[Source]] = {}
+    reachable: dict[str, list[ParameterSource]] = {}
     waiting = list(draft)
 
     def can_hold(condition: str) -> bool:
-        if condition == ALWAYS:
+        if condition == UNCONDITIONAL:
             return True
         setting, wanted = _condition(condition)
-        return any(s.can_be(value) for s in found.get(setting, ()) for value in wanted)
+        return any(s.allows(value) for s in reachable.get(setting, ()) for value in wanted)
 
     while ready := [condition for condition in waiting if can_hold(condition)]:
         for condition in ready:
             waiting.remove(condition)
             for setting, source in draft[condition].items():
-                found.setdefault(setting, []).append(source)
-    return found
+                reachable.setdefault(setting, []).append(source)
+    return reachable
 
 
-def _check_conditions(written: Draft, typed: Draft) -> None:
+def _check_conditions(written: ConditionalSources, typed: ConditionalSources) -> None:
     """Raise SettingError for a condition that neither the config nor the words can meet."""
     found = _reachable(written)
     for setting, sources in _reachable(typed).items():
         found.setdefault(setting, []).extend(sources)
     for condition in written:
-        if condition == ALWAYS:
+        if condition == UNCONDITIONAL:
             continue
         setting, wanted = _condition(condition)
         if setting not in found:
@@ -314,47 +314,49 @@ def _check_conditions(written: Draft, typed: Draft) -> None:
                 f"{did_you_mean(setting, found)} It sets: {', '.join(found)}."
             )
         for value in wanted:
-            if not any(source.can_be(value) for source in found[setting]):
+            if not any(source.allows(value) for source in found[setting]):
                 raise SettingError(f"{WHEN}: {_impossible(condition, value, found[setting])}")
 
 
-def _impossible(condition: str, value: Any, sources: Iterable[Source]) -> str:
+def _impossible(condition: str, value: Any, sources: Iterable[ParameterSource]) -> str:
     setting, _ = _condition(condition)
     known = list(dict.fromkeys(str(v) for source in sources for v in source.known_values()))
-    held = f" It is one of: {', '.join(known)}." if known else ""
+    choices_text = f" It is one of: {', '.join(known)}." if known else ""
     hint = did_you_mean(str(value), known)
-    return f"'{condition}' cannot occur, for {setting} is never {value}.{hint}{held}"
+    return f"'{condition}' cannot occur, for {setting} is never {value}.{hint}{choices_text}"
 
 
-def _check_conflicts(written: Draft) -> None:
+def _check_conflicts(written: ConditionalSources) -> None:
     """Raise SettingError where a trial could draw one setting from two different things."""
     for setting in dict.fromkeys(s for section in written.values() for s in section):
         places = [condition for condition, section in written.items() if setting in section]
         for i, one in enumerate(places):
             for other in places[i + 1 :]:
                 same = written[one][setting] == written[other][setting]
-                if not same and not _exclusive(_implied(one, written), _implied(other, written)):
+                if not same and not _exclusive(
+                    _required_values(one, written), _required_values(other, written)
+                ):
                     raise SettingError(
-                        f"{WHEN}: {setting} has different values under {_shown(one)} and "
-                        f"{_shown(other)}, which may hold together. Give it the same values, or "
+                        f"{WHEN}: {setting} has different values under {_condition_text(one)} and "
+                        f"{_condition_text(other)}, which may hold together. Give it the same values, or "
                         "conditions that exclude each other."
                     )
 
 
-def _shown(condition: str) -> str:
-    return PARAMS if condition == ALWAYS else f"'{condition}'"
+def _condition_text(condition: str) -> str:
+    return PARAMS if condition == UNCONDITIONAL else f"'{condition}'"
 
 
-def _implied(condition: str, draft: Draft) -> dict[str, tuple[Any, ...]]:
+def _required_values(condition: str, draft: ConditionalSources) -> dict[str, tuple[Any, ...]]:
     """Setting -> the values it must have for a condition to hold, those of its parents included."""
     implied: dict[str, tuple[Any, ...]] = {}
-    while condition != ALWAYS:
+    while condition != UNCONDITIONAL:
         setting, wanted = _condition(condition)
         if setting in implied:
             break
         implied[setting] = wanted
         parents = [parent for parent, section in draft.items() if setting in section]
-        condition = parents[0] if len(parents) == 1 else ALWAYS
+        condition = parents[0] if len(parents) == 1 else UNCONDITIONAL
     return implied
 
 
@@ -369,52 +371,54 @@ def _exclusive(one: Mapping[str, Iterable[Any]], other: Mapping[str, Sequence[An
 # From sources to the space
 
 
-def _settled(draft: Draft) -> Draft:
+def _resolve_fixed_conditions(draft: ConditionalSources) -> ConditionalSources:
     """The draft without conditions that the fixed words decide, one way or the other."""
-    settled: Draft = {ALWAYS: dict(draft[ALWAYS])}
-    waiting = [condition for condition in draft if condition != ALWAYS]
-    found = _reachable(draft)
+    settled: ConditionalSources = {UNCONDITIONAL: dict(draft[UNCONDITIONAL])}
+    waiting = [condition for condition in draft if condition != UNCONDITIONAL]
+    reachable = _reachable(draft)
     while waiting:
-        known = {s: source for s, source in settled[ALWAYS].items() if source.word is not None}
+        known = {
+            s: source for s, source in settled[UNCONDITIONAL].items() if source.word is not None
+        }
         decided = [c for c in waiting if _condition(c)[0] in known]
         if not decided:
             break
         waiting.remove(decided[0])
         setting, wanted = _condition(decided[0])
-        if any(known[setting].can_be(value) for value in wanted):
-            settled[ALWAYS].update(draft[decided[0]])
+        if any(known[setting].allows(value) for value in wanted):
+            settled[UNCONDITIONAL].update(draft[decided[0]])
     for condition in waiting:
         setting, wanted = _condition(condition)
-        if any(source.can_be(v) for source in found.get(setting, ()) for v in wanted):
+        if any(source.allows(v) for source in reachable.get(setting, ()) for v in wanted):
             settled[condition] = draft[condition]
     return settled
 
 
-def _space(draft: Draft) -> Space:
+def _space(draft: ConditionalSources) -> Space:
     params: dict[str, dict[str, BaseDistribution]] = {}
     fixed: dict[str, list[str]] = {}
     for condition, section in draft.items():
         for setting, source in section.items():
-            if source.drawn_from is None:
+            if source.distribution is None:
                 assert source.word is not None
                 fixed.setdefault(condition, []).append(source.word)
             else:
                 name = _name(setting, condition, draft)
-                params.setdefault(condition, {})[name] = source.drawn_from
+                params.setdefault(condition, {})[name] = source.distribution
     return Space(
-        params=params.pop(ALWAYS, {}),
+        params=params.pop(UNCONDITIONAL, {}),
         conditional=params,
-        fixed=fixed.pop(ALWAYS, []),
+        fixed=fixed.pop(UNCONDITIONAL, []),
         fixed_when=fixed,
     )
 
 
-def _name(setting: str, condition: str, draft: Draft) -> str:
+def _name(setting: str, condition: str, draft: ConditionalSources) -> str:
     """Optuna's name: a parameter with other values elsewhere is another parameter."""
     source = draft[condition][setting]
     others = [section[setting] for section in draft.values() if setting in section]
-    differs = any(other.drawn_from != source.drawn_from for other in others)
-    return f"{source.key} if {condition}" if differs and condition != ALWAYS else source.key
+    differs = any(other.distribution != source.distribution for other in others)
+    return f"{source.key} if {condition}" if differs and condition != UNCONDITIONAL else source.key
 
 
 def _drawn(trial: "BaseTrial", name: str, distribution: "BaseDistribution") -> Any:
@@ -433,7 +437,7 @@ def _drawn(trial: "BaseTrial", name: str, distribution: "BaseDistribution") -> A
     return trial.suggest_categorical(name, d.choices)
 
 
-def _text(value: Any) -> str:
+def _hydra_literal(value: Any) -> str:
     """A drawn value as Hydra reads it."""
     if isinstance(value, bool):
         return str(value).lower()

@@ -16,8 +16,8 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.storages.journal._file import get_lock_file
 
 from octopi.errors import SettingError
-from octopi.models import COSTS
-from octopi.provenance import differences, plain, read_yaml, write_yaml
+from octopi.models import COST_METRICS
+from octopi.provenance import differing_keys, read_yaml, to_builtin_types, write_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -110,26 +110,26 @@ def storage_of(folder: Path, url: str | None) -> BaseStorage:
 
 def directions(objectives: list[str]) -> list[str]:
     """Metrics grow, costs shrink."""
-    return ["minimize" if name in COSTS else "maximize" for name in objectives]
+    return ["minimize" if name in COST_METRICS else "maximize" for name in objectives]
 
 
-def record(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+def write_sweep_file(folder: Path, sweep_settings: Mapping[str, Any]) -> dict[str, Any]:
     """`study.yaml` holds the facts of a sweep; one that began otherwise is a SettingError."""
     path = folder / STUDY
-    now = plain(facts)
+    now = to_builtin_types(sweep_settings)
     if not path.exists():
         write_yaml(path, now)
         path.chmod(0o600)  # a database's URL may hold a password
         return now
-    check_same(folder, now)
+    check_same_sweep(folder, now)
     return read_yaml(path)
 
 
-def check_same(folder: Path, facts: Mapping[str, Any]) -> None:
+def check_same_sweep(folder: Path, facts: Mapping[str, Any]) -> None:
     """Raise SettingError if the folder holds a sweep that began otherwise."""
-    path, now = folder / STUDY, plain(facts)
+    path, now = folder / STUDY, to_builtin_types(facts)
     before = read_yaml(path) if path.exists() else now
-    changed = differences({k: before.get(k) for k in now}, now)
+    changed = differing_keys({k: before.get(k) for k in now}, now)
     if changed:
         raise SettingError(
             f"{folder} holds a sweep that began otherwise; what differs: {', '.join(changed)}. "

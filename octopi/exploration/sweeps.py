@@ -12,27 +12,27 @@ from optuna.trial import TrialState
 from tqdm import tqdm
 
 from octopi import locks, rehearsal
-from octopi.config import build, settle
+from octopi.config import build, check_settings
 from octopi.errors import SettingError, SweepError
 from octopi.exploration import crossval, plots, space, study, summary
-from octopi.exploration.grid import Grid, Point
+from octopi.exploration.grid import Combination, TrainingGrid
 from octopi.exploration.search import Search, make_search
 from octopi.exploration.workers import (
-    Launched,
+    HydraLauncherRunner,
     Processes,
     Runner,
     check_one_device,
-    places,
-    work_off,
+    process_environments,
+    run_tasks,
 )
-from octopi.facts import gather_facts
-from octopi.job import search_flags
+from octopi.facts import read_dataset_info
+from octopi.job import config_search_arguments
 from octopi.provenance import (
-    artifacts_of,
-    end_parent,
-    plain,
+    end_sweep_run,
+    list_artifacts,
     read_yaml,
-    start_parent,
+    start_sweep_run,
+    to_builtin_types,
     write_yaml,
 )
 from octopi.settings import TrainSettings
@@ -42,7 +42,7 @@ from octopi.training.validation import check_metric_names
 logger = logging.getLogger(__name__)
 
 # Settings that a sweep may change when it is run again: they change no result.
-FREE = {"resume", "logger", "dry_run"}
+SETTINGS_THAT_MAY_CHANGE = {"resume", "logger", "dry_run"}
 
 
 def sweep(sweeper: Any, folder: Path, arguments: list[str]) -> float | None:
@@ -54,22 +54,22 @@ def sweep(sweeper: Any, folder: Path, arguments: list[str]) -> float | None:
         arguments: the command line, without Hydra's own words.
     """
     overrides = OverridesParser.create().parse_overrides(arguments)
-    swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
+    swept_settings = [o.get_key_element() for o in overrides if o.is_sweep_override()]
     ranges = [o for o in overrides if o.is_sweep_override() and not o.is_discrete_sweep()]
     plain_words = [o.input_line for o in overrides if not o.is_sweep_override()]
     settings = check(sweeper, [word for word in plain_words if word])
     again = f"the same command (hydra.sweep.dir={folder})"
     if sweeper.params or ranges:
-        return search(sweeper, folder, settings, arguments, swept=swept, again=again)
+        return search(sweeper, folder, settings, arguments, swept=swept_settings, again=again)
     return grid(sweeper, folder, settings, arguments, again=again)
 
 
 def check(sweeper: Any, words: Sequence[str]) -> TrainSettings:
     """The settings all trainings start from; what is wrong is found before the first begins."""
-    settings = settle(sweeper.settings_node(), TrainSettings, overrides=words)
+    settings = check_settings(sweeper.settings_node(), TrainSettings, overrides=words)
     check_one_device(settings)
     project = build(settings.project, "project")
-    facts = gather_facts(project, settings)
+    facts = read_dataset_info(project, settings)
     check_metric_names(settings, list(facts.radii))
     if settings.pruner:
         if len(settings.objectives) > 1:
@@ -102,41 +102,43 @@ def search(
         "objectives": settings.objectives,
         "directions": study.directions(settings.objectives),
         "space": space.describe(searched),
-        "settings": began_with(settings),
+        "settings": shared_settings(settings),
     }
     if settings.dry_run:
-        study.check_same(folder, facts)
+        study.check_same_sweep(folder, facts)
         done = [p.parent.name for p in sorted(folder.glob(f"trial_*/{OUTCOME}"))]
-        rehearsal.of_sweep(folder, [], done, f"{sweeper.n_trials - len(done)} trials")
+        rehearsal.describe_sweep(folder, [], done, f"{sweeper.n_trials - len(done)} trials")
         return None
     folder.mkdir(parents=True, exist_ok=True)
-    study.record(folder, facts)
+    study.write_sweep_file(folder, facts)
     source = make_search(
         folder, settings, searched, sampler=sweeper.sampler, num_trials=sweeper.n_trials
     )
     with (
-        tracked_family(folder, settings) as metrics,
+        tracked_sweep(folder, settings) as metrics,
         _bar(sweeper.n_trials, finished(source), "trial") as bar,
     ):
         try:
-            work_off(source, runner(sweeper, settings, sweeper.n_trials), bar, again=again)
+            run_tasks(
+                source, runner(sweeper, settings, sweeper.n_trials), bar, resume_command=again
+            )
         finally:
-            sum_up(folder, source)
+            write_summary(folder, source)
         best = outcome(folder, source)
         metrics |= {settings.objectives[0]: best, "trials": finished(source)}
     return best
 
 
 @contextlib.contextmanager
-def tracked_family(folder: Path, settings: TrainSettings) -> Iterator[dict[str, float | None]]:
+def tracked_sweep(folder: Path, settings: TrainSettings) -> Iterator[dict[str, float | None]]:
     """MLflow shows the sweep as the parent of its trainings; what is put in is its metrics."""
     path = folder / study.STUDY
-    with locks.waiting_for(folder / ".lock"):
+    with locks.wait_for_lock(folder / ".lock"):
         facts = read_yaml(path)
-        run = start_parent(
+        run = start_sweep_run(
             settings.logger,
             folder.name,
-            params=began_with(settings),
+            params=shared_settings(settings),
             tags={"sweep": str(folder)},
             run_id=facts.get(study.PARENT_RUN),
         )
@@ -153,8 +155,8 @@ def tracked_family(folder: Path, settings: TrainSettings) -> Iterator[dict[str, 
             status = "KILLED"
         raise
     finally:
-        files = [path for path in artifacts_of(folder) if path.name != study.STUDY]
-        end_parent(settings.logger, run, status=status, metrics=metrics, artifacts=files)
+        files = [path for path in list_artifacts(folder) if path.name != study.STUDY]
+        end_sweep_run(settings.logger, run, status=status, metrics=metrics, artifacts=files)
 
 
 def finished(source: Search) -> int:
@@ -162,9 +164,9 @@ def finished(source: Search) -> int:
     return sum(trial.state.is_finished() for trial in source.study.get_trials(deepcopy=False))
 
 
-def sum_up(folder: Path, source: Search) -> None:
+def write_summary(folder: Path, source: Search) -> None:
     """The folder tells, in words and pictures, what has been found so far."""
-    with locks.waiting_for(folder / ".lock"):
+    with locks.wait_for_lock(folder / ".lock"):
         summary.write_results(folder, source.study, source.objectives)
         plots.draw(folder, source.study, source.objectives)
     logger.info("%s\n%s", folder, summary.table(source.study, source.objectives))
@@ -187,19 +189,23 @@ def outcome(folder: Path, source: Search) -> float | None:
     )
 
 
-def began_with(settings: TrainSettings) -> dict[str, Any]:
+def shared_settings(settings: TrainSettings) -> dict[str, Any]:
     """The settings that every training of a sweep shares, and a later start must share too."""
-    held = plain(dataclasses.asdict(settings))
+    held = to_builtin_types(dataclasses.asdict(settings))
     held["trainer"].pop("enable_progress_bar", None)
-    return {key: value for key, value in held.items() if key not in FREE}
+    return {key: value for key, value in held.items() if key not in SETTINGS_THAT_MAY_CHANGE}
 
 
 def runner(sweeper: Any, settings: TrainSettings, num_tasks: int) -> Runner:
     """What starts the trainings: Hydra's launcher, or processes of this machine."""
     launcher = sweeper.launcher()
     if launcher is not None:
-        return Launched(launcher, min(sweeper.n_jobs or num_tasks, num_tasks))
-    return Processes(places(settings, sweeper.n_jobs, num_tasks), sweeper.module, search_flags())
+        return HydraLauncherRunner(launcher, min(sweeper.n_jobs or num_tasks, num_tasks))
+    return Processes(
+        process_environments(settings, sweeper.n_jobs, num_tasks),
+        sweeper.module,
+        config_search_arguments(),
+    )
 
 
 def grid(
@@ -210,22 +216,22 @@ def grid(
     names = [point.folder_name for point in points]
     if len(set(names)) < len(names):
         raise SettingError(f"Two of these trainings would share a folder: {', '.join(names)}.")
-    facts = {"settings": began_with(settings), "trainings": names}
-    source = Grid(folder, points, settings.logger, settings.fold)
+    facts = {"settings": shared_settings(settings), "trainings": names}
+    source = TrainingGrid(folder, points, settings.logger, settings.fold)
     done = len(points) - len(source.missing())
     if settings.dry_run:
-        study.check_same(folder, facts)
+        study.check_same_sweep(folder, facts)
         missing = [names[number] for number in source.missing()]
-        rehearsal.of_sweep(folder, names, [n for n in names if n not in missing], "")
+        rehearsal.describe_sweep(folder, names, [n for n in names if n not in missing], "")
         return None
     folder.mkdir(parents=True, exist_ok=True)
-    study.record(folder, facts)
+    study.write_sweep_file(folder, facts)
     with (
-        tracked_family(folder, settings) as metrics,
+        tracked_sweep(folder, settings) as metrics,
         _bar(len(points), done, "training") as bar,
     ):
-        work_off(source, runner(sweeper, settings, len(points)), bar, again=again)
-        best = sum_up_folds(folder, source)
+        run_tasks(source, runner(sweeper, settings, len(points)), bar, resume_command=again)
+        best = build_finished_ensembles(folder, source)
         metrics[settings.best_metric] = best
         if source.failed:
             told = "; ".join(f"{names[n]}: {reason}" for n, reason in source.failed.items())
@@ -236,7 +242,7 @@ def grid(
     return best
 
 
-def points_of(arguments: list[str]) -> list[Point]:
+def points_of(arguments: list[str]) -> list[Combination]:
     """Every combination of the swept values, the first setting varying slowest."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # noqa: PLC0415
 
@@ -246,27 +252,29 @@ def points_of(arguments: list[str]) -> list[Point]:
     points = []
     for words in combinations:
         values = dict(word.split("=", 1) for word in words)
-        points.append(Point({key: values[key] for key in swept}, words))
+        points.append(Combination({key: values[key] for key in swept}, words))
     return points
 
 
-def sum_up_folds(folder: Path, source: Grid) -> float | None:
+def build_finished_ensembles(folder: Path, source: TrainingGrid) -> float | None:
     """Each cross-validation whose folds are all there has its ensemble and its scores."""
-    families: dict[tuple, list[int]] = {}
+    cross_validations: dict[tuple, list[int]] = {}
     for number, point in enumerate(source.points):
         if "fold" in point.swept:
-            families.setdefault(point.siblings(), []).append(number)
+            cross_validations.setdefault(point.cross_validation_key(), []).append(number)
     best = None
     missing = set(source.missing())
-    for siblings, numbers in families.items():
+    for siblings, numbers in cross_validations.items():
         if missing & set(numbers) or len(numbers) < 2:
             continue
         name = source.points[numbers[0]].folder_name.split(",fold_")[0]
-        home = folder / f"{name},all_folds" if siblings else folder
-        home.mkdir(exist_ok=True)
-        with locks.waiting_for(folder / ".lock"):
-            score = crossval.pool_folder(home, [source.task(n).folder for n in numbers])
-        logger.info("%s\n%s", home, crossval.summarize(home))
+        ensemble_folder = folder / f"{name},all_folds" if siblings else folder
+        ensemble_folder.mkdir(exist_ok=True)
+        with locks.wait_for_lock(folder / ".lock"):
+            score = crossval.build_ensemble(
+                ensemble_folder, [source.task(n).folder for n in numbers]
+            )
+        logger.info("%s\n%s", ensemble_folder, crossval.summarize(ensemble_folder))
         best = score if best is None else max(best, score or best)
     return best
 

@@ -21,15 +21,15 @@ from octopi import machine
 from octopi.devices import choose_device_type
 from octopi.errors import OctopiError, SettingError
 from octopi.exploration.study import PARENT_RUN, STUDY
-from octopi.job import Stopped, exit_code_of
+from octopi.job import StoppedBySignal, exit_code_of
 from octopi.processes import signal_when_parent_ends
-from octopi.provenance import child_of, is_mlflow, read_yaml
+from octopi.provenance import child_run_settings, is_mlflow, read_yaml
 from octopi.settings import TrainSettings
 from octopi.training.folder import LAST_CHECKPOINT, OUTCOME
 from octopi.words import override_text
 
 POLL = 0.2  # seconds between looks at what runs
-OUTPUT = "output.txt"
+OUTPUT_FILE = "output.txt"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def trial_overrides(
         path = folder.parent / STUDY
         parent = read_yaml(path).get(PARENT_RUN) if path.is_file() else None
         tags = {"trial": number} | ({} if fold is None else {"fold": fold})
-        child = child_of(tracker, parent, name=folder.name, tags=tags)
+        child = child_run_settings(tracker, parent, name=folder.name, tags=tags)
         overrides += [override_text(f"++logger.{key}", child[key]) for key in ("run_name", "tags")]
     return overrides
 
@@ -88,11 +88,11 @@ def check_one_device(settings: TrainSettings) -> None:
 
 
 @dataclass(frozen=True)
-class Ended:
+class ProcessResult:
     """How a training left: its exit code (negative: the signal that killed it) and last words."""
 
     code: int
-    said: str
+    error_message: str
 
     @property
     def reason(self) -> str:
@@ -100,25 +100,25 @@ class Ended:
         if self.code < 0:
             return f"killed by {signal.Signals(-self.code).name}"
         kind = {4: "out of resources: ", 5: "diverged: "}.get(self.code, "")
-        return kind + (self.said or f"ended with exit code {self.code}")
+        return kind + (self.error_message or f"ended with exit code {self.code}")
 
 
-class Source(Protocol):
+class TaskQueue(Protocol):
     """Where trainings come from, and where their ends are told."""
 
     def next(self) -> Task | None:
         """Another training to start now; None if there is none."""
         ...
 
-    def done(self, task: Task, ended: Ended) -> None:
+    def record_result(self, task: Task, ended: ProcessResult) -> None:
         """It has ended."""
         ...
 
 
-class Running(Protocol):
+class RunningTask(Protocol):
     """A training at work."""
 
-    def poll(self) -> Ended | None:
+    def poll(self) -> ProcessResult | None:
         """How it ended; None while it runs."""
         ...
 
@@ -132,7 +132,7 @@ class Runner(Protocol):
 
     size: int
 
-    def start(self, task: Task) -> Running:
+    def start(self, task: Task) -> RunningTask:
         """The training runs."""
         ...
 
@@ -145,20 +145,20 @@ class Process:
     log: Path
     release_slot: Callable[[], None]
 
-    def poll(self) -> Ended | None:
+    def poll(self) -> ProcessResult | None:
         """Return how it ended; None while it runs."""
         code = self.process.poll()
         if code is None:
             return None
         self.release_slot()
-        return Ended(code, last_words(self.log))
+        return ProcessResult(code, last_error_line(self.log))
 
     def send(self, number: int) -> None:
         """Send it a signal."""
         self.process.send_signal(number)
 
 
-def last_words(log: Path) -> str:
+def last_error_line(log: Path) -> str:
     """What octopi said last in a log: the message of its error."""
     if not log.exists():
         return ""
@@ -187,11 +187,11 @@ class Processes:
         self.free = list(self.slots)
         self.size = len(self.slots)
 
-    def start(self, task: Task) -> Running:
+    def start(self, task: Task) -> RunningTask:
         """Start a training; what it prints goes into a file of its folder."""
         slot = self.free.pop()
         task.folder.mkdir(parents=True, exist_ok=True)
-        log = task.folder / OUTPUT
+        log = task.folder / OUTPUT_FILE
         overrides = [*task.words, override_text("hydra.run.dir", task.folder)]
         if (task.folder / LAST_CHECKPOINT).exists():
             overrides = [override_text("resume", task.folder)]
@@ -220,23 +220,23 @@ def _end_with_parent(parent: int) -> None:
         os._exit(128 + signal.SIGTERM)
 
 
-class Launched:
+class HydraLauncherRunner:
     """Trainings started by a Hydra launcher: joblib, submitit, ray."""
 
     def __init__(self, launcher: Any, size: int) -> None:
         self.launcher = launcher
         self.size = size
 
-    def start(self, task: Task) -> Running:
+    def start(self, task: Task) -> RunningTask:
         """A thread waits for the launcher's answer."""
-        return Waiting(self.launcher, task)
+        return LauncherThread(self.launcher, task)
 
 
-class Waiting:
+class LauncherThread:
     """A thread that waits for one job of a Hydra launcher."""
 
     def __init__(self, launcher: Any, task: Task) -> None:
-        self.ended: Ended | None = None
+        self.ended: ProcessResult | None = None
         self.thread = threading.Thread(target=self._launch, args=(launcher, task), daemon=True)
         self.thread.start()
 
@@ -247,21 +247,25 @@ class Waiting:
         try:
             (answer,) = launcher.launch([words], initial_job_idx=task.number)
             _ = answer.return_value  # raises what the job raised
-            self.ended = Ended(0, "")
+            self.ended = ProcessResult(0, "")
         except BaseException as error:  # noqa: BLE001  a launcher may fail in any way
             text = str(error).strip().splitlines()
-            self.ended = Ended(exit_code_of(error), text[0] if text else type(error).__name__)
+            self.ended = ProcessResult(
+                exit_code_of(error), text[0] if text else type(error).__name__
+            )
 
-    def poll(self) -> Ended | None:
+    def poll(self) -> ProcessResult | None:
         """How it ended; None while it runs."""
         return self.ended
 
     def send(self, number: int) -> None:
         """Jobs elsewhere are the launcher's: they go on, and are found finished later."""
-        self.ended = Ended(128 + number, "")
+        self.ended = ProcessResult(128 + number, "")
 
 
-def places(settings: TrainSettings, wanted: int | None, num_tasks: int) -> list[dict[str, str]]:
+def process_environments(
+    settings: TrainSettings, wanted: int | None, num_tasks: int
+) -> list[dict[str, str]]:
     """The environment of each place a training can run in: a GPU, or a share of the cores.
 
     Args:
@@ -280,7 +284,7 @@ def places(settings: TrainSettings, wanted: int | None, num_tasks: int) -> list[
     return [share] * count
 
 
-def work_off(source: Source, runner: Runner, bar: "tqdm[Any]", *, again: str) -> None:
+def run_tasks(source: TaskQueue, runner: Runner, bar: "tqdm[Any]", *, resume_command: str) -> None:
     """Every training the source gives has run, as many at once as the runner has places.
 
     Args:
@@ -289,8 +293,8 @@ def work_off(source: Source, runner: Runner, bar: "tqdm[Any]", *, again: str) ->
         bar: moves on with each that ends.
         again: the command that takes up the work after a signal.
     """
-    running: dict[int, tuple[Task, Running]] = {}
-    with passing_on_signals(running) as received:
+    running: dict[int, tuple[Task, RunningTask]] = {}
+    with forward_signals(running) as received:
         while True:
             while len(running) < runner.size and not received:
                 task = source.next()
@@ -300,17 +304,21 @@ def work_off(source: Source, runner: Runner, bar: "tqdm[Any]", *, again: str) ->
             if not running:
                 break
             time.sleep(POLL)
-            _tell_ended(running, source, bar, stopped=bool(received))
+            _report_finished(running, source, bar, stopped=bool(received))
         if received:
-            raise Stopped(
+            raise StoppedBySignal(
                 128 + received[0],
                 f"Stopped by {signal.Signals(received[0]).name}; the state of every training is "
-                f"kept.\nContinue with: {again}",
+                f"kept.\nContinue with: {resume_command}",
             )
 
 
-def _tell_ended(
-    running: dict[int, tuple[Task, Running]], source: Source, bar: "tqdm[Any]", *, stopped: bool
+def _report_finished(
+    running: dict[int, tuple[Task, RunningTask]],
+    source: TaskQueue,
+    bar: "tqdm[Any]",
+    *,
+    stopped: bool,
 ) -> None:
     for number, (task, work) in list(running.items()):
         ended = work.poll()
@@ -319,14 +327,14 @@ def _tell_ended(
         del running[number]
         interrupted = ended.code in (130, 143, 7) or (stopped and ended.code < 0)
         if not interrupted:
-            source.done(task, ended)
+            source.record_result(task, ended)
             bar.update()
         if task.claim:
             task.claim.close()
 
 
 @contextmanager
-def passing_on_signals(running: Mapping[int, tuple[Task, Running]]) -> Iterator[list[int]]:
+def forward_signals(running: Mapping[int, tuple[Task, RunningTask]]) -> Iterator[list[int]]:
     """SIGTERM and Ctrl-C go on to the trainings, a second one kills; the list names what came."""
     received: list[int] = []
 

@@ -56,7 +56,7 @@ class Format:
         self.binning = binning
 
     def files(
-        self, object_name: str, sets: Sequence[Particles], *, folder: Path
+        self, object_name: str, particle_sets: Sequence[Particles], *, folder: Path
     ) -> Mapping[str, str]:
         """Return the text of each file of an object, by the file's path in the folder.
 
@@ -109,7 +109,7 @@ class Format:
             )
 
 
-def common_orientations(sets: Sequence[Particles]) -> bool:
+def have_orientations(sets: Sequence[Particles]) -> bool:
     """Return whether the picks have orientations.
 
     Orientations that are all the identity do not count: programs write them when they know none.
@@ -159,6 +159,6 @@ def orientations_of(particles: Particles) -> NDArray[np.float64]:
     return rotations
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """Format a number with six decimals, and no minus before a zero."""
     return f"{round(float(value), 6) + 0.0:.6f}"

@@ -10,9 +10,9 @@ import numpy as np
 from octopi.formats.particles import (
     Format,
     Particles,
-    common_orientations,
     common_scores,
-    number,
+    format_number,
+    have_orientations,
     orientations_of,
     scores_of,
 )
@@ -48,7 +48,7 @@ class Csv(Format):
     ) -> Mapping[str, str]:
         """Return `OBJECT.csv`; rotations, if any, are matrices from object to tomogram."""
         del folder
-        has_angles, has_scores = common_orientations(sets), common_scores(sets)
+        has_angles, has_scores = have_orientations(sets), common_scores(sets)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         names = ["tomogram", "object", *ANGSTROM, *VOXEL, "voxel_size_angstrom"]
@@ -60,5 +60,5 @@ class Csv(Format):
             if has_angles and len(particles.points):
                 numbers.append(orientations_of(particles).reshape(-1, 9))
             for row in np.hstack(numbers):
-                writer.writerow([self.name_of(particles), object_name, *map(number, row)])
+                writer.writerow([self.name_of(particles), object_name, *map(format_number, row)])
         return {f"{object_name}.csv": text.getvalue()}

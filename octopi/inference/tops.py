@@ -11,7 +11,7 @@ from torch.nn.functional import max_pool3d, pad
 from octopi.errors import ResourceError
 
 
-def find_tops(
+def find_local_maxima_gpu(
     values: NDArray, kernels: Sequence[NDArray[np.float64]], least: float, *, device: torch.device
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Find the maxima that `octopi.localization.peaks.find_tops` does, to float32 rounding.

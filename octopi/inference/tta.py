@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-SIDES: tuple[tuple[int, ...], ...] = (
+FLIPS: tuple[tuple[int, ...], ...] = (
     (),
     (-2, -1),
     (-1,),
@@ -21,7 +21,7 @@ SIDES: tuple[tuple[int, ...], ...] = (
 )
 
 
-def mean_over_sides(score: Callable[[Tensor], Tensor], image: Tensor, *, num_sides: int) -> Tensor:
+def mean_over_flips(score: Callable[[Tensor], Tensor], image: Tensor, *, num_sides: int) -> Tensor:
     """Average the score over the first `num_sides` flips, each flipped back.
 
     Args:
@@ -30,6 +30,6 @@ def mean_over_sides(score: Callable[[Tensor], Tensor], image: Tensor, *, num_sid
         num_sides: 1 to 8.
     """
     total = score(image)
-    for axes in SIDES[1:num_sides]:
+    for axes in FLIPS[1:num_sides]:
         total = total + torch.flip(score(torch.flip(image, axes)), axes)
     return total / num_sides

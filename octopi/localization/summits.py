@@ -97,7 +97,7 @@ def _group_neighbours(index: NDArray[np.intp], shape: Sequence[int]) -> NDArray[
     return connected_components(graph, directed=False)[1]
 
 
-def thin(
+def suppress_non_maxima(
     positions: NDArray[np.float64], reach: NDArray[np.float64], groups: NDArray | None = None
 ) -> NDArray[np.intp]:
     """Return the indices kept by greedy non-maximum suppression.

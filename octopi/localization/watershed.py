@@ -23,7 +23,7 @@ from octopi.localization.summits import (
     local_maxima,
     merge_plateaus,
     relative_to,
-    thin,
+    suppress_non_maxima,
     tiles,
     with_margin,
 )
@@ -94,7 +94,7 @@ class Watershed(Localizer):
         voxels = voxels - [before for before, _ in padding]
         order = np.lexsort((*voxels.T[::-1], -depths))
         centres, depths = voxels[order] * spacing, depths[order]
-        kept = thin(centres, np.full(len(centres), self.separation * channel.radius))
+        kept = suppress_non_maxima(centres, np.full(len(centres), self.separation * channel.radius))
         return _label_nearest_ball(mask, spacing, centres[kept], depths[kept])
 
 

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 SIDES = ("inside", "near", "outside")
 
 
-def sides(distances: NDArray[np.float64], near: Sequence[float]) -> dict[str, NDArray[np.bool_]]:
+def split_by_distance(
+    distances: NDArray[np.float64], near: Sequence[float]
+) -> dict[str, NDArray[np.bool_]]:
     """Split picks into those inside, near and outside a surface; every pick is in one part.
 
     Args:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from octopi import provenance
 from octopi.evaluation.scores import Scorer
 from octopi.geometry import Grid, Points
-from octopi.page.gather import Gathered, tomogram_to_show
-from octopi.page.journey import Journey
-from octopi.page.runs import ShownRun, marks_of, marks_size, pictures_of, report_of
+from octopi.page.gather import ReportData, tomogram_to_show
+from octopi.page.journey import TrainingHistory
+from octopi.page.runs import ShownRun, marks_size, pick_arrays, report_of, run_pictures
 from octopi.pictures import draw_picks
 from octopi.project import Project
 from octopi.settings import ReportSettings
@@ -23,7 +23,7 @@ MAX_BYTES_PER_RUN = 2_600_000  # even where the page has room for more
 
 
 def render_runs(
-    path: Path, gathered: Gathered, project: Project, settings: ReportSettings
+    path: Path, gathered: ReportData, project: Project, settings: ReportSettings
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Describe each run's tomogram and render its pictures, with one run in memory at a time.
 
@@ -48,7 +48,7 @@ def render_runs(
             blocks.append({"volume": None, "scores": None, "crops": []})
             continue
         volume, grid = project_run.read_tomogram(query), project_run.tomogram_grid(query)
-        block, mosaic = pictures_of(
+        block, mosaic = run_pictures(
             run, gathered.objects, volume, grid, max_bytes=max_bytes, num_runs=len(shown)
         )
         blocks.append(block)
@@ -66,7 +66,7 @@ def render_runs(
     return descriptions, blocks
 
 
-def _bytes_per_run(gathered: Gathered, settings: ReportSettings) -> float:
+def _bytes_per_run(gathered: ReportData, settings: ReportSettings) -> float:
     """Share the bytes that charts and picks leave of the page among the runs' pictures."""
     charts = gathered.journey.pictures if gathered.journey else []
     used = sum(len(chart["picture"]) for chart in charts) + sum(map(marks_size, gathered.runs))
@@ -74,14 +74,16 @@ def _bytes_per_run(gathered: Gathered, settings: ReportSettings) -> float:
     return min(MAX_BYTES_PER_RUN, available / len(gathered.runs))
 
 
-def _draw_run(path: Path, run: ShownRun, gathered: Gathered, volume: NDArray, grid: Grid) -> None:
+def _draw_run(path: Path, run: ShownRun, gathered: ReportData, volume: NDArray, grid: Grid) -> None:
     """Draw the run's picks at the chosen thresholds on a slice of its tomogram."""
     objects = gathered.objects
     draw_picks(
         path,
         volume,
         grid,
-        picks={name: run.ranked(name).above(objects.chosen[name]) for name in objects.radii},
+        picks={
+            name: run.ranked(name).above(objects.initial_thresholds[name]) for name in objects.radii
+        },
         truth={name: run.truth.get(name, Points.empty()) for name in objects.radii},
         radii=objects.radii,
         colors={name: objects.known[name].color for name in objects.radii},
@@ -89,7 +91,7 @@ def _draw_run(path: Path, run: ShownRun, gathered: Gathered, volume: NDArray, gr
 
 
 def page_content(
-    gathered: Gathered, scorer: Scorer, tomograms: list[dict[str, Any]]
+    gathered: ReportData, scorer: Scorer, tomograms: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Assemble objects, runs and scores as the page's script reads them.
 
@@ -108,9 +110,9 @@ def page_content(
             {
                 "name": run.name,
                 "part": run.part,
-                "counted": run.counted,
-                "judged": run.judged,
-                "marks": marks_of(run, gathered.objects, scorer),
+                "counted": run.in_totals,
+                "judged": run.has_truth,
+                "marks": pick_arrays(run, gathered.objects, scorer),
                 **tomogram,
             }
             for run, tomogram in zip(gathered.runs, tomograms, strict=True)
@@ -120,7 +122,7 @@ def page_content(
     }
 
 
-def open_commands(project: Project, journey: Journey | None) -> dict[str, str]:
+def open_commands(project: Project, journey: TrainingHistory | None) -> dict[str, str]:
     """Write the shell words that open the project in viewers and name it to octopi."""
     first = shlex.quote(str(project.config_paths[0]))
     config = ",".join(map(str, project.config_paths))
@@ -137,7 +139,7 @@ def open_commands(project: Project, journey: Journey | None) -> dict[str, str]:
 
 
 def provenance_rows(
-    gathered: Gathered, project: Project, scorer: Scorer, arguments: Sequence[str]
+    gathered: ReportData, project: Project, scorer: Scorer, arguments: Sequence[str]
 ) -> list[tuple[str, str]]:
     """Describe where the page comes from, without passwords.
 
@@ -170,10 +172,10 @@ def provenance_rows(
         rows.append(("localizer", _format_node(localizer)))
     if gathered.journey is not None:
         rows += _training_rows(gathered.journey)
-    return [(name, provenance.without_passwords(text)) for name, text in rows]
+    return [(name, provenance.mask_passwords(text)) for name, text in rows]
 
 
-def _training_rows(journey: Journey) -> list[tuple[str, str]]:
+def _training_rows(journey: TrainingHistory) -> list[tuple[str, str]]:
     """Describe how the network was trained, in pairs of a name and a text."""
     rows = [
         ("training", str(journey.folder)),

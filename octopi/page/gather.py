@@ -12,7 +12,7 @@ from octopi.errors import NotInProjectError, SettingError
 from octopi.geometry import Points
 from octopi.localization import LOCALIZER
 from octopi.localization.channels import Localizer
-from octopi.page.journey import NEW, TRAINING, Journey, read_journey
+from octopi.page.journey import NEW, TRAINING, TrainingHistory, read_training_history
 from octopi.page.runs import Objects, ShownRun
 from octopi.project import (
     PicksQuery,
@@ -23,7 +23,7 @@ from octopi.project import (
     find_picks,
     score_map_name,
 )
-from octopi.scored import Scores, channels_of, radii_of
+from octopi.scored import ScoreMap, particle_channels, particle_radii
 from octopi.settings import ReportSettings
 from octopi.stored import build_stored
 
@@ -35,7 +35,7 @@ Known = Mapping[str, Points]
 
 
 @dataclass(frozen=True)
-class ScoreMap:
+class ScoreMapReference:
     """A score map of a run, not read yet.
 
     Args:
@@ -48,13 +48,13 @@ class ScoreMap:
     name: str
     attributes: Mapping[str, Any]
 
-    def read(self) -> Scores:
+    def read(self) -> ScoreMap:
         """The map itself."""
-        return Scores(*self.run.read_score_map(self.tomogram, self.name))
+        return ScoreMap(*self.run.read_score_map(self.tomogram, self.name))
 
 
 @dataclass(frozen=True)
-class Gathered:
+class ReportData:
     """All that a report shows.
 
     Args:
@@ -66,48 +66,52 @@ class Gathered:
     objects: Objects
     truth: Mapping[str, PicksQuery]
     facts: Mapping[str, Any]
-    journey: Journey | None
+    journey: TrainingHistory | None
 
 
-def gather(project: Project, journey: Journey | None, settings: ReportSettings) -> Gathered:
+def gather(
+    project: Project, journey: TrainingHistory | None, settings: ReportSettings
+) -> ReportData:
     """The runs to show: held out in training, with a score map, or with picks."""
     runs = project.select(settings.runs)
     truth = truth_of(runs, journey, settings)
     maps = {m.run.name: m for run in runs for m in score_maps(run, settings)}
     if journey is None:
-        journey = journey_behind(maps.values())
+        journey = find_training_of(maps.values())
     else:
-        mine = _digest(journey.folder / "best_model.pth")
-        maps = {n: m for n, m in maps.items() if mine in _checkpoints(m).values()}
+        digest = _digest(journey.folder / "best_model.pth")
+        maps = {n: m for n, m in maps.items() if digest in _checkpoints(m).values()}
     facts: Mapping[str, Any] = next((m.attributes for m in maps.values()), {})
     if journey is not None and journey.recipe:
-        facts = {**facts, **_facts_of(journey.recipe)}
-    radii = radii_of(facts, project.objects) if facts else {}
+        facts = {**facts, **_checkpoint_attributes(journey.recipe)}
+    radii = particle_radii(facts, project.objects) if facts else {}
     shown = []
     for run in runs:
-        known, held = run.read_held(truth), maps.get(run.name)
-        part = NEW if journey is None else journey.part_of(run.name)
+        true_picks, score_map = run.read_existing_picks(truth), maps.get(run.name)
+        part = NEW if journey is None else journey.role_in_training(run.name)
         if journey is not None and run.name in journey.candidates:
-            shown.append(_validated(run, held, journey, known))
-        elif held is not None:
-            shown.append(_mapped(held, facts, part, known, settings.trust))
-        elif settings.folder is None and (found := _picked(run, settings, known)):
+            shown.append(_validated(run, score_map, journey, true_picks))
+        elif score_map is not None:
+            shown.append(_mapped(score_map, facts, part, true_picks, settings.trust))
+        elif settings.folder is None and (found := _picked(run, settings, true_picks)):
             shown.append(found)
     objects = objects_of(shown, radii, facts, project, settings)
-    return Gathered(_kept(shown, settings.num_runs), objects, truth, facts, journey)
+    return ReportData(_limit_runs(shown, settings.num_runs), objects, truth, facts, journey)
 
 
 def truth_of(
-    runs: Sequence[Run], journey: Journey | None, settings: ReportSettings
+    runs: Sequence[Run], journey: TrainingHistory | None, settings: ReportSettings
 ) -> dict[str, PicksQuery]:
     """Whose picks are the truth: those asked for, those trained on, or the only ones there are."""
     target = journey.config.get("target") if journey is not None else None
     if settings.truth is None and target:
-        asked = SegmentationQuery.parse(target)
+        target_query = SegmentationQuery.parse(target)
         for run in runs:
-            if any(q.address == asked.address for q in run.segmentations()):
-                held = run.segmentation_attributes(asked).get("picks", {})
-                return {name: PicksQuery.parse(text) for name, text in held.items()}
+            if any(
+                q.name_user_session == target_query.name_user_session for q in run.segmentations()
+            ):
+                source_picks = run.segmentation_attributes(target_query).get("picks", {})
+                return {name: PicksQuery.parse(text) for name, text in source_picks.items()}
     try:
         return find_picks(runs, objects=None, source=settings.truth)
     except NotInProjectError:
@@ -116,21 +120,21 @@ def truth_of(
         return {}
 
 
-def score_maps(run: Run, settings: ReportSettings) -> Iterator[ScoreMap]:
+def score_maps(run: Run, settings: ReportSettings) -> Iterator[ScoreMapReference]:
     """The score map of a run, if it has one; of several, that of the tomogram to be shown."""
     name = score_map_name(SegmentationQuery.parse(settings.input))
-    held = [query for query, held_name in run.score_maps() if held_name == name]
-    fit = [q for q in held if settings.tomo_type in (None, q.tomo_type)] or held
+    tomograms = [query for query, held_name in run.score_maps() if held_name == name]
+    fit = [q for q in tomograms if settings.tomo_type in (None, q.tomo_type)] or tomograms
     if len(fit) > 1:
         raise SettingError(
             f"Run {run.name} has score maps {name} of {', '.join(map(str, fit))}. "
             "Say which: tomo_type=…"
         )
     for query in fit:
-        yield ScoreMap(run, query, name, run.score_map_attributes(query, name))
+        yield ScoreMapReference(run, query, name, run.score_map_attributes(query, name))
 
 
-def journey_behind(maps: Iterable[ScoreMap]) -> Journey | None:
+def find_training_of(maps: Iterable[ScoreMapReference]) -> TrainingHistory | None:
     """The training that the score maps come from, where its folder is still what it was."""
     origins = {tuple(_checkpoints(m).items()) for m in maps}
     if len(origins) != 1 or len(origin := next(iter(origins))) != 1:
@@ -138,53 +142,59 @@ def journey_behind(maps: Iterable[ScoreMap]) -> Journey | None:
     path, digest = Path(origin[0][0]).absolute(), origin[0][1]
     if not (path.parent / "config.yaml").is_file() or _digest(path) != digest:
         return None
-    return dataclasses.replace(read_journey(path.parent), candidates={}, folds={})
+    return dataclasses.replace(read_training_history(path.parent), candidates={}, folds={})
 
 
-def _checkpoints(held: ScoreMap) -> Mapping[str, str]:
+def _checkpoints(score_map: ScoreMapReference) -> Mapping[str, str]:
     """Path and digest of each checkpoint that made the map."""
-    return held.attributes.get("checkpoints", {})
+    return score_map.attributes.get("checkpoints", {})
 
 
 def _digest(path: Path) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
-def _facts_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
+def _checkpoint_attributes(recipe: Mapping[str, Any]) -> dict[str, Any]:
     keys = ("radii", "thresholds", "beta", "localizer", "weights")
     labels = recipe["labels"]
     return {key: recipe[key] for key in keys} | {"objects": sorted(labels, key=labels.__getitem__)}
 
 
-def _validated(run: Run, held: ScoreMap | None, journey: Journey, known: Known) -> ShownRun:
+def _validated(
+    run: Run, score_map: ScoreMapReference | None, journey: TrainingHistory, known: Known
+) -> ShownRun:
     """A run as the training saw it: out of fold, in validation or, without either, trained on."""
     # A map of nets that did train on it would flatter them.
-    honest = held is not None and journey.part_of(run.name) != TRAINING
-    part = journey.looked_at_as(run.name)
+    is_unseen = score_map is not None and journey.role_in_training(run.name) != TRAINING
+    part = journey.role_when_scored(run.name)
     return ShownRun(
         name=run.name,
         part=part,
-        counted=part != TRAINING,
+        in_totals=part != TRAINING,
         candidates=journey.candidates[run.name],
         truth=known,
-        scores=held.read if held is not None and honest else None,
+        scores=score_map.read if score_map is not None and is_unseen else None,
     )
 
 
 def _mapped(
-    held: ScoreMap, facts: Mapping[str, Any], part: str, known: Known, trust: Sequence[str]
+    score_map: ScoreMapReference,
+    facts: Mapping[str, Any],
+    part: str,
+    known: Known,
+    trust: Sequence[str],
 ) -> ShownRun:
     """A run whose candidates are all that its score map holds, however low."""
-    scores = held.read()
-    radii = radii_of(facts, held.run.objects)
-    localizer = _localizer(facts, held.run, trust)
+    scores = score_map.read()
+    radii = particle_radii(facts, score_map.run.objects)
+    localizer = _localizer(facts, score_map.run, trust)
     return ShownRun(
-        name=held.run.name,
+        name=score_map.run.name,
         part=part,
-        counted=part != TRAINING,
-        candidates=localizer(channels_of(scores, radii), grid=scores.grid, radii=radii),
+        in_totals=part != TRAINING,
+        candidates=localizer(particle_channels(scores, radii), grid=scores.grid, radii=radii),
         truth=known,
-        scores=held.read,
+        scores=score_map.read,
     )
 
 
@@ -197,7 +207,7 @@ def _picked(run: Run, settings: ReportSettings, known: Known) -> ShownRun | None
     return ShownRun(
         name=run.name,
         part=PICKED,
-        counted=True,
+        in_totals=True,
         candidates={query.object_name: run.read_picks(query) for query in queries},
         truth=known,
         scores=None,
@@ -241,21 +251,21 @@ def objects_of(
         radii=sized,
         weights={n: known[n].weight for n in sized},
         thresholds=thresholds,
-        chosen={n: float(chosen.get(n, start)) for n in sized},
+        initial_thresholds={n: float(chosen.get(n, start)) for n in sized},
         known=known,
     )
 
 
-def _kept(shown: list[ShownRun], num_runs: int) -> list[ShownRun]:
+def _limit_runs(shown: list[ShownRun], num_runs: int) -> list[ShownRun]:
     """As many as the page has room for, those with truth first, in the project's order."""
     if num_runs < 1:
         raise SettingError(f"num_runs must be 1 or more, not {num_runs}.")
-    first = sorted(shown, key=lambda run: (not run.judged, not run.counted))[:num_runs]
+    first = sorted(shown, key=lambda run: (not run.has_truth, not run.in_totals))[:num_runs]
     if len(first) < len(shown):
         logger.info("%d of %d runs are shown; more with num_runs=…", len(first), len(shown))
     names = {run.name for run in first}
     kept = [run for run in shown if run.name in names]
-    if not any(run.counted for run in kept):
+    if not any(run.in_totals for run in kept):
         return [dataclasses.replace(run, counted=True) for run in kept]
     return kept
 

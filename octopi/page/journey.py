@@ -20,7 +20,7 @@ VALIDATION, TRAINING, TEST, NEW = "validation", "training", "test", "not in trai
 
 
 @dataclass(frozen=True)
-class Journey:
+class TrainingHistory:
     """How a network came to be.
 
     Args:
@@ -43,7 +43,7 @@ class Journey:
     folds: dict[str, str]
     pictures: list[dict[str, str]] = field(default_factory=list, repr=False)
 
-    def part_of(self, run_name: str) -> str:
+    def role_in_training(self, run_name: str) -> str:
         """What the run was to the network that is applied to whole tomograms."""
         for part in ("train", "validation", "test"):
             for split in self.splits.values():
@@ -51,13 +51,13 @@ class Journey:
                     return {"train": TRAINING, "validation": VALIDATION, "test": TEST}[part]
         return NEW
 
-    def looked_at_as(self, run_name: str) -> str:
+    def role_when_scored(self, run_name: str) -> str:
         """What the run was to the nets whose candidates the training left of it.
 
         Out of fold or in validation they had not trained on it; without validation runs they had.
         """
         fold = self.folds[run_name]
-        return f"out of fold ({fold})" if fold else self.part_of(run_name)
+        return f"out of fold ({fold})" if fold else self.role_in_training(run_name)
 
     def to_dict(self) -> dict[str, Any]:
         """The journey as the page reads it."""
@@ -69,7 +69,7 @@ class Journey:
         }
 
 
-def read_journey(folder: Path) -> Journey:
+def read_training_history(folder: Path) -> TrainingHistory:
     """What the folder tells; of a search, its pictures and its best training."""
     pictures = pictures_in(folder)
     if (folder / "study.yaml").is_file() and not (folder / "results.json").is_file():
@@ -85,7 +85,9 @@ def read_journey(folder: Path) -> Journey:
     return _read(folder, parts, pictures)
 
 
-def _read(folder: Path, parts: Mapping[str, Path], pictures: list[dict[str, str]]) -> Journey:
+def _read(
+    folder: Path, parts: Mapping[str, Path], pictures: list[dict[str, str]]
+) -> TrainingHistory:
     histories, splits, folds = {}, {}, {}
     candidates: dict[str, Mapping[str, Points]] = {}
     for name, path in parts.items():
@@ -100,7 +102,7 @@ def _read(folder: Path, parts: Mapping[str, Path], pictures: list[dict[str, str]
     first = next(iter(parts.values()))
     config = next(p for p in (folder / "config.yaml", first / "config.yaml") if p.is_file())
     recipe = folder / "model_config.yaml"
-    return Journey(
+    return TrainingHistory(
         folder=folder,
         recipe=read_yaml(recipe) if recipe.is_file() else {},
         config=read_yaml(config),

@@ -14,7 +14,7 @@ from PIL import Image
 from octopi.geometry import Grid, Points
 
 LONGEST = 320  # voxels along the longest side of what is shown
-MOST = 12_000_000  # voxels in all: the largest picture that every phone opens
+MAX_VOXELS = 12_000_000  # voxels in all: the largest picture that every phone opens
 QUALITIES = (80, 70, 60, 50, 40)
 SAMPLED = 8  # every so many slices are tried before all of them are compressed
 LEVELS = 15  # of a score: its square root in four bits, fine where scores are low
@@ -22,7 +22,7 @@ CROP_QUALITY = 50
 CROP = 40  # pixels along a side of a particle's picture
 REACH = 2.0  # radii from the middle of such a picture to its edge
 SLAB = 0.5  # radii, thickness of the slab it shows
-TAIL = 0.5  # percent of voxels that may be darker than black, and brighter than white
+CLIPPED_PERCENT = 0.5  # percent of voxels that may be darker than black, and brighter than white
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def data_url(picture: bytes, kind: str = "webp") -> str:
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
-def of_tomogram(volume: NDArray[np.float32], grid: Grid, *, max_bytes: int) -> Mosaic:
+def tomogram_mosaic(volume: NDArray[np.float32], grid: Grid, *, max_bytes: int) -> Mosaic:
     """The tomogram in grey, binned and compressed as little as the bytes allow."""
     factor = _factor(grid.shape)
     while True:
@@ -81,7 +81,7 @@ def of_tomogram(volume: NDArray[np.float32], grid: Grid, *, max_bytes: int) -> M
         factor += 1
 
 
-def of_scores(scores: NDArray[np.uint8], grid: Grid, numbers: Sequence[int]) -> Mosaic:
+def score_mosaic(scores: NDArray[np.uint8], grid: Grid, numbers: Sequence[int]) -> Mosaic:
     """Of each voxel the object with the highest score, in green, and that score, in red.
 
     Args:
@@ -104,7 +104,7 @@ def of_scores(scores: NDArray[np.uint8], grid: Grid, numbers: Sequence[int]) -> 
     return Mosaic(picture, columns, *_coarse(grid, factor, best.shape), 100)
 
 
-def of_particles(
+def particle_gallery(
     volume: NDArray[np.float32], grid: Grid, points: Points, *, radius: float
 ) -> dict[str, Any]:
     """Each point's neighbourhood in a thin slab at full resolution, all in one picture."""
@@ -144,7 +144,7 @@ def _neighbourhood(
 def _factor(shape: Sequence[int]) -> int:
     """How many voxels along each side become one."""
     factor = math.ceil(max(shape) / LONGEST)
-    while math.prod(-(-n // factor) for n in shape) > MOST:
+    while math.prod(-(-n // factor) for n in shape) > MAX_VOXELS:
         factor += 1
     return factor
 
@@ -162,7 +162,9 @@ def _binned(volume: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
 
 
 def _grey(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    dark, bright = np.percentile(values[:: max(1, len(values) // 64)], [TAIL, 100 - TAIL])
+    dark, bright = np.percentile(
+        values[:: max(1, len(values) // 64)], [CLIPPED_PERCENT, 100 - CLIPPED_PERCENT]
+    )
     scaled = (values - dark) / max(float(bright - dark), 1e-12)
     return np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
 

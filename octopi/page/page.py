@@ -10,7 +10,9 @@ from importlib.resources import files
 from typing import Any
 
 
-def page_of(content: Mapping[str, Any], blocks: Sequence[Mapping[str, Any]], *, title: str) -> str:
+def render_page(
+    content: Mapping[str, Any], blocks: Sequence[Mapping[str, Any]], *, title: str
+) -> str:
     """The page, which loads nothing, and runs no script but its own.
 
     Args:

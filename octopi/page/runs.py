@@ -14,7 +14,7 @@ from octopi.geometry import Grid, Points
 from octopi.page import mosaics
 from octopi.page.mosaics import Mosaic
 from octopi.project import PickableObject
-from octopi.scored import Scores, channels_of
+from octopi.scored import ScoreMap, particle_channels
 
 MOST_CROPS = 6000  # pictures of particles on a page
 BASE64 = 4 / 3
@@ -35,13 +35,13 @@ class ShownRun:
 
     name: str
     part: str
-    counted: bool
+    in_totals: bool
     candidates: Mapping[str, Points]
     truth: Mapping[str, Points]
-    scores: Callable[[], Scores] | None
+    scores: Callable[[], ScoreMap] | None
 
     @property
-    def judged(self) -> bool:
+    def has_truth(self) -> bool:
         """Whether there is truth to judge its picks by."""
         return any(map(len, self.truth.values()))
 
@@ -68,7 +68,7 @@ class Objects:
     radii: Mapping[str, float]
     weights: Mapping[str, float]
     thresholds: Mapping[str, Mapping[str, float]]
-    chosen: Mapping[str, float]
+    initial_thresholds: Mapping[str, float]
     known: Mapping[str, PickableObject]
 
     def to_list(self, tolerance_scale: float) -> list[dict[str, Any]]:
@@ -80,9 +80,11 @@ class Objects:
                 "radius": radius,
                 "tolerance": tolerance_scale * radius,
                 "weight": self.weights[name],
-                "chosen": self.chosen[name],
+                "chosen": self.initial_thresholds[name],
                 "thresholds": {
-                    beta: held[name] for beta, held in self.thresholds.items() if name in held
+                    beta: thresholds[name]
+                    for beta, thresholds in self.thresholds.items()
+                    if name in thresholds
                 },
             }
             for name, radius in self.radii.items()
@@ -91,18 +93,18 @@ class Objects:
 
 def report_of(runs: list[ShownRun], objects: Objects, scorer: Scorer) -> Report | None:
     """Octopi's own scores at the chosen thresholds, of all runs that count; None without truth."""
-    judged = [run for run in runs if run.judged and run.counted]
+    judged = [run for run in runs if run.has_truth and run.in_totals]
     if not judged:
         return None
     picks = {
-        run.name: {n: run.ranked(n).above(objects.chosen[n]) for n in objects.radii}
+        run.name: {n: run.ranked(n).above(objects.initial_thresholds[n]) for n in objects.radii}
         for run in judged
     }
     truth = {run.name: run.truth for run in judged}
     return scorer(picks, truth, radii=objects.radii, weights=objects.weights)
 
 
-def marks_of(run: ShownRun, objects: Objects, scorer: Scorer) -> list[dict[str, Any]]:
+def pick_arrays(run: ShownRun, objects: Objects, scorer: Scorer) -> list[dict[str, Any]]:
     """Candidates and particles of each object, and which finds which at every threshold.
 
     A particle is found from its finder on when the threshold falls, so the page need not match.
@@ -116,11 +118,11 @@ def marks_of(run: ShownRun, objects: Objects, scorer: Scorer) -> list[dict[str, 
         gains = np.bincount(finders[finders >= 0], minlength=len(found))
         out.append(
             {
-                "positions": packed(found.positions.astype(np.float32)),
-                "scores": packed(found.scores),
-                "gains": packed(gains.astype(np.uint8)),
-                "truth": packed(there.positions.astype(np.float32)),
-                "finders": packed(finders.astype(np.int32)),
+                "positions": to_base64(found.positions.astype(np.float32)),
+                "scores": to_base64(found.scores),
+                "gains": to_base64(gains.astype(np.uint8)),
+                "truth": to_base64(there.positions.astype(np.float32)),
+                "finders": to_base64(finders.astype(np.int32)),
             }
         )
     return out
@@ -128,17 +130,19 @@ def marks_of(run: ShownRun, objects: Objects, scorer: Scorer) -> list[dict[str, 
 
 def marks_size(run: ShownRun) -> int:
     """About how many bytes of the page the run's candidates and particles take."""
-    found, there = (sum(map(len, held.values())) for held in (run.candidates, run.truth))
+    found, there = (
+        sum(map(len, points_by_object.values())) for points_by_object in (run.candidates, run.truth)
+    )
     return round(BASE64 * (17 * found + 16 * there))
 
 
-def packed(values: NDArray) -> str:
+def to_base64(values: NDArray) -> str:
     """The numbers' bytes, smallest first, in letters."""
     little = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<")))
     return base64.b64encode(little.tobytes()).decode()
 
 
-def pictures_of(
+def run_pictures(
     run: ShownRun,
     objects: Objects,
     tomogram: NDArray[np.float32],
@@ -156,19 +160,21 @@ def pictures_of(
         both = Points(np.concatenate([found.positions, there.positions]))
         crops.append(
             {
-                **mosaics.of_particles(tomogram, grid, both, radius=radius),
+                **mosaics.particle_gallery(tomogram, grid, both, radius=radius),
                 "candidates": len(found),
                 "truth": len(there),
             }
         )
     scores = None
     if run.scores is not None:
-        held = run.scores()
-        known = {n: r for n, r in objects.radii.items() if n in held.attributes["objects"]}
+        score_map = run.scores()
+        known = {n: r for n, r in objects.radii.items() if n in score_map.attributes["objects"]}
         numbers = [list(objects.radii).index(name) for name in known]
-        scores = mosaics.of_scores(channels_of(held, known), held.grid, numbers).to_dict()
+        scores = mosaics.score_mosaic(
+            particle_channels(score_map, known), score_map.grid, numbers
+        ).to_dict()
     used = sum(len(crop["picture"] or "") for crop in crops)
     used += len(scores["picture"]) if scores else 0
     left = max((max_bytes - used) / BASE64, 0.2 * max_bytes / BASE64)
-    shown = mosaics.of_tomogram(tomogram, grid, max_bytes=int(left))
+    shown = mosaics.tomogram_mosaic(tomogram, grid, max_bytes=int(left))
     return {"volume": shown.to_dict(), "scores": scores, "crops": crops}, shown

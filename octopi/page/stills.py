@@ -17,7 +17,7 @@ TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 
 def draw_thresholds(path: Path, runs: list[ShownRun], objects: Objects, scorer: Scorer) -> None:
     """The PNG shows each object's scores, what was found at which, and precision against recall."""
-    shown = [run for run in runs if run.counted] or runs
+    shown = [run for run in runs if run.in_totals] or runs
     names = list(objects.radii)
     figure = Figure(figsize=(2.6 * len(names) + 0.6, 4.8), layout="constrained")
     axes = figure.subplots(2, len(names), squeeze=False)
@@ -42,17 +42,19 @@ def _histogram(
     odds, hit = logit(np.clip(np.concatenate(scores), EDGE, 1 - EDGE)), np.concatenate(gains) > 0
     bins = np.linspace(logit(EDGE), logit(1 - EDGE), 31).tolist()
     red, green, blue = (channel / 255 for channel in objects.known[name].color[:3])
-    judged = any(run.judged for run in runs)
+    judged = any(run.has_truth for run in runs)
     labels = ("found", "wrong") if judged else (None, "candidates")
     colors = [(red, green, blue), "0.75"]
     axes.hist([odds[hit], odds[~hit]], bins=bins, stacked=True, color=colors, label=labels)
-    axes.axvline(logit(np.clip(objects.chosen[name], EDGE, 1 - EDGE)), color="black", lw=1)
+    axes.axvline(
+        logit(np.clip(objects.initial_thresholds[name], EDGE, 1 - EDGE)), color="black", lw=1
+    )
     axes.set_xticks([logit(t) for t in TICKS], [f"{t:g}" for t in TICKS], fontsize=6)
     axes.set_title(name, fontsize=9)
 
 
 def _curve(axes: Any, runs: list[ShownRun], name: str, objects: Objects, scorer: Scorer) -> None:
-    judged = [run for run in runs if run.judged]
+    judged = [run for run in runs if run.has_truth]
     curve = pr_curve(
         {run.name: run.ranked(name) for run in judged},
         {run.name: run.truth.get(name, Points.empty()) for run in judged},
@@ -66,6 +68,6 @@ def _curve(axes: Any, runs: list[ShownRun], name: str, objects: Objects, scorer:
         axes.text(0.5, 0.5, "no truth", transform=axes.transAxes, ha="center")
         return
     axes.plot(curve["recall"], curve["precision"], color=(red, green, blue))
-    at = int(np.sum(np.asarray(curve["threshold"]) >= objects.chosen[name])) - 1
+    at = int(np.sum(np.asarray(curve["threshold"]) >= objects.initial_thresholds[name])) - 1
     if at >= 0:
         axes.plot(curve["recall"][at], curve["precision"][at], "o", color=(red, green, blue))

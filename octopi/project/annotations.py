@@ -11,7 +11,7 @@ from octopi.project.run import Run
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-OWN_USER = "octopi"  # octopi's own picks are taken for truth only where they are named
+OCTOPI_USER = "octopi"  # octopi's own picks are taken for truth only where they are named
 
 
 def find_picks(
@@ -42,7 +42,7 @@ def find_picks(
         user_id, _, session_id = source.partition("/")
         candidates = [q for q in available if (q.user_id, q.session_id) == (user_id, session_id)]
     else:
-        candidates = [q for q in available if q.user_id != OWN_USER]
+        candidates = [q for q in available if q.user_id != OCTOPI_USER]
     names = list(objects or dict.fromkeys(sorted(q.object_name for q in candidates)))
     if not names:
         requested = source or "to learn from"
@@ -101,7 +101,7 @@ def find_tomograms(
     return [run.find_tomogram(tomo_type, voxel_spacing) for tomo_type in types]
 
 
-def find_in_runs(
+def keep_runs_with(
     runs: Iterable[Run], find: Callable[[Run], Result], *, named: bool
 ) -> list[tuple[Run, Result]]:
     """Return the runs where `find` succeeds, with its results; warn about the others.
@@ -127,7 +127,7 @@ def find_in_runs(
     return results
 
 
-def refuse_others_picks(
+def check_replaces_only_own_picks(
     runs: Iterable[Run], replaced: Callable[[PicksQuery], bool], *, overwrite: bool
 ) -> None:
     """Raise SettingError if picks of other users would be replaced without `overwrite`.
@@ -140,7 +140,7 @@ def refuse_others_picks(
     if overwrite:
         return
     for run in runs:
-        others = [q for q in run.picks() if q.user_id != OWN_USER and replaced(q)]
+        others = [q for q in run.picks() if q.user_id != OCTOPI_USER and replaced(q)]
         if others:
             raise SettingError(
                 f"Run {run.name} already has the picks {min(map(str, others))}. Choose another "

@@ -22,11 +22,11 @@ from octopi.project.read import (
     stored_files,
 )
 from octopi.project.run import Run
-from octopi.project.storage import reading
+from octopi.project.storage import storage_errors_as_data_error
 
 
 @dataclass
-class Health:
+class VolumeReport:
     """The result of checking a stored volume.
 
     Args:
@@ -47,18 +47,18 @@ class Health:
     where: str
     grid: Grid
     num_chunks: int
-    whole: bool
+    all_chunks_required: bool
     attributes: dict[str, Any]
     missing: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
-    stray: list[str] = field(default_factory=list)
+    unexpected_files: list[str] = field(default_factory=list)
     values: ValueRange = field(default_factory=ValueRange)
-    flat: list[str] = field(default_factory=list)
+    constant_chunks: list[str] = field(default_factory=list)
     counts: dict[int, int] = field(default_factory=dict)
     digest: str = ""
 
 
-def of_tomogram(run: Run, query: TomogramQuery, *, voxels: bool) -> Health:
+def check_tomogram(run: Run, query: TomogramQuery, *, voxels: bool) -> VolumeReport:
     """Check a stored tomogram; a chunk at a time is in memory.
 
     Args:
@@ -66,30 +66,30 @@ def of_tomogram(run: Run, query: TomogramQuery, *, voxels: bool) -> Health:
         query: of the tomogram.
         voxels: read every voxel; False counts files.
     """
-    with reading(f"Run {run.name}: tomogram {query}"):
+    with storage_errors_as_data_error(f"Run {run.name}: tomogram {query}"):
         return _examine(run._open_tomogram(query), whole=True, voxels=voxels)
 
 
-def of_segmentation(run: Run, query: SegmentationQuery, *, voxels: bool) -> Health:
+def check_segmentation(run: Run, query: SegmentationQuery, *, voxels: bool) -> VolumeReport:
     """Check a stored label volume as `of_tomogram` checks a tomogram."""
-    with reading(f"Run {run.name}: segmentation {query}"):
+    with storage_errors_as_data_error(f"Run {run.name}: segmentation {query}"):
         item, stored = run._find_segmentation(query)
         volume = open_volume(item, f"Run {run.name}: {stored.kind} {stored}", item.voxel_size)
         return _examine(volume, whole=bool(volume.attributes.get(COMPLETE)), voxels=voxels)
 
 
-def _examine(volume: StoredVolume, *, whole: bool, voxels: bool) -> Health:
+def _examine(volume: StoredVolume, *, whole: bool, voxels: bool) -> VolumeReport:
     files = {name: info for name, info in stored_files(volume).items() if name != ".zarray"}
     regions = dict(chunk_places(volume.array))
-    health = Health(
+    health = VolumeReport(
         where=volume.where,
         grid=volume.grid,
         num_chunks=len(regions),
-        whole=whole,
+        all_chunks_required=whole,
         attributes=octopi_attributes(volume),
         missing=[name for name in regions if name not in files],
         damaged=[name for name in regions if name in files and not files[name].get("size", 1)],
-        stray=sorted(set(files) - set(regions) - {".zattrs"}),
+        unexpected_files=sorted(set(files) - set(regions) - {".zattrs"}),
     )
     if voxels:
         digest = hashlib.sha256()
@@ -101,7 +101,7 @@ def _examine(volume: StoredVolume, *, whole: bool, voxels: bool) -> Health:
 
 
 def _chunks(
-    volume: StoredVolume, regions: dict[str, tuple[slice, ...]], health: Health, digest: Any
+    volume: StoredVolume, regions: dict[str, tuple[slice, ...]], health: VolumeReport, digest: Any
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield the name and voxels of each chunk; note those that cannot be decoded in `health`."""
     skipped = {*health.missing, *health.damaged}
@@ -119,9 +119,9 @@ def _chunks(
         yield name, chunk[tuple(slice(s.stop - s.start) for s in region)]
 
 
-def _scan_chunk(name: str, chunk: NDArray[Any], health: Health) -> None:
+def _scan_chunk(name: str, chunk: NDArray[Any], health: VolumeReport) -> None:
     if health.values.add(chunk):
-        health.flat.append(name)
+        health.constant_chunks.append(name)
     if chunk.dtype.kind in "biu":
         values, numbers = np.unique(chunk, return_counts=True)
         for value, number in zip(values.tolist(), numbers.tolist(), strict=True):

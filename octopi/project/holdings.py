@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from octopi.errors import DataError
 from octopi.project.door import CopickPicksFile
 from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
-from octopi.project.storage import reading
+from octopi.project.storage import storage_errors_as_data_error
 
 Item = Any  # copick's picks, segmentations, tomograms and features differ by backend
 Query = TypeVar("Query")
@@ -92,7 +92,7 @@ def new_features(tomogram: Item, name: str) -> Item:
 
 def _list(run: Item, what: str, query: Callable[[], Iterable[Item]]) -> list[Item]:
     """Run a copick query; raise DataError that says what could not be listed."""
-    with reading(f"Run {run.name}: the list of {what}"):
+    with storage_errors_as_data_error(f"Run {run.name}: the list of {what}"):
         try:
             return list(query())
         except (IndexError, ValueError) as error:  # copick splits file names without checking them

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from octopi.errors import DataError
 from octopi.geometry import Points
 from octopi.project.door import CopickLocation, CopickPoint
-from octopi.project.storage import patiently
+from octopi.project.storage import with_retries
 
 _IDENTITY = np.eye(4).tolist()
 
@@ -28,7 +28,7 @@ class StoredPicks:
     """
 
     points: Points
-    turns: NDArray[np.float64] | None
+    orientations: NDArray[np.float64] | None
 
 
 def read_picks(picks: Any, where: str) -> StoredPicks:
@@ -71,9 +71,9 @@ def read_picks(picks: Any, where: str) -> StoredPicks:
 
 def orientations_of(stored: StoredPicks, where: str) -> NDArray[np.float64] | None:
     """Return the orientations (None where not trusted); raise DataError if one is not finite."""
-    if stored.turns is not None:
-        _check_finite(stored.turns, "orientations", where)
-    return stored.turns
+    if stored.orientations is not None:
+        _check_finite(stored.orientations, "orientations", where)
+    return stored.orientations
 
 
 def _content(picks: Any) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _content(picks: Any) -> dict[str, Any]:
         return picks.load().model_dump()
     # copick's loader checks the matrix of each point by itself: ten times as long
     fetch = functools.partial(picks.fs.cat_file, picks.path)
-    return pydantic_core.from_json(patiently(fetch, picks.fs))
+    return pydantic_core.from_json(with_retries(fetch, picks.fs))
 
 
 def to_json(

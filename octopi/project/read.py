@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from octopi.errors import DataError
 from octopi.geometry import Grid, same_spacing
 from octopi.project.door import UNITFACTOR
-from octopi.project.storage import patiently
+from octopi.project.storage import with_retries
 
 logger = logging.getLogger(__name__)
 
@@ -202,7 +202,7 @@ def _chunks(
     for name, region in chunk_places(array):
         fetch = functools.partial(operator.getitem, volume.store, f"{volume.level}/{name}")
         try:
-            chunk = decode_chunk(array, patiently(fetch, volume.store.fs), buffer)
+            chunk = decode_chunk(array, with_retries(fetch, volume.store.fs), buffer)
         except KeyError:
             missing.append(name)
         except UNDECODABLE:

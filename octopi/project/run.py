@@ -21,7 +21,11 @@ from octopi.project.queries import (
     check_name,
     nearest,
 )
-from octopi.project.storage import reading, write_file, writing
+from octopi.project.storage import (
+    storage_errors_as_data_error,
+    storage_errors_as_resource_error,
+    write_file,
+)
 from octopi.project.write import write_volume
 
 if TYPE_CHECKING:
@@ -88,7 +92,7 @@ class Run:
         candidates = [q for q in existing if tomo_type in (None, q.tomo_type)]
         return self._select_one("tomogram", requested, voxel_spacing, candidates, existing)
 
-    def is_fixed(self, query: TomogramQuery) -> bool:
+    def is_read_only(self, query: TomogramQuery) -> bool:
         """Return whether the tomogram lies in read-only data."""
         return self._tomogram(query).read_only
 
@@ -102,12 +106,12 @@ class Run:
         Raises:
             DataError: a chunk is missing or damaged, a voxel is not finite, or all are the same.
         """
-        with reading(self._where(query)):
+        with storage_errors_as_data_error(self._where(query)):
             return read.read_tomogram(self._open_tomogram(query))
 
     def fingerprint(self, query: TomogramQuery) -> str:
         """Return a hash (sha256, hex) that changes with the stored tomogram; read no voxel."""
-        with reading(self._where(query)):
+        with storage_errors_as_data_error(self._where(query)):
             return read.fingerprint(self._open_tomogram(query))
 
     def picks(self) -> list[PicksQuery]:
@@ -118,7 +122,7 @@ class Run:
         """Read particle centres in Å, x y z, with their scores where they have any."""
         return self._read_picks(query).points
 
-    def read_held(self, queries: Mapping[str, PicksQuery]) -> dict[str, Points]:
+    def read_existing_picks(self, queries: Mapping[str, PicksQuery]) -> dict[str, Points]:
         """Read the picks that exist in this run, as `read_picks` does; skip the others."""
         existing = holdings.picks(self._copick)
         return {
@@ -152,10 +156,10 @@ class Run:
             orientations: rotations (n, 3, 3) from the objects' frame to the tomogram's, x y z;
                 None = unknown.
         """
-        self.check_output(query)
+        self.check_can_write(query)
         picks = holdings.new_picks(self._copick, query)
         content = to_json(points, orientations, picks, self._where(query))
-        with writing(self._where(query), picks.path):
+        with storage_errors_as_resource_error(self._where(query), picks.path):
             write_file(picks.fs, picks.path, content)
 
     def segmentations(self) -> list[SegmentationQuery]:
@@ -183,7 +187,7 @@ class Run:
         attributes: Mapping[str, Any],
     ) -> None:
         """Write a label volume (z, y, x) with its grid and attributes, replacing an older one."""
-        self.check_output(query)
+        self.check_can_write(query)
         if labels.dtype != np.uint8 or labels.ndim != 3:
             raise ValueError(f"Labels are uint8 (z, y, x), not {labels.dtype} {labels.shape}.")
         if not same_spacing(query.voxel_spacing or 0, float(np.mean(grid.spacing))):
@@ -191,28 +195,28 @@ class Run:
                 f"{query} does not name the voxel spacing of its grid, {grid.spacing} Å."
             )
         item = holdings.new_segmentation(self._copick, query)
-        with writing(self._where(query), item.path):
+        with storage_errors_as_resource_error(self._where(query), item.path):
             write_volume(item.fs, item.path, labels, grid=grid, attributes=attributes)
 
     def segmentation_attributes(self, query: SegmentationQuery) -> dict[str, Any]:
         """Read octopi's attributes of a label volume ({} in others' volumes), and no voxel."""
         item, found = self._find_segmentation(query)
-        with reading(self._where(found)):
+        with storage_errors_as_data_error(self._where(found)):
             volume = read.open_volume(item, self._where(found), item.voxel_size)
         return octopi_attributes(volume)
 
     def segmentation_fingerprint(self, query: SegmentationQuery) -> str:
         """Return a hash (sha256, hex) that changes with the label volume; read no voxel."""
         item, found = self._find_segmentation(query)
-        with reading(self._where(found)):
+        with storage_errors_as_data_error(self._where(found)):
             return read.fingerprint(read.open_volume(item, self._where(found), item.voxel_size))
 
     def delete_segmentations(self, query: SegmentationQuery) -> None:
         """Delete the label volumes of this name, user and session at every voxel spacing."""
         for existing, item in holdings.segmentations(self._copick).items():
-            if existing.address == query.address:
-                self.check_output(existing)
-                with writing(self._where(existing), item.path):
+            if existing.name_user_session == query.name_user_session:
+                self.check_can_write(existing)
+                with storage_errors_as_resource_error(self._where(existing), item.path):
                     item.fs.rm(item.path, recursive=True)
 
     def score_maps(self) -> list[tuple[TomogramQuery, str]]:
@@ -252,7 +256,7 @@ class Run:
         """Read octopi's attributes of a score map, and no voxel."""
         item = self._find_score_map(query, name)
         where = f"{self._where(query)}, score map {name}"
-        with reading(where):
+        with storage_errors_as_data_error(where):
             return octopi_attributes(read.open_volume(item, where, query.voxel_spacing))
 
     def write_score_map(
@@ -269,10 +273,10 @@ class Run:
         if scores.dtype != np.uint8 or scores.ndim != 4:
             raise ValueError(f"Scores are uint8 (c, z, y, x), not {scores.dtype} {scores.shape}.")
         item = holdings.new_features(self._tomogram(query), name)
-        with writing(f"{self._where(query)}, score map {name}", item.path):
+        with storage_errors_as_resource_error(f"{self._where(query)}, score map {name}", item.path):
             write_volume(item.fs, item.path, scores, grid=grid, attributes=attributes)
 
-    def check_output(self, query: PicksQuery | SegmentationQuery) -> None:
+    def check_can_write(self, query: PicksQuery | SegmentationQuery) -> None:
         """Raise unless picks or a label volume can be written under this query.
 
         Raises:
@@ -304,13 +308,13 @@ class Run:
         return self._load_picks(existing[query], query)
 
     def _load_picks(self, item: Any, query: PicksQuery) -> StoredPicks:
-        with reading(self._where(query)):
+        with storage_errors_as_data_error(self._where(query)):
             return read_picks(item, self._where(query))
 
     def _find_segmentation(self, query: SegmentationQuery) -> tuple[Any, SegmentationQuery]:
         """Find a label volume: copick's item, and its query with the spacing it is stored at."""
         existing = holdings.segmentations(self._copick)
-        named = [q for q in existing if q.address == query.address]
+        named = [q for q in existing if q.name_user_session == query.name_user_session]
         # An unfinished one is opened only where there is no other, for the error that names it.
         candidates = [q for q in named if self._finished(existing[q])] or named
         stored = self._select_one(query.kind, str(query), query.voxel_spacing, candidates, existing)
@@ -330,7 +334,7 @@ class Run:
 
     def _open_tomogram(self, query: TomogramQuery) -> read.StoredVolume:
         tomogram = self._tomogram(query)
-        with reading(self._where(query)):
+        with storage_errors_as_data_error(self._where(query)):
             return read.open_volume(tomogram, self._where(query), query.voxel_spacing)
 
     def _where(self, query: TomogramQuery | PicksQuery | SegmentationQuery) -> str:
@@ -338,14 +342,14 @@ class Run:
 
     def _finished(self, item: Any, *, by_octopi: bool = False) -> bool:
         """Return whether the item's writer has finished, and with `by_octopi` was octopi."""
-        with reading(f"Run {self.name}: {item.path}"):
+        with storage_errors_as_data_error(f"Run {self.name}: {item.path}"):
             attributes = read.finished_attributes(item)
         return attributes is not None and (not by_octopi or read.COMPLETE in attributes)
 
     def _read_labels(
         self, item: Any, where: str, voxel_spacing: float
     ) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
-        with reading(where):
+        with storage_errors_as_data_error(where):
             volume = read.open_volume(item, where, voxel_spacing)
             return read.read_labels(volume), volume.grid, octopi_attributes(volume)
 

@@ -25,8 +25,8 @@ class PicksHealth:
 
     num_picks: int
     outside: list[int]
-    doubles: int
-    like_voxels: bool
+    num_duplicates: int
+    look_like_voxels: bool
 
 
 def examine_picks(points: Points, grid: Grid, *, min_distance: float | None) -> PicksHealth:

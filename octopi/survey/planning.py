@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from octopi.data.folds import Splitting, split_runs
+from octopi.data.folds import SplitSettings, split_runs
 from octopi.errors import DataError, SettingError
 
 
@@ -43,7 +43,7 @@ def crop_size(
     spacing: float,
     shape: Sequence[int],
     *,
-    least: Sequence[int],
+    minimum: Sequence[int],
     divisor: int,
     rules: Rules,
 ) -> list[int]:
@@ -59,18 +59,18 @@ def crop_size(
     """
     needed = rules.reach * largest_radius / spacing
     return [
-        min(_up(max(n, needed), divisor), _up(m, divisor))
-        for n, m in zip(least, shape, strict=True)
+        min(_round_up(max(n, needed), divisor), _round_up(m, divisor))
+        for n, m in zip(minimum, shape, strict=True)
     ]
 
 
 def window_size(
-    shape: Sequence[int], *, most: Sequence[int] | None, divisor: int, halo: Sequence[int]
+    shape: Sequence[int], *, maximum: Sequence[int] | None, divisor: int, halo: Sequence[int]
 ) -> list[int]:
     """Voxels of a window: the recipe's, no more than the volume has, but wider than its halos."""
     return [
-        max(min(_up(n, divisor), _up(m, divisor)), _up(2 * h + 1, divisor))
-        for m, n, h in zip(most or shape, shape, halo, strict=True)
+        max(min(_round_up(n, divisor), _round_up(m, divisor)), _round_up(2 * h + 1, divisor))
+        for m, n, h in zip(maximum or shape, shape, halo, strict=True)
     ]
 
 
@@ -87,7 +87,7 @@ def radius_scales(
 
 
 def batch(
-    wanted: int, *, bytes_per_crop: int, memory: int, grows: bool, rules: Rules
+    wanted: int, *, bytes_per_crop: int, memory: int, larger_helps: bool, rules: Rules
 ) -> tuple[int, bool]:
     """Crops in a step, and whether even those are too much for the memory.
 
@@ -100,7 +100,7 @@ def batch(
     """
     fit = int(rules.memory_share * memory / max(1, bytes_per_crop))
     crops = wanted
-    while grows and crops * 2 <= min(fit, rules.most_crops):
+    while larger_helps and crops * 2 <= min(fit, rules.most_crops):
         crops *= 2
     while crops > max(1, fit):
         crops //= 2
@@ -121,8 +121,8 @@ def num_folds(
     for folds in range(min(wanted, len(classes)), 1, -1):
         try:
             for fold in range(folds):
-                asked = Splitting(None, None, None, None, fold, folds, seed)
-                split_runs(list(classes), asked, classes=classes)
+                split_settings = SplitSettings(None, None, None, None, fold, folds, seed)
+                split_runs(list(classes), split_settings, classes=classes)
         except (DataError, SettingError) as error:
             why = str(error)
             continue
@@ -130,5 +130,5 @@ def num_folds(
     return None, why or f"{len(classes)} run is too few to hold one out"
 
 
-def _up(number: float, divisor: int) -> int:
+def _round_up(number: float, divisor: int) -> int:
     return max(1, math.ceil(number / divisor)) * divisor

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from octopi import machine
 from octopi.devices import autocast
-from octopi.models import logits
+from octopi.models import finest_logits
 
 NUM_TIMED = 2  # repetitions after one that warms up
 
@@ -34,7 +34,7 @@ class Cost:
         return self.seconds / self.voxels
 
 
-def of_step(
+def measure_training_step(
     net: nn.Module,
     loss: Callable[[Tensor, Tensor], Tensor],
     crop_size: Sequence[int],
@@ -50,7 +50,7 @@ def of_step(
 
     def step() -> None:
         with autocast(device):
-            scores = logits(net, image)
+            scores = finest_logits(net, image)
         loss(scores.float(), target).backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -58,14 +58,14 @@ def of_step(
     return _measured(step, crop_size, device)
 
 
-def of_window(net: nn.Module, window_size: Sequence[int], *, device: torch.device) -> Cost:
+def measure_window(net: nn.Module, window_size: Sequence[int], *, device: torch.device) -> Cost:
     """What predicting one window costs."""
     net = net.to(device).eval()
     image = torch.randn(1, 1, *window_size, device=device)
 
     def look() -> None:
         with torch.inference_mode(), autocast(device):
-            torch.softmax(logits(net, image).float(), dim=1)
+            torch.softmax(finest_logits(net, image).float(), dim=1)
 
     return _measured(look, window_size, device)
 

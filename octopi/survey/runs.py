@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from octopi.data.cache import check_fits, working_grid
+from octopi.data.cache import check_target_fits, working_grid
 from octopi.errors import DataError, OctopiError, did_you_mean
 from octopi.geometry import Grid, same_spacing
 from octopi.project import (
-    OWN_USER,
+    OCTOPI_USER,
     PicksQuery,
     Run,
     SegmentationQuery,
@@ -21,7 +21,7 @@ SHOWN = 5  # indices and names listed before an ellipsis
 
 
 @dataclass(frozen=True)
-class Question:
+class CheckRequest:
     """What is asked of every run.
 
     Args:
@@ -44,15 +44,15 @@ class Question:
     min_distance: float
     voxels: bool
 
-    def concerns(self, query: TomogramQuery) -> bool:
+    def is_relevant(self, query: TomogramQuery) -> bool:
         """Whether a tomogram is one that matters."""
-        asked = self.voxel_spacing
-        near = asked is None or same_spacing(query.voxel_spacing, asked)
+        requested_spacing = self.voxel_spacing
+        near = requested_spacing is None or same_spacing(query.voxel_spacing, requested_spacing)
         return near and (self.tomo_types is None or query.tomo_type in self.tomo_types)
 
 
 @dataclass(frozen=True)
-class Remark:
+class Issue:
     """Something that is wrong or odd.
 
     Args:
@@ -63,7 +63,7 @@ class Remark:
 
     run_name: str
     text: str
-    serious: bool
+    blocks_training: bool
 
     def __str__(self) -> str:
         return f"{self.run_name}: {self.text}" if self.run_name else self.text
@@ -93,41 +93,41 @@ class RunReport:
     has_target: bool = False
     target_grid: Grid | None = None
     classes: set[str] | None = None
-    remarks: list[Remark] = field(default_factory=list)
+    remarks: list[Issue] = field(default_factory=list)
 
-    def note(self, text: str, *, serious: bool) -> None:
+    def add_issue(self, text: str, *, serious: bool) -> None:
         """The remark is kept."""
-        self.remarks.append(Remark(self.name, text, serious))
+        self.remarks.append(Issue(self.name, text, serious))
 
 
-def survey_run(run: Run, question: Question) -> RunReport:
+def check_run(run: Run, question: CheckRequest) -> RunReport:
     """All there is to say of a run."""
     report = RunReport(run.name)
-    for look in (_tomograms, _picks, _target):
+    for check in (_tomograms, _picks, _target):
         try:
-            look(run, question, report)
+            check(run, question, report)
         except OctopiError as error:  # a list that cannot be had; the rest can
-            report.note(_bare(error, run), serious=True)
+            report.add_issue(_without_run_name(error, run), serious=True)
     return report
 
 
-def _tomograms(run: Run, question: Question, report: RunReport) -> None:
+def _tomograms(run: Run, question: CheckRequest, report: RunReport) -> None:
     for query in run.tomograms():
-        serious = question.concerns(query)
+        serious = question.is_relevant(query)
         try:
-            found = health.of_tomogram(run, query, voxels=question.voxels)
+            volume_report = health.check_tomogram(run, query, voxels=question.voxels)
         except DataError as error:
-            report.note(_bare(error, run), serious=serious)
+            report.add_issue(_without_run_name(error, run), serious=serious)
             continue
-        report.tomograms[query] = found.grid
-        report.digests[query] = found.digest
-        for fault in (*_broken(found), *_values(found)):
-            report.note(f"tomogram {query} {fault}", serious=serious)
-        flat = len(found.flat)
-        if flat and not found.values.is_constant:
-            report.note(
+        report.tomograms[query] = volume_report.grid
+        report.digests[query] = volume_report.digest
+        for fault in (*_broken(volume_report), *_values(volume_report)):
+            report.add_issue(f"tomogram {query} {fault}", serious=serious)
+        flat = len(volume_report.constant_chunks)
+        if flat and not volume_report.values.is_constant:
+            report.add_issue(
                 f"tomogram {query}: all voxels are the same within each of {flat} chunks "
-                f"({_some(found.flat)}).",
+                f"({_chunk_list(volume_report.constant_chunks)}).",
                 serious=False,
             )
     _compare_shapes(report)
@@ -139,43 +139,48 @@ def _compare_shapes(report: RunReport) -> None:
     for query, grid in report.tomograms.items():
         of_spacing = shapes.setdefault(query.voxel_spacing, {})
         of_spacing.setdefault(grid.shape, []).append(query.tomo_type)
-    for spacing, held in shapes.items():
-        if len(held) > 1:
-            told = "; ".join(f"{', '.join(types)} {by(shape)}" for shape, types in held.items())
-            report.note(f"its tomograms at {spacing:g} Å differ in shape: {told}.", serious=False)
+    for spacing, types_by_shape in shapes.items():
+        if len(types_by_shape) > 1:
+            text = "; ".join(
+                f"{', '.join(types)} {format_shape(shape)}"
+                for shape, types in types_by_shape.items()
+            )
+            report.add_issue(
+                f"its tomograms at {spacing:g} Å differ in shape: {text}.", serious=False
+            )
 
 
-def _broken(found: health.Health) -> list[str]:
+def _broken(found: health.VolumeReport) -> list[str]:
     faults = []
-    if found.missing and found.whole:
+    if found.missing and found.all_chunks_required:
         faults.append(
-            f"lacks {len(found.missing)} of {found.num_chunks} chunks ({_some(found.missing)}), "
+            f"lacks {len(found.missing)} of {found.num_chunks} chunks ({_chunk_list(found.missing)}), "
             "which would be read as zeros. Copy or write it again."
         )
     if found.damaged:
         faults.append(
             f"has {len(found.damaged)} chunks of {found.num_chunks} that cannot be decoded "
-            f"({_some(found.damaged)}). Copy or write it again."
+            f"({_chunk_list(found.damaged)}). Copy or write it again."
         )
     return faults
 
 
-def _values(found: health.Health) -> list[str]:
+def _values(found: health.VolumeReport) -> list[str]:
     return [f"{fault}. Reconstruct it again." for fault in found.values.faults()]
 
 
-def _picks(run: Run, question: Question, report: RunReport) -> None:
+def _picks(run: Run, question: CheckRequest, report: RunReport) -> None:
     grid = next(
-        (grid for query, grid in report.tomograms.items() if question.concerns(query)), None
+        (grid for query, grid in report.tomograms.items() if question.is_relevant(query)), None
     )
     for query in run.picks():
         source = f"{query.user_id}/{query.session_id}"
-        asked = source == question.picks if question.picks else query.user_id != OWN_USER
-        if not asked:
+        is_requested = source == question.picks if question.picks else query.user_id != OCTOPI_USER
+        if not is_requested:
             continue
         name = query.object_name
         if name not in question.objects:
-            report.note(
+            report.add_issue(
                 f"picks {query} are of an object that the copick config does not have."
                 f"{did_you_mean(name, question.objects)}",
                 serious=False,
@@ -185,103 +190,107 @@ def _picks(run: Run, question: Question, report: RunReport) -> None:
         try:
             points = run.read_picks(query)
         except DataError as error:
-            report.note(_bare(error, run), serious=True)
+            report.add_issue(_without_run_name(error, run), serious=True)
             continue
         report.picks[name] = report.picks.get(name, 0) + len(points)
         if grid is not None:
             radius = question.objects[name].radius
             near = None if radius is None else radius * question.min_distance
-            _remark_on(query, examine_picks(points, grid, min_distance=near), near, report)
+            _add_pick_issues(query, examine_picks(points, grid, min_distance=near), near, report)
 
 
-def _remark_on(
+def _add_pick_issues(
     query: PicksQuery, found: PicksHealth, near: float | None, report: RunReport
 ) -> None:
-    if found.like_voxels:
-        report.note(
+    if found.look_like_voxels:
+        report.add_issue(
             f"all {found.num_picks} picks {query} lie where voxel numbers would: they look like "
             "voxels rather than Å. Multiply them by the voxel spacing.",
             serious=False,
         )
     if found.outside:
-        report.note(
+        report.add_issue(
             f"{len(found.outside)} of {found.num_picks} picks {query} lie outside the tomogram "
-            f"(counting from 0: {_some(found.outside)}).",
+            f"(counting from 0: {_chunk_list(found.outside)}).",
             serious=False,
         )
-    if found.doubles:
-        report.note(
-            f"{found.doubles} of {found.num_picks} picks {query} are closer than {near:g} Å to "
+    if found.num_duplicates:
+        report.add_issue(
+            f"{found.num_duplicates} of {found.num_picks} picks {query} are closer than {near:g} Å to "
             "another: are they the same particle twice?",
             serious=False,
         )
 
 
-def _target(run: Run, question: Question, report: RunReport) -> None:
-    wanted = question.target.address
-    if not any(query.address == wanted for query in run.segmentations()):
+def _target(run: Run, question: CheckRequest, report: RunReport) -> None:
+    wanted = question.target.name_user_session
+    if not any(query.name_user_session == wanted for query in run.segmentations()):
         return
     report.has_target = True
-    found = health.of_segmentation(run, question.target, voxels=question.voxels)
-    report.target_grid = found.grid
-    report.labels = found.attributes.get("labels")
-    for fault in _broken(found):
-        report.note(f"target {question.target} {fault}", serious=True)
+    volume_report = health.check_segmentation(run, question.target, voxels=question.voxels)
+    report.target_grid = volume_report.grid
+    report.labels = volume_report.attributes.get("labels")
+    for fault in _broken(volume_report):
+        report.add_issue(f"target {question.target} {fault}", serious=True)
     if report.labels is None:
-        report.note(
+        report.add_issue(
             f"target {question.target} does not say which label is which object. Make it with "
             "octopi create_targets.",
             serious=True,
         )
     elif question.voxels:
-        _compare_labels(found.counts, report, question)
-    _compare_grids(found.grid, report, question)
-    _compare_radii(found.attributes.get("sphere_radii", {}), report, question)
+        _compare_labels(volume_report.counts, report, question)
+    _compare_grids(volume_report.grid, report, question)
+    _compare_radii(volume_report.attributes.get("sphere_radii", {}), report, question)
 
 
-def _compare_labels(counts: Mapping[int, int], report: RunReport, question: Question) -> None:
+def _compare_labels(counts: Mapping[int, int], report: RunReport, question: CheckRequest) -> None:
     labels = report.labels or {}
     report.classes = {name for name, label in labels.items() if counts.get(label)}
     unknown = unknown_labels(counts, labels)
     if unknown:
-        report.note(
+        report.add_issue(
             f"target {question.target} holds the labels {unknown}, which belong to no object "
             f"({labels}). Make it again with octopi create_targets overwrite=true.",
             serious=True,
         )
 
 
-def _compare_grids(held: Grid, report: RunReport, question: Question) -> None:
+def _compare_grids(target_grid: Grid, report: RunReport, question: CheckRequest) -> None:
     for query, grid in report.tomograms.items():
-        if not question.concerns(query):
+        if not question.is_relevant(query):
             continue
         try:
-            check_fits(held, working_grid(grid, question.working_spacing))
+            check_target_fits(target_grid, working_grid(grid, question.working_spacing))
         except DataError as error:
-            report.note(f"{query}, target {question.target}: {error}", serious=True)
+            report.add_issue(f"{query}, target {question.target}: {error}", serious=True)
 
 
-def _compare_radii(painted: Mapping[str, float], report: RunReport, question: Question) -> None:
+def _compare_radii(painted: Mapping[str, float], report: RunReport, question: CheckRequest) -> None:
     """Spheres as large as the object itself, or larger, tell of a radius changed since."""
     for name, radius in painted.items():
-        held = question.objects.get(name)
-        if held is not None and held.radius is not None and radius > 1.2 * held.radius:
-            report.note(
+        object_info = question.objects.get(name)
+        if (
+            object_info is not None
+            and object_info.radius is not None
+            and radius > 1.2 * object_info.radius
+        ):
+            report.add_issue(
                 f"target {question.target} has spheres of {radius:g} Å for {name}, whose radius in "
-                f"the copick config is {held.radius:g} Å.",
+                f"the copick config is {object_info.radius:g} Å.",
                 serious=False,
             )
 
 
-def by(shape: Sequence[int]) -> str:
+def format_shape(shape: Sequence[int]) -> str:
     """A shape as 184×630×630."""
     return "×".join(map(str, shape))
 
 
-def _bare(error: OctopiError, run: Run) -> str:
+def _without_run_name(error: OctopiError, run: Run) -> str:
     """The error's text without the run, which stands before every remark."""
     return str(error).removeprefix(f"Run {run.name}: ").removeprefix(f"Run {run.name} ")
 
 
-def _some(items: Sequence[object]) -> str:
+def _chunk_list(items: Sequence[object]) -> str:
     return ", ".join(map(str, items[:SHOWN])) + (", …" if len(items) > SHOWN else "")

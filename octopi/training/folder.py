@@ -45,12 +45,12 @@ def training_folder(job: Job, settings: TrainSettings) -> Iterator["TrainingFold
         LockedError: another process trains there.
         SettingError: another training's folder, or a resume that is none.
     """
-    if ranks.is_helper():
+    if ranks.is_secondary_rank():
         job.open_folder()
         yield TrainingFolder(job.folder, writes=False)
         return
     check_folder(job.folder, settings)  # a refused command leaves nothing behind, not even a lock
-    with locks.alone_in(job.folder):
+    with locks.lock_folder(job.folder):
         _check_own(job.folder, settings)
         job.open_folder()
         yield TrainingFolder(job.folder)
@@ -58,7 +58,7 @@ def training_folder(job: Job, settings: TrainSettings) -> Iterator["TrainingFold
 
 def check_folder(folder: Path, settings: TrainSettings) -> None:
     """Raise LockedError or SettingError where a training in the folder would be refused."""
-    locks.check_free(folder)
+    locks.check_not_locked(folder)
     _check_own(folder, settings)
 
 
@@ -79,8 +79,8 @@ def check_resume(folder: Path, settings: TrainSettings) -> None:
     if not in_folds and not (folder / LAST_CHECKPOINT).is_file():
         raise SettingError(f"There is nothing to resume in {folder}: it has no {LAST_CHECKPOINT}.")
     before = read_training_config(folder)
-    now = provenance.plain(dataclasses.asdict(settings))
-    changed = [key for key in provenance.differences(before, now) if key not in MAY_CHANGE]
+    now = provenance.to_builtin_types(dataclasses.asdict(settings))
+    changed = [key for key in provenance.differing_keys(before, now) if key not in MAY_CHANGE]
     if changed:
         raise SettingError(
             f"{', '.join(changed)} differ from what {folder} began with. A resumed training keeps "
@@ -148,7 +148,7 @@ class TrainingFolder:
             return
         path = self.path / DATA
         record = {"split": dataclasses.asdict(data.split), "fingerprint": data.fingerprint()}
-        record = provenance.plain(record)
+        record = provenance.to_builtin_types(record)
         if resumed and path.is_file() and _read_record(path) != record:
             raise DataError(
                 f"The data has changed since {self.path} began: its data.json says otherwise. "
@@ -169,7 +169,7 @@ class TrainingFolder:
             Whatever is raised inside.
         """
         tracker = make_tracker(settings.logger, self.path) if self.writes else None
-        with provenance.tracked(tracker, self.path, settings) as tags:
+        with provenance.tracked_run(tracker, self.path, settings) as tags:
             yield tracker
             tags["state"] = self.state
 

@@ -13,12 +13,12 @@ from octopi.processes import signal_when_parent_ends
 FIRST_RANK = "OCTOPI_FIRST_RANK"  # environment variable: the process that started the others
 
 
-def is_helper() -> bool:
+def is_secondary_rank() -> bool:
     """Whether another process of this machine is in charge of the training."""
     return int(os.environ.get("LOCAL_RANK", "0")) > 0
 
 
-def prepare(num_ranks: int) -> None:
+def check_and_prepare_ddp(num_ranks: int) -> None:
     """Let Lightning start the other ranks, none of which outlives this one.
 
     Args:
@@ -26,7 +26,7 @@ def prepare(num_ranks: int) -> None:
     """
     if num_ranks == 1:
         return
-    if is_helper():
+    if is_secondary_rank():
         logging.getLogger("octopi").setLevel(logging.WARNING)  # the first one says it all
         end_with_first_rank()
         return

@@ -7,7 +7,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from optuna.distributions import CategoricalDistribution
 
-from octopi.config import CONF_DIR, build, settle
+from octopi.config import CONF_DIR, build, check_settings
 from octopi.exploration.space import key_of, read_space, suggest
 from octopi.help import choices
 from octopi.models import check_size, size_divisor
@@ -98,7 +98,7 @@ def suggested(space, number):
         words = [*space.fixed, *suggest(space, study.ask())]
         cfg = composed(*words)
         del cfg.hydra
-        yield words, settle(cfg, TrainSettings, overrides=words)
+        yield words, check_settings(cfg, TrainSettings, overrides=words)
 
 
 @pytest.mark.parametrize("search", SEARCHES)

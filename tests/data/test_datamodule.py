@@ -15,7 +15,7 @@ from octopi import machine
 from octopi.data import datamodule, sources
 from octopi.data.augment import Affine, Compose, Flip, GaussianNoise
 from octopi.data.datamodule import TomogramDataModule, ValidationVolume
-from octopi.data.resident import may_stay
+from octopi.data.resident import fits_on_gpu
 from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError
 from octopi.geometry import Grid
 from octopi.project import PicksQuery, SegmentationQuery, TomogramQuery, open_project
@@ -399,12 +399,12 @@ def test_only_a_gpu_with_room_holds_the_volumes(project, tmp_path, monkeypatch):
     gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
     free = {"bytes": 3 * needed}
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free["bytes"], 10**12))
-    assert may_stay(variants, SHAPE, blend=False, device=gpu)
-    assert not may_stay(variants, SHAPE, blend=False, device=cpu)
-    assert not may_stay(variants, SHAPE, blend=True, device=gpu)
-    assert not may_stay(variants, [SHAPE[0] + 1, 8, 8], blend=False, device=gpu)
+    assert fits_on_gpu(variants, SHAPE, blend=False, device=gpu)
+    assert not fits_on_gpu(variants, SHAPE, blend=False, device=cpu)
+    assert not fits_on_gpu(variants, SHAPE, blend=True, device=gpu)
+    assert not fits_on_gpu(variants, [SHAPE[0] + 1, 8, 8], blend=False, device=gpu)
     free["bytes"] -= 3
-    assert not may_stay(variants, SHAPE, blend=False, device=gpu)
+    assert not fits_on_gpu(variants, SHAPE, blend=False, device=gpu)
 
 
 def test_a_cache_that_the_disk_cannot_hold_is_refused_before_a_tomogram_is_read(

@@ -10,12 +10,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from octopi import checkpoint, provenance
-from octopi.config import CONF_DIR, build, settle
+from octopi.config import CONF_DIR, build, check_settings
 from octopi.errors import DataError, SettingError
 from octopi.evaluation.scores import Matched
 from octopi.exploration.fold_report import table
-from octopi.exploration.pooling import pool_folder, summarize
-from octopi.facts import gather_facts
+from octopi.exploration.pooling import build_ensemble, summarize
+from octopi.facts import read_dataset_info
 from octopi.geometry import Points
 from octopi.scored import write_candidates
 from octopi.settings import TrainSettings
@@ -33,12 +33,12 @@ def settings(here, octopi_command):
     words = ["tomo_types=[denoised]", "num_folds=3", "fold=0", "model=unet"]
     words += ["model.channels=[4,8]", "model.strides=[2]", "predictor.window_size=null"]
     with initialize_config_dir(str(CONF_DIR)):
-        return settle(compose("train", overrides=words), TrainSettings)
+        return check_settings(compose("train", overrides=words), TrainSettings)
 
 
 @pytest.fixture
 def facts(settings):
-    return gather_facts(build(settings.project, "project"), settings)
+    return read_dataset_info(build(settings.project, "project"), settings)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def folders(here, settings, facts):
     for i, run in enumerate(facts.runs):
         folder = here / "cv" / f"fold_{i}"
         folder.mkdir(parents=True)
-        recipe = checkpoint.Recipe(
+        recipe = checkpoint.CheckpointInfo(
             net=net,
             labels=facts.labels,
             radii=facts.radii,
@@ -95,7 +95,7 @@ def results_of(folders):
 
 def test_pooled_counts_are_the_sum_of_the_folds(folders, facts):
     replant(folders[2], facts, facts.runs[2], missed="ribosome")
-    value = pool_folder(folders[0].parent, folders)
+    value = build_ensemble(folders[0].parent, folders)
     results = results_of(folders)
     pooled = results["scores"]["pooled"]
     for name, score in pooled["pooled"]["scores"].items():
@@ -118,10 +118,10 @@ def test_pooled_counts_are_the_sum_of_the_folds(folders, facts):
 
 
 def test_thresholds_of_the_other_folds_never_saw_the_fold(folders, facts):
-    pool_folder(folders[0].parent, folders)
+    build_ensemble(folders[0].parent, folders)
     before = results_of(folders)
     replant(folders[2], facts, facts.runs[2], good=0.1)
-    pool_folder(folders[0].parent, folders)
+    build_ensemble(folders[0].parent, folders)
     after = results_of(folders)
     then, now = (results["folds"]["fold_2"]["thresholds"] for results in (before, after))
     assert now["others"] == then["others"]
@@ -135,7 +135,7 @@ def test_thresholds_of_the_other_folds_never_saw_the_fold(folders, facts):
 
 
 def test_thresholds_are_judged_on_the_same_candidates_in_every_way(folders):
-    pool_folder(folders[0].parent, folders)
+    build_ensemble(folders[0].parent, folders)
     scores = results_of(folders)["scores"]
     assert scores["pooled"]["pooled"]["total"] == scores["others"]["pooled"]["total"] == 1
     # fold 0's own, 0, lets every bad candidate through; fold 2's, 0.6, none
@@ -146,12 +146,12 @@ def test_thresholds_are_judged_on_the_same_candidates_in_every_way(folders):
 
 
 def test_the_ensemble_holds_the_nets_and_the_pooled_thresholds(folders):
-    pool_folder(folders[0].parent, folders)
+    build_ensemble(folders[0].parent, folders)
     weights, recipe = checkpoint.read(folders[0].parent / "best_model.pth")
     checkpoint.load(folders[0].parent / "best_model.pth")
     assert recipe.thresholds == results_of(folders)["thresholds"]
     assert all(BAD < t < GOOD for t in recipe.thresholds["4"].values())
-    for i, (own, of_fold) in enumerate(checkpoint.unpacked(weights, recipe)):
+    for i, (own, of_fold) in enumerate(checkpoint.split_ensemble(weights, recipe)):
         expected, _ = checkpoint.read(folders[i] / "best_model.pth")
         assert of_fold.provenance == {"fold": i}
         assert own.keys() == expected.keys()
@@ -160,17 +160,17 @@ def test_the_ensemble_holds_the_nets_and_the_pooled_thresholds(folders):
 
 def test_pooling_again_and_all_at_once_gives_the_same_files_and_no_scraps(folders):
     home = folders[0].parent
-    pool_folder(home, folders)
+    build_ensemble(home, folders)
     before = {p.name: p.read_bytes() for p in home.iterdir() if p.is_file()}
     assert set(before) == {"best_model.pth", "model_config.yaml", "results.json", "folds.png"}
     with ThreadPoolExecutor(3) as pool:
-        list(pool.map(lambda _: pool_folder(home, folders), range(3)))
+        list(pool.map(lambda _: build_ensemble(home, folders), range(3)))
     assert {p.name: p.read_bytes() for p in home.iterdir() if p.is_file()} == before
     assert sorted(p for p in home.iterdir() if p.is_dir()) == folders
 
 
 def test_the_summary_is_told_from_results_json_alone(folders, here):
-    pool_folder(folders[0].parent, folders)
+    build_ensemble(folders[0].parent, folders)
     (here / "moved").mkdir()
     (folders[0].parent / "results.json").rename(here / "moved" / "results.json")
     lines = summarize(here / "moved").splitlines()
@@ -196,7 +196,7 @@ def test_many_objects_with_long_names_fit_the_table():
 def test_folds_that_hold_out_the_same_run_are_not_folds(folders, facts):
     replant(folders[1], facts, facts.runs[0])
     with pytest.raises(SettingError, match=r"fold_0 and fold_1 both hold out run TS_01"):
-        pool_folder(folders[0].parent, folders)
+        build_ensemble(folders[0].parent, folders)
     assert not (folders[0].parent / "results.json").exists()
 
 
@@ -204,7 +204,7 @@ def test_folds_of_different_targets_are_refused(folders):
     config = provenance.read_yaml(folders[1] / "config.yaml")
     provenance.write_yaml(folders[1] / "config.yaml", {**config, "target": "other:octopi/1"})
     with pytest.raises(SettingError, match="fold_1 on other:octopi/1"):
-        pool_folder(folders[0].parent, folders)
+        build_ensemble(folders[0].parent, folders)
 
 
 def test_folds_of_different_objects_are_refused(folders):
@@ -212,7 +212,7 @@ def test_folds_of_different_objects_are_refused(folders):
     swapped = dict(zip(recipe.labels, reversed(recipe.labels.values()), strict=True))
     write_model(folders[1], weights, dataclasses.replace(recipe, labels=swapped))
     with pytest.raises(SettingError, match=r"fold_1.* has labels"):
-        pool_folder(folders[0].parent, folders)
+        build_ensemble(folders[0].parent, folders)
 
 
 def test_a_held_out_run_that_is_gone_is_named(folders, facts):
@@ -220,4 +220,4 @@ def test_a_held_out_run_that_is_gone_is_named(folders, facts):
     found = planted(facts, run)
     write_candidates(folders[2] / "candidates.npz", {"TS_99": found})
     with pytest.raises(DataError, match="TS_99"):
-        pool_folder(folders[0].parent, folders)
+        build_ensemble(folders[0].parent, folders)

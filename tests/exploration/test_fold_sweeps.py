@@ -35,7 +35,7 @@ def test_a_failed_fold_leaves_the_others_and_only_it_is_run_again(here, octopi_c
     assert before == {fold.name: digest(fold) for fold in done}
     results = json.loads((sweep / "results.json").read_text(encoding="utf-8"))
     assert set(results["scores"]["pooled"]) == {"fold_0", "fold_1", "fold_2", "pooled"}
-    assert len(checkpoint.members(checkpoint.read(sweep / "best_model.pth")[1].net)) == 3
+    assert len(checkpoint.ensemble_members(checkpoint.read(sweep / "best_model.pth")[1].net)) == 3
 
     assert octopi_command("segment", "checkpoint=cv/best_model.pth", "runs=[TS_01]") == 0
     assert octopi_command("localize", "runs=[TS_01]") == 0

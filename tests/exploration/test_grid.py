@@ -1,6 +1,6 @@
 """Plain lists of values are trained one by one."""
 
-from octopi.exploration.grid import Point
+from octopi.exploration.grid import Combination
 from octopi.exploration.sweeps import points_of
 
 
@@ -17,12 +17,12 @@ def test_every_combination_has_a_folder_that_says_what_it_is():
 
 def test_folds_of_one_cross_validation_share_everything_else():
     points = points_of(["fold=0,1", "model=unet,segresnet"])
-    families = {point.siblings() for point in points}
+    families = {point.cross_validation_key() for point in points}
     assert families == {(("model", "unet"),), (("model", "segresnet"),)}
 
 
 def test_a_value_that_is_no_file_name_becomes_one():
-    point = Point({"data.crop_size": "[16,32,32]", "init_from": "a/b.pth"}, [])
+    point = Combination({"data.crop_size": "[16,32,32]", "init_from": "a/b.pth"}, [])
     assert "/" not in point.folder_name
     assert point.folder_name == "crop_size_-16,32,32-,init_from_a-b.pth"
 

@@ -19,7 +19,7 @@ import optuna
 import pytest
 from tiny import TINY
 
-from octopi.provenance import artifacts_of
+from octopi.provenance import list_artifacts
 
 psycopg = pytest.importorskip("psycopg", reason="the extra `postgres` is not installed")
 
@@ -171,5 +171,5 @@ def test_a_search_keeps_its_study_there_and_the_password_to_itself(here, octopi_
     assert private.stat().st_mode & 0o077 == 0
     told = [path for path in here.rglob("*") if path.is_file() and path != private]
     assert not [path for path in told if password.encode() in path.read_bytes()]
-    assert {p.name for p in artifacts_of(here / "sweep" / "trial_0")} >= {"best_model.pth"}
+    assert {p.name for p in list_artifacts(here / "sweep" / "trial_0")} >= {"best_model.pth"}
     assert password not in done.stdout + done.stderr

@@ -22,7 +22,7 @@ def _facts(storage=None):
 @pytest.fixture
 def journal(tmp_path):
     """Of a study with two trials."""
-    study.record(tmp_path, _facts())
+    study.write_sweep_file(tmp_path, _facts())
     held = study.open_study(tmp_path)
     for value in (0.25, 0.5):
         trial = held.ask()
@@ -69,7 +69,7 @@ def test_a_study_may_live_in_a_database(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "sweep"
     folder.mkdir()
-    study.record(folder, _facts("sqlite:///trials.db"))
+    study.write_sweep_file(folder, _facts("sqlite:///trials.db"))
     held = study.open_study(folder)
     held.tell(held.ask(), 0.5)
     assert (tmp_path / "trials.db").exists()
@@ -78,21 +78,21 @@ def test_a_study_may_live_in_a_database(tmp_path, monkeypatch):
 
 
 def test_a_sweep_that_began_otherwise_is_refused_with_what_differs(tmp_path):
-    study.record(tmp_path, _facts())
-    assert study.record(tmp_path, _facts())["study_name"] == "octopi"
+    study.write_sweep_file(tmp_path, _facts())
+    assert study.write_sweep_file(tmp_path, _facts())["study_name"] == "octopi"
     with pytest.raises(SettingError, match=r"settings\.optim\.lr\. Start"):
-        study.record(tmp_path, _facts() | {"settings": {"seed": 1, "optim": {"lr": 0.2}}})
+        study.write_sweep_file(tmp_path, _facts() | {"settings": {"seed": 1, "optim": {"lr": 0.2}}})
 
 
 def test_what_is_no_search_is_said_to_be_none(tmp_path):
-    study.record(tmp_path, {"settings": {}})
+    study.write_sweep_file(tmp_path, {"settings": {}})
     assert not study.is_search(tmp_path)
     with pytest.raises(SettingError, match="not the folder of a search"):
         study.open_study(tmp_path)
 
 
 def test_the_storage_file_is_for_its_owner_alone(tmp_path):
-    study.record(tmp_path, _facts("postgresql://me:secret@host/db"))
+    study.write_sweep_file(tmp_path, _facts("postgresql://me:secret@host/db"))
     assert (tmp_path / study.STUDY).stat().st_mode & 0o077 == 0
 
 

@@ -3,8 +3,8 @@
 import pytest
 from hydra import compose, initialize_config_dir
 
-from octopi.config import CONF_DIR, settle
-from octopi.exploration.workers import places
+from octopi.config import CONF_DIR, check_settings
+from octopi.exploration.workers import process_environments
 from octopi.settings import TrainSettings
 
 
@@ -12,9 +12,9 @@ from octopi.settings import TrainSettings
 def on_cpu():
     words = ["project.config=none.json", "trainer.accelerator=cpu"]
     with initialize_config_dir(str(CONF_DIR)):
-        return settle(compose("train", overrides=words), TrainSettings, overrides=words)
+        return check_settings(compose("train", overrides=words), TrainSettings, overrides=words)
 
 
 def test_a_quota_of_a_core_leaves_room_for_one_training(control_groups, on_cpu):
     control_groups({"cpu.max": "100000 100000"})
-    assert [slot["OMP_NUM_THREADS"] for slot in places(on_cpu, None, 8)] == ["1"]
+    assert [slot["OMP_NUM_THREADS"] for slot in process_environments(on_cpu, None, 8)] == ["1"]

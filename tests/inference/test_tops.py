@@ -42,7 +42,9 @@ def test_tops_are_those_found_on_the_cpu(device, sigma, kind):
         values, least = (values / 255).astype(kind), least / 255
     kernels = [peaks.gaussian_kernel(s) for s in sigma]
     expected = in_order(peaks.find_tops(values, kernels, least))
-    found = in_order(tops.find_tops(values, kernels, least, device=torch.device(device)))
+    found = in_order(
+        tops.find_local_maxima_gpu(values, kernels, least, device=torch.device(device))
+    )
     assert len(found[0]) > 20
     np.testing.assert_array_equal(found[0], expected[0])
     np.testing.assert_allclose(found[1], expected[1], rtol=1e-5)
@@ -55,7 +57,7 @@ def test_picks_are_those_found_on_the_cpu(device, smoothing):
     finder = peaks.Peaks(smoothing=smoothing, **settings)
     asked = {"grid": Grid.cubic(scores().shape, 10.0), "radii": {"a": 60.0}}
     expected = finder(scores()[None], **asked)["a"]
-    finder.find_tops = functools.partial(tops.find_tops, device=torch.device(device))
+    finder.find_tops = functools.partial(tops.find_local_maxima_gpu, device=torch.device(device))
     found = finder(scores()[None], **asked)["a"]
     assert len(found) == len(expected) > 20
     np.testing.assert_allclose(found.positions, expected.positions, atol=1e-3)
@@ -67,14 +69,14 @@ def test_a_flat_top_is_as_flat_after_smoothing(device):
     values = np.zeros((1, 1, 40), np.uint8)
     values[..., 18:22] = 200
     kernels = [peaks.gaussian_kernel(s) for s in (0.0, 0.0, 1.3)]
-    voxels, heights = tops.find_tops(values, kernels, 10.0, device=torch.device(device))
+    voxels, heights = tops.find_local_maxima_gpu(values, kernels, 10.0, device=torch.device(device))
     assert voxels[:, 2].mean() == 19.5
     assert len(set(heights)) == 1
 
 
 def test_nothing_reaches_the_least_height():
     values = np.full((4, 5, 6), 3, np.uint8)
-    voxels, heights = tops.find_tops(
+    voxels, heights = tops.find_local_maxima_gpu(
         values, [peaks.gaussian_kernel(1.0)] * 3, 10.0, device=torch.device("cpu")
     )
     assert voxels.shape == (0, 3)
@@ -87,6 +89,6 @@ def test_a_gpu_that_is_too_small_is_told(monkeypatch):
 
     monkeypatch.setattr(tops, "_find_tops", full)
     with pytest.raises(ResourceError, match=r"too small for scores of \[4, 5, 6\] voxels"):
-        tops.find_tops(
+        tops.find_local_maxima_gpu(
             np.zeros((4, 5, 6)), [peaks.gaussian_kernel(1.0)] * 3, 1.0, device=torch.device("cpu")
         )

@@ -5,7 +5,7 @@ from octopi.localization.summits import (
     local_maxima,
     merge_plateaus,
     relative_to,
-    thin,
+    suppress_non_maxima,
     tiles,
     with_margin,
 )
@@ -40,15 +40,15 @@ def test_neighbouring_maxima_are_merged_and_others_stay_apart():
 
 def test_a_point_that_was_dropped_drops_no_other():
     positions = np.array([[0.0, 0, 0], [0.9, 0, 0], [1.8, 0, 0]])
-    assert thin(positions, np.ones(3)).tolist() == [0, 2]
+    assert suppress_non_maxima(positions, np.ones(3)).tolist() == [0, 2]
 
 
 def test_points_at_just_the_reach_both_stay():
-    assert thin(np.array([[0.0, 0, 0], [1, 0, 0]]), np.ones(2)).tolist() == [0, 1]
+    assert suppress_non_maxima(np.array([[0.0, 0, 0], [1, 0, 0]]), np.ones(2)).tolist() == [0, 1]
 
 
 def test_the_larger_reach_counts_and_groups_spare_their_own():
     positions = np.array([[0.0, 0, 0], [1.5, 0, 0], [3.2, 0, 0]])
     reach = np.array([1.0, 2.0, 1.0])
-    assert thin(positions, reach).tolist() == [0, 2]
-    assert thin(positions, reach, np.array([7, 7, 8])).tolist() == [0, 1]
+    assert suppress_non_maxima(positions, reach).tolist() == [0, 2]
+    assert suppress_non_maxima(positions, reach, np.array([7, 7, 8])).tolist() == [0, 1]

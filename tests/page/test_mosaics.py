@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from octopi.geometry import Grid, Points
-from octopi.page.mosaics import LEVELS, LONGEST, of_particles, of_scores, of_tomogram
+from octopi.page.mosaics import LEVELS, LONGEST, particle_gallery, score_mosaic, tomogram_mosaic
 
 
 def opened(mosaic):
@@ -29,7 +29,7 @@ def smooth(shape):
 
 def test_a_tomogram_is_what_it_was():
     volume = smooth((13, 40, 60))
-    mosaic = of_tomogram(volume, Grid.cubic(volume.shape, 10.0), max_bytes=10**6)
+    mosaic = tomogram_mosaic(volume, Grid.cubic(volume.shape, 10.0), max_bytes=10**6)
     assert mosaic.shape == volume.shape
     seen = opened(mosaic)[..., 0].astype(float)
     assert np.corrcoef(seen.ravel(), volume.ravel())[0, 1] > 0.995
@@ -38,8 +38,8 @@ def test_a_tomogram_is_what_it_was():
 def test_noise_is_made_coarser_until_it_fits():
     volume = np.random.default_rng(0).normal(size=(24, 120, 120)).astype(np.float32)
     grid = Grid.cubic(volume.shape, 10.0)
-    free = of_tomogram(volume, grid, max_bytes=10**6)
-    tight = of_tomogram(volume, grid, max_bytes=8000)
+    free = tomogram_mosaic(volume, grid, max_bytes=10**6)
+    tight = tomogram_mosaic(volume, grid, max_bytes=8000)
     assert free.shape == volume.shape
     assert len(tight.picture) <= 8000
     assert tight.shape < free.shape
@@ -48,14 +48,14 @@ def test_noise_is_made_coarser_until_it_fits():
 def test_too_few_bytes_are_refused():
     volume = smooth((8, 30, 30))
     with pytest.raises(ValueError, match="too few"):
-        of_tomogram(volume, Grid.cubic(volume.shape, 10.0), max_bytes=10)
+        tomogram_mosaic(volume, Grid.cubic(volume.shape, 10.0), max_bytes=10)
 
 
 def test_a_bright_voxel_stays_where_it_is_when_binned():
     grid = Grid.cubic((4, 6, 2 * LONGEST), 10.0)
     volume = np.zeros(grid.shape, dtype=np.float32)
     volume[2:4, 4:6, 100:102] = 1
-    mosaic = of_tomogram(volume, grid, max_bytes=10**6)
+    mosaic = tomogram_mosaic(volume, grid, max_bytes=10**6)
     assert mosaic.shape == (2, 3, LONGEST)
     z, y, x = np.unravel_index(np.argmax(opened(mosaic)[..., 0]), mosaic.shape)
     at = [o + i * s for o, i, s in zip(mosaic.origin, (z, y, x), mosaic.spacing, strict=True)]
@@ -64,7 +64,7 @@ def test_a_bright_voxel_stays_where_it_is_when_binned():
 
 def test_the_highest_score_and_its_object_are_exact():
     scores = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 9)).astype(np.uint8)
-    seen = opened(of_scores(scores, Grid.cubic((5, 7, 9), 10.0), [3, 1]))
+    seen = opened(score_mosaic(scores, Grid.cubic((5, 7, 9), 10.0), [3, 1]))
     level = np.rint(np.sqrt(scores.max(axis=0) / 255) * LEVELS)
     assert np.array_equal(seen[..., 0], level * 17)
     which = np.where(level == 0, 0, np.array([3, 1])[scores.argmax(axis=0)])
@@ -78,7 +78,7 @@ def test_a_particle_is_in_the_middle_of_its_picture(place):
     z, y, x = np.meshgrid(*axes, indexing="ij")
     x0, y0, z0 = place
     volume = np.exp(-((x - x0) ** 2 + (y - y0) ** 2 + (z - z0) ** 2) / 800).astype(np.float32)
-    held = of_particles(volume, grid, Points(np.array([place])), radius=50.0)
+    held = particle_gallery(volume, grid, Points(np.array([place])), radius=50.0)
     content = base64.b64decode(held["picture"].partition(",")[2])
     with Image.open(io.BytesIO(content)) as image:
         grey = np.asarray(image.convert("L")).astype(float)

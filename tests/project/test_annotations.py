@@ -6,7 +6,7 @@ import copick
 import pytest
 
 from octopi.errors import NotInProjectError, SettingError
-from octopi.project import find_in_runs, find_picks, open_project
+from octopi.project import find_picks, keep_runs_with, open_project
 
 
 @pytest.fixture
@@ -44,10 +44,10 @@ def test_runs_without_what_is_looked_for_are_told_and_left_out_unless_they_were_
             raise NotInProjectError("Run TS_02", "score map", "predict", [])
         return run.name.lower()
 
-    found = find_in_runs(runs, find, named=False)
+    found = keep_runs_with(runs, find, named=False)
     assert [(run.name, held) for run, held in found] == [("TS_01", "ts_01"), ("TS_03", "ts_03")]
     assert "1 runs are left out. Run TS_02 has no score map predict" in caplog.text
     with pytest.raises(NotInProjectError, match="TS_02"):
-        find_in_runs(runs, find, named=True)
+        keep_runs_with(runs, find, named=True)
     with pytest.raises(NotInProjectError, match="TS_02"):
-        find_in_runs(runs[1:2], find, named=False)
+        keep_runs_with(runs[1:2], find, named=False)

@@ -18,7 +18,7 @@ def test_for_the_challenge_the_plan_is_the_recipe_made_by_hand():
     assert spacing == CZII["data"]["working_spacing"]
     grid = Grid.cubic((184, 630, 630), 10.012).at_spacing(spacing)
     size = planning.crop_size(
-        150, spacing, grid.shape, least=CZII["data"]["crop_size"], divisor=8, rules=RULES
+        150, spacing, grid.shape, minimum=CZII["data"]["crop_size"], divisor=8, rules=RULES
     )
     assert size == CZII["data"]["crop_size"]
     assert planning.radius_scales(RADII, CZII["targets"]["radius_scale"], spacing, RULES) == {}
@@ -36,7 +36,7 @@ def test_large_objects_do_not_make_the_grid_coarser_than_allowed():
 @pytest.mark.parametrize("divisor", [4, 8, 32])
 def test_a_crop_fits_the_network_the_object_and_the_volume(divisor):
     size = planning.crop_size(
-        400, 10, (60, 300, 300), least=[32, 64, 64], divisor=divisor, rules=RULES
+        400, 10, (60, 300, 300), minimum=[32, 64, 64], divisor=divisor, rules=RULES
     )
     assert all(n % divisor == 0 for n in size)
     assert size[0] <= 60 + divisor
@@ -44,9 +44,9 @@ def test_a_crop_fits_the_network_the_object_and_the_volume(divisor):
 
 
 def test_a_window_is_a_multiple_wider_than_its_halo_and_no_larger_than_the_volume():
-    assert planning.window_size((30, 400, 100), most=[64, 128, 128], divisor=8,
+    assert planning.window_size((30, 400, 100), maximum=[64, 128, 128], divisor=8,
                                 halo=[12, 16, 16]) == [32, 128, 104]  # fmt: skip
-    assert planning.window_size((90, 90, 90), most=[16, 96, 96], divisor=8,
+    assert planning.window_size((90, 90, 90), maximum=[16, 96, 96], divisor=8,
                                 halo=[12, 16, 16])[0] > 24  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def test_a_small_object_on_a_coarse_grid_gets_larger_spheres():
 
 def test_the_batch_follows_the_memory():
     def crops(memory, *, grows):
-        return planning.batch(2, bytes_per_crop=100, memory=memory, grows=grows, rules=RULES)
+        return planning.batch(2, bytes_per_crop=100, memory=memory, larger_helps=grows, rules=RULES)
 
     assert crops(10_000, grows=False) == (2, False)
     assert crops(10_000, grows=True) == (16, False)
