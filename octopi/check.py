@@ -8,13 +8,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from tqdm import tqdm
 
-from octopi.config import build
+from octopi.checks.runs import CheckRequest, Issue, RunReport, check_run
+from octopi.checks.summary import CheckSummary, summarise, table
+from octopi.cli.job import command
+from octopi.config.build import build
+from octopi.config.settings import CheckSettings
 from octopi.errors import DataError, SettingError
-from octopi.job import Job, command
 from octopi.project import Project, SegmentationQuery
-from octopi.settings import CheckSettings
-from octopi.survey.runs import CheckRequest, Issue, RunReport, check_run
-from octopi.survey.verdict import CheckSummary, summarise, table
+from octopi.system.job_folder import Job
 
 logger = logging.getLogger(__name__)
 

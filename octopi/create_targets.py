@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from octopi.config import build
+from octopi.cli.job import command, log_dry_run
+from octopi.config.build import build
+from octopi.config.settings import CreateTargetsSettings, TargetsSettings
 from octopi.errors import DataError, SettingError
 from octopi.geometry import Grid, Points, same_spacing
-from octopi.job import Job, command, log_dry_run
-from octopi.machine import format_bytes
 from octopi.project import (
     PicksQuery,
     Project,
@@ -25,7 +25,8 @@ from octopi.project import (
     find_picks,
     find_tomograms,
 )
-from octopi.settings import CreateTargetsSettings, TargetsSettings
+from octopi.system.job_folder import Job
+from octopi.system.resources import format_bytes
 from octopi.targets import add_masks, align_mask, coarsen_mask, paint, target_labels
 
 logger = logging.getLogger(__name__)
@@ -108,7 +109,8 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
     names = [name for name in project.objects if name in picks]  # the config's own order
     if unknown_objects := scales.keys() - set(names):
         raise SettingError(
-            f"targets.radius_scales names {', '.join(sorted(unknown_objects))}, of which there are no "
+            f"targets.radius_scales names {', '.join(sorted(unknown_objects))}, of which there "
+            f"are no "
             f"picks. Objects: {', '.join(names)}."
         )
     radii = {}

@@ -10,14 +10,15 @@ import sys
 from pathlib import Path
 
 import octopi
-from octopi import machine
-from octopi.config import CONF_DIR
+from octopi.checks import environment
+from octopi.checks.environment import PROBLEM, WARNING, CheckLine
+from octopi.cli.job import command
+from octopi.config.files import CONF_DIR
+from octopi.config.settings import DoctorSettings
 from octopi.errors import ResourceError
-from octopi.job import Job, command
-from octopi.provenance import read_yaml
-from octopi.settings import DoctorSettings
-from octopi.survey import environment
-from octopi.survey.environment import PROBLEM, WARNING, CheckLine
+from octopi.system import resources
+from octopi.system.files import read_yaml
+from octopi.system.job_folder import Job
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def examine(settings: DoctorSettings) -> list[CheckLine]:
             survey, sys.path, environment.versions_of("octopi"), Path.cwd()
         ),
         *environment.of_torch(),
-        *environment.of_machine(machine.num_cores(), machine.memory(), memory),
+        *environment.of_machine(resources.num_cores(), resources.memory(), memory),
         environment.check_folder(
             "outputs", Path(settings.outputs), disk, "Work in another folder, or hydra.run.dir=…"
         ),

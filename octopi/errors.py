@@ -67,3 +67,11 @@ def did_you_mean(asked: str, choices: Iterable[str]) -> str:
     """A sentence naming the closest choices, with a leading blank; empty where none is close."""
     close = difflib.get_close_matches(asked, list(choices), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(close)}?" if close else ""
+
+
+class StoppedBySignal(BaseException):
+    """A signal ended the work after everything worth keeping was written."""
+
+    def __init__(self, exit_code: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

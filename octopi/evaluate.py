@@ -5,20 +5,18 @@ Run it as `octopi evaluate` or `python -m octopi.evaluate`.
 
 import json
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 
-from octopi.config import build
+from octopi.cli.job import command, log_dry_run
+from octopi.config.build import build
+from octopi.config.settings import EvaluateSettings
 from octopi.errors import DataError
-from octopi.geometry import Points
-from octopi.job import Job, command, log_dry_run
-from octopi.pictures import draw_picks
+from octopi.evaluation.picks_figure import draw_picks
+from octopi.geometry import PicksByRun
 from octopi.project import PicksQuery, Project, Run, find_picks
-from octopi.settings import EvaluateSettings
+from octopi.system.job_folder import Job
 
 logger = logging.getLogger(__name__)
-
-Runs = Mapping[str, Mapping[str, Points]]
 
 
 def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
@@ -52,7 +50,7 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     return report.total
 
 
-def rehearsal(job: Job, picks: Runs, truth: Runs) -> list[str]:
+def rehearsal(job: Job, picks: PicksByRun, truth: PicksByRun) -> list[str]:
     """What a dry run tells."""
     names = dict.fromkeys(name for found in [*truth.values(), *picks.values()] for name in found)
     return [
@@ -65,11 +63,13 @@ def rehearsal(job: Job, picks: Runs, truth: Runs) -> list[str]:
     ]
 
 
-def _count(runs: Runs, name: str) -> int:
+def _count(runs: PicksByRun, name: str) -> int:
     return sum(len(picks[name]) for picks in runs.values() if name in picks)
 
 
-def draw(path: Path, project: Project, runs: list[Run], *, picks: Runs, truth: Runs) -> None:
+def draw(
+    path: Path, project: Project, runs: list[Run], *, picks: PicksByRun, truth: PicksByRun
+) -> None:
     """`picks.png` shows the run with the most particles."""
     run_with_most_particles = max(truth, key=lambda name: sum(map(len, truth[name].values())))
     run = next(run for run in runs if run.name == run_with_most_particles)

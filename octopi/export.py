@@ -10,16 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from octopi.config import build
+from octopi.cli.job import command, log_dry_run
+from octopi.config.build import build
+from octopi.config.settings import ExportSettings
 from octopi.errors import NotInProjectError, ResourceError, SettingError, did_you_mean
 from octopi.formats import Format, Particles
 from octopi.geometry import Grid
-from octopi.job import Job, command, log_dry_run
-from octopi.machine import check_writable
 from octopi.project import PicksQuery, Project, Run, find_picks
 from octopi.project.queries import nearest
 from octopi.project.storage import staged
-from octopi.settings import ExportSettings
+from octopi.system.job_folder import Job
+from octopi.system.resources import check_writable
 
 logger = logging.getLogger(__name__)
 

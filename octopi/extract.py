@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from octopi.config import build
+from octopi.cli.job import command, log_dry_run
+from octopi.config.build import build
+from octopi.config.settings import ExtractSettings
 from octopi.errors import DataError, NotInProjectError, SettingError, did_you_mean
 from octopi.geometry import Points
-from octopi.job import Job, command, log_dry_run
 from octopi.membranes.pairs import middles, pairs
-from octopi.membranes.sides import SIDES, split_by_distance
+from octopi.membranes.split import SIDES, split_by_distance
 from octopi.membranes.surface import Surface, fill_enclosed, rotations_to_normals
 from octopi.project import (
     PicksQuery,
@@ -31,7 +32,7 @@ from octopi.project import (
     keep_runs_with,
 )
 from octopi.project.objects import object_labels
-from octopi.settings import ExtractSettings
+from octopi.system.job_folder import Job
 
 logger = logging.getLogger(__name__)
 

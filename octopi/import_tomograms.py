@@ -15,14 +15,15 @@ from typing import TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from octopi.config import build
+from octopi.cli.job import command, log_dry_run
+from octopi.config.build import build
+from octopi.config.settings import ImportTomogramsSettings
 from octopi.errors import DataError, SettingError
 from octopi.formats import mrc
 from octopi.geometry import Grid, fourier_resample, same_spacing
-from octopi.job import Job, command, log_dry_run
-from octopi.machine import format_bytes
 from octopi.project import Project, TomogramQuery, check_name, check_run_name
-from octopi.settings import ImportTomogramsSettings
+from octopi.system.job_folder import Job
+from octopi.system.resources import format_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class TomogramImport:
     """A file and what becomes of it.
 
     Args:
-        kept: the part of its voxels that is used, z y x from the first on.
+        used_shape: the part of its voxels that is used, z y x from the first on.
         grid: what it is stored on.
     """
 
@@ -119,7 +120,8 @@ def check_names_differ(files_by_run: Mapping[str, Path]) -> None:
         other = seen.setdefault(name.casefold(), name)
         if other != name:
             raise SettingError(
-                f"{files_by_run[other].name} and {files_by_run[name].name} would be runs {other} and {name}, "
+                f"{files_by_run[other].name} and {files_by_run[name].name} would be runs "
+                f"{other} and {name}, "
                 "which some disks cannot tell apart. Rename one of them."
             )
 

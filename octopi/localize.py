@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from octopi.config import build, build_part
+from octopi.cli.job import command, log_dry_run
+from octopi.config.build import build, build_part
+from octopi.config.settings import LocalizeSettings
 from octopi.data.cache import map_in_threads
 from octopi.errors import DataError, NotInProjectError, SettingError, did_you_mean
 from octopi.geometry import same_spacing
-from octopi.job import Job, command, log_dry_run
 from octopi.localization import LOCALIZER
-from octopi.localization.channels import Localizer
+from octopi.localization.localizer import Localizer
 from octopi.localization.peaks import Peaks
 from octopi.project import (
     PicksQuery,
@@ -33,8 +34,8 @@ from octopi.project import (
     score_map_name,
 )
 from octopi.project.objects import PickableObject, unknown_labels
-from octopi.scored import ScoreMap, particle_channels, particle_radii
-from octopi.settings import LocalizeSettings
+from octopi.project.score_map import ScoreMap, particle_channels, particle_radii
+from octopi.system.job_folder import Job
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +157,7 @@ def checkpoint_attributes(settings: LocalizeSettings) -> dict[str, Any]:
     """Thresholds and radii of a checkpoint, where one is given: they stand before the map's."""
     if settings.checkpoint is None:
         return {}
-    from octopi import checkpoint  # noqa: PLC0415  torch is slow to import and rarely needed here
+    from octopi.models import checkpoint  # noqa: PLC0415  torch is slow to import and rarely needed here
 
     segment = settings.checkpoint
     paths = [segment] if isinstance(segment, str) else list(segment)
@@ -290,8 +291,8 @@ def use_gpu(localizer: Localizer) -> None:
     """The localizer looks for summits on the GPU; an error where it or the machine cannot."""
     import torch  # noqa: PLC0415  slow to import and rarely needed here
 
-    from octopi.devices import choose_device_type  # noqa: PLC0415
-    from octopi.inference.tops import find_local_maxima_gpu  # noqa: PLC0415
+    from octopi.inference.gpu_peaks import find_local_maxima_gpu  # noqa: PLC0415
+    from octopi.models.precision import choose_device_type  # noqa: PLC0415
 
     if not isinstance(localizer, Peaks):
         raise SettingError("accelerator=gpu needs localizer=peaks; others work on the CPU alone.")
@@ -329,7 +330,8 @@ def stored_thresholds(settings: LocalizeSettings, facts: Mapping[str, Any]) -> d
     wanted = f"{facts['beta'] if settings.beta is None else settings.beta:g}"
     if wanted not in thresholds_by_beta:
         raise SettingError(
-            f"There are no thresholds for beta={wanted}. There are for: {', '.join(thresholds_by_beta)}."
+            f"There are no thresholds for beta={wanted}. There are for: "
+            f"{', '.join(thresholds_by_beta)}."
         )
     return thresholds_by_beta[wanted]
 

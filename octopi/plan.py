@@ -17,21 +17,22 @@ from typing import Any
 import torch
 import yaml
 
-from octopi import machine
-from octopi.config import build
+from octopi.checks import measured_cost, planning_rules
+from octopi.checks.runs import format_shape
+from octopi.cli.job import command, log_dry_run
+from octopi.config.build import build
+from octopi.config.files import CONF_DIR
+from octopi.config.settings import PlanSettings
 from octopi.data.cache import working_grid
-from octopi.devices import choose_device_type
 from octopi.errors import DataError, ResourceError, SettingError
 from octopi.geometry import Grid
-from octopi.help import CONF_DIR
 from octopi.inference.windows import num_windows
-from octopi.job import Job, command, log_dry_run
-from octopi.models import size_divisor
+from octopi.models.precision import choose_device_type
+from octopi.models.properties import size_divisor
 from octopi.project import PicksQuery, Project, Run, TomogramQuery, find_picks
-from octopi.provenance import write_text
-from octopi.settings import PlanSettings
-from octopi.survey import planning, probe
-from octopi.survey.runs import format_shape
+from octopi.system import resources
+from octopi.system.files import write_text
+from octopi.system.job_folder import Job
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class ProjectSummary:
         radii: object -> Å.
         counts: object -> particles in all runs.
         classes: run name -> objects it holds.
-        several: whether runs hold tomograms at other spacings too.
+        has_other_spacings: whether runs hold tomograms at other spacings too.
     """
 
     runs: list[Run]
@@ -98,7 +99,7 @@ def path_of(settings: PlanSettings) -> Path:
             f"{path} is there, perhaps edited. Replace it with overwrite=true, or choose another "
             "name=…"
         )
-    machine.check_writable(path.parent, "Choose another folder=…")
+    resources.check_writable(path.parent, "Choose another folder=…")
     return path
 
 
@@ -171,19 +172,19 @@ def plan_experiment(
 ) -> tuple[dict[str, Any], list[str]]:
     """The experiment, and what is to be said of it."""
     rules = settings.rules
-    spacing = planning.working_spacing(found.radii.values(), found.voxel_spacing, rules)
+    spacing = planning_rules.working_spacing(found.radii.values(), found.voxel_spacing, rules)
     grids = [working_grid(grid, spacing) for grid in found.grids]
     working = float(grids[0].spacing[-1])
     smallest = [min(grid.shape[axis] for grid in grids) for axis in range(3)]
     largest = [max(grid.shape[axis] for grid in grids) for axis in range(3)]
     net = build(settings.model, "model", out_channels=len(found.radii) + 1)
     divisor = size_divisor(net)
-    crop = planning.crop_size(
+    crop = planning_rules.crop_size(
         max(found.radii.values()), working, smallest,
         minimum=settings.data["crop_size"], divisor=divisor, rules=rules,
     )  # fmt: skip
     predictor = settings.predictor
-    window = planning.window_size(
+    window = planning_rules.window_size(
         largest, maximum=predictor["window_size"], divisor=divisor, halo=predictor["halo"]
     )
     device = device_of(settings)
@@ -191,12 +192,16 @@ def plan_experiment(
     crop_cost, window_cost, window = measure(
         net, settings, found, crop, window, divisor=divisor, memory=memory
     )
-    crops, exceeds_memory = planning.batch(
+    crops, exceeds_memory = planning_rules.batch(
         settings.data["crops_per_step"], bytes_per_crop=crop_cost.num_bytes, memory=memory,
         larger_helps=device.type == "cuda", rules=rules,
     )  # fmt: skip
-    folds, why = planning.num_folds(settings.num_folds or 1, found.classes, seed=settings.seed)
-    scales = planning.radius_scales(found.radii, settings.targets.radius_scale, working, rules)
+    folds, why = planning_rules.num_folds(
+        settings.num_folds or 1, found.classes, seed=settings.seed
+    )
+    scales = planning_rules.radius_scales(
+        found.radii, settings.targets.radius_scale, working, rules
+    )
     content = {
         **experiment_defaults(job),
         "tomo_types": found.tomo_types,
@@ -242,7 +247,7 @@ def device_of(settings: PlanSettings) -> torch.device:
 
 def memory_of(device: torch.device) -> int:
     """Bytes that can still be taken there."""
-    return machine.memory() if device.type == "cpu" else torch.cuda.mem_get_info()[0]
+    return resources.memory() if device.type == "cpu" else torch.cuda.mem_get_info()[0]
 
 
 def measure(
@@ -254,17 +259,18 @@ def measure(
     *,
     divisor: int,
     memory: int,
-) -> tuple[probe.Cost, probe.Cost, list[int]]:
+) -> tuple[measured_cost.Cost, measured_cost.Cost, list[int]]:
     """What a crop and a window cost here, and the window, made small enough for the memory."""
     device, halo = device_of(settings), settings.predictor["halo"]
     try:
-        step = probe.measure_training_step(
+        step = measured_cost.measure_training_step(
             net, build(settings.loss, "loss"), crop, num_classes=len(found.radii) + 1, device=device
         )
-        look = probe.measure_window(net, crop, device=device)
+        look = measured_cost.measure_window(net, crop, device=device)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise ResourceError(
-            f"One crop of {format_shape(crop)} voxels does not fit into {machine.format_bytes(memory)}. Plan with "
+            f"One crop of {format_shape(crop)} voxels does not fit into "
+            f"{resources.format_bytes(memory)}. Plan with "
             "a smaller model, or with rules.reach=3."
         ) from error
     per_voxel = look.num_bytes / look.voxels
@@ -345,8 +351,8 @@ def estimate(
     net: torch.nn.Module,
     *,
     divisor: int,
-    step: probe.Cost,
-    look: probe.Cost,
+    step: measured_cost.Cost,
+    look: measured_cost.Cost,
     content: dict[str, Any],
 ) -> list[str]:
     """What time, memory and disk it will take, from a measured crop and a measured window."""
@@ -358,11 +364,11 @@ def estimate(
     seen = [voxels * settings.predictor["num_sides"] * look.per_voxel() for voxels in passes]
     validations = trainer["max_epochs"] // trainer["check_val_every_n_epoch"]
     training = steps * crops * step.seconds + validations * sum(seen)
-    side_by_side = min(folds, machine.num_cores()) if device.type == "cpu" else 1
+    side_by_side = min(folds, resources.num_cores()) if device.type == "cpu" else 1
     raw = max(math.prod(grid.shape) for grid in found.grids)
     working = [math.prod(grid.shape) for grid in grids]
     weights = 4 * sum(p.numel() for p in net.parameters())
-    base = machine.peak_memory()
+    base = resources.peak_memory()
     ram = side_by_side * (
         base + max(crops * step.num_bytes, 4 * TOMOGRAM_COPIES_WHILE_READING * raw)
     )
@@ -370,29 +376,36 @@ def estimate(
     scores = sum(working) * len(found.radii)
     disk = cache + sum(working) + scores + folds * STATES * weights
     where = torch.cuda.get_device_name() if device.type == "cuda" else (
-        f"{machine.num_cores()} cores")  # fmt: skip
+        f"{resources.num_cores()} cores")  # fmt: skip
     lines = [
         f"Measured on {where}: a crop {step.seconds:.2g} s and "
-        f"{machine.format_bytes(step.num_bytes)}, a window's million voxels "
+        f"{resources.format_bytes(step.num_bytes)}, a window's million voxels "
         f"{1e6 * look.per_voxel():.2g} s.",
         f"Time: training about {duration(training)} ({steps} steps of {crops} crops; "
         "trainer.max_time=DD:HH:MM:SS ends it sooner, cooled down), segment about "
         f"{duration(folds * max(seen))} a tomogram.",
-        f"Memory: about {machine.format_bytes(ram)} RAM for training"
-        + (f", {machine.format_bytes(crops * step.num_bytes)} of the GPU" * (device.type == "cuda"))
-        + f". Disk: about {machine.format_bytes(disk)}, {machine.format_bytes(cache)} of it cache.",
+        f"Memory: about {resources.format_bytes(ram)} RAM for training"
+        + (
+            f", {resources.format_bytes(crops * step.num_bytes)} of the GPU"
+            * (device.type == "cuda")
+        )
+        + f". Disk: about {resources.format_bytes(disk)}, {resources.format_bytes(cache)} of it "
+        f"cache.",
     ]
     load = os.getloadavg()[0]
-    if device.type == "cpu" and load > 1.5 * machine.num_cores():
+    if device.type == "cpu" and load > 1.5 * resources.num_cores():
         lines.append(
             f"Others kept the machine busy meanwhile (load {load:.1f}): idle, it is faster."
         )
-    free = machine.free_space(settings.data["cache_dir"])
+    free = resources.free_space(settings.data["cache_dir"])
     if disk > free:
-        lines.append(f"Only {machine.format_bytes(free)} of disk are free: make room first.")
-    if device.type == "cpu" and ram > machine.memory():
-        lines.append(f"Only {machine.format_bytes(machine.memory())} of RAM are free: train fold by fold "
-                     "(fold=0, fold=1, …), or with data.crops_per_step=1.")  # fmt: skip
+        lines.append(f"Only {resources.format_bytes(free)} of disk are free: make room first.")
+    if device.type == "cpu" and ram > resources.memory():
+        memory = resources.format_bytes(resources.memory())
+        lines.append(
+            f"Only {memory} of RAM are free: train fold by fold (fold=0, fold=1, …), or with "
+            "data.crops_per_step=1."
+        )
     return lines
 
 

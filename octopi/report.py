@@ -9,18 +9,20 @@ import datetime
 import logging
 from pathlib import Path
 
-from octopi import provenance
-from octopi.config import SECTIONS, build, check_node
+from octopi.cli.job import command, log_dry_run
+from octopi.config.build import build
+from octopi.config.check import SECTIONS, check_node
+from octopi.config.settings import ReportSettings
 from octopi.errors import DataError
 from octopi.evaluation.scores import Scorer
-from octopi.job import Job, command, log_dry_run
-from octopi.page.content import open_commands, page_content, provenance_rows, render_runs
-from octopi.page.gather import ReportData, gather
-from octopi.page.journey import TrainingHistory, read_training_history
-from octopi.page.page import render_page
-from octopi.page.stills import draw_thresholds
+from octopi.html_report.collect import ReportData, gather
+from octopi.html_report.content import open_commands, page_content, provenance_rows, render_runs
+from octopi.html_report.html import render_page
+from octopi.html_report.threshold_figure import draw_thresholds
+from octopi.html_report.training_history import TrainingHistory, read_training_history
 from octopi.project import Project
-from octopi.settings import ReportSettings
+from octopi.system.job_folder import Job
+from octopi.tracking import mlflow
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ def report(settings: ReportSettings, job: Job) -> Path:
     if journey is not None:
         files = [path, path.with_suffix(".png"), path.with_name(f"{path.stem}_picks.png")]
         written = [file for file in files if file.is_file()]
-        provenance.add_artifacts(journey.folder, journey.config.get("logger"), written)
+        mlflow.add_artifacts(journey.folder, journey.config.get("logger"), written)
     logger.info("%d runs, %.1f MB: %s", len(gathered.runs), path.stat().st_size / 1e6, path)
     return path
 

@@ -20,17 +20,17 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from octopi import checkpoint, processes
-from octopi.checkpoint import CheckpointInfo, Weights, ensemble_thresholds
-from octopi.config import build, build_part
+from octopi.cli.job import command, log_dry_run
+from octopi.config.build import build, build_part
+from octopi.config.settings import SegmentSettings
 from octopi.data.cache import prepare_volume, working_grid
-from octopi.devices import choose_device_type, count_devices
 from octopi.errors import DataError, ResourceError, SettingError
 from octopi.geometry import Grid, same_spacing
 from octopi.inference.predictor import Predictor, segmentation_of
 from octopi.inference.windows import num_windows
-from octopi.job import Job, command, log_dry_run
-from octopi.machine import format_bytes
+from octopi.models import checkpoint
+from octopi.models.checkpoint import CheckpointInfo, Weights, ensemble_thresholds
+from octopi.models.precision import choose_device_type, count_devices
 from octopi.project import (
     Project,
     Run,
@@ -40,8 +40,10 @@ from octopi.project import (
     keep_runs_with,
     score_map_name,
 )
-from octopi.settings import SegmentSettings
 from octopi.stored import Kind, names_of
+from octopi.system import worker_pool
+from octopi.system.job_folder import Job
+from octopi.system.resources import format_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -253,7 +255,7 @@ def segment_all(
     # two processes a GPU: while one computes, the other reads and writes
     workers = [*devices] * 2 if devices[0].type == "cuda" else devices
     begin = functools.partial(_start_worker, settings)
-    yield from processes.run_in_processes(
+    yield from worker_pool.run_in_processes(
         _work, todo, initializer=begin, worker_names=[str(d) for d in workers]
     )
 

@@ -8,7 +8,7 @@ import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -16,7 +16,7 @@ import octopi.evaluate
 import octopi.localize
 import octopi.segment
 import octopi.train
-from octopi.call import (
+from octopi.cli.python_api import (
     Config,
     OneOrMoreNames,
     QueryTriple,
@@ -25,19 +25,20 @@ from octopi.call import (
     config_paths,
     project_override,
     query_text,
-    read_dataset_info,
     resolve_choice,
     run_command,
     run_in_folder,
-    run_selection_overrides,
-    training_overrides,
 )
+from octopi.config.build import build
+from octopi.config.overrides import override_text, to_builtin_types
 from octopi.errors import SettingError
-from octopi.job import Job
 from octopi.project import open_project
-from octopi.provenance import read_json
 from octopi.stored import dotted_name
-from octopi.words import override_text, to_builtin_types
+from octopi.system.files import read_json
+from octopi.system.job_folder import Job
+
+if TYPE_CHECKING:
+    from octopi.training.dataset_info import DatasetInfo
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def train(  # noqa: PLR0913, PLR0917  the published signature
     words += [] if use_ema else ["~callbacks.weight_averaging"]
     words += [override_text("init_from", model_weights)] if model_weights else []
     settings, _ = compose("train", words)
-    facts = read_dataset_info(settings, model_config.get("num_classes"))
+    facts = read_target_info(settings, model_config.get("num_classes"))
     words += run_selection_overrides(trainRunIDs, validateRunIDs, facts=facts)
     settings, _ = compose("train", words)
     loss = describe(loss_function)
@@ -306,3 +307,51 @@ def evaluate(
     words += [override_text(key, value) for key, value in overrides.items()]
     _, folder = run_command("evaluate", octopi.evaluate.evaluate, words, save_path)
     return read_json(folder / "scores.json")
+
+
+def training_overrides(
+    config: Config,
+    target: QueryTriple,
+    *,
+    tomo_algorithm: OneOrMoreNames,
+    voxel_size: Any,
+    best_metric: str,
+) -> list[str]:
+    """What a training and a search are told of their data."""
+    return [
+        project_override(config),
+        override_text("target", query_text(target, "target_info")),
+        override_text("tomo_types", as_name_list(tomo_algorithm)),
+        override_text("voxel_spacing", voxel_size),
+        override_text("best_metric", best_metric),
+    ]
+
+
+def run_selection_overrides(
+    train: OneOrMoreNames, validation: OneOrMoreNames, *, facts: "DatasetInfo"
+) -> list[str]:
+    """Which runs train and validate: of those not named all serve what nobody is named for."""
+    train, validation = as_name_list(train), as_name_list(validation)
+    if train is not None and validation is None:
+        validation = [run.name for run in facts.runs if run.name not in train]
+    selections = {"data.train_runs": train, "data.validation_runs": validation}
+    return [override_text(key, value) for key, value in selections.items() if value is not None]
+
+
+def read_target_info(settings: Any, num_classes: int | None) -> "DatasetInfo":
+    """What the project says of the target; a number of classes that is not its own is told."""
+    from octopi.training.dataset_info import read_dataset_info  # noqa: PLC0415  copick is slow to import
+
+    facts = read_dataset_info(build(settings.project, "project"), settings)
+    num_target_classes = len(facts.labels) + 1
+    if num_classes not in (None, num_target_classes):
+        logger.warning(
+            "%s classes were asked for, but the target %s has %d with the background: the network "
+            "has %d (%s).",
+            num_classes,
+            settings.target,
+            num_target_classes,
+            num_target_classes,
+            ", ".join(facts.labels),
+        )
+    return facts

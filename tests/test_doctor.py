@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from octopi.survey import environment
-from octopi.survey.environment import OK, PROBLEM, WARNING
+from octopi.checks import environment
+from octopi.checks.environment import OK, PROBLEM, WARNING
 
 
 @pytest.mark.parametrize("version", ["3.10.14", "3.14.0"])

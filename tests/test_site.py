@@ -19,7 +19,7 @@ import mrcfile
 import numpy as np
 import pytest
 
-from octopi.help import COMMANDS
+from octopi.config.files import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -104,7 +104,7 @@ class Shell:
 
     def octopi(self, verb, *words):
         if "--help" in (verb, *words):
-            command = [sys.executable, "-m", "octopi.cli", verb, *words]
+            command = [sys.executable, "-m", "octopi.console.main", verb, *words]
             return subprocess.run(command, check=False).returncode
         words = small([*words]) if verb == "train" else words
         if "-m" in words or "logger=mlflow" in words:  # what MLflow imports warns

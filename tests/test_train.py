@@ -13,9 +13,9 @@ import torch
 import yaml
 from tiny import TINY, enter_copy
 
-from octopi import checkpoint
-from octopi.locks import lock_folder
-from octopi.words import override_text
+from octopi.config.overrides import override_text
+from octopi.models import checkpoint
+from octopi.system.locks import lock_folder
 
 RUNS = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
 SABOTAGE = "+callbacks.saboteur={_target_: saboteur.Saboteur}"

@@ -202,7 +202,7 @@ def check_target_fits(stored_grid: Grid, wanted: Grid) -> None:
     """Raise DataError unless a target on one grid can be used on another.
 
     Args:
-        held: the target's grid.
+        stored_grid: the target's grid.
         wanted: the grid that its tomogram is worked on.
     """
     sizes = (
@@ -214,7 +214,8 @@ def check_target_fits(stored_grid: Grid, wanted: Grid) -> None:
     coarser = any(own > other and not same_spacing(own, other) for own, other in pairs)
     if coarser or not same_box.all():
         raise DataError(
-            f"The target has {_describe(stored_grid)}, the tomogram is worked on at {_describe(wanted)}. "
+            f"The target has {_describe(stored_grid)}, the tomogram is worked on at "
+            f"{_describe(wanted)}. "
             "Make the target again for this tomogram and working spacing (create_targets)."
         )
 

@@ -17,12 +17,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from octopi.data.augment import Augmentation
-from octopi.data.batches import CropDataset, StepSampler, ValidationVolume, VolumeDataset, identity
 from octopi.data.cache import DryRunCache
 from octopi.data.crops import CropSampler, CropSettings
+from octopi.data.datasets import CropDataset, StepSampler, ValidationVolume, VolumeDataset, identity
 from octopi.data.folds import Split
-from octopi.data.intake import DataPreparation
-from octopi.data.resident import DeviceVolumes, fits_on_gpu
+from octopi.data.gpu_volumes import DeviceVolumes, fits_on_gpu
+from octopi.data.preparation import DataPreparation
 from octopi.data.sources import RunVolumes
 from octopi.geometry import Grid, Points
 from octopi.project import Run, SegmentationQuery, TomogramQuery

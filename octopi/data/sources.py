@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi import machine
 from octopi.data.cache import (
     NORMALISATION,
     VolumeCache,
@@ -24,6 +23,7 @@ from octopi.errors import DataError, NotInProjectError, ResourceError
 from octopi.geometry import Grid
 from octopi.project import Run, SegmentationQuery, TomogramQuery
 from octopi.project.objects import unknown_labels
+from octopi.system import resources
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class RunVolumes:
 
     Args:
         variants: its tomograms in the order asked for.
-        makers: cache key of a tomogram -> what reads and prepares it.
+        loaders: cache key of a tomogram -> what reads and prepares it.
         classes: names of the objects that its target holds on every grid.
     """
 
@@ -92,19 +92,20 @@ class SourceReader:
             needed: bytes of all tomograms.
             missing: bytes of those that are not cached yet.
         """
-        free, memory = machine.free_space(self.cache.directory), machine.memory()
+        free, memory = resources.free_space(self.cache.directory), resources.memory()
         if missing > free:
             raise ResourceError(
-                f"The tomograms need {machine.format_bytes(missing)} more in the cache "
-                f"{self.cache.directory}; free are {machine.format_bytes(free)}. Set data.cache_dir to "
+                f"The tomograms need {resources.format_bytes(missing)} more in the cache "
+                f"{self.cache.directory}; free are {resources.format_bytes(free)}. Set "
+                f"data.cache_dir to "
                 "a larger disk, or choose a coarser data.working_spacing or fewer runs."
             )
         if needed > memory:
             logger.warning(
                 "The prepared tomograms take %s, free memory is %s: crops will be read from disk "
                 "again and again. A coarser data.working_spacing needs less.",
-                machine.format_bytes(needed),
-                machine.format_bytes(memory),
+                resources.format_bytes(needed),
+                resources.format_bytes(memory),
             )
 
     def _source(self, run: Run) -> RunVolumes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from octopi.call import (
+from octopi.cli.python_api import (
     Config,
     OneOrMoreNames,
     QueryTriple,
@@ -11,8 +11,8 @@ from octopi.call import (
     query_text,
     run_command,
 )
+from octopi.config.overrides import override_text
 from octopi.create_targets import create_targets
-from octopi.words import override_text
 
 
 def create_sub_train_targets(  # noqa: PLR0913, PLR0917  the published signature

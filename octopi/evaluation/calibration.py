@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from octopi.evaluation.matching import new_hits_one_to_one
-from octopi.evaluation.scores import Runs, fbeta, pool_hits
-from octopi.geometry import Points
+from octopi.evaluation.scores import fbeta, pool_hits
+from octopi.geometry import PicksByRun, Points
 
 DEFAULT_THRESHOLD = 0.5  # of an object without truth
 THRESHOLD_IF_NEVER_FOUND = 1.0  # of an object none of whose particles is a candidate
@@ -26,8 +26,8 @@ SCORE_CLIP = 1e-4  # scores nearer than this to 0 or 1 are clipped
 
 
 def calibrate(
-    candidates: Runs,
-    truth: Runs,
+    candidates: PicksByRun,
+    truth: PicksByRun,
     *,
     radii: Mapping[str, float],
     tolerance_scale: float,
@@ -63,8 +63,8 @@ def calibrate(
 
 
 def calibrate_all_betas(
-    candidates: Runs,
-    truth: Runs,
+    candidates: PicksByRun,
+    truth: PicksByRun,
     *,
     radii: Mapping[str, float],
     weights: Mapping[str, float],

@@ -16,10 +16,8 @@ from octopi.evaluation.matching import (
     new_hits_czii,
     new_hits_one_to_one,
 )
-from octopi.evaluation.report import Interval, Report, Score
-from octopi.geometry import Points
-
-Runs = Mapping[str, Mapping[str, Points]]
+from octopi.evaluation.score_report import Interval, Report, Score
+from octopi.geometry import PicksByRun, Points
 
 
 class Scorer(ABC):
@@ -61,7 +59,12 @@ class Scorer(ABC):
         """For each particle, return the pick that first finds it, or -1 (m,)."""
 
     def __call__(
-        self, picks: Runs, truth: Runs, *, radii: Mapping[str, float], weights: Mapping[str, float]
+        self,
+        picks: PicksByRun,
+        truth: PicksByRun,
+        *,
+        radii: Mapping[str, float],
+        weights: Mapping[str, float],
     ) -> Report:
         """Score the picks of every run of either; a run without picks counts all as missed.
 
@@ -109,7 +112,7 @@ class Scorer(ABC):
         )
 
     def _count(
-        self, picks: Runs, truth: Runs, run: str, name: str, radius: float
+        self, picks: PicksByRun, truth: PicksByRun, run: str, name: str, radius: float
     ) -> tuple[int, int, int]:
         """Count tp, fp, fn of one object (radius in Å) in one run."""
         pick_positions = picks.get(run, {}).get(name, Points.empty()).positions

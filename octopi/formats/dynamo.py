@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from octopi.formats.angles import dynamo_angles
-from octopi.formats.particles import (
+from octopi.formats.base import (
     Format,
     Particles,
     format_number,

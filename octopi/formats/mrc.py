@@ -31,7 +31,7 @@ class Header:
     Args:
         path: of the file.
         shape: voxels z y x.
-        edges: of a voxel, Å, z y x; 0 where they were never set.
+        voxel_size: of a voxel, Å, z y x; 0 where they were never set.
     """
 
     path: Path

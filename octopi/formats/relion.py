@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from octopi.errors import DataError, SettingError, did_you_mean
 from octopi.formats.angles import relion_angles
-from octopi.formats.particles import (
+from octopi.formats.base import (
     Format,
     Particles,
     common_scores,

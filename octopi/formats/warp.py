@@ -12,7 +12,7 @@ import numpy as np
 
 from octopi.errors import SettingError
 from octopi.formats.angles import relion_angles
-from octopi.formats.particles import (
+from octopi.formats.base import (
     Format,
     Particles,
     common_scores,

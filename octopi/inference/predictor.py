@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from octopi.devices import autocast
-from octopi.inference.tta import FLIPS, mean_over_flips
+from octopi.inference.flips import FLIPS, mean_over_flips
 from octopi.inference.windows import padded_shape, take, windows
-from octopi.models import check_size, finest_logits
+from octopi.models.precision import autocast
+from octopi.models.properties import check_size, finest_logits
 
 
 class Predictor:

@@ -11,9 +11,9 @@ class Window:
     """A window and the part of its output that is kept.
 
     Args:
-        look: the window, in the padded volume.
-        inner: the part that is kept, counted from the window's corner.
-        target: the same part in the volume.
+        input_region: the window, in the padded volume.
+        valid_region: the part that is kept, counted from the window's corner.
+        output_region: the same part in the volume.
     """
 
     input_region: tuple[slice, slice, slice]

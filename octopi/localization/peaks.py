@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
 
 from octopi.geometry import Grid, Points
-from octopi.localization.channels import Channel, Localizer, lowest_stored
-from octopi.localization.summits import (
+from octopi.localization.local_maxima import (
     Box,
     local_maxima,
     merge_plateaus,
@@ -23,6 +22,7 @@ from octopi.localization.summits import (
     tiles,
     with_margin,
 )
+from octopi.localization.localizer import Channel, Localizer, lowest_stored
 
 _TRUNCATE = 3.0  # sigmas; where the smoothing kernel ends
 _REFINEMENTS = 3  # steps; the centroid moves less than a tenth of a voxel in the third

@@ -11,14 +11,7 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import KDTree
 
 from octopi.geometry import Points
-from octopi.localization.channels import Channel, Localizer
-from octopi.localization.regions import (
-    check_region_settings,
-    find_regions,
-    measure_parts,
-    points_of_parts,
-)
-from octopi.localization.summits import (
+from octopi.localization.local_maxima import (
     Box,
     local_maxima,
     merge_plateaus,
@@ -26,6 +19,13 @@ from octopi.localization.summits import (
     suppress_non_maxima,
     tiles,
     with_margin,
+)
+from octopi.localization.localizer import Channel, Localizer
+from octopi.localization.regions import (
+    check_region_settings,
+    find_regions,
+    measure_parts,
+    points_of_parts,
 )
 
 _SLAB = 16  # planes whose voxels are listed at once

@@ -22,7 +22,7 @@ from octopi.phantom.specimen import (
     make_specimen,
     membrane_mask,
 )
-from octopi.project.door import open_root
+from octopi.project.copick_api import open_root
 
 logger = logging.getLogger(__name__)
 

@@ -3,13 +3,6 @@
 No other package imports copick.
 """
 
-from octopi.project.annotations import (
-    OCTOPI_USER,
-    check_replaces_only_own_picks,
-    find_picks,
-    find_tomograms,
-    keep_runs_with,
-)
 from octopi.project.objects import PickableObject
 from octopi.project.project import Project, open_project
 from octopi.project.queries import (
@@ -21,6 +14,13 @@ from octopi.project.queries import (
     score_map_name,
 )
 from octopi.project.run import Run
+from octopi.project.selection import (
+    OCTOPI_USER,
+    check_replaces_only_own_picks,
+    find_picks,
+    find_tomograms,
+    keep_runs_with,
+)
 
 __all__ = [
     "OCTOPI_USER",

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError, did_you_mean
 from octopi.geometry import Grid
-from octopi.project import holdings
-from octopi.project.door import open_root
+from octopi.project import copick_items
+from octopi.project.copick_api import open_root
 from octopi.project.objects import PickableObject, merge_objects
 from octopi.project.queries import TomogramQuery, check_name, check_run_name
 from octopi.project.run import Run
@@ -24,7 +24,7 @@ from octopi.project.storage import (
     storage_errors_as_data_error,
     storage_errors_as_resource_error,
 )
-from octopi.project.write import write_volume
+from octopi.project.write_volume import write_volume
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ class Project:
                 f"{self} has {len(self.config_paths)} configs; a tomogram is written to one. "
                 "Give one config: project.config=…"
             )
-        item = holdings.new_tomogram(self._roots[str(path)], run_name, query)
+        item = copick_items.new_tomogram(self._roots[str(path)], run_name, query)
         with storage_errors_as_resource_error(
             f"Run {run_name}: tomogram {query}", item.overlay_path
         ):

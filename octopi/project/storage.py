@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError
 from fsspec.implementations.local import LocalFileSystem
 
 from octopi.errors import DataError, ResourceError
-from octopi.machine import check_writable
+from octopi.system.resources import check_writable
 
 # What local disks, ssh and S3 raise when storage fails; s3fs lets botocore's own errors through.
 STORAGE_ERRORS = (OSError, BotoCoreError)

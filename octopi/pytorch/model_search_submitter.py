@@ -9,16 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from octopi.call import (
-    Config,
-    OneOrMoreNames,
-    compose,
-    query_text,
-    read_dataset_info,
-    resolve_choice,
-    run_selection_overrides,
-    training_overrides,
-)
+from octopi.cli.python_api import Config, OneOrMoreNames, compose, query_text, resolve_choice
+from octopi.config.overrides import override_text
 from octopi.errors import (
     DataError,
     DivergedError,
@@ -28,8 +20,8 @@ from octopi.errors import (
     SettingError,
     SweepError,
 )
-from octopi.provenance import read_yaml
-from octopi.words import override_text
+from octopi.system.files import read_yaml
+from octopi.workflows import read_target_info, run_selection_overrides, training_overrides
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +128,7 @@ class ModelSearchSubmit:
         Trials run in processes of their own, whose words appear here. Interrupted, the search
         stops; called again, it goes on.
         """
-        facts = read_dataset_info(self.settings, self.num_classes)
+        facts = read_target_info(self.settings, self.num_classes)
         runs = run_selection_overrides(self.train_runs, self.validation_runs, facts=facts)
         _run([sys.executable, "-m", "octopi.train", "-m", *self.words, *self.tracking, *runs])
         return read_yaml(self.folder / "optimization_results.yaml")

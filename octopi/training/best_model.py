@@ -7,13 +7,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from octopi import checkpoint, provenance
-from octopi.checkpoint import CheckpointInfo
+from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
 from octopi.errors import OctopiError
-from octopi.facts import DatasetInfo
-from octopi.scored import read_candidates, write_candidates
-from octopi.settings import TrainSettings
+from octopi.evaluation.candidates import read_candidates, write_candidates
+from octopi.models import checkpoint
+from octopi.models.checkpoint import CheckpointInfo
+from octopi.system.files import to_builtin_types, write_yaml
+from octopi.system.versions import git_commit, versions
+from octopi.training.dataset_info import DatasetInfo
 from octopi.training.module import PickingModule
 
 BEST_MODEL, CANDIDATES = "best_model.pth", "candidates.npz"
@@ -69,10 +71,10 @@ class BestModelWriter:
             thresholds=module.thresholds,
             beta=settings.calibrate_beta,
             metrics={name: value for name, value in module.metrics.items() if value is not None},
-            provenance=provenance.to_builtin_types(
+            provenance=to_builtin_types(
                 {
-                    "versions": provenance.versions(),
-                    "commit": provenance.git_commit(),
+                    "versions": versions(),
+                    "commit": git_commit(),
                     "split": dataclasses.asdict(data.split),
                     "data_fingerprint": data.fingerprint(),
                     "seed": settings.seed,
@@ -85,4 +87,4 @@ class BestModelWriter:
 def write_model(folder: Path, weights: Mapping[str, Tensor], recipe: CheckpointInfo) -> None:
     """Write `best_model.pth` and its readable copy, `model_config.yaml`."""
     checkpoint.save(folder / BEST_MODEL, weights, recipe)
-    provenance.write_yaml(folder / "model_config.yaml", dataclasses.asdict(recipe))
+    write_yaml(folder / "model_config.yaml", dataclasses.asdict(recipe))

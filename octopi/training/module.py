@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from octopi.checkpoint import sample_weights
 from octopi.errors import DivergedError
 from octopi.geometry import Grid, Points
-from octopi.models import logits_per_head
+from octopi.models.checkpoint import sample_weights
+from octopi.models.properties import logits_per_head
 from octopi.training.metrics import Counts, count_voxels, metric_value, voxel_metrics
 from octopi.training.schedule import Schedule
 

@@ -12,19 +12,25 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from octopi import checkpoint, machine
-from octopi.config import build, partial_of
+from octopi.config.build import build, partial_of
+from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
-from octopi.devices import choose_device_type, count_devices, training_precision
-from octopi.errors import ResourceError
-from octopi.facts import DatasetInfo, read_dataset_info
-from octopi.job import StoppedBySignal
-from octopi.models import COST_METRICS, activation_bytes, check_size, network_costs, size_divisor
-from octopi.settings import TrainSettings
-from octopi.training import ranks
+from octopi.errors import ResourceError, StoppedBySignal
+from octopi.models import checkpoint
+from octopi.models.precision import choose_device_type, count_devices, training_precision
+from octopi.models.properties import (
+    COST_METRICS,
+    activation_bytes,
+    check_size,
+    network_costs,
+    size_divisor,
+)
+from octopi.system import resources
+from octopi.training import ddp
 from octopi.training.best_model import BestModelWriter
 from octopi.training.callbacks import LastCheckpoint, SaveBestModel, StopOnSignal, WriteHistory
 from octopi.training.curves import draw_curves
+from octopi.training.dataset_info import DatasetInfo, read_dataset_info
 from octopi.training.folder import LAST_CHECKPOINT, TrainingFolder
 from octopi.training.module import PickingModule
 from octopi.training.silence import silence_lightning
@@ -122,7 +128,7 @@ def build_training(
         logger=False,
         callbacks=callbacks,
     )
-    ranks.check_and_prepare_ddp(trainer.world_size)
+    ddp.check_and_prepare_ddp(trainer.world_size)
     return Training(facts, net, divisor, data, module, trainer, best_model, history)
 
 
@@ -194,7 +200,7 @@ def check_memory(net: nn.Module, settings: TrainSettings) -> None:
     crops, size = settings.data["crops_per_step"], settings.data["crop_size"]
     needed = crops * activation_bytes(net, size)
     on_gpu = choose_device_type(settings.trainer["accelerator"]) == "cuda"
-    free = torch.cuda.get_device_properties(0).total_memory if on_gpu else machine.memory()
+    free = torch.cuda.get_device_properties(0).total_memory if on_gpu else resources.memory()
     if needed > free:
         raise ResourceError(
             f"A step of {crops} crops of {list(size)} voxels needs more than {needed / 1e9:.0f} GB "

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from octopi.config import build
+from octopi.config.build import build
+from octopi.config.settings import TrainSettings
 from octopi.evaluation.calibration import calibrate_all_betas
-from octopi.evaluation.report import Report
-from octopi.facts import DatasetInfo
+from octopi.evaluation.score_report import Report
+from octopi.geometry import PicksByRun
 from octopi.inference.predictor import segmentation_of
-from octopi.models import COST_METRICS
-from octopi.scored import Picks
-from octopi.settings import TrainSettings
+from octopi.models.properties import COST_METRICS
+from octopi.training.dataset_info import DatasetInfo
 from octopi.training.metrics import check_metric
 from octopi.training.module import Thresholds, ValidationSteps
 
@@ -38,7 +38,7 @@ def build_validation(settings: TrainSettings, facts: DatasetInfo, divisor: int) 
     scorer = build(settings.scorer, "scorer")
     channels = [facts.labels[name] - 1 for name in facts.radii]
 
-    def calibrate(candidates: Picks, truth: Picks) -> Thresholds:
+    def calibrate(candidates: PicksByRun, truth: PicksByRun) -> Thresholds:
         betas = dict.fromkeys([*CALIBRATED_BETAS, float(settings.calibrate_beta)])
         thresholds = calibrate_all_betas(
             candidates,

@@ -11,10 +11,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 
-from octopi.config import CONF_DIR, check_settings, without_null_groups
+from octopi.config.check import check_settings, without_null_groups
+from octopi.config.files import COMMANDS, CONF_DIR, choices, groups_of
+from octopi.config.settings import SETTINGS_CLASSES
 from octopi.errors import SettingError
-from octopi.help import COMMANDS, choices, groups_of
-from octopi.settings import SETTINGS_CLASSES
 
 BASE = {
     "segment": ["checkpoint=model.pth"],

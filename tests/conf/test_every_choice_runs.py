@@ -18,10 +18,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from tiny import PHANTOM, TINY
 
-from octopi.exploration.space import read_space, suggest
-from octopi.exploration.study import open_study
-from octopi.help import COMMANDS, CONF_DIR, choices, groups_of
+from octopi.config.files import COMMANDS, CONF_DIR, choices, groups_of
 from octopi.phantom import make_phantom
+from octopi.sweeps.space import read_space, suggest
+from octopi.sweeps.study import open_study
 
 TRAINING = [
     *(word for word in TINY if not word.startswith(("model.", "data.crop", "data.steps"))),

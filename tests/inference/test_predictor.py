@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from octopi.errors import SettingError
+from octopi.inference.flips import FLIPS, mean_over_flips
 from octopi.inference.predictor import Predictor, segmentation_of
-from octopi.inference.tta import FLIPS, mean_over_flips
 
 
 class Local(nn.Module):

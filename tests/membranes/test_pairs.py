@@ -3,7 +3,7 @@ import pytest
 
 from octopi.geometry import Points
 from octopi.membranes.pairs import middles, pairs
-from octopi.membranes.sides import split_by_distance
+from octopi.membranes.split import split_by_distance
 
 
 def line(*xs):
