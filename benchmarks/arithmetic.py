@@ -3,7 +3,7 @@
 python benchmarks/arithmetic.py
 
 The same network, crops and window each time, on the GPU where there is one. octopi takes what wins
-here: see `octopi.devices`. What torch cannot compile has no figure.
+here: see `octopi.models.precision`. What torch cannot compile has no figure.
 """
 
 import statistics

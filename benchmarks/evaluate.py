@@ -80,8 +80,8 @@ def _write(folder: Path, part: str, path: str, positions: Any, scores: Any) -> N
 
 def scorer(rule: str, _folder: Path, sizes: Sizes) -> dict[str, float]:
     """The report of picks in memory."""
-    from octopi.call import compose
-    from octopi.config import build
+    from octopi.cli.python_api import compose
+    from octopi.config.build import build
     from octopi.geometry import Points
 
     truth, picks = {}, {}

@@ -51,7 +51,7 @@ def _write_scores(folder: Path, labels: Any, radii: Mapping[str, float], *, clut
     import copick
     import numpy as np
 
-    from octopi.call import compose
+    from octopi.cli.python_api import compose
     from octopi.geometry import Grid
     from octopi.project import SegmentationQuery, TomogramQuery, open_project, score_map_name
 

@@ -39,7 +39,7 @@ def prepare_peer(folder: Path, sizes: Sizes) -> None:
     node = {"architecture": "Unet", "num_classes": len(RADII) + 1, "dim_in": sizes["peer_window"]}
     node |= NET
     torch.manual_seed(0)
-    net = import_module("octopi.models.common").get_model("Unet").build_model(node)
+    net = import_module("octopi.models.properties.common").get_model("Unet").build_model(node)
     torch.save(net.state_dict(), folder / "peer.pth")
     labels = {name: label for label, name in enumerate(RADII, start=1)}
     (folder / "peer.yaml").write_text(
@@ -52,11 +52,11 @@ def ours(sides: int, folder: Path, sizes: Sizes) -> dict[str, float]:
     import numpy as np
     import torch
 
-    from octopi import checkpoint
-    from octopi.config import build
+    from octopi.config.build import build
     from octopi.data.cache import prepare_volume
     from octopi.geometry import Grid
     from octopi.inference.predictor import segmentation_of
+    from octopi.models import checkpoint
 
     torch.set_num_threads(sizes["threads"])
     volume = np.load(folder / "volume.npy")

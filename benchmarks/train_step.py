@@ -91,7 +91,7 @@ def _peer_trainer(classes: int) -> Any:
     import torch
     from monai.losses.tversky import TverskyLoss
 
-    models = import_module("octopi.models.common")
+    models = import_module("octopi.models.properties.common")
     training = import_module("octopi.pytorch.trainer")
     node = {"architecture": "Unet", "num_classes": classes, **NET}
     net = models.get_model("Unet").build_model(node)

@@ -8,7 +8,7 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from octopi.help import VERBS, choices, help_text, summary
+from octopi.cli.help import VERBS, choices, help_text, summary
 
 ROOT = Path(__file__).resolve().parents[1]
 NUM_CLASSES = 6  # five objects and the background
@@ -38,9 +38,9 @@ def commands() -> str:
 
 def models() -> str:
     """Every choice of the group model, with what it costs."""
-    from octopi.call import compose  # noqa: PLC0415  slow to import, and only this page needs it
-    from octopi.config import build  # noqa: PLC0415
-    from octopi.models import costs_of  # noqa: PLC0415
+    from octopi.cli.python_api import compose  # noqa: PLC0415  slow to import, and only this page needs it
+    from octopi.config.check import build  # noqa: PLC0415
+    from octopi.models.properties import costs_of  # noqa: PLC0415
 
     lines = ["| `model=` | parameters | GFLOP | what |", "|---|---:|---:|---|"]
     for name in choices("model"):

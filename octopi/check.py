@@ -8,13 +8,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from tqdm import tqdm
 
-from octopi.config import build
+from octopi.checks.runs import CheckRequest, Issue, RunReport, check_run
+from octopi.checks.summary import CheckSummary, summarise, table
+from octopi.cli.job import command
+from octopi.config.build import build
+from octopi.config.settings import CheckSettings
 from octopi.errors import DataError, SettingError
-from octopi.job import Job, command
 from octopi.project import Project, SegmentationQuery
-from octopi.settings import CheckSettings
-from octopi.survey.runs import Question, Remark, RunReport, survey_run
-from octopi.survey.verdict import Verdict, judge, table
+from octopi.system.job_folder import Job
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ def check(settings: CheckSettings, _job: Job) -> None:
     if settings.num_workers < 1 or settings.min_distance < 0:
         raise SettingError("Need num_workers of 1 or more and min_distance of 0 or more.")
     project: Project = build(settings.project, "project")
-    question = Question(
+    request = CheckRequest(
         target=SegmentationQuery.parse(settings.target),
         tomo_types=settings.tomo_types,
         voxel_spacing=settings.voxel_spacing,
@@ -34,17 +35,19 @@ def check(settings: CheckSettings, _job: Job) -> None:
         min_distance=settings.min_distance,
         voxels=settings.voxels,
     )
-    reports = survey(project, settings, question)
-    verdict = judge(reports, question)
-    logger.info("%s\n%s", project, table(reports, question))
-    tell(verdict, settings)
+    reports = check_runs(project, settings, request)
+    result = summarise(reports, request)
+    logger.info("%s\n%s", project, table(reports, request))
+    tell(result, settings)
 
 
-def survey(project: Project, settings: CheckSettings, question: Question) -> list[RunReport]:
+def check_runs(
+    project: Project, settings: CheckSettings, question: CheckRequest
+) -> list[RunReport]:
     """A report of every run, by name; each worker has one chunk in memory at a time."""
     runs = project.select(settings.runs)
     with ThreadPoolExecutor(settings.num_workers) as pool:
-        futures = [pool.submit(survey_run, run, question) for run in runs]
+        futures = [pool.submit(check_run, run, question) for run in runs]
         try:
             for _ in tqdm(as_completed(futures), total=len(runs), desc="check", unit="run"):
                 pass
@@ -53,7 +56,7 @@ def survey(project: Project, settings: CheckSettings, question: Question) -> lis
             pool.shutdown(cancel_futures=True)
 
 
-def tell(verdict: Verdict, settings: CheckSettings) -> None:
+def tell(verdict: CheckSummary, settings: CheckSettings) -> None:
     """The log has the warnings and what comes next; a DataError has the problems."""
     if verdict.warnings:
         logger.warning("%d remarks:\n%s", len(verdict.warnings), _listed(verdict.warnings))
@@ -77,7 +80,7 @@ def tell(verdict: Verdict, settings: CheckSettings) -> None:
     )
 
 
-def _listed(remarks: list[Remark]) -> str:
+def _listed(remarks: list[Issue]) -> str:
     return "\n".join(f"  {remark}" for remark in remarks)
 
 

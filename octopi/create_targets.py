@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from octopi.config import build
+from octopi.cli.job import command, log_dry_run
+from octopi.config.build import build
+from octopi.config.settings import CreateTargetsSettings, TargetsSettings
 from octopi.errors import DataError, SettingError
 from octopi.geometry import Grid, Points, same_spacing
-from octopi.job import Job, command, tell
-from octopi.machine import amount
 from octopi.project import (
     PicksQuery,
     Project,
@@ -25,14 +25,15 @@ from octopi.project import (
     find_picks,
     find_tomograms,
 )
-from octopi.settings import CreateTargetsSettings, TargetsSettings
+from octopi.system.job_folder import Job
+from octopi.system.resources import format_bytes
 from octopi.targets import add_masks, align_mask, coarsen_mask, paint, target_labels
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Plan:
+class PaintingPlan:
     """What is painted into every run, and how it is recorded.
 
     Args:
@@ -72,10 +73,10 @@ def create_targets(settings: CreateTargetsSettings, _job: Job) -> None:
             logger.info("Run %s has no annotations: no target.", run.name)
             continue
         grid = working_grid(run, settings)
-        target, lost = paint_run(run, plan, grid)
-        outside += lost
-        query = query_of(grid, settings)
-        outcome = outcome_of(run, target, query, plan, settings)
+        target, num_outside = paint_run(run, plan, grid)
+        outside += num_outside
+        query = target_query(grid, settings)
+        outcome = compare_with_existing(run, target, query, plan, settings)
         if outcome != "unchanged" and not settings.dry_run:
             run.delete_segmentations(query)  # also one at another spacing: nothing stale stays
             run.write_segmentation(query, target, grid=grid, attributes=plan.attributes())
@@ -85,7 +86,9 @@ def create_targets(settings: CreateTargetsSettings, _job: Job) -> None:
     if not written:
         raise DataError("No run got a target: none has the picks or masks asked for.")
     if settings.dry_run:
-        tell("create_targets", rehearsal(project, runs, plan, outcomes, outside, num_bytes))
+        log_dry_run(
+            "create_targets", describe_dry_run(project, runs, plan, outcomes, outside, num_bytes)
+        )
         return
     logger.info(
         "Targets %s:%s/%s of %d runs hold %s; %d picks lay outside their tomogram.",
@@ -98,15 +101,16 @@ def create_targets(settings: CreateTargetsSettings, _job: Job) -> None:
     )
 
 
-def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> Plan:
+def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> PaintingPlan:
     """What to paint, or a SettingError that says what is missing from the project."""
     scales = settings.radius_scales or {}
     masks = {q.name: q for q in map(SegmentationQuery.parse, settings.segmentations)}
     picks = find_picks(runs, objects=settings.objects, source=settings.picks)
     names = [name for name in project.objects if name in picks]  # the config's own order
-    if strangers := scales.keys() - set(names):
+    if unknown_objects := scales.keys() - set(names):
         raise SettingError(
-            f"targets.radius_scales names {', '.join(sorted(strangers))}, of which there are no "
+            f"targets.radius_scales names {', '.join(sorted(unknown_objects))}, of which there "
+            f"are no "
             f"picks. Objects: {', '.join(names)}."
         )
     radii = {}
@@ -114,15 +118,15 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
         radius = project.objects[name].require_radius()
         radii[name] = radius * scales.get(name, settings.radius_scale)
     labels = target_labels([*names, *(name for name in masks if name not in names)])
-    return Plan({name: picks[name] for name in names}, masks, radii, labels)
+    return PaintingPlan({name: picks[name] for name in names}, masks, radii, labels)
 
 
-def holds_annotations(run: Run, plan: Plan) -> bool:
+def holds_annotations(run: Run, plan: PaintingPlan) -> bool:
     """Whether there is anything to paint in the run."""
     if set(run.picks()) & set(plan.picks.values()):
         return True
-    wanted = {q.address for q in plan.masks.values()}
-    return any(q.address in wanted for q in run.segmentations())
+    wanted = {q.name_user_session for q in plan.masks.values()}
+    return any(q.name_user_session in wanted for q in run.segmentations())
 
 
 def working_grid(run: Run, settings: CreateTargetsSettings) -> Grid:
@@ -135,34 +139,34 @@ def working_grid(run: Run, settings: CreateTargetsSettings) -> Grid:
     return grid if spacing is None else grid.at_spacing(spacing)
 
 
-def paint_run(run: Run, plan: Plan, grid: Grid) -> tuple[NDArray[np.uint8], int]:
+def paint_run(run: Run, plan: PaintingPlan, grid: Grid) -> tuple[NDArray[np.uint8], int]:
     """The target of a run, and how many picks lay outside its tomogram."""
-    held = run.read_held(plan.picks)
+    existing_picks = run.read_existing_picks(plan.picks)
     spheres: dict[int, tuple[NDArray, float]] = {}
     outside = 0
     for name in plan.picks:
-        points = held.get(name, Points.empty())
+        points = existing_picks.get(name, Points.empty())
         inside = grid.contains(points.positions)
         if lost := int((~inside).sum()):
             logger.warning("Run %s: %d picks of %s lie outside.", run.name, lost, name)
         outside += lost
         spheres[plan.labels[name]] = (points.positions[inside], plan.radii[name])
     target = paint(grid, spheres)
-    return add_masks(target, masks_of(run, plan, grid)), outside
+    return add_masks(target, read_masks(run, plan, grid)), outside
 
 
-def masks_of(run: Run, plan: Plan, grid: Grid) -> Mapping[int, NDArray]:
+def read_masks(run: Run, plan: PaintingPlan, grid: Grid) -> Mapping[int, NDArray]:
     """Label -> mask on the grid, of every segmentation that the run holds."""
-    held = {q.address for q in run.segmentations()}
+    existing_masks = {q.name_user_session for q in run.segmentations()}
     masks = {}
     for name, query in plan.masks.items():
-        if query.address not in held:
+        if query.name_user_session not in existing_masks:
             logger.warning("Run %s has no segmentation %s.", run.name, query)
             continue
-        mask, own, _ = run.read_segmentation(query)
+        mask, mask_grid, _ = run.read_segmentation(query)
         fine = Grid(grid.shape, grid.spacing)
-        if not all(map(same_spacing, own.spacing, grid.spacing)):
-            fine = grid.at_spacing(float(np.mean(own.spacing)))
+        if not all(map(same_spacing, mask_grid.spacing, grid.spacing)):
+            fine = grid.at_spacing(float(np.mean(mask_grid.spacing)))
         try:
             aligned = align_mask(mask, fine.shape)
         except DataError as error:
@@ -173,25 +177,27 @@ def masks_of(run: Run, plan: Plan, grid: Grid) -> Mapping[int, NDArray]:
     return masks
 
 
-def query_of(grid: Grid, settings: CreateTargetsSettings) -> SegmentationQuery:
+def target_query(grid: Grid, settings: CreateTargetsSettings) -> SegmentationQuery:
     """What the target on a grid is called."""
-    ours, spacing = settings.targets, float(np.mean(grid.spacing))
-    return SegmentationQuery(ours.name, ours.user_id, ours.session_id, spacing)
+    target_settings, spacing = settings.targets, float(np.mean(grid.spacing))
+    return SegmentationQuery(
+        target_settings.name, target_settings.user_id, target_settings.session_id, spacing
+    )
 
 
-def outcome_of(
+def compare_with_existing(
     run: Run,
     target: NDArray[np.uint8],
     query: SegmentationQuery,
-    plan: Plan,
+    plan: PaintingPlan,
     settings: CreateTargetsSettings,
 ) -> str:
     """Whether the run's target is new, unchanged or replaced, which needs overwrite=true."""
-    run.check_output(query)
-    same_name = [q for q in run.segmentations() if q.address == query.address]
+    run.check_can_write(query)
+    same_name = [q for q in run.segmentations() if q.name_user_session == query.name_user_session]
     if same_name and not settings.overwrite:
-        held, _, attributes = run.read_segmentation(same_name[0])
-        if attributes == plan.attributes() and np.array_equal(held, target):
+        old_target, _, attributes = run.read_segmentation(same_name[0])
+        if attributes == plan.attributes() and np.array_equal(old_target, target):
             return "unchanged"
         raise SettingError(
             f"Run {run.name} already has another target {same_name[0]}. Replace it with "
@@ -200,10 +206,10 @@ def outcome_of(
     return "replaced" if same_name else "new"
 
 
-def rehearsal(  # noqa: PLR0917  six facts of one job
+def describe_dry_run(  # noqa: PLR0917  six facts of one job
     project: Project,
     runs: list[Run],
-    plan: Plan,
+    plan: PaintingPlan,
     outcomes: Mapping[str, list[str]],
     outside: int,
     num_bytes: int,
@@ -218,18 +224,18 @@ def rehearsal(  # noqa: PLR0917  six facts of one job
     lines.append(
         f"skipped      {len(without)} runs without annotations {', '.join(without)}".rstrip()
     )
-    found = [run.read_held(plan.picks) for run in runs]
+    picks_by_run = [run.read_existing_picks(plan.picks) for run in runs]
     for name, query in plan.picks.items():
-        held = [len(points[name]) for points in found if name in points]
+        counts = [len(points[name]) for points in picks_by_run if name in points]
         lines.append(
-            f"label {plan.labels[name]:<7}{name}: {sum(held)} picks of {query.user_id}/"
-            f"{query.session_id} in {len(held)} runs, spheres of {plan.radii[name]:g} Å"
+            f"label {plan.labels[name]:<7}{name}: {sum(counts)} picks of {query.user_id}/"
+            f"{query.session_id} in {len(counts)} runs, spheres of {plan.radii[name]:g} Å"
         )
     lines += [f"label {plan.labels[name]:<7}{name}: mask {q}" for name, q in plan.masks.items()]
     return [
         *lines,
         f"outside      {outside} picks lie outside their tomogram",
-        f"size         up to {amount(num_bytes)} in {', '.join(project.overlays)}",
+        f"size         up to {format_bytes(num_bytes)} in {', '.join(project.overlays)}",
     ]
 
 

@@ -25,9 +25,11 @@ class DataError(OctopiError):
 class NotInProjectError(DataError, LookupError):
     """Something asked of a project or run that it does not hold."""
 
-    def __init__(self, where: str, kind: str, asked: object, held: Iterable[object]) -> None:
+    def __init__(
+        self, where: str, kind: str, requested: object, available: Iterable[object]
+    ) -> None:
         # its arguments are kept as they are, so that it can come from another process
-        super().__init__(where, kind, str(asked), tuple(dict.fromkeys(map(str, held))))
+        super().__init__(where, kind, str(requested), tuple(dict.fromkeys(map(str, available))))
 
     def __str__(self) -> str:
         where, kind, asked, choices = self.args
@@ -65,3 +67,11 @@ def did_you_mean(asked: str, choices: Iterable[str]) -> str:
     """A sentence naming the closest choices, with a leading blank; empty where none is close."""
     close = difflib.get_close_matches(asked, list(choices), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(close)}?" if close else ""
+
+
+class StoppedBySignal(BaseException):
+    """A signal ended the work after everything worth keeping was written."""
+
+    def __init__(self, exit_code: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -5,20 +5,18 @@ Run it as `octopi evaluate` or `python -m octopi.evaluate`.
 
 import json
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 
-from octopi.config import build
+from octopi.cli.job import command, log_dry_run
+from octopi.config.build import build
+from octopi.config.settings import EvaluateSettings
 from octopi.errors import DataError
-from octopi.geometry import Points
-from octopi.job import Job, command, tell
-from octopi.pictures import draw_picks
+from octopi.evaluation.picks_figure import draw_picks
+from octopi.geometry import PicksByRun
 from octopi.project import PicksQuery, Project, Run, find_picks
-from octopi.settings import EvaluateSettings
+from octopi.system.job_folder import Job
 
 logger = logging.getLogger(__name__)
-
-Runs = Mapping[str, Mapping[str, Points]]
 
 
 def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
@@ -27,20 +25,22 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     project: Project = build(settings.project, "project")
     runs = project.select(settings.runs)
     queries = find_picks(runs, objects=settings.objects, source=settings.truth)
-    judged = {q.object_name for run in runs for q in run.picks() if _is_judged(q, settings)}
-    if not judged:
+    evaluated_objects = {
+        q.object_name for run in runs for q in run.picks() if _is_evaluated(q, settings)
+    }
+    if not evaluated_objects:
         raise DataError(
             f"No run has picks of {settings.user_id}/{settings.session_id}. Run localize first, or "
             "name others with user_id=… session_id=…"
         )
-    truth = {run.name: run.read_held(queries) for run in runs}
+    truth = {run.name: run.read_existing_picks(queries) for run in runs}
     truth = {name: points for name, points in truth.items() if points}
-    names = list(queries) + sorted(judged - set(queries))
-    asked = {n: PicksQuery(n, settings.user_id, settings.session_id) for n in names}
-    picks = {run.name: run.read_held(asked) for run in runs if run.name in truth}
+    names = list(queries) + sorted(evaluated_objects - set(queries))
+    pick_queries = {n: PicksQuery(n, settings.user_id, settings.session_id) for n in names}
+    picks = {run.name: run.read_existing_picks(pick_queries) for run in runs if run.name in truth}
     facts = {"radii": radii(project, names), "weights": weights(project, names)}
     if settings.dry_run:
-        tell("evaluate", rehearsal(job, picks, truth))
+        log_dry_run("evaluate", rehearsal(job, picks, truth))
         return None
     report = scorer(picks, truth, **facts)
     path = job.folder / "scores.json"
@@ -50,7 +50,7 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     return report.total
 
 
-def rehearsal(job: Job, picks: Runs, truth: Runs) -> list[str]:
+def rehearsal(job: Job, picks: PicksByRun, truth: PicksByRun) -> list[str]:
     """What a dry run tells."""
     names = dict.fromkeys(name for found in [*truth.values(), *picks.values()] for name in found)
     return [
@@ -63,21 +63,23 @@ def rehearsal(job: Job, picks: Runs, truth: Runs) -> list[str]:
     ]
 
 
-def _count(runs: Runs, name: str) -> int:
-    return sum(len(found[name]) for found in runs.values() if name in found)
+def _count(runs: PicksByRun, name: str) -> int:
+    return sum(len(picks[name]) for picks in runs.values() if name in picks)
 
 
-def draw(path: Path, project: Project, runs: list[Run], *, picks: Runs, truth: Runs) -> None:
+def draw(
+    path: Path, project: Project, runs: list[Run], *, picks: PicksByRun, truth: PicksByRun
+) -> None:
     """`picks.png` shows the run with the most particles."""
-    fullest = max(truth, key=lambda name: sum(map(len, truth[name].values())))
-    run = next(run for run in runs if run.name == fullest)
-    held = run.tomograms()
-    if not held:
+    run_with_most_particles = max(truth, key=lambda name: sum(map(len, truth[name].values())))
+    run = next(run for run in runs if run.name == run_with_most_particles)
+    tomograms = run.tomograms()
+    if not tomograms:
         logger.info("Run %s has no tomogram to draw its picks on.", run.name)
         return
-    names = sorted({*picks[fullest], *truth[fullest]})
+    names = sorted({*picks[run_with_most_particles], *truth[run_with_most_particles]})
     # The type whose name sounds cleanest: pictures are for eyes.
-    query = next((q for q in held if "denois" in q.tomo_type), held[0])
+    query = next((q for q in tomograms if "denois" in q.tomo_type), tomograms[0])
     draw_picks(
         path,
         run.read_tomogram(query),
@@ -89,7 +91,7 @@ def draw(path: Path, project: Project, runs: list[Run], *, picks: Runs, truth: R
     )
 
 
-def _is_judged(query: PicksQuery, settings: EvaluateSettings) -> bool:
+def _is_evaluated(query: PicksQuery, settings: EvaluateSettings) -> bool:
     return (query.user_id, query.session_id) == (settings.user_id, settings.session_id)
 
 

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from octopi.config import build
+from octopi.cli.job import command, log_dry_run
+from octopi.config.build import build
+from octopi.config.settings import ExportSettings
 from octopi.errors import NotInProjectError, ResourceError, SettingError, did_you_mean
 from octopi.formats import Format, Particles
 from octopi.geometry import Grid
-from octopi.job import Job, command, tell
-from octopi.machine import check_writable
 from octopi.project import PicksQuery, Project, Run, find_picks
 from octopi.project.queries import nearest
 from octopi.project.storage import staged
-from octopi.settings import ExportSettings
+from octopi.system.job_folder import Job
+from octopi.system.resources import check_writable
 
 logger = logging.getLogger(__name__)
 
@@ -37,15 +38,17 @@ def export(settings: ExportSettings, job: Job) -> None:
     files: dict[str, str] = {}
     counts, names = {}, set()
     for name, query in queries.items():
-        held = [run for run in runs if query in run.picks()]
-        sets = [read(run, query, grids[run.name], settings) for run in held]
-        files.update(writer.files(name, sets, folder=folder))
-        counts[name] = sum(len(particles.points) for particles in sets)
-        names.update(run.name for run in held)
-    there = refuse_existing(folder, files, overwrite=settings.overwrite)
+        runs_with_picks = [run for run in runs if query in run.picks()]
+        particle_sets = [
+            read_particles(run, query, grids[run.name], settings) for run in runs_with_picks
+        ]
+        files.update(writer.files(name, particle_sets, folder=folder))
+        counts[name] = sum(len(particles.points) for particles in particle_sets)
+        names.update(run.name for run in runs_with_picks)
+    existing_files = refuse_existing(folder, files, overwrite=settings.overwrite)
     if settings.dry_run:
         check_writable(folder, "Choose another folder with out=…")
-        tell("export", rehearsal(folder, files, counts, there))
+        log_dry_run("export", rehearsal(folder, files, counts, existing_files))
         return
     write_together(folder, files)
     logger.info(
@@ -68,8 +71,8 @@ def refuse_unusable(
                 "at a time: project.config=…"
             )
         if settings.runs is not None and not set(run.picks()) & set(queries.values()):
-            asked = " or ".join(map(str, queries.values()))
-            raise NotInProjectError(f"Run {run.name}", "picks", asked, run.picks())
+            extract = " or ".join(map(str, queries.values()))
+            raise NotInProjectError(f"Run {run.name}", "picks", extract, run.picks())
     if isinstance(settings.min_score, Mapping):
         for name in settings.min_score:
             if name not in queries:
@@ -81,14 +84,14 @@ def refuse_unusable(
 
 def grid_of(run: Run, settings: ExportSettings) -> Grid | None:
     """The grid of the tomogram that a run's picks are in; None where the run has no tomogram."""
-    held = run.tomograms()
-    if not held:
+    tomograms = run.tomograms()
+    if not tomograms:
         return None
-    named = [q for q in held if settings.tomo_type in (None, q.tomo_type)]
+    named = [q for q in tomograms if settings.tomo_type in (None, q.tomo_type)]
     fit = nearest(named, settings.voxel_spacing)
     if not fit:
-        asked = "@".join(str(v) for v in (settings.tomo_type, settings.voxel_spacing) if v)
-        raise NotInProjectError(f"Run {run.name}", "tomogram", asked, held)
+        extract = "@".join(str(v) for v in (settings.tomo_type, settings.voxel_spacing) if v)
+        raise NotInProjectError(f"Run {run.name}", "tomogram", extract, tomograms)
     grids = {run.tomogram_grid(query) for query in fit}
     if len({(g.shape, tuple(round(s, 3) for s in g.spacing)) for g in grids}) > 1:
         raise SettingError(
@@ -98,7 +101,9 @@ def grid_of(run: Run, settings: ExportSettings) -> Grid | None:
     return grids.pop()
 
 
-def read(run: Run, query: PicksQuery, grid: Grid | None, settings: ExportSettings) -> Particles:
+def read_particles(
+    run: Run, query: PicksQuery, grid: Grid | None, settings: ExportSettings
+) -> Particles:
     """The run's picks of one object that score enough."""
     if settings.orientations:
         points, turns = run.read_oriented(query)

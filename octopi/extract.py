@@ -13,25 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from octopi.config import build
+from octopi.cli.job import command, log_dry_run
+from octopi.config.build import build
+from octopi.config.settings import ExtractSettings
 from octopi.errors import DataError, NotInProjectError, SettingError, did_you_mean
 from octopi.geometry import Points
-from octopi.job import Job, command, tell
 from octopi.membranes.pairs import middles, pairs
-from octopi.membranes.sides import SIDES, sides
-from octopi.membranes.surface import Surface, filled, turned_to
+from octopi.membranes.split import SIDES, split_by_distance
+from octopi.membranes.surface import Surface, fill_enclosed, rotations_to_normals
 from octopi.project import (
     PicksQuery,
     Project,
     Run,
     SegmentationQuery,
     check_name,
-    find_in_runs,
+    check_replaces_only_own_picks,
     find_picks,
-    refuse_others_picks,
+    keep_runs_with,
 )
 from octopi.project.objects import object_labels
-from octopi.settings import ExtractSettings
+from octopi.system.job_folder import Job
 
 logger = logging.getLogger(__name__)
 
@@ -39,16 +40,16 @@ PAIRED = ("middle", "ends")
 
 
 @dataclass(frozen=True)
-class Part:
+class PickGroup:
     """Some picks, with rotations (n, 3, 3) from the object's frame to the tomogram's or None."""
 
     points: Points
     orientations: NDArray[np.float64] | None
 
-    def __getitem__(self, keep: NDArray) -> "Part":
+    def __getitem__(self, keep: NDArray) -> "PickGroup":
         """The picks a mask or index array keeps."""
-        turns = None if self.orientations is None else self.orientations[keep]
-        return Part(self.points[keep], turns)
+        rotations = None if self.orientations is None else self.orientations[keep]
+        return PickGroup(self.points[keep], rotations)
 
 
 def extract(settings: ExtractSettings, _job: Job) -> None:
@@ -58,24 +59,28 @@ def extract(settings: ExtractSettings, _job: Job) -> None:
     runs = project.select(settings.runs)
     queries = find_picks(runs, objects=settings.objects, source=settings.picks)
     named = settings.runs is not None
-    held_by = find_in_runs(runs, lambda run: check_held(run, queries, settings), named=named)
+    held_by = keep_runs_with(
+        runs, lambda run: check_has_inputs(run, queries, settings), named=named
+    )
     runs = [run for run, _ in held_by]
     check_outputs(runs, queries, settings)
     project.check_writable(touch=not settings.dry_run)
-    found: Counter[tuple[str, str]] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     for run in tqdm(runs, desc="extract", unit="run"):
         surface = read_surface(run, settings)
-        held = set(run.picks())
-        for query in (query for query in queries.values() if query in held):
-            whole = Part(*run.read_oriented(query))
-            for name, part in parts_of(whole, surface, settings).items():
-                found[query.object_name, name] += len(part.points)
+        existing_picks = set(run.picks())
+        for query in (query for query in queries.values() if query in existing_picks):
+            all_picks = PickGroup(*run.read_oriented(query))
+            for name, part in split_picks(all_picks, surface, settings).items():
+                counts[query.object_name, name] += len(part.points)
                 if not settings.dry_run:
-                    target = target_of(query, name, settings)
+                    target = output_query(query, name, settings)
                     run.write_picks(target, part.points, orientations=part.orientations)
-    lines = summary(found, queries, settings)
+    lines = summary(counts, queries, settings)
     if settings.dry_run:
-        tell("extract", [f"would run  {len(runs)} runs: {', '.join(r.name for r in runs)}", *lines])
+        log_dry_run(
+            "extract", [f"would run  {len(runs)} runs: {', '.join(r.name for r in runs)}", *lines]
+        )
         return
     logger.info("Picks of %d runs are split:\n%s", len(runs), "\n".join(lines))
 
@@ -88,15 +93,16 @@ def check_settings(settings: ExtractSettings) -> None:
             "split picks by, or pairs=[from,to] in Å."
         )
     for key in ("near", "pairs"):
-        given = getattr(settings, key)
-        if given is not None and (
-            len(given) != 2 or not all(isinstance(value, int | float) for value in given)
+        distance_range = getattr(settings, key)
+        if distance_range is not None and (
+            len(distance_range) != 2
+            or not all(isinstance(value, int | float) for value in distance_range)
         ):
-            raise SettingError(f"{key} is two numbers in Å, [from, to], not {given}.")
+            raise SettingError(f"{key} is two numbers in Å, [from, to], not {distance_range}.")
     if settings.smoothing < 0:
         raise SettingError(f"smoothing must be 0 Å or more, not {settings.smoothing}.")
     try:
-        sides(np.zeros(0), settings.near)
+        split_by_distance(np.zeros(0), settings.near)
         if settings.pairs is not None:
             pairs(np.zeros((0, 3)), settings.pairs)
     except ValueError as error:
@@ -119,12 +125,14 @@ def session_of(name: str, settings: ExtractSettings) -> str:
     return f"{settings.session_id or settings.picks.split('/')[1]}-{name}"
 
 
-def target_of(query: PicksQuery, name: str, settings: ExtractSettings) -> PicksQuery:
+def output_query(query: PicksQuery, name: str, settings: ExtractSettings) -> PicksQuery:
     """The picks that are written of an object's part."""
     return PicksQuery(query.object_name, settings.user_id, session_of(name, settings))
 
 
-def check_held(run: Run, queries: Mapping[str, PicksQuery], settings: ExtractSettings) -> None:
+def check_has_inputs(
+    run: Run, queries: Mapping[str, PicksQuery], settings: ExtractSettings
+) -> None:
     """Raise NotInProjectError if the run lacks all of the picks, or the segmentation."""
     if not set(run.picks()) & set(queries.values()):
         asked = " or ".join(map(str, queries.values()))
@@ -138,14 +146,14 @@ def check_outputs(
 ) -> None:
     """Raise SettingError if what is to be written cannot be, or would replace others' picks."""
     targets = {
-        target_of(query, name, settings)
+        output_query(query, name, settings)
         for query in queries.values()
         for name in part_names(settings)
     }
     for run in runs:
         for target in targets:
-            run.check_output(target)
-    refuse_others_picks(runs, targets.__contains__, overwrite=settings.overwrite)
+            run.check_can_write(target)
+    check_replaces_only_own_picks(runs, targets.__contains__, overwrite=settings.overwrite)
 
 
 def read_surface(run: Run, settings: ExtractSettings) -> Surface | None:
@@ -158,57 +166,61 @@ def read_surface(run: Run, settings: ExtractSettings) -> Surface | None:
         mask = np.where(mask == label_of(settings.label, attributes, run), mask, 0)
     if not mask.any():
         logger.warning("Run %s: %s is empty there: all picks are outside.", run.name, query)
-    return Surface(filled(mask) if settings.fill else mask, grid, smoothing=settings.smoothing)
+    return Surface(
+        fill_enclosed(mask) if settings.fill else mask, grid, smoothing=settings.smoothing
+    )
 
 
 def label_of(label: Any, attributes: Mapping[str, Any], run: Run) -> int:
     """The number of a label: itself, or an object's as the segmentation or copick config says."""
     if isinstance(label, int):
         return label
-    held = attributes.get("labels") or object_labels(run.objects)
-    if label not in held:
+    labels = attributes.get("labels") or object_labels(run.objects)
+    if label not in labels:
         raise DataError(
-            f"Run {run.name}: no label is called {label}.{did_you_mean(label, held)} "
-            f"There are: {', '.join(held) or 'none'}."
+            f"Run {run.name}: no label is called {label}.{did_you_mean(label, labels)} "
+            f"There are: {', '.join(labels) or 'none'}."
         )
-    return held[label]
+    return labels[label]
 
 
-def parts_of(whole: Part, surface: Surface | None, settings: ExtractSettings) -> dict[str, Part]:
+def split_picks(
+    whole: PickGroup, surface: Surface | None, settings: ExtractSettings
+) -> dict[str, PickGroup]:
     """The picks of each part."""
     if surface is None:
-        return paired_of(whole, None, surface, settings)
-    places = surface.places(whole.points.positions)
-    split = sides(places.distances, settings.near)
+        return pair_groups(whole, None, surface, settings)
+    places = surface.nearest(whole.points.positions)
+    split = split_by_distance(places.distances, settings.near)
     parts = {name: whole[keep] for name, keep in split.items()}
     near = split["near"]
     if settings.orient:
-        parts["near"] = Part(parts["near"].points, turned_to(places.normals[near]))
-    return parts | paired_of(parts["near"], places.labels[near], surface, settings)
+        parts["near"] = PickGroup(parts["near"].points, rotations_to_normals(places.normals[near]))
+    return parts | pair_groups(parts["near"], places.labels[near], surface, settings)
 
 
-def paired_of(
-    part: Part, labels: NDArray | None, surface: Surface | None, settings: ExtractSettings
-) -> dict[str, Part]:
+def pair_groups(
+    part: PickGroup, labels: NDArray | None, surface: Surface | None, settings: ExtractSettings
+) -> dict[str, PickGroup]:
     """The ends of the pairs there are, and their middles; nothing unless pairs are asked for."""
     if settings.pairs is None:
         return {}
     paired = pairs(part.points.positions, settings.pairs, labels)
     points, turns = middles(part.points, paired), None
     if surface is not None and settings.orient:
-        turns = turned_to(surface.places(points.positions).normals)
-    return {"middle": Part(points, turns), "ends": part[paired.ravel()]}
+        turns = rotations_to_normals(surface.nearest(points.positions).normals)
+    return {"middle": PickGroup(points, turns), "ends": part[paired.ravel()]}
 
 
 def summary(
-    found: Mapping[tuple[str, str], int],
+    counts: Mapping[tuple[str, str], int],
     queries: Mapping[str, PicksQuery],
     settings: ExtractSettings,
 ) -> list[str]:
     """How many picks of each object are in each part, and what these are called."""
     return [
         f"{settings.user_id}/{session_of(name, settings)}: "
-        + ", ".join(f"{object_name} {found[object_name, name]}" for object_name in queries)
+        + ", ".join(f"{object_name} {counts[object_name, name]}" for object_name in queries)
         for name in part_names(settings)
     ]
 

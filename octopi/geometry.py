@@ -5,7 +5,7 @@ convention). Arrays are (z, y, x); points are (x, y, z) in Å.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -59,6 +59,9 @@ class Points:
     def empty(cls) -> Self:
         """Make an array of no points."""
         return cls(np.zeros((0, 3)), np.zeros(0, dtype=np.float32))
+
+
+PicksByRun = Mapping[str, Mapping[str, Points]]  # run name -> object name -> points
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,15 @@ from typing import TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from octopi.config import build
+from octopi.cli.job import command, log_dry_run
+from octopi.config.build import build
+from octopi.config.settings import ImportTomogramsSettings
 from octopi.errors import DataError, SettingError
 from octopi.formats import mrc
 from octopi.geometry import Grid, fourier_resample, same_spacing
-from octopi.job import Job, command, tell
-from octopi.machine import amount
 from octopi.project import Project, TomogramQuery, check_name, check_run_name
-from octopi.settings import ImportTomogramsSettings
+from octopi.system.job_folder import Job
+from octopi.system.resources import format_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -32,17 +33,17 @@ MAX_TRIMMED = 16  # voxels a side may lose so that resampled voxels are cubes
 
 
 @dataclass(frozen=True)
-class Tomogram:
+class TomogramImport:
     """A file and what becomes of it.
 
     Args:
-        kept: the part of its voxels that is used, z y x from the first on.
+        used_shape: the part of its voxels that is used, z y x from the first on.
         grid: what it is stored on.
     """
 
     path: Path
     run_name: str
-    kept: tuple[int, int, int]
+    used_shape: tuple[int, int, int]
     grid: Grid
     query: TomogramQuery
 
@@ -55,15 +56,15 @@ def import_tomograms(settings: ImportTomogramsSettings, _job: Job) -> None:
     project: Project = build(settings.project, "project")
     paths = find_files(Path(settings.folder), settings.files)
     tomograms = plan(paths, settings)
-    refuse_held(project, tomograms, settings)
+    check_not_imported(project, tomograms, settings)
     check_all(mrc.check_voxels, [t.path for t in tomograms])
     project.check_writable(touch=not settings.dry_run)
     if settings.dry_run:
-        tell("import_tomograms", rehearsal(project, tomograms))
+        log_dry_run("import_tomograms", rehearsal(project, tomograms))
         return
     for tomogram in tqdm(tomograms, desc="import", unit="tomogram"):
         volume = mrc.read_voxels(tomogram.path)
-        z, y, x = tomogram.kept
+        z, y, x = tomogram.used_shape
         volume = fourier_resample(volume[:z, :y, :x], tomogram.grid.shape)
         project.write_tomogram(tomogram.run_name, tomogram.query, volume, grid=tomogram.grid)
     logger.info(
@@ -74,7 +75,7 @@ def import_tomograms(settings: ImportTomogramsSettings, _job: Job) -> None:
     )
 
 
-def rehearsal(project: Project, tomograms: Sequence[Tomogram]) -> list[str]:
+def rehearsal(project: Project, tomograms: Sequence[TomogramImport]) -> list[str]:
     """What a dry run tells."""
     num_bytes = sum(4 * math.prod(tomogram.grid.shape) for tomogram in tomograms)
     return [
@@ -83,7 +84,7 @@ def rehearsal(project: Project, tomograms: Sequence[Tomogram]) -> list[str]:
             f"{' x '.join(map(str, t.grid.shape))} voxels (z, y, x)"
             for t in tomograms
         ),
-        f"size: up to {amount(num_bytes)} in {', '.join(project.overlays)}",
+        f"size: up to {format_bytes(num_bytes)} in {', '.join(project.overlays)}",
     ]
 
 
@@ -97,48 +98,51 @@ def find_files(folder: Path, pattern: str) -> dict[str, Path]:
             "*_10.00Apx.mrc."
         )
     before, after = pattern.split("*")
-    found: dict[str, Path] = {}
+    files_by_run: dict[str, Path] = {}
     paths = sorted(p for p in folder.glob(pattern) if p.is_file() and not p.name.startswith("."))
     for path in paths:
         name = check_run_name(path.name[len(before) : len(path.name) - len(after)])
-        found[name] = path
-    if not found:
+        files_by_run[name] = path
+    if not files_by_run:
         names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
         more = f" and {len(names) - 6} more" if len(names) > 6 else ""
         raise SettingError(
             f"{folder} has no files {pattern}. It holds: {', '.join(names[:6]) or 'nothing'}{more}."
         )
-    refuse_alike(found)
-    return found
+    check_names_differ(files_by_run)
+    return files_by_run
 
 
-def refuse_alike(found: Mapping[str, Path]) -> None:
+def check_names_differ(files_by_run: Mapping[str, Path]) -> None:
     """Raise SettingError for names that differ in case only: some filesystems hold one of them."""
     seen: dict[str, str] = {}
-    for name in found:
+    for name in files_by_run:
         other = seen.setdefault(name.casefold(), name)
         if other != name:
             raise SettingError(
-                f"{found[other].name} and {found[name].name} would be runs {other} and {name}, "
+                f"{files_by_run[other].name} and {files_by_run[name].name} would be runs "
+                f"{other} and {name}, "
                 "which some disks cannot tell apart. Rename one of them."
             )
 
 
-def plan(paths: Mapping[str, Path], settings: ImportTomogramsSettings) -> list[Tomogram]:
+def plan(paths: Mapping[str, Path], settings: ImportTomogramsSettings) -> list[TomogramImport]:
     """What becomes of every file, or one error that lists all that is wrong with them."""
     headers = dict(zip(paths, check_all(mrc.read_header, list(paths.values())), strict=True))
-    told, ignore = settings.voxel_spacing, settings.ignore_header
-    if told is not None and told <= 0:
-        raise SettingError(f"voxel_spacing must be above zero, not {told}.")
-    if ignore and told is None:
+    given_spacing, ignore = settings.voxel_spacing, settings.ignore_header
+    if given_spacing is not None and given_spacing <= 0:
+        raise SettingError(f"voxel_spacing must be above zero, not {given_spacing}.")
+    if ignore and given_spacing is None:
         raise SettingError("ignore_header=true needs voxel_spacing=…")
-    spacings = check_all(lambda h: h.spacing(told, ignore_header=ignore), list(headers.values()))
-    refuse_mixture(dict(zip([h.path.name for h in headers.values()], spacings, strict=True)))
+    spacings = check_all(
+        lambda h: h.spacing(given_spacing, ignore_header=ignore), list(headers.values())
+    )
+    check_same_spacing(dict(zip([h.path.name for h in headers.values()], spacings, strict=True)))
     tomograms = []
     for (name, header), spacing in zip(headers.items(), spacings, strict=True):
         kept, grid = stored_grid(header.shape, spacing, settings.resample_to)
         query = TomogramQuery(settings.tomo_type, round(float(np.mean(grid.spacing)), 3))
-        tomograms.append(Tomogram(header.path, name, kept, grid, query))
+        tomograms.append(TomogramImport(header.path, name, kept, grid, query))
     return tomograms
 
 
@@ -156,7 +160,7 @@ def check_all(check: Callable[[Item], Result], items: Iterable[Item]) -> list[Re
     return results
 
 
-def refuse_mixture(spacings: Mapping[str, float]) -> None:
+def check_same_spacing(spacings: Mapping[str, float]) -> None:
     """Raise DataError if the files differ in voxel spacing: then some header is wrong."""
     low, high = min(spacings, key=spacings.__getitem__), max(spacings, key=spacings.__getitem__)
     if not same_spacing(spacings[high], spacings[low]):
@@ -184,12 +188,12 @@ def stored_grid(
             "voxels but no detail. Choose a coarser one."
         )
     factor = resample_to / spacing
-    sides = [_best_part(n, factor) for n in shape]
+    sides = [_trim_to_cubic_voxels(n, factor) for n in shape]
     z, y, x = (kept for kept, _ in sides)
     return (z, y, x), Grid.cubic((z, y, x), spacing).with_shape([size for _, size in sides])
 
 
-def _best_part(n: int, factor: float) -> tuple[int, int]:
+def _trim_to_cubic_voxels(n: int, factor: float) -> tuple[int, int]:
     """How many of n voxels to use and how many to make of them."""
     parts = range(n, max(n - MAX_TRIMMED, n // 2, 1) - 1, -1)
     sizes = {kept: max(1, round(kept / factor)) for kept in parts}
@@ -197,19 +201,23 @@ def _best_part(n: int, factor: float) -> tuple[int, int]:
     return kept, sizes[kept]
 
 
-def refuse_held(
-    project: Project, tomograms: Sequence[Tomogram], settings: ImportTomogramsSettings
+def check_not_imported(
+    project: Project, tomograms: Sequence[TomogramImport], settings: ImportTomogramsSettings
 ) -> None:
     """Raise SettingError if the project already has one of the tomograms, unless it may go."""
     runs = {run.name: run for run in project.runs}
     for tomogram in tomograms:
-        held = runs[tomogram.run_name].tomograms() if tomogram.run_name in runs else []
-        for query in held:
+        existing_tomograms = (
+            runs[tomogram.run_name].tomograms() if tomogram.run_name in runs else []
+        )
+        for query in existing_tomograms:
             same_type = query.tomo_type == tomogram.query.tomo_type
             spacing = tomogram.query.voxel_spacing
             if not same_type or not same_spacing(query.voxel_spacing, spacing):
                 continue
-            replaceable = query == tomogram.query and not runs[tomogram.run_name].is_fixed(query)
+            replaceable = query == tomogram.query and not runs[tomogram.run_name].is_read_only(
+                query
+            )
             if not (settings.overwrite and replaceable):
                 cure = "Replace it with overwrite=true, or choose" if replaceable else "Choose"
                 raise SettingError(

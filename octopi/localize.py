@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from octopi.config import build, build_part
-from octopi.data.cache import in_threads
+from octopi.cli.job import command, log_dry_run
+from octopi.config.build import build, build_part
+from octopi.config.settings import LocalizeSettings
+from octopi.data.cache import map_in_threads
 from octopi.errors import DataError, NotInProjectError, SettingError, did_you_mean
 from octopi.geometry import same_spacing
-from octopi.job import Job, command, tell
 from octopi.localization import LOCALIZER
-from octopi.localization.channels import Localizer
+from octopi.localization.localizer import Localizer
 from octopi.localization.peaks import Peaks
 from octopi.project import (
     PicksQuery,
@@ -28,17 +29,19 @@ from octopi.project import (
     SegmentationQuery,
     TomogramQuery,
     check_name,
-    find_in_runs,
-    refuse_others_picks,
+    check_replaces_only_own_picks,
+    keep_runs_with,
     score_map_name,
 )
 from octopi.project.objects import PickableObject, unknown_labels
-from octopi.scored import Scores, channels_of, radii_of
-from octopi.settings import LocalizeSettings
+from octopi.project.score_map import ScoreMap, particle_channels, particle_radii
+from octopi.system.job_folder import Job
 
 logger = logging.getLogger(__name__)
 
-Where = TomogramQuery | SegmentationQuery  # scores lie beside a tomogram, or are a segmentation
+ScoreLocation = (
+    TomogramQuery | SegmentationQuery
+)  # scores lie beside a tomogram, or are a segmentation
 
 
 def localize(settings: LocalizeSettings, _job: Job) -> None:
@@ -51,34 +54,38 @@ def localize(settings: LocalizeSettings, _job: Job) -> None:
         raise SettingError(f"accelerator is cpu or gpu, not {settings.accelerator}.")
     if settings.num_workers < 1:
         raise SettingError(f"num_workers must be 1 or more, not {settings.num_workers}.")
-    stored = stored_facts(settings)
+    stored = checkpoint_attributes(settings)
     project: Project = build(settings.project, "project")
-    found_in = find_in_runs(
+    score_locations = keep_runs_with(
         project.select(settings.runs),
         lambda run: find_scores(run, settings),
         named=settings.runs is not None,
     )
-    runs = [run for run, _ in found_in]
-    own = (settings.user_id, settings.session_id)
-    refuse_others_picks(
-        runs, lambda held: (held.user_id, held.session_id) == own, overwrite=settings.overwrite
+    runs = [run for run, _ in score_locations]
+    user_and_session = (settings.user_id, settings.session_id)
+    check_replaces_only_own_picks(
+        runs,
+        lambda query: (query.user_id, query.session_id) == user_and_session,
+        overwrite=settings.overwrite,
     )
     project.check_writable(touch=not settings.dry_run)
     if settings.dry_run:
-        tell("localize", rehearsal(project, found_in, stored, settings))
+        log_dry_run("localize", rehearsal(project, score_locations, stored, settings))
         return
-    facts = {**facts_of(*found_in[0], settings), **stored}
-    localizer = make_localizer(settings, facts, origin=_origin(settings, found_in[0][0]))
+    attributes = {**read_score_attributes(*score_locations[0], settings), **stored}
+    localizer = make_localizer(
+        settings, attributes, origin=_origin(settings, score_locations[0][0])
+    )
     with tqdm(total=len(runs), desc="localize", unit="run") as bar:
 
-        def work(held: tuple[Run, Where]) -> dict[str, int]:
-            found = localize_run(*held, settings, stored, localizer)
+        def work(run_and_location: tuple[Run, ScoreLocation]) -> dict[str, int]:
+            counts = localize_run(*run_and_location, settings, stored, localizer)
             bar.update()
-            return found
+            return counts
 
-        counts = in_threads(work, found_in, num_threads=settings.num_workers)
-    found = sum(map(Counter, counts), Counter())
-    total = ", ".join(f"{name} {found[name]}" for name in counts[0])
+        counts = map_in_threads(work, score_locations, num_threads=settings.num_workers)
+    totals = sum(map(Counter, counts), Counter())
+    total = ", ".join(f"{name} {totals[name]}" for name in counts[0])
     logger.info(
         "Picks of %d runs as %s/%s: %s.", len(runs), settings.user_id, settings.session_id, total
     )
@@ -86,7 +93,7 @@ def localize(settings: LocalizeSettings, _job: Job) -> None:
 
 def localize_run(
     run: Run,
-    where: Where,
+    where: ScoreLocation,
     settings: LocalizeSettings,
     stored: Mapping[str, Any],
     localizer: Localizer,
@@ -102,31 +109,31 @@ def localize_run(
     """
     scores = read_scores(run, where, settings)
     facts = {**scores.attributes, **stored}
-    radii = radii_of(facts, run.objects)
-    thresholds = thresholds_of(settings, facts, list(radii))
+    radii = particle_radii(facts, run.objects)
+    thresholds = choose_thresholds(settings, facts, list(radii))
     candidates = localizer(
-        channels_of(scores, radii), grid=scores.grid, radii=radii, floors=thresholds
+        particle_channels(scores, radii), grid=scores.grid, radii=radii, floors=thresholds
     )
-    found = {}
+    counts = {}
     for name, points in candidates.items():
         picks = points.above(thresholds[name])
         run.write_picks(PicksQuery(name, settings.user_id, settings.session_id), picks)
-        found[name] = len(picks)
-    return found
+        counts[name] = len(picks)
+    return counts
 
 
 def rehearsal(
     project: Project,
-    found_in: Sequence[tuple[Run, Where]],
+    found_in: Sequence[tuple[Run, ScoreLocation]],
     stored: Mapping[str, Any],
     settings: LocalizeSettings,
 ) -> list[str]:
     """What a dry run tells; wrong settings and stored facts are raised as the work would."""
     lines, replaced = [], 0
     for run, where in found_in:
-        facts = {**facts_of(run, where, settings), **stored}
-        radii = radii_of(facts, project.objects)
-        thresholds = thresholds_of(settings, facts, list(radii))
+        facts = {**read_score_attributes(run, where, settings), **stored}
+        radii = particle_radii(facts, project.objects)
+        thresholds = choose_thresholds(settings, facts, list(radii))
         if not lines:
             localizer = make_localizer(settings, facts, origin=_origin(settings, run))
             lines.append(f"localizer  {type(localizer).__name__}")
@@ -134,7 +141,7 @@ def rehearsal(
             lines.append(f"objects    {', '.join(shown)}")
         queries = [PicksQuery(name, settings.user_id, settings.session_id) for name in radii]
         for query in queries:
-            run.check_output(query)
+            run.check_can_write(query)
         replaced += len(set(queries) & set(run.picks()))
     left = len(project.select(settings.runs)) - len(found_in)
     return [
@@ -146,16 +153,16 @@ def rehearsal(
     ]
 
 
-def stored_facts(settings: LocalizeSettings) -> dict[str, Any]:
+def checkpoint_attributes(settings: LocalizeSettings) -> dict[str, Any]:
     """Thresholds and radii of a checkpoint, where one is given: they stand before the map's."""
     if settings.checkpoint is None:
         return {}
-    from octopi import checkpoint  # noqa: PLC0415  torch is slow to import and rarely needed here
+    from octopi.models import checkpoint  # noqa: PLC0415  torch is slow to import and rarely needed here
 
-    given = settings.checkpoint
-    paths = [given] if isinstance(given, str) else list(given)
+    segment = settings.checkpoint
+    paths = [segment] if isinstance(segment, str) else list(segment)
     recipes = [checkpoint.read(path)[1] for path in paths]
-    checkpoint.check_alike(paths, recipes)
+    checkpoint.check_same_objects(paths, recipes)
     return {
         "objects": recipes[0].object_names,
         "radii": recipes[0].radii,
@@ -165,19 +172,25 @@ def stored_facts(settings: LocalizeSettings) -> dict[str, Any]:
     }
 
 
-def find_scores(run: Run, settings: LocalizeSettings) -> Where:
+def find_scores(run: Run, settings: LocalizeSettings) -> ScoreLocation:
     """Where a run's scores are: beside which tomogram, or which segmentation."""
-    asked = SegmentationQuery.parse(settings.input)
+    input_query = SegmentationQuery.parse(settings.input)
     if settings.source == "segmentation":
-        fit = [query for query in run.segmentations() if query.address == asked.address]
+        fit = [
+            query
+            for query in run.segmentations()
+            if query.name_user_session == input_query.name_user_session
+        ]
         if not fit:
-            raise NotInProjectError(f"Run {run.name}", "segmentation", asked, run.segmentations())
+            raise NotInProjectError(
+                f"Run {run.name}", "segmentation", input_query, run.segmentations()
+            )
         return fit[0]
-    name = score_map_name(asked)
-    held = run.score_maps()
+    name = score_map_name(input_query)
+    score_maps = run.score_maps()
     tomograms = [
         query
-        for query, held_name in held
+        for query, held_name in score_maps
         if held_name == name
         and settings.tomo_type in (None, query.tomo_type)
         and (
@@ -186,7 +199,7 @@ def find_scores(run: Run, settings: LocalizeSettings) -> Where:
         )
     ]
     if not tomograms:
-        shown = [f"{held_name} of {query}" for query, held_name in held]
+        shown = [f"{held_name} of {query}" for query, held_name in score_maps]
         raise NotInProjectError(f"Run {run.name}", "score map", name, shown)
     if len(tomograms) > 1:
         raise SettingError(
@@ -196,13 +209,13 @@ def find_scores(run: Run, settings: LocalizeSettings) -> Where:
     return tomograms[0]
 
 
-def read_scores(run: Run, query: Where, settings: LocalizeSettings) -> Scores:
+def read_scores(run: Run, query: ScoreLocation, settings: LocalizeSettings) -> ScoreMap:
     """The run's score map; a segmentation counts as certain wherever it has a label."""
     if isinstance(query, TomogramQuery):
         name = score_map_name(SegmentationQuery.parse(settings.input))
-        return Scores(*run.read_score_map(query, name))
+        return ScoreMap(*run.read_score_map(query, name))
     segmentation, grid, attributes = run.read_segmentation(query)
-    facts = segmentation_facts(attributes, run.objects)
+    facts = label_volume_attributes(attributes, run.objects)
     labels = facts["labels"]
     if unknown := unknown_labels(np.unique(segmentation), labels):
         raise DataError(
@@ -211,18 +224,20 @@ def read_scores(run: Run, query: Where, settings: LocalizeSettings) -> Scores:
     values = np.empty((len(labels), *segmentation.shape), dtype=np.uint8)
     for channel, k in enumerate(labels.values()):
         values[channel] = (segmentation == k) * np.uint8(255)
-    return Scores(values, grid, facts)
+    return ScoreMap(values, grid, facts)
 
 
-def facts_of(run: Run, query: Where, settings: LocalizeSettings) -> dict[str, Any]:
+def read_score_attributes(
+    run: Run, query: ScoreLocation, settings: LocalizeSettings
+) -> dict[str, Any]:
     """What is known of the run's scores; no voxel is read."""
     if isinstance(query, TomogramQuery):
         name = score_map_name(SegmentationQuery.parse(settings.input))
         return run.score_map_attributes(query, name)
-    return segmentation_facts(run.segmentation_attributes(query), run.objects)
+    return label_volume_attributes(run.segmentation_attributes(query), run.objects)
 
 
-def segmentation_facts(
+def label_volume_attributes(
     attributes: Mapping[str, Any], objects: Mapping[str, PickableObject]
 ) -> dict[str, Any]:
     """What is known of a label volume: what was stored with it, or the copick config's labels."""
@@ -261,7 +276,7 @@ def make_localizer(
     if stored and node != stored:
         logger.warning("The thresholds were calibrated with another localizer.")
     if settings.accelerator == "gpu":
-        look_on_gpu(localizer)
+        use_gpu(localizer)
     return localizer
 
 
@@ -272,35 +287,35 @@ def _origin(settings: LocalizeSettings, run: Run) -> str:
     return f"Run {run.name}: {settings.source} {settings.input}"
 
 
-def look_on_gpu(localizer: Localizer) -> None:
+def use_gpu(localizer: Localizer) -> None:
     """The localizer looks for summits on the GPU; an error where it or the machine cannot."""
     import torch  # noqa: PLC0415  slow to import and rarely needed here
 
-    from octopi.devices import choose_device_type  # noqa: PLC0415
-    from octopi.inference.tops import find_tops  # noqa: PLC0415
+    from octopi.inference.gpu_peaks import find_local_maxima_gpu  # noqa: PLC0415
+    from octopi.models.precision import choose_device_type  # noqa: PLC0415
 
     if not isinstance(localizer, Peaks):
         raise SettingError("accelerator=gpu needs localizer=peaks; others work on the CPU alone.")
     choose_device_type("gpu")
-    localizer.find_tops = functools.partial(find_tops, device=torch.device("cuda"))
+    localizer.find_tops = functools.partial(find_local_maxima_gpu, device=torch.device("cuda"))
 
 
-def thresholds_of(
+def choose_thresholds(
     settings: LocalizeSettings, facts: Mapping[str, Any], object_names: list[str]
 ) -> dict[str, float]:
     """The score from which a candidate of each object is a pick."""
-    asked = settings.thresholds
-    if isinstance(asked, Mapping):
-        for name in asked:
+    requested = settings.thresholds
+    if isinstance(requested, Mapping):
+        for name in requested:
             if name not in object_names:
                 raise SettingError(
                     f"thresholds names {name}.{did_you_mean(name, object_names)} "
                     f"Objects: {', '.join(object_names)}."
                 )
-    elif asked is not None:
-        asked = dict.fromkeys(object_names, float(asked))
+    elif requested is not None:
+        requested = dict.fromkeys(object_names, float(requested))
     thresholds = {**dict.fromkeys(object_names, 0.5), **stored_thresholds(settings, facts)}
-    thresholds |= asked or {}
+    thresholds |= requested or {}
     for name, value in thresholds.items():
         if not 0 <= float(value) <= 1:
             raise SettingError(f"The threshold of {name} must lie in 0 … 1, not {value}.")
@@ -309,15 +324,16 @@ def thresholds_of(
 
 def stored_thresholds(settings: LocalizeSettings, facts: Mapping[str, Any]) -> dict[str, float]:
     """Those calibrated for the β asked for, or the checkpoint's own; none for label volumes."""
-    held = facts["thresholds"]
-    if not held:
+    thresholds_by_beta = facts["thresholds"]
+    if not thresholds_by_beta:
         return {}
     wanted = f"{facts['beta'] if settings.beta is None else settings.beta:g}"
-    if wanted not in held:
+    if wanted not in thresholds_by_beta:
         raise SettingError(
-            f"There are no thresholds for beta={wanted}. There are for: {', '.join(held)}."
+            f"There are no thresholds for beta={wanted}. There are for: "
+            f"{', '.join(thresholds_by_beta)}."
         )
-    return held[wanted]
+    return thresholds_by_beta[wanted]
 
 
 main = command("localize", localize)

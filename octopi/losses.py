@@ -140,10 +140,10 @@ class TverskyCrossEntropyLoss(nn.Module):
         truth = nn.functional.one_hot(labels, logits.shape[1]).movedim(-1, 1).to(scores.dtype)
         space = (0, 2, 3, 4)
         tp = (scores * truth).sum(space)[1:]
-        predicted, there = scores.sum(space)[1:], truth.sum(space)[1:]
-        fp, fn = predicted - tp, there - tp
+        predicted, num_true_voxels = scores.sum(space)[1:], truth.sum(space)[1:]
+        fp, fn = predicted - tp, num_true_voxels - tp
         index = (tp + self.smooth) / (tp + self.alpha * fp + self.beta * fn + self.smooth)
-        present = (there > 0).to(scores.dtype)
+        present = (num_true_voxels > 0).to(scores.dtype)
         return ((1 - index) * present).sum() / present.sum().clamp_min(1)
 
 

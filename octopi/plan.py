@@ -17,25 +17,28 @@ from typing import Any
 import torch
 import yaml
 
-from octopi import machine
-from octopi.config import build
+from octopi.checks import measured_cost, planning_rules
+from octopi.checks.runs import format_shape
+from octopi.cli.job import command, log_dry_run
+from octopi.config.build import build
+from octopi.config.files import CONF_DIR
+from octopi.config.settings import PlanSettings
 from octopi.data.cache import working_grid
-from octopi.devices import choose_device_type
 from octopi.errors import DataError, ResourceError, SettingError
 from octopi.geometry import Grid
-from octopi.help import CONF_DIR
 from octopi.inference.windows import num_windows
-from octopi.job import Job, command, tell
-from octopi.models import size_divisor
+from octopi.models.precision import choose_device_type
+from octopi.models.properties import size_divisor
 from octopi.project import PicksQuery, Project, Run, TomogramQuery, find_picks
-from octopi.provenance import write_text
-from octopi.settings import PlanSettings
-from octopi.survey import planning, probe
-from octopi.survey.runs import by
+from octopi.system import resources
+from octopi.system.files import write_text
+from octopi.system.job_folder import Job
 
 logger = logging.getLogger(__name__)
 
-READING = 3.5  # copies of a tomogram, float32, while it is read, resampled and normalised
+TOMOGRAM_COPIES_WHILE_READING = (
+    3.5  # copies of a tomogram, float32, while it is read, resampled and normalised
+)
 STATES = 6  # copies of the weights in best_model.pth and last.ckpt together
 PLANNED = (
     "data.working_spacing", "data.crop_size", "data.crops_per_step", "predictor.window_size",
@@ -43,7 +46,7 @@ PLANNED = (
 
 
 @dataclass(frozen=True)
-class Fingerprint:
+class ProjectSummary:
     """What the project is like, as far as the plan depends on it.
 
     Args:
@@ -54,7 +57,7 @@ class Fingerprint:
         radii: object -> Å.
         counts: object -> particles in all runs.
         classes: run name -> objects it holds.
-        several: whether runs hold tomograms at other spacings too.
+        has_other_spacings: whether runs hold tomograms at other spacings too.
     """
 
     runs: list[Run]
@@ -64,18 +67,18 @@ class Fingerprint:
     radii: dict[str, float]
     counts: dict[str, int]
     classes: dict[str, set[str]]
-    several: bool
+    has_other_spacings: bool
 
 
 def plan(settings: PlanSettings, job: Job) -> None:
     """The folder holds the experiment; the log shows it and how every command takes it."""
     path = path_of(settings)
     project: Project = build(settings.project, "project")
-    found = fingerprint(project, settings)
-    content, notes = decide(found, settings, job)
-    text = as_yaml(content, [*describe(project, found), *notes])
+    project_summary = fingerprint(project, settings)
+    content, notes = plan_experiment(project_summary, settings, job)
+    text = as_yaml(content, [*describe(project, project_summary), *notes])
     if settings.dry_run:
-        tell("plan", [f"{path} would be written:", text])
+        log_dry_run("plan", [f"{path} would be written:", text])
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
@@ -96,93 +99,113 @@ def path_of(settings: PlanSettings) -> Path:
             f"{path} is there, perhaps edited. Replace it with overwrite=true, or choose another "
             "name=…"
         )
-    machine.check_writable(path.parent, "Choose another folder=…")
+    resources.check_writable(path.parent, "Choose another folder=…")
     return path
 
 
-def fingerprint(project: Project, settings: PlanSettings) -> Fingerprint:
+def fingerprint(project: Project, settings: PlanSettings) -> ProjectSummary:
     """What the project is like, from metadata and picks; no tomogram is read."""
     chosen = project.select(settings.runs)
     targets = settings.targets
     queries = find_picks(chosen, objects=targets.objects, source=targets.picks)
     queries = {name: q for name, q in queries.items() if name in project.objects}
     radii = {name: project.objects[name].require_radius() for name in queries}
-    held = {run.name: particles(run, queries) for run in chosen}
-    runs = [run for run in chosen if settings.runs is not None or any(held[run.name].values())]
+    counts_by_run = {run.name: particles(run, queries) for run in chosen}
+    runs = [
+        run for run in chosen if settings.runs is not None or any(counts_by_run[run.name].values())
+    ]
     tomograms = {run.name: run.tomograms() for run in runs}
     types, spacing = choose_tomograms(list(tomograms.values()), settings)
     grids = [run.tomogram_grid(run.find_tomogram(types[0], spacing)) for run in runs]
-    return Fingerprint(
+    return ProjectSummary(
         runs=runs,
         tomo_types=types,
         voxel_spacing=spacing,
         grids=grids,
         radii=radii,
-        counts={name: sum(held[run.name][name] for run in runs) for name in queries},
-        classes={run.name: {n for n, count in held[run.name].items() if count} for run in runs},
-        several=any(len({q.voxel_spacing for q in found}) > 1 for found in tomograms.values()),
+        counts={name: sum(counts_by_run[run.name][name] for run in runs) for name in queries},
+        classes={
+            run.name: {n for n, count in counts_by_run[run.name].items() if count} for run in runs
+        },
+        has_other_spacings=any(
+            len({q.voxel_spacing for q in found}) > 1 for found in tomograms.values()
+        ),
     )
 
 
 def particles(run: Run, queries: dict[str, PicksQuery]) -> dict[str, int]:
     """How many picks of each object a run holds."""
-    held = run.read_held(queries)
-    return {name: len(held.get(name, ())) for name in queries}
+    existing_picks = run.read_existing_picks(queries)
+    return {name: len(existing_picks.get(name, ())) for name in queries}
 
 
 def choose_tomograms(
-    held: Sequence[Sequence[TomogramQuery]], settings: PlanSettings
+    tomograms_by_run: Sequence[Sequence[TomogramQuery]], settings: PlanSettings
 ) -> tuple[list[str], float]:
     """The tomogram types to train on and their spacing: those asked for, else what all runs have.
 
     Of several, a denoised type is taken, else the first; of several spacings the most common.
     """
-    common = set.intersection(*({q.tomo_type for q in found} for found in held)) if held else set()
-    asked = settings.tomo_types or []
-    types = [name for name in asked if name in common]
+    common = (
+        set.intersection(*({q.tomo_type for q in found} for found in tomograms_by_run))
+        if tomograms_by_run
+        else set()
+    )
+    requested_types = settings.tomo_types or []
+    types = [name for name in requested_types if name in common]
     if not common:
         raise DataError("No tomogram type is there for every run with picks. See: octopi check")
     if not types:
-        if asked and not set(asked) & {q.tomo_type for found in held for q in found}:
-            logger.info("No run has tomograms %s; %s are there.", asked, sorted(common))
+        if requested_types and not set(requested_types) & {
+            q.tomo_type for found in tomograms_by_run for q in found
+        }:
+            logger.info("No run has tomograms %s; %s are there.", requested_types, sorted(common))
         types = [next((n for n in sorted(common) if "denois" in n), min(common))]
-    spacings = Counter(q.voxel_spacing for found in held for q in found if q.tomo_type == types[0])
+    spacings = Counter(
+        q.voxel_spacing for found in tomograms_by_run for q in found if q.tomo_type == types[0]
+    )
     return types, settings.voxel_spacing or spacings.most_common(1)[0][0]
 
 
-def decide(
-    found: Fingerprint, settings: PlanSettings, job: Job
+def plan_experiment(
+    found: ProjectSummary, settings: PlanSettings, job: Job
 ) -> tuple[dict[str, Any], list[str]]:
     """The experiment, and what is to be said of it."""
     rules = settings.rules
-    spacing = planning.working_spacing(found.radii.values(), found.voxel_spacing, rules)
+    spacing = planning_rules.working_spacing(found.radii.values(), found.voxel_spacing, rules)
     grids = [working_grid(grid, spacing) for grid in found.grids]
     working = float(grids[0].spacing[-1])
     smallest = [min(grid.shape[axis] for grid in grids) for axis in range(3)]
     largest = [max(grid.shape[axis] for grid in grids) for axis in range(3)]
     net = build(settings.model, "model", out_channels=len(found.radii) + 1)
     divisor = size_divisor(net)
-    crop = planning.crop_size(
+    crop = planning_rules.crop_size(
         max(found.radii.values()), working, smallest,
-        least=settings.data["crop_size"], divisor=divisor, rules=rules,
+        minimum=settings.data["crop_size"], divisor=divisor, rules=rules,
     )  # fmt: skip
     predictor = settings.predictor
-    window = planning.window_size(
-        largest, most=predictor["window_size"], divisor=divisor, halo=predictor["halo"]
+    window = planning_rules.window_size(
+        largest, maximum=predictor["window_size"], divisor=divisor, halo=predictor["halo"]
     )
     device = device_of(settings)
     memory = memory_of(device)
-    step, look, window = measure(net, settings, found, crop, window, divisor=divisor, memory=memory)
-    crops, too_much = planning.batch(
-        settings.data["crops_per_step"], bytes_per_crop=step.num_bytes, memory=memory,
-        grows=device.type == "cuda", rules=rules,
+    crop_cost, window_cost, window = measure(
+        net, settings, found, crop, window, divisor=divisor, memory=memory
+    )
+    crops, exceeds_memory = planning_rules.batch(
+        settings.data["crops_per_step"], bytes_per_crop=crop_cost.num_bytes, memory=memory,
+        larger_helps=device.type == "cuda", rules=rules,
     )  # fmt: skip
-    folds, why = planning.num_folds(settings.num_folds or 1, found.classes, seed=settings.seed)
-    scales = planning.radius_scales(found.radii, settings.targets.radius_scale, working, rules)
+    folds, why = planning_rules.num_folds(
+        settings.num_folds or 1, found.classes, seed=settings.seed
+    )
+    scales = planning_rules.radius_scales(
+        found.radii, settings.targets.radius_scale, working, rules
+    )
     content = {
-        **choices_of(job),
+        **experiment_defaults(job),
         "tomo_types": found.tomo_types,
-        **({"voxel_spacing": found.voxel_spacing} if found.several else {}),
+        **({"voxel_spacing": found.voxel_spacing} if found.has_other_spacings else {}),
         **({"runs": settings.runs} if settings.runs is not None else {}),
         "num_folds": folds,
         "data": {"working_spacing": spacing, "crop_size": crop, "crops_per_step": crops},
@@ -194,14 +217,14 @@ def decide(
     }
     if folds is None and settings.num_folds:
         content["data"]["ratios"] = [1.0, 0.0, 0.0]
-    merge(content, typed(job))
+    merge(content, command_line_settings(job))
     notes = [
-        f"Working grid {by(largest)} of {working:.4g} Å: the smallest object "
+        f"Working grid {format_shape(largest)} of {working:.4g} Å: the smallest object "
         f"({min(found.radii.values()):g} Å) keeps {min(found.radii.values()) / working:.2g} voxels "
         f"of radius; a crop is {crop[-1] * working:.0f} Å wide, the largest object "
         f"{2 * max(found.radii.values()):g} Å.",
         *([f"{folds or 'No'} folds: {why}"] if folds != settings.num_folds and why else []),
-        *(["Even one crop may be too much for the memory."] if too_much else []),
+        *(["Even one crop may be too much for the memory."] if exceeds_memory else []),
         *estimate(
             found,
             settings,
@@ -209,8 +232,8 @@ def decide(
             device,
             net,
             divisor=divisor,
-            step=step,
-            look=look,
+            step=crop_cost,
+            look=window_cost,
             content=content,
         ),
     ]
@@ -224,29 +247,30 @@ def device_of(settings: PlanSettings) -> torch.device:
 
 def memory_of(device: torch.device) -> int:
     """Bytes that can still be taken there."""
-    return machine.memory() if device.type == "cpu" else torch.cuda.mem_get_info()[0]
+    return resources.memory() if device.type == "cpu" else torch.cuda.mem_get_info()[0]
 
 
 def measure(
     net: torch.nn.Module,
     settings: PlanSettings,
-    found: Fingerprint,
+    found: ProjectSummary,
     crop: list[int],
     window: list[int],
     *,
     divisor: int,
     memory: int,
-) -> tuple[probe.Cost, probe.Cost, list[int]]:
+) -> tuple[measured_cost.Cost, measured_cost.Cost, list[int]]:
     """What a crop and a window cost here, and the window, made small enough for the memory."""
     device, halo = device_of(settings), settings.predictor["halo"]
     try:
-        step = probe.of_step(
+        step = measured_cost.measure_training_step(
             net, build(settings.loss, "loss"), crop, num_classes=len(found.radii) + 1, device=device
         )
-        look = probe.of_window(net, crop, device=device)
+        look = measured_cost.measure_window(net, crop, device=device)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise ResourceError(
-            f"One crop of {by(crop)} voxels does not fit into {machine.amount(memory)}. Plan with "
+            f"One crop of {format_shape(crop)} voxels does not fit into "
+            f"{resources.format_bytes(memory)}. Plan with "
             "a smaller model, or with rules.reach=3."
         ) from error
     per_voxel = look.num_bytes / look.voxels
@@ -259,34 +283,34 @@ def measure(
     return step, look, window
 
 
-def choices_of(job: Job) -> dict[str, Any]:
+def experiment_defaults(job: Job) -> dict[str, Any]:
     """The recipe, and the groups chosen otherwise on the command line."""
-    given = dict(word.lstrip("+").split("=", 1) for word in job.words if "=" in word)
-    recipe = given.get("experiment", yaml_default("experiment"))
-    groups = [g for g in ("model", "loss", "trainer", "predictor") if g in given]
+    overrides = dict(word.lstrip("+").split("=", 1) for word in job.overrides if "=" in word)
+    recipe = overrides.get("experiment", yaml_default("experiment"))
+    groups = [g for g in ("model", "loss", "trainer", "predictor") if g in overrides]
     return {
         "defaults": [
             *([recipe] if recipe not in ("[]", None) else []),
             "_self_",
-            *({f"override /{group}": given[group]} for group in groups),
+            *({f"override /{group}": overrides[group]} for group in groups),
         ]
     }
 
 
 def yaml_default(group: str) -> str | None:
     """What the command's own config chooses of a group."""
-    held = yaml.safe_load((CONF_DIR / "plan.yaml").read_text(encoding="utf-8"))["defaults"]
-    return next((e[group] for e in held if isinstance(e, dict) and group in e), None)
+    defaults = yaml.safe_load((CONF_DIR / "plan.yaml").read_text(encoding="utf-8"))["defaults"]
+    return next((e[group] for e in defaults if isinstance(e, dict) and group in e), None)
 
 
-def typed(job: Job) -> dict[str, Any]:
+def command_line_settings(job: Job) -> dict[str, Any]:
     """The settings typed on the command line that are the experiment's, not the plan's own."""
     out: dict[str, Any] = {}
-    for word in job.words:
+    for word in job.overrides:
         key, _, value = word.lstrip("+").partition("=")
         section = key.partition(".")[0]
-        ours = ("data", "targets", "model", "loss", "trainer", "predictor")
-        if "." in key and section in ours and key not in PLANNED:
+        sections = ("data", "targets", "model", "loss", "trainer", "predictor")
+        if "." in key and section in sections and key not in PLANNED:
             node = out
             *path, last = key.split(".")
             for part in path:
@@ -304,31 +328,31 @@ def merge(content: dict[str, Any], more: dict[str, Any]) -> None:
             content[key] = value
 
 
-def describe(project: Project, found: Fingerprint) -> list[str]:
+def describe(project: Project, found: ProjectSummary) -> list[str]:
     """The project in a few lines."""
-    shapes = Counter(by(grid.shape) for grid in found.grids)
+    shapes = Counter(format_shape(grid.shape) for grid in found.grids)
     return [
         f"Planned for {project}: {len(found.runs)} runs, "
         + ", ".join(f"{times} of {shape}" for shape, times in shapes.items())
         + f" voxels of {found.voxel_spacing:g} Å.",
         "Objects: " + ", ".join(
             f"{name} (radius {radius:g} Å, {found.counts[name]} particles in "
-            f"{sum(name in held for held in found.classes.values())} runs)"
+            f"{sum(name in objects for objects in found.classes.values())} runs)"
             for name, radius in found.radii.items()
         ) + ".",
     ]  # fmt: skip
 
 
 def estimate(
-    found: Fingerprint,
+    found: ProjectSummary,
     settings: PlanSettings,
     grids: Sequence[Grid],
     device: torch.device,
     net: torch.nn.Module,
     *,
     divisor: int,
-    step: probe.Cost,
-    look: probe.Cost,
+    step: measured_cost.Cost,
+    look: measured_cost.Cost,
     content: dict[str, Any],
 ) -> list[str]:
     """What time, memory and disk it will take, from a measured crop and a measured window."""
@@ -336,47 +360,58 @@ def estimate(
     folds, crops = content["num_folds"] or 1, data["crops_per_step"]
     steps = folds * trainer["max_epochs"] * settings.data["steps_per_epoch"]
     size, halo = content["predictor"]["window_size"], settings.predictor["halo"]
-    passes = [tiled(grid.shape, size, halo, divisor) for grid in grids]
+    passes = [num_computed_voxels(grid.shape, size, halo, divisor) for grid in grids]
     seen = [voxels * settings.predictor["num_sides"] * look.per_voxel() for voxels in passes]
     validations = trainer["max_epochs"] // trainer["check_val_every_n_epoch"]
     training = steps * crops * step.seconds + validations * sum(seen)
-    side_by_side = min(folds, machine.num_cores()) if device.type == "cpu" else 1
+    side_by_side = min(folds, resources.num_cores()) if device.type == "cpu" else 1
     raw = max(math.prod(grid.shape) for grid in found.grids)
     working = [math.prod(grid.shape) for grid in grids]
     weights = 4 * sum(p.numel() for p in net.parameters())
-    base = machine.peak_memory()
-    ram = side_by_side * (base + max(crops * step.num_bytes, 4 * READING * raw))
+    base = resources.peak_memory()
+    ram = side_by_side * (
+        base + max(crops * step.num_bytes, 4 * TOMOGRAM_COPIES_WHILE_READING * raw)
+    )
     cache = sum(working) * (2 * len(found.tomo_types) + 1)
     scores = sum(working) * len(found.radii)
     disk = cache + sum(working) + scores + folds * STATES * weights
     where = torch.cuda.get_device_name() if device.type == "cuda" else (
-        f"{machine.num_cores()} cores")  # fmt: skip
+        f"{resources.num_cores()} cores")  # fmt: skip
     lines = [
         f"Measured on {where}: a crop {step.seconds:.2g} s and "
-        f"{machine.amount(step.num_bytes)}, a window's million voxels "
+        f"{resources.format_bytes(step.num_bytes)}, a window's million voxels "
         f"{1e6 * look.per_voxel():.2g} s.",
         f"Time: training about {duration(training)} ({steps} steps of {crops} crops; "
         "trainer.max_time=DD:HH:MM:SS ends it sooner, cooled down), segment about "
         f"{duration(folds * max(seen))} a tomogram.",
-        f"Memory: about {machine.amount(ram)} RAM for training"
-        + (f", {machine.amount(crops * step.num_bytes)} of the GPU" * (device.type == "cuda"))
-        + f". Disk: about {machine.amount(disk)}, {machine.amount(cache)} of it cache.",
+        f"Memory: about {resources.format_bytes(ram)} RAM for training"
+        + (
+            f", {resources.format_bytes(crops * step.num_bytes)} of the GPU"
+            * (device.type == "cuda")
+        )
+        + f". Disk: about {resources.format_bytes(disk)}, {resources.format_bytes(cache)} of it "
+        f"cache.",
     ]
     load = os.getloadavg()[0]
-    if device.type == "cpu" and load > 1.5 * machine.num_cores():
+    if device.type == "cpu" and load > 1.5 * resources.num_cores():
         lines.append(
             f"Others kept the machine busy meanwhile (load {load:.1f}): idle, it is faster."
         )
-    free = machine.free_space(settings.data["cache_dir"])
+    free = resources.free_space(settings.data["cache_dir"])
     if disk > free:
-        lines.append(f"Only {machine.amount(free)} of disk are free: make room first.")
-    if device.type == "cpu" and ram > machine.memory():
-        lines.append(f"Only {machine.amount(machine.memory())} of RAM are free: train fold by fold "
-                     "(fold=0, fold=1, …), or with data.crops_per_step=1.")  # fmt: skip
+        lines.append(f"Only {resources.format_bytes(free)} of disk are free: make room first.")
+    if device.type == "cpu" and ram > resources.memory():
+        memory = resources.format_bytes(resources.memory())
+        lines.append(
+            f"Only {memory} of RAM are free: train fold by fold (fold=0, fold=1, …), or with "
+            "data.crops_per_step=1."
+        )
     return lines
 
 
-def tiled(shape: Sequence[int], size: Sequence[int], halo: Sequence[int], divisor: int) -> int:
+def num_computed_voxels(
+    shape: Sequence[int], size: Sequence[int], halo: Sequence[int], divisor: int
+) -> int:
     """Voxels that a network looks at to see a volume once: halos count every time."""
     looks, window = num_windows(shape, size, divisor=divisor, halo=halo)
     return looks * math.prod(window)

@@ -9,18 +9,20 @@ import datetime
 import logging
 from pathlib import Path
 
-from octopi import provenance
-from octopi.config import SECTIONS, build, check_node
+from octopi.cli.job import command, log_dry_run
+from octopi.config.build import build
+from octopi.config.check import SECTIONS, check_node
+from octopi.config.settings import ReportSettings
 from octopi.errors import DataError
 from octopi.evaluation.scores import Scorer
-from octopi.job import Job, command, tell
-from octopi.page.content import open_commands, page_content, provenance_rows, render_runs
-from octopi.page.gather import Gathered, gather
-from octopi.page.journey import Journey, read_journey
-from octopi.page.page import page_of
-from octopi.page.stills import draw_thresholds
+from octopi.html_report.collect import ReportData, gather
+from octopi.html_report.content import open_commands, page_content, provenance_rows, render_runs
+from octopi.html_report.html import render_page
+from octopi.html_report.threshold_figure import draw_thresholds
+from octopi.html_report.training_history import TrainingHistory, read_training_history
 from octopi.project import Project
-from octopi.settings import ReportSettings
+from octopi.system.job_folder import Job
+from octopi.tracking import mlflow
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +30,9 @@ logger = logging.getLogger(__name__)
 def report(settings: ReportSettings, job: Job) -> Path:
     """Write the page and two PNGs beside it; return the path of the page."""
     scorer: Scorer = build(settings.scorer, "scorer")
-    journey = None if settings.folder is None else read_journey(Path(settings.folder).absolute())
+    journey = (
+        None if settings.folder is None else read_training_history(Path(settings.folder).absolute())
+    )
     project = open_project(settings, journey, job)
     gathered = gather(project, journey, settings)
     if not gathered.runs:
@@ -39,7 +43,7 @@ def report(settings: ReportSettings, job: Job) -> Path:
         )
     path = output_of(settings, project)
     if settings.dry_run:
-        tell("report", rehearsal(path, gathered, settings))
+        log_dry_run("report", rehearsal(path, gathered, settings))
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     tomograms, blocks = render_runs(path, gathered, project, settings)
@@ -48,20 +52,20 @@ def report(settings: ReportSettings, job: Job) -> Path:
         "subtitle": subtitle(gathered, settings),
         **page_content(gathered, scorer, tomograms),
         "lines": open_commands(project, gathered.journey),
-        "provenance": provenance_rows(gathered, project, scorer, job.words),
+        "provenance": provenance_rows(gathered, project, scorer, job.overrides),
     }
     title = f"{project.config_paths[0].stem} · octopi report"
-    path.write_text(page_of(content, blocks, title=title), encoding="utf-8")
+    path.write_text(render_page(content, blocks, title=title), encoding="utf-8")
     draw_thresholds(path.with_suffix(".png"), gathered.runs, gathered.objects, scorer)
     if journey is not None:
         files = [path, path.with_suffix(".png"), path.with_name(f"{path.stem}_picks.png")]
         written = [file for file in files if file.is_file()]
-        provenance.add_artifacts(journey.folder, journey.config.get("logger"), written)
+        mlflow.add_artifacts(journey.folder, journey.config.get("logger"), written)
     logger.info("%d runs, %.1f MB: %s", len(gathered.runs), path.stat().st_size / 1e6, path)
     return path
 
 
-def rehearsal(path: Path, gathered: Gathered, settings: ReportSettings) -> list[str]:
+def rehearsal(path: Path, gathered: ReportData, settings: ReportSettings) -> list[str]:
     """Describe what would be written, for a dry run."""
     lines = [f"would show  {subtitle(gathered, settings)}"]
     for run in gathered.runs:
@@ -71,7 +75,7 @@ def rehearsal(path: Path, gathered: Gathered, settings: ReportSettings) -> list[
     return [*lines, f"written     {path}, which {state}, and PNGs beside it"]
 
 
-def subtitle(gathered: Gathered, settings: ReportSettings) -> str:
+def subtitle(gathered: ReportData, settings: ReportSettings) -> str:
     """Summarize the runs by their part in the training, and date the page, in one line."""
     parts: dict[str, int] = {}
     for run in gathered.runs:
@@ -83,9 +87,9 @@ def subtitle(gathered: Gathered, settings: ReportSettings) -> str:
     return f"{start}Runs: {counts}. {day:%Y-%m-%d}."
 
 
-def open_project(settings: ReportSettings, journey: Journey | None, job: Job) -> Project:
+def open_project(settings: ReportSettings, journey: TrainingHistory | None, job: Job) -> Project:
     """Open the project named on the command line, else that of the training."""
-    named = any(argument.split("=")[0].split(".")[0] == "project" for argument in job.words)
+    named = any(argument.split("=")[0].split(".")[0] == "project" for argument in job.overrides)
     if journey is None or named:
         return build(settings.project, "project")
     node = journey.config["project"]

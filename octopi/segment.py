@@ -20,28 +20,30 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from octopi import checkpoint, processes
-from octopi.checkpoint import Recipe, Weights, ensemble_thresholds
-from octopi.config import build, build_part
+from octopi.cli.job import command, log_dry_run
+from octopi.config.build import build, build_part
+from octopi.config.settings import SegmentSettings
 from octopi.data.cache import prepare_volume, working_grid
-from octopi.devices import choose_device_type, count_devices
 from octopi.errors import DataError, ResourceError, SettingError
 from octopi.geometry import Grid, same_spacing
 from octopi.inference.predictor import Predictor, segmentation_of
 from octopi.inference.windows import num_windows
-from octopi.job import Job, command, tell
-from octopi.machine import amount
+from octopi.models import checkpoint
+from octopi.models.checkpoint import CheckpointInfo, Weights, ensemble_thresholds
+from octopi.models.precision import choose_device_type, count_devices
 from octopi.project import (
     Project,
     Run,
     SegmentationQuery,
     TomogramQuery,
     check_name,
-    find_in_runs,
+    keep_runs_with,
     score_map_name,
 )
-from octopi.settings import SegmentSettings
 from octopi.stored import Kind, names_of
+from octopi.system import worker_pool
+from octopi.system.job_folder import Job
+from octopi.system.resources import format_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -55,14 +57,14 @@ class Ensemble:
     """Networks that share their objects, ready to predict on one device."""
 
     nets: list[nn.Module]
-    recipe: Recipe
+    recipe: CheckpointInfo
     predictor: Predictor
     divisor: int
     attributes: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Task:
+class TomogramTask:
     """One tomogram to work on."""
 
     run: Run
@@ -73,7 +75,7 @@ class Task:
 class Held:
     """A task's prepared tomogram (z, y, x), or its score map (c, z, y, x), on their grid."""
 
-    task: Task
+    task: TomogramTask
     values: NDArray
     grid: Grid
 
@@ -86,19 +88,19 @@ def segment(settings: SegmentSettings, _job: Job) -> None:
         raise SettingError("Nothing to write: set scores=true or segmentation=true.")
     if settings.ensemble not in ("scores", "soup"):
         raise SettingError(f"ensemble is scores or soup, not {settings.ensemble}.")
-    devices = devices_of(settings)
+    devices = select_devices(settings)
     ensemble = load_ensemble(settings, torch.device("cpu"))
     project: Project = build(settings.project, "project")
-    tasks = find_tasks(project, settings, ensemble.recipe)
+    tasks = select_tomograms(project, settings, ensemble.recipe)
     project.check_writable(touch=not settings.dry_run)
     todo = [t for t in tasks if settings.overwrite or not is_done(t, settings, ensemble)]
     if skipped := len(tasks) - len(todo):
         logger.info("%d of %d runs are done; overwrite=true does them again.", skipped, len(tasks))
     if settings.dry_run:
-        tell("segment", rehearsal(project, tasks, todo, settings, ensemble, devices=devices))
+        log_dry_run("segment", rehearsal(project, tasks, todo, settings, ensemble, devices=devices))
         return
     with tqdm(total=len(todo), desc="segment", unit="run") as bar:
-        for run_name in work_off(todo, settings, ensemble, devices):
+        for run_name in segment_all(todo, settings, ensemble, devices):
             bar.set_postfix_str(run_name)
             bar.update()
     logger.info(
@@ -116,7 +118,7 @@ def load_ensemble(settings: SegmentSettings, device: torch.device) -> Ensemble:
     paths = [given] if isinstance(given, str) else list(given)
     loaded = [checkpoint.read(path) for path in paths]
     recipes = [recipe for _, recipe in loaded]
-    checkpoint.check_alike(paths, recipes)
+    checkpoint.check_same_objects(paths, recipes)
     first = recipes[0]
     for path, recipe in zip(paths, recipes, strict=True):
         if recipe.predictor != first.predictor:
@@ -145,18 +147,24 @@ def load_ensemble(settings: SegmentSettings, device: torch.device) -> Ensemble:
 
 
 def make_nets(
-    loaded: Sequence[tuple[Weights, Recipe]], paths: Sequence[str], settings: SegmentSettings
+    loaded: Sequence[tuple[Weights, CheckpointInfo]],
+    paths: Sequence[str],
+    settings: SegmentSettings,
 ) -> list[nn.Module]:
     """The networks whose scores are averaged: each checkpoint's, or the soup of them all."""
     if settings.ensemble == "soup":
-        weights, recipe = checkpoint.soup(loaded)
+        weights, recipe = checkpoint.average_weights(loaded)
         logger.info(
             "One network with the mean weights predicts; its thresholds are those of the "
             "averaged scores (ensemble=scores)."
         )
-        return [checkpoint.network(weights, recipe, origin="The soup", trust=settings.trust)]
+        return [
+            checkpoint.build_trusted_network(
+                weights, recipe, origin="The soup", trust=settings.trust
+            )
+        ]
     return [
-        checkpoint.network(weights, recipe, origin=path, trust=settings.trust)
+        checkpoint.build_trusted_network(weights, recipe, origin=path, trust=settings.trust)
         for path, (weights, recipe) in zip(paths, loaded, strict=True)
     ]
 
@@ -166,7 +174,9 @@ def _digest(path: str) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def find_tasks(project: Project, settings: SegmentSettings, recipe: Recipe) -> list[Task]:
+def select_tomograms(
+    project: Project, settings: SegmentSettings, recipe: CheckpointInfo
+) -> list[TomogramTask]:
     """The tomogram of every run that is asked for; a missing one is an error if it was named."""
     tomo_type = settings.tomo_type or recipe.tomo_types[0]
     spacing = settings.voxel_spacing or recipe.voxel_spacing
@@ -176,12 +186,12 @@ def find_tasks(project: Project, settings: SegmentSettings, recipe: Recipe) -> l
             recipe.voxel_spacing,
             settings.voxel_spacing,
         )
-    found = find_in_runs(
+    tomograms = keep_runs_with(
         project.select(settings.runs),
         lambda run: run.find_tomogram(tomo_type, spacing),
         named=settings.runs is not None,
     )
-    return [Task(run, tomogram) for run, tomogram in found]
+    return [TomogramTask(run, tomogram) for run, tomogram in tomograms]
 
 
 def output(settings: SegmentSettings) -> SegmentationQuery:
@@ -189,37 +199,47 @@ def output(settings: SegmentSettings) -> SegmentationQuery:
     return SegmentationQuery(settings.name, settings.user_id, settings.session_id)
 
 
-def is_done(task: Task, settings: SegmentSettings, ensemble: Ensemble) -> bool:
+def is_done(task: TomogramTask, settings: SegmentSettings, ensemble: Ensemble) -> bool:
     """Whether everything asked for is there, made by these checkpoints in this way."""
-    run, name, asked = task.run, score_map_name(output(settings)), output(settings)
+    run, name, output_query = task.run, score_map_name(output(settings)), output(settings)
     if settings.scores:
         if not run.has_score_map(task.tomogram, name):
             return False
-        held = run.score_map_attributes(task.tomogram, name)
-        refuse_others(f"Run {run.name} has a score map {name}", held, ensemble)
+        attributes = run.score_map_attributes(task.tomogram, name)
+        check_made_by_same_checkpoints(
+            f"Run {run.name} has a score map {name}", attributes, ensemble
+        )
     if settings.segmentation:
-        made = [query for query in run.segmentations() if query.address == asked.address]
+        made = [
+            query
+            for query in run.segmentations()
+            if query.name_user_session == output_query.name_user_session
+        ]
         for query in made:
-            held = run.segmentation_attributes(query)
-            refuse_others(f"Run {run.name} has a segmentation {query}", held, ensemble)
+            attributes = run.segmentation_attributes(query)
+            check_made_by_same_checkpoints(
+                f"Run {run.name} has a segmentation {query}", attributes, ensemble
+            )
         return bool(made)
     return True
 
 
-def refuse_others(where: str, held: Mapping[str, Any], ensemble: Ensemble) -> None:
+def check_made_by_same_checkpoints(
+    where: str, attributes: Mapping[str, Any], ensemble: Ensemble
+) -> None:
     """Raise SettingError if other checkpoints, or the same in another way, made what is held."""
-    made_by = held.get("checkpoints", {})
-    asked = ensemble.attributes
+    made_by = attributes.get("checkpoints", {})
+    wanted_attributes = ensemble.attributes
     cure = "Replace it with overwrite=true, or write under another name."
-    if sorted(made_by.values()) != sorted(asked["checkpoints"].values()):
+    if sorted(made_by.values()) != sorted(wanted_attributes["checkpoints"].values()):
         made = ", ".join(made_by) or "unknown"
         raise SettingError(f"{where} of other checkpoints ({made}). {cure}")
-    if (way := held.get("ensemble", "scores")) != asked["ensemble"]:
+    if (way := attributes.get("ensemble", "scores")) != wanted_attributes["ensemble"]:
         raise SettingError(f"{where} made with ensemble={way}. {cure}")
 
 
-def work_off(
-    todo: list[Task],
+def segment_all(
+    todo: list[TomogramTask],
     settings: SegmentSettings,
     ensemble: Ensemble,
     devices: Sequence[torch.device],
@@ -228,14 +248,16 @@ def work_off(
     if len(devices) == 1:
         device = devices[0]
         nets = [net.to(device) for net in ensemble.nets]
-        here = dataclasses.replace(ensemble, nets=nets)
-        for task in segment_runs(todo, settings, here, overlap=device.type == "cuda"):
+        ensemble_on_device = dataclasses.replace(ensemble, nets=nets)
+        for task in segment_runs(todo, settings, ensemble_on_device, overlap=device.type == "cuda"):
             yield task.run.name
         return
     # two processes a GPU: while one computes, the other reads and writes
     workers = [*devices] * 2 if devices[0].type == "cuda" else devices
     begin = functools.partial(_start_worker, settings)
-    yield from processes.work_off(_work, todo, begin=begin, places=[str(d) for d in workers])
+    yield from worker_pool.run_in_processes(
+        _work, todo, initializer=begin, worker_names=[str(d) for d in workers]
+    )
 
 
 _worker: dict[str, Any] = {}
@@ -248,12 +270,12 @@ def _start_worker(settings: SegmentSettings, place: str) -> None:
         torch.set_num_threads(max(1, torch.get_num_threads() // settings.devices))
 
 
-def _work(task: Task) -> str:
+def _work(task: TomogramTask) -> str:
     list(segment_runs([task], _worker["settings"], _worker["ensemble"], overlap=False))
     return task.run.name
 
 
-def devices_of(settings: SegmentSettings) -> list[torch.device]:
+def select_devices(settings: SegmentSettings) -> list[torch.device]:
     """List the devices that share the work: GPUs, or a process each on the CPU."""
     count = count_devices(settings.accelerator, settings.devices)
     if choose_device_type(settings.accelerator) == "cuda":
@@ -263,8 +285,8 @@ def devices_of(settings: SegmentSettings) -> list[torch.device]:
 
 def rehearsal(
     project: Project,
-    tasks: list[Task],
-    todo: list[Task],
+    tasks: list[TomogramTask],
+    todo: list[TomogramTask],
     settings: SegmentSettings,
     ensemble: Ensemble,
     *,
@@ -290,12 +312,12 @@ def rehearsal(
         f"objects    {', '.join(ensemble.recipe.object_names)}",
         f"network    {num_looks} windows, each seen from {predictor.num_sides} sides by "
         f"{len(ensemble.nets)} networks",
-        f"written    {' and '.join(what)} {output(settings)}, up to {amount(num_bytes)}, in "
+        f"written    {' and '.join(what)} {output(settings)}, up to {format_bytes(num_bytes)}, in "
         f"{', '.join(project.overlays)}",
     ]
 
 
-def grid_of(task: Task, settings: SegmentSettings, recipe: Recipe) -> Grid:
+def grid_of(task: TomogramTask, settings: SegmentSettings, recipe: CheckpointInfo) -> Grid:
     """The grid that a tomogram is worked on."""
     grid = working_grid(task.run.tomogram_grid(task.tomogram), recipe.working_spacing)
     if recipe.working_spacing is None and settings.voxel_spacing:
@@ -304,77 +326,77 @@ def grid_of(task: Task, settings: SegmentSettings, recipe: Recipe) -> Grid:
 
 
 def segment_runs(
-    tasks: Iterable[Task], settings: SegmentSettings, ensemble: Ensemble, *, overlap: bool
-) -> Iterator[Task]:
+    tasks: Iterable[TomogramTask], settings: SegmentSettings, ensemble: Ensemble, *, overlap: bool
+) -> Iterator[TomogramTask]:
     """Yields each task when its score map, segmentation or both are in the project.
 
     With `overlap` the next tomogram is read and the last one's scores are written while the
     network computes: worth its memory where that happens on another device.
     """
     read = functools.partial(read_volume, settings=settings, ensemble=ensemble)
-    look = functools.partial(predict, ensemble=ensemble)
+    compute_scores = functools.partial(predict, ensemble=ensemble)
     write = functools.partial(write_scores, settings=settings, ensemble=ensemble)
     if not overlap:
         for task in tasks:
-            yield write(look(read(task)))
+            yield write(compute_scores(read(task)))
         return
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        yield from ahead(writer, write, map(look, ahead(reader, read, tasks)))
+        yield from map_ahead(writer, write, map(compute_scores, map_ahead(reader, read, tasks)))
 
 
-def ahead(
+def map_ahead(
     pool: Executor, work: Callable[[Item], Result], items: Iterable[Item]
 ) -> Iterator[Result]:
     """The results in order; while one is used, the next is worked on in the pool."""
     upcoming: Future[Result] | None = None
     for item in items:
-        begun = pool.submit(work, item)
+        future = pool.submit(work, item)
         if upcoming is not None:
             yield upcoming.result()
-        upcoming = begun
+        upcoming = future
     if upcoming is not None:
         yield upcoming.result()
 
 
-def read_volume(task: Task, settings: SegmentSettings, ensemble: Ensemble) -> Held:
+def read_volume(task: TomogramTask, settings: SegmentSettings, ensemble: Ensemble) -> Held:
     """The task's tomogram as the networks want it."""
     grid = grid_of(task, settings, ensemble.recipe)
     return Held(task, prepare_volume(task.run.read_tomogram(task.tomogram), grid), grid)
 
 
-def predict(held: Held, ensemble: Ensemble) -> Held:
+def predict(prepared: Held, ensemble: Ensemble) -> Held:
     """The score map of a tomogram."""
     try:
-        scores = ensemble.predictor(ensemble.nets, held.values, divisor=ensemble.divisor)
+        scores = ensemble.predictor(ensemble.nets, prepared.values, divisor=ensemble.divisor)
     except torch.OutOfMemoryError as error:
         raise ResourceError(
-            f"Run {held.task.run.name}: the GPU is too small for windows of "
-            f"{ensemble.predictor.window_size or list(held.values.shape)} voxels. "
+            f"Run {prepared.task.run.name}: the GPU is too small for windows of "
+            f"{ensemble.predictor.window_size or list(prepared.values.shape)} voxels. "
             "Choose a smaller predictor.window_size."
         ) from error
     known = len(ensemble.recipe.labels)
     if scores.shape[0] != known:
         raise DataError(f"The network scores {scores.shape[0]} objects, not {known}.")
-    return Held(held.task, scores, held.grid)
+    return Held(prepared.task, scores, prepared.grid)
 
 
-def write_scores(found: Held, settings: SegmentSettings, ensemble: Ensemble) -> Task:
+def write_scores(scored: Held, settings: SegmentSettings, ensemble: Ensemble) -> TomogramTask:
     """The score map, a segmentation of it or both are in the project."""
-    run, tomogram, grid = found.task.run, found.task.tomogram, found.grid
+    run, tomogram, grid = scored.task.run, scored.task.tomogram, scored.grid
     attributes = {**ensemble.attributes, "tomogram": str(tomogram)}
     if settings.scores:
         name = score_map_name(output(settings))
-        run.write_score_map(tomogram, name, found.values, grid=grid, attributes=attributes)
+        run.write_score_map(tomogram, name, scored.values, grid=grid, attributes=attributes)
     if settings.segmentation:
         spacing = float(np.mean(grid.spacing))
         query = SegmentationQuery(settings.name, settings.user_id, settings.session_id, spacing)
         run.write_segmentation(
             query,
-            segmentation_of(found.values),
+            segmentation_of(scored.values),
             grid=grid,
             attributes={**attributes, "labels": ensemble.recipe.labels},
         )
-    return found.task
+    return scored.task
 
 
 main = command("segment", segment)

@@ -6,12 +6,13 @@ Run it as `octopi summarize folder=DIR` or `python -m octopi.summarize folder=DI
 import logging
 from pathlib import Path
 
-from octopi import locks
+from octopi.cli.job import command
+from octopi.config.settings import SummarizeSettings
 from octopi.errors import SettingError
-from octopi.exploration.study import STUDY, is_search, open_study
-from octopi.job import Job, command
-from octopi.provenance import read_yaml
-from octopi.settings import SummarizeSettings
+from octopi.sweeps.study import is_search, open_study
+from octopi.system import locks
+from octopi.system.files import read_yaml
+from octopi.system.job_folder import STUDY, Job
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +26,9 @@ def summarize(settings: SummarizeSettings, job: Job) -> None:
     if is_search(folder):
         logger.info("%s\n%s", folder, of_search(folder, write=not settings.dry_run))
     elif any(folder.glob("fold_*")) and (folder / "results.json").is_file():
-        from octopi.exploration import crossval  # noqa: PLC0415  brings torch, slow to import
+        from octopi.cross_validation import run  # noqa: PLC0415  brings torch, slow to import
 
-        logger.info("%s\n%s", folder, crossval.summarize(folder))
+        logger.info("%s\n%s", folder, run.summarize(folder))
     else:
         raise SettingError(
             f"{folder} is neither the folder of a search ({STUDY}) nor of a finished "
@@ -38,13 +39,13 @@ def summarize(settings: SummarizeSettings, job: Job) -> None:
 
 def of_search(folder: Path, *, write: bool = True) -> str:
     """The table of a search; results and pictures are written into its folder, if so wished."""
-    from octopi.exploration import plots, summary  # noqa: PLC0415  slow to import
+    from octopi.sweeps import plots, summary  # noqa: PLC0415  slow to import
 
     study = open_study(folder)
     objectives = read_yaml(folder / STUDY)["objectives"]
     if not write:
         return summary.table(study, objectives)
-    with locks.waiting_for(folder / ".lock"):  # a worker may be writing the same files
+    with locks.wait_for_lock(folder / ".lock"):  # a worker may be writing the same files
         summary.write_results(folder, study, objectives)
         plots.draw(folder, study, objectives)
     return summary.table(study, objectives)

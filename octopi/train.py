@@ -5,9 +5,10 @@ Run it as `octopi train model=unet loss=tversky` or `python -m octopi.train …`
 
 from typing import TYPE_CHECKING
 
-from octopi.exploration.sweeper import OctopiSweeper
-from octopi.job import Job, command
-from octopi.settings import TrainSettings
+from octopi.cli.job import command, log_dry_run
+from octopi.config.settings import TrainSettings
+from octopi.sweeps.sweeper import OctopiSweeper
+from octopi.system.job_folder import Job
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,18 +29,19 @@ def train(
         loss: used in place of what `settings.loss` describes.
     """
     # torch and Lightning take seconds to import, which --help must not wait for.
-    from octopi import rehearsal  # noqa: PLC0415
-    from octopi.exploration.crossval import train_folds  # noqa: PLC0415
+    from octopi.cross_validation.run import train_folds  # noqa: PLC0415
+    from octopi.training import dry_run  # noqa: PLC0415
     from octopi.training.folder import check_folder, training_folder  # noqa: PLC0415
     from octopi.training.run import build_training, run_training  # noqa: PLC0415
 
     if settings.dry_run:
         check_folder(job.folder, settings)
-        rehearsal.of_training(settings, job, build_training(settings, job.folder))
+        training = build_training(settings, job.folder)
+        log_dry_run("train", dry_run.describe_training(settings, job, training))
         return None
     with training_folder(job, settings) as folder:
         if settings.num_folds is not None and settings.fold is None:
-            metrics = train_folds(settings, folder, job.words, module=MODULE)
+            metrics = train_folds(settings, folder, job.overrides, module=MODULE)
         else:
             metrics = run_training(settings, folder, loss=loss)
         return folder.finish(settings, metrics)

@@ -8,7 +8,7 @@ import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -16,28 +16,29 @@ import octopi.evaluate
 import octopi.localize
 import octopi.segment
 import octopi.train
-from octopi.call import (
+from octopi.cli.python_api import (
     Config,
-    Names,
-    Triple,
-    address,
-    call,
-    choice,
+    OneOrMoreNames,
+    QueryTriple,
+    as_name_list,
     compose,
     config_paths,
-    facts_of,
-    names,
-    project_word,
-    runs_words,
-    training_words,
-    work,
+    project_override,
+    query_text,
+    resolve_choice,
+    run_command,
+    run_in_folder,
 )
+from octopi.config.build import build
+from octopi.config.overrides import override_text, to_builtin_types
 from octopi.errors import SettingError
-from octopi.job import Job
 from octopi.project import open_project
-from octopi.provenance import read_json
 from octopi.stored import dotted_name
-from octopi.words import override_text, to_builtin_types
+from octopi.system.files import read_json
+from octopi.system.job_folder import Job
+
+if TYPE_CHECKING:
+    from octopi.training.dataset_info import DatasetInfo
 
 logger = logging.getLogger(__name__)
 
@@ -46,14 +47,14 @@ PREDICTIONS = ("predict", "octopi", "1")
 
 def train(  # noqa: PLR0913, PLR0917  the published signature
     config: Config,
-    target_info: Triple,
-    tomo_algorithm: Names,
+    target_info: QueryTriple,
+    tomo_algorithm: OneOrMoreNames,
     voxel_size: float,
     loss_function: nn.Module,
     model_config: Mapping[str, Any],
     model_weights: str | Path | None = None,
-    trainRunIDs: Names = None,  # noqa: N803
-    validateRunIDs: Names = None,  # noqa: N803
+    trainRunIDs: OneOrMoreNames = None,  # noqa: N803
+    validateRunIDs: OneOrMoreNames = None,  # noqa: N803
     model_save_path: str | Path = "results",
     best_metric: str = "fBeta2",
     num_epochs: int = 1000,
@@ -81,7 +82,7 @@ def train(  # noqa: PLR0913, PLR0917  the published signature
     """
     if not isinstance(loss_function, nn.Module):
         raise SettingError(f"loss_function is a torch module, not {loss_function!r}.")
-    words = training_words(
+    words = training_overrides(
         config,
         target_info,
         tomo_algorithm=tomo_algorithm,
@@ -92,8 +93,8 @@ def train(  # noqa: PLR0913, PLR0917  the published signature
     words += [] if use_ema else ["~callbacks.weight_averaging"]
     words += [override_text("init_from", model_weights)] if model_weights else []
     settings, _ = compose("train", words)
-    facts = facts_of(settings, model_config.get("num_classes"))
-    words += runs_words(trainRunIDs, validateRunIDs, facts=facts)
+    facts = read_target_info(settings, model_config.get("num_classes"))
+    words += run_selection_overrides(trainRunIDs, validateRunIDs, facts=facts)
     settings, _ = compose("train", words)
     loss = describe(loss_function)
     words += [
@@ -101,14 +102,17 @@ def train(  # noqa: PLR0913, PLR0917  the published signature
     ]
     job = Job(Path(model_save_path).absolute(), words)
     settings = dataclasses.replace(settings, loss=loss)
-    work("train", octopi.train.train, settings, job, loss=loss_function)
+    run_in_folder("train", octopi.train.train, settings, job, loss=loss_function)
     return read_json(job.folder / "results.json")
 
 
 def model_words(model_config: Mapping[str, Any]) -> list[str]:
     """The words that choose a network, its arguments and the crops it is trained on."""
-    given = dict(model_config)
-    architecture, target = given.pop("architecture", None), given.pop("_target_", None)
+    model_arguments = dict(model_config)
+    architecture, target = (
+        model_arguments.pop("architecture", None),
+        model_arguments.pop("_target_", None),
+    )
     if (architecture is None) == (target is None):
         raise SettingError(
             "model_config needs one of 'architecture' (as in 'Unet') and '_target_' (a class of "
@@ -117,12 +121,12 @@ def model_words(model_config: Mapping[str, Any]) -> list[str]:
     chosen = (
         override_text("model._target_", target)
         if architecture is None
-        else f"model={choice('model', architecture, 'architecture')}"
+        else f"model={resolve_choice('model', architecture, 'architecture')}"
     )
-    given.pop("num_classes", None)
-    edges = given.pop("dim_in", None)
+    model_arguments.pop("num_classes", None)
+    edges = model_arguments.pop("dim_in", None)
     crop = [edges] * 3 if isinstance(edges, int) else edges
-    arguments = [override_text(f"++model.{key}", value) for key, value in given.items()]
+    arguments = [override_text(f"++model.{key}", value) for key, value in model_arguments.items()]
     return [chosen, *arguments, *([override_text("data.crop_size", crop)] if crop else [])]
 
 
@@ -130,15 +134,17 @@ def describe(loss: nn.Module) -> dict[str, Any]:
     """The loss as settings say it: its class, and the arguments that its attributes still tell."""
     parameters = inspect.signature(type(loss)).parameters.values()
     wanted = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    held = {name: to_builtin_types(getattr(loss, name)) for name in wanted if hasattr(loss, name)}
-    told = {name: value for name, value in held.items() if _is_plain(value)}
-    if missing := [name for name in wanted if name not in told]:
+    arguments = {
+        name: to_builtin_types(getattr(loss, name)) for name in wanted if hasattr(loss, name)
+    }
+    known_arguments = {name: value for name, value in arguments.items() if _is_plain(value)}
+    if missing := [name for name in wanted if name not in known_arguments]:
         logger.warning(
             "%s does not tell its %s: the job's config.yaml does not either.",
             type(loss).__name__,
             ", ".join(missing),
         )
-    return {"_target_": dotted_name(type(loss)), **told}
+    return {"_target_": dotted_name(type(loss)), **known_arguments}
 
 
 def _is_plain(value: Any) -> bool:
@@ -153,10 +159,10 @@ def segment(
     *,
     tomo_algorithm: str | None = None,
     voxel_size: float | None = None,
-    run_ids: Names = None,
-    seg_info: Triple = PREDICTIONS,
+    run_ids: OneOrMoreNames = None,
+    seg_info: QueryTriple = PREDICTIONS,
     segmentation: bool = False,
-    trust: Names = (),
+    trust: OneOrMoreNames = (),
     overwrite: bool = False,
 ) -> tuple[str, str, str]:
     """Every run asked for has its score map; returns `seg_info`, by which `localize` finds it.
@@ -172,34 +178,37 @@ def segment(
         trust: network classes, beside MONAI's, that the checkpoint may build.
         overwrite: whether finished runs are done again.
     """
-    address(seg_info, "seg_info")
+    query_text(seg_info, "seg_info")
     name, user_id, session_id = map(str, seg_info)
     settings = {
         "checkpoint": checkpoint,
         "tomo_type": tomo_algorithm,
         "voxel_spacing": voxel_size,
-        "runs": names(run_ids),
+        "runs": as_name_list(run_ids),
         "name": name,
         "user_id": user_id,
         "session_id": session_id,
         "segmentation": segmentation,
-        "trust": names(trust),
+        "trust": as_name_list(trust),
         "overwrite": overwrite,
     }
-    words = [project_word(config), *(override_text(key, value) for key, value in settings.items())]
-    call("segment", octopi.segment.segment, words, None)
+    words = [
+        project_override(config),
+        *(override_text(key, value) for key, value in settings.items()),
+    ]
+    run_command("segment", octopi.segment.segment, words, None)
     return name, user_id, session_id
 
 
 def localize(  # noqa: PLR0913  a setting each, and where the project is
     config: Config,
     *,
-    seg_info: Triple = PREDICTIONS,
+    seg_info: QueryTriple = PREDICTIONS,
     method: str | None = None,
     checkpoint: str | Path | Sequence[str | Path] | None = None,
     tomo_algorithm: str | None = None,
     voxel_size: float | None = None,
-    run_ids: Names = None,
+    run_ids: OneOrMoreNames = None,
     beta: float | None = None,
     thresholds: float | Mapping[str, float] | None = None,
     user_id: str = "octopi",
@@ -223,27 +232,32 @@ def localize(  # noqa: PLR0913  a setting each, and where the project is
         overwrite: whether picks of another user than octopi are replaced.
     """
     settings = {
-        "input": address(seg_info, "seg_info"),
+        "input": query_text(seg_info, "seg_info"),
         "checkpoint": checkpoint,
         "tomo_type": tomo_algorithm,
         "voxel_spacing": voxel_size,
-        "runs": names(run_ids),
+        "runs": as_name_list(run_ids),
         "beta": beta,
         "thresholds": thresholds,
         "user_id": user_id,
         "session_id": str(session_id),
         "overwrite": overwrite,
     }
-    words = [project_word(config), *(override_text(key, value) for key, value in settings.items())]
-    words += [f"localizer={choice('localizer', method, 'method')}"] if method else []
-    call("localize", octopi.localize.localize, words, None)
+    words = [
+        project_override(config),
+        *(override_text(key, value) for key, value in settings.items()),
+    ]
+    words += [f"localizer={resolve_choice('localizer', method, 'method')}"] if method else []
+    run_command("localize", octopi.localize.localize, words, None)
     query = (str(user_id), str(session_id))
-    runs = open_project(config_paths(config)).select(names(run_ids))
-    ours = {run: [q for q in run.picks() if (q.user_id, q.session_id) == query] for run in runs}
+    runs = open_project(config_paths(config)).select(as_name_list(run_ids))
+    picks_by_run = {
+        run: [q for q in run.picks() if (q.user_id, q.session_id) == query] for run in runs
+    }
     return {
-        run.name: {q.object_name: len(run.read_picks(q)) for q in held}
-        for run, held in ours.items()
-        if held
+        run.name: {q.object_name: len(run.read_picks(q)) for q in queries}
+        for run, queries in picks_by_run.items()
+        if queries
     }
 
 
@@ -253,8 +267,8 @@ def evaluate(
     user_id: str = "octopi",
     session_id: str = "1",
     truth: Sequence[str] | None = None,
-    object_names: Names = None,
-    run_ids: Names = None,
+    object_names: OneOrMoreNames = None,
+    run_ids: OneOrMoreNames = None,
     method: str = "matched",
     beta: float | None = None,
     tolerance_scale: float | None = None,
@@ -283,13 +297,61 @@ def evaluate(
         "user_id": user_id,
         "session_id": str(session_id),
         "truth": truth and f"{truth[0]}/{truth[1]}",
-        "objects": names(object_names),
-        "runs": names(run_ids),
+        "objects": as_name_list(object_names),
+        "runs": as_name_list(run_ids),
         "scorer.beta": beta,
         "scorer.tolerance_scale": tolerance_scale,
     }
-    given = {k: v for k, v in settings.items() if v is not None or not k.startswith("scorer.")}
-    words = [project_word(config), f"scorer={choice('scorer', method, 'method')}"]
-    words += [override_text(key, value) for key, value in given.items()]
-    _, folder = call("evaluate", octopi.evaluate.evaluate, words, save_path)
+    overrides = {k: v for k, v in settings.items() if v is not None or not k.startswith("scorer.")}
+    words = [project_override(config), f"scorer={resolve_choice('scorer', method, 'method')}"]
+    words += [override_text(key, value) for key, value in overrides.items()]
+    _, folder = run_command("evaluate", octopi.evaluate.evaluate, words, save_path)
     return read_json(folder / "scores.json")
+
+
+def training_overrides(
+    config: Config,
+    target: QueryTriple,
+    *,
+    tomo_algorithm: OneOrMoreNames,
+    voxel_size: Any,
+    best_metric: str,
+) -> list[str]:
+    """What a training and a search are told of their data."""
+    return [
+        project_override(config),
+        override_text("target", query_text(target, "target_info")),
+        override_text("tomo_types", as_name_list(tomo_algorithm)),
+        override_text("voxel_spacing", voxel_size),
+        override_text("best_metric", best_metric),
+    ]
+
+
+def run_selection_overrides(
+    train: OneOrMoreNames, validation: OneOrMoreNames, *, facts: "DatasetInfo"
+) -> list[str]:
+    """Which runs train and validate: of those not named all serve what nobody is named for."""
+    train, validation = as_name_list(train), as_name_list(validation)
+    if train is not None and validation is None:
+        validation = [run.name for run in facts.runs if run.name not in train]
+    selections = {"data.train_runs": train, "data.validation_runs": validation}
+    return [override_text(key, value) for key, value in selections.items() if value is not None]
+
+
+def read_target_info(settings: Any, num_classes: int | None) -> "DatasetInfo":
+    """What the project says of the target; a number of classes that is not its own is told."""
+    from octopi.training.dataset_info import read_dataset_info  # noqa: PLC0415  copick is slow to import
+
+    facts = read_dataset_info(build(settings.project, "project"), settings)
+    num_target_classes = len(facts.labels) + 1
+    if num_classes not in (None, num_target_classes):
+        logger.warning(
+            "%s classes were asked for, but the target %s has %d with the background: the network "
+            "has %d (%s).",
+            num_classes,
+            settings.target,
+            num_target_classes,
+            num_target_classes,
+            ", ".join(facts.labels),
+        )
+    return facts

@@ -24,8 +24,8 @@ import octopi.report
 import octopi.segment
 import octopi.summarize
 import octopi.train
-from octopi import machine
 from octopi.phantom import make_phantom
+from octopi.system import resources
 
 COMMANDS = {
     "create_targets": octopi.create_targets.main,
@@ -116,7 +116,7 @@ def control_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         (tmp_path / "groups_of_process").write_text(line + "\n", encoding="utf-8")
-        monkeypatch.setattr(machine, "CGROUPS", tmp_path / "groups")
-        monkeypatch.setattr(machine, "CGROUPS_OF_PROCESS", tmp_path / "groups_of_process")
+        monkeypatch.setattr(resources, "CGROUPS", tmp_path / "groups")
+        monkeypatch.setattr(resources, "CGROUPS_OF_PROCESS", tmp_path / "groups_of_process")
 
     return write

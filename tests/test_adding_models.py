@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from octopi import checkpoint
+from octopi.models import checkpoint
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "adding-models.md").read_text(
     encoding="utf-8"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from octopi.survey import environment
-from octopi.survey.environment import OK, PROBLEM, WARNING
+from octopi.checks import environment
+from octopi.checks.environment import OK, PROBLEM, WARNING
 
 
 @pytest.mark.parametrize("version", ["3.10.14", "3.14.0"])
@@ -22,12 +22,12 @@ def test_a_python_outside_the_bounds_is_a_problem(version):
 def test_packages_are_held_to_their_bounds_and_extras_left_out():
     wanted = ["torch>=2.11,<2.14", "monai>=1.6", 'psycopg>=3; extra == "postgres"', "numpy>=2"]
     held = {"torch": "2.10.0", "numpy": "2.3.0"}
-    old, missing = environment.of_packages(wanted, held)
+    old, missing = environment.check_packages(wanted, held)
     assert old.state == missing.state == PROBLEM
     assert "torch 2.10.0 is not" in old.text
     assert "pip install" in old.text
     assert "monai is missing" in missing.text
-    (fine,) = environment.of_packages(wanted, {"torch": "2.13.0+cpu", "monai": "1.6", **held} | {
+    (fine,) = environment.check_packages(wanted, {"torch": "2.13.0+cpu", "monai": "1.6", **held} | {
         "torch": "2.13.0+cpu"})  # fmt: skip
     assert fine.state == OK
 
@@ -52,7 +52,7 @@ def test_another_octopi_is_found_wherever_it_is(tmp_path):
     us, them = str(ours.parent), str(other.parent)
 
     def found(path, versions=("2.0.0",), here=tmp_path):
-        return environment.of_namesakes(ours, path, versions, here)
+        return environment.check_other_octopi(ours, path, versions, here)
 
     assert found([us]).state in (OK, WARNING)  # the PATH of this machine may have another script
     assert found([them, us]).state == PROBLEM
@@ -65,22 +65,22 @@ def test_another_octopi_is_found_wherever_it_is(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_a_problem_and_a_full_disk_a_warning(tmp_path):
     (tmp_path / "file").touch()
-    assert environment.of_folder("cache", tmp_path / "file" / "x", 0, "Cure.").state == PROBLEM
-    assert environment.of_folder("cache", tmp_path / "new", 0, "Cure.").state == OK
-    found = environment.of_folder("cache", tmp_path, 1e18, "Cure.")
+    assert environment.check_folder("cache", tmp_path / "file" / "x", 0, "Cure.").state == PROBLEM
+    assert environment.check_folder("cache", tmp_path / "new", 0, "Cure.").state == OK
+    found = environment.check_folder("cache", tmp_path, 1e18, "Cure.")
     assert found.state == WARNING
     assert "Cure." in found.text
     assert not (tmp_path / "new").exists()
 
 
 def test_a_tracking_store_is_asked(tmp_path):
-    assert environment.of_tracking(f"sqlite:///{tmp_path}/new/mlflow.db").state == OK
+    assert environment.check_tracking_store(f"sqlite:///{tmp_path}/new/mlflow.db").state == OK
     with sqlite3.connect(tmp_path / "held.db") as held:
         held.execute("CREATE TABLE runs (id INTEGER)")
     held.close()
-    assert environment.of_tracking(f"sqlite:///{tmp_path}/held.db").state == OK
+    assert environment.check_tracking_store(f"sqlite:///{tmp_path}/held.db").state == OK
     (tmp_path / "broken.db").write_bytes(b"not a database" * 100)
-    assert environment.of_tracking(f"sqlite:///{tmp_path}/broken.db").state == WARNING
+    assert environment.check_tracking_store(f"sqlite:///{tmp_path}/broken.db").state == WARNING
 
 
 def test_a_tracking_server_answers_or_not():
@@ -95,9 +95,9 @@ def test_a_tracking_server_answers_or_not():
     with http.server.HTTPServer(("127.0.0.1", 0), Healthy) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         uri = f"http://127.0.0.1:{server.server_port}"
-        assert environment.of_tracking(uri).state == OK
+        assert environment.check_tracking_store(uri).state == OK
         server.shutdown()
-    found = environment.of_tracking(uri)
+    found = environment.check_tracking_store(uri)
     assert found.state == WARNING
     assert "Trainings go on" in found.text
 

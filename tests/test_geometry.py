@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from octopi.data.cache import check_fits, resample_labels
+from octopi.data.cache import check_target_fits, resample_labels
 from octopi.errors import DataError
 from octopi.formats.mrc import Header
 from octopi.geometry import Grid
 from octopi.import_tomograms import stored_grid
 from octopi.project import SegmentationQuery, TomogramQuery
 from octopi.project.queries import nearest
-from octopi.project.read import _trusted_spacing
+from octopi.project.read_volume import _trusted_spacing
 
 SAME = [(10.0, 10.1), (10.0, 9.9), (20.0, 20.2), (30.0, 29.7), (13.48, 13.48 * 1.01), (10.0, 10.0)]
 OTHER = [(10.0, 10.12), (10.0, 9.89), (20.0, 20.25), (30.0, 29.6)]
@@ -50,9 +50,9 @@ class TestOnePercent:
         fine, coarse = sorted(pair)
         held, wanted = Grid.cubic((8, 8, 8), coarse), Grid.cubic((8, 8, 8), fine)
         if same:
-            check_fits(held, wanted)
+            check_target_fits(held, wanted)
             labels = np.zeros((8, 8, 8), np.uint8)
             assert resample_labels(labels, held, wanted) is labels
         else:
             with pytest.raises(DataError, match="The target has"):
-                check_fits(held, wanted)
+                check_target_fits(held, wanted)

@@ -14,8 +14,8 @@ import yaml
 from scipy.spatial import KDTree
 from tiny import TINY
 
-from octopi import checkpoint
-from octopi.inference import tops
+from octopi.inference import gpu_peaks
+from octopi.models import checkpoint
 from octopi.project import PicksQuery, open_project
 
 OBJECTS = {
@@ -142,13 +142,13 @@ def test_summits_are_looked_for_on_the_gpu_that_is_asked_for(
     trained, here, octopi_command, capsys, monkeypatch
 ):
     """A GPU that only names itself so: what it is asked is answered by the CPU."""
-    asked, find = [], tops._find_tops
+    asked, find = [], gpu_peaks._find_tops
 
     def stand_in(values, kernels, least, device):
         asked.append(device)
         return find(values, kernels, least, torch.device("cpu"))
 
-    monkeypatch.setattr(tops, "_find_tops", stand_in)
+    monkeypatch.setattr(gpu_peaks, "_find_tops", stand_in)
     assert octopi_command("segment", f"checkpoint={trained / 'best_model.pth'}") == 0
     for accelerator, there in (("cpu", False), ("gpu", True)):
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)

@@ -18,14 +18,14 @@ import yaml
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from octopi import provenance
-from octopi.cli import with_place
-from octopi.config import CONF_DIR
+from octopi.config.files import CONF_DIR
+from octopi.console.main import with_place
+from octopi.evaluation.candidates import write_candidates
 from octopi.evaluation.scores import Matched
 from octopi.geometry import Points
-from octopi.page.page import page_of
+from octopi.html_report.html import render_page
 from octopi.project import PicksQuery, find_picks, open_project
-from octopi.scored import write_candidates
+from octopi.tracking import mlflow
 
 NASTY = "<img src=x onerror=document.title='owned'>"
 PEAKS = yaml.safe_load((CONF_DIR / "localizer" / "peaks.yaml").read_text(encoding="utf-8"))
@@ -362,7 +362,7 @@ def test_names_are_text_and_nothing_is_loaded(written, opened):
 
 def test_text_cannot_leave_its_place():
     evil = "</script><script>document.title='owned'</script>@@content@@<!--"
-    page = page_of({"name": evil}, [{"name": evil}], title=evil)
+    page = render_page({"name": evil}, [{"name": evil}], title=evil)
     assert page.count("<script>") == 1
     assert page.count("</script>") == 3
     assert page.count("<!--") == 0
@@ -483,15 +483,15 @@ def test_a_tracked_training_has_its_report_among_its_artifacts(trained, octopi_c
         "tracking_uri": f"sqlite:///{trained / 'mlflow.db'}",
         "artifact_location": str(trained / "artifacts"),
     }
-    run_id = provenance.start_parent(node, "training", params={}, tags={})
+    run_id = mlflow.start_sweep_run(node, "training", params={}, tags={})
     assert run_id is not None
-    (trained / provenance.RUN_ID).write_text(run_id, encoding="utf-8")
+    (trained / mlflow.RUN_ID).write_text(run_id, encoding="utf-8")
     config = yaml.safe_load((trained / "config.yaml").read_text(encoding="utf-8"))
     (trained / "config.yaml").write_text(
         yaml.safe_dump({**config, "logger": node}), encoding="utf-8"
     )
     assert octopi_command("report", f"folder={trained}") == 0
-    kept = provenance.mlflow_client(node).list_artifacts(run_id)
+    kept = mlflow.mlflow_client(node).list_artifacts(run_id)
     assert {item.path for item in kept} == {"report.html", "report.png", "report_picks.png"}
 
 

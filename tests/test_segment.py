@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from octopi.segment import ahead
+from octopi.segment import map_ahead
 
 
 def test_the_next_is_worked_on_while_one_is_used():
@@ -16,7 +16,7 @@ def test_the_next_is_worked_on_while_one_is_used():
         return 10 * item
 
     with ThreadPoolExecutor(1) as pool:
-        results = ahead(pool, work, range(4))
+        results = map_ahead(pool, work, range(4))
         assert next(results) == 0
         assert begun[1].wait(10)
         assert not begun[2].is_set()  # no more than one ahead: each holds a tomogram
@@ -31,11 +31,11 @@ def test_an_error_comes_up_in_its_turn_and_nothing_more_is_begun():
         return 1 / (2 - item)
 
     with ThreadPoolExecutor(1) as pool, pytest.raises(ZeroDivisionError):
-        for _ in ahead(pool, work, range(9)):
+        for _ in map_ahead(pool, work, range(9)):
             pass
     assert seen == [0, 1, 2, 3]
 
 
 def test_no_items_give_no_results():
     with ThreadPoolExecutor(1) as pool:
-        assert [*ahead(pool, str, [])] == []
+        assert [*map_ahead(pool, str, [])] == []

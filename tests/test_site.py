@@ -19,7 +19,7 @@ import mrcfile
 import numpy as np
 import pytest
 
-from octopi.help import VERBS
+from octopi.config.files import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -104,7 +104,7 @@ class Shell:
 
     def octopi(self, verb, *words):
         if "--help" in (verb, *words):
-            command = [sys.executable, "-m", "octopi.cli", verb, *words]
+            command = [sys.executable, "-m", "octopi.console.main", verb, *words]
             return subprocess.run(command, check=False).returncode
         words = small([*words]) if verb == "train" else words
         if "-m" in words or "logger=mlflow" in words:  # what MLflow imports warns
@@ -194,7 +194,7 @@ def site(tmp_path_factory):
 
 def test_the_site_holds_every_command_and_network(site):
     commands = (site / "commands.html").read_text(encoding="utf-8")
-    assert all(f'id="{verb}"' in commands for verb in VERBS)
+    assert all(f'id="{verb}"' in commands for verb in COMMANDS)
     models = (site / "models-and-losses.html").read_text(encoding="utf-8")
     for path in (ROOT / "conf" / "model").glob("*.yaml"):
         assert f"<code>{path.stem}</code>" in models

@@ -9,13 +9,13 @@ import pytest
 import yaml
 from torch import nn
 
-from octopi import checkpoint
-from octopi.checkpoint import NET, TRUSTED_NETS
+from octopi.config.files import CONF_DIR
 from octopi.errors import SettingError
 from octopi.geometry import Grid
-from octopi.help import CONF_DIR
 from octopi.localization import LOCALIZER
 from octopi.localization.peaks import Peaks
+from octopi.models import checkpoint
+from octopi.models.checkpoint import NET, TRUSTED_NETS
 from octopi.project import open_project
 from octopi.segment import PREDICTOR
 from octopi.stored import build_stored
@@ -55,7 +55,7 @@ def recipe(**changes):
         "thresholds": {"4": {"ribosome": 0.25}},
         "beta": 4.0,
     }
-    return checkpoint.Recipe(**(values | changes))
+    return checkpoint.CheckpointInfo(**(values | changes))
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import torch
 import yaml
 from tiny import TINY, enter_copy
 
-from octopi import checkpoint
-from octopi.locks import alone_in
-from octopi.words import override_text
+from octopi.config.overrides import override_text
+from octopi.models import checkpoint
+from octopi.system.locks import lock_folder
 
 RUNS = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
 SABOTAGE = "+callbacks.saboteur={_target_: saboteur.Saboteur}"
@@ -149,7 +149,7 @@ def test_a_refused_command_leaves_a_training_as_it_was(targets, octopi_command, 
     before = content(targets / "job")
     assert octopi_command("train", "resume=job", "optim.optimizer.lr=0.5") == 2
     assert octopi_command("train", *words, "seed=7", "loss=dice") == 2
-    with alone_in(targets / "job"):
+    with lock_folder(targets / "job"):
         assert octopi_command("train", *words, "seed=8", "model=segresnet") in (2, 7)
         assert octopi_command("train", *words, "seed=8") == 7
         assert octopi_command("train", "resume=job") == 7

@@ -14,13 +14,16 @@ import torch
 import yaml
 from monai.losses import DiceCELoss, FocalLoss, GeneralizedDiceLoss, TverskyLoss
 
-from octopi import call, checkpoint, workflows
+from octopi import workflows
+from octopi.cli import python_api
 from octopi.entry_points.run_create_targets import create_sub_train_targets
 from octopi.errors import DataError, NotInProjectError, OctopiError, SettingError
 from octopi.losses import FocalTverskyLoss, WeightedFocalTverskyLoss
+from octopi.models import checkpoint
 from octopi.project import PicksQuery, SegmentationQuery, open_project
 from octopi.pytorch import model_search_submitter
 from octopi.pytorch.model_search_submitter import ModelSearchSubmit
+from octopi.workflows import read_target_info, run_selection_overrides, training_overrides
 
 TARGETS = ["targets", "octopi", "1"]
 PICKS = [("ribosome", "curation", "0"), ("virus-like-particle", "curation", "0")]
@@ -121,7 +124,7 @@ def volumes(here, session_id):
     return {
         run.name: run.read_segmentation(query)[0]
         for run in open_project(here / "project.json").runs
-        if any(q.address == query.address for q in run.segmentations())
+        if any(q.name_user_session == query.name_user_session for q in run.segmentations())
     }
 
 
@@ -196,10 +199,10 @@ def test_a_used_folder_is_not_trained_into_again(targets):
 
 
 def facts(config="project.json", *, num_classes=None):
-    words = call.training_words(
+    words = training_overrides(
         config, TARGETS, tomo_algorithm="denoised", voxel_size=20, best_metric="avg_f1"
     )
-    return call.facts_of(call.compose("train", words)[0], num_classes)
+    return read_target_info(python_api.compose("train", words)[0], num_classes)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +220,7 @@ def facts(config="project.json", *, num_classes=None):
 def test_runs_that_are_not_named_serve_the_other_purpose(
     targets, train_runs, validation_runs, words
 ):
-    assert call.runs_words(train_runs, validation_runs, facts=facts()) == words
+    assert run_selection_overrides(train_runs, validation_runs, facts=facts()) == words
 
 
 def test_without_named_runs_all_that_hold_the_target_are_used(targets):

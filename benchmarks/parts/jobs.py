@@ -53,7 +53,7 @@ def quiet() -> Iterator[None]:
 
 def train_settings(folder: Path, words: Sequence[str]) -> Any:
     """The settings of a training on our side's project."""
-    from octopi.call import compose
+    from octopi.cli.python_api import compose
 
     project = f"project.config={config_of(folder, 'ours')}"
     return compose("train", [project, f"data.cache_dir={folder / 'cache'}", *words])[0]
@@ -111,11 +111,11 @@ def write_checkpoint(path: Path, *, radii: Mapping[str, float], seed: int) -> No
     """A network with random weights, and the recipe a training would have put beside it."""
     import torch
 
-    from octopi import checkpoint
-    from octopi.call import compose
-    from octopi.checkpoint import Recipe
-    from octopi.models import size_divisor
-    from octopi.settings import TrainSettings
+    from octopi.cli.python_api import compose
+    from octopi.config.settings import TrainSettings
+    from octopi.models import checkpoint
+    from octopi.models.checkpoint import CheckpointInfo
+    from octopi.models.properties import size_divisor
     from parts.synthetic import TOMO_TYPE, VOXEL_SPACING
 
     composed: Any = compose("train", ["project.config=none", *net_words()])[0]
@@ -123,7 +123,7 @@ def write_checkpoint(path: Path, *, radii: Mapping[str, float], seed: int) -> No
     node = {**settings.model, "out_channels": len(radii) + 1}
     torch.manual_seed(seed)
     net = checkpoint.build_net(node)
-    recipe = Recipe(
+    recipe = CheckpointInfo(
         net=node,
         labels={name: label for label, name in enumerate(radii, start=1)},
         radii=dict(radii),

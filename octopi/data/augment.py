@@ -120,11 +120,11 @@ class Affine:
 
     def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
         """The batch, some of it turned, tilted and scaled."""
-        maps = self._draw(len(image), rng)
+        matrices = self._draw(len(image), rng)
         chosen = (_uniform(rng, len(image)) < self.prob).nonzero()[:, 0]
         if not len(chosen):
             return image, target
-        grid = _sampling_grid(maps[chosen].to(image.device), image.shape[2:])
+        grid = _sampling_grid(matrices[chosen].to(image.device), image.shape[2:])
         chosen = chosen.to(image.device)
         image, target = image.clone(), target.clone()
         image[chosen] = _sample(image[chosen], grid, "bilinear")
@@ -133,11 +133,11 @@ class Affine:
 
     def _draw(self, num_crops: int, rng: torch.Generator) -> Tensor:
         """Maps (b, 3, 3) in x y z from a voxel of the result to the voxel it is taken from."""
-        turn, tilt = (_symmetric(rng, num_crops, 2) * self.limits).unbind(1)
+        angle_in_plane, tilt = (_symmetric(rng, num_crops, 2) * self.limits).unbind(1)
         azimuth = _uniform(rng, num_crops) * torch.pi
         size = 1 + _symmetric(rng, num_crops) * self.scale
         tilted = _about_z(azimuth) @ _about_x(tilt) @ _about_z(-azimuth)
-        return _about_z(turn) @ tilted / size[:, None, None]
+        return _about_z(angle_in_plane) @ tilted / size[:, None, None]
 
 
 class Intensity:

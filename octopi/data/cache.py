@@ -17,7 +17,7 @@ from octopi.geometry import Grid, fourier_resample, same_spacing
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-PART = 1 << 15  # voxels worked on at once: they stay in the processor's cache
+CHUNK_VOXELS = 1 << 15  # voxels worked on at once: they stay in the processor's cache
 NORMALISATION = "zero mean, unit std, v1"  # part of every key: change it with the arithmetic
 
 
@@ -49,7 +49,7 @@ class VolumeCache:
         Two processes that ask for the same key at once do not both make it.
         """
         missing = [item for item in makers.items() if item[0] not in self]
-        in_threads(lambda item: self._make(*item), missing, num_threads=num_threads)
+        map_in_threads(lambda item: self._make(*item), missing, num_threads=num_threads)
 
     def _make(self, key: str, make: Callable[[], NDArray]) -> None:
         with self._locked(key):
@@ -92,7 +92,7 @@ class VolumeCache:
         return self.directory / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
 
 
-class UnwrittenCache(VolumeCache):
+class DryRunCache(VolumeCache):
     """A cache that seems full, so that nothing is made: for dry runs."""
 
     def __contains__(self, key: str) -> bool:
@@ -106,7 +106,7 @@ class UnwrittenCache(VolumeCache):
             return make()
 
 
-def in_threads(
+def map_in_threads(
     work: Callable[[Item], Result], items: Iterable[Item], *, num_threads: int
 ) -> list[Result]:
     """The results in order; after one failure nothing else is begun."""
@@ -134,13 +134,13 @@ def normalise(volume: NDArray[np.float32], dtype: DTypeLike = np.float32) -> NDA
 
     Unit variance bounds any voxel by the square root of their number: float16 cannot overflow.
     """
-    parts = [slice(start, start + PART) for start in range(0, volume.size, PART)]
+    parts = [slice(start, start + CHUNK_VOXELS) for start in range(0, volume.size, CHUNK_VOXELS)]
     voxels, out = volume.reshape(-1), np.empty(volume.size, dtype)
     mean = voxels.mean(dtype=np.float64)
     squares = 0.0
     for part in parts:
-        away = np.subtract(voxels[part], mean, dtype=np.float64)
-        squares += np.square(away, out=away).sum()
+        deviations = np.subtract(voxels[part], mean, dtype=np.float64)
+        squares += np.square(deviations, out=deviations).sum()
     std = np.sqrt(squares / volume.size)
     if not std > 0:
         raise DataError("A tomogram cannot be normalised: all its voxels have the same value.")
@@ -174,40 +174,48 @@ def to_half(values: NDArray[np.float32], out: NDArray[np.float16]) -> None:
     out.view(np.uint16)[...] = bits
 
 
-def resample_labels(labels: NDArray[np.uint8], held: Grid, wanted: Grid) -> NDArray[np.uint8]:
+def resample_labels(
+    labels: NDArray[np.uint8], stored_grid: Grid, wanted: Grid
+) -> NDArray[np.uint8]:
     """The labels on a coarser grid of the same box, each voxel the nearest one's label.
 
     Raises:
         DataError: the grids span different boxes, or the labels are coarser than what is wanted.
     """
-    if labels.shape != held.shape:
-        raise DataError(f"A target of {labels.shape} voxels claims a grid of {held.shape}.")
-    check_fits(held, wanted)
-    if held.shape == wanted.shape and all(map(same_spacing, held.spacing, wanted.spacing)):
+    if labels.shape != stored_grid.shape:
+        raise DataError(f"A target of {labels.shape} voxels claims a grid of {stored_grid.shape}.")
+    check_target_fits(stored_grid, wanted)
+    if stored_grid.shape == wanted.shape and all(
+        map(same_spacing, stored_grid.spacing, wanted.spacing)
+    ):
         return labels
     z, y, x = (
         np.minimum(np.rint(np.arange(n) * to / of).astype(np.intp), limit - 1)
         for n, to, of, limit in zip(
-            wanted.shape, wanted.spacing, held.spacing, held.shape, strict=True
+            wanted.shape, wanted.spacing, stored_grid.spacing, stored_grid.shape, strict=True
         )
     )
     return np.ascontiguousarray(labels[np.ix_(z, y, x)])
 
 
-def check_fits(held: Grid, wanted: Grid) -> None:
+def check_target_fits(stored_grid: Grid, wanted: Grid) -> None:
     """Raise DataError unless a target on one grid can be used on another.
 
     Args:
-        held: the target's grid.
+        stored_grid: the target's grid.
         wanted: the grid that its tomogram is worked on.
     """
-    sizes = np.asarray(held.shape) * held.spacing, np.asarray(wanted.shape) * wanted.spacing
-    same_box = np.abs(sizes[0] - sizes[1]) <= np.maximum(held.spacing, wanted.spacing)
-    pairs = zip(held.spacing, wanted.spacing, strict=True)
+    sizes = (
+        np.asarray(stored_grid.shape) * stored_grid.spacing,
+        np.asarray(wanted.shape) * wanted.spacing,
+    )
+    same_box = np.abs(sizes[0] - sizes[1]) <= np.maximum(stored_grid.spacing, wanted.spacing)
+    pairs = zip(stored_grid.spacing, wanted.spacing, strict=True)
     coarser = any(own > other and not same_spacing(own, other) for own, other in pairs)
     if coarser or not same_box.all():
         raise DataError(
-            f"The target has {_describe(held)}, the tomogram is worked on at {_describe(wanted)}. "
+            f"The target has {_describe(stored_grid)}, the tomogram is worked on at "
+            f"{_describe(wanted)}. "
             "Make the target again for this tomogram and working spacing (create_targets)."
         )
 

@@ -14,7 +14,7 @@ MAX_POSITIONS = 4096  # kept per class and tomogram: plenty to draw from, little
 
 
 @dataclass(frozen=True)
-class Variant:
+class CachedTomogram:
     """One tomogram of a run on its working grid, beside its target.
 
     Args:
@@ -39,9 +39,9 @@ class Variant:
 class Crop:
     """Where a crop lies: a tomogram, perhaps a second one to blend in, and the first voxel."""
 
-    variant: Variant
+    variant: CachedTomogram
     start: tuple[int, int, int]
-    other: Variant | None = None
+    other: CachedTomogram | None = None
     weight: float = 1.0
 
 
@@ -91,11 +91,11 @@ def find_positions(target: NDArray[np.uint8]) -> dict[int, NDArray[np.integer]]:
     anywhere = rng.integers(flat.size, size=MAX_POSITIONS, dtype=dtype)
     positions[0] = anywhere[flat[anywhere] == 0]
     return {
-        label: found
-        if len(found) <= MAX_POSITIONS
-        else rng.choice(found, MAX_POSITIONS, replace=False)
-        for label, found in positions.items()
-        if len(found)
+        label: data
+        if len(data) <= MAX_POSITIONS
+        else rng.choice(data, MAX_POSITIONS, replace=False)
+        for label, data in positions.items()
+        if len(data)
     }
 
 
@@ -114,7 +114,7 @@ class CropSampler:
     def __init__(
         self,
         cache: VolumeCache,
-        runs: Sequence[Sequence[Variant]],
+        runs: Sequence[Sequence[CachedTomogram]],
         *,
         labels: Sequence[int],
         settings: CropSettings,
@@ -124,7 +124,7 @@ class CropSampler:
         self.labels = np.asarray(labels)
         self.settings = settings
         self._size = np.asarray(settings.crop_size)
-        self._holders = {
+        self._runs_with_label = {
             label: [i for i, run in enumerate(runs) if any(label in v.positions for v in run)]
             for label in (0, *labels)
         }
@@ -133,7 +133,7 @@ class CropSampler:
         self, *, epoch: int, step: int, rank: int, num_ranks: int
     ) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
         """A rank's crops of a step: images and targets, both (b, 1, z, y, x)."""
-        crops = self.share(epoch=epoch, step=step, rank=rank, num_ranks=num_ranks)
+        crops = self.crops_of_rank(epoch=epoch, step=step, rank=rank, num_ranks=num_ranks)
         images = [self._read_image(crop) for crop in crops]
         targets = [
             read_crop(self.cache.open(c.variant.target), c.start, self._size, "constant")
@@ -141,29 +141,29 @@ class CropSampler:
         ]
         return np.stack(images)[:, None], np.stack(targets)[:, None]
 
-    def share(self, *, epoch: int, step: int, rank: int, num_ranks: int) -> list[Crop]:
+    def crops_of_rank(self, *, epoch: int, step: int, rank: int, num_ranks: int) -> list[Crop]:
         """Where a rank's crops of a step lie."""
-        return self.draw(epoch=epoch, step=step, num_ranks=num_ranks)[rank::num_ranks]
+        return self.draw_crops(epoch=epoch, step=step, num_ranks=num_ranks)[rank::num_ranks]
 
-    def draw(self, *, epoch: int, step: int, num_ranks: int) -> list[Crop]:
+    def draw_crops(self, *, epoch: int, step: int, num_ranks: int) -> list[Crop]:
         """Where the crops of a step lie, those of every rank; a rank has each `num_ranks`th."""
         key = np.random.SeedSequence((self.settings.seed, epoch, step, 0))
         rng = np.random.Generator(np.random.Philox(key))
         labels = self._draw_labels(self.settings.crops_per_step * num_ranks, rng)
         return [
-            self._place(label, self.runs[run], rng)
+            self._crop_around(label, self.runs[run], rng)
             for label, run in zip(labels, self._draw_runs(labels, rng), strict=True)
         ]
 
     def _draw_labels(self, num_crops: int, rng: np.random.Generator) -> list[int]:
         """A label for each crop: dealt in turn from a shuffled deck, so that shares are even."""
         rounds = -(-num_crops // len(self.labels))
-        deck = np.concatenate([rng.permutation(self.labels) for _ in range(rounds)])
-        deck = deck[:num_crops]
+        shuffled_labels = np.concatenate([rng.permutation(self.labels) for _ in range(rounds)])
+        shuffled_labels = shuffled_labels[:num_crops]
         background = rng.random(num_crops) < self.settings.background_share
-        labels = np.where(background & bool(self._holders[0]), 0, deck)
+        labels = np.where(background & bool(self._runs_with_label[0]), 0, shuffled_labels)
         # rare labels first: they must not find their only runs taken
-        return sorted(map(int, labels), key=lambda label: len(self._holders[label]))
+        return sorted(map(int, labels), key=lambda label: len(self._runs_with_label[label]))
 
     def _draw_runs(self, labels: Sequence[int], rng: np.random.Generator) -> list[int]:
         """A run for each label, taking each run as seldom as can be."""
@@ -171,18 +171,22 @@ class CropSampler:
         used = np.zeros(len(self.runs), dtype=int)
         runs = []
         for label in labels:
-            run = min(self._holders[label], key=lambda i: (used[i], order[i]))
+            run = min(self._runs_with_label[label], key=lambda i: (used[i], order[i]))
             used[run] += 1
             runs.append(run)
         return runs
 
-    def _place(self, label: int, run: Sequence[Variant], rng: np.random.Generator) -> Crop:
+    def _crop_around(
+        self, label: int, run: Sequence[CachedTomogram], rng: np.random.Generator
+    ) -> Crop:
         """A crop around a voxel of the label, in one of the run's tomograms that have it."""
         holders = [variant for variant in run if label in variant.positions]
         variant = holders[rng.integers(len(holders))]
         voxel = np.unravel_index(rng.choice(variant.positions[label]), variant.grid.shape)
-        where = 0.5 + rng.uniform(-0.5, 0.5, 3) * self.settings.jitter  # in the crop, 0..1
-        start = np.asarray(voxel) - (where * self._size).astype(int)
+        relative_position = (
+            0.5 + rng.uniform(-0.5, 0.5, 3) * self.settings.jitter
+        )  # in the crop, 0..1
+        start = np.asarray(voxel) - (relative_position * self._size).astype(int)
         last = np.maximum(np.asarray(variant.grid.shape) - self._size, 0)
         z, y, x = np.clip(start, 0, last).tolist()
         others = [v for v in run if v is not variant and v.grid == variant.grid]
@@ -213,8 +217,8 @@ def blend_volumes(
         weight: 0..1.
     """
     size = np.sqrt(np.vdot(first, first) * np.vdot(second, second))
-    alike = np.clip(np.vdot(first, second) / size, 0, 1) if size else 1.0
-    variance = weight**2 + (1 - weight) ** 2 + 2 * weight * (1 - weight) * alike
+    correlation = np.clip(np.vdot(first, second) / size, 0, 1) if size else 1.0
+    variance = weight**2 + (1 - weight) ** 2 + 2 * weight * (1 - weight) * correlation
     return ((weight * first + (1 - weight) * second) / np.sqrt(variance)).astype(np.float32)
 
 
@@ -230,8 +234,8 @@ def read_crop(
         padding: "reflect" for images, "constant" (background) for targets.
     """
     crop = np.asarray(volume[tuple(slice(s, s + n) for s, n in zip(start, size, strict=True))])
-    lacking = [n - held for n, held in zip(size, crop.shape, strict=True)]
-    if not any(lacking):
+    missing_voxels = [n - length for n, length in zip(size, crop.shape, strict=True)]
+    if not any(missing_voxels):
         return np.array(crop)
-    widths = [(n // 2, n - n // 2) for n in lacking]
+    widths = [(n // 2, n - n // 2) for n in missing_voxels]
     return np.pad(crop, widths, mode="reflect" if padding == "reflect" else "constant")

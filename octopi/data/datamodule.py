@@ -17,21 +17,21 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from octopi.data.augment import Augmentation
-from octopi.data.batches import CropDataset, Steps, ValidationVolume, VolumeDataset, as_it_is
-from octopi.data.cache import UnwrittenCache
+from octopi.data.cache import DryRunCache
 from octopi.data.crops import CropSampler, CropSettings
+from octopi.data.datasets import CropDataset, StepSampler, ValidationVolume, VolumeDataset, identity
 from octopi.data.folds import Split
-from octopi.data.intake import Intake
-from octopi.data.resident import DeviceVolumes, may_stay
-from octopi.data.sources import Source
+from octopi.data.gpu_volumes import DeviceVolumes, fits_on_gpu
+from octopi.data.preparation import DataPreparation
+from octopi.data.sources import RunVolumes
 from octopi.geometry import Grid, Points
 from octopi.project import Run, SegmentationQuery, TomogramQuery
 
-SILENCE = 600.0  # seconds without a batch after which a worker is taken for stuck
+WORKER_TIMEOUT = 600.0  # seconds without a batch after which a worker is taken for stuck
 
 
 @dataclass(frozen=True)
-class Rehearsed:
+class DryRunSummary:
     """What a data module would do.
 
     Args:
@@ -115,7 +115,7 @@ class TomogramDataModule(pl.LightningDataModule):
         self.settings = CropSettings(
             (z, y, x), crops_per_step, background_share, jitter, blend, seed
         )
-        self.intake = Intake.of(
+        self.intake = DataPreparation.from_settings(
             runs=runs,
             target=target,
             tomograms=tomograms,
@@ -140,7 +140,7 @@ class TomogramDataModule(pl.LightningDataModule):
         self.num_workers = num_workers
         self.split: Split | None = None
         self._on_device: DeviceVolumes | None = None
-        self._sources: dict[str, Source] = {}
+        self._sources: dict[str, RunVolumes] = {}
         self._truths: dict[str, Mapping[str, Points]] = {}
 
     def prepare_data(self) -> None:
@@ -151,10 +151,10 @@ class TomogramDataModule(pl.LightningDataModule):
         """Runs are split, their volumes cached, the positions of every class known."""
         self._load()
 
-    def rehearse(self) -> "Rehearsed":
+    def describe(self) -> "DryRunSummary":
         """What `setup` would do, with its errors, and without a byte written."""
-        held = self.cache
-        self.cache = UnwrittenCache(held.directory)
+        cache = self.cache
+        self.cache = DryRunCache(cache.directory)
         reader = dataclasses.replace(self.intake.reader, cache=self.cache)
         self.intake = dataclasses.replace(self.intake, reader=reader)
         self._load()
@@ -165,8 +165,8 @@ class TomogramDataModule(pl.LightningDataModule):
             for variant in used:
                 sizes |= variant.sizes()
         grids = [source.variants[0].grid for source in self._sources.values()]
-        missing = {key: size for key, size in sizes.items() if key not in held}
-        return Rehearsed(self.split, grids, set(sizes), missing)
+        missing = {key: size for key, size in sizes.items() if key not in cache}
+        return DryRunSummary(self.split, grids, set(sizes), missing)
 
     def train_dataloader(self) -> DataLoader:
         """Batches of crops; the same whatever the number of workers, or the device."""
@@ -181,19 +181,19 @@ class TomogramDataModule(pl.LightningDataModule):
         epoch, step = self._next_step()
         variants = [variant for run in runs for variant in run]
         size, blend = self.settings.crop_size, self.settings.blend
-        stay = may_stay(variants, size, blend=blend, device=device)
-        self._on_device = DeviceVolumes(self.cache, variants, device) if stay else None
-        num_workers = 0 if stay else self.num_workers
+        on_gpu = fits_on_gpu(variants, size, blend=blend, device=device)
+        self._on_device = DeviceVolumes(self.cache, variants, device) if on_gpu else None
+        num_workers = 0 if on_gpu else self.num_workers
         return DataLoader(
             CropDataset(
-                sampler, self.steps_per_epoch, rank=rank, num_ranks=num_ranks, cut=not stay
+                sampler, self.steps_per_epoch, rank=rank, num_ranks=num_ranks, cut_crops=not on_gpu
             ),
             batch_size=None,
-            sampler=Steps(self.steps_per_epoch, epoch=epoch, first_step=step),
+            sampler=StepSampler(self.steps_per_epoch, epoch=epoch, first_step=step),
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
-            timeout=SILENCE if num_workers else 0,
-            pin_memory=torch.cuda.is_available() and not stay,
+            timeout=WORKER_TIMEOUT if num_workers else 0,
+            pin_memory=torch.cuda.is_available() and not on_gpu,
         )
 
     def val_dataloader(self) -> DataLoader | list:
@@ -262,12 +262,12 @@ class TomogramDataModule(pl.LightningDataModule):
         return epochs.processed + done // self.steps_per_epoch, done % self.steps_per_epoch
 
     def _volumes(
-        self, sources: Sequence[Source], truths: Mapping[str, Mapping[str, Points]]
+        self, sources: Sequence[RunVolumes], truths: Mapping[str, Mapping[str, Points]]
     ) -> DataLoader:
         dataset = VolumeDataset(self.cache, sources, truths)
-        return DataLoader(dataset, batch_size=None, collate_fn=as_it_is)
+        return DataLoader(dataset, batch_size=None, collate_fn=identity)
 
-    def _of(self, part: str) -> list[Source]:
+    def _of(self, part: str) -> list[RunVolumes]:
         if self.split is None:
             raise RuntimeError("Call setup() before asking for batches.")
         return [self._sources[name] for name in getattr(self.split, part)]

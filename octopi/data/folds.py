@@ -21,7 +21,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Splitting:
+class SplitSettings:
     """How runs are to be split, as the user said it.
 
     The first of these that is set decides: train_runs or validation_runs; fold; ratios; if none
@@ -52,12 +52,12 @@ class Splitting:
             self._check_ratios()
 
     @property
-    def explicit(self) -> bool:
+    def names_runs(self) -> bool:
         """Whether the user named the runs."""
         return self.train_runs is not None or self.validation_runs is not None
 
     def _check_fold(self) -> None:
-        if self.explicit:
+        if self.names_runs:
             raise SettingError(
                 "fold and train_runs or validation_runs exclude each other: a fold chooses runs "
                 "by itself. Drop one of them; test_runs may stay."
@@ -80,7 +80,7 @@ class Splitting:
 
 def split_runs(
     run_names: Sequence[str],
-    splitting: Splitting,
+    splitting: SplitSettings,
     *,
     groups: Mapping[str, str] | None = None,
     classes: Mapping[str, Collection[str]] | None = None,
@@ -94,33 +94,35 @@ def split_runs(
         classes: run name -> names of the objects its target holds.
     """
     known = {name: (groups or {}).get(name, name) for name in run_names}
-    held = {name: frozenset((classes or {}).get(name, ())) for name in run_names}
-    tested = _known_runs(splitting.test_runs or (), known, "test_runs")
-    if splitting.explicit:
-        split = _split_by_name(known, splitting, tested)
+    classes_by_run = {name: frozenset((classes or {}).get(name, ())) for name in run_names}
+    test_runs = _known_runs(splitting.test_runs or (), known, "test_runs")
+    if splitting.names_runs:
+        split = _split_by_name(known, splitting, test_runs)
     else:
-        pool = {name: group for name, group in known.items() if name not in tested}
-        split = _split_pool(pool, splitting, held, tested)
+        unnamed_runs = {name: group for name, group in known.items() if name not in test_runs}
+        split = _split_pool(unnamed_runs, splitting, classes_by_run, test_runs)
     _check_disjoint(split, known)
-    _check_classes(split, held)
+    _check_classes(split, classes_by_run)
     return split
 
 
 def _split_pool(
     pool: Mapping[str, str],
-    splitting: Splitting,
-    held: Mapping[str, frozenset[str]],
+    splitting: SplitSettings,
+    classes_by_run: Mapping[str, frozenset[str]],
     tested: Sequence[str],
 ) -> Split:
     """The runs that nobody named, split by fold, by ratios or not at all."""
     names = sorted(set(pool.values()))
     if splitting.fold is not None and splitting.num_folds is not None:
         parts = _fold_parts(len(names), splitting.num_folds)
-        assigned = _stratify(pool, held, parts, splitting.seed, range(splitting.num_folds))
+        assigned = _stratify(
+            pool, classes_by_run, parts, splitting.seed, range(splitting.num_folds)
+        )
         validating, testing = {splitting.fold}, set()
     elif splitting.ratios is not None:
         parts = _ratio_parts(len(names), splitting.ratios)
-        assigned = _stratify(pool, held, parts, splitting.seed, [1])
+        assigned = _stratify(pool, classes_by_run, parts, splitting.seed, [1])
         validating, testing = {1}, {2}
     else:
         assigned = dict.fromkeys(names, 0)
@@ -133,7 +135,9 @@ def _split_pool(
     )
 
 
-def _split_by_name(known: Mapping[str, str], splitting: Splitting, tested: Sequence[str]) -> Split:
+def _split_by_name(
+    known: Mapping[str, str], splitting: SplitSettings, tested: Sequence[str]
+) -> Split:
     """The split a user wrote down."""
     validation = _known_runs(splitting.validation_runs or (), known, "validation_runs")
     if splitting.train_runs is None:
@@ -179,7 +183,7 @@ def _ratio_parts(num_groups: int, ratios: Sequence[float]) -> NDArray[np.intp]:
 
 def _stratify(
     pool: Mapping[str, str],
-    held: Mapping[str, frozenset[str]],
+    classes_by_run: Mapping[str, frozenset[str]],
     parts: NDArray[np.intp],
     seed: int,
     held_out: Iterable[int],
@@ -190,19 +194,19 @@ def _stratify(
     among shuffles holds for any number of classes at once, where a greedy dealing does not.
     """
     names = sorted(set(pool.values()))
-    classes = sorted(set().union(*held.values()))
+    classes = sorted(set().union(*classes_by_run.values()))
     rows = {name: row for row, name in enumerate(names)}
     has = np.zeros((len(names), len(classes)), dtype=np.int64)
     for run, group in pool.items():
-        has[rows[group], [classes.index(name) for name in held[run]]] = 1
+        has[rows[group], [classes.index(name) for name in classes_by_run[run]]] = 1
     rng = np.random.default_rng(seed)
     held_out = list(held_out)
     best: tuple[tuple[int, int], NDArray[np.intp]] | None = None
     for _ in range(NUM_TRIES):
-        dealt = rng.permutation(parts)
-        cost = _missing(dealt, has, held_out)
+        assignment = rng.permutation(parts)
+        cost = _missing(assignment, has, held_out)
         if best is None or cost < best[0]:
-            best = cost, dealt
+            best = cost, assignment
         if best[0] == (0, 0):
             break
     assert best is not None
@@ -233,11 +237,11 @@ def _check_disjoint(split: Split, groups: Mapping[str, str]) -> None:
                 )
 
 
-def _check_classes(split: Split, held: Mapping[str, frozenset[str]]) -> None:
+def _check_classes(split: Split, classes_by_run: Mapping[str, frozenset[str]]) -> None:
     """Every class that some run holds is in a training run."""
-    trained = frozenset().union(*(held[name] for name in split.train))
-    for missing in sorted(frozenset().union(*held.values()) - trained):
-        runs = [name for name, names in held.items() if missing in names]
+    trained = frozenset().union(*(classes_by_run[name] for name in split.train))
+    for missing in sorted(frozenset().union(*classes_by_run.values()) - trained):
+        runs = [name for name, names in classes_by_run.items() if missing in names]
         raise DataError(
             f"No training run holds {missing}: only {', '.join(runs)} do, and they are held out. "
             "Annotate it in another run, choose the runs by name (train_runs), or leave this "

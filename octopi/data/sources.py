@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi import machine
 from octopi.data.cache import (
     NORMALISATION,
     VolumeCache,
-    in_threads,
+    map_in_threads,
     prepare_volume,
     resample_labels,
     working_grid,
 )
-from octopi.data.crops import Variant, find_positions
+from octopi.data.crops import CachedTomogram, find_positions
 from octopi.errors import DataError, NotInProjectError, ResourceError
 from octopi.geometry import Grid
 from octopi.project import Run, SegmentationQuery, TomogramQuery
 from octopi.project.objects import unknown_labels
+from octopi.system import resources
 
 logger = logging.getLogger(__name__)
 
@@ -31,18 +31,18 @@ Positions = dict[int, NDArray[np.integer]]
 
 
 @dataclass(frozen=True)
-class Source:
+class RunVolumes:
     """A run whose target is read and cached, and whose tomograms can be.
 
     Args:
         variants: its tomograms in the order asked for.
-        makers: cache key of a tomogram -> what reads and prepares it.
+        loaders: cache key of a tomogram -> what reads and prepares it.
         classes: names of the objects that its target holds on every grid.
     """
 
     run_name: str
-    variants: tuple[Variant, ...]
-    makers: Mapping[str, Callable[[], NDArray[np.float16]]]
+    variants: tuple[CachedTomogram, ...]
+    loaders: Mapping[str, Callable[[], NDArray[np.float16]]]
     classes: frozenset[str]
 
 
@@ -66,16 +66,18 @@ class SourceReader:
     working_spacing: float | None
     num_threads: int
 
-    def read(self, runs: Iterable[Run]) -> dict[str, Source]:
+    def read(self, runs: Iterable[Run]) -> dict[str, RunVolumes]:
         """Run name -> source: targets are read now, tomograms when `fill` is called."""
-        sources = in_threads(self._source, runs, num_threads=self.num_threads)
+        sources = map_in_threads(self._source, runs, num_threads=self.num_threads)
         return {source.run_name: source for source in sources}
 
-    def fill(self, whole: Iterable[Source], first_only: Iterable[Source]) -> None:
+    def fill(
+        self, all_tomograms_of: Iterable[RunVolumes], first_only: Iterable[RunVolumes]
+    ) -> None:
         """In the cache are all tomograms of the one sources, the first of each of the others."""
-        wanted = [(source, v) for source in whole for v in source.variants]
+        wanted = [(source, v) for source in all_tomograms_of for v in source.variants]
         wanted += [(source, source.variants[0]) for source in first_only]
-        makers = {variant.volume: source.makers[variant.volume] for source, variant in wanted}
+        makers = {variant.volume: source.loaders[variant.volume] for source, variant in wanted}
         sizes = {v.volume: v.sizes()[v.volume] for _, v in wanted}
         missing = {key: size for key, size in sizes.items() if key not in self.cache}
         self._check_room(sum(sizes.values()), sum(missing.values()))
@@ -90,85 +92,86 @@ class SourceReader:
             needed: bytes of all tomograms.
             missing: bytes of those that are not cached yet.
         """
-        free, memory = machine.free_space(self.cache.directory), machine.memory()
+        free, memory = resources.free_space(self.cache.directory), resources.memory()
         if missing > free:
             raise ResourceError(
-                f"The tomograms need {machine.amount(missing)} more in the cache "
-                f"{self.cache.directory}; free are {machine.amount(free)}. Set data.cache_dir to "
+                f"The tomograms need {resources.format_bytes(missing)} more in the cache "
+                f"{self.cache.directory}; free are {resources.format_bytes(free)}. Set "
+                f"data.cache_dir to "
                 "a larger disk, or choose a coarser data.working_spacing or fewer runs."
             )
         if needed > memory:
             logger.warning(
                 "The prepared tomograms take %s, free memory is %s: crops will be read from disk "
                 "again and again. A coarser data.working_spacing needs less.",
-                machine.amount(needed),
-                machine.amount(memory),
+                resources.format_bytes(needed),
+                resources.format_bytes(memory),
             )
 
-    def _source(self, run: Run) -> Source:
-        self._check_written(run, run.segmentation_attributes(self.target))
-        stamp = run.segmentation_fingerprint(self.target)
+    def _source(self, run: Run) -> RunVolumes:
+        self._check_same_labels(run, run.segmentation_attributes(self.target))
+        target_fingerprint = run.segmentation_fingerprint(self.target)
         targets: dict[Grid, tuple[str, Positions]] = {}
         variants, makers = [], {}
         for query in self._tomograms(run):
             grid = working_grid(run.tomogram_grid(query), self.working_spacing)
             if grid not in targets:
-                targets[grid] = self._target(run, grid, stamp)
+                targets[grid] = self._target(run, grid, target_fingerprint)
             key = f"{run.name} {query} {run.fingerprint(query)} {grid.shape} {NORMALISATION}"
-            variants.append(Variant(key, targets[grid][0], grid, targets[grid][1]))
+            variants.append(CachedTomogram(key, targets[grid][0], grid, targets[grid][1]))
             makers[key] = partial(_prepare, run, query, grid)
         present = [
             name for name, k in self.labels.items() if all(k in v.positions for v in variants)
         ]
-        return Source(run.name, tuple(variants), makers, frozenset(present))
+        return RunVolumes(run.name, tuple(variants), makers, frozenset(present))
 
     def _tomograms(self, run: Run) -> list[TomogramQuery]:
         """Those asked for that the run has: all, or at least one of the first's type."""
-        found, missing = [], []
+        tomograms, missing = [], []
         for asked in self.tomograms:
             try:
-                found.append(run.find_tomogram(asked.tomo_type, asked.voxel_spacing))
+                tomograms.append(run.find_tomogram(asked.tomo_type, asked.voxel_spacing))
             except NotInProjectError as error:
                 missing.append((asked, error))
         first_type = self.tomograms[0].tomo_type
-        if not any(query.tomo_type == first_type for query in found):
+        if not any(query.tomo_type == first_type for query in tomograms):
             raise missing[0][1]
         if missing:
             lacks = ", ".join(str(asked) for asked, _ in missing)
             logger.warning(
-                "Run %s lacks %s; it trains on %s.", run.name, lacks, ", ".join(map(str, found))
+                "Run %s lacks %s; it trains on %s.", run.name, lacks, ", ".join(map(str, tomograms))
             )
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(tomograms))
 
     def _target(self, run: Run, grid: Grid, stamp: str) -> tuple[str, Positions]:
         """The target on a working grid: its cache key and where each label is.
 
         Both are kept for the next job, which then reads no label volume at all.
         """
-        known = f"positions {run.name} {self.target} {stamp} {grid} {dict(self.labels)}"
+        positions_key = f"positions {run.name} {self.target} {stamp} {grid} {dict(self.labels)}"
 
-        def make() -> NDArray[np.int64]:
+        def _cache_target() -> NDArray[np.int64]:
             target = self._read_target(run, grid)
             digest = hashlib.sha256(target.data).digest()
             self.cache.fill({_target_key(digest, grid): lambda: target}, num_threads=1)
-            return _packed(digest, find_positions(target))
+            return _pack_positions(digest, find_positions(target))
 
-        digest, positions = _unpacked(self.cache.get(known, make))
+        digest, positions = _unpacked(self.cache.get(positions_key, _cache_target))
         key = _target_key(digest, grid)
         if key not in self.cache:  # somebody took it out
-            make()
+            _cache_target()
         return key, positions
 
     def _read_target(self, run: Run, grid: Grid) -> NDArray[np.uint8]:
         """The target on a working grid, if its labels are those that we know."""
-        labels, held, _ = run.read_segmentation(self.target)
+        labels, stored_grid, _ = run.read_segmentation(self.target)
         labels = self._checked_labels(run, labels)
         try:
-            return resample_labels(labels, held, grid)
+            return resample_labels(labels, stored_grid, grid)
         except DataError as error:
             raise DataError(f"Run {run.name}, {self.target}: {error}") from error
 
-    def _check_written(self, run: Run, attributes: Mapping[str, Any]) -> None:
+    def _check_same_labels(self, run: Run, attributes: Mapping[str, Any]) -> None:
         """Raise DataError if the target was made with other labels than those we know."""
         written = attributes.get("labels")
         if written is not None and dict(written) != dict(self.labels):
@@ -198,7 +201,7 @@ def _target_key(digest: bytes, grid: Grid) -> str:
     return f"target {digest.hex()} {grid.shape}"
 
 
-def _packed(digest: bytes, positions: Positions) -> NDArray[np.int64]:
+def _pack_positions(digest: bytes, positions: Positions) -> NDArray[np.int64]:
     """A sha256 and positions as one array (n, 2): the digest in two rows, then label, position."""
     head = np.frombuffer(digest, np.int64).reshape(2, 2)
     rows = [np.column_stack([np.full(len(found), k), found]) for k, found in positions.items()]
@@ -206,8 +209,8 @@ def _packed(digest: bytes, positions: Positions) -> NDArray[np.int64]:
 
 
 def _unpacked(packed: NDArray[np.int64]) -> tuple[bytes, Positions]:
-    labels, found = packed[2:].T
-    return packed[:2].tobytes(), {int(k): found[labels == k] for k in np.unique(labels)}
+    labels, positions = packed[2:].T
+    return packed[:2].tobytes(), {int(k): positions[labels == k] for k in np.unique(labels)}
 
 
 def _prepare(run: Run, query: TomogramQuery, grid: Grid) -> NDArray[np.float16]:

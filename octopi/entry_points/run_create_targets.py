@@ -2,22 +2,30 @@
 
 from collections.abc import Sequence
 
-from octopi.call import Config, Names, Triple, address, call, names, project_word
+from octopi.cli.python_api import (
+    Config,
+    OneOrMoreNames,
+    QueryTriple,
+    as_name_list,
+    project_override,
+    query_text,
+    run_command,
+)
+from octopi.config.overrides import override_text
 from octopi.create_targets import create_targets
-from octopi.words import override_text
 
 
 def create_sub_train_targets(  # noqa: PLR0913, PLR0917  the published signature
     config: Config,
-    pick_targets: Sequence[Triple] | None,
-    seg_targets: Triple | Sequence[Triple] | None,
+    pick_targets: Sequence[QueryTriple] | None,
+    seg_targets: QueryTriple | Sequence[QueryTriple] | None,
     voxel_size: float,
     radius_scale: float,
     tomogram_algorithm: str,
     target_name: str,
     target_user_id: str,
     target_session_id: str,
-    run_ids: Names = None,
+    run_ids: OneOrMoreNames = None,
     *,
     overwrite: bool = False,
 ) -> None:
@@ -36,8 +44,8 @@ def create_sub_train_targets(  # noqa: PLR0913, PLR0917  the published signature
         run_ids: names; None = every run.
         overwrite: whether another target of that name, user and session is replaced.
     """
-    picks = [address(triple, "pick_targets") for triple in pick_targets or []]
-    masks = [address(triple, "seg_targets") for triple in _triples(seg_targets)]
+    picks = [query_text(triple, "pick_targets") for triple in pick_targets or []]
+    masks = [query_text(triple, "seg_targets") for triple in _triples(seg_targets)]
     settings = {
         "targets.picks": picks,
         "targets.segmentations": masks,
@@ -47,13 +55,16 @@ def create_sub_train_targets(  # noqa: PLR0913, PLR0917  the published signature
         "targets.session_id": str(target_session_id),
         "voxel_spacing": voxel_size,
         "tomo_types": [tomogram_algorithm],
-        "runs": names(run_ids),
+        "runs": as_name_list(run_ids),
         "overwrite": overwrite,
     }
-    words = [project_word(config), *(override_text(key, value) for key, value in settings.items())]
-    call("create_targets", create_targets, words, None)
+    words = [
+        project_override(config),
+        *(override_text(key, value) for key, value in settings.items()),
+    ]
+    run_command("create_targets", create_targets, words, None)
 
 
-def _triples(seg_targets: Triple | Sequence[Triple] | None) -> Sequence[Triple]:
+def _triples(seg_targets: QueryTriple | Sequence[QueryTriple] | None) -> Sequence[QueryTriple]:
     given = list(seg_targets or [])
     return [given] if given and isinstance(given[0], str) else given

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from octopi.evaluation.matching import gains_one_to_one
-from octopi.evaluation.scores import Runs, fbeta, pooled_gains
-from octopi.geometry import Points
+from octopi.evaluation.matching import new_hits_one_to_one
+from octopi.evaluation.scores import fbeta, pool_hits
+from octopi.geometry import PicksByRun, Points
 
 DEFAULT_THRESHOLD = 0.5  # of an object without truth
 THRESHOLD_IF_NEVER_FOUND = 1.0  # of an object none of whose particles is a candidate
@@ -26,8 +26,8 @@ SCORE_CLIP = 1e-4  # scores nearer than this to 0 or 1 are clipped
 
 
 def calibrate(
-    candidates: Runs,
-    truth: Runs,
+    candidates: PicksByRun,
+    truth: PicksByRun,
     *,
     radii: Mapping[str, float],
     tolerance_scale: float,
@@ -53,16 +53,18 @@ def calibrate(
         picks = {run: objects.get(name, Points.empty()) for run, objects in candidates.items()}
         particles = {run: objects.get(name, Points.empty()) for run, objects in truth.items()}
         total = sum(len(points) for points in particles.values())
-        scores, gains = pooled_gains(
-            picks, particles, tolerance=tolerance_scale * radius, matcher=gains_one_to_one
+        scores, gains = pool_hits(
+            picks, particles, tolerance=tolerance_scale * radius, matcher=new_hits_one_to_one
         )
-        thresholds[name] = best_cut(scores, gains, total, beta) if total else DEFAULT_THRESHOLD
+        thresholds[name] = (
+            best_threshold(scores, gains, total, beta) if total else DEFAULT_THRESHOLD
+        )
     return thresholds
 
 
 def calibrate_all_betas(
-    candidates: Runs,
-    truth: Runs,
+    candidates: PicksByRun,
+    truth: PicksByRun,
     *,
     radii: Mapping[str, float],
     weights: Mapping[str, float],
@@ -96,7 +98,7 @@ def calibrate_all_betas(
     }
 
 
-def best_cut(
+def best_threshold(
     scores: NDArray[np.float64], gains: NDArray[np.int64], total: int, beta: float
 ) -> float:
     """Return the threshold with the best expected F-beta.
@@ -110,7 +112,7 @@ def best_cut(
     if not gains.any():
         return THRESHOLD_IF_NEVER_FOUND
     num = np.arange(1, len(scores) + 1)
-    tp = np.minimum(np.cumsum(chances(scores, gains)), total)
+    tp = np.minimum(np.cumsum(particle_probabilities(scores, gains)), total)
     value = fbeta(np.stack([tp, num - tp, total - tp], axis=-1), beta)
     below = np.append(scores[1:], 0.0)
     value[scores == below] = -1  # no threshold separates equal scores
@@ -118,7 +120,9 @@ def best_cut(
     return float((scores[best] + below[best]) / 2)
 
 
-def chances(scores: NDArray[np.float64], is_particle: NDArray[np.integer]) -> NDArray[np.float64]:
+def particle_probabilities(
+    scores: NDArray[np.float64], is_particle: NDArray[np.integer]
+) -> NDArray[np.float64]:
     """Fit the probability (n,) that each candidate is a particle, rising with its score.
 
     The fit is logistic in the log-odds of the score (Platt 1999), with a prior for scores that are

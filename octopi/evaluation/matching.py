@@ -54,21 +54,21 @@ def match_one_to_one(
     return tp, len(picks) - tp, len(truth) - tp
 
 
-def gains_czii(
+def new_hits_czii(
     picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
 ) -> NDArray[np.int64]:
     """For each pick, best first, count the particles that no pick before it has found (n,)."""
-    return _gains(finders_czii(picks, truth, tolerance), len(picks))
+    return _gains(first_hit_czii(picks, truth, tolerance), len(picks))
 
 
-def gains_one_to_one(
+def new_hits_one_to_one(
     picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
 ) -> NDArray[np.int64]:
     """For each pick, best first, return 1 if it enlarges the maximum matching, else 0 (n,)."""
-    return _gains(finders_one_to_one(picks, truth, tolerance), len(picks))
+    return _gains(first_hit_one_to_one(picks, truth, tolerance), len(picks))
 
 
-def finders_czii(
+def first_hit_czii(
     picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
 ) -> NDArray[np.int64]:
     """For each particle, return the first pick, best first, within the tolerance, or -1 (m,)."""
@@ -80,7 +80,7 @@ def finders_czii(
     return finders
 
 
-def finders_one_to_one(
+def first_hit_one_to_one(
     picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
 ) -> NDArray[np.int64]:
     """For each particle, return the pick that first adds one to the maximum matching, or -1.

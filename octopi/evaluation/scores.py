@@ -9,17 +9,15 @@ from numpy.typing import NDArray
 
 from octopi.evaluation.matching import (
     Matcher,
-    finders_czii,
-    finders_one_to_one,
-    gains_czii,
-    gains_one_to_one,
+    first_hit_czii,
+    first_hit_one_to_one,
     match_czii,
     match_one_to_one,
+    new_hits_czii,
+    new_hits_one_to_one,
 )
-from octopi.evaluation.report import Interval, Report, Score
-from octopi.geometry import Points
-
-Runs = Mapping[str, Mapping[str, Points]]
+from octopi.evaluation.score_report import Interval, Report, Score
+from octopi.geometry import PicksByRun, Points
 
 
 class Scorer(ABC):
@@ -61,7 +59,12 @@ class Scorer(ABC):
         """For each particle, return the pick that first finds it, or -1 (m,)."""
 
     def __call__(
-        self, picks: Runs, truth: Runs, *, radii: Mapping[str, float], weights: Mapping[str, float]
+        self,
+        picks: PicksByRun,
+        truth: PicksByRun,
+        *,
+        radii: Mapping[str, float],
+        weights: Mapping[str, float],
     ) -> Report:
         """Score the picks of every run of either; a run without picks counts all as missed.
 
@@ -109,7 +112,7 @@ class Scorer(ABC):
         )
 
     def _count(
-        self, picks: Runs, truth: Runs, run: str, name: str, radius: float
+        self, picks: PicksByRun, truth: PicksByRun, run: str, name: str, radius: float
     ) -> tuple[int, int, int]:
         """Count tp, fp, fn of one object (radius in Å) in one run."""
         pick_positions = picks.get(run, {}).get(name, Points.empty()).positions
@@ -209,16 +212,16 @@ class Matched(Scorer):
     """One pick finds at most one particle, and one particle counts for at most one pick."""
 
     count = staticmethod(match_one_to_one)
-    matcher = staticmethod(gains_one_to_one)
-    finders = staticmethod(finders_one_to_one)
+    matcher = staticmethod(new_hits_one_to_one)
+    finders = staticmethod(first_hit_one_to_one)
 
 
 class Czii(Scorer):
     """The rule of the CZII cryo-ET object identification challenge, to the bit."""
 
     count = staticmethod(match_czii)
-    matcher = staticmethod(gains_czii)
-    finders = staticmethod(finders_czii)
+    matcher = staticmethod(new_hits_czii)
+    finders = staticmethod(first_hit_czii)
 
 
 def pr_curve(
@@ -242,7 +245,7 @@ def pr_curve(
         Lists by the names threshold, precision, recall and fbeta; the last two are empty where
         there is no truth.
     """
-    scores, gains = pooled_gains(picks, truth, tolerance=tolerance, matcher=matcher)
+    scores, gains = pool_hits(picks, truth, tolerance=tolerance, matcher=matcher)
     num_particles = sum(len(points) for points in truth.values())
     # Equal scores share a threshold, so a curve has a point at the last of them only.
     last = np.flatnonzero(np.diff(scores, append=-np.inf))
@@ -257,7 +260,7 @@ def pr_curve(
     }
 
 
-def pooled_gains(
+def pool_hits(
     picks: Mapping[str, Points],
     truth: Mapping[str, Points],
     *,

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from octopi.formats.angles import dynamo_angles
-from octopi.formats.particles import (
+from octopi.formats.base import (
     Format,
     Particles,
-    common_orientations,
-    number,
+    format_number,
+    have_orientations,
     orientations_of,
     scores_of,
 )
@@ -55,7 +55,7 @@ class Dynamo(Format):
     ) -> Mapping[str, str]:
         """Return `OBJECT.tbl` and `OBJECT.doc`; a table without picks is empty, as Dynamo's own."""
         del folder
-        has_angles = common_orientations(sets)
+        has_angles = have_orientations(sets)
         rows: list[str] = []
         for index, particles in enumerate(sets, start=1):
             positions = self.pixels(particles, self.first_voxel)
@@ -69,10 +69,10 @@ class Dynamo(Format):
                 row[ALIGNED - 1] = row[AVERAGED - 1] = "1"
                 for columns, values in ((EULER, angle), (POSITION, position)):
                     for column, value in zip(columns, values, strict=True):
-                        row[column - 1] = number(value)
-                row[CC - 1] = number(score)
+                        row[column - 1] = format_number(value)
+                row[CC - 1] = format_number(score)
                 row[TOMOGRAM - 1] = str(index)
-                row[PIXEL_SIZE - 1] = number(edge)
+                row[PIXEL_SIZE - 1] = format_number(edge)
                 rows.append(" ".join(row))
         names = [f"{i} {self.name_of(p)}" for i, p in enumerate(sets, start=1)]
         return {f"{object_name}.tbl": _lines(rows), f"{object_name}.doc": _lines(names)}

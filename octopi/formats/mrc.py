@@ -31,12 +31,12 @@ class Header:
     Args:
         path: of the file.
         shape: voxels z y x.
-        edges: of a voxel, Å, z y x; 0 where they were never set.
+        voxel_size: of a voxel, Å, z y x; 0 where they were never set.
     """
 
     path: Path
     shape: tuple[int, int, int]
-    edges: tuple[float, float, float]
+    voxel_size: tuple[float, float, float]
 
     def spacing(self, given_spacing: float | None, *, ignore_header: bool) -> float:
         """Return the voxel spacing in Å.
@@ -50,9 +50,9 @@ class Header:
         """
         if given_spacing is not None and ignore_header:
             return given_spacing
-        edges = ", ".join(f"{edge:g}" for edge in reversed(self.edges))
-        was_never_set = any(not math.isfinite(e) or e <= 0 for e in self.edges)
-        unknown_voxel_size = was_never_set or set(self.edges) == {1.0}
+        edges = ", ".join(f"{edge:g}" for edge in reversed(self.voxel_size))
+        was_never_set = any(not math.isfinite(e) or e <= 0 for e in self.voxel_size)
+        unknown_voxel_size = was_never_set or set(self.voxel_size) == {1.0}
         if unknown_voxel_size and given_spacing is None:
             raise DataError(
                 f"{self.path.name} does not tell its voxel size (its header says {edges} Å). "
@@ -60,8 +60,8 @@ class Header:
             )
         if unknown_voxel_size and given_spacing is not None:
             return given_spacing
-        mean = round(float(np.mean(self.edges)), 5)
-        if not all(same_spacing(edge, mean, tolerance=NEARLY_EXACT) for edge in self.edges):
+        mean = round(float(np.mean(self.voxel_size)), 5)
+        if not all(same_spacing(edge, mean, tolerance=NEARLY_EXACT) for edge in self.voxel_size):
             raise DataError(
                 f"{self.path.name} has voxels of {edges} Å (x, y, z), which are no cubes. Correct "
                 "its header, or say voxel_spacing=… ignore_header=true."

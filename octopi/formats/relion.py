@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from octopi.errors import DataError, SettingError, did_you_mean
 from octopi.formats.angles import relion_angles
-from octopi.formats.particles import (
+from octopi.formats.base import (
     Format,
     Particles,
-    common_orientations,
     common_scores,
-    number,
+    format_number,
+    have_orientations,
     orientations_of,
     scores_of,
 )
@@ -44,7 +44,7 @@ SIZE_SLACK = 2.0  # voxels of the binned tomogram that rounding may have cost a 
 
 
 @dataclass(frozen=True)
-class Geometry:
+class TomogramFrame:
     """A tomogram in RELION.
 
     Args:
@@ -123,7 +123,7 @@ class Relion5(Format):
         and optics are known; without them RELION takes both from its tomograms.star.
         """
         tomograms = [self.geometry(particles) for particles in sets]
-        has_angles, has_scores = common_orientations(sets), common_scores(sets)
+        has_angles, has_scores = have_orientations(sets), common_scores(sets)
         parts = [
             _columns(particles, tomogram, has_angles=has_angles, has_scores=has_scores)
             for particles, tomogram in zip(sets, tomograms, strict=True)
@@ -145,19 +145,19 @@ class Relion5(Format):
                 index["rlnTomoImportParticleFile"].append((folder / path).as_posix())
         return {**files, f"{object_name}_import.star": star_text({"coordinate_files": index})}
 
-    def geometry(self, particles: Particles) -> Geometry:
+    def geometry(self, particles: Particles) -> TomogramFrame:
         """Return name, centre and optics of the tomogram of a run's picks."""
         name = self.name_of(particles)
         if self.listed is not None:
             listed = self._listed(name)
-            refuse_other_box(particles, np.asarray(listed.size), listed.pixel_size)
+            check_same_box(particles, np.asarray(listed.size), listed.pixel_size)
             centre = np.asarray(listed.size) / 2 * listed.pixel_size
-            return Geometry(name, centre, listed.pixel_size, self.optics or listed.optics)
+            return TomogramFrame(name, centre, listed.pixel_size, self.optics or listed.optics)
         pixel_size_known = self.pixel_size is not None or self.binning is not None
         pixel = self.pixel(particles)
         if self.tomogram_size is not None:
             size = np.asarray(self.tomogram_size, dtype=np.float64)
-            refuse_other_box(particles, size, float(pixel[0]))
+            check_same_box(particles, size, float(pixel[0]))
             centre = size / 2 * pixel
         elif particles.grid is not None:
             centre = np.multiply(particles.grid.shape, particles.grid.spacing)[::-1] / 2
@@ -166,7 +166,9 @@ class Relion5(Format):
                 f"Run {particles.run_name} has no tomogram, so nothing tells where its centre is. "
                 "Give format.tomograms_star, or format.pixel_size and format.tomogram_size."
             )
-        return Geometry(name, centre, float(pixel[0]) if pixel_size_known else None, self.optics)
+        return TomogramFrame(
+            name, centre, float(pixel[0]) if pixel_size_known else None, self.optics
+        )
 
     def _listed(self, name: str) -> ListedTomogram:
         """Return the tomogram of this name in tomograms.star."""
@@ -190,7 +192,7 @@ def _complete_optics(*values: float | None) -> tuple[float, ...] | None:
     return optics or None
 
 
-def refuse_other_box(particles: Particles, size: NDArray[np.float64], pixel_size: float) -> None:
+def check_same_box(particles: Particles, size: NDArray[np.float64], pixel_size: float) -> None:
     """Raise SettingError if a box (pixels x y z) is not what the run's tomogram covers.
 
     A wrong size would shift all picks.
@@ -211,27 +213,27 @@ def refuse_other_box(particles: Particles, size: NDArray[np.float64], pixel_size
 
 
 def _columns(
-    particles: Particles, tomogram: Geometry, *, has_angles: bool, has_scores: bool
+    particles: Particles, tomogram: TomogramFrame, *, has_angles: bool, has_scores: bool
 ) -> dict[str, list[str]]:
     """Format the columns of one tomogram's picks."""
     centred = particles.points.positions - tomogram.centre
     columns = {"rlnTomoName": [tomogram.name] * len(centred)}
-    columns |= {name: list(map(number, centred[:, i])) for i, name in enumerate(CENTERED)}
+    columns |= {name: list(map(format_number, centred[:, i])) for i, name in enumerate(CENTERED)}
     if has_angles:
         angles = relion_angles(orientations_of(particles))
-        columns |= {name: list(map(number, angles[:, i])) for i, name in enumerate(ANGLES)}
+        columns |= {name: list(map(format_number, angles[:, i])) for i, name in enumerate(ANGLES)}
     if has_scores:
-        columns[SCORE] = list(map(number, scores_of(particles)))
+        columns[SCORE] = list(map(format_number, scores_of(particles)))
     return columns
 
 
-def _optics_groups(tomograms: Sequence[Geometry]) -> dict[str, list[str]]:
+def _optics_groups(tomograms: Sequence[TomogramFrame]) -> dict[str, list[str]]:
     """Make an optics group for each tomogram, as RELION does from its tomograms.star."""
     columns = {
         "rlnOpticsGroup": [str(index) for index in range(1, len(tomograms) + 1)],
         "rlnOpticsGroupName": [tomogram.name for tomogram in tomograms],
-        PIXEL_SIZE: [number(tomogram.pixel_size or 0) for tomogram in tomograms],
+        PIXEL_SIZE: [format_number(tomogram.pixel_size or 0) for tomogram in tomograms],
     }
     for index, name in enumerate(OPTICS):
-        columns[name] = [number(t.optics[index]) for t in tomograms if t.optics]
+        columns[name] = [format_number(t.optics[index]) for t in tomograms if t.optics]
     return columns

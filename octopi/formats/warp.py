@@ -12,12 +12,12 @@ import numpy as np
 
 from octopi.errors import SettingError
 from octopi.formats.angles import relion_angles
-from octopi.formats.particles import (
+from octopi.formats.base import (
     Format,
     Particles,
-    common_orientations,
     common_scores,
-    number,
+    format_number,
+    have_orientations,
     orientations_of,
     scores_of,
 )
@@ -54,7 +54,7 @@ class Warp(Format):
         """Return `OBJECT.star`."""
         del folder
         edges = self._one_pixel_size(sets)
-        has_angles, has_scores = common_orientations(sets), common_scores(sets)
+        has_angles, has_scores = have_orientations(sets), common_scores(sets)
         names = ["rlnMicrographName", *PIXELS]
         names += [*(ANGLES if has_angles else ()), *([SCORE] * has_scores)]
         columns: dict[str, list[str]] = {name: [] for name in names}
@@ -62,13 +62,13 @@ class Warp(Format):
             pixels = self.pixels(particles, self.first_voxel)
             columns["rlnMicrographName"] += [self.name_of(particles)] * len(pixels)
             for axis, name in enumerate(PIXELS):
-                columns[name] += map(number, pixels[:, axis])
+                columns[name] += map(format_number, pixels[:, axis])
             if has_angles:
                 angles = relion_angles(orientations_of(particles))
                 for axis, name in enumerate(ANGLES):
-                    columns[name] += map(number, angles[:, axis])
+                    columns[name] += map(format_number, angles[:, axis])
             if has_scores:
-                columns[SCORE] += map(number, scores_of(particles))
+                columns[SCORE] += map(format_number, scores_of(particles))
         note = f"# coordinates in pixels of {edges:.6g} Å: --coords_angpix {edges:.6g}\n\n"
         return {f"{object_name}.star": note + star_text({"particles": columns})}
 

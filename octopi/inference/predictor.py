@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from octopi.devices import autocast
-from octopi.inference.tta import SIDES, mean_over_sides
-from octopi.inference.windows import crop, padded_shape, windows
-from octopi.models import check_size, logits
+from octopi.inference.flips import FLIPS, mean_over_flips
+from octopi.inference.windows import padded_shape, take, windows
+from octopi.models.precision import autocast
+from octopi.models.properties import check_size, finest_logits
 
 
 class Predictor:
@@ -41,8 +41,8 @@ class Predictor:
                 f"A window of {list(window_size)} voxels leaves nothing inside a halo of "
                 f"{list(halo)}."
             )
-        if not 1 <= num_sides <= len(SIDES):
-            raise ValueError(f"num_sides must be 1 to {len(SIDES)}, not {num_sides}.")
+        if not 1 <= num_sides <= len(FLIPS):
+            raise ValueError(f"num_sides must be 1 to {len(FLIPS)}, not {num_sides}.")
         self.window_size = None if window_size is None else list(window_size)
         self.halo = list(halo)
         self.num_sides = num_sides
@@ -76,12 +76,14 @@ class Predictor:
                 device
             )
             for window in windows(volume.shape, size, halo=self.halo):
-                image = crop(volume_on_device, window.look)[None, None].float()
-                scores = mean_over_sides(score, image, num_sides=self.num_sides)[0]
+                image = take(volume_on_device, window.input_region)[None, None].float()
+                scores = mean_over_flips(score, image, num_sides=self.num_sides)[0]
                 if out is None:
                     shape = (scores.shape[0], *volume.shape)
                     out = torch.zeros(shape, dtype=torch.uint8, device=device)
-                crop(out, window.target).copy_(crop(scores, window.inner).mul(255).round_())
+                take(out, window.output_region).copy_(
+                    take(scores, window.valid_region).mul(255).round_()
+                )
         assert out is not None
         return out.cpu().numpy()
 
@@ -97,9 +99,9 @@ def _pad(volume: NDArray, shape: Sequence[int]) -> NDArray:
 
 def mean_score(nets: Sequence[nn.Module], image: Tensor) -> Tensor:
     """Average the networks' class scores (b, c, z, y, x), without the background."""
-    total = torch.softmax(logits(nets[0], image).float(), dim=1)
+    total = torch.softmax(finest_logits(nets[0], image).float(), dim=1)
     for net in nets[1:]:
-        total = total + torch.softmax(logits(net, image).float(), dim=1)
+        total = total + torch.softmax(finest_logits(net, image).float(), dim=1)
     return total[:, 1:] / len(nets)
 
 

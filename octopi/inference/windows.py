@@ -11,14 +11,14 @@ class Window:
     """A window and the part of its output that is kept.
 
     Args:
-        look: the window, in the padded volume.
-        inner: the part that is kept, counted from the window's corner.
-        target: the same part in the volume.
+        input_region: the window, in the padded volume.
+        valid_region: the part that is kept, counted from the window's corner.
+        output_region: the same part in the volume.
     """
 
-    look: tuple[slice, slice, slice]
-    inner: tuple[slice, slice, slice]
-    target: tuple[slice, slice, slice]
+    input_region: tuple[slice, slice, slice]
+    valid_region: tuple[slice, slice, slice]
+    output_region: tuple[slice, slice, slice]
 
 
 def padded_shape(
@@ -79,9 +79,13 @@ def windows(shape: Sequence[int], size: Sequence[int], *, halo: Sequence[int]) -
     for z, y, x in product(*axes):
         axis_windows = (z, y, x)
         yield Window(
-            look=_as_zyx(slice(start, start + length) for start, length, _, _ in axis_windows),
-            inner=_as_zyx(slice(low - start, high - start) for start, _, low, high in axis_windows),
-            target=_as_zyx(slice(low, high) for _, _, low, high in axis_windows),
+            input_region=_as_zyx(
+                slice(start, start + length) for start, length, _, _ in axis_windows
+            ),
+            valid_region=_as_zyx(
+                slice(low - start, high - start) for start, _, low, high in axis_windows
+            ),
+            output_region=_as_zyx(slice(low, high) for _, _, low, high in axis_windows),
         )
 
 
@@ -107,6 +111,6 @@ def _count(length: int, size: int, halo: int) -> int:
     return 1 if length <= size else -(-(length - 2 * halo) // (size - 2 * halo))
 
 
-def crop(volume: Any, box: Sequence[slice]) -> Any:
+def take(volume: Any, box: Sequence[slice]) -> Any:
     """Take a box of the last three axes of an array or tensor."""
     return volume[(..., *box)]

@@ -1,7 +1,7 @@
 """From score maps to picks: a localizer returns a point with a score for each particle."""
 
-from octopi.localization.channels import Localizer
 from octopi.localization.components import Components
+from octopi.localization.localizer import Localizer
 from octopi.localization.peaks import Peaks
 from octopi.localization.watershed import Watershed
 from octopi.stored import Kind, names_of

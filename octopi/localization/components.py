@@ -3,7 +3,7 @@
 import numpy as np
 
 from octopi.geometry import Points
-from octopi.localization.channels import Channel, Localizer
+from octopi.localization.localizer import Channel, Localizer
 from octopi.localization.regions import (
     check_region_settings,
     find_regions,

@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
 
 from octopi.geometry import Grid, Points
-from octopi.localization.channels import Channel, Localizer, lowest_stored
-from octopi.localization.summits import (
+from octopi.localization.local_maxima import (
     Box,
     local_maxima,
     merge_plateaus,
     relative_to,
-    thin,
+    suppress_non_maxima,
     tiles,
     with_margin,
 )
+from octopi.localization.localizer import Channel, Localizer, lowest_stored
 
 _TRUNCATE = 3.0  # sigmas; where the smoothing kernel ends
 _REFINEMENTS = 3  # steps; the centroid moves less than a tenth of a voxel in the third
@@ -111,7 +111,7 @@ class Peaks(Localizer):
     def _suppress(self, points: Points, radius: float) -> Points:
         """Drop the points, best first, that are too close to a stronger one of this object."""
         reach = np.full(len(points), self.separation * radius)
-        return points[thin(points.positions, reach)]
+        return points[suppress_non_maxima(points.positions, reach)]
 
     def _exclude(self, picks: dict[str, Points], radii: Mapping[str, float]) -> dict[str, Points]:
         """Drop the picks that are too close to a stronger pick of another object."""
@@ -121,7 +121,7 @@ class Peaks(Localizer):
         order = np.argsort(-scores, kind="stable")
         reach = self.exclusion * np.array([radii[name] for name in picks])[objects]
         kept = np.zeros(len(order), dtype=bool)
-        kept[order[thin(positions[order], reach[order], objects[order])]] = True
+        kept[order[suppress_non_maxima(positions[order], reach[order], objects[order])]] = True
         return {name: points[kept[objects == i]] for i, (name, points) in enumerate(picks.items())}
 
 

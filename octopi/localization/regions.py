@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from octopi.geometry import Points
-from octopi.localization.channels import Channel
-from octopi.localization.summits import Box
+from octopi.localization.local_maxima import Box
+from octopi.localization.localizer import Channel
 
 
 def find_regions(

@@ -11,21 +11,21 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import KDTree
 
 from octopi.geometry import Points
-from octopi.localization.channels import Channel, Localizer
+from octopi.localization.local_maxima import (
+    Box,
+    local_maxima,
+    merge_plateaus,
+    relative_to,
+    suppress_non_maxima,
+    tiles,
+    with_margin,
+)
+from octopi.localization.localizer import Channel, Localizer
 from octopi.localization.regions import (
     check_region_settings,
     find_regions,
     measure_parts,
     points_of_parts,
-)
-from octopi.localization.summits import (
-    Box,
-    local_maxima,
-    merge_plateaus,
-    relative_to,
-    thin,
-    tiles,
-    with_margin,
 )
 
 _SLAB = 16  # planes whose voxels are listed at once
@@ -94,7 +94,7 @@ class Watershed(Localizer):
         voxels = voxels - [before for before, _ in padding]
         order = np.lexsort((*voxels.T[::-1], -depths))
         centres, depths = voxels[order] * spacing, depths[order]
-        kept = thin(centres, np.full(len(centres), self.separation * channel.radius))
+        kept = suppress_non_maxima(centres, np.full(len(centres), self.separation * channel.radius))
         return _label_nearest_ball(mask, spacing, centres[kept], depths[kept])
 
 

@@ -36,7 +36,7 @@ _NARROWEST = 1.5  # voxels, the least width of the Gaussian for normals
 
 
 @dataclass(frozen=True)
-class Places:
+class NearestSurface:
     """The nearest place of a surface to each of n points.
 
     Args:
@@ -80,7 +80,7 @@ class Surface:
         self._faces = faces * self._spacing
         self._tree = KDTree(self._faces)
 
-    def places(self, positions: NDArray[np.float64]) -> Places:
+    def nearest(self, positions: NDArray[np.float64]) -> NearestSurface:
         """Find the nearest place of the surface to each position.
 
         Args:
@@ -94,12 +94,12 @@ class Surface:
         if not len(self._faces):
             distances = np.full(len(points), -np.inf if self._mask.any() else np.inf)
             labels = np.zeros(len(points), dtype=np.int64)
-            return Places(distances, np.zeros_like(points), labels)
+            return NearestSurface(distances, np.zeros_like(points), labels)
         parts: list[list[NDArray]] = [[np.zeros(0), np.zeros((0, 3)), np.zeros(0, dtype=np.int64)]]
         for start in range(0, len(points), _BATCH):
             parts.append(self._nearest(points[start : start + _BATCH]))
         distances, normals, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return Places(distances, normals[:, ::-1], labels)
+        return NearestSurface(distances, normals[:, ::-1], labels)
 
     def _nearest(self, points: Vectors) -> list[NDArray]:
         """Return distances (n,), normals (n, 3) z y x, and labels (n,) of the nearest places."""
@@ -251,7 +251,7 @@ class _Candidate:
         return np.linalg.norm(self.tangential, axis=1)
 
 
-def filled(mask: NDArray) -> NDArray:
+def fill_enclosed(mask: NDArray) -> NDArray:
     """Fill what the mask encloses: every part of the background but the largest.
 
     A part is enclosed also if the volume's border closes it, as of a vesicle that is cut off there.
@@ -275,7 +275,7 @@ def filled(mask: NDArray) -> NDArray:
     return out
 
 
-def turned_to(normals: NDArray[np.float64]) -> NDArray[np.float64]:
+def rotations_to_normals(normals: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the shortest rotations (n, 3, 3) from the z axis to unit normals (n, 3), all x y z.
 
     The object's z axis, the third column, then lies along the normal; its rotation about the normal

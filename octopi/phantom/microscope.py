@@ -56,7 +56,7 @@ def contrast_transfer(squared: NDArray[np.float32], *, defocus: float) -> NDArra
     return np.sin(phase + np.float32(np.arcsin(AMPLITUDE_CONTRAST)))
 
 
-def image(
+def simulate_tomograms(
     density: NDArray[np.float32],
     *,
     spacing: float,
@@ -74,15 +74,15 @@ def image(
         rng: draws the noise.
     """
     frequencies = Frequencies.of(density.shape, spacing)
-    squared, seen = frequencies.squared(), frequencies.measured()
+    squared, is_measured = frequencies.squared(), frequencies.measured()
     transfer = contrast_transfer(squared, defocus=defocus)
     signal = _spectrum(density)
-    signal *= -transfer * np.exp(-FALLOFF / 4 * squared) * seen
+    signal *= -transfer * np.exp(-FALLOFF / 4 * squared) * is_measured
     signal[0, 0, 0] = 0
     noise = _spectrum(rng.standard_normal(density.shape, dtype=np.float32))
     # Back-projection piles tilts up near the axis, its ramp filter evens the signal out: what
     # is left is noise with a power that grows with the distance from the axis.
-    noise *= np.sqrt(np.hypot(frequencies.z, frequencies.x)) * seen
+    noise *= np.sqrt(np.hypot(frequencies.z, frequencies.x)) * is_measured
     noise *= np.float32(np.sqrt(_power(signal) / (snr * _power(noise))))
     signal += noise
     wbp = _volume(signal, density.shape)
@@ -108,8 +108,8 @@ def _deconvolution(
 ) -> NDArray[np.float32]:
     """A Wiener filter that trusts low frequencies most, and none beyond the first zero much."""
     frequency = np.sqrt(squared)
-    trust = 100 * np.exp(-frequency * 120) * (1 - np.exp(-squared * 700**2))
-    return transfer * trust / (transfer**2 * trust + 1)
+    snr_estimate = 100 * np.exp(-frequency * 120) * (1 - np.exp(-squared * 700**2))
+    return transfer * snr_estimate / (transfer**2 * snr_estimate + 1)
 
 
 def smooth(volume: NDArray[np.float32], *, num_steps: int, edge: float) -> NDArray[np.float32]:

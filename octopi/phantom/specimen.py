@@ -159,7 +159,7 @@ def make_specimen(grid: Grid, *, num_particles: int, rng: np.random.Generator) -
     particles: list[Particle] = []
     for kind in sorted(KINDS, key=lambda kind: -kind.radius):
         for count in range(num_particles):
-            particle = _place(kind, box, particles, vesicles, rng, num_tries=4000)
+            particle = _place_without_overlap(kind, box, particles, vesicles, rng, num_tries=4000)
             if particle is None:
                 raise SettingError(
                     f"{num_particles} particles of each kind were asked for, but a box of "
@@ -169,7 +169,7 @@ def make_specimen(grid: Grid, *, num_particles: int, rng: np.random.Generator) -
             particles.append(particle)
     background: list[Particle] = []
     for _ in range(round(BACKGROUND_PER_UM3 * float(np.prod(box)) * 1e-12)):
-        particle = _place(
+        particle = _place_without_overlap(
             _small_protein(rng), box, particles + background, vesicles, rng, num_tries=100
         )
         if particle is not None:
@@ -188,7 +188,7 @@ def _small_protein(rng: np.random.Generator) -> Kind:
     return Kind("background", 0, BACKGROUND_RADIUS, (0, 0, 0, 0), 0, lobes, 13, 0.6)
 
 
-def _place(
+def _place_without_overlap(
     kind: Kind,
     box: NDArray[np.float64],
     placed: Sequence[Particle],
@@ -246,8 +246,8 @@ def _add_lobes(
     """Adds one particle; a Gaussian factors into its axes, so this is three small matrices."""
     kind = particle.kind
     width = np.hypot(kind.sigma, 0.3 * spacing)  # a voxel averages over its cube
-    apart = np.linalg.norm(kind.lobes[:, None] - kind.lobes, axis=-1)
-    crest = np.exp(-0.5 * (apart / kind.sigma) ** 2).sum(axis=1).mean()
+    lobe_distances = np.linalg.norm(kind.lobes[:, None] - kind.lobes, axis=-1)
+    peak_density = np.exp(-0.5 * (lobe_distances / kind.sigma) ** 2).sum(axis=1).mean()
     lobes = (particle.rotation.apply(kind.lobes) + particle.center)[:, ::-1] / spacing + origin
     reach = 3.5 * width / spacing
     low = np.maximum(np.floor(lobes.min(axis=0) - reach).astype(int), 0)
@@ -256,6 +256,6 @@ def _add_lobes(
         np.exp(-0.5 * ((np.arange(a, b) - lobes[:, [axis]]) * spacing / width) ** 2)
         for axis, (a, b) in enumerate(zip(low, high, strict=True))
     )
-    strength = kind.contrast / crest * (kind.sigma / width) ** 3
+    strength = kind.contrast / peak_density * (kind.sigma / width) ** 3
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     volume[box] += strength * np.einsum("nz,ny,nx->zyx", z, y, x, optimize=True)

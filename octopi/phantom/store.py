@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from octopi.errors import ResourceError, SettingError
 from octopi.geometry import Grid
-from octopi.phantom.microscope import image, normalize
+from octopi.phantom.microscope import normalize, simulate_tomograms
 from octopi.phantom.specimen import (
     KINDS,
     Particle,
@@ -22,7 +22,7 @@ from octopi.phantom.specimen import (
     make_specimen,
     membrane_mask,
 )
-from octopi.project.door import open_root
+from octopi.project.copick_api import open_root
 
 logger = logging.getLogger(__name__)
 
@@ -74,13 +74,13 @@ def make_phantom(
         "seed": int(seed),
     }
     _check(parameters)
-    if not _is_free(directory):
+    if not _is_empty_folder(directory):
         return _reuse(directory, parameters)
     logger.info("Making the synthetic project %s (%d runs).", directory, num_runs)
     try:
         _build(directory, parameters)
     except OSError as error:
-        if not _is_free(directory):  # somebody else was faster
+        if not _is_empty_folder(directory):  # somebody else was faster
             return _reuse(directory, parameters)
         raise ResourceError(
             f"The synthetic project could not be written to {directory}: {error}. "
@@ -102,7 +102,7 @@ def _check(parameters: dict[str, Any]) -> None:
         )
 
 
-def _is_free(directory: Path) -> bool:
+def _is_empty_folder(directory: Path) -> bool:
     return not directory.exists() or (directory.is_dir() and not any(directory.iterdir()))
 
 
@@ -217,7 +217,7 @@ def _tomograms(
     spacing = grid.spacing[0]
     pad = round(PADDING / spacing)
     block = Grid.cubic([_fast_length(n + 2 * pad) for n in grid.shape], spacing)
-    volumes = image(
+    volumes = simulate_tomograms(
         density(specimen, block, origin=(pad, pad, pad)),
         spacing=spacing,
         defocus=rng.uniform(*DEFOCUS),

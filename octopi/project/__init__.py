@@ -3,13 +3,6 @@
 No other package imports copick.
 """
 
-from octopi.project.annotations import (
-    OWN_USER,
-    find_in_runs,
-    find_picks,
-    find_tomograms,
-    refuse_others_picks,
-)
 from octopi.project.objects import PickableObject
 from octopi.project.project import Project, open_project
 from octopi.project.queries import (
@@ -21,9 +14,16 @@ from octopi.project.queries import (
     score_map_name,
 )
 from octopi.project.run import Run
+from octopi.project.selection import (
+    OCTOPI_USER,
+    check_replaces_only_own_picks,
+    find_picks,
+    find_tomograms,
+    keep_runs_with,
+)
 
 __all__ = [
-    "OWN_USER",
+    "OCTOPI_USER",
     "PickableObject",
     "PicksQuery",
     "Project",
@@ -31,11 +31,11 @@ __all__ = [
     "SegmentationQuery",
     "TomogramQuery",
     "check_name",
+    "check_replaces_only_own_picks",
     "check_run_name",
-    "find_in_runs",
     "find_picks",
     "find_tomograms",
+    "keep_runs_with",
     "open_project",
-    "refuse_others_picks",
     "score_map_name",
 ]

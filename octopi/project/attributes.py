@@ -4,7 +4,7 @@ from typing import Any
 
 from octopi.arguments import fit
 from octopi.errors import DataError, SettingError
-from octopi.project.read import StoredVolume
+from octopi.project.read_volume import StoredVolume
 
 OURS = "octopi"  # the key in a volume's attributes
 ANNOTATIONS: dict[str, Any] = {

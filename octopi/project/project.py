@@ -14,13 +14,17 @@ from pydantic import ValidationError
 
 from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError, did_you_mean
 from octopi.geometry import Grid
-from octopi.project import holdings
-from octopi.project.door import open_root
+from octopi.project import copick_items
+from octopi.project.copick_api import open_root
 from octopi.project.objects import PickableObject, merge_objects
 from octopi.project.queries import TomogramQuery, check_name, check_run_name
 from octopi.project.run import Run
-from octopi.project.storage import check_overlay, reading, writing
-from octopi.project.write import write_volume
+from octopi.project.storage import (
+    check_overlay,
+    storage_errors_as_data_error,
+    storage_errors_as_resource_error,
+)
+from octopi.project.write_volume import write_volume
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +55,7 @@ class Project:
         copick_runs = []
         prefixes = _prefixes(self.config_paths)
         for prefix, (path, root) in zip(prefixes, self._roots.items(), strict=True):
-            with reading(f"The list of runs of {path}"):
+            with storage_errors_as_data_error(f"The list of runs of {path}"):
                 copick_runs += [(prefix, run) for run in root.query()]
         times = Counter(run.name for _, run in copick_runs)
         runs = [
@@ -66,7 +70,7 @@ class Project:
             copick_run,
             objects=self.objects,
             project_name=str(self),
-            warn_once=self.notice,
+            warn_once=self.warn_once,
             reopen=self._select_one,
         )
 
@@ -125,12 +129,14 @@ class Project:
                 f"{self} has {len(self.config_paths)} configs; a tomogram is written to one. "
                 "Give one config: project.config=…"
             )
-        item = holdings.new_tomogram(self._roots[str(path)], run_name, query)
-        with writing(f"Run {run_name}: tomogram {query}", item.overlay_path):
+        item = copick_items.new_tomogram(self._roots[str(path)], run_name, query)
+        with storage_errors_as_resource_error(
+            f"Run {run_name}: tomogram {query}", item.overlay_path
+        ):
             write_volume(item.fs_overlay, item.overlay_path, volume, grid=grid, attributes={})
         self.__dict__.pop("runs", None)  # it may be a new run
 
-    def notice(self, text: str) -> None:
+    def warn_once(self, text: str) -> None:
         """Log a warning about the project, once however many runs give it."""
         if text not in self._warnings:
             self._warnings.add(text)
@@ -186,7 +192,7 @@ def _check_config(path: Path) -> None:
 
 
 def _open_root(path: Path) -> Any:
-    with reading(f"The project of {path}"):
+    with storage_errors_as_data_error(f"The project of {path}"):
         try:
             return open_root(path)
         except ValidationError as error:

@@ -65,7 +65,7 @@ class SegmentationQuery:
     kind: ClassVar[str] = "segmentation"
 
     @property
-    def address(self) -> tuple[str, str, str]:
+    def name_user_session(self) -> tuple[str, str, str]:
         """Name, user and session: all but the voxel spacing."""
         return self.name, self.user_id, self.session_id
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from octopi.errors import DataError, NotInProjectError, SettingError
 from octopi.geometry import NEARLY_EXACT, same_spacing
-from octopi.project import holdings, read
+from octopi.project import copick_items, read_volume
 from octopi.project.attributes import octopi_attributes
-from octopi.project.points import StoredPicks, orientations_of, read_picks, to_json
+from octopi.project.picks_file import StoredPicks, orientations_of, read_picks, to_json
 from octopi.project.queries import (
     PicksQuery,
     SegmentationQuery,
@@ -21,8 +21,12 @@ from octopi.project.queries import (
     check_name,
     nearest,
 )
-from octopi.project.storage import reading, write_file, writing
-from octopi.project.write import write_volume
+from octopi.project.storage import (
+    storage_errors_as_data_error,
+    storage_errors_as_resource_error,
+    write_file,
+)
+from octopi.project.write_volume import write_volume
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,7 +73,7 @@ class Run:
     def tomograms(self) -> list[TomogramQuery]:
         """List the tomograms, by voxel spacing and type."""
         return sorted(
-            holdings.tomograms(self._copick), key=lambda q: (q.voxel_spacing, q.tomo_type)
+            copick_items.tomograms(self._copick), key=lambda q: (q.voxel_spacing, q.tomo_type)
         )
 
     def find_tomogram(self, tomo_type: str | None, voxel_spacing: float | None) -> TomogramQuery:
@@ -88,7 +92,7 @@ class Run:
         candidates = [q for q in existing if tomo_type in (None, q.tomo_type)]
         return self._select_one("tomogram", requested, voxel_spacing, candidates, existing)
 
-    def is_fixed(self, query: TomogramQuery) -> bool:
+    def is_read_only(self, query: TomogramQuery) -> bool:
         """Return whether the tomogram lies in read-only data."""
         return self._tomogram(query).read_only
 
@@ -102,25 +106,25 @@ class Run:
         Raises:
             DataError: a chunk is missing or damaged, a voxel is not finite, or all are the same.
         """
-        with reading(self._where(query)):
-            return read.read_tomogram(self._open_tomogram(query))
+        with storage_errors_as_data_error(self._where(query)):
+            return read_volume.read_tomogram(self._open_tomogram(query))
 
     def fingerprint(self, query: TomogramQuery) -> str:
         """Return a hash (sha256, hex) that changes with the stored tomogram; read no voxel."""
-        with reading(self._where(query)):
-            return read.fingerprint(self._open_tomogram(query))
+        with storage_errors_as_data_error(self._where(query)):
+            return read_volume.fingerprint(self._open_tomogram(query))
 
     def picks(self) -> list[PicksQuery]:
         """List the picks, empty ones too."""
-        return sorted(holdings.picks(self._copick), key=str)
+        return sorted(copick_items.picks(self._copick), key=str)
 
     def read_picks(self, query: PicksQuery) -> Points:
         """Read particle centres in Å, x y z, with their scores where they have any."""
         return self._read_picks(query).points
 
-    def read_held(self, queries: Mapping[str, PicksQuery]) -> dict[str, Points]:
+    def read_existing_picks(self, queries: Mapping[str, PicksQuery]) -> dict[str, Points]:
         """Read the picks that exist in this run, as `read_picks` does; skip the others."""
-        existing = holdings.picks(self._copick)
+        existing = copick_items.picks(self._copick)
         return {
             name: self._load_picks(existing[query], query).points
             for name, query in queries.items()
@@ -152,15 +156,15 @@ class Run:
             orientations: rotations (n, 3, 3) from the objects' frame to the tomogram's, x y z;
                 None = unknown.
         """
-        self.check_output(query)
-        picks = holdings.new_picks(self._copick, query)
+        self.check_can_write(query)
+        picks = copick_items.new_picks(self._copick, query)
         content = to_json(points, orientations, picks, self._where(query))
-        with writing(self._where(query), picks.path):
+        with storage_errors_as_resource_error(self._where(query), picks.path):
             write_file(picks.fs, picks.path, content)
 
     def segmentations(self) -> list[SegmentationQuery]:
         """List the label volumes that are finished."""
-        existing = holdings.segmentations(self._copick)
+        existing = copick_items.segmentations(self._copick)
         return sorted((q for q, item in existing.items() if self._finished(item)), key=str)
 
     def read_segmentation(
@@ -183,50 +187,52 @@ class Run:
         attributes: Mapping[str, Any],
     ) -> None:
         """Write a label volume (z, y, x) with its grid and attributes, replacing an older one."""
-        self.check_output(query)
+        self.check_can_write(query)
         if labels.dtype != np.uint8 or labels.ndim != 3:
             raise ValueError(f"Labels are uint8 (z, y, x), not {labels.dtype} {labels.shape}.")
         if not same_spacing(query.voxel_spacing or 0, float(np.mean(grid.spacing))):
             raise ValueError(
                 f"{query} does not name the voxel spacing of its grid, {grid.spacing} Å."
             )
-        item = holdings.new_segmentation(self._copick, query)
-        with writing(self._where(query), item.path):
+        item = copick_items.new_segmentation(self._copick, query)
+        with storage_errors_as_resource_error(self._where(query), item.path):
             write_volume(item.fs, item.path, labels, grid=grid, attributes=attributes)
 
     def segmentation_attributes(self, query: SegmentationQuery) -> dict[str, Any]:
         """Read octopi's attributes of a label volume ({} in others' volumes), and no voxel."""
         item, found = self._find_segmentation(query)
-        with reading(self._where(found)):
-            volume = read.open_volume(item, self._where(found), item.voxel_size)
+        with storage_errors_as_data_error(self._where(found)):
+            volume = read_volume.open_volume(item, self._where(found), item.voxel_size)
         return octopi_attributes(volume)
 
     def segmentation_fingerprint(self, query: SegmentationQuery) -> str:
         """Return a hash (sha256, hex) that changes with the label volume; read no voxel."""
         item, found = self._find_segmentation(query)
-        with reading(self._where(found)):
-            return read.fingerprint(read.open_volume(item, self._where(found), item.voxel_size))
+        with storage_errors_as_data_error(self._where(found)):
+            return read_volume.fingerprint(
+                read_volume.open_volume(item, self._where(found), item.voxel_size)
+            )
 
     def delete_segmentations(self, query: SegmentationQuery) -> None:
         """Delete the label volumes of this name, user and session at every voxel spacing."""
-        for existing, item in holdings.segmentations(self._copick).items():
-            if existing.address == query.address:
-                self.check_output(existing)
-                with writing(self._where(existing), item.path):
+        for existing, item in copick_items.segmentations(self._copick).items():
+            if existing.name_user_session == query.name_user_session:
+                self.check_can_write(existing)
+                with storage_errors_as_resource_error(self._where(existing), item.path):
                     item.fs.rm(item.path, recursive=True)
 
     def score_maps(self) -> list[tuple[TomogramQuery, str]]:
         """List the finished score maps as pairs of tomogram and name."""
         return [
             (query, name)
-            for query, tomogram in holdings.tomograms(self._copick).items()
-            for name, item in sorted(holdings.features(tomogram).items())
+            for query, tomogram in copick_items.tomograms(self._copick).items()
+            for name, item in sorted(copick_items.features(tomogram).items())
             if self._finished(item, by_octopi=True)
         ]
 
     def has_score_map(self, query: TomogramQuery, name: str) -> bool:
         """Return whether the tomogram has a finished score map of this name."""
-        item = holdings.features(self._tomogram(query)).get(name)
+        item = copick_items.features(self._tomogram(query)).get(name)
         return item is not None and self._finished(item, by_octopi=True)
 
     def read_score_map(
@@ -252,8 +258,8 @@ class Run:
         """Read octopi's attributes of a score map, and no voxel."""
         item = self._find_score_map(query, name)
         where = f"{self._where(query)}, score map {name}"
-        with reading(where):
-            return octopi_attributes(read.open_volume(item, where, query.voxel_spacing))
+        with storage_errors_as_data_error(where):
+            return octopi_attributes(read_volume.open_volume(item, where, query.voxel_spacing))
 
     def write_score_map(
         self,
@@ -268,11 +274,11 @@ class Run:
         check_name("score map", name)
         if scores.dtype != np.uint8 or scores.ndim != 4:
             raise ValueError(f"Scores are uint8 (c, z, y, x), not {scores.dtype} {scores.shape}.")
-        item = holdings.new_features(self._tomogram(query), name)
-        with writing(f"{self._where(query)}, score map {name}", item.path):
+        item = copick_items.new_features(self._tomogram(query), name)
+        with storage_errors_as_resource_error(f"{self._where(query)}, score map {name}", item.path):
             write_volume(item.fs, item.path, scores, grid=grid, attributes=attributes)
 
-    def check_output(self, query: PicksQuery | SegmentationQuery) -> None:
+    def check_can_write(self, query: PicksQuery | SegmentationQuery) -> None:
         """Raise unless picks or a label volume can be written under this query.
 
         Raises:
@@ -285,11 +291,11 @@ class Run:
             objects = [entry.name for entry in self._copick.root.config.pickable_objects]
             if query.object_name not in objects:
                 raise NotInProjectError(self.project_name, "object", query.object_name, objects)
-            existing = holdings.picks(self._copick).get(query)
+            existing = copick_items.picks(self._copick).get(query)
         else:
             check_name("name", query.name)
             query = replace(query, voxel_spacing=round(query.voxel_spacing or 0, 3))
-            existing = holdings.segmentations(self._copick).get(query)
+            existing = copick_items.segmentations(self._copick).get(query)
         if existing is not None and existing.read_only:
             raise SettingError(
                 f"Run {self.name} already has the {query.kind} {query} in its read-only data. "
@@ -297,57 +303,57 @@ class Run:
             )
 
     def _read_picks(self, query: PicksQuery) -> StoredPicks:
-        existing = holdings.picks(self._copick)
+        existing = copick_items.picks(self._copick)
         if query not in existing:
             names = sorted(map(str, existing))
             raise NotInProjectError(f"Run {self.name}", query.kind, query, names)
         return self._load_picks(existing[query], query)
 
     def _load_picks(self, item: Any, query: PicksQuery) -> StoredPicks:
-        with reading(self._where(query)):
+        with storage_errors_as_data_error(self._where(query)):
             return read_picks(item, self._where(query))
 
     def _find_segmentation(self, query: SegmentationQuery) -> tuple[Any, SegmentationQuery]:
         """Find a label volume: copick's item, and its query with the spacing it is stored at."""
-        existing = holdings.segmentations(self._copick)
-        named = [q for q in existing if q.address == query.address]
+        existing = copick_items.segmentations(self._copick)
+        named = [q for q in existing if q.name_user_session == query.name_user_session]
         # An unfinished one is opened only where there is no other, for the error that names it.
         candidates = [q for q in named if self._finished(existing[q])] or named
         stored = self._select_one(query.kind, str(query), query.voxel_spacing, candidates, existing)
         return existing[stored], stored
 
     def _find_score_map(self, query: TomogramQuery, name: str) -> Any:
-        existing = holdings.features(self._tomogram(query))
+        existing = copick_items.features(self._tomogram(query))
         if name not in existing:
             raise NotInProjectError(self._where(query), "score map", name, existing)
         return existing[name]
 
     def _tomogram(self, query: TomogramQuery) -> Any:
-        existing = holdings.tomograms(self._copick)
+        existing = copick_items.tomograms(self._copick)
         if query not in existing:
             raise NotInProjectError(f"Run {self.name}", query.kind, query, self.tomograms())
         return existing[query]
 
-    def _open_tomogram(self, query: TomogramQuery) -> read.StoredVolume:
+    def _open_tomogram(self, query: TomogramQuery) -> read_volume.StoredVolume:
         tomogram = self._tomogram(query)
-        with reading(self._where(query)):
-            return read.open_volume(tomogram, self._where(query), query.voxel_spacing)
+        with storage_errors_as_data_error(self._where(query)):
+            return read_volume.open_volume(tomogram, self._where(query), query.voxel_spacing)
 
     def _where(self, query: TomogramQuery | PicksQuery | SegmentationQuery) -> str:
         return f"Run {self.name}: {query.kind} {query}"
 
     def _finished(self, item: Any, *, by_octopi: bool = False) -> bool:
         """Return whether the item's writer has finished, and with `by_octopi` was octopi."""
-        with reading(f"Run {self.name}: {item.path}"):
-            attributes = read.finished_attributes(item)
-        return attributes is not None and (not by_octopi or read.COMPLETE in attributes)
+        with storage_errors_as_data_error(f"Run {self.name}: {item.path}"):
+            attributes = read_volume.finished_attributes(item)
+        return attributes is not None and (not by_octopi or read_volume.COMPLETE in attributes)
 
     def _read_labels(
         self, item: Any, where: str, voxel_spacing: float
     ) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
-        with reading(where):
-            volume = read.open_volume(item, where, voxel_spacing)
-            return read.read_labels(volume), volume.grid, octopi_attributes(volume)
+        with storage_errors_as_data_error(where):
+            volume = read_volume.open_volume(item, where, voxel_spacing)
+            return read_volume.read_labels(volume), volume.grid, octopi_attributes(volume)
 
     def _select_one(
         self,

@@ -17,18 +17,18 @@ from botocore.exceptions import BotoCoreError
 from fsspec.implementations.local import LocalFileSystem
 
 from octopi.errors import DataError, ResourceError
-from octopi.machine import check_writable
+from octopi.system.resources import check_writable
 
 # What local disks, ssh and S3 raise when storage fails; s3fs lets botocore's own errors through.
 STORAGE_ERRORS = (OSError, BotoCoreError)
-WAITS = (1.0, 4.0, 16.0)  # seconds between tries on remote storage
+RETRY_DELAYS = (1.0, 4.0, 16.0)  # seconds between tries on remote storage
 
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def reading(where: str) -> Iterator[None]:
+def storage_errors_as_data_error(where: str) -> Iterator[None]:
     """Turn storage errors inside the block into a DataError that says what was being read."""
     try:
         yield
@@ -38,14 +38,14 @@ def reading(where: str) -> Iterator[None]:
         ) from error
 
 
-def patiently(fetch: Callable[[], Result], fs: Any) -> Result:
+def with_retries(fetch: Callable[[], Result], fs: Any) -> Result:
     """Call `fetch` and return its result; retry after errors of remote storage.
 
     Args:
         fetch: reads something.
         fs: the filesystem it reads from.
     """
-    delays = () if is_local(fs) else WAITS
+    delays = () if is_local(fs) else RETRY_DELAYS
     for delay in delays:
         try:
             return fetch()
@@ -58,7 +58,7 @@ def patiently(fetch: Callable[[], Result], fs: Any) -> Result:
 
 
 @contextlib.contextmanager
-def writing(where: str, path: str) -> Iterator[None]:
+def storage_errors_as_resource_error(where: str, path: str) -> Iterator[None]:
     """Turn storage errors inside the block into a ResourceError with a cure."""
     try:
         yield
@@ -91,7 +91,7 @@ def check_overlay(root: Any, config_path: str, *, touch: bool) -> None:
         if is_local(root.fs_overlay):
             check_writable(folder, "Point overlay_root in the copick config elsewhere.")
         return
-    with writing("Results", overlay):
+    with storage_errors_as_resource_error("Results", overlay):
         root.fs_overlay.makedirs(folder, exist_ok=True)
         root.fs_overlay.pipe_file(probe, b"")
         root.fs_overlay.rm_file(probe)

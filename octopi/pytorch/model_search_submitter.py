@@ -9,16 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from octopi.call import (
-    Config,
-    Names,
-    address,
-    choice,
-    compose,
-    facts_of,
-    runs_words,
-    training_words,
-)
+from octopi.cli.python_api import Config, OneOrMoreNames, compose, query_text, resolve_choice
+from octopi.config.overrides import override_text
 from octopi.errors import (
     DataError,
     DivergedError,
@@ -28,8 +20,8 @@ from octopi.errors import (
     SettingError,
     SweepError,
 )
-from octopi.provenance import read_yaml
-from octopi.words import override_text
+from octopi.system.files import read_yaml
+from octopi.workflows import read_target_info, run_selection_overrides, training_overrides
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +68,7 @@ class ModelSearchSubmit:
         target_name: str,
         target_user_id: str,
         target_session_id: str,
-        tomo_algorithm: Names,
+        tomo_algorithm: OneOrMoreNames,
         voxel_size: float,
         Nclass: int,  # noqa: N803
         model_type: str,
@@ -87,8 +79,8 @@ class ModelSearchSubmit:
         random_seed: int = 42,
         val_interval: int = 10,
         tomo_batch_size: int = 15,
-        trainRunIDs: Names = None,  # noqa: N803
-        validateRunIDs: Names = None,  # noqa: N803
+        trainRunIDs: OneOrMoreNames = None,  # noqa: N803
+        validateRunIDs: OneOrMoreNames = None,  # noqa: N803
         mlflow_experiment_name: str = "explore",
         *,
         words: Sequence[str] = (),
@@ -97,9 +89,9 @@ class ModelSearchSubmit:
             raise SettingError(f"data_split is a part of the runs, above 0 to 1, not {data_split}.")
         if num_trials < 1:
             raise SettingError(f"num_trials must be 1 or more, not {num_trials}.")
-        search = choice("search", model_type, "model_type")
+        search = resolve_choice("search", model_type, "model_type")
         target = (target_name, target_user_id, target_session_id)
-        slug = address(target, "target").replace(":", "-").replace("/", "-")
+        slug = query_text(target, "target").replace(":", "-").replace("/", "-")
         self.folder = (FOLDER / mlflow_experiment_name / f"{search}_{slug}").absolute()
         settings = {
             "trainer.max_epochs": num_epochs,
@@ -117,7 +109,7 @@ class ModelSearchSubmit:
         ]
         self.words = [
             f"search={search}",
-            *training_words(
+            *training_overrides(
                 copick_config,
                 target,
                 tomo_algorithm=tomo_algorithm,
@@ -136,8 +128,8 @@ class ModelSearchSubmit:
         Trials run in processes of their own, whose words appear here. Interrupted, the search
         stops; called again, it goes on.
         """
-        facts = facts_of(self.settings, self.num_classes)
-        runs = runs_words(self.train_runs, self.validation_runs, facts=facts)
+        facts = read_target_info(self.settings, self.num_classes)
+        runs = run_selection_overrides(self.train_runs, self.validation_runs, facts=facts)
         _run([sys.executable, "-m", "octopi.train", "-m", *self.words, *self.tracking, *runs])
         return read_yaml(self.folder / "optimization_results.yaml")
 

@@ -7,13 +7,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from octopi import checkpoint, provenance
-from octopi.checkpoint import Recipe
+from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
 from octopi.errors import OctopiError
-from octopi.facts import Facts
-from octopi.scored import read_candidates, write_candidates
-from octopi.settings import TrainSettings
+from octopi.evaluation.candidates import read_candidates, write_candidates
+from octopi.models import checkpoint
+from octopi.models.checkpoint import CheckpointInfo
+from octopi.system.files import to_builtin_types, write_yaml
+from octopi.system.versions import git_commit, versions
+from octopi.training.dataset_info import DatasetInfo
 from octopi.training.module import PickingModule
 
 BEST_MODEL, CANDIDATES = "best_model.pth", "candidates.npz"
@@ -33,7 +35,7 @@ class BestModelWriter:
 
     folder: Path
     settings: TrainSettings
-    facts: Facts
+    facts: DatasetInfo
     data: TomogramDataModule
     divisor: int
 
@@ -51,11 +53,11 @@ class BestModelWriter:
             return str(error)
         return None
 
-    def recipe(self, module: PickingModule) -> Recipe:
+    def recipe(self, module: PickingModule) -> CheckpointInfo:
         """Return what must be known to use the weights."""
         settings, facts, data = self.settings, self.facts, self.data
         assert data.split is not None
-        return Recipe(
+        return CheckpointInfo(
             net={**settings.model, "out_channels": len(facts.labels) + 1},
             labels=facts.labels,
             radii=facts.radii,
@@ -68,21 +70,21 @@ class BestModelWriter:
             localizer=settings.localizer,
             thresholds=module.thresholds,
             beta=settings.calibrate_beta,
-            metrics={name: value for name, value in module.measured.items() if value is not None},
-            provenance=provenance.plain(
+            metrics={name: value for name, value in module.metrics.items() if value is not None},
+            provenance=to_builtin_types(
                 {
-                    "versions": provenance.versions(),
-                    "commit": provenance.git_commit(),
+                    "versions": versions(),
+                    "commit": git_commit(),
                     "split": dataclasses.asdict(data.split),
                     "data_fingerprint": data.fingerprint(),
                     "seed": settings.seed,
-                    checkpoint.INITIAL: module.initial_weights,
+                    checkpoint.INITIAL_WEIGHTS_KEY: module.initial_weights,
                 }
             ),
         )
 
 
-def write_model(folder: Path, weights: Mapping[str, Tensor], recipe: Recipe) -> None:
+def write_model(folder: Path, weights: Mapping[str, Tensor], recipe: CheckpointInfo) -> None:
     """Write `best_model.pth` and its readable copy, `model_config.yaml`."""
     checkpoint.save(folder / BEST_MODEL, weights, recipe)
-    provenance.write_yaml(folder / "model_config.yaml", dataclasses.asdict(recipe))
+    write_yaml(folder / "model_config.yaml", dataclasses.asdict(recipe))

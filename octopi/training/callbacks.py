@@ -32,7 +32,7 @@ class SaveModel(Protocol):
         ...
 
 
-class BestModel(Callback):
+class SaveBestModel(Callback):
     """The weights that validated best are on disk, with the thresholds found for them.
 
     Stands before weight averaging in the list of callbacks, so that it takes the weights that
@@ -67,7 +67,7 @@ class BestModel(Callback):
             )
         if self.best is None or (value is not None and value > self.best):
             self.best, self.best_epoch = value, trainer.current_epoch
-            self.measured = dict(pl_module.measured)
+            self.measured = dict(pl_module.metrics)
             self.save(self._weights, pl_module)
             if value is not None:
                 logger.info(
@@ -131,7 +131,7 @@ class LastCheckpoint(Checkpoint):
         trainer.save_checkpoint(self.path, weights_only=False)
 
 
-class History(Callback):
+class WriteHistory(Callback):
     """`results.json` holds every epoch's loss and metrics as soon as the epoch is over."""
 
     def __init__(self, path: Path) -> None:
@@ -155,7 +155,7 @@ class History(Callback):
         assert isinstance(pl_module, PickingModule)
         if not trainer.sanity_checking:
             self.best_metric = pl_module.best_metric
-            self._append(trainer.current_epoch, dict(pl_module.measured))
+            self._append(trainer.current_epoch, dict(pl_module.metrics))
             self._write(trainer)
 
     def _append(self, epoch: int, values: dict[str, float | None]) -> None:
@@ -192,7 +192,7 @@ def _number(value: Tensor | float | None) -> float | None:
     return None if value is None else float(value)
 
 
-class CleanStop(Callback):
+class StopOnSignal(Callback):
     """SIGTERM or Ctrl-C ends the training after the step in hand; a second Ctrl-C at once.
 
     Args:
@@ -208,9 +208,9 @@ class CleanStop(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Signals are ours."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._previous[number] = signal.signal(number, self._note)
+            self._previous[number] = signal.signal(number, self._record_signal)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _record_signal(self, number: int, frame: FrameType | None) -> None:
         if self.received == signal.SIGINT == number:
             raise KeyboardInterrupt
         self.received = number

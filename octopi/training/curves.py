@@ -53,5 +53,5 @@ def _line(axes: Axes, series: Series | None, label: str, **style: Any) -> None:
     points = [(epoch, value) for epoch, value in pairs if value is not None]
     if points:
         marker = "o" if len(points) == 1 else ""
-        look = {"linewidth": 1.2, "marker": marker, **style}
-        axes.plot(*zip(*points, strict=True), label=label, **look)
+        line_style = {"linewidth": 1.2, "marker": marker, **style}
+        axes.plot(*zip(*points, strict=True), label=label, **line_style)

@@ -11,14 +11,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from octopi import locks, provenance
+from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
 from octopi.errors import DataError, SettingError
-from octopi.job import Job
-from octopi.settings import TrainSettings
-from octopi.tracking import make_tracker
-from octopi.training import ranks
-from octopi.words import CONFIG, read_training_config
+from octopi.system import locks
+from octopi.system.files import differing_keys, read_json, to_builtin_types, write_json, write_yaml
+from octopi.system.job_folder import CONFIG, Job, read_training_config
+from octopi.tracking import mlflow
+from octopi.tracking.buffered_logger import make_tracker
+from octopi.training import ddp
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +46,12 @@ def training_folder(job: Job, settings: TrainSettings) -> Iterator["TrainingFold
         LockedError: another process trains there.
         SettingError: another training's folder, or a resume that is none.
     """
-    if ranks.is_helper():
+    if ddp.is_secondary_rank():
         job.open_folder()
         yield TrainingFolder(job.folder, writes=False)
         return
     check_folder(job.folder, settings)  # a refused command leaves nothing behind, not even a lock
-    with locks.alone_in(job.folder):
+    with locks.lock_folder(job.folder):
         _check_own(job.folder, settings)
         job.open_folder()
         yield TrainingFolder(job.folder)
@@ -58,7 +59,7 @@ def training_folder(job: Job, settings: TrainSettings) -> Iterator["TrainingFold
 
 def check_folder(folder: Path, settings: TrainSettings) -> None:
     """Raise LockedError or SettingError where a training in the folder would be refused."""
-    locks.check_free(folder)
+    locks.check_not_locked(folder)
     _check_own(folder, settings)
 
 
@@ -79,8 +80,8 @@ def check_resume(folder: Path, settings: TrainSettings) -> None:
     if not in_folds and not (folder / LAST_CHECKPOINT).is_file():
         raise SettingError(f"There is nothing to resume in {folder}: it has no {LAST_CHECKPOINT}.")
     before = read_training_config(folder)
-    now = provenance.plain(dataclasses.asdict(settings))
-    changed = [key for key in provenance.differences(before, now) if key not in MAY_CHANGE]
+    now = to_builtin_types(dataclasses.asdict(settings))
+    changed = [key for key in differing_keys(before, now) if key not in MAY_CHANGE]
     if changed:
         raise SettingError(
             f"{', '.join(changed)} differ from what {folder} began with. A resumed training keeps "
@@ -105,7 +106,7 @@ class TrainingFolder:
     def write_config(self, settings: TrainSettings) -> None:
         """Write the settings, from which the training can be resumed and repeated."""
         if self.writes:
-            provenance.write_yaml(self.path / CONFIG, dataclasses.asdict(settings))
+            write_yaml(self.path / CONFIG, dataclasses.asdict(settings))
 
     def read_checkpoint(self, module: nn.Module) -> Path:
         """Return the checkpoint to go on from, after a check that it can be; run nothing in it.
@@ -148,13 +149,13 @@ class TrainingFolder:
             return
         path = self.path / DATA
         record = {"split": dataclasses.asdict(data.split), "fingerprint": data.fingerprint()}
-        record = provenance.plain(record)
+        record = to_builtin_types(record)
         if resumed and path.is_file() and _read_record(path) != record:
             raise DataError(
                 f"The data has changed since {self.path} began: its data.json says otherwise. "
                 "Start anew, with init_from=best_model.pth to keep what was learned."
             )
-        provenance.write_json(path, record)
+        write_json(path, record)
         logger.info(
             "Training on %s; validating on %s.",
             ", ".join(data.split.train),
@@ -169,7 +170,7 @@ class TrainingFolder:
             Whatever is raised inside.
         """
         tracker = make_tracker(settings.logger, self.path) if self.writes else None
-        with provenance.tracked(tracker, self.path, settings) as tags:
+        with mlflow.tracked_run(tracker, self.path, settings) as tags:
             yield tracker
             tags["state"] = self.state
 
@@ -181,7 +182,7 @@ class TrainingFolder:
         if self.writes:
             seconds = round(time.monotonic() - self.start_time, 1)
             outcome = {"state": self.state, "values": values, "seconds": seconds}
-            provenance.write_json(self.path / OUTCOME, outcome)
+            write_json(self.path / OUTCOME, outcome)
         best = metrics.get(settings.best_metric)
         shown = "n/a" if best is None else f"{best:.4f}"
         logger.info("Best model, %s %s: %s", settings.best_metric, shown, self.path)
@@ -190,7 +191,7 @@ class TrainingFolder:
 
 def _read_record(path: Path) -> Any:
     try:
-        return provenance.read_json(path)
+        return read_json(path)
     except ValueError as error:  # not JSON, or not text
         raise SettingError(
             f"{path} is damaged, so it is not known which data the training began with: {error}. "

@@ -88,7 +88,7 @@ def _mean(values: "Sequence[float | None] | object") -> float | None:
     return float(np.mean(present)) if present else None
 
 
-def metric(
+def metric_value(
     name: str, counts: Mapping[str, Counts], measured: Mapping[str, float | None]
 ) -> float | None:
     """The value of a metric that `check_metric` accepted."""

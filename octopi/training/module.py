@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from octopi.checkpoint import sample_weights
 from octopi.errors import DivergedError
 from octopi.geometry import Grid, Points
-from octopi.models import heads
-from octopi.training.metrics import Counts, count_voxels, metric, voxel_metrics
+from octopi.models.checkpoint import sample_weights
+from octopi.models.properties import logits_per_head
+from octopi.training.metrics import Counts, count_voxels, metric_value, voxel_metrics
 from octopi.training.schedule import Schedule
 
-Picks = Mapping[str, Points]
+PicksByObject = Mapping[str, Points]
 Thresholds = dict[str, dict[str, float]]
 DIVERGED = (
     "The best model so far is kept. Try a lower learning rate (optim.optimizer.lr) or "
@@ -29,7 +29,7 @@ DIVERGED = (
 
 
 @dataclass(frozen=True)
-class Stages:
+class ValidationSteps:
     """What happens to a validation tomogram: the same calls the commands make.
 
     Args:
@@ -44,26 +44,28 @@ class Stages:
     predict: Callable[[nn.Module, NDArray], NDArray]
     segment: Callable[[NDArray], NDArray]
     localize: Callable[[NDArray, Grid], dict[str, Points]]
-    calibrate: Callable[[Mapping[str, Picks], Mapping[str, Picks]], Thresholds]
+    calibrate: Callable[[Mapping[str, PicksByObject], Mapping[str, PicksByObject]], Thresholds]
     beta: float
-    score: Callable[[Mapping[str, Picks], Mapping[str, Picks]], dict[str, float | None]]
+    score: Callable[
+        [Mapping[str, PicksByObject], Mapping[str, PicksByObject]], dict[str, float | None]
+    ]
 
-    def measure(
+    def score_candidates(
         self,
-        candidates: Mapping[str, Picks],
-        truth: Mapping[str, Picks],
+        candidates: Mapping[str, PicksByObject],
+        truth: Mapping[str, PicksByObject],
         thresholds: Thresholds,
     ) -> dict[str, float | None]:
         """Metrics of the candidates that the thresholds let through."""
-        return self.score(self.pick(candidates, thresholds), truth)
+        return self.score(self.apply_thresholds(candidates, thresholds), truth)
 
-    def pick(
-        self, candidates: Mapping[str, Picks], thresholds: Thresholds
+    def apply_thresholds(
+        self, candidates: Mapping[str, PicksByObject], thresholds: Thresholds
     ) -> dict[str, dict[str, Points]]:
         """The candidates that the thresholds let through."""
-        own = thresholds[f"{self.beta:g}"]
+        thresholds_at_beta = thresholds[f"{self.beta:g}"]
         return {
-            run: {name: points.above(own[name]) for name, points in found.items()}
+            run: {name: points.above(thresholds_at_beta[name]) for name, points in found.items()}
             for run, found in candidates.items()
         }
 
@@ -78,7 +80,7 @@ class PickingModule(pl.LightningModule):
         loss: nn.Module,
         optimizer: Callable[..., Optimizer],
         schedule: Schedule,
-        stages: Stages,
+        stages: ValidationSteps,
         labels: Mapping[str, int],
         best_metric: str,
         steps_per_epoch: int,
@@ -96,11 +98,11 @@ class PickingModule(pl.LightningModule):
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
         self.thresholds: Thresholds = {}
-        self.measured: dict[str, float | None] = {}
+        self.metrics: dict[str, float | None] = {}
         self.best_value: float | None = None
         self.validated_step = -1
         self.candidates: dict[str, dict[str, Points]] = {}
-        self._truth: dict[str, Picks] = {}
+        self._truth: dict[str, PicksByObject] = {}
         self._counts: dict[str, Counts] = {}
 
     def configure_optimizers(self) -> dict[str, Any]:
@@ -133,7 +135,7 @@ class PickingModule(pl.LightningModule):
         came before: so a resumed training ends as one that was not interrupted.
         """
         torch.manual_seed(self.seed * 1_000_003 + self.global_step)
-        loss = self._loss_of(heads(self.net(batch["image"])), batch["target"])
+        loss = self._loss_of(logits_per_head(self.net(batch["image"])), batch["target"])
         value = float(loss.detach())
         if not math.isfinite(value):
             raise DivergedError(
@@ -196,11 +198,11 @@ class PickingModule(pl.LightningModule):
         """Thresholds are calibrated on these tomograms and every metric is logged."""
         self.validated_step = self.global_step
         self.thresholds = self.stages.calibrate(self.candidates, self._truth)
-        measured = self.stages.measure(self.candidates, self._truth, self.thresholds)
-        self.measured = voxel_metrics(self._counts) | measured
-        self.best_value = metric(self.best_metric, self._counts, self.measured)
-        self.measured[self.best_metric] = self.best_value
-        for name, value in self.measured.items():
+        measured = self.stages.score_candidates(self.candidates, self._truth, self.thresholds)
+        self.metrics = voxel_metrics(self._counts) | measured
+        self.best_value = metric_value(self.best_metric, self._counts, self.metrics)
+        self.metrics[self.best_metric] = self.best_value
+        for name, value in self.metrics.items():
             if value is not None:
-                shown = name == self.best_metric
-                self.log(f"val/{name}", value, prog_bar=shown, batch_size=1)
+                is_best_metric = name == self.best_metric
+                self.log(f"val/{name}", value, prog_bar=is_best_metric, batch_size=1)

@@ -12,19 +12,25 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from octopi import checkpoint, machine
-from octopi.config import build, partial_of
+from octopi.config.build import build, partial_of
+from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
-from octopi.devices import choose_device_type, count_devices, training_precision
-from octopi.errors import ResourceError
-from octopi.facts import Facts, gather_facts
-from octopi.job import Stopped
-from octopi.models import COSTS, check_size, costs_of, size_divisor, step_memory
-from octopi.settings import TrainSettings
-from octopi.training import ranks
+from octopi.errors import ResourceError, StoppedBySignal
+from octopi.models import checkpoint
+from octopi.models.precision import choose_device_type, count_devices, training_precision
+from octopi.models.properties import (
+    COST_METRICS,
+    activation_bytes,
+    check_size,
+    network_costs,
+    size_divisor,
+)
+from octopi.system import resources
+from octopi.training import ddp
 from octopi.training.best_model import BestModelWriter
-from octopi.training.callbacks import BestModel, CleanStop, History, LastCheckpoint
+from octopi.training.callbacks import LastCheckpoint, SaveBestModel, StopOnSignal, WriteHistory
 from octopi.training.curves import draw_curves
+from octopi.training.dataset_info import DatasetInfo, read_dataset_info
 from octopi.training.folder import LAST_CHECKPOINT, TrainingFolder
 from octopi.training.module import PickingModule
 from octopi.training.silence import silence_lightning
@@ -48,19 +54,19 @@ class Training:
         history: of losses and metrics.
     """
 
-    facts: Facts
+    facts: DatasetInfo
     net: nn.Module
     divisor: int
     data: TomogramDataModule
     module: PickingModule
     trainer: pl.Trainer
-    best_model: BestModel
-    history: History
+    best_model: SaveBestModel
+    history: WriteHistory
 
     def costs(self, settings: TrainSettings) -> dict[str, float]:
         """Return the network's costs by name, where one of them is an objective."""
-        wanted = set(COSTS) & set(settings.objectives)
-        return costs_of(self.net, settings.data["crop_size"]) if wanted else {}
+        wanted = set(COST_METRICS) & set(settings.objectives)
+        return network_costs(self.net, settings.data["crop_size"]) if wanted else {}
 
 
 def build_training(
@@ -81,7 +87,7 @@ def build_training(
     silence_lightning()
     count_devices(settings.trainer["accelerator"], settings.trainer["devices"], "trainer.")
     pl.seed_everything(settings.seed, verbose=False)
-    facts = gather_facts(build(settings.project, "project"), settings)
+    facts = read_dataset_info(build(settings.project, "project"), settings)
     check_metric_names(settings, list(facts.radii))
 
     net = build_net(settings, facts)
@@ -102,13 +108,13 @@ def build_training(
         seed=settings.seed,
     )
     # The best model stands before weight averaging, so that it keeps the weights that validated.
-    best_model = BestModel(BestModelWriter(folder, settings, facts, data, divisor))
-    history = History(folder / "results.json")
+    best_model = SaveBestModel(BestModelWriter(folder, settings, facts, data, divisor))
+    history = WriteHistory(folder / "results.json")
     callbacks = [
         best_model,
         *(build(node, f"callbacks.{name}") for name, node in settings.callbacks.items()),
         history,
-        CleanStop(functools.partial(stopped_error, folder)),
+        StopOnSignal(functools.partial(stopped_error, folder)),
         LastCheckpoint(folder / LAST_CHECKPOINT),
     ]
     precision = settings.trainer["precision"] or training_precision(
@@ -122,7 +128,7 @@ def build_training(
         logger=False,
         callbacks=callbacks,
     )
-    ranks.prepare(trainer.world_size)
+    ddp.check_and_prepare_ddp(trainer.world_size)
     return Training(facts, net, divisor, data, module, trainer, best_model, history)
 
 
@@ -159,12 +165,12 @@ def run_training(
     return {**best.measured, settings.best_metric: best.best, **training.costs(settings)}
 
 
-def build_net(settings: TrainSettings, facts: Facts) -> nn.Module:
+def build_net(settings: TrainSettings, facts: DatasetInfo) -> nn.Module:
     """Build the network, with another training's weights where `init_from` names one."""
     net: nn.Module = build(settings.model, "model", out_channels=len(facts.labels) + 1)
     if settings.init_from:
         weights, recipe = checkpoint.read(settings.init_from)
-        new_weights = checkpoint.adopt(net, weights)
+        new_weights = checkpoint.load_matching_weights(net, weights)
         logger.info(
             "init_from %s: %s are new (its objects: %s), the rest is taken over.",
             settings.init_from,
@@ -174,7 +180,7 @@ def build_net(settings: TrainSettings, facts: Facts) -> nn.Module:
     return net
 
 
-def build_data(settings: TrainSettings, facts: Facts, divisor: int) -> TomogramDataModule:
+def build_data(settings: TrainSettings, facts: DatasetInfo, divisor: int) -> TomogramDataModule:
     """Build the data module; nothing is read yet."""
     check_size(settings.data["crop_size"], divisor=divisor, key="data.crop_size")
     return build(
@@ -185,16 +191,16 @@ def build_data(settings: TrainSettings, facts: Facts, divisor: int) -> TomogramD
         tomograms=facts.tomograms,
         labels=facts.labels,
         augment=build(settings.augment, "augment") if settings.augment else None,
-        truth=facts.truth,
+        truth=facts.true_picks,
     )
 
 
 def check_memory(net: nn.Module, settings: TrainSettings) -> None:
     """Raise ResourceError if not even a step's activations fit into the device that trains."""
     crops, size = settings.data["crops_per_step"], settings.data["crop_size"]
-    needed = crops * step_memory(net, size)
+    needed = crops * activation_bytes(net, size)
     on_gpu = choose_device_type(settings.trainer["accelerator"]) == "cuda"
-    free = torch.cuda.get_device_properties(0).total_memory if on_gpu else machine.memory()
+    free = torch.cuda.get_device_properties(0).total_memory if on_gpu else resources.memory()
     if needed > free:
         raise ResourceError(
             f"A step of {crops} crops of {list(size)} voxels needs more than {needed / 1e9:.0f} GB "
@@ -227,7 +233,7 @@ def explain_lost_workers() -> Iterator[None]:
         ) from error
 
 
-def stopped_error(folder: Path, number: int, epoch: int) -> Stopped:
+def stopped_error(folder: Path, number: int, epoch: int) -> StoppedBySignal:
     """Return what ends a training that a signal stopped.
 
     Args:
@@ -235,7 +241,7 @@ def stopped_error(folder: Path, number: int, epoch: int) -> Stopped:
         number: of the signal.
         epoch: whose beginning `last.ckpt` holds.
     """
-    return Stopped(
+    return StoppedBySignal(
         128 + number,
         f"Stopped by {signal.Signals(number).name} in epoch {epoch}; the state before that epoch "
         f"is in {folder / LAST_CHECKPOINT}.\nContinue with: octopi train resume={folder}",

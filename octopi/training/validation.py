@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from octopi.config import build
+from octopi.config.build import build
+from octopi.config.settings import TrainSettings
 from octopi.evaluation.calibration import calibrate_all_betas
-from octopi.evaluation.report import Report
-from octopi.facts import Facts
+from octopi.evaluation.score_report import Report
+from octopi.geometry import PicksByRun
 from octopi.inference.predictor import segmentation_of
-from octopi.models import COSTS
-from octopi.scored import Picks
-from octopi.settings import TrainSettings
+from octopi.models.properties import COST_METRICS
+from octopi.training.dataset_info import DatasetInfo
 from octopi.training.metrics import check_metric
-from octopi.training.module import Stages, Thresholds
+from octopi.training.module import Thresholds, ValidationSteps
 
 CALIBRATED_BETAS = (0.5, 1.0, 2.0, 4.0)  # every checkpoint has thresholds for these
 
@@ -20,11 +20,11 @@ def check_metric_names(settings: TrainSettings, object_names: list[str]) -> None
     """Raise SettingError unless the best metric and every objective exist."""
     check_metric(settings.best_metric, object_names)
     for name in settings.objectives:
-        if name not in COSTS:
+        if name not in COST_METRICS:
             check_metric(name, object_names)
 
 
-def build_validation(settings: TrainSettings, facts: Facts, divisor: int) -> Stages:
+def build_validation(settings: TrainSettings, facts: DatasetInfo, divisor: int) -> ValidationSteps:
     """Build what a validation tomogram goes through: the same calls that the commands make.
 
     Args:
@@ -38,7 +38,7 @@ def build_validation(settings: TrainSettings, facts: Facts, divisor: int) -> Sta
     scorer = build(settings.scorer, "scorer")
     channels = [facts.labels[name] - 1 for name in facts.radii]
 
-    def calibrate(candidates: Picks, truth: Picks) -> Thresholds:
+    def calibrate(candidates: PicksByRun, truth: PicksByRun) -> Thresholds:
         betas = dict.fromkeys([*CALIBRATED_BETAS, float(settings.calibrate_beta)])
         thresholds = calibrate_all_betas(
             candidates,
@@ -53,7 +53,7 @@ def build_validation(settings: TrainSettings, facts: Facts, divisor: int) -> Sta
     def score(picks: Any, truth: Any) -> dict[str, float | None]:
         return object_metrics(scorer(picks, truth, radii=facts.radii, weights=facts.weights))
 
-    return Stages(
+    return ValidationSteps(
         predict=lambda net, volume: predictor([net], volume, divisor=divisor),
         segment=segmentation_of,
         localize=lambda scores, grid: localizer(scores[channels], grid=grid, radii=facts.radii),

@@ -11,10 +11,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 
-from octopi.config import CONF_DIR, settle, without_null_groups
+from octopi.config.check import check_settings, without_null_groups
+from octopi.config.files import COMMANDS, CONF_DIR, choices, groups_of
+from octopi.config.settings import SETTINGS_CLASSES
 from octopi.errors import SettingError
-from octopi.help import VERBS, choices, groups_of
-from octopi.settings import ROOTS
 
 BASE = {
     "segment": ["checkpoint=model.pth"],
@@ -42,18 +42,18 @@ def settled(verb, *words):
     cfg.hydra.job.num = 0
     HydraConfig.instance().set_config(cfg)
     del cfg.hydra
-    return settle(cfg, ROOTS[verb], overrides=words)
+    return check_settings(cfg, SETTINGS_CLASSES[verb], overrides=words)
 
 
 CHOICES = [
     (verb, group, choice)
-    for verb in VERBS
+    for verb in COMMANDS
     for group in groups_of(verb)
     for choice in choices(group)
 ]
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_a_command_composes_as_it_stands(verb):
     assert settled(verb)
 
@@ -68,7 +68,7 @@ def test_every_choice_has_owners_for_all_its_keys(verb, group, choice):
 
 
 @pytest.mark.parametrize("experiment", choices("experiment"))
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in ("summarize", "doctor")])
+@pytest.mark.parametrize("verb", [verb for verb in COMMANDS if verb not in ("summarize", "doctor")])
 def test_an_experiment_serves_every_command(verb, experiment):
     assert settled(verb, f"experiment={experiment}")
 
@@ -102,7 +102,7 @@ def test_a_wrong_setting_is_refused_with_the_cure(words, told):
 
 
 @pytest.mark.parametrize(
-    ("verb", "group"), [(verb, group) for verb in VERBS for group in groups_of(verb)]
+    ("verb", "group"), [(verb, group) for verb in COMMANDS for group in groups_of(verb)]
 )
 def test_a_group_set_to_null_is_left_out_or_must_be_set(verb, group):
     if group in ("experiment", "search"):
@@ -126,7 +126,7 @@ def keys_of(node, path=""):
             yield from keys_of(value, f"{path}{key}.")
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_every_value_set_to_null_is_taken_or_named(verb):
     for key in keys_of(dataclasses.asdict(settled(verb))):
         top = key.partition(".")[0]
@@ -190,8 +190,8 @@ LISTS = [
     *((verb, "tomo_types") for verb in ("train", "create_targets", "check", "plan")),
     *(
         (verb, "runs")
-        for verb in VERBS
-        if "runs" in {f.name for f in dataclasses.fields(ROOTS[verb])}
+        for verb in COMMANDS
+        if "runs" in {f.name for f in dataclasses.fields(SETTINGS_CLASSES[verb])}
     ),
     *((verb, "objects") for verb in ("evaluate", "extract", "export")),
     *((verb, "trust") for verb in ("segment", "localize", "report")),
@@ -228,32 +228,32 @@ def names_read():
 
 def readers(verb):
     """The modules that are given the settings of a command."""
-    name, found = ROOTS[verb].__name__, set()
+    name, found = SETTINGS_CLASSES[verb].__name__, set()
     for path in CONF_DIR.parent.joinpath("octopi").rglob("*.py"):
         if path.stem != "settings" and name in path.read_text(encoding="utf-8"):
             found.add(path.stem)
     return found | {"job"}
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_every_setting_of_a_command_is_read(verb):
     known, modules = names_read(), readers(verb)
     read = {name for module, owner, name in known if module in modules and owner == "settings"}
     if "dry_run" in (CONF_DIR.parent / "octopi" / "job.py").read_text(encoding="utf-8"):
         read.add("dry_run")  # asked of every command
     nested = {"targets": "TargetsSettings", "rules": "Rules"}
-    for f in dataclasses.fields(ROOTS[verb]):
+    for f in dataclasses.fields(SETTINGS_CLASSES[verb]):
         assert f.name in read, f"{verb} {f.name}"
         if f.name in nested:
             inner = {name for _, _, name in known}
-            for part in dataclasses.fields(typing.get_type_hints(ROOTS[verb])[f.name]):
+            for part in dataclasses.fields(typing.get_type_hints(SETTINGS_CLASSES[verb])[f.name]):
                 assert part.name in inner, f"{verb} {f.name}.{part.name}"
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_every_key_of_a_commands_file_is_a_setting_of_it(verb):
     content = yaml.safe_load((CONF_DIR / f"{verb}.yaml").read_text(encoding="utf-8"))
-    fields = {f.name for f in dataclasses.fields(ROOTS[verb])}
+    fields = {f.name for f in dataclasses.fields(SETTINGS_CLASSES[verb])}
     assert set(content) - {"defaults", "hydra"} <= fields
     assert set(groups_of(verb)) - {"experiment", "search"} <= fields
     assert fields <= set(content) | set(groups_of(verb))
@@ -279,4 +279,4 @@ def test_a_new_target_drops_the_arguments_of_the_old_one():
 def test_a_missing_mandatory_setting_is_named():
     with pytest.raises(SettingError, match="checkpoint"):
         cfg = compose("segment")
-        settle(cfg, ROOTS["segment"])
+        check_settings(cfg, SETTINGS_CLASSES["segment"])

@@ -18,10 +18,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from tiny import PHANTOM, TINY
 
-from octopi.exploration.space import read_space, suggest
-from octopi.exploration.study import open_study
-from octopi.help import CONF_DIR, VERBS, choices, groups_of
+from octopi.config.files import COMMANDS, CONF_DIR, choices, groups_of
 from octopi.phantom import make_phantom
+from octopi.sweeps.space import read_space, suggest
+from octopi.sweeps.study import open_study
 
 TRAINING = [
     *(word for word in TINY if not word.startswith(("model.", "data.crop", "data.steps"))),
@@ -106,7 +106,7 @@ def rounds(verb: str) -> list[list[str]]:
     return rows + [[f"experiment={choice}", *must] for choice in experiments]
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if groups_of(verb)])
+@pytest.mark.parametrize("verb", [verb for verb in COMMANDS if groups_of(verb)])
 def test_the_rounds_hold_every_choice(verb):
     taken = {word for row in rounds(verb) for word in row}
     offered = {
@@ -142,7 +142,7 @@ def project(tmp_path_factory, octopi_command):
     ("verb", "chosen"),
     [
         pytest.param(verb, row, id=f"{verb} {' '.join(row)}")
-        for verb in VERBS
+        for verb in COMMANDS
         if groups_of(verb)
         for row in rounds(verb)
     ],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from octopi.help import choices
+from octopi.config.files import choices
 
 SMALL = [
     "num_folds=null",

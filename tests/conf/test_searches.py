@@ -7,11 +7,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from optuna.distributions import CategoricalDistribution
 
-from octopi.config import CONF_DIR, build, settle
-from octopi.exploration.space import key_of, read_space, suggest
-from octopi.help import choices
-from octopi.models import check_size, size_divisor
-from octopi.settings import TrainSettings
+from octopi.config.build import build
+from octopi.config.check import check_settings
+from octopi.config.files import CONF_DIR, choices
+from octopi.config.settings import TrainSettings
+from octopi.models.properties import check_size, size_divisor
+from octopi.sweeps.space import key_of, read_space, suggest
 
 SEARCHES = choices("search")
 NUM_SUGGESTIONS = 20
@@ -98,7 +99,7 @@ def suggested(space, number):
         words = [*space.fixed, *suggest(space, study.ask())]
         cfg = composed(*words)
         del cfg.hydra
-        yield words, settle(cfg, TrainSettings, overrides=words)
+        yield words, check_settings(cfg, TrainSettings, overrides=words)
 
 
 @pytest.mark.parametrize("search", SEARCHES)

@@ -9,9 +9,9 @@ import pytest
 from octopi.data.cache import VolumeCache
 from octopi.data.crops import (
     MAX_POSITIONS,
+    CachedTomogram,
     CropSampler,
     CropSettings,
-    Variant,
     blend_volumes,
     find_positions,
     read_crop,
@@ -35,7 +35,9 @@ def sampler_over(tmp_path, targets, *, num_types=1, **changes):
         key = f"target {index}"
         cache.fill({k: lambda v=v: v for k, v in (volumes | {key: target}).items()}, num_threads=1)
         positions = find_positions(target)
-        runs.append([Variant(k, key, Grid.cubic(target.shape, 10), positions) for k in volumes])
+        runs.append(
+            [CachedTomogram(k, key, Grid.cubic(target.shape, 10), positions) for k in volumes]
+        )
     labels = sorted({int(k) for target in targets for k in np.unique(target)} - {0})
     settings = dataclasses.replace(SETTINGS, **changes)
     return CropSampler(cache, runs, labels=labels, settings=settings)
@@ -57,7 +59,7 @@ def test_the_same_step_gives_the_same_crops_and_any_other_gives_others(tmp_path)
 
     def starts(**changes):
         step = {"epoch": 2, "step": 5, "num_ranks": 1, **changes}
-        return [crop.start for crop in sampler.draw(**step)]
+        return [crop.start for crop in sampler.draw_crops(**step)]
 
     assert starts() == starts()
     others = {str(starts(**{k: v})) for k in ("epoch", "step") for v in (11, 12)}
@@ -122,7 +124,7 @@ def test_the_background_share_is_the_share_of_crops_centred_on_background(tmp_pa
 def test_a_step_takes_its_crops_from_different_runs(tmp_path):
     sampler = sampler_over(tmp_path, [volume_with(k1=(9, 9, 9), k2=(9, 9, 20))] * 5)
     for step in range(20):
-        runs = {crop.variant.volume for crop in sampler.draw(epoch=0, step=step, num_ranks=1)}
+        runs = {crop.variant.volume for crop in sampler.draw_crops(epoch=0, step=step, num_ranks=1)}
         assert len(runs) == 4
 
 
@@ -131,14 +133,16 @@ def test_a_class_of_a_single_run_does_not_crowd_the_step_into_it(tmp_path):
     targets = [volume_with(**common, k4=(9, 20, 9))] + [volume_with(**common)] * 3
     sampler = sampler_over(tmp_path, targets)
     for step in range(20):
-        crops = sampler.draw(epoch=0, step=step, num_ranks=1)
+        crops = sampler.draw_crops(epoch=0, step=step, num_ranks=1)
         assert len({crop.variant.volume for crop in crops}) == 4
 
 
 def test_every_tomogram_type_of_a_run_is_used(tmp_path):
     sampler = sampler_over(tmp_path, [volume_with(k1=(9, 9, 9))], num_types=3)
     drawn = [
-        c.variant.volume for s in range(50) for c in sampler.draw(epoch=0, step=s, num_ranks=1)
+        c.variant.volume
+        for s in range(50)
+        for c in sampler.draw_crops(epoch=0, step=s, num_ranks=1)
     ]
     counts = collections.Counter(drawn)
     assert len(counts) == 3

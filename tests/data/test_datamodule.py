@@ -11,14 +11,14 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from tiny_project import LABELS, OBJECTS, SHAPE, SPACING, TARGET, make_project, write_target
 
-from octopi import machine
 from octopi.data import datamodule, sources
 from octopi.data.augment import Affine, Compose, Flip, GaussianNoise
 from octopi.data.datamodule import TomogramDataModule, ValidationVolume
-from octopi.data.resident import may_stay
+from octopi.data.gpu_volumes import fits_on_gpu
 from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError
 from octopi.geometry import Grid
 from octopi.project import PicksQuery, SegmentationQuery, TomogramQuery, open_project
+from octopi.system import resources
 
 pytestmark = [
     # Python 3.12 and later: workers are forked by a process with threads, which torch means to do
@@ -399,19 +399,19 @@ def test_only_a_gpu_with_room_holds_the_volumes(project, tmp_path, monkeypatch):
     gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
     free = {"bytes": 3 * needed}
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free["bytes"], 10**12))
-    assert may_stay(variants, SHAPE, blend=False, device=gpu)
-    assert not may_stay(variants, SHAPE, blend=False, device=cpu)
-    assert not may_stay(variants, SHAPE, blend=True, device=gpu)
-    assert not may_stay(variants, [SHAPE[0] + 1, 8, 8], blend=False, device=gpu)
+    assert fits_on_gpu(variants, SHAPE, blend=False, device=gpu)
+    assert not fits_on_gpu(variants, SHAPE, blend=False, device=cpu)
+    assert not fits_on_gpu(variants, SHAPE, blend=True, device=gpu)
+    assert not fits_on_gpu(variants, [SHAPE[0] + 1, 8, 8], blend=False, device=gpu)
     free["bytes"] -= 3
-    assert not may_stay(variants, SHAPE, blend=False, device=gpu)
+    assert not fits_on_gpu(variants, SHAPE, blend=False, device=gpu)
 
 
 def test_a_cache_that_the_disk_cannot_hold_is_refused_before_a_tomogram_is_read(
     project, tmp_path, monkeypatch
 ):
     needed = 2 * np.prod(SHAPE) * len(project.runs)
-    monkeypatch.setattr(machine, "free_space", lambda path: needed - 1)
+    monkeypatch.setattr(resources, "free_space", lambda path: needed - 1)
     data = make_data(project, tmp_path)
     monkeypatch.setattr(sources, "_prepare", lambda *given: pytest.fail("A tomogram was read."))
     with pytest.raises(ResourceError, match=r"need .* more in the cache .* data\.cache_dir"):
@@ -420,9 +420,9 @@ def test_a_cache_that_the_disk_cannot_hold_is_refused_before_a_tomogram_is_read(
 
 def test_a_cache_that_memory_cannot_hold_is_told(project, tmp_path, monkeypatch, caplog):
     needed = 2 * int(np.prod(SHAPE)) * len(project.runs)
-    monkeypatch.setattr(machine, "memory", lambda: needed)
+    monkeypatch.setattr(resources, "memory", lambda: needed)
     ready(project, tmp_path)
     assert "read from disk" not in caplog.text
-    monkeypatch.setattr(machine, "memory", lambda: needed - 1)
+    monkeypatch.setattr(resources, "memory", lambda: needed - 1)
     ready(project, tmp_path)  # also where all of it is cached already
     assert "read from disk" in caplog.text

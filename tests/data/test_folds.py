@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from octopi.data.folds import Splitting, split_runs
+from octopi.data.folds import SplitSettings, split_runs
 from octopi.errors import DataError, NotInProjectError, SettingError
 
 TEN = [f"TS_{i}" for i in range(10)]
@@ -14,7 +14,7 @@ def splitting(**changes):
     settings = dict.fromkeys(
         ("train_runs", "validation_runs", "test_runs", "ratios", "fold", "num_folds")
     )
-    return Splitting(**{**settings, "seed": 0, **changes})
+    return SplitSettings(**{**settings, "seed": 0, **changes})
 
 
 def test_folds_validate_every_run_once_and_train_on_all_others():

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from octopi.evaluation.calibration import best_cut, calibrate, calibrate_all_betas, chances
+from octopi.evaluation.calibration import (
+    best_threshold,
+    calibrate,
+    calibrate_all_betas,
+    particle_probabilities,
+)
 from octopi.evaluation.scores import fbeta
 from octopi.geometry import Points
 
@@ -44,7 +49,7 @@ def test_a_threshold_from_few_particles_does_better_on_others_than_the_best_for_
     smooth, jagged = [], []
     for _ in range(60):
         scores, found = drawn(rng, 25)
-        cut = best_cut(scores, found, 25, beta)
+        cut = best_threshold(scores, found, 25, beta)
         smooth.append(fbeta_at(cut, *everywhere, 20_000, beta))
         tooth = highest_tooth(scores, found, 25, beta)
         jagged.append(fbeta_at(tooth, *everywhere, 20_000, beta))
@@ -56,27 +61,27 @@ def test_a_threshold_from_few_particles_does_better_on_others_than_the_best_for_
 def test_with_many_particles_the_threshold_is_nearly_the_best_there_is(beta):
     scores, found = drawn(np.random.default_rng(1), 5000)
     best = fbeta_at(highest_tooth(scores[::50], found[::50], 100, beta), scores, found, 5000, beta)
-    got = fbeta_at(best_cut(scores, found, 5000, beta), scores, found, 5000, beta)
+    got = fbeta_at(best_threshold(scores, found, 5000, beta), scores, found, 5000, beta)
     assert got > best - 0.01
 
 
 def test_the_more_recall_weighs_the_lower_the_threshold():
     scores, found = drawn(np.random.default_rng(2), 200)
-    cuts = [best_cut(scores, found, 200, beta) for beta in (0.5, 1.0, 2.0, 4.0)]
+    cuts = [best_threshold(scores, found, 200, beta) for beta in (0.5, 1.0, 2.0, 4.0)]
     assert cuts == sorted(cuts, reverse=True)
     assert cuts[0] > cuts[-1]
 
 
 def test_fitted_chances_rise_with_the_score_and_add_up_to_what_was_found():
     scores, found = drawn(np.random.default_rng(3), 400)
-    fitted = chances(scores, found)
+    fitted = particle_probabilities(scores, found)
     assert (np.diff(fitted) <= 0).all()
     assert fitted.sum() == pytest.approx(found.sum(), rel=0.02)
 
 
 def test_without_any_candidate_found_or_not_scores_are_taken_at_their_word():
     scores = np.array([0.9, 0.5, 0.2])
-    assert chances(scores, np.array([1, 1, 0])) == pytest.approx(scores, abs=0.35)
+    assert particle_probabilities(scores, np.array([1, 1, 0])) == pytest.approx(scores, abs=0.35)
 
 
 def test_a_threshold_parts_candidates_that_are_clearly_right_from_clearly_wrong():
@@ -93,7 +98,7 @@ def test_where_all_candidates_are_right_the_cut_is_half_the_lowest_score():
 
 def test_equal_scores_are_never_parted():
     scores, gains = np.array([0.8, 0.5, 0.5, 0.5, 0.2]), np.array([1, 1, 1, 0, 0])
-    assert best_cut(scores, gains, 3, 1.0) in (pytest.approx(0.65), pytest.approx(0.35), 0.1)
+    assert best_threshold(scores, gains, 3, 1.0) in (pytest.approx(0.65), pytest.approx(0.35), 0.1)
 
 
 def test_an_object_that_is_never_found_is_cut_at_one():

@@ -5,15 +5,15 @@ import pytest
 from scipy.spatial import KDTree
 
 from octopi.evaluation.matching import (
-    finders_czii,
-    finders_one_to_one,
-    gains_czii,
-    gains_one_to_one,
+    first_hit_czii,
+    first_hit_one_to_one,
     match_czii,
     match_one_to_one,
+    new_hits_czii,
+    new_hits_one_to_one,
 )
 
-RULES = [(match_czii, gains_czii), (match_one_to_one, gains_one_to_one)]
+RULES = [(match_czii, new_hits_czii), (match_one_to_one, new_hits_one_to_one)]
 
 
 def official(candidates, references, radius):
@@ -93,7 +93,7 @@ def test_a_pick_gives_way_to_one_that_has_no_other_particle():
     truth = np.array([[0.0, 0, 0], [20, 0, 0]])
     picks = np.array([[10.0, 0, 0], [-5, 0, 0]])
     assert match_one_to_one(picks, truth, 12.0) == (2, 0, 0)
-    assert gains_one_to_one(picks, truth, 12.0).tolist() == [1, 1]
+    assert new_hits_one_to_one(picks, truth, 12.0).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -107,7 +107,7 @@ def test_gains_add_up_to_the_count_of_every_first_few_picks(seed, match, gains):
 
 
 @pytest.mark.parametrize(
-    ("count", "finders"), [(match_czii, finders_czii), (match_one_to_one, finders_one_to_one)]
+    ("count", "finders"), [(match_czii, first_hit_czii), (match_one_to_one, first_hit_one_to_one)]
 )
 def test_a_particle_is_found_with_its_finder_and_stays_found(count, finders):
     rng = np.random.default_rng(5)

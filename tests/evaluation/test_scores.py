@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from octopi.evaluation.matching import (
-    gains_czii,
-    gains_one_to_one,
     match_czii,
     match_one_to_one,
+    new_hits_czii,
+    new_hits_one_to_one,
 )
 from octopi.evaluation.scores import Czii, Matched, fbeta, pr_curve
 from octopi.geometry import Points
 
-RULES = {Czii: (match_czii, gains_czii), Matched: (match_one_to_one, gains_one_to_one)}
+RULES = {Czii: (match_czii, new_hits_czii), Matched: (match_one_to_one, new_hits_one_to_one)}
 RADII = {"a": 60.0, "b": 80.0}
 WEIGHTS = {"a": 1.0, "b": 3.0}
 
@@ -219,10 +219,10 @@ def test_the_curve_says_what_cutting_at_each_score_would(rule):
 
 
 def test_a_curve_without_picks_is_empty_and_without_truth_has_no_recall():
-    nothing = pr_curve({}, {"r": Points(line(2))}, tolerance=1, beta=1, matcher=gains_czii)
+    nothing = pr_curve({}, {"r": Points(line(2))}, tolerance=1, beta=1, matcher=new_hits_czii)
     assert nothing == {"threshold": [], "precision": [], "recall": [], "fbeta": []}
     picks = {"r": Points(line(2), np.array([0.5, 0.25]))}
-    blind = pr_curve(picks, {}, tolerance=1, beta=1, matcher=gains_czii)
+    blind = pr_curve(picks, {}, tolerance=1, beta=1, matcher=new_hits_czii)
     assert blind == {"threshold": [0.5, 0.25], "precision": [0, 0], "recall": [], "fbeta": []}
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import starfile
-from making import FOLDER, grid_of, make, picks, rows
+from particle_files import FOLDER, grid_of, make, picks, rows
 
 from octopi.errors import DataError, SettingError
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from making import FOLDER, grid_of, make, picks
+from particle_files import FOLDER, grid_of, make, picks
 
 GOLDEN = Path(__file__).with_name("golden")
 ABOUT_Z = [[0, -1, 0], [1, 0, 0], [0, 0, 1]]

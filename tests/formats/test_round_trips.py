@@ -6,10 +6,10 @@ import io
 import numpy as np
 import pytest
 import starfile
-from making import FOLDER, grid_of, make, picks, rows
+from particle_files import FOLDER, grid_of, make, picks, rows
 from scipy.spatial.transform import Rotation
 
-from octopi.project.door import keep_log_handlers
+from octopi.project.copick_api import keep_log_handlers
 
 with keep_log_handlers():
     from copick.util.handlers.picks.dynamo import dynamo_handler

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from octopi.errors import SettingError
+from octopi.inference.flips import FLIPS, mean_over_flips
 from octopi.inference.predictor import Predictor, segmentation_of
-from octopi.inference.tta import SIDES, mean_over_sides
 
 
 class Local(nn.Module):
@@ -67,13 +67,13 @@ def test_the_mean_over_all_sides_turns_with_the_image():
     net = Local().eval()
     image = torch.randn(1, 1, 6, 6, 6, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        straight = mean_over_sides(net, image, num_sides=8)
-        flipped = mean_over_sides(net, torch.flip(image, (-1,)), num_sides=8)
+        straight = mean_over_flips(net, image, num_sides=8)
+        flipped = mean_over_flips(net, torch.flip(image, (-1,)), num_sides=8)
     assert torch.allclose(straight, torch.flip(flipped, (-1,)), atol=1e-5)
 
 
 def test_all_sides_are_different():
-    assert len({frozenset(axes) for axes in SIDES}) == len(SIDES) == 8
+    assert len({frozenset(axes) for axes in FLIPS}) == len(FLIPS) == 8
 
 
 def test_a_segmentation_is_the_best_class_with_background_among_them():

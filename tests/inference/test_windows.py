@@ -19,10 +19,14 @@ def test_every_voxel_is_believed_exactly_once(shape, size, halo):
     padded, fitted = padded_shape(shape, size, divisor=4, halo=halo)
     times = np.zeros(shape, int)
     for window in windows(shape, fitted, halo=halo):
-        times[window.target] += 1
-        assert [s.stop - s.start for s in window.look] == list(fitted)
-        assert all(s.start >= 0 and s.stop <= n for s, n in zip(window.look, padded, strict=True))
-        for look, inner, target in zip(window.look, window.inner, window.target, strict=True):
+        times[window.output_region] += 1
+        assert [s.stop - s.start for s in window.input_region] == list(fitted)
+        assert all(
+            s.start >= 0 and s.stop <= n for s, n in zip(window.input_region, padded, strict=True)
+        )
+        for look, inner, target in zip(
+            window.input_region, window.valid_region, window.output_region, strict=True
+        ):
             assert look.start + inner.start == target.start
             assert inner.stop - inner.start == target.stop - target.start
     assert (times == 1).all()
@@ -32,7 +36,9 @@ def test_every_voxel_is_believed_exactly_once(shape, size, halo):
 def test_what_is_believed_is_a_halo_away_from_every_cut(shape, size, halo):
     _, fitted = padded_shape(shape, size, divisor=4, halo=halo)
     for window in windows(shape, fitted, halo=halo):
-        for n, h, look, inner in zip(shape, halo, window.look, window.inner, strict=True):
+        for n, h, look, inner in zip(
+            shape, halo, window.input_region, window.valid_region, strict=True
+        ):
             if look.start > 0:
                 assert inner.start >= h
             if look.stop < n:

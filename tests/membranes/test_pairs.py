@@ -3,7 +3,7 @@ import pytest
 
 from octopi.geometry import Points
 from octopi.membranes.pairs import middles, pairs
-from octopi.membranes.sides import sides
+from octopi.membranes.split import split_by_distance
 
 
 def line(*xs):
@@ -48,7 +48,7 @@ def test_the_middle_is_half_way_with_the_mean_score():
 
 
 def test_every_pick_is_on_one_side():
-    split = sides(np.array([-np.inf, -31, -30, 0, 100, 101, np.inf]), (-30, 100))
+    split = split_by_distance(np.array([-np.inf, -31, -30, 0, 100, 101, np.inf]), (-30, 100))
     assert {name: np.flatnonzero(keep).tolist() for name, keep in split.items()} == {
         "inside": [0, 1],
         "near": [2, 3, 4],
@@ -58,4 +58,4 @@ def test_every_pick_is_on_one_side():
 
 def test_sides_want_a_range():
     with pytest.raises(ValueError, match="near goes from"):
-        sides(np.zeros(1), (1, 0))
+        split_by_distance(np.zeros(1), (1, 0))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from octopi.geometry import Grid
-from octopi.membranes.surface import Surface, filled, turned_to
+from octopi.membranes.surface import Surface, fill_enclosed, rotations_to_normals
 
 SPACING = 10.0
 SMOOTHING = 40.0
@@ -48,7 +48,7 @@ def on_ellipsoid(axes, number=150):
 def test_of_a_rounded_body_distances_and_normals_are_its_own(axes, shape, distance):
     mask, centre = ball(axes, shape)
     places, normals = on_ellipsoid(np.array(axes))
-    found = Surface(mask, Grid.cubic(shape, SPACING), smoothing=SMOOTHING).places(
+    found = Surface(mask, Grid.cubic(shape, SPACING), smoothing=SMOOTHING).nearest(
         centre + places + distance * normals
     )
     assert np.abs(found.distances - distance).max() < HALF_VOXEL
@@ -66,7 +66,7 @@ def test_of_a_plane_distances_and_normals_are_its_own(normal):
     surface = Surface(offset <= 0, Grid.cubic(shape, SPACING), smoothing=SMOOTHING)
     beside = np.cross(normal, directions(60, seed=1)) * 8 * SPACING
     for distance in (-90, -20, 0, 35, 120):
-        found = surface.places(middle * SPACING + beside + distance * normal)
+        found = surface.nearest(middle * SPACING + beside + distance * normal)
         assert np.abs(found.distances - distance).max() < HALF_VOXEL
         assert degrees_between(found.normals, normal[None]).max() < 1
 
@@ -81,7 +81,7 @@ def test_a_sheet_has_two_sides(half_thickness):
     surface = Surface(mask, Grid.cubic(shape, SPACING), smoothing=SMOOTHING)
     out = directions()
     for side, sign in ((radius + half_thickness, 1), (radius - half_thickness, -1)):
-        found = surface.places((centre + out * (side + sign * 4)) * SPACING)
+        found = surface.nearest((centre + out * (side + sign * 4)) * SPACING)
         assert np.abs(found.distances - 40).max() < HALF_VOXEL
         off = degrees_between(found.normals, sign * out)
         assert np.mean(off) < (2 if half_thickness > 1 else 10)
@@ -94,7 +94,7 @@ def test_a_plane_nearly_along_the_voxels_is_known_as_well_as_its_terraces_tell()
     offset = sum(n * (c - 31.8) for n, c in zip(normal, voxels_of((64, 64, 64)), strict=True))
     surface = Surface(offset <= 0, Grid.cubic((64, 64, 64), SPACING), smoothing=SMOOTHING)
     beside = np.cross(normal, directions(60, seed=1)) * 8 * SPACING
-    found = surface.places(318.0 + beside + 50 * normal)
+    found = surface.nearest(318.0 + beside + 50 * normal)
     assert np.abs(found.distances - 50).max() < HALF_VOXEL
     assert degrees_between(found.normals, normal[None]).max() < 3.1  # the normal's own angle to z
 
@@ -105,7 +105,7 @@ def test_beyond_the_end_of_a_plate_its_rim_is_nearest():
     surface = Surface(mask, Grid.cubic(mask.shape, SPACING), smoothing=SMOOTHING)
     away = np.array([[100.0, 0, 0], [200, 0, 150], [80, 0, -60], [1500, 0, 900], [3, 0, 1]])
     end = np.array([195.0, 200, 195])
-    found = surface.places(end + away)
+    found = surface.nearest(end + away)
     exact = np.hypot(away[:, 0], np.maximum(np.abs(away[:, 2]) - 20, 0))  # the plate is 40 Å thick
     assert np.abs(found.distances - exact).max() < SPACING
     np.testing.assert_allclose(np.linalg.norm(found.normals, axis=1), 1)
@@ -118,7 +118,7 @@ def test_spacing_may_differ_between_axes():
     centre = np.array([300.0, 296.0, 303.0])
     mask = (x - centre[0]) ** 2 + (y - centre[1]) ** 2 + (z - centre[2]) ** 2 <= 200**2
     out = directions()
-    found = Surface(mask, grid, smoothing=SMOOTHING).places(centre + 260 * out)
+    found = Surface(mask, grid, smoothing=SMOOTHING).nearest(centre + 260 * out)
     assert np.abs(found.distances - 60).max() < 7.5
     assert degrees_between(found.normals, out).max() < 2
 
@@ -128,19 +128,19 @@ def test_labels_are_those_of_the_nearest_part():
     mask[8:12, 8:12, 4:10] = 3
     mask[8:12, 8:12, 30:36] = 7
     surface = Surface(mask, Grid.cubic(mask.shape, SPACING), smoothing=0)
-    assert list(surface.places(np.array([[140, 100, 100], [260, 100, 100]])).labels) == [3, 7]
+    assert list(surface.nearest(np.array([[140, 100, 100], [260, 100, 100]])).labels) == [3, 7]
 
 
 @pytest.mark.parametrize(("fill", "side"), [(0, np.inf), (1, -np.inf)])
 def test_without_a_surface_all_is_far(fill, side):
     surface = Surface(np.full((8, 8, 8), fill), Grid.cubic((8, 8, 8), SPACING), smoothing=0)
-    assert list(surface.places(np.ones((2, 3))).distances) == [side] * 2
-    assert len(surface.places(np.zeros((0, 3))).normals) == 0
+    assert list(surface.nearest(np.ones((2, 3))).distances) == [side] * 2
+    assert len(surface.nearest(np.zeros((0, 3))).normals) == 0
 
 
 def test_no_points_have_no_places():
     mask, _ = ball((5, 5, 5), (16, 16, 16))
-    found = Surface(mask, Grid.cubic(mask.shape, SPACING), smoothing=0).places(np.zeros((0, 3)))
+    found = Surface(mask, Grid.cubic(mask.shape, SPACING), smoothing=0).nearest(np.zeros((0, 3)))
     assert found.distances.shape == (0,)
     assert found.normals.shape == (0, 3)
 
@@ -151,19 +151,19 @@ def test_what_a_shell_encloses_is_filled_also_at_the_rim():
     whole = np.sqrt((x - 20) ** 2 + (y - 30) ** 2 + (z - 15) ** 2)
     cut = np.sqrt((x - 59) ** 2 + (y - 30) ** 2 + (z - 15) ** 2)
     mask = np.where(np.abs(whole - 10) <= 1.5, 1, 0) + np.where(np.abs(cut - 10) <= 1.5, 2, 0)
-    out = filled(mask.astype(np.uint8))
+    out = fill_enclosed(mask.astype(np.uint8))
     np.testing.assert_array_equal(out == 1, whole <= 11.5)
     np.testing.assert_array_equal(out == 2, cut <= 11.5)
 
 
 def test_a_mask_that_encloses_nothing_stays_as_it_is():
     mask, _ = ball((5, 5, 5), (16, 16, 16))
-    np.testing.assert_array_equal(filled(mask), mask)
+    np.testing.assert_array_equal(fill_enclosed(mask), mask)
 
 
 def test_the_z_axis_is_turned_to_the_normal_by_the_shortest_way():
     normals = np.concatenate([directions(), [[0, 0, 1], [0, 0, -1], [1, 0, 0]]])
-    turns = turned_to(normals)
+    turns = rotations_to_normals(normals)
     np.testing.assert_allclose(turns[:, :, 2], normals, atol=1e-12)
     np.testing.assert_allclose(
         turns @ turns.transpose(0, 2, 1), [np.eye(3)] * len(turns), atol=1e-9

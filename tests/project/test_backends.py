@@ -6,7 +6,7 @@ import pytest
 from octopi.errors import DataError
 from octopi.geometry import Grid, Points
 from octopi.project import PicksQuery, SegmentationQuery, TomogramQuery
-from octopi.project.door import keep_log_handlers
+from octopi.project.copick_api import keep_log_handlers
 
 OURS = PicksQuery("ribosome", "octopi", "1")
 TARGETS = SegmentationQuery("targets", "octopi", "1", 10.0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from octopi.errors import SettingError
-from octopi.training.metrics import Counts, check_metric, count_voxels, metric, voxel_metrics
+from octopi.training.metrics import Counts, check_metric, count_voxels, metric_value, voxel_metrics
 
 LABELS = {"ribosome": 1, "virus": 2}
 COUNTS = {"ribosome": Counts(tp=6, fp=2, fn=2), "virus": Counts(tp=1, fp=0, fn=3)}
@@ -24,7 +24,7 @@ def test_f_beta_follows_its_definition_for_any_beta():
     for beta in (0.5, 1.0, 2.0, 4.0):
         expected = (1 + beta**2) * precision * recall / (beta**2 * precision + recall)
         assert COUNTS["ribosome"].fbeta(beta) == pytest.approx(expected)
-    assert metric("fBeta0.5_virus", COUNTS, {}) == pytest.approx(1.25 * 0.25 / (0.25 + 0.25))
+    assert metric_value("fBeta0.5_virus", COUNTS, {}) == pytest.approx(1.25 * 0.25 / (0.25 + 0.25))
 
 
 def test_an_absent_object_is_not_applicable_and_does_not_lower_the_mean():
@@ -32,7 +32,7 @@ def test_an_absent_object_is_not_applicable_and_does_not_lower_the_mean():
     measured = voxel_metrics(counts)
     assert measured["f1_virus"] is None
     assert measured["avg_f1"] == 1.0
-    assert metric("fBeta2", counts, {}) == 1.0
+    assert metric_value("fBeta2", counts, {}) == 1.0
 
 
 def test_an_object_never_predicted_scores_zero():

@@ -1,0 +1,1 @@
+"""Run a command from the command line or from Python."""

@@ -1,0 +1,1 @@
+"""From Hydra's config to checked settings and built objects."""

@@ -1,0 +1,75 @@
+"""Build the objects that a checked config describes."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from octopi.arguments import TARGET
+from octopi.config.check import SECTIONS, check_node
+from octopi.errors import OctopiError, SettingError
+from octopi.stored import Kind, build_stored, part_node
+
+
+def build(
+    node: Mapping[str, Any], path: str, *, partial: bool = False, **build_arguments: Any
+) -> Any:
+    """Build what a section's node describes, with the facts that only the data knows.
+
+    What may be built is decided by the section, not by the node.
+
+    Args:
+        node: `_target_` and arguments.
+        path: of the section, or of a part of one that holds several.
+        partial: return a function that takes the remaining arguments.
+        **build_arguments: further arguments.
+
+    Raises:
+        SettingError: if the node does not belong into the section, or the constructor refuses it.
+    """
+    from hydra.errors import InstantiationException  # noqa: PLC0415  Hydra is slow to import
+    from hydra.utils import instantiate  # noqa: PLC0415
+
+    section = SECTIONS[path] if path in SECTIONS else SECTIONS[path.partition(".")[0]]
+    node = dict(node)
+    allowed = check_node(node, section, path)
+    try:
+        return instantiate(
+            node,
+            **build_arguments,
+            _partial_=partial,
+            _convert_="all",
+            _execution_whitelist_=allowed,
+        )
+    except OctopiError:
+        raise
+    except InstantiationException as error:
+        if isinstance(error.__cause__, OctopiError):
+            raise error.__cause__ from error
+        raise SettingError(f"{path}: {error.__cause__ or error}") from error
+    except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
+        raise SettingError(f"{path}: {error}") from error
+
+
+def build_part(
+    chosen: Mapping[str, Any], stored: Any, kind: Kind, *, origin: str, trust: Collection[str]
+) -> tuple[Mapping[str, Any], Any]:
+    """Build the part that the user chose or, where only arguments are set, the stored one.
+
+    Args:
+        chosen: the node of the user's config; without a `_target_` it changes the stored one.
+        stored: the node that a checkpoint or score map holds.
+        kind: of the part, whose name is that of the section too.
+        origin: where the stored node is from, for errors.
+        trust: further classes that it may name.
+
+    Returns:
+        The node that was built, and what it describes.
+    """
+    if TARGET in chosen:
+        return chosen, build(chosen, kind.name)
+    node = part_node(chosen, stored)
+    return node, build_stored(node, kind, origin, trust)
+
+
+def partial_of(node: Mapping[str, Any], path: str) -> Callable[..., Any]:
+    """A settled node as a function that still wants its remaining arguments."""
+    return build(node, path, partial=True)

@@ -1,0 +1,314 @@
+"""The settings of each command: its groups and the scalars beside them."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from octopi.arguments import Count, NotNegative, Positive, Share
+
+LOOSE, OPTIONAL = "need not name a class", "may be empty"
+ConfigNode = dict[str, Any]
+LooseNode = Annotated[ConfigNode, LOOSE]  # its class is in a checkpoint, or not needed
+OptionalNode = Annotated[ConfigNode, OPTIONAL]  # null is nothing: {}
+RunNames = list[str] | None
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Fold = Annotated[int, Field(ge=0)]
+Duration = Annotated[str, Field(pattern=r"^\d+:\d\d:\d\d:\d\d$", description="as DD:HH:MM:SS")]
+NumFolds = Annotated[int, Field(ge=2)]
+
+
+@dataclass
+class TargetsSettings:
+    """Which annotations become which labels (`conf/targets`)."""
+
+    objects: list[str] | None
+    picks: str | list[str] | None
+    segmentations: list[str]
+    radius_scale: Positive
+    radius_scales: dict[str, Positive] | None
+    name: str
+    user_id: str
+    session_id: str
+
+
+@dataclass
+class CreateTargetsSettings:
+    """Settings of `create_targets`."""
+
+    project: ConfigNode
+    data: LooseNode
+    targets: TargetsSettings
+    voxel_spacing: Positive | None
+    tomo_types: list[str] | None
+    runs: RunNames
+    overwrite: bool
+    dry_run: bool
+
+
+@dataclass
+class TrainSettings:
+    """Settings of `train`."""
+
+    project: ConfigNode
+    data: ConfigNode
+    augment: OptionalNode
+    model: ConfigNode
+    loss: ConfigNode
+    optim: ConfigNode
+    trainer: ConfigNode
+    callbacks: OptionalNode
+    logger: OptionalNode
+    predictor: ConfigNode
+    localizer: ConfigNode
+    scorer: ConfigNode
+    target: str
+    voxel_spacing: Positive | list[Positive] | None
+    tomo_types: list[str] | None
+    runs: RunNames
+    best_metric: str
+    objectives: list[str]
+    pruner: OptionalNode
+    calibrate_beta: Positive
+    seed: Seed
+    fold: Fold | None
+    num_folds: NumFolds | None
+    resume: str | None
+    init_from: str | None
+    dry_run: bool
+
+
+@dataclass
+class SegmentSettings:
+    """Settings of `segment`."""
+
+    project: ConfigNode
+    predictor: LooseNode
+    checkpoint: str | list[str]
+    ensemble: str
+    tomo_type: str | None
+    voxel_spacing: Positive | None
+    runs: RunNames
+    name: str
+    user_id: str
+    session_id: str
+    scores: bool
+    segmentation: bool
+    accelerator: str
+    devices: Count
+    overwrite: bool
+    trust: list[str]
+    dry_run: bool
+
+
+@dataclass
+class LocalizeSettings:
+    """Settings of `localize`."""
+
+    project: ConfigNode
+    localizer: LooseNode
+    checkpoint: str | list[str] | None
+    source: str
+    beta: Positive | None
+    thresholds: Share | dict[str, Share] | None
+    tomo_type: str | None
+    voxel_spacing: Positive | None
+    runs: RunNames
+    input: str
+    user_id: str
+    session_id: str
+    accelerator: str
+    num_workers: Count
+    overwrite: bool
+    trust: list[str]
+    dry_run: bool
+
+
+@dataclass
+class EvaluateSettings:
+    """Settings of `evaluate`."""
+
+    project: ConfigNode
+    scorer: ConfigNode
+    truth: str | None
+    objects: list[str] | None
+    runs: RunNames
+    user_id: str
+    session_id: str
+    dry_run: bool
+
+
+@dataclass
+class SummarizeSettings:
+    """Settings of `summarize`."""
+
+    folder: str
+    dry_run: bool
+
+
+@dataclass
+class ExtractSettings:
+    """Settings of `extract`."""
+
+    project: ConfigNode
+    picks: str
+    objects: list[str] | None
+    runs: RunNames
+    membrane: str | None
+    label: int | str | None
+    fill: bool
+    near: list[float]
+    orient: bool
+    smoothing: NotNegative
+    pairs: list[float] | None
+    user_id: str
+    session_id: str | None
+    overwrite: bool
+    dry_run: bool
+
+
+@dataclass
+class ExportSettings:
+    """Settings of `export`."""
+
+    project: ConfigNode
+    format: ConfigNode
+    objects: list[str] | None
+    runs: RunNames
+    user_id: str
+    session_id: str
+    min_score: float | dict[str, float] | None
+    orientations: bool
+    tomo_type: str | None
+    voxel_spacing: Positive | None
+    out: str | None
+    overwrite: bool
+    dry_run: bool
+
+
+@dataclass
+class ImportTomogramsSettings:
+    """Settings of `import_tomograms`."""
+
+    project: ConfigNode
+    folder: str
+    files: str
+    tomo_type: str
+    voxel_spacing: Positive | None
+    ignore_header: bool
+    resample_to: Positive | None
+    overwrite: bool
+    dry_run: bool
+
+
+@dataclass
+class ReportSettings:
+    """Settings of `report`."""
+
+    project: ConfigNode
+    scorer: ConfigNode
+    folder: str | None
+    truth: str | None
+    runs: RunNames
+    num_runs: Count
+    input: str
+    tomo_type: str | None
+    beta: Positive | None
+    user_id: str
+    session_id: str
+    megabytes: Positive
+    output: str | None
+    trust: list[str]
+    dry_run: bool
+
+
+@dataclass
+class CheckSettings:
+    """Settings of `check`."""
+
+    project: ConfigNode
+    data: LooseNode
+    target: str
+    picks: str | None
+    voxel_spacing: Positive | None
+    tomo_types: list[str] | None
+    runs: RunNames
+    min_distance: NotNegative
+    voxels: bool
+    dry_run: bool
+    num_workers: Count
+
+
+@dataclass
+class DoctorSettings:
+    """Settings of `doctor`."""
+
+    outputs: str
+    cache_dir: str | None
+    tracking_uri: str | None
+    memory_gb: NotNegative
+    disk_gb: NotNegative
+    dry_run: bool
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The numbers that the plan follows.
+
+    Args:
+        voxels_per_radius: working voxels that the radius of the smallest object keeps.
+        coarsest: largest working spacing, in voxel spacings of the tomogram.
+        worthwhile: coarser by less than this factor, and the tomogram is left as it is.
+        reach: least edge of a crop, in radii of the largest object.
+        voxels_per_target: least radius of a target's sphere, in working voxels.
+        most_crops: largest batch.
+        memory_share: part of the memory there is that a step or a window may take.
+    """
+
+    voxels_per_radius: float
+    coarsest: float
+    worthwhile: float
+    reach: float
+    voxels_per_target: float
+    most_crops: int
+    memory_share: float
+
+
+@dataclass
+class PlanSettings:
+    """Settings of `plan`."""
+
+    project: ConfigNode
+    data: ConfigNode
+    targets: TargetsSettings
+    model: ConfigNode
+    loss: ConfigNode
+    trainer: ConfigNode
+    predictor: ConfigNode
+    folder: str
+    name: str | None
+    overwrite: bool
+    dry_run: bool
+    voxel_spacing: Positive | None
+    tomo_types: list[str] | None
+    runs: RunNames
+    seed: Seed
+    num_folds: Count | None
+    rules: Rules
+
+
+SETTINGS_CLASSES: dict[str, type] = {
+    "create_targets": CreateTargetsSettings,
+    "train": TrainSettings,
+    "segment": SegmentSettings,
+    "localize": LocalizeSettings,
+    "evaluate": EvaluateSettings,
+    "summarize": SummarizeSettings,
+    "check": CheckSettings,
+    "doctor": DoctorSettings,
+    "plan": PlanSettings,
+    "report": ReportSettings,
+    "extract": ExtractSettings,
+    "export": ExportSettings,
+    "import_tomograms": ImportTomogramsSettings,
+}

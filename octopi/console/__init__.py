@@ -1,0 +1,1 @@
+"""The console script, shell completion and the copick plugin."""

@@ -1,0 +1,1 @@
+"""Train all folds and combine them into one ensemble."""

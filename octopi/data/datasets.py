@@ -1,0 +1,148 @@
+"""Batches: what the loaders hand out, and the step numbers that decide what is in it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset, Sampler
+
+from octopi.data.cache import VolumeCache
+from octopi.data.crops import CropSampler
+from octopi.data.sources import RunVolumes
+from octopi.geometry import Grid, Points
+
+
+class ValidationVolume:
+    """A whole run to validate on, memory-mapped: nothing is copied until it is used.
+
+    No dataclass: Lightning takes those apart in search of tensors to move, and fails at frozen
+    ones such as Grid. This stays where it is; its windows move one by one.
+
+    Args:
+        image: (z, y, x) float16, normalised, on the working grid.
+        target: (z, y, x) uint8, on the same grid.
+        grid: the working grid.
+        truth: object name -> where its particles are.
+    """
+
+    def __init__(
+        self,
+        run_name: str,
+        *,
+        image: NDArray[np.float16],
+        target: NDArray[np.uint8],
+        grid: Grid,
+        truth: Mapping[str, Points],
+    ) -> None:
+        self.run_name = run_name
+        self.image = image
+        self.target = target
+        self.grid = grid
+        self.truth = truth
+
+
+class StepSampler(Sampler[int]):
+    """Yields epoch * steps_per_epoch + step: all a worker needs to draw that step's crops.
+
+    Args:
+        steps_per_epoch: number of steps in a pass.
+        epoch: the epoch of the first pass.
+        first_step: where the first pass begins; later ones begin at 0.
+    """
+
+    def __init__(self, steps_per_epoch: int, *, epoch: int, first_step: int) -> None:
+        self.steps_per_epoch = steps_per_epoch
+        self.epoch = epoch
+        self.first_step = first_step
+
+    def set_epoch(self, epoch: int) -> None:
+        """The next pass is that epoch's; Lightning calls this, after a resume too late."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        first = self.epoch * self.steps_per_epoch
+        steps = range(first + self.first_step, first + self.steps_per_epoch)
+        self.first_step = 0
+        return iter(steps)
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch
+
+
+class CropDataset(Dataset[dict[str, Any]]):
+    """The batch of each step: image float16 and target uint8, both (b, 1, z, y, x).
+
+    Args:
+        sampler: draws and cuts the crops.
+        steps_per_epoch: number of steps in a pass.
+        rank: of this process.
+        num_ranks: processes that share a draw.
+        cut_crops: whether crops are cut here; else a batch only says where they lie.
+    """
+
+    def __init__(
+        self,
+        sampler: CropSampler,
+        steps_per_epoch: int,
+        *,
+        rank: int,
+        num_ranks: int,
+        cut_crops: bool,
+    ) -> None:
+        self.sampler = sampler
+        self.steps_per_epoch = steps_per_epoch
+        self.rank = rank
+        self.num_ranks = num_ranks
+        self.cut = cut_crops
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        epoch, step = divmod(index, self.steps_per_epoch)
+        step_arguments = {
+            "epoch": epoch,
+            "step": step,
+            "rank": self.rank,
+            "num_ranks": self.num_ranks,
+        }
+        draw = {"draw": (epoch, step, self.rank)}
+        if not self.cut:
+            return {"crops": self.sampler.crops_of_rank(**step_arguments), **draw}
+        image, target = self.sampler.batch(**step_arguments)
+        return {"image": torch.from_numpy(image), "target": torch.from_numpy(target), **draw}
+
+
+class VolumeDataset(Dataset[ValidationVolume]):
+    """Each run, whole, in its first tomogram; beside it the truth given for it."""
+
+    def __init__(
+        self,
+        cache: VolumeCache,
+        sources: Sequence[RunVolumes],
+        truths: Mapping[str, Mapping[str, Points]],
+    ) -> None:
+        self.cache = cache
+        self.sources = sources
+        self.truths = truths
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, index: int) -> ValidationVolume:
+        source = self.sources[index]
+        first = source.variants[0]
+        return ValidationVolume(
+            source.run_name,
+            image=self.cache.open(first.volume),
+            target=self.cache.open(first.target),
+            grid=first.grid,
+            truth=self.truths[source.run_name],
+        )
+
+
+def identity(item: Any) -> Any:
+    """The item: torch must not turn memory maps into tensors."""
+    return item

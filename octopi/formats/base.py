@@ -1,0 +1,164 @@
+"""The base class of formats: picks in another program's pixels and under its tomogram names."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octopi.errors import DataError, SettingError
+from octopi.geometry import Grid, Points, same_spacing
+
+
+@dataclass(frozen=True)
+class Particles:
+    """The picks of one object in one run.
+
+    Args:
+        run_name: of the run.
+        grid: of its tomogram; None where it has none.
+        points: Å from the centre of the tomogram's first voxel, x y z.
+        orientations: (n, 3, 3), from the frame of the object to that of the tomogram, both x y z;
+            None where they are unknown.
+    """
+
+    run_name: str
+    grid: Grid | None
+    points: Points
+    orientations: NDArray[np.float64] | None = None
+
+
+class Format:
+    """Write picks as another program reads them.
+
+    Args:
+        tomo_name: its name for the tomogram of a run; `*` stands for the name of the run.
+        pixel_size: Å, of the pixels of its coordinates; None = by `binning`.
+        binning: how many of those pixels make a voxel of our tomogram; None = 1, or whatever
+            follows from `pixel_size`.
+
+    Raises:
+        SettingError: a setting is out of its range.
+    """
+
+    def __init__(self, *, tomo_name: str, pixel_size: float | None, binning: float | None) -> None:
+        if tomo_name.count("*") != 1 or any(c.isspace() for c in tomo_name):
+            raise SettingError(
+                f"format.tomo_name={tomo_name!r}: write one * for the name of the run and no "
+                "blanks, as in *.tomostar."
+            )
+        for key, value in {"pixel_size": pixel_size, "binning": binning}.items():
+            if value is not None and value <= 0:
+                raise SettingError(f"format.{key} must be above zero, not {value}.")
+        self.tomo_name = tomo_name
+        self.pixel_size = pixel_size
+        self.binning = binning
+
+    def files(
+        self, object_name: str, particle_sets: Sequence[Particles], *, folder: Path
+    ) -> Mapping[str, str]:
+        """Return the text of each file of an object, by the file's path in the folder.
+
+        Args:
+            object_name: names the files.
+            particle_sets: the object's picks, a set for each run; a set may be without picks.
+            folder: the files' folder, for files that contain the paths of others.
+
+        Raises:
+            SettingError: a setting that the format needs is missing or does not fit the data.
+            DataError: only some sets have orientations, or some are no rotations.
+        """
+        raise NotImplementedError
+
+    def name_of(self, particles: Particles) -> str:
+        """Return the other program's name for the tomogram."""
+        return self.tomo_name.replace("*", particles.run_name)
+
+    def pixel(self, particles: Particles) -> NDArray[np.float64]:
+        """Return the edges (x, y, z) in Å of the pixels of the other program's coordinates."""
+        if self.pixel_size is not None:
+            self._refuse_other_spacing(particles)
+            return np.full(3, self.pixel_size)
+        if particles.grid is None:
+            raise SettingError(
+                f"Run {particles.run_name} has no tomogram, so nothing tells the pixel size. "
+                "Say it in Å: format.pixel_size=…"
+            )
+        return np.asarray(particles.grid.spacing[::-1]) / (self.binning or 1)
+
+    def pixels(self, particles: Particles, first_voxel: float) -> NDArray[np.float64]:
+        """Convert positions to the other program's pixels (n, 3), x y z.
+
+        Args:
+            particles: the picks.
+            first_voxel: the coordinate of the centre of the first voxel in that program.
+        """
+        return particles.points.positions / self.pixel(particles) + first_voxel
+
+    def _refuse_other_spacing(self, particles: Particles) -> None:
+        """Raise SettingError if pixel size and binning do not give the tomogram's spacing."""
+        if self.binning is None or self.pixel_size is None or particles.grid is None:
+            return
+        binned, spacing = self.pixel_size * self.binning, particles.grid.spacing[0]
+        if not same_spacing(binned, spacing):
+            raise SettingError(
+                f"format.pixel_size={self.pixel_size:g} times format.binning={self.binning:g} is "
+                f"{binned:g} Å, but the tomogram of run {particles.run_name} has {spacing:g} Å. "
+                "Give only one of them."
+            )
+
+
+def have_orientations(sets: Sequence[Particles]) -> bool:
+    """Return whether the picks have orientations.
+
+    Orientations that are all the identity do not count: programs write them when they know none.
+
+    Raises:
+        DataError: only some of the sets with picks have orientations.
+    """
+    with_picks = [p for p in sets if len(p.points)]
+    oriented = [
+        p
+        for p in with_picks
+        if p.orientations is not None and not np.allclose(p.orientations, np.eye(3), atol=1e-6)
+    ]
+    if not oriented:
+        return False
+    for particles in with_picks:
+        if particles.orientations is None:
+            raise DataError(
+                f"The picks of run {oriented[0].run_name} have orientations but those of run "
+                f"{particles.run_name} have none. Export them apart: runs=[…]"
+            )
+    return True
+
+
+def common_scores(sets: Sequence[Particles]) -> bool:
+    """Return whether any of the picks have scores."""
+    return any(len(p.points) and p.points.scores is not None for p in sets)
+
+
+def scores_of(particles: Particles) -> NDArray[np.floating]:
+    """Return the scores (n,), 1 where there are none, as in copick."""
+    scores = particles.points.scores
+    return np.ones(len(particles.points)) if scores is None else scores
+
+
+def orientations_of(particles: Particles) -> NDArray[np.float64]:
+    """Return the orientations (n, 3, 3); raise DataError if some are no rotations."""
+    rotations = particles.orientations
+    if rotations is None:
+        return np.zeros((0, 3, 3))
+    is_orthogonal = np.allclose(rotations @ rotations.transpose(0, 2, 1), np.eye(3), atol=1e-3)
+    if not is_orthogonal or np.any(np.linalg.det(rotations) < 0):
+        raise DataError(
+            f"Run {particles.run_name}: some orientations are no rotations. Correct the "
+            "transformations of its picks, or export without them: orientations=false"
+        )
+    return rotations
+
+
+def format_number(value: float) -> str:
+    """Format a number with six decimals, and no minus before a zero."""
+    return f"{round(float(value), 6) + 0.0:.6f}"

@@ -1,0 +1,1 @@
+"""Networks, their properties, and checkpoints."""

@@ -1,0 +1,125 @@
+"""What octopi must know of any network: which input sizes it takes and what it puts out.
+
+Networks themselves are MONAI's, or the user's own, named in YAML. A network takes
+(b, 1, z, y, x) and gives logits (b, c, z, y, x), or several of them under deep supervision.
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from octopi.errors import SettingError
+
+DIVISORS = (1, 2, 4, 8, 16, 32, 64)
+COST_METRICS = ("inference_gflop", "parameters")  # what a network costs; less is better
+
+
+def logits_per_head(output: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    """The logits of every head of a network, finest first.
+
+    MONAI's nets give one tensor, a list of them, or (DynUNet) a stack (b, heads, c, z, y, x).
+    """
+    if isinstance(output, Tensor):
+        return list(output.unbind(1)) if output.ndim == 6 else [output]
+    return list(output)
+
+
+def finest_logits(net: nn.Module, image: Tensor) -> Tensor:
+    """What the network's finest head says of an image."""
+    return logits_per_head(net(image))[0]
+
+
+class EnsembleNet(nn.Module):
+    """Several networks as one, whose class scores are the mean of theirs.
+
+    Args:
+        nets: with the same inputs and classes.
+    """
+
+    def __init__(self, nets: Sequence[nn.Module]) -> None:
+        super().__init__()
+        if not nets:
+            raise ValueError("MeanScores needs at least one network.")
+        self.nets = nn.ModuleList(nets)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits whose softmax is the mean of the networks' softmax."""
+        total = sum(torch.softmax(finest_logits(net, image).float(), dim=1) for net in self.nets)
+        return torch.log((torch.as_tensor(total) / len(self.nets)).clamp_min(1e-12))
+
+
+def size_divisor(net: nn.Module) -> int:
+    """The number of voxels of which every edge of the network's input must be a multiple.
+
+    Found by sending shapes, not numbers, through the network.
+    """
+    meta_net = copy.deepcopy(net).to("meta").eval()
+    for divisor in DIVISORS:
+        if all(_accepts(meta_net, [divisor * n] * 3) for n in (3, 5)):
+            return divisor
+    raise SettingError(
+        f"{type(net).__name__} maps no cube with edges of up to {5 * DIVISORS[-1]} voxels onto "
+        "logits of the same size. octopi needs (b, 1, z, y, x) -> (b, c, z, y, x)."
+    )
+
+
+def _accepts(shadow: nn.Module, size: Sequence[int]) -> bool:
+    try:
+        out = finest_logits(shadow, torch.empty(1, 1, *size, device="meta"))
+    except (RuntimeError, ValueError, IndexError, ArithmeticError, AssertionError):
+        return False
+    return list(out.shape[2:]) == list(size)
+
+
+def network_costs(net: nn.Module, size: Sequence[int]) -> dict[str, float]:
+    """What a network costs, by name: number of parameters, GFLOP for a million voxels.
+
+    Args:
+        net: counted by sending shapes, not numbers, through it.
+        size: voxels z y x of the input that is counted.
+    """
+    shadow = copy.deepcopy(net).to("meta").eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        shadow(torch.empty(1, 1, *size, device="meta"))
+    return {
+        "inference_gflop": counter.get_total_flops() / math.prod(size) / 1e3,
+        "parameters": float(sum(p.numel() for p in net.parameters())),
+    }
+
+
+def activation_bytes(net: nn.Module, size: Sequence[int]) -> int:
+    """Bytes that a training step keeps of one crop, at the very least: what its layers put out.
+
+    Args:
+        net: followed by sending shapes, not numbers, through it.
+        size: voxels z y x of the crop.
+    """
+    shadow = copy.deepcopy(net).to("meta")
+    kept = 0
+
+    def count(_layer: nn.Module, _given: Any, output: Any) -> None:
+        nonlocal kept
+        if isinstance(output, Tensor):
+            kept += output.numel()
+
+    for layer in shadow.modules():
+        if not list(layer.children()):
+            layer.register_forward_hook(count)
+    with torch.no_grad():
+        shadow(torch.empty(1, 1, *size, device="meta"))
+    return 2 * kept  # in bf16; more in float32
+
+
+def check_size(size: Sequence[int], *, divisor: int, key: str) -> None:
+    """Raise SettingError, with the nearest legal size, unless the network takes this one."""
+    if any(n % divisor or n <= 0 for n in size):
+        legal = [max(divisor, round(n / divisor) * divisor) for n in size]
+        raise SettingError(
+            f"{key}={list(size)} does not fit the network, whose input edges must be multiples "
+            f"of {divisor}. Nearest: {key}={legal}."
+        )

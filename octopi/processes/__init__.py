@@ -1,0 +1,1 @@
+"""Run trainings in processes of their own."""

@@ -1,0 +1,107 @@
+"""Copick's items of a run, by query; listed afresh on each call, since copick's lists go stale."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from octopi.errors import DataError
+from octopi.project.copick_api import CopickPicksFile
+from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
+from octopi.project.storage import storage_errors_as_data_error
+
+Item = Any  # copick's picks, segmentations, tomograms and features differ by backend
+Query = TypeVar("Query")
+
+
+def tomograms(run: Item) -> dict[TomogramQuery, Item]:
+    """List the run's tomograms."""
+
+    def query_all() -> list[Item]:
+        return [t for spacing in run.query_voxelspacings() for t in spacing.query_tomograms()]
+
+    items = _list(run, "VoxelSpacing folders", query_all)
+    return _by_query(items, lambda t: TomogramQuery(t.tomo_type, t.voxel_spacing.voxel_size))
+
+
+def picks(run: Item) -> dict[PicksQuery, Item]:
+    """List the run's picks."""
+    items = _list(run, "Picks", run.query_picks)
+    return _by_query(
+        items, lambda p: PicksQuery(p.pickable_object_name, p.user_id, str(p.session_id))
+    )
+
+
+def segmentations(run: Item) -> dict[SegmentationQuery, Item]:
+    """List the run's label volumes; of two with one query, the one of several objects counts."""
+    items = _list(run, "Segmentations", run.query_segmentations)
+    labels = [s for s in items if s.segmentation_type in ("binary", "multilabel")]
+    return _by_query(
+        sorted(labels, key=lambda s: s.is_multilabel),
+        lambda s: SegmentationQuery(s.name, s.user_id, str(s.session_id), s.voxel_size),
+    )
+
+
+def features(tomogram: Item) -> dict[str, Item]:
+    """List the features of a tomogram, by name."""
+    items = _list(tomogram.voxel_spacing.run, "features", tomogram.query_features)
+    return _by_query(items, lambda f: f.feature_type)
+
+
+def new_picks(run: Item, query: PicksQuery) -> Item:
+    """Make picks that are not stored yet; copick's `new_picks` would write an empty file."""
+    file = CopickPicksFile(
+        pickable_object_name=query.object_name,
+        user_id=query.user_id,
+        session_id=query.session_id,
+        run_name=run.name,
+        trust_orientation=False,
+    )
+    return run._picks_factory()(run=run, file=file)
+
+
+def new_tomogram(root: Item, run_name: str, query: TomogramQuery) -> Item:
+    """Make a tomogram that is not stored yet, of a run that need not exist either."""
+    run = root.get_run(run_name)
+    if run is None:
+        make_run, make_meta = root._run_factory()
+        run = make_run(root, meta=make_meta(name=run_name))
+    make_spacing, make_meta = run._voxel_spacing_factory()
+    # rounded as in the folder's name
+    spacing = make_spacing(run=run, meta=make_meta(voxel_size=round(query.voxel_spacing, 3)))
+    make, make_meta = spacing._tomogram_factory()
+    return make(voxel_spacing=spacing, meta=make_meta(tomo_type=query.tomo_type))
+
+
+def new_segmentation(run: Item, query: SegmentationQuery) -> Item:
+    """Make a label volume of several objects that is not stored yet."""
+    make, make_meta = run._segmentation_factory()
+    meta = make_meta(
+        user_id=query.user_id,
+        session_id=query.session_id,
+        name=query.name,
+        is_multilabel=True,
+        voxel_size=round(query.voxel_spacing or 0, 3),  # rounded as in the store's name
+    )
+    return make(run=run, meta=meta)
+
+
+def new_features(tomogram: Item, name: str) -> Item:
+    """Make features of a tomogram that are not stored yet."""
+    make, make_meta = tomogram._feature_factory()
+    return make(tomogram=tomogram, meta=make_meta(tomo_type=tomogram.tomo_type, feature_type=name))
+
+
+def _list(run: Item, what: str, query: Callable[[], Iterable[Item]]) -> list[Item]:
+    """Run a copick query; raise DataError that says what could not be listed."""
+    with storage_errors_as_data_error(f"Run {run.name}: the list of {what}"):
+        try:
+            return list(query())
+        except (IndexError, ValueError) as error:  # copick splits file names without checking them
+            raise DataError(
+                f"Run {run.name}: copick cannot list its {what} ({error}). A file or folder "
+                "there has a name that is not copick's; move it away."
+            ) from error
+
+
+def _by_query(items: Iterable[Item], key: Callable[[Item], Query]) -> dict[Query, Item]:
+    """Return items by query; where overlay and read-only data have the same, the overlay's."""
+    return {key(item): item for item in sorted(items, key=lambda i: not i.read_only)}

@@ -1,0 +1,137 @@
+"""Conversion between copick's JSON files of picks and `Points`."""
+
+import functools
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pydantic_core
+from numpy.typing import NDArray
+
+from octopi.errors import DataError
+from octopi.geometry import Points
+from octopi.project.copick_api import CopickLocation, CopickPoint
+from octopi.project.storage import with_retries
+
+_IDENTITY = np.eye(4).tolist()
+
+
+@dataclass(frozen=True)
+class StoredPicks:
+    """The content of a file of picks.
+
+    Args:
+        points: the centres in Å, with their scores where the file gives any.
+        orientations: rotations (n, 3, 3) from the frame of the object to that of the tomogram,
+            x y z; None where the file says not to trust them.
+    """
+
+    points: Points
+    orientations: NDArray[np.float64] | None
+
+
+def read_picks(picks: Any, where: str) -> StoredPicks:
+    """Read a file of picks.
+
+    Args:
+        picks: copick's item.
+        where: the picks in words, for messages.
+
+    Raises:
+        DataError: the file is damaged, or holds numbers that are not finite.
+    """
+    try:
+        content = _content(picks)
+        unit, entries = content.get("unit", "angstrom"), content.get("points") or []
+        trusted = content.get("trust_orientation", True)
+        locations = [[entry["location"][axis] for axis in "xyz"] for entry in entries]
+        transforms = [entry.get("transformation_") or _IDENTITY for entry in entries]
+        transforms = np.array(transforms, float).reshape(-1, 4, 4)
+        if not np.allclose(transforms[:, 3], _IDENTITY[3]):
+            raise ValueError("the last row of a transformation is not 0, 0, 0, 1")
+        scores_or_none = [entry.get("score") for entry in entries]
+        scores = np.array([1.0 if score is None else score for score in scores_or_none], float)
+        # In copick the centre is the location plus the translation of the orientation.
+        positions = np.array(locations, float).reshape(-1, 3) + transforms[:, :3, 3]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(
+            f"{where} cannot be understood: {picks.path} is truncated or damaged "
+            f"({type(error).__name__}: {str(error).splitlines()[0]}). "
+            "Restore it or write the picks again."
+        ) from error
+    if unit != "angstrom":
+        raise DataError(f"{where} are in {unit}; only angstrom is understood ({picks.path}).")
+    _check_finite(positions, "coordinates", f"{where} ({picks.path})")
+    _check_finite(scores, "scores", f"{where} ({picks.path})")
+    has_scores = not entries or any("score" in entry for entry in entries)
+    rotations = transforms[:, :3, :3] if trusted else None
+    return StoredPicks(Points(positions, scores if has_scores else None), rotations)
+
+
+def orientations_of(stored: StoredPicks, where: str) -> NDArray[np.float64] | None:
+    """Return the orientations (None where not trusted); raise DataError if one is not finite."""
+    if stored.orientations is not None:
+        _check_finite(stored.orientations, "orientations", where)
+    return stored.orientations
+
+
+def _content(picks: Any) -> dict[str, Any]:
+    """Read the file as copick lays it out; the data portal's annotations in the same form."""
+    if getattr(picks.meta, "portal_metadata", None) is not None and picks.read_only:
+        return picks.load().model_dump()
+    # copick's loader checks the matrix of each point by itself: ten times as long
+    fetch = functools.partial(picks.fs.cat_file, picks.path)
+    return pydantic_core.from_json(with_retries(fetch, picks.fs))
+
+
+def to_json(
+    points: Points, orientations: NDArray[np.float64] | None, picks: Any, where: str
+) -> bytes:
+    """Encode points as copick writes a file of picks.
+
+    Args:
+        points: centres in Å, and scores; 1 where there are none.
+        orientations: (n, 3, 3); None writes the identity and marks it as not to be trusted.
+        picks: copick's item.
+        where: the picks in words, for messages.
+
+    Raises:
+        DataError: a coordinate, orientation or score is not finite.
+    """
+    _check_finite(points.positions, "coordinates", where)
+    transformations = np.tile(np.eye(4), (len(points), 1, 1))
+    if orientations is not None:
+        _check_finite(orientations, "orientations", where)
+        transformations[:, :3, :3] = orientations
+    scores = np.ones(len(points)) if points.scores is None else points.scores
+    _check_finite(scores, "scores", where)
+    config = picks.run.root.config
+    # Points of a filament share its id, which we do not know; 0 says so.
+    filament = any(
+        o.name == picks.pickable_object_name and o.is_filament for o in config.pickable_objects
+    )
+    entries = [
+        CopickPoint(
+            location=CopickLocation(x=x, y=y, z=z),
+            transformation_=transformation.tolist(),
+            instance_id=0 if filament else number,
+            score=float(score),
+        )
+        for number, ((x, y, z), score, transformation) in enumerate(
+            zip(points.positions.tolist(), scores, transformations, strict=True), start=1
+        )
+    ]
+    update = {"points": entries, "trust_orientation": orientations is not None}
+    file = picks.meta.model_copy(update=update)
+    return json.dumps(file.model_dump(), indent=4).encode()
+
+
+def _check_finite(values: np.ndarray, what: str, where: str) -> None:
+    rows = np.unique(np.nonzero(~np.isfinite(values))[0])
+    if len(rows):
+        first = ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")
+        raise DataError(
+            f"{where}: {len(rows)} of {len(values)} picks have {what} that are not numbers "
+            f"(counting from 0: {first}). Correct or remove them."
+        )

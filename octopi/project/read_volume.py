@@ -1,0 +1,307 @@
+"""Read volumes: metadata first, then chunk by chunk, so that damage is detected and named."""
+
+import functools
+import gzip
+import hashlib
+import json
+import logging
+import math
+import operator
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from octopi.errors import DataError
+from octopi.geometry import Grid, same_spacing
+from octopi.project.copick_api import UNITFACTOR
+from octopi.project.storage import with_retries
+
+logger = logging.getLogger(__name__)
+
+COMPLETE = "octopi_complete"
+UNDECODABLE = (RuntimeError, ValueError, EOFError, zlib.error, gzip.BadGzipFile)
+
+
+@dataclass(frozen=True)
+class StoredVolume:
+    """The finest level of an OME-Zarr store, opened but not read yet.
+
+    Args:
+        where: the volume in words, for messages.
+        attributes: everything in the store's `.zattrs`.
+    """
+
+    where: str
+    store: Any
+    level: str
+    array: zarr.Array
+    grid: Grid
+    attributes: dict[str, Any]
+
+
+@dataclass
+class ValueRange:
+    """The values of the voxels that were read so far.
+
+    Args:
+        low: smallest finite one; NaN before the first.
+        high: largest finite one.
+        num_bad: voxels that are NaN or infinite.
+    """
+
+    low: float = math.nan
+    high: float = math.nan
+    num_bad: int = 0
+
+    def add(self, chunk: NDArray[Any]) -> bool:
+        """Include a chunk; return whether all its voxels have the same finite value."""
+        low, high = float(chunk.min()), float(chunk.max())
+        all_finite = math.isfinite(low) and math.isfinite(high)
+        if not all_finite:
+            finite = chunk[np.isfinite(chunk)]
+            self.num_bad += chunk.size - finite.size
+            if not finite.size:
+                return False
+            low, high = float(finite.min()), float(finite.max())
+        self.low = float(np.fmin(low, self.low))  # fmin and fmax ignore NaN
+        self.high = float(np.fmax(high, self.high))
+        return all_finite and low == high
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all finite voxels have the same value."""
+        return self.low == self.high
+
+    def faults(self) -> list[str]:
+        """Say what makes a tomogram of these values useless; its name goes in front."""
+        faults = []
+        if self.num_bad:
+            faults.append(f"holds {self.num_bad} voxels that are NaN or infinite")
+        if self.is_constant:
+            faults.append(f"is constant: every voxel is {self.low:g}")
+        return faults
+
+
+def open_volume(item: Any, where: str, voxel_spacing: float) -> StoredVolume:
+    """Open the volume of a copick item; read only its metadata.
+
+    Args:
+        item: copick tomogram, segmentation or features.
+        where: the volume in words, for messages.
+        voxel_spacing: Å, the one copick lists it under.
+
+    Raises:
+        DataError: the metadata are unfinished, damaged or not of a volume.
+    """
+    store = item.zarr()
+    # copick's stores take any I/O error for a missing chunk, which zarr then fills with zeros.
+    store.exceptions = (KeyError,)
+    attributes = _read_attributes(store, where)
+    try:
+        level, scale = _first_level(attributes)
+        array = zarr.open_array(store=store, path=level, mode="r")
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{where} has damaged or unfinished metadata in {store.path} ({error!r}). "
+            "Restore it or write the volume again."
+        ) from error
+    # octopi's own volumes may be on a coarser grid than the tomogram they are listed with
+    by_octopi = attributes.get(COMPLETE, False)
+    spacing = scale if by_octopi else _trusted_spacing(scale, voxel_spacing, where)
+    if array.ndim < 3:
+        raise DataError(f"{where} is not a volume: its shape is {array.shape}.")
+    z, y, x = array.shape[-3:]
+    return StoredVolume(where, store, level, array, Grid((z, y, x), spacing), attributes)
+
+
+def finished_attributes(item: Any) -> dict[str, Any] | None:
+    """Read the item's `.zattrs`; return None if its writer has not finished.
+
+    Every writer stores OME metadata last; octopi's own say so explicitly, since on remote storage
+    a rewrite could stop half-way.
+    """
+    store = item.zarr()
+    store.exceptions = (KeyError,)
+    try:
+        attributes = json.loads(store[".zattrs"])
+        level, _ = _first_level(attributes)
+        finished = attributes.get(COMPLETE, True) and f"{level}/.zarray" in store
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+    return attributes if finished else None
+
+
+def read_tomogram(volume: StoredVolume) -> NDArray[np.float32]:
+    """Read a tomogram as float32 (z, y, x).
+
+    Raises:
+        DataError: a chunk is missing or damaged, a voxel is not finite, or all are the same.
+    """
+    if volume.array.ndim != 3:
+        raise DataError(f"{volume.where} is not a volume: its shape is {volume.array.shape}.")
+    out = np.empty(volume.array.shape, dtype=np.float32)
+    values = ValueRange()
+    for region, chunk in _chunks(volume, all_required=True):
+        out[region] = chunk
+        values.add(chunk)
+    if faults := values.faults():
+        raise DataError(
+            f"{volume.where} {' and '.join(faults)}. Reconstruct it again or leave the run out."
+        )
+    return out
+
+
+def read_labels(volume: StoredVolume) -> NDArray[Any]:
+    """Read a label volume or score map as stored; one that octopi wrote must have all chunks."""
+    array = volume.array
+    out = np.zeros(array.shape, dtype=array.dtype)  # takes memory only where written
+    if array.fill_value:
+        out[...] = array.fill_value
+    # Other writers may leave out chunks of background (zarr's write_empty_chunks=False): every
+    # chunk is required only of our label volumes, and of tomograms, which are hardly ever exactly
+    # zero in a whole chunk.
+    for region, chunk in _chunks(volume, all_required=bool(volume.attributes.get(COMPLETE))):
+        out[region] = chunk
+    return out
+
+
+def fingerprint(volume: StoredVolume) -> str:
+    """Hash (sha256, hex) the metadata and each chunk's name, size and time; read no chunk."""
+    digest = hashlib.sha256(volume.store[f"{volume.level}/.zarray"])
+    digest.update(json.dumps(volume.attributes, sort_keys=True).encode())
+    for name, info in sorted(stored_files(volume).items()):
+        stamps = (info.get(key) for key in ("ETag", "mtime", "LastModified", "created"))
+        stamp = next((value for value in stamps if value is not None), "")
+        digest.update(f"{name} {info.get('size')} {stamp}\n".encode())
+    return digest.hexdigest()
+
+
+def _chunks(
+    volume: StoredVolume, *, all_required: bool
+) -> Iterator[tuple[tuple[slice, ...], NDArray[Any]]]:
+    """Yield the region and voxels of each chunk; the voxels are overwritten by the next chunk.
+
+    We decode them ourselves: zarr reads a missing chunk as zeros, and blosc reads beyond the end of
+    a truncated one.
+
+    Args:
+        volume: to read.
+        all_required: whether a missing chunk is an error.
+
+    Raises:
+        DataError: after the last chunk, if any cannot be decoded or is missing; it names them.
+    """
+    array = volume.array
+    missing, damaged = [], []
+    buffer = np.empty(array.chunks, dtype=array.dtype)  # reused: new memory each time is slow
+    for name, region in chunk_places(array):
+        fetch = functools.partial(operator.getitem, volume.store, f"{volume.level}/{name}")
+        try:
+            chunk = decode_chunk(array, with_retries(fetch, volume.store.fs), buffer)
+        except KeyError:
+            missing.append(name)
+        except UNDECODABLE:
+            damaged.append(name)
+        else:
+            yield region, chunk[tuple(slice(s.stop - s.start) for s in region)]
+    faults = [f"lacks {_list_chunks(missing)}"] if all_required and missing else []
+    faults += [f"cannot decode {_list_chunks(damaged)}, truncated or damaged,"] if damaged else []
+    if faults:
+        raise DataError(
+            f"{volume.where} {' and '.join(faults)} of array {volume.level} in "
+            f"{volume.store.path}. Copy or write it again."
+        )
+
+
+def chunk_places(array: zarr.Array) -> Iterator[tuple[str, tuple[slice, ...]]]:
+    """Yield the name of each chunk of the array, and its region in the array."""
+    for index in np.ndindex(array.cdata_shape):
+        starts = [i * chunk for i, chunk in zip(index, array.chunks, strict=True)]
+        sizes = map(min, array.chunks, np.subtract(array.shape, starts))
+        region = tuple(slice(a, a + int(n)) for a, n in zip(starts, sizes, strict=True))
+        yield "/".join(map(str, index)), region
+
+
+def decode_chunk(array: zarr.Array, raw: bytes, buffer: NDArray | None = None) -> NDArray[Any]:
+    """Decode a chunk; it has the full chunk shape also at the border of the array.
+
+    Args:
+        array: to which the chunk belongs.
+        raw: bytes as stored.
+        buffer: array of the chunk's shape that may be overwritten.
+
+    Raises:
+        one of UNDECODABLE: the bytes are damaged.
+    """
+    content: Any = raw
+    if array.compressor is not None:
+        if array.compressor.codec_id == "blosc" and len(raw) < _blosc_size(raw):
+            raise ValueError("The chunk is shorter than its own header says.")
+        fits = buffer is not None and not array.filters and array.order == "C"
+        content = array.compressor.decode(raw, out=buffer if fits else None)
+    for codec in reversed(array.filters or []):
+        content = codec.decode(content)
+    return np.frombuffer(content, dtype=array.dtype).reshape(array.chunks, order=array.order)
+
+
+def _blosc_size(raw: bytes) -> int:
+    """Read the length of a blosc buffer from its header, which takes 16 bytes itself."""
+    return int.from_bytes(raw[12:16], "little") if len(raw) >= 16 else 16
+
+
+def stored_files(volume: StoredVolume) -> dict[str, dict[str, Any]]:
+    """List the files of the level, with fsspec's information, by their name inside it."""
+    root = f"{volume.store.path.rstrip('/')}/{volume.level}/"
+    files = volume.store.fs.find(root, detail=True)
+    return {path.split(root, 1)[-1]: info for path, info in files.items()}
+
+
+def _list_chunks(chunks: list[str]) -> str:
+    """Say how many chunks there are, and name the first three."""
+    more = ", …" if len(chunks) > 3 else ""
+    return f"{len(chunks)} chunk{'s' * (len(chunks) > 1)} ({', '.join(chunks[:3])}{more})"
+
+
+def _read_attributes(store: Any, where: str) -> dict[str, Any]:
+    try:
+        return json.loads(store[".zattrs"])
+    except KeyError as error:
+        if store.fs.exists(f"{store.path}/zarr.json"):
+            raise DataError(
+                f"{where} is stored in zarr 3, which copick 1 cannot read. Convert {store.path} "
+                "to zarr 2 (OME-Zarr 0.4)."
+            ) from error
+        raise DataError(
+            f"{where} has no .zattrs in {store.path}: it is unfinished or damaged. Write it again."
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{where} has a damaged .zattrs in {store.path}: {error}.") from error
+
+
+def _first_level(attributes: dict[str, Any]) -> tuple[str, tuple[float, float, float]]:
+    """Read the path of the finest array and its voxel spacing in Å (z, y, x)."""
+    multiscale = attributes["multiscales"][0]
+    dataset = multiscale["datasets"][0]
+    steps = dataset["coordinateTransformations"]
+    scale = next(step["scale"] for step in [*steps, {}] if step.get("type", "scale") == "scale")
+    units = [axis.get("unit", "angstrom") for axis in multiscale["axes"]][-3:]
+    z, y, x = (float(s) * UNITFACTOR.get(u, 1.0) for s, u in zip(scale[-3:], units, strict=True))
+    return dataset["path"], (z, y, x)
+
+
+def _trusted_spacing(
+    scale: tuple[float, float, float], voxel_spacing: float, where: str
+) -> tuple[float, float, float]:
+    """Return the stored scale, which has more digits, unless it contradicts what copick lists."""
+    if all(same_spacing(s, voxel_spacing) for s in scale):
+        return scale
+    logger.warning(
+        "%s is listed with %s Å but its OME metadata says %s Å; taking %s Å.",
+        where, voxel_spacing, scale, voxel_spacing,
+    )  # fmt: skip
+    return voxel_spacing, voxel_spacing, voxel_spacing

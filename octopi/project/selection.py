@@ -1,0 +1,148 @@
+"""Selection of picks, tomograms and runs: one set of picks per object, never a mixture."""
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TypeVar
+
+from octopi.errors import NotInProjectError, SettingError
+from octopi.project.queries import PicksQuery, TomogramQuery
+from octopi.project.run import Run
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+OCTOPI_USER = "octopi"  # octopi's own picks are taken for truth only where they are named
+
+
+def find_picks(
+    runs: Sequence[Run], *, objects: Sequence[str] | None, source: str | Sequence[str] | None
+) -> dict[str, PicksQuery]:
+    """Find one set of picks per object.
+
+    Args:
+        runs: to search; a set of picks need not be in all of them.
+        objects: names; None = every object that the source has picks of.
+        source: `user/session` for all objects, a list of `name:user/session`, or None: the only
+            user and session there is, octopi's own left out.
+
+    Returns:
+        Object name -> picks.
+
+    Raises:
+        NotInProjectError: no run has these picks.
+        SettingError: an object has several sets of picks.
+    """
+    available = {query for run in runs for query in run.picks()}
+    if source is not None and not isinstance(source, str):
+        requested = [_require(query, available) for query in map(PicksQuery.parse, source)]
+        for query in requested:
+            _select_one(query.object_name, requested, available, None)
+        return {query.object_name: query for query in requested}
+    if source is not None:
+        user_id, _, session_id = source.partition("/")
+        candidates = [q for q in available if (q.user_id, q.session_id) == (user_id, session_id)]
+    else:
+        candidates = [q for q in available if q.user_id != OCTOPI_USER]
+    names = list(objects or dict.fromkeys(sorted(q.object_name for q in candidates)))
+    if not names:
+        requested = source or "to learn from"
+        raise NotInProjectError("The project", "picks", requested, sorted(map(str, available)))
+    return {name: _select_one(name, candidates, available, source) for name in names}
+
+
+def _require(query: PicksQuery, available: Collection[PicksQuery]) -> PicksQuery:
+    if query not in available:
+        raise NotInProjectError("The project", query.kind, query, sorted(map(str, available)))
+    return query
+
+
+def _select_one(
+    name: str,
+    candidates: Iterable[PicksQuery],
+    available: Collection[PicksQuery],
+    source: str | None,
+) -> PicksQuery:
+    fit = sorted({q for q in candidates if q.object_name == name}, key=str)
+    if not fit:
+        requested = f"{name}:{source}" if source else f"of {name}"
+        raise NotInProjectError("The project", "picks", requested, sorted(map(str, available)))
+    if len(fit) > 1:
+        raise SettingError(
+            f"There is more than one set of picks of {name}: {', '.join(map(str, fit))}. "
+            "Say whose are meant (USER/SESSION)."
+        )
+    return fit[0]
+
+
+def find_tomograms(
+    run: Run, *, tomo_types: Sequence[str] | None, voxel_spacing: float | None
+) -> list[TomogramQuery]:
+    """Find a run's tomograms of these types, in this order, at one voxel spacing.
+
+    Args:
+        run: whose tomograms.
+        tomo_types: None = all types of the run.
+        voxel_spacing: Å, within 1 %; None = the only one of the run.
+
+    Raises:
+        NotInProjectError: the run lacks one.
+        SettingError: the run has several voxel spacings and none is named.
+    """
+    existing = run.tomograms()
+    spacings = sorted({q.voxel_spacing for q in existing})
+    if voxel_spacing is None and len(spacings) > 1:
+        raise SettingError(
+            f"Run {run.name} has tomograms at {', '.join(f'{s:g}' for s in spacings)} Å. "
+            "Say which: voxel_spacing=…"
+        )
+    types = sorted({q.tomo_type for q in existing}) if tomo_types is None else list(tomo_types)
+    if not types:
+        raise NotInProjectError(f"Run {run.name}", "tomogram", voxel_spacing or "at all", existing)
+    return [run.find_tomogram(tomo_type, voxel_spacing) for tomo_type in types]
+
+
+def keep_runs_with(
+    runs: Iterable[Run], find: Callable[[Run], Result], *, named: bool
+) -> list[tuple[Run, Result]]:
+    """Return the runs where `find` succeeds, with its results; warn about the others.
+
+    Args:
+        runs: to search.
+        find: raises NotInProjectError for a run that lacks what is searched for.
+        named: whether the user named the runs.
+
+    Raises:
+        NotInProjectError: no run has it, or a run that the user named lacks it.
+    """
+    results, errors = [], []
+    for run in runs:
+        try:
+            results.append((run, find(run)))
+        except NotInProjectError as error:
+            errors.append(error)
+    if errors and (named or not results):
+        raise errors[0]
+    if errors:
+        logger.warning("%d runs are left out. %s", len(errors), errors[0])
+    return results
+
+
+def check_replaces_only_own_picks(
+    runs: Iterable[Run], replaced: Callable[[PicksQuery], bool], *, overwrite: bool
+) -> None:
+    """Raise SettingError if picks of other users would be replaced without `overwrite`.
+
+    Args:
+        runs: that picks will be written to.
+        replaced: returns whether these picks will be written.
+        overwrite: whether the user agreed to replace picks.
+    """
+    if overwrite:
+        return
+    for run in runs:
+        others = [q for q in run.picks() if q.user_id != OCTOPI_USER and replaced(q)]
+        if others:
+            raise SettingError(
+                f"Run {run.name} already has the picks {min(map(str, others))}. Choose another "
+                "session_id, or replace them with overwrite=true."
+            )

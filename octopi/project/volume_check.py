@@ -1,0 +1,129 @@
+"""Checks of stored volumes: every chunk file counted and, on request, every voxel read."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octopi.geometry import Grid
+from octopi.project.attributes import octopi_attributes
+from octopi.project.queries import SegmentationQuery, TomogramQuery
+from octopi.project.read_volume import (
+    COMPLETE,
+    UNDECODABLE,
+    StoredVolume,
+    ValueRange,
+    chunk_places,
+    decode_chunk,
+    open_volume,
+    stored_files,
+)
+from octopi.project.run import Run
+from octopi.project.storage import storage_errors_as_data_error
+
+
+@dataclass
+class VolumeReport:
+    """The result of checking a stored volume.
+
+    Args:
+        where: the volume in words.
+        grid: from its metadata.
+        num_chunks: that an array of its shape has.
+        all_chunks_required: whether every chunk is required; label volumes of others may leave
+            out background.
+        attributes: octopi's, {} in others' volumes.
+        missing: chunks without a file, which zarr would read as zeros.
+        damaged: chunks whose file is empty or cannot be decoded.
+        unexpected_files: files that are no chunk of this array.
+        values: of the voxels that were read.
+        constant_chunks: chunks in which every voxel has the same value.
+        counts: value -> number of voxels, in volumes of integers.
+        digest: hash of all stored bytes; empty where they were not read.
+    """
+
+    where: str
+    grid: Grid
+    num_chunks: int
+    all_chunks_required: bool
+    attributes: dict[str, Any]
+    missing: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    unexpected_files: list[str] = field(default_factory=list)
+    values: ValueRange = field(default_factory=ValueRange)
+    constant_chunks: list[str] = field(default_factory=list)
+    counts: dict[int, int] = field(default_factory=dict)
+    digest: str = ""
+
+
+def check_tomogram(run: Run, query: TomogramQuery, *, voxels: bool) -> VolumeReport:
+    """Check a stored tomogram; a chunk at a time is in memory.
+
+    Args:
+        run: of the tomogram.
+        query: of the tomogram.
+        voxels: read every voxel; False counts files.
+    """
+    with storage_errors_as_data_error(f"Run {run.name}: tomogram {query}"):
+        return _examine(run._open_tomogram(query), whole=True, voxels=voxels)
+
+
+def check_segmentation(run: Run, query: SegmentationQuery, *, voxels: bool) -> VolumeReport:
+    """Check a stored label volume as `of_tomogram` checks a tomogram."""
+    with storage_errors_as_data_error(f"Run {run.name}: segmentation {query}"):
+        item, stored = run._find_segmentation(query)
+        volume = open_volume(item, f"Run {run.name}: {stored.kind} {stored}", item.voxel_size)
+        return _examine(volume, whole=bool(volume.attributes.get(COMPLETE)), voxels=voxels)
+
+
+def _examine(volume: StoredVolume, *, whole: bool, voxels: bool) -> VolumeReport:
+    files = {name: info for name, info in stored_files(volume).items() if name != ".zarray"}
+    regions = dict(chunk_places(volume.array))
+    health = VolumeReport(
+        where=volume.where,
+        grid=volume.grid,
+        num_chunks=len(regions),
+        all_chunks_required=whole,
+        attributes=octopi_attributes(volume),
+        missing=[name for name in regions if name not in files],
+        damaged=[name for name in regions if name in files and not files[name].get("size", 1)],
+        unexpected_files=sorted(set(files) - set(regions) - {".zattrs"}),
+    )
+    if voxels:
+        digest = hashlib.sha256()
+        for name, chunk in _chunks(volume, regions, health, digest):
+            _scan_chunk(name, chunk, health)
+            del chunk  # or it would stay in memory beside the next one
+        health.digest = digest.hexdigest()
+    return health
+
+
+def _chunks(
+    volume: StoredVolume, regions: dict[str, tuple[slice, ...]], health: VolumeReport, digest: Any
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the name and voxels of each chunk; note those that cannot be decoded in `health`."""
+    skipped = {*health.missing, *health.damaged}
+    for name, region in regions.items():
+        if name in skipped:
+            continue
+        raw = volume.store[f"{volume.level}/{name}"]
+        digest.update(name.encode())
+        digest.update(raw)
+        try:
+            chunk = decode_chunk(volume.array, raw)
+        except UNDECODABLE:
+            health.damaged.append(name)
+            continue
+        yield name, chunk[tuple(slice(s.stop - s.start) for s in region)]
+
+
+def _scan_chunk(name: str, chunk: NDArray[Any], health: VolumeReport) -> None:
+    if health.values.add(chunk):
+        health.constant_chunks.append(name)
+    if chunk.dtype.kind in "biu":
+        values, numbers = np.unique(chunk, return_counts=True)
+        for value, number in zip(values.tolist(), numbers.tolist(), strict=True):
+            health.counts[int(value)] = health.counts.get(int(value), 0) + number

@@ -1,0 +1,154 @@
+"""The summary of a search: a file that names the best trial, a table for the log."""
+
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from optuna import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from octopi.sweeps.results import STATES, StudyResults, folder_of, shorten, shorten_distinctly
+from octopi.system.files import write_yaml
+
+RESULTS = "optimization_results.yaml"
+SHOWN = 10  # trials in the table
+SCREEN = 100  # characters across
+CELL = 18  # characters across a parameter's column
+
+
+def collect_results(study: Study, *, objectives: Sequence[str]) -> dict[str, Any]:
+    """Collect what came of a search: counts, best trial, Pareto front, why trials failed.
+
+    There is no `best` before a trial is complete, and `solutions` is for several objectives.
+    """
+    results = StudyResults(study, objectives)
+    out: dict[str, Any] = {
+        "name": study.study_name,
+        "objectives": [{"name": o.name, "direction": o.direction} for o in results.objectives],
+        "trials": counts(results),
+    }
+    if results.ranked:
+        out["best"] = _trial(results, results.ranked[0])
+    if results.ranked and len(results.objectives) > 1:
+        out["solutions"] = [_trial(results, trial) for trial in results.pareto_front]
+    if causes := failures(results):
+        out["failures"] = causes
+    return out
+
+
+def write_results(folder: Path, study: Study, objectives: Sequence[str]) -> None:
+    """Write `optimization_results.yaml`: what came of the search so far, how to train its best."""
+    content = collect_results(study, objectives=objectives)
+    if "best" in content:
+        content["retrain"] = f"octopi train experiment={folder / 'best'}"
+    write_yaml(folder / RESULTS, content)
+
+
+def table(study: Study, objectives: Sequence[str]) -> str:
+    """List the best trials with what they differ in, and why others failed, for a screen."""
+    results = StudyResults(study, objectives)
+    states = ", ".join(f"{count} {state}" for state, count in counts(results).items() if count)
+    total = len(results.trials)
+    lines = [f"{total} {'trial' if total == 1 else 'trials'}" + (f": {states}" if states else "")]
+    lines += _ranking(results) if results.complete else ["No trial is complete yet."]
+    for cause in failures(results):
+        head = f"failed {cause['count']} × "
+        lines.append(head + shorten(cause["cause"], SCREEN - len(head)))
+    return "\n".join(lines)
+
+
+def counts(results: StudyResults) -> dict[str, int]:
+    """Count the trials in each state; waiting ones only where there are any."""
+    by_state = {name: len(results.in_state(state)) for state, name in STATES.items()}
+    return {name: count for name, count in by_state.items() if count or name != "waiting"}
+
+
+def failures(results: StudyResults) -> list[dict[str, Any]]:
+    """Group failures by cause, the most frequent first; alike but for their numbers is one."""
+    groups: dict[str, list[FrozenTrial]] = {}
+    for trial in results.in_state(TrialState.FAIL):
+        groups.setdefault(re.sub(r"[\d.]+", "#", _reason(trial)), []).append(trial)
+    causes = [
+        {"cause": _reason(trials[0]), "count": len(trials), "trials": [t.number for t in trials]}
+        for trials in groups.values()
+    ]
+    return sorted(causes, key=lambda cause: -cause["count"])
+
+
+def _reason(trial: FrozenTrial) -> str:
+    lines = str(trial.user_attrs.get("reason", "")).strip().splitlines()
+    return lines[0] if lines else "no reason is known"
+
+
+def _trial(results: StudyResults, trial: FrozenTrial) -> dict[str, Any]:
+    return {
+        "number": trial.number,
+        "folder": folder_of(trial),
+        "values": {objective.name: objective.value_of(trial) for objective in results.objectives},
+        "params": dict(trial.params),
+    }
+
+
+def _ranking(results: StudyResults) -> list[str]:
+    several = len(results.objectives) > 1
+    front = {trial.number for trial in results.pareto_front} if several else set()
+    # Those of the front come first: the sort keeps the order of what is alike.
+    best = sorted(results.ranked, key=lambda trial: trial.number not in front)[:SHOWN]
+    columns = {"trial": [folder_of(t) + (" *" if t.number in front else "") for t in best]}
+    for objective in results.objectives:
+        columns[shorten(objective.arrow, CELL)] = [f"{objective.value_of(t):.4g}" for t in best]
+    columns["seconds"] = [_seconds(trial) for trial in best]
+    labels = shorten_distinctly((results.labels[name] for name in results.varying), CELL)
+    cells = {
+        label: [_cell(name, trial) for trial in best]
+        for label, name in zip(labels, results.varying, strict=True)
+    }
+    fitting = _fitting(columns, cells)
+    rows = _aligned(columns | fitting)
+    if left := [results.labels[name] for name in results.varying[len(fitting) :]]:
+        text = f"They differ in {len(left)} more: {', '.join(left)}"
+        rows += textwrap.wrap(text, SCREEN, subsequent_indent="  ")
+    return rows + (["* none is better in every objective"] if several else [])
+
+
+def _fitting(columns: Mapping[str, list[str]], more: Mapping[str, list[str]]) -> dict:
+    """Take the first of the further columns, as many as the screen has room for."""
+    used = sum(_width(head, cells) + 2 for head, cells in columns.items())
+    out = {}
+    for label, cells in more.items():
+        used += _width(label, cells) + 2
+        if used - 2 > SCREEN:
+            break
+        out[label] = cells
+    return out
+
+
+def _width(head: str, cells: list[str]) -> int:
+    return max(map(len, [head, *cells]))
+
+
+def _aligned(columns: Mapping[str, list[str]]) -> list[str]:
+    """Align columns as lines: the first to the left, the others to the right."""
+    padded = [
+        [cell.ljust(width) if place == 0 else cell.rjust(width) for cell in (head, *cells)]
+        for place, (head, cells) in enumerate(columns.items())
+        if (width := _width(head, cells))
+    ]
+    return ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
+
+
+def _seconds(trial: FrozenTrial) -> str:
+    seconds = trial.user_attrs.get("seconds")
+    if seconds is None and trial.duration is not None:
+        seconds = trial.duration.total_seconds()
+    return "" if seconds is None else f"{seconds:.0f}"
+
+
+def _cell(name: str, trial: FrozenTrial) -> str:
+    if name not in trial.params:
+        return "–"
+    value = trial.params[name]
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return shorten(text, CELL)

@@ -1,0 +1,1 @@
+"""What octopi asks of the operating system: locks, memory, cores, processes, text encoding."""

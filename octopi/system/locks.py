@@ -1,0 +1,73 @@
+"""Who is at work: locks on files, which end with the process that holds them, however it ends."""
+
+import contextlib
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from octopi.errors import LockedError
+
+
+def try_lock(path: Path) -> IO[str] | None:
+    """The file, locked until it is closed here and in all children it went to; None if held."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process holds the lock."""
+    if not path.exists():
+        return False
+    file = try_lock(path)
+    if file is None:
+        return True
+    file.close()
+    return False
+
+
+@contextlib.contextmanager
+def wait_for_lock(path: Path) -> Iterator[None]:
+    """The lock is held, after a wait if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """No other process works in the folder meanwhile; LockedError says who does."""
+    path = folder / ".lock"
+    file = try_lock(path)
+    if file is None:
+        raise _locked_error(folder)
+    with file:
+        file.truncate(0)
+        file.write(
+            f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}"
+        )
+        file.flush()
+        yield
+
+
+def check_not_locked(folder: Path) -> None:
+    """Raise LockedError if another process works in the folder."""
+    if is_locked(folder / ".lock"):
+        raise _locked_error(folder)
+
+
+def _locked_error(folder: Path) -> LockedError:
+    owner = (folder / ".lock").read_text(encoding="utf-8") or "another process"
+    return LockedError(
+        f"{folder} is in use by {owner}. Wait for it, or choose another folder with hydra.run.dir=…"
+    )

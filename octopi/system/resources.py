@@ -1,0 +1,128 @@
+"""What this process may use of its machine: cores, memory, disks. Standard library only."""
+
+import contextlib
+import os
+import resource
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from octopi.errors import ResourceError
+
+UNLIMITED = 1 << 60  # cgroup v1 writes a number like this where there is no limit
+CGROUPS = Path("/sys/fs/cgroup")
+CGROUPS_OF_PROCESS = Path("/proc/self/cgroup")
+MEMINFO = Path("/proc/meminfo")
+
+
+def num_cores() -> int:
+    """Count the cores that this process may keep busy, by its affinity and its control groups.
+
+    `joblib.cpu_count()` reads the quota of the root group only: of a process in a group below it,
+    as in a systemd slice or a job of a queue, it counts all cores.
+    """
+    cores = float(len(os.sched_getaffinity(0)))
+    for folder in _process_cgroups():
+        quota, _, period = _read(folder / "cpu.max").partition(" ")
+        if quota.isdigit():
+            cores = min(cores, int(quota) / int(period or 100_000))
+        quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
+        if quota.isdigit() and period.isdigit():
+            cores = min(cores, int(quota) / int(period))
+    return max(1, int(cores))
+
+
+def memory() -> int:
+    """Count the bytes of RAM that this process can still take: free ones, within its limits."""
+    free = UNLIMITED
+    for line in _read(MEMINFO).splitlines():
+        if line.startswith("MemAvailable:"):
+            free = int(line.split()[1]) * 1024
+    for folder in _process_cgroups():
+        for limit, used in (
+            ("memory.max", "memory.current"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ):
+            allowed, taken = _read(folder / limit), _read(folder / used)
+            if allowed.isdigit() and int(allowed) < UNLIMITED:
+                cached = _reclaimable(folder)
+                free = min(free, int(allowed) - int(taken or 0) + cached)
+    address_space = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if address_space != resource.RLIM_INFINITY:
+        free = min(free, address_space)
+    return max(0, free)
+
+
+def peak_memory() -> int:
+    """Most bytes of RAM that this process has held at once, since it began or was last asked.
+
+    Asking begins anew where the kernel allows that.
+    """
+    lines = _read(Path("/proc/self/status")).splitlines()
+    peaks = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")]
+    with contextlib.suppress(OSError):  # not Linux, or not allowed: the peak stays as it is
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return peaks[0] if peaks else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def nearest_existing_folder(path: str | Path) -> Path:
+    """The path itself, or the closest folder above it that exists."""
+    path = Path(path).absolute()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def free_space(path: str | Path) -> int:
+    """Bytes that may still be written where the path is, or would be."""
+    return shutil.disk_usage(nearest_existing_folder(path)).free
+
+
+def check_writable(path: str | Path, advice: str) -> None:
+    """Raise ResourceError unless files could be made in a folder; none is made.
+
+    Args:
+        path: the folder, which need not exist.
+        advice: what to do if not.
+    """
+    folder = nearest_existing_folder(path)
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        reason = "is no folder" if not folder.is_dir() else "cannot be written"
+        raise ResourceError(f"Nothing can be written to {path}: {folder} {reason}. {advice}")
+
+
+def format_bytes(num_bytes: float) -> str:
+    """A number of bytes for people: 1.5 GB."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.3g} {unit}"
+    return f"{num_bytes:.0f} bytes"
+
+
+def _process_cgroups() -> Iterator[Path]:
+    """Yield the folders of this process's control groups up to the root; version 2, then 1."""
+    for line in _read(CGROUPS_OF_PROCESS).splitlines():
+        _, controllers, path = line.split(":", 2)
+        roots = [CGROUPS / name for name in controllers.split(",") if name] or [CGROUPS]
+        for root in roots:
+            folder = root / path.lstrip("/")
+            while folder != root:
+                yield folder
+                folder = folder.parent
+            yield root
+
+
+def _reclaimable(folder: Path) -> int:
+    """Bytes of file contents that a control group counts as used but would give back."""
+    for line in _read(folder / "memory.stat").splitlines():
+        name, _, value = line.partition(" ")
+        if name in ("inactive_file", "total_inactive_file"):
+            return int(value)
+    return 0
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,135 @@
+"""Processes that we start: none outlives the one that started it, however that ends."""
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Event
+from typing import TypeVar
+
+from octopi.errors import ResourceError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def exit_with_parent() -> None:
+    """This process leaves Ctrl-C to its parent, and ends when that does, even if it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def signal_when_parent_ends(number: int) -> None:
+    """Have the kernel send this process a signal when its parent ends, even if killed; on Linux."""
+    if _LIBC is not None:
+        _LIBC.prctl(PR_SET_PDEATHSIG, number)
+
+
+def run_in_processes(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    initializer: Callable[[str], None],
+    worker_names: Sequence[str],
+) -> Iterator[Result]:
+    """Yields the result of each item as it is there; a process at each place, one queue for all.
+
+    On Ctrl-C, or after an error, items in work are finished and no other is begun.
+
+    Args:
+        work: what is done with an item, in a spawned process.
+        items: in the order in which they are begun.
+        initializer: what each process does first, told its place.
+        worker_names: names, of devices for example.
+
+    Raises:
+        ResourceError: a process was lost.
+    """
+    context = multiprocessing.get_context("spawn")
+    free, stop = context.SimpleQueue(), context.Event()
+    for place in worker_names:
+        free.put(place)
+    pool = ProcessPoolExecutor(
+        len(worker_names),
+        mp_context=context,
+        initializer=_begin,
+        initargs=(free, stop, initializer),
+    )
+    try:
+        with _sigint_blocked():
+            begun = [pool.submit(_run_unless_stopped, work, item) for item in items]
+        for done in as_completed(begun):
+            yield done.result()
+    except BrokenProcessPool as error:
+        raise ResourceError(
+            "A process is lost; most often the machine ran out of memory. Use fewer devices. "
+            "Finished runs are kept: the same command does the others."
+        ) from error
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Keep a Ctrl-C until this is left; a process started meanwhile never gets one.
+
+    The processes inherit that the signal is blocked. Here it still reaches any other thread, a
+    progress bar's for example, and Python answers it in the main one: its handler waits too.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        with _blocked_interrupts():
+            yield  # Python answers Ctrl-C in the main thread
+        return
+    arrived: list[int] = []
+    usual = signal.signal(signal.SIGINT, lambda number, _frame: arrived.append(number))
+    try:
+        with _blocked_interrupts():
+            yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        for number in arrived[:1]:
+            signal.raise_signal(number)
+
+
+@contextlib.contextmanager
+def _blocked_interrupts() -> Iterator[None]:
+    usual = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, usual)
+
+
+_stop: Event | None = None
+
+
+def _begin(free: "SimpleQueue[str]", stop: Event, begin: Callable[[str], None]) -> None:
+    global _stop  # noqa: PLW0603  a pool hands nothing else to its work
+    exit_with_parent()
+    _stop = stop
+    begin(free.get())
+
+
+def _run_unless_stopped(work: Callable[[Item], Result], item: Item) -> Result:
+    assert _stop is not None
+    if _stop.is_set():
+        raise InterruptedError("The work was ended before this item was begun.")
+    return work(item)

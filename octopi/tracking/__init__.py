@@ -1,0 +1,1 @@
+"""Record trainings and sweeps in MLflow."""

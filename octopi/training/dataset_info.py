@@ -1,0 +1,92 @@
+"""What the project says of what is to be learned; light to import."""
+
+import dataclasses
+
+from octopi.config.settings import TrainSettings
+from octopi.errors import DataError, SettingError
+from octopi.geometry import Points
+from octopi.project import (
+    PicksQuery,
+    Project,
+    Run,
+    SegmentationQuery,
+    TomogramQuery,
+    find_tomograms,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """What only the data knows.
+
+    Args:
+        runs: those that hold the target.
+        target: the label volumes.
+        tomograms: type and spacing of what is trained on, the one validated on first.
+        labels: object name -> label.
+        picks: object name -> the picks its spheres were painted from.
+        radii: particle name -> radius in Å.
+        weights: particle name -> weight in the total score.
+    """
+
+    runs: list[Run]
+    target: SegmentationQuery
+    tomograms: list[TomogramQuery]
+    labels: dict[str, int]
+    picks: dict[str, PicksQuery]
+    radii: dict[str, float]
+    weights: dict[str, float]
+
+    def true_picks(self, run: Run) -> dict[str, Points]:
+        """The particles of a run that its target was painted from."""
+        return run.read_existing_picks(self.picks)
+
+
+def read_dataset_info(project: Project, settings: TrainSettings) -> DatasetInfo:
+    """What the project says of the target, or an error that says what is missing."""
+    target = SegmentationQuery.parse(settings.target)
+    wanted = target.name_user_session
+    runs = [
+        run
+        for run in project.select(settings.runs)
+        if settings.runs is not None
+        or any(q.name_user_session == wanted for q in run.segmentations())
+    ]
+    if not runs:
+        raise DataError(f"No run has the target {target}. Make it: octopi create_targets.")
+    attributes = runs[0].segmentation_attributes(target)
+    if "labels" not in attributes:
+        raise DataError(
+            f"The target {target} of run {runs[0].name} does not say which label is which object. "
+            "Make it with octopi create_targets."
+        )
+    labels = dict(attributes["labels"])
+    picks = {name: PicksQuery.parse(text) for name, text in attributes["picks"].items()}
+    known = {name: project.objects[name] for name in picks if name in project.objects}
+    return DatasetInfo(
+        runs=runs,
+        target=target,
+        tomograms=tomograms_to_train_on(runs[0], settings),
+        labels=labels,
+        picks=picks,
+        radii={name: obj.radius for name, obj in known.items() if obj.radius is not None},
+        weights={name: obj.weight for name, obj in known.items()},
+    )
+
+
+def tomograms_to_train_on(run: Run, settings: TrainSettings) -> list[TomogramQuery]:
+    """The tomogram types and spacings asked for; several must be asked for by name."""
+    spacings = settings.voxel_spacing
+    spacings = spacings if isinstance(spacings, list) else [spacings]
+    tomograms = [
+        query
+        for spacing in spacings
+        for query in find_tomograms(run, tomo_types=settings.tomo_types, voxel_spacing=spacing)
+    ]
+    if settings.tomo_types is None and len(tomograms) > len(spacings):
+        types = ", ".join(q.tomo_type for q in tomograms)
+        raise SettingError(
+            f"Run {run.name} has several tomogram types: {types}. Say which to train on, the one "
+            "to validate on first: 'tomo_types=[…]'."
+        )
+    return tomograms

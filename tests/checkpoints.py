@@ -1,0 +1,30 @@
+"""A small network and what a checkpoint says of it."""
+
+from octopi.models.checkpoint import CheckpointInfo
+
+NET = {
+    "_target_": "monai.networks.nets.UNet",
+    "spatial_dims": 3,
+    "in_channels": 1,
+    "out_channels": 3,
+    "channels": [4, 8],
+    "strides": [2],
+}
+
+
+def recipe(**changes):
+    values = {
+        "net": NET,
+        "labels": {"ribosome": 1, "virus": 2},
+        "radii": {"ribosome": 150.0, "virus": 135.0},
+        "weights": {"ribosome": 1.0, "virus": 2.0},
+        "voxel_spacing": 10.012,
+        "working_spacing": None,
+        "tomo_types": ["denoised"],
+        "size_divisor": 2,
+        "predictor": {},
+        "localizer": {},
+        "thresholds": {"4": {"ribosome": 0.25, "virus": 0.5}},
+        "beta": 4.0,
+    }
+    return CheckpointInfo(**(values | changes))

@@ -1,0 +1,34 @@
+"""Odd picks are told from sound ones."""
+
+import numpy as np
+
+from octopi.checks.picks import examine_picks
+from octopi.geometry import Grid, Points
+
+GRID = Grid.cubic((40, 100, 120), 10.0)
+
+
+def examined(positions, grid=GRID, min_distance=50.0):
+    return examine_picks(Points(np.array(positions, float)), grid, min_distance=min_distance)
+
+
+def test_picks_spread_over_the_tomogram_are_sound():
+    found = examined([(100, 200, 300), (1100, 900, 20), (600, 500, 200)])
+    assert (found.outside, found.num_duplicates, found.look_like_voxels) == ([], 0, False)
+
+
+def test_picks_in_voxels_crowd_into_a_corner():
+    voxels = [(10, 20, 30), (110, 90, 2), (60, 50, 20)]
+    assert examined(voxels).look_like_voxels
+    assert not examined([*voxels, (900, 50, 20)]).look_like_voxels
+    assert not examined(voxels[:2]).look_like_voxels
+    assert not examined(voxels, Grid.cubic((40, 100, 120), 1.0)).look_like_voxels
+
+
+def test_picks_outside_are_counted_by_index():
+    assert examined([(100, 100, 100), (1300, 100, 100), (-9, 100, 100)]).outside == [1, 2]
+
+
+def test_of_a_cluster_one_is_the_particle_and_the_others_are_doubles():
+    assert examined([(100, 100, 100), (110, 100, 100), (120, 100, 100)]).num_duplicates == 2
+    assert examined([(100, 100, 100), (110, 100, 100)], min_distance=None).num_duplicates == 0

@@ -1,0 +1,119 @@
+"""A checkpoint is enough, is inert until trusted, and is never half there."""
+
+import os
+import pickle
+
+import pytest
+import torch
+from checkpoints import NET, recipe
+
+from octopi.errors import SettingError
+from octopi.models import checkpoint
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return checkpoint.build_net(NET).eval()
+
+
+def test_what_is_loaded_gives_the_same_logits(tmp_path, net):
+    checkpoint.save(tmp_path / "best_model.pth", net.state_dict(), recipe())
+    loaded, held = checkpoint.load(tmp_path / "best_model.pth")
+    image = torch.randn(1, 1, 8, 8, 8)
+    assert torch.equal(loaded(image), net(image))
+    assert held == recipe()
+    assert held.object_names == ["ribosome", "virus"]
+
+
+def test_the_file_is_loadable_as_weights_only(tmp_path, net):
+    checkpoint.save(tmp_path / "best_model.pth", net.state_dict(), recipe())
+    content = torch.load(tmp_path / "best_model.pth", weights_only=True)
+    assert set(content) == {"format", "recipe", "weights"}
+
+
+def test_a_failed_save_leaves_the_old_file_and_no_scraps(tmp_path, net, monkeypatch):
+    path = tmp_path / "best_model.pth"
+    checkpoint.save(path, net.state_dict(), recipe())
+    before = path.read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(checkpoint.ResourceError, match="intact"):
+        checkpoint.save(path, net.state_dict(), recipe(thresholds={}))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path):
+    marker = tmp_path / "marker"
+
+    class Attack:
+        def __reduce__(self):
+            return os.system, (f"touch {marker}",)
+
+    path = tmp_path / "best_model.pth"
+    torch.save({"format": 1, "recipe": Attack(), "weights": {}}, path)
+    with pytest.raises(SettingError, match="not a checkpoint"):
+        checkpoint.load(path)
+    path.write_bytes(pickle.dumps(Attack(), protocol=2))
+    with pytest.raises(SettingError, match="not a checkpoint"):
+        checkpoint.load(path)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["os.system", "builtins.open", "pathlib.Path.unlink", "torch.load", "torch.hub.load", "my.Net"],
+)
+def test_a_target_that_is_not_a_known_network_is_refused(tmp_path, net, target):
+    path = tmp_path / "best_model.pth"
+    checkpoint.save(path, net.state_dict(), recipe(net={**NET, "_target_": target}))
+    with pytest.raises(SettingError, match="trust="):
+        checkpoint.load(path)
+
+
+def test_trust_admits_networks_only(tmp_path, net):
+    path = tmp_path / "best_model.pth"
+    checkpoint.save(path, net.state_dict(), recipe(net={**NET, "_target_": "os.system"}))
+    with pytest.raises(SettingError, match=r"not a subclass of torch.nn"):
+        checkpoint.load(path, trust=["os.system"])
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 cut off"])
+def test_a_damaged_file_is_named(tmp_path, content):
+    path = tmp_path / "best_model.pth"
+    path.write_bytes(content)
+    with pytest.raises(SettingError, match=r"best_model.pth is not a checkpoint"):
+        checkpoint.load(path)
+
+
+def test_a_missing_file_lists_its_neighbours(tmp_path, net):
+    checkpoint.save(tmp_path / "best_model.pth", net.state_dict(), recipe())
+    with pytest.raises(SettingError, match=r"no checkpoint .*model.pth.*: best_model.pth"):
+        checkpoint.load(tmp_path / "model.pth")
+
+
+def test_bare_weights_are_refused_with_the_reason(tmp_path, net):
+    torch.save(net.state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(SettingError, match="no recipe"):
+        checkpoint.load(tmp_path / "weights.pth")
+
+
+def test_other_objects_keep_the_body_and_get_a_new_head(net):
+    other = checkpoint.build_net({**NET, "out_channels": 5})
+    head_before = {k: v.clone() for k, v in other.state_dict().items()}
+    left = checkpoint.load_matching_weights(other, net.state_dict())
+    assert left
+    for name, value in other.state_dict().items():
+        if name in left:
+            assert torch.equal(value, head_before[name])
+        else:
+            assert torch.equal(value, net.state_dict()[name])
+
+
+def test_weights_of_a_wholly_different_network_are_refused(net):
+    with pytest.raises(SettingError, match="not one weight"):
+        checkpoint.load_matching_weights(torch.nn.Linear(2, 2), net.state_dict())

@@ -1,0 +1,296 @@
+"""What a tracker is told of a training, and that it is the truth."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from tiny import TINY
+
+from octopi.tracking import mlflow
+from octopi.tracking.buffered_logger import make_tracker
+
+WORDS = [
+    *TINY,
+    "data.train_runs=[TS_01,TS_02]",
+    "data.validation_runs=[TS_03]",
+    "+callbacks.saboteur={_target_: saboteur.Saboteur}",
+    "logger=mlflow",
+]
+WRITERS, STEPS = 8, 50
+pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its database
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> dict:
+    """The settled `logger` of a store that does not exist yet."""
+    return {
+        "_target_": "pytorch_lightning.loggers.MLFlowLogger",
+        "experiment_name": "octopi",
+        "run_name": "training",
+        "tracking_uri": f"sqlite:///{tmp_path / 'store' / 'mlflow.db'}",
+        "artifact_location": str(tmp_path / "store" / "artifacts"),
+    }
+
+
+def runs_of(node: dict) -> dict[str, Run]:
+    client = MlflowClient(node["tracking_uri"])
+    experiment = client.get_experiment_by_name("octopi")
+    assert experiment is not None
+    return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+
+
+@pytest.mark.slow
+def test_a_run_is_finished_failed_or_killed_as_it_was(here, octopi_command):
+    assert octopi_command("create_targets") == 0
+    ends = (("good", None, 0), ("bad", "1 diverge", 5), ("ended", "1 SIGTERM", 143))
+    for name, deed, code in ends:
+        if deed:
+            (here / "sabotage").write_text(deed, encoding="utf-8")
+        assert (
+            octopi_command("train", *WORDS, f"logger.run_name={name}", f"hydra.run.dir={name}")
+            == code
+        )
+    client = MlflowClient(f"sqlite:///{here / 'outputs' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("octopi")
+    assert experiment is not None
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert {name: run.info.status for name, run in runs.items()} == {
+        "good": "FINISHED",
+        "bad": "FAILED",
+        "ended": "KILLED",
+    }
+    good = runs["good"]
+    assert good.data.params["model/channels"] == "[4, 8]"
+    assert good.data.params["seed"] == "42"
+    assert "val/object_fbeta" in good.data.metrics
+    artifacts = {item.path for item in client.list_artifacts(good.info.run_id)}
+    assert artifacts >= {"best_model.pth", "results.json", "curves.png", "data.json", "config.yaml"}
+
+    ended = runs["ended"].info.run_id
+    assert octopi_command("train", f"resume={here / 'ended'}", "trainer.max_epochs=2") == 0
+    assert client.get_run(ended).info.status == "FINISHED"
+    assert len(client.search_runs([experiment.experiment_id])) == 3, "a resumed run goes on"
+    assert len(client.get_metric_history(ended, "val/object_fbeta")) == 2
+
+
+@pytest.mark.slow
+def test_a_training_needs_no_tracking_server(here, octopi_command):
+    assert octopi_command("create_targets") == 0
+    with hanging_up() as (uri, calls):
+        steps = ["data.steps_per_epoch=40", f"logger.tracking_uri={uri}", "hydra.run.dir=alone"]
+        assert octopi_command("train", *WORDS, *steps) == 0
+        assert 0 < len(calls) < 12, "asked now and then, not at each step, nor eight times at once"
+    assert (here / "alone" / "best_model.pth").is_file()
+    said = (here / "alone" / "train.log").read_text(encoding="utf-8")
+    assert said.count("does not take what it is told") == 1
+    assert said.count("never reached the tracker") == 1
+
+
+@contextmanager
+def hanging_up() -> Iterator[tuple[str, list[Any]]]:
+    """A server that ends every connection at once: its address, and who has called so far."""
+    calls = []
+
+    class HangUp(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            calls.append(self.client_address)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), HangUp) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", calls
+        server.shutdown()
+        thread.join()
+
+
+def test_csv_is_a_tracker_too(here, octopi_command):
+    assert octopi_command("create_targets") == 0
+    words = [w for w in WORDS if w != "logger=mlflow"]
+    assert octopi_command("train", *words, "logger=csv", "hydra.run.dir=job") == 0
+    assert "train/loss" in (here / "job" / "csv" / "metrics.csv").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_sweep_is_the_parent_of_its_trials(node, tmp_path):
+    url = "postgresql://lab:secret@db.example/octopi"
+    asked = {"sampler": {"seed": 1}, "storage": url}
+    parent = mlflow.start_sweep_run(node, "sweep", params=asked, tags={"kind": "search"})
+    assert parent is not None
+    for number, (status, tags) in enumerate(
+        [("FINISHED", {"state": "complete"}), ("FINISHED", {"state": "pruned"}), ("FAILED", {})]
+    ):
+        child = mlflow.child_run_settings(
+            node, parent, name=f"trial_{number}", tags={"trial": number, "kind": "search"}
+        )
+        folder = tmp_path / f"trial_{number}"
+        folder.mkdir()
+        tracker = make_tracker(child, folder)
+        assert tracker is not None
+        tracker.log_hyperparams({"lr": 0.1 * number})
+        tracker.log_metrics({"val/object_fbeta": 0.5}, 0)
+        (folder / "results.json").write_text("{}", encoding="utf-8")
+        tracker.end(status, tags, mlflow.list_artifacts(folder))
+    killed = tmp_path / "trial_3"
+    killed.mkdir()
+    make_tracker(mlflow.child_run_settings(node, parent, name="trial_3", tags={"trial": 3}), killed)
+    mlflow.close_child_run(node, killed, status="KILLED", tags={"reason": "killed by SIGKILL"})
+    mlflow.close_child_run(node, tmp_path / "trial_2", status="KILLED", tags={"reason": "late"})
+    (tmp_path / "study.yaml").write_text(f"storage: {url}\n", encoding="utf-8")
+    (tmp_path / "history.png").write_bytes(b"\x89PNG")
+    again = mlflow.start_sweep_run(
+        node, "sweep", params=asked | {"n_trials": 8}, tags={}, run_id=parent
+    )
+    assert again == parent, "a sweep that is run again goes on with its run"
+    mlflow.end_sweep_run(
+        node,
+        parent,
+        status="FINISHED",
+        metrics={"best": 0.5, "cost": None, "complete": 1},
+        artifacts=[tmp_path / "study.yaml", tmp_path / "history.png", tmp_path / "absent.html"],
+    )
+
+    runs = runs_of(node)
+    assert {name: run.info.status for name, run in runs.items()} == {
+        "sweep": "FINISHED",
+        "trial_0": "FINISHED",
+        "trial_1": "FINISHED",
+        "trial_2": "FAILED",
+        "trial_3": "KILLED",
+    }
+    trials = [runs[f"trial_{number}"] for number in range(4)]
+    assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {parent}
+    assert [run.data.tags["trial"] for run in trials] == ["0", "1", "2", "3"]
+    assert [run.data.tags.get("state") for run in trials] == ["complete", "pruned", None, None]
+    assert [run.data.tags.get("reason") for run in trials] == [None] * 3 + ["killed by SIGKILL"]
+    assert runs["sweep"].data.metrics == {"best": 0.5, "complete": 1}
+    assert runs["sweep"].data.params["n_trials"] == "8"
+    assert runs["sweep"].data.params["storage"] == "postgresql://lab:***@db.example/octopi"
+    client = MlflowClient(node["tracking_uri"])
+    assert {item.path for item in client.list_artifacts(parent)} == {"study.yaml", "history.png"}
+    kept = Path(client.download_artifacts(parent, "study.yaml", str(tmp_path / "store")))
+    assert kept.read_text(encoding="utf-8") == "storage: postgresql://lab:***@db.example/octopi\n"
+    assert mlflow.start_sweep_run({}, "sweep", params={}, tags={}) is None
+
+
+@pytest.mark.slow
+def test_many_processes_on_a_new_store_lose_nothing(node, tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mlflow", "octopi.tracking.buffered_logger"])
+    together = context.Barrier(WRITERS)
+    writers = [
+        context.Process(target=write_runs, args=(node, tmp_path, number, together))
+        for number in range(WRITERS)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0] * WRITERS
+    runs, client = runs_of(node), MlflowClient(node["tracking_uri"])
+    assert len(runs) == 2 * WRITERS
+    for number in range(WRITERS):
+        child = runs[f"trial_{number}"]
+        assert child.data.tags["mlflow.parentRunId"] == runs[f"sweep_{number}"].info.run_id
+        assert child.data.params == {"number": str(number), "lr": "0.1"}
+        assert child.info.status == "FINISHED"
+        for name in ("train/loss", "val/object_fbeta"):
+            history = client.get_metric_history(child.info.run_id, name)
+            assert [(m.step, m.value) for m in history] == [(s, s / 10) for s in range(STEPS)]
+
+
+def write_runs(node: dict, folder: Path, number: int, together: Any) -> None:
+    """One of the processes: a parent of its own and a child; any warning is a failure."""
+    warned = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = warned.append
+    logging.getLogger("octopi").addHandler(handler)
+    together.wait()
+    parent = mlflow.start_sweep_run(node, f"sweep_{number}", params={}, tags={})
+    (folder / str(number)).mkdir()
+    child = mlflow.child_run_settings(node, parent, name=f"trial_{number}", tags={})
+    tracker = make_tracker(child, folder / str(number))
+    tracker.log_hyperparams({"number": number, "lr": 0.1})
+    for step in range(STEPS):
+        tracker.log_metrics({"train/loss": step / 10, "val/object_fbeta": step / 10}, step)
+    tracker.end("FINISHED", {}, [])
+    mlflow.end_sweep_run(node, parent, status="FINISHED", metrics={}, artifacts=[])
+    sys.exit(len(warned))
+
+
+@pytest.mark.slow
+def test_what_a_server_missed_is_told_when_it_is_back(node, tmp_path, caplog, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
+    with serving(tmp_path) as (server, uri):
+        node |= {"tracking_uri": uri, "artifact_location": None}
+        tracker = make_tracker(node, tmp_path)
+        assert tracker is not None
+        tracker.log_metrics({"loss": 1.0}, 0)
+        os.killpg(server.pid, signal.SIGSTOP)  # it accepts connections and says nothing
+        tried = []
+        deliver = tracker.tracker.log_metrics
+        with monkeypatch.context() as counting:
+            counting.setattr(
+                tracker.tracker, "log_metrics", lambda *told: (tried.append(told), deliver(*told))
+            )
+            for step in range(1, 20):
+                tracker.log_metrics({"loss": 1.0 - step / 20}, step)
+        assert 0 < len(tried) < 4, "after a failure the server is left alone for a while"
+        assert sum("does not take what it is told" in r.message for r in caplog.records) == 1
+        os.killpg(server.pid, signal.SIGCONT)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+        (tmp_path / "results.json").write_text("{}", encoding="utf-8")
+        tracker.end("FINISHED", {"state": "complete"}, [tmp_path / "results.json"])
+        client, run = MlflowClient(uri), runs_of(node)["training"]
+        history = client.get_metric_history(run.info.run_id, "loss")
+        assert {m.step for m in history} == set(range(20))  # at least once
+        assert run.info.status == "FINISHED"
+        assert [item.path for item in client.list_artifacts(run.info.run_id)] == ["results.json"]
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[tuple[subprocess.Popen, str]]:
+    """An MLflow server that answers, and its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    store = ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}"]
+    artifacts = ["--artifacts-destination", str(folder / "served")]
+    with subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", *words, *store, *artifacts],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as server:
+        try:
+            wait_for(f"http://127.0.0.1:{port}/health", server)
+            yield server, f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+def wait_for(address: str, server: subprocess.Popen) -> None:
+    """The server answers; it has two minutes to begin."""
+    for _ in range(600):
+        assert server.poll() is None
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError("the MLflow server did not answer in two minutes")

@@ -1,0 +1,113 @@
+"""One training shared by two processes is the training of one with as many crops a step."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+WORDS = [
+    "tomo_types=[denoised]",
+    "model.channels=[4,8]",
+    "model.strides=[2]",
+    "loss=dice",
+    "loss.batch=false",  # a mean over crops: shares of a batch can be averaged
+    "augment=none",
+    "data.crop_size=[16,32,32]",
+    "data.steps_per_epoch=3",
+    "data.num_workers=0",
+    "trainer.max_epochs=2",
+    "trainer.accelerator=cpu",
+    "trainer.precision=32-true",
+    "trainer.gradient_clip_val=0",
+    "trainer.enable_progress_bar=false",
+    "fold=0",
+    "num_folds=3",
+]
+
+
+def trained(folder, *words, start=("-m", "octopi.train")):
+    command = [sys.executable, *start, *WORDS, *words, f"hydra.run.dir={folder}"]
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=300, encoding="utf-8"
+    )
+    assert done.returncode == 0, done.stderr
+    history = json.loads((folder / "results.json").read_text(encoding="utf-8"))["history"]
+    state = torch.load(folder / "last.ckpt", weights_only=False)["state_dict"]
+    return history["train_loss"]["value"], state
+
+
+@pytest.mark.slow
+def test_two_ranks_learn_what_one_process_learns(here, octopi_command):
+    assert octopi_command("create_targets", "tomo_types=[denoised]") == 0
+    loss, state = trained(here / "one", "data.crops_per_step=4")
+    shared = ["data.crops_per_step=2", "trainer.devices=2"]
+    console = ["-c", "from octopi.console.main import main; main()", "train"]
+    for name, start in {"module": ["-m", "octopi.train"], "console": console}.items():
+        both_loss, both_state = trained(here / name, *shared, start=start)
+        assert both_loss == pytest.approx(loss, rel=1e-5)
+        for key, value in state.items():
+            torch.testing.assert_close(both_state[key], value, rtol=1e-4, atol=1e-6)
+        logs = sorted(path.name for path in (here / name).glob("*.log"))
+        assert logs == ["train.log"]  # every rank appends to one
+    cached = list((here / "outputs" / "cache").glob("*.npy"))
+    assert len(cached) == len({path.read_bytes() for path in cached})
+
+
+def test_several_devices_in_a_sweep_are_refused(here, octopi_command, capfd):
+    assert octopi_command("create_targets", "tomo_types=[denoised]") == 0
+    words = [word for word in WORDS if word != "fold=0"]
+    assert octopi_command("train", *words, "data.crops_per_step=2", "trainer.devices=2") == 2
+    assert "leave trainer.devices at 1" in "".join(capfd.readouterr())
+
+
+def other_ranks(pid):
+    children = map(
+        int, Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+    )
+    return [child for child in children if b"LOCAL_RANK=1" in environment_of(child)]
+
+
+def environment_of(pid):
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""
+
+
+def runs(pid):
+    try:
+        return (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+            != "Z"
+        )
+    except OSError:
+        return False
+
+
+def wait_until(true, seconds):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_the_second_rank_ends_with_the_first_that_is_killed(here, octopi_command):
+    assert octopi_command("create_targets", "tomo_types=[denoised]") == 0
+    words = [*WORDS, "trainer.devices=2", "hydra.run.dir=job"]
+    command = [sys.executable, "-m", "octopi.train", *words]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as first:
+        wait_until(lambda: other_ranks(first.pid), 120)
+        (second,) = other_ranks(first.pid)  # from now on it would wait for the first
+        first.kill()
+    try:
+        wait_until(lambda: not runs(second), 90)
+    finally:
+        if runs(second):
+            os.kill(second, signal.SIGKILL)
