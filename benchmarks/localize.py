@@ -65,12 +65,12 @@ def _write_scores(folder: Path, labels: Any, radii: Mapping[str, float], *, clut
         for channel in scores:
             faint = rng.integers(0, CLUTTER, labels.shape, dtype=np.uint8, endpoint=True)
             np.maximum(channel, faint, out=channel)
-    beta = f"{settings.calibrate_beta:g}"
+    beta = f"{settings.threshold_beta:g}"
     attributes = {
         "objects": list(radii),
         "radii": dict(radii),
         "thresholds": {beta: dict.fromkeys(radii, 0.3)},
-        "beta": settings.calibrate_beta,
+        "beta": settings.threshold_beta,
         "localizer": settings.localizer,
     }
     run = open_project(str(config_of(folder, "ours"))).select(["r00"])[0]

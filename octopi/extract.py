@@ -102,7 +102,7 @@ def check_settings(settings: ExtractSettings) -> None:
     if settings.smoothing < 0:
         raise SettingError(f"smoothing must be 0 Å or more, not {settings.smoothing}.")
     try:
-        split_by_distance(np.zeros(0), settings.near)
+        split_by_distance(np.zeros(0), settings.near_distance)
         if settings.pairs is not None:
             pairs(np.zeros((0, 3)), settings.pairs)
     except ValueError as error:
@@ -162,12 +162,12 @@ def read_surface(run: Run, settings: ExtractSettings) -> Surface | None:
         return None
     query = SegmentationQuery.parse(settings.membrane)
     mask, grid, attributes = run.read_segmentation(query)
-    if settings.label is not None:
-        mask = np.where(mask == label_of(settings.label, attributes, run), mask, 0)
+    if settings.membrane_label is not None:
+        mask = np.where(mask == label_of(settings.membrane_label, attributes, run), mask, 0)
     if not mask.any():
         logger.warning("Run %s: %s is empty there: all picks are outside.", run.name, query)
     return Surface(
-        fill_enclosed(mask) if settings.fill else mask, grid, smoothing=settings.smoothing
+        fill_enclosed(mask) if settings.fill_enclosed else mask, grid, smoothing=settings.smoothing
     )
 
 
@@ -191,10 +191,10 @@ def split_picks(
     if surface is None:
         return pair_groups(whole, None, surface, settings)
     places = surface.nearest(whole.points.positions)
-    split = split_by_distance(places.distances, settings.near)
+    split = split_by_distance(places.distances, settings.near_distance)
     parts = {name: whole[keep] for name, keep in split.items()}
     near = split["near"]
-    if settings.orient:
+    if settings.orient_to_membrane:
         parts["near"] = PickGroup(parts["near"].points, rotations_to_normals(places.normals[near]))
     return parts | pair_groups(parts["near"], places.labels[near], surface, settings)
 
@@ -207,7 +207,7 @@ def pair_groups(
         return {}
     paired = pairs(part.points.positions, settings.pairs, labels)
     points, turns = middles(part.points, paired), None
-    if surface is not None and settings.orient:
+    if surface is not None and settings.orient_to_membrane:
         turns = rotations_to_normals(surface.nearest(points.positions).normals)
     return {"middle": PickGroup(points, turns), "ends": part[paired.ravel()]}
 

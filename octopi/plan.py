@@ -271,7 +271,7 @@ def measure(
         raise ResourceError(
             f"One crop of {format_shape(crop)} voxels does not fit into "
             f"{resources.format_bytes(memory)}. Plan with "
-            "a smaller model, or with rules.reach=3."
+            "a smaller model, or with rules.crop_radii=3."
         ) from error
     per_voxel = look.num_bytes / look.voxels
     while per_voxel * math.prod(window) > settings.rules.memory_share * memory:

@@ -58,7 +58,7 @@ def test_near_picks_stand_on_the_surface(project, octopi_command):
     angles = np.degrees(np.arccos(np.sum(turns[:, :, 2] * DIRECTIONS[1:4], axis=1)))
     assert angles.max() < 4  # a ball of nine voxels
     assert picked(project, "1-outside")[1] is None
-    assert octopi_command("extract", SPLIT, "orient=false") == 0
+    assert octopi_command("extract", SPLIT, "orient_to_membrane=false") == 0
     assert picked(project, "1-near")[1] is None
 
 
@@ -66,13 +66,13 @@ def test_orientations_that_picks_have_are_kept_where_they_are_not_turned(project
     turns = np.tile(np.diag([-1.0, -1, 1]), (5, 1, 1))
     query = PicksQuery("ribosome", "octopi", "1")
     project.runs[0].write_picks(query, Points(POSITIONS), orientations=turns)
-    assert octopi_command("extract", SPLIT, "runs=[TS_01]", "orient=false") == 0
+    assert octopi_command("extract", SPLIT, "runs=[TS_01]", "orient_to_membrane=false") == 0
     for session, number in (("1-inside", 1), ("1-near", 3), ("1-outside", 1)):
         np.testing.assert_array_equal(picked(project, session)[1], turns[:number])
 
 
 def test_a_shell_that_is_not_filled_has_its_lumen_outside(project, octopi_command):
-    assert octopi_command("extract", SPLIT, "fill=false", "near=[-30,30]") == 0
+    assert octopi_command("extract", SPLIT, "fill_enclosed=false", "near_distance=[-30,30]") == 0
     near, turns = picked(project, "1-near")
     np.testing.assert_allclose(near.positions, POSITIONS[[1, 2]])
     assert np.sum(turns[0, :, 2] * DIRECTIONS[1]) < -0.98  # into the lumen, away from the shell
@@ -84,7 +84,7 @@ def test_a_shell_that_is_not_filled_has_its_lumen_outside(project, octopi_comman
 def test_one_label_of_several_is_the_membrane(project, octopi_command, label):
     beside = Points(np.array([[40.0, 40, 110]]))  # 40 Å above the virus, far from the vesicle
     project.runs[0].write_picks(PicksQuery("ribosome", "octopi", "1"), beside)
-    assert octopi_command("extract", SPLIT, "runs=[TS_01]", f"label={label}") == 0
+    assert octopi_command("extract", SPLIT, "runs=[TS_01]", f"membrane_label={label}") == 0
     assert len(picked(project, "1-outside")[0]) == 1
     assert octopi_command("extract", SPLIT, "runs=[TS_01]") == 0
     assert len(picked(project, "1-near")[0]) == 1
@@ -117,9 +117,9 @@ def test_pairs_need_no_membrane(project, octopi_command):
 
 
 def test_extracting_again_leaves_nothing_of_before(project, octopi_command):
-    assert octopi_command("extract", SPLIT, "near=[-500,500]") == 0
+    assert octopi_command("extract", SPLIT, "near_distance=[-500,500]") == 0
     assert len(picked(project, "1-near")[0]) == 5
-    assert octopi_command("extract", SPLIT, "near=[0,0]") == 0
+    assert octopi_command("extract", SPLIT, "near_distance=[0,0]") == 0
     assert len(picked(project, "1-near")[0]) == 0
 
 
@@ -142,14 +142,14 @@ def test_a_dry_run_tells_and_writes_nothing(project, here, octopi_command, capfd
     ("words", "code", "told"),
     [
         ([], 2, "membrane=NAME:USER/SESSION"),
-        ([SPLIT, "near=[1]"], 2, "near is two numbers"),
-        ([SPLIT, "near=[10,-10]"], 2, "near goes from"),
-        ([SPLIT, "near=null"], 2, "near must be set"),
+        ([SPLIT, "near_distance=[1]"], 2, "near_distance is two numbers"),
+        ([SPLIT, "near_distance=[10,-10]"], 2, "near_distance goes from"),
+        ([SPLIT, "near_distance=null"], 2, "near_distance must be set"),
         ([SPLIT, "pairs=[5,1]"], 2, "distance of pairs"),
         ([SPLIT, "smoothing=-1"], 2, "smoothing"),
         ([SPLIT, "picks=octopi"], 2, "user/session"),
         ([SPLIT, "session_id=a_b"], 2, "a-b-inside"),
-        ([SPLIT, "label=vesicl"], 3, "Did you mean vesicle"),
+        ([SPLIT, "membrane_label=vesicl"], 3, "Did you mean vesicle"),
         ([SPLIT, "picks=nobody/1"], 3, "nobody/1"),
         ([SPLIT, "runs=[TS_03]"], 3, "It has: membrane:curation/0"),
         (["membrane=organelle:tool/2"], 3, "organelle:tool/1"),

@@ -150,19 +150,19 @@ def test_a_checkpoint_calls_nothing_even_where_it_is_trusted(
         ({"_target_": "octopi.localization.peaks.np"}, "does not build for a file"),
         ({"_target_": None}, "names a class"),
         ({"_target_": {"_target_": "os.remove"}}, "names a class"),
-        ({"separation": {"_target_": "os.remove", "path": "x"}}, "'_target_', which no argument"),
-        ({"separation": [{"_partial_": True}]}, "'_partial_', which no argument"),
+        ({"min_distance": {"_target_": "os.remove", "path": "x"}}, "'_target_', which no argument"),
+        ({"min_distance": [{"_partial_": True}]}, "'_partial_', which no argument"),
         ({"_args_": [1]}, "'_args_', which no argument"),
         ({"_partial_": True}, "'_partial_', which no argument"),
-        ({"separation": "${oc.env:HOME}"}, "may not refer to other settings"),
-        ({"separation": "0.7"}, "separation must be float, not '0.7'"),
-        ({"separation": None}, "separation must be set"),
-        ({"separation": [0.7]}, "separation must be float"),
-        ({"separation": math.nan}, "must be finite"),
-        ({"separation": math.inf}, "must be finite"),
-        ({"separation": 10**40}, "must lie within"),
-        ({"separation": -1}, "separation must be above 0"),
-        ({"seperation": 1}, "Did you mean separation"),
+        ({"min_distance": "${oc.env:HOME}"}, "may not refer to other settings"),
+        ({"min_distance": "0.7"}, "min_distance must be float, not '0.7'"),
+        ({"min_distance": None}, "min_distance must be set"),
+        ({"min_distance": [0.7]}, "min_distance must be float"),
+        ({"min_distance": math.nan}, "must be finite"),
+        ({"min_distance": math.inf}, "must be finite"),
+        ({"min_distance": 10**40}, "must lie within"),
+        ({"min_distance": -1}, "min_distance must be above 0"),
+        ({"min_distence": 1}, "Did you mean min_distance"),
     ],
 )
 def test_a_stored_node_is_plain_and_fits_its_class(change, told):
@@ -170,15 +170,15 @@ def test_a_stored_node_is_plain_and_fits_its_class(change, told):
         build_stored(PEAKS | change, LOCALIZER, "The score map")
 
 
-@pytest.mark.parametrize("node", [None, [], "Peaks", 3, {}, {"separation": 1}])
+@pytest.mark.parametrize("node", [None, [], "Peaks", 3, {}, {"min_distance": 1}])
 def test_what_is_no_node_is_refused(node):
     with pytest.raises(SettingError, match="names a class"):
         build_stored(node, LOCALIZER, "The score map")
 
 
 def test_an_argument_that_lacks_is_named():
-    node = {key: value for key, value in PEAKS.items() if key != "refine"}
-    with pytest.raises(SettingError, match="lacks refine"):
+    node = {key: value for key, value in PEAKS.items() if key != "centroid_radius"}
+    with pytest.raises(SettingError, match="lacks centroid_radius"):
         build_stored(node, LOCALIZER, "The score map")
 
 

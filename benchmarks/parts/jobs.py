@@ -134,8 +134,8 @@ def write_checkpoint(path: Path, *, radii: Mapping[str, float], seed: int) -> No
         size_divisor=size_divisor(net),
         predictor=settings.predictor,
         localizer=settings.localizer,
-        thresholds={f"{settings.calibrate_beta:g}": dict.fromkeys(radii, 0.5)},
-        beta=settings.calibrate_beta,
+        thresholds={f"{settings.threshold_beta:g}": dict.fromkeys(radii, 0.5)},
+        beta=settings.threshold_beta,
         metrics={},
         provenance={},
     )

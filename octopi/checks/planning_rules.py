@@ -11,8 +11,8 @@ from octopi.errors import DataError, SettingError
 def working_spacing(radii: Collection[float], voxel_spacing: float, rules: Rules) -> float | None:
     """Å to which tomograms are Fourier-cropped; None = they are taken as they are."""
     wanted = math.floor(min(radii) / rules.voxels_per_radius)
-    wanted = min(wanted, math.floor(rules.coarsest * voxel_spacing))
-    return float(wanted) if wanted >= rules.worthwhile * voxel_spacing else None
+    wanted = min(wanted, math.floor(rules.max_coarsening * voxel_spacing))
+    return float(wanted) if wanted >= rules.min_coarsening * voxel_spacing else None
 
 
 def crop_size(
@@ -34,7 +34,7 @@ def crop_size(
         divisor: that the network asks of every edge.
         rules: of the plan.
     """
-    needed = rules.reach * largest_radius / spacing
+    needed = rules.crop_radii * largest_radius / spacing
     return [
         min(_round_up(max(n, needed), divisor), _round_up(m, divisor))
         for n, m in zip(minimum, shape, strict=True)
@@ -77,7 +77,7 @@ def batch(
     """
     fit = int(rules.memory_share * memory / max(1, bytes_per_crop))
     crops = wanted
-    while larger_helps and crops * 2 <= min(fit, rules.most_crops):
+    while larger_helps and crops * 2 <= min(fit, rules.max_crops_per_step):
         crops *= 2
     while crops > max(1, fit):
         crops //= 2

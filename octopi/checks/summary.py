@@ -88,7 +88,7 @@ def _duplicate_tomograms(reports: Sequence[RunReport]) -> Iterable[Issue]:
                 text = (
                     f"its tomogram {query} is {its} of run {other}, byte by byte. If one trains "
                     "and the other validates, scores are too good: leave one out, or see "
-                    "data.group_pattern."
+                    "data.tilt_series_pattern."
                 )
                 yield Issue(report.name, text, blocks_training=False)
 

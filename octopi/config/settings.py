@@ -69,7 +69,7 @@ class TrainSettings:
     best_metric: str
     objectives: list[str]
     pruner: OptionalNode
-    calibrate_beta: Positive
+    threshold_beta: Positive
     seed: Seed
     fold: Fold | None
     num_folds: NumFolds | None
@@ -155,10 +155,10 @@ class ExtractSettings:
     objects: list[str] | None
     runs: RunNames
     membrane: str | None
-    label: int | str | None
-    fill: bool
-    near: list[float]
-    orient: bool
+    membrane_label: int | str | None
+    fill_enclosed: bool
+    near_distance: list[float]
+    orient_to_membrane: bool
     smoothing: NotNegative
     pairs: list[float] | None
     user_id: str
@@ -216,7 +216,7 @@ class ReportSettings:
     beta: Positive | None
     user_id: str
     session_id: str
-    megabytes: Positive
+    max_megabytes: Positive
     output: str | None
     trust: list[str]
     dry_run: bool
@@ -266,11 +266,11 @@ class Rules:
     """
 
     voxels_per_radius: float
-    coarsest: float
-    worthwhile: float
-    reach: float
+    max_coarsening: float
+    min_coarsening: float
+    crop_radii: float
     voxels_per_target: float
-    most_crops: int
+    max_crops_per_step: int
     memory_share: float
 
 

@@ -52,16 +52,17 @@ class CropSettings:
     Args:
         crop_size: voxels, z y x.
         crops_per_step: number of crops of a process, from as many different runs as there are.
-        background_share: part of the crops centred on background; the classes share the rest.
-        jitter: part of the crop within which the voxel it is drawn for may lie: 0 the middle.
+        background_fraction: part of the crops centred on background; the classes share the rest.
+        center_jitter: part of the crop within which the voxel it is drawn for may lie; 0 is the
+            middle.
         blend: whether a crop is a random mixture of two of its run's tomograms.
         seed: seed of every draw.
     """
 
     crop_size: tuple[int, int, int]
     crops_per_step: int
-    background_share: float
-    jitter: float
+    background_fraction: float
+    center_jitter: float
     blend: bool
     seed: int
 
@@ -73,10 +74,10 @@ class CropSettings:
                 f"Need crops_per_step of 1 or more and seed of 0 or more, not "
                 f"{self.crops_per_step} and {self.seed}."
             )
-        if not 0 <= self.background_share <= 1 or not 0 <= self.jitter <= 1:
+        if not 0 <= self.background_fraction <= 1 or not 0 <= self.center_jitter <= 1:
             raise ValueError(
-                f"background_share and jitter lie in 0..1, not {self.background_share} and "
-                f"{self.jitter}."
+                "background_fraction and center_jitter lie in 0..1, not "
+                f"{self.background_fraction} and {self.center_jitter}."
             )
 
 
@@ -160,7 +161,7 @@ class CropSampler:
         rounds = -(-num_crops // len(self.labels))
         shuffled_labels = np.concatenate([rng.permutation(self.labels) for _ in range(rounds)])
         shuffled_labels = shuffled_labels[:num_crops]
-        background = rng.random(num_crops) < self.settings.background_share
+        background = rng.random(num_crops) < self.settings.background_fraction
         labels = np.where(background & bool(self._runs_with_label[0]), 0, shuffled_labels)
         # rare labels first: they must not find their only runs taken
         return sorted(map(int, labels), key=lambda label: len(self._runs_with_label[label]))
@@ -184,7 +185,7 @@ class CropSampler:
         variant = holders[rng.integers(len(holders))]
         voxel = np.unravel_index(rng.choice(variant.positions[label]), variant.grid.shape)
         relative_position = (
-            0.5 + rng.uniform(-0.5, 0.5, 3) * self.settings.jitter
+            0.5 + rng.uniform(-0.5, 0.5, 3) * self.settings.center_jitter
         )  # in the crop, 0..1
         start = np.asarray(voxel) - (relative_position * self._size).astype(int)
         last = np.maximum(np.asarray(variant.grid.shape) - self._size, 0)

@@ -65,13 +65,13 @@ class TomogramDataModule(pl.LightningDataModule):
         crop_size: voxels of the working grid, z y x.
         crops_per_step: crops in a batch of each process, from as many different runs as there are.
         steps_per_epoch: batches in an epoch.
-        background_share: part of the crops centred on background.
-        jitter: part of the crop within which the voxel it is drawn for may lie.
+        background_fraction: part of the crops centred on background.
+        center_jitter: part of the crop within which the voxel it is drawn for may lie.
         blend: whether a crop is a random mixture of two tomograms of its run.
         num_workers: processes that cut crops, and threads that fill the cache.
         cache_dir: folder of the cache, made when needed; best on a local disk or /dev/shm.
         train_runs: see `folds.Splitting`, as for the next five.
-        group_pattern: regular expression whose match in a run's name is its tilt series; runs
+        tilt_series_pattern: regular expression whose match in a run's name is its tilt series; runs
             of one tilt series stay together. None: the name, which several projects may share.
         seed: seed of split, crops and augmentation.
     """
@@ -89,8 +89,8 @@ class TomogramDataModule(pl.LightningDataModule):
         crop_size: Sequence[int],
         crops_per_step: int,
         steps_per_epoch: int,
-        background_share: float,
-        jitter: float,
+        background_fraction: float,
+        center_jitter: float,
         blend: bool,
         num_workers: int,
         cache_dir: str,
@@ -100,7 +100,7 @@ class TomogramDataModule(pl.LightningDataModule):
         ratios: Sequence[float] | None,
         fold: int | None,
         num_folds: int | None,
-        group_pattern: str | None,
+        tilt_series_pattern: str | None,
         seed: int,
     ) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class TomogramDataModule(pl.LightningDataModule):
             )
         z, y, x = crop_size
         self.settings = CropSettings(
-            (z, y, x), crops_per_step, background_share, jitter, blend, seed
+            (z, y, x), crops_per_step, background_fraction, center_jitter, blend, seed
         )
         self.intake = DataPreparation.from_settings(
             runs=runs,
@@ -129,7 +129,7 @@ class TomogramDataModule(pl.LightningDataModule):
             ratios=ratios,
             fold=fold,
             num_folds=num_folds,
-            group_pattern=group_pattern,
+            tilt_series_pattern=tilt_series_pattern,
             seed=seed,
         )
         self.cache = self.intake.reader.cache

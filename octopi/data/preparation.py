@@ -49,12 +49,12 @@ class DataPreparation:
         ratios: Sequence[float] | None,
         fold: int | None,
         num_folds: int | None,
-        group_pattern: str | None,
+        tilt_series_pattern: str | None,
         seed: int,
     ) -> "DataPreparation":
         """The intake of a data module, see there; a split that is impossible is refused."""
         runs_by_name = {run.name: run for run in runs}
-        groups = {name: _group(name, group_pattern) for name in runs_by_name}
+        groups = {name: _group(name, tilt_series_pattern) for name in runs_by_name}
         splitting = SplitSettings(
             train_runs, validation_runs, test_runs, ratios, fold, num_folds, seed
         )
@@ -105,5 +105,5 @@ def _group(run_name: str, pattern: str | None) -> str:
         return run_name.rpartition("/")[2]
     match = re.search(pattern, run_name)
     if match is None:
-        raise ValueError(f"group_pattern {pattern!r} matches nothing in the run name {run_name}.")
+        raise ValueError(f"tilt_series_pattern {pattern!r} matches nothing in {run_name}.")
     return match.group()

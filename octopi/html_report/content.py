@@ -71,7 +71,7 @@ def _bytes_per_run(gathered: ReportData, settings: ReportSettings) -> float:
     """Share the bytes that charts and picks leave of the page among the runs' pictures."""
     charts = gathered.journey.pictures if gathered.journey else []
     used = sum(len(chart["picture"]) for chart in charts) + sum(map(marks_size, gathered.runs))
-    available = settings.megabytes * 1e6 - PAGE_BYTES - used
+    available = settings.max_megabytes * 1e6 - PAGE_BYTES - used
     return min(MAX_BYTES_PER_RUN, available / len(gathered.runs))
 
 

@@ -40,13 +40,13 @@ class Peaks(Localizer):
     volume, so that a particle at the border scores no less. A flat top is one peak, at its middle.
 
     Args:
-        separation: least distance of two picks of an object, parts of its radius.
+        min_distance: least distance of two picks of an object, parts of its radius.
         smoothing: sigma of the Gaussian on the object's channel, parts of its radius; 0 is none.
         min_score: peaks below are left out, above 0 and at most 1.
-        refine: reach of the score-weighted centroid around a peak, parts of the object's
+        centroid_radius: reach of the score-weighted centroid around a peak, parts of the object's
             radius; 0 leaves picks on voxels.
-        exclusion: a pick closer than this to a stronger one of another object is dropped, parts
-            of the larger radius; 0 is never.
+        min_object_distance: a pick closer than this to a stronger one of another object is dropped,
+            parts of the larger radius; 0 is never.
 
     Raises:
         ValueError: a setting is out of its range.
@@ -55,25 +55,29 @@ class Peaks(Localizer):
     def __init__(
         self,
         *,
-        separation: float,
+        min_distance: float,
         smoothing: float,
         min_score: float,
-        refine: float,
-        exclusion: float,
+        centroid_radius: float,
+        min_object_distance: float,
     ) -> None:
-        lengths = {"smoothing": smoothing, "refine": refine, "exclusion": exclusion}
+        lengths = {
+            "smoothing": smoothing,
+            "centroid_radius": centroid_radius,
+            "min_object_distance": min_object_distance,
+        }
         for key, value in lengths.items():
             if not 0 <= value < np.inf:
                 raise ValueError(f"{key} must be 0 or more, not {value}.")
-        if not 0 < separation < np.inf:
-            raise ValueError(f"separation must be above 0, not {separation}.")
+        if not 0 < min_distance < np.inf:
+            raise ValueError(f"min_distance must be above 0, not {min_distance}.")
         if not 0 < min_score <= 1:
             raise ValueError(f"min_score must be above 0 and at most 1, not {min_score}.")
-        self.separation = separation
+        self.min_distance = min_distance
         self.smoothing = smoothing
         self.min_score = min_score
-        self.refine = refine
-        self.exclusion = exclusion
+        self.centroid_radius = centroid_radius
+        self.min_object_distance = min_object_distance
         self.find_tops: Callable[[NDArray, Sequence[Kernel], float], LocalMaxima] = find_tops
 
     def __call__(
@@ -85,10 +89,12 @@ class Peaks(Localizer):
         floors: Mapping[str, float] | None = None,
     ) -> dict[str, Points]:
         """Return every object's candidates in Å, best first, with scores; see `Localizer`."""
-        if self.exclusion and floors:  # one below its own floor may be the stronger neighbour
+        if (
+            self.min_object_distance and floors
+        ):  # one below its own floor may be the stronger neighbour
             floors = dict.fromkeys(radii, min(floors.get(name, 0.0) for name in radii))
         picks = super().__call__(scores, grid=grid, radii=radii, floors=floors)
-        return self._exclude(picks, radii) if self.exclusion else picks
+        return self._exclude(picks, radii) if self.min_object_distance else picks
 
     def _find(self, channel: Channel) -> Points:
         """Return one object's picks, best first."""
@@ -101,16 +107,16 @@ class Peaks(Localizer):
         order = np.lexsort((*voxels.T[::-1], -scores))
         peaks = Points(channel.grid.to_angstrom(voxels[order]), scores[order])
         peaks = self._suppress(peaks, channel.radius)
-        if not self.refine or not len(peaks):
+        if not self.centroid_radius or not len(peaks):
             return peaks
-        reach = channel.in_voxels(self.refine)
+        reach = channel.in_voxels(self.centroid_radius)
         voxels = _centroids(channel.values, channel.grid.to_voxels(peaks.positions), reach)
         refined = Points(channel.grid.to_angstrom(voxels), peaks.scores)
         return self._suppress(refined, channel.radius)  # two centroids may have met
 
     def _suppress(self, points: Points, radius: float) -> Points:
         """Drop the points, best first, that are too close to a stronger one of this object."""
-        reach = np.full(len(points), self.separation * radius)
+        reach = np.full(len(points), self.min_distance * radius)
         return points[suppress_non_maxima(points.positions, reach)]
 
     def _exclude(self, picks: dict[str, Points], radii: Mapping[str, float]) -> dict[str, Points]:
@@ -119,7 +125,7 @@ class Peaks(Localizer):
         positions = np.concatenate([points.positions for points in picks.values()])
         scores = np.concatenate([_scores(points) for points in picks.values()])
         order = np.argsort(-scores, kind="stable")
-        reach = self.exclusion * np.array([radii[name] for name in picks])[objects]
+        reach = self.min_object_distance * np.array([radii[name] for name in picks])[objects]
         kept = np.zeros(len(order), dtype=bool)
         kept[order[suppress_non_maxima(positions[order], reach[order], objects[order])]] = True
         return {name: points[kept[objects == i]] for i, (name, points) in enumerate(picks.items())}

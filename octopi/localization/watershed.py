@@ -46,7 +46,7 @@ class Watershed(Localizer):
         min_scale: radius of a sphere with the volume of the smallest accepted part, parts of the
             object's radius.
         max_scale: the same for the largest accepted part.
-        separation: least distance of two balls' centres, parts of the object's radius.
+        min_distance: least distance of two balls' centres, parts of the object's radius.
         min_score: parts with a lower mean score are left out, 0..1.
 
     Raises:
@@ -59,18 +59,18 @@ class Watershed(Localizer):
         threshold: float,
         min_scale: float,
         max_scale: float,
-        separation: float,
+        min_distance: float,
         min_score: float,
     ) -> None:
         check_region_settings(
             threshold=threshold, min_scale=min_scale, max_scale=max_scale, min_score=min_score
         )
-        if not 0 < separation < np.inf:
-            raise ValueError(f"separation must be above 0, not {separation}.")
+        if not 0 < min_distance < np.inf:
+            raise ValueError(f"min_distance must be above 0, not {min_distance}.")
         self.threshold = threshold
         self.min_scale = min_scale
         self.max_scale = max_scale
-        self.separation = separation
+        self.min_distance = min_distance
         self.min_score = min_score
 
     def _find(self, channel: Channel) -> Points:
@@ -94,7 +94,9 @@ class Watershed(Localizer):
         voxels = voxels - [before for before, _ in padding]
         order = np.lexsort((*voxels.T[::-1], -depths))
         centres, depths = voxels[order] * spacing, depths[order]
-        kept = suppress_non_maxima(centres, np.full(len(centres), self.separation * channel.radius))
+        kept = suppress_non_maxima(
+            centres, np.full(len(centres), self.min_distance * channel.radius)
+        )
         return _label_nearest_ball(mask, spacing, centres[kept], depths[kept])
 
 

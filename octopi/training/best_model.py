@@ -69,7 +69,7 @@ class BestModelWriter:
             predictor=settings.predictor,
             localizer=settings.localizer,
             thresholds=module.thresholds,
-            beta=settings.calibrate_beta,
+            beta=settings.threshold_beta,
             metrics={name: value for name, value in module.metrics.items() if value is not None},
             provenance=to_builtin_types(
                 {

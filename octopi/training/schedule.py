@@ -18,21 +18,22 @@ class Schedule(ABC):
 
 
 class WarmupCosine(Schedule):
-    """A linear rise over `warmup_steps`, then a half cosine down to `floor`."""
+    """A linear rise over `warmup_steps`, then a half cosine down to `min_lr_factor`."""
 
-    def __init__(self, *, warmup_steps: int, min_factor: float) -> None:
-        if warmup_steps < 0 or not 0 <= min_factor <= 1:
+    def __init__(self, *, warmup_steps: int, min_lr_factor: float) -> None:
+        if warmup_steps < 0 or not 0 <= min_lr_factor <= 1:
             raise ValueError(
-                f"Need warmup_steps >= 0 and 0 <= floor <= 1, not {warmup_steps} and {min_factor}."
+                f"Need warmup_steps >= 0 and 0 <= min_lr_factor <= 1, not {warmup_steps} and "
+                f"{min_lr_factor}."
             )
         self.warmup_steps = warmup_steps
-        self.floor = min_factor
+        self.min_lr_factor = min_lr_factor
 
     def __call__(self, *, step: int, progress: float) -> float:
         """The factor at an optimizer step."""
         warmup = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-        return warmup * (self.floor + (1 - self.floor) * cosine)
+        return warmup * (self.min_lr_factor + (1 - self.min_lr_factor) * cosine)
 
 
 class Constant(Schedule):

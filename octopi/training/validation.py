@@ -39,7 +39,7 @@ def build_validation(settings: TrainSettings, facts: DatasetInfo, divisor: int) 
     channels = [facts.labels[name] - 1 for name in facts.radii]
 
     def calibrate(candidates: PicksByRun, truth: PicksByRun) -> Thresholds:
-        betas = dict.fromkeys([*CALIBRATED_BETAS, float(settings.calibrate_beta)])
+        betas = dict.fromkeys([*CALIBRATED_BETAS, float(settings.threshold_beta)])
         thresholds = calibrate_all_betas(
             candidates,
             truth,
@@ -58,7 +58,7 @@ def build_validation(settings: TrainSettings, facts: DatasetInfo, divisor: int) 
         segment=segmentation_of,
         localize=lambda scores, grid: localizer(scores[channels], grid=grid, radii=facts.radii),
         calibrate=calibrate,
-        beta=settings.calibrate_beta,
+        beta=settings.threshold_beta,
         score=score,
     )
 

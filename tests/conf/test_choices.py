@@ -135,7 +135,7 @@ def test_every_value_set_to_null_is_taken_or_named(verb):
         try:
             settled(verb, f"{key}=null")
         except SettingError as error:
-            assert top in str(error) or "calibrate_beta" in str(error)  # which refers to scorer
+            assert top in str(error) or "threshold_beta" in str(error)  # which refers to scorer
 
 
 @pytest.mark.parametrize("path", ["callbacks.weight_averaging", "augment.noise"])
@@ -166,7 +166,7 @@ def test_a_part_set_to_null_is_left_out(path):
         ("num_folds=0", "num_folds must be int of 2 or more"),
         ("num_folds=1", "num_folds must be int of 2 or more"),
         ("fold=-1", "fold must be int of 0 or more"),
-        ("calibrate_beta=0", "calibrate_beta must be float above 0"),
+        ("threshold_beta=0", "threshold_beta must be float above 0"),
         ("model.strides=2", "model.strides must be a list of int"),
         ("optim.schedule=null", "optim.schedule must be set"),
         ("optim.optimizer=null", "optim.optimizer must be set"),
@@ -239,7 +239,7 @@ def readers(verb):
 def test_every_setting_of_a_command_is_read(verb):
     known, modules = names_read(), readers(verb)
     read = {name for module, owner, name in known if module in modules and owner == "settings"}
-    if "dry_run" in (CONF_DIR.parent / "octopi" / "job.py").read_text(encoding="utf-8"):
+    if "dry_run" in (CONF_DIR.parent / "octopi" / "cli" / "job.py").read_text(encoding="utf-8"):
         read.add("dry_run")  # asked of every command
     nested = {"targets": "TargetsSettings", "rules": "Rules"}
     for f in dataclasses.fields(SETTINGS_CLASSES[verb]):

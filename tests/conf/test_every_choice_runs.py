@@ -34,7 +34,10 @@ TRAINING = [
     "data.validation_runs=[TS_03]",
     "num_folds=null",
 ]
-QUICK_PLAN = ["rules.reach=1", "rules.most_crops=1"]  # the crop that is measured is small
+QUICK_PLAN = [
+    "rules.crop_radii=1",
+    "rules.max_crops_per_step=1",
+]  # the crop that is measured is small
 WORDS = {
     "create_targets": ["overwrite=true"],
     "train": TRAINING,

@@ -18,7 +18,9 @@ from octopi.data.crops import (
 )
 from octopi.geometry import Grid
 
-SETTINGS = CropSettings((8, 8, 8), 4, background_share=0.0, jitter=0.0, blend=False, seed=7)
+SETTINGS = CropSettings(
+    (8, 8, 8), 4, background_fraction=0.0, center_jitter=0.0, blend=False, seed=7
+)
 GRID = Grid.cubic((24, 32, 32), 10.0)
 STEP = {"epoch": 2, "step": 5, "rank": 0, "num_ranks": 1}
 
@@ -54,7 +56,7 @@ def volume_with(**voxels):
 def test_the_same_step_gives_the_same_crops_and_any_other_gives_others(tmp_path):
     rng = np.random.default_rng(0)
     sampler = sampler_over(
-        tmp_path, [rng.integers(0, 4, GRID.shape).astype(np.uint8)] * 3, jitter=0.5
+        tmp_path, [rng.integers(0, 4, GRID.shape).astype(np.uint8)] * 3, center_jitter=0.5
     )
 
     def starts(**changes):
@@ -69,8 +71,8 @@ def test_the_same_step_gives_the_same_crops_and_any_other_gives_others(tmp_path)
 def test_ranks_share_out_what_one_process_with_as_many_crops_would_see(tmp_path):
     rng = np.random.default_rng(0)
     targets = [rng.integers(0, 4, GRID.shape).astype(np.uint8)] * 3
-    one = sampler_over(tmp_path, targets, crops_per_step=6, jitter=0.5).batch(**STEP)
-    three = sampler_over(tmp_path, targets, crops_per_step=2, jitter=0.5)
+    one = sampler_over(tmp_path, targets, crops_per_step=6, center_jitter=0.5).batch(**STEP)
+    three = sampler_over(tmp_path, targets, crops_per_step=2, center_jitter=0.5)
     parts = [three.batch(**{**STEP, "rank": rank, "num_ranks": 3}) for rank in range(3)]
     for whole, shares in zip(one, zip(*parts, strict=True), strict=True):
         np.testing.assert_array_equal(whole, np.stack(shares, axis=1).reshape(whole.shape))
@@ -84,7 +86,7 @@ def test_without_jitter_the_particle_is_in_the_middle(tmp_path):
 
 
 def test_with_jitter_the_particle_may_be_anywhere_in_that_part_of_the_crop(tmp_path):
-    sampler = sampler_over(tmp_path, [volume_with(k1=(12, 16, 16))], jitter=0.5)
+    sampler = sampler_over(tmp_path, [volume_with(k1=(12, 16, 16))], center_jitter=0.5)
     seen = {
         tuple(np.argwhere(target[0])[0])
         for step in range(150)
@@ -97,7 +99,9 @@ def test_with_jitter_the_particle_may_be_anywhere_in_that_part_of_the_crop(tmp_p
 
 
 def test_particles_at_the_border_are_in_their_crop(tmp_path):
-    sampler = sampler_over(tmp_path, [volume_with(k1=(0, 31, 0), k2=(23, 0, 31))], jitter=1.0)
+    sampler = sampler_over(
+        tmp_path, [volume_with(k1=(0, 31, 0), k2=(23, 0, 31))], center_jitter=1.0
+    )
     for step in range(20):
         _, targets = sampler.batch(**{**STEP, "step": step})
         assert (targets.reshape(4, -1).max(axis=1) > 0).all()
@@ -116,7 +120,7 @@ def test_classes_are_drawn_in_equal_shares_however_many_voxels_they_have(tmp_pat
 def test_the_background_share_is_the_share_of_crops_centred_on_background(tmp_path, share):
     target = np.zeros(GRID.shape, np.uint8)
     target[:8] = 1
-    sampler = sampler_over(tmp_path, [target], background_share=share, crop_size=(1, 1, 1))
+    sampler = sampler_over(tmp_path, [target], background_fraction=share, crop_size=(1, 1, 1))
     drawn = [sampler.batch(**{**STEP, "step": step})[1].ravel() for step in range(150)]
     assert np.mean(np.concatenate(drawn) == 0) == pytest.approx(share, abs=0.06)
 
@@ -201,7 +205,7 @@ def test_positions_are_voxels_of_their_label_and_no_more_than_needed():
 
 
 def test_a_target_without_background_can_be_sampled(tmp_path):
-    sampler = sampler_over(tmp_path, [np.ones(GRID.shape, np.uint8)], background_share=0.9)
+    sampler = sampler_over(tmp_path, [np.ones(GRID.shape, np.uint8)], background_fraction=0.9)
     assert (sampler.batch(**STEP)[1] == 1).all()
 
 
@@ -211,8 +215,8 @@ def test_a_target_without_background_can_be_sampled(tmp_path):
         {"crop_size": (8, 8)},
         {"crop_size": (8, 0, 8)},
         {"crops_per_step": 0},
-        {"background_share": 1.5},
-        {"jitter": -0.1},
+        {"background_fraction": 1.5},
+        {"center_jitter": -0.1},
         {"seed": -1},
     ],
 )

@@ -70,8 +70,8 @@ def make_data(project, tmp_path, **changes):
         "crop_size": [16, 16, 16],
         "crops_per_step": 3,
         "steps_per_epoch": 4,
-        "background_share": 0.1,
-        "jitter": 0.5,
+        "background_fraction": 0.1,
+        "center_jitter": 0.5,
         "blend": False,
         "num_workers": 0,
         "cache_dir": str(tmp_path / "cache"),
@@ -81,7 +81,7 @@ def make_data(project, tmp_path, **changes):
         "ratios": None,
         "fold": None,
         "num_folds": None,
-        "group_pattern": None,
+        "tilt_series_pattern": None,
         "seed": 0,
     }
     return TomogramDataModule(**{**settings, **changes})
@@ -351,9 +351,9 @@ def test_workers_are_sent_keys_not_volumes(project, tmp_path):
 
 def test_runs_of_one_tilt_series_are_found_by_their_names(project, tmp_path):
     with pytest.raises(SettingError, match="one group"):
-        make_data(project, tmp_path, train_runs=["TS_1"], group_pattern="^TS")
+        make_data(project, tmp_path, train_runs=["TS_1"], tilt_series_pattern="^TS")
     with pytest.raises(ValueError, match=r"matches nothing.*TS_0"):
-        make_data(project, tmp_path, group_pattern="position_[0-9]+")
+        make_data(project, tmp_path, tilt_series_pattern="position_[0-9]+")
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,12 @@ def test_tops_are_those_found_on_the_cpu(device, sigma, kind):
 @DEVICES
 @pytest.mark.parametrize("smoothing", [0.0, 0.15])
 def test_picks_are_those_found_on_the_cpu(device, smoothing):
-    settings = {"separation": 0.7, "min_score": 0.05, "refine": 0.85, "exclusion": 0.0}
+    settings = {
+        "min_distance": 0.7,
+        "min_score": 0.05,
+        "centroid_radius": 0.85,
+        "min_object_distance": 0.0,
+    }
     finder = peaks.Peaks(smoothing=smoothing, **settings)
     asked = {"grid": Grid.cubic(scores().shape, 10.0), "radii": {"a": 60.0}}
     expected = finder(scores()[None], **asked)["a"]

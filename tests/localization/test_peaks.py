@@ -12,11 +12,11 @@ RADIUS = 80.0
 
 def peaks(**changes):
     settings = {
-        "separation": 0.9,
+        "min_distance": 0.9,
         "smoothing": 0.2,
         "min_score": 0.05,
-        "refine": 0.6,
-        "exclusion": 0.0,
+        "centroid_radius": 0.6,
+        "min_object_distance": 0.0,
     }
     return Peaks(**{**settings, **changes})
 
@@ -82,7 +82,7 @@ def test_every_particle_of_two_voxels_radius_is_found():
 def test_a_flat_top_is_one_pick_in_its_middle():
     scores = np.zeros((24, 24, 24), dtype=np.uint8)
     scores[8:12, 9:14, 6:18] = 255
-    for settings in ({"smoothing": 0.0, "refine": 0.0}, {"smoothing": 0.1}, {}):
+    for settings in ({"smoothing": 0.0, "centroid_radius": 0.0}, {"smoothing": 0.1}, {}):
         voxels, values = found_in(scores, **settings)
         assert len(voxels) == 1
         assert voxels[0] == pytest.approx([9.5, 11.0, 11.5], abs=0.05)
@@ -121,7 +121,7 @@ def noisy_field(shape, seed=0):
 def test_pieces_of_a_large_volume_give_what_the_whole_gives():
     scores = noisy_field((70, 90, 140))
     sigma = 0.2 * RADIUS / SPACING
-    voxels, values = found_in(scores, separation=1e-6, refine=0.0, min_score=0.2)
+    voxels, values = found_in(scores, min_distance=1e-6, centroid_radius=0.0, min_score=0.2)
     smooth = gaussian_filter(scores.astype(np.float32), sigma, mode="constant", truncate=3)
     weight = gaussian_filter(np.ones_like(smooth), sigma, mode="constant", truncate=3)
     top = (smooth == maximum_filter(smooth, 3)) & (smooth / weight >= 0.2 * 255)
@@ -136,18 +136,20 @@ def test_turning_the_volume_turns_the_picks(turn):
     scores = noisy_field((40, 40, 40), seed=1)
     index = np.stack(np.meshgrid(*(np.arange(40),) * 3, indexing="ij"))
     turned = np.stack([turn(axis) for axis in index])
-    voxels, values = found_in(scores, min_score=0.2, refine=0.0)
-    other, others = found_in(turn(scores), min_score=0.2, refine=0.0)
+    voxels, values = found_in(scores, min_score=0.2, centroid_radius=0.0)
+    other, others = found_in(turn(scores), min_score=0.2, centroid_radius=0.0)
     back = turned[(slice(None), *np.rint(other).astype(int).T)].T
     assert len(voxels) > 5
     assert np.sort(values) == pytest.approx(np.sort(others), abs=1e-6)
     assert {tuple(v) for v in back} == {tuple(v) for v in np.rint(voxels).astype(int)}
 
 
-@pytest.mark.parametrize("refine", [0.0, 0.8])
-def test_no_two_picks_of_an_object_are_closer_than_the_separation(refine):
+@pytest.mark.parametrize("centroid_radius", [0.0, 0.8])
+def test_no_two_picks_of_an_object_are_closer_than_the_separation(centroid_radius):
     scores = noisy_field((40, 60, 60), seed=2)
-    voxels, values = found_in(scores, separation=1.2, refine=refine, smoothing=0.05)
+    voxels, values = found_in(
+        scores, min_distance=1.2, centroid_radius=centroid_radius, smoothing=0.05
+    )
     assert len(voxels) > 10
     assert pdist(voxels).min() >= 1.2 * RADIUS / SPACING - 1e-9
     assert np.all(np.diff(values) <= 0)
@@ -156,20 +158,22 @@ def test_no_two_picks_of_an_object_are_closer_than_the_separation(refine):
 def test_the_stronger_of_two_close_summits_stays():
     scores = np.zeros((20, 20, 30), dtype=np.uint8)
     scores[10, 10, 10], scores[10, 10, 14] = 150, 200
-    voxels, values = found_in(scores, smoothing=0.0, refine=0.0)
+    voxels, values = found_in(scores, smoothing=0.0, centroid_radius=0.0)
     assert voxels.tolist() == [[10, 10, 14]]
     assert values == pytest.approx([200 / 255])
 
 
-@pytest.mark.parametrize(("exclusion", "kept"), [(0.0, (1, 2)), (0.5, (1, 1))])
-def test_a_weaker_pick_of_another_object_too_close_is_dropped_if_asked(exclusion, kept):
+@pytest.mark.parametrize(("min_object_distance", "kept"), [(0.0, (1, 2)), (0.5, (1, 1))])
+def test_a_weaker_pick_of_another_object_too_close_is_dropped_if_asked(min_object_distance, kept):
     scores = np.zeros((2, 20, 20, 40), dtype=np.uint8)
     scores[0, 10, 10, 10] = 200
     scores[1, 10, 10, 13] = 150
     scores[1, 10, 10, 25] = 100
-    found = peaks(smoothing=0.0, refine=0.0, exclusion=exclusion)(
-        scores, grid=Grid.cubic((20, 20, 40), SPACING), radii={"large": 80.0, "small": 40.0}
-    )
+    found = peaks(
+        smoothing=0.0,
+        centroid_radius=0.0,
+        min_object_distance=min_object_distance,
+    )(scores, grid=Grid.cubic((20, 20, 40), SPACING), radii={"large": 80.0, "small": 40.0})
     assert tuple(len(p) for p in found.values()) == kept
 
 
@@ -180,10 +184,10 @@ def test_summits_below_the_least_score_are_left_out():
     assert len(found_in(scores / 255, smoothing=0.0, min_score=0.198)[0]) == 1
 
 
-@pytest.mark.parametrize("exclusion", [0.0, 1.0])
-def test_an_empty_map_gives_no_picks(exclusion):
+@pytest.mark.parametrize("min_object_distance", [0.0, 1.0])
+def test_an_empty_map_gives_no_picks(min_object_distance):
     grid = Grid.cubic((8, 9, 10), SPACING)
-    found = peaks(exclusion=exclusion)(
+    found = peaks(min_object_distance=min_object_distance)(
         np.zeros((2, 8, 9, 10), np.uint8), grid=grid, radii={"a": 30.0, "b": 60.0}
     )
     assert {name: (len(p), p.scores.dtype) for name, p in found.items()} == {
@@ -195,9 +199,9 @@ def test_an_empty_map_gives_no_picks(exclusion):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"separation": 0.0}, "separation must be above 0"),
+        ({"min_distance": 0.0}, "min_distance must be above 0"),
         ({"smoothing": -0.1}, "smoothing must be 0 or more"),
-        ({"refine": float("nan")}, "refine must be 0 or more"),
+        ({"centroid_radius": float("nan")}, "centroid_radius must be 0 or more"),
         ({"min_score": 0.0}, "min_score must be above 0"),
     ],
 )
@@ -220,13 +224,16 @@ def test_scores_that_do_not_fit_are_refused(scores, radii, told):
         peaks()(scores, grid=Grid.cubic((4, 4, 4), SPACING), radii=radii)
 
 
-@pytest.mark.parametrize("exclusion", [0.0, 0.8])
-def test_a_floor_leaves_out_the_candidates_below_and_changes_no_other(exclusion):
+@pytest.mark.parametrize("min_object_distance", [0.0, 0.8])
+def test_a_floor_leaves_out_the_candidates_below_and_changes_no_other(min_object_distance):
     rng = np.random.default_rng(5)
     noise = gaussian_filter(rng.normal(size=(2, 40, 44, 48)), (0, 1.5, 1.5, 1.5))
     scores = stored(np.clip(0.4 + noise * 2, 0, 1))
     grid, radii = Grid.cubic(scores.shape[1:], SPACING), {"a": RADIUS, "b": 60.0}
-    finder, floors = peaks(exclusion=exclusion), {"a": 0.5, "b": 0.6}
+    finder, floors = (
+        peaks(min_object_distance=min_object_distance),
+        {"a": 0.5, "b": 0.6},
+    )
     every = finder(scores, grid=grid, radii=radii)
     some = finder(scores, grid=grid, radii=radii, floors=floors)
     for name, floor in floors.items():

@@ -12,7 +12,7 @@ def watershed(**changes):
         "threshold": 0.5,
         "min_scale": 0.3,
         "max_scale": 1.5,
-        "separation": 0.8,
+        "min_distance": 0.8,
         "min_score": 0.0,
     }
     return Watershed(**{**settings, **changes})
@@ -95,7 +95,7 @@ def test_regions_of_an_unlikely_size_are_no_picks():
     shape = (20, 20, 80)
     scores = balls(shape, [(10, 10, 10)], 1) + balls(shape, [(10, 10, 30)], 4)
     scores[:, :, 50:] = 255
-    voxels, _ = found_in(scores, radius=40.0, separation=5.0)
+    voxels, _ = found_in(scores, radius=40.0, min_distance=5.0)
     assert voxels == pytest.approx(np.array([[10.0, 10, 30]]))
 
 
@@ -118,7 +118,7 @@ def test_an_empty_map_gives_no_picks():
     [
         ({"threshold": 0.0}, "threshold must be above 0"),
         ({"min_scale": 2.0}, "min_scale < max_scale"),
-        ({"separation": 0.0}, "separation must be above 0"),
+        ({"min_distance": 0.0}, "min_distance must be above 0"),
         ({"min_score": 1.5}, "min_score must be between"),
     ],
 )
