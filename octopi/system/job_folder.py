@@ -20,10 +20,18 @@ def best_trial_folder(sweep: Path) -> Path:
     path = sweep / RESULTS
     if not path.is_file():
         raise SettingError(f"{sweep} is not the folder of a search: it has no {RESULTS}.")
-    best = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("best")
+    try:
+        best = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("best")
+        name = best and best["folder"]
+    except (yaml.YAMLError, ValueError, AttributeError, TypeError, KeyError) as error:
+        raise SettingError(f"{path} is damaged: it does not name a best trial.") from error
     if not best:
         raise SettingError(f"The search in {sweep} has no best trial yet: none is complete.")
-    return sweep / best["folder"]
+    if not isinstance(name, str) or not name or Path(name).name != name:
+        raise SettingError(
+            f"{path} is damaged: its best trial is {name!r}, not a folder beside it."
+        )
+    return sweep / name
 
 
 def read_training_config(folder: Path) -> dict[str, Any]:
