@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from octopi.errors import SettingError
+from octopi.errors import DataError
 from octopi.system.job_folder import best_trial_folder
 
 
@@ -22,12 +22,12 @@ def test_the_best_trial_is_a_folder_of_the_search(tmp_path):
 @pytest.mark.parametrize("name", ["../elsewhere", "/etc", "", ".", "trial_0/../..", 7, None])
 def test_a_best_trial_outside_of_the_search_is_refused(tmp_path, name):
     sweep = write_results(tmp_path / "search", {"best": {"folder": name}})
-    with pytest.raises(SettingError, match="is damaged"):
+    with pytest.raises(DataError, match="is damaged"):
         best_trial_folder(sweep)
 
 
 @pytest.mark.parametrize("content", [[1], "text", {"best": "trial_0"}])
 def test_damaged_results_of_a_search_are_named(tmp_path, content):
     sweep = write_results(tmp_path / "search", content)
-    with pytest.raises(SettingError, match="is damaged"):
+    with pytest.raises(DataError, match="is damaged"):
         best_trial_folder(sweep)
