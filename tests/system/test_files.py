@@ -1,12 +1,14 @@
-"""Files are written complete or not at all."""
+"""Files are written complete or not at all; a damaged one is named in the error."""
 
+import json
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from octopi.system.files import staged
+from octopi.errors import DataError
+from octopi.system.files import read_mapping, staged
 
 KILLED_WHILE_WRITING = """
 import os, signal, sys
@@ -66,3 +68,30 @@ def test_a_running_writer_of_the_same_target_keeps_its_stage(tmp_path):
             inner.write_text("inner", encoding="utf-8")
         assert outer.exists()
     assert target.read_text(encoding="utf-8") == "outer"
+
+
+@pytest.mark.parametrize("content", [{"a": [1, None]}, {}])
+def test_a_mapping_is_read_from_json_and_yaml(tmp_path, content):
+    for name in ("a.json", "a.yaml"):
+        (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
+        assert read_mapping(tmp_path / name) == content
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.yaml"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b'{"a": [1',
+        b"\xff\xfe\x00{",
+        b"[" * 10_000,
+        b"[1, 2]",
+        b"12",
+        b"",
+        b"!!python/object:a.B {}",
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, name, damage):
+    path = tmp_path / name
+    path.write_bytes(damage)
+    with pytest.raises(DataError, match=f"{path} is damaged"):
+        read_mapping(path)
