@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import os
 import pickle
 import typing
 import zipfile
@@ -21,6 +20,7 @@ from octopi.errors import ResourceError, SettingError
 from octopi.geometry import same_spacing
 from octopi.models.properties import EnsembleNet
 from octopi.stored import Kind, build_stored
+from octopi.system.files import staged
 
 logger = logging.getLogger(__name__)
 
@@ -148,17 +148,11 @@ def save(path: Path, weights: Mapping[str, torch.Tensor], recipe: CheckpointInfo
     """`path` holds the weights and the recipe, complete, or is what it was before."""
     state = {name: value.detach().cpu().clone() for name, value in weights.items()}
     content = {"format": FORMAT, "recipe": dataclasses.asdict(recipe), "weights": state}
-    part = path.with_name(f".{path.name}.part{os.getpid()}")
     try:
-        with part.open("wb") as file:
+        with staged(path, fsync=True) as stage, stage.open("wb") as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
     except (OSError, RuntimeError) as error:
         raise ResourceError(f"Could not write {path}: {error}. The old file is intact.") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def load(path: str | Path, *, trust: Collection[str] = ()) -> tuple[nn.Module, CheckpointInfo]:
