@@ -37,6 +37,7 @@ from octopi.project.score_map import (
     read_score_map,
 )
 from octopi.stored import build_stored
+from octopi.system.job_folder import BEST_MODEL_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def gather(
     if journey is None:
         journey = find_training_of(maps.values())
     else:
-        own_digest = _digest(journey.folder / "best_model.pth")
+        own_digest = _digest(journey.folder / BEST_MODEL_FILE)
         maps = {n: m for n, m in maps.items() if own_digest in _checkpoints(m).values()}
     first_map = next(iter(maps.values()), None)
     info = _picking_info(journey, first_map)
@@ -103,7 +104,7 @@ def gather(
         if journey is not None and run.name in journey.candidates:
             shown.append(_validated(run, score_map, journey, true_picks))
         elif score_map is not None:
-            shown.append(_mapped(score_map, info, radii, part, true_picks, settings.trust))
+            shown.append(_mapped(score_map, info, part, true_picks, settings.trust))
         elif settings.folder is None and (found := _picked(run, settings, true_picks)):
             shown.append(found)
     objects = objects_of(shown, radii, info, project, settings)
@@ -199,13 +200,13 @@ def _validated(
 def _mapped(
     score_map: ScoreMapReference,
     info: PickingInfo,
-    radii: Mapping[str, float],
     part: str,
     known: Known,
     trust: Sequence[str],
 ) -> ShownRun:
     """A run whose candidates are all that its score map holds, however low."""
     scores = score_map.read()
+    radii = particle_radii(info, score_map.run.objects)
     localizer = _localizer(info, score_map.run, trust)
     return ShownRun(
         name=score_map.run.name,
@@ -239,7 +240,9 @@ def _localizer(info: PickingInfo, run: Run, trust: Sequence[str]) -> Localizer:
             f"The score map of run {run.name} does not say how to localize. Write it again with "
             "octopi segment."
         )
-    return build_stored(info.localizer, LOCALIZER, f"Run {run.name}: its score map or training", trust)
+    return build_stored(
+        info.localizer, LOCALIZER, f"Run {run.name}: its score map or training", trust
+    )
 
 
 def objects_of(
@@ -277,7 +280,7 @@ def _limit_runs(shown: list[ShownRun], num_runs: int) -> list[ShownRun]:
     names = {run.name for run in first}
     kept = [run for run in shown if run.name in names]
     if not any(run.in_totals for run in kept):
-        return [dataclasses.replace(run, counted=True) for run in kept]
+        return [dataclasses.replace(run, in_totals=True) for run in kept]
     return kept
 
 

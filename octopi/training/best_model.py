@@ -12,13 +12,13 @@ from octopi.data.datamodule import TomogramDataModule
 from octopi.errors import OctopiError
 from octopi.evaluation.candidates import read_candidates, write_candidates
 from octopi.models import checkpoint
-from octopi.models.checkpoint import CheckpointInfo
+from octopi.models.checkpoint_info import CheckpointInfo
+from octopi.models.soup import INITIAL_WEIGHTS_KEY
 from octopi.system.files import to_builtin_types, write_yaml
+from octopi.system.job_folder import BEST_MODEL_FILE, CANDIDATES_FILE, MODEL_CONFIG_FILE
 from octopi.system.versions import git_commit, versions
 from octopi.training.dataset_info import DatasetInfo
 from octopi.training.module import PickingModule
-
-BEST_MODEL, CANDIDATES = "best_model.pth", "candidates.npz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,14 +41,14 @@ class BestModelWriter:
 
     def __call__(self, weights: dict[str, Tensor], module: PickingModule) -> None:
         """Write the weights and the candidates they found in validation."""
-        write_candidates(self.folder / CANDIDATES, module.candidates)
+        write_candidates(self.folder / CANDIDATES_FILE, module.candidates)
         write_model(self.folder, weights, self.recipe(module))
 
     def problem(self) -> str | None:
         """Say why the files that are there cannot be read; None if they can."""
         try:
-            checkpoint.read(self.folder / BEST_MODEL)
-            read_candidates(self.folder / CANDIDATES)
+            checkpoint.read(self.folder / BEST_MODEL_FILE)
+            read_candidates(self.folder / CANDIDATES_FILE)
         except (OctopiError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             return str(error)
         return None
@@ -78,7 +78,7 @@ class BestModelWriter:
                     "split": dataclasses.asdict(data.split),
                     "data_fingerprint": data.fingerprint(),
                     "seed": settings.seed,
-                    checkpoint.INITIAL_WEIGHTS_KEY: module.initial_weights,
+                    INITIAL_WEIGHTS_KEY: module.initial_weights,
                 }
             ),
         )
@@ -86,5 +86,5 @@ class BestModelWriter:
 
 def write_model(folder: Path, weights: Mapping[str, Tensor], recipe: CheckpointInfo) -> None:
     """Write `best_model.pth` and its readable copy, `model_config.yaml`."""
-    checkpoint.save(folder / BEST_MODEL, weights, recipe)
-    write_yaml(folder / "model_config.yaml", dataclasses.asdict(recipe))
+    checkpoint.save(folder / BEST_MODEL_FILE, weights, recipe)
+    write_yaml(folder / MODEL_CONFIG_FILE, dataclasses.asdict(recipe))
