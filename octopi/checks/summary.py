@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from octopi.checks.runs import CheckRequest, Issue, RunReport, format_shape
+from octopi.checks.runs import CheckRequest, Issue, RunReport
 from octopi.errors import DataError, did_you_mean
-from octopi.geometry import same_spacing
+from octopi.geometry import format_shape, same_spacing
 from octopi.project import TomogramQuery
 
 
@@ -33,7 +33,7 @@ def summarise(reports: Sequence[RunReport], question: CheckRequest) -> CheckSumm
     training = [r for r in reports if (r.has_target if has_targets else r.sessions)]
     names = [report.name for report in training]
     remarks = [
-        replace(remark, serious=remark.blocks_training and report.name in names)
+        replace(remark, blocks_training=remark.blocks_training and report.name in names)
         for report in reports
         for remark in report.remarks
     ]

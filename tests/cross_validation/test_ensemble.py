@@ -82,7 +82,7 @@ def folders(here, settings, facts):
 
 def planted(facts, run, *, good=GOOD, bad=BAD, missed=None):
     out = {}
-    for name, truth in facts.truth(run).items():
+    for name, truth in facts.true_picks(run).items():
         found = truth.positions[int(name == missed) :]
         wrong = 1e5 + np.arange(3 * NUM_PARTICLES).reshape(-1, 3) * 1e4
         scores = [*[good] * len(found), *[bad] * len(wrong)]
