@@ -107,9 +107,8 @@ class Shell:
         if "--help" in (verb, *words):
             command = [sys.executable, "-m", "octopi.console.main", verb, *words]
             return subprocess.run(command, check=False).returncode
-        words = small([*words]) if verb == "train" else words
-        if "-m" in words or "logger=mlflow" in words:  # what MLflow imports warns
-            return run_command(verb, *words)
+        if verb == "train":
+            return run_command(verb, *small([*words]))
         return self.octopi_command(verb, *words)
 
     def export(self, setting):

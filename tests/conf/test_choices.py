@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import typing
 
 import pytest
@@ -215,6 +216,7 @@ def test_scales_of_single_objects_are_written_as_their_comment_says():
         settled("create_targets", "targets.radius_scales={ribosome: 0}")
 
 
+@functools.cache
 def names_read():
     """Every attribute that octopi's code reads, by the name it is read from."""
     found = set()

@@ -109,7 +109,10 @@ def test_keys_are_those_of_the_choice_that_is_taken():
 def test_values_follow_signs_commas_and_flags():
     assert completions("octopi train -m model=unet,segr") == ["model=unet,segresnet"]
     assert completions("octopi train +log") == ["+logger=", "+logger."]
-    assert completions("octopi extract fill=") == ["fill=true", "fill=false"]
+    assert completions("octopi extract fill_enclosed=") == [
+        "fill_enclosed=true",
+        "fill_enclosed=false",
+    ]
     assert completions("octopi train trainer.enable_progress_bar=t") == [
         "trainer.enable_progress_bar=true"
     ]
