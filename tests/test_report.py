@@ -194,7 +194,7 @@ def pixels_of(browser, selector, size):
 
 def candidates_of(written, run, name):
     k = [o["name"] for o in written.content["objects"]].index(name)
-    marks = next(r for r in written.content["runs"] if r["name"] == run.name)["marks"][k]
+    marks = next(r for r in written.content["runs"] if r["name"] == run.name)["points"][k]
     positions = np.frombuffer(base64.b64decode(marks["positions"]), "<f4").reshape(-1, 3)
     return Points(positions.copy(), np.frombuffer(base64.b64decode(marks["scores"]), "<f4").copy())
 
@@ -253,7 +253,7 @@ def test_a_slider_moved_by_hand_moves_counts_table_and_commands(written, opened)
     assert numbers_on(browser, 1) == shown_as(score) != before
     browser.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 300))")
     assert f"{score.fbeta:.3f}" in text_of(browser, "#row-1")
-    assert f"{name}:{threshold:.5f}"[:-2] in text_of(browser, "#line-localize")
+    assert f"{name}:{threshold:.5f}"[:-2] in text_of(browser, "#command-localize")
     browser.execute_script("document.getElementById('gallery-object').value = '1';")
     browser.execute_script(
         "document.getElementById('gallery-object').dispatchEvent(new Event('change'))"
@@ -264,10 +264,10 @@ def test_a_slider_moved_by_hand_moves_counts_table_and_commands(written, opened)
 
 def test_the_page_begins_with_octopis_own_report(written, opened):
     browser = opened(written.page)
-    report = written.content["report"]
+    report = written.content["scores"]
     assert text_of(browser, "#total") == f"{report['total']:.3f}"
     assert text_of(browser, "#mean-f1") == f"{report['mean_f1']:.3f}"
-    assert all(entry["chosen"] == 0.3 for entry in written.content["objects"])
+    assert all(entry["initialThreshold"] == 0.3 for entry in written.content["objects"])
     for k, entry in enumerate(written.content["objects"]):
         own = report["scores"][entry["name"]]
         held = expected(written, entry["name"], 0.3)
@@ -354,7 +354,7 @@ def test_names_are_text_and_nothing_is_loaded(written, opened):
     assert browser.title == "project · octopi report"
     options = "return [...document.querySelectorAll('#run option')].map((o) => o.textContent)"
     assert any(text.startswith(NASTY) for text in browser.execute_script(options))
-    assert browser.execute_script("return document.querySelectorAll('#look img').length") == 0
+    assert browser.execute_script("return document.querySelectorAll('#tomograms img').length") == 0
     script = "return performance.getEntriesByType('resource').map((r) => r.name.slice(0, 5))"
     assert set(browser.execute_script(script)) <= {"data:"}
     assert not re.search(r"(?:src|href)=.?https?:", written.page.read_text(encoding="utf-8"))
@@ -448,7 +448,7 @@ def test_a_run_that_was_trained_on_is_called_so_though_it_was_validated_too(
     split = {"train": held, "validation": [], "test": []}
     (alone / "data.json").write_text(json.dumps({"split": split}), encoding="utf-8")
     assert octopi_command("report", f"folder={alone}") == 0
-    assert [run["part"] for run in content_of(alone / "report.html")["runs"]] == ["training"]
+    assert [run["role"] for run in content_of(alone / "report.html")["runs"]] == ["training"]
 
 
 def test_a_training_shows_its_held_out_runs_curves_and_split(
@@ -458,12 +458,12 @@ def test_a_training_shows_its_held_out_runs_curves_and_split(
     assert octopi_command("report", f"folder={trained}") == 0
     page = trained / "report.html"
     content = content_of(page)
-    assert [run["part"] for run in content["runs"]] == [
+    assert [run["role"] for run in content["runs"]] == [
         "out of fold (fold_0)",
         "out of fold (fold_1)",
     ]
-    assert {entry["chosen"] for entry in content["objects"]} == {0.6}
-    for score in content["report"]["scores"].values():
+    assert {entry["initialThreshold"] for entry in content["objects"]} == {0.6}
+    for score in content["scores"]["scores"].values():
         assert (score["tp"], score["fp"]) == (2, 0)  # of two in each run, one is above 0.6
         assert score["fn"] == 2
     browser = opened(page)
@@ -504,12 +504,12 @@ def test_picks_alone_are_shown_without_scores_and_truth(here, opened, octopi_com
         path.unlink()
     assert octopi_command("report", "output=page.html", "num_runs=2") == 0
     content = content_of(here / "page.html")
-    assert content["report"] is None
+    assert content["scores"] is None
     assert len(content["runs"]) == 2
     browser = opened(here / "page.html")
     picks = sum(len(run.read_picks(q)) for run in project.runs[:2] for q in run.picks())
     assert text_of(browser, "#num-picks") == str(picks)
-    assert "no truth" in text_of(browser, "#judging")
+    assert "no truth" in text_of(browser, "#scoring-note")
 
 
 def test_training_runs_do_not_count_unasked(octopi_command, trained):
@@ -525,7 +525,7 @@ def test_training_runs_do_not_count_unasked(octopi_command, trained):
         attributes["octopi"]["checkpoints"] = {str(model): digest}
         path.write_text(json.dumps(attributes), encoding="utf-8")
     assert octopi_command("report", "output=page.html") == 0
-    parts = {r["name"]: (r["part"], r["counted"]) for r in content_of(Path("page.html"))["runs"]}
+    parts = {r["name"]: (r["role"], r["inTotals"]) for r in content_of(Path("page.html"))["runs"]}
     assert parts[project.runs[0].name] == ("training", False)
     assert parts[project.runs[2].name] == ("not in training", True)
 
