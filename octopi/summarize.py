@@ -8,7 +8,7 @@ from pathlib import Path
 
 from octopi.cli.job import command
 from octopi.config.settings import SummarizeSettings
-from octopi.errors import SettingError
+from octopi.errors import SettingError, shorten_list
 from octopi.sweeps.study import is_search, open_study
 from octopi.system import locks
 from octopi.system.files import read_yaml
@@ -55,8 +55,7 @@ def _holds(folder: Path) -> str:
     if not folder.is_dir():
         return "does not exist"
     names = sorted(path.name for path in folder.iterdir())
-    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
-    return f"holds {', '.join(names[:6])}{more}" if names else "is empty"
+    return f"holds {shorten_list(names)}" if names else "is empty"
 
 
 main = command("summarize", summarize)
