@@ -12,6 +12,7 @@ ConfigNode = dict[str, Any]
 LooseNode = Annotated[ConfigNode, LOOSE]  # its class is in a checkpoint, or not needed
 OptionalNode = Annotated[ConfigNode, OPTIONAL]  # null is nothing: {}
 RunNames = list[str] | None
+Checkpoints = Annotated[list[str], Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Fold = Annotated[int, Field(ge=0)]
 Duration = Annotated[str, Field(pattern=r"^\d+:\d\d:\d\d:\d\d$", description="as DD:HH:MM:SS")]
@@ -84,7 +85,7 @@ class SegmentSettings:
 
     project: ConfigNode
     predictor: LooseNode
-    checkpoint: str | list[str]
+    checkpoint: Checkpoints
     ensemble: str
     tomo_type: str | None
     voxel_spacing: Positive | None
@@ -107,7 +108,7 @@ class LocalizeSettings:
 
     project: ConfigNode
     localizer: LooseNode
-    checkpoint: str | list[str] | None
+    checkpoint: Checkpoints | None
     source: str
     beta: Positive | None
     thresholds: Share | dict[str, Share] | None

@@ -15,8 +15,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from octopi.errors import DivergedError
 from octopi.geometry import Grid, Points
-from octopi.models.checkpoint import sample_weights
 from octopi.models.properties import logits_per_head
+from octopi.models.soup import sample_weights
+from octopi.picking import beta_key
 from octopi.training.metrics import Counts, count_voxels, metric_value, voxel_metrics
 from octopi.training.schedule import Schedule
 
@@ -63,7 +64,7 @@ class ValidationSteps:
         self, candidates: Mapping[str, PicksByObject], thresholds: Thresholds
     ) -> dict[str, dict[str, Points]]:
         """The candidates that the thresholds let through."""
-        thresholds_at_beta = thresholds[f"{self.beta:g}"]
+        thresholds_at_beta = thresholds[beta_key(self.beta)]
         return {
             run: {name: points.above(thresholds_at_beta[name]) for name, points in found.items()}
             for run, found in candidates.items()
