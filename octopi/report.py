@@ -11,7 +11,6 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.overrides import override_key
@@ -82,8 +81,9 @@ def choose_project(settings: ReportSettings, history: TrainingHistory | None, jo
     config = node.get("config") if isinstance(node, Mapping) else None
     if isinstance(config, Mapping) and isinstance(config.get("directory"), str):
         config = str(Path(config["directory"]) / CONFIG_NAME)
-    paths = config if isinstance(config, list) else [config]
-    if not paths or not all(isinstance(path, str) for path in paths):
+    configs = config if isinstance(config, list) else [config]
+    paths = [path for path in configs if isinstance(path, str)]
+    if not paths or len(paths) < len(configs):
         raise DataError(
             f"{CONFIG_FILE} in {history.folder} names no project. Name it with project.config=…"
         )

@@ -44,7 +44,7 @@ class TrainingHistory:
         config: of the training.
         metrics: fold, or an empty name, -> metric -> its epochs and values.
         splits: fold, or an empty name, -> part -> run names.
-        candidates: run name -> object name -> candidates of the networks that had not trained on it.
+        candidates: run name -> object name -> candidates of validation.
         folds: run name -> the fold that held it out, or an empty name.
         pictures: of a search or cross-validation, by name.
     """

@@ -9,8 +9,8 @@ from PIL import Image
 
 from octopi.geometry import Grid, Points
 from octopi.html_report.mosaics import (
-    SCORE_LEVELS,
     MAX_EDGE,
+    SCORE_LEVELS,
     particle_gallery,
     score_mosaic,
     tomogram_mosaic,
