@@ -74,7 +74,7 @@ def test_a_search_is_summed_up_as_the_second_time_it_was(search, study, octopi_c
     for _ in range(2):
         assert octopi_command("summarize", f"folder={search}") == 0
     assert told(search)["trials"]["complete"] == 1
-    assert not list(search.glob(".*.part"))
+    assert not list(search.glob(".octopi-*"))
 
 
 def test_the_module_form_is_the_same_command(search, study):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from octopi.errors import DataError
 from octopi.geometry import PicksByRun, Points
+from octopi.system.files import staged
 
 
 def write_candidates(path: Path, candidates: PicksByRun) -> None:
@@ -22,9 +23,8 @@ def write_candidates(path: Path, candidates: PicksByRun) -> None:
         for name, points in found.items()
         if points.scores is not None
     }
-    part = path.with_name(f".{path.stem}.part.npz")
-    np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
-    part.replace(path)
+    with staged(path) as stage, stage.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def read_candidates(path: Path) -> dict[str, dict[str, Points]]:

@@ -25,6 +25,8 @@ def split_by_distance(
     """
     low, high = near
     if not low <= high:
-        raise ValueError(f"near goes from the smaller to the larger distance, not {low} to {high}.")
+        raise ValueError(
+            f"near_distance goes from the smaller to the larger distance, not {low} to {high}."
+        )
     below, above = distances < low, distances > high
     return dict(zip(SIDES, (below, ~below & ~above, above), strict=True))

@@ -1,7 +1,6 @@
 """Checkpoints: the weights of a network and all it takes to use them, in one file."""
 
 import dataclasses
-import os
 import pickle
 import zipfile
 from collections.abc import Collection, Mapping
@@ -15,6 +14,7 @@ from octopi.errors import ResourceError, SettingError
 from octopi.models.checkpoint_info import CheckpointInfo, parse_info
 from octopi.models.properties import EnsembleNet
 from octopi.stored import Kind, build_stored
+from octopi.system.files import staged
 
 FORMAT = 1
 INFO_KEY = "recipe"  # in the file
@@ -46,17 +46,11 @@ def save(path: Path, weights: Weights, info: CheckpointInfo) -> None:
     """Write weights and info to a file; if that fails, the old file is intact."""
     state = {name: value.detach().cpu().clone() for name, value in weights.items()}
     content = {"format": FORMAT, INFO_KEY: dataclasses.asdict(info), "weights": state}
-    part = path.with_name(f".{path.name}.part{os.getpid()}")
     try:
-        with part.open("wb") as file:
+        with staged(path, fsync=True) as stage, stage.open("wb") as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
     except (OSError, RuntimeError) as error:
         raise ResourceError(f"Could not write {path}: {error}. The old file is intact.") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read(path: str | Path) -> tuple[dict[str, torch.Tensor], CheckpointInfo]:

@@ -17,7 +17,7 @@ from optuna.storages.journal._file import get_lock_file
 
 from octopi.errors import SettingError
 from octopi.models.properties import COST_METRICS
-from octopi.system.files import differing_keys, read_yaml, to_builtin_types, write_yaml
+from octopi.system.files import differing_keys, read_yaml, staged, to_builtin_types, write_yaml
 from octopi.system.job_folder import STUDY_FILE
 
 logger = logging.getLogger(__name__)
@@ -70,9 +70,8 @@ def repair(path: Path) -> None:
     whole = [line for line in lines if _is_json(line)]
     if len(whole) < len(lines):
         back_up(path)
-        part = path.with_name(f".{path.name}.part")
-        part.write_bytes(b"".join(whole))
-        part.replace(path)
+        with staged(path) as stage:
+            stage.write_bytes(b"".join(whole))
 
 
 def back_up(path: Path) -> None:
