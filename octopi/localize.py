@@ -211,8 +211,8 @@ def read_scores(run: Run, location: ScoreLocation, settings: LocalizeSettings) -
             f"{labels}."
         )
     values = np.empty((len(labels), *segmentation.shape), dtype=np.uint8)
-    for channel, label in zip(values, labels.values(), strict=True):
-        channel[...] = (segmentation == label) * np.uint8(255)
+    for channel, label in enumerate(labels.values()):
+        values[channel] = (segmentation == label) * np.uint8(255)
     return ScoreMap(values, grid, PickingInfo.from_label_volume(attributes, labels))
 
 

@@ -81,7 +81,7 @@ def segment(settings: SegmentSettings, _job: Job) -> None:
         logger.info("%d of %d runs are done; overwrite=true does them again.", skipped, len(tasks))
     if settings.dry_run:
         done = [task for task in tasks if task not in todo]
-        log_dry_run("segment", describe(project, todo, done, settings, ensemble, devices))
+        log_dry_run("segment", describe(project, todo, done, settings, ensemble, devices=devices))
         return
     with tqdm(total=len(todo), desc="segment", unit="run") as bar:
         for run_name in segment_all(todo, settings, ensemble, devices):
@@ -142,9 +142,7 @@ def output_query(
     settings: SegmentSettings, voxel_spacing: float | None = None
 ) -> SegmentationQuery:
     """Make the query of what is written, its voxel spacing in Å."""
-    return SegmentationQuery(
-        settings.name, settings.user_id, settings.session_id, voxel_spacing
-    )
+    return SegmentationQuery(settings.name, settings.user_id, settings.session_id, voxel_spacing)
 
 
 def is_done(task: TomogramTask, settings: SegmentSettings, ensemble: Ensemble) -> bool:
@@ -192,6 +190,7 @@ def describe(
     done: Sequence[TomogramTask],
     settings: SegmentSettings,
     ensemble: Ensemble,
+    *,
     devices: Sequence[torch.device],
 ) -> list[str]:
     """Describe, for a dry run, what would be done; in lines."""
@@ -288,9 +287,7 @@ def map_ahead(
 def task_grid(task: TomogramTask, settings: SegmentSettings, info: CheckpointInfo) -> Grid:
     """Return the grid on which a tomogram is predicted."""
     trained_on = info.voxel_spacing if settings.voxel_spacing else None
-    return working_grid(
-        task.run.tomogram_grid(task.tomogram), info.working_spacing or trained_on
-    )
+    return working_grid(task.run.tomogram_grid(task.tomogram), info.working_spacing or trained_on)
 
 
 def read_volume(task: TomogramTask, settings: SegmentSettings, info: CheckpointInfo) -> TaskVolume:

@@ -31,7 +31,8 @@ from octopi.evaluation.score_report import Report
 from octopi.evaluation.scores import Scorer
 from octopi.geometry import PicksByRun, Points
 from octopi.models import checkpoint
-from octopi.models.checkpoint import ENSEMBLE, CheckpointInfo, mean_thresholds
+from octopi.models.checkpoint import ENSEMBLE
+from octopi.models.checkpoint_info import CheckpointInfo, check_same_objects, mean_thresholds
 from octopi.project import Project
 from octopi.system.files import read_json, read_yaml, write_json
 from octopi.system.job_folder import BEST_MODEL_FILE, CANDIDATES_FILE, CONFIG_FILE, RESULTS_FILE
@@ -140,7 +141,7 @@ def read_folds(folders: Sequence[Path]) -> list[Fold]:
         for folder in folders
     ]
     paths = [folder / BEST_MODEL_FILE for folder in folders]
-    checkpoint.check_same_objects(paths, [fold.recipe for fold in folds])
+    check_same_objects(paths, [fold.recipe for fold in folds])
     owner: dict[str, str] = {}
     for fold in folds:
         for run in fold.candidates:

@@ -118,10 +118,10 @@ def check_same_objects(paths: Sequence[str | Path], infos: Sequence[CheckpointIn
 
 
 def combine_infos(paths: Sequence[str | Path], infos: Sequence[CheckpointInfo]) -> CheckpointInfo:
-    """Return the info of checkpoints whose scores are averaged: the first one's, but for two fields.
+    """Combine the infos of checkpoints whose scores are averaged into one.
 
-    The thresholds are the mean, because nobody has calibrated the networks' mean scores. The size
-    of an input must suit every network.
+    The thresholds are the mean, because the networks' mean scores were never calibrated. The size
+    of an input must suit every network. All else is the first checkpoint's.
 
     Args:
         paths: of the checkpoints, for errors.

@@ -74,7 +74,9 @@ def _check_can_be_averaged(first: CheckpointInfo, other: CheckpointInfo) -> None
         if first.net.get(key) != other.net.get(key)
     )
     if differences:
-        raise SettingError(f"A soup needs networks of one architecture, not {differences}. {advice}")
+        raise SettingError(
+            f"A soup needs networks of one architecture, not {differences}. {advice}"
+        )
     first_sample, other_sample = (
         info.provenance.get(INITIAL_WEIGHTS_KEY) for info in (first, other)
     )

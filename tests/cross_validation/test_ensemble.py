@@ -20,6 +20,8 @@ from octopi.evaluation.candidates import write_candidates
 from octopi.evaluation.scores import Matched
 from octopi.geometry import Points
 from octopi.models import checkpoint
+from octopi.models.checkpoint_info import CheckpointInfo
+from octopi.models.soup import split_ensemble
 from octopi.system.files import read_yaml, write_json, write_yaml
 from octopi.training.best_model import write_model
 from octopi.training.dataset_info import read_dataset_info
@@ -52,7 +54,7 @@ def folders(here, settings, facts):
     for i, run in enumerate(facts.runs):
         folder = here / "cv" / f"fold_{i}"
         folder.mkdir(parents=True)
-        recipe = checkpoint.CheckpointInfo(
+        recipe = CheckpointInfo(
             net=net,
             labels=facts.labels,
             radii=facts.radii,
@@ -80,7 +82,7 @@ def folders(here, settings, facts):
 
 def planted(facts, run, *, good=GOOD, bad=BAD, missed=None):
     out = {}
-    for name, truth in facts.truth(run).items():
+    for name, truth in facts.true_picks(run).items():
         found = truth.positions[int(name == missed) :]
         wrong = 1e5 + np.arange(3 * NUM_PARTICLES).reshape(-1, 3) * 1e4
         scores = [*[good] * len(found), *[bad] * len(wrong)]
@@ -154,7 +156,7 @@ def test_the_ensemble_holds_the_nets_and_the_pooled_thresholds(folders):
     checkpoint.load(folders[0].parent / "best_model.pth")
     assert recipe.thresholds == results_of(folders)["thresholds"]
     assert all(BAD < t < GOOD for t in recipe.thresholds["4"].values())
-    for i, (own, of_fold) in enumerate(checkpoint.split_ensemble(weights, recipe)):
+    for i, (own, of_fold) in enumerate(split_ensemble(weights, recipe)):
         expected, _ = checkpoint.read(folders[i] / "best_model.pth")
         assert of_fold.provenance == {"fold": i}
         assert own.keys() == expected.keys()
