@@ -29,6 +29,7 @@ from octopi.project import (
     TomogramQuery,
     find_picks,
     score_map_name,
+    tomogram_for_display,
 )
 from octopi.project.score_map import ScoreMap, particle_channels, particle_radii, read_score_map
 from octopi.stored import build_stored
@@ -297,9 +298,5 @@ def _limit_runs(shown: list[ShownRun], num_runs: int) -> list[ShownRun]:
 
 
 def find_shown_tomogram(run: Run, tomo_type: str | None) -> TomogramQuery | None:
-    """Find the tomogram under the picks: the requested type, a denoised one, or any."""
-    if tomo_type is not None:
-        return run.find_tomogram(tomo_type, None)
-    queries = run.tomograms()
-    denoised = [query for query in queries if "denois" in query.tomo_type]
-    return next(iter(denoised or queries), None)
+    """Find the tomogram under the picks: the requested type, else the one to display."""
+    return tomogram_for_display(run) if tomo_type is None else run.find_tomogram(tomo_type, None)
