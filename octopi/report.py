@@ -11,7 +11,6 @@ from pathlib import Path
 
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
-from octopi.config.check import SECTIONS, check_node
 from octopi.config.settings import ReportSettings
 from octopi.errors import DataError
 from octopi.evaluation.scores import Scorer
@@ -93,7 +92,6 @@ def open_project(settings: ReportSettings, journey: TrainingHistory | None, job:
     if journey is None or named:
         return build(settings.project, "project")
     node = journey.config["project"]
-    check_node(node, SECTIONS["project"], "project")
     return build(node, "project")
 
 

@@ -1,5 +1,6 @@
 """What tests share: a tiny synthetic project and the commands as a user calls them."""
 
+import importlib
 import logging
 import os
 import signal
@@ -11,37 +12,8 @@ from pathlib import Path
 import pytest
 from tiny import PHANTOM, enter_copy
 
-import octopi.check
-import octopi.create_targets
-import octopi.doctor
-import octopi.evaluate
-import octopi.export
-import octopi.extract
-import octopi.import_tomograms
-import octopi.localize
-import octopi.plan
-import octopi.report
-import octopi.segment
-import octopi.summarize
-import octopi.train
 from octopi.phantom import make_phantom
 from octopi.system import resources
-
-COMMANDS = {
-    "create_targets": octopi.create_targets.main,
-    "train": octopi.train.main,
-    "segment": octopi.segment.main,
-    "localize": octopi.localize.main,
-    "evaluate": octopi.evaluate.main,
-    "summarize": octopi.summarize.main,
-    "report": octopi.report.main,
-    "check": octopi.check.main,
-    "doctor": octopi.doctor.main,
-    "plan": octopi.plan.main,
-    "extract": octopi.extract.main,
-    "export": octopi.export.main,
-    "import_tomograms": octopi.import_tomograms.main,
-}
 
 Command = Callable[..., int]
 
@@ -97,7 +69,7 @@ def octopi_command() -> Command:
             pytest.raises(SystemExit) as left,
         ):
             patch.setattr(sys, "argv", [f"octopi {verb}", *words])
-            COMMANDS[verb]()
+            importlib.import_module(f"octopi.{verb}").main()
         for handler in (h for h in root.handlers if h not in before):
             handler.close()
         root.handlers[:] = before

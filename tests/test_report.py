@@ -19,7 +19,6 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from octopi.config.files import CONF_DIR
-from octopi.console.main import with_place
 from octopi.evaluation.candidates import write_candidates
 from octopi.evaluation.scores import Matched
 from octopi.geometry import Points
@@ -546,9 +545,3 @@ def test_what_cannot_be_shown_is_said(words, code, said, here, octopi_command, c
     assert octopi_command("report", *words) == code
     assert said in capfd.readouterr().err
     assert not (here / "page.html").exists()
-
-
-def test_a_bare_word_is_a_project_or_a_job():
-    assert with_place(["a/b.json", "num_runs=3"]) == ["project.config='a/b.json'", "num_runs=3"]
-    assert with_place(["outputs/first"]) == ["folder='outputs/first'"]
-    assert with_place(["--cfg", "+x=1"]) == ["--cfg", "+x=1"]
