@@ -8,7 +8,8 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from octopi.cli.help import VERBS, choices, help_text, summary
+from octopi.cli.help import command_summary, help_text
+from octopi.config.files import COMMANDS, choices
 
 ROOT = Path(__file__).resolve().parents[1]
 NUM_CLASSES = 6  # five objects and the background
@@ -31,21 +32,21 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 def commands() -> str:
     """The help of every command."""
     return "\n\n".join(
-        f"## {verb}\n\n{summary(verb)}\n\n```text\n{help_text(verb).rstrip()}\n```"
-        for verb in VERBS
+        f"## {verb}\n\n{command_summary(verb)}\n\n```text\n{help_text(verb).rstrip()}\n```"
+        for verb in COMMANDS
     )
 
 
 def models() -> str:
     """Every choice of the group model, with what it costs."""
     from octopi.cli.python_api import compose  # noqa: PLC0415  slow to import, and only this page needs it
-    from octopi.config.check import build  # noqa: PLC0415
-    from octopi.models.properties import costs_of  # noqa: PLC0415
+    from octopi.config.build import build  # noqa: PLC0415
+    from octopi.models.properties import network_costs  # noqa: PLC0415
 
     lines = ["| `model=` | parameters | GFLOP | what |", "|---|---:|---:|---|"]
     for name in choices("model"):
         settings: Any = compose("train", ["project.config=none", f"model={name}"])[0]
-        costs = costs_of(build(settings.model, "model", out_channels=NUM_CLASSES), CROP)
+        costs = network_costs(build(settings.model, "model", out_channels=NUM_CLASSES), CROP)
         parameters, flop = costs["parameters"] / 1e6, costs["inference_gflop"]
         lines.append(f"| `{name}` | {parameters:.1f} | {flop:,.0f} | {described(name)} |")
     return "\n".join(lines)
