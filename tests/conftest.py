@@ -30,7 +30,8 @@ def clean_environment() -> Iterator[None]:
 
     Servers of the tests are on this machine: no proxy stands before them. A suite that a shell
     started in the background ignores Ctrl-C, and so would every process that it starts.
-    Those write UTF-8, whatever the locale; the one of this process is left as it is.
+    Those write UTF-8, whatever the locale; the one of this process is left as it is. They compute
+    on one thread: another would not survive a fork, which torch does not notice.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.MonkeyPatch.context() as patch:
@@ -40,6 +41,7 @@ def clean_environment() -> Iterator[None]:
         for name in ("NO_PROXY", "no_proxy"):
             patch.setenv(name, "127.0.0.1,localhost")
         patch.setenv("PYTHONUTF8", "1")
+        patch.setenv("OMP_NUM_THREADS", "1")
         yield
 
 
