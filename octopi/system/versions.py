@@ -17,17 +17,10 @@ def versions() -> dict[str, str]:
 
 def git_commit() -> str | None:
     """Return the commit of this code, with a '+' if it was changed; None outside a checkout."""
+    folder = Path(__file__).resolve().parent
     try:
         described = subprocess.run(
-            [
-                "git",
-                "-C",
-                str(Path(__file__).resolve().parent),
-                "describe",
-                "--always",
-                "--dirty=+",
-                "--exclude=*",
-            ],
+            ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--exclude=*"],
             capture_output=True,
             text=True,
             check=True,
