@@ -274,7 +274,7 @@ def use_gpu(localizer: Localizer) -> None:
 
     if not isinstance(localizer, Peaks):
         raise SettingError("accelerator=gpu needs localizer=peaks; others work on the CPU alone.")
-    localizer.find_tops = gpu_finder()
+    localizer.find_maxima = gpu_finder()
 
 
 main = command("localize", localize)

@@ -142,13 +142,13 @@ def test_summits_are_looked_for_on_the_gpu_that_is_asked_for(
     trained, here, octopi_command, capsys, monkeypatch
 ):
     """A GPU that only names itself so: what it is asked is answered by the CPU."""
-    asked, find = [], gpu_peaks._find_tops
+    asked, find = [], gpu_peaks._find_local_maxima
 
     def stand_in(values, kernels, least, device):
         asked.append(device)
         return find(values, kernels, least, torch.device("cpu"))
 
-    monkeypatch.setattr(gpu_peaks, "_find_tops", stand_in)
+    monkeypatch.setattr(gpu_peaks, "_find_local_maxima", stand_in)
     assert octopi_command("segment", f"checkpoint={trained / 'best_model.pth'}") == 0
     for accelerator, there in (("cpu", False), ("gpu", True)):
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)

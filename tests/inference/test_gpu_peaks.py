@@ -41,7 +41,7 @@ def test_tops_are_those_found_on_the_cpu(device, sigma, kind):
     if kind != np.uint8:
         values, least = (values / 255).astype(kind), least / 255
     kernels = [peaks.gaussian_kernel(s) for s in sigma]
-    expected = in_order(peaks.find_tops(values, kernels, least))
+    expected = in_order(peaks.find_local_maxima(values, kernels, least))
     found = in_order(
         gpu_peaks.find_local_maxima_gpu(values, kernels, least, device=torch.device(device))
     )
@@ -62,7 +62,7 @@ def test_picks_are_those_found_on_the_cpu(device, smoothing):
     finder = peaks.Peaks(smoothing=smoothing, **settings)
     asked = {"grid": Grid.cubic(scores().shape, 10.0), "radii": {"a": 60.0}}
     expected = finder(scores()[None], **asked)["a"]
-    finder.find_tops = functools.partial(
+    finder.find_maxima = functools.partial(
         gpu_peaks.find_local_maxima_gpu, device=torch.device(device)
     )
     found = finder(scores()[None], **asked)["a"]
@@ -96,7 +96,7 @@ def test_a_gpu_that_is_too_small_is_told(monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(gpu_peaks, "_find_tops", full)
+    monkeypatch.setattr(gpu_peaks, "_find_local_maxima", full)
     with pytest.raises(ResourceError, match=r"too small for scores of \[4, 5, 6\] voxels"):
         gpu_peaks.find_local_maxima_gpu(
             np.zeros((4, 5, 6)), [peaks.gaussian_kernel(1.0)] * 3, 1.0, device=torch.device("cpu")

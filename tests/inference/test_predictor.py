@@ -67,8 +67,8 @@ def test_the_mean_over_all_sides_turns_with_the_image():
     net = Local().eval()
     image = torch.randn(1, 1, 6, 6, 6, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        straight = mean_over_flips(net, image, num_sides=8)
-        flipped = mean_over_flips(net, torch.flip(image, (-1,)), num_sides=8)
+        straight = mean_over_flips(net, image, num_flips=8)
+        flipped = mean_over_flips(net, torch.flip(image, (-1,)), num_flips=8)
     assert torch.allclose(straight, torch.flip(flipped, (-1,)), atol=1e-5)
 
 
