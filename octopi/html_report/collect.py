@@ -29,6 +29,7 @@ from octopi.project import (
     TomogramQuery,
     find_picks,
     score_map_name,
+    tomogram_for_display,
 )
 from octopi.project.score_map import (
     ScoreMap,
@@ -286,9 +287,6 @@ def _limit_runs(shown: list[ShownRun], num_runs: int) -> list[ShownRun]:
 
 def tomogram_to_show(run: Run, settings: ReportSettings) -> TomogramQuery | None:
     """The tomogram under the picks: the type asked for, a denoised one, or any."""
-    queries = run.tomograms()
     if settings.tomo_type is not None:
         return run.find_tomogram(settings.tomo_type, None)
-    # The type whose name sounds cleanest: pictures are for eyes.
-    clean = [q for q in queries if "denois" in q.tomo_type]
-    return next(iter(clean or queries), None)
+    return tomogram_for_display(run)
