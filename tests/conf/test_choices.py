@@ -121,7 +121,7 @@ def test_a_group_set_to_null_is_left_out_or_must_be_set(verb, group):
 
 
 def keys_of(node, path=""):
-    """The dotted names of all values in a node."""
+    """Yield the dotted names of all values in a node."""
     for key, value in node.items():
         yield f"{path}{key}"
         if isinstance(value, dict):
