@@ -22,12 +22,12 @@ from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.files import CONF_DIR
 from octopi.config.settings import PlanSettings
-from octopi.data.cache import working_grid
+from octopi.data.cache import IMAGE_BYTES, TARGET_BYTES, working_grid
 from octopi.errors import DataError, ResourceError, SettingError
 from octopi.geometry import Grid, format_shape
 from octopi.inference.windows import num_windows
 from octopi.models.precision import choose_device_type
-from octopi.models.properties import size_divisor
+from octopi.models.properties import checkpoint_bytes, size_divisor
 from octopi.project import PicksQuery, Project, Run, TomogramQuery, find_picks
 from octopi.system import resources
 from octopi.system.files import write_text
@@ -38,7 +38,6 @@ logger = logging.getLogger(__name__)
 TOMOGRAM_COPIES_WHILE_READING = (
     3.5  # copies of a tomogram, float32, while it is read, resampled and normalised
 )
-STATES = 6  # copies of the weights in best_model.pth and last.ckpt together
 PLANNED = (
     "data.working_spacing", "data.crop_size", "data.crops_per_step", "predictor.window_size",
 )  # fmt: skip
@@ -366,14 +365,13 @@ def estimate(
     side_by_side = min(folds, resources.num_cores()) if device.type == "cpu" else 1
     raw = max(math.prod(grid.shape) for grid in found.grids)
     working = [math.prod(grid.shape) for grid in grids]
-    weights = 4 * sum(p.numel() for p in net.parameters())
     base = resources.peak_memory()
     ram = side_by_side * (
         base + max(crops * step.num_bytes, 4 * TOMOGRAM_COPIES_WHILE_READING * raw)
     )
-    cache = sum(working) * (2 * len(found.tomo_types) + 1)
+    cache = sum(working) * (IMAGE_BYTES * len(found.tomo_types) + TARGET_BYTES)
     scores = sum(working) * len(found.radii)
-    disk = cache + sum(working) + scores + folds * STATES * weights
+    disk = cache + sum(working) + scores + folds * sum(checkpoint_bytes(net))
     where = torch.cuda.get_device_name() if device.type == "cuda" else (
         f"{resources.num_cores()} cores")  # fmt: skip
     lines = [

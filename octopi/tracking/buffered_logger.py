@@ -17,7 +17,7 @@ from octopi.tracking import mlflow
 
 FIRST_WAIT = 30.0  # seconds before a tracker that failed is asked again; doubled each time
 LONGEST_WAIT = 600.0
-REFUSED = range(400, 500)
+CLIENT_ERRORS = range(400, 500)
 RETRIED_STATUS = {408, 429}  # a timeout, too many requests
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def make_tracker(node: Mapping[str, Any] | None, folder: Path) -> "BufferedLogge
     if not node:
         return None
     node = mlflow.resolve_local_paths(node)
-    path = folder / mlflow.RUN_ID
+    path = folder / mlflow.RUN_ID_FILE
     if mlflow.is_mlflow(node):
         mlflow.shorten_mlflow_timeouts()
         if path.exists():
@@ -62,7 +62,7 @@ class BufferedLogger(Logger):
         self._queue: deque[Callable[[], Any]] = deque()
         self._wait, self._next_try = FIRST_WAIT, 0.0
         self._unreachable, self._is_open = False, False
-        self.call_or_queue(self._open)
+        self.call_or_queue(self._open_run)
 
     def call_or_queue(self, call: Callable[[], Any], *, last: bool = False) -> None:
         """The call is made, now or later.
@@ -89,7 +89,7 @@ class BufferedLogger(Logger):
                 self._queue[0]()
             except Exception as error:  # noqa: BLE001  trackers fail in any way they like
                 status = getattr(error, "get_http_status_code", lambda: 500)()
-                if status not in REFUSED or status in RETRIED_STATUS:
+                if status not in CLIENT_ERRORS or status in RETRIED_STATUS:
                     self._schedule_retry(error)
                     return
                 logger.warning("%s", mlflow.tracker_unreachable_message(self._node, error))
@@ -108,7 +108,7 @@ class BufferedLogger(Logger):
         self._next_try = time.monotonic() + self._wait
         self._wait = min(2 * self._wait, LONGEST_WAIT)
 
-    def _open(self) -> None:
+    def _open_run(self) -> None:
         with mlflow.lock_tracking_store(self._node):
             client = getattr(self.tracker, "experiment", None)  # made when first asked for
         self._is_open = True

@@ -12,10 +12,10 @@ from octopi.system.files import to_builtin_types
 from octopi.system.passwords import mask_passwords
 
 SQLITE = "sqlite:///"
-ARTIFACTS = {".pth", ".yaml", ".json", ".png", ".log", ".html"}
-TEXTS = {".yaml", ".json", ".log", ".txt", ".html"}
-RUN_ID = "mlflow_run_id"  # the file in a job's folder that names its run
-PARENT = "mlflow.parentRunId"
+ARTIFACT_SUFFIXES = {".pth", ".yaml", ".json", ".png", ".log", ".html"}
+TEXT_SUFFIXES = {".yaml", ".json", ".log", ".txt", ".html"}
+RUN_ID_FILE = "mlflow_run_id"  # the file in a job's folder that names its run
+PARENT_TAG = "mlflow.parentRunId"
 # MLflow asks an absent server for four minutes unless told otherwise.
 SHORT_TIMEOUTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
@@ -24,14 +24,14 @@ logger = logging.getLogger(__name__)
 
 def resolve_local_paths(node: Mapping[str, Any]) -> dict[str, Any]:
     """A tracker's config whose local paths stay the same wherever the job is run from."""
-    out = dict(node)
+    resolved = dict(node)
     for key in ("tracking_uri", "artifact_location"):
-        value = out.get(key)
+        value = resolved.get(key)
         if isinstance(value, str) and value.startswith(SQLITE):
-            out[key] = SQLITE + str(Path(value.removeprefix(SQLITE)).absolute())
+            resolved[key] = SQLITE + str(Path(value.removeprefix(SQLITE)).absolute())
         elif isinstance(value, str) and "://" not in value:
-            out[key] = Path(value).absolute().as_uri()
-    return out
+            resolved[key] = Path(value).absolute().as_uri()
+    return resolved
 
 
 @contextlib.contextmanager
@@ -104,17 +104,17 @@ def start_sweep_run(
     try:
         with lock_tracking_store(node):
             client = mlflow_client(node)
-            known = {}
+            known_params = {}
             if run_id is None:
                 run = client.create_run(
-                    _experiment(client, node), tags=_as_tags(tags), run_name=name
+                    _find_or_create_experiment(client, node), tags=_format_tags(tags), run_name=name
                 )
                 run_id = run.info.run_id
             else:
-                known = client.get_run(run_id).data.params
+                known_params = client.get_run(run_id).data.params
                 client.update_run(run_id, status="RUNNING")
         for key, value in mask_passwords(to_builtin_types(params)).items():
-            if key not in known:
+            if key not in known_params:
                 client.log_param(run_id, key, str(value)[:6000])
     except Exception as error:  # noqa: BLE001  whatever it is, the search matters more
         logger.warning("%s", tracker_unreachable_message(node, error))
@@ -157,11 +157,11 @@ def child_run_settings(
     """The `logger` of one trial or fold; none, or one other than MLflow's, stays as it is."""
     if not node or not is_mlflow(node):
         return dict(node or {})
-    parent_tag = {} if parent_run is None else {PARENT: parent_run}
+    parent_tag = {} if parent_run is None else {PARENT_TAG: parent_run}
     return {
         **node,
         "run_name": name,
-        "tags": {**(node.get("tags") or {}), **parent_tag, **_as_tags(tags)},
+        "tags": {**(node.get("tags") or {}), **parent_tag, **_format_tags(tags)},
     }
 
 
@@ -176,7 +176,7 @@ def close_child_run(
         status: KILLED or FAILED.
         tags: such as the reason.
     """
-    path = folder / RUN_ID
+    path = folder / RUN_ID_FILE
     if not node or not is_mlflow(node) or not path.exists():
         return
     node = resolve_local_paths(node)
@@ -196,7 +196,7 @@ def add_artifacts(folder: Path, node: Mapping[str, Any] | None, paths: Iterable[
         node: its settled `logger`.
         paths: the files.
     """
-    path = folder / RUN_ID
+    path = folder / RUN_ID_FILE
     if not node or not is_mlflow(node) or not path.exists():
         return
     node = resolve_local_paths(node)
@@ -239,7 +239,7 @@ def tracker_unreachable_message(node: Mapping[str, Any], error: Exception) -> st
 
 def list_artifacts(folder: Path) -> list[Path]:
     """The files of a job that go with its run."""
-    return [path for path in sorted(folder.iterdir()) if path.suffix in ARTIFACTS]
+    return [path for path in sorted(folder.iterdir()) if path.suffix in ARTIFACT_SUFFIXES]
 
 
 def end_run(
@@ -251,12 +251,12 @@ def end_run(
     artifacts: Iterable[Path] = (),
 ) -> None:
     """The run has its tags and files, without passwords, and its status."""
-    for key, value in _as_tags(tags or {}).items():
+    for key, value in _format_tags(tags or {}).items():
         client.set_tag(run_id, key, value)
     for path in artifacts:
         if not path.is_file():
             continue
-        text = path.read_text(encoding="utf-8") if path.suffix in TEXTS else ""
+        text = path.read_text(encoding="utf-8") if path.suffix in TEXT_SUFFIXES else ""
         if mask_passwords(text) != text:
             client.log_text(run_id, mask_passwords(text), path.name)
         else:
@@ -264,12 +264,12 @@ def end_run(
     client.set_terminated(run_id, status)
 
 
-def _experiment(client: Any, node: Mapping[str, Any]) -> str:
+def _find_or_create_experiment(client: Any, node: Mapping[str, Any]) -> str:
     experiment = client.get_experiment_by_name(node["experiment_name"])
     if experiment is not None:
         return experiment.experiment_id
     return client.create_experiment(node["experiment_name"], node.get("artifact_location"))
 
 
-def _as_tags(tags: Mapping[str, Any]) -> dict[str, str]:
+def _format_tags(tags: Mapping[str, Any]) -> dict[str, str]:
     return {str(key): mask_passwords(str(value)) for key, value in tags.items()}

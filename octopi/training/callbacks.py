@@ -26,7 +26,7 @@ class SaveModel(Protocol):
         """Write the weights and what the module has just measured."""
         ...
 
-    def problem(self) -> str | None:
+    def find_problem(self) -> str | None:
         """Say why the model that was written cannot be read; None if it can."""
         ...
 
@@ -45,7 +45,7 @@ class SaveBestModel(Callback):
         self.save = save
         self.best: float | None = None
         self.best_epoch: int | None = None
-        self.measured: dict[str, float | None] = {}
+        self.metrics: dict[str, float | None] = {}
         self._weights: dict[str, Tensor] = {}
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -66,7 +66,7 @@ class SaveBestModel(Callback):
             )
         if self.best is None or (value is not None and value > self.best):
             self.best, self.best_epoch = value, trainer.current_epoch
-            self.measured = dict(pl_module.metrics)
+            self.metrics = dict(pl_module.metrics)
             self.save(self._weights, pl_module)
             if value is not None:
                 logger.info(
@@ -76,17 +76,17 @@ class SaveBestModel(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed training must know."""
-        return {"best": self.best, "best_epoch": self.best_epoch, "measured": self.measured}
+        return {"best": self.best, "best_epoch": self.best_epoch, "measured": self.metrics}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up where a training stopped; forget a best model that is not there any more."""
-        if problem := self.save.problem():
+        if problem := self.save.find_problem():
             logger.warning(
                 "The best model so far is lost. %s The next validation writes a new one.", problem
             )
             return
         self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
-        self.measured = state_dict["measured"]
+        self.metrics = state_dict["measured"]
 
 
 class CheckpointFiles(TorchCheckpointIO):

@@ -45,12 +45,12 @@ class DatasetInfo:
 def read_dataset_info(project: Project, settings: TrainSettings) -> DatasetInfo:
     """What the project says of the target, or an error that says what is missing."""
     target = SegmentationQuery.parse(settings.target)
-    wanted = target.name_user_session
+    name_user_session = target.name_user_session
     runs = [
         run
         for run in project.select(settings.runs)
         if settings.runs is not None
-        or any(q.name_user_session == wanted for q in run.segmentations())
+        or any(q.name_user_session == name_user_session for q in run.segmentations())
     ]
     if not runs:
         raise DataError(f"No run has the target {target}. Make it: octopi create_targets.")
@@ -62,15 +62,15 @@ def read_dataset_info(project: Project, settings: TrainSettings) -> DatasetInfo:
         )
     labels = dict(attributes["labels"])
     picks = {name: PicksQuery.parse(text) for name, text in attributes["picks"].items()}
-    known = {name: project.objects[name] for name in picks if name in project.objects}
+    objects = {name: project.objects[name] for name in picks if name in project.objects}
     return DatasetInfo(
         runs=runs,
         target=target,
         tomograms=tomograms_to_train_on(runs[0], settings),
         labels=labels,
         picks=picks,
-        radii={name: obj.radius for name, obj in known.items() if obj.radius is not None},
-        weights={name: obj.weight for name, obj in known.items()},
+        radii={name: obj.radius for name, obj in objects.items() if obj.radius is not None},
+        weights={name: obj.weight for name, obj in objects.items()},
     )
 
 

@@ -32,7 +32,7 @@ from octopi.training import ddp
 
 logger = logging.getLogger(__name__)
 
-MAY_CHANGE = {  # when a training is resumed
+CHANGEABLE_ON_RESUME = {  # when a training is resumed
     "resume",
     "dry_run",
     "trainer.max_epochs",
@@ -40,7 +40,7 @@ MAY_CHANGE = {  # when a training is resumed
     "trainer.enable_progress_bar",
 }
 # What Lightning needs of a checkpoint to go on from it.
-STATE = {"state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states"}
+REQUIRED_STATE = {"state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states"}
 
 
 @contextlib.contextmanager
@@ -60,7 +60,7 @@ def training_folder(job: Job, settings: TrainSettings) -> Iterator["TrainingFold
         return
     check_folder(job.folder, settings)  # a refused command leaves nothing behind, not even a lock
     with locks.lock_folder(job.folder):
-        _check_own(job.folder, settings)
+        _check_used(job.folder, settings)
         job.open_folder()
         yield TrainingFolder(job.folder)
 
@@ -68,10 +68,10 @@ def training_folder(job: Job, settings: TrainSettings) -> Iterator["TrainingFold
 def check_folder(folder: Path, settings: TrainSettings) -> None:
     """Raise LockedError or SettingError where a training in the folder would be refused."""
     locks.check_not_locked(folder)
-    _check_own(folder, settings)
+    _check_used(folder, settings)
 
 
-def _check_own(folder: Path, settings: TrainSettings) -> None:
+def _check_used(folder: Path, settings: TrainSettings) -> None:
     """Raise SettingError unless the folder is unused, or is that of the training to resume."""
     if settings.resume:
         check_resume(folder, settings)
@@ -91,7 +91,7 @@ def check_resume(folder: Path, settings: TrainSettings) -> None:
         )
     before = read_training_config(folder)
     now = to_builtin_types(dataclasses.asdict(settings))
-    changed = [key for key in differing_keys(before, now) if key not in MAY_CHANGE]
+    changed = [key for key in differing_keys(before, now) if key not in CHANGEABLE_ON_RESUME]
     if changed:
         raise SettingError(
             f"{', '.join(changed)} differ from what {folder} began with. A resumed training keeps "
@@ -140,7 +140,7 @@ class TrainingFolder:
             raise SettingError(
                 f"{path} is damaged, or is not a checkpoint that octopi wrote: {why} {cure}"
             ) from error
-        if not isinstance(state, dict) or not state.keys() >= STATE:
+        if not isinstance(state, dict) or not state.keys() >= REQUIRED_STATE:
             raise SettingError(f"{path} is not a checkpoint of a training. {cure}")
         shapes = {name: value.shape for name, value in module.state_dict().items()}
         if {name: value.shape for name, value in state["state_dict"].items()} != shapes:

@@ -89,7 +89,7 @@ def _mean(values: "Sequence[float | None] | object") -> float | None:
 
 
 def metric_value(
-    name: str, counts: Mapping[str, Counts], measured: Mapping[str, float | None]
+    name: str, counts: Mapping[str, Counts], metrics: Mapping[str, float | None]
 ) -> float | None:
     """The value of a metric that `check_metric` accepted."""
     if match := _FBETA.match(name):
@@ -97,7 +97,7 @@ def metric_value(
         if single:
             return counts[single].fbeta(beta)
         return _mean([c.fbeta(beta) for c in counts.values()])
-    return measured.get(name)
+    return metrics.get(name)
 
 
 def check_metric(name: str, object_names: Sequence[str]) -> None:
@@ -105,13 +105,13 @@ def check_metric(name: str, object_names: Sequence[str]) -> None:
     match = _FBETA.match(name)
     if match and (match[2] is None or match[2] in object_names):
         return
-    known = [f"avg_{s}" for s in _VOXEL] + ["fBeta2", "fBeta0.5", *_OBJECT]
+    names = [f"avg_{s}" for s in _VOXEL] + ["fBeta2", "fBeta0.5", *_OBJECT]
     for statistic in (*_VOXEL, "fBeta4", *_OBJECT):
-        known += [f"{statistic}_{object_name}" for object_name in object_names]
-    if name not in known:
+        names += [f"{statistic}_{object_name}" for object_name in object_names]
+    if name not in names:
         raise SettingError(
-            f"There is no metric {name}.{did_you_mean(name, known)} Known: "
-            f"{', '.join(k for k in known if not k.endswith(tuple(object_names)))}, each but avg_… "
+            f"There is no metric {name}.{did_you_mean(name, names)} Known: "
+            f"{', '.join(k for k in names if not k.endswith(tuple(object_names)))}, each but avg_… "
             f"also for one object ('f1_{object_names[0]}'); fBeta takes any β. "
             f"Objects: {', '.join(object_names)}."
         )

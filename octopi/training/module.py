@@ -80,7 +80,7 @@ class PickingModule(pl.LightningModule):
         loss: nn.Module,
         optimizer: Callable[..., Optimizer],
         lr_scheduler: Callable[..., LRScheduler | ReduceLROnPlateau],
-        stages: ValidationSteps,
+        validation: ValidationSteps,
         labels: Mapping[str, int],
         best_metric: str,
         steps_per_epoch: int,
@@ -92,7 +92,7 @@ class PickingModule(pl.LightningModule):
         self.loss = loss
         self.make_optimizer = optimizer
         self.make_lr_scheduler = lr_scheduler
-        self.stages = stages
+        self.stages = validation
         self.labels = dict(labels)
         self.best_metric = best_metric
         self.steps_per_epoch = steps_per_epoch
@@ -141,7 +141,7 @@ class PickingModule(pl.LightningModule):
         came before: so a resumed training ends as one that was not interrupted.
         """
         torch.manual_seed(self.seed * 1_000_003 + self.global_step)
-        loss = self._loss_of(logits_per_head(self.net(batch["image"])), batch["target"])
+        loss = self._total_loss(logits_per_head(self.net(batch["image"])), batch["target"])
         value = float(loss.detach())
         if not math.isfinite(value):
             raise DivergedError(
@@ -159,7 +159,7 @@ class PickingModule(pl.LightningModule):
         )
         return loss
 
-    def _loss_of(self, outputs: Sequence[Tensor], target: Tensor) -> Tensor:
+    def _total_loss(self, outputs: Sequence[Tensor], target: Tensor) -> Tensor:
         """Heads weigh 1, 1/2, 1/4 …; a coarser head sees the target at its own size."""
         total = outputs[0].new_zeros((), dtype=torch.float32)
         weights = [0.5**i for i in range(len(outputs))]

@@ -47,7 +47,7 @@ class Training:
     """What a training is made of, built and checked.
 
     Args:
-        facts: of the project.
+        info: of the dataset.
         net: to be trained.
         divisor: voxels of which every edge of the network's input is a multiple.
         data: to train on.
@@ -57,7 +57,7 @@ class Training:
         history: of losses and metrics.
     """
 
-    facts: DatasetInfo
+    info: DatasetInfo
     net: nn.Module
     divisor: int
     data: TomogramDataModule
@@ -68,8 +68,8 @@ class Training:
 
     def costs(self, settings: TrainSettings) -> dict[str, float]:
         """Return the network's costs by name, where one of them is an objective."""
-        wanted = set(COST_METRICS) & set(settings.objectives)
-        return network_costs(self.net, settings.data["crop_size"]) if wanted else {}
+        cost_objectives = set(COST_METRICS) & set(settings.objectives)
+        return network_costs(self.net, settings.data["crop_size"]) if cost_objectives else {}
 
 
 def build_training(
@@ -90,27 +90,27 @@ def build_training(
     silence_lightning()
     count_devices(settings.trainer["accelerator"], settings.trainer["devices"], "trainer.")
     pl.seed_everything(settings.seed, verbose=False)
-    facts = read_dataset_info(build(settings.project, "project"), settings)
-    check_metric_names(settings, list(facts.radii))
+    info = read_dataset_info(build(settings.project, "project"), settings)
+    check_metric_names(settings, list(info.radii))
 
-    net = build_net(settings, facts)
+    net = build_net(settings, info)
     divisor = size_divisor(net)
-    data = build_data(settings, facts, divisor)
+    data = build_data(settings, info, divisor)
     check_memory(net, settings)
     check_optim(net, settings)
     module = PickingModule(
         net,
-        stages=build_validation(settings, facts, divisor),
+        validation=build_validation(settings, info, divisor),
         loss=loss or build(settings.loss, "loss"),
         optimizer=partial_of(settings.optim["optimizer"], "optim.optimizer"),
         lr_scheduler=functools.partial(build_lr_scheduler, settings.optim["lr_scheduler"]),
-        labels=facts.labels,
+        labels=info.labels,
         best_metric=settings.best_metric,
         steps_per_epoch=data.steps_per_epoch,
         seed=settings.seed,
     )
     # The best model stands before weight averaging, so that it keeps the weights that validated.
-    best_model = SaveBestModel(BestModelWriter(folder, settings, facts, data, divisor))
+    best_model = SaveBestModel(BestModelWriter(folder, settings, info, data, divisor))
     history = WriteHistory(folder / RESULTS_FILE)
     callbacks = [
         best_model,
@@ -131,7 +131,7 @@ def build_training(
         callbacks=callbacks,
     )
     ddp.check_and_prepare_ddp(trainer.world_size)
-    return Training(facts, net, divisor, data, module, trainer, best_model, history)
+    return Training(info, net, divisor, data, module, trainer, best_model, history)
 
 
 def run_training(
@@ -164,36 +164,36 @@ def run_training(
         if folder.writes:
             draw_curves(folder.path, training.history.as_dict())
     best = training.best_model
-    return {**best.measured, settings.best_metric: best.best, **training.costs(settings)}
+    return {**best.metrics, settings.best_metric: best.best, **training.costs(settings)}
 
 
-def build_net(settings: TrainSettings, facts: DatasetInfo) -> nn.Module:
+def build_net(settings: TrainSettings, info: DatasetInfo) -> nn.Module:
     """Build the network, with another training's weights where `init_from` names one."""
-    net: nn.Module = build(settings.model, "model", out_channels=len(facts.labels) + 1)
+    net: nn.Module = build(settings.model, "model", out_channels=len(info.labels) + 1)
     if settings.init_from:
-        weights, recipe = checkpoint.read(settings.init_from)
+        weights, checkpoint_info = checkpoint.read(settings.init_from)
         new_weights = checkpoint.load_matching_weights(net, weights)
         logger.info(
             "init_from %s: %s are new (its objects: %s), the rest is taken over.",
             settings.init_from,
             ", ".join(new_weights) or "no weights",
-            ", ".join(recipe.object_names),
+            ", ".join(checkpoint_info.object_names),
         )
     return net
 
 
-def build_data(settings: TrainSettings, facts: DatasetInfo, divisor: int) -> TomogramDataModule:
+def build_data(settings: TrainSettings, info: DatasetInfo, divisor: int) -> TomogramDataModule:
     """Build the data module; nothing is read yet."""
     check_size(settings.data["crop_size"], divisor=divisor, key="data.crop_size")
     return build(
         settings.data,
         "data",
-        runs=facts.runs,
-        target=facts.target,
-        tomograms=facts.tomograms,
-        labels=facts.labels,
+        runs=info.runs,
+        target=info.target,
+        tomograms=info.tomograms,
+        labels=info.labels,
         augment=build(settings.augment, "augment") if settings.augment else None,
-        truth=facts.true_picks,
+        truth=info.true_picks,
     )
 
 
