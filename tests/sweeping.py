@@ -1,17 +1,14 @@
 """Sweeps as a user starts them, in processes that can be killed."""
 
 import hashlib
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 
+from processes import Command
+from saboteur import DeathAtFile
 from tiny import TINY
 
 from octopi.sweeps.study import open_study
 
-TESTS = Path(__file__).parent
 RUNS = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
 OVERLAY = """# @package _global_
 hydra:
@@ -33,24 +30,16 @@ def write_overlay(folder: Path) -> list[str]:
     return ["--config-dir", str(folder / "my_conf"), "search=mine"]
 
 
-def start(*words: str, log: Path) -> subprocess.Popen:
+def start(*overrides: str, log: Path, death: DeathAtFile | None = None) -> Command:
     """A sweep at work."""
-    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    with log.open("ab") as file:
-        return subprocess.Popen(
-            [sys.executable, "-m", "octopi.train", "-m", *TINY, *RUNS, *words],
-            env=environment,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
+    return Command("train", "-m", *TINY, *RUNS, *overrides, log=log, death=death)
 
 
-def wait_until(condition, *, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
+def run(*overrides: str, log: Path = Path("sweep.log"), exit_code: int = 0) -> str:
+    """Run a sweep to its end, which is as expected; return what it printed."""
+    sweep = start(*overrides, log=log)
+    assert sweep.wait() == exit_code, sweep.output()
+    return sweep.output()
 
 
 def states(folder: Path) -> list[str]:

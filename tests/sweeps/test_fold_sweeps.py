@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from sweeping import digest, start
+from sweeping import digest, run
 
 from octopi.models import checkpoint
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 def test_a_failed_fold_leaves_the_others_and_only_it_is_run_again(here, octopi_command, capfd):
     assert octopi_command("create_targets") == 0
-    log, sweep = here / "log", here / "cv"
+    sweep = here / "cv"
     words = [
         "fold=0,1,2",
         "num_folds=3",
@@ -23,15 +23,14 @@ def test_a_failed_fold_leaves_the_others_and_only_it_is_run_again(here, octopi_c
         "hydra.sweep.dir=cv",
     ]
     (here / "sabotage").write_text("0 raise", encoding="utf-8")  # whoever is first
-    assert start(*words, log=log).wait(200) == 6
+    assert "1 of 3 trainings failed" in run(*words, exit_code=6)
     folds = [sweep / f"fold_{n}" for n in range(3)]
     done = [fold for fold in folds if (fold / "outcome.json").exists()]
     assert len(done) == 2
-    assert "1 of 3 trainings failed" in log.read_text(encoding="utf-8")
     assert not (sweep / "best_model.pth").exists()
 
     before = {fold.name: digest(fold) for fold in done}
-    assert start(*words, log=log).wait(200) == 0, log.read_text(encoding="utf-8")
+    run(*words)
     assert before == {fold.name: digest(fold) for fold in done}
     results = json.loads((sweep / "results.json").read_text(encoding="utf-8"))
     assert set(results["scores"]["pooled"]) == {"fold_0", "fold_1", "fold_2", "pooled"}
