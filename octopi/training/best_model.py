@@ -1,4 +1,4 @@
-"""The file that a training ends in: the best weights and all that goes with them."""
+"""Write the best model of a training and what is needed to use it."""
 
 import dataclasses
 import zipfile
@@ -40,12 +40,12 @@ class BestModelWriter:
     divisor: int
 
     def __call__(self, weights: dict[str, Tensor], module: PickingModule) -> None:
-        """Write the weights and the candidates they found in validation."""
+        """Write the weights and the candidates of their validation."""
         write_candidates(self.folder / CANDIDATES_FILE, module.candidates)
         write_model(self.folder, weights, self.checkpoint_info(module))
 
     def find_problem(self) -> str | None:
-        """Say why the files that are there cannot be read; None if they can."""
+        """Return why the written files cannot be read; None if they can."""
         try:
             checkpoint.read(self.folder / BEST_MODEL_FILE)
             read_candidates(self.folder / CANDIDATES_FILE)
@@ -54,7 +54,7 @@ class BestModelWriter:
         return None
 
     def checkpoint_info(self, module: PickingModule) -> CheckpointInfo:
-        """Return what must be known to use the weights."""
+        """Return the checkpoint info of the weights."""
         settings, info, data = self.settings, self.info, self.data
         assert data.split is not None
         return CheckpointInfo(

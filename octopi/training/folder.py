@@ -1,4 +1,4 @@
-"""The folder of a training: who works in it, what it began with, how it ended."""
+"""The folder of a training: lock and check it, write its settings and its outcome."""
 
 import contextlib
 import dataclasses
@@ -39,20 +39,20 @@ CHANGEABLE_ON_RESUME = {  # when a training is resumed
     "trainer.max_time",
     "trainer.enable_progress_bar",
 }
-# What Lightning needs of a checkpoint to go on from it.
+# Keys that Lightning needs in a checkpoint to resume from it.
 REQUIRED_STATE = {"state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states"}
 
 
 @contextlib.contextmanager
 def training_folder(job: Job, settings: TrainSettings) -> Iterator["TrainingFolder"]:
-    """Lock the folder of a training, refuse one that is not its own, and open it.
+    """Lock the folder of a training, refuse another training's, and open it.
 
-    Before the checks have passed nothing but the lock is written there. Where this process is one
-    of several that train together, the first of them holds the folder and writes its files.
+    Before the checks have passed nothing but the lock is written there. Of several ranks the first
+    locks the folder and writes its files.
 
     Raises:
         LockedError: another process trains there.
-        SettingError: another training's folder, or a resume that is none.
+        SettingError: another training's folder, or nothing to resume.
     """
     if ddp.is_secondary_rank():
         job.open_folder()
@@ -110,7 +110,7 @@ class TrainingFolder:
     def __init__(self, path: Path, *, writes: bool = True) -> None:
         self.path = path
         self.writes = writes
-        self.state = "complete"  # or another word for how it ended, such as "pruned"
+        self.state = "complete"  # or how else the training ended, such as "pruned"
         self.start_time = time.monotonic()
 
     def write_config(self, settings: TrainSettings) -> None:
@@ -119,10 +119,10 @@ class TrainingFolder:
             write_yaml(self.path / CONFIG_FILE, dataclasses.asdict(settings))
 
     def read_checkpoint(self, module: nn.Module) -> Path:
-        """Return the checkpoint to go on from, after a check that it can be; run nothing in it.
+        """Return the checkpoint to resume from after a check; run nothing in it.
 
         Args:
-            module: that the checkpoint must fit.
+            module: that the checkpoint must match.
 
         Raises:
             SettingError: the file is damaged, holds other things than numbers and text, or
@@ -135,7 +135,9 @@ class TrainingFolder:
         )
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # what a damaged file raises depends on where it is damaged
+        except (
+            Exception
+        ) as error:  # a damaged file raises anything, depending on where it is damaged
             why = str(error).strip().partition("\n")[0][:200] or type(error).__name__
             raise SettingError(
                 f"{path} is damaged, or is not a checkpoint that octopi wrote: {why} {cure}"
@@ -187,7 +189,7 @@ class TrainingFolder:
     def finish(
         self, settings: TrainSettings, metrics: Mapping[str, float | None]
     ) -> float | tuple[float | None, ...] | None:
-        """Write what came of the training into `outcome.json`; return its objectives."""
+        """Write `outcome.json`; return the values of the objectives."""
         values = {name: metrics.get(name) for name in settings.objectives}
         if self.writes:
             seconds = round(time.monotonic() - self.start_time, 1)

@@ -1,4 +1,4 @@
-"""One training: build what it is made of, fit it, keep the weights that validate best."""
+"""Train one network: build all objects, fit, and keep the weights that validate best."""
 
 import contextlib
 import functools
@@ -44,17 +44,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Training:
-    """What a training is made of, built and checked.
+    """The objects of a training, built and checked.
 
     Args:
         info: of the dataset.
         net: to be trained.
         divisor: voxels of which every edge of the network's input is a multiple.
         data: to train on.
-        module: that holds net, loss and validation.
-        trainer: Lightning's.
+        module: of net, loss and validation.
+        trainer: of Lightning.
         best_model: keeps the weights that validated best.
-        history: of losses and metrics.
+        history: records losses and metrics.
     """
 
     info: DatasetInfo
@@ -100,7 +100,7 @@ def build_training(
     check_optim(net, settings)
     module = PickingModule(
         net,
-        validation=build_validation(settings, info, divisor),
+        validation_steps=build_validation(settings, info, divisor),
         loss=loss or build(settings.loss, "loss"),
         optimizer=partial_of(settings.optim["optimizer"], "optim.optimizer"),
         lr_scheduler=functools.partial(build_lr_scheduler, settings.optim["lr_scheduler"]),
@@ -109,7 +109,7 @@ def build_training(
         steps_per_epoch=data.steps_per_epoch,
         seed=settings.seed,
     )
-    # The best model stands before weight averaging, so that it keeps the weights that validated.
+    # Before weight averaging in the list, so that it saves the weights that were validated.
     best_model = SaveBestModel(BestModelWriter(folder, settings, info, data, divisor))
     history = WriteHistory(folder / RESULTS_FILE)
     callbacks = [
@@ -145,8 +145,8 @@ def run_training(
         loss: used in place of what `settings.loss` describes.
 
     Returns:
-        What the best weights measured in validation and, where one is an objective, what the
-        network costs.
+        The validation metrics of the best weights and, where one is an objective, the costs of the
+        network.
     """
     training = build_training(settings, folder.path, loss=loss)
     trainer, data = training.trainer, training.data
@@ -174,7 +174,7 @@ def build_net(settings: TrainSettings, info: DatasetInfo) -> nn.Module:
         weights, checkpoint_info = checkpoint.read(settings.init_from)
         new_weights = checkpoint.load_matching_weights(net, weights)
         logger.info(
-            "init_from %s: %s are new (its objects: %s), the rest is taken over.",
+            "init_from %s: %s are new (its objects: %s), all other weights are loaded.",
             settings.init_from,
             ", ".join(new_weights) or "no weights",
             ", ".join(checkpoint_info.object_names),
@@ -235,7 +235,7 @@ def validate_last_weights(training: Training) -> None:
 
 @contextlib.contextmanager
 def explain_lost_workers() -> Iterator[None]:
-    """Turn the loss of a process that cuts crops into a ResourceError with a cure."""
+    """Turn a lost data worker into a ResourceError that says what to do."""
     try:
         yield
     except RuntimeError as error:
@@ -243,17 +243,17 @@ def explain_lost_workers() -> Iterator[None]:
             raise
         raise ResourceError(
             f"A process that cuts crops is lost: {error} Most often the machine ran out of memory. "
-            "Set data.num_workers lower, or 0. Go on with resume=FOLDER_OF_THE_JOB."
+            "Set data.num_workers lower, or 0. Continue with resume=FOLDER_OF_THE_JOB."
         ) from error
 
 
 def stopped_error(folder: Path, number: int, epoch: int) -> StoppedBySignal:
-    """Return what ends a training that a signal stopped.
+    """Return the exception that ends a training after a signal.
 
     Args:
         folder: of the training.
         number: of the signal.
-        epoch: whose beginning `last.ckpt` holds.
+        epoch: at whose beginning `last.ckpt` was written.
     """
     return StoppedBySignal(
         128 + number,

@@ -26,7 +26,7 @@ def check_metric_names(settings: TrainSettings, object_names: list[str]) -> None
 
 
 def build_validation(settings: TrainSettings, info: DatasetInfo, divisor: int) -> ValidationSteps:
-    """Build what a validation tomogram goes through: the same calls that the commands make.
+    """Build the steps of a validation: the same calls that the commands make.
 
     Args:
         settings: of the training.

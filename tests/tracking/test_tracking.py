@@ -1,4 +1,4 @@
-"""What a tracker is told of a training, and that it is the truth."""
+"""Trainings and sweeps in MLflow, also while it cannot be reached."""
 
 import logging
 import multiprocessing
@@ -55,7 +55,7 @@ def runs_of(node: dict) -> dict[str, Run]:
 
 
 @pytest.mark.slow
-def test_a_run_is_finished_failed_or_killed_as_it_was(here, octopi_command):
+def test_a_run_ends_finished_failed_or_killed_as_its_training(here, octopi_command):
     assert octopi_command("create_targets") == 0
     ends = (("good", None, 0), ("bad", "1 diverge", 5), ("ended", "1 SIGTERM", 143))
     for name, deed, code in ends:
@@ -91,19 +91,19 @@ def test_a_run_is_finished_failed_or_killed_as_it_was(here, octopi_command):
 @pytest.mark.slow
 def test_a_training_needs_no_tracking_server(here, octopi_command):
     assert octopi_command("create_targets") == 0
-    with hanging_up() as (uri, calls):
+    with server_that_hangs_up() as (uri, calls):
         steps = ["data.steps_per_epoch=40", f"logger.tracking_uri={uri}", "hydra.run.dir=alone"]
         assert octopi_command("train", *WORDS, *steps) == 0
         assert 0 < len(calls) < 12, "asked now and then, not at each step, nor eight times at once"
     assert (here / "alone" / "best_model.pth").is_file()
     said = (here / "alone" / "train.log").read_text(encoding="utf-8")
-    assert said.count("does not take what it is told") == 1
-    assert said.count("never reached the tracker") == 1
+    assert said.count("cannot be reached") == 1
+    assert said.count("were not sent to the tracker") == 1
 
 
 @contextmanager
-def hanging_up() -> Iterator[tuple[str, list[Any]]]:
-    """A server that ends every connection at once: its address, and who has called so far."""
+def server_that_hangs_up() -> Iterator[tuple[str, list[Any]]]:
+    """A server that ends every connection at once: its address, and the calls so far."""
     calls = []
 
     class HangUp(socketserver.BaseRequestHandler):
@@ -233,7 +233,7 @@ def write_runs(node: dict, folder: Path, number: int, together: Any) -> None:
 
 
 @pytest.mark.slow
-def test_what_a_server_missed_is_told_when_it_is_back(node, tmp_path, caplog, monkeypatch):
+def test_buffered_records_are_sent_when_the_server_is_back(node, tmp_path, caplog, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
     with serving(tmp_path) as (server, uri):
         node |= {"tracking_uri": uri, "artifact_location": None}
@@ -250,7 +250,7 @@ def test_what_a_server_missed_is_told_when_it_is_back(node, tmp_path, caplog, mo
             for step in range(1, 20):
                 tracker.log_metrics({"loss": 1.0 - step / 20}, step)
         assert 0 < len(tried) < 4, "after a failure the server is left alone for a while"
-        assert sum("does not take what it is told" in r.message for r in caplog.records) == 1
+        assert sum("cannot be reached" in r.message for r in caplog.records) == 1
         os.killpg(server.pid, signal.SIGCONT)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
         (tmp_path / "results.json").write_text("{}", encoding="utf-8")
