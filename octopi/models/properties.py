@@ -99,9 +99,9 @@ def count_parameters(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
-def checkpoint_bytes(net: nn.Module) -> tuple[int, int]:
+def checkpoint_bytes(num_parameters: int) -> tuple[int, int]:
     """Return about how many bytes a training's `best_model.pth` and `last.ckpt` take."""
-    weights = WEIGHT_BYTES * count_parameters(net)
+    weights = WEIGHT_BYTES * num_parameters
     return weights, COPIES_IN_LAST_CHECKPOINT * weights
 
 

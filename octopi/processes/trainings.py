@@ -17,10 +17,9 @@ from typing import IO, Any, Protocol
 import torch
 from tqdm import tqdm
 
-from octopi.cli.job import exit_code_of
 from octopi.config.overrides import override_text
 from octopi.config.settings import TrainSettings
-from octopi.errors import OctopiError, SettingError, StoppedBySignal
+from octopi.errors import ExitCode, OctopiError, SettingError, StoppedBySignal, exit_code_of
 from octopi.models.precision import choose_device_type
 from octopi.system import resources
 from octopi.system.files import read_yaml
@@ -35,6 +34,8 @@ from octopi.system.worker_pool import signal_when_parent_ends
 from octopi.tracking.mlflow import child_run_settings, is_mlflow
 
 POLL = 0.2  # seconds between looks at what runs
+# Exit codes of a training that goes on later, here or in another process.
+UNFINISHED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.LOCKED)
 
 
 @dataclass(frozen=True)
@@ -330,7 +331,7 @@ def _report_finished(
         if ended is None:
             continue
         del running[number]
-        interrupted = ended.code in (130, 143, 7) or (stopped and ended.code < 0)
+        interrupted = ended.code in UNFINISHED or (stopped and ended.code < 0)
         if not interrupted:
             source.record_result(task, ended)
             bar.update()

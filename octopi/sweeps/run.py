@@ -11,12 +11,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import TrialState
 from tqdm import tqdm
 
-from octopi.cli.job import config_search_arguments, log_dry_run
+from octopi.cli.compose import config_search_arguments
+from octopi.cli.job import log_dry_run
 from octopi.config.build import build
 from octopi.config.check import check_settings
 from octopi.config.settings import TrainSettings
 from octopi.cross_validation import run
-from octopi.errors import SettingError, SweepError
+from octopi.errors import SettingError, SweepError, is_interruption
 from octopi.processes.trainings import (
     HydraLauncherRunner,
     Processes,
@@ -149,7 +150,7 @@ def tracked_sweep(folder: Path, settings: TrainSettings) -> Iterator[dict[str, f
         yield metrics
         status = "FINISHED"
     except BaseException as error:
-        if getattr(error, "exit_code", 1) > 128:
+        if is_interruption(error):
             status = "KILLED"
         raise
     finally:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from octopi.errors import is_interruption
 from octopi.system.files import to_builtin_types
 from octopi.system.locks import wait_for_lock
 from octopi.system.passwords import mask_passwords
@@ -69,7 +70,7 @@ def tracked_run(tracker: Any, folder: Path, settings: Any) -> Iterator[dict[str,
         yield tags
         status = "FINISHED"
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) or getattr(error, "exit_code", 1) > 128:
+        if is_interruption(error):
             status = "KILLED"
         raise
     finally:

@@ -33,7 +33,7 @@ def describe_training(settings: TrainSettings, job: Job, training: Training) -> 
     shapes = _join_distinct(format_shape(grid.shape) for grid in grids)
     spacings = _join_distinct(f"{grid.spacing[-1]:.4g}" for grid in grids)
     net, info = training.net, training.info
-    best_model, last_checkpoint = checkpoint_bytes(net)
+    best_model, last_checkpoint = checkpoint_bytes(count_parameters(net))
     return [
         f"folder     {job.folder}" + (" (goes on)" if settings.resume else ""),
         f"objects    {', '.join(info.labels)}",
