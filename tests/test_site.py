@@ -113,9 +113,8 @@ class Shell:
         if "--help" in (verb, *overrides):
             command = [sys.executable, "-m", "octopi.console.main", verb, *overrides]
             return subprocess.run(command, check=False).returncode
-        overrides = make_small([*overrides]) if verb == "train" else overrides
-        if "-m" in overrides or "logger=mlflow" in overrides:  # what MLflow imports warns
-            return run_command(verb, *overrides)
+        if verb == "train":
+            return run_command(verb, *make_small([*overrides]))
         return self.octopi_command(verb, *overrides)
 
     def export(self, setting):
