@@ -27,7 +27,7 @@ from octopi.project import (
     find_picks,
     keep_runs_with,
 )
-from octopi.project.objects import object_labels
+from octopi.project.objects import volume_labels
 from octopi.system.job_folder import Job
 
 logger = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ def find_label(label: int | str, attributes: Mapping[str, Any], run: Run) -> int
     """Return a label as a number; look a name up in the attributes, else in the copick config."""
     if isinstance(label, int):
         return label
-    labels = attributes.get("labels") or object_labels(run.objects)
+    labels = volume_labels(attributes, run.objects)
     if label not in labels:
         raise DataError(
             f"Run {run.name}: no label is called {label}.{did_you_mean(label, labels)} "

@@ -34,7 +34,7 @@ from octopi.project import (
     keep_runs_with,
     score_map_name,
 )
-from octopi.project.objects import PickableObject, check_labels, object_labels
+from octopi.project.objects import PickableObject, check_labels, volume_labels
 from octopi.project.score_map import ScoreMap, particle_channels, particle_radii, read_score_map
 from octopi.system.job_folder import Job
 
@@ -106,6 +106,7 @@ def find_scores(run: Run, settings: LocalizeSettings) -> ScoreLocation:
         for segmentation in existing:
             if segmentation.name_user_session == query.name_user_session:
                 return segmentation
+        run.open_segmentation(query)  # says what is wrong with an unfinished one
         raise NotInProjectError(f"Run {run.name}", "segmentation", query, existing)
     name, score_maps = score_map_name(query), run.score_maps()
     tomograms = [
@@ -200,10 +201,10 @@ def read_scores(run: Run, location: ScoreLocation, settings: LocalizeSettings) -
     if isinstance(location, TomogramQuery):
         return read_score_map(run, location, _score_map_name(settings))
     segmentation, grid, attributes = run.read_segmentation(location)
-    labels = volume_labels(attributes, run.objects)
+    labels = particle_labels(attributes, run.objects)
     check_labels(
         np.unique(segmentation),
-        labels,
+        volume_labels(attributes, run.objects),
         where=f"Run {run.name}: segmentation {location}",
         advice="Give each an object with this label in the copick config.",
     )
@@ -219,19 +220,21 @@ def read_picking_info(run: Run, location: ScoreLocation, settings: LocalizeSetti
         attributes = run.score_map_attributes(location, _score_map_name(settings))
         return PickingInfo.from_score_map(attributes)
     attributes = run.segmentation_attributes(location)
-    return PickingInfo.from_label_volume(attributes, volume_labels(attributes, run.objects))
+    return PickingInfo.from_label_volume(attributes, particle_labels(attributes, run.objects))
 
 
 def _score_map_name(settings: LocalizeSettings) -> str:
     return score_map_name(SegmentationQuery.parse(settings.input))
 
 
-def volume_labels(
+def particle_labels(
     attributes: Mapping[str, Any], objects: Mapping[str, PickableObject]
 ) -> dict[str, int]:
-    """Return the labels stored with a label volume or else those of the project's particles."""
-    particles = {name: obj for name, obj in objects.items() if obj.is_particle}
-    return attributes.get("labels") or object_labels(particles)
+    """Return the labels to pick: those stored with a label volume, or the project's particles."""
+    labels = volume_labels(attributes, objects)
+    if attributes.get("labels"):
+        return labels
+    return {name: label for name, label in labels.items() if objects[name].is_particle}
 
 
 def build_localizer(settings: LocalizeSettings, info: PickingInfo, run: Run) -> Localizer:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from foreign_volumes import add_segmentation, change_object
 
 from octopi.errors import NotInProjectError
 from octopi.geometry import Grid
@@ -49,3 +50,65 @@ def test_score_maps_of_a_spacing_are_found_up_to_one_percent(here, spacing, same
     else:
         with pytest.raises(NotInProjectError):
             find_scores(run, settings)
+
+
+SHAPE = (24, 48, 48)
+WATERSHED = ["localizer=watershed", "localizer.min_scale=0.1", "localizer.max_scale=5"]
+
+
+def _ball(radius=4):
+    z, y, x = np.indices(SHAPE)
+    return (z - 12) ** 2 + (y - 24) ** 2 + (x - 24) ** 2 <= radius**2
+
+
+def _localize(octopi_command, name):
+    source = ["source=segmentation", f"input={name}:someone/0", "thresholds=0.5", "session_id=7"]
+    return octopi_command("localize", *source, *WATERSHED, "runs=[TS_01]")
+
+
+def test_a_binary_mask_gives_picks_of_its_object(here, octopi_command):
+    add_segmentation(here, _ball() * np.uint8(255), name="ribosome", multilabel=False)
+    assert _localize(octopi_command, "ribosome") == 0
+    (run, *_) = open_project(here / "project.json").runs
+    picks = [query for query in run.picks() if query.session_id == "7"]
+    assert [(query.object_name, len(run.read_picks(query))) for query in picks] == [("ribosome", 1)]
+
+
+@pytest.mark.parametrize(
+    ("volume", "message"),
+    [
+        (np.where(_ball(), 2, np.nan).astype(np.float32), "voxels that are NaN"),
+        (np.where(_ball(), 2.5, 0), "holds scores (0 and 2.5)"),
+        (np.where(_ball(), -2, 0), "holds -2 and 0, but a label is never negative"),
+        (np.arange(np.prod(SHAPE), dtype=np.uint32).reshape(SHAPE), "labels that belong to no"),
+    ],
+)
+def test_a_volume_that_holds_no_labels_is_refused_by_name(
+    here, octopi_command, capfd, volume, message
+):
+    add_segmentation(here, volume, name="painting")
+    assert _localize(octopi_command, "painting") == 3
+    error = capfd.readouterr().err
+    assert "Run TS_01: segmentation painting:someone/0@20.0 " in error
+    assert message in error
+    assert len(error) < 800
+
+
+def test_objects_that_share_a_label_are_refused_before_a_voxel_is_read(here, octopi_command, capfd):
+    add_segmentation(here, _ball(), name="painting")
+    labels = {name: obj.label for name, obj in open_project(here / "project.json").objects.items()}
+    change_object(here, "ribosome", label=labels["apo-ferritin"])
+    assert _localize(octopi_command, "painting") == 3
+    error = capfd.readouterr().err
+    assert f"gives the label {labels['apo-ferritin']} to" in error
+    assert "ribosome" in error
+    octopi_command("check")
+    assert f"gives the label {labels['apo-ferritin']} to" in capfd.readouterr().err
+
+
+def test_a_label_of_an_object_that_is_no_particle_is_known_but_not_picked(here, octopi_command):
+    (run, *_) = open_project(here / "project.json").runs
+    labels = {name: obj.label for name, obj in run.objects.items()}
+    add_segmentation(here, _ball() * np.uint8(labels["membrane"]), name="painting")
+    assert _localize(octopi_command, "painting") == 0
+    assert "membrane" not in [q.object_name for q in run.picks() if q.session_id == "7"]

@@ -24,7 +24,7 @@ ANNOTATIONS: dict[str, Any] = {
 
 
 def octopi_attributes(volume: StoredVolume) -> dict[str, Any]:
-    """Return what octopi stored with a volume, {} for others' volumes.
+    """Return what octopi stored with a volume; of a binary mask, the label of its object.
 
     Raises:
         DataError: if a value has another type than octopi gives it.
@@ -32,7 +32,8 @@ def octopi_attributes(volume: StoredVolume) -> dict[str, Any]:
     attributes = volume.attributes.get(OURS, {})
     try:
         fit(attributes, dict[str, Any], OURS)
-        return {
+        mask_labels = {} if volume.mask_of is None else {"labels": {volume.mask_of: 1}}
+        return mask_labels | {
             key: fit(value, ANNOTATIONS.get(key, Any), key) for key, value in attributes.items()
         }
     except SettingError as error:

@@ -1,11 +1,15 @@
 """Objects that can be picked, as the copick configs of a project describe them."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from octopi.errors import DataError
+import numpy as np
+
+from octopi.errors import DataError, shorten_list
+from octopi.geometry import Grid
 
 WRITE_TARGET_AGAIN = "Write it again: octopi create_targets overwrite=true."
 
@@ -28,12 +32,39 @@ class PickableObject:
     weight: float
 
     def require_radius(self) -> float:
-        """Return the radius in Å; raise DataError where the config gives none."""
+        """Return the radius in Å; raise DataError where the config gives none above 0."""
         if self.radius is None:
             raise DataError(
                 f"Object {self.name} has no radius in the copick config. Add one, in Å."
             )
+        if not 0 < self.radius < math.inf:
+            raise DataError(
+                f"Object {self.name} has the radius {self.radius:g} in the copick config. "
+                "Give it one above 0, in Å."
+            )
         return self.radius
+
+    def odd_radius(self, grid: Grid) -> str | None:
+        """Say that the radius is under a voxel or over a quarter of the volume, as in other units.
+
+        Args:
+            grid: of a tomogram, as worked on.
+
+        Returns:
+            The warning; None for a likely radius, or none.
+        """
+        if self.radius is None:
+            return None
+        voxel, box = max(grid.spacing), max(np.multiply(grid.shape, grid.spacing))
+        if voxel <= self.radius <= box / 4:
+            return None
+        limit = f"less than a voxel ({voxel:.4g} Å)"
+        if self.radius >= voxel:
+            limit = f"more than a quarter of the volume ({box:.4g} Å)"
+        return (
+            f"Object {self.name} has a radius of {self.radius:g} Å in the copick config, {limit}. "
+            "Radii are in Å: is this one in other units?"
+        )
 
 
 def from_copick(meta: Any) -> PickableObject:
@@ -77,7 +108,7 @@ def merge_objects(configs: Mapping[str, Iterable[Any]]) -> dict[str, PickableObj
             origin.setdefault(entry.name, path)
             for field in ("radius", "label"):
                 first_value, value = getattr(first, field), getattr(entry, field)
-                if value != first_value:
+                if first is not entry and value != first_value:
                     raise DataError(
                         f"Object {entry.name} has the {field} {first_value} in "
                         f"{origin[entry.name]} but {value} in {path}. "
@@ -87,8 +118,29 @@ def merge_objects(configs: Mapping[str, Iterable[Any]]) -> dict[str, PickableObj
 
 
 def object_labels(objects: Mapping[str, PickableObject]) -> dict[str, int]:
-    """Return the labels that the copick config gives its objects, by object name."""
-    return {name: obj.label for name, obj in objects.items() if obj.label is not None}
+    """Return the labels that the copick config gives its objects, by object name.
+
+    Raises:
+        DataError: several objects share a label, or a label is not above 0.
+    """
+    names: dict[int, list[str]] = defaultdict(list)
+    for name, obj in objects.items():
+        if obj.label is not None:
+            names[obj.label].append(name)
+    for label, sharing in names.items():
+        if label <= 0 or len(sharing) > 1:
+            raise DataError(
+                f"The copick config gives the label {label} to {shorten_list(sharing)}; a label "
+                "volume needs a label above 0 for each object. Set label in pickable_objects."
+            )
+    return {sharing[0]: label for label, sharing in names.items()}
+
+
+def volume_labels(
+    attributes: Mapping[str, Any], objects: Mapping[str, PickableObject]
+) -> dict[str, int]:
+    """Return the labels stored with a label volume or else those of the copick config."""
+    return attributes.get("labels") or object_labels(objects)
 
 
 def require_labels(attributes: Mapping[str, Any], where: str) -> dict[str, int]:
@@ -98,12 +150,15 @@ def require_labels(attributes: Mapping[str, Any], where: str) -> dict[str, int]:
         attributes: stored with the target.
         where: the target in words, for the message.
     """
-    if "labels" not in attributes:
-        raise DataError(f"{where} does not say which label is which object. {WRITE_TARGET_AGAIN}")
+    if not {"labels", "picks"} <= attributes.keys():
+        raise DataError(
+            f"{where} is no target: it does not say which label is which object, or which picks "
+            f"it was painted from. {WRITE_TARGET_AGAIN}"
+        )
     return dict(attributes["labels"])
 
 
-def unknown_labels(values: Iterable[int], labels: Mapping[str, int]) -> list[int]:
+def unknown_labels(values: Iterable[float], labels: Mapping[str, int]) -> list[int]:
     """Return the values of a label volume that are neither background nor an object's label.
 
     Args:
@@ -114,7 +169,7 @@ def unknown_labels(values: Iterable[int], labels: Mapping[str, int]) -> list[int
 
 
 def check_labels(
-    values: Iterable[int], labels: Mapping[str, int], *, where: str, advice: str
+    values: Iterable[float], labels: Mapping[str, int], *, where: str, advice: str
 ) -> None:
     """Raise DataError if a label volume has voxels that belong to no object.
 
@@ -125,7 +180,8 @@ def check_labels(
         advice: what to do about it.
     """
     if unknown := unknown_labels(values, labels):
+        existing = shorten_list(f"{name} {label}" for name, label in labels.items()) or "none"
         raise DataError(
-            f"{where} holds the labels {unknown}, which belong to no object ({dict(labels)}). "
-            f"{advice}"
+            f"{where} holds labels that belong to no object: {shorten_list(unknown)}. "
+            f"Objects: {existing}. {advice}"
         )

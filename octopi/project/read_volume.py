@@ -4,10 +4,9 @@ import functools
 import gzip
 import hashlib
 import json
-import logging
 import operator
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +17,9 @@ from numpy.typing import NDArray
 from octopi.errors import DataError, shorten_list
 from octopi.geometry import Grid, same_spacing
 from octopi.project.copick_api import UNITFACTOR
+from octopi.project.label_values import LabelValues
 from octopi.project.storage import storage_errors_as_data_error, with_retries
 from octopi.project.value_range import ValueRange
-
-logger = logging.getLogger(__name__)
 
 COMPLETE = "octopi_complete"
 UNDECODABLE = (RuntimeError, ValueError, EOFError, zlib.error, gzip.BadGzipFile)
@@ -33,24 +31,61 @@ class StoredVolume:
 
     Args:
         where: the volume in words, for messages.
+        separator: between the numbers in a chunk's name, "/" or ".".
         attributes: everything in the store's `.zattrs`.
+        mask_of: the object of a binary mask; None for other volumes.
     """
 
     where: str
     store: Any
     level: str
     array: zarr.Array
+    separator: str
     grid: Grid
     attributes: dict[str, Any]
+    mask_of: str | None = None
+
+    @property
+    def by_octopi(self) -> bool:
+        """Whether octopi wrote it, which leaves out no chunk."""
+        return bool(self.attributes.get(COMPLETE))
 
 
-def open_volume(item: Any, where: str, voxel_spacing: float) -> StoredVolume:
+@dataclass(frozen=True)
+class Level:
+    """The finest level of a store, as OME-NGFF 0.1 to 0.5 describe it.
+
+    Args:
+        path: of its array in the store.
+        axes: names of the axes; empty before NGFF 0.3.
+        scale: voxel spacing in Å (z, y, x); None before NGFF 0.4.
+        translation: place of the first voxel in Å (z, y, x).
+    """
+
+    path: str
+    axes: list[str]
+    scale: tuple[float, float, float] | None
+    translation: tuple[float, float, float]
+
+
+def open_volume(
+    item: Any,
+    where: str,
+    voxel_spacing: float,
+    *,
+    warn: Callable[[str], None],
+    channels: bool = False,
+    mask_of: str | None = None,
+) -> StoredVolume:
     """Open the volume of a copick item; read only its metadata.
 
     Args:
         item: copick tomogram, segmentation or features.
         where: the volume in words, for messages.
         voxel_spacing: Å, the one copick lists it under.
+        warn: logs what the metadata say and octopi does not follow.
+        channels: whether it may have several.
+        mask_of: the object of a binary mask.
 
     Raises:
         DataError: the metadata are unfinished, damaged or not of a volume.
@@ -59,22 +94,33 @@ def open_volume(item: Any, where: str, voxel_spacing: float) -> StoredVolume:
         store = item.zarr()
         # copick's stores take any I/O error for a missing chunk, which zarr then fills with zeros.
         store.exceptions = (KeyError,)
+        # An array that does not name its separator has dots, whatever copick's stores take.
+        store._dimension_separator = None
         attributes = _read_attributes(store, where)
         try:
-            level, scale = _first_level(attributes)
-            array = zarr.open_array(store=store, path=level, mode="r")
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+            level = _finest_level(attributes)
+            array = zarr.open_array(store=store, path=level.path, mode="r")
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
             raise DataError(
                 f"{where} has damaged or unfinished metadata in {store.path} ({error!r}). "
                 "Restore it or write the volume again."
             ) from error
+        separator = _chunk_separator(array, f"{store.path.rstrip('/')}/{level.path}", store.fs)
+        store.key_separator = separator
+    _check_array(array, level.axes, f"{where} in {store.path}", channels=channels)
     # octopi's own volumes may be on a coarser grid than the tomogram they are listed with
-    by_octopi = attributes.get(COMPLETE, False)
-    spacing = scale if by_octopi else _trusted_spacing(scale, voxel_spacing, where)
-    if array.ndim < 3:
-        raise DataError(f"{where} is not a volume: its shape is {array.shape}.")
+    spacing = level.scale or (voxel_spacing, voxel_spacing, voxel_spacing)
+    if not attributes.get(COMPLETE, False):
+        spacing = _trusted_spacing(spacing, voxel_spacing, where, warn)
+    if any(abs(shift) > 0.5 * edge for shift, edge in zip(level.translation, spacing, strict=True)):
+        z, y, x = level.translation
+        warn(
+            f"{where} begins at x, y, z = {x:g}, {y:g}, {z:g} Å in its OME metadata; octopi, as "
+            "copick, counts from its first voxel. Picks made in a larger volume need that shift."
+        )
     z, y, x = array.shape[-3:]
-    return StoredVolume(where, store, level, array, Grid((z, y, x), spacing), attributes)
+    grid = Grid((z, y, x), spacing)
+    return StoredVolume(where, store, level.path, array, separator, grid, attributes, mask_of)
 
 
 def is_finished(item: Any, *, by_octopi: bool = False) -> bool:
@@ -88,10 +134,13 @@ def is_finished(item: Any, *, by_octopi: bool = False) -> bool:
         store.exceptions = (KeyError,)
         try:
             attributes = json.loads(store[".zattrs"])
-            level, _ = _first_level(attributes)
-            return bool(attributes.get(COMPLETE, not by_octopi)) and f"{level}/.zarray" in store
-        except (KeyError, IndexError, TypeError, ValueError):
-            return False
+            level = _finest_level(attributes)
+            finished = bool(attributes.get(COMPLETE, not by_octopi))
+            return finished and f"{level.path}/.zarray" in store
+        except KeyError:  # no metadata, but for those of zarr 3, which are refused when opened
+            return not by_octopi and "zarr.json" in store
+        except (AttributeError, IndexError, TypeError, ValueError):
+            return not by_octopi  # others' metadata of another kind are refused when opened
 
 
 def read_tomogram(volume: StoredVolume) -> NDArray[np.float32]:
@@ -100,29 +149,76 @@ def read_tomogram(volume: StoredVolume) -> NDArray[np.float32]:
     Raises:
         DataError: a chunk is missing or damaged, a voxel is not finite, or all are the same.
     """
-    if volume.array.ndim != 3:
-        raise DataError(f"{volume.where} is not a volume: its shape is {volume.array.shape}.")
     out = np.empty(volume.array.shape, dtype=np.float32)
     values = ValueRange()
     for region, chunk in _chunks(volume, all_required=True):
         out[region] = chunk
         values.add(chunk)
     values.check(volume.where)
-    return out
+    return out.reshape(volume.grid.shape)
 
 
 def read_labels(volume: StoredVolume) -> NDArray[Any]:
-    """Read a label volume or score map as stored; one that octopi wrote must have all chunks."""
+    """Read a label volume as unsigned integers (z, y, x); a binary mask holds 0 and 1.
+
+    Raises:
+        DataError: a chunk is damaged, or a value is no label.
+    """
+    if volume.mask_of is not None:
+        return read_mask(volume)[0].astype(np.uint8)
+    if volume.array.dtype.kind in "bu":  # any of these is a label
+        labels = read_array(volume)
+        dtype = np.dtype(np.uint8) if labels.dtype == bool else labels.dtype.newbyteorder("=")
+    else:
+        values = LabelValues()
+        labels = read_array(volume, values)
+        values.check_labels(volume.where)
+        dtype = np.min_scalar_type(int(values.range.high))
+    return labels.reshape(volume.grid.shape).astype(dtype, copy=False)
+
+
+def read_mask(volume: StoredVolume) -> tuple[NDArray[np.bool_], float]:
+    """Read the mask of one object.
+
+    Returns:
+        Whether each voxel (z, y, x) is inside, and the value stored there; 0 where none is.
+
+    Raises:
+        DataError: a chunk is damaged, or there are other values than 0 and one other.
+    """
+    values = LabelValues()
+    mask = read_array(volume, values).reshape(volume.grid.shape) != 0
+    return mask, values.check_mask(volume.where)
+
+
+def read_array(volume: StoredVolume, values: LabelValues | None = None) -> NDArray[Any]:
+    """Read a label volume or score map as stored; one that octopi wrote must have all chunks.
+
+    Args:
+        volume: to read.
+        values: to add its voxels to.
+    """
     array = volume.array
     out = np.zeros(array.shape, dtype=array.dtype)  # takes memory only where written
     if array.fill_value:
         out[...] = array.fill_value
+    num_read = 0
     # Other writers may leave out chunks of background (zarr's write_empty_chunks=False): every
     # chunk is required only of our label volumes, and of tomograms, which are hardly ever exactly
     # zero in a whole chunk.
-    for region, chunk in _chunks(volume, all_required=bool(volume.attributes.get(COMPLETE))):
+    for region, chunk in _chunks(volume, all_required=volume.by_octopi):
         out[region] = chunk
+        num_read += chunk.size
+        if values is not None:
+            values.add(chunk)
+    if values is not None and num_read < array.size:
+        values.add(background(array))
     return out
+
+
+def background(array: zarr.Array) -> NDArray[Any]:
+    """Return one voxel with the value of chunks that are left out."""
+    return np.full(1, array.fill_value or 0, array.dtype)
 
 
 def fingerprint(volume: StoredVolume) -> str:
@@ -156,7 +252,7 @@ def _chunks(
     array = volume.array
     missing, damaged = [], []
     buffer = np.empty(array.chunks, dtype=array.dtype)  # reused: new memory each time is slow
-    for name, region in chunk_regions(array):
+    for name, region in chunk_regions(volume):
         fetch = functools.partial(operator.getitem, volume.store, f"{volume.level}/{name}")
         try:
             with storage_errors_as_data_error(volume.where):
@@ -177,13 +273,14 @@ def _chunks(
         )
 
 
-def chunk_regions(array: zarr.Array) -> Iterator[tuple[str, tuple[slice, ...]]]:
-    """Yield the name of each chunk of the array, and its region in the array."""
+def chunk_regions(volume: StoredVolume) -> Iterator[tuple[str, tuple[slice, ...]]]:
+    """Yield the name of each chunk of the volume's array, and its region in the array."""
+    array = volume.array
     for index in np.ndindex(array.cdata_shape):
         starts = [i * chunk for i, chunk in zip(index, array.chunks, strict=True)]
         sizes = map(min, array.chunks, np.subtract(array.shape, starts))
         region = tuple(slice(a, a + int(n)) for a, n in zip(starts, sizes, strict=True))
-        yield "/".join(map(str, index)), region
+        yield volume.separator.join(map(str, index)), region
 
 
 def decode_chunk(array: zarr.Array, raw: bytes, buffer: NDArray | None = None) -> NDArray[Any]:
@@ -241,25 +338,77 @@ def _read_attributes(store: Any, where: str) -> dict[str, Any]:
         raise DataError(f"{where} has a damaged .zattrs in {store.path}: {error}.") from error
 
 
-def _first_level(attributes: dict[str, Any]) -> tuple[str, tuple[float, float, float]]:
-    """Read the path of the finest array and its voxel spacing in Å (z, y, x)."""
-    multiscale = attributes["multiscales"][0]
+def _finest_level(attributes: dict[str, Any]) -> Level:
+    """Read the path, axes, scale and translation of the finest array, in OME-NGFF 0.1 to 0.5."""
+    multiscale = attributes.get("ome", attributes)["multiscales"][0]
     dataset = multiscale["datasets"][0]
-    steps = dataset["coordinateTransformations"]
-    scale = next(step["scale"] for step in [*steps, {}] if step.get("type", "scale") == "scale")
-    units = [axis.get("unit", "angstrom") for axis in multiscale["axes"]][-3:]
-    z, y, x = (float(s) * UNITFACTOR.get(u, 1.0) for s, u in zip(scale[-3:], units, strict=True))
-    return dataset["path"], (z, y, x)
+    # 0.3 has only the names of the axes
+    axes = [{"name": a} if isinstance(a, str) else a for a in multiscale.get("axes", [])]
+    unit = np.array(
+        [UNITFACTOR.get(a.get("unit", "angstrom"), 1.0) for a in axes[-3:]] or [1.0] * 3
+    )
+    scale, translation = None, np.zeros(3)
+    for owner in (dataset, multiscale):
+        for step in owner.get("coordinateTransformations", []):
+            kind = step.get("type", "scale")
+            if kind == "scale":
+                factors = np.array(step["scale"][-3:], dtype=float)
+                scale, translation = (
+                    factors * (1 if scale is None else scale),
+                    translation * factors,
+                )
+            elif kind == "translation":
+                translation = translation + np.array(step["translation"][-3:], dtype=float)
+    z, y, x = translation * unit
+    if scale is not None:
+        sz, sy, sx = (scale * unit).tolist()
+    return Level(
+        dataset["path"],
+        [str(axis["name"]) for axis in axes],
+        None if scale is None else (sz, sy, sx),
+        (float(z), float(y), float(x)),
+    )
+
+
+def _chunk_separator(array: zarr.Array, folder: str, fs: Any) -> str:
+    """Return what lies between the numbers in the names of an array's chunks.
+
+    Before zarr 2.8, an array with nested folders did not name its separator either.
+    """
+    if array._dimension_separator == "/":
+        return "/"
+    names = [str(path).rstrip("/").rsplit("/", 1)[-1] for path in fs.ls(folder, detail=False)]
+    return "/" if any(map(str.isdecimal, names)) else "."
+
+
+def _check_array(array: zarr.Array, axes: list[str], where: str, *, channels: bool) -> None:
+    """Raise DataError unless an array holds numbers on z, y and x, and, if allowed, channels."""
+    names = [name.lower() for name in axes]
+    if array.ndim < 3 or (not channels and max(array.shape[:-3], default=1) > 1):
+        raise DataError(
+            f"{where} is not a volume: its shape is {array.shape}. octopi reads one volume of "
+            "three axes, z, y, x; save that alone."
+        )
+    if names and (len(names) != array.ndim or names[-3:] != ["z", "y", "x"]):
+        raise DataError(
+            f"{where} has the shape {array.shape} but the axes {', '.join(names)} in its OME "
+            "metadata; octopi reads axes that end in z, y, x. Write it again in that order."
+        )
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{where} holds values of type {array.dtype}; octopi reads plain numbers.")
 
 
 def _trusted_spacing(
-    scale: tuple[float, float, float], voxel_spacing: float, where: str
+    scale: tuple[float, float, float],
+    voxel_spacing: float,
+    where: str,
+    warn: Callable[[str], None],
 ) -> tuple[float, float, float]:
     """Return the stored scale, which has more digits, unless it contradicts what copick lists."""
     if all(same_spacing(s, voxel_spacing) for s in scale):
         return scale
-    logger.warning(
-        "%s is listed with %s Å but its OME metadata says %s Å; taking %s Å.",
-        where, voxel_spacing, scale, voxel_spacing,
-    )  # fmt: skip
+    warn(
+        f"{where} is listed with {voxel_spacing} Å but its OME metadata says {scale} Å; taking "
+        f"{voxel_spacing} Å."
+    )
     return voxel_spacing, voxel_spacing, voxel_spacing

@@ -160,9 +160,16 @@ class Run:
             write_file(picks.fs, picks.path, content)
 
     def segmentations(self) -> list[SegmentationQuery]:
-        """List the label volumes that are finished."""
-        existing = copick_items.segmentations(self._copick)
-        return sorted((q for q, item in existing.items() if read_volume.is_finished(item)), key=str)
+        """List the label volumes that are finished; warn about the others."""
+        finished = []
+        for query, item in copick_items.segmentations(self._copick).items():
+            if read_volume.is_finished(item):
+                finished.append(query)
+            else:
+                self._warn_once(
+                    f"{self._where(query)} is left out: it is unfinished, or no OME-Zarr."
+                )
+        return sorted(finished, key=str)
 
     def read_segmentation(
         self, query: SegmentationQuery
@@ -170,9 +177,28 @@ class Run:
         """Read a label volume.
 
         Returns:
-            Labels (z, y, x), their grid, and octopi's attributes ({} in others' volumes).
+            Labels (z, y, x), unsigned integers, their grid, and octopi's attributes ({} in others'
+            volumes). In a binary mask the object's label is 1.
+
+        Raises:
+            DataError: a chunk is damaged, or a value is no label.
         """
-        return _read_labels(self.open_segmentation(query))
+        volume = self.open_segmentation(query)
+        return read_volume.read_labels(volume), volume.grid, octopi_attributes(volume)
+
+    def read_mask(self, query: SegmentationQuery) -> tuple[NDArray[np.bool_], Grid, float]:
+        """Read the mask of one object.
+
+        Returns:
+            Whether each voxel (z, y, x) is inside, the grid, and the value stored inside; 0 where
+            the mask is empty.
+
+        Raises:
+            DataError: the volume holds other values than 0 and one other.
+        """
+        volume = self.open_segmentation(query)
+        mask, value = read_volume.read_mask(volume)
+        return mask, volume.grid, value
 
     def write_segmentation(
         self,
@@ -233,7 +259,8 @@ class Run:
             Scores (c, z, y, x), 0..255 for 0..1, their grid, and octopi's attributes.
         """
         volume = self._open_score_map(query, name)
-        scores, grid, attributes = _read_labels(volume)
+        scores, grid = read_volume.read_array(volume), volume.grid
+        attributes = octopi_attributes(volume)
         objects = attributes.get("objects")
         if objects is not None and (scores.ndim != 4 or len(scores) != len(objects)):
             raise DataError(
@@ -303,14 +330,22 @@ class Run:
         requested = f"{query.kind} {query}"
         stored = self._select_one(requested, candidates, query.voxel_spacing, existing)
         item = existing[stored]
-        return read_volume.open_volume(item, self._where(stored), item.voxel_size)
+        return read_volume.open_volume(
+            item,
+            self._where(stored),
+            item.voxel_size,
+            warn=self._warn_once,
+            mask_of=None if item.is_multilabel else item.name,
+        )
 
     def _open_score_map(self, query: TomogramQuery, name: str) -> read_volume.StoredVolume:
         existing = copick_items.features(self._tomogram(query))
         if name not in existing:
             raise NotInProjectError(self._where(query), "score map", name, existing)
         where = f"{self._where(query)}, score map {name}"
-        return read_volume.open_volume(existing[name], where, query.voxel_spacing)
+        return read_volume.open_volume(
+            existing[name], where, query.voxel_spacing, warn=self._warn_once, channels=True
+        )
 
     def _tomogram(self, query: TomogramQuery) -> Any:
         existing = copick_items.tomograms(self._copick)
@@ -321,7 +356,7 @@ class Run:
     def open_tomogram(self, query: TomogramQuery) -> read_volume.StoredVolume:
         """Open a tomogram; read only its metadata."""
         return read_volume.open_volume(
-            self._tomogram(query), self._where(query), query.voxel_spacing
+            self._tomogram(query), self._where(query), query.voxel_spacing, warn=self._warn_once
         )
 
     def _where(self, query: TomogramQuery | PicksQuery | SegmentationQuery) -> str:
@@ -342,7 +377,3 @@ class Run:
         if voxel_spacing and not same_spacing(spacing, voxel_spacing, tolerance=NEARLY_EXACT):
             self._warn_once(f"Requested the {requested}; taking the nearest spacing, {spacing} Å.")
         return selected
-
-
-def _read_labels(volume: read_volume.StoredVolume) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
-    return read_volume.read_labels(volume), volume.grid, octopi_attributes(volume)

@@ -62,5 +62,6 @@ def particle_radii(
         if name not in project_objects:
             raise NotInProjectError("The project", "object", name, project_objects)
         particle = project_objects[name]
-        radii[name] = float(particle.radius or info.radii[name] or particle.require_radius())
+        stored = info.radii[name] if particle.radius is None else None
+        radii[name] = float(stored or particle.require_radius())
     return radii

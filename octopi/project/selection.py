@@ -1,5 +1,6 @@
 """Selection of picks, tomograms and runs: one set of picks per object, never a mixture."""
 
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
@@ -69,12 +70,16 @@ def find_segmentations(runs: Sequence[Run], names: Sequence[str]) -> dict[str, S
 
     Raises:
         NotInProjectError: no run has one of them.
+        DataError: one of them was never finished.
     """
     queries = list(map(SegmentationQuery.parse, names))
     available = {query for run in runs for query in run.segmentations()} if queries else set()
     existing = {query.name_user_session for query in available}
     for query in queries:
         if query.name_user_session not in existing:
+            for run in runs:
+                with contextlib.suppress(NotInProjectError):
+                    run.open_segmentation(query)  # to say what is wrong with an unfinished one
             raise _not_in_project(query, available)
     return {query.name: query for query in queries}
 

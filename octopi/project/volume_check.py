@@ -5,16 +5,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from octopi.geometry import Grid
 from octopi.project.attributes import octopi_attributes
+from octopi.project.label_values import LabelValues
 from octopi.project.queries import SegmentationQuery, TomogramQuery
 from octopi.project.read_volume import (
-    COMPLETE,
     UNDECODABLE,
     StoredVolume,
+    background,
     chunk_regions,
     decode_chunk,
     stored_files,
@@ -38,7 +38,7 @@ class VolumeReport:
         damaged: chunks whose file is empty or cannot be decoded.
         values: of the voxels that were read.
         constant_chunks: chunks in which every voxel has the same value.
-        counts: value -> number of voxels, in volumes of integers.
+        label_values: of a label volume's voxels that were read; None in tomograms.
         digest: hash of all stored bytes; empty where they were not read.
     """
 
@@ -50,7 +50,7 @@ class VolumeReport:
     damaged: list[str] = field(default_factory=list)
     values: ValueRange = field(default_factory=ValueRange)
     constant_chunks: list[str] = field(default_factory=list)
-    counts: dict[int, int] = field(default_factory=dict)
+    label_values: LabelValues | None = None
     digest: str = ""
 
 
@@ -68,19 +68,31 @@ def check_tomogram(run: Run, query: TomogramQuery, *, voxels: bool) -> VolumeRep
 def check_segmentation(run: Run, query: SegmentationQuery, *, voxels: bool) -> VolumeReport:
     """Check a stored label volume as `check_tomogram` checks a tomogram."""
     volume = run.open_segmentation(query)
-    complete = bool(volume.attributes.get(COMPLETE))
-    return _examine(volume, all_chunks_required=complete, voxels=voxels)
+    values = LabelValues()
+    report = _examine(
+        volume, all_chunks_required=volume.by_octopi, voxels=voxels, label_values=values
+    )
+    if voxels and report.missing:
+        values.add(background(volume.array))
+    return report
 
 
-def _examine(volume: StoredVolume, *, all_chunks_required: bool, voxels: bool) -> VolumeReport:
+def _examine(
+    volume: StoredVolume,
+    *,
+    all_chunks_required: bool,
+    voxels: bool,
+    label_values: LabelValues | None = None,
+) -> VolumeReport:
     with storage_errors_as_data_error(volume.where):
         files = stored_files(volume)
-        regions = dict(chunk_regions(volume.array))
+        regions = dict(chunk_regions(volume))
         report = VolumeReport(
             grid=volume.grid,
             num_chunks=len(regions),
             all_chunks_required=all_chunks_required,
             attributes=octopi_attributes(volume),
+            label_values=label_values,
             missing=[name for name in regions if name not in files],
             damaged=[name for name in regions if name in files and not files[name].get("size", 1)],
         )
@@ -115,7 +127,5 @@ def _chunks(
 def _scan_chunk(name: str, chunk: NDArray[Any], report: VolumeReport) -> None:
     if report.values.add(chunk):
         report.constant_chunks.append(name)
-    if chunk.dtype.kind in "biu":
-        values, numbers = np.unique(chunk, return_counts=True)
-        for value, number in zip(values.tolist(), numbers.tolist(), strict=True):
-            report.counts[int(value)] = report.counts.get(int(value), 0) + number
+    if report.label_values is not None:
+        report.label_values.add(chunk)

@@ -76,6 +76,6 @@ def read_dataset_info(project: Project, settings: TrainSettings) -> DatasetInfo:
         tomograms=tomograms,
         labels=labels,
         picks=picks,
-        radii={name: obj.radius for name, obj in objects.items() if obj.radius is not None},
+        radii={n: obj.require_radius() for n, obj in objects.items() if obj.radius is not None},
         weights={name: obj.weight for name, obj in objects.items()},
     )

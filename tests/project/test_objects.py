@@ -3,7 +3,9 @@ import json
 import pytest
 
 from octopi.errors import DataError
+from octopi.geometry import Grid
 from octopi.project import open_project
+from octopi.project.objects import check_labels, object_labels, volume_labels
 
 
 def _ribosome(**fields):
@@ -46,3 +48,46 @@ def test_configs_together_hold_the_objects_of_each(files):
     other = json.loads(files.config("two.json").read_text(encoding="utf-8"))["pickable_objects"][1:]
     two = files.config("two.json", pickable_objects=other)
     assert list(open_project([one, two]).objects) == ["ribosome", "apo-ferritin", "membrane"]
+
+
+@pytest.mark.parametrize("radius", [0, -60, float("nan"), float("inf")])
+def test_a_radius_that_is_none_is_refused_where_it_is_needed(files, radius):
+    objects = open_project(files.config(pickable_objects=_ribosome(radius=radius))).objects
+    with pytest.raises(DataError, match=f"Object ribosome has the radius {radius} in the copick"):
+        objects["ribosome"].require_radius()
+
+
+@pytest.mark.parametrize(
+    ("radius", "message"),
+    [
+        (9, "less than a voxel (10 Å)"),
+        (200, "more than a quarter of the volume (640 Å)"),
+        (10, None),
+        (160, None),
+        (None, None),
+    ],
+)
+def test_a_radius_in_other_units_is_described(files, radius, message):
+    objects = open_project(files.config(pickable_objects=_ribosome(radius=radius))).objects
+    text = objects["ribosome"].odd_radius(Grid.cubic((32, 64, 64), 10))
+    assert text is None if message is None else message in text
+
+
+def test_objects_that_share_a_label_are_refused_by_name(files):
+    entries = [*_ribosome(), *(entry | {"name": "apo"} for entry in _ribosome())]
+    objects = open_project(files.config(pickable_objects=entries)).objects
+    with pytest.raises(DataError, match="the label 1 to ribosome, apo;"):
+        object_labels(objects)
+    assert volume_labels({"labels": {"apo": 2}}, objects) == {"apo": 2}
+
+
+def test_a_negative_label_is_refused_by_name(files):
+    objects = open_project(files.config(pickable_objects=_ribosome(label=-3))).objects
+    with pytest.raises(DataError, match="the label -3 to ribosome;"):
+        object_labels(objects)
+
+
+def test_thousands_of_unknown_labels_are_named_in_a_short_message():
+    with pytest.raises(DataError, match="no object: 2, 3, 4, 5, 6, … and 131065 more") as refused:
+        check_labels(range(131072), {"apo": 1}, where="The volume", advice="Mend it.")
+    assert len(str(refused.value)) < 200

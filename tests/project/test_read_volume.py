@@ -5,6 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import zarr
 
 from octopi.errors import DataError
 from octopi.geometry import Grid
@@ -138,7 +139,7 @@ def test_labels_of_others_may_leave_out_chunks_of_background(files):
         SegmentationQuery("membrane", "tool", "1")
     )
     np.testing.assert_array_equal(read, labels)
-    assert (grid, attributes) == (Grid.cubic((8, 8, 8), 10), {})
+    assert (grid, attributes) == (Grid.cubic((8, 8, 8), 10), {"labels": {"membrane": 1}})
 
 
 def test_a_damaged_chunk_of_labels_is_an_error(files):
@@ -171,3 +172,146 @@ def test_storage_that_fails_is_an_error_not_zeros(files):
     chunk.symlink_to(chunk)
     with pytest.raises(DataError, match=r"membrane:tool/1@10\.0 cannot be read: .*symbolic links"):
         files.run().read_segmentation(SegmentationQuery("membrane", "tool", "1"))
+
+
+def change_metadata(path, change):
+    """Change the first multiscale image of a store's OME metadata."""
+    file = path / ".zattrs"
+    attributes = json.loads(file.read_text(encoding="utf-8"))
+    change(attributes["multiscales"][0])
+    file.write_text(json.dumps(attributes), encoding="utf-8")
+
+
+def _as_ngff_01(image):
+    del image["axes"], image["datasets"][0]["coordinateTransformations"]
+
+
+def _as_ngff_03(image):
+    del image["datasets"][0]["coordinateTransformations"]
+    image["axes"] = ["z", "y", "x"]
+
+
+def _with_scale_of_all_levels(image):
+    image["coordinateTransformations"] = [{"type": "scale", "scale": [10.0] * 3}]
+    image["datasets"][0]["coordinateTransformations"] = [{"type": "scale", "scale": [1.0] * 3}]
+
+
+@pytest.mark.parametrize("change", [_as_ngff_01, _as_ngff_03, _with_scale_of_all_levels])
+def test_metadata_of_every_ngff_version_are_read(files, caplog, change):
+    volume = files.noise((6, 7, 9))
+    change_metadata(files.add_tomogram(volume), change)
+    run = files.run()
+    assert run.tomogram_grid(WBP) == Grid.cubic((6, 7, 9), 10)
+    np.testing.assert_array_equal(run.read_tomogram(WBP), volume)
+    assert not caplog.text
+
+
+def test_metadata_that_lie_under_ome_are_read(files):
+    path = files.add_tomogram(files.noise())
+    attributes = json.loads((path / ".zattrs").read_text(encoding="utf-8"))
+    (path / ".zattrs").write_text(json.dumps({"ome": attributes}), encoding="utf-8")
+    assert _read(files).shape == (8, 8, 8)
+
+
+def test_axes_in_another_order_are_refused_by_name(files):
+    path = files.add_tomogram(files.noise())
+    change_metadata(path, lambda image: image.update(axes=["x", "y", "z"]))
+    with pytest.raises(DataError, match=r"wbp@10\.0 in .* but the axes x, y, z"):
+        _read(files)
+
+
+@pytest.mark.parametrize("change", [{"axes": [1, 2, 3]}, {"datasets": "0"}, {"datasets": [[]]}])
+def test_metadata_of_another_kind_are_refused_by_name(files, change):
+    path = files.add_segmentation(np.ones((8, 8, 8), np.uint8))
+    change_metadata(path, lambda image: image.update(change))
+    with pytest.raises(DataError, match=r"membrane:tool/1@10\.0 has damaged"):
+        files.run().read_segmentation(files.run().segmentations()[0])
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("separator", [".", "/"])
+def test_chunks_are_found_under_either_separator(files, separator, named):
+    volume = files.noise()
+    path = files.add_tomogram(volume)
+    shutil.rmtree(path / "0")
+    store = zarr.DirectoryStore(path / "0", dimension_separator=separator)
+    zarr.open_array(store, mode="w", shape=volume.shape, chunks=(4, 4, 4), dtype="f4")[:] = volume
+    if not named:
+        array = json.loads((path / "0/.zarray").read_text(encoding="utf-8"))
+        array.pop("dimension_separator", None)
+        (path / "0/.zarray").write_text(json.dumps(array), encoding="utf-8")
+    np.testing.assert_array_equal(_read(files), volume)
+    next(path.glob(f"0/*{separator}1{separator}1")).unlink()
+    with pytest.raises(DataError, match="lacks 1 chunk"):
+        _read(files)
+
+
+def _with_axes(path, volume, names):
+    """Store a volume with the axes of these names."""
+    shutil.rmtree(path / "0")
+    store = zarr.DirectoryStore(path / "0", dimension_separator="/")
+    zarr.open_array(store, mode="w", shape=volume.shape, chunks=volume.shape, dtype=volume.dtype)[
+        ...
+    ] = volume
+    steps = [{"type": "scale", "scale": [1.0] * (len(names) - 3) + [10.0] * 3}]
+    datasets = [{"path": "0", "coordinateTransformations": steps}]
+    axes = [{"name": name} for name in names]
+    change_metadata(path, lambda image: image.update(axes=axes, datasets=datasets))
+
+
+def test_axes_of_length_one_are_left_out(files):
+    volume = files.noise()
+    _with_axes(files.add_tomogram(volume), volume[None, None], "tczyx")
+    np.testing.assert_array_equal(_read(files), volume)
+
+
+def test_several_channels_are_refused_with_the_shape(files):
+    volume = files.noise()
+    _with_axes(files.add_tomogram(volume), np.stack([volume, volume]), "czyx")
+    with pytest.raises(DataError, match=r"is not a volume: its shape is \(2, 8, 8, 8\)"):
+        _read(files)
+
+
+def test_values_that_are_no_plain_numbers_are_refused(files):
+    files.add_tomogram(files.noise().astype(np.complex64))
+    with pytest.raises(DataError, match="values of type complex64"):
+        _read(files)
+
+
+def test_a_translation_is_warned_of_once(files, caplog):
+    shift = {"type": "translation", "translation": [0.0, 200.0, 0.0]}
+
+    def translate(image):
+        image["datasets"][0]["coordinateTransformations"].append(shift)
+
+    change_metadata(files.add_tomogram(files.noise()), translate)
+    run = files.run()
+    run.read_tomogram(WBP)
+    assert run.tomogram_grid(WBP).spacing == (10.0,) * 3
+    assert caplog.text.count("Run TS_1: tomogram wbp@10.0 begins at x, y, z = 0, 200, 0 Å") == 1
+
+
+@pytest.mark.parametrize("dtype", [">u2", "<i4", ">f8", bool, np.uint32])
+def test_labels_are_unsigned_integers_of_this_machine(files, dtype):
+    labels = (np.arange(512).reshape(8, 8, 8) % 2).astype(dtype)
+    files.add_segmentation(labels, name="10.000_tool_1_painting-multilabel")
+    read, _, attributes = files.run().read_segmentation(SegmentationQuery("painting", "tool", "1"))
+    assert read.dtype.kind == "u"
+    assert read.dtype.isnative
+    np.testing.assert_array_equal(read, labels)
+    assert attributes == {}
+
+
+def test_labels_that_are_scores_are_refused_by_name(files):
+    files.add_segmentation(files.noise(), name="10.000_tool_1_painting-multilabel")
+    with pytest.raises(DataError, match=r"painting:tool/1@10\.0 holds scores"):
+        files.run().read_segmentation(SegmentationQuery("painting", "tool", "1"))
+
+
+def test_a_binary_mask_holds_its_object_as_label_1(files):
+    mask = np.zeros((8, 8, 8), np.uint8)
+    mask[2:4] = 255
+    files.add_segmentation(mask)
+    read, _, attributes = files.run().read_segmentation(SegmentationQuery("membrane", "tool", "1"))
+    np.testing.assert_array_equal(read, mask // 255)
+    assert attributes == {"labels": {"membrane": 1}}

@@ -1,0 +1,99 @@
+"""The values that a mask or a label volume may hold, whichever program wrote it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octopi.errors import DataError, shorten_list
+from octopi.project.value_range import ValueRange
+
+MAX_VALUES = 1000  # different values that are counted; a volume with more is no label volume
+
+
+@dataclass
+class LabelValues:
+    """The values of the voxels added so far.
+
+    Args:
+        counts: value -> number of voxels; incomplete where there are more than MAX_VALUES.
+        range: of the values.
+        has_fractions: whether any is no whole number.
+    """
+
+    counts: dict[float, int] = field(default_factory=dict)
+    range: ValueRange = field(default_factory=ValueRange)
+    has_fractions: bool = False
+
+    def add(self, chunk: NDArray[Any]) -> None:
+        """Include a chunk."""
+        if self.range.add(chunk):
+            values, numbers = chunk.reshape(-1)[:1], np.asarray([chunk.size])
+        elif chunk.dtype == np.uint8:
+            every_number = np.bincount(chunk.reshape(-1), minlength=256)
+            values = np.flatnonzero(every_number)
+            numbers = every_number[values]
+        elif len(self.counts) <= MAX_VALUES or chunk.dtype.kind == "f":
+            values, numbers = np.unique(chunk[np.isfinite(chunk)], return_counts=True)
+        else:
+            return
+        self.has_fractions |= bool((values != np.rint(values)).any())
+        if len(self.counts) > MAX_VALUES:
+            return
+        for value, number in zip(values[: MAX_VALUES + 1].tolist(), numbers.tolist(), strict=False):
+            self.counts[value] = self.counts.get(value, 0) + number
+
+    def check_labels(self, where: str) -> None:
+        """Raise DataError unless every value can be a label: a whole number of zero or more.
+
+        Args:
+            where: the volume in words, for the message.
+        """
+        self._check_finite(where)
+        if self.has_fractions:
+            raise DataError(
+                f"{where} holds scores ({self._range()}), not labels. Threshold them first: a "
+                "label volume holds whole numbers, 0 for background."
+            )
+        if self.range.low < 0:
+            raise DataError(
+                f"{where} holds {self._range()}, but a label is never negative. Were unsigned "
+                "bytes saved as signed ones? Save it again, 0 for background."
+            )
+
+    def check_mask(self, where: str) -> float:
+        """Return the value inside a mask, 0 where all is outside.
+
+        Args:
+            where: the mask in words, for the message.
+
+        Raises:
+            DataError: the mask holds more than 0 and one other value.
+        """
+        self._check_finite(where)
+        inside = sorted(value for value in self.counts if value != 0)
+        if 0 in self.counts and len(inside) <= 1:
+            return inside[0] if inside else 0
+        cure = "Save the one object alone, with 0 for everything else."
+        if self.has_fractions or len(self.counts) > MAX_VALUES:
+            found, cure = f"scores ({self._range()})", "Threshold them first."
+        elif 0 not in self.counts or inside[0] < 0:
+            found, cure = self._range(), "Save it again with 0 for everything outside."
+        else:
+            found = f"the labels {shorten_list(inside)}"
+        raise DataError(
+            f"{where} holds {found}; a mask of one object holds 0 and one other value. {cure}"
+        )
+
+    def _check_finite(self, where: str) -> None:
+        if self.range.num_bad:
+            raise DataError(
+                f"{where} holds {self.range.num_bad} voxels that are NaN or infinite, so it is no "
+                "label volume. Write it again, with 0 for background."
+            )
+
+    def _range(self) -> str:
+        if len(self.counts) <= 2:
+            return " and ".join(f"{value:g}" for value in sorted(self.counts))
+        return f"values from {self.range.low:g} to {self.range.high:g}"
