@@ -4,6 +4,7 @@ Run it as `octopi create_targets` or `python -m octopi.create_targets`.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import CreateTargetsSettings, TargetsSettings
 from octopi.data.cache import working_grid
-from octopi.errors import DataError, NotInProjectError, SettingError
+from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
 from octopi.geometry import Grid, Points
 from octopi.project import (
     PicksQuery,
@@ -30,7 +31,7 @@ from octopi.project import (
 )
 from octopi.system.job_folder import Job
 from octopi.system.resources import format_bytes
-from octopi.targets import add_masks, fit_mask, paint, target_labels
+from octopi.targets import add_masks, check_any_inside, fit_mask, paint, target_labels
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,25 @@ class PaintingPlan:
 
 
 @dataclass(frozen=True)
+class RunInputs:
+    """What the target of one run is painted from; all of it was read once and is sound.
+
+    Args:
+        run: of the target.
+        grid: of the target.
+        picks: object name -> its picks, also those outside.
+        inside: object name -> its picks inside the tomogram.
+        mask_values: mask -> value that it holds inside; 0 where it is empty.
+    """
+
+    run: Run
+    grid: Grid
+    picks: dict[str, Points]
+    inside: dict[str, Points]
+    mask_values: dict[str, float]
+
+
+@dataclass(frozen=True)
 class PaintedTarget:
     """The result of one run.
 
@@ -89,8 +109,11 @@ def create_targets(settings: CreateTargetsSettings, _job: Job) -> None:
         runs, lambda run: check_has_inputs(run, plan), named=settings.runs is not None
     )
     project.check_writable(touch=not settings.dry_run)
+    inputs = [read_inputs(run, plan, settings) for run, _ in annotated]
+    check_inputs(inputs, plan)
     targets = [
-        create_target(run, plan, settings) for run, _ in tqdm(annotated, desc="targets", unit="run")
+        create_target(run_inputs, plan, settings)
+        for run_inputs in tqdm(inputs, desc="targets", unit="run")
     ]
     if settings.dry_run:
         log_dry_run("create_targets", describe_dry_run(project, runs, plan, targets))
@@ -110,7 +133,8 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
     """Choose the picks, masks, radii and labels.
 
     Raises:
-        NotInProjectError: no run has the picks, or one of the masks.
+        NotInProjectError: no run has the picks, or one of the masks; or the copick config lacks
+            the objects.
         DataError: an object has no radius.
         SettingError: an object has several sets of picks, or a radius scale but no picks.
     """
@@ -118,6 +142,11 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
     masks = find_segmentations(runs, settings.segmentations)
     picks = find_picks(runs, objects=settings.objects, source=settings.picks)
     names = [name for name in project.objects if name in picks]  # in the order of the copick config
+    for name in picks.keys() - set(names):
+        error = NotInProjectError("The copick config", "object", name, project.objects)
+        if settings.objects or not names:
+            raise error
+        logger.warning("The picks %s are left out. %s", picks[name], error)
     if unknown_objects := scales.keys() - set(names):
         raise SettingError(
             f"targets.radius_scales names {', '.join(sorted(unknown_objects))}, of which there "
@@ -146,16 +175,62 @@ def existing_masks(run: Run, plan: PaintingPlan) -> dict[str, SegmentationQuery]
     return {name: q for name, q in plan.masks.items() if q.name_user_session in existing}
 
 
-def create_target(run: Run, plan: PaintingPlan, settings: CreateTargetsSettings) -> PaintedTarget:
-    """Paint the target of a run; write it unless it is unchanged or this is a dry run."""
+def read_inputs(run: Run, plan: PaintingPlan, settings: CreateTargetsSettings) -> RunInputs:
+    """Read what the target of a run is painted from; warn about masks that the run lacks."""
     tomogram, *_ = find_tomograms(
         run, tomo_types=settings.tomo_types, voxel_spacing=settings.voxel_spacing
     )
     grid = working_grid(run.tomogram_grid(tomogram), settings.data["working_spacing"])
     picks = run.read_existing_picks(plan.picks)
     inside = {name: points[grid.contains(points.positions)] for name, points in picks.items()}
-    spheres = {plan.labels[name]: (p.positions, plan.radii[name]) for name, p in inside.items()}
-    target = add_masks(paint(grid, spheres), read_masks(run, plan, grid))
+    masks = existing_masks(run, plan)
+    for query in plan.masks.values():
+        try:
+            run.open_segmentation(query)
+        except NotInProjectError:
+            logger.warning("Run %s has no segmentation %s.", run.name, query)
+    values = {name: read_mask(run, query, grid)[1] for name, query in masks.items()}
+    return RunInputs(run, grid, picks, inside, values)
+
+
+def check_inputs(inputs: Sequence[RunInputs], plan: PaintingPlan) -> None:
+    """Check what no run alone can tell; warn about odd radii and objects without a pick inside.
+
+    Raises:
+        DataError: nothing would be painted, or a mask holds another value in another run.
+    """
+    num_inside, num_outside = Counter[str](), Counter[str]()
+    for run_inputs in inputs:
+        for name, points in run_inputs.picks.items():
+            num_inside[name] += len(run_inputs.inside[name])
+            num_outside[name] += len(points) - len(run_inputs.inside[name])
+    if not plan.masks:
+        check_any_inside(num_inside.total(), num_outside.total())
+    for name in plan.picks:
+        if not num_inside[name]:
+            logger.warning("No pick of %s lies inside a tomogram; its label stays empty.", name)
+        if text := inputs[0].run.objects[name].odd_radius(inputs[0].grid):
+            logger.warning(text)
+    for name, query in plan.masks.items():
+        runs = {v: i.run.name for i in inputs if (v := i.mask_values.get(name))}
+        if len(runs) > 1:
+            found = shorten_list(f"{value:g} in run {run_name}" for value, run_name in runs.items())
+            raise DataError(
+                f"The mask {query} holds {found}: are these labels of several objects? A mask of "
+                "one object holds 0 and the same value in all runs. Save the one object alone."
+            )
+
+
+def create_target(
+    inputs: RunInputs, plan: PaintingPlan, settings: CreateTargetsSettings
+) -> PaintedTarget:
+    """Paint the target of a run; write it unless it is unchanged or this is a dry run."""
+    run, grid = inputs.run, inputs.grid
+    spheres = {plan.labels[n]: (p.positions, plan.radii[n]) for n, p in inputs.inside.items()}
+    masks = {
+        plan.labels[name]: read_mask(run, plan.masks[name], grid)[0] for name in inputs.mask_values
+    }
+    target = add_masks(paint(grid, spheres), masks)
     query = SegmentationQuery(
         settings.targets.name,
         settings.targets.user_id,
@@ -171,25 +246,19 @@ def create_target(run: Run, plan: PaintingPlan, settings: CreateTargetsSettings)
     return PaintedTarget(
         run.name,
         state,
-        num_picks={name: len(points) for name, points in picks.items()},
-        num_outside=count_outside(run, picks, inside),
+        num_picks={name: len(points) for name, points in inputs.picks.items()},
+        num_outside=count_outside(run, inputs.picks, inputs.inside),
         num_bytes=0 if state == "unchanged" else target.nbytes,
     )
 
 
-def read_masks(run: Run, plan: PaintingPlan, grid: Grid) -> dict[int, NDArray]:
-    """Read the masks that the run has, by label, on a grid (z, y, x); warn about the others."""
-    existing = existing_masks(run, plan)
-    for name in plan.masks.keys() - existing.keys():
-        logger.warning("Run %s has no segmentation %s.", run.name, plan.masks[name])
-    masks = {}
-    for name, query in existing.items():
-        mask, mask_grid, _ = run.read_segmentation(query)
-        try:
-            masks[plan.labels[name]] = fit_mask(mask, mask_grid, grid)
-        except DataError as error:
-            raise DataError(f"Run {run.name}, {query}: {error}") from error
-    return masks
+def read_mask(run: Run, query: SegmentationQuery, grid: Grid) -> tuple[NDArray, float]:
+    """Read a mask on the grid of a target (z, y, x), and the value that it holds inside."""
+    mask, mask_grid, value = run.read_mask(query)
+    try:
+        return fit_mask(mask, mask_grid, grid), value
+    except DataError as error:
+        raise DataError(f"Run {run.name}, {query}: {error}") from error
 
 
 def count_outside(run: Run, picks: Mapping[str, Points], inside: Mapping[str, Points]) -> int:

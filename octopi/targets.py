@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
 
-from octopi.errors import DataError
+from octopi.errors import DataError, SettingError, shorten_list
 from octopi.geometry import Grid, format_shape, same_spacing
 
 MAX_LABEL = 255  # labels are stored as uint8
@@ -26,14 +26,34 @@ def target_labels(object_names: Sequence[str]) -> dict[str, int]:
     """Number the objects from 1, in the order of their names; 0 stays background.
 
     Raises:
-        ValueError: a name is given twice, or there are none or more than 255.
+        SettingError: a name is given twice, or there are none or more than 255.
     """
     repeated = sorted({name for name in object_names if object_names.count(name) > 1})
     if repeated:
-        raise ValueError(f"Each object has one label, but these are named twice: {repeated}.")
+        raise SettingError(
+            f"Each object has one label, but these are named twice: {shorten_list(repeated)}."
+        )
     if not 0 < len(object_names) <= MAX_LABEL:
-        raise ValueError(f"A target holds 1 to {MAX_LABEL} objects, not {len(object_names)}.")
+        raise SettingError(
+            f"A target holds 1 to {MAX_LABEL} objects, not {len(object_names)}. Choose some of "
+            "them: targets.objects=[NAME,…]."
+        )
     return {name: label for label, name in enumerate(object_names, start=1)}
+
+
+def check_any_inside(num_inside: int, num_outside: int) -> None:
+    """Raise DataError if no pick of any run lies inside its tomogram.
+
+    Args:
+        num_inside: picks of all objects in all runs.
+        num_outside: the same, outside.
+    """
+    if not num_inside:
+        raise DataError(
+            f"There is no pick inside a tomogram; {num_outside} lie outside. Nothing would be "
+            "painted. Picks are in Å from the first voxel: are they in voxels, or of other "
+            "tomograms?"
+        )
 
 
 def paint(grid: Grid, spheres: Mapping[int, tuple[ArrayLike, float]]) -> NDArray[np.uint8]:

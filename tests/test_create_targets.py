@@ -2,14 +2,17 @@
 
 import shutil
 
+import copick
 import numpy as np
 import pytest
+from foreign_volumes import add_segmentation, change_object
 
 from octopi.geometry import Points
 from octopi.project import PicksQuery, SegmentationQuery, open_project
 
 TARGET = SegmentationQuery("targets", "octopi", "1")
 OUTSIDE = Points(np.array([[-500.0, 0, 0]]))
+ON_THE_EDGE = Points(np.array([[0.0, 0, 0]]))
 
 
 @pytest.fixture
@@ -49,12 +52,133 @@ def test_a_run_without_annotations_is_left_out_unless_it_is_named(
 
 def test_picks_outside_the_tomogram_are_counted_and_not_painted(project, octopi_command, capfd):
     for run in project.runs:
-        run.write_picks(PicksQuery("ribosome", "me", "1"), OUTSIDE)
+        positions = OUTSIDE if run.name == "TS_01" else ON_THE_EDGE
+        run.write_picks(PicksQuery("ribosome", "me", "1"), positions)
     assert octopi_command("create_targets", "targets.picks=me/1") == 0
     log = capfd.readouterr().err
     assert "Run TS_01: 1 picks of ribosome lie outside." in log
-    assert "3 picks lay outside their tomogram" in log
+    assert "1 picks lay outside their tomogram" in log
     assert not project.runs[0].read_segmentation(TARGET)[0].any()
+
+
+def test_without_a_pick_inside_check_and_create_targets_refuse_alike(
+    project, octopi_command, capfd
+):
+    for run in project.runs:
+        run.write_picks(PicksQuery("ribosome", "me", "1"), OUTSIDE)
+    cause = "There is no pick inside a tomogram; 3 lie outside."
+    assert octopi_command("create_targets", "targets.picks=me/1") == 3
+    assert cause in capfd.readouterr().err
+    assert octopi_command("check", "picks=me/1") == 3
+    assert cause in capfd.readouterr().err
+    assert not any(map(has_target, project.runs))
+
+
+def test_an_object_without_a_pick_inside_is_warned_of(project, octopi_command, capfd):
+    for run in project.runs:
+        run.write_picks(PicksQuery("ribosome", "me", "1"), OUTSIDE)
+        run.write_picks(PicksQuery("apo-ferritin", "me", "1"), ON_THE_EDGE)
+    assert octopi_command("create_targets", "targets.picks=me/1") == 0
+    assert "No pick of ribosome lies inside a tomogram" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("radius", [0, -60])
+def test_a_radius_that_is_none_is_refused_by_check_and_create_targets_alike(
+    here, octopi_command, capfd, radius
+):
+    change_object(here, "ribosome", radius=radius)
+    for verb in ("create_targets", "check"):
+        assert octopi_command(verb) == 3
+        assert f"Object ribosome has the radius {radius} in the" in capfd.readouterr().err
+
+
+def test_a_radius_in_other_units_is_warned_of_by_check_and_create_targets_alike(
+    here, octopi_command, capfd
+):
+    change_object(here, "ribosome", radius=15)
+    for verb in ("create_targets", "check"):
+        assert octopi_command(verb) == 0
+        assert "ribosome has a radius of 15 Å in the copick config, less than a voxel" in "".join(
+            capfd.readouterr()
+        )
+
+
+def test_two_spacings_are_refused_by_check_and_create_targets_alike(
+    project, here, octopi_command, capfd
+):
+    root = copick.from_file(str(here / "project.json"))
+    tomogram = root.get_run("TS_01").new_voxel_spacing(40.0).new_tomogram("denoised")
+    tomogram.from_numpy(np.random.default_rng(0).normal(size=(12, 24, 24)).astype(np.float32))
+    for verb in ("create_targets", "check"):
+        assert octopi_command(verb) != 0
+        assert "Say which: voxel_spacing=" in capfd.readouterr().err
+        assert octopi_command(verb, "voxel_spacing=20") == 0
+        capfd.readouterr()
+
+
+def test_picks_of_an_object_that_the_config_lacks_are_left_out_or_refused_by_name(
+    here, octopi_command, capfd
+):
+    change_object(here, "ribosome", name="80S")
+    assert octopi_command("create_targets") == 0
+    assert "The copick config has no object ribosome." in capfd.readouterr().err
+    assert octopi_command("create_targets", "targets.objects=[ribosome]") == 3
+    assert "The copick config has no object ribosome." in capfd.readouterr().err
+
+
+SOME = np.indices((24, 48, 48)).sum(axis=0) % 5 == 0
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.where(SOME, 4.2, -4.1).astype(np.float32), "holds scores (-4.1 and 4.2)"),
+        (np.where(SOME, -127, -128).astype(np.int8), "holds -128 and -127"),
+        (np.indices((24, 48, 48))[0].astype(np.uint8), "holds the labels 1, 2, 3, 4, 5, … and 18"),
+        (np.where(SOME, 1, np.nan).astype(np.float32), "holds 44237 voxels that are NaN"),
+        (np.full((24, 48, 48), 7, np.uint8), "holds 7;"),
+    ],
+)
+def test_a_mask_of_more_than_one_value_is_refused_before_a_target_is_written(
+    project, here, octopi_command, capfd, mask, message
+):
+    add_segmentation(here, SOME.astype(np.uint8), run="TS_01")
+    add_segmentation(here, mask, run="TS_02")
+    assert octopi_command("create_targets", "targets.segmentations=[sheet:someone/0]") == 3
+    error = capfd.readouterr().err
+    assert "Run TS_02: segmentation sheet:someone/0@20.0 " + message in error
+    assert "mistake" not in error
+    assert not any(map(has_target, project.runs))
+    octopi_command("check")
+    assert "TS_02: segmentation sheet:someone/0@20.0 " + message in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [SOME, SOME * np.uint8(255), SOME.astype(np.int8) * -1, SOME.astype(">f4"), SOME.astype(">u4")],
+)
+def test_a_mask_of_zero_and_one_other_value_is_painted(project, here, octopi_command, mask):
+    add_segmentation(here, mask)
+    assert octopi_command("create_targets", "targets.segmentations=[sheet:someone/0]") == 0
+    target, _, attributes = project.runs[0].read_segmentation(TARGET)
+    free = SOME & np.isin(target, [0, attributes["labels"]["sheet"]])
+    assert (target[free] == attributes["labels"]["sheet"]).all()
+    assert free.sum() > 0.9 * SOME.sum()
+
+
+def test_a_mask_whose_value_differs_between_runs_is_refused(project, here, octopi_command, capfd):
+    add_segmentation(here, SOME * np.uint8(1), run="TS_01")
+    add_segmentation(here, SOME * np.uint8(2), run="TS_02")
+    assert octopi_command("create_targets", "targets.segmentations=[sheet:someone/0]") == 3
+    assert "holds 1 in run TS_01, 2 in run TS_02" in capfd.readouterr().err
+    assert not any(map(has_target, project.runs))
+
+
+def test_a_mask_that_was_never_finished_is_refused_by_name(here, octopi_command, capfd):
+    store = add_segmentation(here, SOME)
+    (store / ".zattrs").unlink()
+    assert octopi_command("create_targets", "targets.segmentations=[sheet:someone/0]") == 3
+    assert "sheet:someone/0@20.0 has no .zattrs in" in capfd.readouterr().err
 
 
 def test_a_mask_that_a_run_lacks_is_warned_of(project, here, octopi_command, capfd):

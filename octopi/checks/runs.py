@@ -4,24 +4,29 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from octopi.checks.picks import PicksReport, examine_picks
 from octopi.data.cache import check_target_fits, working_grid
-from octopi.errors import DataError, OctopiError, did_you_mean, shorten_list
+from octopi.errors import DataError, NotInProjectError, OctopiError, did_you_mean, shorten_list
 from octopi.geometry import Grid, Points, format_shape, same_spacing
 from octopi.project import (
     PicksQuery,
     Run,
     SegmentationQuery,
     TomogramQuery,
+    find_tomograms,
     is_annotation,
     volume_check,
 )
+from octopi.project.label_values import LabelValues
 from octopi.project.objects import (
     WRITE_TARGET_AGAIN,
     PickableObject,
     check_labels,
     require_labels,
+    unknown_labels,
+    volume_labels,
 )
 
 CHANGED_RADIUS = 1.2  # spheres are smaller than their object; larger than this: its radius changed
@@ -86,6 +91,8 @@ class RunReport:
         digests: tomogram -> digest of its bytes, where they were read.
         picks: object -> number of its picks.
         sessions: object -> users and sessions of its picks.
+        num_inside: picks inside the first tomogram that can be opened.
+        num_outside: picks outside it.
         labels: stored with the target; None = there are none, or no target.
         has_target: whether the run has the target.
         classes: objects that occur in the target's voxels; None = the voxels were not read.
@@ -96,10 +103,17 @@ class RunReport:
     digests: dict[TomogramQuery, str] = field(default_factory=dict)
     picks: dict[str, int] = field(default_factory=dict)
     sessions: dict[str, set[str]] = field(default_factory=dict)
+    num_inside: int = 0
+    num_outside: int = 0
     labels: dict[str, int] | None = None
     has_target: bool = False
     classes: set[str] | None = None
     issues: list[Issue] = field(default_factory=list)
+
+    def grid(self, request: CheckRequest) -> Grid | None:
+        """Return the grid of the first tomogram to train on that can be opened."""
+        grids = (grid for query, grid in self.tomograms.items() if request.is_relevant(query))
+        return next(grids, None)
 
     def add_issue(self, text: str, *, blocks_training: bool) -> None:
         """Add an issue; drop the run's name, which goes in front of every issue, from its text."""
@@ -118,9 +132,12 @@ class RunReport:
 def check_run(run: Run, request: CheckRequest) -> RunReport:
     """Check the tomograms, picks and target of a run."""
     report = RunReport(run.name)
-    for check in (_check_tomograms, _check_picks, _check_target):
+    for check in (_check_tomograms, _check_picks, _check_target, _check_others_segmentations):
         with report.errors_as_issues():
             check(run, request, report)
+    with report.errors_as_issues(), contextlib.suppress(NotInProjectError):
+        # a tomogram that is missing is an issue of all runs together
+        find_tomograms(run, tomo_types=request.tomo_types, voxel_spacing=request.voxel_spacing)
     return report
 
 
@@ -200,11 +217,13 @@ def _check_picks(run: Run, request: CheckRequest, report: RunReport) -> None:
 def _check_points(
     points: Points, query: PicksQuery, request: CheckRequest, report: RunReport
 ) -> None:
-    grids = (grid for tomogram, grid in report.tomograms.items() if request.is_relevant(tomogram))
-    grid = next(grids, None)
+    grid = report.grid(request)
     if grid is not None:
-        radius = request.objects[query.object_name].radius
-        min_distance = None if radius is None else radius * request.min_distance
+        inside = working_grid(grid, request.working_spacing).contains(points.positions)
+        report.num_inside += int(inside.sum())
+        report.num_outside += int((~inside).sum())
+        radius = request.objects[query.object_name].radius or 0
+        min_distance = radius * request.min_distance if radius > 0 else None
         for text in _pick_faults(examine_picks(points, grid, min_distance=min_distance), query):
             report.add_issue(text, blocks_training=False)
 
@@ -240,12 +259,40 @@ def _check_target(run: Run, request: CheckRequest, report: RunReport) -> None:
         report.add_issue(f"{target} {fault}", blocks_training=True)
     with report.errors_as_issues():
         report.labels = require_labels(volume.attributes, target)
-        if request.voxels:
+        if request.voxels and (values := volume.label_values):
+            values.check_labels(target)
             labels = report.labels
-            report.classes = {name for name, label in labels.items() if volume.counts.get(label)}
-            check_labels(volume.counts, labels, where=target, advice=WRITE_TARGET_AGAIN)
+            report.classes = {name for name, label in labels.items() if values.counts.get(label)}
+            check_labels(values.counts, labels, where=target, advice=WRITE_TARGET_AGAIN)
     _compare_grids(volume.grid, report, request)
     _compare_radii(volume.attributes.get("sphere_radii", {}), report, request)
+
+
+def _check_others_segmentations(run: Run, request: CheckRequest, report: RunReport) -> None:
+    """Warn about label volumes of other programs that no command would read."""
+    for query in run.segmentations():
+        if query.name_user_session == request.target.name_user_session:
+            continue
+        with report.errors_as_issues(blocks_training=False):
+            if run.open_segmentation(query).by_octopi:
+                continue
+            volume = volume_check.check_segmentation(run, query, voxels=request.voxels)
+            for fault in _chunk_faults(volume):
+                report.add_issue(f"segmentation {query} {fault}", blocks_training=False)
+            if request.voxels and (values := volume.label_values):
+                _check_values(values, volume.attributes, f"segmentation {query}", request)
+
+
+def _check_values(
+    values: LabelValues, attributes: Mapping[str, Any], where: str, request: CheckRequest
+) -> None:
+    """Raise DataError if a volume is neither a mask of one object nor labels of the objects."""
+    try:
+        values.check_mask(where)
+    except DataError:
+        values.check_labels(where)
+        if unknown_labels(values.counts, volume_labels(attributes, request.objects)):
+            raise
 
 
 def _compare_grids(target_grid: Grid, report: RunReport, request: CheckRequest) -> None:

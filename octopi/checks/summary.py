@@ -1,13 +1,17 @@
 """Sum up the reports of all runs: would training fail, and what is merely odd (pure)."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from octopi.checks.runs import CheckRequest, Issue, RunReport
-from octopi.errors import DataError, did_you_mean
+from octopi.data.cache import working_grid
+from octopi.errors import OctopiError, did_you_mean
 from octopi.geometry import format_shape, same_spacing
 from octopi.project import TomogramQuery, several_types_message
+from octopi.project.objects import object_labels
+from octopi.targets import check_any_inside, target_labels
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ def summarise(reports: Sequence[RunReport], request: CheckRequest) -> CheckSumma
         for report in reports
         for issue in report.issues
     ]
+    issues += _object_warnings(reports, request)
     issues += _missing_tomograms(training, request)
     issues += _duplicate_tomograms(reports)
     issues += _target_issues(training, request) if has_targets else _pick_issues(reports, request)
@@ -46,6 +51,15 @@ def summarise(reports: Sequence[RunReport], request: CheckRequest) -> CheckSumma
         names,
         has_targets,
     )
+
+
+def _object_warnings(reports: Sequence[RunReport], request: CheckRequest) -> Iterable[Issue]:
+    """Report radii that look like another unit, and labels that two objects share."""
+    grid = next((grid for report in reports if (grid := report.grid(request))), None)
+    for obj in request.objects.values():
+        if grid and (text := obj.odd_radius(working_grid(grid, request.working_spacing))):
+            yield Issue("", text, blocks_training=False)
+    yield from _issues_of(object_labels, request.objects, blocks_training=False)
 
 
 def _missing_tomograms(training: Sequence[RunReport], request: CheckRequest) -> Iterable[Issue]:
@@ -95,8 +109,7 @@ def _pick_issues(reports: Sequence[RunReport], request: CheckRequest) -> Iterabl
     sessions: dict[str, set[str]] = defaultdict(set)
     for report in reports:
         for name, sessions_of_run in report.sessions.items():
-            if request.objects[name].is_particle:
-                sessions[name] |= sessions_of_run
+            sessions[name] |= sessions_of_run
     if not sessions:
         yield Issue("", "No run has a target or picks to make one from.", blocks_training=True)
     for name, sources in sessions.items():
@@ -105,10 +118,24 @@ def _pick_issues(reports: Sequence[RunReport], request: CheckRequest) -> Iterabl
                 f"{name} has picks of {', '.join(sorted(sources))}. Say whose: picks=USER/SESSION."
             )
             yield Issue("", text, blocks_training=True)
-        try:
-            request.objects[name].require_radius()
-        except DataError as error:
-            yield Issue("", str(error), blocks_training=True)
+        yield from _issues_of(request.objects[name].require_radius)
+    if sessions:
+        yield from _issues_of(target_labels, list(sessions))
+    if sessions and all(report.grid(request) for report in reports if report.sessions):
+        num_inside = sum(report.num_inside for report in reports)
+        num_outside = sum(report.num_outside for report in reports)
+        yield from _issues_of(check_any_inside, num_inside, num_outside)
+
+
+def _issues_of(
+    check: Callable[..., object], *args: Any, blocks_training: bool = True
+) -> Iterable[Issue]:
+    """Call a check that the work calls too; return its error as an issue."""
+    try:
+        check(*args)
+    except OctopiError as error:
+        return [Issue("", str(error), blocks_training)]
+    return []
 
 
 def _target_issues(training: Sequence[RunReport], request: CheckRequest) -> Iterable[Issue]:
@@ -124,6 +151,9 @@ def _target_issues(training: Sequence[RunReport], request: CheckRequest) -> Iter
             )
             yield Issue(report.name, text, blocks_training=True)
     yield from _compare_with_config(first.labels, request)
+    for name in first.labels:
+        if name in request.objects and request.objects[name].radius is not None:
+            yield from _issues_of(request.objects[name].require_radius)
     yield from _rare_objects(first.labels, training)
     if len(training) == 1:
         text = (
