@@ -6,7 +6,6 @@ had no part in: its own, and those of all folds together, saw the very candidate
 """
 
 import dataclasses
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +33,7 @@ from octopi.models import checkpoint
 from octopi.models.checkpoint import ENSEMBLE
 from octopi.models.checkpoint_info import CheckpointInfo, check_same_objects, mean_thresholds
 from octopi.project import Project
-from octopi.system.files import read_json, read_yaml, write_json
+from octopi.system.files import read_json, read_yaml, temporary_folder, write_json
 from octopi.system.job_folder import BEST_MODEL_FILE, CANDIDATES_FILE, CONFIG_FILE, RESULTS_FILE
 from octopi.training.best_model import write_model
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
@@ -216,9 +215,9 @@ def score_folds(
 @contextmanager
 def staged_files(folder: Path) -> Iterator[Path]:
     """A folder whose files, when all are written, replace those of the same name in `folder`."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".pool") as desk:
-        yield Path(desk)
-        for path in sorted(Path(desk).iterdir()):
+    with temporary_folder(folder) as stage:
+        yield stage
+        for path in sorted(stage.iterdir()):
             path.replace(folder / path.name)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from octopi.system.files import write_figure
+
 POOLED = "pooled"
 OWN = "own"
 OTHERS = "others"
@@ -115,7 +117,7 @@ def draw_folds(path: Path, results: Mapping[str, Any]) -> None:
     axes.set_xticks(range(len(names) + 1), [*names, "total"], rotation=30, ha="right")
     axes.set(ylim=(0, None), ylabel=f"F{every['beta']:g}", title="out of fold, pooled thresholds")
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    figure.savefig(path, dpi=110)
+    write_figure(path, figure)
 
 
 def _dots(axes: Axes, score: Scores, shift: float, **look: Any) -> None:

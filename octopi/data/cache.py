@@ -1,6 +1,5 @@
 """Cache: each tomogram is read, resampled and normalised once per machine, then memory-mapped."""
 
-import fcntl
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from octopi.errors import DataError, ResourceError
 from octopi.geometry import Grid, format_shape, fourier_resample, same_spacing
 from octopi.project.value_range import ValueRange
 from octopi.system.files import staged
+from octopi.system.locks import open_locked
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -72,9 +72,7 @@ class VolumeCache:
     def _locked(self, key: str) -> Iterator[None]:
         """Nobody else on this machine makes this key meanwhile; a killed holder lets go."""
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            lock = self._path(key).with_suffix(".lock").open("w", encoding="utf-8")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock = open_locked(self._path(key).with_suffix(".lock"))
         except OSError as error:
             raise ResourceError(
                 f"Cannot use the cache {self.directory}: {error}. Set data.cache_dir to a local "

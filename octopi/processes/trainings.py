@@ -19,7 +19,14 @@ from tqdm import tqdm
 
 from octopi.config.overrides import override_text
 from octopi.config.settings import TrainSettings
-from octopi.errors import ExitCode, OctopiError, SettingError, StoppedBySignal, exit_code_of
+from octopi.errors import (
+    STOP_SIGNALS,
+    ExitCode,
+    OctopiError,
+    SettingError,
+    StoppedBySignal,
+    exit_code_of,
+)
 from octopi.models.precision import choose_device_type
 from octopi.system import resources
 from octopi.system.files import read_yaml
@@ -35,7 +42,7 @@ from octopi.tracking.mlflow import child_run_settings, is_mlflow
 
 POLL = 0.2  # seconds between looks at what runs
 # Exit codes of a training that goes on later, here or in another process.
-UNFINISHED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.LOCKED)
+UNFINISHED = {*(128 + number for number in STOP_SIGNALS), ExitCode.INTERRUPTED, ExitCode.LOCKED}
 
 
 @dataclass(frozen=True)
@@ -350,7 +357,7 @@ def forward_signals(running: Mapping[int, tuple[Task, RunningTask]]) -> Iterator
         for _, work in running.values():
             work.send(signal.SIGKILL if again else number)
 
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = (*STOP_SIGNALS, signal.SIGINT)
     before = [signal.signal(number, pass_on) for number in numbers]
     try:
         yield received

@@ -1,7 +1,6 @@
 """What a job writes down so that it can be understood, and repeated, later."""
 
 import contextlib
-import fcntl
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 from octopi.errors import is_interruption
 from octopi.system.files import to_builtin_types
+from octopi.system.locks import wait_for_lock
 from octopi.system.passwords import mask_passwords
 
 SQLITE = "sqlite:///"
@@ -46,9 +46,7 @@ def lock_tracking_store(node: Mapping[str, Any]) -> Iterator[None]:
         yield
         return
     path = Path(uri.removeprefix(SQLITE))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with wait_for_lock(path.with_name(f".{path.name}.lock")):
         yield
 
 

@@ -13,6 +13,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from torch import Tensor
 
+from octopi.errors import STOP_SIGNALS
 from octopi.system.files import staged, write_json
 from octopi.training.module import PickingModule
 
@@ -183,7 +184,7 @@ def _number(value: Tensor | float | None) -> float | None:
 
 
 class StopOnSignal(Callback):
-    """SIGTERM or Ctrl-C ends the training after the step in hand; a second Ctrl-C at once.
+    """A signal ends the training after the step in hand, a second Ctrl-C at once.
 
     Args:
         stop: makes the exception that ends the job from the signal's number and the epoch that
@@ -197,7 +198,7 @@ class StopOnSignal(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Signals are ours."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (*STOP_SIGNALS, signal.SIGINT):
             self._previous[number] = signal.signal(number, self._record_signal)
 
     def _record_signal(self, number: int, frame: FrameType | None) -> None:
