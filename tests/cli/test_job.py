@@ -51,7 +51,7 @@ def test_a_signal_ends_a_command_with_its_code_a_line_and_no_file_half_written(t
         [sys.executable, "-c", STOPPED_WHILE_WRITING, "folder=x", str(int(number))],
         cwd=tmp_path,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert ended.returncode == 128 + number
