@@ -98,7 +98,7 @@ def search(
         "storage": sweeper.storage,
         "objectives": settings.objectives,
         "directions": study.directions(settings.objectives),
-        "space": space.describe(searched),
+        "space": space.describe_space(searched),
         "settings": shared_settings(settings),
     }
     if settings.dry_run:

@@ -15,7 +15,7 @@ from octopi.errors import SettingError
 from octopi.processes.trainings import ProcessResult, Task, trial_overrides
 from octopi.stored import dotted_name
 from octopi.sweeps.pruning import Pruning
-from octopi.sweeps.space import Space, suggest
+from octopi.sweeps.space import Space, suggest_overrides
 from octopi.sweeps.study import open_study
 from octopi.system import locks
 from octopi.tracking.mlflow import close_child_run
@@ -77,7 +77,7 @@ class Search:
         return instantiate(self.sampler, seed=seed, _execution_whitelist_=SAMPLERS)
 
     def _suggest_overrides(self, trial: Trial) -> list[str]:
-        words = [*self.space.fixed, *suggest(self.space, trial)]
+        words = [*self.space.fixed, *suggest_overrides(self.space, trial)]
         trial.set_user_attr("words", words)
         trial.set_user_attr("folder", f"trial_{trial.number}")
         return words
