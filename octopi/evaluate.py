@@ -14,7 +14,7 @@ from octopi.errors import DataError
 from octopi.evaluation.picks_figure import draw_picks
 from octopi.geometry import PicksByRun
 from octopi.project import PicksQuery, Project, Run, find_picks
-from octopi.system.job_folder import Job
+from octopi.system.job_folder import SCORES_FILE, Job
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
         log_dry_run("evaluate", rehearsal(job, picks, truth))
         return None
     report = scorer(picks, truth, **facts)
-    path = job.folder / "scores.json"
+    path = job.folder / SCORES_FILE
     path.write_text(json.dumps(report.to_dict(), indent=1), encoding="utf-8")
     draw(job.folder / "picks.png", project, runs, picks=picks, truth=truth)
     logger.info("Scores of %d runs (%s):\n%s", len(truth), path, report.table())
@@ -54,7 +54,7 @@ def rehearsal(job: Job, picks: PicksByRun, truth: PicksByRun) -> list[str]:
     """What a dry run tells."""
     names = dict.fromkeys(name for found in [*truth.values(), *picks.values()] for name in found)
     return [
-        f"folder     {job.folder}: scores.json, picks.png, log",
+        f"folder     {job.folder}: {SCORES_FILE}, picks.png, log",
         f"would run  {len(truth)} runs: {', '.join(truth)}",
         *(
             f"object     {name}: {_count(picks, name)} picks, {_count(truth, name)} in truth"

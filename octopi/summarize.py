@@ -12,7 +12,7 @@ from octopi.errors import SettingError
 from octopi.sweeps.study import is_search, open_study
 from octopi.system import locks
 from octopi.system.files import read_yaml
-from octopi.system.job_folder import STUDY, Job
+from octopi.system.job_folder import RESULTS_FILE, STUDY_FILE, Job, fold_folders
 
 logger = logging.getLogger(__name__)
 
@@ -25,15 +25,15 @@ def summarize(settings: SummarizeSettings, job: Job) -> None:
     folder = Path(settings.folder).absolute()
     if is_search(folder):
         logger.info("%s\n%s", folder, of_search(folder, write=not settings.dry_run))
-    elif any(folder.glob("fold_*")) and (folder / "results.json").is_file():
+    elif fold_folders(folder) and (folder / RESULTS_FILE).is_file():
         from octopi.cross_validation import run  # noqa: PLC0415  brings torch, slow to import
 
         logger.info("%s\n%s", folder, run.summarize(folder))
     else:
         raise SettingError(
-            f"{folder} is neither the folder of a search ({STUDY}) nor of a finished "
-            f"cross-validation (results.json and fold_*). It {_holds(folder)}. Name with folder=… "
-            "the folder that was given as hydra.sweep.dir."
+            f"{folder} is neither the folder of a search ({STUDY_FILE}) nor of a finished "
+            f"cross-validation ({RESULTS_FILE} and fold_*). It {_holds(folder)}. Name with "
+            "folder=… the folder that was given as hydra.sweep.dir."
         )
 
 
@@ -42,7 +42,7 @@ def of_search(folder: Path, *, write: bool = True) -> str:
     from octopi.sweeps import plots, summary  # noqa: PLC0415  slow to import
 
     study = open_study(folder)
-    objectives = read_yaml(folder / STUDY)["objectives"]
+    objectives = read_yaml(folder / STUDY_FILE)["objectives"]
     if not write:
         return summary.table(study, objectives)
     with locks.wait_for_lock(folder / ".lock"):  # a worker may be writing the same files

@@ -35,7 +35,7 @@ from octopi.errors import SettingError
 from octopi.project import open_project
 from octopi.stored import dotted_name
 from octopi.system.files import read_json
-from octopi.system.job_folder import Job
+from octopi.system.job_folder import RESULTS_FILE, SCORES_FILE, Job
 
 if TYPE_CHECKING:
     from octopi.training.dataset_info import DatasetInfo
@@ -103,7 +103,7 @@ def train(  # noqa: PLR0913, PLR0917  the published signature
     job = Job(Path(model_save_path).absolute(), words)
     settings = dataclasses.replace(settings, loss=loss)
     run_in_folder("train", octopi.train.train, settings, job, loss=loss_function)
-    return read_json(job.folder / "results.json")
+    return read_json(job.folder / RESULTS_FILE)
 
 
 def model_words(model_config: Mapping[str, Any]) -> list[str]:
@@ -306,7 +306,7 @@ def evaluate(
     words = [project_override(config), f"scorer={resolve_choice('scorer', method, 'method')}"]
     words += [override_text(key, value) for key, value in overrides.items()]
     _, folder = run_command("evaluate", octopi.evaluate.evaluate, words, save_path)
-    return read_json(folder / "scores.json")
+    return read_json(folder / SCORES_FILE)
 
 
 def training_overrides(

@@ -27,7 +27,7 @@ from octopi.config.overrides import compose_config, override_text, to_builtin_ty
 from octopi.config.settings import SETTINGS_CLASSES
 from octopi.errors import OctopiError, SettingError, StoppedBySignal, did_you_mean
 from octopi.system import resources
-from octopi.system.job_folder import Job
+from octopi.system.job_folder import OVERRIDES_FILE, Job
 from octopi.system.utf8 import use_utf8
 
 logger = logging.getLogger(__name__)
@@ -167,7 +167,7 @@ def _open_folder(config: Any) -> None:
 
 def write_overrides(folder: Path, overrides: Iterable[str]) -> None:
     """Keep the overrides that a job began with, for people to read; a resumed one keeps its own."""
-    path = folder / "overrides.yaml"
+    path = folder / OVERRIDES_FILE
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(list(overrides)), encoding="utf-8")

@@ -34,6 +34,7 @@ from octopi.models import checkpoint
 from octopi.models.checkpoint import ENSEMBLE, CheckpointInfo, mean_thresholds
 from octopi.project import Project
 from octopi.system.files import read_json, read_yaml, write_json
+from octopi.system.job_folder import BEST_MODEL_FILE, CANDIDATES_FILE, CONFIG_FILE, RESULTS_FILE
 from octopi.training.best_model import write_model
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
 from octopi.training.module import Thresholds, ValidationSteps
@@ -111,13 +112,13 @@ def build_ensemble(folder: Path, folders: Sequence[Path]) -> float | None:
     with staged_files(folder) as staging_folder:
         write_model(staging_folder, weights, recipe)
         draw_folds(staging_folder / "folds.png", results)
-        write_json(staging_folder / "results.json", results)
+        write_json(staging_folder / RESULTS_FILE, results)
     return measured.get(settings.best_metric)
 
 
 def settings_of(folders: Sequence[Path]) -> TrainSettings:
     """The settings of the first fold, after a check that all trained on the same target."""
-    configs = [read_yaml(folder / "config.yaml") for folder in folders]
+    configs = [read_yaml(folder / CONFIG_FILE) for folder in folders]
     if len({settings["target"] for settings in configs}) > 1:
         targets_text = [f"{f.name} on {s['target']}" for f, s in zip(folders, configs, strict=True)]
         raise SettingError(
@@ -132,13 +133,13 @@ def read_folds(folders: Sequence[Path]) -> list[Fold]:
     folds = [
         Fold(
             folder.name,
-            *checkpoint.read(folder / "best_model.pth"),
-            read_candidates(folder / "candidates.npz"),
-            read_json(folder / "results.json"),
+            *checkpoint.read(folder / BEST_MODEL_FILE),
+            read_candidates(folder / CANDIDATES_FILE),
+            read_json(folder / RESULTS_FILE),
         )
         for folder in folders
     ]
-    paths = [folder / "best_model.pth" for folder in folders]
+    paths = [folder / BEST_MODEL_FILE for folder in folders]
     checkpoint.check_same_objects(paths, [fold.recipe for fold in folds])
     owner: dict[str, str] = {}
     for fold in folds:
@@ -222,7 +223,7 @@ def staged_files(folder: Path) -> Iterator[Path]:
 
 def summarize(folder: Path) -> str:
     """A cross-validation's scores as a table, from its `results.json`."""
-    return table(read_json(folder / "results.json"))
+    return table(read_json(folder / RESULTS_FILE))
 
 
 def ensemble_recipe(

@@ -17,7 +17,6 @@ from octopi.config.overrides import override_text
 from octopi.config.settings import TrainSettings
 from octopi.cross_validation.ensemble import build_ensemble, summarize
 from octopi.processes.trainings import (
-    OUTPUT_FILE,
     Processes,
     ProcessResult,
     Task,
@@ -27,6 +26,7 @@ from octopi.processes.trainings import (
     run_tasks,
 )
 from octopi.system.files import read_json
+from octopi.system.job_folder import OUTPUT_FILE, RESULTS_FILE, fold_name
 from octopi.training.folder import TrainingFolder
 from octopi.training.run import build_training
 
@@ -68,7 +68,7 @@ def train_folds(
     check_one_device(settings)
     costs = build_training(settings, folder).costs(settings)  # what is wrong is found before all
     training.write_config(settings)
-    folders = [folder / f"fold_{fold}" for fold in range(settings.num_folds)]
+    folders = [folder / fold_name(fold) for fold in range(settings.num_folds)]
     slots = process_environments(settings, None, settings.num_folds)
     limit = time_limit(settings, len(slots))
     tasks = [Task(i, path, fold_words(words, i, limit)) for i, path in enumerate(folders)]
@@ -87,7 +87,7 @@ def train_folds(
         )
     build_ensemble(folder, folders)
     logger.info("%s\n%s", folder, summarize(folder))
-    return {**read_json(folder / "results.json")["out_of_fold"], **costs}
+    return {**read_json(folder / RESULTS_FILE)["out_of_fold"], **costs}
 
 
 def time_limit(settings: TrainSettings, num_slots: int) -> str | None:

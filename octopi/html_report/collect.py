@@ -31,6 +31,7 @@ from octopi.project import (
 )
 from octopi.project.score_map import ScoreMap, particle_channels, particle_radii
 from octopi.stored import build_stored
+from octopi.system.job_folder import BEST_MODEL_FILE, CONFIG_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def gather(
     if journey is None:
         journey = find_training_of(maps.values())
     else:
-        digest = _digest(journey.folder / "best_model.pth")
+        digest = _digest(journey.folder / BEST_MODEL_FILE)
         maps = {n: m for n, m in maps.items() if digest in _checkpoints(m).values()}
     facts: Mapping[str, Any] = next((m.attributes for m in maps.values()), {})
     if journey is not None and journey.recipe:
@@ -145,7 +146,7 @@ def find_training_of(maps: Iterable[ScoreMapReference]) -> TrainingHistory | Non
     if len(origins) != 1 or len(origin := next(iter(origins))) != 1:
         return None
     path, digest = Path(origin[0][0]).absolute(), origin[0][1]
-    if not (path.parent / "config.yaml").is_file() or _digest(path) != digest:
+    if not (path.parent / CONFIG_FILE).is_file() or _digest(path) != digest:
         return None
     return dataclasses.replace(read_training_history(path.parent), candidates={}, folds={})
 

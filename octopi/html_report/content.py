@@ -16,6 +16,7 @@ from octopi.html_report.collect import ReportData, tomogram_to_show
 from octopi.html_report.runs import ShownRun, marks_size, pick_arrays, report_of, run_pictures
 from octopi.html_report.training_history import TrainingHistory
 from octopi.project import Project
+from octopi.system.job_folder import BEST_MODEL_FILE
 from octopi.system.passwords import mask_passwords
 from octopi.system.versions import git_commit, versions
 
@@ -134,8 +135,8 @@ def open_commands(project: Project, journey: TrainingHistory | None) -> dict[str
         "project": shlex.quote(f"project.config={config}"),
         "checkpoint": "",
     }
-    if journey is not None and (journey.folder / "best_model.pth").is_file():
-        out["checkpoint"] = shlex.quote(f"checkpoint={journey.folder / 'best_model.pth'}")
+    if journey is not None and (journey.folder / BEST_MODEL_FILE).is_file():
+        out["checkpoint"] = shlex.quote(f"checkpoint={journey.folder / BEST_MODEL_FILE}")
     return out
 
 

@@ -13,7 +13,16 @@ from octopi.evaluation.candidates import read_candidates
 from octopi.geometry import Points
 from octopi.html_report.mosaics import data_url
 from octopi.system.files import read_json, read_yaml
-from octopi.system.job_folder import best_trial_folder
+from octopi.system.job_folder import (
+    CANDIDATES_FILE,
+    CONFIG_FILE,
+    DATA_FILE,
+    MODEL_CONFIG_FILE,
+    RESULTS_FILE,
+    STUDY_FILE,
+    best_trial_folder,
+    fold_folders,
+)
 
 OWN_PICTURES = ("curves", "picks", "report")  # drawn anew on the page, or its own
 VALIDATION, TRAINING, TEST, NEW = "validation", "training", "test", "not in training"
@@ -72,16 +81,14 @@ class TrainingHistory:
 def read_training_history(folder: Path) -> TrainingHistory:
     """What the folder tells; of a search, its pictures and its best training."""
     pictures = pictures_in(folder)
-    if (folder / "study.yaml").is_file() and not (folder / "results.json").is_file():
+    if (folder / STUDY_FILE).is_file() and not (folder / RESULTS_FILE).is_file():
         folder = best_trial_folder(folder)
-    if not (folder / "config.yaml").is_file() and not any(folder.glob("fold_*/config.yaml")):
+    if not any((path / CONFIG_FILE).is_file() for path in (folder, *fold_folders(folder))):
         raise SettingError(
             f"{folder} is not the folder of a training, a search or a cross-validation: it has no "
-            "config.yaml. Name such a folder with folder=…, or a project with project.config=…"
+            f"{CONFIG_FILE}. Name such a folder with folder=…, or a project with project.config=…"
         )
-    parts = {path.name: path for path in sorted(folder.glob("fold_*")) if path.is_dir()} or {
-        "": folder
-    }
+    parts = {path.name: path for path in fold_folders(folder)} or {"": folder}
     return _read(folder, parts, pictures)
 
 
@@ -91,17 +98,17 @@ def _read(
     histories, splits, folds = {}, {}, {}
     candidates: dict[str, Mapping[str, Points]] = {}
     for name, path in parts.items():
-        if (path / "results.json").is_file():
-            histories[name] = read_json(path / "results.json").get("history", {})
-        if (path / "data.json").is_file():
-            splits[name] = read_json(path / "data.json")["split"]
-        if (path / "candidates.npz").is_file():
-            found = read_candidates(path / "candidates.npz")
+        if (path / RESULTS_FILE).is_file():
+            histories[name] = read_json(path / RESULTS_FILE).get("history", {})
+        if (path / DATA_FILE).is_file():
+            splits[name] = read_json(path / DATA_FILE)["split"]
+        if (path / CANDIDATES_FILE).is_file():
+            found = read_candidates(path / CANDIDATES_FILE)
             candidates |= found
             folds |= dict.fromkeys(found, name)
     first = next(iter(parts.values()))
-    config = next(p for p in (folder / "config.yaml", first / "config.yaml") if p.is_file())
-    recipe = folder / "model_config.yaml"
+    config = next(p for p in (folder / CONFIG_FILE, first / CONFIG_FILE) if p.is_file())
+    recipe = folder / MODEL_CONFIG_FILE
     return TrainingHistory(
         folder=folder,
         recipe=read_yaml(recipe) if recipe.is_file() else {},

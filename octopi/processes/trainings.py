@@ -24,13 +24,17 @@ from octopi.errors import OctopiError, SettingError, StoppedBySignal
 from octopi.models.precision import choose_device_type
 from octopi.system import resources
 from octopi.system.files import read_yaml
-from octopi.system.job_folder import PARENT_RUN, STUDY
+from octopi.system.job_folder import (
+    LAST_CHECKPOINT_FILE,
+    OUTCOME_FILE,
+    OUTPUT_FILE,
+    PARENT_RUN,
+    STUDY_FILE,
+)
 from octopi.system.worker_pool import signal_when_parent_ends
 from octopi.tracking.mlflow import child_run_settings, is_mlflow
-from octopi.training.folder import LAST_CHECKPOINT, OUTCOME
 
 POLL = 0.2  # seconds between looks at what runs
-OUTPUT_FILE = "output.txt"
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Task:
 
     def outcome(self) -> dict[str, Any] | None:
         """What it left behind when it finished; None if it has not."""
-        path = self.folder / OUTCOME
+        path = self.folder / OUTCOME_FILE
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
@@ -68,7 +72,7 @@ def trial_overrides(
     """
     overrides = ["trainer.enable_progress_bar=false"]
     if tracker and is_mlflow(tracker):
-        path = folder.parent / STUDY
+        path = folder.parent / STUDY_FILE
         parent = read_yaml(path).get(PARENT_RUN) if path.is_file() else None
         tags = {"trial": number} | ({} if fold is None else {"fold": fold})
         child = child_run_settings(tracker, parent, name=folder.name, tags=tags)
@@ -194,7 +198,7 @@ class Processes:
         task.folder.mkdir(parents=True, exist_ok=True)
         log = task.folder / OUTPUT_FILE
         overrides = [*task.words, override_text("hydra.run.dir", task.folder)]
-        if (task.folder / LAST_CHECKPOINT).exists():
+        if (task.folder / LAST_CHECKPOINT_FILE).exists():
             overrides = [override_text("resume", task.folder)]
         with log.open("ab") as file:
             process = subprocess.Popen(
@@ -243,7 +247,7 @@ class LauncherThread:
 
     def _launch(self, launcher: Any, task: Task) -> None:
         words = [*task.words, override_text("hydra.sweep.subdir", task.folder.name)]
-        if (task.folder / LAST_CHECKPOINT).exists():
+        if (task.folder / LAST_CHECKPOINT_FILE).exists():
             words.append(override_text("resume", task.folder))
         try:
             (answer,) = launcher.launch([words], initial_job_idx=task.number)

@@ -21,6 +21,7 @@ from octopi.errors import (
     SweepError,
 )
 from octopi.system.files import read_yaml
+from octopi.system.job_folder import SEARCH_RESULTS_FILE
 from octopi.workflows import read_target_info, run_selection_overrides, training_overrides
 
 logger = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ class ModelSearchSubmit:
         facts = read_target_info(self.settings, self.num_classes)
         runs = run_selection_overrides(self.train_runs, self.validation_runs, facts=facts)
         _run([sys.executable, "-m", "octopi.train", "-m", *self.words, *self.tracking, *runs])
-        return read_yaml(self.folder / "optimization_results.yaml")
+        return read_yaml(self.folder / SEARCH_RESULTS_FILE)
 
 
 def _run(command: list[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from octopi.processes.trainings import ProcessResult, Task, trial_overrides
 from octopi.system import locks
+from octopi.system.job_folder import OUTCOME_FILE
 from octopi.tracking.mlflow import close_child_run
 
 logger = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class TrainingGrid:
             tags = {"state": "failed", "reason": ended.reason}
             close_child_run(self.tracker, task.folder, status="KILLED", tags=tags)
         if ended.code or not task.outcome():
-            self.failed[task.number] = ended.reason if ended.code else "it left no outcome.json"
+            self.failed[task.number] = ended.reason if ended.code else f"it left no {OUTCOME_FILE}"
             logger.warning("%s failed: %s", task.folder.name, self.failed[task.number])
 
     def missing(self) -> list[int]:

@@ -15,6 +15,8 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from octopi.system.job_folder import trial_name
+
 MAX_LENGTH = 24  # characters of a choice that are shown
 STATES = {
     TrialState.COMPLETE: "complete",
@@ -199,7 +201,7 @@ def _choice_texts(trials: Iterable[FrozenTrial], name: str) -> dict[str, str]:
 
 def folder_of(trial: FrozenTrial) -> str:
     """Return the name of a trial's folder within that of the search."""
-    return str(trial.user_attrs.get("folder", f"trial_{trial.number}"))
+    return str(trial.user_attrs.get("folder", trial_name(trial.number)))
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:

@@ -30,10 +30,9 @@ from octopi.sweeps.grid import Combination, TrainingGrid
 from octopi.sweeps.search import Search, make_search
 from octopi.system import locks
 from octopi.system.files import read_yaml, to_builtin_types, write_yaml
-from octopi.system.job_folder import PARENT_RUN, STUDY
+from octopi.system.job_folder import ANY_TRIAL, OUTCOME_FILE, OUTPUT_FILE, PARENT_RUN, STUDY_FILE
 from octopi.tracking.mlflow import end_sweep_run, list_artifacts, start_sweep_run
 from octopi.training.dataset_info import read_dataset_info
-from octopi.training.folder import OUTCOME
 from octopi.training.validation import check_metric_names
 
 logger = logging.getLogger(__name__)
@@ -103,7 +102,7 @@ def search(
     }
     if settings.dry_run:
         study.check_same_sweep(folder, facts)
-        done = [p.parent.name for p in sorted(folder.glob(f"trial_*/{OUTCOME}"))]
+        done = [p.parent.name for p in sorted(folder.glob(f"{ANY_TRIAL}/{OUTCOME_FILE}"))]
         log_dry_run(
             "train -m", describe_sweep(folder, [], done, f"{sweeper.n_trials - len(done)} trials")
         )
@@ -131,7 +130,7 @@ def search(
 @contextlib.contextmanager
 def tracked_sweep(folder: Path, settings: TrainSettings) -> Iterator[dict[str, float | None]]:
     """MLflow shows the sweep as the parent of its trainings; what is put in is its metrics."""
-    path = folder / STUDY
+    path = folder / STUDY_FILE
     with locks.wait_for_lock(folder / ".lock"):
         facts = read_yaml(path)
         run = start_sweep_run(
@@ -154,7 +153,7 @@ def tracked_sweep(folder: Path, settings: TrainSettings) -> Iterator[dict[str, f
             status = "KILLED"
         raise
     finally:
-        files = [path for path in list_artifacts(folder) if path.name != STUDY]
+        files = [path for path in list_artifacts(folder) if path.name != STUDY_FILE]
         end_sweep_run(settings.logger, run, status=status, metrics=metrics, artifacts=files)
 
 
@@ -184,7 +183,7 @@ def outcome(folder: Path, source: Search) -> float | None:
     reasons = {trial.user_attrs.get("reason", trial.state.name.lower()) for trial in trials}
     raise SweepError(
         f"None of {len(trials)} trials succeeded. Causes: {'; '.join(sorted(reasons))}.\n"
-        f"Their logs are {folder}/trial_*/output.txt."
+        f"Their logs are {folder}/{ANY_TRIAL}/{OUTPUT_FILE}."
     )
 
 

@@ -18,6 +18,7 @@ from octopi.sweeps.pruning import Pruning
 from octopi.sweeps.space import Space, suggest_overrides
 from octopi.sweeps.study import open_study
 from octopi.system import locks
+from octopi.system.job_folder import OUTCOME_FILE, trial_name
 from octopi.tracking.mlflow import close_child_run
 
 logger = logging.getLogger(__name__)
@@ -79,11 +80,11 @@ class Search:
     def _suggest_overrides(self, trial: Trial) -> list[str]:
         words = [*self.space.fixed, *suggest_overrides(self.space, trial)]
         trial.set_user_attr("words", words)
-        trial.set_user_attr("folder", f"trial_{trial.number}")
+        trial.set_user_attr("folder", trial_name(trial.number))
         return words
 
     def _task(self, number: int, words: list[str]) -> Task | None:
-        folder = self.folder / f"trial_{number}"
+        folder = self.folder / trial_name(number)
         claim = locks.try_lock(self.folder / ".claims" / str(number))
         if claim is None or locks.is_locked(folder / ".lock"):
             return None  # somebody is at work on it, here or on another machine
@@ -124,7 +125,7 @@ class Search:
             tags = {"state": "failed", "reason": ended.reason}
             close_child_run(self.tracker, task.folder, status="KILLED", tags=tags)
         if ended.code or outcome is None:
-            self._fail(task.number, ended.reason if ended.code else "it left no outcome.json")
+            self._fail(task.number, ended.reason if ended.code else f"it left no {OUTCOME_FILE}")
             return
         self._attribute(task.number, "seconds", outcome["seconds"])
         values = [outcome["values"].get(name) for name in self.objectives]

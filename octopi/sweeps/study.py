@@ -18,7 +18,7 @@ from optuna.storages.journal._file import get_lock_file
 from octopi.errors import SettingError
 from octopi.models.properties import COST_METRICS
 from octopi.system.files import differing_keys, read_yaml, to_builtin_types, write_yaml
-from octopi.system.job_folder import STUDY
+from octopi.system.job_folder import STUDY_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def directions(objectives: list[str]) -> list[str]:
 
 def write_sweep_file(folder: Path, sweep_settings: Mapping[str, Any]) -> dict[str, Any]:
     """`study.yaml` holds the facts of a sweep; one that began otherwise is a SettingError."""
-    path = folder / STUDY
+    path = folder / STUDY_FILE
     now = to_builtin_types(sweep_settings)
     if not path.exists():
         write_yaml(path, now)
@@ -126,7 +126,7 @@ def write_sweep_file(folder: Path, sweep_settings: Mapping[str, Any]) -> dict[st
 
 def check_same_sweep(folder: Path, facts: Mapping[str, Any]) -> None:
     """Raise SettingError if the folder holds a sweep that began otherwise."""
-    path, now = folder / STUDY, to_builtin_types(facts)
+    path, now = folder / STUDY_FILE, to_builtin_types(facts)
     before = read_yaml(path) if path.exists() else now
     changed = differing_keys({k: before.get(k) for k in now}, now)
     if changed:
@@ -138,16 +138,18 @@ def check_same_sweep(folder: Path, facts: Mapping[str, Any]) -> None:
 
 def is_search(folder: Path) -> bool:
     """Whether the folder is a search's, and not one of plain trainings."""
-    path = folder / STUDY
+    path = folder / STUDY_FILE
     return path.is_file() and "study_name" in read_yaml(path)
 
 
 def open_study(folder: Path) -> optuna.Study:
     """The study of a search folder."""
-    path = folder / STUDY
+    path = folder / STUDY_FILE
     facts = read_yaml(path) if path.is_file() else {}
     if "study_name" not in facts:
-        raise SettingError(f"{folder} is not the folder of a search: it has no {STUDY} of one.")
+        raise SettingError(
+            f"{folder} is not the folder of a search: it has no {STUDY_FILE} of one."
+        )
     storage = storage_of(folder, facts["storage"])
     sampler = optuna.samplers.RandomSampler()
     try:

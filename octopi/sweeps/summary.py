@@ -11,8 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from octopi.sweeps.results import STATES, StudyResults, folder_of, shorten, shorten_distinctly
 from octopi.system.files import write_yaml
+from octopi.system.job_folder import SEARCH_RESULTS_FILE
 
-RESULTS = "optimization_results.yaml"
 SHOWN = 10  # trials in the table
 SCREEN = 100  # characters across
 CELL = 18  # characters across a parameter's column
@@ -43,7 +43,7 @@ def write_results(folder: Path, study: Study, objectives: Sequence[str]) -> None
     content = collect_results(study, objectives=objectives)
     if "best" in content:
         content["retrain"] = f"octopi train experiment={folder / 'best'}"
-    write_yaml(folder / RESULTS, content)
+    write_yaml(folder / SEARCH_RESULTS_FILE, content)
 
 
 def table(study: Study, objectives: Sequence[str]) -> str:

@@ -9,17 +9,49 @@ import yaml
 
 from octopi.errors import SettingError
 
-CONFIG = "config.yaml"  # the settings of a training, resolved, in its folder
+OVERRIDES_FILE = "overrides.yaml"  # the command line of a job
+CONFIG_FILE = "config.yaml"  # the settings of a training, resolved
+OUTPUT_FILE = "output.txt"  # what a training of a sweep printed
+
+BEST_MODEL_FILE = "best_model.pth"
+MODEL_CONFIG_FILE = "model_config.yaml"  # its checkpoint info, to be read by people
+LAST_CHECKPOINT_FILE = "last.ckpt"  # the state to resume from
+DATA_FILE = "data.json"  # the split, and a fingerprint of the data
+CANDIDATES_FILE = "candidates.npz"  # of the best model's validation
+RESULTS_FILE = "results.json"  # losses and metrics; of a cross-validation, its scores
+CURVES_FILE = "curves.png"
+OUTCOME_FILE = "outcome.json"  # how a training ended
+
+STUDY_FILE = "study.yaml"  # the settings of a sweep
+SEARCH_RESULTS_FILE = "optimization_results.yaml"
+PARENT_RUN = "parent_run"  # key in study.yaml: the MLflow run of the sweep
+
+SCORES_FILE = "scores.json"  # of evaluate
+_ANY_FOLD, ANY_TRIAL = "fold_*", "trial_*"  # patterns of the names below
 
 
-RESULTS = "optimization_results.yaml"
+def fold_name(fold: int) -> str:
+    """Return the name of a fold's folder."""
+    return f"fold_{fold}"
+
+
+def trial_name(number: int) -> str:
+    """Return the name of a trial's folder."""
+    return f"trial_{number}"
+
+
+def fold_folders(folder: Path) -> list[Path]:
+    """List the folders of a training's folds, sorted; an empty list where it has none."""
+    return sorted(path for path in folder.glob(_ANY_FOLD) if path.is_dir())
 
 
 def best_trial_folder(sweep: Path) -> Path:
     """Return the folder of a search's best training."""
-    path = sweep / RESULTS
+    path = sweep / SEARCH_RESULTS_FILE
     if not path.is_file():
-        raise SettingError(f"{sweep} is not the folder of a search: it has no {RESULTS}.")
+        raise SettingError(
+            f"{sweep} is not the folder of a search: it has no {SEARCH_RESULTS_FILE}."
+        )
     best = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("best")
     if not best:
         raise SettingError(f"The search in {sweep} has no best trial yet: none is complete.")
@@ -28,11 +60,11 @@ def best_trial_folder(sweep: Path) -> Path:
 
 def read_training_config(folder: Path) -> dict[str, Any]:
     """Read the settings that a training wrote into its folder."""
-    path = folder / CONFIG
+    path = folder / CONFIG_FILE
     if not path.is_file():
         raise SettingError(
             f"There is nothing to resume or repeat in {folder}: it is not the folder of a "
-            f"training, or that ended before it began. It has no {CONFIG}."
+            f"training, or that ended before it began. It has no {CONFIG_FILE}."
         )
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -43,7 +75,7 @@ def read_training_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-_CURE = "Start anew, with init_from=best_model.pth to keep what was learned."
+_CURE = f"Start anew, with init_from={BEST_MODEL_FILE} to keep what was learned."
 
 
 def _nothing() -> None:
@@ -64,9 +96,3 @@ class Job:
     folder: Path
     overrides: list[str]
     open_folder: Callable[[], None] = _nothing
-
-
-STUDY = "study.yaml"
-
-
-PARENT_RUN = "parent_run"  # of MLflow, told in study.yaml

@@ -14,11 +14,10 @@ from octopi.evaluation.candidates import read_candidates, write_candidates
 from octopi.models import checkpoint
 from octopi.models.checkpoint import CheckpointInfo
 from octopi.system.files import to_builtin_types, write_yaml
+from octopi.system.job_folder import BEST_MODEL_FILE, CANDIDATES_FILE, MODEL_CONFIG_FILE
 from octopi.system.versions import git_commit, versions
 from octopi.training.dataset_info import DatasetInfo
 from octopi.training.module import PickingModule
-
-BEST_MODEL, CANDIDATES = "best_model.pth", "candidates.npz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,14 +40,14 @@ class BestModelWriter:
 
     def __call__(self, weights: dict[str, Tensor], module: PickingModule) -> None:
         """Write the weights and the candidates they found in validation."""
-        write_candidates(self.folder / CANDIDATES, module.candidates)
+        write_candidates(self.folder / CANDIDATES_FILE, module.candidates)
         write_model(self.folder, weights, self.recipe(module))
 
     def problem(self) -> str | None:
         """Say why the files that are there cannot be read; None if they can."""
         try:
-            checkpoint.read(self.folder / BEST_MODEL)
-            read_candidates(self.folder / CANDIDATES)
+            checkpoint.read(self.folder / BEST_MODEL_FILE)
+            read_candidates(self.folder / CANDIDATES_FILE)
         except (OctopiError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             return str(error)
         return None
@@ -86,5 +85,5 @@ class BestModelWriter:
 
 def write_model(folder: Path, weights: Mapping[str, Tensor], recipe: CheckpointInfo) -> None:
     """Write `best_model.pth` and its readable copy, `model_config.yaml`."""
-    checkpoint.save(folder / BEST_MODEL, weights, recipe)
-    write_yaml(folder / "model_config.yaml", dataclasses.asdict(recipe))
+    checkpoint.save(folder / BEST_MODEL_FILE, weights, recipe)
+    write_yaml(folder / MODEL_CONFIG_FILE, dataclasses.asdict(recipe))

@@ -7,7 +7,7 @@ from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import DryRunSummary
 from octopi.errors import ResourceError
 from octopi.system import resources
-from octopi.system.job_folder import Job
+from octopi.system.job_folder import BEST_MODEL_FILE, LAST_CHECKPOINT_FILE, RESULTS_FILE, Job
 from octopi.training.dataset_info import DatasetInfo
 from octopi.training.run import Training, build_data
 
@@ -52,10 +52,10 @@ def describe_training(settings: TrainSettings, job: Job, training: Training) -> 
         f"cache      {settings.data['cache_dir']}: {len(missing)} of {len(all_keys)} volumes to be "
         f"made, {resources.format_bytes(sum(missing.values()))} "
         f"(free: {resources.format_bytes(resources.free_space(settings.data['cache_dir']))})",
-        f"files      {len(folds)} × best_model.pth ({resources.format_bytes(weights)}) and "
-        f"last.ckpt "
+        f"files      {len(folds)} × {BEST_MODEL_FILE} ({resources.format_bytes(weights)}) and "
+        f"{LAST_CHECKPOINT_FILE} "
         f"(about {resources.format_bytes(WEIGHT_COPIES_IN_LAST_CKPT * weights)}), log, curves, "
-        f"results.json",
+        f"{RESULTS_FILE}",
     ]
     return lines
 

@@ -16,14 +16,22 @@ from octopi.data.datamodule import TomogramDataModule
 from octopi.errors import DataError, SettingError
 from octopi.system import locks
 from octopi.system.files import differing_keys, read_json, to_builtin_types, write_json, write_yaml
-from octopi.system.job_folder import CONFIG, Job, read_training_config
+from octopi.system.job_folder import (
+    BEST_MODEL_FILE,
+    CONFIG_FILE,
+    DATA_FILE,
+    LAST_CHECKPOINT_FILE,
+    OUTCOME_FILE,
+    Job,
+    fold_name,
+    read_training_config,
+)
 from octopi.tracking import mlflow
 from octopi.tracking.buffered_logger import make_tracker
 from octopi.training import ddp
 
 logger = logging.getLogger(__name__)
 
-LAST_CHECKPOINT, DATA, OUTCOME = "last.ckpt", "data.json", "outcome.json"
 MAY_CHANGE = {  # when a training is resumed
     "resume",
     "dry_run",
@@ -67,7 +75,7 @@ def _check_own(folder: Path, settings: TrainSettings) -> None:
     """Raise SettingError unless the folder is unused, or is that of the training to resume."""
     if settings.resume:
         check_resume(folder, settings)
-    elif any((folder / name).exists() for name in (LAST_CHECKPOINT, "fold_0")):
+    elif any((folder / name).exists() for name in (LAST_CHECKPOINT_FILE, fold_name(0))):
         raise SettingError(
             f"{folder} already holds a training. Continue it with resume={folder}, or choose "
             "another folder with hydra.run.dir=… (model_save_path in Python)."
@@ -77,15 +85,17 @@ def _check_own(folder: Path, settings: TrainSettings) -> None:
 def check_resume(folder: Path, settings: TrainSettings) -> None:
     """Raise SettingError unless there is a training to resume and its settings are the same."""
     in_folds = settings.num_folds is not None and settings.fold is None
-    if not in_folds and not (folder / LAST_CHECKPOINT).is_file():
-        raise SettingError(f"There is nothing to resume in {folder}: it has no {LAST_CHECKPOINT}.")
+    if not in_folds and not (folder / LAST_CHECKPOINT_FILE).is_file():
+        raise SettingError(
+            f"There is nothing to resume in {folder}: it has no {LAST_CHECKPOINT_FILE}."
+        )
     before = read_training_config(folder)
     now = to_builtin_types(dataclasses.asdict(settings))
     changed = [key for key in differing_keys(before, now) if key not in MAY_CHANGE]
     if changed:
         raise SettingError(
             f"{', '.join(changed)} differ from what {folder} began with. A resumed training keeps "
-            "its settings; to change them start anew with init_from=best_model.pth."
+            f"its settings; to change them start anew with init_from={BEST_MODEL_FILE}."
         )
 
 
@@ -106,7 +116,7 @@ class TrainingFolder:
     def write_config(self, settings: TrainSettings) -> None:
         """Write the settings, from which the training can be resumed and repeated."""
         if self.writes:
-            write_yaml(self.path / CONFIG, dataclasses.asdict(settings))
+            write_yaml(self.path / CONFIG_FILE, dataclasses.asdict(settings))
 
     def read_checkpoint(self, module: nn.Module) -> Path:
         """Return the checkpoint to go on from, after a check that it can be; run nothing in it.
@@ -118,10 +128,10 @@ class TrainingFolder:
             SettingError: the file is damaged, holds other things than numbers and text, or
                 belongs to another network.
         """
-        path = self.path / LAST_CHECKPOINT
+        path = self.path / LAST_CHECKPOINT_FILE
         cure = (
             "The training cannot be resumed. Start anew in another folder, with "
-            f"init_from={self.path / 'best_model.pth'} to keep what was learned."
+            f"init_from={self.path / BEST_MODEL_FILE} to keep what was learned."
         )
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -147,13 +157,13 @@ class TrainingFolder:
         assert data.split is not None
         if not self.writes:
             return
-        path = self.path / DATA
+        path = self.path / DATA_FILE
         record = {"split": dataclasses.asdict(data.split), "fingerprint": data.fingerprint()}
         record = to_builtin_types(record)
         if resumed and path.is_file() and _read_record(path) != record:
             raise DataError(
-                f"The data has changed since {self.path} began: its data.json says otherwise. "
-                "Start anew, with init_from=best_model.pth to keep what was learned."
+                f"The data has changed since {self.path} began: its {DATA_FILE} says otherwise. "
+                f"Start anew, with init_from={BEST_MODEL_FILE} to keep what was learned."
             )
         write_json(path, record)
         logger.info(
@@ -182,7 +192,7 @@ class TrainingFolder:
         if self.writes:
             seconds = round(time.monotonic() - self.start_time, 1)
             outcome = {"state": self.state, "values": values, "seconds": seconds}
-            write_json(self.path / OUTCOME, outcome)
+            write_json(self.path / OUTCOME_FILE, outcome)
         best = metrics.get(settings.best_metric)
         shown = "n/a" if best is None else f"{best:.4f}"
         logger.info("Best model, %s %s: %s", settings.best_metric, shown, self.path)

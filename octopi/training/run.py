@@ -26,12 +26,13 @@ from octopi.models.properties import (
     size_divisor,
 )
 from octopi.system import resources
+from octopi.system.job_folder import LAST_CHECKPOINT_FILE, RESULTS_FILE
 from octopi.training import ddp
 from octopi.training.best_model import BestModelWriter
 from octopi.training.callbacks import LastCheckpoint, SaveBestModel, StopOnSignal, WriteHistory
 from octopi.training.curves import draw_curves
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
-from octopi.training.folder import LAST_CHECKPOINT, TrainingFolder
+from octopi.training.folder import TrainingFolder
 from octopi.training.module import PickingModule
 from octopi.training.silence import silence_lightning
 from octopi.training.validation import build_validation, check_metric_names
@@ -109,13 +110,13 @@ def build_training(
     )
     # The best model stands before weight averaging, so that it keeps the weights that validated.
     best_model = SaveBestModel(BestModelWriter(folder, settings, facts, data, divisor))
-    history = WriteHistory(folder / "results.json")
+    history = WriteHistory(folder / RESULTS_FILE)
     callbacks = [
         best_model,
         *(build(node, f"callbacks.{name}") for name, node in settings.callbacks.items()),
         history,
         StopOnSignal(functools.partial(stopped_error, folder)),
-        LastCheckpoint(folder / LAST_CHECKPOINT),
+        LastCheckpoint(folder / LAST_CHECKPOINT_FILE),
     ]
     precision = settings.trainer["precision"] or training_precision(
         settings.trainer["accelerator"], min(settings.data["crop_size"]) // divisor
@@ -244,5 +245,5 @@ def stopped_error(folder: Path, number: int, epoch: int) -> StoppedBySignal:
     return StoppedBySignal(
         128 + number,
         f"Stopped by {signal.Signals(number).name} in epoch {epoch}; the state before that epoch "
-        f"is in {folder / LAST_CHECKPOINT}.\nContinue with: octopi train resume={folder}",
+        f"is in {folder / LAST_CHECKPOINT_FILE}.\nContinue with: octopi train resume={folder}",
     )

@@ -7,7 +7,7 @@ import pytest
 
 from octopi.errors import SettingError
 from octopi.sweeps import study
-from octopi.system.job_folder import STUDY
+from octopi.system.job_folder import STUDY_FILE
 
 
 def _facts(storage=None):
@@ -94,7 +94,7 @@ def test_what_is_no_search_is_said_to_be_none(tmp_path):
 
 def test_the_storage_file_is_for_its_owner_alone(tmp_path):
     study.write_sweep_file(tmp_path, _facts("postgresql://me:secret@host/db"))
-    assert (tmp_path / STUDY).stat().st_mode & 0o077 == 0
+    assert (tmp_path / STUDY_FILE).stat().st_mode & 0o077 == 0
 
 
 def test_metrics_grow_and_costs_shrink():
