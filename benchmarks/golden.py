@@ -624,7 +624,7 @@ def record_files(recorder: Recorder) -> None:
     export(recorder, "warp", "1", *scale)
     export(recorder, "dynamo", "1")
     export(recorder, "csv", "twatershed", "min_score=0.02")
-    near = ["membrane=membrane:curation/0", "near=[-60,60]", "pairs=[20,200]"]
+    near = ["membrane=membrane:curation/0", "near_distance=[-60,60]", "pairs=[20,200]"]
     recorder.run_checked("extract", "picks=curation/0", *near, "session_id=x")
     export(recorder, "dynamo", "x-near")
     write_mrc(recorder.folder / "mrcs")
@@ -717,7 +717,7 @@ summarize folder=nowhere
 summarize folder=mrcs
 extract
 extract membrane=nothing:x/1
-extract membrane=membrane:curation/0 near=[100,-100]
+extract membrane=membrane:curation/0 near_distance=[100,-100]
 extract membrane=membrane:curation/0 picks=nobody/1
 export
 export format=relion6

@@ -92,7 +92,7 @@ def check_settings(settings: ExtractSettings) -> None:
             "Nothing says what to extract. Give membrane=NAME:USER/SESSION, a segmentation to "
             "split picks by, or pairs=[from,to] in Å."
         )
-    for key in ("near", "pairs"):
+    for key in ("near_distance", "pairs"):
         distance_range = getattr(settings, key)
         if distance_range is not None and (
             len(distance_range) != 2

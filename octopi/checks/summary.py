@@ -33,7 +33,7 @@ def summarise(reports: Sequence[RunReport], question: CheckRequest) -> CheckSumm
     training = [r for r in reports if (r.has_target if has_targets else r.sessions)]
     names = [report.name for report in training]
     remarks = [
-        replace(remark, serious=remark.blocks_training and report.name in names)
+        replace(remark, blocks_training=remark.blocks_training and report.name in names)
         for report in reports
         for remark in report.remarks
     ]

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from octopi.errors import DataError
+
 
 def write_text(path: Path, text: str) -> None:
     """The file holds the text, complete."""
@@ -34,6 +36,17 @@ def read_json(path: Path) -> Any:
 def read_yaml(path: Path) -> Any:
     """The content of a YAML file; nothing in it is run."""
     return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a JSON or YAML file that holds a mapping; raise DataError that names a damaged file."""
+    try:
+        content = read_json(path) if path.suffix == ".json" else read_yaml(path)
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        raise DataError(f"{path} is damaged: {(str(error).splitlines() or [''])[0]}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} is damaged: it holds {type(content).__name__}, not a mapping.")
+    return content
 
 
 def to_builtin_types(content: Any) -> Any:

@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from octopi.errors import SettingError
+from octopi.errors import DataError, SettingError
+from octopi.system.files import read_mapping
 
 OVERRIDES_FILE = "overrides.yaml"  # the command line of a job
 CONFIG_FILE = "config.yaml"  # the settings of a training, resolved
@@ -46,16 +47,19 @@ def fold_folders(folder: Path) -> list[Path]:
 
 
 def best_trial_folder(sweep: Path) -> Path:
-    """Return the folder of a search's best training."""
+    """Return the folder of a search's best training, which is a folder of the search."""
     path = sweep / SEARCH_RESULTS_FILE
     if not path.is_file():
         raise SettingError(
             f"{sweep} is not the folder of a search: it has no {SEARCH_RESULTS_FILE}."
         )
-    best = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("best")
+    best = read_mapping(path).get("best")
     if not best:
         raise SettingError(f"The search in {sweep} has no best trial yet: none is complete.")
-    return sweep / best["folder"]
+    name = best.get("folder") if isinstance(best, dict) else None
+    if not isinstance(name, str) or not name or Path(name).name != name:
+        raise DataError(f"{path} is damaged: its best trial is {name!r}, not a folder beside it.")
+    return sweep / name
 
 
 def read_training_config(folder: Path) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from typing import Any
 
 
 def mask_passwords(content: Any) -> Any:
-    """The content, plain, with stars in place of the passwords in its addresses."""
+    """Replace the passwords in all addresses of the content (text, lists, mappings) by stars."""
     if isinstance(content, Mapping):
         return {key: mask_passwords(value) for key, value in content.items()}
     if isinstance(content, list):
         return [mask_passwords(value) for value in content]
     if isinstance(content, str):
-        return re.sub(r"(\w://[^\s:/@]*):[^\s/@]+@", r"\1:***@", content)
+        return re.sub(r"(\w://[^\s:/@]*):[^\s/]+@", r"\1:***@", content)
     return content

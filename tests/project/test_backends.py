@@ -98,5 +98,5 @@ def test_a_tomogram_of_a_new_run_is_there_whole(anywhere):
     run = project.select(["TS_9"])[0]
     np.testing.assert_array_equal(run.read_tomogram(TomogramQuery("wbp", 12.345)), volume)
     assert run.tomogram_grid(TomogramQuery("wbp", 12.345)) == grid
-    assert not run.is_fixed(TomogramQuery("wbp", 12.345))
-    assert project.select(["TS_1"])[0].is_fixed(TomogramQuery("wbp", 10.0))
+    assert not run.is_read_only(TomogramQuery("wbp", 12.345))
+    assert project.select(["TS_1"])[0].is_read_only(TomogramQuery("wbp", 10.0))

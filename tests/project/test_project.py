@@ -130,10 +130,10 @@ def test_a_config_without_an_overlay_is_an_error_that_says_so(files):
         open_project(files.config(overlay_root=None))
 
 
-def test_a_notice_is_logged_once(files, caplog):
+def test_a_warning_about_the_project_is_logged_once(files, caplog):
     project = files.open()
-    project.notice("ten and not nine")
-    project.notice("ten and not nine")
+    project.warn_once("ten and not nine")
+    project.warn_once("ten and not nine")
     assert caplog.text.count("ten and not nine") == 1
 
 

@@ -140,7 +140,7 @@ def test_picks_in_the_read_only_data_are_not_written_over(files):
 
 def test_picks_of_an_unknown_object_are_refused(run):
     with pytest.raises(NotInProjectError, match=r"no object ribosom.*Did you mean ribosome"):
-        run.check_output(replace(OURS, object_name="ribosom"))
+        run.check_can_write(replace(OURS, object_name="ribosom"))
 
 
 @pytest.mark.parametrize("name", ["unet_tversky", "../../etc", "a/b"])
