@@ -17,10 +17,10 @@ from packaging.specifiers import SpecifierSet
 
 from octopi.errors import ResourceError
 from octopi.system import resources
+from octopi.system.files import sqlite_path
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 MALICIOUS = {"2.6.2", "2.6.3"}  # of lightning and pytorch-lightning, GHSA-w37p-236h-pfx3
-SQLITE = "sqlite:///"
 SERVER_TIMEOUT = 5  # seconds for a server
 
 
@@ -211,13 +211,13 @@ def check_tracking_store(uri: str) -> CheckLine:
                 return CheckLine("mlflow", OK, f"{uri} answers")
         except (OSError, ValueError) as error:
             return CheckLine("mlflow", WARNING, f"{uri} does not answer ({error}). {cure}")
-    if not uri.startswith(SQLITE):
+    path = sqlite_path(uri)
+    if path is None:
         return CheckLine("mlflow", OK, f"{uri}: not looked at")
-    path = Path(uri.removeprefix(SQLITE))
     try:
         resources.check_writable(path.parent, cure)
         if path.exists():
-            address = f"{path.absolute().as_uri()}?mode=ro"
+            address = f"{path.as_uri()}?mode=ro"
             with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
                 connection.execute("SELECT count(*) FROM sqlite_master")
     except (ResourceError, sqlite3.Error) as error:

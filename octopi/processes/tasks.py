@@ -11,7 +11,7 @@ from typing import IO, Any, Protocol
 from tqdm import tqdm
 
 from octopi.errors import DivergedError, LockedError, ResourceError, StoppedBySignal
-from octopi.training.folder import read_outcome
+from octopi.system.job_folder import Outcome, read_outcome
 
 POLL_INTERVAL = 0.2  # seconds
 # Exit codes of a training that is to be continued: stopped by a signal, or run by another process.
@@ -34,7 +34,7 @@ class TrainingTask:
     overrides: list[str]
     lock: IO[str] | None = None
 
-    def outcome(self) -> dict[str, Any] | None:
+    def outcome(self) -> Outcome | None:
         """Read how it ended; None while it has not finished."""
         return read_outcome(self.folder)
 

@@ -21,6 +21,7 @@ from octopi.processes.local import LocalRunner, check_one_device, slot_environme
 from octopi.processes.tasks import Runner, run_tasks
 from octopi.sweeps import plots, summary
 from octopi.sweeps.grid import GridQueue, list_combinations
+from octopi.sweeps.results import StudyResults
 from octopi.sweeps.search import TrialQueue
 from octopi.sweeps.space import Space, describe_space, read_space
 from octopi.sweeps.study import open_study
@@ -165,10 +166,10 @@ def best_value(queue: TrialQueue) -> float | None:
     Raises:
         SweepError: no trial succeeded.
     """
-    trials = queue.study.get_trials(deepcopy=False)
-    if any(trial.state is TrialState.COMPLETE for trial in trials):
-        best = summary.collect_results(queue.study, objectives=queue.objectives)["best"]
-        return best["values"][queue.objectives[0]]
+    results = StudyResults(queue.study, queue.objectives)
+    if results.ranked:
+        return results.objectives[0].value_of(results.ranked[0])
+    trials = results.trials
     if any(trial.state is TrialState.RUNNING for trial in trials):
         logger.info("The trials that are left run elsewhere.")
         return None

@@ -10,7 +10,7 @@ from octopi.errors import SettingError
 from octopi.models.properties import COST_METRICS
 from octopi.sweeps.journal import JOURNAL, Journal
 from octopi.sweeps.sweep_file import CURE, read_search_info
-from octopi.system.files import absolute_sqlite_url
+from octopi.system.files import absolute_sqlite_url, damaged
 from octopi.system.job_folder import STUDY_FILE
 
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -21,7 +21,8 @@ def open_study(folder: Path) -> optuna.Study:
     """Open the study of a search's folder; make it if it is new.
 
     Raises:
-        SettingError: the folder is not a search's, or its study cannot be opened.
+        SettingError: the folder is not a search's, or its database cannot be reached.
+        DataError: `study.yaml` is damaged.
     """
     search = read_search_info(folder)
     storage = open_storage(folder, search.storage)
@@ -38,10 +39,9 @@ def open_study(folder: Path) -> optuna.Study:
             load_if_exists=True,
         )
     if [direction.name.lower() for direction in study.directions] != directions:
-        raise SettingError(
-            f"{folder / STUDY_FILE} is damaged: its objectives, {', '.join(search.objectives)}, "
-            f"are not those of the study {search.study_name}. {CURE}"
-        )
+        names = ", ".join(search.objectives)
+        reason = f"its objectives, {names}, are not those of the study {search.study_name}"
+        raise damaged(folder / STUDY_FILE, reason, cure=CURE)
     return study
 
 

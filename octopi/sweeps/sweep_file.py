@@ -8,7 +8,13 @@ from typing import Any, get_type_hints
 from octopi.arguments import fit
 from octopi.config.settings import TrainSettings
 from octopi.errors import SettingError
-from octopi.system.files import differing_keys, read_mapping, to_builtin_types, write_yaml
+from octopi.system.files import (
+    damaged,
+    differing_keys,
+    read_mapping,
+    to_builtin_types,
+    write_yaml,
+)
 from octopi.system.job_folder import STUDY_FILE
 
 # Settings that a sweep may change when it is run again: they change no result.
@@ -84,7 +90,8 @@ def read_search_info(folder: Path) -> SearchInfo:
     """Read what `study.yaml` says of a search's study.
 
     Raises:
-        SettingError: the folder is not a search's, or the file is damaged.
+        SettingError: the folder is not a search's.
+        DataError: the file is damaged.
     """
     if not is_search(folder):
         raise SettingError(
@@ -95,4 +102,4 @@ def read_search_info(folder: Path) -> SearchInfo:
         hints = get_type_hints(SearchInfo)
         return SearchInfo(**{key: fit(content.get(key), hints[key], key) for key in hints})
     except SettingError as error:
-        raise SettingError(f"{folder / STUDY_FILE} is damaged: {error} {CURE}") from error
+        raise damaged(folder / STUDY_FILE, str(error).removesuffix("."), cure=CURE) from error

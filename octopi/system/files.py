@@ -10,6 +10,8 @@ import yaml
 
 from octopi.errors import DataError
 
+_SQLITE = "sqlite:///"
+
 
 def write_text(path: Path, text: str) -> None:
     """The file holds the text, complete."""
@@ -38,15 +40,29 @@ def read_yaml(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
-    """Read a JSON or YAML file that holds a mapping; raise DataError that names a damaged file."""
+def read_mapping(path: Path, *, cure: str = "") -> dict[str, Any]:
+    """Read a JSON or YAML file that holds a mapping.
+
+    Args:
+        path: of the file, which ends with `.json` if it is JSON.
+        cure: what the user can do if it is damaged, for the error.
+
+    Raises:
+        DataError: the file is damaged.
+    """
     try:
         content = read_json(path) if path.suffix == ".json" else read_yaml(path)
     except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise DataError(f"{path} is damaged: {(str(error).splitlines() or [''])[0]}") from error
+        line = (str(error).splitlines() or [""])[0].removesuffix(".")
+        raise damaged(path, line, cure=cure) from error
     if not isinstance(content, dict):
-        raise DataError(f"{path} is damaged: it holds {type(content).__name__}, not a mapping.")
+        raise damaged(path, f"it holds {type(content).__name__}, not a mapping", cure=cure)
     return content
+
+
+def damaged(path: Path, reason: object, *, cure: str = "") -> DataError:
+    """Return the error for a damaged file, which names it and what the user can do."""
+    return DataError(f"{path} is damaged: {reason}. {cure}".rstrip())
 
 
 def to_builtin_types(content: Any) -> Any:
@@ -72,3 +88,14 @@ def differing_keys(before: Any, now: Any, path: str = "") -> list[str]:
             )
         ]
     return [] if before == now else [path]
+
+
+def absolute_sqlite_url(url: str) -> str:
+    """Return the URL of a SQLite file with an absolute path; any other URL as it is."""
+    path = sqlite_path(url)
+    return url if path is None else f"{_SQLITE}{path}"
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Return the absolute path of a SQLite file from its URL; None for any other URL."""
+    return Path(url.removeprefix(_SQLITE)).absolute() if url.startswith(_SQLITE) else None

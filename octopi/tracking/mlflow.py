@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from octopi.system.files import to_builtin_types
+from octopi.system.files import absolute_sqlite_url, sqlite_path, to_builtin_types
 from octopi.system.passwords import mask_passwords
 
-SQLITE = "sqlite:///"
 ARTIFACTS = {".pth", ".yaml", ".json", ".png", ".log", ".html"}
 TEXTS = {".yaml", ".json", ".log", ".txt", ".html"}
 RUN_ID = "mlflow_run_id"  # the file in a job's folder that names its run
@@ -27,10 +26,9 @@ def resolve_local_paths(node: Mapping[str, Any]) -> dict[str, Any]:
     out = dict(node)
     for key in ("tracking_uri", "artifact_location"):
         value = out.get(key)
-        if isinstance(value, str) and value.startswith(SQLITE):
-            out[key] = SQLITE + str(Path(value.removeprefix(SQLITE)).absolute())
-        elif isinstance(value, str) and "://" not in value:
-            out[key] = Path(value).absolute().as_uri()
+        if isinstance(value, str):
+            is_path = "://" not in value
+            out[key] = Path(value).absolute().as_uri() if is_path else absolute_sqlite_url(value)
     return out
 
 
@@ -40,11 +38,10 @@ def lock_tracking_store(node: Mapping[str, Any]) -> Iterator[None]:
 
     A fresh SQLite store takes MLflow ten seconds of migrations, which two jobs must not share.
     """
-    uri = str(node.get("tracking_uri", ""))
-    if not uri.startswith(SQLITE):
+    path = sqlite_path(str(node.get("tracking_uri", "")))
+    if path is None:
         yield
         return
-    path = Path(uri.removeprefix(SQLITE))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
