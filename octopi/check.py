@@ -13,7 +13,7 @@ from octopi.checks.summary import CheckSummary, summarise, table
 from octopi.cli.job import command
 from octopi.config.build import build
 from octopi.config.settings import CheckSettings
-from octopi.errors import DataError, SettingError
+from octopi.errors import DataError, SettingError, shorten_list
 from octopi.project import Project, SegmentationQuery
 from octopi.system.job_folder import Job
 
@@ -66,11 +66,9 @@ def tell(verdict: CheckSummary, settings: CheckSettings) -> None:
             len(verdict.problems),
             _listed(verdict.problems),
         )
-        first = "\n".join(f"  {remark}" for remark in verdict.problems[:5])
-        more = len(verdict.problems) - 5
         raise DataError(
-            f"Training would fail, for {len(verdict.problems)} reasons:\n{first}"
-            + (f"\n  and {more} more, listed above." if more > 0 else "")
+            f"Training would fail, for {len(verdict.problems)} reasons, listed above:\n  "
+            + shorten_list(verdict.problems, "\n  ")
         )
     what = f"the target {settings.target}" if verdict.has_targets else "picks"
     unread = "" if settings.voxels else " Voxels were not read (voxels=true reads them)."

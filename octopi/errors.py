@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+MAX_LISTED = 5  # items of a list in a message, before it is cut short
+
 
 class OctopiError(Exception):
     """Something the user can mend; its text says what was asked, what is there, what to do."""
@@ -67,6 +69,14 @@ def did_you_mean(asked: str, choices: Iterable[str]) -> str:
     """A sentence naming the closest choices, with a leading blank; empty where none is close."""
     close = difflib.get_close_matches(asked, list(choices), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(close)}?" if close else ""
+
+
+def shorten_list(items: Iterable[object], separator: str = ", ") -> str:
+    """Join items for a message; of a long list, join the first five and count the others."""
+    texts = [str(item) for item in items]
+    if len(texts) > MAX_LISTED:
+        texts[MAX_LISTED:] = [f"… and {len(texts) - MAX_LISTED} more"]
+    return separator.join(texts)
 
 
 class StoppedBySignal(BaseException):

@@ -13,7 +13,13 @@ import numpy as np
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import ExportSettings
-from octopi.errors import NotInProjectError, ResourceError, SettingError, did_you_mean
+from octopi.errors import (
+    NotInProjectError,
+    ResourceError,
+    SettingError,
+    did_you_mean,
+    shorten_list,
+)
 from octopi.formats import Format, Particles
 from octopi.geometry import Grid
 from octopi.project import PicksQuery, Project, Run, find_picks
@@ -139,9 +145,8 @@ def refuse_existing(folder: Path, files: Mapping[str, str], *, overwrite: bool) 
     """The files that are there already, which only overwrite lets go."""
     there = [name for name in files if (folder / name).exists()]
     if there and not overwrite:
-        more = f" and {len(there) - 3} more" if len(there) > 3 else ""
         raise SettingError(
-            f"{folder} already has {', '.join(there[:3])}{more}. Replace them with overwrite=true, "
+            f"{folder} already has {shorten_list(there)}. Replace them with overwrite=true, "
             "or choose another folder with out=…"
         )
     return there

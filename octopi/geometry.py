@@ -5,7 +5,7 @@ convention). Arrays are (z, y, x); points are (x, y, z) in Å.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -20,6 +20,11 @@ NEARLY_EXACT = 1e-3  # relative: copick rounds to three decimals, headers hold s
 def same_spacing(a: float, b: float, *, tolerance: float = SAME) -> bool:
     """Whether two voxel spacings (Å) are one, the tolerance included, whichever is named first."""
     return math.isclose(a, b, rel_tol=tolerance + 1e-9)  # 29.7 is within 1 % of 30, also in floats
+
+
+def format_shape(shape: Iterable[float]) -> str:
+    """Format a volume's edges, in voxels or Å, as in 184×630×630."""
+    return "×".join(f"{edge:.0f}" for edge in shape)
 
 
 @dataclass(frozen=True)

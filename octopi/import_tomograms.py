@@ -18,9 +18,9 @@ from tqdm import tqdm
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import ImportTomogramsSettings
-from octopi.errors import DataError, SettingError
+from octopi.errors import DataError, SettingError, shorten_list
 from octopi.formats import mrc
-from octopi.geometry import Grid, fourier_resample, same_spacing
+from octopi.geometry import Grid, format_shape, fourier_resample, same_spacing
 from octopi.project import Project, TomogramQuery, check_name, check_run_name
 from octopi.system.job_folder import Job
 from octopi.system.resources import format_bytes
@@ -81,7 +81,7 @@ def rehearsal(project: Project, tomograms: Sequence[TomogramImport]) -> list[str
     return [
         *(
             f"{t.path.name}: run {t.run_name}, {t.query}, "
-            f"{' x '.join(map(str, t.grid.shape))} voxels (z, y, x)"
+            f"{format_shape(t.grid.shape)} voxels (z, y, x)"
             for t in tomograms
         ),
         f"size: up to {format_bytes(num_bytes)} in {', '.join(project.overlays)}",
@@ -105,9 +105,8 @@ def find_files(folder: Path, pattern: str) -> dict[str, Path]:
         files_by_run[name] = path
     if not files_by_run:
         names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-        more = f" and {len(names) - 6} more" if len(names) > 6 else ""
         raise SettingError(
-            f"{folder} has no files {pattern}. It holds: {', '.join(names[:6]) or 'nothing'}{more}."
+            f"{folder} has no files {pattern}. It holds: {shorten_list(names) or 'nothing'}."
         )
     check_names_differ(files_by_run)
     return files_by_run
@@ -155,8 +154,7 @@ def check_all(check: Callable[[Item], Result], items: Iterable[Item]) -> list[Re
         except DataError as error:
             faults.append(str(error))
     if faults:
-        more = [f"… and {len(faults) - 8} more."] if len(faults) > 8 else []
-        raise DataError("\n".join([*faults[:8], *more, "Nothing has been written."]))
+        raise DataError(shorten_list(faults, "\n") + "\nNothing has been written.")
     return results
 
 

@@ -18,14 +18,13 @@ import torch
 import yaml
 
 from octopi.checks import measured_cost, planning_rules
-from octopi.checks.runs import format_shape
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.files import CONF_DIR
 from octopi.config.settings import PlanSettings
 from octopi.data.cache import working_grid
 from octopi.errors import DataError, ResourceError, SettingError
-from octopi.geometry import Grid
+from octopi.geometry import Grid, format_shape
 from octopi.inference.windows import num_windows
 from octopi.models.precision import choose_device_type
 from octopi.models.properties import size_divisor

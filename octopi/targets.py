@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
 
 from octopi.errors import DataError
-from octopi.geometry import Grid
+from octopi.geometry import Grid, format_shape
 
 MAX_LABEL = 255  # labels are stored as uint8
 
@@ -148,9 +148,9 @@ def align_mask(mask: NDArray, shape: Sequence[int], *, max_offset: int = 2) -> N
     offsets = [new - old for new, old in zip(shape, mask.shape, strict=True)]
     if max(map(abs, offsets)) > max_offset:
         raise DataError(
-            f"A mask of {_by(mask.shape)} voxels does not fit a tomogram of {_by(shape)}: they "
-            f"differ by more than {max_offset} voxels. Use the mask made for this tomogram "
-            "and voxel spacing."
+            f"A mask of {format_shape(mask.shape)} voxels does not fit a tomogram of "
+            f"{format_shape(shape)}: they differ by more than {max_offset} voxels. Use the mask "
+            "made for this tomogram and voxel spacing."
         )
     cropped = mask[tuple(slice(0, length) for length in shape)]
     return np.pad(cropped, [(0, max(0, offset)) for offset in offsets])
@@ -190,8 +190,3 @@ def add_masks(target: NDArray[np.uint8], masks: Mapping[int, NDArray]) -> NDArra
     for label, mask in masks.items():
         painted[(mask != 0) & (painted == 0)] = label
     return painted
-
-
-def _by(shape: Sequence[int]) -> str:
-    """A shape as 184×630×630."""
-    return "×".join(map(str, shape))

@@ -2,7 +2,7 @@
 
 import pickle
 
-from octopi.errors import NotInProjectError
+from octopi.errors import NotInProjectError, shorten_list
 from octopi.project import TomogramQuery
 
 
@@ -16,3 +16,9 @@ def test_an_error_from_another_process_says_what_it_said_there():
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == text
     assert isinstance(again, NotInProjectError)
+
+
+def test_a_list_of_more_than_five_is_cut_short():
+    assert shorten_list([]) == ""
+    assert shorten_list([1, 2, 3, 4, 5]) == "1, 2, 3, 4, 5"
+    assert shorten_list("abcdefgh", "; ") == "a; b; c; d; e; … and 3 more"

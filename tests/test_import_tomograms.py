@@ -225,7 +225,7 @@ def test_a_dry_run_tells_the_tomograms_and_writes_none(mrcs, here, run_import, c
     before = sorted(here.rglob("*"))
     assert run_import("dry_run=true", "resample_to=16") == 0
     told = "".join(capfd.readouterr())
-    assert "lam_1.mrc: run lam_1, wbp@16.0, 6 x 10 x 13 voxels" in told
+    assert "lam_1.mrc: run lam_1, wbp@16.0, 6×10×13 voxels" in told
     assert sorted(here.rglob("*")) == before
     write_mrc(mrcs / "lam_2.mrc", voxel_size=0.0)
     assert run_import("dry_run=true") == 3

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from octopi.checks.picks import PicksHealth, examine_picks
 from octopi.data.cache import check_target_fits, working_grid
-from octopi.errors import DataError, OctopiError, did_you_mean
-from octopi.geometry import Grid, same_spacing
+from octopi.errors import DataError, OctopiError, did_you_mean, shorten_list
+from octopi.geometry import Grid, format_shape, same_spacing
 from octopi.project import (
     OCTOPI_USER,
     PicksQuery,
@@ -16,8 +16,6 @@ from octopi.project import (
     volume_check,
 )
 from octopi.project.objects import PickableObject, unknown_labels
-
-SHOWN = 5  # indices and names listed before an ellipsis
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ def _tomograms(run: Run, question: CheckRequest, report: RunReport) -> None:
         if flat and not volume_report.values.is_constant:
             report.add_issue(
                 f"tomogram {query}: all voxels are the same within each of {flat} chunks "
-                f"({_chunk_list(volume_report.constant_chunks)}).",
+                f"({shorten_list(volume_report.constant_chunks)}).",
                 serious=False,
             )
     _compare_shapes(report)
@@ -155,13 +153,13 @@ def _broken(found: volume_check.VolumeReport) -> list[str]:
     if found.missing and found.all_chunks_required:
         faults.append(
             f"lacks {len(found.missing)} of {found.num_chunks} chunks "
-            f"({_chunk_list(found.missing)}), "
+            f"({shorten_list(found.missing)}), "
             "which would be read as zeros. Copy or write it again."
         )
     if found.damaged:
         faults.append(
             f"has {len(found.damaged)} chunks of {found.num_chunks} that cannot be decoded "
-            f"({_chunk_list(found.damaged)}). Copy or write it again."
+            f"({shorten_list(found.damaged)}). Copy or write it again."
         )
     return faults
 
@@ -212,7 +210,7 @@ def _add_pick_issues(
     if found.outside:
         report.add_issue(
             f"{len(found.outside)} of {found.num_picks} picks {query} lie outside the tomogram "
-            f"(counting from 0: {_chunk_list(found.outside)}).",
+            f"(counting from 0: {shorten_list(found.outside)}).",
             serious=False,
         )
     if found.num_duplicates:
@@ -284,15 +282,6 @@ def _compare_radii(painted: Mapping[str, float], report: RunReport, question: Ch
             )
 
 
-def format_shape(shape: Sequence[int]) -> str:
-    """A shape as 184×630×630."""
-    return "×".join(map(str, shape))
-
-
 def _without_run_name(error: OctopiError, run: Run) -> str:
     """The error's text without the run, which stands before every remark."""
     return str(error).removeprefix(f"Run {run.name}: ").removeprefix(f"Run {run.name} ")
-
-
-def _chunk_list(items: Sequence[object]) -> str:
-    return ", ".join(map(str, items[:SHOWN])) + (", …" if len(items) > SHOWN else "")

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from octopi.checks.runs import CheckRequest, Issue, RunReport, format_shape
+from octopi.checks.runs import CheckRequest, Issue, RunReport
 from octopi.errors import DataError, did_you_mean
-from octopi.geometry import same_spacing
+from octopi.geometry import format_shape, same_spacing
 from octopi.project import TomogramQuery
 
 

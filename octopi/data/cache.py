@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from octopi.errors import DataError, ResourceError
-from octopi.geometry import Grid, fourier_resample, same_spacing
+from octopi.geometry import Grid, format_shape, fourier_resample, same_spacing
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -222,4 +222,4 @@ def check_target_fits(stored_grid: Grid, wanted: Grid) -> None:
 
 def _describe(grid: Grid) -> str:
     spacing = " × ".join(f"{s:.3f}" for s in grid.spacing)
-    return f"{'×'.join(map(str, grid.shape))} voxels of {spacing} Å"
+    return f"{format_shape(grid.shape)} voxels of {spacing} Å"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octopi.errors import DataError
-from octopi.geometry import NEARLY_EXACT, same_spacing
+from octopi.geometry import NEARLY_EXACT, format_shape, same_spacing
 
 PLAUSIBLE = (0.5, 100.0)  # Å
 HEADER_BYTES = 1024
@@ -98,7 +98,7 @@ def read_header(path: Path) -> Header:
             f"{path.name} is of MRC mode {mode}; a tomogram is of mode 0, 1, 2, 6 or 12."
         )
     if min(shape) < 2:
-        raise DataError(f"{path.name} is no volume: it has {_by(shape)} voxels (z, y, x).")
+        raise DataError(f"{path.name} is no volume: it has {format_shape(shape)} voxels (z, y, x).")
     if axes not in ((3, 2, 1), (0, 0, 0)):
         raise DataError(
             f"{path.name} stores its axes in the order {axes[::-1]} (mapc, mapr, maps), not x, y, "
@@ -108,7 +108,7 @@ def read_header(path: Path) -> Header:
     file_size = path.stat().st_size
     if file_size < needed:
         raise DataError(
-            f"{path.name} is truncated: {_by(shape)} voxels need {needed} bytes, it has "
+            f"{path.name} is truncated: {format_shape(shape)} voxels need {needed} bytes, it has "
             f"{file_size}. Copy it again."
         )
     return Header(path, shape, edges)  # type: ignore[arg-type]  three of each
@@ -149,7 +149,3 @@ def _open_mrc(path: Path, *, header_only: bool = False, mapped: bool = False) ->
         if mrc.header is None:
             raise DataError(f"{path.name} is no MRC file: it has no whole header.")
         yield mrc
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))

@@ -36,6 +36,7 @@ from octopi.formats.star import (
     read_tomograms,
     star_text,
 )
+from octopi.geometry import format_shape
 
 CENTERED = tuple(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ")
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
@@ -203,12 +204,10 @@ def check_same_box(particles: Particles, size: NDArray[np.float64], pixel_size: 
     slack = SIZE_SLACK * np.asarray(particles.grid.spacing[::-1])
     if np.all(np.abs(size * pixel_size - covered) <= slack):
         return
-    unbinned = " x ".join(f"{n:g}" for n in size)
     raise SettingError(
-        f"Run {particles.run_name}: {unbinned} pixels of {pixel_size:g} Å (x, y, z) are "
-        f"{' x '.join(f'{edge:.0f}' for edge in size * pixel_size)} Å, but its tomogram covers "
-        f"{' x '.join(f'{edge:.0f}' for edge in covered)} Å. Correct the unbinned size or the "
-        "pixel size; sizes are x, y, z."
+        f"Run {particles.run_name}: {format_shape(size)} pixels of {pixel_size:g} Å (x, y, z) are "
+        f"{format_shape(size * pixel_size)} Å, but its tomogram covers {format_shape(covered)} Å. "
+        "Correct the unbinned size or the pixel size; sizes are x, y, z."
     )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
 from octopi.errors import SettingError
-from octopi.geometry import Grid
+from octopi.geometry import Grid, format_shape
 
 LEAFLET_OFFSET = 20.0  # Å from the middle of a bilayer to its head groups
 LEAFLET_SIGMA = 8.0
@@ -163,7 +163,7 @@ def make_specimen(grid: Grid, *, num_particles: int, rng: np.random.Generator) -
             if particle is None:
                 raise SettingError(
                     f"{num_particles} particles of each kind were asked for, but a box of "
-                    f"{' x '.join(f'{n:.0f}' for n in box[::-1])} Å (z y x) has room for only "
+                    f"{format_shape(box[::-1])} Å (z y x) has room for only "
                     f"{count} {kind.name}. Ask for fewer, or for a larger shape."
                 )
             particles.append(particle)

@@ -9,7 +9,7 @@ import numpy as np
 import pydantic_core
 from numpy.typing import NDArray
 
-from octopi.errors import DataError
+from octopi.errors import DataError, shorten_list
 from octopi.geometry import Points
 from octopi.project.copick_api import CopickLocation, CopickPoint
 from octopi.project.storage import with_retries
@@ -130,8 +130,7 @@ def to_json(
 def _check_finite(values: np.ndarray, what: str, where: str) -> None:
     rows = np.unique(np.nonzero(~np.isfinite(values))[0])
     if len(rows):
-        first = ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")
         raise DataError(
             f"{where}: {len(rows)} of {len(values)} picks have {what} that are not numbers "
-            f"(counting from 0: {first}). Correct or remove them."
+            f"(counting from 0: {shorten_list(rows)}). Correct or remove them."
         )

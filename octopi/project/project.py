@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError, did_you_mean
+from octopi.errors import (
+    DataError,
+    NotInProjectError,
+    ResourceError,
+    SettingError,
+    did_you_mean,
+    shorten_list,
+)
 from octopi.geometry import Grid
 from octopi.project import copick_items
 from octopi.project.copick_api import open_root
@@ -203,7 +210,7 @@ def _open_root(path: Path) -> Any:
                     f"{path} has no usable overlay_root, so nothing can be written. "
                     "Add one that points at a folder of yours."
                 ) from error
-            listed = "; ".join(f"{key}: {text}" for key, text in list(faults.items())[:5])
+            listed = shorten_list((f"{key}: {text}" for key, text in faults.items()), "; ")
             raise SettingError(f"{path} is not a valid copick config: {listed}.") from error
         except (ValueError, ImportError) as error:
             raise SettingError(f"copick cannot open {path}: {error}.") from error

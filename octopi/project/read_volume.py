@@ -16,7 +16,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from octopi.errors import DataError
+from octopi.errors import DataError, shorten_list
 from octopi.geometry import Grid, same_spacing
 from octopi.project.copick_api import UNITFACTOR
 from octopi.project.storage import with_retries
@@ -262,9 +262,8 @@ def stored_files(volume: StoredVolume) -> dict[str, dict[str, Any]]:
 
 
 def _list_chunks(chunks: list[str]) -> str:
-    """Say how many chunks there are, and name the first three."""
-    more = ", …" if len(chunks) > 3 else ""
-    return f"{len(chunks)} chunk{'s' * (len(chunks) > 1)} ({', '.join(chunks[:3])}{more})"
+    """Say how many chunks there are, and name the first."""
+    return f"{len(chunks)} chunk{'s' * (len(chunks) > 1)} ({shorten_list(chunks)})"
 
 
 def _read_attributes(store: Any, where: str) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """What `dry_run=true` says of a training: splits, particles, files, sizes; nothing is written."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import DryRunSummary
 from octopi.errors import ResourceError
+from octopi.geometry import format_shape
 from octopi.system import resources
 from octopi.system.job_folder import BEST_MODEL_FILE, LAST_CHECKPOINT_FILE, RESULTS_FILE, Job
 from octopi.training.dataset_info import DatasetInfo
@@ -39,7 +40,7 @@ def describe_training(settings: TrainSettings, job: Job, training: Training) -> 
         f"network    {type(net).__name__}, {weights // FLOAT:,} parameters",
         f"steps      {settings.trainer['max_epochs']} epochs of "
         f"{settings.data['steps_per_epoch']} batches of {settings.data['crops_per_step']} crops of "
-        f"{_format_shape(settings.data['crop_size'])}",
+        f"{format_shape(settings.data['crop_size'])}",
     ]
     for fold, found in rehearsed.items():
         name = "split    " if fold is None else f"fold {fold}   "
@@ -92,12 +93,8 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 def _shapes(found: DryRunSummary) -> str:
-    return " or ".join(dict.fromkeys(_format_shape(grid.shape) for grid in found.grids))
+    return " or ".join(dict.fromkeys(format_shape(grid.shape) for grid in found.grids))
 
 
 def _spacings(found: DryRunSummary) -> str:
     return " or ".join(dict.fromkeys(f"{grid.spacing[-1]:.4g}" for grid in found.grids))
-
-
-def _format_shape(shape: Sequence[int]) -> str:
-    return "×".join(map(str, shape))

@@ -85,7 +85,7 @@ def test_a_box_that_the_tomogram_does_not_cover_is_refused(size):
     if size == [120, 96, 64]:  # two binned voxels may be rounding
         assert text_of("relion5", one, pixel_size=2.5, tomogram_size=size)
         size = [119, 96, 64]
-    with pytest.raises(SettingError, match="covers 320 x 240 x 160"):
+    with pytest.raises(SettingError, match="covers 320×240×160"):
         text_of("relion5", one, pixel_size=2.5, tomogram_size=size)
 
 
