@@ -56,7 +56,7 @@ def summarize_search(folder: Path, *, write: bool) -> str:
         with locks.wait_for_lock(folder / ".lock"):  # a worker may be writing the same files
             summary.write_results(folder, study, objectives)
             plots.draw(folder, study, objectives)
-    return summary.table(study, objectives)
+    return summary.format_table(study, objectives)
 
 
 def _describe_content(folder: Path) -> str:

@@ -1,8 +1,8 @@
 """Combine finished folds into an ensemble and score it out of fold.
 
-A run is out of fold for the net that did not train on it. The candidates there, of all folds
-together, decide the ensemble's thresholds. How good thresholds are is measured by those in which a
-fold had no part: its own, and those of all folds together, saw the candidates that they are scored on.
+A run is out of fold for the net that did not train on it. The candidates of all folds in such runs
+decide the ensemble's thresholds. Only thresholds that a fold had no part in can be scored on it:
+its own, and those of all folds together, have seen its candidates.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Train all folds of a training in one job and combine them into one ensemble.
 
-Each fold trains in a process of its own, without its part of the runs, and keeps the candidates that
-it found there. These out-of-fold candidates of all folds decide the thresholds of the ensemble.
+Each fold trains in a process of its own, without its part of the runs, and writes the candidates
+that its best model finds there. Together they decide the thresholds of the ensemble.
 """
 
 import dataclasses
@@ -89,7 +89,7 @@ def train_folds(
     if queue.failed:
         fold, result = next(iter(queue.failed.items()))
         raise FoldsError(
-            f"{len(queue.failed)} folds did not finish. Fold {fold} said: {result.reason} "
+            f"{len(queue.failed)} folds did not finish. Fold {fold}: {result.reason} "
             f"(see {tasks[fold].folder / OUTPUT_FILE}).\n"
             f"Run what is missing with: {resume_command}",
             result.code if result.code > 0 else 1,

@@ -16,6 +16,10 @@ from octopi.system.job_folder import Outcome, read_outcome
 POLL_INTERVAL = 0.2  # seconds
 # Exit codes of a training that is to be continued: stopped by a signal, or run by another process.
 UNFINISHED_CODES = {128 + signal.SIGINT, 128 + signal.SIGTERM, LockedError.exit_code}
+KINDS_OF_FAILURE = {
+    ResourceError.exit_code: "out of resources: ",
+    DivergedError.exit_code: "diverged: ",
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ class TrainingTask:
         """Read how it ended; None while it has not finished."""
         return read_outcome(self.folder)
 
+    def release(self) -> None:
+        """Let other workers take it."""
+        if self.lock:
+            self.lock.close()
+
 
 @dataclass(frozen=True)
 class ProcessResult:
@@ -56,10 +65,8 @@ class ProcessResult:
         """Why it failed, in a line."""
         if self.code < 0:
             return f"killed by {signal.Signals(-self.code).name}"
-        kinds = {ResourceError.exit_code: "out of resources: ", DivergedError.exit_code: "diverged: "}
-        return kinds.get(self.code, "") + (
-            self.error_message or f"ended with exit code {self.code}"
-        )
+        message = self.error_message or f"ended with exit code {self.code}"
+        return KINDS_OF_FAILURE.get(self.code, "") + message
 
 
 class TaskQueue(Protocol):
@@ -124,8 +131,7 @@ def run_tasks(queue: TaskQueue, runner: Runner, bar: "tqdm[Any]", *, resume_comm
                 if not killed and result.code not in UNFINISHED_CODES:
                     queue.record_result(task, result)
                     bar.update()
-                if task.lock:
-                    task.lock.close()
+                task.release()
         if received:
             raise StoppedBySignal(
                 128 + received[0],

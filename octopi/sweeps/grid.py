@@ -84,7 +84,9 @@ class GridQueue:
                 tracker=self.tracker,
                 fold=combination.swept.get("fold", self.fold),
             )
-            if task and not task.outcome():  # another worker may have finished it just before
+            if task and task.outcome():  # another worker has finished it just before
+                task.release()
+            elif task:
                 return task
         return None
 

@@ -32,7 +32,7 @@ class Pruning(Callback):
         self.end_state: str | None = None  # how the training ended, if it ended by this
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report the best metric of this epoch; stop the training if the pruner finds it too low."""
+        """Report the best metric of this epoch; stop the training if the pruner says so."""
         assert isinstance(pl_module, PickingModule)
         value = pl_module.best_value
         if trainer.sanity_checking or value is None or len(self.study.directions) > 1:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import TrialState
@@ -14,7 +14,8 @@ from octopi.cli.job import config_search_arguments, log_dry_run
 from octopi.config.build import build
 from octopi.config.check import check_settings
 from octopi.config.settings import TrainSettings
-from octopi.cross_validation.ensemble import build_ensemble, summarize
+from octopi.cross_validation.ensemble import build_ensemble
+from octopi.cross_validation.table import summarize_folds
 from octopi.errors import SettingError, SweepError
 from octopi.processes.launcher import LauncherRunner
 from octopi.processes.local import LocalRunner, check_one_device, slot_environments
@@ -157,7 +158,7 @@ def write_summary(queue: TrialQueue) -> None:
     with locks.wait_for_lock(queue.folder / ".lock"):
         summary.write_results(queue.folder, queue.study, queue.objectives)
         plots.draw(queue.folder, queue.study, queue.objectives)
-    logger.info("%s\n%s", queue.folder, summary.table(queue.study, queue.objectives))
+    logger.info("%s\n%s", queue.folder, summary.format_table(queue.study, queue.objectives))
 
 
 def best_value(queue: TrialQueue) -> float | None:
@@ -236,7 +237,7 @@ def build_finished_ensembles(sweep: Sweep, queue: GridQueue) -> float | None:
         )
         with locks.wait_for_lock(sweep.folder / ".lock"):
             score = build_ensemble(folder, [queue.training_folder(n) for n in numbers], settings)
-        logger.info("%s\n%s", folder, summarize(folder))
+        logger.info("%s\n%s", folder, summarize_folds(folder))
         scores.append(score)
     return max((score for score in scores if score is not None), default=None)
 

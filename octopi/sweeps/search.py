@@ -104,16 +104,17 @@ class TrialQueue:
         task = self._claim(Trial(self.study, trial._trial_id))
         if task is None:
             return None
+        attempts = trial.user_attrs.get("attempts", 1)
         if task.outcome():  # it had finished, but its worker died before it could record that
             self.record_result(task, ProcessResult(0, ""))
-            return None
-        attempts = trial.user_attrs.get("attempts", 1)
-        if attempts >= MAX_ATTEMPTS:
+        elif attempts >= MAX_ATTEMPTS:
             self._fail(trial.number, f"its worker died {attempts} times")
-            return None
-        self._set_attribute(trial.number, "attempts", attempts + 1)
-        logger.info("Trial %d was left unfinished by its worker: it goes on.", trial.number)
-        return task
+        else:
+            self._set_attribute(trial.number, "attempts", attempts + 1)
+            logger.info("Trial %d was left unfinished by its worker: it goes on.", trial.number)
+            return task
+        task.release()
+        return None
 
     def record_result(self, task: TrainingTask, result: ProcessResult) -> None:
         """Record in the study how a trial ended."""
@@ -128,10 +129,11 @@ class TrialQueue:
             self.study.tell(task.number, state=TrialState.PRUNED, skip_if_finished=True)
             logger.info("Trial %d was pruned.", task.number)
             return
-        if missing := [name for name in self.objectives if outcome.values.get(name) is None]:
+        values = [v for name in self.objectives if (v := outcome.values.get(name)) is not None]
+        if len(values) < len(self.objectives):
+            missing = [name for name in self.objectives if outcome.values.get(name) is None]
             self._fail(task.number, f"{', '.join(missing)}: n/a in validation")
             return
-        values = [outcome.values[name] for name in self.objectives]
         self.study.tell(task.number, values, skip_if_finished=True)
         text = ", ".join(f"{n} {v:.4f}" for n, v in zip(self.objectives, values, strict=True))
         logger.info("Trial %d: %s.", task.number, text)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.study import StudyDirection
 
 from octopi.errors import SettingError
 from octopi.models.properties import COST_METRICS
@@ -38,7 +39,7 @@ def open_study(folder: Path) -> optuna.Study:
             sampler=sampler,
             load_if_exists=True,
         )
-    if [direction.name.lower() for direction in study.directions] != directions:
+    if study.directions != directions:
         names = ", ".join(search.objectives)
         reason = f"its objectives, {names}, are not those of the study {search.study_name}"
         raise damaged(folder / STUDY_FILE, reason, cure=CURE)
@@ -60,6 +61,9 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
         raise
 
 
-def optimisation_directions(objectives: list[str]) -> list[str]:
+def optimisation_directions(objectives: list[str]) -> list[StudyDirection]:
     """Return the direction of each objective: metrics are maximised, costs minimised."""
-    return ["minimize" if name in COST_METRICS else "maximize" for name in objectives]
+    return [
+        StudyDirection.MINIMIZE if name in COST_METRICS else StudyDirection.MAXIMIZE
+        for name in objectives
+    ]

@@ -74,9 +74,7 @@ def child_run_overrides(
     return [override_text(f"++logger.{key}", child[key]) for key in ("run_name", "tags")]
 
 
-def close_killed_run(
-    tracker: Mapping[str, Any], task: TrainingTask, result: ProcessResult
-) -> None:
+def close_killed_run(tracker: Mapping[str, Any], task: TrainingTask, result: ProcessResult) -> None:
     """End the MLflow run of a training that a signal killed, which could not do so itself."""
     if result.code < 0:
         tags = {"state": "failed", "reason": result.reason}

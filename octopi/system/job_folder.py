@@ -89,11 +89,14 @@ def read_outcome(folder: Path) -> Outcome | None:
         return None
     cure = "Delete it and start the same command again: the training goes on from its checkpoint."
     content = read_mapping(path, cure=cure)
-    state, values, seconds = (content.get(key) for key in ("state", "values", "seconds"))
-    numbers = [v for v in values.values() if v is not None] if isinstance(values, dict) else [None]
-    if not isinstance(state, str) or not all(isinstance(x, int | float) for x in (*numbers, seconds)):
-        raise damaged(path, "it does not hold state, values and seconds", cure=cure)
-    return Outcome(state, values, seconds)
+    values, seconds = content.get("values"), content.get("seconds")
+    if (
+        not isinstance(values, dict)
+        or not all(isinstance(value, int | float | None) for value in values.values())
+        or not isinstance(seconds, int | float)
+    ):
+        raise damaged(path, "it does not hold values and seconds", cure=cure)
+    return Outcome(str(content.get("state")), values, seconds)
 
 
 def read_training_config(folder: Path) -> dict[str, Any]:

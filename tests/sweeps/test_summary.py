@@ -8,7 +8,7 @@ from optuna.trial import TrialState, create_trial
 from planted import FBETA, FBETA_AND_COST
 
 from octopi.sweeps.results import StudyResults, short_names
-from octopi.sweeps.summary import collect_results, table, write_results
+from octopi.sweeps.summary import collect_results, format_table, write_results
 
 
 def test_the_best_trial_is_named_with_its_folder_values_and_params():
@@ -63,11 +63,11 @@ def test_before_a_trial_is_complete_no_best_is_named(tmp_path):
     said = yaml.safe_load((tmp_path / "optimization_results.yaml").read_text(encoding="utf-8"))
     assert not {"best", "retrain"} & said.keys()
     assert said["failures"] == [{"cause": "no reason is known", "count": 1, "trials": [0]}]
-    assert "No trial is complete yet." in table(study, FBETA)
+    assert "No trial is complete yet." in format_table(study, FBETA)
 
 
 def test_the_table_lists_the_best_first_and_the_causes():
-    lines = table(planted.with_every_state(), FBETA).splitlines()
+    lines = format_table(planted.with_every_state(), FBETA).splitlines()
     assert lines[0] == "10 trials: 4 complete, 2 pruned, 3 failed, 1 running"
     assert [line.split()[0] for line in lines[2:6]] == ["trial_2", "trial_1", "trial_0", "trial_3"]
     assert lines[2].split()[1:3] == ["0.9", "61"]
@@ -79,13 +79,13 @@ def test_the_table_has_no_column_for_what_is_alike():
     for value in (0.1, 0.2):
         params = {"model.dropout": value, "optim.optimizer.lr": 1e-3}
         study.add_trial(planted.trial(params, value))
-    said = table(study, FBETA)
+    said = format_table(study, FBETA)
     assert "dropout" in said
     assert "lr" not in said
 
 
 def test_the_table_marks_the_front():
-    lines = table(planted.with_a_front(), FBETA_AND_COST).splitlines()
+    lines = format_table(planted.with_a_front(), FBETA_AND_COST).splitlines()
     assert [line[:9] for line in lines[2:5]] == ["trial_1 *", "trial_2 *", "trial_0 *"]
     assert lines[-1].startswith("*")
 
@@ -99,7 +99,7 @@ def test_the_table_fits_a_screen_however_much_is_searched():
     study.add_trial(
         planted.trial({}, state=TrialState.FAIL, user_attrs={"reason": "a long story " * 20})
     )
-    lines = table(study, FBETA).splitlines()
+    lines = format_table(study, FBETA).splitlines()
     assert max(map(len, lines)) <= 100
     assert sum(line.startswith("trial_") for line in lines) == 10
     assert any("a_long_name_of_parameter_29" in line for line in lines)
