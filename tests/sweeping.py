@@ -1,10 +1,11 @@
-"""Sweeps as a user starts them, in processes that can be killed."""
+"""Start sweeps as a user does, in processes that can be killed."""
 
 import hashlib
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tiny import TINY
@@ -26,39 +27,44 @@ hydra:
 
 
 def write_overlay(folder: Path) -> list[str]:
-    """The words that choose a search of the user's own."""
+    """Write a search of the user's own; return the arguments that choose it."""
     path = folder / "my_conf" / "search" / "mine.yaml"
     path.parent.mkdir(parents=True)
     path.write_text(OVERLAY, encoding="utf-8")
     return ["--config-dir", str(folder / "my_conf"), "search=mine"]
 
 
-def start(*words: str, log: Path) -> subprocess.Popen:
-    """A sweep at work."""
+def start_sweep(*arguments: str, log: Path) -> subprocess.Popen:
+    """Start `octopi train -m` in a process of its own, with its output in a file."""
     path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     with log.open("ab") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "octopi.train", "-m", *TINY, *RUNS, *words],
+            [sys.executable, "-m", "octopi.train", "-m", *TINY, *RUNS, *arguments],
             env=environment,
             stdout=file,
             stderr=subprocess.STDOUT,
         )
 
 
-def wait_until(condition, *, seconds: float = 120) -> None:
+def run_sweep(*arguments: str, log: Path, timeout: float = 240) -> int:
+    """Run a sweep to its end; return its exit code."""
+    return start_sweep(*arguments, log=log).wait(timeout)
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, f"not within {seconds} seconds"
         time.sleep(0.02)
 
 
-def states(folder: Path) -> list[str]:
+def read_states(folder: Path) -> list[str]:
     return [trial.state.name for trial in open_study(folder).get_trials(deepcopy=False)]
 
 
-def digest(folder: Path) -> dict[str, str]:
-    """What a folder holds, byte for byte."""
+def hash_files(folder: Path) -> dict[str, str]:
+    """Return a hash of each file in a folder."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from octopi.errors import DataError
-from octopi.system.files import read_mapping
+from octopi.system.files import absolute_sqlite_url, read_mapping
 
 
 @pytest.mark.parametrize("content", [{"a": [1, None]}, {}])
@@ -33,3 +33,10 @@ def test_a_damaged_file_is_named(tmp_path, name, damage):
     path.write_bytes(damage)
     with pytest.raises(DataError, match=f"{path} is damaged"):
         read_mapping(path)
+
+
+def test_the_url_of_a_sqlite_file_is_made_absolute(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert absolute_sqlite_url("sqlite:///a.db") == f"sqlite:///{tmp_path}/a.db"
+    for url in (f"sqlite:///{tmp_path}/a.db", "sqlite://", "postgresql://lab@host/octopi"):
+        assert absolute_sqlite_url(url) == url
