@@ -30,7 +30,7 @@ SEARCH = [
     "data.crops_per_step=2",
     "data.steps_per_epoch=25",
     "trainer.max_epochs=4",
-    "optim.schedule.warmup_steps=10",
+    "optim.lr_scheduler.warmup_steps=10",
     "callbacks.weight_averaging.decay=0.95",
     "predictor.num_sides=1",
     "pruner.n_startup_trials=3",
@@ -42,7 +42,7 @@ FOLDS = [
     "data.steps_per_epoch=50",
     "trainer.max_epochs=6",
     "trainer.check_val_every_n_epoch=6",
-    "optim.schedule.warmup_steps=40",
+    "optim.lr_scheduler.warmup_steps=40",
     "callbacks.weight_averaging.decay=0.98",
     "predictor.num_sides=4",
 ]

@@ -4,7 +4,7 @@ Run it as `octopi create_targets` or `python -m octopi.create_targets`.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,9 @@ from tqdm import tqdm
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import CreateTargetsSettings, TargetsSettings
-from octopi.errors import DataError, SettingError
-from octopi.geometry import Grid, Points, same_spacing
+from octopi.data.cache import working_grid
+from octopi.errors import DataError, NotInProjectError, SettingError
+from octopi.geometry import Grid, Points
 from octopi.project import (
     PicksQuery,
     Project,
@@ -24,21 +25,22 @@ from octopi.project import (
     SegmentationQuery,
     find_picks,
     find_tomograms,
+    keep_runs_with,
 )
 from octopi.system.job_folder import Job
 from octopi.system.resources import format_bytes
-from octopi.targets import add_masks, align_mask, coarsen_mask, paint, target_labels
+from octopi.targets import add_masks, fit_mask, paint, target_labels
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PaintingPlan:
-    """What is painted into every run, and how it is recorded.
+    """What is painted into the target of each run.
 
     Args:
-        picks: object name -> the picks its spheres come from.
-        masks: object name -> the segmentation it comes from.
+        picks: object name -> the picks that its spheres are centred on.
+        masks: object name -> the segmentation that it is copied from.
         radii: object name -> radius of its spheres in Å.
         labels: object name -> label.
     """
@@ -49,7 +51,7 @@ class PaintingPlan:
     labels: dict[str, int]
 
     def attributes(self) -> dict[str, Any]:
-        """What is stored with each target."""
+        """Return the attributes that are stored with each target."""
         return {
             "labels": self.labels,
             "sphere_radii": self.radii,
@@ -58,183 +60,198 @@ class PaintingPlan:
         }
 
 
+@dataclass(frozen=True)
+class PaintedTarget:
+    """The result of one run.
+
+    Args:
+        run_name: of the run.
+        state: "new", "unchanged" or "replaced", compared with the target that the run had.
+        num_picks: object name -> number of its picks.
+        num_outside: number of picks outside the tomogram, which are not painted.
+        num_bytes: of the target, uncompressed; 0 if it is unchanged.
+    """
+
+    run_name: str
+    state: str
+    num_picks: dict[str, int]
+    num_outside: int
+    num_bytes: int
+
+
 def create_targets(settings: CreateTargetsSettings, _job: Job) -> None:
-    """Every run with picks has a target, complete, or the reason why not is said."""
+    """Paint and write a target for every run that has picks or masks; warn about the others."""
     project: Project = build(settings.project, "project")
     runs = project.select(settings.runs)
     plan = make_plan(project, runs, settings.targets)
+    annotated = keep_runs_with(
+        runs, lambda run: check_has_inputs(run, plan), named=settings.runs is not None
+    )
     project.check_writable(touch=not settings.dry_run)
-    outcomes: dict[str, list[str]] = {"new": [], "unchanged": [], "replaced": []}
-    outside, num_bytes = 0, 0
-    for run in tqdm(runs, desc="targets", unit="run"):
-        if not holds_annotations(run, plan):
-            if settings.runs is not None:
-                raise DataError(f"Run {run.name} has none of the picks or masks asked for.")
-            logger.info("Run %s has no annotations: no target.", run.name)
-            continue
-        grid = working_grid(run, settings)
-        target, num_outside = paint_run(run, plan, grid)
-        outside += num_outside
-        query = target_query(grid, settings)
-        outcome = compare_with_existing(run, target, query, plan, settings)
-        if outcome != "unchanged" and not settings.dry_run:
-            run.delete_segmentations(query)  # also one at another spacing: nothing stale stays
-            run.write_segmentation(query, target, grid=grid, attributes=plan.attributes())
-        outcomes[outcome].append(run.name)
-        num_bytes += 0 if outcome == "unchanged" else target.nbytes
-    written = sum(map(len, outcomes.values()))
-    if not written:
-        raise DataError("No run got a target: none has the picks or masks asked for.")
+    targets = [
+        create_target(run, plan, settings) for run, _ in tqdm(annotated, desc="targets", unit="run")
+    ]
     if settings.dry_run:
-        log_dry_run(
-            "create_targets", describe_dry_run(project, runs, plan, outcomes, outside, num_bytes)
-        )
+        log_dry_run("create_targets", describe_dry_run(project, runs, plan, targets))
         return
     logger.info(
         "Targets %s:%s/%s of %d runs hold %s; %d picks lay outside their tomogram.",
         settings.targets.name,
         settings.targets.user_id,
         settings.targets.session_id,
-        written,
+        len(targets),
         ", ".join(f"{name}={label}" for name, label in plan.labels.items()),
-        outside,
+        sum(target.num_outside for target in targets),
     )
 
 
 def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> PaintingPlan:
-    """What to paint, or a SettingError that says what is missing from the project."""
+    """Choose the picks, masks, radii and labels.
+
+    Raises:
+        NotInProjectError: no run has the picks.
+        DataError: an object has no radius.
+        SettingError: an object has several sets of picks, or a radius scale but no picks.
+    """
     scales = settings.radius_scales or {}
     masks = {q.name: q for q in map(SegmentationQuery.parse, settings.segmentations)}
     picks = find_picks(runs, objects=settings.objects, source=settings.picks)
-    names = [name for name in project.objects if name in picks]  # the config's own order
+    names = [name for name in project.objects if name in picks]  # in the order of the copick config
     if unknown_objects := scales.keys() - set(names):
         raise SettingError(
             f"targets.radius_scales names {', '.join(sorted(unknown_objects))}, of which there "
-            f"are no "
-            f"picks. Objects: {', '.join(names)}."
+            f"are no picks. Objects: {', '.join(names)}."
         )
-    radii = {}
-    for name in names:
-        radius = project.objects[name].require_radius()
-        radii[name] = radius * scales.get(name, settings.radius_scale)
+    radii = {
+        name: project.objects[name].require_radius() * scales.get(name, settings.radius_scale)
+        for name in names
+    }
     labels = target_labels([*names, *(name for name in masks if name not in names)])
     return PaintingPlan({name: picks[name] for name in names}, masks, radii, labels)
 
 
-def holds_annotations(run: Run, plan: PaintingPlan) -> bool:
-    """Whether there is anything to paint in the run."""
-    if set(run.picks()) & set(plan.picks.values()):
-        return True
-    wanted = {q.name_user_session for q in plan.masks.values()}
-    return any(q.name_user_session in wanted for q in run.segmentations())
+def check_has_inputs(run: Run, plan: PaintingPlan) -> None:
+    """Raise NotInProjectError if the run has none of the picks and masks."""
+    if existing_masks(run, plan) or set(run.picks()) & set(plan.picks.values()):
+        return
+    requested = " or ".join(map(str, [*plan.picks.values(), *plan.masks.values()]))
+    existing = [*run.picks(), *run.segmentations()]
+    raise NotInProjectError(f"Run {run.name}", "picks or masks", requested, existing)
 
 
-def working_grid(run: Run, settings: CreateTargetsSettings) -> Grid:
-    """The grid to paint on: the tomogram's, or its coarser working grid."""
-    tomograms = find_tomograms(
+def existing_masks(run: Run, plan: PaintingPlan) -> dict[str, SegmentationQuery]:
+    """Return the masks of the plan that the run has."""
+    existing = {query.name_user_session for query in run.segmentations()}
+    return {name: q for name, q in plan.masks.items() if q.name_user_session in existing}
+
+
+def create_target(run: Run, plan: PaintingPlan, settings: CreateTargetsSettings) -> PaintedTarget:
+    """Paint the target of a run; write it unless it is unchanged or this is a dry run."""
+    tomogram, *_ = find_tomograms(
         run, tomo_types=settings.tomo_types, voxel_spacing=settings.voxel_spacing
     )
-    grid = run.tomogram_grid(tomograms[0])
-    spacing = settings.data["working_spacing"]
-    return grid if spacing is None else grid.at_spacing(spacing)
+    grid = working_grid(run.tomogram_grid(tomogram), settings.data["working_spacing"])
+    picks = run.read_existing_picks(plan.picks)
+    inside = {name: points[grid.contains(points.positions)] for name, points in picks.items()}
+    spheres = {plan.labels[name]: (p.positions, plan.radii[name]) for name, p in inside.items()}
+    target = add_masks(paint(grid, spheres), read_masks(run, plan, grid))
+    query = SegmentationQuery(
+        settings.targets.name,
+        settings.targets.user_id,
+        settings.targets.session_id,
+        float(np.mean(grid.spacing)),
+    )
+    state = compare_with_existing(
+        run, query, target, plan.attributes(), overwrite=settings.overwrite
+    )
+    if state != "unchanged" and not settings.dry_run:
+        run.delete_segmentations(query)  # also those at another spacing, which would be out of date
+        run.write_segmentation(query, target, grid=grid, attributes=plan.attributes())
+    return PaintedTarget(
+        run.name,
+        state,
+        num_picks={name: len(points) for name, points in picks.items()},
+        num_outside=count_outside(run, picks, inside),
+        num_bytes=0 if state == "unchanged" else target.nbytes,
+    )
 
 
-def paint_run(run: Run, plan: PaintingPlan, grid: Grid) -> tuple[NDArray[np.uint8], int]:
-    """The target of a run, and how many picks lay outside its tomogram."""
-    existing_picks = run.read_existing_picks(plan.picks)
-    spheres: dict[int, tuple[NDArray, float]] = {}
-    outside = 0
-    for name in plan.picks:
-        points = existing_picks.get(name, Points.empty())
-        inside = grid.contains(points.positions)
-        if lost := int((~inside).sum()):
-            logger.warning("Run %s: %d picks of %s lie outside.", run.name, lost, name)
-        outside += lost
-        spheres[plan.labels[name]] = (points.positions[inside], plan.radii[name])
-    target = paint(grid, spheres)
-    return add_masks(target, read_masks(run, plan, grid)), outside
-
-
-def read_masks(run: Run, plan: PaintingPlan, grid: Grid) -> Mapping[int, NDArray]:
-    """Label -> mask on the grid, of every segmentation that the run holds."""
-    existing_masks = {q.name_user_session for q in run.segmentations()}
+def read_masks(run: Run, plan: PaintingPlan, grid: Grid) -> dict[int, NDArray]:
+    """Read the masks that the run has, by label, on a grid (z, y, x); warn about the others."""
+    existing = existing_masks(run, plan)
+    for name in plan.masks.keys() - existing.keys():
+        logger.warning("Run %s has no segmentation %s.", run.name, plan.masks[name])
     masks = {}
-    for name, query in plan.masks.items():
-        if query.name_user_session not in existing_masks:
-            logger.warning("Run %s has no segmentation %s.", run.name, query)
-            continue
+    for name, query in existing.items():
         mask, mask_grid, _ = run.read_segmentation(query)
-        fine = Grid(grid.shape, grid.spacing)
-        if not all(map(same_spacing, mask_grid.spacing, grid.spacing)):
-            fine = grid.at_spacing(float(np.mean(mask_grid.spacing)))
         try:
-            aligned = align_mask(mask, fine.shape)
+            masks[plan.labels[name]] = fit_mask(mask, mask_grid, grid)
         except DataError as error:
             raise DataError(f"Run {run.name}, {query}: {error}") from error
-        masks[plan.labels[name]] = (
-            aligned if fine.shape == grid.shape else coarsen_mask(aligned, grid.shape)
-        )
     return masks
 
 
-def target_query(grid: Grid, settings: CreateTargetsSettings) -> SegmentationQuery:
-    """What the target on a grid is called."""
-    target_settings, spacing = settings.targets, float(np.mean(grid.spacing))
-    return SegmentationQuery(
-        target_settings.name, target_settings.user_id, target_settings.session_id, spacing
-    )
+def count_outside(run: Run, picks: Mapping[str, Points], inside: Mapping[str, Points]) -> int:
+    """Count the picks that are not inside the tomogram; warn about those of each object."""
+    counts = {name: len(points) - len(inside[name]) for name, points in picks.items()}
+    for name, count in counts.items():
+        if count:
+            logger.warning("Run %s: %d picks of %s lie outside.", run.name, count, name)
+    return sum(counts.values())
 
 
 def compare_with_existing(
     run: Run,
-    target: NDArray[np.uint8],
     query: SegmentationQuery,
-    plan: PaintingPlan,
-    settings: CreateTargetsSettings,
+    target: NDArray[np.uint8],
+    attributes: Mapping[str, Any],
+    *,
+    overwrite: bool,
 ) -> str:
-    """Whether the run's target is new, unchanged or replaced, which needs overwrite=true."""
+    """Return whether the target is "new", "unchanged" or, with overwrite, "replaced".
+
+    Raises:
+        SettingError: the target cannot be written, or the run has another and may not lose it.
+    """
     run.check_can_write(query)
-    same_name = [q for q in run.segmentations() if q.name_user_session == query.name_user_session]
-    if same_name and not settings.overwrite:
-        old_target, _, attributes = run.read_segmentation(same_name[0])
-        if attributes == plan.attributes() and np.array_equal(old_target, target):
-            return "unchanged"
-        raise SettingError(
-            f"Run {run.name} already has another target {same_name[0]}. Replace it with "
-            "overwrite=true, or choose another targets.session_id."
-        )
-    return "replaced" if same_name else "new"
-
-
-def describe_dry_run(  # noqa: PLR0917  six facts of one job
-    project: Project,
-    runs: list[Run],
-    plan: PaintingPlan,
-    outcomes: Mapping[str, list[str]],
-    outside: int,
-    num_bytes: int,
-) -> list[str]:
-    """What a dry run tells."""
-    having = {name for names in outcomes.values() for name in names}
-    lines = [
-        f"{kind:<13}{len(names)} targets{': ' if names else ''}{', '.join(names)}"
-        for kind, names in outcomes.items()
-    ]
-    without = [run.name for run in runs if run.name not in having]
-    lines.append(
-        f"skipped      {len(without)} runs without annotations {', '.join(without)}".rstrip()
+    existing = [q for q in run.segmentations() if q.name_user_session == query.name_user_session]
+    if not existing:
+        return "new"
+    if overwrite:
+        return "replaced"
+    old_target, _, old_attributes = run.read_segmentation(existing[0])
+    if old_attributes == attributes and np.array_equal(old_target, target):
+        return "unchanged"
+    raise SettingError(
+        f"Run {run.name} already has another target {existing[0]}. Replace it with "
+        "overwrite=true, or choose another targets.session_id."
     )
-    picks_by_run = [run.read_existing_picks(plan.picks) for run in runs]
+
+
+def describe_dry_run(
+    project: Project, runs: Sequence[Run], plan: PaintingPlan, targets: Sequence[PaintedTarget]
+) -> list[str]:
+    """Describe the targets of each state, the labels, and the space that is needed."""
+    lines = []
+    for state in ("new", "unchanged", "replaced"):
+        names = [target.run_name for target in targets if target.state == state]
+        lines.append(f"{state:<13}{len(names)} targets{': ' if names else ''}{', '.join(names)}")
+    painted = {target.run_name for target in targets}
+    skipped = [run.name for run in runs if run.name not in painted]
+    lines.append(
+        f"skipped      {len(skipped)} runs without annotations {', '.join(skipped)}".rstrip()
+    )
     for name, query in plan.picks.items():
-        counts = [len(points[name]) for points in picks_by_run if name in points]
+        counts = [target.num_picks[name] for target in targets if name in target.num_picks]
         lines.append(
             f"label {plan.labels[name]:<7}{name}: {sum(counts)} picks of {query.user_id}/"
             f"{query.session_id} in {len(counts)} runs, spheres of {plan.radii[name]:g} Å"
         )
     lines += [f"label {plan.labels[name]:<7}{name}: mask {q}" for name, q in plan.masks.items()]
+    num_bytes = sum(target.num_bytes for target in targets)
     return [
         *lines,
-        f"outside      {outside} picks lie outside their tomogram",
+        f"outside      {sum(t.num_outside for t in targets)} picks lie outside their tomogram",
         f"size         up to {format_bytes(num_bytes)} in {', '.join(project.overlays)}",
     ]
 

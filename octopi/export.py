@@ -24,7 +24,7 @@ from octopi.formats import Format, Particles
 from octopi.geometry import Grid
 from octopi.project import PicksQuery, Project, Run, find_picks
 from octopi.project.queries import nearest
-from octopi.project.storage import staged
+from octopi.system.files import staged
 from octopi.system.job_folder import Job
 from octopi.system.resources import check_writable
 

@@ -4,7 +4,6 @@ Run it as `octopi localize` or `python -m octopi.localize`; no network is needed
 can be changed and picks made again in seconds.
 """
 
-import functools
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,11 +16,13 @@ from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build, build_part
 from octopi.config.settings import LocalizeSettings
 from octopi.data.cache import map_in_threads
-from octopi.errors import DataError, NotInProjectError, SettingError, did_you_mean
+from octopi.errors import DataError, NotInProjectError, SettingError
 from octopi.geometry import same_spacing
 from octopi.localization import LOCALIZER
 from octopi.localization.localizer import Localizer
 from octopi.localization.peaks import Peaks
+from octopi.models.checkpoint_info import combine_infos
+from octopi.picking import PickingInfo
 from octopi.project import (
     PicksQuery,
     Project,
@@ -33,35 +34,31 @@ from octopi.project import (
     keep_runs_with,
     score_map_name,
 )
-from octopi.project.objects import PickableObject, unknown_labels
-from octopi.project.score_map import ScoreMap, particle_channels, particle_radii
+from octopi.project.objects import PickableObject, object_labels, unknown_labels
+from octopi.project.score_map import ScoreMap, particle_channels, particle_radii, read_score_map
 from octopi.system.job_folder import Job
 
 logger = logging.getLogger(__name__)
 
-ScoreLocation = (
-    TomogramQuery | SegmentationQuery
-)  # scores lie beside a tomogram, or are a segmentation
+ScoreLocation = TomogramQuery | SegmentationQuery  # that a score map lies beside, or label volume
 
 
 def localize(settings: LocalizeSettings, _job: Job) -> None:
-    """Every run with scores has picks of every object, with scores; none found is written too."""
+    """Pick every object in every run that has scores; write an empty file where there are none."""
     for kind in ("user_id", "session_id"):
         check_name(kind, getattr(settings, kind))
     if settings.source not in ("scores", "segmentation"):
         raise SettingError(f"source is scores or segmentation, not {settings.source}.")
     if settings.accelerator not in ("cpu", "gpu"):
         raise SettingError(f"accelerator is cpu or gpu, not {settings.accelerator}.")
-    if settings.num_workers < 1:
-        raise SettingError(f"num_workers must be 1 or more, not {settings.num_workers}.")
-    stored = checkpoint_attributes(settings)
+    checkpoint_info = read_checkpoint_info(settings)
     project: Project = build(settings.project, "project")
-    score_locations = keep_runs_with(
+    located = keep_runs_with(
         project.select(settings.runs),
         lambda run: find_scores(run, settings),
         named=settings.runs is not None,
     )
-    runs = [run for run, _ in score_locations]
+    runs = [run for run, _ in located]
     user_and_session = (settings.user_id, settings.session_id)
     check_replaces_only_own_picks(
         runs,
@@ -69,21 +66,20 @@ def localize(settings: LocalizeSettings, _job: Job) -> None:
         overwrite=settings.overwrite,
     )
     project.check_writable(touch=not settings.dry_run)
+    first_run, first_location = located[0]
+    info = checkpoint_info or read_picking_info(first_run, first_location, settings)
+    localizer = build_localizer(settings, info, first_run)
     if settings.dry_run:
-        log_dry_run("localize", rehearsal(project, score_locations, stored, settings))
+        log_dry_run("localize", describe(project, located, settings, localizer, checkpoint_info))
         return
-    attributes = {**read_score_attributes(*score_locations[0], settings), **stored}
-    localizer = make_localizer(
-        settings, attributes, origin=_origin(settings, score_locations[0][0])
-    )
     with tqdm(total=len(runs), desc="localize", unit="run") as bar:
 
         def work(run_and_location: tuple[Run, ScoreLocation]) -> dict[str, int]:
-            counts = localize_run(*run_and_location, settings, stored, localizer)
+            counts = localize_run(*run_and_location, settings, localizer, checkpoint_info)
             bar.update()
             return counts
 
-        counts = map_in_threads(work, score_locations, num_threads=settings.num_workers)
+        counts = map_in_threads(work, located, num_threads=settings.num_workers)
     totals = sum(map(Counter, counts), Counter())
     total = ", ".join(f"{name} {totals[name]}" for name in counts[0])
     logger.info(
@@ -91,26 +87,75 @@ def localize(settings: LocalizeSettings, _job: Job) -> None:
     )
 
 
+def read_checkpoint_info(settings: LocalizeSettings) -> PickingInfo | None:
+    """Read the picking info of the user's checkpoints, which overrides the scores' own."""
+    if settings.checkpoint is None:
+        return None
+    from octopi.models import checkpoint  # noqa: PLC0415  torch is slow to import, rarely needed
+
+    infos = [checkpoint.read(path)[1] for path in settings.checkpoint]
+    return combine_infos(settings.checkpoint, infos).picking
+
+
+def find_scores(run: Run, settings: LocalizeSettings) -> ScoreLocation:
+    """Find the tomogram that a run's score map lies beside, or its segmentation.
+
+    Raises:
+        NotInProjectError: the run has none.
+        SettingError: it has score maps of several tomograms.
+    """
+    query = SegmentationQuery.parse(settings.input)
+    if settings.source == "segmentation":
+        existing = run.segmentations()
+        for segmentation in existing:
+            if segmentation.name_user_session == query.name_user_session:
+                return segmentation
+        raise NotInProjectError(f"Run {run.name}", "segmentation", query, existing)
+    name, score_maps = score_map_name(query), run.score_maps()
+    tomograms = [
+        tomogram
+        for tomogram, map_name in score_maps
+        if map_name == name and _is_selected(tomogram, settings)
+    ]
+    if not tomograms:
+        available = [f"{map_name} of {tomogram}" for tomogram, map_name in score_maps]
+        raise NotInProjectError(f"Run {run.name}", "score map", name, available)
+    if len(tomograms) > 1:
+        raise SettingError(
+            f"Run {run.name} has score maps {name} of {', '.join(map(str, tomograms))}. "
+            "Say which: tomo_type=… voxel_spacing=…"
+        )
+    return tomograms[0]
+
+
+def _is_selected(tomogram: TomogramQuery, settings: LocalizeSettings) -> bool:
+    """Return whether a tomogram has the type and the spacing that the user named."""
+    if settings.tomo_type not in (None, tomogram.tomo_type):
+        return False
+    spacing = settings.voxel_spacing
+    return spacing is None or same_spacing(tomogram.voxel_spacing, spacing)
+
+
 def localize_run(
     run: Run,
-    where: ScoreLocation,
+    location: ScoreLocation,
     settings: LocalizeSettings,
-    stored: Mapping[str, Any],
     localizer: Localizer,
+    checkpoint_info: PickingInfo | None,
 ) -> dict[str, int]:
-    """The picks of every object are in the run; returns how many.
+    """Write the picks of every object in a run; return how many of each.
 
     Args:
-        run: that has scores.
-        where: they are, see `find_scores`.
+        run: to pick in.
+        location: of its scores, see `find_scores`.
         settings: of the command.
-        stored: facts of a checkpoint, which stand before the scores' own.
         localizer: finds the candidates.
+        checkpoint_info: overrides what is stored with the scores.
     """
-    scores = read_scores(run, where, settings)
-    facts = {**scores.attributes, **stored}
-    radii = particle_radii(facts, run.objects)
-    thresholds = choose_thresholds(settings, facts, list(radii))
+    scores = read_scores(run, location, settings)
+    info = checkpoint_info or scores.info
+    radii = particle_radii(info, run.objects)
+    thresholds = info.thresholds_at(settings.beta, settings.thresholds)
     candidates = localizer(
         particle_channels(scores, radii), grid=scores.grid, radii=radii, floors=thresholds
     )
@@ -122,218 +167,114 @@ def localize_run(
     return counts
 
 
-def rehearsal(
+def describe(
     project: Project,
-    found_in: Sequence[tuple[Run, ScoreLocation]],
-    stored: Mapping[str, Any],
+    located: Sequence[tuple[Run, ScoreLocation]],
     settings: LocalizeSettings,
+    localizer: Localizer,
+    checkpoint_info: PickingInfo | None,
 ) -> list[str]:
-    """What a dry run tells; wrong settings and stored facts are raised as the work would."""
-    lines, replaced = [], 0
-    for run, where in found_in:
-        facts = {**read_score_attributes(run, where, settings), **stored}
-        radii = particle_radii(facts, project.objects)
-        thresholds = choose_thresholds(settings, facts, list(radii))
-        if not lines:
-            localizer = make_localizer(settings, facts, origin=_origin(settings, run))
-            lines.append(f"localizer  {type(localizer).__name__}")
-            shown = (f"{name} from {thresholds[name]:.3g}" for name in radii)
-            lines.append(f"objects    {', '.join(shown)}")
-        queries = [PicksQuery(name, settings.user_id, settings.session_id) for name in radii]
+    """Describe, for a dry run, what would be done; in lines.
+
+    Wrong settings and stored values raise the errors that they would raise in the work.
+    """
+    objects, replaced = "", 0
+    for run, location in located:
+        info = checkpoint_info or read_picking_info(run, location, settings)
+        radii = particle_radii(info, project.objects)
+        thresholds = info.thresholds_at(settings.beta, settings.thresholds)
+        objects = objects or ", ".join(f"{name} from {thresholds[name]:.3g}" for name in radii)
+        queries = {PicksQuery(name, settings.user_id, settings.session_id) for name in radii}
         for query in queries:
             run.check_can_write(query)
-        replaced += len(set(queries) & set(run.picks()))
-    left = len(project.select(settings.runs)) - len(found_in)
+        replaced += len(queries & set(run.picks()))
+    skipped = len(project.select(settings.runs)) - len(located)
     return [
-        f"would run  {len(found_in)} runs: {', '.join(run.name for run, _ in found_in)}",
-        f"skipped    {left} runs without {settings.input}",
-        *lines,
+        f"would run  {len(located)} runs: {', '.join(run.name for run, _ in located)}",
+        f"skipped    {skipped} runs without {settings.input}",
+        f"localizer  {type(localizer).__name__}",
+        f"objects    {objects}",
         f"written    picks of every object as {settings.user_id}/{settings.session_id}, in "
         f"{', '.join(project.overlays)}; {replaced} files are replaced",
     ]
 
 
-def checkpoint_attributes(settings: LocalizeSettings) -> dict[str, Any]:
-    """Thresholds and radii of a checkpoint, where one is given: they stand before the map's."""
-    if settings.checkpoint is None:
-        return {}
-    from octopi.models import checkpoint  # noqa: PLC0415  torch is slow to import and rarely needed here
-
-    segment = settings.checkpoint
-    paths = [segment] if isinstance(segment, str) else list(segment)
-    recipes = [checkpoint.read(path)[1] for path in paths]
-    checkpoint.check_same_objects(paths, recipes)
-    return {
-        "objects": recipes[0].object_names,
-        "radii": recipes[0].radii,
-        "thresholds": checkpoint.ensemble_thresholds(recipes),
-        "beta": recipes[0].beta,
-        "localizer": recipes[0].localizer,
-    }
-
-
-def find_scores(run: Run, settings: LocalizeSettings) -> ScoreLocation:
-    """Where a run's scores are: beside which tomogram, or which segmentation."""
-    input_query = SegmentationQuery.parse(settings.input)
-    if settings.source == "segmentation":
-        fit = [
-            query
-            for query in run.segmentations()
-            if query.name_user_session == input_query.name_user_session
-        ]
-        if not fit:
-            raise NotInProjectError(
-                f"Run {run.name}", "segmentation", input_query, run.segmentations()
-            )
-        return fit[0]
-    name = score_map_name(input_query)
-    score_maps = run.score_maps()
-    tomograms = [
-        query
-        for query, held_name in score_maps
-        if held_name == name
-        and settings.tomo_type in (None, query.tomo_type)
-        and (
-            settings.voxel_spacing is None
-            or same_spacing(query.voxel_spacing, settings.voxel_spacing)
-        )
-    ]
-    if not tomograms:
-        shown = [f"{held_name} of {query}" for query, held_name in score_maps]
-        raise NotInProjectError(f"Run {run.name}", "score map", name, shown)
-    if len(tomograms) > 1:
-        raise SettingError(
-            f"Run {run.name} has score maps {name} of {', '.join(map(str, tomograms))}. "
-            "Say which: tomo_type=… voxel_spacing=…"
-        )
-    return tomograms[0]
-
-
-def read_scores(run: Run, query: ScoreLocation, settings: LocalizeSettings) -> ScoreMap:
-    """The run's score map; a segmentation counts as certain wherever it has a label."""
-    if isinstance(query, TomogramQuery):
-        name = score_map_name(SegmentationQuery.parse(settings.input))
-        return ScoreMap(*run.read_score_map(query, name))
-    segmentation, grid, attributes = run.read_segmentation(query)
-    facts = label_volume_attributes(attributes, run.objects)
-    labels = facts["labels"]
+def read_scores(run: Run, location: ScoreLocation, settings: LocalizeSettings) -> ScoreMap:
+    """Read a run's score map; the labels of a segmentation become scores of 1."""
+    if isinstance(location, TomogramQuery):
+        return read_score_map(run, location, _score_map_name(settings))
+    segmentation, grid, attributes = run.read_segmentation(location)
+    labels = volume_labels(attributes, run.objects)
     if unknown := unknown_labels(np.unique(segmentation), labels):
         raise DataError(
-            f"Run {run.name}, {query}: the labels {unknown} belong to no object. Known: {labels}."
+            f"Run {run.name}, {location}: the labels {unknown} belong to no object. Known: "
+            f"{labels}."
         )
     values = np.empty((len(labels), *segmentation.shape), dtype=np.uint8)
-    for channel, k in enumerate(labels.values()):
-        values[channel] = (segmentation == k) * np.uint8(255)
-    return ScoreMap(values, grid, facts)
+    for channel, label in enumerate(labels.values()):
+        values[channel] = (segmentation == label) * np.uint8(255)
+    return ScoreMap(values, grid, PickingInfo.from_label_volume(attributes, labels))
 
 
-def read_score_attributes(
-    run: Run, query: ScoreLocation, settings: LocalizeSettings
-) -> dict[str, Any]:
-    """What is known of the run's scores; no voxel is read."""
-    if isinstance(query, TomogramQuery):
-        name = score_map_name(SegmentationQuery.parse(settings.input))
-        return run.score_map_attributes(query, name)
-    return label_volume_attributes(run.segmentation_attributes(query), run.objects)
+def read_picking_info(run: Run, location: ScoreLocation, settings: LocalizeSettings) -> PickingInfo:
+    """Read what is stored with a run's scores, and no voxel."""
+    if isinstance(location, TomogramQuery):
+        attributes = run.score_map_attributes(location, _score_map_name(settings))
+        return PickingInfo.from_score_map(attributes)
+    attributes = run.segmentation_attributes(location)
+    return PickingInfo.from_label_volume(attributes, volume_labels(attributes, run.objects))
 
 
-def label_volume_attributes(
+def _score_map_name(settings: LocalizeSettings) -> str:
+    return score_map_name(SegmentationQuery.parse(settings.input))
+
+
+def volume_labels(
     attributes: Mapping[str, Any], objects: Mapping[str, PickableObject]
-) -> dict[str, Any]:
-    """What is known of a label volume: what was stored with it, or the copick config's labels."""
-    labels = attributes.get("labels") or copick_labels(objects)
-    return {"objects": list(labels), "thresholds": {}, **attributes, "labels": labels}
+) -> dict[str, int]:
+    """Return the labels stored with a label volume or else those of the project's particles."""
+    particles = {name: obj for name, obj in objects.items() if obj.is_particle}
+    return attributes.get("labels") or object_labels(particles)
 
 
-def copick_labels(objects: Mapping[str, PickableObject]) -> dict[str, int]:
-    """Object name -> label as the copick config numbers them."""
-    return {
-        name: obj.label
-        for name, obj in objects.items()
-        if obj.label is not None and obj.is_particle
-    }
-
-
-def make_localizer(
-    settings: LocalizeSettings, facts: Mapping[str, Any], *, origin: str
-) -> Localizer:
-    """Build the localizer that the thresholds were calibrated with, or the one asked for.
+def build_localizer(settings: LocalizeSettings, info: PickingInfo, run: Run) -> Localizer:
+    """Build the localizer that the thresholds were calibrated with, or the one the user chose.
 
     Args:
         settings: of the command.
-        facts: what is stored with scores or checkpoint.
-        origin: where the facts are stored, for errors.
+        info: of the checkpoint or the scores.
+        run: that the scores are of, for errors.
     """
-    stored = facts.get("localizer")
-    if not stored and "_target_" not in settings.localizer:
+    origin = f"Run {run.name}: {settings.source} {settings.input}"
+    if settings.checkpoint is not None:
+        origin = f"The checkpoint {', '.join(settings.checkpoint)}"
+    if not info.localizer and "_target_" not in settings.localizer:
         raise SettingError(
             "Nothing says how to localize: choose localizer=peaks, watershed or components."
         )
     localizer: Localizer
     node, localizer = build_part(
-        settings.localizer, stored, LOCALIZER, origin=origin, trust=settings.trust
+        settings.localizer, info.localizer, LOCALIZER, origin=origin, trust=settings.trust
     )
-    if stored and node != stored:
+    if info.localizer and node != info.localizer:
         logger.warning("The thresholds were calibrated with another localizer.")
     if settings.accelerator == "gpu":
         use_gpu(localizer)
     return localizer
 
 
-def _origin(settings: LocalizeSettings, run: Run) -> str:
-    """Where thresholds and localizer are stored, as errors name it."""
-    if settings.checkpoint is not None:
-        return f"The checkpoint {settings.checkpoint}"
-    return f"Run {run.name}: {settings.source} {settings.input}"
-
-
 def use_gpu(localizer: Localizer) -> None:
-    """The localizer looks for summits on the GPU; an error where it or the machine cannot."""
-    import torch  # noqa: PLC0415  slow to import and rarely needed here
+    """Let the localizer find local maxima on the GPU.
 
-    from octopi.inference.gpu_peaks import find_local_maxima_gpu  # noqa: PLC0415
-    from octopi.models.precision import choose_device_type  # noqa: PLC0415
+    Raises:
+        SettingError: it is not `Peaks`.
+        ResourceError: torch sees no GPU.
+    """
+    from octopi.inference.gpu_peaks import gpu_finder  # noqa: PLC0415  torch is slow to import
 
     if not isinstance(localizer, Peaks):
         raise SettingError("accelerator=gpu needs localizer=peaks; others work on the CPU alone.")
-    choose_device_type("gpu")
-    localizer.find_tops = functools.partial(find_local_maxima_gpu, device=torch.device("cuda"))
-
-
-def choose_thresholds(
-    settings: LocalizeSettings, facts: Mapping[str, Any], object_names: list[str]
-) -> dict[str, float]:
-    """The score from which a candidate of each object is a pick."""
-    requested = settings.thresholds
-    if isinstance(requested, Mapping):
-        for name in requested:
-            if name not in object_names:
-                raise SettingError(
-                    f"thresholds names {name}.{did_you_mean(name, object_names)} "
-                    f"Objects: {', '.join(object_names)}."
-                )
-    elif requested is not None:
-        requested = dict.fromkeys(object_names, float(requested))
-    thresholds = {**dict.fromkeys(object_names, 0.5), **stored_thresholds(settings, facts)}
-    thresholds |= requested or {}
-    for name, value in thresholds.items():
-        if not 0 <= float(value) <= 1:
-            raise SettingError(f"The threshold of {name} must lie in 0 … 1, not {value}.")
-    return thresholds
-
-
-def stored_thresholds(settings: LocalizeSettings, facts: Mapping[str, Any]) -> dict[str, float]:
-    """Those calibrated for the β asked for, or the checkpoint's own; none for label volumes."""
-    thresholds_by_beta = facts["thresholds"]
-    if not thresholds_by_beta:
-        return {}
-    wanted = f"{facts['beta'] if settings.beta is None else settings.beta:g}"
-    if wanted not in thresholds_by_beta:
-        raise SettingError(
-            f"There are no thresholds for beta={wanted}. There are for: "
-            f"{', '.join(thresholds_by_beta)}."
-        )
-    return thresholds_by_beta[wanted]
+    localizer.find_tops = gpu_finder()
 
 
 main = command("localize", localize)

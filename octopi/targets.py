@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
 
 from octopi.errors import DataError
-from octopi.geometry import Grid, format_shape
+from octopi.geometry import Grid, format_shape, same_spacing
 
 MAX_LABEL = 255  # labels are stored as uint8
 
@@ -127,6 +127,23 @@ def _squared_distances(
     squared = z[:, None, None] + y[None, :, None] + x[None, None, :]
     squared[squared > spheres.squared_radii[index]] = np.inf
     return squared
+
+
+def fit_mask(mask: NDArray, mask_grid: Grid, grid: Grid) -> NDArray:
+    """Bring a mask to the grid of a target that covers the same box, and may be coarser.
+
+    Args:
+        mask: (z, y, x), 0 = outside.
+        mask_grid: its grid.
+        grid: of the result.
+
+    Raises:
+        DataError: the mask covers another box.
+    """
+    if all(map(same_spacing, mask_grid.spacing, grid.spacing)):
+        return align_mask(mask, grid.shape)
+    aligned = align_mask(mask, grid.at_spacing(float(np.mean(mask_grid.spacing))).shape)
+    return aligned if aligned.shape == grid.shape else coarsen_mask(aligned, grid.shape)
 
 
 def align_mask(mask: NDArray, shape: Sequence[int], *, max_offset: int = 2) -> NDArray:

@@ -1,6 +1,6 @@
-"""A small network and what a checkpoint says of it."""
+"""A small network and the info of its checkpoint."""
 
-from octopi.models.checkpoint import CheckpointInfo
+from octopi.models.checkpoint_info import CheckpointInfo
 
 NET = {
     "_target_": "monai.networks.nets.UNet",
@@ -12,7 +12,7 @@ NET = {
 }
 
 
-def recipe(**changes):
+def make_info(**changes):
     values = {
         "net": NET,
         "labels": {"ribosome": 1, "virus": 2},

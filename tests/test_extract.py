@@ -19,13 +19,12 @@ SPLIT = "membrane=organelle:tool/1"
 
 @pytest.fixture
 def project(here):
-    """Every run has octopi's ribosomes; TS_03 alone has no organelle."""
+    """Write octopi's ribosomes to every run, and the organelle to all but TS_03."""
     project = open_project(here / "project.json")
     z, y, x = np.indices(GRID.shape) * 20.0
-    away = np.linalg.norm(np.stack([x, y, z], axis=-1) - CENTRE, axis=-1)
-    mask = (2 * (np.abs(away - RADIUS + 30) <= 30)).astype(
-        np.uint8
-    )  # a shell, its outside at RADIUS
+    distance = np.linalg.norm(np.stack([x, y, z], axis=-1) - CENTRE, axis=-1)
+    is_shell = np.abs(distance - RADIUS + 30) <= 30  # its outside is at RADIUS
+    mask = 2 * is_shell.astype(np.uint8)
     mask[1:4, 1:4, 1:4] = 1  # of something else
     for run in project.runs:
         run.write_picks(PicksQuery("ribosome", "octopi", "1"), Points(POSITIONS, SCORES))
@@ -35,7 +34,7 @@ def project(here):
     return project
 
 
-def picked(project, session, user="octopi", run=0):
+def read_group(project, session, user="octopi", run=0):
     query = PicksQuery("ribosome", user, session)
     return project.runs[run].read_oriented(query)
 
@@ -43,95 +42,95 @@ def picked(project, session, user="octopi", run=0):
 def test_picks_are_split_in_three_and_keep_their_scores(project, octopi_command, capfd):
     assert octopi_command("extract", SPLIT) == 0
     for session, expected in (("1-inside", [0]), ("1-near", [1, 2, 3]), ("1-outside", [4])):
-        points, _ = picked(project, session)
+        points, _ = read_group(project, session)
         np.testing.assert_allclose(points.positions, POSITIONS[expected])
         np.testing.assert_allclose(points.scores, SCORES[expected])
-    told = capfd.readouterr().err
-    assert "octopi/1-near: ribosome 6" in told
-    assert "TS_03 has no segmentation organelle:tool/1" in told
-    assert len(picked(project, "1")[0]) == 5
+    log = capfd.readouterr().err
+    assert "octopi/1-near: ribosome 6" in log
+    assert "TS_03 has no segmentation organelle:tool/1" in log
+    assert len(read_group(project, "1")[0]) == 5
 
 
-def test_near_picks_stand_on_the_surface(project, octopi_command):
+def test_near_picks_are_turned_to_the_surface(project, octopi_command):
     assert octopi_command("extract", SPLIT) == 0
-    _, turns = picked(project, "1-near")
-    angles = np.degrees(np.arccos(np.sum(turns[:, :, 2] * DIRECTIONS[1:4], axis=1)))
+    _, rotations = read_group(project, "1-near")
+    angles = np.degrees(np.arccos(np.sum(rotations[:, :, 2] * DIRECTIONS[1:4], axis=1)))
     assert angles.max() < 4  # a ball of nine voxels
-    assert picked(project, "1-outside")[1] is None
+    assert read_group(project, "1-outside")[1] is None
     assert octopi_command("extract", SPLIT, "orient_to_membrane=false") == 0
-    assert picked(project, "1-near")[1] is None
+    assert read_group(project, "1-near")[1] is None
 
 
-def test_orientations_that_picks_have_are_kept_where_they_are_not_turned(project, octopi_command):
-    turns = np.tile(np.diag([-1.0, -1, 1]), (5, 1, 1))
+def test_picks_that_are_not_turned_keep_their_orientations(project, octopi_command):
+    rotations = np.tile(np.diag([-1.0, -1, 1]), (5, 1, 1))
     query = PicksQuery("ribosome", "octopi", "1")
-    project.runs[0].write_picks(query, Points(POSITIONS), orientations=turns)
+    project.runs[0].write_picks(query, Points(POSITIONS), orientations=rotations)
     assert octopi_command("extract", SPLIT, "runs=[TS_01]", "orient_to_membrane=false") == 0
     for session, number in (("1-inside", 1), ("1-near", 3), ("1-outside", 1)):
-        np.testing.assert_array_equal(picked(project, session)[1], turns[:number])
+        np.testing.assert_array_equal(read_group(project, session)[1], rotations[:number])
 
 
 def test_a_shell_that_is_not_filled_has_its_lumen_outside(project, octopi_command):
     assert octopi_command("extract", SPLIT, "fill_enclosed=false", "near_distance=[-30,30]") == 0
-    near, turns = picked(project, "1-near")
+    near, rotations = read_group(project, "1-near")
     np.testing.assert_allclose(near.positions, POSITIONS[[1, 2]])
-    assert np.sum(turns[0, :, 2] * DIRECTIONS[1]) < -0.98  # into the lumen, away from the shell
-    assert len(picked(project, "1-inside")[0]) == 0
-    assert len(picked(project, "1-outside")[0]) == 3
+    assert np.sum(rotations[0, :, 2] * DIRECTIONS[1]) < -0.98  # into the lumen, away from the shell
+    assert len(read_group(project, "1-inside")[0]) == 0
+    assert len(read_group(project, "1-outside")[0]) == 3
 
 
 @pytest.mark.parametrize("label", ["vesicle", "2"])
-def test_one_label_of_several_is_the_membrane(project, octopi_command, label):
+def test_one_label_of_several_can_be_the_membrane(project, octopi_command, label):
     beside = Points(np.array([[40.0, 40, 110]]))  # 40 Å above the virus, far from the vesicle
     project.runs[0].write_picks(PicksQuery("ribosome", "octopi", "1"), beside)
     assert octopi_command("extract", SPLIT, "runs=[TS_01]", f"membrane_label={label}") == 0
-    assert len(picked(project, "1-outside")[0]) == 1
+    assert len(read_group(project, "1-outside")[0]) == 1
     assert octopi_command("extract", SPLIT, "runs=[TS_01]") == 0
-    assert len(picked(project, "1-near")[0]) == 1
+    assert len(read_group(project, "1-near")[0]) == 1
 
 
-def test_middles_of_near_pairs_are_picks_that_stand_too(project, octopi_command):
+def test_middles_of_near_pairs_are_turned_to_the_surface_too(project, octopi_command):
     first, second = CENTRE + np.array([[200, 0, 0], [200 * 0.9, 200 * np.sqrt(1 - 0.81), 0]])
     far = CENTRE + np.array([[0, 300, 0], [0, 340, 0]])
     points = Points(np.array([first, second, *far]), np.array([0.2, 0.4, 0.9, 0.9]))
     project.runs[0].write_picks(PicksQuery("ribosome", "octopi", "1"), points)
-    words = (SPLIT, "runs=[TS_01]", "pairs=[20,120]")
-    assert octopi_command("extract", *words, "session_id=dimers") == 0
-    middle, turns = picked(project, "dimers-middle")
+    overrides = (SPLIT, "runs=[TS_01]", "pairs=[20,120]")
+    assert octopi_command("extract", *overrides, "session_id=dimers") == 0
+    middle, rotations = read_group(project, "dimers-middle")
     np.testing.assert_allclose(middle.positions, [(first + second) / 2])
     np.testing.assert_allclose(middle.scores, [0.3])
     outward = (middle.positions[0] - CENTRE) / np.linalg.norm(middle.positions[0] - CENTRE)
-    assert turns[0, :, 2] @ outward > 0.99
-    np.testing.assert_allclose(picked(project, "dimers-ends")[0].positions, [first, second])
+    assert rotations[0, :, 2] @ outward > 0.99
+    np.testing.assert_allclose(read_group(project, "dimers-ends")[0].positions, [first, second])
 
 
 def test_pairs_need_no_membrane(project, octopi_command):
     gaps = np.linalg.norm(POSITIONS[:, None] - POSITIONS, axis=-1)
     first, second = np.unravel_index(np.argmin(gaps + np.diag([np.inf] * 5)), gaps.shape)
     assert octopi_command("extract", f"pairs=[0,{gaps[first, second] + 1}]") == 0
-    middle, turns = picked(project, "1-middle", run=2)
+    middle, rotations = read_group(project, "1-middle", run=2)
     assert len(middle) == 1
     np.testing.assert_allclose(middle.positions[0], (POSITIONS[first] + POSITIONS[second]) / 2)
-    assert turns is None
+    assert rotations is None
     assert not any("inside" in query.session_id for query in project.runs[2].picks())
 
 
-def test_extracting_again_leaves_nothing_of_before(project, octopi_command):
+def test_extracting_again_replaces_the_picks(project, octopi_command):
     assert octopi_command("extract", SPLIT, "near_distance=[-500,500]") == 0
-    assert len(picked(project, "1-near")[0]) == 5
+    assert len(read_group(project, "1-near")[0]) == 5
     assert octopi_command("extract", SPLIT, "near_distance=[0,0]") == 0
-    assert len(picked(project, "1-near")[0]) == 0
+    assert len(read_group(project, "1-near")[0]) == 0
 
 
-def test_others_picks_are_replaced_only_when_asked(project, octopi_command, capfd):
-    words = (SPLIT, "user_id=somebody")
-    assert octopi_command("extract", *words) == 0
-    assert octopi_command("extract", *words) == 2
+def test_picks_of_another_user_are_replaced_only_with_overwrite(project, octopi_command, capfd):
+    overrides = (SPLIT, "user_id=somebody")
+    assert octopi_command("extract", *overrides) == 0
+    assert octopi_command("extract", *overrides) == 2
     assert "overwrite=true" in capfd.readouterr().err
-    assert octopi_command("extract", *words, "overwrite=true") == 0
+    assert octopi_command("extract", *overrides, "overwrite=true") == 0
 
 
-def test_a_dry_run_tells_and_writes_nothing(project, here, octopi_command, capfd):
+def test_a_dry_run_logs_the_counts_and_writes_nothing(project, here, octopi_command, capfd):
     before = sorted(here.rglob("*"))
     assert octopi_command("extract", SPLIT, "dry_run=true") == 0
     assert "octopi/1-near: ribosome 6" in "".join(capfd.readouterr())
@@ -139,15 +138,19 @@ def test_a_dry_run_tells_and_writes_nothing(project, here, octopi_command, capfd
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("overrides", "code", "message"),
     [
         ([], 2, "membrane=NAME:USER/SESSION"),
-        ([SPLIT, "near_distance=[1]"], 2, "near_distance is two numbers"),
-        ([SPLIT, "near_distance=[10,-10]"], 2, "near_distance goes from"),
+        (
+            [SPLIT, "near_distance=[1]"],
+            2,
+            "in Å, [from, to], the smaller first, not [1]",
+        ),
+        ([SPLIT, "near_distance=[10,-10]"], 2, "not [10, -10]"),
         ([SPLIT, "near_distance=null"], 2, "near_distance must be set"),
-        ([SPLIT, "pairs=[5,1]"], 2, "distance of pairs"),
+        ([SPLIT, "pairs=[5,1]"], 2, "pairs must be a list of float of 0 or more in Å"),
         ([SPLIT, "smoothing=-1"], 2, "smoothing"),
-        ([SPLIT, "picks=octopi"], 2, "user/session"),
+        ([SPLIT, "picks=octopi"], 2, "USER/SESSION"),
         ([SPLIT, "session_id=a_b"], 2, "a-b-inside"),
         ([SPLIT, "membrane_label=vesicl"], 3, "Did you mean vesicle"),
         ([SPLIT, "picks=nobody/1"], 3, "nobody/1"),
@@ -156,8 +159,10 @@ def test_a_dry_run_tells_and_writes_nothing(project, here, octopi_command, capfd
         (["membrane=organelle"], 2, "name:user/session"),
     ],
 )
-def test_what_cannot_be_extracted_is_told(project, octopi_command, capfd, words, code, told):
+def test_settings_that_cannot_be_followed_are_refused(
+    project, octopi_command, capfd, overrides, code, message
+):
     before = project.runs[0].picks()
-    assert octopi_command("extract", *words) == code
-    assert told in capfd.readouterr().err
+    assert octopi_command("extract", *overrides) == code
+    assert message in capfd.readouterr().err
     assert project.runs[0].picks() == before

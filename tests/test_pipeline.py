@@ -344,18 +344,6 @@ def test_a_training_needs_neither_logger_callbacks_nor_augmentation(here, octopi
     assert recipe.provenance["split"]["validation"] == ["TS_03"]
 
 
-def test_targets_have_the_spacing_that_was_typed(here, octopi_command):
-    words = ["experiment=demo", "data.working_spacing=30", "targets.radius_scales={ribosome: 0.4}"]
-    assert octopi_command("create_targets", *words) == 0
-    for run in open_project(here / "project.json").runs:
-        query = next(q for q in run.segmentations() if q.user_id == "octopi")
-        assert query.voxel_spacing == pytest.approx(30, rel=0.01)
-        radii = run.segmentation_attributes(query)["sphere_radii"]
-        known = run.objects
-        assert radii["ribosome"] == pytest.approx(0.4 * known["ribosome"].radius)
-        assert radii["apo-ferritin"] == pytest.approx(0.5 * known["apo-ferritin"].radius)
-
-
 def test_without_validation_runs_thresholds_come_from_the_training_runs(here, octopi_command):
     assert octopi_command("create_targets") == 0
     words = ["data.ratios=[1,0,0]", "hydra.run.dir=job"]

@@ -12,12 +12,13 @@ from torch import nn
 from octopi.config.files import CONF_DIR
 from octopi.errors import SettingError
 from octopi.geometry import Grid
+from octopi.inference.ensemble import PREDICTOR
 from octopi.localization import LOCALIZER
 from octopi.localization.peaks import Peaks
 from octopi.models import checkpoint
 from octopi.models.checkpoint import NET, TRUSTED_NETS
+from octopi.models.checkpoint_info import CheckpointInfo
 from octopi.project import open_project
-from octopi.segment import PREDICTOR
 from octopi.stored import build_stored
 
 PEAKS = yaml.safe_load((CONF_DIR / "localizer" / "peaks.yaml").read_text(encoding="utf-8"))
@@ -55,7 +56,7 @@ def recipe(**changes):
         "thresholds": {"4": {"ribosome": 0.25}},
         "beta": 4.0,
     }
-    return checkpoint.CheckpointInfo(**(values | changes))
+    return CheckpointInfo(**(values | changes))
 
 
 @pytest.fixture
@@ -267,11 +268,11 @@ def test_a_key_that_no_recipe_has_is_refused(tmp_path, model):
     content = torch.load(path, weights_only=True)
     content["recipe"]["more"] = 1
     torch.save(content, path)
-    with pytest.raises(SettingError, match="its recipe has more"):
+    with pytest.raises(SettingError, match="its info has more"):
         checkpoint.read(path)
     del content["recipe"]["more"], content["recipe"]["radii"]
     torch.save(content, path)
-    with pytest.raises(SettingError, match="its recipe lacks radii"):
+    with pytest.raises(SettingError, match="its info lacks radii"):
         checkpoint.read(path)
     torch.save(content | {"weights": {"a": "b"}}, path)
     with pytest.raises(SettingError, match="not tensors by name"):

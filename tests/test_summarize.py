@@ -70,7 +70,7 @@ def test_a_search_can_be_summarised_again(search, study, octopi_command):
     for _ in range(2):
         assert octopi_command("summarize", f"folder={search}") == 0
     assert read_results(search)["trials"]["complete"] == 1
-    assert not list(search.glob(".*.part"))
+    assert not list(search.glob(".octopi-*"))
 
 
 def test_the_module_form_is_the_same_command(search, study):

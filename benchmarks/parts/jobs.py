@@ -114,7 +114,7 @@ def write_checkpoint(path: Path, *, radii: Mapping[str, float], seed: int) -> No
     from octopi.cli.python_api import compose
     from octopi.config.settings import TrainSettings
     from octopi.models import checkpoint
-    from octopi.models.checkpoint import CheckpointInfo
+    from octopi.models.checkpoint_info import CheckpointInfo
     from octopi.models.properties import size_divisor
     from parts.synthetic import TOMO_TYPE, VOXEL_SPACING
 

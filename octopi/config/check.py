@@ -73,7 +73,9 @@ SECTIONS = {
     "model": Section("torch.nn.Module", ("out_channels",)),
     "loss": Section("torch.nn.Module"),
     "optim.optimizer": Section("torch.optim.Optimizer", ("params",)),
-    "optim.schedule": Section("octopi.training.schedule.Schedule"),
+    "optim.lr_scheduler": Section(
+        "octopi.training.schedule.Schedule|torch.optim.lr_scheduler.LRScheduler", ("optimizer",)
+    ),
     "trainer": Section(
         "pytorch_lightning.Trainer",
         ("callbacks", "logger", "default_root_dir", "precision"),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from octopi.arguments import Count, NotNegative, Positive, Share
 
@@ -12,10 +12,23 @@ ConfigNode = dict[str, Any]
 LooseNode = Annotated[ConfigNode, LOOSE]  # its class is in a checkpoint, or not needed
 OptionalNode = Annotated[ConfigNode, OPTIONAL]  # null is nothing: {}
 RunNames = list[str] | None
+Checkpoints = Annotated[list[str], Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Fold = Annotated[int, Field(ge=0)]
 Duration = Annotated[str, Field(pattern=r"^\d+:\d\d:\d\d:\d\d$", description="as DD:HH:MM:SS")]
 NumFolds = Annotated[int, Field(ge=2)]
+UserSession = Annotated[str, Field(pattern=r"^[^/]+/[^/]+$", description="as USER/SESSION")]
+
+
+def _check_ordered(interval: list[float]) -> list[float]:
+    if interval != sorted(interval):
+        raise ValueError("The smaller number comes first.")
+    return interval
+
+
+_PAIR = Field(min_length=2, max_length=2, description="in Å, [from, to], the smaller first")
+Interval = Annotated[list[float], _PAIR, AfterValidator(_check_ordered)]
+NotNegativeInterval = Annotated[list[NotNegative], _PAIR, AfterValidator(_check_ordered)]
 
 
 @dataclass
@@ -84,7 +97,7 @@ class SegmentSettings:
 
     project: ConfigNode
     predictor: LooseNode
-    checkpoint: str | list[str]
+    checkpoint: Checkpoints
     ensemble: str
     tomo_type: str | None
     voxel_spacing: Positive | None
@@ -107,7 +120,7 @@ class LocalizeSettings:
 
     project: ConfigNode
     localizer: LooseNode
-    checkpoint: str | list[str] | None
+    checkpoint: Checkpoints | None
     source: str
     beta: Positive | None
     thresholds: Share | dict[str, Share] | None
@@ -151,16 +164,16 @@ class ExtractSettings:
     """Settings of `extract`."""
 
     project: ConfigNode
-    picks: str
+    picks: UserSession
     objects: list[str] | None
     runs: RunNames
     membrane: str | None
     membrane_label: int | str | None
     fill_enclosed: bool
-    near_distance: list[float]
+    near_distance: Interval
     orient_to_membrane: bool
     smoothing: NotNegative
-    pairs: list[float] | None
+    pairs: NotNegativeInterval | None
     user_id: str
     session_id: str | None
     overwrite: bool

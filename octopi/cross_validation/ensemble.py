@@ -30,7 +30,8 @@ from octopi.evaluation.candidates import read_candidates
 from octopi.evaluation.score_report import Report
 from octopi.geometry import PicksByRun, Points
 from octopi.models import checkpoint
-from octopi.models.checkpoint import ENSEMBLE, CheckpointInfo, mean_thresholds
+from octopi.models.checkpoint import ENSEMBLE
+from octopi.models.checkpoint_info import CheckpointInfo, check_same_objects, mean_thresholds
 from octopi.system.files import read_mapping, write_json
 from octopi.system.job_folder import BEST_MODEL_FILE, CANDIDATES_FILE, RESULTS_FILE
 from octopi.training.best_model import write_model
@@ -113,7 +114,7 @@ def read_folds(folders: Sequence[Path]) -> list[Fold]:
     """
     folds = [_read_fold(folder) for folder in folders]
     paths = [folder / BEST_MODEL_FILE for folder in folders]
-    checkpoint.check_same_objects(paths, [fold.info for fold in folds])
+    check_same_objects(paths, [fold.info for fold in folds])
     fold_of_run: dict[str, str] = {}
     for fold in folds:
         for run in fold.candidates:

@@ -2,7 +2,6 @@
 
 import fcntl
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from octopi.errors import DataError, ResourceError
 from octopi.geometry import Grid, format_shape, fourier_resample, same_spacing
+from octopi.system.files import staged
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -58,16 +58,10 @@ class VolumeCache:
 
     def _write(self, key: str, volume: NDArray) -> None:
         """The file is complete or absent."""
-        path = self._path(key)
-        temporary = path.with_suffix(".part")  # one writer at a time: the lock is held
         try:
-            with temporary.open("wb") as file:
+            with staged(self._path(key), fsync=True) as stage, stage.open("wb") as file:
                 np.save(file, volume)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise ResourceError(
                 f"Cannot write {volume.nbytes / 1e9:.2f} GB to the cache {self.directory}: "
                 f"{error}. Free some space or set data.cache_dir to another folder."

@@ -14,8 +14,8 @@ from scipy.special import expit, logit
 from octopi.evaluation.matching import new_hits_one_to_one
 from octopi.evaluation.scores import fbeta, pool_hits
 from octopi.geometry import PicksByRun, Points
+from octopi.picking import DEFAULT_THRESHOLD
 
-DEFAULT_THRESHOLD = 0.5  # of an object without truth
 THRESHOLD_IF_NEVER_FOUND = 1.0  # of an object none of whose particles is a candidate
 PRIOR = np.array([0.0, 1.0])  # offset and slope of a score that is the probability it claims to be
 # Inverse variances of the prior: the slope's is worth a few particles whose scores are undecided,

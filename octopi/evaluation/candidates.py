@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octopi.geometry import PicksByRun, Points
-from octopi.system.files import damaged
+from octopi.system.files import damaged, staged
 
 
 def write_candidates(path: Path, candidates: PicksByRun) -> None:
@@ -20,9 +20,8 @@ def write_candidates(path: Path, candidates: PicksByRun) -> None:
         for name, points in found.items()
         if points.scores is not None
     }
-    part = path.with_name(f".{path.stem}.part.npz")
-    np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
-    part.replace(path)
+    with staged(path) as stage, stage.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def read_candidates(path: Path, *, cure: str = "") -> dict[str, dict[str, Points]]:

@@ -1,7 +1,6 @@
 """What a report shows, gathered from a project and the folder of a training."""
 
 import dataclasses
-import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from octopi.html_report.training_history import (
 )
 from octopi.localization import LOCALIZER
 from octopi.localization.localizer import Localizer
+from octopi.models.checkpoint_info import digest
+from octopi.picking import DEFAULT_THRESHOLD, PickingInfo
 from octopi.project import (
     PicksQuery,
     Project,
@@ -29,13 +30,17 @@ from octopi.project import (
     find_picks,
     score_map_name,
 )
-from octopi.project.score_map import ScoreMap, particle_channels, particle_radii
+from octopi.project.score_map import (
+    ScoreMap,
+    particle_channels,
+    particle_radii,
+    read_score_map,
+)
 from octopi.stored import build_stored
-from octopi.system.job_folder import BEST_MODEL_FILE, CONFIG_FILE
+from octopi.system.job_folder import BEST_MODEL_FILE
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN = 0.5  # the threshold of an object that none was chosen for
 PICKED = "picks of the project"
 Known = Mapping[str, Points]
 
@@ -55,8 +60,8 @@ class ScoreMapReference:
     attributes: Mapping[str, Any]
 
     def read(self) -> ScoreMap:
-        """The map itself."""
-        return ScoreMap(*self.run.read_score_map(self.tomogram, self.name))
+        """Read the score map."""
+        return read_score_map(self.run, self.tomogram, self.name)
 
 
 @dataclass(frozen=True)
@@ -65,13 +70,15 @@ class ReportData:
 
     Args:
         truth: object name -> whose picks are taken for truth; empty where there are none.
-        facts: objects, radii, thresholds and more of the network; empty for mere picks.
+        info: of the training or the score maps; without objects for mere picks.
+        checkpoints: path and digest of those that made the score maps.
     """
 
     runs: list[ShownRun]
     objects: Objects
     truth: Mapping[str, PicksQuery]
-    facts: Mapping[str, Any]
+    info: PickingInfo
+    checkpoints: Mapping[str, str]
     journey: TrainingHistory | None
 
 
@@ -85,12 +92,11 @@ def gather(
     if journey is None:
         journey = find_training_of(maps.values())
     else:
-        digest = _digest(journey.folder / BEST_MODEL_FILE)
-        maps = {n: m for n, m in maps.items() if digest in _checkpoints(m).values()}
-    facts: Mapping[str, Any] = next((m.attributes for m in maps.values()), {})
-    if journey is not None and journey.recipe:
-        facts = {**facts, **_checkpoint_attributes(journey.recipe)}
-    radii = particle_radii(facts, project.objects) if facts else {}
+        own_digest = _digest(journey.folder / BEST_MODEL_FILE)
+        maps = {n: m for n, m in maps.items() if own_digest in _checkpoints(m).values()}
+    first_map = next(iter(maps.values()), None)
+    info = _picking_info(journey, first_map)
+    radii = particle_radii(info, project.objects)
     shown = []
     for run in runs:
         true_picks, score_map = run.read_existing_picks(truth), maps.get(run.name)
@@ -98,11 +104,25 @@ def gather(
         if journey is not None and run.name in journey.candidates:
             shown.append(_validated(run, score_map, journey, true_picks))
         elif score_map is not None:
-            shown.append(_mapped(score_map, facts, part, true_picks, settings.trust))
+            shown.append(_mapped(score_map, info, part, true_picks, settings.trust))
         elif settings.folder is None and (found := _picked(run, settings, true_picks)):
             shown.append(found)
-    objects = objects_of(shown, radii, facts, project, settings)
-    return ReportData(_limit_runs(shown, settings.num_runs), objects, truth, facts, journey)
+    objects = objects_of(shown, radii, info, project, settings)
+    checkpoints = _checkpoints(first_map) if first_map is not None else {}
+    return ReportData(
+        _limit_runs(shown, settings.num_runs), objects, truth, info, checkpoints, journey
+    )
+
+
+def _picking_info(
+    journey: TrainingHistory | None, score_map: ScoreMapReference | None
+) -> PickingInfo:
+    """Return the picking info of the training or else of a score map; empty without either."""
+    if journey is not None and journey.recipe:
+        return PickingInfo.from_checkpoint(journey.recipe)
+    if score_map is not None:
+        return PickingInfo.from_score_map(score_map.attributes)
+    return PickingInfo(objects=[], radii={})
 
 
 def truth_of(
@@ -145,8 +165,8 @@ def find_training_of(maps: Iterable[ScoreMapReference]) -> TrainingHistory | Non
     origins = {tuple(_checkpoints(m).items()) for m in maps}
     if len(origins) != 1 or len(origin := next(iter(origins))) != 1:
         return None
-    path, digest = Path(origin[0][0]).absolute(), origin[0][1]
-    if not (path.parent / CONFIG_FILE).is_file() or _digest(path) != digest:
+    path = Path(origin[0][0]).absolute()
+    if not (path.parent / "config.yaml").is_file() or _digest(path) != origin[0][1]:
         return None
     return dataclasses.replace(read_training_history(path.parent), candidates={}, folds={})
 
@@ -157,13 +177,7 @@ def _checkpoints(score_map: ScoreMapReference) -> Mapping[str, str]:
 
 
 def _digest(path: Path) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
-
-
-def _checkpoint_attributes(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    keys = ("radii", "thresholds", "beta", "localizer", "weights")
-    labels = recipe["labels"]
-    return {key: recipe[key] for key in keys} | {"objects": sorted(labels, key=labels.__getitem__)}
+    return digest(path) if path.is_file() else None
 
 
 def _validated(
@@ -185,15 +199,15 @@ def _validated(
 
 def _mapped(
     score_map: ScoreMapReference,
-    facts: Mapping[str, Any],
+    info: PickingInfo,
     part: str,
     known: Known,
     trust: Sequence[str],
 ) -> ShownRun:
     """A run whose candidates are all that its score map holds, however low."""
     scores = score_map.read()
-    radii = particle_radii(facts, score_map.run.objects)
-    localizer = _localizer(facts, score_map.run, trust)
+    radii = particle_radii(info, score_map.run.objects)
+    localizer = _localizer(info, score_map.run, trust)
     return ShownRun(
         name=score_map.run.name,
         part=part,
@@ -220,20 +234,21 @@ def _picked(run: Run, settings: ReportSettings, known: Known) -> ShownRun | None
     )
 
 
-def _localizer(facts: Mapping[str, Any], run: Run, trust: Sequence[str]) -> Localizer:
-    node = facts.get("localizer")
-    if not node:
+def _localizer(info: PickingInfo, run: Run, trust: Sequence[str]) -> Localizer:
+    if not info.localizer:
         raise SettingError(
             f"The score map of run {run.name} does not say how to localize. Write it again with "
             "octopi segment."
         )
-    return build_stored(node, LOCALIZER, f"Run {run.name}: its score map or training", trust)
+    return build_stored(
+        info.localizer, LOCALIZER, f"Run {run.name}: its score map or training", trust
+    )
 
 
 def objects_of(
     shown: Sequence[ShownRun],
     radii: Mapping[str, float],
-    facts: Mapping[str, Any],
+    info: PickingInfo,
     project: Project,
     settings: ReportSettings,
 ) -> Objects:
@@ -243,20 +258,13 @@ def objects_of(
         names |= dict.fromkeys(sorted({*run.candidates, *run.truth}))
     known = {name: project.objects[name] for name in names if name in project.objects}
     sizes = {n: radii.get(n) or obj.radius for n, obj in known.items()}
-    thresholds: dict[str, Any] = dict(facts.get("thresholds", {}))
-    beta = facts.get("beta") if settings.beta is None else settings.beta
-    if settings.beta is not None and f"{beta:g}" not in thresholds:
-        raise SettingError(
-            f"There are no thresholds for beta={beta:g}. There are for: "
-            f"{', '.join(thresholds) or 'none'}."
-        )
-    chosen = {} if beta is None else thresholds.get(f"{beta:g}", {})
-    start = UNKNOWN if facts else 0.0  # picks alone have been chosen already
+    chosen = info.thresholds_at(settings.beta)
+    start = DEFAULT_THRESHOLD if info.objects else 0.0  # picks alone have been chosen already
     sized = {name: float(size) for name, size in sizes.items() if size is not None}
     return Objects(
         radii=sized,
         weights={n: known[n].weight for n in sized},
-        thresholds=thresholds,
+        thresholds=info.thresholds,
         initial_thresholds={n: float(chosen.get(n, start)) for n in sized},
         known=known,
     )
@@ -272,7 +280,7 @@ def _limit_runs(shown: list[ShownRun], num_runs: int) -> list[ShownRun]:
     names = {run.name for run in first}
     kept = [run for run in shown if run.name in names]
     if not any(run.in_totals for run in kept):
-        return [dataclasses.replace(run, counted=True) for run in kept]
+        return [dataclasses.replace(run, in_totals=True) for run in kept]
     return kept
 
 

@@ -167,11 +167,10 @@ def provenance_rows(
         ("rule", f"{rule}, within {scorer.tolerance_scale:g} radii; F{scorer.beta:g}"),
         ("software", f"{packages}; commit {git_commit() or 'unknown'}"),
     ]
-    checkpoints: Mapping[str, str] = gathered.facts.get("checkpoints", {})
-    for path, digest in checkpoints.items():
+    for path, digest in gathered.checkpoints.items():
         rows.append(("score maps by", f"{path} (sha256 {digest[:12]}…)"))
-    if localizer := gathered.facts.get("localizer"):
-        rows.append(("localizer", _format_node(localizer)))
+    if gathered.info.localizer:
+        rows.append(("localizer", _format_node(gathered.info.localizer)))
     if gathered.journey is not None:
         rows += _training_rows(gathered.journey)
     return [(name, mask_passwords(text)) for name, text in rows]

@@ -168,7 +168,7 @@ def run_pictures(
     scores = None
     if run.scores is not None:
         score_map = run.scores()
-        known = {n: r for n, r in objects.radii.items() if n in score_map.attributes["objects"]}
+        known = {n: r for n, r in objects.radii.items() if n in score_map.info.objects}
         numbers = [list(objects.radii).index(name) for name in known]
         scores = mosaics.score_mosaic(
             particle_channels(score_map, known), score_map.grid, numbers

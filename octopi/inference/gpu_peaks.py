@@ -1,6 +1,7 @@
 """Local maxima of a smoothed channel, found on a GPU."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -9,11 +10,24 @@ from torch import Tensor
 from torch.nn.functional import max_pool3d, pad
 
 from octopi.errors import ResourceError
+from octopi.models.precision import choose_device_type
+
+LocalMaxima = tuple[NDArray[np.intp], NDArray[np.float32]]  # voxels (n, 3) and heights (n,)
+
+
+def gpu_finder() -> Callable[[NDArray, Sequence[NDArray[np.float64]], float], LocalMaxima]:
+    """Return `find_local_maxima_gpu` for this machine's GPU.
+
+    Raises:
+        ResourceError: torch sees no GPU.
+    """
+    device = torch.device(choose_device_type("gpu"))
+    return functools.partial(find_local_maxima_gpu, device=device)
 
 
 def find_local_maxima_gpu(
     values: NDArray, kernels: Sequence[NDArray[np.float64]], least: float, *, device: torch.device
-) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+) -> LocalMaxima:
     """Find the maxima that `octopi.localization.peaks.find_tops` does, to float32 rounding.
 
     Args:
@@ -40,7 +54,7 @@ def find_local_maxima_gpu(
 
 def _find_tops(
     values: NDArray, kernels: Sequence[NDArray[np.float64]], least: float, device: torch.device
-) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+) -> LocalMaxima:
     contiguous = np.require(values, requirements=["C", "W"])
     field = torch.from_numpy(contiguous).to(device).float()
     weight = torch.ones((), device=device)  # the part of the kernel that lies in the volume

@@ -9,7 +9,7 @@ from scipy.spatial import KDTree
 from octopi.geometry import Points
 
 
-def pairs(
+def find_pairs(
     positions: NDArray[np.float64], distance_range: Sequence[float], labels: NDArray | None = None
 ) -> NDArray[np.intp]:
     """Pair positions whose distance lies in a range, nearest first; none is in two pairs.
@@ -36,15 +36,15 @@ def pairs(
     first, second = candidates.T
     distances = np.linalg.norm(positions[first] - positions[second], axis=1)
     order = np.lexsort((second, first, distances))
-    is_free, paired = np.ones(len(positions), dtype=bool), []
+    is_free, pairs = np.ones(len(positions), dtype=bool), []
     for pair in candidates[order[distances[order] >= low]]:
         if is_free[pair].all():
             is_free[pair] = False
-            paired.append(pair)
-    return np.array(paired, dtype=np.intp).reshape(-1, 2)
+            pairs.append(pair)
+    return np.array(pairs, dtype=np.intp).reshape(-1, 2)
 
 
-def middles(points: Points, paired: NDArray[np.intp]) -> Points:
+def find_middles(points: Points, pairs: NDArray[np.intp]) -> Points:
     """Return a point half-way between the two of each pair (m, 2), with their mean score."""
-    positions = points.positions[paired].mean(axis=1)
-    return Points(positions, None if points.scores is None else points.scores[paired].mean(axis=1))
+    positions = points.positions[pairs].mean(axis=1)
+    return Points(positions, None if points.scores is None else points.scores[pairs].mean(axis=1))

@@ -1,21 +1,72 @@
-"""Picks inside, near and outside a surface, by their distances."""
+"""Groups of picks: inside, near and outside a surface, and pairs with their middles."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from octopi.geometry import Points
+from octopi.membranes.pairs import find_middles, find_pairs
+from octopi.membranes.surface import Surface, rotations_to_normals
+
 SIDES = ("inside", "near", "outside")
+PAIR_GROUPS = ("middle", "ends")
+
+
+@dataclass(frozen=True)
+class PickGroup:
+    """Picks of one object.
+
+    Args:
+        points: their positions and scores.
+        orientations: rotations (n, 3, 3) from the object's frame to the tomogram's; None = unknown.
+        labels: (n,) of the nearest part of the membrane's mask; None = without a membrane.
+    """
+
+    points: Points
+    orientations: NDArray[np.float64] | None
+    labels: NDArray[np.int64] | None = None
+
+    def __getitem__(self, keep: NDArray) -> "PickGroup":
+        """Return the picks that a mask or index array selects."""
+        orientations = None if self.orientations is None else self.orientations[keep]
+        labels = None if self.labels is None else self.labels[keep]
+        return PickGroup(self.points[keep], orientations, labels)
+
+
+def split_picks(
+    picks: PickGroup, surface: Surface, near_distance: Sequence[float], *, orient: bool
+) -> dict[str, PickGroup]:
+    """Split picks by their distance to a surface.
+
+    Args:
+        picks: to split.
+        surface: of a membrane or organelle.
+        near_distance: least and greatest distance of a pick that is near, Å, negative inside.
+        orient: turn the near picks: their z axis along the surface's outward normal.
+
+    Returns:
+        side -> the picks on it, with labels.
+    """
+    nearest = surface.nearest(picks.points.positions)
+    picks = replace(picks, labels=nearest.labels)
+    is_on_side = split_by_distance(nearest.distances, near_distance)
+    groups = {side: picks[is_on_side[side]] for side in SIDES}
+    if orient:
+        rotations = rotations_to_normals(nearest.normals[is_on_side["near"]])
+        groups["near"] = replace(groups["near"], orientations=rotations)
+    return groups
 
 
 def split_by_distance(
-    distances: NDArray[np.float64], near: Sequence[float]
+    distances: NDArray[np.float64], near_distance: Sequence[float]
 ) -> dict[str, NDArray[np.bool_]]:
-    """Split picks into those inside, near and outside a surface; every pick is in one part.
+    """Find the picks inside, near and outside a surface; every pick is on one side.
 
     Args:
         distances: (n,) in Å from the surface, negative inside.
-        near: least and greatest distance of a pick that is near, Å, both included.
+        near_distance: least and greatest distance of a pick that is near, Å, both included.
 
     Returns:
         side -> mask (n,) of the picks on it.
@@ -23,8 +74,28 @@ def split_by_distance(
     Raises:
         ValueError: the range is reversed.
     """
-    low, high = near
+    low, high = near_distance
     if not low <= high:
-        raise ValueError(f"near goes from the smaller to the larger distance, not {low} to {high}.")
-    below, above = distances < low, distances > high
-    return dict(zip(SIDES, (below, ~below & ~above, above), strict=True))
+        raise ValueError(f"The smaller distance comes first, not {low} before {high}.")
+    is_inside, is_outside = distances < low, distances > high
+    return {"inside": is_inside, "near": ~is_inside & ~is_outside, "outside": is_outside}
+
+
+def pair_picks(
+    picks: PickGroup, distance_range: Sequence[float], surface: Surface | None
+) -> dict[str, PickGroup]:
+    """Pair picks, those with labels only with picks of the same label.
+
+    Args:
+        picks: to pair.
+        distance_range: least and greatest distance of the two picks of a pair, Å.
+        surface: turn the middles to its normals; None = leave them without orientations.
+
+    Returns:
+        "middle" -> a pick half-way between the two of each pair; "ends" -> the picks in pairs.
+    """
+    pairs = find_pairs(picks.points.positions, distance_range, picks.labels)
+    middles, orientations = find_middles(picks.points, pairs), None
+    if surface is not None:
+        orientations = rotations_to_normals(surface.nearest(middles.positions).normals)
+    return {"middle": PickGroup(middles, orientations), "ends": picks[pairs.ravel()]}

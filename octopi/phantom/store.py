@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from octopi.phantom.specimen import (
     membrane_mask,
 )
 from octopi.project.copick_api import open_root
+from octopi.system.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -129,9 +129,7 @@ def _reuse(directory: Path, parameters: dict[str, Any]) -> Path:
         )
     roots = _roots(directory)
     if any(config.get(key) != value for key, value in roots.items()):
-        staged = path.with_name(f".{CONFIG_NAME}.{os.getpid()}")
-        staged.write_text(json.dumps(config | roots, indent=2), encoding="utf-8")
-        staged.replace(path)
+        write_text(path, json.dumps(config | roots, indent=2))
     return path
 
 

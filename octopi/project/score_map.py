@@ -1,53 +1,66 @@
-"""Scores as they are stored: maps with what was stored beside them, and candidates in files."""
+"""Score maps in memory, and which of their channels are particles."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from numpy.typing import NDArray
 
-from octopi.errors import DataError, NotInProjectError
+from octopi.errors import NotInProjectError
 from octopi.geometry import Grid
-from octopi.project import PickableObject
+from octopi.picking import PickingInfo
+from octopi.project.objects import PickableObject
+from octopi.project.queries import TomogramQuery
+from octopi.project.run import Run
 
 
 @dataclass(frozen=True)
 class ScoreMap:
-    """A score map and what was stored with it: objects, radii, thresholds."""
+    """The scores of every voxel, a channel for each object.
+
+    Args:
+        values: (c, z, y, x), uint8, 255 = a score of 1.
+        grid: of the values.
+        info: what was stored with them.
+    """
 
     values: NDArray
     grid: Grid
-    attributes: Mapping[str, Any]
+    info: PickingInfo
+
+
+def read_score_map(run: Run, tomogram: TomogramQuery, name: str) -> ScoreMap:
+    """Read the score map of this name that lies beside a tomogram."""
+    values, grid, attributes = run.read_score_map(tomogram, name)
+    return ScoreMap(values, grid, PickingInfo.from_score_map(attributes))
 
 
 def particle_channels(scores: ScoreMap, radii: Mapping[str, float]) -> NDArray:
-    """The channels of the objects that are picked; membranes and the like are left out."""
-    objects = list(scores.attributes["objects"])
+    """Return the channels of the objects that have a radius, in the order of the radii."""
+    objects = scores.info.objects
     if objects == list(radii):
         return scores.values
     return scores.values[[objects.index(name) for name in radii]]
 
 
 def particle_radii(
-    facts: Mapping[str, Any], known_objects: Mapping[str, PickableObject]
+    info: PickingInfo, project_objects: Mapping[str, PickableObject]
 ) -> dict[str, float]:
     """Return the radius in Å of every particle, in the order of the channels.
 
     Args:
-        facts: stored with a score map: its `objects`, and the `radii` of the particles among them.
-        known_objects: the project's, whose radii come first.
+        info: which objects are particles, and the radii they had in training.
+        project_objects: by name; their radii come first.
+
+    Raises:
+        NotInProjectError: a particle is no object of the project.
+        DataError: nobody knows its radius.
     """
-    if "objects" not in facts:
-        raise DataError(
-            "A score map does not say which objects it is of. Write it again with octopi segment."
-        )
     radii = {}
-    for name in facts["objects"]:
-        if name not in facts.get("radii", facts["objects"]):
+    for name in info.objects:
+        if name not in info.radii:
             continue
-        if name not in known_objects:
-            raise NotInProjectError("The project", "object", name, known_objects)
-        object_info = known_objects[name]
-        stored_radius = facts.get("radii", {}).get(name)
-        radii[name] = float(object_info.radius or stored_radius or object_info.require_radius())
+        if name not in project_objects:
+            raise NotInProjectError("The project", "object", name, project_objects)
+        particle = project_objects[name]
+        radii[name] = float(particle.radius or info.radii[name] or particle.require_radius())
     return radii

@@ -2,11 +2,7 @@
 
 import contextlib
 import errno
-import hashlib
 import logging
-import os
-import shutil
-import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,6 +13,7 @@ from botocore.exceptions import BotoCoreError
 from fsspec.implementations.local import LocalFileSystem
 
 from octopi.errors import DataError, ResourceError
+from octopi.system.files import staged
 from octopi.system.resources import check_writable
 
 # What local disks, ssh and S3 raise when storage fails; s3fs lets botocore's own errors through.
@@ -114,45 +111,3 @@ def write_file(fs: Any, path: str, content: bytes) -> None:
     backend.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
     backend.pipe_file(stage, content)
     backend.mv(stage, path)
-
-
-@contextlib.contextmanager
-def staged(target: Path) -> Iterator[Path]:
-    """Yield a path beside the target; move it there if the block ends without an error."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Hidden and without the target's ending, so that copick never lists it.
-    prefix = f".octopi-{_digest(target.name)}-{_digest(socket.gethostname())}"
-    _remove_leftovers(target.parent, prefix)
-    stage = target.parent / f"{prefix}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    old = stage.with_name(f"{stage.name}-old")
-    try:
-        yield stage
-        if stage.is_dir() and target.exists():
-            target.rename(old)  # a folder cannot be renamed onto another
-        stage.replace(target)
-    finally:
-        _remove(stage)
-        _remove(old)
-
-
-def _remove_leftovers(folder: Path, prefix: str) -> None:
-    """Remove what killed writers of the same target left behind on this machine."""
-    for leftover in folder.glob(f"{prefix}-*"):
-        pid = int(leftover.name.removeprefix(f"{prefix}-").split("-")[0])
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            _remove(leftover)
-        except PermissionError:
-            continue  # another user's process, still running
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]

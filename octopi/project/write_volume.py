@@ -12,7 +12,8 @@ from zarr.storage import FSStore
 
 from octopi.geometry import Grid
 from octopi.project.read_volume import COMPLETE
-from octopi.project.storage import is_local, staged
+from octopi.project.storage import is_local
+from octopi.system.files import staged
 
 _CHUNK = (64, 128, 128)
 

@@ -11,6 +11,8 @@ from typing import Any
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.storages.journal._file import get_lock_file
 
+from octopi.system.files import staged
+
 logger = logging.getLogger(__name__)
 
 JOURNAL = "journal.log"
@@ -61,9 +63,8 @@ def repair(path: Path) -> None:
     readable = [line for line in lines if _is_json(line)]
     if len(readable) < len(lines):
         back_up(path)
-        part = path.with_name(f".{path.name}.part")
-        part.write_bytes(b"".join(readable))
-        part.replace(path)
+        with staged(path) as stage:
+            stage.write_bytes(b"".join(readable))
 
 
 def back_up(path: Path) -> None:

@@ -21,7 +21,7 @@ from plotly.io import to_html
 
 from octopi.sweeps.results import StudyResults, plain_study
 from octopi.sweeps.summary import format_table
-from octopi.system.files import write_text
+from octopi.system.files import staged, write_text
 
 PAGE = "pictures.html"
 KINDS = ("history", "importance", "parallel", "slice", "intermediate", "pareto")
@@ -199,11 +199,10 @@ def draw_png(path: Path, study: Study, picture: Picture) -> None:
                         axis.set_minor_formatter(NullFormatter())
             if picture.function in LAYOUTS:
                 LAYOUTS[picture.function](axes)
-            part = path.with_name(f".{path.name}.part")
-            figure.savefig(part, dpi=110, format="png", bbox_inches="tight")
+            with staged(path) as stage:
+                figure.savefig(stage, dpi=110, format="png", bbox_inches="tight")
         finally:
             plt.close(figure)
-    part.replace(path)
 
 
 def _turn_labels(axes: Sequence[Axes]) -> None:

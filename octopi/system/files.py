@@ -1,8 +1,14 @@
-"""Read and write text files, complete or not at all."""
+"""Read and write files, complete or not at all."""
 
+import contextlib
 import dataclasses
+import hashlib
 import json
-from collections.abc import Mapping
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +21,8 @@ _SQLITE = "sqlite:///"
 
 def write_text(path: Path, text: str) -> None:
     """The file holds the text, complete."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with staged(path) as stage:
+        stage.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -99,3 +104,53 @@ def absolute_sqlite_url(url: str) -> str:
 def sqlite_path(url: str) -> Path | None:
     """Return the absolute path of a SQLite file from its URL; None for any other URL."""
     return Path(url.removeprefix(_SQLITE)).absolute() if url.startswith(_SQLITE) else None
+
+
+@contextlib.contextmanager
+def staged(target: Path, *, fsync: bool = False) -> Iterator[Path]:
+    """Yield a path beside the target; move it there if the block ends without an error.
+
+    Args:
+        target: file or folder, of which readers only ever meet the old or the new content.
+        fsync: wait until the file is on the disk, so that it also survives a power failure.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Hidden and without the target's ending, so that copick never lists it.
+    prefix = f".octopi-{_digest(target.name)}-{_digest(socket.gethostname())}"
+    _remove_leftovers(target.parent, prefix)
+    stage = target.parent / f"{prefix}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    old = stage.with_name(f"{stage.name}-old")
+    try:
+        yield stage
+        if fsync:
+            with stage.open("rb") as file:
+                os.fsync(file.fileno())
+        if stage.is_dir() and target.exists():
+            target.rename(old)  # a folder cannot be renamed onto another
+        stage.replace(target)
+    finally:
+        _remove(stage)
+        _remove(old)
+
+
+def _remove_leftovers(folder: Path, prefix: str) -> None:
+    """Remove what killed writers of the same target left behind on this machine."""
+    for leftover in folder.glob(f"{prefix}-*"):
+        pid = int(leftover.name.removeprefix(f"{prefix}-").split("-")[0])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            _remove(leftover)
+        except PermissionError:
+            continue  # another user's process, still running
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -12,7 +12,8 @@ from octopi.data.datamodule import TomogramDataModule
 from octopi.errors import OctopiError
 from octopi.evaluation.candidates import read_candidates, write_candidates
 from octopi.models import checkpoint
-from octopi.models.checkpoint import CheckpointInfo
+from octopi.models.checkpoint_info import CheckpointInfo
+from octopi.models.soup import INITIAL_WEIGHTS_KEY
 from octopi.system.files import to_builtin_types, write_yaml
 from octopi.system.job_folder import BEST_MODEL_FILE, CANDIDATES_FILE, MODEL_CONFIG_FILE
 from octopi.system.versions import git_commit, versions
@@ -77,7 +78,7 @@ class BestModelWriter:
                     "split": dataclasses.asdict(data.split),
                     "data_fingerprint": data.fingerprint(),
                     "seed": settings.seed,
-                    checkpoint.INITIAL_WEIGHTS_KEY: module.initial_weights,
+                    INITIAL_WEIGHTS_KEY: module.initial_weights,
                 }
             ),
         )

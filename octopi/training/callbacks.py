@@ -1,8 +1,6 @@
 """What a training leaves behind as it goes: best model, last checkpoint, history, a clean stop."""
 
-import json
 import logging
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +13,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from torch import Tensor
 
+from octopi.system.files import staged, write_json
 from octopi.training.module import PickingModule
 
 logger = logging.getLogger(__name__)
@@ -100,14 +99,8 @@ class CheckpointFiles(TorchCheckpointIO):
         if "://" in str(path) or storage_options is not None:
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
-        with part.open("wb") as file:
+        with staged(Path(path), fsync=True) as stage, stage.open("wb") as file:
             torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
 
 
 class LastCheckpoint(Checkpoint):
@@ -173,11 +166,8 @@ class WriteHistory(Callback):
 
     def _write(self, trainer: pl.Trainer) -> None:
         """The file is complete at any moment."""
-        if not trainer.is_global_zero:
-            return
-        part = self.path.with_name(f".{self.path.name}.part")
-        part.write_text(json.dumps(self.as_dict(), indent=1), encoding="utf-8")
-        part.replace(self.path)
+        if trainer.is_global_zero:
+            write_json(self.path, self.as_dict())
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed training must know."""

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Timer
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from octopi.errors import DivergedError
 from octopi.geometry import Grid, Points
-from octopi.models.checkpoint import sample_weights
 from octopi.models.properties import logits_per_head
+from octopi.models.soup import sample_weights
+from octopi.picking import beta_key
 from octopi.training.metrics import Counts, count_voxels, metric_value, voxel_metrics
-from octopi.training.schedule import Schedule
 
 PicksByObject = Mapping[str, Points]
 Thresholds = dict[str, dict[str, float]]
@@ -63,7 +63,7 @@ class ValidationSteps:
         self, candidates: Mapping[str, PicksByObject], thresholds: Thresholds
     ) -> dict[str, dict[str, Points]]:
         """The candidates that the thresholds let through."""
-        thresholds_at_beta = thresholds[f"{self.beta:g}"]
+        thresholds_at_beta = thresholds[beta_key(self.beta)]
         return {
             run: {name: points.above(thresholds_at_beta[name]) for name, points in found.items()}
             for run, found in candidates.items()
@@ -79,7 +79,7 @@ class PickingModule(pl.LightningModule):
         *,
         loss: nn.Module,
         optimizer: Callable[..., Optimizer],
-        schedule: Schedule,
+        lr_scheduler: Callable[..., LRScheduler | ReduceLROnPlateau],
         stages: ValidationSteps,
         labels: Mapping[str, int],
         best_metric: str,
@@ -91,7 +91,7 @@ class PickingModule(pl.LightningModule):
         self.initial_weights = sample_weights(net)
         self.loss = loss
         self.make_optimizer = optimizer
-        self.schedule = schedule
+        self.make_lr_scheduler = lr_scheduler
         self.stages = stages
         self.labels = dict(labels)
         self.best_metric = best_metric
@@ -106,18 +106,24 @@ class PickingModule(pl.LightningModule):
         self._counts: dict[str, Counts] = {}
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """The optimizer and a schedule that moves with every step."""
+        """Make the optimizer and its learning-rate scheduler.
+
+        The scheduler moves with every optimizer step; ReduceLROnPlateau with every validation.
+        """
         optimizer = self.make_optimizer(self.net.parameters())
-        scheduler = LambdaLR(
-            optimizer, lambda step: self.schedule(step=step, progress=self._progress(step))
-        )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+        scheduler = self.make_lr_scheduler(optimizer=optimizer, progress=self._progress)
+        timing: dict[str, Any] = {"interval": "step"}
+        if isinstance(scheduler, ReduceLROnPlateau):
+            timing = {
+                "interval": "epoch",
+                "frequency": self.trainer.check_val_every_n_epoch,
+                "monitor": f"val/{self.best_metric}",
+                "strict": False,  # the metric can be n/a
+            }
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, **timing}}
 
     def _progress(self, step: int) -> float:
-        """The part of the step or time budget that is spent, whichever is further."""
+        """Return the part of the step or time budget that is spent, whichever is further."""
         # Not trainer.estimated_stepping_batches: it would load the crops of epoch 0 for a resume.
         batches = (self.trainer.max_epochs or 0) * self.steps_per_epoch
         total = batches / self.trainer.accumulate_grad_batches

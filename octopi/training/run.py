@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import logging
+import math
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from octopi.training.curves import draw_curves
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
 from octopi.training.folder import TrainingFolder
 from octopi.training.module import PickingModule
+from octopi.training.schedule import build_lr_scheduler, check_lr_scheduler
 from octopi.training.silence import silence_lightning
 from octopi.training.validation import build_validation, check_metric_names
 
@@ -95,14 +97,13 @@ def build_training(
     divisor = size_divisor(net)
     data = build_data(settings, facts, divisor)
     check_memory(net, settings)
-    # The module makes the optimizer when training starts: build one now to find a wrong setting.
-    build(settings.optim["optimizer"], "optim.optimizer", params=list(net.parameters()))
+    check_optim(net, settings)
     module = PickingModule(
         net,
         stages=build_validation(settings, facts, divisor),
         loss=loss or build(settings.loss, "loss"),
         optimizer=partial_of(settings.optim["optimizer"], "optim.optimizer"),
-        schedule=build(settings.optim["schedule"], "optim.schedule"),
+        lr_scheduler=functools.partial(build_lr_scheduler, settings.optim["lr_scheduler"]),
         labels=facts.labels,
         best_metric=settings.best_metric,
         steps_per_epoch=data.steps_per_epoch,
@@ -208,6 +209,18 @@ def check_memory(net: nn.Module, settings: TrainSettings) -> None:
             f"for this network; {'the GPU has' if on_gpu else 'free are'} {free / 1e9:.0f} GB. "
             "Choose fewer data.crops_per_step, a smaller data.crop_size or a smaller network."
         )
+
+
+def check_optim(net: nn.Module, settings: TrainSettings) -> None:
+    """Build optimizer and scheduler to find wrong settings; Lightning makes its own in `fit`."""
+    optimizer = build(settings.optim["optimizer"], "optim.optimizer", params=list(net.parameters()))
+    trainer, batches = settings.trainer, settings.data["steps_per_epoch"]
+    check_lr_scheduler(
+        settings.optim["lr_scheduler"],
+        optimizer,
+        num_steps=trainer["max_epochs"] * math.ceil(batches / trainer["accumulate_grad_batches"]),
+        best_metric=settings.best_metric,
+    )
 
 
 def validate_last_weights(training: Training) -> None:

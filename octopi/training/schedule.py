@@ -1,7 +1,18 @@
-"""How the learning rate moves: factors of the base rate, as functions of how much is done."""
+"""Learning-rate schedulers: ours, which know the budget of a training, and torch's."""
 
+import functools
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
+
+from octopi.config.build import build
+from octopi.errors import SettingError
+
+LR_SCHEDULER = "optim.lr_scheduler"  # the section of the config
 
 
 class Schedule(ABC):
@@ -14,7 +25,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def __call__(self, *, step: int, progress: float) -> float:
-        """The factor at an optimizer step."""
+        """Return the factor at an optimizer step."""
 
 
 class WarmupCosine(Schedule):
@@ -30,10 +41,10 @@ class WarmupCosine(Schedule):
         self.min_lr_factor = min_lr_factor
 
     def __call__(self, *, step: int, progress: float) -> float:
-        """The factor at an optimizer step."""
-        warmup = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        """Return the factor at an optimizer step."""
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-        return warmup * (self.min_lr_factor + (1 - self.min_lr_factor) * cosine)
+        factor = self.min_lr_factor + (1 - self.min_lr_factor) * cosine
+        return _warmup(step, self.warmup_steps) * factor
 
 
 class Constant(Schedule):
@@ -45,5 +56,57 @@ class Constant(Schedule):
         self.warmup_steps = warmup_steps
 
     def __call__(self, *, step: int, progress: float) -> float:
-        """The factor at an optimizer step."""
-        return min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        """Return the factor at an optimizer step."""
+        return _warmup(step, self.warmup_steps)
+
+
+def _warmup(step: int, warmup_steps: int) -> float:
+    return min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
+
+
+def build_lr_scheduler(
+    node: Mapping[str, Any], optimizer: Optimizer, progress: Callable[[int], float]
+) -> LRScheduler | ReduceLROnPlateau:
+    """Build the scheduler that `optim.lr_scheduler` describes.
+
+    Args:
+        node: a `Schedule` of ours or a class of `torch.optim.lr_scheduler`, and its arguments.
+        optimizer: whose learning rate it sets.
+        progress: optimizer step -> part of the budget that is spent, see `Schedule`.
+
+    Raises:
+        SettingError: if the class refuses its arguments or the optimizer.
+    """
+    make_scheduler: functools.partial = build(node, LR_SCHEDULER, partial=True)
+    try:
+        if not issubclass(make_scheduler.func, Schedule):  # type: ignore[arg-type]
+            return make_scheduler(optimizer)
+        schedule = make_scheduler()
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as error:
+        raise SettingError(f"{LR_SCHEDULER}: {error}") from error
+    return LambdaLR(optimizer, lambda step: schedule(step=step, progress=progress(step)))
+
+
+def check_lr_scheduler(
+    node: Mapping[str, Any], optimizer: Optimizer, *, num_steps: int, best_metric: str
+) -> None:
+    """Raise SettingError unless the scheduler can be built and lasts to the end of the training.
+
+    Args:
+        node: see `build_lr_scheduler`.
+        optimizer: one like that of the training; its learning rate may be changed.
+        num_steps: optimizer steps of the training.
+        best_metric: that `ReduceLROnPlateau` follows.
+    """
+    scheduler = build_lr_scheduler(node, optimizer, lambda step: 0.0)
+    if isinstance(scheduler, ReduceLROnPlateau) and scheduler.mode != "max":
+        raise SettingError(
+            f"{LR_SCHEDULER}.mode={scheduler.mode} lowers the learning rate when {best_metric} "
+            f"gets better. Set +{LR_SCHEDULER}.mode=max."
+        )
+    total_steps = getattr(scheduler, "total_steps", None)  # of OneCycleLR, which fails after them
+    if total_steps is not None and total_steps < num_steps:
+        raise SettingError(
+            f"{LR_SCHEDULER} ends after {total_steps} steps, the training after {num_steps}. "
+            f"Set +{LR_SCHEDULER}.total_steps={num_steps}."
+        )

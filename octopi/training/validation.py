@@ -9,6 +9,7 @@ from octopi.evaluation.score_report import Report
 from octopi.geometry import PicksByRun
 from octopi.inference.predictor import segmentation_of
 from octopi.models.properties import COST_METRICS
+from octopi.picking import beta_key
 from octopi.training.dataset_info import DatasetInfo
 from octopi.training.metrics import check_metric
 from octopi.training.module import Thresholds, ValidationSteps
@@ -48,7 +49,7 @@ def build_validation(settings: TrainSettings, facts: DatasetInfo, divisor: int) 
             tolerance_scale=scorer.tolerance_scale,
             betas=betas,
         )
-        return {f"{beta:g}": by_object for beta, by_object in thresholds.items()}
+        return {beta_key(beta): by_object for beta, by_object in thresholds.items()}
 
     def score(picks: Any, truth: Any) -> dict[str, float | None]:
         return object_metrics(scorer(picks, truth, radii=facts.radii, weights=facts.weights))

@@ -168,7 +168,7 @@ def test_a_part_set_to_null_is_left_out(path):
         ("fold=-1", "fold must be int of 0 or more"),
         ("threshold_beta=0", "threshold_beta must be float above 0"),
         ("model.strides=2", "model.strides must be a list of int"),
-        ("optim.schedule=null", "optim.schedule must be set"),
+        ("optim.lr_scheduler=null", "optim.lr_scheduler must be set"),
         ("optim.optimizer=null", "optim.optimizer must be set"),
         ("callbacks.weight_averaging.decay=null", "decay must be set: float"),
         ("+optim.optimizer.betas=[0.9,high]", "betas must be a list of float"),

@@ -18,6 +18,8 @@ from octopi.errors import DataError, SettingError
 from octopi.evaluation.candidates import write_candidates
 from octopi.geometry import Points
 from octopi.models import checkpoint
+from octopi.models.checkpoint_info import CheckpointInfo
+from octopi.models.soup import split_ensemble
 from octopi.system.files import write_json, write_yaml
 from octopi.training.best_model import write_model
 from octopi.training.dataset_info import read_dataset_info
@@ -50,7 +52,7 @@ def folders(here, settings, info):
     for i, run in enumerate(info.runs):
         folder = here / "cv" / f"fold_{i}"
         folder.mkdir(parents=True)
-        checkpoint_info = checkpoint.CheckpointInfo(
+        checkpoint_info = CheckpointInfo(
             net=net,
             labels=info.labels,
             radii=info.radii,
@@ -163,7 +165,7 @@ def test_the_ensemble_holds_the_nets_and_the_pooled_thresholds(folders, build_re
     checkpoint.load(folders[0].parent / "best_model.pth")
     assert ensemble.thresholds == results["thresholds"]
     assert all(BAD < t < GOOD for t in ensemble.thresholds["4"].values())
-    for i, (member_weights, member) in enumerate(checkpoint.split_ensemble(weights, ensemble)):
+    for i, (member_weights, member) in enumerate(split_ensemble(weights, ensemble)):
         expected, _ = checkpoint.read(folders[i] / "best_model.pth")
         assert member.provenance == {"fold": i}
         assert member_weights.keys() == expected.keys()

@@ -1,11 +1,11 @@
-"""A checkpoint is enough, is inert until trusted, and is never half there."""
+"""A checkpoint is all it takes to predict, runs no code of its own, and is never half written."""
 
 import os
 import pickle
 
 import pytest
 import torch
-from checkpoints import NET, recipe
+from checkpoints import NET, make_info
 
 from octopi.errors import SettingError
 from octopi.models import checkpoint
@@ -17,32 +17,31 @@ def net():
     return checkpoint.build_net(NET).eval()
 
 
-def test_what_is_loaded_gives_the_same_logits(tmp_path, net):
-    checkpoint.save(tmp_path / "best_model.pth", net.state_dict(), recipe())
-    loaded, held = checkpoint.load(tmp_path / "best_model.pth")
+def test_a_loaded_network_gives_the_same_logits(tmp_path, net):
+    checkpoint.save(tmp_path / "best_model.pth", net.state_dict(), make_info())
+    loaded, info = checkpoint.load(tmp_path / "best_model.pth")
     image = torch.randn(1, 1, 8, 8, 8)
     assert torch.equal(loaded(image), net(image))
-    assert held == recipe()
-    assert held.object_names == ["ribosome", "virus"]
+    assert info == make_info()
 
 
 def test_the_file_is_loadable_as_weights_only(tmp_path, net):
-    checkpoint.save(tmp_path / "best_model.pth", net.state_dict(), recipe())
+    checkpoint.save(tmp_path / "best_model.pth", net.state_dict(), make_info())
     content = torch.load(tmp_path / "best_model.pth", weights_only=True)
     assert set(content) == {"format", "recipe", "weights"}
 
 
-def test_a_failed_save_leaves_the_old_file_and_no_scraps(tmp_path, net, monkeypatch):
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, net, monkeypatch):
     path = tmp_path / "best_model.pth"
-    checkpoint.save(path, net.state_dict(), recipe())
+    checkpoint.save(path, net.state_dict(), make_info())
     before = path.read_bytes()
 
-    def full(_: int) -> None:
+    def fail(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(checkpoint.ResourceError, match="intact"):
-        checkpoint.save(path, net.state_dict(), recipe(thresholds={}))
+        checkpoint.save(path, net.state_dict(), make_info(thresholds={}))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -70,28 +69,28 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path):
 )
 def test_a_target_that_is_not_a_known_network_is_refused(tmp_path, net, target):
     path = tmp_path / "best_model.pth"
-    checkpoint.save(path, net.state_dict(), recipe(net={**NET, "_target_": target}))
+    checkpoint.save(path, net.state_dict(), make_info(net={**NET, "_target_": target}))
     with pytest.raises(SettingError, match="trust="):
         checkpoint.load(path)
 
 
 def test_trust_admits_networks_only(tmp_path, net):
     path = tmp_path / "best_model.pth"
-    checkpoint.save(path, net.state_dict(), recipe(net={**NET, "_target_": "os.system"}))
+    checkpoint.save(path, net.state_dict(), make_info(net={**NET, "_target_": "os.system"}))
     with pytest.raises(SettingError, match=r"not a subclass of torch.nn"):
         checkpoint.load(path, trust=["os.system"])
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 cut off"])
-def test_a_damaged_file_is_named(tmp_path, content):
+def test_the_error_names_a_damaged_file(tmp_path, content):
     path = tmp_path / "best_model.pth"
     path.write_bytes(content)
     with pytest.raises(SettingError, match=r"best_model.pth is not a checkpoint"):
         checkpoint.load(path)
 
 
-def test_a_missing_file_lists_its_neighbours(tmp_path, net):
-    checkpoint.save(tmp_path / "best_model.pth", net.state_dict(), recipe())
+def test_for_a_missing_file_the_checkpoints_beside_it_are_listed(tmp_path, net):
+    checkpoint.save(tmp_path / "best_model.pth", net.state_dict(), make_info())
     with pytest.raises(SettingError, match=r"no checkpoint .*model.pth.*: best_model.pth"):
         checkpoint.load(tmp_path / "model.pth")
 
@@ -105,15 +104,15 @@ def test_bare_weights_are_refused_with_the_reason(tmp_path, net):
 def test_other_objects_keep_the_body_and_get_a_new_head(net):
     other = checkpoint.build_net({**NET, "out_channels": 5})
     head_before = {k: v.clone() for k, v in other.state_dict().items()}
-    left = checkpoint.load_matching_weights(other, net.state_dict())
-    assert left
+    new_weights = checkpoint.load_matching_weights(other, net.state_dict())
+    assert new_weights
     for name, value in other.state_dict().items():
-        if name in left:
+        if name in new_weights:
             assert torch.equal(value, head_before[name])
         else:
             assert torch.equal(value, net.state_dict()[name])
 
 
-def test_weights_of_a_wholly_different_network_are_refused(net):
+def test_weights_none_of_which_fits_are_refused(net):
     with pytest.raises(SettingError, match="not one weight"):
         checkpoint.load_matching_weights(torch.nn.Linear(2, 2), net.state_dict())

@@ -1,6 +1,3 @@
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import fsspec
@@ -9,70 +6,11 @@ import pytest
 from octopi.errors import DataError, ResourceError
 from octopi.project import storage
 from octopi.project.storage import (
-    staged,
     storage_errors_as_data_error,
     storage_errors_as_resource_error,
 )
 
 FULL = Path("/dev/full")
-KILLED_WHILE_WRITING = """
-import os, signal, sys
-from pathlib import Path
-from octopi.project.storage import staged
-with staged(Path(sys.argv[1])) as stage:
-    stage.write_text("half")
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_a_staged_file_replaces_the_old_one_at_the_end(tmp_path):
-    target = tmp_path / "new" / "picks.json"
-    for text in ("one", "two"):
-        with staged(target) as stage:
-            stage.write_text(text, encoding="utf-8")
-        assert target.read_text(encoding="utf-8") == text
-    assert list(target.parent.iterdir()) == [target]
-
-
-def test_a_staged_folder_replaces_the_old_one_wholly(tmp_path):
-    target = tmp_path / "labels.zarr"
-    for name in ("old", "new"):
-        with staged(target) as stage:
-            stage.mkdir()
-            (stage / name).touch()
-    assert [p.name for p in target.iterdir()] == ["new"]
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_a_block_that_fails_leaves_the_old_one_and_no_litter(tmp_path):
-    target = tmp_path / "picks.json"
-    target.write_text("old", encoding="utf-8")
-    with pytest.raises(KeyboardInterrupt), staged(target) as stage:
-        stage.write_text("half", encoding="utf-8")
-        raise KeyboardInterrupt
-    assert target.read_text(encoding="utf-8") == "old"
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_what_a_killed_writer_left_is_gone_after_the_next(tmp_path):
-    target = tmp_path / "picks.json"
-    done = subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, str(target)], check=False)
-    assert done.returncode == -signal.SIGKILL
-    (litter,) = tmp_path.iterdir()
-    assert litter.name.startswith(".")
-    with staged(target) as stage:
-        stage.write_text("whole", encoding="utf-8")
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_a_living_writer_of_the_same_target_keeps_its_stage(tmp_path):
-    target = tmp_path / "picks.json"
-    with staged(target) as outer:
-        outer.write_text("outer", encoding="utf-8")
-        with staged(target) as inner:
-            inner.write_text("inner", encoding="utf-8")
-        assert outer.exists()
-    assert target.read_text(encoding="utf-8") == "outer"
 
 
 def test_a_storage_failure_says_what_was_read():

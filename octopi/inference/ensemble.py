@@ -1,0 +1,111 @@
+"""The networks of one or more checkpoints, ready to predict score maps."""
+
+import dataclasses
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from octopi.config.build import build_part
+from octopi.errors import DataError
+from octopi.inference.predictor import Predictor
+from octopi.models import checkpoint
+from octopi.models.checkpoint_info import CheckpointInfo, combine_infos, digest
+from octopi.models.soup import average_weights
+from octopi.stored import Kind, names_of
+
+logger = logging.getLogger(__name__)
+
+PREDICTOR = Kind("predictor", Predictor, names_of(Predictor))
+METHODS = ("scores", "soup")  # average the networks' scores, or their weights
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Networks that share their objects, and how they predict.
+
+    Args:
+        nets: on one device, in evaluation mode.
+        info: of their checkpoints together.
+        predictor: of validation, or the one that the user chose.
+        attributes: to store with what they predict.
+    """
+
+    nets: list[nn.Module]
+    info: CheckpointInfo
+    predictor: Predictor
+    attributes: dict[str, Any]
+
+    def on_device(self, device: torch.device) -> Self:
+        """Move the networks to a device."""
+        return dataclasses.replace(self, nets=[net.to(device) for net in self.nets])
+
+    def predict(self, volume: NDArray) -> NDArray:
+        """Return the score map (c, z, y, x), uint8, of a prepared tomogram (z, y, x)."""
+        scores = self.predictor(self.nets, volume, divisor=self.info.size_divisor)
+        if len(scores) != len(self.info.labels):
+            raise DataError(
+                f"The network scores {len(scores)} objects, not {len(self.info.labels)}."
+            )
+        return scores
+
+
+def load_ensemble(
+    paths: Sequence[str],
+    *,
+    method: str,
+    predictor: Mapping[str, Any],
+    trust: Collection[str],
+) -> Ensemble:
+    """Read checkpoints and build their networks, on the CPU.
+
+    Args:
+        paths: of the checkpoints.
+        method: one of METHODS.
+        predictor: the node of the config; without a `_target_` it changes the checkpoints' own.
+        trust: full names of network and predictor classes, beside ours and MONAI's, to build.
+
+    Raises:
+        SettingError: the checkpoints do not share their objects, or the predictor does not suit
+            their networks.
+    """
+    loaded = [checkpoint.read(path) for path in paths]
+    infos = [info for _, info in loaded]
+    info = combine_infos(paths, infos)
+    for path, other in zip(paths, infos, strict=True):
+        if other.predictor != info.predictor:
+            logger.info("%s was validated with another predictor than %s.", path, paths[0])
+    node, built = build_part(predictor, info.predictor, PREDICTOR, origin=paths[0], trust=trust)
+    if changed := [key for key, value in node.items() if value != info.predictor.get(key)]:
+        logger.info("predictor.%s differs from validation.", ", predictor.".join(changed))
+    built.check(info.size_divisor)
+    attributes = {
+        **dataclasses.asdict(info.picking),
+        "predictor": node,
+        "checkpoints": {path: digest(path) for path in paths},
+        "ensemble": method,
+    }
+    return Ensemble(_build_nets(paths, loaded, method, trust), info, built, attributes)
+
+
+def _build_nets(
+    paths: Sequence[str],
+    loaded: Sequence[tuple[checkpoint.Weights, CheckpointInfo]],
+    method: str,
+    trust: Collection[str],
+) -> list[nn.Module]:
+    """Build the network of each checkpoint or, of a soup, the one with their mean weights."""
+    if method == "soup":
+        logger.info(
+            "One network with the mean weights predicts; its thresholds are those of the "
+            "averaged scores (ensemble=scores)."
+        )
+        paths, loaded = ["The soup"], [average_weights(loaded)]
+    return [
+        checkpoint.build_trained_net(weights, info, origin=path, trust=trust)
+        for path, (weights, info) in zip(paths, loaded, strict=True)
+    ]
