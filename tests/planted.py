@@ -69,7 +69,7 @@ def with_every_state() -> optuna.Study:
     rng, study = random.Random(2), empty()
     for value in (0.3, 0.5, 0.9, 0.1):
         curve = {1: value / 2, 2: value}
-        attrs = {"folder": f"trial_{len(study.trials)}", "seconds": 61.4}
+        attrs = {"seconds": 61.4}
         study.add_trial(trial(draw_params(rng), value, intermediate_values=curve, user_attrs=attrs))
     for value in (0.05, 0.02):
         state = TrialState.PRUNED
