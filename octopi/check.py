@@ -1,4 +1,4 @@
-"""Look at every run of a project before training does: missing chunks, odd picks, wrong targets.
+"""Check every run of a project before training on it: missing chunks, odd picks, wrong targets.
 
 Run it as `octopi check` or `python -m octopi.check`; nothing is written.
 """
@@ -13,7 +13,7 @@ from octopi.checks.summary import CheckSummary, summarise, table
 from octopi.cli.job import command
 from octopi.config.build import build
 from octopi.config.settings import CheckSettings
-from octopi.errors import DataError, SettingError, shorten_list
+from octopi.errors import DataError, shorten_list
 from octopi.project import Project, SegmentationQuery
 from octopi.system.job_folder import Job
 
@@ -21,9 +21,11 @@ logger = logging.getLogger(__name__)
 
 
 def check(settings: CheckSettings, _job: Job) -> None:
-    """The log has a table of the runs and what is odd; a DataError says why training would fail."""
-    if settings.num_workers < 1 or settings.min_distance < 0:
-        raise SettingError("Need num_workers of 1 or more and min_distance of 0 or more.")
+    """Check the runs of a project; log a table of them and every issue.
+
+    Raises:
+        DataError: training would fail.
+    """
     project: Project = build(settings.project, "project")
     request = CheckRequest(
         target=SegmentationQuery.parse(settings.target),
@@ -36,18 +38,15 @@ def check(settings: CheckSettings, _job: Job) -> None:
         voxels=settings.voxels,
     )
     reports = check_runs(project, settings, request)
-    result = summarise(reports, request)
     logger.info("%s\n%s", project, table(reports, request))
-    tell(result, settings)
+    report_result(summarise(reports, request), settings)
 
 
-def check_runs(
-    project: Project, settings: CheckSettings, question: CheckRequest
-) -> list[RunReport]:
-    """A report of every run, by name; each worker has one chunk in memory at a time."""
+def check_runs(project: Project, settings: CheckSettings, request: CheckRequest) -> list[RunReport]:
+    """Check the selected runs in threads; each has one chunk in memory at a time."""
     runs = project.select(settings.runs)
     with ThreadPoolExecutor(settings.num_workers) as pool:
-        futures = [pool.submit(check_run, run, question) for run in runs]
+        futures = [pool.submit(check_run, run, request) for run in runs]
         try:
             for _ in tqdm(as_completed(futures), total=len(runs), desc="check", unit="run"):
                 pass
@@ -56,30 +55,27 @@ def check_runs(
             pool.shutdown(cancel_futures=True)
 
 
-def tell(verdict: CheckSummary, settings: CheckSettings) -> None:
-    """The log has the warnings and what comes next; a DataError has the problems."""
-    if verdict.warnings:
-        logger.warning("%d remarks:\n%s", len(verdict.warnings), _listed(verdict.warnings))
-    if verdict.problems:
-        logger.error(
-            "Training would fail, for %d reasons:\n%s",
-            len(verdict.problems),
-            _listed(verdict.problems),
-        )
+def report_result(summary: CheckSummary, settings: CheckSettings) -> None:
+    """Log the issues and the next step; raise DataError if training would fail."""
+    problems, warnings = summary.problems, summary.warnings
+    if warnings:
+        logger.warning("%d warnings:%s", len(warnings), _lines(warnings))
+    if problems:
+        logger.error("Training would fail, for %d reasons:%s", len(problems), _lines(problems))
         raise DataError(
-            f"Training would fail, for {len(verdict.problems)} reasons, listed above:\n  "
-            + shorten_list(verdict.problems, "\n  ")
+            f"Training would fail, for {len(problems)} reasons, listed above:\n  "
+            + shorten_list(problems, "\n  ")
         )
-    what = f"the target {settings.target}" if verdict.has_targets else "picks"
+    what = f"the target {settings.target}" if summary.has_targets else "picks"
     unread = "" if settings.voxels else " Voxels were not read (voxels=true reads them)."
-    after = "octopi train" if verdict.has_targets else "octopi create_targets"
+    after = "octopi train" if summary.has_targets else "octopi create_targets"
     logger.info(
-        "%d runs with %s can be trained on.%s Next: %s", len(verdict.training), what, unread, after
+        "%d runs with %s can be trained on.%s Next: %s", len(summary.training), what, unread, after
     )
 
 
-def _listed(remarks: list[Issue]) -> str:
-    return "\n".join(f"  {remark}" for remark in remarks)
+def _lines(issues: list[Issue]) -> str:
+    return "".join(f"\n  {issue}" for issue in issues)
 
 
 main = command("check", check)

@@ -13,7 +13,7 @@ from octopi.config.settings import EvaluateSettings
 from octopi.errors import DataError
 from octopi.evaluation.picks_figure import draw_picks
 from octopi.geometry import PicksByRun
-from octopi.project import PicksQuery, Project, Run, find_picks
+from octopi.project import PicksQuery, Project, Run, find_picks, tomogram_for_display
 from octopi.system.job_folder import SCORES_FILE, Job
 
 logger = logging.getLogger(__name__)
@@ -73,13 +73,11 @@ def draw(
     """`picks.png` shows the run with the most particles."""
     run_with_most_particles = max(truth, key=lambda name: sum(map(len, truth[name].values())))
     run = next(run for run in runs if run.name == run_with_most_particles)
-    tomograms = run.tomograms()
-    if not tomograms:
+    query = tomogram_for_display(run)
+    if query is None:
         logger.info("Run %s has no tomogram to draw its picks on.", run.name)
         return
     names = sorted({*picks[run_with_most_particles], *truth[run_with_most_particles]})
-    # The type whose name sounds cleanest: pictures are for eyes.
-    query = next((q for q in tomograms if "denois" in q.tomo_type), tomograms[0])
     draw_picks(
         path,
         run.read_tomogram(query),

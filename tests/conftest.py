@@ -1,5 +1,6 @@
 """What tests share: a tiny synthetic project and the commands as a user calls them."""
 
+import importlib
 import logging
 import os
 import signal
@@ -11,37 +12,8 @@ from pathlib import Path
 import pytest
 from tiny import PHANTOM, enter_copy
 
-import octopi.check
-import octopi.create_targets
-import octopi.doctor
-import octopi.evaluate
-import octopi.export
-import octopi.extract
-import octopi.import_tomograms
-import octopi.localize
-import octopi.plan
-import octopi.report
-import octopi.segment
-import octopi.summarize
-import octopi.train
 from octopi.phantom import make_phantom
 from octopi.system import resources
-
-COMMANDS = {
-    "create_targets": octopi.create_targets.main,
-    "train": octopi.train.main,
-    "segment": octopi.segment.main,
-    "localize": octopi.localize.main,
-    "evaluate": octopi.evaluate.main,
-    "summarize": octopi.summarize.main,
-    "report": octopi.report.main,
-    "check": octopi.check.main,
-    "doctor": octopi.doctor.main,
-    "plan": octopi.plan.main,
-    "extract": octopi.extract.main,
-    "export": octopi.export.main,
-    "import_tomograms": octopi.import_tomograms.main,
-}
 
 Command = Callable[..., int]
 
@@ -58,7 +30,8 @@ def clean_environment() -> Iterator[None]:
 
     Servers of the tests are on this machine: no proxy stands before them. A suite that a shell
     started in the background ignores Ctrl-C, and so would every process that it starts.
-    Those write UTF-8, whatever the locale; the one of this process is left as it is.
+    Those write UTF-8, whatever the locale; the one of this process is left as it is. They compute
+    on one thread: another would not survive a fork, which torch does not notice.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.MonkeyPatch.context() as patch:
@@ -68,6 +41,7 @@ def clean_environment() -> Iterator[None]:
         for name in ("NO_PROXY", "no_proxy"):
             patch.setenv(name, "127.0.0.1,localhost")
         patch.setenv("PYTHONUTF8", "1")
+        patch.setenv("OMP_NUM_THREADS", "1")
         yield
 
 
@@ -97,7 +71,7 @@ def octopi_command() -> Command:
             pytest.raises(SystemExit) as left,
         ):
             patch.setattr(sys, "argv", [f"octopi {verb}", *words])
-            COMMANDS[verb]()
+            importlib.import_module(f"octopi.{verb}").main()
         for handler in (h for h in root.handlers if h not in before):
             handler.close()
         root.handlers[:] = before

@@ -1,18 +1,14 @@
 """Start sweeps as a user does, in processes that can be killed."""
 
 import hashlib
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
+from processes import Command
+from saboteur import DeathAtFile
 from tiny import TINY
 
 from octopi.sweeps.study import open_study
 
-TESTS = Path(__file__).parent
 RUNS = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
 OVERLAY = """# @package _global_
 hydra:
@@ -34,29 +30,16 @@ def write_overlay(folder: Path) -> list[str]:
     return ["--config-dir", str(folder / "my_conf"), "search=mine"]
 
 
-def start_sweep(*arguments: str, log: Path) -> subprocess.Popen:
-    """Start `octopi train -m` in a process of its own, with its output in a file."""
-    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    with log.open("ab") as file:
-        return subprocess.Popen(
-            [sys.executable, "-m", "octopi.train", "-m", *TINY, *RUNS, *arguments],
-            env=environment,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
+def start_sweep(*overrides: str, log: Path, death: DeathAtFile | None = None) -> Command:
+    """Start a sweep in a process of its own."""
+    return Command("train", "-m", *TINY, *RUNS, *overrides, log=log, death=death)
 
 
-def run_sweep(*arguments: str, log: Path, timeout: float = 240) -> int:
-    """Run a sweep to its end; return its exit code."""
-    return start_sweep(*arguments, log=log).wait(timeout)
-
-
-def wait_until(condition: Callable[[], bool], *, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} seconds"
-        time.sleep(0.02)
+def run_sweep(*overrides: str, log: Path = Path("sweep.log"), exit_code: int = 0) -> str:
+    """Run a sweep to its end, check its exit code, and return what it printed."""
+    sweep = start_sweep(*overrides, log=log)
+    assert sweep.wait() == exit_code, sweep.output()
+    return sweep.output()
 
 
 def read_states(folder: Path) -> list[str]:

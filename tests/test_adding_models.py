@@ -2,12 +2,11 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from processes import run_command
 
 from octopi.models import checkpoint
 
@@ -53,12 +52,6 @@ def words_of(line):
     return verb, words
 
 
-def in_a_process(verb, *words):
-    """The exit code of a command that starts others."""
-    command = [sys.executable, "-m", f"octopi.{verb}", *words]
-    return subprocess.run(command, check=False).returncode
-
-
 def test_every_size_is_on_the_page():
     assert [old for old in SIZES if old not in PAGE] == []
 
@@ -79,7 +72,7 @@ def test_the_page_runs_from_top_to_bottom(here, octopi_command, monkeypatch):
         else:
             for line in small(block).splitlines():
                 verb, words = words_of(line)
-                run = in_a_process if "-m" in words else octopi_command
+                run = run_command if "-m" in words else octopi_command
                 assert run(verb, *words) == 0, line
     for folder, width in [("mine", 4), ("mine_too", 4), ("wide", 6)]:
         _, recipe = checkpoint.read(here / "outputs" / folder / "best_model.pth")

@@ -144,7 +144,7 @@ def with_nan(path):
     [
         (damage_axes, "order (3, 2, 1)"),
         (truncate, "truncated"),
-        (with_nan, "not numbers, in section 3"),
+        (with_nan, "holds 1 voxels that are NaN or infinite"),
         (lambda path: write_mrc(path, np.ones(SHAPE, np.float32)), "every voxel is 1"),
         (lambda path: write_mrc(path, noise(shape=(1, 9, 9))), "no volume"),
         (lambda path: write_mrc(path, noise().astype(np.complex64)), "mode 4"),

@@ -3,14 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from processes import Command, run_command, wait_until
 from scipy.spatial import KDTree
 from tiny import TINY
 
@@ -191,40 +189,26 @@ def test_an_error_in_one_process_is_told_as_it_is_and_a_rerun_does_the_rest(
 @pytest.mark.parametrize("victim", ["child", "parent"])
 def test_a_killed_process_takes_the_others_with_it(trained, here, victim):
     words = [f"checkpoint={trained / 'best_model.pth'}", "accelerator=cpu", "devices=2"]
-    command = [sys.executable, "-m", "octopi.segment", *words]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8") as parent:
-        children = wait_for(lambda: _workers_of(parent.pid), 60)
-        os.kill(children[0] if victim == "child" else parent.pid, signal.SIGKILL)
-        _, told = parent.communicate(timeout=60)
-    assert parent.returncode == (4 if victim == "child" else -signal.SIGKILL)
-    assert victim == "parent" or "A process is lost" in told
-    wait_for(lambda: not any(Path(f"/proc/{child}/cmdline").exists() for child in children), 60)
+    parent = Command("segment", *words, log=here / "log")
+    children = wait_until(lambda: _workers_of(parent.pid))
+    os.kill(children[0] if victim == "child" else parent.pid, signal.SIGKILL)
+    assert parent.wait() == (4 if victim == "child" else -signal.SIGKILL)
+    assert victim == "parent" or "A process is lost" in parent.output()
+    wait_until(lambda: not any(Path(f"/proc/{child}/cmdline").exists() for child in children))
 
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_the_rest_of_the_queue_undone_and_a_rerun_does_it(trained, here):
     words = [f"checkpoint={trained / 'best_model.pth'}", "accelerator=cpu", "devices=2"]
-    command = [sys.executable, "-m", "octopi.segment", *words]
-    piped = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-    with subprocess.Popen(command, **piped) as parent:
-        children = wait_for(lambda: _workers_of(parent.pid), 60)
-        os.killpg(parent.pid, signal.SIGINT)  # as a terminal does: all of them get it
-        _, told = parent.communicate(timeout=60)
-    assert parent.returncode == 130
-    assert "Traceback" not in told
+    parent = Command("segment", *words, log=here / "log")
+    children = wait_until(lambda: _workers_of(parent.pid))
+    os.killpg(parent.pid, signal.SIGINT)  # as a terminal does: all of them get it
+    assert parent.wait() == 130
+    assert "Traceback" not in parent.output()
     assert not any(Path(f"/proc/{child}").exists() for child in children)
     assert len(_score_maps(here)) < 3
-    subprocess.run(command, check=True)
+    assert run_command("segment", *words) == 0
     assert set(_score_maps(here)) == {"TS_01", "TS_02", "TS_03"}
-
-
-def wait_for(condition, seconds):
-    """What the condition gives as soon as it is true."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "It did not happen in time."
-        time.sleep(0.05)
-    return found
 
 
 def _workers_of(pid):

@@ -18,6 +18,7 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
+from processes import run_command
 
 from octopi.config.files import COMMANDS
 
@@ -108,8 +109,7 @@ class Shell:
             return subprocess.run(command, check=False).returncode
         words = small([*words]) if verb == "train" else words
         if "-m" in words or "logger=mlflow" in words:  # what MLflow imports warns
-            command = [sys.executable, "-m", f"octopi.{verb}", *words]
-            return subprocess.run(command, check=False).returncode
+            return run_command(verb, *words)
         return self.octopi_command(verb, *words)
 
     def export(self, setting):

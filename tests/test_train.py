@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from processes import Command, run_command
 from tiny import TINY, enter_copy
 
 from octopi.config.overrides import override_text
@@ -264,7 +265,7 @@ def test_all_folds_of_a_training_become_one_model_with_out_of_fold_thresholds(
     targets, octopi_command
 ):
     words = [w for w in WORDS if w not in RUNS and w != SABOTAGE]
-    assert octopi_command("train", *words, "num_folds=3", "trainer.max_epochs=1") == 0
+    assert run_command("train", *words, "num_folds=3", "trainer.max_epochs=1") == 0
     held_out = [
         checkpoint.read(targets / "job" / f"fold_{k}" / "best_model.pth")[1].provenance["split"]
         for k in range(3)
@@ -283,13 +284,13 @@ def test_all_folds_of_a_training_become_one_model_with_out_of_fold_thresholds(
     assert octopi_command("segment", "checkpoint=job/best_model.pth", "runs=[TS_01]") == 0
 
 
-def test_a_fold_that_fails_says_why_and_leaves_the_others(targets, octopi_command, capsys):
+def test_a_fold_that_fails_says_why_and_leaves_the_others(targets):
     words = [w for w in WORDS if w not in RUNS and w != SABOTAGE]
     bad = ["num_folds=3", "trainer.max_epochs=1", "optim.optimizer.lr=1e30"]
-    assert octopi_command("train", *words, *bad) == 5
-    err = capsys.readouterr().err
-    assert "The loss is" in err
-    assert "resume=" in err
+    training = Command("train", *words, *bad, log=targets / "log")
+    assert training.wait() == 5
+    assert "The loss is" in training.output()
+    assert "resume=" in training.output()
 
 
 def test_an_object_absent_from_validation_is_not_applicable(targets, octopi_command):

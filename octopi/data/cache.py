@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from octopi.errors import DataError, ResourceError
 from octopi.geometry import Grid, format_shape, fourier_resample, same_spacing
+from octopi.project.value_range import ValueRange
 from octopi.system.files import staged
 
 Item = TypeVar("Item")
@@ -128,6 +129,9 @@ def normalise(volume: NDArray[np.float32], dtype: DTypeLike = np.float32) -> NDA
 
     Unit variance bounds any voxel by the square root of their number: float16 cannot overflow.
     """
+    values = ValueRange()
+    values.add(volume)
+    values.check("A tomogram")
     parts = [slice(start, start + CHUNK_VOXELS) for start in range(0, volume.size, CHUNK_VOXELS)]
     voxels, out = volume.reshape(-1), np.empty(volume.size, dtype)
     mean = voxels.mean(dtype=np.float64)
@@ -136,8 +140,6 @@ def normalise(volume: NDArray[np.float32], dtype: DTypeLike = np.float32) -> NDA
         deviations = np.subtract(voxels[part], mean, dtype=np.float64)
         squares += np.square(deviations, out=deviations).sum()
     std = np.sqrt(squares / volume.size)
-    if not std > 0:
-        raise DataError("A tomogram cannot be normalised: all its voxels have the same value.")
     for part in parts:
         normal = voxels[part] - np.float32(mean)
         normal /= np.float32(std)

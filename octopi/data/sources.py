@@ -22,7 +22,7 @@ from octopi.data.crops import CachedTomogram, find_positions
 from octopi.errors import DataError, NotInProjectError, ResourceError
 from octopi.geometry import Grid
 from octopi.project import Run, SegmentationQuery, TomogramQuery
-from octopi.project.objects import unknown_labels
+from octopi.project.objects import WRITE_TARGET_AGAIN, check_labels, unknown_labels
 from octopi.system import resources
 
 logger = logging.getLogger(__name__)
@@ -186,13 +186,10 @@ class SourceReader:
         if labels.dtype.kind not in "biu" or labels.min() < 0 or labels.max() > 255:
             raise DataError(f"{where} is no label volume: it has values other than 0 to 255.")
         labels = labels.astype(np.uint8, copy=False)
-        if not unknown_labels(range(int(labels.max()) + 1), self.labels):
-            return labels  # no need to count
-        counts = sum(np.bincount(part.reshape(-1), minlength=256) for part in labels)
-        if unknown := unknown_labels(np.flatnonzero(counts), self.labels):
-            raise DataError(
-                f"{where} holds the labels {unknown}, which belong to no object. Known "
-                f"are {dict(self.labels)}."
+        if unknown_labels(range(int(labels.max()) + 1), self.labels):  # else no need to count
+            counts = sum(np.bincount(part.reshape(-1), minlength=256) for part in labels)
+            check_labels(
+                np.flatnonzero(counts), self.labels, where=where, advice=WRITE_TARGET_AGAIN
             )
         return labels
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from octopi.errors import DataError
 from octopi.geometry import NEARLY_EXACT, format_shape, same_spacing
+from octopi.project.value_range import ValueRange
 
 PLAUSIBLE = (0.5, 100.0)  # Å
 HEADER_BYTES = 1024
@@ -115,16 +116,12 @@ def read_header(path: Path) -> Header:
 
 
 def check_voxels(path: Path) -> None:
-    """Raise DataError if some voxel is not a number, or all are the same; read slice by slice."""
-    low, high = math.inf, -math.inf
+    """Raise DataError if a voxel is not a finite number, or all are the same; read by section."""
+    values = ValueRange()
     with _open_mrc(path, mapped=True) as mrc:
-        for index, section in enumerate(mrc.data):
-            values = np.asarray(section, dtype=np.float32)
-            if not np.isfinite(values).all():
-                raise DataError(f"{path.name} has voxels that are not numbers, in section {index}.")
-            low, high = min(low, float(values.min())), max(high, float(values.max()))
-    if low == high:
-        raise DataError(f"{path.name} is empty: every voxel is {low:g}.")
+        for section in mrc.data:
+            values.add(np.asarray(section, dtype=np.float32))
+    values.check(path.name)
 
 
 def read_voxels(path: Path) -> NDArray[np.float32]:

@@ -1,1 +1,1 @@
-"""The report: picks, scores and truth of a project on one page that needs nothing but itself."""
+"""Render picks, scores and truth of a project as one HTML page that loads nothing."""

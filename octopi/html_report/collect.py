@@ -1,8 +1,8 @@
-"""What a report shows, gathered from a project and the folder of a training."""
+"""Collect what a report shows from a project and the folder of a training."""
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,20 +29,15 @@ from octopi.project import (
     TomogramQuery,
     find_picks,
     score_map_name,
+    tomogram_for_display,
 )
-from octopi.project.score_map import (
-    ScoreMap,
-    particle_channels,
-    particle_radii,
-    read_score_map,
-)
+from octopi.project.score_map import ScoreMap, particle_channels, particle_radii, read_score_map
 from octopi.stored import build_stored
-from octopi.system.job_folder import BEST_MODEL_FILE
+from octopi.system.job_folder import BEST_MODEL_FILE, CONFIG_FILE
 
 logger = logging.getLogger(__name__)
 
-PICKED = "picks of the project"
-Known = Mapping[str, Points]
+PICKED = "picks of the project"  # the role of a run without scores
 
 
 @dataclass(frozen=True)
@@ -50,14 +45,22 @@ class ScoreMapReference:
     """A score map of a run, not read yet.
 
     Args:
-        tomogram: beside which it is.
-        attributes: what was stored with it.
+        run: whose score map.
+        tomogram: beside which it is stored.
+        name: of the score map.
+        attributes: stored with it.
     """
 
     run: Run
     tomogram: TomogramQuery
     name: str
     attributes: Mapping[str, Any]
+
+    @property
+    def checkpoints(self) -> Mapping[str, str]:
+        """The digest of each checkpoint that made the map, by its path."""
+        stored = self.attributes.get("checkpoints")
+        return stored if isinstance(stored, Mapping) else {}
 
     def read(self) -> ScoreMap:
         """Read the score map."""
@@ -69,9 +72,12 @@ class ReportData:
     """All that a report shows.
 
     Args:
-        truth: object name -> whose picks are taken for truth; empty where there are none.
+        runs: in the order of the project.
+        objects: with candidates or truth.
+        truth: object name -> the picks taken for truth; empty where there are none.
         info: of the training or the score maps; without objects for mere picks.
-        checkpoints: path and digest of those that made the score maps.
+        checkpoints: path -> digest of those that made the first score map.
+        history: of the training that the scores come from, where it is known.
     """
 
     runs: list[ShownRun]
@@ -79,64 +85,54 @@ class ReportData:
     truth: Mapping[str, PicksQuery]
     info: PickingInfo
     checkpoints: Mapping[str, str]
-    journey: TrainingHistory | None
+    history: TrainingHistory | None
 
 
-def gather(
-    project: Project, journey: TrainingHistory | None, settings: ReportSettings
+def collect_report(
+    project: Project, history: TrainingHistory | None, settings: ReportSettings
 ) -> ReportData:
-    """The runs to show: held out in training, with a score map, or with picks."""
+    """Collect the runs that were held out in training, have a score map, or have picks.
+
+    Args:
+        project: whose runs.
+        history: of the training that the user named; None = that of the score maps, if they are of
+            one training whose folder still exists.
+        settings: of the command.
+    """
     runs = project.select(settings.runs)
-    truth = truth_of(runs, journey, settings)
-    maps = {m.run.name: m for run in runs for m in score_maps(run, settings)}
-    if journey is None:
-        journey = find_training_of(maps.values())
+    truth = find_truth(runs, history, settings)
+    maps = find_score_maps(runs, settings)
+    if history is None:
+        history = find_training_of(maps.values())
     else:
-        own_digest = _digest(journey.folder / BEST_MODEL_FILE)
-        maps = {n: m for n, m in maps.items() if own_digest in _checkpoints(m).values()}
+        maps = _keep_maps_of(history, maps)
     first_map = next(iter(maps.values()), None)
-    info = _picking_info(journey, first_map)
-    radii = particle_radii(info, project.objects)
+    info = _picking_info(history, first_map)
     shown = []
     for run in runs:
-        true_picks, score_map = run.read_existing_picks(truth), maps.get(run.name)
-        part = NEW if journey is None else journey.role_in_training(run.name)
-        if journey is not None and run.name in journey.candidates:
-            shown.append(_validated(run, score_map, journey, true_picks))
-        elif score_map is not None:
-            shown.append(_mapped(score_map, info, part, true_picks, settings.trust))
-        elif settings.folder is None and (found := _picked(run, settings, true_picks)):
-            shown.append(found)
-    objects = objects_of(shown, radii, info, project, settings)
-    checkpoints = _checkpoints(first_map) if first_map is not None else {}
+        view = _view_run(run, maps.get(run.name), history, info=info, settings=settings)
+        if view is not None:
+            shown.append(dataclasses.replace(view, truth=run.read_existing_picks(truth)))
     return ReportData(
-        _limit_runs(shown, settings.num_runs), objects, truth, info, checkpoints, journey
+        runs=_limit_runs(shown, settings.num_runs),
+        objects=_describe_objects(shown, info, project, settings.beta),
+        truth=truth,
+        info=info,
+        checkpoints={} if first_map is None else first_map.checkpoints,
+        history=history,
     )
 
 
-def _picking_info(
-    journey: TrainingHistory | None, score_map: ScoreMapReference | None
-) -> PickingInfo:
-    """Return the picking info of the training or else of a score map; empty without either."""
-    if journey is not None and journey.recipe:
-        return PickingInfo.from_checkpoint(journey.recipe)
-    if score_map is not None:
-        return PickingInfo.from_score_map(score_map.attributes)
-    return PickingInfo(objects=[], radii={})
-
-
-def truth_of(
-    runs: Sequence[Run], journey: TrainingHistory | None, settings: ReportSettings
+def find_truth(
+    runs: Sequence[Run], history: TrainingHistory | None, settings: ReportSettings
 ) -> dict[str, PicksQuery]:
-    """Whose picks are the truth: those asked for, those trained on, or the only ones there are."""
-    target = journey.config.get("target") if journey is not None else None
+    """Find the true picks: the requested ones, those trained on, or the only ones there are."""
+    target = history.config.get("target") if history is not None else None
     if settings.truth is None and target:
-        target_query = SegmentationQuery.parse(target)
+        query = SegmentationQuery.parse(target)
         for run in runs:
-            if any(
-                q.name_user_session == target_query.name_user_session for q in run.segmentations()
-            ):
-                source_picks = run.segmentation_attributes(target_query).get("picks", {})
+            if any(q.name_user_session == query.name_user_session for q in run.segmentations()):
+                source_picks = run.segmentation_attributes(query).get("picks", {})
                 return {name: PicksQuery.parse(text) for name, text in source_picks.items()}
     try:
         return find_picks(runs, objects=None, source=settings.truth)
@@ -146,149 +142,161 @@ def truth_of(
         return {}
 
 
-def score_maps(run: Run, settings: ReportSettings) -> Iterator[ScoreMapReference]:
-    """The score map of a run, if it has one; of several, that of the tomogram to be shown."""
+def find_score_maps(runs: Iterable[Run], settings: ReportSettings) -> dict[str, ScoreMapReference]:
+    """Find the score map of each run that has one, by the run's name.
+
+    Raises:
+        SettingError: a run has score maps of several tomograms, and `tomo_type` chooses none.
+    """
     name = score_map_name(SegmentationQuery.parse(settings.input))
-    tomograms = [query for query, held_name in run.score_maps() if held_name == name]
-    fit = [q for q in tomograms if settings.tomo_type in (None, q.tomo_type)] or tomograms
-    if len(fit) > 1:
-        raise SettingError(
-            f"Run {run.name} has score maps {name} of {', '.join(map(str, fit))}. "
-            "Say which: tomo_type=…"
-        )
-    for query in fit:
-        yield ScoreMapReference(run, query, name, run.score_map_attributes(query, name))
+    maps = {}
+    for run in runs:
+        tomograms = [query for query, map_name in run.score_maps() if map_name == name]
+        fit = [q for q in tomograms if settings.tomo_type in (None, q.tomo_type)] or tomograms
+        if len(fit) > 1:
+            raise SettingError(
+                f"Run {run.name} has score maps {name} of {', '.join(map(str, fit))}. "
+                "Say which: tomo_type=…"
+            )
+        for query in fit:
+            attributes = run.score_map_attributes(query, name)
+            maps[run.name] = ScoreMapReference(run, query, name, attributes)
+    return maps
 
 
 def find_training_of(maps: Iterable[ScoreMapReference]) -> TrainingHistory | None:
-    """The training that the score maps come from, where its folder is still what it was."""
-    origins = {tuple(_checkpoints(m).items()) for m in maps}
+    """Read the history of the one training that made all maps, if its folder still exists.
+
+    A map is data: the folder it names is read only where the checkpoint there has the digest that
+    the map names.
+    """
+    origins = {tuple(score_map.checkpoints.items()) for score_map in maps}
     if len(origins) != 1 or len(origin := next(iter(origins))) != 1:
         return None
-    path = Path(origin[0][0]).absolute()
-    if not (path.parent / "config.yaml").is_file() or _digest(path) != origin[0][1]:
+    path, stored_digest = Path(origin[0][0]).absolute(), origin[0][1]
+    if not (path.parent / CONFIG_FILE).is_file() or _digest(path) != stored_digest:
         return None
     return dataclasses.replace(read_training_history(path.parent), candidates={}, folds={})
 
 
-def _checkpoints(score_map: ScoreMapReference) -> Mapping[str, str]:
-    """Path and digest of each checkpoint that made the map."""
-    return score_map.attributes.get("checkpoints", {})
+def _keep_maps_of(
+    history: TrainingHistory, maps: Mapping[str, ScoreMapReference]
+) -> dict[str, ScoreMapReference]:
+    """Keep the maps that the training's best model made."""
+    best_model = _digest(history.folder / BEST_MODEL_FILE)
+    return {name: m for name, m in maps.items() if best_model in m.checkpoints.values()}
 
 
 def _digest(path: Path) -> str | None:
     return digest(path) if path.is_file() else None
 
 
-def _validated(
-    run: Run, score_map: ScoreMapReference | None, journey: TrainingHistory, known: Known
-) -> ShownRun:
-    """A run as the training saw it: out of fold, in validation or, without either, trained on."""
-    # A map of nets that did train on it would flatter them.
-    is_unseen = score_map is not None and journey.role_in_training(run.name) != TRAINING
-    part = journey.role_when_scored(run.name)
-    return ShownRun(
-        name=run.name,
-        part=part,
-        in_totals=part != TRAINING,
-        candidates=journey.candidates[run.name],
-        truth=known,
-        scores=score_map.read if score_map is not None and is_unseen else None,
-    )
+def _picking_info(
+    history: TrainingHistory | None, score_map: ScoreMapReference | None
+) -> PickingInfo:
+    """Return the picking info of the training or else of a score map; empty without either."""
+    if history is not None and history.checkpoint_info is not None:
+        return history.checkpoint_info.picking
+    if score_map is not None:
+        return PickingInfo.from_score_map(score_map.attributes)
+    return PickingInfo(objects=[], radii={})
 
 
-def _mapped(
-    score_map: ScoreMapReference,
+def _view_run(
+    run: Run,
+    score_map: ScoreMapReference | None,
+    history: TrainingHistory | None,
+    *,
     info: PickingInfo,
-    part: str,
-    known: Known,
-    trust: Sequence[str],
-) -> ShownRun:
-    """A run whose candidates are all that its score map holds, however low."""
-    scores = score_map.read()
-    radii = particle_radii(info, score_map.run.objects)
-    localizer = _localizer(info, score_map.run, trust)
-    return ShownRun(
-        name=score_map.run.name,
-        part=part,
-        in_totals=part != TRAINING,
-        candidates=localizer(particle_channels(scores, radii), grid=scores.grid, radii=radii),
-        truth=known,
-        scores=score_map.read,
-    )
+    settings: ReportSettings,
+) -> ShownRun | None:
+    """Return a run with its candidates, without truth; None for a run that has none.
 
-
-def _picked(run: Run, settings: ReportSettings, known: Known) -> ShownRun | None:
-    """A run with the picks it has in the project, if it has any."""
-    whose = (settings.user_id, settings.session_id)
-    queries = [query for query in run.picks() if (query.user_id, query.session_id) == whose]
-    if not queries:
+    Candidates are those of validation, else all peaks of the score map however low, else, if the
+    user named no training, the picks in the project.
+    """
+    role = NEW if history is None else history.role_in_training(run.name)
+    read_scores = None if score_map is None else score_map.read
+    if history is not None and run.name in history.candidates:
+        if role == TRAINING:  # its map was made by networks that had trained on the run
+            read_scores = None
+        role, candidates = history.role_when_scored(run.name), history.candidates[run.name]
+    elif score_map is not None:
+        candidates = _localize(score_map, info, settings.trust)
+    elif settings.folder is None:
+        role, candidates = PICKED, _read_picks(run, settings)
+    else:
         return None
-    return ShownRun(
-        name=run.name,
-        part=PICKED,
-        in_totals=True,
-        candidates={query.object_name: run.read_picks(query) for query in queries},
-        truth=known,
-        scores=None,
-    )
+    if not candidates:
+        return None
+    return ShownRun(run.name, role, role != TRAINING, candidates, {}, read_scores)
 
 
-def _localizer(info: PickingInfo, run: Run, trust: Sequence[str]) -> Localizer:
+def _localize(
+    reference: ScoreMapReference, info: PickingInfo, trust: Sequence[str]
+) -> Mapping[str, Points]:
+    """Find all candidates in a score map, with the localizer of the training or the map."""
+    run = reference.run
     if not info.localizer:
         raise SettingError(
             f"The score map of run {run.name} does not say how to localize. Write it again with "
             "octopi segment."
         )
-    return build_stored(
-        info.localizer, LOCALIZER, f"Run {run.name}: its score map or training", trust
-    )
+    origin = f"Run {run.name}: its score map or training"
+    localizer: Localizer = build_stored(info.localizer, LOCALIZER, origin, trust)
+    score_map, radii = reference.read(), particle_radii(info, run.objects)
+    return localizer(particle_channels(score_map, radii), grid=score_map.grid, radii=radii)
 
 
-def objects_of(
-    shown: Sequence[ShownRun],
-    radii: Mapping[str, float],
-    info: PickingInfo,
-    project: Project,
-    settings: ReportSettings,
+def _read_picks(run: Run, settings: ReportSettings) -> dict[str, Points]:
+    """Read the picks of the requested user and session."""
+    requested = (settings.user_id, settings.session_id)
+    return {
+        query.object_name: run.read_picks(query)
+        for query in run.picks()
+        if (query.user_id, query.session_id) == requested
+    }
+
+
+def _describe_objects(
+    shown: Sequence[ShownRun], info: PickingInfo, project: Project, beta: float | None
 ) -> Objects:
-    """Every object with candidates or truth, and the threshold its picks begin with."""
+    """Describe every object with candidates or truth, and its initial threshold."""
+    radii = particle_radii(info, project.objects)
     names = dict.fromkeys(radii)
     for run in shown:
         names |= dict.fromkeys(sorted({*run.candidates, *run.truth}))
-    known = {name: project.objects[name] for name in names if name in project.objects}
-    sizes = {n: radii.get(n) or obj.radius for n, obj in known.items()}
-    chosen = info.thresholds_at(settings.beta)
-    start = DEFAULT_THRESHOLD if info.objects else 0.0  # picks alone have been chosen already
-    sized = {name: float(size) for name, size in sizes.items() if size is not None}
+    in_project = {name: project.objects[name] for name in names if name in project.objects}
+    sizes = {name: radii.get(name) or obj.radius for name, obj in in_project.items()}
+    with_radius = {name: float(radius) for name, radius in sizes.items() if radius is not None}
+    thresholds = info.thresholds_at(beta)
+    default = DEFAULT_THRESHOLD if info.objects else 0.0  # all picks of a project are shown
     return Objects(
-        radii=sized,
-        weights={n: known[n].weight for n in sized},
+        radii=with_radius,
+        weights={name: in_project[name].weight for name in with_radius},
         thresholds=info.thresholds,
-        initial_thresholds={n: float(chosen.get(n, start)) for n in sized},
-        known=known,
+        initial_thresholds={n: float(thresholds.get(n, default)) for n in with_radius},
+        in_project=in_project,
     )
 
 
 def _limit_runs(shown: list[ShownRun], num_runs: int) -> list[ShownRun]:
-    """As many as the page has room for, those with truth first, in the project's order."""
+    """Keep so many runs, those with truth and in the totals first, in the project's order.
+
+    Where none of them belongs into the totals, all of them do.
+    """
     if num_runs < 1:
         raise SettingError(f"num_runs must be 1 or more, not {num_runs}.")
-    first = sorted(shown, key=lambda run: (not run.has_truth, not run.in_totals))[:num_runs]
-    if len(first) < len(shown):
-        logger.info("%d of %d runs are shown; more with num_runs=…", len(first), len(shown))
-    names = {run.name for run in first}
+    best = sorted(shown, key=lambda run: (not run.has_truth, not run.in_totals))[:num_runs]
+    if len(best) < len(shown):
+        logger.info("%d of %d runs are shown; more with num_runs=…", len(best), len(shown))
+    names = {run.name for run in best}
     kept = [run for run in shown if run.name in names]
     if not any(run.in_totals for run in kept):
         return [dataclasses.replace(run, in_totals=True) for run in kept]
     return kept
 
 
-def tomogram_to_show(run: Run, settings: ReportSettings) -> TomogramQuery | None:
-    """The tomogram under the picks: the type asked for, a denoised one, or any."""
-    queries = run.tomograms()
-    if settings.tomo_type is not None:
-        return run.find_tomogram(settings.tomo_type, None)
-    # The type whose name sounds cleanest: pictures are for eyes.
-    clean = [q for q in queries if "denois" in q.tomo_type]
-    return next(iter(clean or queries), None)
+def find_shown_tomogram(run: Run, tomo_type: str | None) -> TomogramQuery | None:
+    """Find the tomogram under the picks: the requested type, else the one to display."""
+    return tomogram_for_display(run) if tomo_type is None else run.find_tomogram(tomo_type, None)

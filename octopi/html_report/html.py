@@ -1,4 +1,4 @@
-"""One HTML file out of a template, a style sheet, a script and what they show."""
+"""Render one HTML file from a template, a style sheet, a script and the content they show."""
 
 import base64
 import hashlib
@@ -13,11 +13,11 @@ from typing import Any
 def render_page(
     content: Mapping[str, Any], blocks: Sequence[Mapping[str, Any]], *, title: str
 ) -> str:
-    """The page, which loads nothing, and runs no script but its own.
+    """Render the page, which loads nothing and runs no script but its own.
 
     Args:
         content: what the page begins with.
-        blocks: the pictures of each run, read when it is looked at.
+        blocks: the pictures of each run, decoded when the run is chosen.
         title: of the page; any text.
     """
     script, style = _part("page.js"), _part("page.css")
@@ -33,7 +33,7 @@ def render_page(
             for number, block in enumerate(blocks)
         ),
     }
-    # One pass: what is put in is never looked at again.
+    # One pass, so that an @@ in the content is never taken for a part of the template.
     pieces = _part("page.html").split("@@")
     return "".join(parts[p] if i % 2 else p for i, p in enumerate(pieces))
 
@@ -43,7 +43,7 @@ def _part(name: str) -> str:
 
 
 def _json(content: Any) -> str:
-    """The content as JSON that cannot end the element it stands in."""
+    """Write the content as JSON that cannot end the element it stands in."""
     text = json.dumps(_finite(content), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
@@ -51,7 +51,7 @@ def _json(content: Any) -> str:
 
 
 def _finite(content: Any) -> Any:
-    """The content with null for what JSON has no number for."""
+    """Replace NaN and infinity, which JSON does not have, by null."""
     if isinstance(content, float) and not math.isfinite(content):
         return None
     if isinstance(content, Mapping):

@@ -1,26 +1,26 @@
 "use strict";
 (() => {
-  // ---------------------------------------------------------------- what is shown
+  // ---------------------------------------------------------------- data
   const data = JSON.parse(document.getElementById("content").textContent);
   const { objects, runs, beta } = data;
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const floats = (text) => new Float32Array(bytes(text).buffer);
   for (const run of runs) {
-    run.marks = run.marks.map((packed) => {
-      const gains = bytes(packed.gains);
+    run.points = run.points.map((encoded) => {
+      const gains = bytes(encoded.gains);
       const tp = new Uint32Array(gains.length + 1); // particles found by the best n candidates
       gains.forEach((gain, i) => { tp[i + 1] = tp[i] + gain; });
       return {
-        positions: floats(packed.positions), scores: floats(packed.scores), gains, tp,
-        truth: floats(packed.truth), finders: new Int32Array(bytes(packed.finders).buffer),
+        positions: floats(encoded.positions), scores: floats(encoded.scores), gains, tp,
+        truth: floats(encoded.truth), finders: new Int32Array(bytes(encoded.finders).buffer),
       };
     });
   }
   const state = {
     run: 0, zoom: 1, cursor: null, selected: null, colour: "object",
-    thresholds: objects.map((o) => o.chosen),
+    thresholds: objects.map((o) => o.initialThreshold),
     visible: objects.map(() => true),
-    counted: runs.map((r) => r.counted),
+    inTotals: runs.map((r) => r.inTotals),
     gallery: Math.max(0, objects.findIndex((o) => o.weight > 0)),
   };
 
@@ -53,7 +53,7 @@
     const set = document.documentElement.dataset.theme;
     return set ? set === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   };
-  /** The object's colour, mixed with white or black where the page would swallow it. */
+  /** Return the object's colour, mixed with white or black where it is too close to the page's. */
   const inked = (color) => {
     const dark = isDark(), light = luminance(color);
     const share = dark ? Math.max(0, 0.42 - light) / 0.8 : Math.max(0, light - 0.62) / 0.9;
@@ -73,23 +73,23 @@
   const shown = (t) => (t === 0 || t === 1 ? String(t) : t < 0.1 || t > 0.9 ? t.toFixed(4) : t.toFixed(3));
 
   // ---------------------------------------------------------------- counts at any threshold
-  /** How many of the candidates, best first, are picks; octopi compares in single precision too. */
-  const numPicks = (marks, threshold) => {
+  /** Count the candidates above the threshold, in single precision as octopi does. */
+  const numPicks = (points, threshold) => {
     const t = Math.fround(threshold);
-    let low = 0, high = marks.scores.length;
+    let low = 0, high = points.scores.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (marks.scores[middle] >= t) low = middle + 1; else high = middle;
+      if (points.scores[middle] >= t) low = middle + 1; else high = middle;
     }
     return low;
   };
-  const isMissed = (marks, particle, picks) => marks.finders[particle] < 0 || marks.finders[particle] >= picks;
+  const isMissed = (points, particle, picks) => points.finders[particle] < 0 || points.finders[particle] >= picks;
   const countsIn = (run, k, threshold) => {
-    const marks = run.marks[k], picks = numPicks(marks, threshold), tp = marks.tp[picks];
-    return { picks, tp, fp: picks - tp, fn: marks.finders.length - tp };
+    const points = run.points[k], picks = numPicks(points, threshold), tp = points.tp[picks];
+    return { picks, tp, fp: picks - tp, fn: points.finders.length - tp };
   };
-  const judgedRuns = () => runs.filter((run, i) => state.counted[i] && run.judged);
-  const countsOf = (k, threshold, among = judgedRuns()) => {
+  const scoredRuns = () => runs.filter((run, i) => state.inTotals[i] && run.hasTruth);
+  const countsOf = (k, threshold, among = scoredRuns()) => {
     const sum = { picks: 0, tp: 0, fp: 0, fn: 0 };
     for (const run of among) {
       const counts = countsIn(run, k, threshold);
@@ -110,62 +110,62 @@
     values.forEach((v, i) => { if (v !== null) { sum += v * weights[i]; norm += weights[i]; } });
     return norm > 0 ? sum / norm : null;
   };
-  /** Whether what is counted is what octopi's own intervals were computed for. */
-  const asScored = () => data.report && state.thresholds.every((t, k) => t === objects[k].chosen)
-    && state.counted.every((c, i) => c === runs[i].counted);
+  /** Return whether thresholds and runs are those that octopi computed its intervals for. */
+  const asScored = () => data.scores && state.thresholds.every((t, k) => t === objects[k].initialThreshold)
+    && state.inTotals.every((c, i) => c === runs[i].inTotals);
 
   // ---------------------------------------------------------------- overview
   const between = (interval) => (interval ? `95 %: ${number(interval[0])} … ${number(interval[1])}` : "");
   const tile = (id, label, value, small = "") => make("div", { className: "tile" },
     make("b", { id }, value), make("span", {}, label), make("small", {}, small));
   const drawOverview = () => {
-    const all = allFigures(), same = asScored(), judged = judgedRuns().length;
+    const all = allFigures(), same = asScored(), numScored = scoredRuns().length;
     const total = mean(all.map((f) => f.fbeta), objects.map((o) => o.weight));
     const f1 = mean(all.map((f) => f.f1), objects.map(() => 1));
     const sum = (key) => all.reduce((s, f) => s + f[key], 0);
-    const among = runs.filter((run, i) => state.counted[i]);
+    const among = runs.filter((run, i) => state.inTotals[i]);
     const picks = objects.reduce((s, o, k) => s + countsOf(k, state.thresholds[k], among).picks, 0);
     const tiles = [tile("num-picks", `picks in ${among.length} run${among.length === 1 ? "" : "s"}`, String(picks))];
-    if (judged) {
+    if (numScored) {
       tiles.unshift(
-        tile("total", `F${beta}, weighted over objects`, number(total), same ? between(data.report.interval) : ""),
-        tile("mean-f1", "F1, mean of objects", number(f1), same ? between(data.report.mean_f1_interval) : ""));
+        tile("total", `F${beta}, weighted over objects`, number(total), same ? between(data.scores.interval) : ""),
+        tile("mean-f1", "F1, mean of objects", number(f1), same ? between(data.scores.mean_f1_interval) : ""));
       tiles.push(tile("num-truth", "particles of the truth", String(sum("tp") + sum("fn")), `${sum("tp")} found, ${sum("fn")} missed`));
     }
     fill($("tiles"), tiles);
     const head = make("thead", {}, make("tr", {}, ["object", "weight", "threshold", "picks", "found", "wrong", "missed", "precision", "recall", `F${beta}`, "F1", same ? `95 % of F${beta}` : ""]
       .map((text) => make("th", { scope: "col" }, text))));
     const rows = all.map((f, k) => {
-      const own = same ? data.report.scores[objects[k].name] : null;
+      const score = same ? data.scores.scores[objects[k].name] : null;
       const picked = countsOf(k, state.thresholds[k], among).picks;
       const cells = [objects[k].weight, shown(state.thresholds[k]), picked,
-        ...(judged ? [f.tp, f.fp, f.fn, number(f.precision), number(f.recall)] : ["–", "–", "–", "–", "–"])];
+        ...(numScored ? [f.tp, f.fp, f.fn, number(f.precision), number(f.recall)] : ["–", "–", "–", "–", "–"])];
       return make("tr", { id: `row-${k}` }, make("td", {}, named(objects[k])),
         cells.map((text) => make("td", {}, String(text))),
-        make("td", { className: "bold" }, judged ? number(f.fbeta) : "–"), make("td", {}, judged ? number(f.f1) : "–"),
-        make("td", { className: "note" }, own && own.interval ? `${number(own.interval[0])} … ${number(own.interval[1])}` : ""));
+        make("td", { className: "bold" }, numScored ? number(f.fbeta) : "–"), make("td", {}, numScored ? number(f.f1) : "–"),
+        make("td", { className: "note" }, score && score.interval ? `${number(score.interval[0])} … ${number(score.interval[1])}` : ""));
     });
     fill($("table"), [head, make("tbody", {}, rows)]);
-    $("judging").textContent = judged
-      ? `A pick is found where a particle of the truth lies within ${data.toleranceScale} radii, each pick and each particle in one pair at most, pooled over ${judged} run${judged === 1 ? "" : "s"}. F${beta}: one miss weighs as much as ${beta * beta} wrong picks.${same ? "" : " Intervals are known for the chosen thresholds and runs only."}`
-      : "There is no truth to judge these picks by: nobody has picked these runs by hand.";
-    for (const button of $("points").querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.matches_()));
+    $("scoring-note").textContent = numScored
+      ? `A pick is right if a true particle lies within ${data.toleranceScale} radii of it; each pick and each particle is in one pair at most. Counts are pooled over ${numScored} run${numScored === 1 ? "" : "s"}. F${beta}: one miss weighs as much as ${beta * beta} wrong picks.${same ? "" : " Intervals are known for the initial thresholds and runs only."}`
+      : "There is no truth to score these picks with: these runs have no picks by hand.";
+    for (const button of $("operating-points").querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.matches_()));
   };
-  const drawPoints = () => {
-    const known = [...new Set(objects.flatMap((o) => Object.keys(o.thresholds)))].sort((a, b) => a - b);
+  const drawOperatingPoints = () => {
+    const betas = [...new Set(objects.flatMap((o) => Object.keys(o.thresholds)))].sort((a, b) => a - b);
     const point = (label, values, title) => {
       const button = make("button", { type: "button", title, onclick: () => setThresholds(values) }, label);
       button.matches_ = () => values.every((v, k) => v === state.thresholds[k]);
       return button;
     };
-    const points = known.map((b) => point(`F${b}`, objects.map((o) => o.thresholds[b] ?? o.chosen), `Thresholds chosen for β = ${b}`));
-    if (!points.some((p) => p.matches_())) points.unshift(point("as chosen", objects.map((o) => o.chosen), "The thresholds this page began with"));
-    fill($("points"), [make("span", { className: "note" }, "Thresholds for"), ...points]);
+    const points = betas.map((b) => point(`F${b}`, objects.map((o) => o.thresholds[b] ?? o.initialThreshold), `Thresholds chosen for β = ${b}`));
+    if (!points.some((p) => p.matches_())) points.unshift(point("initial", objects.map((o) => o.initialThreshold), "The thresholds that this page started with"));
+    fill($("operating-points"), [make("span", { className: "note" }, "Thresholds for"), ...points]);
   };
-  const drawCounted = () => {
-    fill($("counted"), runs.map((run, i) => make("label", { className: "check" },
-      make("input", { type: "checkbox", checked: state.counted[i], onchange: (e) => { state.counted[i] = e.target.checked; update(); } }),
-      run.name, make("em", {}, run.part + (run.judged ? "" : ", no truth")))));
+  const drawTotalsRuns = () => {
+    fill($("totals-runs"), runs.map((run, i) => make("label", { className: "check" },
+      make("input", { type: "checkbox", checked: state.inTotals[i], onchange: (e) => { state.inTotals[i] = e.target.checked; update(); } }),
+      run.name, make("em", {}, run.role + (run.hasTruth ? "" : ", no truth")))));
   };
 
   // ---------------------------------------------------------------- thresholds
@@ -178,7 +178,7 @@
         oninput: (e) => setThreshold(k, sliderScore(Number(e.target.value))) });
       const field = make("input", { type: "number", min: 0, max: 1, step: "any", id: `field-${k}`, "aria-label": `Threshold of ${o.name} as a number`,
         onchange: (e) => { const v = Number(e.target.value); if (v >= 0 && v <= 1) setThreshold(k, v); } });
-      const reset = make("button", { type: "button", title: "Back to the chosen threshold", onclick: () => setThreshold(k, o.chosen) }, "↺");
+      const reset = make("button", { type: "button", title: "Back to the initial threshold", onclick: () => setThreshold(k, o.initialThreshold) }, "↺");
       const card = { slider, field, histogram: make("div"), curve: make("div"), numbers: make("div", { className: "numbers", id: `numbers-${k}` }) };
       cards.push(card);
       return make("div", { className: "card" },
@@ -190,12 +190,12 @@
   const sliderScore = (position) => (position <= 0 ? 0 : position >= 1000 ? 1 : expit(LOW + (position / 1000) * (HIGH - LOW)));
   const TICKS = [0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999];
   const drawPlots = (k) => {
-    const among = runs.filter((run, i) => state.counted[i]), judged = judgedRuns().length > 0, o = objects[k];
+    const among = runs.filter((run, i) => state.inTotals[i]), hasTruth = scoredRuns().length > 0, o = objects[k];
     const hits = new Array(BINS).fill(0), rest = new Array(BINS).fill(0);
     for (const run of among) {
-      run.marks[k].scores.forEach((score, i) => {
+      run.points[k].scores.forEach((score, i) => {
         const bin = Math.min(BINS - 1, Math.floor(along(score) * BINS));
-        (run.marks[k].gains[i] ? hits : rest)[bin] += 1;
+        (run.points[k].gains[i] ? hits : rest)[bin] += 1;
       });
     }
     const top = Math.max(1, ...hits.map((h, i) => h + rest[i]));
@@ -212,8 +212,8 @@
       svg.append(label);
     }
     svg.append(draw("line", { class: "axis", x1: 0, x2: W, y1: y(0), y2: y(0) }));
-    const chosen = along(o.chosen) * W;
-    svg.append(draw("line", { class: "chosen", x1: chosen, x2: chosen, y1: 12, y2: y(0) }));
+    const initial = along(o.initialThreshold) * W;
+    svg.append(draw("line", { class: "initial", x1: initial, x2: initial, y1: 12, y2: y(0) }));
     const now = draw("line", { class: "now", y1: 12, y2: y(0) });
     svg.append(now);
     const most = draw("text", { x: 2, y: 9 });
@@ -221,11 +221,11 @@
     svg.append(most);
     cards[k].now = now;
     cards[k].histogram.replaceChildren(svg);
-    drawCurve(k, judged);
+    drawCurve(k, hasTruth);
     moveCard(k);
   };
   const S = 150;
-  const drawCurve = (k, judged) => {
+  const drawCurve = (k, hasTruth) => {
     const o = objects[k], box = { x: 24, y: 6, w: S - 30, h: S - 32 };
     const svg = draw("svg", { viewBox: `0 0 ${S} ${S}`, role: "img", "aria-label": `Precision against recall of ${o.name}` });
     const at = ([recall, precision]) => [box.x + recall * box.w, box.y + (1 - precision) * box.h];
@@ -240,10 +240,10 @@
     };
     text("0", box.x, S - 15, "middle"); text("recall", box.x + box.w / 2, S - 14, "middle"); text("1", box.x + box.w, S - 15, "middle");
     text("1", box.x - 4, box.y + 8, "end"); text("precision", box.x - 8, box.y + box.h / 2, "middle", true);
-    const scores = [...new Set(judgedRuns().flatMap((run) => [...run.marks[k].scores]))].sort((a, b) => b - a);
-    const there = judgedRuns().reduce((s, run) => s + run.marks[k].finders.length, 0);
+    const scores = [...new Set(scoredRuns().flatMap((run) => [...run.points[k].scores]))].sort((a, b) => b - a);
+    const numParticles = scoredRuns().reduce((s, run) => s + run.points[k].finders.length, 0);
     cards[k].point = null;
-    if (!judged || !there) text("no truth", box.x + box.w / 2, box.y + box.h / 2, "middle");
+    if (!hasTruth || !numParticles) text("no truth", box.x + box.w / 2, box.y + box.h / 2, "middle");
     else {
       const step = Math.max(1, Math.floor(scores.length / 400));
       const path = scores.filter((s, i) => i % step === 0 || i === scores.length - 1)
@@ -256,7 +256,7 @@
     cards[k].curve.replaceChildren(svg);
   };
   const moveCard = (k) => {
-    const card = cards[k], t = state.thresholds[k], judged = judgedRuns().length > 0;
+    const card = cards[k], t = state.thresholds[k], hasTruth = scoredRuns().length > 0;
     const f = figures(countsOf(k, t));
     const x = (t === 0 ? 0 : t === 1 ? 1 : along(t)) * W;
     card.now.setAttribute("x1", x); card.now.setAttribute("x2", x);
@@ -269,8 +269,8 @@
       card.point.setAttribute("cx", cx); card.point.setAttribute("cy", cy);
     }
     const cell = (key, label, value, className = "") => make("div", { className, "data-key": key }, value, make("small", {}, label));
-    const picks = countsOf(k, t, runs.filter((run, i) => state.counted[i])).picks;
-    fill(card.numbers, judged ? [
+    const picks = countsOf(k, t, runs.filter((run, i) => state.inTotals[i])).picks;
+    fill(card.numbers, hasTruth ? [
       cell("picks", "picks", String(picks)), cell("tp", "found", String(f.tp), "found"), cell("fp", "wrong", String(f.fp), "wrong"), cell("fn", "missed", String(f.fn), "missed"),
       cell("precision", "precision", number(f.precision)), cell("recall", "recall", number(f.recall)), cell("fbeta", `F${beta}`, number(f.fbeta)), cell("f1", "F1", number(f.f1)),
     ] : [cell("picks", "picks", String(picks))]);
@@ -286,7 +286,7 @@
     soon();
   };
 
-  // ---------------------------------------------------------------- pictures, decoded when looked at
+  // ---------------------------------------------------------------- pictures, decoded when shown
   const blocks = new Map(), decoded = new Map();
   const blockOf = (i) => {
     if (!blocks.has(i)) blocks.set(i, JSON.parse($(`run-${i}`).textContent));
@@ -298,7 +298,7 @@
     image.onerror = () => reject(new Error("A picture of this page cannot be decoded by this browser."));
     image.src = source;
   });
-  /** The volume behind a mosaic: bytes in the order z, y, x, for each colour channel asked for. */
+  /** Decode the volume of a mosaic: bytes in the order z, y, x, for each requested colour channel. */
   const volumeOf = async (mosaic, channels) => {
     const image = await imageOf(mosaic.picture), [nz, ny, nx] = mosaic.shape;
     const rows = Math.ceil(nz / mosaic.columns), out = channels.map(() => new Uint8Array(nz * ny * nx));
@@ -335,7 +335,7 @@
       const [level, which] = await volumeOf(block.scores, [0, 1]);
       run.scores = { level, which, frame: frameOf(block.scores) };
     }
-    if (decoded.size >= 3) decoded.delete(decoded.keys().next().value); // memory of a phone
+    if (decoded.size >= 3) decoded.delete(decoded.keys().next().value); // so that a phone's memory suffices
     decoded.set(i, run);
     return run;
   };
@@ -352,8 +352,8 @@
   const measure = () => {
     if (!current) return;
     const { low, high } = current.frame, size = high.map((h, a) => h - low[a]);
-    const room = $("planes").clientWidth - 12, planes = PLANES();
-    let scale = narrow() ? room / Math.max(size[0], size[1]) : room / (size[0] + size[2]);
+    const width = $("planes").clientWidth - 12, planes = PLANES();
+    let scale = narrow() ? width / Math.max(size[0], size[1]) : width / (size[0] + size[2]);
     if (!narrow()) scale = Math.min(scale, Math.max(420, innerHeight * 0.92) / (size[1] + size[2]));
     $("planes").style.gridTemplateColumns = narrow() ? "auto" : "auto auto";
     layout = { scale, planes };
@@ -366,7 +366,7 @@
       plane.canvas = canvas; plane.ratio = ratio;
     }
   };
-  /** What of the volume a plane shows at this zoom, in Å. */
+  /** Return the part of the volume that a plane shows at this zoom, in Å. */
   const windowOf = (plane) => {
     const { low, high } = current.frame, zoom = state.zoom;
     const along_ = (axis) => {
@@ -406,26 +406,26 @@
   const eachMark = (run, visit) => {
     objects.forEach((o, k) => {
       if (!state.visible[k]) return;
-      const marks = run.marks[k], picks = numPicks(marks, state.thresholds[k]);
+      const points = run.points[k], picks = numPicks(points, state.thresholds[k]);
       if ($("show-truth").checked) {
-        for (let i = 0; i < marks.finders.length; i += 1) visit({ kind: "truth", k, i, at: marks.truth.subarray(3 * i, 3 * i + 3), missed: isMissed(marks, i, picks) });
+        for (let i = 0; i < points.finders.length; i += 1) visit({ kind: "truth", k, i, at: points.truth.subarray(3 * i, 3 * i + 3), missed: isMissed(points, i, picks) });
       }
       if ($("show-picks").checked) {
-        for (let i = picks - 1; i >= 0; i -= 1) visit({ kind: "pick", k, i, at: marks.positions.subarray(3 * i, 3 * i + 3), wrong: run.judged && !marks.gains[i] });
+        for (let i = picks - 1; i >= 0; i -= 1) visit({ kind: "pick", k, i, at: points.positions.subarray(3 * i, 3 * i + 3), wrong: run.hasTruth && !points.gains[i] });
       }
     });
   };
   const drawMark = (context, mark, x, y, reach) => {
-    const outcome = state.colour === "outcome" && runs[state.run].judged, own = objects[mark.k].color;
+    const outcome = state.colour === "outcome" && runs[state.run].hasTruth, objectColor = objects[mark.k].color;
     context.beginPath();
     if (mark.kind === "pick") {
       context.setLineDash(mark.wrong ? [4, 3] : []);
       context.arc(x, y, Math.max(reach, 2.5), 0, 2 * Math.PI);
-      stroke(context, outcome ? (mark.wrong ? WRONG : FOUND) : own, 1.7);
+      stroke(context, outcome ? (mark.wrong ? WRONG : FOUND) : objectColor, 1.7);
       context.setLineDash([]);
       return;
     }
-    const color = outcome ? (mark.missed ? MISSED : FOUND) : own, arm = mark.missed ? 5 : 3;
+    const color = outcome ? (mark.missed ? MISSED : FOUND) : objectColor, arm = mark.missed ? 5 : 3;
     if (mark.missed) { context.moveTo(x - arm, y - arm); context.lineTo(x + arm, y + arm); context.moveTo(x + arm, y - arm); context.lineTo(x - arm, y + arm); }
     else { context.moveTo(x - arm, y); context.lineTo(x + arm, y); context.moveTo(x, y - arm); context.lineTo(x, y + arm); }
     stroke(context, color, mark.missed ? 2 : 1.4);
@@ -504,16 +504,16 @@
     moveSliders();
   };
   const drawLegend = () => {
-    const run = runs[state.run], judged = run.judged;
-    const head = make("tr", {}, make("th", {}, ""), (judged ? ["found", "wrong", "missed"] : ["picks"]).map((t) => make("th", {}, t)));
+    const run = runs[state.run], hasTruth = run.hasTruth;
+    const head = make("tr", {}, make("th", {}, ""), (hasTruth ? ["found", "wrong", "missed"] : ["picks"]).map((t) => make("th", {}, t)));
     fill($("legend"), [head, ...objects.map((o, k) => {
       const c = countsIn(run, k, state.thresholds[k]);
       const box = make("input", { type: "checkbox", checked: state.visible[k], "aria-label": `Show ${o.name}`, onchange: (e) => { state.visible[k] = e.target.checked; drawViewer(); } });
       return make("tr", {}, make("td", {}, make("label", { className: "name", title: o.name }, box, dot(o), make("span", {}, o.name))),
-        judged ? [make("td", { className: "found" }, String(c.tp)), make("td", { className: "wrong" }, String(c.fp)), make("td", { className: "missed" }, String(c.fn))]
+        hasTruth ? [make("td", { className: "found" }, String(c.tp)), make("td", { className: "wrong" }, String(c.fp)), make("td", { className: "missed" }, String(c.fn))]
           : make("td", {}, String(c.picks)));
     })]);
-    $("key").textContent = judged ? "Circles are picks: found solid, wrong dashed. Truth: + found, × missed. Click a pick, or anywhere to go there."
+    $("key").textContent = hasTruth ? "Circles are picks: found solid, wrong dashed. Truth: + found, × missed. Click a pick, or anywhere to go there."
       : "Circles are picks. Click one, or anywhere to go there.";
   };
   const showRun = async (i) => {
@@ -523,26 +523,26 @@
     $("loading").hidden = false;
     $("loading").textContent = "Unpacking the tomogram …";
     drawLegend(); drawDetail();
-    const found = await load(i).catch((error) => { $("loading").textContent = error.message; return undefined; });
-    if (state.run !== i || found === undefined) return;
-    current = found;
-    $("show-scores").disabled = !(found && found.scores);
-    if (!found) { $("loading").textContent = "This run has no tomogram to show."; $("told").textContent = ""; return; }
+    const loaded = await load(i).catch((error) => { $("loading").textContent = error.message; return undefined; });
+    if (state.run !== i || loaded === undefined) return;
+    current = loaded;
+    $("show-scores").disabled = !(loaded && loaded.scores);
+    if (!loaded) { $("loading").textContent = "This run has no tomogram to show."; $("run-note").textContent = ""; return; }
     $("loading").hidden = true;
-    const { low, high } = found.frame;
+    const { low, high } = loaded.frame;
     state.cursor = low.map((l, a) => (l + high[a]) / 2);
     const fullest = fullestHeight(run);
     if (fullest !== null) state.cursor[2] = Math.min(Math.max(fullest, low[2]), high[2]);
     const scale = run.binned === 1 ? "at its own voxels" : `${run.binned}³ voxels in one`;
-    $("told").textContent = `${run.part}. Tomogram ${run.tomogram}, ${[...run.shape].reverse().join(" × ")} voxels of ${run.spacing[2].toFixed(2)} Å; shown ${scale}, in 8 bits, as WebP of quality ${run.quality}.${found.scores ? " Score map: of each voxel the object with the highest score, that score in 15 steps." : " No score map of nets that had not trained on it."}`;
+    $("run-note").textContent = `${run.role}. Tomogram ${run.tomogram}, ${[...run.shape].reverse().join(" × ")} voxels of ${run.spacing[2].toFixed(2)} Å; shown ${scale}, in 8 bits, as WebP of quality ${run.quality}.${loaded.scores ? " Score map: the highest score of each voxel, in 15 steps, in the colour of its object." : " It has no score map of networks that had not trained on it."}`;
     drawSliders(); measure(); drawViewer();
   
   };
-  /** The height near which most particles, or else picks, lie. */
+  /** Return the height near which most particles, or else picks, lie. */
   const fullestHeight = (run) => {
     const heights = [];
-    run.marks.forEach((marks, k) => {
-      const from = run.judged ? marks.truth : marks.positions.subarray(0, 3 * numPicks(marks, state.thresholds[k]));
+    run.points.forEach((points, k) => {
+      const from = run.hasTruth ? points.truth : points.positions.subarray(0, 3 * numPicks(points, state.thresholds[k]));
       for (let i = 2; i < from.length; i += 3) heights.push(from[i]);
     });
     let best = null, most = -1;
@@ -553,8 +553,8 @@
     return best;
   };
 
-  // ---------------------------------------------------------------- a pick, looked at closely
-  const positionOf = (mark) => [...(mark.kind === "pick" ? runs[state.run].marks[mark.k].positions : runs[state.run].marks[mark.k].truth).subarray(3 * mark.i, 3 * mark.i + 3)];
+  // ---------------------------------------------------------------- details of a pick
+  const positionOf = (mark) => [...(mark.kind === "pick" ? runs[state.run].points[mark.k].positions : runs[state.run].points[mark.k].truth).subarray(3 * mark.i, 3 * mark.i + 3)];
   const select = (mark) => {
     state.selected = { kind: mark.kind, k: mark.k, i: mark.i };
     state.cursor = positionOf(mark);
@@ -570,23 +570,23 @@
     return best;
   };
   const outcomeOf = (mark) => {
-    const run = runs[state.run], marks = run.marks[mark.k], picks = numPicks(marks, state.thresholds[mark.k]), o = objects[mark.k], at = positionOf(mark);
+    const run = runs[state.run], points = run.points[mark.k], picks = numPicks(points, state.thresholds[mark.k]), o = objects[mark.k], at = positionOf(mark);
     if (mark.kind === "truth") {
-      if (!isMissed(marks, mark.i, picks)) return ["found", `found from a threshold of ${shown(marks.scores[marks.finders[mark.i]])} down`];
-      return ["missed", marks.finders[mark.i] < 0 ? "missed at every threshold" : `missed; found from a threshold of ${shown(marks.scores[marks.finders[mark.i]])} down`];
+      if (!isMissed(points, mark.i, picks)) return ["found", `found from a threshold of ${shown(points.scores[points.finders[mark.i]])} down`];
+      return ["missed", points.finders[mark.i] < 0 ? "missed at every threshold" : `missed; found from a threshold of ${shown(points.scores[points.finders[mark.i]])} down`];
     }
     if (mark.i >= picks) return ["", "below the threshold now"];
-    if (!run.judged) return ["", "a pick; there is no truth in this run"];
-    const near = nearestOf(at, marks.truth);
+    if (!run.hasTruth) return ["", "a pick; there is no truth in this run"];
+    const near = nearestOf(at, points.truth);
     const far = near ? `${near.d.toFixed(0)} Å` : "none";
-    if (marks.gains[mark.i]) return ["found", `found: a particle ${far} away`];
+    if (points.gains[mark.i]) return ["found", `found: a particle ${far} away`];
     const why = near && near.d <= o.tolerance ? `wrong: the particle ${far} away belongs to a better pick` : `wrong: no particle within ${o.tolerance.toFixed(0)} Å (nearest ${far})`;
     return ["wrong", why];
   };
   const drawDetail = () => {
     const mark = state.selected, host = $("detail");
     if (!mark || !current) { fill(host, [make("p", { className: "note" }, "No pick is selected.")]); return; }
-    const run = runs[state.run], o = objects[mark.k], marks = run.marks[mark.k], at = positionOf(mark), [kind, text] = outcomeOf(mark);
+    const run = runs[state.run], o = objects[mark.k], points = run.points[mark.k], at = positionOf(mark), [kind, text] = outcomeOf(mark);
     const crops = [["XY", 0, 1, 2], ["XZ", 0, 2, 1], ["YZ", 1, 2, 0]].map(([name, across, down, normal]) => {
       const canvas = make("canvas", { width: 180, height: 180 });
       drawCrop(canvas, { across, down, normal }, at, o);
@@ -595,19 +595,19 @@
     const rivals = [];
     objects.forEach((other, k) => {
       if (k === mark.k) return;
-      const near = nearestOf(at, run.marks[k].positions);
-      if (near && near.d <= Math.max(o.radius, other.radius) * 0.7) rivals.push(`${other.name} ${shown(run.marks[k].scores[near.i])} (${near.d.toFixed(0)} Å)`);
+      const near = nearestOf(at, run.points[k].positions);
+      if (near && near.d <= Math.max(o.radius, other.radius) * 0.7) rivals.push(`${other.name} ${shown(run.points[k].scores[near.i])} (${near.d.toFixed(0)} Å)`);
     });
     const row = (term, ...value) => [make("dt", {}, term), make("dd", {}, ...value)];
     const step = (by) => {
-      const picks = mark.kind === "pick" ? numPicks(marks, state.thresholds[mark.k]) : marks.finders.length;
+      const picks = mark.kind === "pick" ? numPicks(points, state.thresholds[mark.k]) : points.finders.length;
       if (picks) select({ ...mark, i: (mark.i + by + picks) % picks });
     };
     fill(host, [
       make("h3", { id: "picked" }, dot(o), mark.kind === "pick" ? `${o.name}, pick ${mark.i + 1}` : `${o.name}, particle ${mark.i + 1} of the truth`),
       make("div", { className: "crops" }, crops),
       make("dl", {},
-        mark.kind === "pick" ? row("score", make("b", { id: "picked-score" }, shown(marks.scores[mark.i])), ` (threshold ${shown(state.thresholds[mark.k])})`) : [],
+        mark.kind === "pick" ? row("score", make("b", { id: "picked-score" }, shown(points.scores[mark.i])), ` (threshold ${shown(state.thresholds[mark.k])})`) : [],
         row("outcome", make("span", { className: kind, id: "picked-outcome" }, text)),
         row("x, y, z", at.map((v) => v.toFixed(1)).join(", "), " Å"),
         rivals.length ? row("also here", rivals.join("; ")) : []),
@@ -646,14 +646,14 @@
   };
 
   // ---------------------------------------------------------------- gallery
-  const ROOM = 16, more = { found: ROOM, wrong: ROOM, missed: ROOM };
+  const STRIP_LENGTH = 16, more = { found: STRIP_LENGTH, wrong: STRIP_LENGTH, missed: STRIP_LENGTH };
   const itemsOf = (k, among) => {
     const out = { found: [], wrong: [], missed: [] };
     for (const i of among) {
-      const run = runs[i], marks = run.marks[k], picks = numPicks(marks, state.thresholds[k]);
-      for (let p = 0; p < picks; p += 1) out[!run.judged || marks.gains[p] ? "found" : "wrong"].push({ run: i, kind: "pick", k, i: p, score: marks.scores[p] });
-      for (let t = 0; t < marks.finders.length; t += 1) {
-        if (isMissed(marks, t, picks)) out.missed.push({ run: i, kind: "truth", k, i: t, score: marks.finders[t] < 0 ? -1 : marks.scores[marks.finders[t]] });
+      const run = runs[i], points = run.points[k], picks = numPicks(points, state.thresholds[k]);
+      for (let p = 0; p < picks; p += 1) out[!run.hasTruth || points.gains[p] ? "found" : "wrong"].push({ run: i, kind: "pick", k, i: p, score: points.scores[p] });
+      for (let t = 0; t < points.finders.length; t += 1) {
+        if (isMissed(points, t, picks)) out.missed.push({ run: i, kind: "truth", k, i: t, score: points.finders[t] < 0 ? -1 : points.scores[points.finders[t]] });
       }
     }
     for (const list of Object.values(out)) list.sort((a, b) => b.score - a.score);
@@ -684,20 +684,20 @@
   const goTo = async (item) => {
     if (item.run !== state.run) await showRun(item.run);
     select(item);
-    $("look").scrollIntoView({ behavior: "smooth" });
+    $("tomograms").scrollIntoView({ behavior: "smooth" });
   };
   const drawGallery = () => {
-    const k = state.gallery, among = $("gallery-runs").value === "this" ? [state.run] : runs.map((r, i) => i).filter((i) => state.counted[i]);
-    const judged = among.some((i) => runs[i].judged), items = itemsOf(k, among);
+    const k = state.gallery, among = $("gallery-runs").value === "this" ? [state.run] : runs.map((r, i) => i).filter((i) => state.inTotals[i]);
+    const hasTruth = among.some((i) => runs[i].hasTruth), items = itemsOf(k, among);
     const strip = (key, title, note) => make("div", { className: "strip", id: `strip-${key}` },
-      make("h3", { className: judged ? key : "" }, `${title}: ${items[key].length}`), make("p", { className: "note" }, note),
+      make("h3", { className: hasTruth ? key : "" }, `${title}: ${items[key].length}`), make("p", { className: "note" }, note),
       make("div", { className: "thumbs" }, items[key].slice(0, more[key]).map(thumbOf),
-        items[key].length > more[key] && make("button", { type: "button", className: "more", onclick: () => { more[key] += 3 * ROOM; drawGallery(); } }, `${items[key].length - more[key]} more`)));
-    fill($("strips"), judged ? [
+        items[key].length > more[key] && make("button", { type: "button", className: "more", onclick: () => { more[key] += 3 * STRIP_LENGTH; drawGallery(); } }, `${items[key].length - more[key]} more`)));
+    fill($("strips"), hasTruth ? [
       strip("found", "Found", "True positives, highest score first."),
-      strip("wrong", "Wrong", "False positives, the most confident first: look whether the truth is complete."),
+      strip("wrong", "Wrong", "False positives, the most confident first: check whether the truth is complete."),
       strip("missed", "Missed", "Particles of the truth without a pick; below, the threshold at which they would be found."),
-    ] : [strip("found", "Picks", "Highest score first; there is no truth to judge them by.")]);
+    ] : [strip("found", "Picks", "Highest score first; there is no truth to score them with.")]);
     $("strips").append(make("p", { className: "note" }, `Slabs half a radius thick at the tomogram’s own voxels, four radii wide; the ring is the object’s radius (${objects[k].radius} Å).`));
   };
 
@@ -733,12 +733,12 @@
   };
   const WHEEL = ["#0b84c9", "#d9730d", "#2f9e5b", "#b5408f", "#8a6fd1", "#b8a000", "#5b8f9e", "#c04848"];
   const drawTraining = () => {
-    const { histories, splits, pictures } = data.journey, folds = Object.keys(histories);
+    const { metrics, splits, pictures } = data.training, folds = Object.keys(metrics);
     const named_ = (fold) => fold || "training";
-    const series = (fold, key) => histories[fold]?.[key];
+    const series = (fold, key) => metrics[fold]?.[key];
     const across = (key) => folds.flatMap((fold, i) => (series(fold, key) ? [{ ...series(fold, key), name: named_(fold), color: WHEEL[i % WHEEL.length], unit: key !== "train_loss" }] : []));
-    const within = (prefix) => objects.flatMap((o) => { const held = series($("fold").value, prefix + o.name); return held ? [{ ...held, name: o.name, color: inked(o.color), unit: true }] : []; });
-    if (folds.some((fold) => Object.keys(histories[fold]).length)) {
+    const within = (prefix) => objects.flatMap((o) => { const values = series($("fold").value, prefix + o.name); return values ? [{ ...values, name: o.name, color: inked(o.color), unit: true }] : []; });
+    if (folds.some((fold) => Object.keys(metrics[fold]).length)) {
       $("curves").hidden = false;
       $("fold-choice").hidden = folds.length < 2;
       if (!$("fold").children.length) fill($("fold"), folds.map((fold) => make("option", { value: fold }, named_(fold))));
@@ -760,7 +760,7 @@
     $("training").hidden = $("curves").hidden && $("split").hidden && $("sweep").hidden;
   };
 
-  // ---------------------------------------------------------------- lines to copy, provenance
+  // ---------------------------------------------------------------- commands to copy, provenance
   const copyBox = (id, title) => {
     const text = make("pre", { id });
     const button = make("button", { type: "button", onclick: async () => {
@@ -770,28 +770,28 @@
     } }, "Copy");
     return make("div", { className: "copy" }, make("div", { className: "row" }, make("h3", {}, title), button), text);
   };
-  const drawLines = () => {
-    fill($("lines"), [copyBox("line-chimerax", "ChimeraX, with ChimeraX-copick: in its command line"), copyBox("line-napari", "napari, with napari-copick"),
-      copyBox("line-localize", "octopi: the picks at the thresholds above, into the project"), copyBox("line-evaluate", "octopi: their scores")]);
-    $("line-chimerax").textContent = data.lines.chimerax;
-    $("line-napari").textContent = data.lines.napari;
-    $("line-evaluate").textContent = `octopi evaluate ${data.lines.project}`;
-    moveLines();
+  const drawCommands = () => {
+    fill($("commands"), [copyBox("command-chimerax", "ChimeraX, with ChimeraX-copick: in its command line"), copyBox("command-napari", "napari, with napari-copick"),
+      copyBox("command-localize", "octopi: the picks at the thresholds above, into the project"), copyBox("command-evaluate", "octopi: their scores")]);
+    $("command-chimerax").textContent = data.commands.chimerax;
+    $("command-napari").textContent = data.commands.napari;
+    $("command-evaluate").textContent = `octopi evaluate ${data.commands.project}`;
+    updateCommands();
   };
-  const moveLines = () => {
-    const given = objects.map((o, k) => `${o.name}:${Number(state.thresholds[k].toPrecision(7))}`).join(",");
-    $("line-localize").textContent = ["octopi localize", data.lines.project, data.lines.checkpoint, `'thresholds={${given.replaceAll("'", "'\\''")}}'`].filter(Boolean).join(" ");
+  const updateCommands = () => {
+    const thresholds = objects.map((o, k) => `${o.name}:${Number(state.thresholds[k].toPrecision(7))}`).join(",");
+    $("command-localize").textContent = ["octopi localize", data.commands.project, data.commands.checkpoint, `'thresholds={${thresholds.replaceAll("'", "'\\''")}}'`].filter(Boolean).join(" ");
   };
 
-  // ---------------------------------------------------------------- putting it together
+  // ---------------------------------------------------------------- start
   let waiting = false;
-  const soon = () => { // many slider steps, one drawing
+  const soon = () => { // draw once for many slider steps
     if (waiting) return;
     waiting = true;
     requestAnimationFrame(() => { waiting = false; refresh(); });
   };
   const refresh = () => {
-    drawOverview(); drawLegend(); drawViewer(); moveLines();
+    drawOverview(); drawLegend(); drawViewer(); updateCommands();
     if (state.selected) drawDetail();
     clearTimeout(refresh.later);
     refresh.later = setTimeout(drawGallery, 120);
@@ -801,17 +801,17 @@
   const setTheme = (theme) => {
     if (theme === "auto") delete document.documentElement.dataset.theme; else document.documentElement.dataset.theme = theme;
     $("theme").textContent = `Theme: ${theme}`;
-    try { localStorage.setItem("octopi-theme", theme); } catch { /* a page from a mail may keep nothing */ }
+    try { localStorage.setItem("octopi-theme", theme); } catch { /* a file from an attachment may have no storage */ }
   };
   const remembered = () => { try { return localStorage.getItem("octopi-theme") || "auto"; } catch { return "auto"; } };
-  const recolour = () => { update(); if (data.journey) drawTraining(); };
+  const recolour = () => { update(); if (data.training) drawTraining(); };
 
   $("title").textContent = data.title;
   $("subtitle").textContent = data.subtitle;
   setTheme(themes.includes(remembered()) ? remembered() : "auto");
   $("theme").addEventListener("click", () => { setTheme(themes[(themes.indexOf($("theme").textContent.slice(7)) + 1) % 3]); recolour(); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
-  fill($("run"), runs.map((run, i) => make("option", { value: i }, `${run.name} (${run.part})`)));
+  fill($("run"), runs.map((run, i) => make("option", { value: i }, `${run.name} (${run.role})`)));
   $("run").addEventListener("change", (e) => { showRun(Number(e.target.value)).then(drawGallery); });
   const turn = (by) => { showRun((state.run + by + runs.length) % runs.length).then(drawGallery); };
   $("previous").addEventListener("click", () => turn(-1));
@@ -834,15 +834,15 @@
   }
   fill($("gallery-object"), objects.map((o, k) => make("option", { value: k }, o.name)));
   $("gallery-object").value = String(state.gallery);
-  $("gallery-object").addEventListener("change", (e) => { state.gallery = Number(e.target.value); Object.assign(more, { found: ROOM, wrong: ROOM, missed: ROOM }); drawGallery(); });
+  $("gallery-object").addEventListener("change", (e) => { state.gallery = Number(e.target.value); Object.assign(more, { found: STRIP_LENGTH, wrong: STRIP_LENGTH, missed: STRIP_LENGTH }); drawGallery(); });
   $("gallery-runs").addEventListener("change", drawGallery);
   $("fold").addEventListener("change", drawTraining);
-  fill($("facts"), data.provenance.map(([name, text]) => make("tr", {}, make("td", {}, name), make("td", {}, text))));
-  if (data.journey) drawTraining();
+  fill($("provenance-table"), data.provenance.map(([name, text]) => make("tr", {}, make("td", {}, name), make("td", {}, text))));
+  if (data.training) drawTraining();
   fill($("nav"), [...document.querySelectorAll("section[data-nav]:not([hidden])")].map((s) => make("a", { href: `#${s.id}` }, s.dataset.nav)));
-  drawPoints(); drawCounted(); drawCards(); drawLines(); drawOverview();
+  drawOperatingPoints(); drawTotalsRuns(); drawCards(); drawCommands(); drawOverview();
   let resizing;
   new ResizeObserver(() => { clearTimeout(resizing); resizing = setTimeout(() => { measure(); drawViewer(); }, 60); }).observe($("planes").parentElement);
-  const first = runs.findIndex((run) => run.counted && run.judged);
+  const first = runs.findIndex((run) => run.inTotals && run.hasTruth);
   showRun(Math.max(0, first)).then(() => { drawGallery(); document.documentElement.dataset.ready = "yes"; });
 })();

@@ -1,7 +1,7 @@
-"""What the page knows of each run: candidates that are found or not, particles, pictures."""
+"""Describe the runs of a report: candidates, particles and pictures, as the page reads them."""
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,11 @@ from octopi.html_report.mosaics import Mosaic
 from octopi.project import PickableObject
 from octopi.project.score_map import ScoreMap, particle_channels
 
-MOST_CROPS = 6000  # pictures of particles on a page
-BASE64 = 4 / 3
+MAX_CROPS = 6000  # pictures of particles on a page
+MIN_CROPS = 8  # of an object in a run, candidates and particles each
+MIN_TOMOGRAM_SHARE = 0.2  # of a run's bytes, however many its other pictures take
+BYTES_IN_BASE64 = 4 / 3  # characters for each byte
+CANDIDATE_BYTES, PARTICLE_BYTES = 17, 16  # in the arrays of pick_arrays
 
 
 @dataclass(frozen=True)
@@ -26,27 +29,27 @@ class ShownRun:
 
     Args:
         name: of the run.
-        part: what the run was to the network, in words.
+        role: of the run in the training of the network that scored it, as the page shows it.
         in_totals: whether its counts belong into those of all runs.
         candidates: object name -> scored candidates, down to low scores.
-        truth: object name -> particles; empty where nobody picked.
-        scores: reads the score map, where there is one.
+        truth: object name -> true particles; empty where there are none.
+        read_scores: reads the score map; None without one.
     """
 
     name: str
-    part: str
+    role: str
     in_totals: bool
     candidates: Mapping[str, Points]
     truth: Mapping[str, Points]
-    scores: Callable[[], ScoreMap] | None
+    read_scores: Callable[[], ScoreMap] | None
 
     @property
     def has_truth(self) -> bool:
-        """Whether there is truth to judge its picks by."""
+        """Whether there are true particles to score its picks with."""
         return any(map(len, self.truth.values()))
 
     def ranked(self, name: str) -> Points:
-        """The candidates of an object, best first; those without scores are certain."""
+        """Return an object's candidates, best first; those without scores get the score 1."""
         points = self.candidates.get(name, Points.empty())
         scores = np.ones(len(points), np.float32) if points.scores is None else points.scores
         order = np.argsort(-scores, kind="stable")
@@ -59,28 +62,28 @@ class Objects:
 
     Args:
         radii: name -> Å.
-        weights: name -> share in the total.
-        thresholds: β -> name -> the threshold chosen for it; may be empty.
+        weights: name -> weight in the total.
+        thresholds: key of a β -> name -> the threshold calibrated for it; may be empty.
         initial_thresholds: name -> the threshold the page begins with.
-        known: what the project says of each.
+        in_project: name -> the project's description of the object.
     """
 
     radii: Mapping[str, float]
     weights: Mapping[str, float]
     thresholds: Mapping[str, Mapping[str, float]]
     initial_thresholds: Mapping[str, float]
-    known: Mapping[str, PickableObject]
+    in_project: Mapping[str, PickableObject]
 
     def to_list(self, tolerance_scale: float) -> list[dict[str, Any]]:
-        """The objects as the page reads them."""
+        """Convert to what the page's script reads."""
         return [
             {
                 "name": name,
-                "color": list(self.known[name].color[:3]),
+                "color": list(self.in_project[name].color[:3]),
                 "radius": radius,
                 "tolerance": tolerance_scale * radius,
                 "weight": self.weights[name],
-                "chosen": self.initial_thresholds[name],
+                "initialThreshold": self.initial_thresholds[name],
                 "thresholds": {
                     beta: thresholds[name]
                     for beta, thresholds in self.thresholds.items()
@@ -91,58 +94,62 @@ class Objects:
         ]
 
 
-def report_of(runs: list[ShownRun], objects: Objects, scorer: Scorer) -> Report | None:
-    """Octopi's own scores at the chosen thresholds, of all runs that count; None without truth."""
-    judged = [run for run in runs if run.has_truth and run.in_totals]
-    if not judged:
+def score_runs(runs: Sequence[ShownRun], objects: Objects, scorer: Scorer) -> Report | None:
+    """Score all runs in the totals at the initial thresholds; return None without truth."""
+    scored = [run for run in runs if run.has_truth and run.in_totals]
+    if not scored:
         return None
     picks = {
         run.name: {n: run.ranked(n).above(objects.initial_thresholds[n]) for n in objects.radii}
-        for run in judged
+        for run in scored
     }
-    truth = {run.name: run.truth for run in judged}
+    truth = {run.name: run.truth for run in scored}
     return scorer(picks, truth, radii=objects.radii, weights=objects.weights)
 
 
 def pick_arrays(run: ShownRun, objects: Objects, scorer: Scorer) -> list[dict[str, Any]]:
-    """Candidates and particles of each object, and which finds which at every threshold.
+    """Encode candidates and particles of each object, and which candidate finds which particle.
 
-    A particle is found from its finder on when the threshold falls, so the page need not match.
+    A particle is found at every threshold up to the score of its finder, the first candidate with
+    which it joins the matching, so that the page's script need not match.
     """
-    out = []
+    arrays = []
     for name, radius in objects.radii.items():
-        found = run.ranked(name)
-        there = run.truth.get(name, Points.empty())
-        assert found.scores is not None
-        finders = scorer.finders(found.positions, there.positions, scorer.tolerance_scale * radius)
-        gains = np.bincount(finders[finders >= 0], minlength=len(found))
-        out.append(
+        candidates = run.ranked(name)
+        particles = run.truth.get(name, Points.empty())
+        assert candidates.scores is not None
+        finders = scorer.finders(
+            candidates.positions, particles.positions, scorer.tolerance_scale * radius
+        )
+        gains = np.bincount(finders[finders >= 0], minlength=len(candidates))
+        arrays.append(
             {
-                "positions": to_base64(found.positions.astype(np.float32)),
-                "scores": to_base64(found.scores),
+                "positions": to_base64(candidates.positions.astype(np.float32)),
+                "scores": to_base64(candidates.scores),
                 "gains": to_base64(gains.astype(np.uint8)),
-                "truth": to_base64(there.positions.astype(np.float32)),
+                "truth": to_base64(particles.positions.astype(np.float32)),
                 "finders": to_base64(finders.astype(np.int32)),
             }
         )
-    return out
+    return arrays
 
 
-def marks_size(run: ShownRun) -> int:
-    """About how many bytes of the page the run's candidates and particles take."""
-    found, there = (
-        sum(map(len, points_by_object.values())) for points_by_object in (run.candidates, run.truth)
+def size_of_arrays(run: ShownRun) -> int:
+    """Estimate the bytes of the page that the run's candidates and particles take."""
+    num_candidates, num_particles = (
+        sum(map(len, points.values())) for points in (run.candidates, run.truth)
     )
-    return round(BASE64 * (17 * found + 16 * there))
+    num_bytes = CANDIDATE_BYTES * num_candidates + PARTICLE_BYTES * num_particles
+    return round(BYTES_IN_BASE64 * num_bytes)
 
 
 def to_base64(values: NDArray) -> str:
-    """The numbers' bytes, smallest first, in letters."""
+    """Encode the numbers' bytes, little-endian, in letters."""
     little = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<")))
     return base64.b64encode(little.tobytes()).decode()
 
 
-def run_pictures(
+def render_pictures(
     run: ShownRun,
     objects: Objects,
     tomogram: NDArray[np.float32],
@@ -151,30 +158,55 @@ def run_pictures(
     max_bytes: float,
     num_runs: int,
 ) -> tuple[dict[str, Any], Mosaic]:
-    """The run's pictures as the page reads them, within the bytes, and that of the tomogram."""
-    most = max(8, MOST_CROPS // (2 * num_runs * len(objects.radii)))
-    crops = []
-    for name, radius in objects.radii.items():
-        found = run.ranked(name)[:most]
-        there = run.truth.get(name, Points.empty())[:most]
-        both = Points(np.concatenate([found.positions, there.positions]))
-        crops.append(
-            {
-                **mosaics.particle_gallery(tomogram, grid, both, radius=radius),
-                "candidates": len(found),
-                "truth": len(there),
-            }
-        )
-    scores = None
-    if run.scores is not None:
-        score_map = run.scores()
-        known = {n: r for n, r in objects.radii.items() if n in score_map.info.objects}
-        numbers = [list(objects.radii).index(name) for name in known]
-        scores = mosaics.score_mosaic(
-            particle_channels(score_map, known), score_map.grid, numbers
-        ).to_dict()
+    """Render the run's pictures as the page reads them, within so many bytes.
+
+    Args:
+        run: whose candidates and particles.
+        objects: of the page.
+        tomogram: (z, y, x).
+        grid: of the tomogram.
+        max_bytes: of all pictures together, in base64.
+        num_runs: that share the pictures of particles.
+
+    Returns:
+        The block of the page, and the mosaic of the tomogram in it.
+    """
+    max_crops = max(MIN_CROPS, MAX_CROPS // (2 * num_runs * len(objects.radii)))
+    crops = [
+        _render_crops(run, name, tomogram, grid, radius=radius, max_crops=max_crops)
+        for name, radius in objects.radii.items()
+    ]
+    scores = None if run.read_scores is None else _render_scores(run.read_scores(), objects)
     used = sum(len(crop["picture"] or "") for crop in crops)
     used += len(scores["picture"]) if scores else 0
-    left = max((max_bytes - used) / BASE64, 0.2 * max_bytes / BASE64)
-    shown = mosaics.tomogram_mosaic(tomogram, grid, max_bytes=int(left))
+    available = max(max_bytes - used, MIN_TOMOGRAM_SHARE * max_bytes)
+    shown = mosaics.tomogram_mosaic(tomogram, grid, max_bytes=int(available / BYTES_IN_BASE64))
     return {"volume": shown.to_dict(), "scores": scores, "crops": crops}, shown
+
+
+def _render_crops(
+    run: ShownRun,
+    name: str,
+    tomogram: NDArray[np.float32],
+    grid: Grid,
+    *,
+    radius: float,
+    max_crops: int,
+) -> dict[str, Any]:
+    """Render the best candidates of an object, and then its particles, as one gallery."""
+    candidates = run.ranked(name)[:max_crops]
+    particles = run.truth.get(name, Points.empty())[:max_crops]
+    points = Points(np.concatenate([candidates.positions, particles.positions]))
+    return {
+        **mosaics.particle_gallery(tomogram, grid, points, radius=radius),
+        "candidates": len(candidates),
+        "truth": len(particles),
+    }
+
+
+def _render_scores(score_map: ScoreMap, objects: Objects) -> dict[str, Any]:
+    """Render the score map's objects that are on the page."""
+    radii = {n: r for n, r in objects.radii.items() if n in score_map.info.objects}
+    numbers = [list(objects.radii).index(name) for name in radii]
+    channels = particle_channels(score_map, radii)
+    return mosaics.score_mosaic(channels, score_map.grid, numbers).to_dict()

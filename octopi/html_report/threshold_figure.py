@@ -1,22 +1,23 @@
-"""The report's charts as a PNG, for logs and trackers."""
+"""Draw the report's charts as a PNG, for logs and trackers."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 from scipy.special import logit
 
 from octopi.evaluation.scores import Scorer, pr_curve
 from octopi.geometry import Points
 from octopi.html_report.runs import Objects, ShownRun
 
-EDGE = 1e-3  # scores nearer to 0 or 1 are drawn this near
+SCORE_CLIP = 1e-3  # scores nearer than this to 0 or 1 are clipped
 TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 
 
 def draw_thresholds(path: Path, runs: list[ShownRun], objects: Objects, scorer: Scorer) -> None:
-    """The PNG shows each object's scores, what was found at which, and precision against recall."""
+    """Draw a histogram of each object's scores, and its precision against its recall."""
     shown = [run for run in runs if run.in_totals] or runs
     names = list(objects.radii)
     figure = Figure(figsize=(2.6 * len(names) + 0.6, 4.8), layout="constrained")
@@ -34,35 +35,40 @@ def _histogram(
 ) -> None:
     scores, gains = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
     for run in runs:
-        found, there = run.ranked(name), run.truth.get(name, Points.empty())
-        assert found.scores is not None
+        candidates, particles = run.ranked(name), run.truth.get(name, Points.empty())
+        assert candidates.scores is not None
         tolerance = scorer.tolerance_scale * objects.radii[name]
-        scores.append(found.scores.astype(float))
-        gains.append(scorer.matcher(found.positions, there.positions, tolerance))
-    odds, hit = logit(np.clip(np.concatenate(scores), EDGE, 1 - EDGE)), np.concatenate(gains) > 0
-    bins = np.linspace(logit(EDGE), logit(1 - EDGE), 31).tolist()
-    red, green, blue = (channel / 255 for channel in objects.known[name].color[:3])
-    judged = any(run.has_truth for run in runs)
-    labels = ("found", "wrong") if judged else (None, "candidates")
+        scores.append(candidates.scores.astype(float))
+        gains.append(scorer.matcher(candidates.positions, particles.positions, tolerance))
+    log_odds, is_hit = _log_odds(np.concatenate(scores)), np.concatenate(gains) > 0
+    bins = np.linspace(_log_odds(0), _log_odds(1), 31).tolist()
+    red, green, blue = (channel / 255 for channel in objects.in_project[name].color[:3])
+    has_truth = any(run.has_truth for run in runs)
+    labels = ("found", "wrong") if has_truth else (None, "candidates")
     colors = [(red, green, blue), "0.75"]
-    axes.hist([odds[hit], odds[~hit]], bins=bins, stacked=True, color=colors, label=labels)
-    axes.axvline(
-        logit(np.clip(objects.initial_thresholds[name], EDGE, 1 - EDGE)), color="black", lw=1
+    axes.hist(
+        [log_odds[is_hit], log_odds[~is_hit]], bins=bins, stacked=True, color=colors, label=labels
     )
-    axes.set_xticks([logit(t) for t in TICKS], [f"{t:g}" for t in TICKS], fontsize=6)
+    axes.axvline(_log_odds(objects.initial_thresholds[name]), color="black", lw=1)
+    axes.set_xticks([_log_odds(t) for t in TICKS], [f"{t:g}" for t in TICKS], fontsize=6)
     axes.set_title(name, fontsize=9)
 
 
+def _log_odds(scores: ArrayLike) -> Any:
+    """Convert scores to log-odds, so that 0.01 and 0.99 are as wide as the middle."""
+    return logit(np.clip(scores, SCORE_CLIP, 1 - SCORE_CLIP))
+
+
 def _curve(axes: Any, runs: list[ShownRun], name: str, objects: Objects, scorer: Scorer) -> None:
-    judged = [run for run in runs if run.has_truth]
+    scored = [run for run in runs if run.has_truth]
     curve = pr_curve(
-        {run.name: run.ranked(name) for run in judged},
-        {run.name: run.truth.get(name, Points.empty()) for run in judged},
+        {run.name: run.ranked(name) for run in scored},
+        {run.name: run.truth.get(name, Points.empty()) for run in scored},
         tolerance=scorer.tolerance_scale * objects.radii[name],
         beta=scorer.beta,
         matcher=scorer.matcher,
     )
-    red, green, blue = (channel / 255 for channel in objects.known[name].color[:3])
+    red, green, blue = (channel / 255 for channel in objects.in_project[name].color[:3])
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="recall")
     if not curve["recall"]:
         axes.text(0.5, 0.5, "no truth", transform=axes.transAxes, ha="center")

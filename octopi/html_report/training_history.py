@@ -1,6 +1,8 @@
-"""What the folder of a training or of a search tells: how it went, its split, its candidates."""
+"""Read the folder of a training or search: training history, split, candidates, pictures."""
 
 import io
+import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,11 +10,12 @@ from typing import Any
 
 from PIL import Image
 
-from octopi.errors import SettingError
+from octopi.errors import DataError, SettingError
 from octopi.evaluation.candidates import read_candidates
 from octopi.geometry import Points
 from octopi.html_report.mosaics import data_url
-from octopi.system.files import read_json, read_yaml
+from octopi.models.checkpoint_info import CheckpointInfo, parse_info
+from octopi.system.files import read_mapping
 from octopi.system.job_folder import (
     CANDIDATES_FILE,
     CONFIG_FILE,
@@ -24,112 +27,158 @@ from octopi.system.job_folder import (
     fold_folders,
 )
 
-OWN_PICTURES = ("curves", "picks", "report")  # drawn anew on the page, or its own
+logger = logging.getLogger(__name__)
+
+OWN_PICTURES = ("curves", "picks", "report")  # the page draws the same, or they are the report's
 VALIDATION, TRAINING, TEST, NEW = "validation", "training", "test", "not in training"
+ROLES = {"train": TRAINING, "validation": VALIDATION, "test": TEST}  # by the part of a split
 
 
 @dataclass(frozen=True)
 class TrainingHistory:
-    """How a network came to be.
+    """How a network was trained.
 
     Args:
-        folder: of its training.
-        recipe: the content of `model_config.yaml`; empty where training has not come so far.
+        folder: of the training.
+        checkpoint_info: of `model_config.yaml`; None before the first validation.
         config: of the training.
-        histories: fold, or an empty name, -> metric -> epochs and values.
+        metrics: fold, or an empty name, -> metric -> its epochs and values.
         splits: fold, or an empty name, -> part -> run names.
-        candidates: run name -> what was found there by nets that had not trained on it.
-        folds: run name -> the fold that held it out.
+        candidates: run name -> object name -> candidates of validation.
+        folds: run name -> the fold that held it out, or an empty name.
         pictures: of a search or cross-validation, by name.
     """
 
     folder: Path
-    recipe: Mapping[str, Any]
+    checkpoint_info: CheckpointInfo | None
     config: Mapping[str, Any]
-    histories: dict[str, Any]
-    splits: dict[str, dict[str, list[str]]]
+    metrics: dict[str, Any]
+    splits: dict[str, Mapping[str, list[str]]]
     candidates: dict[str, Mapping[str, Points]]
     folds: dict[str, str]
     pictures: list[dict[str, str]] = field(default_factory=list, repr=False)
 
     def role_in_training(self, run_name: str) -> str:
-        """What the run was to the network that is applied to whole tomograms."""
-        for part in ("train", "validation", "test"):
-            for split in self.splits.values():
-                if run_name in split.get(part, ()):
-                    return {"train": TRAINING, "validation": VALIDATION, "test": TEST}[part]
+        """Return the run's role (training, validation, test or none) for the whole ensemble."""
+        for part, role in ROLES.items():
+            if any(run_name in split.get(part, ()) for split in self.splits.values()):
+                return role
         return NEW
 
     def role_when_scored(self, run_name: str) -> str:
-        """What the run was to the nets whose candidates the training left of it.
+        """Return the run's role for the network whose candidates the training stored.
 
-        Out of fold or in validation they had not trained on it; without validation runs they had.
+        Out of fold or in validation, that network had not trained on the run; a training without
+        validation runs stores candidates of its training runs.
         """
         fold = self.folds[run_name]
         return f"out of fold ({fold})" if fold else self.role_in_training(run_name)
 
     def to_dict(self) -> dict[str, Any]:
-        """The journey as the page reads it."""
-        return {
-            "histories": self.histories,
-            "splits": self.splits,
-            "pictures": self.pictures,
-            "best_metric": self.config.get("best_metric"),
-        }
+        """Convert to what the page's script reads."""
+        return {"metrics": self.metrics, "splits": self.splits, "pictures": self.pictures}
 
 
 def read_training_history(folder: Path) -> TrainingHistory:
-    """What the folder tells; of a search, its pictures and its best training."""
-    pictures = pictures_in(folder)
+    """Read the folder of a training; of a search, its pictures and its best training.
+
+    Raises:
+        SettingError: it is not the folder of a training, search or cross-validation.
+        DataError: one of its files is damaged. Metrics and pictures are left out instead.
+    """
+    pictures = read_pictures(folder)
     if (folder / STUDY_FILE).is_file() and not (folder / RESULTS_FILE).is_file():
         folder = best_trial_folder(folder)
-    if not any((path / CONFIG_FILE).is_file() for path in (folder, *fold_folders(folder))):
+    parts = {path.name: path for path in fold_folders(folder)} or {"": folder}
+    configs = [path / CONFIG_FILE for path in (folder, *parts.values())]
+    config = next((path for path in configs if path.is_file()), None)
+    if config is None:
         raise SettingError(
             f"{folder} is not the folder of a training, a search or a cross-validation: it has no "
             f"{CONFIG_FILE}. Name such a folder with folder=…, or a project with project.config=…"
         )
-    parts = {path.name: path for path in fold_folders(folder)} or {"": folder}
-    return _read(folder, parts, pictures)
-
-
-def _read(
-    folder: Path, parts: Mapping[str, Path], pictures: list[dict[str, str]]
-) -> TrainingHistory:
-    histories, splits, folds = {}, {}, {}
     candidates: dict[str, Mapping[str, Points]] = {}
+    folds: dict[str, str] = {}
     for name, path in parts.items():
-        if (path / RESULTS_FILE).is_file():
-            histories[name] = read_json(path / RESULTS_FILE).get("history", {})
-        if (path / DATA_FILE).is_file():
-            splits[name] = read_json(path / DATA_FILE)["split"]
         if (path / CANDIDATES_FILE).is_file():
-            found = read_candidates(path / CANDIDATES_FILE)
-            candidates |= found
-            folds |= dict.fromkeys(found, name)
-    first = next(iter(parts.values()))
-    config = next(p for p in (folder / CONFIG_FILE, first / CONFIG_FILE) if p.is_file())
-    recipe = folder / MODEL_CONFIG_FILE
+            of_fold = read_candidates(path / CANDIDATES_FILE)
+            candidates |= of_fold
+            folds |= dict.fromkeys(of_fold, name)
+    info = folder / MODEL_CONFIG_FILE
     return TrainingHistory(
         folder=folder,
-        recipe=read_yaml(recipe) if recipe.is_file() else {},
-        config=read_yaml(config),
-        histories=histories,
-        splits=splits,
+        checkpoint_info=parse_info(read_mapping(info), info) if info.is_file() else None,
+        config=read_mapping(config),
+        metrics={
+            name: _read_metrics(path / RESULTS_FILE)
+            for name, path in parts.items()
+            if (path / RESULTS_FILE).is_file()
+        },
+        splits={
+            name: _read_split(path / DATA_FILE)
+            for name, path in parts.items()
+            if (path / DATA_FILE).is_file()
+        },
         candidates=candidates,
         folds=folds,
         pictures=pictures,
     )
 
 
-def pictures_in(folder: Path) -> list[dict[str, str]]:
-    """The charts that a search or cross-validation has drawn, as the page reads them."""
-    paths = [p for p in sorted(folder.glob("*.png")) if not p.stem.startswith(OWN_PICTURES)]
-    return [{"name": path.stem, "picture": _recoded(path)} for path in paths]
+def _read_metrics(path: Path) -> dict[str, Any]:
+    """Read the epochs and values of each metric; warn about a damaged file and return nothing."""
+    try:
+        history = read_mapping(path).get("history", {})
+        metrics = {name: _checked_series(series) for name, series in history.items()}
+    except DataError as error:
+        logger.warning("%s. The report leaves out its curves.", str(error).removesuffix("."))
+        return {}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        logger.warning("%s is damaged. The report leaves out its curves.", path)
+        return {}
+    return metrics
 
 
-def _recoded(path: Path) -> str:
-    """The address of the picture, smaller than a PNG and without loss."""
+def _checked_series(series: Mapping[str, Any]) -> dict[str, list[float | None]]:
+    epochs, values = map(float, series["epoch"]), series["value"]
+    numbers = [None if value is None else float(value) for value in values]
+    pairs = list(zip(epochs, numbers, strict=True))
+    return {
+        "epoch": [epoch for epoch, _ in pairs],
+        "value": [None if v is None or not math.isfinite(v) else v for _, v in pairs],
+    }
+
+
+def _read_split(path: Path) -> dict[str, list[str]]:
+    """Read the run names of each part; without them it is not known which runs were trained on."""
+    split = read_mapping(path).get("split")
+    if not isinstance(split, dict) or not all(
+        isinstance(names, list) and all(isinstance(name, str) for name in names)
+        for names in split.values()
+    ):
+        raise DataError(f"{path} is damaged: it does not say which runs were trained on.")
+    return split
+
+
+def read_pictures(folder: Path) -> list[dict[str, str]]:
+    """Read the charts of a search or cross-validation; warn about those that are damaged.
+
+    A link to a file outside of the folder is left out: the page may be sent to others.
+    """
+    pictures = []
+    for path in sorted(folder.glob("*.png")):
+        if path.stem.startswith(OWN_PICTURES) or path.resolve().parent != folder.resolve():
+            continue
+        try:
+            pictures.append({"name": path.stem, "picture": _recode(path)})
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            logger.warning("%s is damaged, and left out of the report: %s", path, error)
+    return pictures
+
+
+def _recode(path: Path) -> str:
+    """Return the picture as a data URL, smaller than a PNG and without loss."""
     out = io.BytesIO()
-    with Image.open(path) as image:
+    with Image.open(path, formats=["PNG"]) as image:
         image.convert("RGB").save(out, "WEBP", lossless=True, method=3)
     return data_url(out.getvalue())

@@ -19,7 +19,12 @@ from octopi.project.selection import (
     check_replaces_only_own_picks,
     find_picks,
     find_tomograms,
+    is_annotation,
+    is_denoised,
     keep_runs_with,
+    select_training_tomograms,
+    several_types_message,
+    tomogram_for_display,
 )
 
 __all__ = [
@@ -35,7 +40,12 @@ __all__ = [
     "check_run_name",
     "find_picks",
     "find_tomograms",
+    "is_annotation",
+    "is_denoised",
     "keep_runs_with",
     "open_project",
     "score_map_name",
+    "select_training_tomograms",
+    "several_types_message",
+    "tomogram_for_display",
 ]

@@ -7,6 +7,8 @@ from typing import Any
 
 from octopi.errors import DataError
 
+WRITE_TARGET_AGAIN = "Write it again: octopi create_targets overwrite=true."
+
 
 @dataclass(frozen=True)
 class PickableObject:
@@ -89,6 +91,18 @@ def object_labels(objects: Mapping[str, PickableObject]) -> dict[str, int]:
     return {name: obj.label for name, obj in objects.items() if obj.label is not None}
 
 
+def require_labels(attributes: Mapping[str, Any], where: str) -> dict[str, int]:
+    """Return the labels stored with a target, by object name; raise DataError if there are none.
+
+    Args:
+        attributes: stored with the target.
+        where: the target in words, for the message.
+    """
+    if "labels" not in attributes:
+        raise DataError(f"{where} does not say which label is which object. {WRITE_TARGET_AGAIN}")
+    return dict(attributes["labels"])
+
+
 def unknown_labels(values: Iterable[int], labels: Mapping[str, int]) -> list[int]:
     """Return the values of a label volume that are neither background nor an object's label.
 
@@ -97,3 +111,21 @@ def unknown_labels(values: Iterable[int], labels: Mapping[str, int]) -> list[int
         labels: object name -> label.
     """
     return sorted(set(map(int, values)) - {0, *labels.values()})
+
+
+def check_labels(
+    values: Iterable[int], labels: Mapping[str, int], *, where: str, advice: str
+) -> None:
+    """Raise DataError if a label volume has voxels that belong to no object.
+
+    Args:
+        values: each value that occurs in the volume.
+        labels: object name -> label.
+        where: the volume in words, for the message.
+        advice: what to do about it.
+    """
+    if unknown := unknown_labels(values, labels):
+        raise DataError(
+            f"{where} holds the labels {unknown}, which belong to no object ({dict(labels)}). "
+            f"{advice}"
+        )

@@ -36,6 +36,11 @@ class PicksQuery:
     session_id: str
     kind: ClassVar[str] = "picks"
 
+    @property
+    def user_session(self) -> str:
+        """User and session, written `data-portal/1`."""
+        return f"{self.user_id}/{self.session_id}"
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """Parse `object:user/session`; raise SettingError for other texts."""
@@ -48,7 +53,7 @@ class PicksQuery:
         return cls(*match.groups())
 
     def __str__(self) -> str:
-        return f"{self.object_name}:{self.user_id}/{self.session_id}"
+        return f"{self.object_name}:{self.user_session}"
 
 
 @dataclass(frozen=True)

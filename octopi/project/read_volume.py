@@ -5,7 +5,6 @@ import gzip
 import hashlib
 import json
 import logging
-import math
 import operator
 import zlib
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from octopi.errors import DataError, shorten_list
 from octopi.geometry import Grid, same_spacing
 from octopi.project.copick_api import UNITFACTOR
 from octopi.project.storage import with_retries
+from octopi.project.value_range import ValueRange
 
 logger = logging.getLogger(__name__)
 
@@ -42,49 +42,6 @@ class StoredVolume:
     array: zarr.Array
     grid: Grid
     attributes: dict[str, Any]
-
-
-@dataclass
-class ValueRange:
-    """The values of the voxels that were read so far.
-
-    Args:
-        low: smallest finite one; NaN before the first.
-        high: largest finite one.
-        num_bad: voxels that are NaN or infinite.
-    """
-
-    low: float = math.nan
-    high: float = math.nan
-    num_bad: int = 0
-
-    def add(self, chunk: NDArray[Any]) -> bool:
-        """Include a chunk; return whether all its voxels have the same finite value."""
-        low, high = float(chunk.min()), float(chunk.max())
-        all_finite = math.isfinite(low) and math.isfinite(high)
-        if not all_finite:
-            finite = chunk[np.isfinite(chunk)]
-            self.num_bad += chunk.size - finite.size
-            if not finite.size:
-                return False
-            low, high = float(finite.min()), float(finite.max())
-        self.low = float(np.fmin(low, self.low))  # fmin and fmax ignore NaN
-        self.high = float(np.fmax(high, self.high))
-        return all_finite and low == high
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether all finite voxels have the same value."""
-        return self.low == self.high
-
-    def faults(self) -> list[str]:
-        """Say what makes a tomogram of these values useless; its name goes in front."""
-        faults = []
-        if self.num_bad:
-            faults.append(f"holds {self.num_bad} voxels that are NaN or infinite")
-        if self.is_constant:
-            faults.append(f"is constant: every voxel is {self.low:g}")
-        return faults
 
 
 def open_volume(item: Any, where: str, voxel_spacing: float) -> StoredVolume:
@@ -149,10 +106,7 @@ def read_tomogram(volume: StoredVolume) -> NDArray[np.float32]:
     for region, chunk in _chunks(volume, all_required=True):
         out[region] = chunk
         values.add(chunk)
-    if faults := values.faults():
-        raise DataError(
-            f"{volume.where} {' and '.join(faults)}. Reconstruct it again or leave the run out."
-        )
+    values.check(volume.where)
     return out
 
 

@@ -38,16 +38,22 @@ def find_picks(
         for query in requested:
             _select_one(query.object_name, requested, available, None)
         return {query.object_name: query for query in requested}
-    if source is not None:
-        user_id, _, session_id = source.partition("/")
-        candidates = [q for q in available if (q.user_id, q.session_id) == (user_id, session_id)]
-    else:
-        candidates = [q for q in available if q.user_id != OCTOPI_USER]
+    candidates = [query for query in available if is_annotation(query, source)]
     names = list(objects or dict.fromkeys(sorted(q.object_name for q in candidates)))
     if not names:
         requested = source or "to learn from"
         raise NotInProjectError("The project", "picks", requested, sorted(map(str, available)))
     return {name: _select_one(name, candidates, available, source) for name in names}
+
+
+def is_annotation(query: PicksQuery, source: str | None) -> bool:
+    """Return whether picks count as truth.
+
+    Args:
+        query: the picks.
+        source: `user/session` of the truth; None = everyone's but octopi's own.
+    """
+    return query.user_id != OCTOPI_USER if source is None else query.user_session == source
 
 
 def _require(query: PicksQuery, available: Collection[PicksQuery]) -> PicksQuery:
@@ -99,6 +105,49 @@ def find_tomograms(
     if not types:
         raise NotInProjectError(f"Run {run.name}", "tomogram", voxel_spacing or "at all", existing)
     return [run.find_tomogram(tomo_type, voxel_spacing) for tomo_type in types]
+
+
+def select_training_tomograms(
+    run: Run, *, tomo_types: Sequence[str] | None, voxel_spacings: Sequence[float | None]
+) -> list[TomogramQuery]:
+    """Select a run's tomograms to train on: each type at each voxel spacing.
+
+    Args:
+        run: whose tomograms.
+        tomo_types: the one to validate on first; None = the only one of the run.
+        voxel_spacings: Å, each within 1 %; None = the only one of the run.
+
+    Raises:
+        NotInProjectError: the run lacks one.
+        SettingError: the run has several types or spacings and none is named.
+    """
+    tomograms = [
+        query
+        for spacing in voxel_spacings
+        for query in find_tomograms(run, tomo_types=tomo_types, voxel_spacing=spacing)
+    ]
+    if tomo_types is None and len(tomograms) > len(voxel_spacings):
+        types = {query.tomo_type for query in tomograms}
+        raise SettingError(f"Run {run.name} has {several_types_message(types)}")
+    return tomograms
+
+
+def several_types_message(tomo_types: Collection[str]) -> str:
+    """Return the end of a sentence on runs with several tomogram types of which none is named."""
+    return (
+        f"several tomogram types: {', '.join(sorted(tomo_types))}. Say which to train on, the one "
+        "to validate on first: 'tomo_types=[…]'."
+    )
+
+
+def is_denoised(tomo_type: str) -> bool:
+    """Return whether the name of a tomogram type says that it is denoised: such are preferred."""
+    return "denois" in tomo_type
+
+
+def tomogram_for_display(run: Run) -> TomogramQuery | None:
+    """Return the tomogram to show picks on: a denoised one, else the first; None without any."""
+    return min(run.tomograms(), key=lambda query: not is_denoised(query.tomo_type), default=None)
 
 
 def keep_runs_with(

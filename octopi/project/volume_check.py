@@ -15,7 +15,6 @@ from octopi.project.read_volume import (
     COMPLETE,
     UNDECODABLE,
     StoredVolume,
-    ValueRange,
     chunk_places,
     decode_chunk,
     open_volume,
@@ -23,6 +22,7 @@ from octopi.project.read_volume import (
 )
 from octopi.project.run import Run
 from octopi.project.storage import storage_errors_as_data_error
+from octopi.project.value_range import ValueRange
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import dataclasses
 
 from octopi.config.settings import TrainSettings
-from octopi.errors import DataError, SettingError
+from octopi.errors import DataError
 from octopi.geometry import Points
 from octopi.project import (
     PicksQuery,
@@ -11,8 +11,9 @@ from octopi.project import (
     Run,
     SegmentationQuery,
     TomogramQuery,
-    find_tomograms,
+    select_training_tomograms,
 )
+from octopi.project.objects import require_labels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,38 +56,21 @@ def read_dataset_info(project: Project, settings: TrainSettings) -> DatasetInfo:
     if not runs:
         raise DataError(f"No run has the target {target}. Make it: octopi create_targets.")
     attributes = runs[0].segmentation_attributes(target)
-    if "labels" not in attributes:
-        raise DataError(
-            f"The target {target} of run {runs[0].name} does not say which label is which object. "
-            "Make it with octopi create_targets."
-        )
-    labels = dict(attributes["labels"])
+    labels = require_labels(attributes, f"The target {target} of run {runs[0].name}")
+    spacings = settings.voxel_spacing
+    tomograms = select_training_tomograms(
+        runs[0],
+        tomo_types=settings.tomo_types,
+        voxel_spacings=spacings if isinstance(spacings, list) else [spacings],
+    )
     picks = {name: PicksQuery.parse(text) for name, text in attributes["picks"].items()}
     known = {name: project.objects[name] for name in picks if name in project.objects}
     return DatasetInfo(
         runs=runs,
         target=target,
-        tomograms=tomograms_to_train_on(runs[0], settings),
+        tomograms=tomograms,
         labels=labels,
         picks=picks,
         radii={name: obj.radius for name, obj in known.items() if obj.radius is not None},
         weights={name: obj.weight for name, obj in known.items()},
     )
-
-
-def tomograms_to_train_on(run: Run, settings: TrainSettings) -> list[TomogramQuery]:
-    """The tomogram types and spacings asked for; several must be asked for by name."""
-    spacings = settings.voxel_spacing
-    spacings = spacings if isinstance(spacings, list) else [spacings]
-    tomograms = [
-        query
-        for spacing in spacings
-        for query in find_tomograms(run, tomo_types=settings.tomo_types, voxel_spacing=spacing)
-    ]
-    if settings.tomo_types is None and len(tomograms) > len(spacings):
-        types = ", ".join(q.tomo_type for q in tomograms)
-        raise SettingError(
-            f"Run {run.name} has several tomogram types: {types}. Say which to train on, the one "
-            "to validate on first: 'tomo_types=[…]'."
-        )
-    return tomograms

@@ -7,8 +7,6 @@ so on; the shorter groups begin again. So as many runs as the longest group is l
 import itertools
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import mrcfile
@@ -16,6 +14,7 @@ import numpy as np
 import optuna
 import pytest
 from hydra import compose, initialize_config_dir
+from processes import run_command
 from tiny import PHANTOM, TINY
 
 from octopi.config.files import COMMANDS, CONF_DIR, choices, groups_of
@@ -179,7 +178,5 @@ def test_what_a_search_suggests_is_trained(project, octopi_command, search):
 def test_a_search_runs_with_the_pruner_that_no_search_has_by_itself(project):
     sweep = ["hydra.sweeper.n_trials=1", "hydra.sweeper.n_jobs=1", "hydra.sweep.dir=sweep"]
     words = [*TRAINING, "search=unet", "pruner=hyperband", *sweep]
-    command = [sys.executable, "-m", "octopi.train", "-m", *words]
-    done = subprocess.run(command, check=False, capture_output=True, encoding="utf-8")
-    assert done.returncode == 0, done.stderr
+    assert run_command("train", "-m", *words) == 0
     assert [trial.state.name for trial in open_study(Path("sweep")).get_trials()] == ["COMPLETE"]

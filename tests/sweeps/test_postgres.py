@@ -7,7 +7,6 @@ import secrets
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import Any
 
 import optuna
 import pytest
+from processes import Command
 from tiny import TINY
 
 from octopi.tracking.mlflow import list_artifacts
@@ -160,14 +160,8 @@ def test_a_search_writes_the_password_into_study_yaml_only(here, octopi_command,
         f"hydra.sweeper.storage='{url}'",
         "hydra.sweeper.n_trials=2",
     ]
-    done = subprocess.run(
-        [sys.executable, "-m", "octopi.train", "-m", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        encoding="utf-8",
-    )
-    assert done.returncode == 0, done.stderr
+    sweep = Command("train", "-m", *arguments, log=here / "log")
+    assert sweep.wait() == 0, sweep.output()
     with stored(url) as storage:
         trials = optuna.load_study(study_name="octopi", storage=storage).get_trials()
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 2
@@ -179,4 +173,4 @@ def test_a_search_writes_the_password_into_study_yaml_only(here, octopi_command,
     others = [path for path in here.rglob("*") if path.is_file() and path != private]
     assert not [path for path in others if password.encode() in path.read_bytes()]
     assert {p.name for p in list_artifacts(here / "sweep" / "trial_0")} >= {"best_model.pth"}
-    assert password not in done.stdout + done.stderr
+    assert password not in sweep.output()
