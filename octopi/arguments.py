@@ -42,9 +42,8 @@ def check_arguments(
     """
     parameters = _signature(target)
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    out = {}
+    out = dict(node)
     for key, value in node.items():
-        out[key] = value
         if key in (limits or {}):
             out[key] = fit(value, (limits or {})[key], f"{path}.{key}")
         elif key in parameters:
@@ -62,16 +61,16 @@ def check_arguments(
 
 
 def missing_arguments(
-    target: Any, node: Mapping[str, Any], given: Collection[str] = ()
+    target: Any, node: Mapping[str, Any], passed_at_build: Collection[str] = ()
 ) -> list[str]:
-    """Return the parameters that a target needs, and neither the node nor `given` has.
+    """Return the parameters that a target needs and that are neither in the node nor passed.
 
     Args:
         target: the class or function.
         node: its arguments.
-        given: arguments that are passed at build; "*" stands for all.
+        passed_at_build: names of further arguments; "*" stands for all.
     """
-    if "*" in given:
+    if "*" in passed_at_build:
         return []
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [
@@ -79,7 +78,7 @@ def missing_arguments(
         for name, parameter in _signature(target).items()
         if parameter.default is parameter.empty
         and parameter.kind in by_name
-        and name not in {*node, *given}
+        and name not in {*node, *passed_at_build}
     ]
 
 
@@ -105,10 +104,10 @@ def _same(value: Any, default: Any) -> bool:
 
 
 def fit(value: Any, annotation: Any, path: str) -> Any:
-    """Return the value as its annotation wants it: `runs=TS_01` is a list of one.
+    """Return the value as its annotation demands it: `runs=TS_01` is a list of one.
 
-    A whole number is text where text is wanted, as in `session_id=1`. Nothing else is converted:
-    a word is no number, and 1 is not true.
+    A whole number is text where the annotation is text, as in `session_id=1`. Nothing else is
+    converted: a word is no number, and 1 is not true.
 
     Args:
         value: of numbers, text, lists and mappings, as YAML knows them.
@@ -165,7 +164,7 @@ def _converted(value: Any, annotation: Any) -> Any:
 
 
 def _choices(annotation: Any) -> list[Any]:
-    """The alternatives of a type, without the intervals that narrow them."""
+    """List the alternatives of a type, without the intervals that narrow them."""
     if typing.get_origin(annotation) is typing.Annotated:
         return _choices(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
@@ -174,7 +173,7 @@ def _choices(annotation: Any) -> list[Any]:
 
 
 def _described(annotation: Any) -> str:
-    """What an annotation allows, as in `int of 1 or more, or null`."""
+    """Describe what an annotation allows, as in `int of 1 or more, or null`."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
         return " ".join([_described(args[0]), *map(_interval, args[1:])]).strip()
@@ -195,7 +194,7 @@ _PLAIN = {bool, int, float, str, *_NAMES}
 
 
 def _interval(field: Any) -> str:
-    """What a pydantic field allows: its description, or the interval of a number."""
+    """Describe what a pydantic field allows: its description, or the interval of a number."""
     if not isinstance(field, FieldInfo):
         return ""
     if field.description:

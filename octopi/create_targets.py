@@ -24,6 +24,7 @@ from octopi.project import (
     Run,
     SegmentationQuery,
     find_picks,
+    find_segmentations,
     find_tomograms,
     keep_runs_with,
 )
@@ -109,12 +110,12 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
     """Choose the picks, masks, radii and labels.
 
     Raises:
-        NotInProjectError: no run has the picks.
+        NotInProjectError: no run has the picks, or one of the masks.
         DataError: an object has no radius.
         SettingError: an object has several sets of picks, or a radius scale but no picks.
     """
     scales = settings.radius_scales or {}
-    masks = {q.name: q for q in map(SegmentationQuery.parse, settings.segmentations)}
+    masks = find_segmentations(runs, settings.segmentations)
     picks = find_picks(runs, objects=settings.objects, source=settings.picks)
     names = [name for name in project.objects if name in picks]  # in the order of the copick config
     if unknown_objects := scales.keys() - set(names):

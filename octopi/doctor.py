@@ -1,4 +1,4 @@
-"""Look at this machine and environment, and say what would hinder octopi and what to do.
+"""Check this machine and environment; say what would hinder octopi, and what to do.
 
 Run it as `octopi doctor` or `python -m octopi.doctor`; nothing is written.
 """
@@ -24,35 +24,41 @@ logger = logging.getLogger(__name__)
 
 
 def doctor(settings: DoctorSettings, _job: Job) -> None:
-    """The log has a line for everything looked at; a ResourceError has the problems."""
-    findings = examine(settings)
-    states = [finding.state for finding in findings]
-    logger.info("octopi's doctor says:\n%s", "\n".join(map(str, findings)))
-    if PROBLEM in states:
-        problem_lines = "\n".join(f"  {f.what}: {f.text}" for f in findings if f.state == PROBLEM)
-        raise ResourceError(f"{states.count(PROBLEM)} problems:\n{problem_lines}")
-    logger.info("No problems, %d warnings.", states.count(WARNING))
+    """Check this machine and environment; log a line for each check.
+
+    Raises:
+        ResourceError: there are problems; it names them.
+    """
+    lines = check_environment(settings)
+    problems = [line for line in lines if line.state == PROBLEM]
+    num_warnings = sum(line.state == WARNING for line in lines)
+    logger.info("Environment check:\n%s", "\n".join(map(str, lines)))
+    if problems:
+        text = "\n".join(f"  {line.name}: {line.text}" for line in problems)
+        raise ResourceError(f"{len(problems)} problems:\n{text}")
+    logger.info("No problems, %d warnings.", num_warnings)
 
 
-def examine(settings: DoctorSettings) -> list[CheckLine]:
-    """Everything that is looked at."""
-    survey = Path(octopi.__file__).resolve().parent
-    installed_packages = environment.installed()
-    about = importlib.metadata.metadata("octopi")
+def check_environment(settings: DoctorSettings) -> list[CheckLine]:
+    """Make every check."""
+    packages = environment.installed_packages()
+    metadata = importlib.metadata.metadata("octopi")
+    requirements = importlib.metadata.requires("octopi") or []
     cache = settings.cache_dir or read_yaml(CONF_DIR / "data" / "default.yaml")["cache_dir"]
     uri = settings.tracking_uri or read_yaml(CONF_DIR / "logger" / "mlflow.yaml")["tracking_uri"]
     disk, memory = settings.disk_gb * 1e9, settings.memory_gb * 1e9
     return [
-        environment.of_python(about["Requires-Python"]),
-        *environment.check_packages(
-            importlib.metadata.requires("octopi") or [], installed_packages
-        ),
-        environment.of_lightning(installed_packages),
+        environment.check_python(metadata["Requires-Python"]),
+        *environment.check_packages(requirements, packages),
+        environment.check_lightning(packages),
         environment.check_other_octopi(
-            survey, sys.path, environment.versions_of("octopi"), Path.cwd()
+            Path(octopi.__file__).resolve().parent,
+            sys.path,
+            environment.installed_versions("octopi"),
+            Path.cwd(),
         ),
-        *environment.of_torch(),
-        *environment.of_machine(resources.num_cores(), resources.memory(), memory),
+        *environment.check_torch(),
+        *environment.check_machine(resources.num_cores(), resources.memory(), memory),
         environment.check_folder(
             "outputs", Path(settings.outputs), disk, "Work in another folder, or hydra.run.dir=…"
         ),
@@ -60,7 +66,7 @@ def examine(settings: DoctorSettings) -> list[CheckLine]:
             "cache", Path(cache), disk, "Set data.cache_dir to another folder."
         ),
         environment.check_tracking_store(uri),
-        environment.of_slurm(shutil.which("sbatch"), installed_packages),
+        environment.check_slurm(shutil.which("sbatch"), packages),
     ]
 
 

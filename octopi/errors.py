@@ -1,31 +1,48 @@
-"""The errors a user can act on, each with the exit code of the command that meets it."""
+"""The errors a user can act on, and the exit code that each error stands for."""
 
 import difflib
+import enum
+import errno
 from collections.abc import Iterable
 
 MAX_LISTED = 5  # items of a list in a message, before it is cut short
 
 
+class ExitCode(enum.IntEnum):
+    """How a command ended, as the shell sees it."""
+
+    DONE = 0
+    MISTAKE = 1  # in octopi itself
+    SETTING = 2
+    DATA = 3
+    RESOURCE = 4
+    DIVERGED = 5
+    SWEEP = 6
+    LOCKED = 7
+    INTERRUPTED = 128 + 2  # by SIGINT, Ctrl-C
+    TERMINATED = 128 + 15  # by SIGTERM, after a checkpoint
+
+
 class OctopiError(Exception):
     """Something the user can mend; its text says what was asked, what is there, what to do."""
 
-    exit_code = 1
+    exit_code: int = ExitCode.MISTAKE
 
 
 class SettingError(OctopiError, ValueError):
     """A setting, name or option that cannot be used."""
 
-    exit_code = 2
+    exit_code = ExitCode.SETTING
 
 
 class DataError(OctopiError):
     """Data in the project that is missing, damaged or does not fit together."""
 
-    exit_code = 3
+    exit_code = ExitCode.DATA
 
 
 class NotInProjectError(DataError, LookupError):
-    """Something asked of a project or run that it does not hold."""
+    """Something requested of a project or run that it does not contain."""
 
     def __init__(
         self, where: str, kind: str, requested: object, available: Iterable[object]
@@ -34,41 +51,35 @@ class NotInProjectError(DataError, LookupError):
         super().__init__(where, kind, str(requested), tuple(dict.fromkeys(map(str, available))))
 
     def __str__(self) -> str:
-        where, kind, asked, choices = self.args
+        where, kind, requested, available = self.args
         return (
-            f"{where} has no {kind} {asked}.{did_you_mean(asked, choices)} "
-            f"It has: {', '.join(choices) or 'none'}."
+            f"{where} has no {kind} {requested}.{did_you_mean(requested, available)} "
+            f"It has: {', '.join(available) or 'none'}."
         )
 
 
 class ResourceError(OctopiError):
-    """Too little memory or disk, a folder that cannot be written, a device that is not there."""
+    """Too little memory or disk, a folder that cannot be written, a device that is missing."""
 
-    exit_code = 4
+    exit_code = ExitCode.RESOURCE
 
 
 class DivergedError(OctopiError):
-    """Training met a loss, a weight or a statistic that is not a number."""
+    """A loss, a weight or a statistic of a training that is not a number."""
 
-    exit_code = 5
+    exit_code = ExitCode.DIVERGED
 
 
 class SweepError(OctopiError):
     """A search or cross-validation that ended without a usable result."""
 
-    exit_code = 6
+    exit_code = ExitCode.SWEEP
 
 
 class LockedError(OctopiError):
     """A folder that another process works in."""
 
-    exit_code = 7
-
-
-def did_you_mean(asked: str, choices: Iterable[str]) -> str:
-    """A sentence naming the closest choices, with a leading blank; empty where none is close."""
-    close = difflib.get_close_matches(asked, list(choices), n=3, cutoff=0.6)
-    return f" Did you mean {' or '.join(close)}?" if close else ""
+    exit_code = ExitCode.LOCKED
 
 
 def shorten_list(items: Iterable[object], separator: str = ", ") -> str:
@@ -80,8 +91,61 @@ def shorten_list(items: Iterable[object], separator: str = ", ") -> str:
 
 
 class StoppedBySignal(BaseException):
-    """A signal ended the work after everything worth keeping was written."""
+    """A signal that ended the work after everything worth keeping was written."""
 
     def __init__(self, exit_code: int, message: str) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+_RESOURCE_ERRNOS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOMEM,
+    errno.EMFILE,
+}
+# Settings of other Lightning projects, and what they are called here.
+_SYNONYMS = {"batch_size": "crops_per_step"}
+
+
+def exit_code_of(error: BaseException) -> int:
+    """Return the exit code that an error stands for."""
+    code: int = ExitCode.MISTAKE
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else ExitCode.SETTING
+    elif isinstance(error, OctopiError | StoppedBySignal):
+        code = error.exit_code
+    elif is_from_hydra(error):
+        code = ExitCode.SETTING
+    elif isinstance(error, KeyboardInterrupt):
+        code = ExitCode.INTERRUPTED
+    elif (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno in _RESOURCE_ERRNOS)
+        or "out of memory" in str(error).lower()
+    ):
+        code = ExitCode.RESOURCE
+    return code
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Return whether a signal ended the work, so that it can go on later."""
+    return exit_code_of(error) > 128  # as shells count: 128 and the signal's number
+
+
+def is_from_hydra(error: BaseException) -> bool:
+    """Return whether Hydra or OmegaConf defines the error; this module imports neither."""
+    return type(error).__module__.partition(".")[0] in ("hydra", "omegaconf")
+
+
+def did_you_mean(requested: str, choices: Iterable[str]) -> str:
+    """Return a sentence that names the closest choices, after a blank; empty if none is close."""
+    choices = list(choices)
+    if _SYNONYMS.get(requested) in choices:
+        close = [_SYNONYMS[requested]]
+    else:
+        close = difflib.get_close_matches(requested, choices, n=3, cutoff=0.6)
+    return f" Did you mean {' or '.join(close)}?" if close else ""

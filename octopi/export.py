@@ -5,10 +5,8 @@ Run it as `octopi export format=relion5` or `python -m octopi.export format=…`
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
 
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
@@ -21,7 +19,7 @@ from octopi.errors import (
     shorten_list,
 )
 from octopi.formats import Format, Particles
-from octopi.geometry import Grid
+from octopi.geometry import EXACT, Grid
 from octopi.project import PicksQuery, Project, Run, find_picks
 from octopi.project.queries import nearest
 from octopi.system.files import staged
@@ -32,44 +30,60 @@ logger = logging.getLogger(__name__)
 
 
 def export(settings: ExportSettings, job: Job) -> None:
-    """The folder holds the files of every object, all of them complete, or none is new."""
+    """Write the picks of each object in the format; write nothing if some file cannot be made."""
     writer: Format = build(settings.format, "format")
     project: Project = build(settings.project, "project")
     runs = project.select(settings.runs)
     source = f"{settings.user_id}/{settings.session_id}"
     queries = find_picks(runs, objects=settings.objects, source=source)
-    refuse_unusable(runs, queries, settings)
-    grids = {run.name: grid_of(run, settings) for run in runs}
+    check_settings(runs, queries, settings)
+    grids = {run.name: find_grid(run, settings) for run in runs}
     folder = Path(settings.out) if settings.out else job.folder
     files: dict[str, str] = {}
-    counts, names = {}, set()
+    counts, run_names = {}, set()
     for name, query in queries.items():
-        runs_with_picks = [run for run in runs if query in run.picks()]
         particle_sets = [
-            read_particles(run, query, grids[run.name], settings) for run in runs_with_picks
+            read_particles(run, query, grids[run.name], settings)
+            for run in runs
+            if query in run.picks()
         ]
         files.update(writer.files(name, particle_sets, folder=folder))
         counts[name] = sum(len(particles.points) for particles in particle_sets)
-        names.update(run.name for run in runs_with_picks)
-    existing_files = refuse_existing(folder, files, overwrite=settings.overwrite)
+        run_names.update(particles.run_name for particles in particle_sets)
+    existing_files = [name for name in files if (folder / name).exists()]
+    if existing_files and not settings.overwrite:
+        raise SettingError(
+            f"{folder} already has {shorten_list(existing_files)}. Replace them with "
+            "overwrite=true, or choose another folder with out=…"
+        )
     if settings.dry_run:
         check_writable(folder, "Choose another folder with out=…")
-        log_dry_run("export", rehearsal(folder, files, counts, existing_files))
+        log_dry_run("export", describe_dry_run(folder, files, existing_files, counts))
         return
-    write_together(folder, files)
+    write_files(folder, files)
     logger.info(
         "Picks of %s from %d runs in %s: %s.",
         source,
-        len(names),
+        len(run_names),
         folder.absolute(),
-        ", ".join(f"{name} {number}" for name, number in counts.items()),
+        format_counts(counts),
     )
 
 
-def refuse_unusable(
-    runs: list[Run], queries: Mapping[str, PicksQuery], settings: ExportSettings
+def check_settings(
+    runs: Sequence[Run], queries: Mapping[str, PicksQuery], settings: ExportSettings
 ) -> None:
-    """Raise unless every run named has picks, names can name files, and min_score is sound."""
+    """Check that named runs have picks, runs can name files, and `min_score` names objects.
+
+    Args:
+        runs: that are exported.
+        queries: object name -> its picks.
+        settings: of the command.
+
+    Raises:
+        NotInProjectError: a run that the user named has none of the picks.
+        SettingError: a run shares its name with another, or `min_score` names an unknown object.
+    """
     for run in runs:
         if "/" in run.name:
             raise SettingError(
@@ -77,8 +91,8 @@ def refuse_unusable(
                 "at a time: project.config=…"
             )
         if settings.runs is not None and not set(run.picks()) & set(queries.values()):
-            extract = " or ".join(map(str, queries.values()))
-            raise NotInProjectError(f"Run {run.name}", "picks", extract, run.picks())
+            requested = " or ".join(map(str, queries.values()))
+            raise NotInProjectError(f"Run {run.name}", "picks", requested, run.picks())
     if isinstance(settings.min_score, Mapping):
         for name in settings.min_score:
             if name not in queries:
@@ -88,72 +102,72 @@ def refuse_unusable(
                 )
 
 
-def grid_of(run: Run, settings: ExportSettings) -> Grid | None:
-    """The grid of the tomogram that a run's picks are in; None where the run has no tomogram."""
-    tomograms = run.tomograms()
-    if not tomograms:
+def find_grid(run: Run, settings: ExportSettings) -> Grid | None:
+    """Find the grid of the tomogram that the picks are in; return None if the run has none.
+
+    Raises:
+        NotInProjectError: the run has no tomogram as requested.
+        SettingError: it has several, which differ in size or spacing.
+    """
+    existing = run.tomograms()
+    if not existing:
         return None
-    named = [q for q in tomograms if settings.tomo_type in (None, q.tomo_type)]
-    fit = nearest(named, settings.voxel_spacing)
-    if not fit:
-        extract = "@".join(str(v) for v in (settings.tomo_type, settings.voxel_spacing) if v)
-        raise NotInProjectError(f"Run {run.name}", "tomogram", extract, tomograms)
-    grids = {run.tomogram_grid(query) for query in fit}
-    if len({(g.shape, tuple(round(s, 3) for s in g.spacing)) for g in grids}) > 1:
+    of_type = [q for q in existing if settings.tomo_type in (None, q.tomo_type)]
+    candidates = nearest(of_type, settings.voxel_spacing)
+    if not candidates:
+        requested = "@".join(str(v) for v in (settings.tomo_type, settings.voxel_spacing) if v)
+        raise NotInProjectError(f"Run {run.name}", "tomogram", requested, existing)
+    first, *others = [run.tomogram_grid(query) for query in candidates]
+    if not all(first.matches(grid, tolerance=EXACT) for grid in others):
         raise SettingError(
             f"The tomograms of run {run.name} differ in size or spacing: "
-            f"{', '.join(map(str, fit))}. Say which the picks are in: tomo_type=… voxel_spacing=…"
+            f"{', '.join(map(str, candidates))}. Say which the picks are in: tomo_type=… "
+            "voxel_spacing=…"
         )
-    return grids.pop()
+    return first
 
 
 def read_particles(
     run: Run, query: PicksQuery, grid: Grid | None, settings: ExportSettings
 ) -> Particles:
-    """The run's picks of one object that score enough."""
-    if settings.orientations:
-        points, turns = run.read_oriented(query)
-    else:
-        points, turns = run.read_picks(query), None
-    least = settings.min_score
-    if isinstance(least, Mapping):
-        least = least.get(query.object_name)
-    if least is None:
-        return Particles(run.name, grid, points, turns)
-    if points.scores is None and len(points):
-        raise SettingError(
-            f"Run {run.name}: the picks {query} have no scores to be compared with min_score. "
-            "Leave it out."
-        )
-    keep = np.ones(0, dtype=bool) if points.scores is None else points.scores >= float(least)
-    return Particles(run.name, grid, points[keep], None if turns is None else turns[keep])
+    """Read a run's picks of one object; leave out those below `min_score`."""
+    points, rotations = run.read_oriented(query)
+    if not settings.orientations:
+        rotations = None
+    min_score = settings.min_score
+    if isinstance(min_score, Mapping):
+        min_score = min_score.get(query.object_name)
+    if min_score is not None and len(points):
+        if points.scores is None:
+            raise SettingError(
+                f"Run {run.name}: the picks {query} have no scores to be compared with min_score. "
+                "Leave it out."
+            )
+        keep = points.scores >= float(min_score)
+        points, rotations = points[keep], None if rotations is None else rotations[keep]
+    return Particles(run.name, grid, points, rotations)
 
 
-def rehearsal(
-    folder: Path, files: Mapping[str, str], counts: Mapping[str, int], there: list[str]
+def describe_dry_run(
+    folder: Path, files: Iterable[str], existing_files: Sequence[str], counts: Mapping[str, int]
 ) -> list[str]:
-    """What a dry run tells."""
+    """Describe the folder, the files that would be new or replaced, and the picks in them."""
+    new_files = [name for name in files if name not in existing_files]
     return [
         f"folder     {folder.absolute()}",
-        f"written    {', '.join(name for name in files if name not in there) or 'nothing new'}",
-        f"replaced   {', '.join(there) or 'none'}",
-        f"picks      {', '.join(f'{name} {number}' for name, number in counts.items())}",
+        f"written    {', '.join(new_files) or 'nothing new'}",
+        f"replaced   {', '.join(existing_files) or 'none'}",
+        f"picks      {format_counts(counts)}",
     ]
 
 
-def refuse_existing(folder: Path, files: Mapping[str, str], *, overwrite: bool) -> list[str]:
-    """The files that are there already, which only overwrite lets go."""
-    there = [name for name in files if (folder / name).exists()]
-    if there and not overwrite:
-        raise SettingError(
-            f"{folder} already has {shorten_list(there)}. Replace them with overwrite=true, "
-            "or choose another folder with out=…"
-        )
-    return there
+def format_counts(counts: Mapping[str, int]) -> str:
+    """Format the number of picks of each object."""
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
-def write_together(folder: Path, files: Mapping[str, str]) -> None:
-    """All files lie in the folder, whole, or none is new."""
+def write_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Write all files to the folder; leave none of them if one cannot be written."""
     try:
         with contextlib.ExitStack() as stack:
             for name, text in files.items():

@@ -17,8 +17,11 @@ SAME = 1e-2  # relative: spacings are rounded by whoever writes them down
 NEARLY_EXACT = 1e-3  # relative: copick rounds to three decimals, headers hold single precision
 
 
+EXACT = 1e-4  # relative: less than a tenth of a voxel at the far end of a tomogram
+
+
 def same_spacing(a: float, b: float, *, tolerance: float = SAME) -> bool:
-    """Whether two voxel spacings (Å) are one, the tolerance included, whichever is named first."""
+    """Return whether two voxel spacings (Å) differ by at most the tolerance, in either order."""
     return math.isclose(a, b, rel_tol=tolerance + 1e-9)  # 29.7 is within 1 % of 30, also in floats
 
 
@@ -62,7 +65,7 @@ class Points:
 
     @classmethod
     def empty(cls) -> Self:
-        """Make an array of no points."""
+        """Make an empty set of points."""
         return cls(np.zeros((0, 3)), np.zeros(0, dtype=np.float32))
 
 
@@ -98,6 +101,12 @@ class Grid:
         voxels = self.to_voxels(positions)
         return np.all((voxels >= -0.5) & (voxels < np.asarray(self.shape) - 0.5), axis=1)
 
+    def matches(self, other: Self, *, tolerance: float) -> bool:
+        """Return whether another grid has this shape and, within the tolerance, these spacings."""
+        pairs = zip(self.spacing, other.spacing, strict=True)
+        same = all(same_spacing(a, b, tolerance=tolerance) for a, b in pairs)
+        return self.shape == other.shape and same
+
     def at_spacing(self, working_spacing: float) -> Self:
         """Return the grid of the same box nearest to `working_spacing` Å.
 
@@ -117,6 +126,38 @@ class Grid:
             s * n / m for s, n, m in zip(self.spacing, self.shape, (z, y, x), strict=True)
         )
         return type(self)((z, y, x), (dz, dy, dx))
+
+
+def trim_to_cubic_voxels(
+    grid: Grid, spacing: float, *, max_trimmed: int
+) -> tuple[tuple[int, int, int], Grid]:
+    """Make a grid of nearly cubic voxels at a coarser spacing from most of a cubic grid's box.
+
+    Both begin at the same voxel. Each side gives up the voxels at its end that would stretch the
+    new ones.
+
+    Args:
+        grid: of cubic voxels.
+        spacing: of the result, Å.
+        max_trimmed: voxels that a side may give up.
+
+    Returns:
+        How many voxels of the grid are used, z y x, and the coarser grid over them.
+    """
+    factor = spacing / grid.spacing[0]
+    lengths = [_best_length(length, factor, max_trimmed) for length in grid.shape]
+    used = Grid.cubic(lengths, grid.spacing[0])
+    return used.shape, used.with_shape([max(1, round(length / factor)) for length in lengths])
+
+
+def _best_length(length: int, factor: float, max_trimmed: int) -> int:
+    """Return the longest of the lengths that a coarsening by `factor` divides most evenly."""
+
+    def stretch(n: int) -> float:
+        return round(abs(n / max(1, round(n / factor)) / factor - 1), 6)
+
+    candidates = range(length, max(length - max_trimmed, length // 2, 1) - 1, -1)
+    return min(candidates, key=stretch)  # the first, which is the longest, where several are best
 
 
 def fourier_resample(volume: NDArray[np.float32], shape: Sequence[int]) -> NDArray[np.float32]:

@@ -1,18 +1,19 @@
 """The losses MONAI lacks: focal variants of Tversky, and Tversky beside weighted cross-entropy.
 
-All take logits (b, c, z, y, x) and integer targets (b, 1, z, y, x), 0 = background, and give a
+All take logits (b, c, z, y, x) and integer targets (b, 1, z, y, x), 0 = background, and return a
 scalar. α weighs false positives, β false negatives. The defaults are those of the published API;
-`conf/loss` says what a training uses.
+a training takes its values from `conf/loss`.
 """
 
-import torch
+import math
+
 from monai.losses.focal_loss import FocalLoss
 from monai.losses.tversky import TverskyLoss
 from torch import Tensor, nn
 
 
 class FocalTverskyLoss(nn.Module):
-    """Mean over classes of (1 - Tversky index)^(1/γ); γ above 1 dwells on the hard classes.
+    """Mean over classes of (1 - Tversky index)^(1/γ); γ above 1 emphasises the hard classes.
 
     Source: Abraham and Khan 2018, arXiv:1810.07842, equation 3.
     """
@@ -37,9 +38,9 @@ class FocalTverskyLoss(nn.Module):
         )
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss, a scalar."""
-        missed = self.tversky(logits, target).clamp_min(self.smooth)  # no infinite slope at zero
-        return missed.pow(1 / self.gamma).mean()
+        """Return the loss, a scalar."""
+        loss = self.tversky(logits, target).clamp_min(self.smooth)  # no infinite slope at zero
+        return loss.pow(1 / self.gamma).mean()
 
 
 class WeightedFocalTverskyLoss(nn.Module):
@@ -75,16 +76,17 @@ class WeightedFocalTverskyLoss(nn.Module):
         self.focal = FocalLoss(to_onehot_y=True, use_softmax=True, gamma=gamma)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss, a scalar."""
+        """Return the loss, a scalar."""
         tversky = self.tversky(logits, target)
         return self.weight_tversky * tversky + self.weight_focal * self.focal(logits, target)
 
 
 class TverskyCrossEntropyLoss(nn.Module):
-    """Tversky of the objects in the batch + cross-entropy whose object voxels weigh more.
+    """Weighted sum of Tversky loss and cross-entropy, in which voxels of objects weigh more.
 
-    The Tversky term sums over the whole batch and is the mean over the objects that are in it:
-    an absent object has no index to improve, and the background has the cross-entropy.
+    The Tversky term counts voxels of all crops of the batch together and is the mean over the
+    objects that are in it: an absent object has no index to improve, and the background is in the
+    cross-entropy.
 
     Args:
         alpha: weight of false positives.
@@ -124,31 +126,31 @@ class TverskyCrossEntropyLoss(nn.Module):
         self.smooth = smooth
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss, a scalar."""
+        """Return the loss, a scalar."""
         labels = target[:, 0].long()
         weight = logits.new_full((logits.shape[1],), self.object_weight)
         weight[0] = 1.0
         cross_entropy = nn.functional.cross_entropy(
             logits, labels, weight=weight, label_smoothing=self.label_smoothing
         )
-        return self.weight_cross_entropy * cross_entropy + self.weight_tversky * self._tversky(
-            logits, labels
-        )
+        tversky = self._tversky(logits, labels)
+        return self.weight_cross_entropy * cross_entropy + self.weight_tversky * tversky
 
     def _tversky(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean Tversky loss over the objects in the batch."""
         scores = logits.softmax(dim=1)
         truth = nn.functional.one_hot(labels, logits.shape[1]).movedim(-1, 1).to(scores.dtype)
-        space = (0, 2, 3, 4)
-        tp = (scores * truth).sum(space)[1:]
-        predicted, num_true_voxels = scores.sum(space)[1:], truth.sum(space)[1:]
-        fp, fn = predicted - tp, num_true_voxels - tp
+        axes = (0, 2, 3, 4)
+        tp = (scores * truth).sum(axes)[1:]
+        num_true_voxels = truth.sum(axes)[1:]
+        fp, fn = scores.sum(axes)[1:] - tp, num_true_voxels - tp
         index = (tp + self.smooth) / (tp + self.alpha * fp + self.beta * fn + self.smooth)
-        present = (num_true_voxels > 0).to(scores.dtype)
-        return ((1 - index) * present).sum() / present.sum().clamp_min(1)
+        is_present = (num_true_voxels > 0).to(scores.dtype)
+        return ((1 - index) * is_present).sum() / is_present.sum().clamp_min(1)
 
 
 def check_weights(**weights: float) -> None:
-    """Raise ValueError for a weight below zero, or a focusing exponent of zero."""
+    """Raise ValueError for a weight that is negative or infinite, or a gamma of zero."""
     for name, value in weights.items():
-        if value < 0 or (name == "gamma" and value == 0) or not torch.isfinite(torch.tensor(value)):
+        if not 0 <= value < math.inf or (name == "gamma" and value == 0):
             raise ValueError(f"{name} must be a number above zero, not {value}.")

@@ -1,8 +1,8 @@
 """Build what a file describes: the network, predictor or localizer of a checkpoint or score map.
 
 A file is data. It chooses among the classes that its reader offers and those that the user trusts,
-and gives them numbers, text and lists of these. No name in a file is imported before it is known
-to be allowed, and no file is given to Hydra, which follows `_target_` and `${…}` anywhere.
+and passes them numbers, text and lists of these. No name in a file is imported before it is known
+to be allowed, and no file goes to Hydra, which follows `_target_` and `${…}` anywhere.
 """
 
 import importlib
@@ -22,7 +22,7 @@ class Kind:
     """What may be built for one purpose.
 
     Args:
-        name: of the section in a recipe: net, predictor or localizer.
+        name: of the section in a checkpoint: net, predictor or localizer.
         base: class that all of the kind derive from.
         allowed: dotted names of the classes that a file may choose from.
     """
@@ -47,35 +47,35 @@ def check_stored(node: Any, kind: Kind, origin: str, trust: Collection[str] = ()
 
     Args:
         node: `_target_` and arguments.
-        kind: what it is to describe.
+        kind: of what it describes.
         origin: where it is stored, as the subject of an error: "The score map of run TS_01".
         trust: dotted names of further classes, from the user's command line.
 
     Raises:
-        SettingError: if the node names another class, or if its arguments are not plain, or not
-            those of the class.
+        SettingError: if the node names another class, or if its arguments are not plain, or do
+            not fit the class.
     """
-    what = f"{origin}: its {kind.name}"
+    subject = f"{origin}: its {kind.name}"
     if not isinstance(node, Mapping) or not isinstance(node.get(TARGET), str):
-        raise SettingError(f"{what} has no {TARGET} that names a class. Write the file again.")
+        raise SettingError(f"{subject} has no {TARGET} that names a class. Write the file again.")
     name = node[TARGET]
     if name not in kind.allowed and name not in trust:
         raise SettingError(
-            f"{what} is {name[:200]!r}, which octopi does not build for a file. It builds "
+            f"{subject} is {name[:200]!r}, which octopi does not build for a file. It builds "
             f"{', '.join(sorted(kind.allowed))}. If you trust the author of {name[:200]}, "
             f"say so: 'trust=[{name[:200]}]'."
         )
-    cls = _locate(name, what)
+    cls = _locate(name, subject)
     if not (isinstance(cls, type) and issubclass(cls, kind.base)):
         raise SettingError(
-            f"{what} is {name}, which is not a subclass of {', '.join(names_of(kind.base))}."
+            f"{subject} is {name}, which is not a subclass of {', '.join(names_of(kind.base))}."
         )
     for key, value in node.items():
         if key != TARGET:
-            _check_plain(value, f"{what}, {key},", key)
+            _check_plain(value, f"{subject}, {key},", key)
     check_arguments(cls, node, f"{origin}: {kind.name}")
     if missing := missing_arguments(cls, node):
-        raise SettingError(f"{what} lacks {', '.join(missing)}. Write the file again.")
+        raise SettingError(f"{subject} lacks {', '.join(missing)}. Write the file again.")
     return cls
 
 
@@ -98,28 +98,28 @@ def part_node(chosen: Mapping[str, Any], stored: Any) -> Any:
     return {**stored, **changes} if isinstance(stored, Mapping) else stored
 
 
-def _locate(name: str, what: str) -> Any:
+def _locate(name: str, subject: str) -> Any:
     module_name, _, class_name = name.rpartition(".")
     try:
         return getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise SettingError(f"{what} is {name}, which cannot be imported: {error}.") from error
+        raise SettingError(f"{subject} is {name}, which cannot be imported: {error}.") from error
 
 
-def _check_plain(value: Any, where: str, key: Any) -> None:
+def _check_plain(value: Any, subject: str, key: Any) -> None:
     """Raise SettingError unless the value is numbers and text, or lists and mappings of them."""
-    check_finite(value, where)
+    check_finite(value, subject)
     if not isinstance(key, str) or key.startswith("_"):
-        raise SettingError(f"{where} has the name {key!r}, which no argument has.")
+        raise SettingError(f"{subject} has the name {key!r}, which no argument has.")
     if isinstance(value, Mapping):
         for inner, item in value.items():
-            _check_plain(item, where, inner)
+            _check_plain(item, subject, inner)
     elif isinstance(value, list | tuple):
         for item in value:
-            _check_plain(item, where, key)
+            _check_plain(item, subject, key)
     elif isinstance(value, int | float) and abs(value) > LARGEST:
-        raise SettingError(f"{where} is {value:g}: it must lie within ±{LARGEST}.")
+        raise SettingError(f"{subject} is {value:g}: it must lie within ±{LARGEST}.")
     elif isinstance(value, str) and "${" in value:
-        raise SettingError(f"{where} is {value[:80]!r}: a file may not refer to other settings.")
+        raise SettingError(f"{subject} is {value[:80]!r}: a file may not refer to other settings.")
     elif not (value is None or isinstance(value, str | int | float | bool)):
-        raise SettingError(f"{where} is a {type(value).__name__}, not a number or text.")
+        raise SettingError(f"{subject} is a {type(value).__name__}, not a number or text.")

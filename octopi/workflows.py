@@ -1,14 +1,12 @@
 """The commands from Python: `train`, `segment`, `localize` and `evaluate`, with published names.
 
-Arguments become the words that `octopi VERB` takes in a shell; the folder of a job is the same.
+Arguments become the overrides that `octopi VERB` takes in a shell; the folder of a job is the same.
 """
 
 import dataclasses
-import inspect
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
@@ -16,31 +14,31 @@ import octopi.evaluate
 import octopi.localize
 import octopi.segment
 import octopi.train
+from octopi.arguments import TARGET
 from octopi.cli.python_api import (
     Config,
     OneOrMoreNames,
     QueryTriple,
     as_name_list,
     compose,
+    compose_and_run,
     config_paths,
-    project_override,
     query_text,
     resolve_choice,
-    run_command,
     run_in_folder,
 )
-from octopi.config.build import build
-from octopi.config.overrides import override_text, to_builtin_types
+from octopi.cli.python_training import (
+    describe_loss,
+    model_overrides,
+    read_target_info,
+    run_selection_overrides,
+    training_overrides,
+)
+from octopi.config.overrides import override_text, override_texts
 from octopi.errors import SettingError
 from octopi.project import open_project
-from octopi.stored import dotted_name
 from octopi.system.files import read_json
 from octopi.system.job_folder import RESULTS_FILE, SCORES_FILE, Job
-
-if TYPE_CHECKING:
-    from octopi.training.dataset_info import DatasetInfo
-
-logger = logging.getLogger(__name__)
 
 PREDICTIONS = ("predict", "octopi", "1")
 
@@ -60,7 +58,7 @@ def train(  # noqa: PLR0913, PLR0917  the published signature
     num_epochs: int = 1000,
     use_ema: bool = True,  # noqa: FBT001, FBT002
 ) -> dict[str, Any]:
-    """The folder holds `best_model.pth`, `model_config.yaml`, `results.json`; returns the last.
+    """Train a network; write `best_model.pth`, `model_config.yaml` and `results.json`.
 
     Args:
         config: path of a copick config; a list or {name: path} for several.
@@ -79,78 +77,32 @@ def train(  # noqa: PLR0913, PLR0917  the published signature
         best_metric: what the best model is best at.
         num_epochs: how often all steps of an epoch are done, at most.
         use_ema: whether the weights are averaged over the training.
+
+    Returns:
+        The content of `results.json`: loss and metrics of each epoch.
     """
     if not isinstance(loss_function, nn.Module):
         raise SettingError(f"loss_function is a torch module, not {loss_function!r}.")
-    words = training_overrides(
-        config,
-        target_info,
-        tomo_algorithm=tomo_algorithm,
-        voxel_size=voxel_size,
-        best_metric=best_metric,
-    )
-    words += [*model_words(model_config), override_text("trainer.max_epochs", num_epochs)]
-    words += [] if use_ema else ["~callbacks.weight_averaging"]
-    words += [override_text("init_from", model_weights)] if model_weights else []
-    settings, _ = compose("train", words)
-    facts = read_target_info(settings, model_config.get("num_classes"))
-    words += run_selection_overrides(trainRunIDs, validateRunIDs, facts=facts)
-    settings, _ = compose("train", words)
-    loss = describe(loss_function)
-    words += [
-        override_text(f"loss.{k}" if k == "_target_" else f"++loss.{k}", v) for k, v in loss.items()
+    overrides = [
+        *training_overrides(config, target_info, tomo_algorithm, voxel_size, best_metric),
+        *model_overrides(model_config),
+        override_text("trainer.max_epochs", num_epochs),
+        *([] if use_ema else ["~callbacks.weight_averaging"]),
+        *([override_text("init_from", model_weights)] if model_weights else []),
     ]
-    job = Job(Path(model_save_path).absolute(), words)
+    settings, _ = compose("train", overrides)
+    info = read_target_info(settings, model_config.get("num_classes"))
+    overrides += run_selection_overrides(trainRunIDs, validateRunIDs, info=info)
+    settings, _ = compose("train", overrides)
+    loss = describe_loss(loss_function)
     settings = dataclasses.replace(settings, loss=loss)
+    overrides += [
+        override_text(f"loss.{key}" if key == TARGET else f"++loss.{key}", value)
+        for key, value in loss.items()
+    ]
+    job = Job(Path(model_save_path).absolute(), overrides)
     run_in_folder("train", octopi.train.train, settings, job, loss=loss_function)
     return read_json(job.folder / RESULTS_FILE)
-
-
-def model_words(model_config: Mapping[str, Any]) -> list[str]:
-    """The words that choose a network, its arguments and the crops it is trained on."""
-    model_arguments = dict(model_config)
-    architecture, target = (
-        model_arguments.pop("architecture", None),
-        model_arguments.pop("_target_", None),
-    )
-    if (architecture is None) == (target is None):
-        raise SettingError(
-            "model_config needs one of 'architecture' (as in 'Unet') and '_target_' (a class of "
-            "your own, as in 'my_package.MyNet')."
-        )
-    chosen = (
-        override_text("model._target_", target)
-        if architecture is None
-        else f"model={resolve_choice('model', architecture, 'architecture')}"
-    )
-    model_arguments.pop("num_classes", None)
-    edges = model_arguments.pop("dim_in", None)
-    crop = [edges] * 3 if isinstance(edges, int) else edges
-    arguments = [override_text(f"++model.{key}", value) for key, value in model_arguments.items()]
-    return [chosen, *arguments, *([override_text("data.crop_size", crop)] if crop else [])]
-
-
-def describe(loss: nn.Module) -> dict[str, Any]:
-    """The loss as settings say it: its class, and the arguments that its attributes still tell."""
-    parameters = inspect.signature(type(loss)).parameters.values()
-    wanted = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    arguments = {
-        name: to_builtin_types(getattr(loss, name)) for name in wanted if hasattr(loss, name)
-    }
-    known_arguments = {name: value for name, value in arguments.items() if _is_plain(value)}
-    if missing := [name for name in wanted if name not in known_arguments]:
-        logger.warning(
-            "%s does not tell its %s: the job's config.yaml does not either.",
-            type(loss).__name__,
-            ", ".join(missing),
-        )
-    return {"_target_": dotted_name(type(loss)), **known_arguments}
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, str | int | float)
 
 
 def segment(
@@ -165,7 +117,7 @@ def segment(
     trust: OneOrMoreNames = (),
     overwrite: bool = False,
 ) -> tuple[str, str, str]:
-    """Every run asked for has its score map; returns `seg_info`, by which `localize` finds it.
+    """Write a score map for each run; return `seg_info`, by which `localize` finds it.
 
     Args:
         config: path of a copick config; a list or {name: path} for several.
@@ -181,6 +133,7 @@ def segment(
     query_text(seg_info, "seg_info")
     name, user_id, session_id = map(str, seg_info)
     settings = {
+        "project.config": config_paths(config),
         "checkpoint": checkpoint,
         "tomo_type": tomo_algorithm,
         "voxel_spacing": voxel_size,
@@ -192,11 +145,7 @@ def segment(
         "trust": as_name_list(trust),
         "overwrite": overwrite,
     }
-    words = [
-        project_override(config),
-        *(override_text(key, value) for key, value in settings.items()),
-    ]
-    run_command("segment", octopi.segment.segment, words, None)
+    compose_and_run("segment", octopi.segment.segment, override_texts(settings))
     return name, user_id, session_id
 
 
@@ -215,7 +164,7 @@ def localize(  # noqa: PLR0913  a setting each, and where the project is
     session_id: str = "1",
     overwrite: bool = False,
 ) -> dict[str, dict[str, int]]:
-    """Every run with score maps has picks; returns run -> object -> how many.
+    """Pick objects in the score maps of each run.
 
     Args:
         config: path of a copick config; a list or {name: path} for several.
@@ -230,8 +179,12 @@ def localize(  # noqa: PLR0913  a setting each, and where the project is
         user_id: of the picks.
         session_id: of the picks.
         overwrite: whether picks of another user than octopi are replaced.
+
+    Returns:
+        The number of picks: run -> object -> count.
     """
     settings = {
+        "project.config": config_paths(config),
         "input": query_text(seg_info, "seg_info"),
         "checkpoint": checkpoint,
         "tomo_type": tomo_algorithm,
@@ -243,22 +196,23 @@ def localize(  # noqa: PLR0913  a setting each, and where the project is
         "session_id": str(session_id),
         "overwrite": overwrite,
     }
-    words = [
-        project_override(config),
-        *(override_text(key, value) for key, value in settings.items()),
-    ]
-    words += [f"localizer={resolve_choice('localizer', method, 'method')}"] if method else []
-    run_command("localize", octopi.localize.localize, words, None)
-    query = (str(user_id), str(session_id))
-    runs = open_project(config_paths(config)).select(as_name_list(run_ids))
-    picks_by_run = {
-        run: [q for q in run.picks() if (q.user_id, q.session_id) == query] for run in runs
-    }
-    return {
-        run.name: {q.object_name: len(run.read_picks(q)) for q in queries}
-        for run, queries in picks_by_run.items()
-        if queries
-    }
+    overrides = override_texts(settings)
+    if method:
+        overrides.append(f"localizer={resolve_choice('localizer', method, 'method')}")
+    compose_and_run("localize", octopi.localize.localize, overrides)
+    return _count_picks(config, run_ids, (str(user_id), str(session_id)))
+
+
+def _count_picks(
+    config: Config, run_ids: OneOrMoreNames, user_and_session: tuple[str, str]
+) -> dict[str, dict[str, int]]:
+    """Count the picks of a user and session: run -> object -> count; skip runs without any."""
+    counts = {}
+    for run in open_project(config_paths(config)).select(as_name_list(run_ids)):
+        queries = [q for q in run.picks() if (q.user_id, q.session_id) == user_and_session]
+        if queries:
+            counts[run.name] = {q.object_name: len(run.read_picks(q)) for q in queries}
+    return counts
 
 
 def evaluate(
@@ -274,12 +228,12 @@ def evaluate(
     tolerance_scale: float | None = None,
     save_path: str | Path | None = None,
 ) -> dict[str, Any]:
-    """The folder holds `scores.json` and a picture; returns the scores, per object and in total.
+    """Score picks against truth; write `scores.json` and a picture.
 
     Args:
         config: path of a copick config; a list or {name: path} for several.
-        user_id: of the picks to be judged.
-        session_id: of the picks to be judged.
+        user_id: of the picks to be scored.
+        session_id: of the picks to be scored.
         truth: (user_id, session_id) of the true picks; None = the only others there are.
         object_names: None = every object with truth.
         run_ids: names; None = every run with truth.
@@ -288,70 +242,27 @@ def evaluate(
         tolerance_scale: greatest distance of pick and particle, in parts of the object's radius;
             None = as in that file.
         save_path: folder, made if need be; None = a new one in `outputs/evaluate`.
+
+    Returns:
+        The content of `scores.json`: the scores of each object and in total.
     """
     if truth is not None and (isinstance(truth, str) or len(truth) != 2):
         raise SettingError(
             f"truth is (user_id, session_id), as in ('curation', '0'), not {truth!r}."
         )
     settings = {
+        "project.config": config_paths(config),
         "user_id": user_id,
         "session_id": str(session_id),
         "truth": truth and f"{truth[0]}/{truth[1]}",
         "objects": as_name_list(object_names),
         "runs": as_name_list(run_ids),
-        "scorer.beta": beta,
-        "scorer.tolerance_scale": tolerance_scale,
     }
-    overrides = {k: v for k, v in settings.items() if v is not None or not k.startswith("scorer.")}
-    words = [project_override(config), f"scorer={resolve_choice('scorer', method, 'method')}"]
-    words += [override_text(key, value) for key, value in overrides.items()]
-    _, folder = run_command("evaluate", octopi.evaluate.evaluate, words, save_path)
-    return read_json(folder / SCORES_FILE)
-
-
-def training_overrides(
-    config: Config,
-    target: QueryTriple,
-    *,
-    tomo_algorithm: OneOrMoreNames,
-    voxel_size: Any,
-    best_metric: str,
-) -> list[str]:
-    """What a training and a search are told of their data."""
-    return [
-        project_override(config),
-        override_text("target", query_text(target, "target_info")),
-        override_text("tomo_types", as_name_list(tomo_algorithm)),
-        override_text("voxel_spacing", voxel_size),
-        override_text("best_metric", best_metric),
+    scorer_settings = {"scorer.beta": beta, "scorer.tolerance_scale": tolerance_scale}
+    overrides = [
+        f"scorer={resolve_choice('scorer', method, 'method')}",
+        *override_texts(settings),
+        *override_texts({k: v for k, v in scorer_settings.items() if v is not None}),
     ]
-
-
-def run_selection_overrides(
-    train: OneOrMoreNames, validation: OneOrMoreNames, *, facts: "DatasetInfo"
-) -> list[str]:
-    """Which runs train and validate: of those not named all serve what nobody is named for."""
-    train, validation = as_name_list(train), as_name_list(validation)
-    if train is not None and validation is None:
-        validation = [run.name for run in facts.runs if run.name not in train]
-    selections = {"data.train_runs": train, "data.validation_runs": validation}
-    return [override_text(key, value) for key, value in selections.items() if value is not None]
-
-
-def read_target_info(settings: Any, num_classes: int | None) -> "DatasetInfo":
-    """What the project says of the target; a number of classes that is not its own is told."""
-    from octopi.training.dataset_info import read_dataset_info  # noqa: PLC0415  copick is slow to import
-
-    facts = read_dataset_info(build(settings.project, "project"), settings)
-    num_target_classes = len(facts.labels) + 1
-    if num_classes not in (None, num_target_classes):
-        logger.warning(
-            "%s classes were asked for, but the target %s has %d with the background: the network "
-            "has %d (%s).",
-            num_classes,
-            settings.target,
-            num_target_classes,
-            num_target_classes,
-            ", ".join(facts.labels),
-        )
-    return facts
+    _, folder = compose_and_run("evaluate", octopi.evaluate.evaluate, overrides, save_path)
+    return read_json(folder / SCORES_FILE)

@@ -18,15 +18,17 @@ FOLDER = Path("picks")
 
 
 def make(name, **changes):
-    """The format as its YAML file sets it, but for the changes."""
-    given = yaml.safe_load((Path(CONF_DIR) / "format" / f"{name}.yaml").read_text(encoding="utf-8"))
-    del given["_target_"]
-    return FORMATS[name](**{**given, **changes})
+    """Make a format with the settings of its YAML file, but for the changes."""
+    settings = yaml.safe_load(
+        (Path(CONF_DIR) / "format" / f"{name}.yaml").read_text(encoding="utf-8")
+    )
+    del settings["_target_"]
+    return FORMATS[name](**{**settings, **changes})
 
 
-def picks(positions, *, run="TS_1", grid=None, scores=None, turns=None):
-    turns = None if turns is None else np.asarray(turns, dtype=float)
-    return Particles(run, grid, Points(np.array(positions, dtype=float), scores), turns)
+def picks(positions, *, run="TS_1", grid=None, scores=None, rotations=None):
+    rotations = None if rotations is None else np.asarray(rotations, dtype=float)
+    return Particles(run, grid, Points(np.array(positions, dtype=float), scores), rotations)
 
 
 def grid_of(x, y, z, spacing):
@@ -34,5 +36,5 @@ def grid_of(x, y, z, spacing):
 
 
 def rows(text):
-    """The rows of the last table of a STAR file, as lists of words."""
+    """Split the rows of the last table of a STAR file into their values."""
     return [line.split() for line in text.splitlines() if line and line[0] not in "_#dl"]

@@ -1,10 +1,9 @@
-"""`octopi check` on projects with planted faults: each is found, named, and judged."""
-
 import json
 import resource
 import shutil
 import uuid
 
+import fsspec
 import numpy as np
 import pytest
 import zarr
@@ -14,12 +13,12 @@ from octopi.project import PicksQuery, open_project
 
 
 @pytest.fixture
-def checked(here, octopi_command, capfd):
-    """Runs the check; returns its exit code and what it said."""
+def check(here, octopi_command, capfd):
+    """A function that runs the check and returns its exit code and output."""
 
-    def run(*words):
+    def run(*overrides):
         capfd.readouterr()
-        code = octopi_command("check", *words)
+        code = octopi_command("check", *overrides)
         return code, "".join(capfd.readouterr())
 
     return run
@@ -30,21 +29,18 @@ def targets(here, octopi_command):
     assert octopi_command("create_targets", "tomo_types=[denoised]", "hydra.run.dir=job") == 0
 
 
-def tomogram(here, run="TS_01", tomo_type="denoised"):
-    (found,) = (here / "static").glob(f"**/{run}/**/{tomo_type}.zarr")
-    return found / "0"
+def array_folder(here, run="TS_01", tomo_type="denoised"):
+    (store,) = (here / "static").glob(f"**/{run}/**/{tomo_type}.zarr")
+    return store / "0"
 
 
-def chunk(here, **where):
-    return next(
-        path
-        for path in sorted(tomogram(here, **where).rglob("*"))
-        if path.is_file() and path.name == "0"
-    )
+def chunk(here, **which):
+    files = sorted(array_folder(here, **which).rglob("0"))
+    return next(path for path in files if path.is_file())
 
 
 def rewrite(folder, change):
-    """The finest array of a store after a change of its voxels."""
+    """Change the voxels of a stored array."""
     array = zarr.open_array(str(folder), mode="r+")
     volume = array[:]
     change(volume)
@@ -52,8 +48,8 @@ def rewrite(folder, change):
 
 
 def picks_file(here, name="ribosome", run="TS_01"):
-    (found,) = (here / "static").glob(f"**/{run}/Picks/*_{name}.json")
-    return found
+    (path,) = (here / "static").glob(f"**/{run}/Picks/*_{name}.json")
+    return path
 
 
 def repick(here, positions, name="ribosome"):
@@ -64,73 +60,73 @@ def repick(here, positions, name="ribosome"):
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def test_a_sound_project_passes_with_its_counts_and_nothing_is_written(checked, here):
+def test_a_sound_project_passes_with_its_counts_and_nothing_is_written(check, here):
     before = sorted(here.rglob("*"))
-    code, said = checked()
+    code, output = check()
     assert code == 0
-    assert "24×48×48" in said
-    assert said.count("denoised@20.0 wbp@20.0") == 3
-    assert "Next: octopi create_targets" in said
+    assert "24×48×48" in output
+    assert output.count("denoised@20.0 wbp@20.0") == 3
+    assert "Next: octopi create_targets" in output
     assert sorted(here.rglob("*")) == before
 
 
-def test_with_targets_the_next_step_is_training(checked, targets):
-    code, said = checked("tomo_types=[denoised]")
+def test_with_targets_the_next_step_is_training(check, targets):
+    code, output = check("tomo_types=[denoised]")
     assert code == 0
-    assert "Next: octopi train" in said
+    assert "Next: octopi train" in output
 
 
-def test_a_missing_and_a_corrupt_chunk_are_found_in_one_pass(checked, here):
+def test_a_missing_and_a_corrupt_chunk_are_found_in_one_pass(check, here):
     chunk(here, run="TS_01").unlink()
     broken = chunk(here, run="TS_02")
     broken.write_bytes(broken.read_bytes()[:40])
-    code, said = checked()
+    code, output = check()
     assert code == 3
-    assert "TS_01: tomogram denoised@20.0 lacks 1 of 1 chunks (0/0/0)" in said
-    assert "TS_02: tomogram denoised@20.0 has 1 chunks of 1 that cannot be decoded" in said
-    assert "for 2 reasons" in said
+    assert "TS_01: tomogram denoised@20.0 lacks 1 of 1 chunks (0/0/0)" in output
+    assert "TS_02: tomogram denoised@20.0 has 1 chunks of 1 that cannot be decoded" in output
+    assert "for 2 reasons" in output
 
 
-def test_without_reading_voxels_a_missing_chunk_is_counted_all_the_same(checked, here):
+def test_a_missing_chunk_is_a_problem_also_where_voxels_are_not_read(check, here):
     chunk(here).unlink()
-    code, said = checked("voxels=false")
+    code, output = check("voxels=false")
     assert code == 3
-    assert "lacks 1 of 1 chunks" in said
+    assert "lacks 1 of 1 chunks" in output
 
 
-def test_damage_in_a_type_that_is_not_trained_on_is_a_remark(checked, here):
+def test_damage_in_a_type_that_is_not_trained_on_is_a_warning(check, here):
     chunk(here, tomo_type="wbp").unlink()
-    code, said = checked("tomo_types=[denoised]")
+    code, output = check("tomo_types=[denoised]")
     assert code == 0
-    assert "lacks 1 of 1 chunks" in said
+    assert "lacks 1 of 1 chunks" in output
 
 
-def test_damage_in_a_run_that_nobody_trains_on_is_a_remark(checked, here, targets):
+def test_damage_in_a_run_without_a_target_is_a_warning(check, here, targets):
     target = next((here / "overlay").glob("**/TS_03/Segmentations/*targets*.zarr"))
     shutil.rmtree(target)
     chunk(here, run="TS_03").unlink()
-    code, said = checked()
+    code, output = check()
     assert code == 0
-    assert "TS_03: tomogram denoised@20.0 lacks" in said
+    assert "TS_03: tomogram denoised@20.0 lacks" in output
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda v: v.__setitem__((0, 0, slice(0, 3)), np.nan), "3 voxels that are NaN or inf"),
         (lambda v: v.__setitem__((1, 1, 1), np.inf), "1 voxels that are NaN or infinite"),
         (lambda v: v.fill(2.5), "is constant: every voxel is 2.5"),
     ],
 )
-def test_voxels_that_cannot_be_trained_on_are_problems(checked, here, change, told):
-    rewrite(tomogram(here), change)
-    code, said = checked()
+def test_voxels_that_cannot_be_trained_on_are_problems(check, here, change, message):
+    rewrite(array_folder(here), change)
+    code, output = check()
     assert code == 3
-    assert told in said
+    assert message in output
 
 
-def test_a_constant_block_is_a_remark(checked, here):
-    old = tomogram(here)
+def test_a_constant_chunk_is_a_warning(check, here):
+    old = array_folder(here)
     volume = zarr.open_array(str(old), mode="r")[:]
     volume[:8] = 0
     shutil.rmtree(old)
@@ -138,46 +134,48 @@ def test_a_constant_block_is_a_remark(checked, here):
         str(old), mode="w", shape=volume.shape, chunks=(8, 48, 48), dtype="f4",
         dimension_separator="/", write_empty_chunks=True, fill_value=None,
     )[:] = volume  # fmt: skip
-    code, said = checked()
+    code, output = check()
     assert code == 0
-    assert "the same within each of 1 chunks (0/0/0)" in said
+    assert "the same within each of 1 chunks (0/0/0)" in output
 
 
-def test_picks_outside_twice_and_in_voxels_are_remarks(checked, here):
+def test_picks_outside_duplicate_or_in_voxels_are_warnings(check, here):
     repick(here, [(100, 100, 100), (130, 100, 100), (5000, 100, 100), (400, 400, 300)])
     repick(here, [(10, 10, 10), (40, 20, 5), (30, 40, 20), (7, 33, 12)], "apo-ferritin")
-    code, said = checked()
+    code, output = check()
     assert code == 0
-    assert "1 of 4 picks ribosome:curation/0 lie outside the tomogram (counting from 0: 2)" in said
-    assert "1 of 4 picks ribosome:curation/0 are closer than" in said
-    assert "all 4 picks apo-ferritin:curation/0 lie where voxel numbers would" in said
+    assert (
+        "1 of 4 picks ribosome:curation/0 lie outside the tomogram (counting from 0: 2)" in output
+    )
+    assert "1 of 4 picks ribosome:curation/0 are closer than" in output
+    assert "all 4 picks apo-ferritin:curation/0 lie where voxel numbers would" in output
 
 
-def test_picks_that_are_not_numbers_or_not_json_are_problems(checked, here):
+def test_picks_that_are_not_numbers_or_not_json_are_problems(check, here):
     repick(here, [(float("nan"), 1, 1), (100, 100, 100)])
     path = picks_file(here, run="TS_02")
     path.write_text(path.read_text(encoding="utf-8")[:-20], encoding="utf-8")
-    code, said = checked()
+    code, output = check()
     assert code == 3
-    assert "1 of 2 picks have coordinates that are not numbers (counting from 0: 0)" in said
-    assert str(path) in said
+    assert "1 of 2 picks have coordinates that are not numbers (counting from 0: 0)" in output
+    assert str(path) in output
 
 
-def test_two_users_picks_must_be_told_apart(checked, here):
+def test_of_two_users_picks_one_must_be_named(check, here):
     run = open_project(here / "project.json").runs[0]
     run.write_picks(PicksQuery("ribosome", "somebody", "2"), Points(np.full((1, 3), 200.0)))
-    code, said = checked()
+    code, output = check()
     assert code == 3
-    assert "ribosome has picks of curation/0, somebody/2" in said
-    assert checked("picks=curation/0")[0] == 0
+    assert "ribosome has picks of curation/0, somebody/2" in output
+    assert check("picks=curation/0")[0] == 0
 
 
-def test_a_tomogram_that_a_run_lacks_is_a_gap(checked, here):
-    shutil.rmtree(tomogram(here, run="TS_02").parent)
-    code, said = checked("tomo_types=[denoised,wbp]")
+def test_a_missing_tomogram_of_the_first_type_is_a_problem(check, here):
+    shutil.rmtree(array_folder(here, run="TS_02").parent)
+    code, output = check("tomo_types=[denoised,wbp]")
     assert code == 3
-    assert "TS_02: has no tomogram denoised@20. It has: wbp@20.0" in said
-    assert checked("tomo_types=[wbp,denoised]")[0] == 0
+    assert "TS_02: has no tomogram denoised@20. It has: wbp@20.0" in output
+    assert check("tomo_types=[wbp,denoised]")[0] == 0
 
 
 def change_config(here, change):
@@ -186,37 +184,37 @@ def change_config(here, change):
     (here / "project.json").write_text(json.dumps(config), encoding="utf-8")
 
 
-def test_an_object_renamed_since_the_targets_were_made_is_a_problem(checked, here, targets):
+def test_an_object_renamed_since_the_targets_were_made_is_a_problem(check, here, targets):
     change_config(here, lambda c: c["pickable_objects"][0].update(name="apoferritin"))
-    code, said = checked("tomo_types=[denoised]")
+    code, output = check("tomo_types=[denoised]")
     assert code == 3
-    assert "The targets hold apo-ferritin" in said
-    assert "Did you mean apoferritin?" in said
+    assert "The targets hold apo-ferritin" in output
+    assert "Did you mean apoferritin?" in output
 
 
-def test_objects_in_another_order_are_a_remark(checked, here, targets):
+def test_objects_in_another_order_are_a_warning(check, here, targets):
     def swap(config):
         first, second = config["pickable_objects"][:2]
         first["label"], second["label"] = second["label"], first["label"]
 
     change_config(here, swap)
-    code, said = checked("tomo_types=[denoised]")
+    code, output = check("tomo_types=[denoised]")
     assert code == 0
-    assert "The targets number their objects apo-ferritin, beta-galactosidase" in said
+    assert "The targets number their objects apo-ferritin, beta-galactosidase" in output
 
 
-def test_targets_that_disagree_are_a_problem(checked, here, octopi_command):
-    words = ["tomo_types=[denoised]", "hydra.run.dir=job"]
-    assert octopi_command("create_targets", *words, "runs=[TS_01,TS_02]") == 0
+def test_targets_that_disagree_are_a_problem(check, here, octopi_command):
+    overrides = ["tomo_types=[denoised]", "hydra.run.dir=job"]
+    assert octopi_command("create_targets", *overrides, "runs=[TS_01,TS_02]") == 0
     fewer = "targets.objects=[ribosome,apo-ferritin]"
-    assert octopi_command("create_targets", *words, "runs=[TS_03]", fewer) == 0
-    code, said = checked("tomo_types=[denoised]")
+    assert octopi_command("create_targets", *overrides, "runs=[TS_03]", fewer) == 0
+    code, output = check("tomo_types=[denoised]")
     assert code == 3
-    assert "TS_03: the labels of its target are" in said
-    assert "ribosome=2 (3)" in said
+    assert "TS_03: the labels of its target are" in output
+    assert "ribosome=2 (3)" in output
 
 
-def test_a_target_of_another_shape_or_with_other_labels_is_a_problem(checked, here, targets):
+def test_a_target_of_another_shape_or_with_other_labels_is_a_problem(check, here, targets):
     store = next((here / "overlay").glob("**/TS_01/Segmentations/*targets*.zarr"))
     rewrite(store / "0", lambda volume: volume.__setitem__((0, 0, 0), 77))
     other = next((here / "overlay").glob("**/TS_02/Segmentations/*targets*.zarr"))
@@ -224,63 +222,61 @@ def test_a_target_of_another_shape_or_with_other_labels_is_a_problem(checked, he
     scale = attributes["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]
     scale["scale"] = [10.0, 10.0, 10.0]
     (other / ".zattrs").write_text(json.dumps(attributes), encoding="utf-8")
-    code, said = checked("tomo_types=[denoised]")
+    code, output = check("tomo_types=[denoised]")
     assert code == 3
-    assert "TS_01: target targets:octopi/1 holds the labels [77]" in said
-    assert "24×48×48 voxels of 10.000 × 10.000 × 10.000 Å" in said
+    assert "TS_01: target targets:octopi/1 holds the labels [77]" in output
+    assert "24×48×48 voxels of 10.000 × 10.000 × 10.000 Å" in output
 
 
-def test_a_missing_chunk_of_a_target_is_a_problem(checked, here, targets):
+def test_a_missing_chunk_of_a_target_is_a_problem(check, here, targets):
     store = next((here / "overlay").glob("**/TS_01/Segmentations/*targets*.zarr"))
     shutil.rmtree(store / "0" / "0")
-    code, said = checked("tomo_types=[denoised]")
+    code, output = check("tomo_types=[denoised]")
     assert code == 3
-    assert "target targets:octopi/1 lacks 1 of 1 chunks" in said
+    assert "target targets:octopi/1 lacks 1 of 1 chunks" in output
 
 
-def test_the_same_tomogram_in_two_runs_is_a_remark(checked, here):
-    shutil.rmtree(tomogram(here, run="TS_02"))
-    shutil.copytree(tomogram(here, run="TS_01"), tomogram(here, run="TS_02"))
-    code, said = checked()
+def test_the_same_tomogram_in_two_runs_is_a_warning(check, here):
+    shutil.rmtree(array_folder(here, run="TS_02"))
+    shutil.copytree(array_folder(here, run="TS_01"), array_folder(here, run="TS_02"))
+    code, output = check()
     assert code == 0
-    assert "TS_02: its tomogram denoised@20.0 is denoised@20.0 of run TS_01" in said
+    assert "TS_02: its tomogram denoised@20.0 is denoised@20.0 of run TS_01" in output
 
 
-def test_a_project_without_picks_cannot_be_trained_on(checked, here):
+def test_a_project_without_picks_cannot_be_trained_on(check, here):
     for path in (here / "static").glob("**/Picks/*.json"):
         path.unlink()
-    code, said = checked()
+    code, output = check()
     assert code == 3
-    assert "No run has a target or picks to make one from" in said
+    assert "No run has a target or picks to make one from" in output
 
 
-def test_a_remote_overlay_is_checked_through_its_own_filesystem(checked, here, octopi_command):
-    import fsspec
-
-    place = f"memory://{uuid.uuid4().hex}"
-    change_config(here, lambda c: c.update(overlay_root=place, overlay_fs_args={}))
+def test_a_remote_overlay_is_checked_through_its_own_filesystem(check, here, octopi_command):
+    root = f"memory://{uuid.uuid4().hex}"
+    change_config(here, lambda c: c.update(overlay_root=root, overlay_fs_args={}))
     assert octopi_command("create_targets", "tomo_types=[denoised]", "hydra.run.dir=job") == 0
-    assert checked("tomo_types=[denoised]")[0] == 0
+    assert check("tomo_types=[denoised]")[0] == 0
     memory = fsspec.filesystem("memory")
-    (gone,) = [
-        path for path in memory.find(place.removeprefix("memory:/"))
+    (chunk_path,) = [
+        path for path in memory.find(root.removeprefix("memory:/"))
         if "TS_02" in path and path.endswith("0/0/0/0")
     ]  # fmt: skip
-    memory.rm_file(gone)
-    code, said = checked("tomo_types=[denoised]")
+    memory.rm_file(chunk_path)
+    code, output = check("tomo_types=[denoised]")
     assert code == 3
-    assert "TS_02: target targets:octopi/1 lacks 1 of 1 chunks" in said
+    assert "TS_02: target targets:octopi/1 lacks 1 of 1 chunks" in output
 
 
-def test_an_unknown_run_is_answered_with_the_known_ones(checked):
-    code, said = checked("runs=[TS_9]")
+def test_the_error_for_an_unknown_run_names_the_runs(check):
+    code, output = check("runs=[TS_9]")
     assert code == 3
-    assert "TS_01, TS_02, TS_03" in said
+    assert "TS_01, TS_02, TS_03" in output
 
 
-def test_memory_does_not_grow_with_the_tomogram(checked, here):
-    """A volume of 268 MB in chunks of 4 MB costs a few chunks, not the volume."""
-    folder = tomogram(here)
+def test_memory_does_not_grow_with_the_tomogram(check, here):
+    # a volume of 268 MB in chunks of 4 MB
+    folder = array_folder(here)
     shutil.rmtree(folder)
     array = zarr.open_array(
         str(folder), mode="w", shape=(256, 512, 512), chunks=(4, 512, 512), dtype="f4",
@@ -290,5 +286,5 @@ def test_memory_does_not_grow_with_the_tomogram(checked, here):
     for z in range(0, 256, 4):
         array[z : z + 4] = rng.normal(size=(4, 512, 512))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert checked()[0] == 0
+    assert check()[0] == 0
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 60e6

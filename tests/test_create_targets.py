@@ -65,6 +65,15 @@ def test_a_mask_that_a_run_lacks_is_warned_of(project, here, octopi_command, cap
     assert not (project.runs[1].read_segmentation(TARGET)[0] == 6).any()
 
 
+def test_a_mask_that_no_run_has_is_refused_with_those_that_exist(octopi_command, here, capfd):
+    masks = "targets.segmentations=[membrane:curation/0,membran:curation/0]"
+    assert octopi_command("create_targets", masks) == 3
+    error = capfd.readouterr().err
+    assert "has no segmentation membran:curation/0" in error
+    assert "It has: membrane:curation/0" in error
+    assert not list((here / "overlay").glob("**/*targets*"))
+
+
 def test_the_same_target_is_left_as_it_is_and_another_is_replaced_only_with_overwrite(
     project, octopi_command, capfd
 ):

@@ -1,4 +1,4 @@
-"""`octopi export` on a project: whose picks go where, and what is never lost."""
+"""`octopi export` on a project: which picks are written, and which files are replaced."""
 
 import json
 
@@ -9,14 +9,13 @@ import starfile
 from octopi.geometry import Points
 from octopi.project import PicksQuery, open_project
 
-OURS = ("user_id=octopi", "session_id=1")
 POSITIONS = np.array([[100.0, 200.0, 60.0], [400.0, 500.0, 120.0]])
 CENTRE = np.array([48, 48, 24]) / 2 * 20.0
 
 
 @pytest.fixture
 def project(here):
-    """Every run has two scored apo-ferritins of octopi's, and no ribosomes."""
+    """Write two scored apo-ferritins of octopi's, and no ribosomes, to every run."""
     project = open_project(here / "project.json")
     for number, run in enumerate(project.runs):
         points = Points(POSITIONS + number, [0.9, 0.3])
@@ -38,12 +37,12 @@ def test_every_object_has_a_file_with_the_picks_of_all_runs(project, here, octop
     np.testing.assert_allclose(table["rlnAutopickFigureOfMerit"], [0.9, 0.3] * 3, atol=1e-6)
     assert not any("Angle" in column for column in table)  # octopi knows no orientations
     assert len(starfile.read(here / "relion/ribosome.star")) == 0
-    told = "".join(capfd.readouterr())
-    assert "apo-ferritin 6" in told
-    assert "ribosome 0" in told
+    output = "".join(capfd.readouterr())
+    assert "apo-ferritin 6" in output
+    assert "ribosome 0" in output
 
 
-def test_the_list_for_relions_import_names_files_that_are_there(project, here, octopi_command):
+def test_the_list_for_relions_import_names_existing_files(project, here, octopi_command):
     assert octopi_command("export", "format=relion5", "out=relion", "objects=[apo-ferritin]") == 0
     index = starfile.read(here / "relion/apo-ferritin_import.star")
     for name, path in zip(index["rlnTomoName"], index["rlnTomoImportParticleFile"], strict=True):
@@ -53,36 +52,36 @@ def test_the_list_for_relions_import_names_files_that_are_there(project, here, o
     assert len(index) == 3
 
 
-def test_true_picks_carry_their_orientations(project, here, octopi_command):
-    words = ("export", "format=relion5", "user_id=curation", "session_id=0", "objects=[ribosome]")
-    assert octopi_command(*words, "out=turned") == 0
+def test_picks_are_exported_with_their_orientations(project, here, octopi_command):
+    command = ("export", "format=relion5", "user_id=curation", "session_id=0")
+    assert octopi_command(*command, "objects=[ribosome]", "out=turned") == 0
     table = starfile.read(here / "turned/ribosome.star")
     run = project.runs[0]
-    turns = run.read_oriented(PicksQuery("ribosome", "curation", "0"))[1]
-    angles = table[["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]].to_numpy()[: len(turns)]
+    rotations = run.read_oriented(PicksQuery("ribosome", "curation", "0"))[1]
+    angles = table[["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]].to_numpy()[: len(rotations)]
     # The particle's own z axis in the tomogram, from RELION's definition of tilt and psi.
     _, tilt, psi = np.radians(angles).T
     axis = [-np.cos(psi) * np.sin(tilt), np.sin(psi) * np.sin(tilt), np.cos(tilt)]
-    np.testing.assert_allclose(np.transpose(axis), turns[:, :, 2], atol=1e-5)
-    assert octopi_command(*words, "out=plain", "orientations=false") == 0
+    np.testing.assert_allclose(np.transpose(axis), rotations[:, :, 2], atol=1e-5)
+    assert octopi_command(*command, "objects=[ribosome]", "out=plain", "orientations=false") == 0
     assert "rlnAngleRot" not in starfile.read(here / "plain/ribosome.star")
 
 
-@pytest.mark.parametrize("least", ["min_score=0.5", "min_score={apo-ferritin: 0.5}"])
-def test_picks_below_the_least_score_stay_behind(project, here, octopi_command, least):
-    assert octopi_command("export", "format=warp", least, "out=warp") == 0
+@pytest.mark.parametrize("min_score", ["min_score=0.5", "min_score={apo-ferritin: 0.5}"])
+def test_picks_below_the_minimum_score_are_left_out(project, here, octopi_command, min_score):
+    assert octopi_command("export", "format=warp", min_score, "out=warp") == 0
     assert len(starfile.read(here / "warp/apo-ferritin.star")) == 3
 
 
 def test_names_runs_and_pixels_are_chosen_on_the_command_line(project, here, octopi_command):
-    words = ("format.tomo_name=lam1_*.tomostar", "format.pixel_size=5", "runs=[TS_02]")
-    assert octopi_command("export", "format=warp", *words, "out=warp") == 0
+    overrides = ("format.tomo_name=lam1_*.tomostar", "format.pixel_size=5", "runs=[TS_02]")
+    assert octopi_command("export", "format=warp", *overrides, "out=warp") == 0
     table = starfile.read(here / "warp/apo-ferritin.star")
     assert set(table["rlnMicrographName"]) == {"lam1_TS_02.tomostar"}
     np.testing.assert_allclose(table["rlnCoordinateX"], (POSITIONS[:, 0] + 1) / 5, atol=1e-6)
 
 
-def test_without_a_folder_the_files_lie_in_the_jobs_own(project, here, octopi_command):
+def test_without_out_the_files_are_in_the_jobs_folder(project, here, octopi_command):
     assert octopi_command("export", "format=csv", "hydra.run.dir=job") == 0
     assert (here / "job/apo-ferritin.csv").is_file()
     assert (here / "job/export.log").is_file()
@@ -92,7 +91,7 @@ def tree(folder):
     return {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_files_are_replaced_only_when_asked(project, here, octopi_command, capfd):
+def test_files_are_replaced_only_with_overwrite(project, here, octopi_command, capfd):
     assert octopi_command("export", "format=dynamo", "out=d") == 0
     before = tree(here / "d")
     assert octopi_command("export", "format=dynamo", "min_score=0.5", "out=d") == 2
@@ -106,27 +105,27 @@ def test_files_are_replaced_only_when_asked(project, here, octopi_command, capfd
     assert len((here / "d/apo-ferritin.tbl").read_text(encoding="utf-8").splitlines()) == 3
 
 
-def everything(folder):
+def all_paths(folder):
     return {p: p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))}
 
 
-def test_a_dry_run_tells_the_files_and_writes_none(project, here, octopi_command, capfd):
+def test_a_dry_run_lists_the_files_and_writes_none(project, here, octopi_command, capfd):
     assert octopi_command("export", "format=csv", "out=csv", "objects=[ribosome]") == 0
-    before = everything(here)
-    words = ("export", "format=csv", "out=csv", "dry_run=true")
-    assert octopi_command(*words) == 2  # one of the files is there
+    before = all_paths(here)
+    command = ("export", "format=csv", "out=csv", "dry_run=true")
+    assert octopi_command(*command) == 2  # one of the files exists
     capfd.readouterr()
-    assert octopi_command(*words, "overwrite=true") == 0
-    told = "".join(capfd.readouterr())
-    assert "written    apo-ferritin.csv" in told
-    assert "replaced   ribosome.csv" in told
-    assert "apo-ferritin 6" in told
-    assert everything(here) == before
+    assert octopi_command(*command, "overwrite=true") == 0
+    output = "".join(capfd.readouterr())
+    assert "written    apo-ferritin.csv" in output
+    assert "replaced   ribosome.csv" in output
+    assert "apo-ferritin 6" in output
+    assert all_paths(here) == before
 
 
 def test_an_export_that_fails_writes_nothing(project, here, octopi_command, capfd):
-    words = ("format=relion5", "format.pixel_size=5", "format.tomogram_size=[96,192,192]")
-    assert octopi_command("export", *words, "out=relion") == 2
+    overrides = ("format=relion5", "format.pixel_size=5", "format.tomogram_size=[96,192,192]")
+    assert octopi_command("export", *overrides, "out=relion") == 2
     assert "x, y, z" in capfd.readouterr().err
     assert not (here / "relion").exists()
 
@@ -142,7 +141,7 @@ def test_a_file_that_cannot_be_written_leaves_none(project, here, octopi_command
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("overrides", "code", "message"),
     [
         (["user_id=nobody"], 3, "nobody/1"),
         (["objects=[ribosom]"], 3, "ribosom"),
@@ -154,15 +153,17 @@ def test_a_file_that_cannot_be_written_leaves_none(project, here, octopi_command
         (["format._target_=os.system"], 2, "refused"),
     ],
 )
-def test_what_cannot_be_exported_is_told(project, here, octopi_command, capfd, words, code, told):
+def test_settings_that_cannot_be_followed_are_refused(
+    project, here, octopi_command, capfd, overrides, code, message
+):
     points = {"pickable_object_name": "ribosome", "user_id": "others", "session_id": "1"}
     location = {"location": {"x": 1, "y": 2, "z": 3}}
     folder = here / "overlay/ExperimentRuns/TS_01/Picks"
     folder.joinpath("others_1_ribosome.json").write_text(
         json.dumps({**points, "points": [location]}), encoding="utf-8"
     )
-    assert octopi_command("export", "format=csv", "out=csv", *words) == code
-    assert told in capfd.readouterr().err
+    assert octopi_command("export", "format=csv", "out=csv", *overrides) == code
+    assert message in capfd.readouterr().err
     assert not (here / "csv").exists()
 
 

@@ -1,4 +1,4 @@
-"""Two spacings are one up to 1 %, that included, for everybody who compares them."""
+"""Spacings that differ by at most 1 % are the same, wherever they are compared."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ import pytest
 from octopi.data.cache import check_target_fits, resample_labels
 from octopi.errors import DataError
 from octopi.formats.mrc import Header
-from octopi.geometry import Grid
-from octopi.import_tomograms import stored_grid
+from octopi.geometry import EXACT, Grid, format_shape
+from octopi.import_tomograms import choose_grid
 from octopi.project import SegmentationQuery, TomogramQuery
 from octopi.project.queries import nearest
 from octopi.project.read_volume import _trusted_spacing
@@ -21,9 +21,9 @@ OTHER = [(10.0, 10.12), (10.0, 9.89), (20.0, 20.25), (30.0, 29.6)]
 @pytest.mark.parametrize(("pair", "same"), [(p, True) for p in SAME] + [(p, False) for p in OTHER])
 class TestOnePercent:
     def test_of_a_query(self, pair, same):
-        there, asked = pair
-        for query in (TomogramQuery("wbp", there), SegmentationQuery("a", "b", "c", there)):
-            assert (nearest([query], asked) == [query]) is same
+        spacing, requested = pair
+        for query in (TomogramQuery("wbp", spacing), SegmentationQuery("a", "b", "c", spacing)):
+            assert (nearest([query], requested) == [query]) is same
 
     def test_of_a_grid(self, pair, same):
         grid = Grid.cubic((1000, 1000, 1000), pair[0])
@@ -39,7 +39,7 @@ class TestOnePercent:
 
     def test_of_an_imported_tomogram(self, pair, same):
         fine, coarse = sorted(pair)
-        _, grid = stored_grid((1000, 1000, 1000), fine, coarse)
+        _, grid = choose_grid((1000, 1000, 1000), fine, coarse)
         assert (grid.shape == (1000, 1000, 1000)) is same
 
     def test_of_a_volume_and_what_copick_lists(self, pair, same):
@@ -48,11 +48,23 @@ class TestOnePercent:
 
     def test_of_a_target(self, pair, same):
         fine, coarse = sorted(pair)
-        held, wanted = Grid.cubic((8, 8, 8), coarse), Grid.cubic((8, 8, 8), fine)
+        target_grid, tomogram_grid = Grid.cubic((8, 8, 8), coarse), Grid.cubic((8, 8, 8), fine)
         if same:
-            check_target_fits(held, wanted)
+            check_target_fits(target_grid, tomogram_grid)
             labels = np.zeros((8, 8, 8), np.uint8)
-            assert resample_labels(labels, held, wanted) is labels
+            assert resample_labels(labels, target_grid, tomogram_grid) is labels
         else:
             with pytest.raises(DataError, match="The target has"):
-                check_target_fits(held, wanted)
+                check_target_fits(target_grid, tomogram_grid)
+
+
+def test_grids_match_if_shapes_are_equal_and_spacings_within_the_tolerance():
+    grid = Grid.cubic((8, 9, 10), 10.0)
+    assert grid.matches(Grid.cubic((8, 9, 10), 10.0009), tolerance=EXACT)
+    assert not grid.matches(Grid.cubic((8, 9, 10), 10.01), tolerance=EXACT)
+    assert not grid.matches(Grid.cubic((8, 9, 11), 10.0), tolerance=EXACT)
+
+
+def test_a_shape_is_written_with_times_signs():
+    assert format_shape((184, 630, 630)) == "184×630×630"
+    assert format_shape(np.array([319.6, 240.2])) == "320×240"

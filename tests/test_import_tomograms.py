@@ -1,11 +1,12 @@
 """`octopi import_tomograms`: what MRC files become, and what is caught before any is written."""
 
+import copick
 import mrcfile
 import numpy as np
 import pytest
 
 from octopi.geometry import Grid, fourier_resample
-from octopi.import_tomograms import stored_grid
+from octopi.import_tomograms import choose_grid
 from octopi.project import TomogramQuery, open_project
 
 SHAPE = (12, 20, 26)
@@ -25,7 +26,7 @@ def write_mrc(path, volume=None, *, voxel_size=8.0):
 
 @pytest.fixture
 def mrcs(here):
-    """A folder with two tomograms."""
+    """Write two tomograms to a folder."""
     for number in (1, 2):
         write_mrc(here / f"mrcs/lam_{number}.mrc", noise(number))
     return here / "mrcs"
@@ -33,44 +34,42 @@ def mrcs(here):
 
 @pytest.fixture
 def run_import(octopi_command, here):
-    def run(*words):
-        return octopi_command("import_tomograms", "folder=mrcs", "tomo_type=wbp", *words)
+    def run(*overrides):
+        return octopi_command("import_tomograms", "folder=mrcs", "tomo_type=wbp", *overrides)
 
     return run
 
 
-def stored(here, run_name, tomo_type="wbp", spacing=8.0):
+def read_imported(here, run_name, tomo_type="wbp", spacing=8.0):
     (run,) = open_project(here / "project.json").select([run_name])
     query = run.find_tomogram(tomo_type, spacing)
     return run.read_tomogram(query), run.tomogram_grid(query)
 
 
-def tree(here):
+def overlay_files(here):
     return sorted(p for p in (here / "overlay").rglob("*") if "outputs" not in p.parts)
 
 
 def test_every_file_is_a_tomogram_of_the_run_it_is_named_after(mrcs, here, run_import):
     assert run_import() == 0
     for number in (1, 2):
-        volume, grid = stored(here, f"lam_{number}")
+        volume, grid = read_imported(here, f"lam_{number}")
         np.testing.assert_array_equal(volume, noise(number))
         assert grid == Grid.cubic(SHAPE, 8.0)
 
 
 def test_copick_itself_reads_what_was_imported(mrcs, here, run_import):
-    import copick
-
     assert run_import() == 0
     run = copick.from_file(str(here / "project.json")).get_run("lam_1")
     tomogram = run.get_voxel_spacing(8.0).get_tomograms("wbp")[0]
     np.testing.assert_array_equal(tomogram.numpy(), noise(1))
 
 
-def test_the_pattern_says_which_part_of_a_file_is_the_run(mrcs, here, run_import):
+def test_the_star_of_the_pattern_is_the_name_of_the_run(mrcs, here, run_import):
     write_mrc(mrcs / "rec_TS_7_8.00Apx.mrc", noise(7))
     write_mrc(mrcs / "._rec_TS_7_8.00Apx.mrc")  # as macOS leaves beside files on other disks
     assert run_import("files=rec_*_8.00Apx.mrc") == 0
-    np.testing.assert_array_equal(stored(here, "TS_7")[0], noise(7))
+    np.testing.assert_array_equal(read_imported(here, "TS_7")[0], noise(7))
     assert "lam_1" not in {run.name for run in open_project(here / "project.json").runs}
 
 
@@ -80,24 +79,24 @@ def test_integers_and_halves_become_float32(mrcs, here, run_import, dtype):
     write_mrc(mrcs / "int.mrc", volume.astype(dtype))
     assert run_import("files=int*.mrc") == 2  # a run needs a name
     assert run_import("files=*t.mrc") == 0
-    np.testing.assert_array_equal(stored(here, "in")[0], volume)
+    np.testing.assert_array_equal(read_imported(here, "in")[0], volume)
 
 
 @pytest.mark.parametrize("missing", [0.0, 1.0])
-def test_a_voxel_size_that_nobody_set_has_to_be_said(mrcs, here, run_import, capfd, missing):
+def test_a_voxel_size_that_was_never_set_must_be_given(mrcs, here, run_import, capfd, missing):
     write_mrc(mrcs / "lam_2.mrc", voxel_size=missing)
-    before = tree(here)
+    before = overlay_files(here)
     assert run_import() == 3
-    told = capfd.readouterr().err
-    assert "lam_2.mrc does not tell its voxel size" in told
-    assert "voxel_spacing=" in told
-    assert tree(here) == before
+    error = capfd.readouterr().err
+    assert "The voxel size of lam_2.mrc is unknown" in error
+    assert "voxel_spacing=" in error
+    assert overlay_files(here) == before
     assert run_import("voxel_spacing=8") == 0
-    assert stored(here, "lam_2")[1] == Grid.cubic(SHAPE, 8.0)
+    assert read_imported(here, "lam_2")[1] == Grid.cubic(SHAPE, 8.0)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ((8.0, 8.0, 9.0), "no cubes"),
         (800.0, "no tomogram has"),
@@ -106,23 +105,23 @@ def test_a_voxel_size_that_nobody_set_has_to_be_said(mrcs, here, run_import, cap
     ],
 )
 def test_a_wrong_voxel_size_is_caught_before_anything_is_written(
-    mrcs, here, run_import, capfd, wrong, told
+    mrcs, here, run_import, capfd, wrong, message
 ):
     write_mrc(mrcs / "lam_2.mrc", voxel_size=wrong)
-    before = tree(here)
+    before = overlay_files(here)
     assert run_import() == 3
-    assert told in capfd.readouterr().err
-    assert tree(here) == before
+    assert message in capfd.readouterr().err
+    assert overlay_files(here) == before
     assert run_import("voxel_spacing=8") == 3  # the header still says otherwise
-    assert tree(here) == before
+    assert overlay_files(here) == before
     assert run_import("voxel_spacing=8", "ignore_header=true") == 0
-    assert stored(here, "lam_2")[1] == Grid.cubic(SHAPE, 8.0)
+    assert read_imported(here, "lam_2")[1] == Grid.cubic(SHAPE, 8.0)
 
 
-def test_a_header_that_rounds_is_no_contradiction(mrcs, here, run_import):
+def test_a_header_that_differs_by_rounding_is_accepted(mrcs, here, run_import):
     write_mrc(mrcs / "lam_2.mrc", voxel_size=8.012)
     assert run_import("voxel_spacing=8.012") == 0
-    assert stored(here, "lam_1", spacing=8.012)[1] == Grid.cubic(SHAPE, 8.012)
+    assert read_imported(here, "lam_1", spacing=8.012)[1] == Grid.cubic(SHAPE, 8.012)
 
 
 def damage_axes(path):
@@ -140,7 +139,7 @@ def with_nan(path):
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         (damage_axes, "order (3, 2, 1)"),
         (truncate, "truncated"),
@@ -153,18 +152,18 @@ def with_nan(path):
     ],
 )
 def test_a_damaged_file_stops_all_before_anything_is_written(
-    mrcs, here, run_import, capfd, damage, told
+    mrcs, here, run_import, capfd, damage, message
 ):
     damage(mrcs / "lam_2.mrc")
-    before = tree(here)
+    before = overlay_files(here)
     assert run_import() == 3
     err = capfd.readouterr().err
-    assert told in err
+    assert message in err
     assert "Nothing has been written." in err
-    assert tree(here) == before
+    assert overlay_files(here) == before
 
 
-def test_the_faults_of_all_files_are_told_at_once(mrcs, run_import, capfd):
+def test_one_error_has_the_faults_of_all_files(mrcs, run_import, capfd):
     write_mrc(mrcs / "lam_1.mrc", voxel_size=0.0)
     write_mrc(mrcs / "lam_2.mrc", voxel_size=(8, 8, 9))
     assert run_import() == 3
@@ -174,7 +173,7 @@ def test_the_faults_of_all_files_are_told_at_once(mrcs, run_import, capfd):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("LAM_1.mrc", "cannot tell apart"),
         ("my tomo.mrc", "'my-tomo'"),
@@ -183,34 +182,36 @@ def test_the_faults_of_all_files_are_told_at_once(mrcs, run_import, capfd):
     ],
 )
 def test_names_that_collide_or_that_no_run_can_have_are_refused(
-    mrcs, here, run_import, capfd, name, told
+    mrcs, here, run_import, capfd, name, message
 ):
     write_mrc(mrcs / name)
-    before = tree(here)
+    before = overlay_files(here)
     assert run_import() == 2
-    assert told in capfd.readouterr().err
-    assert tree(here) == before
+    assert message in capfd.readouterr().err
+    assert overlay_files(here) == before
 
 
-def test_an_existing_tomogram_is_never_replaced_unasked(mrcs, here, run_import, capfd):
+def test_an_existing_tomogram_is_replaced_only_with_overwrite(mrcs, here, run_import, capfd):
     assert run_import("files=*_1.mrc") == 0
-    before = tree(here)
+    before = overlay_files(here)
     write_mrc(mrcs / "lam_1.mrc", noise(9))
     assert run_import("files=*_1.mrc") == 2
     err = capfd.readouterr().err
     assert "already has the tomogram wbp@8.0" in err
     assert "overwrite=true" in err
-    assert tree(here) == before
-    np.testing.assert_array_equal(stored(here, "lam")[0], noise(1))
+    assert overlay_files(here) == before
+    np.testing.assert_array_equal(read_imported(here, "lam")[0], noise(1))
     assert run_import("files=*_1.mrc", "overwrite=true") == 0
-    np.testing.assert_array_equal(stored(here, "lam")[0], noise(9))
+    np.testing.assert_array_equal(read_imported(here, "lam")[0], noise(9))
 
 
-def test_a_tomogram_of_the_read_only_data_stays_even_when_asked(here, run_import, capfd):
+def test_a_tomogram_of_the_read_only_data_is_not_replaced_even_with_overwrite(
+    here, run_import, capfd
+):
     write_mrc(here / "mrcs/TS_01.mrc", voxel_size=20.0)
     assert run_import("overwrite=true") == 2
     assert "another tomo_type" in capfd.readouterr().err
-    assert run_import("tomo_type=ctf") == 0  # beside it, it may
+    assert run_import("tomo_type=ctf") == 0
     run = open_project(here / "project.json").select(["TS_01"])[0]
     assert TomogramQuery("ctf", 20.0) in run.tomograms()
 
@@ -221,19 +222,19 @@ def test_a_nearly_equal_spacing_counts_as_the_same(mrcs, here, run_import, capfd
     assert "wbp@8.0 " in capfd.readouterr().err
 
 
-def test_a_dry_run_tells_the_tomograms_and_writes_none(mrcs, here, run_import, capfd):
+def test_a_dry_run_lists_the_tomograms_and_writes_none(mrcs, here, run_import, capfd):
     before = sorted(here.rglob("*"))
     assert run_import("dry_run=true", "resample_to=16") == 0
-    told = "".join(capfd.readouterr())
-    assert "lam_1.mrc: run lam_1, wbp@16.0, 6×10×13 voxels" in told
+    output = "".join(capfd.readouterr())
+    assert "lam_1.mrc: run lam_1, wbp@16.0, 6×10×13 voxels" in output
     assert sorted(here.rglob("*")) == before
     write_mrc(mrcs / "lam_2.mrc", voxel_size=0.0)
     assert run_import("dry_run=true") == 3
 
 
-def test_a_coarser_spacing_is_octopis_own_fourier_crop(mrcs, here, run_import):
+def test_tomograms_are_resampled_by_cropping_their_spectrum(mrcs, here, run_import):
     assert run_import("resample_to=16") == 0
-    volume, grid = stored(here, "lam_1", spacing=16.0)
+    volume, grid = read_imported(here, "lam_1", spacing=16.0)
     assert grid == Grid.cubic((6, 10, 13), 16.0)
     np.testing.assert_allclose(volume, fourier_resample(noise(1), (6, 10, 13)), atol=1e-6)
 
@@ -241,22 +242,22 @@ def test_a_coarser_spacing_is_octopis_own_fourier_crop(mrcs, here, run_import):
 @pytest.mark.parametrize("shape", [(184, 630, 630), (185, 631, 629), (92, 315, 320)])
 @pytest.mark.parametrize("resample_to", [10.0, 13.33, 20.0])
 def test_resampled_voxels_are_cubes_and_keep_the_first_voxel(shape, resample_to):
-    kept, grid = stored_grid(shape, 5.006, resample_to)
-    assert all(n - 16 <= k <= n for n, k in zip(shape, kept, strict=True))
+    used, grid = choose_grid(shape, 5.006, resample_to)
+    assert all(n - 16 <= m <= n for n, m in zip(shape, used, strict=True))
     assert max(grid.spacing) / min(grid.spacing) - 1 < 2e-3
     np.testing.assert_allclose(grid.spacing, resample_to, rtol=2e-3)
-    np.testing.assert_allclose(grid.spacing, np.array(kept) * 5.006 / grid.shape)
+    np.testing.assert_allclose(grid.spacing, np.array(used) * 5.006 / grid.shape)
 
 
 def test_a_spacing_within_one_percent_is_left_alone():
-    assert stored_grid((64, 64, 64), 10.012, 10.0) == (
+    assert choose_grid((64, 64, 64), 10.012, 10.0) == (
         (64, 64, 64),
         Grid.cubic((64, 64, 64), 10.012),
     )
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("overrides", "message"),
     [
         (["folder=nowhere"], "no folder"),
         (["files=*.rec"], "It holds: lam_1.mrc, lam_2.mrc"),
@@ -268,8 +269,10 @@ def test_a_spacing_within_one_percent_is_left_alone():
         (["ignore_header=true"], "needs voxel_spacing"),
     ],
 )
-def test_settings_that_cannot_be_meant_are_refused(mrcs, here, run_import, capfd, words, told):
-    before = tree(here)
-    assert run_import(*words) == 2
-    assert told in capfd.readouterr().err
-    assert tree(here) == before
+def test_settings_that_cannot_be_followed_are_refused(
+    mrcs, here, run_import, capfd, overrides, message
+):
+    before = overlay_files(here)
+    assert run_import(*overrides) == 2
+    assert message in capfd.readouterr().err
+    assert overlay_files(here) == before

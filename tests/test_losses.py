@@ -11,7 +11,7 @@ LOGITS = torch.randn(2, 3, 4, 4, 4, generator=SEED)
 TARGET = torch.randint(0, 3, (2, 1, 4, 4, 4), generator=SEED)
 
 
-def by_hand(alpha: float, beta: float, smooth: float = 1e-5) -> torch.Tensor:
+def tversky_losses(alpha: float, beta: float, smooth: float = 1e-5) -> torch.Tensor:
     scores = LOGITS.softmax(1)
     truth = torch.nn.functional.one_hot(TARGET[:, 0], 3).movedim(-1, 1).float()
     tp, fp, fn = (
@@ -22,7 +22,7 @@ def by_hand(alpha: float, beta: float, smooth: float = 1e-5) -> torch.Tensor:
 
 
 def test_focal_tversky_is_the_mean_over_classes_of_the_powered_tversky_loss():
-    expected = (by_hand(0.3, 0.7) ** (1 / 2)).mean()
+    expected = (tversky_losses(0.3, 0.7) ** (1 / 2)).mean()
     loss = FocalTverskyLoss(alpha=0.3, beta=0.7, gamma=2.0)
     assert loss(LOGITS, TARGET) == pytest.approx(float(expected), abs=1e-5)
 
@@ -55,7 +55,7 @@ def test_weighted_focal_tversky_is_the_weighted_sum_of_both():
     assert loss(LOGITS, TARGET) == pytest.approx(float(expected), abs=1e-5)
 
 
-def test_an_objects_voxel_weighs_its_weight_in_the_cross_entropy():
+def test_object_weight_multiplies_the_cross_entropy_of_object_voxels():
     settings = {"alpha": 0.5, "beta": 0.5, "weight_tversky": 0.0, "weight_cross_entropy": 1.0}
     settings["smooth"] = 1.0
     logits = torch.zeros(1, 2, 1, 1, 2)
@@ -67,7 +67,7 @@ def test_an_objects_voxel_weighs_its_weight_in_the_cross_entropy():
     assert loss(logits, target) == pytest.approx(float(expected), abs=1e-6)
 
 
-def test_an_object_that_is_not_in_the_batch_does_not_count_in_the_tversky_term():
+def test_an_object_absent_from_the_batch_does_not_count_in_the_tversky_term():
     loss = TverskyCrossEntropyLoss(
         alpha=0.3,
         beta=0.7,
@@ -79,7 +79,7 @@ def test_an_object_that_is_not_in_the_batch_does_not_count_in_the_tversky_term()
     )
     target = torch.zeros(1, 1, 2, 2, 2)
     target[..., 0] = 1
-    logits = torch.zeros(1, 3, 2, 2, 2)  # class 2 is not there
+    logits = torch.zeros(1, 3, 2, 2, 2)  # class 2 is absent
     tp, fp, fn = 4 / 3, 4 / 3, 4 - 4 / 3
     expected = 1 - (tp + 1) / (tp + 0.3 * fp + 0.7 * fn + 1)
     assert loss(logits, target) == pytest.approx(expected, abs=1e-6)
@@ -97,7 +97,7 @@ def test_gradients_are_finite_where_the_prediction_is_perfect(loss):
     assert torch.isfinite(logits.grad).all()
 
 
-def test_a_weight_below_zero_is_refused():
+def test_a_negative_weight_and_a_gamma_of_zero_are_refused():
     with pytest.raises(ValueError, match="alpha"):
         FocalTverskyLoss(alpha=-0.1)
     with pytest.raises(ValueError, match="gamma"):

@@ -19,7 +19,6 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from octopi.config.files import CONF_DIR
-from octopi.console.main import with_place
 from octopi.evaluation.candidates import write_candidates
 from octopi.evaluation.scores import Matched
 from octopi.geometry import Points
@@ -596,9 +595,3 @@ def test_errors_say_what_to_do(overrides, code, message, here, octopi_command, c
     assert octopi_command("report", *overrides) == code
     assert message in capfd.readouterr().err
     assert not (here / "page.html").exists()
-
-
-def test_an_argument_without_a_key_is_a_project_or_a_job():
-    assert with_place(["a/b.json", "num_runs=3"]) == ["project.config='a/b.json'", "num_runs=3"]
-    assert with_place(["outputs/first"]) == ["folder='outputs/first'"]
-    assert with_place(["--cfg", "+x=1"]) == ["--cfg", "+x=1"]

@@ -3,6 +3,7 @@
 Sizes change, so that it takes minutes; `adding-models.md` has a test of its own.
 """
 
+import importlib.util
 import json
 import os
 import re
@@ -220,3 +221,27 @@ def test_the_site_loads_nothing_from_elsewhere(site):
 def test_the_site_can_be_searched(site):
     index = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
     assert any("out-of-fold" in entry["text"] for entry in index["docs"])
+
+
+def test_the_picture_of_the_layers_follows_the_import_contracts():
+    spec = importlib.util.spec_from_file_location("layers", DOCS / "layers.py")
+    assert spec is not None
+    assert spec.loader is not None
+    layers = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(layers)
+    drawn = layers.draw_layers((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert drawn == layers.PICTURE.read_text(encoding="utf-8"), "run python docs/layers.py"
+    packages = {path.stem for path in (ROOT / "octopi").iterdir() if path.suffix in ("", ".py")}
+    names = set(re.findall(r">(\w+)</text>", drawn))
+    assert packages - {"__init__", "__pycache__"} <= names
+
+
+def test_every_path_that_contributing_names_exists():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:[\w-]+/)+[\w.-]*|\w+\.(?:py|toml))`", text)
+    paths = [path for path in paths if not re.search(r"NAME|VERB", path)]
+    bases = [ROOT, ROOT / "octopi"]
+    assert len(paths) > 20
+    assert [p for p in paths if not any((base / p).exists() for base in bases)] == []
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        assert (ROOT / link).exists(), link

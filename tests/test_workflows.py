@@ -12,18 +12,21 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from monai.losses import DiceCELoss, FocalLoss, GeneralizedDiceLoss, TverskyLoss
+from monai.losses import TverskyLoss
 
 from octopi import workflows
-from octopi.cli import python_api
+from octopi.cli.python_api import compose
+from octopi.cli.python_training import (
+    read_target_info,
+    run_selection_overrides,
+    training_overrides,
+)
 from octopi.entry_points.run_create_targets import create_sub_train_targets
 from octopi.errors import DataError, NotInProjectError, OctopiError, SettingError
-from octopi.losses import FocalTverskyLoss, WeightedFocalTverskyLoss
 from octopi.models import checkpoint
 from octopi.project import PicksQuery, SegmentationQuery, open_project
 from octopi.pytorch import model_search_submitter
 from octopi.pytorch.model_search_submitter import ModelSearchSubmit
-from octopi.workflows import read_target_info, run_selection_overrides, training_overrides
 
 TARGETS = ["targets", "octopi", "1"]
 PICKS = [("ribosome", "curation", "0"), ("virus-like-particle", "curation", "0")]
@@ -39,20 +42,19 @@ NET = {
 }
 
 
-def paint(**given):
-    """Targets of two particles and a membrane."""
-    words = {"run_ids": None, "seg_targets": MEMBRANE, "session_id": "1"} | given
+def paint(*, seg_targets=MEMBRANE, session_id="1", run_ids=None):
+    """Create targets of two particles and a membrane."""
     create_sub_train_targets(
         "project.json",
         PICKS,
-        words["seg_targets"],
+        seg_targets,
         20.0,
         0.7,
         "denoised",
         "targets",
         "octopi",
-        words["session_id"],
-        run_ids=words["run_ids"],
+        session_id,
+        run_ids=run_ids,
     )
 
 
@@ -66,13 +68,13 @@ def tversky():
     return TverskyLoss(include_background=True, to_onehot_y=True, softmax=True, alpha=0.3, beta=0.7)
 
 
-def train(**given):
+def train(**changes):
     arguments = {
         "trainRunIDs": ["TS_01", "TS_02"],
         "validateRunIDs": ["TS_03"],
         "model_save_path": "job",
         "num_epochs": 1,
-    } | given
+    } | changes
     config = arguments.pop("config", "project.json")
     loss = arguments.pop("loss_function", None) or tversky()
     net = NET | arguments.pop("model_config", {})
@@ -109,12 +111,12 @@ def split(folder):
 def test_names_order_and_defaults_are_the_published_ones(function, names):
     parameters = inspect.signature(function).parameters.values()
     positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    told = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in positional]
-    assert " ".join(told) == names
+    described = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in positional]
+    assert " ".join(described) == names
 
 
 @pytest.mark.parametrize("module", ["octopi", "octopi.entry_points.run_create_targets"])
-def test_what_needs_no_torch_does_not_import_it(module):
+def test_a_module_that_needs_no_torch_does_not_import_it(module):
     program = f"import {module}, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
@@ -144,14 +146,14 @@ def test_targets_without_segmentations_for_some_runs(here, nothing):
     assert set(np.unique(volume)) == {0, 1, 2}
 
 
-def test_targets_of_what_is_not_there_are_refused(here):
+def test_targets_of_missing_runs_are_refused(here):
     with pytest.raises(NotInProjectError, match="TS_99"):
         paint(run_ids=["TS_99"])
     with pytest.raises(SettingError, match=r"seg_targets is .name, user_id, session_id."):
         paint(seg_targets=["membrane", "curation"])
 
 
-def test_training_returns_its_histories_and_leaves_its_files(targets):
+def test_training_returns_its_histories_and_writes_its_files(targets):
     results = train()
     job = targets / "job"
     assert results == json.loads((job / "results.json").read_text(encoding="utf-8"))
@@ -198,15 +200,13 @@ def test_a_used_folder_is_not_trained_into_again(targets):
     assert [path.name for path in (targets / "job").iterdir()] == ["last.ckpt"]
 
 
-def facts(config="project.json", *, num_classes=None):
-    words = training_overrides(
-        config, TARGETS, tomo_algorithm="denoised", voxel_size=20, best_metric="avg_f1"
-    )
-    return read_target_info(python_api.compose("train", words)[0], num_classes)
+def target_info(config="project.json", *, num_classes=None):
+    overrides = training_overrides(config, TARGETS, "denoised", 20, "avg_f1")
+    return read_target_info(compose("train", overrides)[0], num_classes)
 
 
 @pytest.mark.parametrize(
-    ("train_runs", "validation_runs", "words"),
+    ("train_runs", "validation_runs", "overrides"),
     [
         (None, None, []),
         (
@@ -217,13 +217,11 @@ def facts(config="project.json", *, num_classes=None):
         (None, "TS_02", ["data.validation_runs=['TS_02']"]),
     ],
 )
-def test_runs_that_are_not_named_serve_the_other_purpose(
-    targets, train_runs, validation_runs, words
-):
-    assert run_selection_overrides(train_runs, validation_runs, facts=facts()) == words
+def test_runs_that_do_not_train_validate(targets, train_runs, validation_runs, overrides):
+    assert run_selection_overrides(train_runs, validation_runs, info=target_info()) == overrides
 
 
-def test_without_named_runs_all_that_hold_the_target_are_used(targets):
+def test_without_named_runs_all_runs_with_the_target_are_used(targets):
     train(trainRunIDs=None, validateRunIDs=None)
     used = split(targets / "job")
     assert sorted(used["train"] + used["validation"]) == ["TS_01", "TS_02", "TS_03"]
@@ -235,7 +233,7 @@ def test_several_projects_are_one_collection_of_runs(targets, kind):
     shutil.copy("project.json", "other.json")
     paths = ["project.json", "other.json"]
     config = dict(zip(["one", "two"], paths, strict=True)) if kind is dict else paths
-    names = [run.name for run in facts(config).runs]
+    names = [run.name for run in target_info(config).runs]
     assert names == [f"{c}/TS_0{n}" for c in ("other", "project") for n in (1, 2, 3)]
     train(config=config, trainRunIDs=["project/TS_01"], validateRunIDs=["other/TS_02"])
     assert split(targets / "job")["validation"] == ["other/TS_02"]
@@ -251,29 +249,7 @@ def test_weights_of_another_training_are_the_start(targets):
 
 
 @pytest.mark.parametrize(
-    ("model", "target"),
-    [
-        ({"architecture": "UNet"}, "UNet"),
-        ({"architecture": "AttentionUnet"}, "AttentionUnet"),
-        ({"architecture": "DynUNet", "filters": [8, 8, 8, 8]}, "DynUNet"),
-        ({"architecture": "segresnet", "init_filters": 8}, "SegResNetDS"),
-        ({"architecture": "SwinUNETR", "feature_size": 12, "dim_in": (32, 64, 64)}, "SwinUNETR"),
-        ({"architecture": "MedNeXt"}, "MedNeXt"),
-        ({"architecture": "UnetPlusPlus"}, "BasicUNetPlusPlus"),
-        ({"_target_": "monai.networks.nets.BasicUNet", "spatial_dims": 3}, "BasicUNet"),
-    ],
-)
-def test_an_architecture_is_chosen_by_name_and_its_arguments_go_to_it(model, target):
-    words = workflows.model_words(model)
-    settings, _ = workflows.compose("train", words)
-    assert settings.model["_target_"].startswith("monai.networks.nets.")
-    assert settings.model["_target_"].endswith(f".{target}")
-    arguments = {k: v for k, v in model.items() if k not in ("architecture", "dim_in")}
-    assert arguments.items() <= settings.model.items()
-
-
-@pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "message"),
     [
         ({"architecture": "Unett"}, "Did you mean unet"),
         ({"architecture": None}, "needs one of 'architecture'"),
@@ -283,13 +259,13 @@ def test_an_architecture_is_chosen_by_name_and_its_arguments_go_to_it(model, tar
         ({"channels": "many"}, "channels"),
     ],
 )
-def test_a_wrong_network_is_refused(targets, model, told):
-    with pytest.raises(SettingError, match=told):
+def test_a_wrong_network_is_refused(targets, model, message):
+    with pytest.raises(SettingError, match=message):
         train(model_config=model)
 
 
 @pytest.mark.parametrize(
-    ("given", "error", "told"),
+    ("changes", "error", "message"),
     [
         ({"loss_function": "tversky"}, SettingError, "loss_function is a torch module"),
         ({"config": "nowhere.json"}, SettingError, "no copick config"),
@@ -300,55 +276,22 @@ def test_a_wrong_network_is_refused(targets, model, told):
         ({"num_epochs": "many"}, SettingError, "max_epochs"),
     ],
 )
-def test_a_wrong_argument_is_refused(targets, given, error, told):
-    with pytest.raises(error, match=told):
-        train(**given)
+def test_a_wrong_argument_is_refused(targets, changes, error, message):
+    with pytest.raises(error, match=message):
+        train(**changes)
 
 
-def test_a_target_that_is_not_there_is_refused(here):
+def test_a_missing_target_is_refused(here):
     with pytest.raises(DataError, match="create_targets"):
         train()
 
 
-def test_another_number_of_classes_than_the_targets_is_told(targets, caplog):
-    facts(num_classes=4)
+def test_another_number_of_classes_than_that_of_the_target_is_warned_of(targets, caplog):
+    target_info(num_classes=4)
     assert not caplog.text
-    facts(num_classes=6)
+    target_info(num_classes=6)
     assert "6 classes were asked for" in caplog.text
     assert "has 4 with the background" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("loss", "told"),
-    [
-        (tversky(), {"alpha": 0.3, "beta": 0.7, "softmax": True, "smooth_nr": 1e-5}),
-        (FocalLoss(gamma=3.0, weight=torch.tensor([1.0, 2.0])), {"gamma": 3.0, "weight": [1, 2]}),
-        (GeneralizedDiceLoss(w_type="simple"), {"w_type": "simple"}),
-        (FocalTverskyLoss(0.2, 0.8, 1.5), {"alpha": 0.2, "beta": 0.8, "gamma": 1.5}),
-        (WeightedFocalTverskyLoss(2.0, 0.2, weight_focal=0.1), {"gamma": 2.0, "alpha": 0.2}),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_a_loss_is_recorded_with_the_arguments_it_still_tells(loss, told):
-    recorded = workflows.describe(loss)
-    assert recorded["_target_"].rpartition(".")[2] == type(loss).__name__
-    assert told.items() <= recorded.items()
-
-
-@pytest.mark.parametrize(
-    "loss", [FocalTverskyLoss(0.2, 0.8, 1.5), WeightedFocalTverskyLoss(2.0, 0.2, 0.7, 0.9, 0.1)]
-)
-def test_our_own_losses_tell_all_they_were_made_with(loss, caplog):
-    recorded = workflows.describe(loss)
-    assert not caplog.text
-    logits, target = torch.randn(1, 3, 4, 4, 4), torch.randint(0, 3, (1, 1, 4, 4, 4))
-    again = type(loss)(**{k: v for k, v in recorded.items() if k != "_target_"})
-    assert again(logits, target) == loss(logits, target)
-
-
-def test_what_a_loss_does_not_tell_is_said(caplog):
-    assert "include_background" not in workflows.describe(DiceCELoss(lambda_ce=0.5))
-    assert "DiceCELoss does not tell its include_background" in caplog.text
 
 
 class MyLoss(torch.nn.Module):
@@ -370,9 +313,11 @@ def test_any_module_can_be_the_loss(targets):
 
 def test_picks_come_out_of_python_as_they_do_of_the_commands(targets):
     train()
-    found = workflows.segment("project.json", targets / "job" / "best_model.pth", run_ids="TS_03")
-    assert found == ("predict", "octopi", "1")
-    picks = workflows.localize("project.json", seg_info=found, thresholds=0.01)
+    seg_info = workflows.segment(
+        "project.json", targets / "job" / "best_model.pth", run_ids="TS_03"
+    )
+    assert seg_info == ("predict", "octopi", "1")
+    picks = workflows.localize("project.json", seg_info=seg_info, thresholds=0.01)
     assert set(picks) == {"TS_03"}
     assert set(picks["TS_03"]) == {"ribosome", "virus-like-particle"}
     run = open_project(targets / "project.json").select(["TS_03"])[0]
@@ -385,12 +330,12 @@ def test_picks_come_out_of_python_as_they_do_of_the_commands(targets):
     assert set(scores["runs"]) == {"TS_03"}
 
 
-def test_the_score_maps_asked_for_must_be_there(targets):
+def test_missing_score_maps_are_refused(targets):
     with pytest.raises(DataError, match="no score map targets-octopi-1"):
         workflows.localize("project.json", seg_info=TARGETS, method="components")
 
 
-def test_a_pair_names_the_truth(here):
+def test_truth_is_a_user_and_a_session(here):
     with pytest.raises(SettingError, match=r"truth is .user_id, session_id."):
         workflows.evaluate("project.json", truth="curation/0")
 
@@ -409,7 +354,7 @@ def test_a_search_is_refused_before_it_starts(targets):
             ModelSearchSubmit(*right, **wrong)
 
 
-def test_what_a_search_says_is_on_the_screen_and_how_it_failed_in_the_error(capsys):
+def test_the_output_of_a_search_is_on_the_screen_and_its_failure_in_the_error(capsys):
     program = (
         "print('Trial 0: å'); import sys; sys.stderr.write('octopi: no target\\n'); sys.exit(3)"
     )
@@ -421,11 +366,11 @@ def test_what_a_search_says_is_on_the_screen_and_how_it_failed_in_the_error(caps
 
 
 def test_an_interrupted_search_is_told_to_stop(tmp_path):
-    told = tmp_path / "told"
+    stopped = tmp_path / "stopped"
     program = (
         "import pathlib, signal, sys, time\n"
-        f"told = pathlib.Path({str(told)!r})\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (told.touch(), sys.exit()))\n"
+        f"stopped = pathlib.Path({str(stopped)!r})\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (stopped.touch(), sys.exit()))\n"
         "print('ready', flush=True)\n"
         "time.sleep(60)\n"
     )
@@ -436,4 +381,4 @@ def test_an_interrupted_search_is_told_to_stop(tmp_path):
 
     with pytest.raises(KeyboardInterrupt), contextlib.redirect_stdout(Screen()):
         model_search_submitter._run([sys.executable, "-c", program])
-    assert told.exists()
+    assert stopped.exists()

@@ -1,4 +1,4 @@
-"""What of this machine and environment would hinder octopi; every finding says what to do."""
+"""Check this machine and environment; every line that is not ok says what to do."""
 
 import contextlib
 import importlib.metadata
@@ -21,36 +21,36 @@ from octopi.system.files import sqlite_path
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 MALICIOUS = {"2.6.2", "2.6.3"}  # of lightning and pytorch-lightning, GHSA-w37p-236h-pfx3
-SERVER_TIMEOUT = 5  # seconds for a server
+SERVER_TIMEOUT = 5  # seconds
 
 
 @dataclass(frozen=True)
 class CheckLine:
-    """One line of the doctor's.
+    """The result of one check.
 
     Args:
-        what: was looked at.
+        name: what was checked.
         state: ok, warning or problem.
-        text: what is there and, unless ok, what to do.
+        text: what was found and, unless ok, what to do.
     """
 
-    what: str
+    name: str
     state: str
     text: str
 
     def __str__(self) -> str:
-        return f"{self.state:<8} {self.what:<10} {self.text}"
+        return f"{self.state:<8} {self.name:<10} {self.text}"
 
 
-def of_python(bounds: str, version: str = platform.python_version()) -> CheckLine:
-    """Whether this Python is one that octopi is made for."""
+def check_python(bounds: str, version: str = platform.python_version()) -> CheckLine:
+    """Check that octopi supports this version of Python."""
     if SpecifierSet(bounds).contains(version, prereleases=True):
         return CheckLine("python", OK, f"{version} at {sys.executable}")
     return CheckLine("python", PROBLEM, f"{version} is not {bounds}: make an environment with one.")
 
 
 def check_packages(requirements: Iterable[str], installed: Mapping[str, str]) -> list[CheckLine]:
-    """Whether each package that octopi needs is there, in a version that it takes.
+    """Check that each package that octopi needs is installed in a version that it supports.
 
     Args:
         requirements: as in pyproject.toml.
@@ -60,22 +60,18 @@ def check_packages(requirements: Iterable[str], installed: Mapping[str, str]) ->
     for requirement in map(Requirement, requirements):
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
-        name, version = requirement.name, installed.get(_plain(requirement.name))
-        if version is None:
-            text = f"{name} is missing: pip install '{requirement.name}{requirement.specifier}'"
-            faults.append(CheckLine("packages", PROBLEM, text))
-        elif not requirement.specifier.contains(version, prereleases=True):
-            text = f"{name} {version} is not {requirement.specifier}: pip install " + (
-                f"'{requirement.name}{requirement.specifier}'"
-            )
-            faults.append(CheckLine("packages", PROBLEM, text))
-        else:
+        name, version = requirement.name, installed.get(_normalise(requirement.name))
+        if version is not None and requirement.specifier.contains(version, prereleases=True):
             fine.append(f"{name} {version}")
-    return faults or [CheckLine("packages", OK, f"{len(fine)} as asked: {', '.join(fine)}")]
+            continue
+        fault = "is missing" if version is None else f"{version} is not {requirement.specifier}"
+        text = f"{name} {fault}: pip install '{name}{requirement.specifier}'"
+        faults.append(CheckLine("packages", PROBLEM, text))
+    return faults or [CheckLine("packages", OK, f"{len(fine)} as required: {', '.join(fine)}")]
 
 
-def of_lightning(installed: Mapping[str, str]) -> CheckLine:
-    """Whether one of the malicious versions of Lightning is installed."""
+def check_lightning(installed: Mapping[str, str]) -> CheckLine:
+    """Check that none of the malicious versions of Lightning is installed."""
     for name in ("lightning", "pytorch-lightning"):
         if installed.get(name) in MALICIOUS:
             text = (
@@ -88,63 +84,58 @@ def of_lightning(installed: Mapping[str, str]) -> CheckLine:
 
 
 def check_other_octopi(
-    package_folder: Path, search_path: Sequence[str], versions: Sequence[str], here: Path
+    package_folder: Path,
+    search_path: Sequence[str],
+    versions: Sequence[str],
+    working_folder: Path,
 ) -> CheckLine:
-    """Whether another package named octopi could be run in our place.
+    """Check that no other package named octopi could run in place of this one.
 
     Args:
         package_folder: folder of this package.
         search_path: as in sys.path.
         versions: of all installed distributions named octopi.
-        here: the working folder.
+        working_folder: of this process.
     """
-    cure = "Install octopi 2 into an environment of its own (python -m venv)."
+    advice = "Install octopi 2 into an environment of its own (python -m venv)."
+    script, bin_folder = shutil.which("octopi"), Path(sys.executable).parent
+    state, text = OK, f"{', '.join(versions) or 'not installed'} at {package_folder}"
+    packages = [Path(entry or working_folder, "octopi") for entry in search_path]
+    others = [p for p in packages if _is_package(p) and p.resolve() != package_folder]
     if len(set(versions)) > 1:
-        shown = " and ".join(sorted(set(versions)))
-        return CheckLine("octopi", PROBLEM, f"versions {shown} are installed together. {cure}")
-    for entry in search_path:
-        other = Path(entry or here, "octopi")
-        if (
-            other.is_dir()
-            and (other / "__init__.py").exists()
-            and other.resolve() != package_folder
-        ):
-            first = (
-                "comes before"
-                if not _found_first(package_folder, search_path, entry)
-                else "is beside"
-            )
-            state = PROBLEM if first == "comes before" else WARNING
-            return CheckLine(
-                "octopi", state, f"{other} {first} this octopi in {package_folder}. {cure}"
-            )
-    if (here / "octopi" / "__init__.py").exists() and (here / "octopi").resolve() != package_folder:
-        text = f"python -m octopi.train started in {here} would run the octopi that lies there."
-        return CheckLine("octopi", WARNING, f"{text} Work in another folder.")
-    script = shutil.which("octopi")
-    beside = Path(sys.executable).parent
-    if script and Path(script).parent.resolve() != beside.resolve():
-        text = f"the octopi on the PATH is {script}, not that of {beside}. Activate one of them."
-        return CheckLine("octopi", WARNING, text)
-    return CheckLine("octopi", OK, f"{', '.join(versions) or 'not installed'} at {package_folder}")
+        state = PROBLEM
+        text = f"versions {' and '.join(sorted(set(versions)))} are installed together. {advice}"
+    elif others:
+        resolved = [package.resolve() for package in packages]
+        earlier = resolved[: packages.index(others[0])]
+        state, where = (
+            (WARNING, "is beside") if package_folder in earlier else (PROBLEM, "comes before")
+        )
+        text = f"{others[0]} {where} this octopi in {package_folder}. {advice}"
+    elif _is_package(local := working_folder / "octopi") and local.resolve() != package_folder:
+        state = WARNING
+        text = (
+            f"python -m octopi.train started in {working_folder} would run the octopi that lies "
+            "there. Work in another folder."
+        )
+    elif script and Path(script).parent.resolve() != bin_folder.resolve():
+        state = WARNING
+        text = (
+            f"the octopi on the PATH is {script}, not that of {bin_folder}. Activate one of them."
+        )
+    return CheckLine("octopi", state, text)
 
 
-def _found_first(ours: Path, search_path: Sequence[str], entry: str) -> bool:
-    """Whether our package is found before what lies at an entry of the search path."""
-    for earlier in search_path:
-        if earlier == entry:
-            return False
-        if Path(earlier, "octopi").resolve() == ours:
-            return True
-    return False
+def _is_package(folder: Path) -> bool:
+    return (folder / "__init__.py").exists()
 
 
-def of_torch() -> list[CheckLine]:
-    """Which device computes, and in what precision."""
+def check_torch() -> list[CheckLine]:
+    """Check that torch works; name the devices that compute, and their precision."""
     try:
-        import torch  # noqa: PLC0415  may be what is broken
+        import torch  # noqa: PLC0415  the import is what is checked
 
-        from octopi.models.precision import computes_bf16  # noqa: PLC0415
+        from octopi.models.precision import computes_bf16  # noqa: PLC0415  imports torch
     except (ImportError, OSError) as error:
         text = f"torch cannot be imported ({error}): install it again."
         return [CheckLine("torch", PROBLEM, text)]
@@ -161,8 +152,8 @@ def of_torch() -> list[CheckLine]:
     elif driver:
         why = "is built for CPUs" if torch.version.cuda is None else "finds the driver too old"
         text = (
-            f"{driver} is there but torch sees no GPU: it {why}. Install torch for your driver, or "
-            "update that: https://pytorch.org/get-started/locally"
+            f"{driver} exists but torch sees no GPU: it {why}. Install torch for your driver, or "
+            "update the driver: https://pytorch.org/get-started/locally"
         )
         lines.append(CheckLine("gpu", WARNING, text))
     else:
@@ -171,64 +162,72 @@ def of_torch() -> list[CheckLine]:
     return lines
 
 
-def of_machine(cores: int, memory: int, needed: float) -> list[CheckLine]:
-    """Cores and RAM that this process may use.
+def check_machine(cores: int, memory: int, needed: float) -> list[CheckLine]:
+    """Check the cores and the memory that this process may use.
 
     Args:
-        cores: that it may keep busy.
-        memory: bytes it can take.
+        cores: number that it may use.
+        memory: bytes that it can take.
         needed: bytes that a training should have.
     """
-    held = f"{resources.format_bytes(memory)} free for this process"
-    ram = CheckLine("memory", OK, held)
+    state, text = OK, f"{resources.format_bytes(memory)} free for this process"
     if memory < needed:
-        text = f"{held}, below {resources.format_bytes(needed)}: ask the queue for more, "
-        ram = CheckLine(
-            "memory", WARNING, text + "or train with smaller crops and data.num_workers=0"
+        state = WARNING
+        text += (
+            f", below {resources.format_bytes(needed)}: ask the queue for more, or train with "
+            "smaller crops and data.num_workers=0"
         )
-    return [CheckLine("cores", OK, f"{cores} of {os.cpu_count()} for this process"), ram]
+    return [
+        CheckLine("cores", OK, f"{cores} of {os.cpu_count()} for this process"),
+        CheckLine("memory", state, text),
+    ]
 
 
-def check_folder(what: str, path: Path, needed: float, cure: str) -> CheckLine:
-    """Whether files can be written to a folder, and how many bytes."""
+def check_folder(name: str, path: Path, needed: float, advice: str) -> CheckLine:
+    """Check that a folder can be written and has as many free bytes as needed."""
     try:
-        resources.check_writable(path, cure)
+        resources.check_writable(path, advice)
     except ResourceError as error:
-        return CheckLine(what, PROBLEM, str(error))
+        return CheckLine(name, PROBLEM, str(error))
     free = resources.free_space(path)
     text = f"{path.absolute()}: {resources.format_bytes(free)} free"
     if free < needed:
-        return CheckLine(what, WARNING, f"{text}, below {resources.format_bytes(needed)}. {cure}")
-    return CheckLine(what, OK, text)
+        return CheckLine(name, WARNING, f"{text}, below {resources.format_bytes(needed)}. {advice}")
+    return CheckLine(name, OK, text)
 
 
 def check_tracking_store(uri: str) -> CheckLine:
-    """Whether MLflow's store can be reached; without it trainings go on all the same."""
-    cure = "Trainings go on without it; set logger.tracking_uri to one that answers."
+    """Check that MLflow's store can be reached; trainings go on without it."""
+    advice = "Trainings go on without it; set logger.tracking_uri to one that answers."
     if uri.startswith(("http://", "https://")):
         try:
             with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=SERVER_TIMEOUT):
                 return CheckLine("mlflow", OK, f"{uri} answers")
         except (OSError, ValueError) as error:
-            return CheckLine("mlflow", WARNING, f"{uri} does not answer ({error}). {cure}")
+            return CheckLine("mlflow", WARNING, f"{uri} does not answer ({error}). {advice}")
     path = sqlite_path(uri)
     if path is None:
-        return CheckLine("mlflow", OK, f"{uri}: not looked at")
+        return CheckLine("mlflow", OK, f"{uri}: not checked")
     try:
-        resources.check_writable(path.parent, cure)
+        resources.check_writable(path.parent, advice)
         if path.exists():
-            address = f"{path.as_uri()}?mode=ro"
-            with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
+            read_only = f"{path.absolute().as_uri()}?mode=ro"
+            with contextlib.closing(sqlite3.connect(read_only, uri=True)) as connection:
                 connection.execute("SELECT count(*) FROM sqlite_master")
     except (ResourceError, sqlite3.Error) as error:
-        return CheckLine("mlflow", WARNING, f"{path} cannot be used ({error}). {cure}")
+        return CheckLine("mlflow", WARNING, f"{path} cannot be used ({error}). {advice}")
     return CheckLine(
-        "mlflow", OK, f"{path}" if path.exists() else f"{path} is made when first used"
+        "mlflow", OK, f"{path}" if path.exists() else f"{path} is created on first use"
     )
 
 
-def of_slurm(sbatch: str | None, installed: Mapping[str, str]) -> CheckLine:
-    """Whether trainings can be queued."""
+def check_slurm(sbatch: str | None, installed: Mapping[str, str]) -> CheckLine:
+    """Check that trainings can be queued where there is a queue.
+
+    Args:
+        sbatch: path of Slurm's program; None = there is none.
+        installed: version of each package, by name.
+    """
     if sbatch is None:
         return CheckLine("slurm", OK, "none here: sweeps run as processes")
     if "hydra-submitit-launcher" not in installed:
@@ -236,21 +235,20 @@ def of_slurm(sbatch: str | None, installed: Mapping[str, str]) -> CheckLine:
     return CheckLine("slurm", OK, f"{sbatch}; hydra/launcher=submitit_slurm uses it")
 
 
-def installed() -> dict[str, str]:
-    """Version of each installed distribution, the first of a name on the search path."""
+def installed_packages() -> dict[str, str]:
+    """Return the version of each installed distribution; of one name, the first on the path."""
     versions: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
         name = distribution.metadata["Name"]
         if name:
-            versions.setdefault(_plain(name), distribution.version)
+            versions.setdefault(_normalise(name), distribution.version)
     return versions
 
 
-def versions_of(name: str) -> list[str]:
-    """The versions of every installed distribution of a name."""
-    distribution = importlib.metadata.distributions(name=name)
-    return sorted({found.version for found in distribution})
+def installed_versions(name: str) -> list[str]:
+    """Return the versions of all installed distributions of a name."""
+    return sorted({d.version for d in importlib.metadata.distributions(name=name)})
 
 
-def _plain(name: str) -> str:
+def _normalise(name: str) -> str:
     return name.lower().replace("_", "-").replace(".", "-")

@@ -1,4 +1,4 @@
-"""A few seconds of the real work on this machine: what a training step and a window cost."""
+"""Measure what a training step and a window cost on this machine, in a few seconds."""
 
 import math
 import time
@@ -17,21 +17,69 @@ NUM_TIMED = 2  # repetitions after one that warms up
 
 @dataclass(frozen=True)
 class Cost:
-    """What one crop or window costs.
+    """The cost of one crop or window.
 
     Args:
         seconds: of the fastest repetition.
-        num_bytes: that it takes at its peak, beside what was there before.
-        voxels: of it.
+        num_bytes: peak memory, beyond what was in use before.
+        voxels: of the crop or window.
     """
 
     seconds: float
     num_bytes: int
     voxels: int
 
-    def per_voxel(self) -> float:
-        """Seconds a voxel."""
+    @property
+    def seconds_per_voxel(self) -> float:
+        """Seconds for a voxel."""
         return self.seconds / self.voxels
+
+    @property
+    def bytes_per_voxel(self) -> float:
+        """Bytes for a voxel."""
+        return self.num_bytes / self.voxels
+
+
+@dataclass(frozen=True)
+class NetworkCosts:
+    """The costs of a network on this machine.
+
+    Args:
+        crop: of a training step on one crop.
+        window: of predicting one window.
+        num_weights: number of parameters.
+        num_cores: that this process may use.
+        process_bytes: peak memory of this process.
+        on_gpu: whether a GPU computes.
+    """
+
+    crop: Cost
+    window: Cost
+    num_weights: int
+    num_cores: int
+    process_bytes: int
+    on_gpu: bool
+
+
+def measure_network(
+    net: nn.Module,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    crop_size: Sequence[int],
+    *,
+    num_classes: int,
+    device: torch.device,
+) -> NetworkCosts:
+    """Measure a network's costs on the device, with a crop and a window of the same size."""
+    crop = measure_training_step(net, loss, crop_size, num_classes=num_classes, device=device)
+    window = measure_window(net, crop_size, device=device)
+    return NetworkCosts(
+        crop=crop,
+        window=window,
+        num_weights=sum(p.numel() for p in net.parameters()),
+        num_cores=resources.num_cores(),
+        process_bytes=resources.peak_memory(),
+        on_gpu=device.type == "cuda",
+    )
 
 
 def measure_training_step(
@@ -42,7 +90,7 @@ def measure_training_step(
     num_classes: int,
     device: torch.device,
 ) -> Cost:
-    """What learning from one crop costs: forwards, backwards, and a step of AdamW."""
+    """Measure a step of AdamW on one crop, forwards and backwards."""
     net = net.to(device).train()
     image = torch.randn(1, 1, *crop_size, device=device)
     target = torch.randint(num_classes, (1, 1, *crop_size), device=device, dtype=torch.uint8)
@@ -55,36 +103,36 @@ def measure_training_step(
         optimizer.step()
         optimizer.zero_grad()
 
-    return _measured(step, crop_size, device)
+    return _measure(step, crop_size, device)
 
 
 def measure_window(net: nn.Module, window_size: Sequence[int], *, device: torch.device) -> Cost:
-    """What predicting one window costs."""
+    """Measure the prediction of one window."""
     net = net.to(device).eval()
     image = torch.randn(1, 1, *window_size, device=device)
 
-    def look() -> None:
+    def predict() -> None:
         with torch.inference_mode(), autocast(device):
             torch.softmax(finest_logits(net, image).float(), dim=1)
 
-    return _measured(look, window_size, device)
+    return _measure(predict, window_size, device)
 
 
-def _measured(work: Callable[[], None], size: Sequence[int], device: torch.device) -> Cost:
-    _peak(device)
-    before = _peak(device)
+def _measure(work: Callable[[], None], size: Sequence[int], device: torch.device) -> Cost:
+    _reset_peak(device)
+    before = _reset_peak(device)
     seconds = math.inf
     for _ in range(1 + NUM_TIMED):
-        began = time.perf_counter()
+        start = time.perf_counter()
         work()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        seconds = min(seconds, time.perf_counter() - began)
-    return Cost(seconds, max(0, _peak(device) - before), math.prod(size))
+        seconds = min(seconds, time.perf_counter() - start)
+    return Cost(seconds, max(0, _reset_peak(device) - before), math.prod(size))
 
 
-def _peak(device: torch.device) -> int:
-    """Most bytes held at once since this was last asked, and what is held now from then on."""
+def _reset_peak(device: torch.device) -> int:
+    """Return the peak memory in bytes since the last call; on a CPU since the process began."""
     if device.type != "cuda":
         return resources.peak_memory()
     peak = torch.cuda.max_memory_allocated()

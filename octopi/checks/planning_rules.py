@@ -1,18 +1,127 @@
-"""From what a project holds to the sizes a training should have (pure)."""
+"""Plan the sizes of a training from a project (pure)."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from octopi.config.settings import Rules
+from octopi.checks.measured_cost import NetworkCosts
+from octopi.checks.project_summary import ProjectSummary
+from octopi.config.settings import PlanSettings, Rules
+from octopi.data.cache import working_grid
 from octopi.data.folds import SplitSettings, split_runs
 from octopi.errors import DataError, SettingError
+from octopi.geometry import Grid
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of a training.
+
+    Args:
+        working_spacing: Å, to which tomograms are Fourier-cropped; None = left as they are.
+        grids: of each run's tomogram at that voxel spacing.
+        crop_size: voxels z y x.
+        crops_per_step: number of crops in a batch.
+        window_size: voxels z y x.
+        num_folds: None = no folds.
+        why_fewer_folds: the reason for fewer folds than requested; empty without one.
+        radius_scales: object -> radius of its spheres, in radii, where the recipe's is too small.
+        divisor: of which every edge of the network's input is a multiple.
+        exceeds_memory: whether even one crop may be too much for the memory.
+    """
+
+    working_spacing: float | None
+    grids: list[Grid]
+    crop_size: list[int]
+    crops_per_step: int
+    window_size: list[int]
+    num_folds: int | None
+    why_fewer_folds: str
+    radius_scales: dict[str, float]
+    divisor: int
+    exceeds_memory: bool = False
+
+
+def plan_sizes(summary: ProjectSummary, settings: PlanSettings, *, divisor: int) -> Sizes:
+    """Plan the sizes that follow from the project; the memory is not considered yet.
+
+    Args:
+        summary: of the project.
+        settings: of the plan, with the recipe's sizes.
+        divisor: of which every edge of the network's input must be a multiple.
+    """
+    rules, predictor, radii = settings.rules, settings.predictor, summary.radii
+    spacing = working_spacing(radii.values(), summary.voxel_spacing, rules)
+    grids = [working_grid(grid, spacing) for grid in summary.grids]
+    voxel = grids[0].spacing[-1]
+    folds, why_fewer = num_folds(settings.num_folds or 1, summary.classes, seed=settings.seed)
+    return Sizes(
+        working_spacing=spacing,
+        grids=grids,
+        crop_size=crop_size(
+            max(radii.values()),
+            voxel,
+            edges(min, grids),
+            minimum=settings.data["crop_size"],
+            divisor=divisor,
+            rules=rules,
+        ),
+        crops_per_step=settings.data["crops_per_step"],
+        window_size=window_size(
+            edges(max, grids),
+            maximum=predictor["window_size"],
+            divisor=divisor,
+            halo=predictor["halo"],
+        ),
+        num_folds=folds,
+        why_fewer_folds=why_fewer,
+        radius_scales=radius_scales(radii, settings.targets.radius_scale, voxel, rules),
+        divisor=divisor,
+    )
+
+
+def fit_to_memory(
+    sizes: Sizes, costs: NetworkCosts, settings: PlanSettings, *, memory: int, larger_helps: bool
+) -> Sizes:
+    """Return the sizes with a batch and a window that fit into the memory.
+
+    Args:
+        sizes: planned without regard to memory.
+        costs: measured for one crop of these sizes.
+        settings: of the plan.
+        memory: free bytes where the training would run.
+        larger_helps: whether a larger batch than the recipe's is of use, as on a GPU.
+    """
+    rules = settings.rules
+    crops, exceeds_memory = batch(
+        sizes.crops_per_step,
+        bytes_per_crop=costs.crop.num_bytes,
+        memory=memory,
+        larger_helps=larger_helps,
+        rules=rules,
+    )
+    window = shrink_window(
+        sizes.window_size,
+        bytes_per_voxel=costs.window.bytes_per_voxel,
+        max_bytes=rules.memory_share * memory,
+        divisor=sizes.divisor,
+        halo=settings.predictor["halo"],
+    )
+    return replace(sizes, crops_per_step=crops, window_size=window, exceeds_memory=exceeds_memory)
+
+
+def edges(select: Callable[[Iterable[int]], int], grids: Sequence[Grid]) -> list[int]:
+    """Return the shortest (`min`) or longest (`max`) edges among grids, voxels z y x."""
+    return [select(grid.shape[axis] for grid in grids) for axis in range(3)]
 
 
 def working_spacing(radii: Collection[float], voxel_spacing: float, rules: Rules) -> float | None:
-    """Å to which tomograms are Fourier-cropped; None = they are taken as they are."""
-    wanted = math.floor(min(radii) / rules.voxels_per_radius)
-    wanted = min(wanted, math.floor(rules.max_coarsening * voxel_spacing))
-    return float(wanted) if wanted >= rules.min_coarsening * voxel_spacing else None
+    """Return the spacing (Å) to which to Fourier-crop tomograms; None = leave them as they are."""
+    coarsest = min(
+        math.floor(min(radii) / rules.voxels_per_radius),
+        math.floor(rules.max_coarsening * voxel_spacing),
+    )
+    return float(coarsest) if coarsest >= rules.min_coarsening * voxel_spacing else None
 
 
 def crop_size(
@@ -24,14 +133,14 @@ def crop_size(
     divisor: int,
     rules: Rules,
 ) -> list[int]:
-    """Voxels of a crop: the recipe's or, for large objects, more; no more than the volume has.
+    """Return the edges of a crop: the recipe's, more for large objects, at most the volume's.
 
     Args:
         largest_radius: Å.
         spacing: Å, of the working grid.
         shape: of the smallest tomogram on it.
         minimum: the recipe's crop.
-        divisor: that the network asks of every edge.
+        divisor: of which every edge must be a multiple.
         rules: of the plan.
     """
     needed = rules.crop_radii * largest_radius / spacing
@@ -44,39 +153,57 @@ def crop_size(
 def window_size(
     shape: Sequence[int], *, maximum: Sequence[int] | None, divisor: int, halo: Sequence[int]
 ) -> list[int]:
-    """Voxels of a window: the recipe's, no more than the volume has, but wider than its halos."""
+    """Return the edges of a window: the recipe's, at most the volume's, but wider than halos."""
     return [
         max(min(_round_up(n, divisor), _round_up(m, divisor)), _round_up(2 * h + 1, divisor))
         for m, n, h in zip(maximum or shape, shape, halo, strict=True)
     ]
 
 
+def shrink_window(
+    window: Sequence[int],
+    *,
+    bytes_per_voxel: float,
+    max_bytes: float,
+    divisor: int,
+    halo: Sequence[int],
+) -> list[int]:
+    """Halve the longest edge of a window until it takes few enough bytes or would be all halo."""
+    window = list(window)
+    while bytes_per_voxel * math.prod(window) > max_bytes:
+        axis = window.index(max(window))
+        half = _round_up(window[axis] / 2, divisor)
+        if half <= 2 * halo[axis] or half == window[axis]:
+            break
+        window[axis] = half
+    return window
+
+
 def radius_scales(
     radii: Mapping[str, float], scale: float, spacing: float, rules: Rules
 ) -> dict[str, float]:
-    """Objects whose spheres must be larger than the recipe's for the working grid to see them."""
-    least = rules.voxels_per_target * spacing
+    """Return larger scales for objects whose spheres would be too small for the working grid."""
+    min_radius = rules.voxels_per_target * spacing
     return {
-        name: round(least / radius, 2)
+        name: round(min_radius / radius, 2)
         for name, radius in radii.items()
-        if scale * radius < 0.99 * least
+        if scale * radius < 0.99 * min_radius
     }
 
 
 def batch(
-    wanted: int, *, bytes_per_crop: int, memory: int, larger_helps: bool, rules: Rules
+    crops: int, *, bytes_per_crop: int, memory: int, larger_helps: bool, rules: Rules
 ) -> tuple[int, bool]:
-    """Crops in a step, and whether even those are too much for the memory.
+    """Return the crops of a batch, and whether even one may be too much for the memory.
 
     Args:
-        wanted: the recipe's.
-        bytes_per_crop: that one takes.
-        memory: bytes there are.
-        larger_helps: whether more than wanted are of use, as on a GPU.
+        crops: the recipe's.
+        bytes_per_crop: peak memory of one.
+        memory: free bytes.
+        larger_helps: whether more than the recipe's are of use, as on a GPU.
         rules: of the plan.
     """
     fit = int(rules.memory_share * memory / max(1, bytes_per_crop))
-    crops = wanted
     while larger_helps and crops * 2 <= min(fit, rules.max_crops_per_step):
         crops *= 2
     while crops > max(1, fit):
@@ -85,17 +212,17 @@ def batch(
 
 
 def num_folds(
-    wanted: int, classes: Mapping[str, Collection[str]], *, seed: int
+    requested: int, classes: Mapping[str, Collection[str]], *, seed: int
 ) -> tuple[int | None, str]:
-    """The most folds, up to those wanted, that leave every object to train on; and why not more.
+    """Return the most folds that leave every object to train on, and why there are not more.
 
     Args:
-        wanted: the recipe's.
-        classes: run name -> objects it holds.
+        requested: at most these.
+        classes: run name -> objects that occur in it.
         seed: of the shuffle.
     """
     why = ""
-    for folds in range(min(wanted, len(classes)), 1, -1):
+    for folds in range(min(requested, len(classes)), 1, -1):
         try:
             for fold in range(folds):
                 split_settings = SplitSettings(None, None, None, None, fold, folds, seed)

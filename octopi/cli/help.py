@@ -1,18 +1,18 @@
-"""`--help`, answered from the YAML files alone so that it takes no time."""
+"""`--help`, answered from docstrings and YAML files alone so that it takes no time."""
 
 import ast
 import sys
 
-from octopi.config.files import PACKAGE, _parse_command_yaml, _yaml, choices, groups_of
+from octopi.config.files import PACKAGE, choices, groups_of, read_command_yaml
 
 
 def wants_help(arguments: list[str]) -> bool:
-    """Whether the command line asks for help rather than work."""
-    return any(word in ("-h", "--help", "help") for word in arguments)
+    """Return whether the command line asks for help rather than work."""
+    return any(argument in ("-h", "--help", "help") for argument in arguments)
 
 
 def command_summary(verb: str) -> str:
-    """The first line of a command's docstring."""
+    """Return the first line of a command's docstring."""
     return (_docstring(verb) or verb).splitlines()[0]
 
 
@@ -22,12 +22,12 @@ def _docstring(verb: str) -> str:
 
 
 def write_help(verb: str) -> None:
-    """What a command does, its groups and its settings are on the screen."""
+    """Print what a command does, its groups and its settings."""
     sys.stdout.write(help_text(verb))
 
 
 def help_text(verb: str) -> str:
-    """What a command does, its groups and its settings."""
+    """Describe what a command does, its groups and its settings."""
     lines = [
         _docstring(verb),
         "",
@@ -41,16 +41,16 @@ def help_text(verb: str) -> str:
 
 
 def settings_lines(verb: str) -> list[str]:
-    """A command's groups, their choices, and its settings, as lines of a page."""
-    groups, settings = _parse_command_yaml(_yaml(verb))
+    """List a command's groups, their choices, and its settings."""
+    groups, settings = read_command_yaml(verb)
     return [
-        *(_groups(groups) if groups else []),
+        *(_group_lines(groups) if groups else []),
         "Settings of the command" + (" (those of a group: GROUP.KEY=VALUE):" if groups else ":"),
         *(f"  {line}" for line in settings),
     ]
 
 
-def _groups(groups: dict[str, str]) -> list[str]:
+def _group_lines(groups: dict[str, str]) -> list[str]:
     width = max(len(group) for group in groups)
     return [
         "Groups, each a folder of YAML files (the choice that is taken unless you name another *):",

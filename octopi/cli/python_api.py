@@ -1,7 +1,7 @@
-"""A command called from Python: arguments become the words of a command line, and it works here.
+"""Call a command from Python: arguments become the overrides of a command line, and it works here.
 
 The published functions (`workflows`, `entry_points`, `pytorch`) translate with what is in this
-file and do nothing else: what they do, the same words do in a shell.
+file and do nothing else: what they do, the same overrides do in a shell.
 """
 
 import contextlib
@@ -11,18 +11,27 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from octopi.cli.job import exit_code_of, with_hint, write_overrides
+from hydra.errors import HydraException
+from omegaconf import open_dict
+
+from octopi.cli.error_report import explain_hydra_error
+from octopi.cli.job_log import write_overrides
 from octopi.config.check import check_settings
 from octopi.config.files import choices
-from octopi.config.overrides import compose_config, override_text, to_builtin_types
+from octopi.config.overrides import compose_config
 from octopi.config.settings import SETTINGS_CLASSES
-from octopi.errors import ResourceError, SettingError, StoppedBySignal, did_you_mean
+from octopi.errors import (
+    ExitCode,
+    ResourceError,
+    SettingError,
+    StoppedBySignal,
+    did_you_mean,
+    exit_code_of,
+)
+from octopi.system.files import to_builtin_types
 from octopi.system.job_folder import Job
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger(__name__)
 
@@ -31,15 +40,10 @@ OneOrMoreNames = str | Sequence[str] | None
 QueryTriple = Sequence[Any]
 
 
-def project_override(config: Config) -> str:
-    """The setting that names the copick configs."""
-    return override_text("project.config", config_paths(config))
-
-
 def config_paths(config: Config) -> list[Path]:
-    """The copick configs given: one path, a list of them, or {name: path}."""
-    config_values = to_builtin_types(config.values() if isinstance(config, Mapping) else config)
-    paths = config_values if isinstance(config_values, list) else [config_values]
+    """Return the copick configs of an argument: one path, a list of them, or {name: path}."""
+    values = to_builtin_types(config.values() if isinstance(config, Mapping) else config)
+    paths = values if isinstance(values, list) else [values]
     if not paths or not all(isinstance(path, str) for path in paths):
         raise SettingError(
             "config is the path of a copick config, or {name: path} for several, "
@@ -49,7 +53,7 @@ def config_paths(config: Config) -> list[Path]:
 
 
 def query_text(triple: QueryTriple, argument: str) -> str:
-    """`name:user/session`, as settings write what the published functions take as a triple."""
+    """Write a triple of the published functions as settings do: `name:user/session`."""
     parts = to_builtin_types(triple)
     fits = isinstance(parts, list) and all(isinstance(part, str | int) for part in parts)
     if not fits or len(parts) != 3:
@@ -62,38 +66,48 @@ def query_text(triple: QueryTriple, argument: str) -> str:
 
 
 def as_name_list(name_or_names: OneOrMoreNames) -> list[str] | None:
-    """The names as a list; None stays None: all there are."""
+    """Return one or more names as a list; None, which stands for all, stays None."""
     return [name_or_names] if isinstance(name_or_names, str) else to_builtin_types(name_or_names)
 
 
 def resolve_choice(group: str, name: str, argument: str) -> str:
-    """The file of a config group that a name stands for: `UNet` and `swin-unetr` are as good."""
-    known = {_normalised_name(choice_name): choice_name for choice_name in choices(group)}
-    if not isinstance(name, str) or _normalised_name(name) not in known:
-        hint = did_you_mean(str(name).lower(), known.values())
+    """Return the file of a config group that a name stands for, as `UNet` stands for `unet`."""
+    choice_names = {_normalised_name(choice): choice for choice in choices(group)}
+    if not isinstance(name, str) or _normalised_name(name) not in choice_names:
+        hint = did_you_mean(str(name).lower(), choice_names.values())
         raise SettingError(
-            f"There is no {argument} {name!r}.{hint} Choices: {', '.join(known.values())}."
+            f"There is no {argument} {name!r}.{hint} Choices: {', '.join(choice_names.values())}."
         )
-    return known[_normalised_name(name)]
+    return choice_names[_normalised_name(name)]
 
 
 def _normalised_name(name: str) -> str:
     return name.lower().replace("_", "").replace("-", "")
 
 
-def compose(verb: str, words: Sequence[str]) -> tuple[Any, Path]:
-    """Compose the settings of a command; return them and its folder unless told otherwise."""
-    from hydra.errors import HydraException  # noqa: PLC0415  slow to import
-    from omegaconf import open_dict  # noqa: PLC0415
-
+def compose(verb: str, overrides: Sequence[str]) -> tuple[Any, Path]:
+    """Compose the settings of a command; return them and its default folder."""
     try:
-        cfg = compose_config(verb, words)
+        cfg = compose_config(verb, overrides)
     except HydraException as error:
-        raise SettingError(with_hint(f"{error}\n{error.__cause__ or ''}")) from error
+        raise SettingError(explain_hydra_error(error)) from error
     folder = Path(cfg.hydra.run.dir)
     with open_dict(cfg):
         del cfg["hydra"]
-    return check_settings(cfg, SETTINGS_CLASSES[verb], overrides=words), folder
+    return check_settings(cfg, SETTINGS_CLASSES[verb], overrides=overrides), folder
+
+
+def compose_and_run(
+    verb: str, command: Callable[..., Any], overrides: list[str], folder: str | Path | None = None
+) -> tuple[Any, Path]:
+    """Run a command with these overrides.
+
+    Returns:
+        What the command returns, and the folder it worked in: its default one unless one is given.
+    """
+    settings, default_folder = compose(verb, overrides)
+    job = Job(Path(folder or default_folder).absolute(), overrides)
+    return run_in_folder(verb, command, settings, job), job.folder
 
 
 def run_in_folder(
@@ -119,7 +133,7 @@ def run_in_folder(
         except StoppedBySignal as stopped:
             raise KeyboardInterrupt(str(stopped)) from stopped
         except (OSError, MemoryError, RuntimeError) as error:
-            if exit_code_of(error) != ResourceError.exit_code or isinstance(error, ResourceError):
+            if exit_code_of(error) != ExitCode.RESOURCE or isinstance(error, ResourceError):
                 raise
             raise ResourceError(f"{job.folder}: {error}") from error
 
@@ -137,7 +151,8 @@ def _open_folder(stack: contextlib.ExitStack, job: Job, log: str) -> None:
 @contextlib.contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
     """Log to the file, and to the screen unless the program configured logging itself."""
-    octopi_logger, before = logging.getLogger("octopi"), logging.getLogger("octopi").level
+    octopi_logger = logging.getLogger("octopi")
+    previous_level = octopi_logger.level
     handlers: list[logging.Handler] = [logging.FileHandler(path, encoding="utf-8")]
     if not octopi_logger.hasHandlers():
         handlers.append(logging.StreamHandler())
@@ -148,16 +163,7 @@ def _logging_to(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        octopi_logger.setLevel(before)
+        octopi_logger.setLevel(previous_level)
         for handler in handlers:
             octopi_logger.removeHandler(handler)
             handler.close()
-
-
-def run_command(
-    verb: str, do: Callable[..., Any], words: list[str], folder: str | Path | None
-) -> Any:
-    """What the command returns, and the folder it worked in: its own unless one is given."""
-    settings, default_folder = compose(verb, words)
-    job = Job(Path(folder or default_folder).absolute(), words)
-    return run_in_folder(verb, do, settings, job), job.folder

@@ -3,8 +3,12 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+
 from octopi.arguments import TARGET
-from octopi.config.check import SECTIONS, check_node
+from octopi.config.nodes import check_node
+from octopi.config.sections import SECTIONS
 from octopi.errors import OctopiError, SettingError
 from octopi.stored import Kind, build_stored, part_node
 
@@ -12,7 +16,7 @@ from octopi.stored import Kind, build_stored, part_node
 def build(
     node: Mapping[str, Any], path: str, *, partial: bool = False, **build_arguments: Any
 ) -> Any:
-    """Build what a section's node describes, with the facts that only the data knows.
+    """Build what a section's node describes, with what only the data or the command knows.
 
     What may be built is decided by the section, not by the node.
 
@@ -23,12 +27,9 @@ def build(
         **build_arguments: further arguments.
 
     Raises:
-        SettingError: if the node does not belong into the section, or the constructor refuses it.
+        SettingError: if the section may not build the node, or the constructor refuses it.
     """
-    from hydra.errors import InstantiationException  # noqa: PLC0415  Hydra is slow to import
-    from hydra.utils import instantiate  # noqa: PLC0415
-
-    section = SECTIONS[path] if path in SECTIONS else SECTIONS[path.partition(".")[0]]
+    section = SECTIONS.get(path) or SECTIONS[path.partition(".")[0]]
     node = dict(node)
     allowed = check_node(node, section, path)
     try:
@@ -58,7 +59,7 @@ def build_part(
         chosen: the node of the user's config; without a `_target_` it changes the stored one.
         stored: the node that a checkpoint or score map holds.
         kind: of the part, whose name is that of the section too.
-        origin: where the stored node is from, for errors.
+        origin: of the stored node, for errors.
         trust: further classes that it may name.
 
     Returns:
@@ -71,5 +72,5 @@ def build_part(
 
 
 def partial_of(node: Mapping[str, Any], path: str) -> Callable[..., Any]:
-    """A settled node as a function that still wants its remaining arguments."""
+    """Build a function that takes the remaining arguments of what a node describes."""
     return build(node, path, partial=True)

@@ -1,11 +1,11 @@
-"""The YAML files: where they lie, the commands, their groups and choices."""
+"""The YAML files of `conf/`: where they lie, the commands, their groups and choices."""
 
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONF_DIR = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 
-
+# Each is a module `octopi.NAME`, a file `conf/NAME.yaml` and a class of `octopi.config.settings`.
 COMMANDS = (
     "create_targets",
     "train",
@@ -21,33 +21,36 @@ COMMANDS = (
     "export",
     "import_tomograms",
 )
+OVERLAYS = ("experiment", "search")  # groups whose keys are those of the other groups
 
 
 def choices(group: str) -> list[str]:
-    """The files of a config group."""
+    """List the files of a config group."""
     return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
 
 
 def groups_of(verb: str) -> dict[str, str]:
-    """A command's config groups, each with the choice it stands at."""
-    return _parse_command_yaml(_yaml(verb))[0]
+    """Return a command's config groups, each with its default choice."""
+    return read_command_yaml(verb)[0]
 
 
-def _yaml(name: str) -> str:
-    return (CONF_DIR / f"{name}.yaml").read_text(encoding="utf-8")
+def read_command_yaml(verb: str) -> tuple[dict[str, str], list[str]]:
+    """Read the YAML of a command without a YAML library, for `--help`.
 
-
-def _parse_command_yaml(text: str) -> tuple[dict[str, str], list[str]]:
+    Returns:
+        Its groups with their default choices, and the lines of its other settings.
+    """
     groups: dict[str, str] = {}
     settings: list[str] = []
-    inside = ""
-    for line in text.splitlines():
+    top_key = ""
+    for line in (CONF_DIR / f"{verb}.yaml").read_text(encoding="utf-8").splitlines():
+        text = line.strip()
         if line and not line.startswith((" ", "#", "-")):
-            inside = line.split(":")[0]
-        if inside == "defaults" and line.strip().startswith("- ") and ":" in line:
-            group, default = (part.strip() for part in line.strip()[2:].split("#")[0].split(":"))
+            top_key = line.split(":")[0]
+        if top_key == "defaults" and text.startswith("- ") and ":" in text:
+            group, default = (part.strip() for part in text[2:].split("#")[0].split(":"))
             if (CONF_DIR / group).is_dir():
                 groups[group] = default
-        elif inside not in ("defaults", "hydra") and line.strip() and not line.startswith("#"):
+        elif top_key not in ("defaults", "hydra") and text and not line.startswith("#"):
             settings.append(line)
     return groups, settings

@@ -1,13 +1,17 @@
 """Write, read and compose the overrides of a command line."""
 
-import enum
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.utils import JobRuntime
 
 from octopi.config.files import CONF_DIR
 from octopi.errors import SettingError
+from octopi.system.files import to_builtin_types
 
 
 class Interpolation(str):
@@ -21,6 +25,11 @@ def override_text(key: str, value: Any) -> str:
     return f"{key}={hydra_literal(value, key)}"
 
 
+def override_texts(settings: Mapping[str, Any]) -> list[str]:
+    """Return the overrides that give settings these values; see `override_text`."""
+    return [override_text(key, value) for key, value in settings.items()]
+
+
 def hydra_literal(value: Any, key: str) -> str:
     """Return the value as text that Hydra reads back as the same value.
 
@@ -31,8 +40,6 @@ def hydra_literal(value: Any, key: str) -> str:
     Raises:
         SettingError: the value cannot be written as an override.
     """
-    from hydra.core.override_parser.types import Quote, QuotedString  # noqa: PLC0415  slow
-
     value = to_builtin_types(value)
     if value is None:
         return "null"
@@ -60,38 +67,19 @@ def _dict_key(name: str, key: str) -> str:
     return re.sub(r"([\\(){}\[\]:=, ])", r"\\\1", name)
 
 
-def to_builtin_types(value: Any) -> Any:
-    """Return the value as the types of YAML where it has such a form; else the value itself."""
-    if hasattr(value, "tolist"):  # of NumPy and torch
-        value = value.tolist()
-    if isinstance(value, enum.Enum):
-        value = value.value
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(k): to_builtin_types(v) for k, v in value.items()}
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        return [to_builtin_types(item) for item in value]
-    return value
-
-
 def compose_config(verb: str, overrides: Sequence[str]) -> Any:
     """Compose the config of a command, with Hydra's own part; write nothing.
 
-    What else Hydra is doing in this process goes on afterwards.
+    What Hydra is doing otherwise in this process is left as it was.
     """
-    from hydra import compose, initialize_config_dir  # noqa: PLC0415  slow to import
-    from hydra.core.global_hydra import GlobalHydra  # noqa: PLC0415
-    from hydra.core.utils import JobRuntime  # noqa: PLC0415
-
     instance, runtime = GlobalHydra.instance(), JobRuntime.instance()
-    busy, job_name = instance.hydra, runtime.get("name")
+    previous, job_name = instance.hydra, runtime.get("name")
     instance.clear()
     try:
         with initialize_config_dir(str(CONF_DIR), job_name=verb):
             return compose(verb, overrides=list(overrides), return_hydra_config=True)
     finally:
-        instance.hydra = busy
+        instance.hydra = previous
         GlobalHydra.set_instance(instance)
         runtime.set("name", job_name)
 
@@ -99,3 +87,19 @@ def compose_config(verb: str, overrides: Sequence[str]) -> Any:
 def override_key(override: str) -> str:
     """Return the setting or group that an override is about."""
     return override.lstrip("+~").split("=")[0]
+
+
+def last_value(arguments: Iterable[str], key: str) -> str | None:
+    """Return the text that a setting is last given, without its quotes; None where it is null.
+
+    A path may be typed as it is, also with signs that Hydra would want quoted.
+    """
+    texts = [a.split("=", 1)[1] for a in arguments if a.startswith(f"{key}=")]
+    if not texts or texts[-1] in ("null", ""):
+        return None
+    text = texts[-1]
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        quote = text[0]
+        text = re.sub(rf"(\\*)\\{quote}", lambda m: m[1][: len(m[1]) // 2] + quote, text[1:-1])
+        text = re.sub(r"\\+$", lambda m: m[0][: len(m[0]) // 2], text)
+    return text

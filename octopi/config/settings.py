@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from octopi.arguments import Count, NotNegative, Positive, Share
+from octopi.config.files import COMMANDS
 
 LOOSE, OPTIONAL = "need not name a class", "may be empty"
 ConfigNode = dict[str, Any]
@@ -270,12 +271,12 @@ class Rules:
 
     Args:
         voxels_per_radius: working voxels that the radius of the smallest object keeps.
-        coarsest: largest working spacing, in voxel spacings of the tomogram.
-        worthwhile: coarser by less than this factor, and the tomogram is left as it is.
-        reach: least edge of a crop, in radii of the largest object.
+        max_coarsening: largest working spacing, in voxel spacings of the tomogram.
+        min_coarsening: a tomogram that would be coarser by less than this factor is left as it is.
+        crop_radii: least edge of a crop, in radii of the largest object.
         voxels_per_target: least radius of a target's sphere, in working voxels.
-        most_crops: largest batch.
-        memory_share: part of the memory there is that a step or a window may take.
+        max_crops_per_step: largest batch.
+        memory_share: part of the free memory that a step or a window may take.
     """
 
     voxels_per_radius: float
@@ -310,18 +311,7 @@ class PlanSettings:
     rules: Rules
 
 
+# TrainSettings is of train, ImportTomogramsSettings of import_tomograms.
 SETTINGS_CLASSES: dict[str, type] = {
-    "create_targets": CreateTargetsSettings,
-    "train": TrainSettings,
-    "segment": SegmentSettings,
-    "localize": LocalizeSettings,
-    "evaluate": EvaluateSettings,
-    "summarize": SummarizeSettings,
-    "check": CheckSettings,
-    "doctor": DoctorSettings,
-    "plan": PlanSettings,
-    "report": ReportSettings,
-    "extract": ExtractSettings,
-    "export": ExportSettings,
-    "import_tomograms": ImportTomogramsSettings,
+    verb: globals()[f"{verb.title().replace('_', '')}Settings"] for verb in COMMANDS
 }

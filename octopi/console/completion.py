@@ -1,6 +1,8 @@
-"""What a shell offers on TAB: commands, groups, choices and keys, from the YAML files alone.
+"""Complete a command line on TAB: commands, groups, choices and keys, from the YAML files alone.
 
-The scripts below ask `octopi completion candidates LINE`, so they need no renewal.
+The scripts below ask `octopi completion candidates LINE`, so they need no renewal. Hydra's own
+completion takes 1.5 s for each TAB, against 0.2 s, and knows no commands: it reads `train` as an
+override.
 """
 
 from collections.abc import Iterator, Mapping
@@ -8,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from octopi.config.files import COMMANDS, CONF_DIR, choices, groups_of
+from octopi.config.files import COMMANDS, CONF_DIR, OVERLAYS, choices, groups_of
 from octopi.errors import SettingError, did_you_mean
 
-# bash takes a word apart at "=" and ":" and wants only what comes after; readline adds the rest.
+# bash splits a word at "=" and ":" and wants only what comes after; readline adds the start.
 SCRIPTS = {
     "bash": r"""
 _octopi() {
@@ -28,12 +30,12 @@ complete -o default -F _octopi octopi
     "zsh": r"""
 #compdef octopi
 _octopi() {
-    local -a found
-    found=("${(@f)$("$words[1]" completion candidates "${(j: :)words[1,CURRENT]}" 2>/dev/null)}")
-    found=(${found:#})
-    if (( $#found )); then
-        compadd -Q -S '' -- ${(M)found:#*[=.]}
-        compadd -Q -- ${found:#*[=.]}
+    local -a offers
+    offers=("${(@f)$("$words[1]" completion candidates "${(j: :)words[1,CURRENT]}" 2>/dev/null)}")
+    offers=(${offers:#})
+    if (( $#offers )); then
+        compadd -Q -S '' -- ${(M)offers:#*[=.]}
+        compadd -Q -- ${offers:#*[=.]}
     else
         compset -P '*='
         _files
@@ -46,11 +48,10 @@ complete -c octopi -a '(octopi completion candidates (commandline -cp | string c
 """,
 }
 _FLAGS = ("--help", "--cfg", "--config-dir", "--multirun", "--resolve")
-_OVERLAYS = ("experiment", "search")  # overlays: their keys are those of other groups
 
 
 def script(shell: str) -> str:
-    """The script that a shell is to source."""
+    """Return the script that a shell is to source."""
     if shell not in SCRIPTS:
         raise SettingError(
             f"There is no completion for {shell!r}.{did_you_mean(shell, SCRIPTS)} Shells: "
@@ -60,68 +61,74 @@ def script(shell: str) -> str:
 
 
 def completions(line: str) -> list[str]:
-    """What the last word of a command line may become; it is empty after a blank."""
-    words = line.split()[1:] + ([""] if line[-1:].isspace() else [])
-    if not words:
+    """List what the last argument of a command line may become; it is empty after a blank."""
+    arguments = line.split()[1:] + ([""] if line[-1:].isspace() else [])
+    if not arguments:
         return []
-    *typed, word = words
+    *typed, last = arguments
     if not typed:
-        offered = iter([*COMMANDS, "completion", "--help", "--version"])
+        candidates = iter([*COMMANDS, "completion", "--help", "--version"])
     elif typed == ["completion"]:
-        offered = iter(SCRIPTS)
+        candidates = iter(SCRIPTS)
     elif (verb := typed[0].replace("-", "_")) in COMMANDS:
-        offered = _words(verb, typed[1:], word)
+        candidates = _arguments(verb, typed[1:], last)
     else:
         return []
-    return [text for text in dict.fromkeys(offered) if text.startswith(word)]
+    return [text for text in dict.fromkeys(candidates) if text.startswith(last)]
 
 
-def _words(verb: str, typed: list[str], word: str) -> Iterator[str]:
-    """The words that a command takes where `word` stands."""
+def _arguments(verb: str, typed: list[str], last: str) -> Iterator[str]:
+    """Yield the arguments that a command takes in place of the last one, begun but not finished.
+
+    Args:
+        verb: the command.
+        typed: its arguments before the last one.
+        last: the last one.
+    """
     if typed[-1:] == ["--cfg"]:
         yield from ("job", "hydra", "all")
-    elif word.startswith("-"):
+    elif last.startswith("-"):
         yield from _FLAGS
-    elif "=" in word:
-        yield from _values(verb, typed, word)
+    elif "=" in last:
+        yield from _values(verb, typed, last)
     else:
-        sign = word[: len(word) - len(word.lstrip("+~"))]
-        for key in _keys(verb, typed, word.lstrip("+~")):
+        sign = last[: len(last) - len(last.lstrip("+~"))]
+        for key in _keys(verb, typed, last.lstrip("+~")):
             yield sign + key
 
 
-def _keys(verb: str, typed: list[str], word: str) -> Iterator[str]:
-    """Groups, settings, and where a group or setting is open, what is in it."""
+def _keys(verb: str, typed: list[str], start: str) -> Iterator[str]:
+    """Yield groups and settings; after a dot, the keys of the group or setting before it."""
     groups, settings = groups_of(verb), _settings(verb, typed)
-    if "." not in word:
+    if "." not in start:
         yield from (f"{group}=" for group in groups)
         for key, value in settings.items():
             if not isinstance(value, Mapping):
                 yield f"{key}="
-            elif key.startswith(word) and (word or key not in groups):
+            elif key.startswith(start) and (start or key not in groups):
                 yield f"{key}."
         return
-    *path, _ = word.split(".")
-    for key, value in _at(settings, path).items():
+    *path, _ = start.split(".")
+    for key, value in _mapping_at(settings, path).items():
         if not key.startswith("_") or key == "_target_":
             yield ".".join([*path, key]) + ("." if isinstance(value, Mapping) else "=")
 
 
-def _values(verb: str, typed: list[str], word: str) -> Iterator[str]:
-    """`KEY=VALUE` for every choice of a group, also the last of several; and for truth values."""
-    key, _, value = word.partition("=")
+def _values(verb: str, typed: list[str], last: str) -> Iterator[str]:
+    """Yield `KEY=VALUE` for each choice of a group, also behind commas, and for truth values."""
+    key, _, value = last.partition("=")
     name = key.lstrip("+~")
-    several = value[: value.rfind(",") + 1]
+    before = value[: value.rfind(",") + 1]
     if name in groups_of(verb):
-        yield from (f"{key}={several}{choice}" for choice in choices(name))
+        yield from (f"{key}={before}{choice}" for choice in choices(name))
         return
-    *path, last = name.split(".")
-    if isinstance(_at(_settings(verb, typed), path).get(last), bool):
-        yield from (f"{key}={several}{truth}" for truth in ("true", "false"))
+    *path, setting = name.split(".")
+    if isinstance(_mapping_at(_settings(verb, typed), path).get(setting), bool):
+        yield from (f"{key}={before}{truth}" for truth in ("true", "false"))
 
 
-def _at(settings: Mapping[str, Any], path: list[str]) -> Mapping[str, Any]:
-    """What is in a setting of settings; nothing where it is none."""
+def _mapping_at(settings: Mapping[str, Any], path: list[str]) -> Mapping[str, Any]:
+    """Return the mapping at a path of keys; an empty one if there is none."""
     for key in path:
         settings = settings.get(key) or {}
         if not isinstance(settings, Mapping):
@@ -130,19 +137,18 @@ def _at(settings: Mapping[str, Any], path: list[str]) -> Mapping[str, Any]:
 
 
 def _settings(verb: str, typed: list[str]) -> dict[str, Any]:
-    """A command's settings, with those of its groups' choices: the typed ones, else its own."""
-    root = _read(verb)
-    chosen = groups_of(verb) | dict(word.split("=", 1) for word in typed if "=" in word)
-    groups = {
-        group: _choice(group, chosen[group]) for group in groups_of(verb) if group not in _OVERLAYS
+    """Read a command's settings, with those of its groups' choices: the typed or default ones."""
+    groups = groups_of(verb)
+    chosen = groups | dict(argument.split("=", 1) for argument in typed if "=" in argument)
+    return {
+        **{group: _choice(group, chosen[group]) for group in groups if group not in OVERLAYS},
+        **{key: value for key, value in _read(verb).items() if key != "defaults"},
+        "hydra": {**_read("base").get("hydra", {}), "sweeper": _read("hydra/sweeper/octopi")},
     }
-    hydra = {**_read("base").get("hydra", {}), "sweeper": _read("hydra/sweeper/octopi")}
-    own = {key: value for key, value in root.items() if key != "defaults"}
-    return {**groups, **own, "hydra": hydra}
 
 
 def _choice(group: str, name: str) -> dict[str, Any]:
-    """The settings of a group's choice and of those it begins with; of an unknown one, none."""
+    """Read the settings of a group's choice and of its `defaults`; none for an unknown one."""
     content = _read(f"{group}/{name}")
     merged: dict[str, Any] = {}
     for entry in content.get("defaults", []):

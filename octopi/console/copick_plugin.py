@@ -18,13 +18,13 @@ _OPTIONS = {"project.config": "--config", "runs": "--run-names"}
 
 
 class Page(click.Command):
-    """A command whose help ends with the config groups and settings of octopi's own."""
+    """A command whose help ends with the config groups and settings of octopi's command."""
 
     verb = ""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The groups and settings are on the page."""
-        from octopi.cli.help import settings_lines  # noqa: PLC0415  not before it is asked for
+        """Write the groups and settings."""
+        from octopi.cli.help import settings_lines  # noqa: PLC0415  copick imports this module always
 
         formatter.write("\n" + "\n".join(settings_lines(self.verb)) + "\n")
         super().format_epilog(ctx, formatter)
@@ -33,7 +33,7 @@ class Page(click.Command):
 def _command(
     verb: str, *, name: str, purpose: str, examples: Sequence[str], related: Mapping[str, str]
 ) -> click.Command:
-    """A command of octopi; its words go to it as they are, beside copick's usual options.
+    """Make a command of octopi one of copick's, with copick's usual options.
 
     Args:
         verb: its name in octopi.
@@ -46,7 +46,9 @@ def _command(
         purpose,
         f"WORDS choose and set as in `octopi {verb}`: GROUP=CHOICE, KEY=VALUE, +NEW=VALUE, ~GONE.",
         "\n    ".join(["\b\nExamples:", *examples]),
-        "\n    ".join(["\b\nSee also:", *(f"{one}: {what}" for one, what in related.items())]),
+        "\n    ".join(
+            ["\b\nSee also:", *(f"{command}: {purpose}" for command, purpose in related.items())]
+        ),
     ]
 
     @click.command(
@@ -68,23 +70,36 @@ def _command(
 
 
 def _run(
-    verb: str, words: Sequence[str], *, config: str | None, run_names: Sequence[str], debug: bool
+    verb: str,
+    arguments: Sequence[str],
+    *,
+    config: str | None,
+    run_names: Sequence[str],
+    debug: bool,
 ) -> None:
-    """Works as `octopi VERB` does with these words, and leaves with its exit code."""
+    """Run `octopi VERB` with these arguments, and exit with its code.
+
+    Args:
+        verb: the command.
+        arguments: as its own command line takes them.
+        config: path of the copick config, from an option or the environment.
+        run_names: from an option; none = as the arguments say.
+        debug: whether octopi's debug messages are logged.
+    """
     options: dict[str, Any] = {}
     source = click.get_current_context().get_parameter_source("config")
     if config and source is ParameterSource.ENVIRONMENT:
-        os.environ["OCTOPI_PROJECT"] = config  # what words say stands before it
+        os.environ["OCTOPI_PROJECT"] = config  # an argument takes precedence over it
     elif config:
         options["project.config"] = config
     if run_names:
         options["runs"] = list(run_names)
     for key in options:
-        twice = [word for word in words if word.split("=")[0] in (key, key.split(".")[0])]
-        if twice:
-            raise click.UsageError(f"{_OPTIONS[key]} and {twice[0]} say the same. Keep one.")
+        same = [text for text in arguments if text.split("=")[0] in (key, key.split(".")[0])]
+        if same:
+            raise click.UsageError(f"{_OPTIONS[key]} and {same[0]} say the same. Keep one.")
     try:
-        from octopi.config.overrides import override_text  # noqa: PLC0415  brings omegaconf
+        from octopi.config.overrides import override_texts  # noqa: PLC0415  brings Hydra
 
         main = importlib.import_module(f"octopi.{verb}").main
     except ModuleNotFoundError as error:
@@ -92,8 +107,9 @@ def _run(
             f"octopi {verb} needs the package {error.name}, which is not installed here. "
             f"Install it: pip install {error.name}"
         ) from error
-    overrides = [override_text(key, value) for key, value in options.items()]
-    sys.argv = [f"octopi {verb}", *overrides, *(["hydra.verbose=octopi"] if debug else []), *words]
+    if debug:
+        options["hydra.verbose"] = "octopi"
+    sys.argv = [f"octopi {verb}", *override_texts(options), *arguments]
     main()
 
 

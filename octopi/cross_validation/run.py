@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from octopi.cli.job import config_search_arguments
+from octopi.cli.compose import config_search_arguments
 from octopi.config.overrides import override_key, override_text
 from octopi.config.settings import TrainSettings
 from octopi.cross_validation.ensemble import build_ensemble

@@ -1,4 +1,4 @@
-"""Targets from Python: `create_sub_train_targets`, the door to `octopi create_targets`."""
+"""Targets from Python: `create_sub_train_targets` runs `octopi create_targets`."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,11 @@ from octopi.cli.python_api import (
     OneOrMoreNames,
     QueryTriple,
     as_name_list,
-    project_override,
+    compose_and_run,
+    config_paths,
     query_text,
-    run_command,
 )
-from octopi.config.overrides import override_text
+from octopi.config.overrides import override_texts
 from octopi.create_targets import create_targets
 
 
@@ -29,7 +29,7 @@ def create_sub_train_targets(  # noqa: PLR0913, PLR0917  the published signature
     *,
     overwrite: bool = False,
 ) -> None:
-    """Every run asked for that has the annotations has a target, painted on its tomogram's grid.
+    """Paint a target on the tomogram's grid of each run that has the annotations.
 
     Args:
         config: path of a copick config; a list or {name: path} for several.
@@ -44,11 +44,12 @@ def create_sub_train_targets(  # noqa: PLR0913, PLR0917  the published signature
         run_ids: names; None = every run.
         overwrite: whether another target of that name, user and session is replaced.
     """
-    picks = [query_text(triple, "pick_targets") for triple in pick_targets or []]
-    masks = [query_text(triple, "seg_targets") for triple in _triples(seg_targets)]
     settings = {
-        "targets.picks": picks,
-        "targets.segmentations": masks,
+        "project.config": config_paths(config),
+        "targets.picks": [query_text(triple, "pick_targets") for triple in pick_targets or []],
+        "targets.segmentations": [
+            query_text(triple, "seg_targets") for triple in _as_triples(seg_targets)
+        ],
         "targets.radius_scale": radius_scale,
         "targets.name": target_name,
         "targets.user_id": target_user_id,
@@ -58,13 +59,9 @@ def create_sub_train_targets(  # noqa: PLR0913, PLR0917  the published signature
         "runs": as_name_list(run_ids),
         "overwrite": overwrite,
     }
-    words = [
-        project_override(config),
-        *(override_text(key, value) for key, value in settings.items()),
-    ]
-    run_command("create_targets", create_targets, words, None)
+    compose_and_run("create_targets", create_targets, override_texts(settings))
 
 
-def _triples(seg_targets: QueryTriple | Sequence[QueryTriple] | None) -> Sequence[QueryTriple]:
-    given = list(seg_targets or [])
-    return [given] if given and isinstance(given[0], str) else given
+def _as_triples(seg_targets: QueryTriple | Sequence[QueryTriple] | None) -> Sequence[QueryTriple]:
+    triples = list(seg_targets or [])
+    return [triples] if triples and isinstance(triples[0], str) else triples

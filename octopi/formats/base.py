@@ -71,32 +71,23 @@ class Format:
         """
         raise NotImplementedError
 
-    def name_of(self, particles: Particles) -> str:
+    def tomogram_name(self, particles: Particles) -> str:
         """Return the other program's name for the tomogram."""
         return self.tomo_name.replace("*", particles.run_name)
 
-    def pixel(self, particles: Particles) -> NDArray[np.float64]:
+    def pixel_edges(self, particles: Particles) -> NDArray[np.float64]:
         """Return the edges (x, y, z) in Å of the pixels of the other program's coordinates."""
         if self.pixel_size is not None:
-            self._refuse_other_spacing(particles)
+            self._check_spacing(particles)
             return np.full(3, self.pixel_size)
         if particles.grid is None:
             raise SettingError(
-                f"Run {particles.run_name} has no tomogram, so nothing tells the pixel size. "
-                "Say it in Å: format.pixel_size=…"
+                f"Run {particles.run_name} has no tomogram, so its pixel size is unknown. "
+                "Give it in Å: format.pixel_size=…"
             )
         return np.asarray(particles.grid.spacing[::-1]) / (self.binning or 1)
 
-    def pixels(self, particles: Particles, first_voxel: float) -> NDArray[np.float64]:
-        """Convert positions to the other program's pixels (n, 3), x y z.
-
-        Args:
-            particles: the picks.
-            first_voxel: the coordinate of the centre of the first voxel in that program.
-        """
-        return particles.points.positions / self.pixel(particles) + first_voxel
-
-    def _refuse_other_spacing(self, particles: Particles) -> None:
+    def _check_spacing(self, particles: Particles) -> None:
         """Raise SettingError if pixel size and binning do not give the tomogram's spacing."""
         if self.binning is None or self.pixel_size is None or particles.grid is None:
             return
@@ -109,7 +100,33 @@ class Format:
             )
 
 
-def have_orientations(sets: Sequence[Particles]) -> bool:
+class PixelFormat(Format):
+    """Write picks as another program reads them: in pixels from the tomogram's first voxel.
+
+    Args:
+        tomo_name: its name for the tomogram of a run; `*` stands for the name of the run.
+        pixel_size: Å, of its pixels; None = by `binning`.
+        binning: how many of its pixels make a voxel of our tomogram; None = 1.
+        first_voxel: its coordinate, on each axis, of the centre of the first voxel.
+    """
+
+    def __init__(
+        self,
+        *,
+        tomo_name: str,
+        pixel_size: float | None,
+        binning: float | None,
+        first_voxel: float,
+    ) -> None:
+        super().__init__(tomo_name=tomo_name, pixel_size=pixel_size, binning=binning)
+        self.first_voxel = first_voxel
+
+    def to_pixels(self, particles: Particles) -> NDArray[np.float64]:
+        """Convert the positions of picks to the other program's pixels (n, 3), x y z."""
+        return particles.points.positions / self.pixel_edges(particles) + self.first_voxel
+
+
+def have_orientations(particle_sets: Sequence[Particles]) -> bool:
     """Return whether the picks have orientations.
 
     Orientations that are all the identity do not count: programs write them when they know none.
@@ -117,7 +134,7 @@ def have_orientations(sets: Sequence[Particles]) -> bool:
     Raises:
         DataError: only some of the sets with picks have orientations.
     """
-    with_picks = [p for p in sets if len(p.points)]
+    with_picks = [p for p in particle_sets if len(p.points)]
     oriented = [
         p
         for p in with_picks
@@ -129,23 +146,23 @@ def have_orientations(sets: Sequence[Particles]) -> bool:
         if particles.orientations is None:
             raise DataError(
                 f"The picks of run {oriented[0].run_name} have orientations but those of run "
-                f"{particles.run_name} have none. Export them apart: runs=[…]"
+                f"{particles.run_name} have none. Export them separately: runs=[…]"
             )
     return True
 
 
-def common_scores(sets: Sequence[Particles]) -> bool:
+def have_scores(particle_sets: Sequence[Particles]) -> bool:
     """Return whether any of the picks have scores."""
-    return any(len(p.points) and p.points.scores is not None for p in sets)
+    return any(len(p.points) and p.points.scores is not None for p in particle_sets)
 
 
-def scores_of(particles: Particles) -> NDArray[np.floating]:
+def get_scores(particles: Particles) -> NDArray[np.floating]:
     """Return the scores (n,), 1 where there are none, as in copick."""
     scores = particles.points.scores
     return np.ones(len(particles.points)) if scores is None else scores
 
 
-def orientations_of(particles: Particles) -> NDArray[np.float64]:
+def get_orientations(particles: Particles) -> NDArray[np.float64]:
     """Return the orientations (n, 3, 3); raise DataError if some are no rotations."""
     rotations = particles.orientations
     if rotations is None:

@@ -13,15 +13,15 @@ import numpy as np
 
 from octopi.formats.angles import dynamo_angles
 from octopi.formats.base import (
-    Format,
     Particles,
+    PixelFormat,
     format_number,
+    get_orientations,
+    get_scores,
     have_orientations,
-    orientations_of,
-    scores_of,
 )
 
-NUM_COLUMNS = 42
+COLUMNS = range(1, 43)
 TAG, ALIGNED, AVERAGED = 1, 2, 3
 EULER = (7, 8, 9)  # tdrot, tilt, narot
 CC, TOMOGRAM = 10, 20
@@ -29,7 +29,7 @@ POSITION = (24, 25, 26)
 PIXEL_SIZE = 36
 
 
-class Dynamo(Format):
+class Dynamo(PixelFormat):
     """Write a table of each object, and the list of tomograms that `dtcrop` needs beside it.
 
     Args:
@@ -39,42 +39,27 @@ class Dynamo(Format):
         first_voxel: the coordinate of the centre of the first voxel.
     """
 
-    def __init__(
-        self,
-        *,
-        tomo_name: str,
-        pixel_size: float | None,
-        binning: float | None,
-        first_voxel: float,
-    ) -> None:
-        super().__init__(tomo_name=tomo_name, pixel_size=pixel_size, binning=binning)
-        self.first_voxel = first_voxel
-
     def files(
-        self, object_name: str, sets: Sequence[Particles], *, folder: Path
+        self, object_name: str, particle_sets: Sequence[Particles], *, folder: Path
     ) -> Mapping[str, str]:
         """Return `OBJECT.tbl` and `OBJECT.doc`; a table without picks is empty, as Dynamo's own."""
         del folder
-        has_angles = have_orientations(sets)
+        has_angles = have_orientations(particle_sets)
         rows: list[str] = []
-        for index, particles in enumerate(sets, start=1):
-            positions = self.pixels(particles, self.first_voxel)
+        for index, particles in enumerate(particle_sets, start=1):
+            positions, scores = self.to_pixels(particles), get_scores(particles)
             angles = np.zeros_like(positions)
             if has_angles and len(positions):
-                angles = dynamo_angles(orientations_of(particles))
-            edge = float(np.mean(self.pixel(particles)))
-            for position, angle, score in zip(positions, angles, scores_of(particles), strict=True):
-                row = ["0"] * NUM_COLUMNS
-                row[TAG - 1] = str(len(rows) + 1)
-                row[ALIGNED - 1] = row[AVERAGED - 1] = "1"
-                for columns, values in ((EULER, angle), (POSITION, position)):
-                    for column, value in zip(columns, values, strict=True):
-                        row[column - 1] = format_number(value)
-                row[CC - 1] = format_number(score)
-                row[TOMOGRAM - 1] = str(index)
-                row[PIXEL_SIZE - 1] = format_number(edge)
-                rows.append(" ".join(row))
-        names = [f"{i} {self.name_of(p)}" for i, p in enumerate(sets, start=1)]
+                angles = dynamo_angles(get_orientations(particles))
+            edge = float(np.mean(self.pixel_edges(particles)))
+            for position, angle, score in zip(positions, angles, scores, strict=True):
+                row = {TAG: str(len(rows) + 1), ALIGNED: "1", AVERAGED: "1"}
+                row |= zip(EULER, map(format_number, angle), strict=True)
+                row |= {CC: format_number(score), TOMOGRAM: str(index)}
+                row |= zip(POSITION, map(format_number, position), strict=True)
+                row |= {PIXEL_SIZE: format_number(edge)}
+                rows.append(" ".join(row.get(column, "0") for column in COLUMNS))
+        names = [f"{i} {self.tomogram_name(p)}" for i, p in enumerate(particle_sets, start=1)]
         return {f"{object_name}.tbl": _lines(rows), f"{object_name}.doc": _lines(names)}
 
 

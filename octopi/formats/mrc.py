@@ -1,7 +1,7 @@
 """MRC files: the header, whether it can be right, and the voxels.
 
-A header may be wrong or incomplete: a voxel size of 0 was never set, one of exactly 1 Å is what
-programs write that do not know it, and voxels of a copick project are cubes.
+A header may be wrong or incomplete: a voxel size of 0 was never set, one of exactly 1 Å is written
+by programs that do not know it, and voxels of a copick project are cubes.
 """
 
 import math
@@ -22,7 +22,7 @@ from octopi.project.value_range import ValueRange
 
 PLAUSIBLE = (0.5, 100.0)  # Å
 HEADER_BYTES = 1024
-_MODES = {0: 1, 1: 2, 2: 4, 6: 2, 12: 2}  # those of volumes of real numbers, and their bytes
+_MODES = {0: 1, 1: 2, 2: 4, 6: 2, 12: 2}  # of real numbers -> bytes of a voxel
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Header:
     Args:
         path: of the file.
         shape: voxels z y x.
-        voxel_size: of a voxel, Å, z y x; 0 where they were never set.
+        voxel_size: edges of a voxel in Å, z y x; 0 where they were never set.
     """
 
     path: Path
@@ -43,42 +43,43 @@ class Header:
         """Return the voxel spacing in Å.
 
         Args:
-            given_spacing: by the user, Å; None = take the header's.
-            ignore_header: take the user's also where the header differs.
+            given_spacing: the user's, Å; None = take the header's.
+            ignore_header: take the user's even if the header's differs.
 
         Raises:
-            DataError: header and user leave the spacing in doubt.
+            DataError: the header's is unknown, implausible, of no cube, or not the user's.
         """
         if given_spacing is not None and ignore_header:
             return given_spacing
         edges = ", ".join(f"{edge:g}" for edge in reversed(self.voxel_size))
-        was_never_set = any(not math.isfinite(e) or e <= 0 for e in self.voxel_size)
-        unknown_voxel_size = was_never_set or set(self.voxel_size) == {1.0}
-        if unknown_voxel_size and given_spacing is None:
+        was_set = all(math.isfinite(edge) and edge > 0 for edge in self.voxel_size)
+        if not was_set or set(self.voxel_size) == {1.0}:
+            if given_spacing is not None:
+                return given_spacing
             raise DataError(
-                f"{self.path.name} does not tell its voxel size (its header says {edges} Å). "
-                "Say it: voxel_spacing=…"
+                f"The voxel size of {self.path.name} is unknown (its header says {edges} Å). "
+                "Give it: voxel_spacing=…"
             )
-        if unknown_voxel_size and given_spacing is not None:
-            return given_spacing
         mean = round(float(np.mean(self.voxel_size)), 5)
         if not all(same_spacing(edge, mean, tolerance=NEARLY_EXACT) for edge in self.voxel_size):
             raise DataError(
                 f"{self.path.name} has voxels of {edges} Å (x, y, z), which are no cubes. Correct "
-                "its header, or say voxel_spacing=… ignore_header=true."
+                "its header, or give voxel_spacing=… ignore_header=true."
             )
-        if given_spacing is not None and not same_spacing(mean, given_spacing):
+        if given_spacing is not None:
+            if same_spacing(mean, given_spacing):
+                return given_spacing
             raise DataError(
                 f"{self.path.name} has voxels of {mean:g} Å by its header, not "
                 f"{given_spacing:g} Å. Leave out voxel_spacing, or overrule the header with "
                 "ignore_header=true."
             )
-        if given_spacing is None and not PLAUSIBLE[0] <= mean <= PLAUSIBLE[1]:
+        if not PLAUSIBLE[0] <= mean <= PLAUSIBLE[1]:
             raise DataError(
                 f"{self.path.name} has voxels of {mean:g} Å by its header, which no tomogram has. "
-                "Say voxel_spacing=… ignore_header=true."
+                "Give voxel_spacing=… ignore_header=true."
             )
-        return mean if given_spacing is None else given_spacing
+        return mean
 
 
 def read_header(path: Path) -> Header:
@@ -144,5 +145,5 @@ def _open_mrc(path: Path, *, header_only: bool = False, mapped: bool = False) ->
         raise DataError(f"{path.name} is no MRC file: {error}.") from error
     with mrc:
         if mrc.header is None:
-            raise DataError(f"{path.name} is no MRC file: it has no whole header.")
+            raise DataError(f"{path.name} is no MRC file: its header is incomplete.")
         yield mrc

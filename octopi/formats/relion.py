@@ -19,28 +19,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octopi.errors import DataError, SettingError, did_you_mean
-from octopi.formats.angles import relion_angles
 from octopi.formats.base import (
     Format,
     Particles,
-    common_scores,
     format_number,
     have_orientations,
-    orientations_of,
-    scores_of,
+    have_scores,
 )
 from octopi.formats.star import (
     OPTICS,
     PIXEL_SIZE,
+    Columns,
     ListedTomogram,
+    join_columns,
+    particle_columns,
     read_tomograms,
     star_text,
 )
 from octopi.geometry import format_shape
 
 CENTERED = tuple(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ")
-ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
-SCORE = "rlnAutopickFigureOfMerit"
 SIZE_SLACK = 2.0  # voxels of the binned tomogram that rounding may have cost a side
 
 
@@ -92,19 +90,21 @@ class Relion5(Format):
         amplitude_contrast: float | None,
     ) -> None:
         super().__init__(tomo_name=tomo_name, pixel_size=pixel_size, binning=binning)
-        if tomogram_size is not None:
-            self._check_size(tomogram_size)
-        if tomograms_star and (pixel_size or binning or tomogram_size):
-            raise SettingError(
-                "format.tomograms_star tells pixel size and tomogram size. Leave out "
-                "format.pixel_size, format.binning and format.tomogram_size."
-            )
-        self.tomogram_size = tomogram_size
-        self.listed = None if tomograms_star is None else read_tomograms(Path(tomograms_star))
-        self.optics = _complete_optics(voltage, spherical_aberration, amplitude_contrast)
+        self.listed_tomograms = None
+        if tomograms_star:
+            if pixel_size or binning or tomogram_size:
+                raise SettingError(
+                    "format.tomograms_star contains pixel size and tomogram size. Leave out "
+                    "format.pixel_size, format.binning and format.tomogram_size."
+                )
+            self.listed_tomograms = read_tomograms(Path(tomograms_star))
+        self.tomogram_size = self._check_size(tomogram_size)
+        self.optics = _check_optics(voltage, spherical_aberration, amplitude_contrast)
 
-    def _check_size(self, tomogram_size: Sequence[int]) -> None:
-        """Raise SettingError unless the size has three edges of pixels of a known size."""
+    def _check_size(self, tomogram_size: Sequence[int] | None) -> NDArray[np.float64] | None:
+        """Return the size, if any; raise SettingError unless it is three edges of known pixels."""
+        if tomogram_size is None:
+            return None
         if len(tomogram_size) != 3 or min(tomogram_size) < 1:
             raise SettingError(
                 f"format.tomogram_size is the unbinned size [x,y,z], not {list(tomogram_size)}."
@@ -114,75 +114,72 @@ class Relion5(Format):
                 "format.tomogram_size counts unbinned pixels. Say how large they are: "
                 "format.pixel_size=… (Å) or format.binning=…"
             )
+        return np.asarray(tomogram_size, dtype=np.float64)
 
     def files(
-        self, object_name: str, sets: Sequence[Particles], *, folder: Path
+        self, object_name: str, particle_sets: Sequence[Particles], *, folder: Path
     ) -> Mapping[str, str]:
         """Return `OBJECT.star` for Extract; `OBJECT_import.star` and a file a tomogram for Import.
 
         The particle set has optics groups, one a tomogram as RELION makes them, where pixel size
         and optics are known; without them RELION takes both from its tomograms.star.
         """
-        tomograms = [self.geometry(particles) for particles in sets]
-        has_angles, has_scores = have_orientations(sets), common_scores(sets)
-        parts = [
-            _columns(particles, tomogram, has_angles=has_angles, has_scores=has_scores)
-            for particles, tomogram in zip(sets, tomograms, strict=True)
+        frames = [self.tomogram_frame(particles) for particles in particle_sets]
+        flags = {
+            "has_angles": have_orientations(particle_sets),
+            "has_scores": have_scores(particle_sets),
+        }
+        tables = [
+            _particle_table(particles, frame, **flags)
+            for particles, frame in zip(particle_sets, frames, strict=True)
         ]
-        names = ["rlnTomoName", *CENTERED, *(ANGLES if has_angles else ()), *([SCORE] * has_scores)]
-        particle_set = {name: [v for part in parts for v in part[name]] for name in names}
-        tables: dict[str, Mapping[str, Sequence[str]]] = {"particles": particle_set}
-        if tomograms and all(t.pixel_size and t.optics for t in tomograms):
-            tables = {"optics": _optics_groups(tomograms), **tables}
-            groups = [[str(i)] * len(p.points) for i, p in enumerate(sets, start=1)]
-            particle_set["rlnOpticsGroup"] = [group for part in groups for group in part]
-        files = {f"{object_name}.star": star_text(tables)}
-        index: dict[str, list[str]] = {"rlnTomoName": [], "rlnTomoImportParticleFile": []}
-        for particles, tomogram, part in zip(sets, tomograms, parts, strict=True):
-            if len(particles.points):
-                path = f"{object_name}/{tomogram.name}.star"
-                files[path] = star_text({"particles": part})
-                index["rlnTomoName"].append(tomogram.name)
-                index["rlnTomoImportParticleFile"].append((folder / path).as_posix())
-        return {**files, f"{object_name}_import.star": star_text({"coordinate_files": index})}
+        files = {f"{object_name}.star": star_text(_add_optics_groups(tables, frames))}
+        import_list: dict[str, list[str]] = {"rlnTomoName": [], "rlnTomoImportParticleFile": []}
+        for frame, table in zip(frames, tables, strict=True):
+            if table["rlnTomoName"]:
+                path = f"{object_name}/{frame.name}.star"
+                files[path] = star_text({"particles": table})
+                import_list["rlnTomoName"].append(frame.name)
+                import_list["rlnTomoImportParticleFile"].append((folder / path).as_posix())
+        files[f"{object_name}_import.star"] = star_text({"coordinate_files": import_list})
+        return files
 
-    def geometry(self, particles: Particles) -> TomogramFrame:
+    def tomogram_frame(self, particles: Particles) -> TomogramFrame:
         """Return name, centre and optics of the tomogram of a run's picks."""
-        name = self.name_of(particles)
-        if self.listed is not None:
-            listed = self._listed(name)
-            check_same_box(particles, np.asarray(listed.size), listed.pixel_size)
-            centre = np.asarray(listed.size) / 2 * listed.pixel_size
+        name = self.tomogram_name(particles)
+        if self.listed_tomograms is not None:
+            listed = _find_tomogram(name, self.listed_tomograms)
+            size = np.asarray(listed.size)
+            check_same_box(particles, size, listed.pixel_size)
+            centre = size / 2 * listed.pixel_size
             return TomogramFrame(name, centre, listed.pixel_size, self.optics or listed.optics)
-        pixel_size_known = self.pixel_size is not None or self.binning is not None
-        pixel = self.pixel(particles)
+        edges = self.pixel_edges(particles)
         if self.tomogram_size is not None:
-            size = np.asarray(self.tomogram_size, dtype=np.float64)
-            check_same_box(particles, size, float(pixel[0]))
-            centre = size / 2 * pixel
+            check_same_box(particles, self.tomogram_size, float(edges[0]))
+            centre = self.tomogram_size / 2 * edges
         elif particles.grid is not None:
             centre = np.multiply(particles.grid.shape, particles.grid.spacing)[::-1] / 2
         else:
             raise SettingError(
-                f"Run {particles.run_name} has no tomogram, so nothing tells where its centre is. "
-                "Give format.tomograms_star, or format.pixel_size and format.tomogram_size."
+                f"Run {particles.run_name} has no tomogram, so its centre is unknown. Give "
+                "format.tomograms_star, or format.pixel_size and format.tomogram_size."
             )
-        return TomogramFrame(
-            name, centre, float(pixel[0]) if pixel_size_known else None, self.optics
+        is_unbinned = self.pixel_size is not None or self.binning is not None
+        return TomogramFrame(name, centre, float(edges[0]) if is_unbinned else None, self.optics)
+
+
+def _find_tomogram(name: str, listed_tomograms: Mapping[str, ListedTomogram]) -> ListedTomogram:
+    """Return a tomogram of tomograms.star; raise DataError if it has none of this name."""
+    if name not in listed_tomograms:
+        raise DataError(
+            f"RELION's tomograms.star has no tomogram {name}."
+            f"{did_you_mean(name, listed_tomograms)} It has: "
+            f"{', '.join(listed_tomograms) or 'none'}. Adjust format.tomo_name."
         )
-
-    def _listed(self, name: str) -> ListedTomogram:
-        """Return the tomogram of this name in tomograms.star."""
-        assert self.listed is not None
-        if name not in self.listed:
-            raise DataError(
-                f"RELION's tomograms.star has no tomogram {name}.{did_you_mean(name, self.listed)} "
-                f"It has: {', '.join(self.listed) or 'none'}. Adjust format.tomo_name."
-            )
-        return self.listed[name]
+    return listed_tomograms[name]
 
 
-def _complete_optics(*values: float | None) -> tuple[float, ...] | None:
+def _check_optics(*values: float | None) -> tuple[float, ...] | None:
     """Return kV, mm and amplitude contrast, None without any; SettingError if some are missing."""
     optics = tuple(float(value) for value in values if value is not None)
     if 0 < len(optics) < len(values):
@@ -211,28 +208,38 @@ def check_same_box(particles: Particles, size: NDArray[np.float64], pixel_size: 
     )
 
 
-def _columns(
-    particles: Particles, tomogram: TomogramFrame, *, has_angles: bool, has_scores: bool
+def _particle_table(
+    particles: Particles, frame: TomogramFrame, *, has_angles: bool, has_scores: bool
 ) -> dict[str, list[str]]:
-    """Format the columns of one tomogram's picks."""
-    centred = particles.points.positions - tomogram.centre
-    columns = {"rlnTomoName": [tomogram.name] * len(centred)}
-    columns |= {name: list(map(format_number, centred[:, i])) for i, name in enumerate(CENTERED)}
-    if has_angles:
-        angles = relion_angles(orientations_of(particles))
-        columns |= {name: list(map(format_number, angles[:, i])) for i, name in enumerate(ANGLES)}
-    if has_scores:
-        columns[SCORE] = list(map(format_number, scores_of(particles)))
-    return columns
+    """Format the columns of the picks of one tomogram."""
+    centred = particles.points.positions - frame.centre
+    return {
+        "rlnTomoName": [frame.name] * len(centred),
+        **particle_columns(
+            particles, CENTERED, centred, has_angles=has_angles, has_scores=has_scores
+        ),
+    }
 
 
-def _optics_groups(tomograms: Sequence[TomogramFrame]) -> dict[str, list[str]]:
-    """Make an optics group for each tomogram, as RELION does from its tomograms.star."""
-    columns = {
-        "rlnOpticsGroup": [str(index) for index in range(1, len(tomograms) + 1)],
-        "rlnOpticsGroupName": [tomogram.name for tomogram in tomograms],
-        PIXEL_SIZE: [format_number(tomogram.pixel_size or 0) for tomogram in tomograms],
+def _add_optics_groups(
+    tables: Sequence[Columns], frames: Sequence[TomogramFrame]
+) -> dict[str, Columns]:
+    """Join the tables of all tomograms; add a table of optics if all pixels and optics are known.
+
+    Each tomogram is an optics group, as those that RELION makes from its tomograms.star.
+    """
+    particles = join_columns(tables)
+    if not all(frame.pixel_size and frame.optics for frame in frames):
+        return {"particles": particles}
+    groups = [str(group) for group in range(1, len(frames) + 1)]
+    optics: dict[str, list[str]] = {
+        "rlnOpticsGroup": groups,
+        "rlnOpticsGroupName": [frame.name for frame in frames],
+        PIXEL_SIZE: [format_number(frame.pixel_size or 0) for frame in frames],
     }
     for index, name in enumerate(OPTICS):
-        columns[name] = [format_number(t.optics[index]) for t in tomograms if t.optics]
-    return columns
+        optics[name] = [format_number(frame.optics[index]) for frame in frames if frame.optics]
+    particles["rlnOpticsGroup"] = [
+        group for group, table in zip(groups, tables, strict=True) for _ in table["rlnTomoName"]
+    ]
+    return {"optics": optics, "particles": particles}

@@ -9,10 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from octopi.errors import DataError, SettingError
+from octopi.formats.angles import relion_angles
+from octopi.formats.base import Particles, format_number, get_orientations, get_scores
 
 SIZE = ("rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ")
 PIXEL_SIZE = "rlnTomoTiltSeriesPixelSize"
+ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+SCORE = "rlnAutopickFigureOfMerit"
 OPTICS = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
 
 Columns = Mapping[str, Sequence[str]]
@@ -44,9 +51,43 @@ def star_text(tables: Mapping[str, Columns]) -> str:
 
 def _block(name: str, columns: Columns) -> str:
     """Format one table."""
-    heads = [f"_{column} #{index}" for index, column in enumerate(columns, start=1)]
+    header = [f"_{column} #{index}" for index, column in enumerate(columns, start=1)]
     rows = [" ".join(row) for row in zip(*columns.values(), strict=True)]
-    return "\n".join([f"data_{name}", "", "loop_", *heads, *rows, "", ""])
+    return "\n".join([f"data_{name}", "", "loop_", *header, *rows, "", ""])
+
+
+def particle_columns(
+    particles: Particles,
+    axes: Sequence[str],
+    coordinates: NDArray[np.float64],
+    *,
+    has_angles: bool,
+    has_scores: bool,
+) -> dict[str, list[str]]:
+    """Format the coordinates of picks and, if the table has them, RELION's angles and the scores.
+
+    Args:
+        particles: the picks.
+        axes: names of the columns of coordinates.
+        coordinates: (n, 3), x y z.
+        has_angles: whether the table has columns of angles.
+        has_scores: whether it has one of scores.
+    """
+    names: list[str] = [*axes]
+    values: list[NDArray[np.floating]] = [coordinates]
+    if has_angles:
+        names += ANGLES
+        values.append(relion_angles(get_orientations(particles)))
+    if has_scores:
+        names.append(SCORE)
+        values.append(get_scores(particles)[:, None])
+    columns = zip(names, np.hstack(values).T, strict=True)
+    return {name: list(map(format_number, column)) for name, column in columns}
+
+
+def join_columns(parts: Sequence[Columns]) -> dict[str, list[str]]:
+    """Join tables of the same columns, at least one, below each other."""
+    return {name: [value for part in parts for value in part[name]] for name in parts[0]}
 
 
 def read_tomograms(path: Path) -> dict[str, ListedTomogram]:
@@ -64,7 +105,7 @@ def read_tomograms(path: Path) -> dict[str, ListedTomogram]:
     if not path.is_file():
         raise SettingError(f"format.tomograms_star: there is no file {path}.")
     try:
-        # As numbers, names such as 001 would lose their zeros.
+        # As a number, a name such as 001 would lose its zeros.
         tables: Any = starfile.read(path, always_dict=True, parse_as_string=["rlnTomoName"])
     except (ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as a STAR file: {error}.") from error

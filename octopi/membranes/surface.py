@@ -2,7 +2,7 @@
 
 A mask is a staircase. Around any point its average, weighted by a Gaussian, is smooth: it is one
 half where a flat surface lies, and its gradient is the surface's normal. Both lead from the nearest
-face of the staircase to the nearest place of the surface.
+face of the staircase to the nearest point of the surface.
 
 Two shorter ways were measured with tests/membranes/test_surface.py. The gradient of the distance
 transform turns normals of a sheet one voxel thick by over 90° and misses the rim of a plate by 1.6
@@ -24,25 +24,25 @@ from octopi.geometry import Grid
 
 Vectors = NDArray[np.float64]  # (n, 3), Å, z y x as in the mask
 
-_REACH = 3.0  # widths of the Gaussian to where it is taken for zero
-_NUM_PLACES = 8  # tried on the way to the nearest place, at most; a sphere needs three
-_STRIDE = 2.0  # voxels, the longest step between two of them
-_CLOSE = 0.1  # voxels along the surface from the nearest place that are near enough
-_BATCH = 512  # points averaged around at once
+_CUTOFF = 3.0  # widths of the Gaussian, beyond which it is taken for zero
+_MAX_CANDIDATES = 8  # points of the surface tried for each position; a sphere needs three
+_MAX_STEP = 2.0  # voxels between two candidates, so that none leaves a surface that bends
+_TOLERANCE = 0.1  # voxels along the surface from the nearest point that are near enough
+_BATCH = 512  # positions treated at once
 # Of the largest average inside a sheet, the part that marks its surface where it is too thin to
 # reach one half: right for one voxel, and above one half for two and more.
 _THIN = 0.8
-_NARROWEST = 1.5  # voxels, the least width of the Gaussian for normals
+_MIN_WIDTH = 1.5  # voxels, of the Gaussian for normals
 
 
 @dataclass(frozen=True)
 class NearestSurface:
-    """The nearest place of a surface to each of n points.
+    """The points of a surface that are nearest to n positions.
 
     Args:
-        distances: (n,) in Å, negative inside.
-        normals: (n, 3) of the surface there, outward, unit length, x y z.
-        labels: (n,) of the mask there.
+        distances: (n,) of the positions from them in Å, negative inside.
+        normals: (n, 3) of the surface at them, outward, unit length, x y z.
+        labels: (n,) of the mask at them.
     """
 
     distances: NDArray[np.float64]
@@ -73,7 +73,7 @@ class Surface:
             raise ValueError(f"smoothing must be 0 Å or more, not {smoothing}.")
         self._spacing = np.asarray(grid.spacing)
         self._voxel = float(self._spacing.max())
-        self._smoothing = max(smoothing, _NARROWEST * self._voxel)
+        self._smoothing = max(smoothing, _MIN_WIDTH * self._voxel)
         self._mask = mask != 0
         faces, inside_voxels = _faces(self._mask)
         self._labels = mask[tuple(inside_voxels.T)]
@@ -81,7 +81,7 @@ class Surface:
         self._tree = KDTree(self._faces)
 
     def nearest(self, positions: NDArray[np.float64]) -> NearestSurface:
-        """Find the nearest place of the surface to each position.
+        """Find the point of the surface nearest to each position.
 
         Args:
             positions: (n, 3) in Å, x y z.
@@ -90,160 +90,185 @@ class Surface:
             Distances, normals and labels. All positions are infinitely far outside an empty mask,
             and infinitely far inside a full one; their normals and labels are 0.
         """
-        points = np.asarray(positions, dtype=np.float64).reshape(-1, 3)[:, ::-1]
+        zyx = np.asarray(positions, dtype=np.float64).reshape(-1, 3)[:, ::-1]
         if not len(self._faces):
-            distances = np.full(len(points), -np.inf if self._mask.any() else np.inf)
-            labels = np.zeros(len(points), dtype=np.int64)
-            return NearestSurface(distances, np.zeros_like(points), labels)
+            distances = np.full(len(zyx), -np.inf if self._mask.any() else np.inf)
+            return NearestSurface(distances, np.zeros_like(zyx), np.zeros(len(zyx), dtype=np.int64))
         parts: list[list[NDArray]] = [[np.zeros(0), np.zeros((0, 3)), np.zeros(0, dtype=np.int64)]]
-        for start in range(0, len(points), _BATCH):
-            parts.append(self._nearest(points[start : start + _BATCH]))
+        for start in range(0, len(zyx), _BATCH):
+            parts.append(self._nearest(zyx[start : start + _BATCH]))
         distances, normals, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
         return NearestSurface(distances, normals[:, ::-1], labels)
 
-    def _nearest(self, points: Vectors) -> list[NDArray]:
-        """Return distances (n,), normals (n, 3) z y x, and labels (n,) of the nearest places."""
-        reach, index = self._tree.query(points)
-        face = self._faces[index]
-        sign = np.where(self._is_inside(points), -1.0, 1.0)
-        # Without a better place it is the face's centre, with the normal along the way to it.
-        place, normal = face, sign[:, None] * (points - face) / np.maximum(reach, 1e-12)[:, None]
-        tangential_distance = np.full(len(points), np.inf)
-        for candidate in self._approach(points, face):
-            is_better = self._is_plausible(points, candidate, reach)
-            is_better &= candidate.tangential_distance < tangential_distance
-            place = np.where(is_better[:, None], candidate.place, place)
-            normal = np.where(is_better[:, None], candidate.normal, normal)
-            tangential_distance[is_better] = candidate.tangential_distance[is_better]
-            if tangential_distance.max(initial=0) < _CLOSE * self._voxel:
+    def _nearest(self, positions: Vectors) -> list[NDArray]:
+        """Return distances (n,), normals (n, 3) z y x, and labels (n,) for a batch of positions."""
+        face_distance, index = self._tree.query(positions)
+        sign = np.where(self._is_inside(positions), -1.0, 1.0)
+        best = _Candidate.at_face(positions, self._faces[index], sign * face_distance)
+        for candidate in self._approach(positions, best.point):
+            is_better = self._is_plausible(positions, candidate, face_distance)
+            is_better &= candidate.tangential_distance < best.tangential_distance
+            best = best.replace_where(is_better, candidate)
+            if best.tangential_distance.max(initial=0) < _TOLERANCE * self._voxel:
                 break
-        # At a rim, where the surface ends, the way to a point does not go along the normal.
-        offset = points - place
-        along_normal = _dot(offset, normal)[:, 0]
-        to_rim = sign * np.linalg.norm(offset, axis=1)
-        distances = np.where(tangential_distance <= self._voxel, along_normal, to_rim)
-        return [distances, normal, self._labels[index].astype(np.int64)]
+        labels = self._labels[index].astype(np.int64)
+        return [self._signed_distance(positions, best, sign), best.normal, labels]
 
-    def _approach(self, points: Vectors, start: Vectors) -> Iterator["_Candidate"]:
-        """Yield places of the surface on the way from `start` to the nearest ones to points.
+    def _approach(self, positions: Vectors, start: Vectors) -> Iterator["_Candidate"]:
+        """Yield points of the surface on the way from `start` to the nearest ones.
 
-        Each step goes along the surface towards the point, by the part of the way that Barzilai
+        Each step goes along the surface towards the position, by the part of the way that Barzilai
         and Borwein's rule takes from the last step: all of it where the surface is flat.
         """
-        fraction = np.full((len(points), 1), 0.5)
-        candidate = _Candidate.at(points, *self._project_onto_surface(start))
+        fraction = np.full((len(positions), 1), 0.5)
+        candidate = _Candidate.at(positions, *self._project_onto_surface(start))
         yield candidate
-        for _ in range(_NUM_PLACES - 1):
-            step = _limit_length(fraction * candidate.tangential, _STRIDE * self._voxel)
-            projected = self._project_onto_surface(candidate.place + step)
-            last, candidate = candidate, _Candidate.at(points, *projected)
+        for _ in range(_MAX_CANDIDATES - 1):
+            step = _limit_length(fraction * candidate.tangential, _MAX_STEP * self._voxel)
+            projected = self._project_onto_surface(candidate.point + step)
+            last, candidate = candidate, _Candidate.at(positions, *projected)
             yield candidate
             gained = last.tangential - candidate.tangential
-            fraction = _step_fraction(candidate.place - last.place, gained, fraction)
+            fraction = _step_fraction(candidate.point - last.point, gained, fraction)
+
+    def _signed_distance(
+        self, positions: Vectors, nearest: "_Candidate", sign: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the distances (n,): along the normal, or straight where the surface ends."""
+        offset = positions - nearest.point
+        along_normal = _dot(offset, nearest.normal)[:, 0]
+        to_rim = sign * np.linalg.norm(offset, axis=1)
+        return np.where(nearest.tangential_distance <= self._voxel, along_normal, to_rim)
 
     def _is_plausible(
-        self, points: Vectors, candidate: "_Candidate", reach: NDArray[np.float64]
+        self, positions: Vectors, candidate: "_Candidate", face_distance: NDArray[np.float64]
     ) -> NDArray[np.bool_]:
         """Return which candidates have a normal and are about as far as the nearest face."""
-        distance = np.linalg.norm(points - candidate.place, axis=1)
+        distance = np.linalg.norm(positions - candidate.point, axis=1)
         has_normal = np.linalg.norm(candidate.normal, axis=1) > 0.5
-        return (np.abs(distance - reach) <= self._voxel) & has_normal
+        return (np.abs(distance - face_distance) <= self._voxel) & has_normal
 
-    def _project_onto_surface(self, places: Vectors) -> tuple[Vectors, Vectors]:
-        """Move places along the normal onto the surface; return them and the normals there."""
-        narrow = np.full((len(places), 1), self._voxel)
-        normal = self._normals(places, _NARROWEST * narrow)
+    def _project_onto_surface(self, points: Vectors) -> tuple[Vectors, Vectors]:
+        """Move points along the normal onto the surface; return them and the normals there."""
+        narrow = np.full((len(points), 1), self._voxel)
+        normal = self._normals(points, _MIN_WIDTH * narrow)
         # A sheet's two faces have opposite normals, whose average would be neither's.
-        half_thickness = 0.5 * self._thickness(places, normal)
-        width = np.clip(half_thickness, _NARROWEST * self._voxel, self._smoothing)
-        normal = self._normals(places, width)
+        half_thickness = 0.5 * self._thickness(points, normal)
+        width = np.clip(half_thickness, _MIN_WIDTH * self._voxel, self._smoothing)
+        normal = self._normals(points, width)
         depths = np.linspace(0, 1.5, 4) * self._voxel
-        inside = [self._average(places - depth * normal, narrow)[0] for depth in depths]
+        inside = [self._average(points - depth * normal, narrow)[0] for depth in depths]
         level = np.minimum(0.5, _THIN * np.max(inside, axis=0))
         for _ in range(3):
-            value, gradient = self._average(places, narrow)
+            value, gradient = self._average(points, narrow)
             slope = np.maximum(-_dot(gradient, normal)[:, 0], 0.1 / self._voxel)
             step = np.clip((value - level) / slope, -self._voxel, self._voxel)
-            places = places + step[:, None] * normal
-        return places, self._normals(places, width)
+            points = points + step[:, None] * normal
+        return points, self._normals(points, width)
 
-    def _thickness(self, places: Vectors, normal: Vectors) -> NDArray[np.float64]:
+    def _thickness(self, points: Vectors, normal: Vectors) -> NDArray[np.float64]:
         """Return how far (n, 1), in Å, the mask goes on inward, up to twice the smoothing."""
         depths = np.arange(0.5, 2 * self._smoothing / self._voxel + 1, 0.5) * self._voxel
-        is_inside = self._is_inside(places[:, None] - depths[:, None] * normal[:, None])
-        is_inside[:, 0] = True  # the place itself may be half a voxel off
+        is_inside = self._is_inside(points[:, None] - depths[:, None] * normal[:, None])
+        is_inside[:, 0] = True  # the point itself may be half a voxel off
         ends = np.where(is_inside.all(axis=1), len(depths) - 1, np.argmin(is_inside, axis=1))
         return depths[ends][:, None]
 
-    def _is_inside(self, places: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return whether the nearest voxels of places (…, 3) are in the mask."""
-        nearest = np.rint(places / self._spacing).astype(int)
+    def _is_inside(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return whether the nearest voxels of points (…, 3) are in the mask."""
+        nearest = np.rint(points / self._spacing).astype(int)
         z, y, x = np.moveaxis(np.clip(nearest, 0, np.array(self._mask.shape) - 1), -1, 0)
         return self._mask[z, y, x]
 
-    def _normals(self, places: Vectors, width: NDArray[np.float64]) -> Vectors:
+    def _normals(self, points: Vectors, width: NDArray[np.float64]) -> Vectors:
         """Return the outward unit normals (n, 3) by a Gaussian of `width` (n, 1) Å."""
-        gradient = self._average(places, width)[1]
+        gradient = self._average(points, width)[1]
         return -gradient / np.maximum(np.linalg.norm(gradient, axis=1, keepdims=True), 1e-12)
 
     def _average(
-        self, places: Vectors, width: NDArray[np.float64]
+        self, points: Vectors, width: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], Vectors]:
-        """Average the mask around places, weighted by a Gaussian.
+        """Average the mask around points, weighted by a Gaussian.
 
         Args:
-            places: (n, 3).
+            points: (n, 3).
             width: (n, 1) of the Gaussian, Å.
 
         Returns:
             The averages (n,), 0..1, and their gradients (n, 3) in 1/Å.
         """
-        half = np.ceil(_REACH * width.max(initial=0) / self._spacing).astype(int)
-        nearest = np.rint(places / self._spacing).astype(int)
-        indices, weights, slopes = [], [], []
-        for axis in range(3):
-            index = nearest[:, axis, None] + np.arange(-half[axis], half[axis] + 1)
-            offsets = index * self._spacing[axis] - places[:, axis, None]
-            weight = np.exp(-0.5 * (offsets / width) ** 2)
-            weight /= weight.sum(axis=1, keepdims=True)
-            # Beyond the volume its outermost voxels go on.
-            indices.append(np.clip(index, 0, self._mask.shape[axis] - 1))
-            weights.append(weight)
-            slopes.append(weight * offsets / width**2)
-        z, y, x = indices
+        z, weight_z, slope_z = self._axis_weights(points, width, 0)
+        y, weight_y, slope_y = self._axis_weights(points, width, 1)
+        x, weight_x, slope_x = self._axis_weights(points, width, 2)
         voxels = self._mask[z[:, :, None, None], y[:, None, :, None], x[:, None, None, :]]
         # The Gaussian is a product: sum over x, then y, then z, with a slope along one of them.
-        over_x = np.einsum("nzyx,nx->nzy", voxels, weights[2])
-        over_xy = np.einsum("nzy,ny->nz", over_x, weights[1])
-        slope_x = np.einsum("nzyx,nx->nzy", voxels, slopes[2])
-        gradient = [
-            np.einsum("nz,nz->n", over_xy, slopes[0]),
-            np.einsum("nz,nz->n", np.einsum("nzy,ny->nz", over_x, slopes[1]), weights[0]),
-            np.einsum("nz,nz->n", np.einsum("nzy,ny->nz", slope_x, weights[1]), weights[0]),
-        ]
-        return np.einsum("nz,nz->n", over_xy, weights[0]), np.stack(gradient, axis=1)
+        sum_x = np.einsum("nzyx,nx->nzy", voxels, weight_x)
+        sum_xy = np.einsum("nzy,ny->nz", sum_x, weight_y)
+        along_y = np.einsum("nzy,ny->nz", sum_x, slope_y)
+        along_x = np.einsum("nzy,ny->nz", np.einsum("nzyx,nx->nzy", voxels, slope_x), weight_y)
+        terms = [(sum_xy, slope_z), (along_y, weight_z), (along_x, weight_z)]
+        gradient = [np.einsum("nz,nz->n", values, weight) for values, weight in terms]
+        return np.einsum("nz,nz->n", sum_xy, weight_z), np.stack(gradient, axis=1)
+
+    def _axis_weights(
+        self, points: Vectors, width: NDArray[np.float64], axis: int
+    ) -> tuple[NDArray[np.int_], NDArray[np.float64], NDArray[np.float64]]:
+        """Return voxels around points along an axis, their weights, and the weights' slopes.
+
+        All are (n, m); the slopes are in 1/Å.
+        """
+        spacing, centres = self._spacing[axis], points[:, axis, None]
+        half = int(np.ceil(_CUTOFF * width.max(initial=0) / spacing))
+        index = np.rint(centres / spacing).astype(int) + np.arange(-half, half + 1)
+        offsets = index * spacing - centres
+        weight = np.exp(-0.5 * (offsets / width) ** 2)
+        weight /= weight.sum(axis=1, keepdims=True)
+        # The volume goes on as its outermost voxels.
+        return np.clip(index, 0, self._mask.shape[axis] - 1), weight, weight * offsets / width**2
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """Places (n, 3) of the surface that may be the nearest to points, z y x in Å.
+    """Points of the surface that may be the nearest to n positions; z y x in Å.
 
     Args:
-        place: on the surface.
-        normal: outward, unit length or 0 where there is none.
-        tangential: the part of the way to the point that lies in the surface; 0 at the nearest
-            place.
+        point: (n, 3) on the surface.
+        normal: (n, 3) at them, outward, unit length or 0 where there is none.
+        tangential: (n, 3), the part of the way to the position that lies in the surface; 0 at the
+            nearest point.
     """
 
-    place: Vectors
+    point: Vectors
     normal: Vectors
     tangential: Vectors
 
     @classmethod
-    def at(cls, points: Vectors, place: Vectors, normal: Vectors) -> Self:
-        """Make the candidate of these places for points (n, 3)."""
-        offset = points - place
-        return cls(place, normal, offset - _dot(offset, normal) * normal)
+    def at(cls, positions: Vectors, point: Vectors, normal: Vectors) -> Self:
+        """Make candidates of points of the surface and their normals."""
+        offset = positions - point
+        return cls(point, normal, offset - _dot(offset, normal) * normal)
+
+    @classmethod
+    def at_face(cls, positions: Vectors, face: Vectors, distance: NDArray[np.float64]) -> Self:
+        """Make candidates of the nearest faces, for want of better ones.
+
+        Args:
+            positions: (n, 3).
+            face: (n, 3), the centres of the faces.
+            distance: (n,) of the positions from them, negative inside; the normals lie along it.
+        """
+        length = np.maximum(np.abs(distance), 1e-12)
+        normal = (positions - face) / np.copysign(length, distance)[:, None]
+        return cls(face, normal, np.full_like(face, np.inf))
+
+    def replace_where(self, is_better: NDArray[np.bool_], other: "_Candidate") -> "_Candidate":
+        """Return these candidates, the other's where (n,) those are better."""
+        is_better = is_better[:, None]
+        return _Candidate(
+            np.where(is_better, other.point, self.point),
+            np.where(is_better, other.normal, self.normal),
+            np.where(is_better, other.tangential, self.tangential),
+        )
 
     @functools.cached_property
     def tangential_distance(self) -> NDArray[np.float64]:
@@ -320,19 +345,19 @@ def _step_fraction(
     """Return the next step's part (n, 1) of the way, after Barzilai and Borwein.
 
     Args:
-        moved: the last step.
-        gained: by how much it shortened the way.
-        fraction: of the last step; kept where it gained nothing.
+        moved: the last step (n, 3).
+        gained: (n, 3), by how much it shortened the way along the surface.
+        fraction: (n, 1) of the last step; kept where that gained nothing.
     """
     gain = _dot(moved, gained)
     full = np.where(gain > 0, _dot(moved, moved) / np.maximum(gain, 1e-12), fraction)
     return np.clip(full, 0.05, 1.0)
 
 
-def _limit_length(steps: Vectors, longest: float) -> Vectors:
-    """Shorten the steps to `longest`, so that none leaves a surface that bends."""
+def _limit_length(steps: Vectors, max_length: float) -> Vectors:
+    """Shorten the steps that are longer than `max_length`."""
     lengths = np.linalg.norm(steps, axis=1, keepdims=True)
-    return steps * np.minimum(1.0, longest / np.maximum(lengths, 1e-12))
+    return steps * np.minimum(1.0, max_length / np.maximum(lengths, 1e-12))
 
 
 def _dot(first: Vectors, second: Vectors) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""How ice becomes a tomogram: contrast transfer, missing wedge, noise, and what denoising undoes.
+"""Simulate tomograms of a density: contrast transfer, missing wedge, noise, and denoising.
 
 Beam along z, tilt axis y. By the projection theorem each tilt fills one plane of the spectrum, so
 a tilt series with one defocus is a radial transfer function times a wedge-shaped mask.
@@ -27,8 +27,8 @@ class Frequencies:
     x: NDArray[np.float32]
 
     @classmethod
-    def of(cls, shape: tuple[int, int, int], spacing: float) -> Self:
-        """Those of scipy.fft.rfftn of a volume of this shape and spacing (Å)."""
+    def for_shape(cls, shape: tuple[int, int, int], spacing: float) -> Self:
+        """Make the frequencies of scipy.fft.rfftn of a volume of this shape and spacing (Å)."""
         nz, ny, nx = shape
         return cls(
             scipy.fft.fftfreq(nz, spacing).astype(np.float32)[:, None, None],
@@ -37,16 +37,21 @@ class Frequencies:
         )
 
     def squared(self) -> NDArray[np.float32]:
-        """The squared distance of each from the origin."""
+        """Return their squared distances from the origin, in 1/Å²."""
         return self.z**2 + self.y**2 + self.x**2
 
     def measured(self) -> NDArray[np.bool_]:
-        """Which of them some tilt saw: all but the missing wedge."""
+        """Return which of them were measured at some tilt: all but the missing wedge."""
         return np.abs(self.z) <= np.float32(np.tan(np.radians(MAX_TILT))) * np.abs(self.x)
 
 
 def contrast_transfer(squared: NDArray[np.float32], *, defocus: float) -> NDArray[np.float32]:
-    """How strongly density darkens the image at squared frequencies (1/Å²); defocus in Å."""
+    """Return the contrast transfer function, positive where density is dark.
+
+    Args:
+        squared: squared frequencies, 1/Å².
+        defocus: underfocus, Å.
+    """
     phase = (
         np.pi
         * WAVELENGTH
@@ -64,7 +69,7 @@ def simulate_tomograms(
     snr: float,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The weighted back-projection and the denoised tomogram of one density, same shape.
+    """Simulate the weighted back-projection and the denoised tomogram of a density.
 
     Args:
         density: protein positive, (z, y, x).
@@ -72,16 +77,19 @@ def simulate_tomograms(
         defocus: underfocus in Å.
         snr: variance of the signal over that of the noise in the weighted back-projection.
         rng: draws the noise.
+
+    Returns:
+        Both tomograms, of the density's shape.
     """
-    frequencies = Frequencies.of(density.shape, spacing)
+    frequencies = Frequencies.for_shape(density.shape, spacing)
     squared, is_measured = frequencies.squared(), frequencies.measured()
     transfer = contrast_transfer(squared, defocus=defocus)
     signal = _spectrum(density)
     signal *= -transfer * np.exp(-FALLOFF / 4 * squared) * is_measured
     signal[0, 0, 0] = 0
     noise = _spectrum(rng.standard_normal(density.shape, dtype=np.float32))
-    # Back-projection piles tilts up near the axis, its ramp filter evens the signal out: what
-    # is left is noise with a power that grows with the distance from the axis.
+    # Back-projection adds up more tilts near the axis, and its ramp filter evens out the signal,
+    # so that the power of the noise grows with the distance from the axis.
     noise *= np.sqrt(np.hypot(frequencies.z, frequencies.x)) * is_measured
     noise *= np.float32(np.sqrt(_power(signal) / (snr * _power(noise))))
     signal += noise
@@ -106,29 +114,32 @@ def _power(spectrum: NDArray[np.complex64]) -> float:
 def _deconvolution(
     squared: NDArray[np.float32], transfer: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """A Wiener filter that trusts low frequencies most, and none beyond the first zero much."""
+    """Return a Wiener filter that assumes a signal-to-noise ratio falling with the frequency."""
     frequency = np.sqrt(squared)
     snr_estimate = 100 * np.exp(-frequency * 120) * (1 - np.exp(-squared * 700**2))
     return transfer * snr_estimate / (transfer**2 * snr_estimate + 1)
 
 
 def smooth(volume: NDArray[np.float32], *, num_steps: int, edge: float) -> NDArray[np.float32]:
-    """The volume after diffusion that stops at edges: differences well above `edge` stay."""
+    """Smooth a volume by diffusion that stops at edges: differences well above `edge` stay."""
     out = np.array(volume, dtype=np.float32)
     for _ in range(num_steps):
         change = np.zeros_like(out)
         for axis in range(3):
             step = np.diff(out, axis=axis)
             step /= 1 + (step / edge) ** 2
-            ahead = (slice(None),) * axis
-            change[(*ahead, slice(None, -1))] += step
-            change[(*ahead, slice(1, None))] -= step
+            before = (slice(None),) * axis
+            change[(*before, slice(None, -1))] += step
+            change[(*before, slice(1, None))] -= step
         change /= 7
         out += change
     return out
 
 
 def normalize(volume: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The volume with zero mean and unit variance."""
+    """Return the volume with zero mean and unit variance.
+
+    Training normalises by another function: a change of that must not change the phantom.
+    """
     mean, std = volume.mean(dtype=np.float64), volume.std(dtype=np.float64)
     return ((volume - mean) / std).astype(np.float32)

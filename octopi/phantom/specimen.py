@@ -1,7 +1,7 @@
-"""What is in the ice: particles made of Gaussian lobes, vesicles, and where they lie.
+"""Synthetic specimens: particles made of Gaussian lobes, vesicles, and their positions in the ice.
 
 Densities are analytic: a particle is a cloud of isotropic Gaussians, so that turning it only moves
-their centres, and a voxel's value is right wherever in the voxel the particle happens to sit.
+their centres, and values are exact wherever in a voxel the particle's centre lies.
 Lengths are Å; centres and lobes are x y z.
 """
 
@@ -19,7 +19,7 @@ from octopi.geometry import Grid, format_shape
 LEAFLET_OFFSET = 20.0  # Å from the middle of a bilayer to its head groups
 LEAFLET_SIGMA = 8.0
 MEMBRANE_HALF_WIDTH = 30.0
-BACKGROUND_RADIUS = 40.0  # of the small proteins that nobody picks
+BACKGROUND_RADIUS = 40.0  # of the small proteins that are not annotated
 BACKGROUND_PER_UM3 = 100_000
 
 
@@ -46,7 +46,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Particle:
-    """One particle: a kind, where its centre is (Å, x y z) and how it is turned."""
+    """A particle: its kind, its centre (Å, x y z), and its rotation from the kind's frame."""
 
     kind: Kind
     center: NDArray[np.float64]
@@ -61,7 +61,7 @@ class Vesicle:
     axes: NDArray[np.float64]
 
     def distance(self, x: NDArray, y: NDArray, z: NDArray) -> NDArray:
-        """How far outside (positive) or inside the middle of the bilayer points lie, in Å."""
+        """Return the distances (Å) of points from the middle of the bilayer, negative inside."""
         offset = [p - c for p, c in zip((x, y, z), self.center.tolist(), strict=True)]
         length = np.sqrt(sum(p**2 for p in offset))
         parts = np.sqrt(sum((p / a) ** 2 for p, a in zip(offset, self.axes.tolist(), strict=True)))
@@ -70,7 +70,7 @@ class Vesicle:
 
 @dataclass(frozen=True)
 class Specimen:
-    """Everything in the ice of one run; `background` are proteins that are not annotated."""
+    """The content of one run; `background` are proteins that are not annotated."""
 
     particles: list[Particle]
     background: list[Particle]
@@ -78,7 +78,7 @@ class Specimen:
 
 
 def _icosahedral_shell(radius: float) -> NDArray[np.float64]:
-    """The 62 points on the symmetry axes of an icosahedron."""
+    """Return the 62 points on the symmetry axes of an icosahedron."""
     golden = (1 + 5**0.5) / 2
     corner = np.array([p for a, b in product((-1, 1), (-golden, golden)) for p in _cycles(0, a, b)])
     corner = corner / np.linalg.norm(corner[0])
@@ -92,7 +92,7 @@ def _icosahedral_shell(radius: float) -> NDArray[np.float64]:
 
 
 def _octahedral_shell(radius: float) -> NDArray[np.float64]:
-    """The 24 subunits of a ferritin-like cage."""
+    """Return the 24 subunits of a ferritin-like cage."""
     signs = product((-1, 1), repeat=3)
     points = [np.multiply(sign, p) for sign in signs for p in _cycles(1, 1, 1 + 2**0.5)]
     return _on_sphere(points, radius)
@@ -108,21 +108,21 @@ def _on_sphere(points: ArrayLike, radius: float) -> NDArray[np.float64]:
 
 
 def _two_subunits() -> NDArray[np.float64]:
-    """A large round and a small long lobe with a groove between, each lumpy like a ribosome's."""
-    rng = np.random.default_rng(70)  # the lumps are part of what the particle is, not of the seed
+    """Return a large round and a small long lobe with a groove between, lumpy as a ribosome's."""
+    rng = np.random.default_rng(70)  # the lumps belong to the particle, not to the specimen's seed
     large = _lump(110, rng) * [60, 86, 78] + [-30, 0, 0]
     small = _lump(50, rng) * [28, 80, 48] + [76, 8, 6]
     return np.vstack([large, small])
 
 
 def _lump(num_points: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Points spread over the unit ball."""
+    """Draw points in the unit ball."""
     directions = _on_sphere(rng.normal(size=(num_points, 3)), 1)
     return directions * rng.uniform(0.1, 1, (num_points, 1)) ** (1 / 3)
 
 
-def _turned_pairs(points: Sequence[tuple[float, float, float]]) -> NDArray[np.float64]:
-    """The points and the same turned by 180° about z."""
+def _two_fold(points: Sequence[tuple[float, float, float]]) -> NDArray[np.float64]:
+    """Return the points, and the same rotated by 180° about z."""
     half = np.array(points, dtype=np.float64)
     return np.vstack([half, half * [-1, -1, 1]])
 
@@ -131,14 +131,14 @@ KINDS = (
     Kind("apo-ferritin", 1, 60, (0, 117, 220, 255), 1, _octahedral_shell(44), 12, 1.0),
     Kind(
         "beta-galactosidase", 2, 85, (76, 0, 92, 255), 2,
-        _turned_pairs([(62, 22, 10), (40, 44, -8), (62, -22, -10), (40, -44, 8),
+        _two_fold([(62, 22, 10), (40, 44, -8), (62, -22, -10), (40, -44, 8),
                        (22, 22, 8), (22, -22, -8)]),
         20, 1.4,
     ),
     Kind("ribosome", 3, 120, (0, 92, 49, 255), 1, _two_subunits(), 23, 1.4),
     Kind(
         "thyroglobulin", 4, 115, (43, 206, 72, 255), 2,
-        _turned_pairs([(12, 8, 0), (34, 26, 14), (60, 30, 18), (84, 14, 6), (96, -12, -8),
+        _two_fold([(12, 8, 0), (34, 26, 14), (60, 30, 18), (84, 14, 6), (96, -12, -8),
                        (72, -30, -16), (44, -26, -8)]),
         19, 1.4,
     ),
@@ -149,10 +149,18 @@ KINDS = (
 
 
 def make_specimen(grid: Grid, *, num_particles: int, rng: np.random.Generator) -> Specimen:
-    """A vesicle or two, `num_particles` of each kind and small background proteins, none touching.
+    """Place one or two vesicles, particles and small background proteins without overlap.
 
-    Particles lie wholly within the ice from top to bottom; at the sides up to a quarter of one is
-    cut off, as in any tomogram. Raises SettingError if they do not fit.
+    Particles lie completely within the ice from top to bottom; at the sides up to a quarter of one
+    is cut off, as in any tomogram.
+
+    Args:
+        grid: of the volume that they are placed in.
+        num_particles: of each kind.
+        rng: draws all that is random.
+
+    Raises:
+        SettingError: they do not fit.
     """
     box = (np.asarray(grid.shape) * grid.spacing)[::-1]
     vesicles = [_make_vesicle(box, rng) for _ in range(rng.integers(1, 3))]
@@ -162,9 +170,9 @@ def make_specimen(grid: Grid, *, num_particles: int, rng: np.random.Generator) -
             particle = _place_without_overlap(kind, box, particles, vesicles, rng, num_tries=4000)
             if particle is None:
                 raise SettingError(
-                    f"{num_particles} particles of each kind were asked for, but a box of "
+                    f"{num_particles} particles of each kind were requested, but a box of "
                     f"{format_shape(box[::-1])} Å (z y x) has room for only "
-                    f"{count} {kind.name}. Ask for fewer, or for a larger shape."
+                    f"{count} {kind.name}. Request fewer, or a larger shape."
                 )
             particles.append(particle)
     background: list[Particle] = []
@@ -178,7 +186,7 @@ def make_specimen(grid: Grid, *, num_particles: int, rng: np.random.Generator) -
 
 
 def _make_vesicle(box: NDArray[np.float64], rng: np.random.Generator) -> Vesicle:
-    """A vesicle whose bilayer reaches into the box, with its centre anywhere within."""
+    """Draw a vesicle with its centre anywhere in the box."""
     axes = rng.uniform(0.8, 1.2, 3) * rng.uniform(0.12, 0.22) * box[:2].min()
     return Vesicle(rng.uniform(0, 1, 3) * box, axes)
 
@@ -197,34 +205,43 @@ def _place_without_overlap(
     *,
     num_tries: int,
 ) -> Particle | None:
-    """The particle at the first of many random places where it touches nothing; None if all do."""
+    """Place a particle at the first of many random centres where it overlaps nothing.
+
+    Returns None if it overlaps something at each of them.
+    """
     margin = np.minimum(kind.radius * np.array([0.5, 0.5, 1]), box / 2)
     centers = rng.uniform(margin, box - margin, (num_tries, 3))
-    free = np.ones(num_tries, dtype=bool)
+    is_free = np.ones(num_tries, dtype=bool)
     for other in placed:
         gap = kind.radius + other.kind.radius
-        free &= np.sum((centers - other.center) ** 2, axis=1) > gap**2
+        is_free &= np.sum((centers - other.center) ** 2, axis=1) > gap**2
     for vesicle in vesicles:
-        free &= np.abs(vesicle.distance(*centers.T)) > kind.radius + MEMBRANE_HALF_WIDTH
-    if not free.any():
+        is_free &= np.abs(vesicle.distance(*centers.T)) > kind.radius + MEMBRANE_HALF_WIDTH
+    if not is_free.any():
         return None
-    return Particle(kind, centers[free.argmax()], Rotation.from_quat(rng.normal(size=4)))
+    return Particle(kind, centers[is_free.argmax()], Rotation.from_quat(rng.normal(size=4)))
 
 
-def density(specimen: Specimen, grid: Grid, *, origin: Sequence[int]) -> NDArray[np.float32]:
-    """The specimen's density on a grid whose voxel `origin` (z, y, x) lies at 0 Å; protein is 1."""
+def render_density(specimen: Specimen, grid: Grid, *, origin: Sequence[int]) -> NDArray[np.float32]:
+    """Return a specimen's density; protein is 1.
+
+    Args:
+        specimen: to render.
+        grid: of the result.
+        origin: the voxel (z, y, x) that lies at 0 Å.
+    """
     volume = np.zeros(grid.shape, dtype=np.float32)
     spacing = grid.spacing[0]
     for particle in specimen.particles + specimen.background:
         _add_lobes(volume, particle, spacing=spacing, origin=np.asarray(origin))
     for vesicle in specimen.vesicles:
-        away = np.abs(vesicle.distance(*_coordinates(grid, origin))) - LEAFLET_OFFSET
-        volume += np.exp(-0.5 * (away / LEAFLET_SIGMA) ** 2)
+        distance = np.abs(vesicle.distance(*_coordinates(grid, origin))) - LEAFLET_OFFSET
+        volume += np.exp(-0.5 * (distance / LEAFLET_SIGMA) ** 2)
     return volume
 
 
 def membrane_mask(specimen: Specimen, grid: Grid) -> NDArray[np.uint8]:
-    """1 in every bilayer, 0 elsewhere."""
+    """Return a mask (z, y, x): 1 in every bilayer, 0 elsewhere."""
     mask = np.zeros(grid.shape, dtype=bool)
     for vesicle in specimen.vesicles:
         mask |= np.abs(vesicle.distance(*_coordinates(grid, (0, 0, 0)))) <= MEMBRANE_HALF_WIDTH
@@ -232,7 +249,7 @@ def membrane_mask(specimen: Specimen, grid: Grid) -> NDArray[np.uint8]:
 
 
 def _coordinates(grid: Grid, origin: Sequence[int]) -> tuple[NDArray, ...]:
-    """The Å coordinates x, y, z of the voxels, broadcastable to (z, y, x)."""
+    """Return the coordinates x, y, z (Å) of the voxels, broadcastable to (z, y, x)."""
     steps = [
         (np.arange(n, dtype=np.float32) - o) * np.float32(s)
         for n, o, s in zip(grid.shape, origin, grid.spacing, strict=True)
@@ -243,7 +260,7 @@ def _coordinates(grid: Grid, origin: Sequence[int]) -> tuple[NDArray, ...]:
 def _add_lobes(
     volume: NDArray[np.float32], particle: Particle, *, spacing: float, origin: NDArray[np.int_]
 ) -> None:
-    """Adds one particle; a Gaussian factors into its axes, so this is three small matrices."""
+    """Add a particle; a Gaussian is a product over the axes, so this takes three small matrices."""
     kind = particle.kind
     width = np.hypot(kind.sigma, 0.3 * spacing)  # a voxel averages over its cube
     lobe_distances = np.linalg.norm(kind.lobes[:, None] - kind.lobes, axis=-1)

@@ -1,4 +1,4 @@
-"""A synthetic specimen, imaged, as a complete copick project on disk, or none at all."""
+"""Synthetic copick projects on disk: simulated tomograms, true picks and membranes."""
 
 import json
 import logging
@@ -17,9 +17,9 @@ from octopi.phantom.specimen import (
     KINDS,
     Particle,
     Specimen,
-    density,
     make_specimen,
     membrane_mask,
+    render_density,
 )
 from octopi.project.copick_api import open_root
 from octopi.system.files import write_text
@@ -30,10 +30,10 @@ CONFIG_NAME = "phantom.json"
 TOMO_TYPES = ("wbp", "denoised")
 USER, SESSION = "curation", "0"
 MEMBRANE = "membrane"
-VERSION = 1  # of the recipe; a project made by another one is not the same project
+VERSION = 1  # of the simulation; a project made by another one is another project
 DEFOCUS = (25_000.0, 35_000.0)  # Å, differs from run to run
 NOISE_SPREAD = 0.15  # by which the signal-to-noise ratio differs from run to run
-PADDING = 160.0  # Å of ice around the volume, where what its rim cuts off lies
+PADDING = 160.0  # Å of ice around the volume, for the rest of particles that its border cuts
 
 
 def make_phantom(
@@ -46,22 +46,27 @@ def make_phantom(
     snr: float,
     seed: int,
 ) -> Path:
-    """A synthetic copick project lies in the directory; returns its config file.
+    """Make a synthetic copick project, or use the one that was made with the same numbers.
 
     Each run has the tomograms `wbp` and `denoised`, the true picks of five objects as user
     `curation`, session `0`, and a segmentation of the membranes. The same numbers give the same
-    project, and a run is the same whatever `num_runs`. A project that is there already is used
-    again if it was made with the same numbers, also if its folder was moved since; anything else
-    in the directory is refused.
+    project, and a run is the same whatever `num_runs`. The folder may be moved.
 
     Args:
-        directory: where it goes; made if it is not there.
+        directory: of the project; made if it does not exist.
         num_runs: called TS_01, TS_02, …
         shape: of every tomogram, voxels z y x.
         voxel_spacing: Å.
         num_particles: of each object in each run.
         snr: variance of the signal over that of the noise in `wbp`, on average over runs.
         seed: of everything that is random.
+
+    Returns:
+        The project's config file.
+
+    Raises:
+        SettingError: a number is out of range, or the directory has other content.
+        ResourceError: the project cannot be written.
     """
     directory = Path(directory).expanduser().resolve()
     parameters = {
@@ -73,15 +78,15 @@ def make_phantom(
         "snr": float(snr),
         "seed": int(seed),
     }
-    _check(parameters)
+    _check_parameters(parameters)
     if not _is_empty_folder(directory):
-        return _reuse(directory, parameters)
+        return _use_existing(directory, parameters)
     logger.info("Making the synthetic project %s (%d runs).", directory, num_runs)
     try:
-        _build(directory, parameters)
+        _write_project(directory, parameters)
     except OSError as error:
-        if not _is_empty_folder(directory):  # somebody else was faster
-            return _reuse(directory, parameters)
+        if not _is_empty_folder(directory):  # another process made it first
+            return _use_existing(directory, parameters)
         raise ResourceError(
             f"The synthetic project could not be written to {directory}: {error}. "
             "Give a folder on a disk with room that you may write to."
@@ -89,7 +94,7 @@ def make_phantom(
     return directory / CONFIG_NAME
 
 
-def _check(parameters: dict[str, Any]) -> None:
+def _check_parameters(parameters: dict[str, Any]) -> None:
     for name in ("num_runs", "voxel_spacing", "num_particles", "snr"):
         if not 0 < parameters[name] < np.inf:
             raise SettingError(
@@ -106,8 +111,8 @@ def _is_empty_folder(directory: Path) -> bool:
     return not directory.exists() or (directory.is_dir() and not any(directory.iterdir()))
 
 
-def _reuse(directory: Path, parameters: dict[str, Any]) -> Path:
-    """The config of the project already there, its roots where the folder is now."""
+def _use_existing(directory: Path, parameters: dict[str, Any]) -> Path:
+    """Return the config of the existing project; correct its roots if the folder was moved."""
     path = directory / CONFIG_NAME
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -118,18 +123,18 @@ def _reuse(directory: Path, parameters: dict[str, Any]) -> Path:
             "Name another folder, or empty this one."
         ) from error
     if made_with != parameters:
-        differing = ", ".join(
-            f"{name}={made_with.get(name)} (asked: {value})"
+        differences = ", ".join(
+            f"{name}={made_with.get(name)} (requested: {value})"
             for name, value in parameters.items()
             if made_with.get(name) != value
         )
         raise SettingError(
-            f"{directory} holds a synthetic project made with {differing}. "
+            f"{directory} holds a synthetic project made with {differences}. "
             "Name another folder, or delete this one."
         )
-    roots = _roots(directory)
-    if any(config.get(key) != value for key, value in roots.items()):
-        write_text(path, json.dumps(config | roots, indent=2))
+    moved = config | _roots(directory)
+    if moved != config:
+        write_text(path, json.dumps(moved, indent=2))
     return path
 
 
@@ -140,28 +145,28 @@ def _roots(directory: Path) -> dict[str, str]:
     }
 
 
-def _build(directory: Path, parameters: dict[str, Any]) -> None:
-    """Makes the project in a folder beside and moves it into place when it is whole."""
+def _write_project(directory: Path, parameters: dict[str, Any]) -> None:
+    """Write the project to a temporary folder, and move it into place when it is complete."""
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as beside:
-        staged = Path(beside) / "project"
+    with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as folder:
+        stage = Path(folder) / "project"
         for part in ("static", "overlay"):
-            (staged / part).mkdir(parents=True)
+            (stage / part).mkdir(parents=True)
         config = _config(parameters)
-        draft = Path(beside) / CONFIG_NAME
-        draft.write_text(
-            json.dumps(config | {"overlay_root": f"local://{staged / 'static'}"}), encoding="utf-8"
-        )
+        # copick writes to the overlay only: to fill the static root, it stands in for the overlay.
+        draft = Path(folder) / CONFIG_NAME
+        draft_config = config | {"overlay_root": f"local://{stage / 'static'}"}
+        draft.write_text(json.dumps(draft_config), encoding="utf-8")
         root = open_root(draft)
         for index in range(parameters["num_runs"]):
             _write_run(root.new_run(f"TS_{index + 1:02d}"), index, parameters)
         text = json.dumps(config | _roots(directory), indent=2)
-        (staged / CONFIG_NAME).write_text(text, encoding="utf-8")
-        staged.rename(directory)
+        (stage / CONFIG_NAME).write_text(text, encoding="utf-8")
+        stage.rename(directory)
 
 
 def _config(parameters: dict[str, Any]) -> dict[str, Any]:
-    """The copick config but for its roots."""
+    """Return the copick config without its roots."""
     objects: list[dict[str, Any]] = [
         {
             "name": kind.name,
@@ -211,12 +216,15 @@ def _write_run(run: Any, index: int, parameters: dict[str, Any]) -> None:
 def _tomograms(
     specimen: Specimen, grid: Grid, *, snr: float, rng: np.random.Generator
 ) -> list[NDArray[np.float32]]:
-    """`wbp` and `denoised`, cut out of a larger block of ice so that no side meets its opposite."""
+    """Simulate `wbp` and `denoised`.
+
+    They are cut out of a larger block, since the Fourier transform joins opposite sides.
+    """
     spacing = grid.spacing[0]
     pad = round(PADDING / spacing)
     block = Grid.cubic([_fast_length(n + 2 * pad) for n in grid.shape], spacing)
     volumes = simulate_tomograms(
-        density(specimen, block, origin=(pad, pad, pad)),
+        render_density(specimen, block, origin=(pad, pad, pad)),
         spacing=spacing,
         defocus=rng.uniform(*DEFOCUS),
         snr=snr * rng.uniform(1 - NOISE_SPREAD, 1 + NOISE_SPREAD),
@@ -231,8 +239,8 @@ def _fast_length(size: int) -> int:
 
 
 def _write_picks(run: Any, object_name: str, particles: list[Particle]) -> None:
-    turns = np.tile(np.eye(4), (len(particles), 1, 1))
-    turns[:, :3, :3] = [p.rotation.as_matrix() for p in particles]
+    transforms = np.tile(np.eye(4), (len(particles), 1, 1))
+    transforms[:, :3, :3] = [p.rotation.as_matrix() for p in particles]
     run.new_picks(object_name, SESSION, USER).from_numpy(
-        np.array([p.center for p in particles]), transforms=turns
+        np.array([p.center for p in particles]), transforms=transforms
     )

@@ -3,8 +3,8 @@
 import threading
 from typing import Any
 
-from octopi.cli.job import exit_code_of
 from octopi.config.overrides import override_text
+from octopi.errors import exit_code_of
 from octopi.processes.tasks import ProcessResult, RunningTask, TrainingTask
 from octopi.system.job_folder import LAST_CHECKPOINT_FILE
 

@@ -10,15 +10,15 @@ from typing import IO, Any, Protocol
 
 from tqdm import tqdm
 
-from octopi.errors import DivergedError, LockedError, ResourceError, StoppedBySignal
+from octopi.errors import ExitCode, StoppedBySignal
 from octopi.system.job_folder import Outcome, read_outcome
 
 POLL_INTERVAL = 0.2  # seconds
 # Exit codes of a training that is to be continued: stopped by a signal, or run by another process.
-UNFINISHED_CODES = {128 + signal.SIGINT, 128 + signal.SIGTERM, LockedError.exit_code}
-KINDS_OF_FAILURE = {
-    ResourceError.exit_code: "out of resources: ",
-    DivergedError.exit_code: "diverged: ",
+UNFINISHED_CODES = {ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.LOCKED}
+KINDS_OF_FAILURE: dict[int, str] = {
+    ExitCode.RESOURCE: "out of resources: ",
+    ExitCode.DIVERGED: "diverged: ",
 }
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from octopi.errors import DataError, shorten_list
 from octopi.geometry import Points
 from octopi.project.copick_api import CopickLocation, CopickPoint
-from octopi.project.storage import with_retries
+from octopi.project.storage import storage_errors_as_data_error, with_retries
 
 _IDENTITY = np.eye(4).tolist()
 
@@ -42,7 +42,8 @@ def read_picks(picks: Any, where: str) -> StoredPicks:
         DataError: the file is damaged, or holds numbers that are not finite.
     """
     try:
-        content = _content(picks)
+        with storage_errors_as_data_error(where):
+            content = _content(picks)
         unit, entries = content.get("unit", "angstrom"), content.get("points") or []
         trusted = content.get("trust_orientation", True)
         locations = [[entry["location"][axis] for axis in "xyz"] for entry in entries]
@@ -69,7 +70,7 @@ def read_picks(picks: Any, where: str) -> StoredPicks:
     return StoredPicks(Points(positions, scores if has_scores else None), rotations)
 
 
-def orientations_of(stored: StoredPicks, where: str) -> NDArray[np.float64] | None:
+def checked_orientations(stored: StoredPicks, where: str) -> NDArray[np.float64] | None:
     """Return the orientations (None where not trusted); raise DataError if one is not finite."""
     if stored.orientations is not None:
         _check_finite(stored.orientations, "orientations", where)
@@ -77,7 +78,7 @@ def orientations_of(stored: StoredPicks, where: str) -> NDArray[np.float64] | No
 
 
 def _content(picks: Any) -> dict[str, Any]:
-    """Read the file as copick lays it out; the data portal's annotations in the same form."""
+    """Read a file of picks, or the data portal's annotations in the same form."""
     if getattr(picks.meta, "portal_metadata", None) is not None and picks.read_only:
         return picks.load().model_dump()
     # copick's loader checks the matrix of each point by itself: ten times as long

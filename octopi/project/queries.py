@@ -2,10 +2,11 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Self, TypeVar
 
-from octopi.errors import SettingError
+from octopi.errors import NotInProjectError, SettingError
 from octopi.geometry import same_spacing
 
 # Names become parts of file names joined by "_"; three of them must fit into 255 bytes.
@@ -106,6 +107,39 @@ def nearest(queries: list[Spaced], voxel_spacing: float | None) -> list[Spaced]:
     near = [q for q in queries if same_spacing(q.voxel_spacing or 0, voxel_spacing)]
     best = min((_difference(q, voxel_spacing) for q in near), default=0)
     return [q for q in near if _difference(q, voxel_spacing) == best]
+
+
+def select_one(
+    candidates: list[Spaced],
+    voxel_spacing: float | None,
+    *,
+    run_name: str,
+    requested: str,
+    existing: Iterable[Spaced],
+) -> Spaced:
+    """Return the one candidate nearest to the voxel spacing (Å).
+
+    Args:
+        candidates: to choose from.
+        voxel_spacing: Å, within 1 %; None where there is only one candidate.
+        run_name: for messages.
+        requested: kind and name of what is searched for, for messages.
+        existing: the run's, for messages.
+
+    Raises:
+        NotInProjectError: there is none.
+        SettingError: there are several.
+    """
+    kind, _, name = requested.partition(" ")
+    fit = nearest(candidates, voxel_spacing)
+    if not fit:
+        raise NotInProjectError(f"Run {run_name}", kind, name, sorted(map(str, existing)))
+    if len(fit) > 1:
+        raise SettingError(
+            f"Run {run_name} has more than one {requested}: {', '.join(map(str, fit))}. "
+            "Say which of them you mean."
+        )
+    return fit[0]
 
 
 def _difference(query: TomogramQuery | SegmentationQuery, voxel_spacing: float) -> float:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from octopi.errors import DataError, shorten_list
 from octopi.geometry import Grid, same_spacing
 from octopi.project.copick_api import UNITFACTOR
-from octopi.project.storage import with_retries
+from octopi.project.storage import storage_errors_as_data_error, with_retries
 from octopi.project.value_range import ValueRange
 
 logger = logging.getLogger(__name__)
@@ -55,18 +55,19 @@ def open_volume(item: Any, where: str, voxel_spacing: float) -> StoredVolume:
     Raises:
         DataError: the metadata are unfinished, damaged or not of a volume.
     """
-    store = item.zarr()
-    # copick's stores take any I/O error for a missing chunk, which zarr then fills with zeros.
-    store.exceptions = (KeyError,)
-    attributes = _read_attributes(store, where)
-    try:
-        level, scale = _first_level(attributes)
-        array = zarr.open_array(store=store, path=level, mode="r")
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{where} has damaged or unfinished metadata in {store.path} ({error!r}). "
-            "Restore it or write the volume again."
-        ) from error
+    with storage_errors_as_data_error(where):
+        store = item.zarr()
+        # copick's stores take any I/O error for a missing chunk, which zarr then fills with zeros.
+        store.exceptions = (KeyError,)
+        attributes = _read_attributes(store, where)
+        try:
+            level, scale = _first_level(attributes)
+            array = zarr.open_array(store=store, path=level, mode="r")
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{where} has damaged or unfinished metadata in {store.path} ({error!r}). "
+                "Restore it or write the volume again."
+            ) from error
     # octopi's own volumes may be on a coarser grid than the tomogram they are listed with
     by_octopi = attributes.get(COMPLETE, False)
     spacing = scale if by_octopi else _trusted_spacing(scale, voxel_spacing, where)
@@ -76,21 +77,21 @@ def open_volume(item: Any, where: str, voxel_spacing: float) -> StoredVolume:
     return StoredVolume(where, store, level, array, Grid((z, y, x), spacing), attributes)
 
 
-def finished_attributes(item: Any) -> dict[str, Any] | None:
-    """Read the item's `.zattrs`; return None if its writer has not finished.
+def is_finished(item: Any, *, by_octopi: bool = False) -> bool:
+    """Return whether the writer of a copick item has finished, and with `by_octopi` was octopi.
 
     Every writer stores OME metadata last; octopi's own say so explicitly, since on remote storage
     a rewrite could stop half-way.
     """
-    store = item.zarr()
-    store.exceptions = (KeyError,)
-    try:
-        attributes = json.loads(store[".zattrs"])
-        level, _ = _first_level(attributes)
-        finished = attributes.get(COMPLETE, True) and f"{level}/.zarray" in store
-    except (KeyError, IndexError, TypeError, ValueError):
-        return None
-    return attributes if finished else None
+    with storage_errors_as_data_error(item.path):
+        store = item.zarr()
+        store.exceptions = (KeyError,)
+        try:
+            attributes = json.loads(store[".zattrs"])
+            level, _ = _first_level(attributes)
+            return bool(attributes.get(COMPLETE, not by_octopi)) and f"{level}/.zarray" in store
+        except (KeyError, IndexError, TypeError, ValueError):
+            return False
 
 
 def read_tomogram(volume: StoredVolume) -> NDArray[np.float32]:
@@ -126,9 +127,11 @@ def read_labels(volume: StoredVolume) -> NDArray[Any]:
 
 def fingerprint(volume: StoredVolume) -> str:
     """Hash (sha256, hex) the metadata and each chunk's name, size and time; read no chunk."""
-    digest = hashlib.sha256(volume.store[f"{volume.level}/.zarray"])
+    with storage_errors_as_data_error(volume.where):
+        digest = hashlib.sha256(volume.store[f"{volume.level}/.zarray"])
+        files = stored_files(volume)
     digest.update(json.dumps(volume.attributes, sort_keys=True).encode())
-    for name, info in sorted(stored_files(volume).items()):
+    for name, info in sorted(files.items()):
         stamps = (info.get(key) for key in ("ETag", "mtime", "LastModified", "created"))
         stamp = next((value for value in stamps if value is not None), "")
         digest.update(f"{name} {info.get('size')} {stamp}\n".encode())
@@ -153,10 +156,12 @@ def _chunks(
     array = volume.array
     missing, damaged = [], []
     buffer = np.empty(array.chunks, dtype=array.dtype)  # reused: new memory each time is slow
-    for name, region in chunk_places(array):
+    for name, region in chunk_regions(array):
         fetch = functools.partial(operator.getitem, volume.store, f"{volume.level}/{name}")
         try:
-            chunk = decode_chunk(array, with_retries(fetch, volume.store.fs), buffer)
+            with storage_errors_as_data_error(volume.where):
+                raw = with_retries(fetch, volume.store.fs)
+            chunk = decode_chunk(array, raw, buffer)
         except KeyError:
             missing.append(name)
         except UNDECODABLE:
@@ -172,7 +177,7 @@ def _chunks(
         )
 
 
-def chunk_places(array: zarr.Array) -> Iterator[tuple[str, tuple[slice, ...]]]:
+def chunk_regions(array: zarr.Array) -> Iterator[tuple[str, tuple[slice, ...]]]:
     """Yield the name of each chunk of the array, and its region in the array."""
     for index in np.ndindex(array.cdata_shape):
         starts = [i * chunk for i, chunk in zip(index, array.chunks, strict=True)]

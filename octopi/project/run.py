@@ -12,17 +12,16 @@ from octopi.errors import DataError, NotInProjectError, SettingError
 from octopi.geometry import NEARLY_EXACT, same_spacing
 from octopi.project import copick_items, read_volume
 from octopi.project.attributes import octopi_attributes
-from octopi.project.picks_file import StoredPicks, orientations_of, read_picks, to_json
+from octopi.project.picks_file import StoredPicks, checked_orientations, read_picks, to_json
 from octopi.project.queries import (
     PicksQuery,
     SegmentationQuery,
     Spaced,
     TomogramQuery,
     check_name,
-    nearest,
+    select_one,
 )
 from octopi.project.storage import (
-    storage_errors_as_data_error,
     storage_errors_as_resource_error,
     write_file,
 )
@@ -88,9 +87,9 @@ class Run:
             SettingError: there are several.
         """
         existing = self.tomograms()
-        requested = "@".join(str(part) for part in (tomo_type, voxel_spacing) if part) or "at all"
+        name = "@".join(str(part) for part in (tomo_type, voxel_spacing) if part) or "at all"
         candidates = [q for q in existing if tomo_type in (None, q.tomo_type)]
-        return self._select_one("tomogram", requested, voxel_spacing, candidates, existing)
+        return self._select_one(f"tomogram {name}", candidates, voxel_spacing, existing)
 
     def is_read_only(self, query: TomogramQuery) -> bool:
         """Return whether the tomogram lies in read-only data."""
@@ -98,7 +97,7 @@ class Run:
 
     def tomogram_grid(self, query: TomogramQuery) -> Grid:
         """Read the tomogram's grid from its metadata."""
-        return self._open_tomogram(query).grid
+        return self.open_tomogram(query).grid
 
     def read_tomogram(self, query: TomogramQuery) -> NDArray[np.float32]:
         """Read the tomogram as float32 (z, y, x).
@@ -106,13 +105,11 @@ class Run:
         Raises:
             DataError: a chunk is missing or damaged, a voxel is not finite, or all are the same.
         """
-        with storage_errors_as_data_error(self._where(query)):
-            return read_volume.read_tomogram(self._open_tomogram(query))
+        return read_volume.read_tomogram(self.open_tomogram(query))
 
     def fingerprint(self, query: TomogramQuery) -> str:
         """Return a hash (sha256, hex) that changes with the stored tomogram; read no voxel."""
-        with storage_errors_as_data_error(self._where(query)):
-            return read_volume.fingerprint(self._open_tomogram(query))
+        return read_volume.fingerprint(self.open_tomogram(query))
 
     def picks(self) -> list[PicksQuery]:
         """List the picks, empty ones too."""
@@ -126,7 +123,7 @@ class Run:
         """Read the picks that exist in this run, as `read_picks` does; skip the others."""
         existing = copick_items.picks(self._copick)
         return {
-            name: self._load_picks(existing[query], query).points
+            name: read_picks(existing[query], self._where(query)).points
             for name, query in queries.items()
             if query in existing
         }
@@ -139,7 +136,7 @@ class Run:
             None where they are unknown.
         """
         stored = self._read_picks(query)
-        return stored.points, orientations_of(stored, self._where(query))
+        return stored.points, checked_orientations(stored, self._where(query))
 
     def write_picks(
         self,
@@ -165,7 +162,7 @@ class Run:
     def segmentations(self) -> list[SegmentationQuery]:
         """List the label volumes that are finished."""
         existing = copick_items.segmentations(self._copick)
-        return sorted((q for q, item in existing.items() if self._finished(item)), key=str)
+        return sorted((q for q, item in existing.items() if read_volume.is_finished(item)), key=str)
 
     def read_segmentation(
         self, query: SegmentationQuery
@@ -175,8 +172,7 @@ class Run:
         Returns:
             Labels (z, y, x), their grid, and octopi's attributes ({} in others' volumes).
         """
-        item, stored = self._find_segmentation(query)
-        return self._read_labels(item, self._where(stored), item.voxel_size)
+        return _read_labels(self.open_segmentation(query))
 
     def write_segmentation(
         self,
@@ -200,18 +196,11 @@ class Run:
 
     def segmentation_attributes(self, query: SegmentationQuery) -> dict[str, Any]:
         """Read octopi's attributes of a label volume ({} in others' volumes), and no voxel."""
-        item, found = self._find_segmentation(query)
-        with storage_errors_as_data_error(self._where(found)):
-            volume = read_volume.open_volume(item, self._where(found), item.voxel_size)
-        return octopi_attributes(volume)
+        return octopi_attributes(self.open_segmentation(query))
 
     def segmentation_fingerprint(self, query: SegmentationQuery) -> str:
         """Return a hash (sha256, hex) that changes with the label volume; read no voxel."""
-        item, found = self._find_segmentation(query)
-        with storage_errors_as_data_error(self._where(found)):
-            return read_volume.fingerprint(
-                read_volume.open_volume(item, self._where(found), item.voxel_size)
-            )
+        return read_volume.fingerprint(self.open_segmentation(query))
 
     def delete_segmentations(self, query: SegmentationQuery) -> None:
         """Delete the label volumes of this name, user and session at every voxel spacing."""
@@ -227,13 +216,13 @@ class Run:
             (query, name)
             for query, tomogram in copick_items.tomograms(self._copick).items()
             for name, item in sorted(copick_items.features(tomogram).items())
-            if self._finished(item, by_octopi=True)
+            if read_volume.is_finished(item, by_octopi=True)
         ]
 
     def has_score_map(self, query: TomogramQuery, name: str) -> bool:
         """Return whether the tomogram has a finished score map of this name."""
         item = copick_items.features(self._tomogram(query)).get(name)
-        return item is not None and self._finished(item, by_octopi=True)
+        return item is not None and read_volume.is_finished(item, by_octopi=True)
 
     def read_score_map(
         self, query: TomogramQuery, name: str
@@ -243,23 +232,19 @@ class Run:
         Returns:
             Scores (c, z, y, x), 0..255 for 0..1, their grid, and octopi's attributes.
         """
-        item = self._find_score_map(query, name)
-        where = f"{self._where(query)}, score map {name}"
-        scores, grid, attributes = self._read_labels(item, where, query.voxel_spacing)
+        volume = self._open_score_map(query, name)
+        scores, grid, attributes = _read_labels(volume)
         objects = attributes.get("objects")
         if objects is not None and (scores.ndim != 4 or len(scores) != len(objects)):
             raise DataError(
-                f"{where} of shape {list(scores.shape)} has {len(scores)} channels for "
+                f"{volume.where} of shape {list(scores.shape)} has {len(scores)} channels for "
                 f"{len(objects)} objects. Write it again."
             )
         return scores, grid, attributes
 
     def score_map_attributes(self, query: TomogramQuery, name: str) -> dict[str, Any]:
         """Read octopi's attributes of a score map, and no voxel."""
-        item = self._find_score_map(query, name)
-        where = f"{self._where(query)}, score map {name}"
-        with storage_errors_as_data_error(where):
-            return octopi_attributes(read_volume.open_volume(item, where, query.voxel_spacing))
+        return octopi_attributes(self._open_score_map(query, name))
 
     def write_score_map(
         self,
@@ -307,26 +292,25 @@ class Run:
         if query not in existing:
             names = sorted(map(str, existing))
             raise NotInProjectError(f"Run {self.name}", query.kind, query, names)
-        return self._load_picks(existing[query], query)
+        return read_picks(existing[query], self._where(query))
 
-    def _load_picks(self, item: Any, query: PicksQuery) -> StoredPicks:
-        with storage_errors_as_data_error(self._where(query)):
-            return read_picks(item, self._where(query))
-
-    def _find_segmentation(self, query: SegmentationQuery) -> tuple[Any, SegmentationQuery]:
-        """Find a label volume: copick's item, and its query with the spacing it is stored at."""
+    def open_segmentation(self, query: SegmentationQuery) -> read_volume.StoredVolume:
+        """Open a label volume; read only its metadata."""
         existing = copick_items.segmentations(self._copick)
-        named = [q for q in existing if q.name_user_session == query.name_user_session]
+        same_name = [q for q in existing if q.name_user_session == query.name_user_session]
         # An unfinished one is opened only where there is no other, for the error that names it.
-        candidates = [q for q in named if self._finished(existing[q])] or named
-        stored = self._select_one(query.kind, str(query), query.voxel_spacing, candidates, existing)
-        return existing[stored], stored
+        candidates = [q for q in same_name if read_volume.is_finished(existing[q])] or same_name
+        requested = f"{query.kind} {query}"
+        stored = self._select_one(requested, candidates, query.voxel_spacing, existing)
+        item = existing[stored]
+        return read_volume.open_volume(item, self._where(stored), item.voxel_size)
 
-    def _find_score_map(self, query: TomogramQuery, name: str) -> Any:
+    def _open_score_map(self, query: TomogramQuery, name: str) -> read_volume.StoredVolume:
         existing = copick_items.features(self._tomogram(query))
         if name not in existing:
             raise NotInProjectError(self._where(query), "score map", name, existing)
-        return existing[name]
+        where = f"{self._where(query)}, score map {name}"
+        return read_volume.open_volume(existing[name], where, query.voxel_spacing)
 
     def _tomogram(self, query: TomogramQuery) -> Any:
         existing = copick_items.tomograms(self._copick)
@@ -334,51 +318,31 @@ class Run:
             raise NotInProjectError(f"Run {self.name}", query.kind, query, self.tomograms())
         return existing[query]
 
-    def _open_tomogram(self, query: TomogramQuery) -> read_volume.StoredVolume:
-        tomogram = self._tomogram(query)
-        with storage_errors_as_data_error(self._where(query)):
-            return read_volume.open_volume(tomogram, self._where(query), query.voxel_spacing)
+    def open_tomogram(self, query: TomogramQuery) -> read_volume.StoredVolume:
+        """Open a tomogram; read only its metadata."""
+        return read_volume.open_volume(
+            self._tomogram(query), self._where(query), query.voxel_spacing
+        )
 
     def _where(self, query: TomogramQuery | PicksQuery | SegmentationQuery) -> str:
         return f"Run {self.name}: {query.kind} {query}"
 
-    def _finished(self, item: Any, *, by_octopi: bool = False) -> bool:
-        """Return whether the item's writer has finished, and with `by_octopi` was octopi."""
-        with storage_errors_as_data_error(f"Run {self.name}: {item.path}"):
-            attributes = read_volume.finished_attributes(item)
-        return attributes is not None and (not by_octopi or read_volume.COMPLETE in attributes)
-
-    def _read_labels(
-        self, item: Any, where: str, voxel_spacing: float
-    ) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
-        with storage_errors_as_data_error(where):
-            volume = read_volume.open_volume(item, where, voxel_spacing)
-            return read_volume.read_labels(volume), volume.grid, octopi_attributes(volume)
-
     def _select_one(
         self,
-        kind: str,
         requested: str,
-        voxel_spacing: float | None,
         candidates: list[Spaced],
+        voxel_spacing: float | None,
         existing: Iterable[Spaced],
     ) -> Spaced:
-        """Return the one candidate that is nearest to the voxel spacing (Å), within 1 %."""
-        fit = nearest(candidates, voxel_spacing)
-        if not fit:
-            names = sorted(map(str, existing))
-            raise NotInProjectError(f"Run {self.name}", kind, requested, names)
-        if len(fit) > 1:
-            raise SettingError(
-                f"Run {self.name} has more than one {kind} {requested}: "
-                f"{', '.join(map(str, fit))}. Say which of them you mean."
-            )
-        taken = fit[0].voxel_spacing or 0
-        if voxel_spacing is not None and not same_spacing(
-            taken, voxel_spacing, tolerance=NEARLY_EXACT
-        ):
-            self._warn_once(
-                f"Asked for the {kind} {requested}; taking the nearest spacing, "
-                f"{fit[0].voxel_spacing} Å."
-            )
-        return fit[0]
+        """Return the one candidate nearest to the voxel spacing (Å); warn if that differs."""
+        selected = select_one(
+            candidates, voxel_spacing, run_name=self.name, requested=requested, existing=existing
+        )
+        spacing = selected.voxel_spacing or 0
+        if voxel_spacing and not same_spacing(spacing, voxel_spacing, tolerance=NEARLY_EXACT):
+            self._warn_once(f"Requested the {requested}; taking the nearest spacing, {spacing} Å.")
+        return selected
+
+
+def _read_labels(volume: read_volume.StoredVolume) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
+    return read_volume.read_labels(volume), volume.grid, octopi_attributes(volume)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
 from octopi.errors import NotInProjectError, SettingError
-from octopi.project.queries import PicksQuery, TomogramQuery
+from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
 from octopi.project.run import Run
 
 logger = logging.getLogger(__name__)
@@ -34,15 +34,16 @@ def find_picks(
     """
     available = {query for run in runs for query in run.picks()}
     if source is not None and not isinstance(source, str):
-        requested = [_require(query, available) for query in map(PicksQuery.parse, source)]
+        requested = list(map(PicksQuery.parse, source))
         for query in requested:
+            if query not in available:
+                raise _not_in_project(query, available)
             _select_one(query.object_name, requested, available, None)
         return {query.object_name: query for query in requested}
     candidates = [query for query in available if is_annotation(query, source)]
     names = list(objects or dict.fromkeys(sorted(q.object_name for q in candidates)))
     if not names:
-        requested = source or "to learn from"
-        raise NotInProjectError("The project", "picks", requested, sorted(map(str, available)))
+        raise _not_in_project(source or "to learn from", available)
     return {name: _select_one(name, candidates, available, source) for name in names}
 
 
@@ -56,10 +57,33 @@ def is_annotation(query: PicksQuery, source: str | None) -> bool:
     return query.user_id != OCTOPI_USER if source is None else query.user_session == source
 
 
-def _require(query: PicksQuery, available: Collection[PicksQuery]) -> PicksQuery:
-    if query not in available:
-        raise NotInProjectError("The project", query.kind, query, sorted(map(str, available)))
-    return query
+def find_segmentations(runs: Sequence[Run], names: Sequence[str]) -> dict[str, SegmentationQuery]:
+    """Find label volumes.
+
+    Args:
+        runs: to search; a label volume need not be in all of them.
+        names: `name:user/session` of each.
+
+    Returns:
+        Name -> label volume.
+
+    Raises:
+        NotInProjectError: no run has one of them.
+    """
+    queries = list(map(SegmentationQuery.parse, names))
+    available = {query for run in runs for query in run.segmentations()} if queries else set()
+    existing = {query.name_user_session for query in available}
+    for query in queries:
+        if query.name_user_session not in existing:
+            raise _not_in_project(query, available)
+    return {query.name: query for query in queries}
+
+
+def _not_in_project(
+    requested: PicksQuery | SegmentationQuery | str, available: Iterable[object]
+) -> NotInProjectError:
+    kind = "picks" if isinstance(requested, str) else requested.kind
+    return NotInProjectError("The project", kind, requested, sorted(map(str, available)))
 
 
 def _select_one(
@@ -70,8 +94,7 @@ def _select_one(
 ) -> PicksQuery:
     fit = sorted({q for q in candidates if q.object_name == name}, key=str)
     if not fit:
-        requested = f"{name}:{source}" if source else f"of {name}"
-        raise NotInProjectError("The project", "picks", requested, sorted(map(str, available)))
+        raise _not_in_project(f"{name}:{source}" if source else f"of {name}", available)
     if len(fit) > 1:
         raise SettingError(
             f"There is more than one set of picks of {name}: {', '.join(map(str, fit))}. "

@@ -15,9 +15,8 @@ from octopi.project.read_volume import (
     COMPLETE,
     UNDECODABLE,
     StoredVolume,
-    chunk_places,
+    chunk_regions,
     decode_chunk,
-    open_volume,
     stored_files,
 )
 from octopi.project.run import Run
@@ -30,7 +29,6 @@ class VolumeReport:
     """The result of checking a stored volume.
 
     Args:
-        where: the volume in words.
         grid: from its metadata.
         num_chunks: that an array of its shape has.
         all_chunks_required: whether every chunk is required; label volumes of others may leave
@@ -38,21 +36,18 @@ class VolumeReport:
         attributes: octopi's, {} in others' volumes.
         missing: chunks without a file, which zarr would read as zeros.
         damaged: chunks whose file is empty or cannot be decoded.
-        unexpected_files: files that are no chunk of this array.
         values: of the voxels that were read.
         constant_chunks: chunks in which every voxel has the same value.
         counts: value -> number of voxels, in volumes of integers.
         digest: hash of all stored bytes; empty where they were not read.
     """
 
-    where: str
     grid: Grid
     num_chunks: int
     all_chunks_required: bool
     attributes: dict[str, Any]
     missing: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
-    unexpected_files: list[str] = field(default_factory=list)
     values: ValueRange = field(default_factory=ValueRange)
     constant_chunks: list[str] = field(default_factory=list)
     counts: dict[int, int] = field(default_factory=dict)
@@ -67,45 +62,42 @@ def check_tomogram(run: Run, query: TomogramQuery, *, voxels: bool) -> VolumeRep
         query: of the tomogram.
         voxels: read every voxel; False counts files.
     """
-    with storage_errors_as_data_error(f"Run {run.name}: tomogram {query}"):
-        return _examine(run._open_tomogram(query), whole=True, voxels=voxels)
+    return _examine(run.open_tomogram(query), all_chunks_required=True, voxels=voxels)
 
 
 def check_segmentation(run: Run, query: SegmentationQuery, *, voxels: bool) -> VolumeReport:
-    """Check a stored label volume as `of_tomogram` checks a tomogram."""
-    with storage_errors_as_data_error(f"Run {run.name}: segmentation {query}"):
-        item, stored = run._find_segmentation(query)
-        volume = open_volume(item, f"Run {run.name}: {stored.kind} {stored}", item.voxel_size)
-        return _examine(volume, whole=bool(volume.attributes.get(COMPLETE)), voxels=voxels)
+    """Check a stored label volume as `check_tomogram` checks a tomogram."""
+    volume = run.open_segmentation(query)
+    complete = bool(volume.attributes.get(COMPLETE))
+    return _examine(volume, all_chunks_required=complete, voxels=voxels)
 
 
-def _examine(volume: StoredVolume, *, whole: bool, voxels: bool) -> VolumeReport:
-    files = {name: info for name, info in stored_files(volume).items() if name != ".zarray"}
-    regions = dict(chunk_places(volume.array))
-    health = VolumeReport(
-        where=volume.where,
-        grid=volume.grid,
-        num_chunks=len(regions),
-        all_chunks_required=whole,
-        attributes=octopi_attributes(volume),
-        missing=[name for name in regions if name not in files],
-        damaged=[name for name in regions if name in files and not files[name].get("size", 1)],
-        unexpected_files=sorted(set(files) - set(regions) - {".zattrs"}),
-    )
-    if voxels:
-        digest = hashlib.sha256()
-        for name, chunk in _chunks(volume, regions, health, digest):
-            _scan_chunk(name, chunk, health)
-            del chunk  # or it would stay in memory beside the next one
-        health.digest = digest.hexdigest()
-    return health
+def _examine(volume: StoredVolume, *, all_chunks_required: bool, voxels: bool) -> VolumeReport:
+    with storage_errors_as_data_error(volume.where):
+        files = stored_files(volume)
+        regions = dict(chunk_regions(volume.array))
+        report = VolumeReport(
+            grid=volume.grid,
+            num_chunks=len(regions),
+            all_chunks_required=all_chunks_required,
+            attributes=octopi_attributes(volume),
+            missing=[name for name in regions if name not in files],
+            damaged=[name for name in regions if name in files and not files[name].get("size", 1)],
+        )
+        if voxels:
+            digest = hashlib.sha256()
+            for name, chunk in _chunks(volume, regions, report, digest):
+                _scan_chunk(name, chunk, report)
+                del chunk  # or it would stay in memory beside the next one
+            report.digest = digest.hexdigest()
+    return report
 
 
 def _chunks(
-    volume: StoredVolume, regions: dict[str, tuple[slice, ...]], health: VolumeReport, digest: Any
+    volume: StoredVolume, regions: dict[str, tuple[slice, ...]], report: VolumeReport, digest: Any
 ) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield the name and voxels of each chunk; note those that cannot be decoded in `health`."""
-    skipped = {*health.missing, *health.damaged}
+    """Yield the name and voxels of each chunk; note those that cannot be decoded in `report`."""
+    skipped = {*report.missing, *report.damaged}
     for name, region in regions.items():
         if name in skipped:
             continue
@@ -115,15 +107,15 @@ def _chunks(
         try:
             chunk = decode_chunk(volume.array, raw)
         except UNDECODABLE:
-            health.damaged.append(name)
+            report.damaged.append(name)
             continue
         yield name, chunk[tuple(slice(s.stop - s.start) for s in region)]
 
 
-def _scan_chunk(name: str, chunk: NDArray[Any], health: VolumeReport) -> None:
-    if health.values.add(chunk):
-        health.constant_chunks.append(name)
+def _scan_chunk(name: str, chunk: NDArray[Any], report: VolumeReport) -> None:
+    if report.values.add(chunk):
+        report.constant_chunks.append(name)
     if chunk.dtype.kind in "biu":
         values, numbers = np.unique(chunk, return_counts=True)
         for value, number in zip(values.tolist(), numbers.tolist(), strict=True):
-            health.counts[int(value)] = health.counts.get(int(value), 0) + number
+            report.counts[int(value)] = report.counts.get(int(value), 0) + number

@@ -1,19 +1,24 @@
-"""A model search from Python: `ModelSearchSubmit`, the door to `octopi train -m search=…`."""
+"""A model search from Python: `ModelSearchSubmit` runs `octopi train -m search=…`."""
 
 import codecs
-import logging
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from octopi.cli.python_api import Config, OneOrMoreNames, compose, query_text, resolve_choice
-from octopi.config.overrides import override_text
+from octopi.cli.python_training import (
+    read_target_info,
+    run_selection_overrides,
+    training_overrides,
+)
+from octopi.config.overrides import override_text, override_texts
 from octopi.errors import (
     DataError,
     DivergedError,
+    ExitCode,
     LockedError,
     OctopiError,
     ResourceError,
@@ -22,9 +27,6 @@ from octopi.errors import (
 )
 from octopi.system.files import read_yaml
 from octopi.system.job_folder import SEARCH_RESULTS_FILE
-from octopi.workflows import read_target_info, run_selection_overrides, training_overrides
-
-logger = logging.getLogger(__name__)
 
 FOLDER = Path("explore_results")
 ERRORS = {
@@ -36,8 +38,8 @@ ERRORS = {
 class ModelSearchSubmit:
     """A search for the network, loss and training that score best on a target.
 
-    The same object, or another with the same arguments, goes on with the search that it finds in
-    its folder: `explore_results/EXPERIMENT/MODEL_TARGET-USER-SESSION`.
+    The same object, or another with the same arguments, continues the search in its folder,
+    `explore_results/EXPERIMENT/MODEL_TARGET-USER-SESSION`.
 
     Args:
         copick_config: path of a copick config; a list or {name: path} for several.
@@ -90,6 +92,8 @@ class ModelSearchSubmit:
             raise SettingError(f"data_split is a part of the runs, above 0 to 1, not {data_split}.")
         if num_trials < 1:
             raise SettingError(f"num_trials must be 1 or more, not {num_trials}.")
+        self.num_classes = Nclass
+        self.train_runs, self.validation_runs = trainRunIDs, validateRunIDs
         search = resolve_choice("search", model_type, "model_type")
         target = (target_name, target_user_id, target_session_id)
         slug = query_text(target, "target").replace(":", "-").replace("/", "-")
@@ -102,62 +106,53 @@ class ModelSearchSubmit:
             "seed": random_seed,
             "hydra.sweeper.n_trials": num_trials,
         }
-        self.num_classes = Nclass
-        self.train_runs, self.validation_runs = trainRunIDs, validateRunIDs
-        self.tracking = [
-            "logger=mlflow",
-            override_text("logger.experiment_name", mlflow_experiment_name),
-        ]
-        self.words = [
+        self.overrides = [
             f"search={search}",
-            *training_overrides(
-                copick_config,
-                target,
-                tomo_algorithm=tomo_algorithm,
-                voxel_size=voxel_size,
-                best_metric=best_metric,
-            ),
-            *(override_text(key, value) for key, value in settings.items()),
+            *training_overrides(copick_config, target, tomo_algorithm, voxel_size, best_metric),
+            *override_texts(settings),
             *words,
             override_text("hydra.sweep.dir", self.folder),
         ]
-        self.settings, _ = compose("train", self.words)
+        experiment = override_text("logger.experiment_name", mlflow_experiment_name)
+        self.tracker_overrides = ["logger=mlflow", experiment]
+        self.settings, _ = compose("train", self.overrides)
 
     def run_model_search(self) -> dict[str, Any]:
-        """All trials are done; returns `optimization_results.yaml`, which names the best.
+        """Run all trials; return `optimization_results.yaml`, which names the best.
 
-        Trials run in processes of their own, whose words appear here. Interrupted, the search
-        stops; called again, it goes on.
+        Trials run in processes of their own, whose output appears here. Interrupted, the search
+        stops; called again, it continues.
         """
-        facts = read_target_info(self.settings, self.num_classes)
-        runs = run_selection_overrides(self.train_runs, self.validation_runs, facts=facts)
-        _run([sys.executable, "-m", "octopi.train", "-m", *self.words, *self.tracking, *runs])
+        info = read_target_info(self.settings, self.num_classes)
+        runs = run_selection_overrides(self.train_runs, self.validation_runs, info=info)
+        overrides = [*self.overrides, *self.tracker_overrides, *runs]
+        _run([sys.executable, "-m", "octopi.train", "-m", *overrides])
         return read_yaml(self.folder / SEARCH_RESULTS_FILE)
 
 
 def _run(command: list[str]) -> None:
-    """The command has succeeded; what it says is on the screen, also in a notebook."""
-    said = ""
-    text = codecs.getincrementaldecoder("utf-8")("replace")
+    """Run a command and show its output, also in a notebook.
+
+    Raises:
+        OctopiError: of the kind that the exit code stands for, with what the command said of it.
+    """
+    output = ""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None
         try:
             while chunk := process.stdout.read1():  # type: ignore[attr-defined]
-                part = text.decode(chunk)
-                sys.stdout.write(part)
-                said = (said + part)[-10_000:]
+                text = decoder.decode(chunk)
+                sys.stdout.write(text)
+                output = (output + text)[-10_000:]
             code = process.wait()
         except BaseException:
             process.send_signal(signal.SIGTERM)  # it leaves its trials ready to go on
             process.wait()
             raise
-    if code:
-        _refuse(code, said)
-
-
-def _refuse(code: int, said: str) -> NoReturn:
-    """Raise the error that the exit code stands for, with what the command said of it."""
-    reason = said.rpartition("octopi: ")[2].strip() or "see what it said above"
+    if code == ExitCode.DONE:
+        return
+    reason = output.rpartition("octopi: ")[2].strip() or "see its output above"
     if code in ERRORS:
         raise ERRORS[code](reason)
     raise OctopiError(f"The search ended with code {code}: {reason}")

@@ -10,7 +10,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import TrialState
 from tqdm import tqdm
 
-from octopi.cli.job import config_search_arguments, log_dry_run
+from octopi.cli.compose import config_search_arguments
+from octopi.cli.job import log_dry_run
 from octopi.config.build import build
 from octopi.config.check import check_settings
 from octopi.config.settings import TrainSettings

@@ -7,6 +7,7 @@ from typing import Any
 
 from octopi.config.overrides import override_text
 from octopi.config.settings import TrainSettings
+from octopi.errors import is_interruption
 from octopi.processes.tasks import ProcessResult, TrainingTask
 from octopi.sweeps.sweep_file import read_sweep_file, shared_settings, write_private_yaml
 from octopi.system import locks
@@ -47,7 +48,7 @@ def tracked_sweep(folder: Path, settings: TrainSettings) -> Iterator[dict[str, f
         yield metrics
         status = "FINISHED"
     except BaseException as error:
-        if getattr(error, "exit_code", 1) > 128:
+        if is_interruption(error):
             status = "KILLED"
         raise
     finally:

@@ -1,1 +1,1 @@
-"""What octopi asks of the operating system: locks, memory, cores, processes, text encoding."""
+"""Files, locks, memory, cores, processes and text encoding: what the operating system gives."""

@@ -2,13 +2,14 @@
 
 import contextlib
 import dataclasses
+import enum
 import hashlib
 import json
 import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +21,28 @@ _SQLITE = "sqlite:///"
 
 
 def write_text(path: Path, text: str) -> None:
-    """The file holds the text, complete."""
+    """Write a text file, or leave it as it was if that fails."""
     with staged(path) as stage:
         stage.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """The file holds the content, complete."""
+    """Write a JSON file, or leave it as it was if that fails."""
     write_text(path, json.dumps(content, indent=1, default=str))
 
 
-def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
-    """The file holds the content, complete."""
+def write_yaml(path: Path, content: Any) -> None:
+    """Write a YAML file, or leave it as it was if that fails; see `to_builtin_types`."""
     write_text(path, yaml.safe_dump(to_builtin_types(content), sort_keys=False))
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file."""
+    """Read a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file; nothing in it is run."""
+    """Read a YAML file; run nothing in it."""
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
@@ -56,7 +57,7 @@ def read_mapping(path: Path, *, cure: str = "") -> dict[str, Any]:
         DataError: the file is damaged.
     """
     try:
-        content = read_json(path) if path.suffix == ".json" else read_yaml(path)
+        content = to_builtin_types(read_json(path) if path.suffix == ".json" else read_yaml(path))
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         line = (str(error).splitlines() or [""])[0].removesuffix(".")
         raise damaged(path, line, cure=cure) from error
@@ -70,29 +71,32 @@ def damaged(path: Path, reason: object, *, cure: str = "") -> DataError:
     return DataError(f"{path} is damaged: {reason}. {cure}".rstrip())
 
 
-def to_builtin_types(content: Any) -> Any:
-    """The content as YAML and JSON know it: dictionaries, lists, numbers and text."""
-    if dataclasses.is_dataclass(content) and not isinstance(content, type):
-        content = dataclasses.asdict(content)
-    if isinstance(content, Mapping):
-        return {str(key): to_builtin_types(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [to_builtin_types(value) for value in content]
-    return content
+def to_builtin_types(value: Any) -> Any:
+    """Return the value as the types of YAML where it has such a form; else the value itself."""
+    if hasattr(value, "tolist"):  # of NumPy and torch
+        value = value.tolist()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    if isinstance(value, enum.Enum):
+        value = value.value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): to_builtin_types(item) for key, item in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return [to_builtin_types(item) for item in value]
+    return value
 
 
 def differing_keys(before: Any, now: Any, path: str = "") -> list[str]:
-    """The dotted keys under which two configs differ."""
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        keys = [*before, *(key for key in now if key not in before)]
-        return [
-            found
-            for key in keys
-            for found in differing_keys(
-                before.get(key), now.get(key), f"{path}.{key}" if path else str(key)
-            )
-        ]
-    return [] if before == now else [path]
+    """List the dotted keys under which two configs differ."""
+    if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
+        return [] if before == now else [path]
+    keys = []
+    for key in dict.fromkeys([*before, *now]):
+        part = f"{path}.{key}" if path else str(key)
+        keys += differing_keys(before.get(key), now.get(key), part)
+    return keys
 
 
 def absolute_sqlite_url(url: str) -> str:

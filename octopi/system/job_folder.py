@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from octopi.errors import SettingError
+from octopi.errors import DataError, SettingError
 from octopi.system.files import damaged, read_mapping
 
 OVERRIDES_FILE = "overrides.yaml"  # the command line of a job
@@ -29,6 +27,27 @@ PARENT_RUN = "parent_run"  # key in study.yaml: the MLflow run of the sweep
 
 SCORES_FILE = "scores.json"  # of evaluate
 _ANY_FOLD, ANY_TRIAL = "fold_*", "trial_*"  # patterns of the names below
+_ADVICE = f"Start anew, with init_from={BEST_MODEL_FILE} to keep what was learned."
+
+
+def _do_nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Job:
+    """Where a command works.
+
+    Args:
+        folder: its own, for config, log and results.
+        overrides: the overrides of the command line, without Hydra's own.
+        open_folder: makes the folder and writes overrides and log there. Until it is called
+            nothing is written: the folder may be another job's.
+    """
+
+    folder: Path
+    overrides: list[str]
+    open_folder: Callable[[], None] = _do_nothing
 
 
 def fold_name(fold: int) -> str:
@@ -47,7 +66,12 @@ def fold_folders(folder: Path) -> list[Path]:
 
 
 def best_trial_folder(sweep: Path) -> Path:
-    """Return the folder of a search's best training, which is a folder of the search."""
+    """Return the folder of a search's best training, which is a folder of the search.
+
+    Raises:
+        SettingError: the folder is not that of a search, or no trial is complete.
+        DataError: the results of the search are damaged.
+    """
     path = sweep / SEARCH_RESULTS_FILE
     if not path.is_file():
         raise SettingError(
@@ -100,7 +124,11 @@ def read_outcome(folder: Path) -> Outcome | None:
 
 
 def read_training_config(folder: Path) -> dict[str, Any]:
-    """Read the settings that a training wrote into its folder."""
+    """Read the settings that a training wrote into its folder.
+
+    Raises:
+        SettingError: the folder has no settings, or they are damaged.
+    """
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise SettingError(
@@ -108,32 +136,6 @@ def read_training_config(folder: Path) -> dict[str, Any]:
             f"training, or that ended before it began. It has no {CONFIG_FILE}."
         )
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingError(f"{path} is damaged: {str(error).splitlines()[0]}. {_CURE}") from error
-    if not isinstance(config, dict):
-        raise SettingError(f"{path} is damaged: it holds no settings. {_CURE}")
-    return config
-
-
-_CURE = f"Start anew, with init_from={BEST_MODEL_FILE} to keep what was learned."
-
-
-def _nothing() -> None:
-    """Do nothing."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """Where a command works.
-
-    Args:
-        folder: its own, for config, log and results.
-        overrides: the overrides of the command line, without Hydra's own.
-        open_folder: makes the folder and writes overrides and log there. Until it is called
-            nothing is written: the folder may be another job's.
-    """
-
-    folder: Path
-    overrides: list[str]
-    open_folder: Callable[[], None] = _nothing
+        return read_mapping(path)
+    except DataError as error:
+        raise SettingError(f"{error} {_ADVICE}") from error

@@ -1,4 +1,4 @@
-"""Who is at work: locks on files, which end with the process that holds them, however it ends."""
+"""File locks that end with the process that holds them, however it ends."""
 
 import contextlib
 import fcntl
@@ -13,7 +13,10 @@ from octopi.errors import LockedError
 
 
 def try_lock(path: Path) -> IO[str] | None:
-    """The file, locked until it is closed here and in all children it went to; None if held."""
+    """Lock a file, or return None where another process has locked it.
+
+    The lock ends when the file is closed here and in all children that inherited it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a+", encoding="utf-8")
     try:
@@ -25,7 +28,7 @@ def try_lock(path: Path) -> IO[str] | None:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a living process holds the lock."""
+    """Return whether a living process holds the lock."""
     if not path.exists():
         return False
     file = try_lock(path)
@@ -37,7 +40,7 @@ def is_locked(path: Path) -> bool:
 
 @contextlib.contextmanager
 def wait_for_lock(path: Path) -> Iterator[None]:
-    """The lock is held, after a wait if need be."""
+    """Hold a lock in the block; wait until it is free."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -46,7 +49,11 @@ def wait_for_lock(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """No other process works in the folder meanwhile; LockedError says who does."""
+    """Keep other processes out of a folder while the block runs.
+
+    Raises:
+        LockedError: another process works there; its message names it.
+    """
     path = folder / ".lock"
     file = try_lock(path)
     if file is None:

@@ -1,4 +1,4 @@
-"""What this process may use of its machine: cores, memory, disks. Standard library only."""
+"""The cores, memory and disk space that this process may use. Standard library only."""
 
 import contextlib
 import os
@@ -43,10 +43,10 @@ def memory() -> int:
             ("memory.max", "memory.current"),
             ("memory.limit_in_bytes", "memory.usage_in_bytes"),
         ):
-            allowed, taken = _read(folder / limit), _read(folder / used)
+            allowed, in_use = _read(folder / limit), _read(folder / used)
             if allowed.isdigit() and int(allowed) < UNLIMITED:
                 cached = _reclaimable(folder)
-                free = min(free, int(allowed) - int(taken or 0) + cached)
+                free = min(free, int(allowed) - int(in_use or 0) + cached)
     address_space = resource.getrlimit(resource.RLIMIT_AS)[0]
     if address_space != resource.RLIM_INFINITY:
         free = min(free, address_space)
@@ -54,9 +54,9 @@ def memory() -> int:
 
 
 def peak_memory() -> int:
-    """Most bytes of RAM that this process has held at once, since it began or was last asked.
+    """Return the peak RAM of this process in bytes, since it began or since the last call.
 
-    Asking begins anew where the kernel allows that.
+    Each call resets the peak where the kernel allows that.
     """
     lines = _read(Path("/proc/self/status")).splitlines()
     peaks = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")]
@@ -66,7 +66,7 @@ def peak_memory() -> int:
 
 
 def nearest_existing_folder(path: str | Path) -> Path:
-    """The path itself, or the closest folder above it that exists."""
+    """Return the path itself, or the closest folder above it that exists."""
     path = Path(path).absolute()
     while not path.exists():
         path = path.parent
@@ -74,7 +74,7 @@ def nearest_existing_folder(path: str | Path) -> Path:
 
 
 def free_space(path: str | Path) -> int:
-    """Bytes that may still be written where the path is, or would be."""
+    """Count the bytes that may still be written to the disk of a path, which need not exist."""
     return shutil.disk_usage(nearest_existing_folder(path)).free
 
 
@@ -87,12 +87,12 @@ def check_writable(path: str | Path, advice: str) -> None:
     """
     folder = nearest_existing_folder(path)
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        reason = "is no folder" if not folder.is_dir() else "cannot be written"
+        reason = "cannot be written" if folder.is_dir() else "is no folder"
         raise ResourceError(f"Nothing can be written to {path}: {folder} {reason}. {advice}")
 
 
 def format_bytes(num_bytes: float) -> str:
-    """A number of bytes for people: 1.5 GB."""
+    """Write a number of bytes for people: 1.5 GB."""
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if num_bytes >= size:
             return f"{num_bytes / size:.3g} {unit}"
@@ -113,7 +113,7 @@ def _process_cgroups() -> Iterator[Path]:
 
 
 def _reclaimable(folder: Path) -> int:
-    """Bytes of file contents that a control group counts as used but would give back."""
+    """Count the bytes of cached files that a control group counts as used but would give back."""
     for line in _read(folder / "memory.stat").splitlines():
         name, _, value = line.partition(" ")
         if name in ("inactive_file", "total_inactive_file"):

@@ -1,4 +1,4 @@
-"""Versions of octopi and of what decides its results."""
+"""Versions of octopi and of the packages that decide its results."""
 
 import importlib.metadata
 import platform
@@ -9,18 +9,18 @@ PACKAGES = ("octopi", "torch", "pytorch-lightning", "monai", "copick", "hydra-co
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a result."""
+    """Return the versions of Python and of the packages that decide a result."""
     return {"python": platform.python_version()} | {
         name: importlib.metadata.version(name) for name in PACKAGES
     }
 
 
 def git_commit() -> str | None:
-    """The commit this code is at, with a '+' where it has been changed; None outside a checkout."""
-    here = Path(__file__).resolve().parent
+    """Return the commit of this code, with a '+' if it was changed; None outside a checkout."""
+    folder = Path(__file__).resolve().parent
     try:
         described = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--exclude=*"],
+            ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--exclude=*"],
             capture_output=True,
             text=True,
             check=True,

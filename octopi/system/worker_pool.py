@@ -1,4 +1,4 @@
-"""Processes that we start: none outlives the one that started it, however that ends."""
+"""A pool of processes, none of which outlives the one that started it."""
 
 import contextlib
 import ctypes
@@ -24,7 +24,7 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def exit_with_parent() -> None:
-    """This process leaves Ctrl-C to its parent, and ends when that does, even if it is killed."""
+    """Ignore Ctrl-C in this process, and exit when its parent ends, even if that is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -49,23 +49,23 @@ def run_in_processes(
     initializer: Callable[[str], None],
     worker_names: Sequence[str],
 ) -> Iterator[Result]:
-    """Yields the result of each item as it is there; a process at each place, one queue for all.
+    """Call a function with each item in spawned processes; yield results as they are ready.
 
     On Ctrl-C, or after an error, items in work are finished and no other is begun.
 
     Args:
-        work: what is done with an item, in a spawned process.
+        work: takes an item, returns its result.
         items: in the order in which they are begun.
-        initializer: what each process does first, told its place.
-        worker_names: names, of devices for example.
+        initializer: called first in each process, with its worker name.
+        worker_names: of devices for example; a process is started for each.
 
     Raises:
         ResourceError: a process was lost.
     """
     context = multiprocessing.get_context("spawn")
     free, stop = context.SimpleQueue(), context.Event()
-    for place in worker_names:
-        free.put(place)
+    for name in worker_names:
+        free.put(name)
     pool = ProcessPoolExecutor(
         len(worker_names),
         mp_context=context,
@@ -74,9 +74,9 @@ def run_in_processes(
     )
     try:
         with _sigint_blocked():
-            begun = [pool.submit(_run_unless_stopped, work, item) for item in items]
-        for done in as_completed(begun):
-            yield done.result()
+            futures = [pool.submit(_run_unless_stopped, work, item) for item in items]
+        for future in as_completed(futures):
+            yield future.result()
     except BrokenProcessPool as error:
         raise ResourceError(
             "A process is lost; most often the machine ran out of memory. Use fewer devices. "
@@ -89,7 +89,7 @@ def run_in_processes(
 
 @contextlib.contextmanager
 def _sigint_blocked() -> Iterator[None]:
-    """Keep a Ctrl-C until this is left; a process started meanwhile never gets one.
+    """Delay a Ctrl-C until the end of the block; a process that it starts never gets one.
 
     The processes inherit that the signal is blocked. Here it still reaches any other thread, a
     progress bar's for example, and Python answers it in the main one: its handler waits too.
@@ -121,11 +121,11 @@ def _blocked_interrupts() -> Iterator[None]:
 _stop: Event | None = None
 
 
-def _begin(free: "SimpleQueue[str]", stop: Event, begin: Callable[[str], None]) -> None:
-    global _stop  # noqa: PLW0603  a pool hands nothing else to its work
+def _begin(free: "SimpleQueue[str]", stop: Event, initializer: Callable[[str], None]) -> None:
+    global _stop  # noqa: PLW0603  a pool passes nothing else to its work
     exit_with_parent()
     _stop = stop
-    begin(free.get())
+    initializer(free.get())
 
 
 def _run_unless_stopped(work: Callable[[Item], Result], item: Item) -> Result:

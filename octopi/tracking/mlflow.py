@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from octopi.errors import is_interruption
 from octopi.system.files import absolute_sqlite_url, sqlite_path, to_builtin_types
 from octopi.system.passwords import mask_passwords
 
@@ -67,7 +68,7 @@ def tracked_run(tracker: Any, folder: Path, settings: Any) -> Iterator[dict[str,
         yield tags
         status = "FINISHED"
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) or getattr(error, "exit_code", 1) > 128:
+        if is_interruption(error):
             status = "KILLED"
         raise
     finally:

@@ -1,5 +1,3 @@
-"""What follows from a project: laws of the plan, and agreement with the recipe made by hand."""
-
 import pytest
 import yaml
 
@@ -50,6 +48,17 @@ def test_a_window_is_a_multiple_wider_than_its_halo_and_no_larger_than_the_volum
                                 halo=[12, 16, 16]) == [32, 128, 104]  # fmt: skip
     assert planning_rules.window_size((90, 90, 90), maximum=[16, 96, 96], divisor=8,
                                 halo=[12, 16, 16])[0] > 24  # fmt: skip
+
+
+@pytest.mark.parametrize("max_bytes", [1e9, 1e6, 1e5, 1])
+def test_a_window_shrinks_to_the_memory_but_stays_wider_than_its_halos(max_bytes):
+    halo = [4, 8, 8]
+    window = planning_rules.shrink_window(
+        [64, 128, 128], bytes_per_voxel=2, max_bytes=max_bytes, divisor=8, halo=halo
+    )
+    assert all(n % 8 == 0 and n > 2 * h for n, h in zip(window, halo, strict=True))
+    fits = 2 * window[0] * window[1] * window[2] <= max_bytes
+    assert fits or window == [16, 32, 32]
 
 
 def test_a_small_object_on_a_coarse_grid_gets_larger_spheres():

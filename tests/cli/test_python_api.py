@@ -1,21 +1,17 @@
-"""Arguments of the published functions become words, and Hydra is left as it was."""
+"""Arguments of the published functions become overrides, and a command runs in a folder."""
 
-import hydra
 import pytest
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.utils import JobRuntime
 
 from octopi.cli import python_api
-from octopi.config.files import CONF_DIR
 from octopi.errors import ResourceError, SettingError, StoppedBySignal
 from octopi.system.job_folder import Job
 
 
 @pytest.mark.parametrize(
-    ("name", "found"), [("UNet", "unet"), ("Unet", "unet"), ("swin-UNETR", "swin_unetr")]
+    ("name", "choice"), [("UNet", "unet"), ("Unet", "unet"), ("swin-UNETR", "swin_unetr")]
 )
-def test_a_choice_is_found_by_any_spelling_of_its_name(name, found):
-    assert python_api.resolve_choice("model", name, "architecture") == found
+def test_a_choice_is_found_by_any_spelling_of_its_name(name, choice):
+    assert python_api.resolve_choice("model", name, "architecture") == choice
 
 
 def test_an_unknown_choice_is_answered_with_close_ones():
@@ -38,36 +34,22 @@ def test_a_project_is_one_config_or_several(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("wrong", [{}, [], {"name": {"overlay_root": "x"}}, [None], None, 3])
-def test_what_is_no_config_is_refused(wrong):
+def test_other_values_than_paths_of_configs_are_refused(wrong):
     with pytest.raises(SettingError, match="config is the path of a copick config"):
         python_api.config_paths(wrong)
 
 
-def test_hydra_goes_on_with_what_it_was_doing():
-    JobRuntime.instance().set("name", "mine")
-    with hydra.initialize_config_dir(str(CONF_DIR)):
-        busy = GlobalHydra.instance().hydra
-        JobRuntime.instance().set("name", "mine")
-        python_api.compose("evaluate", [])
-        assert GlobalHydra.instance().hydra is busy
-        assert JobRuntime.instance().get("name") == "mine"
-    assert not GlobalHydra.instance().is_initialized()
-    with pytest.raises(SettingError):
-        python_api.compose("evaluate", ["scorer=nothing"])
-    assert not GlobalHydra.instance().is_initialized()
-
-
-def test_what_hydra_refuses_is_a_setting_error_with_the_cure():
+def test_an_error_of_hydra_is_a_setting_error_with_close_matches():
     with pytest.raises(SettingError, match="Did you mean unet"):
         python_api.compose("train", ["model=unett"])
 
 
-def test_a_job_leaves_its_words_and_its_log(tmp_path, caplog):
+def test_a_job_writes_its_overrides_and_its_log(tmp_path, caplog):
     job = Job(tmp_path / "job", ["seed=1"])
-    done = python_api.run_in_folder(
+    result = python_api.run_in_folder(
         "segment", lambda _settings, _job: python_api.logger.info("done") or 7, None, job
     )
-    assert done == 7
+    assert result == 7
     assert (job.folder / ".hydra" / "overrides.yaml").read_text(encoding="utf-8") == "- seed=1\n"
     assert "INFO done" in (job.folder / "segment.log").read_text(encoding="utf-8")
     python_api.logger.info("later")
@@ -87,10 +69,10 @@ def test_a_training_opens_its_folder_itself(tmp_path):
 
 
 def raising(error):
-    def do(settings, job):
+    def command(settings, job):
         raise error
 
-    return do
+    return command
 
 
 def test_ctrl_c_is_a_keyboard_interrupt(tmp_path):
@@ -109,7 +91,7 @@ def test_ctrl_c_is_a_keyboard_interrupt(tmp_path):
         (ResourceError("as it is"), ResourceError),
     ],
 )
-def test_too_little_of_anything_is_a_resource_error(tmp_path, error, raised):
+def test_too_little_memory_or_permission_is_a_resource_error(tmp_path, error, raised):
     with pytest.raises(raised):
         python_api.run_in_folder("train", raising(error), None, Job(tmp_path, []))
 

@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 
 from octopi.config.check import check_settings, without_null_groups
 from octopi.config.files import COMMANDS, CONF_DIR, choices, groups_of
+from octopi.config.overrides import override_key
 from octopi.config.settings import SETTINGS_CLASSES
 from octopi.errors import SettingError
 
@@ -33,16 +34,16 @@ def conf(tmp_path, monkeypatch):
         yield
 
 
-def settled(verb, *words):
-    typed = {word.split("=")[0] for word in words}
-    words = [*(w for w in BASE.get(verb, []) if w.split("=")[0] not in typed), *words]
-    words = without_null_groups(words, verb)
-    cfg = compose(verb, overrides=words, return_hydra_config=True)
+def checked_settings(verb, *overrides):
+    typed_keys = set(map(override_key, overrides))
+    overrides = [*(o for o in BASE.get(verb, []) if override_key(o) not in typed_keys), *overrides]
+    overrides = without_null_groups(overrides, verb)
+    cfg = compose(verb, overrides=overrides, return_hydra_config=True)
     cfg.hydra.runtime.output_dir = "job"
     cfg.hydra.job.num = 0
     HydraConfig.instance().set_config(cfg)
     del cfg.hydra
-    return check_settings(cfg, SETTINGS_CLASSES[verb], overrides=words)
+    return check_settings(cfg, SETTINGS_CLASSES[verb], overrides=overrides)
 
 
 CHOICES = [
@@ -55,22 +56,22 @@ CHOICES = [
 
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_a_command_composes_as_it_stands(verb):
-    assert settled(verb)
+    assert checked_settings(verb)
 
 
 @pytest.mark.parametrize(("verb", "group", "choice"), CHOICES)
 def test_every_choice_has_owners_for_all_its_keys(verb, group, choice):
     if choice == "checkpoint" and groups_of(verb)[group] != "checkpoint":
         with pytest.raises(SettingError, match=f"{group} must name what to build. Choose {group}="):
-            settled(verb, f"{group}={choice}")
+            checked_settings(verb, f"{group}={choice}")
         return
-    assert settled(verb, f"{group}={choice}")
+    assert checked_settings(verb, f"{group}={choice}")
 
 
 @pytest.mark.parametrize("experiment", choices("experiment"))
 @pytest.mark.parametrize("verb", [verb for verb in COMMANDS if verb not in ("summarize", "doctor")])
 def test_an_experiment_serves_every_command(verb, experiment):
-    assert settled(verb, f"experiment={experiment}")
+    assert checked_settings(verb, f"experiment={experiment}")
 
 
 @pytest.mark.parametrize("path", sorted(CONF_DIR.rglob("*.yaml")), ids=lambda p: p.stem)
@@ -79,7 +80,7 @@ def test_a_config_file_is_short(path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("overrides", "message"),
     [
         (["+modle=1"], "no setting modle.* Did you mean model"),
         (["+model.chanels=[1]"], "no parameter chanels.* Did you mean channels"),
@@ -96,9 +97,9 @@ def test_a_config_file_is_short(path):
         (["model._target_=torch.nn.Conv3d"], r"Add '\+model.in_channels=…'"),
     ],
 )
-def test_a_wrong_setting_is_refused_with_the_cure(words, told):
-    with pytest.raises(SettingError, match=told):
-        settled("train", *words)
+def test_a_wrong_setting_is_refused_with_what_to_do(overrides, message):
+    with pytest.raises(SettingError, match=message):
+        checked_settings("train", *overrides)
 
 
 @pytest.mark.parametrize(
@@ -106,16 +107,16 @@ def test_a_wrong_setting_is_refused_with_the_cure(words, told):
 )
 def test_a_group_set_to_null_is_left_out_or_must_be_set(verb, group):
     if group in ("experiment", "search"):
-        assert settled(verb, f"{group}=null")
+        assert checked_settings(verb, f"{group}=null")
     elif "none" in choices(group):
-        none = settled(verb, f"{group}=none")
-        assert settled(verb, f"{group}=null") == none
-        assert getattr(settled(verb, f"{group}=[]"), group) == {}
+        none = checked_settings(verb, f"{group}=none")
+        assert checked_settings(verb, f"{group}=null") == none
+        assert getattr(checked_settings(verb, f"{group}=[]"), group) == {}
     else:
         with pytest.raises(SettingError, match=f"{group} must be set. Choose {group}="):
-            settled(verb, f"{group}=null")
+            checked_settings(verb, f"{group}=null")
         with pytest.raises(SettingError, match=f"{group}"):
-            settled(verb, f"~{group}")
+            checked_settings(verb, f"~{group}")
 
 
 def keys_of(node, path=""):
@@ -128,12 +129,12 @@ def keys_of(node, path=""):
 
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_every_value_set_to_null_is_taken_or_named(verb):
-    for key in keys_of(dataclasses.asdict(settled(verb))):
+    for key in keys_of(dataclasses.asdict(checked_settings(verb))):
         top = key.partition(".")[0]
         if (CONF_DIR / key).is_dir():
             continue  # a group, see above
         try:
-            settled(verb, f"{key}=null")
+            checked_settings(verb, f"{key}=null")
         except SettingError as error:
             assert top in str(error) or "threshold_beta" in str(error)  # which refers to scorer
 
@@ -141,12 +142,12 @@ def test_every_value_set_to_null_is_taken_or_named(verb):
 @pytest.mark.parametrize("path", ["callbacks.weight_averaging", "augment.noise"])
 def test_a_part_set_to_null_is_left_out(path):
     top, _, name = path.partition(".")
-    assert name in getattr(settled("train"), top)
-    assert name not in getattr(settled("train", f"{path}=null"), top)
+    assert name in getattr(checked_settings("train"), top)
+    assert name not in getattr(checked_settings("train", f"{path}=null"), top)
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("override", "message"),
     [
         ("seed=-1", "seed must be int of 0 … 4294967295, not -1"),
         ("seed=99999999999", "seed must be int of 0 … 4294967295"),
@@ -178,9 +179,9 @@ def test_a_part_set_to_null_is_left_out(path):
         ("+loss._args_=[1]", "no parameter _args_"),
     ],
 )
-def test_a_value_out_of_its_range_is_refused_with_the_range(word, told):
-    with pytest.raises(SettingError, match=told):
-        settled("train", word)
+def test_a_value_out_of_its_range_is_refused_with_the_range(override, message):
+    with pytest.raises(SettingError, match=message):
+        checked_settings("train", override)
 
 
 LISTS = [
@@ -200,52 +201,50 @@ LISTS = [
 
 
 @pytest.mark.parametrize(("verb", "key"), LISTS)
-def test_a_word_is_a_list_of_one(verb, key):
-    for typed, wanted in (("TS_02", ["TS_02"]), ("70", ["70"]), ("[TS_02,7]", ["TS_02", "7"])):
-        value = dataclasses.asdict(settled(verb, f"{key}={typed}"))
-        for name in key.split("."):
-            value = value[name]
-        assert value == wanted
+def test_a_single_name_is_a_list_of_one(verb, key):
+    for typed, names in (("TS_02", ["TS_02"]), ("70", ["70"]), ("[TS_02,7]", ["TS_02", "7"])):
+        value = dataclasses.asdict(checked_settings(verb, f"{key}={typed}"))
+        for part in key.split("."):
+            value = value[part]
+        assert value == names
 
 
 def test_scales_of_single_objects_are_written_as_their_comment_says():
-    settings = settled("create_targets", "targets.radius_scales={ribosome: 0.4}")
+    settings = checked_settings("create_targets", "targets.radius_scales={ribosome: 0.4}")
     assert settings.targets.radius_scales == {"ribosome": 0.4}
     with pytest.raises(SettingError, match="radius_scales must be a mapping of names to float abo"):
-        settled("create_targets", "targets.radius_scales={ribosome: 0}")
+        checked_settings("create_targets", "targets.radius_scales={ribosome: 0}")
 
 
-def names_read():
-    """Every attribute that octopi's code reads, by the name it is read from."""
-    found = set()
+def read_attributes():
+    """Collect the attributes that octopi's code reads: module, owner, name."""
+    attributes = set()
     for path in CONF_DIR.parent.joinpath("octopi").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
                 owner = ast.unparse(node.value).rpartition(".")[2]
-                found.add((path.stem, owner, node.attr))
-    return found
+                attributes.add((path.stem, owner, node.attr))
+    return attributes
 
 
 def readers(verb):
-    """The modules that are given the settings of a command."""
-    name, found = SETTINGS_CLASSES[verb].__name__, set()
+    """Collect the modules that name the settings class of a command."""
+    name, modules = SETTINGS_CLASSES[verb].__name__, set()
     for path in CONF_DIR.parent.joinpath("octopi").rglob("*.py"):
         if path.stem != "settings" and name in path.read_text(encoding="utf-8"):
-            found.add(path.stem)
-    return found | {"job"}
+            modules.add(path.stem)
+    return modules | {"job"}
 
 
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_every_setting_of_a_command_is_read(verb):
-    known, modules = names_read(), readers(verb)
-    read = {name for module, owner, name in known if module in modules and owner == "settings"}
-    if "dry_run" in (CONF_DIR.parent / "octopi" / "cli" / "job.py").read_text(encoding="utf-8"):
-        read.add("dry_run")  # asked of every command
+    attributes, modules = read_attributes(), readers(verb)
+    read = {name for module, owner, name in attributes if module in modules and owner == "settings"}
     nested = {"targets": "TargetsSettings", "rules": "Rules"}
     for f in dataclasses.fields(SETTINGS_CLASSES[verb]):
         assert f.name in read, f"{verb} {f.name}"
         if f.name in nested:
-            inner = {name for _, _, name in known}
+            inner = {name for _, _, name in attributes}
             for part in dataclasses.fields(typing.get_type_hints(SETTINGS_CLASSES[verb])[f.name]):
                 assert part.name in inner, f"{verb} {f.name}.{part.name}"
 
@@ -261,18 +260,18 @@ def test_every_key_of_a_commands_file_is_a_setting_of_it(verb):
 
 def test_a_key_of_another_command_is_refused_when_typed():
     with pytest.raises(SettingError, match="no setting"):
-        settled("evaluate", "+model.channels=[1]")
+        checked_settings("evaluate", "+model.channels=[1]")
 
 
-@pytest.mark.parametrize("words", [["model=unett"], ["trainer.max_epoch=3"], ["chekpoint=a"]])
-def test_hydra_refuses_unknown_choices_and_keys(words):
+@pytest.mark.parametrize("override", ["model=unett", "trainer.max_epoch=3", "chekpoint=a"])
+def test_hydra_refuses_unknown_choices_and_keys(override):
     with pytest.raises(HydraException):
-        settled("train", *words)
+        checked_settings("train", override)
 
 
 def test_a_new_target_drops_the_arguments_of_the_old_one():
-    words = ["model._target_=torch.nn.Conv3d", "model.in_channels=1", "+model.kernel_size=1"]
-    model = settled("train", *words).model
+    overrides = ["model._target_=torch.nn.Conv3d", "model.in_channels=1", "+model.kernel_size=1"]
+    model = checked_settings("train", *overrides).model
     assert model == {"_target_": "torch.nn.Conv3d", "in_channels": 1, "kernel_size": 1}
 
 

@@ -1,4 +1,4 @@
-"""TAB in a shell: what is offered, in real shells, without a heavy import."""
+"""TAB completes a command line, also in real shells, without a heavy import."""
 
 import os
 import pty
@@ -15,7 +15,7 @@ from octopi.config.files import COMMANDS, CONF_DIR, choices, groups_of
 from octopi.console.completion import SCRIPTS, completions
 
 SCRIPT = Path(sys.executable).with_name("octopi")
-# Words apart as bash has them: "=" and ":" are words of their own.
+# As bash splits a line: "=" and ":" are words of their own.
 ASK_BASH = r"""
 source <(octopi completion bash)
 COMP_LINE=$1 COMP_POINT=${#1}
@@ -27,7 +27,7 @@ printf '%s\n' "${COMPREPLY[@]}"
 
 
 def ask(shell, line):
-    """What a shell makes of TAB behind the line."""
+    """Return what a shell completes the line to."""
     command = {
         "bash": ["bash", "--norc", "-c", ASK_BASH, "bash", line],
         "fish": ["fish", "-N", "-c", "octopi completion fish | source; complete -C $argv", line],
@@ -45,32 +45,32 @@ def ask(shell, line):
 
 
 def typed_into_zsh(line):
-    """What stands in zsh's command line after TAB; it completes only in a terminal."""
+    """Return zsh's command line after TAB; it completes only in a terminal."""
     path = f"{SCRIPT.parent}:{os.environ['PATH']}"
-    ours, theirs = pty.openpty()
+    terminal, shell_side = pty.openpty()
     with subprocess.Popen(
         ["zsh", "-f", "-i"],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
+        stdin=shell_side,
+        stdout=shell_side,
+        stderr=shell_side,
         env={**os.environ, "PATH": path, "TERM": "xterm"},
         start_new_session=True,
     ):
-        os.close(theirs)
+        os.close(shell_side)
 
         def say(text, until):
-            os.write(ours, text.encode())
-            heard = ""
-            while not (found := re.search(until, heard)):
-                heard += os.read(ours, 1024).decode()
-            return found[1]
+            os.write(terminal, text.encode())
+            output = ""
+            while not (match := re.search(until, output)):
+                output += os.read(terminal, 1024).decode()
+            return match[1]
 
         say("autoload -Uz compinit; compinit -u -D\n", "()compinit")
         say("source <(octopi completion zsh); print -r -- '<ready>'\n", r"\n(<ready>)\r")
         # home, print '<, end, >': what is on the line by then comes out between the two
         completed = say(f"{line}\t\x01print -r -- '<\x05>'\n", r"\n<(.*?)>\r")
-        os.write(ours, b"exit\n")
-    os.close(ours)
+        os.write(terminal, b"exit\n")
+    os.close(terminal)
     return completed
 
 
@@ -85,20 +85,20 @@ def test_commands_are_offered():
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_every_group_setting_and_choice_of_a_command_is_offered(verb):
     offered = set(completions(f"octopi {verb} "))
-    held = yaml.safe_load((CONF_DIR / f"{verb}.yaml").read_text(encoding="utf-8"))
+    content = yaml.safe_load((CONF_DIR / f"{verb}.yaml").read_text(encoding="utf-8"))
     for group in groups_of(verb):
         assert f"{group}=" in offered
         assert completions(f"octopi {verb} {group}=") == [f"{group}={c}" for c in choices(group)]
-    for key, value in held.items():
+    for key, value in content.items():
         if key not in ("defaults", "hydra", *groups_of(verb)):
             assert f"{key}{'.' if isinstance(value, dict) else '='}" in offered
 
 
 def test_keys_are_those_of_the_choice_that_is_taken():
     assert "model.channels=" in completions("octopi train model.")
-    there = completions("octopi train model=segresnet model.")
-    assert "model.init_filters=" in there
-    assert "model.channels=" not in there
+    keys = completions("octopi train model=segresnet model.")
+    assert "model.init_filters=" in keys
+    assert "model.channels=" not in keys
     assert completions("octopi train optim.optimizer.l") == ["optim.optimizer.lr="]
     assert completions("octopi train optim.opt") == ["optim.optimizer."]
     assert completions("octopi train hydra.sweeper.n_t") == ["hydra.sweeper.n_trials="]
@@ -109,7 +109,7 @@ def test_keys_are_those_of_the_choice_that_is_taken():
 def test_values_follow_signs_commas_and_flags():
     assert completions("octopi train -m model=unet,segr") == ["model=unet,segresnet"]
     assert completions("octopi train +log") == ["+logger=", "+logger."]
-    assert completions("octopi extract fill=") == ["fill=true", "fill=false"]
+    assert completions("octopi extract fill_enclosed=f") == ["fill_enclosed=false"]
     assert completions("octopi train trainer.enable_progress_bar=t") == [
         "trainer.enable_progress_bar=true"
     ]
@@ -124,9 +124,9 @@ def test_a_shell_completes(shell):
         pytest.skip(f"there is no {shell} here")
     assert ask(shell, "octopi tra") == ["train"]
     assert {"model=", "model."} == set(ask(shell, "octopi train mod"))
-    found = ask(shell, "octopi train loss=focal")
-    assert len(found) == 2
-    assert all(text.startswith(("focal", "loss=focal")) for text in found)
+    losses = ask(shell, "octopi train loss=focal")
+    assert len(losses) == 2
+    assert all(text.startswith(("focal", "loss=focal")) for text in losses)
     assert ask(shell, "octopi train model=unet,segr")[0].endswith("unet,segresnet")
 
 
@@ -139,7 +139,7 @@ def test_zsh_completes_what_is_typed():
     assert typed_into_zsh("octopi train optim.optimizer.l") == "octopi train optim.optimizer.lr="
 
 
-def test_bash_gets_of_a_value_what_it_takes_for_the_word():
+def test_bash_gets_the_part_of_a_value_behind_the_equals_sign():
     assert ask("bash", "octopi train model=segr") == ["segresnet"]
     assert ask("bash", "octopi train logger=mlflow model=segr") == ["segresnet"]
     assert ask("bash", "octopi train checkpoint=") == []  # so that it goes on with files
@@ -168,15 +168,15 @@ def test_the_script_of_every_shell_is_printed(shell):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"), [([], "Shells: bash, zsh, fish"), (["bsh"], "Did you mean bash")]
+    ("arguments", "message"), [([], "Shells: bash, zsh, fish"), (["bsh"], "Did you mean bash")]
 )
-def test_an_unknown_shell_is_answered_with_the_known_ones(words, told):
+def test_an_unknown_shell_is_answered_with_the_supported_ones(arguments, message):
     answer = subprocess.run(
-        [SCRIPT, "completion", *words],
+        [SCRIPT, "completion", *arguments],
         capture_output=True,
         text=True,
         check=False,
         encoding="utf-8",
     )
     assert answer.returncode == 2
-    assert told in answer.stderr
+    assert message in answer.stderr

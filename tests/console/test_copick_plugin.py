@@ -32,7 +32,7 @@ class Absent:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Absent())
-sys.argv = ["copick", *{words}]
+sys.argv = ["copick", *{arguments}]
 from copick.cli.cli import main
 main()
 """
@@ -41,13 +41,13 @@ HEAVY = ("torch", "monai", "pytorch_lightning", "hydra", "omegaconf", "optuna", 
 
 @pytest.fixture
 def copick(monkeypatch):
-    """Runs copick's command line in this process; returns exit code and all it said."""
+    """Return a function that runs copick's command line here; it returns exit code and output."""
     monkeypatch.delenv("COPICK_CONFIG", raising=False)
 
-    def run(*words, **environment):
-        monkeypatch.setattr(sys, "argv", ["copick", *words])
+    def run(*arguments, **environment):
+        monkeypatch.setattr(sys, "argv", ["copick", *arguments])
         with keep_log_handlers():
-            outcome = CliRunner().invoke(copick_cli.cli, words, env=environment)
+            outcome = CliRunner().invoke(copick_cli.cli, arguments, env=environment)
             for handler in logging.getLogger().handlers:
                 handler.close()
         return outcome.exit_code, outcome.output
@@ -57,7 +57,7 @@ def copick(monkeypatch):
 
 @pytest.fixture
 def project(here, monkeypatch):
-    """A project with octopi's picks in every run, known by its path alone."""
+    """Make a project with octopi's picks in every run; return the path of its config."""
     monkeypatch.delenv("OCTOPI_PROJECT")
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     for run in open_project(here / "project.json").runs:
@@ -71,50 +71,54 @@ def scores(folder):
 
 
 @pytest.mark.parametrize(("group", "name", "verb"), COMMANDS)
-def test_copicks_groups_have_our_commands_with_their_settings(copick, group, name, verb):
-    code, said = copick(group, "--help")
+def test_groups_of_copick_have_the_commands_of_octopi_with_their_settings(
+    copick, group, name, verb
+):
+    code, output = copick(group, "--help")
     assert code == 0
-    assert name in said
-    code, said = copick(group, name, "--help")
+    assert name in output
+    code, output = copick(group, name, "--help")
     assert code == 0
-    assert f"octopi {verb}" in said
-    assert all(word in said for word in ("COPICK_CONFIG", "--run-names", "Examples:", "See also:"))
-    assert "project     demo, local*" in said
+    assert f"octopi {verb}" in output
+    assert all(
+        text in output for text in ("COPICK_CONFIG", "--run-names", "Examples:", "See also:")
+    )
+    assert "project     demo, local*" in output
 
 
-def test_options_and_words_reach_the_command(copick, project, here):
-    words = ("objects=[ribosome]", "hydra.run.dir=job")
-    assert copick("evaluation", "octopi", "-c", project, "-r", "TS_02", *words)[0] == 0
+def test_options_and_arguments_reach_the_command(copick, project, here):
+    arguments = ("objects=[ribosome]", "hydra.run.dir=job")
+    assert copick("evaluation", "octopi", "-c", project, "-r", "TS_02", *arguments)[0] == 0
     written = scores(here / "job")
     assert (written["num_runs"], written["total"]) == (1, 1)
 
 
 @pytest.mark.parametrize("name", ["COPICK_CONFIG", "OCTOPI_PROJECT"])
-def test_the_project_may_be_told_by_the_environment(copick, project, here, name):
-    words = ("objects=[ribosome]", "hydra.run.dir=job")
-    assert copick("evaluation", "octopi", *words, **{name: project})[0] == 0
+def test_the_environment_may_name_the_project(copick, project, here, name):
+    arguments = ("objects=[ribosome]", "hydra.run.dir=job")
+    assert copick("evaluation", "octopi", *arguments, **{name: project})[0] == 0
     assert scores(here / "job")["num_runs"] == 3
 
 
-def test_words_stand_before_the_environment(copick, project, here):
+def test_arguments_take_precedence_over_the_environment(copick, project, here):
     (here / "other.json").write_text("{}", encoding="utf-8")
-    words = (f"project.config={project}", "objects=[ribosome]", "hydra.run.dir=job")
-    told = {"COPICK_CONFIG": str(here / "other.json")}
-    assert copick("evaluation", "octopi", *words, **told)[0] == 0
+    arguments = (f"project.config={project}", "objects=[ribosome]", "hydra.run.dir=job")
+    environment = {"COPICK_CONFIG": str(here / "other.json")}
+    assert copick("evaluation", "octopi", *arguments, **environment)[0] == 0
     assert (here / "job/scores.json").is_file()
 
 
 @pytest.mark.parametrize(
-    "word", ["project.config=other.json", "project=demo", "runs=[TS_01]", "runs=null"]
+    "argument", ["project.config=other.json", "project=demo", "runs=[TS_01]", "runs=null"]
 )
-def test_what_an_option_says_is_not_said_again(copick, project, word):
-    code, said = copick("evaluation", "octopi", "-c", project, "-r", "TS_02", word)
+def test_an_argument_that_repeats_an_option_is_refused(copick, project, argument):
+    code, output = copick("evaluation", "octopi", "-c", project, "-r", "TS_02", argument)
     assert code == 2
-    assert f"{word} say the same" in said
+    assert f"{argument} say the same" in output
 
 
 @pytest.mark.parametrize(
-    ("words", "code"),
+    ("arguments", "code"),
     [
         (["foo=1"], 2),
         (["+scorer.foo=[1,2]", "~scorer.beta"], 2),
@@ -122,27 +126,26 @@ def test_what_an_option_says_is_not_said_again(copick, project, word):
         (["truth=nobody/1"], 3),
     ],
 )
-def test_whatever_is_said_is_answered_as_by_octopi_itself(project, words, code):
-    """Two processes: the text and the exit code are the same in both."""
+def test_message_and_exit_code_are_those_of_octopi_itself(project, arguments, code):
     scripts = Path(sys.executable).parent
-    ours = [scripts / "octopi", "evaluate", f"project.config={project}", *words]
-    theirs = [scripts / "copick", "evaluation", "octopi", "-c", project, *words]
-    one, two = (
+    octopi_command = [scripts / "octopi", "evaluate", f"project.config={project}", *arguments]
+    copick_command = [scripts / "copick", "evaluation", "octopi", "-c", project, *arguments]
+    by_octopi, by_copick = (
         subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
-        for command in (ours, theirs)
+        for command in (octopi_command, copick_command)
     )
-    assert one.returncode == two.returncode == code
-    assert one.stderr.strip() == two.stderr.strip() != ""
+    assert by_octopi.returncode == by_copick.returncode == code
+    assert by_octopi.stderr.strip() == by_copick.stderr.strip() != ""
 
 
-def test_no_picks_of_a_run_are_an_error_of_the_data(copick, project):
-    code, said = copick("evaluation", "octopi", "-c", project, "-r", "TS_9")
+def test_a_missing_run_is_an_error_of_the_data(copick, project):
+    code, output = copick("evaluation", "octopi", "-c", project, "-r", "TS_9")
     assert code == 3
-    assert "TS_9" in said
+    assert "TS_9" in output
 
 
-def without(absent, *words):
-    program = WITHOUT.format(absent=list(absent), words=list(words))
+def run_copick_without(absent, *arguments):
+    program = WITHOUT.format(absent=list(absent), arguments=list(arguments))
     return subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
@@ -152,13 +155,13 @@ def without(absent, *words):
     )
 
 
-@pytest.mark.parametrize("words", [["--version"], ["training", "octopi", "--help"], ["info"]])
-def test_copick_answers_where_octopis_packages_are_absent(words):
-    assert without(HEAVY, *words).returncode == 0
+@pytest.mark.parametrize("arguments", [["--version"], ["training", "octopi", "--help"], ["info"]])
+def test_copick_answers_where_packages_of_octopi_are_missing(arguments):
+    assert run_copick_without(HEAVY, *arguments).returncode == 0
 
 
-def test_an_absent_package_is_named_with_its_cure():
-    outcome = without(["torch"], "training", "octopi")
+def test_a_missing_package_is_named_with_how_to_install_it():
+    outcome = run_copick_without(["torch"], "training", "octopi")
     assert outcome.returncode == 2
     assert "pip install torch" in outcome.stderr
     assert "Traceback" not in outcome.stderr
@@ -174,4 +177,4 @@ def test_copick_becomes_no_heavier():
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, check=True, encoding="utf-8"
     )
-    assert set(done.stdout.split()) == {"octopi", "octopi.console.copick_plugin"}
+    assert set(done.stdout.split()) == {"octopi", "octopi.console", "octopi.console.copick_plugin"}

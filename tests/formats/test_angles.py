@@ -1,4 +1,4 @@
-"""Euler angles, put back into the matrices by which RELION and Dynamo define them."""
+"""Euler angles, put into the matrices by which RELION and Dynamo define them."""
 
 import numpy as np
 import pytest
@@ -22,8 +22,8 @@ def relion_matrix(rot, tilt, psi):
 
 def about(axis, degrees):
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    turns = {"x": [[1, 0, 0], [0, c, -s], [0, s, c]], "z": [[c, -s, 0], [s, c, 0], [0, 0, 1]]}
-    return np.array(turns[axis])
+    rotations = {"x": [[1, 0, 0], [0, c, -s], [0, s, c]], "z": [[c, -s, 0], [s, c, 0], [0, 0, 1]]}
+    return np.array(rotations[axis])
 
 
 def dynamo_matrix(tdrot, tilt, narot):
@@ -42,22 +42,22 @@ SPECIAL = [
         * Rotation.from_euler("z", [[40], [250]], degrees=True)
     ).as_matrix(),
 ]
-TURNS = np.stack([*SPECIAL, *Rotation.random(200, rng=1).as_matrix()])
+ROTATIONS = np.stack([*SPECIAL, *Rotation.random(200, rng=1).as_matrix()])
 
 
-def test_relion_puts_the_object_as_it_was():
-    back = np.stack([relion_matrix(*angles) for angles in relion_angles(TURNS)])
-    np.testing.assert_allclose(back, TURNS, atol=1e-9)
+def test_relions_matrix_of_the_angles_is_the_orientation():
+    matrices = np.stack([relion_matrix(*angles) for angles in relion_angles(ROTATIONS)])
+    np.testing.assert_allclose(matrices, ROTATIONS, atol=1e-9)
 
 
-def test_dynamo_puts_the_object_as_it_was():
-    back = np.stack([dynamo_matrix(*angles).T for angles in dynamo_angles(TURNS)])
-    np.testing.assert_allclose(back, TURNS, atol=1e-9)
+def test_dynamos_matrix_of_the_angles_is_the_inverse_orientation():
+    matrices = np.stack([dynamo_matrix(*angles).T for angles in dynamo_angles(ROTATIONS)])
+    np.testing.assert_allclose(matrices, ROTATIONS, atol=1e-9)
 
 
 @pytest.mark.parametrize("angles", [relion_angles, dynamo_angles])
-def test_tilts_lie_between_0_and_180_degrees_and_no_orientation_gives_no_angles(angles):
-    tilts = angles(TURNS)[:, 1]
+def test_tilts_are_0_to_180_degrees_and_of_no_orientations_there_are_none(angles):
+    tilts = angles(ROTATIONS)[:, 1]
     assert tilts.min() >= 0
     assert tilts.max() <= 180
     assert angles(np.zeros((0, 3, 3))).shape == (0, 3)

@@ -1,4 +1,4 @@
-"""What the formats refuse, leave out, and write of nothing."""
+"""Settings and picks that formats refuse, columns they leave out, and files without picks."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from particle_files import FOLDER, grid_of, make, picks, rows
 from octopi.errors import DataError, SettingError
 
 GRID = grid_of(32, 24, 16, 10.0)
-TURNED = [[[0, -1, 0], [1, 0, 0], [0, 0, 1]]]
+ABOUT_Z = [[[0, -1, 0], [1, 0, 0], [0, 0, 1]]]
 
 
 def text_of(name, *sets, **settings):
@@ -17,7 +17,7 @@ def text_of(name, *sets, **settings):
 
 
 @pytest.mark.parametrize("name", ["relion5", "warp", "dynamo", "csv"])
-def test_nothing_found_is_a_valid_file_without_rows(name, tmp_path):
+def test_without_picks_the_file_is_valid_and_has_no_rows(name, tmp_path):
     empty = picks(np.zeros((0, 3)), grid=GRID, scores=[])
     text = text_of(name, empty)
     if name in ("relion5", "warp"):
@@ -30,15 +30,15 @@ def test_nothing_found_is_a_valid_file_without_rows(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["relion5", "warp", "csv"])
-def test_columns_that_nobody_knows_are_left_out(name):
+def test_unknown_angles_and_scores_have_no_columns(name):
     text = text_of(name, picks([[10, 20, 30]], grid=GRID))
-    for word in ("Angle", "FigureOfMerit", "rotation", "score"):
-        assert word not in text
+    for column in ("Angle", "FigureOfMerit", "rotation", "score"):
+        assert column not in text
 
 
 @pytest.mark.parametrize("name", ["relion5", "warp", "csv"])
-def test_orientations_that_are_all_the_identity_are_none(name):
-    text = text_of(name, picks([[10, 20, 30]], grid=GRID, turns=[np.eye(3)]))
+def test_orientations_that_are_all_the_identity_are_left_out(name):
+    text = text_of(name, picks([[10, 20, 30]], grid=GRID, rotations=[np.eye(3)]))
     assert "Angle" not in text
     assert "rotation" not in text
 
@@ -46,7 +46,7 @@ def test_orientations_that_are_all_the_identity_are_none(name):
 @pytest.mark.parametrize("name", ["relion5", "warp", "dynamo", "csv"])
 def test_runs_with_and_without_orientations_do_not_mix(name):
     sets = [
-        picks([[10, 20, 30]], grid=GRID, turns=TURNED),
+        picks([[10, 20, 30]], grid=GRID, rotations=ABOUT_Z),
         picks([[1, 2, 3]], run="TS_2", grid=GRID),
     ]
     with pytest.raises(DataError, match="TS_2 have none"):
@@ -56,10 +56,10 @@ def test_runs_with_and_without_orientations_do_not_mix(name):
 def test_a_reflection_is_no_orientation():
     mirrored = [np.diag([1.0, 1.0, -1.0])]
     with pytest.raises(DataError, match="no rotations"):
-        text_of("relion5", picks([[10, 20, 30]], grid=GRID, turns=mirrored))
+        text_of("relion5", picks([[10, 20, 30]], grid=GRID, rotations=mirrored))
 
 
-def test_unscored_picks_beside_scored_ones_count_as_certain():
+def test_picks_without_a_score_get_1_beside_scored_ones():
     sets = [
         picks([[10, 20, 30]], grid=GRID, scores=[0.25]),
         picks([[1, 2, 3]], run="TS_2", grid=GRID),
@@ -67,7 +67,7 @@ def test_unscored_picks_beside_scored_ones_count_as_certain():
     assert [row[-1] for row in rows(text_of("relion5", *sets))] == ["0.250000", "1.000000"]
 
 
-def test_optics_groups_are_whole_or_left_to_relion():
+def test_optics_groups_are_complete_or_left_to_relion():
     one = picks([[10, 20, 30]], grid=GRID)
     assert "optics" not in text_of("relion5", one, pixel_size=2.5).lower()
     microscope = {"voltage": 300, "spherical_aberration": 2.7, "amplitude_contrast": 0.1}
@@ -100,7 +100,7 @@ def tomograms_star(path, *names):
     return str(path)
 
 
-def test_relions_own_list_of_tomograms_tells_all(tmp_path):
+def test_size_and_optics_are_read_from_relions_list_of_tomograms(tmp_path):
     star = tomograms_star(tmp_path / "tomograms.star", "001", "002")
     one = picks([[158.75, 118.75, 81]], run="002", grid=GRID)
     text = text_of("relion5", one, tomograms_star=star)
@@ -108,16 +108,16 @@ def test_relions_own_list_of_tomograms_tells_all(tmp_path):
     assert rows(text)[-1] == ["002", "0.000000", "0.000000", "1.000000", "1"]
 
 
-def test_a_tomogram_that_relion_does_not_list_is_named_with_those_it_does(tmp_path):
+def test_the_error_for_a_tomogram_that_relion_does_not_list_names_those_it_does(tmp_path):
     star = tomograms_star(tmp_path / "tomograms.star", "TS_01", "TS_02")
     with pytest.raises(DataError, match=r"no tomogram TS_1\. Did you mean TS_01.*tomo_name"):
         text_of("relion5", picks([[1, 2, 3]], grid=GRID), tomograms_star=star)
-    named = picks([[1, 2, 3]], run="01", grid=GRID)
-    assert "TS_01" in text_of("relion5", named, tomograms_star=star, tomo_name="TS_*")
+    one = picks([[1, 2, 3]], run="01", grid=GRID)
+    assert "TS_01" in text_of("relion5", one, tomograms_star=star, tomo_name="TS_*")
 
 
 @pytest.mark.parametrize("content", ["", "nonsense", "data_\n\nloop_\n_rlnTomoName #1\nTS_1\n"])
-def test_a_list_of_tomograms_that_lacks_something_is_refused(tmp_path, content):
+def test_an_incomplete_list_of_tomograms_is_refused(tmp_path, content):
     path = tmp_path / "tomograms.star"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=r"tomograms.star"):
@@ -127,7 +127,7 @@ def test_a_list_of_tomograms_that_lacks_something_is_refused(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "told"),
+    ("name", "settings", "message"),
     [
         ("warp", {"tomo_name": "TS.tomostar"}, "one \\*"),
         ("warp", {"tomo_name": "a b*"}, "no blanks"),
@@ -138,8 +138,8 @@ def test_a_list_of_tomograms_that_lacks_something_is_refused(tmp_path, content):
         ("relion5", {"tomograms_star": "a.star", "binning": 2}, "Leave out"),
     ],
 )
-def test_settings_that_cannot_be_meant_are_refused(name, settings, told):
-    with pytest.raises(SettingError, match=told):
+def test_settings_out_of_range_are_refused(name, settings, message):
+    with pytest.raises(SettingError, match=message):
         make(name, **settings)
 
 
@@ -153,15 +153,15 @@ def test_pixel_size_and_binning_must_agree_with_the_tomogram():
 
 
 @pytest.mark.parametrize("name", ["relion5", "warp", "dynamo", "csv"])
-def test_without_a_tomogram_the_pixel_size_has_to_be_said(name):
-    lost = picks([[10, 20, 30]])
+def test_without_a_tomogram_the_pixel_size_must_be_given(name):
+    without_tomogram = picks([[10, 20, 30]])
     with pytest.raises(SettingError, match="pixel_size"):
-        text_of(name, lost)
-    known = {"tomogram_size": [40, 40, 40]} if name == "relion5" else {}
-    assert text_of(name, lost, pixel_size=2.5, **known)
+        text_of(name, without_tomogram)
+    size = {"tomogram_size": [40, 40, 40]} if name == "relion5" else {}
+    assert text_of(name, without_tomogram, pixel_size=2.5, **size)
 
 
-def test_warp_takes_one_pixel_size_for_all():
+def test_warp_refuses_tomograms_of_different_pixel_sizes():
     sets = [picks([[1, 2, 3]], grid=GRID), picks([[1, 2, 3]], run="b", grid=grid_of(9, 9, 9, 12.0))]
     with pytest.raises(SettingError, match="10 to 12 Å"):
         text_of("warp", *sets)

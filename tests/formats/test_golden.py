@@ -20,8 +20,8 @@ ABOUT_Z = [[0, -1, 0], [1, 0, 0], [0, 0, 1]]
 ABOUT_Y = [[0, 0, 1], [0, 1, 0], [-1, 0, 0]]
 GRID = grid_of(32, 21, 10, 10.0)
 SETS = [
-    picks([[160, 105, 50], [0, 0, 0]], grid=GRID, scores=[0.75, 0.5], turns=[ABOUT_Z, ABOUT_Y]),
-    picks([[180, 110, 50]], run="TS_2", grid=GRID, scores=[0.25], turns=[np.eye(3)]),
+    picks([[160, 105, 50], [0, 0, 0]], grid=GRID, scores=[0.75, 0.5], rotations=[ABOUT_Z, ABOUT_Y]),
+    picks([[180, 110, 50]], run="TS_2", grid=GRID, scores=[0.25], rotations=[np.eye(3)]),
 ]
 MICROSCOPE = {"voltage": 300, "spherical_aberration": 2.7, "amplitude_contrast": 0.1}
 RELION = {"pixel_size": 2.5, "tomogram_size": [127, 85, 41], **MICROSCOPE}
@@ -38,6 +38,6 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "settings", "written", "golden"), CASES)
-def test_a_file_is_as_written_by_hand(name, settings, written, golden):
+def test_a_file_is_the_same_as_the_one_written_by_hand(name, settings, written, golden):
     files = make(name, **settings).files("ribosome", SETS, folder=FOLDER)
     assert files[written] == (GOLDEN / golden).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What is written, read back by others' rules and others' code, is where it was within 1e-3 Å."""
+"""Positions written and read back, by the other programs' rules or code, agree within 1e-3 Å."""
 
 import csv
 import io
@@ -32,16 +32,16 @@ def size(request):
 
 
 def planted(size, binning):
-    """Picks all over a tomogram that was binned from so many pixels."""
+    """Make picks all over a tomogram that was binned from so many pixels."""
     grid = grid_of(*(round(n / binning) for n in size), PIXEL * binning)
     rng = np.random.default_rng(5)
     positions = rng.random((40, 3)) * size * PIXEL
-    turns = Rotation.random(40, rng=rng).as_matrix()
-    return picks(positions, grid=grid, scores=rng.random(40), turns=turns)
+    rotations = Rotation.random(40, rng=rng).as_matrix()
+    return picks(positions, grid=grid, scores=rng.random(40), rotations=rotations)
 
 
 def relion_file(tmp_path, particles, size):
-    """The particle set, written with the unbinned size."""
+    """Write the particle set of a tomogram of this unbinned size."""
     writer = make("relion5", pixel_size=PIXEL, tomogram_size=size)
     path = tmp_path / "a.star"
     path.write_text(writer.files("a", [particles], folder=FOLDER)["a.star"], encoding="utf-8")
@@ -61,7 +61,7 @@ def test_relion_finds_the_voxel_that_was_picked(tmp_path, size, binning):
     np.testing.assert_allclose(voxels * edge, expected * edge, **CLOSE)
 
 
-def test_copick_reads_our_star_file_as_it_was(tmp_path, size, binning):
+def test_copick_reads_the_same_picks_from_our_star_file(tmp_path, size, binning):
     particles = planted(size, binning)
     path = relion_file(tmp_path, particles, size)
     positions, transforms, *_ = star_handler.read(
@@ -79,7 +79,7 @@ def test_without_an_unbinned_size_the_centre_is_that_of_the_tomogram_itself(tmp_
     np.testing.assert_allclose(centred + centre, particles.points.positions, **CLOSE)
 
 
-def test_warp_gets_its_angstrom_back(tmp_path, size, binning):
+def test_warp_computes_our_positions_in_angstrom(tmp_path, size, binning):
     particles = planted(size, binning)
     for settings, angpix in (({}, PIXEL * binning), ({"pixel_size": PIXEL}, PIXEL)):
         text = make("warp", **settings).files("a", [particles], folder=FOLDER)["a.star"]
@@ -95,7 +95,7 @@ def test_warp_gets_its_angstrom_back(tmp_path, size, binning):
         )
 
 
-def test_copick_reads_our_dynamo_table_as_it_was(tmp_path, size, binning):
+def test_copick_reads_the_same_picks_from_our_dynamo_table(tmp_path, size, binning):
     particles = planted(size, binning)
     path = tmp_path / "a.tbl"
     writer = make("dynamo", first_voxel=0)  # copick counts from the centre of the first voxel
@@ -112,14 +112,16 @@ def test_dynamo_counts_from_the_corner_of_the_first_voxel():
     assert [float(v) for v in row[23:26]] == [0.5, 1.5, 3.0]
 
 
-def test_a_csv_file_has_both_units_and_says_which(size, binning):
+def test_a_csv_file_has_coordinates_in_both_units(size, binning):
     particles = planted(size, binning)
     text = make("csv").files("a", [particles], folder=FOLDER)["a.csv"]
-    read = list(csv.DictReader(io.StringIO(text)))
-    angstrom = np.array([[float(row[f"{a}_angstrom"]) for a in "xyz"] for row in read])
-    voxel = np.array([[float(row[f"{a}_voxel"]) for a in "xyz"] for row in read])
-    edge = np.array([float(row["voxel_size_angstrom"]) for row in read])
+    table = list(csv.DictReader(io.StringIO(text)))
+    angstrom = np.array([[float(row[f"{a}_angstrom"]) for a in "xyz"] for row in table])
+    voxel = np.array([[float(row[f"{a}_voxel"]) for a in "xyz"] for row in table])
+    edge = np.array([float(row["voxel_size_angstrom"]) for row in table])
     np.testing.assert_allclose(angstrom, particles.points.positions, **CLOSE)
     np.testing.assert_allclose(voxel * edge[:, None], particles.points.positions, **CLOSE)
-    turns = [[float(row[f"rotation_{a}{b}"]) for a in "xyz" for b in "xyz"] for row in read]
-    np.testing.assert_allclose(np.array(turns).reshape(-1, 3, 3), particles.orientations, atol=1e-6)
+    rotations = [[float(row[f"rotation_{a}{b}"]) for a in "xyz" for b in "xyz"] for row in table]
+    np.testing.assert_allclose(
+        np.array(rotations).reshape(-1, 3, 3), particles.orientations, atol=1e-6
+    )

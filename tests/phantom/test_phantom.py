@@ -1,3 +1,5 @@
+"""The synthetic project, read by copick: content, statistics, spectrum, and reuse of a folder."""
+
 import json
 import shutil
 
@@ -11,7 +13,7 @@ from octopi.errors import ResourceError, SettingError
 from octopi.geometry import Grid
 from octopi.phantom import make_phantom
 from octopi.phantom.microscope import Frequencies, contrast_transfer
-from octopi.phantom.specimen import density, make_specimen, membrane_mask
+from octopi.phantom.specimen import make_specimen, membrane_mask, render_density
 
 TINY = {
     "num_runs": 2,
@@ -35,13 +37,13 @@ def run(config):
 
 def tomogram(run, tomo_type):
     (spacing,) = run.voxel_spacings
-    (found,) = spacing.get_tomograms(tomo_type)
-    return found.numpy()
+    (item,) = spacing.get_tomograms(tomo_type)
+    return item.numpy()
 
 
 def picks(run, object_name):
-    (found,) = run.get_picks(object_name=object_name, user_id="curation", session_id="0")
-    return found.numpy()[0]
+    (item,) = run.get_picks(object_name=object_name, user_id="curation", session_id="0")
+    return item.numpy()[0]
 
 
 def particles(config):
@@ -68,7 +70,7 @@ def test_copick_finds_every_run_tomogram_object_and_membrane(config):
         assert all(len(picks(run, o.name)) == 2 for o in particles(config))
 
 
-def test_the_objects_carry_radius_and_score_weight(config):
+def test_the_objects_have_radii_and_score_weights(config):
     assert {o.name: (o.radius, o.metadata["score_weight"]) for o in particles(config)} == {
         "apo-ferritin": (60, 1),
         "beta-galactosidase": (85, 2),
@@ -104,12 +106,12 @@ def test_another_seed_and_another_run_give_other_specimens(config, run, tmp_path
 def test_picks_lie_inside_the_volume_and_particles_do_not_overlap(config):
     grid = Grid.cubic((24, 48, 48), 20.0)
     for run in copick.from_file(str(config)).runs:
-        found = [(picks(run, o.name), o.radius) for o in particles(config)]
-        positions = np.vstack([p for p, _ in found])
-        radii = np.concatenate([np.full(len(p), r) for p, r in found])
+        objects = [(picks(run, o.name), o.radius) for o in particles(config)]
+        positions = np.vstack([p for p, _ in objects])
+        radii = np.concatenate([np.full(len(p), r) for p, r in objects])
         assert grid.contains(positions).all()
-        apart = squareform(pdist(positions)) + 1e6 * np.eye(len(positions))
-        assert (apart >= radii[:, None] + radii - 1e-6).all()
+        distances = squareform(pdist(positions)) + 1e6 * np.eye(len(positions))
+        assert (distances >= radii[:, None] + radii - 1e-6).all()
 
 
 @pytest.mark.parametrize("tomo_type", ["wbp", "denoised"])
@@ -123,7 +125,7 @@ def test_protein_is_dark(config, tomo_type):
 def test_the_capsid_and_the_cage_are_hollow_and_the_ribosome_is_not():
     grid = Grid.cubic((48, 96, 96), 10.0)
     specimen = make_specimen(grid, num_particles=1, rng=np.random.default_rng(0))
-    volume = density(specimen, grid, origin=(0, 0, 0))
+    volume = render_density(specimen, grid, origin=(0, 0, 0))
     directions = np.random.default_rng(1).normal(size=(200, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     centers = {p.kind.name: p.center for p in specimen.particles}
@@ -139,25 +141,25 @@ def test_the_capsid_and_the_cage_are_hollow_and_the_ribosome_is_not():
 def test_the_membrane_mask_covers_both_leaflets():
     grid = Grid.cubic((32, 64, 64), 10.0)
     specimen = make_specimen(grid, num_particles=0, rng=np.random.default_rng(3))
-    volume = density(specimen, grid, origin=(0, 0, 0))
+    volume = render_density(specimen, grid, origin=(0, 0, 0))
     mask = membrane_mask(specimen, grid) == 1
     assert mask.any()
     assert volume[mask].mean() > 0.4
     assert volume[~mask].mean() < 0.05
 
 
-def test_nothing_was_measured_inside_the_missing_wedge(run):
+def test_the_missing_wedge_of_the_spectrum_is_empty(run):
     volume = tomogram(run, "wbp")
     tapered = volume * np.prod(np.meshgrid(*map(np.hanning, volume.shape), indexing="ij"), axis=0)
     power = np.abs(scipy.fft.rfftn(tapered)) ** 2
-    frequencies = Frequencies.of(volume.shape, 20.0)
+    frequencies = Frequencies.for_shape(volume.shape, 20.0)
     z, x = np.broadcast_arrays(np.abs(frequencies.z), frequencies.x)
     deep_inside = (z > 2.5 * x + 0.008) & (frequencies.y > -1)
     well_outside = (z < 1.2 * x) & (x > 0.008) & (frequencies.y > -1)
     assert power[deep_inside].mean() < 0.01 * power[well_outside].mean()
 
 
-def test_contrast_first_vanishes_where_optics_says():
+def test_the_contrast_transfer_has_its_first_zero_where_the_optics_predict():
     first_zero = 1 / (0.0197 * 30_000)  # squared, 1/Å²: lambda * defocus * k² = 1, about 24 Å
     squared = np.linspace(1e-5, 1.2 * first_zero, 2000)
     transfer = contrast_transfer(squared, defocus=30_000.0)
@@ -171,17 +173,17 @@ def test_a_project_with_the_same_numbers_is_used_again(config):
     assert config.stat().st_mtime_ns == made
 
 
-def test_a_moved_project_opens_where_it_is_now(config, tmp_path):
+def test_a_moved_project_gets_the_roots_of_its_new_folder(config, tmp_path):
     moved = shutil.copytree(config.parent, tmp_path / "moved")
-    found = make_phantom(moved, **TINY)
-    root = copick.from_file(str(found))
+    moved_config = make_phantom(moved, **TINY)
+    root = copick.from_file(str(moved_config))
     assert root.config.static_root == f"local://{moved / 'static'}"
     root.get_run("TS_01").new_picks("ribosome", "1", "octopi")
     assert any((moved / "overlay").rglob("*octopi*"))
 
 
 def test_a_project_made_with_other_numbers_is_refused(config):
-    with pytest.raises(SettingError, match=r"seed=7 \(asked: 8\)"):
+    with pytest.raises(SettingError, match=r"seed=7 \(requested: 8\)"):
         make_phantom(config.parent, **TINY | {"seed": 8})
 
 
@@ -207,10 +209,10 @@ def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path):
 @pytest.mark.parametrize(
     "wrong", [{"num_runs": 0}, {"snr": 0.0}, {"shape": (48, 48)}, {"voxel_spacing": float("nan")}]
 )
-def test_impossible_numbers_are_refused(tmp_path, wrong):
+def test_numbers_out_of_range_are_refused(tmp_path, wrong):
     with pytest.raises(SettingError, match=next(iter(wrong))):
         make_phantom(tmp_path / "project", **TINY | wrong)
 
 
-def test_the_config_is_plain_json_with_its_own_numbers(config):
+def test_the_config_contains_the_numbers_it_was_made_with(config):
     assert json.loads(config.read_text(encoding="utf-8"))["phantom"]["seed"] == 7

@@ -1,53 +1,101 @@
-"""Whose picks are meant is never guessed."""
-
 import shutil
 
-import copick
+import numpy as np
 import pytest
 
 from octopi.errors import NotInProjectError, SettingError
-from octopi.project import find_picks, keep_runs_with, open_project
+from octopi.geometry import Points
+from octopi.project import (
+    PicksQuery,
+    SegmentationQuery,
+    TomogramQuery,
+    find_picks,
+    find_segmentations,
+    is_annotation,
+    keep_runs_with,
+    open_project,
+    select_training_tomograms,
+    tomogram_for_display,
+)
 
 
 @pytest.fixture
-def twice_picked(tiny_phantom, tmp_path):
-    """Runs of a project in which two people picked ribosomes."""
+def runs(tiny_phantom):
+    return open_project(str(tiny_phantom)).select(None)
+
+
+@pytest.fixture
+def runs_with_two_annotators(tiny_phantom, tmp_path):
+    """The runs of a project in which two users picked ribosomes."""
     shutil.copytree(tiny_phantom.parent, tmp_path, dirs_exist_ok=True)
     config = tmp_path / "config.json"
-    config.write_text(
-        tiny_phantom.read_text(encoding="utf-8").replace(str(tiny_phantom.parent), str(tmp_path)),
-        encoding="utf-8",
-    )
-    run = copick.from_file(str(config)).runs[0]
-    run.new_picks("ribosome", session_id="0", user_id="anna").from_numpy([[1.0, 2.0, 3.0]])
-    return open_project(str(config)).select(None)
+    text = tiny_phantom.read_text(encoding="utf-8")
+    config.write_text(text.replace(str(tiny_phantom.parent), str(tmp_path)), encoding="utf-8")
+    runs = open_project(str(config)).select(None)
+    runs[0].write_picks(PicksQuery("ribosome", "anna", "0"), Points(np.array([[1.0, 2.0, 3.0]])))
+    return runs
 
 
-def test_two_sets_of_picks_of_one_object_are_refused_also_when_named(twice_picked):
-    with pytest.raises(SettingError, match="more than one set of picks of ribosome"):
-        find_picks(twice_picked, objects=["ribosome"], source=None)
-    held = {str(q) for run in twice_picked for q in run.picks() if q.object_name == "ribosome"}
-    assert len(held) == 2
-    with pytest.raises(SettingError, match="more than one set of picks of ribosome"):
-        find_picks(twice_picked, objects=None, source=sorted(held))
-    found = find_picks(twice_picked, objects=None, source=["ribosome:anna/0"])
-    assert str(found["ribosome"]) == "ribosome:anna/0"
-
-
-def test_runs_without_what_is_looked_for_are_told_and_left_out_unless_they_were_named(
-    tiny_phantom, caplog
+def test_two_sets_of_picks_of_one_object_are_refused_also_when_both_are_requested(
+    runs_with_two_annotators,
 ):
-    runs = open_project(str(tiny_phantom)).select(None)
+    runs = runs_with_two_annotators
+    with pytest.raises(SettingError, match="more than one set of picks of ribosome"):
+        find_picks(runs, objects=["ribosome"], source=None)
+    sets = {str(q) for run in runs for q in run.picks() if q.object_name == "ribosome"}
+    assert len(sets) == 2
+    with pytest.raises(SettingError, match="more than one set of picks of ribosome"):
+        find_picks(runs, objects=None, source=sorted(sets))
+    picks = find_picks(runs, objects=None, source=["ribosome:anna/0"])
+    assert str(picks["ribosome"]) == "ribosome:anna/0"
 
+
+@pytest.mark.parametrize(
+    ("user", "source", "counts"),
+    [
+        ("anna", None, True),
+        ("octopi", None, False),
+        ("octopi", "octopi/1", True),
+        ("anna", "octopi/1", False),
+    ],
+)
+def test_picks_of_octopi_count_as_truth_only_where_they_are_requested(user, source, counts):
+    assert is_annotation(PicksQuery("ribosome", user, "1"), source) == counts
+
+
+def test_runs_without_a_match_are_left_out_with_a_warning_unless_the_user_named_them(runs, caplog):
     def find(run):
         if run.name == "TS_02":
             raise NotInProjectError("Run TS_02", "score map", "predict", [])
         return run.name.lower()
 
-    found = keep_runs_with(runs, find, named=False)
-    assert [(run.name, held) for run, held in found] == [("TS_01", "ts_01"), ("TS_03", "ts_03")]
+    matches = keep_runs_with(runs, find, named=False)
+    assert [(run.name, match) for run, match in matches] == [("TS_01", "ts_01"), ("TS_03", "ts_03")]
     assert "1 runs are left out. Run TS_02 has no score map predict" in caplog.text
     with pytest.raises(NotInProjectError, match="TS_02"):
         keep_runs_with(runs, find, named=True)
     with pytest.raises(NotInProjectError, match="TS_02"):
         keep_runs_with(runs[1:2], find, named=False)
+
+
+def test_a_segmentation_that_no_run_has_is_refused_with_those_that_exist(runs):
+    assert find_segmentations(runs, []) == {}
+    membrane = SegmentationQuery("membrane", "curation", "0")
+    assert find_segmentations(runs, [str(membrane)]) == {"membrane": membrane}
+    with pytest.raises(NotInProjectError, match=r"no segmentation membran:.*It has: membrane:"):
+        find_segmentations(runs, [str(membrane), "membran:curation/0"])
+
+
+def test_of_several_tomogram_types_those_to_train_on_must_be_named(runs):
+    with pytest.raises(SettingError, match="several tomogram types: denoised, wbp"):
+        select_training_tomograms(runs[0], tomo_types=None, voxel_spacings=[None])
+    tomograms = select_training_tomograms(runs[0], tomo_types=["wbp"], voxel_spacings=[20.0])
+    assert tomograms == [TomogramQuery("wbp", 20.0)]
+
+
+def test_a_denoised_tomogram_is_shown_if_there_is_one(runs, files):
+    assert tomogram_for_display(runs[0]) == TomogramQuery("denoised", 20.0)
+    files.add_tomogram(files.noise())
+    assert tomogram_for_display(files.run()) == TomogramQuery("wbp", 10.0)
+    files.at(run="TS_2").mkdir()
+    assert tomogram_for_display(files.run("TS_2")) is None

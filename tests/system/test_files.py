@@ -1,14 +1,28 @@
-"""Files are written complete or not at all; a damaged one is named in the error."""
+"""Files are written complete or not at all, a damaged one is named, values become plain."""
 
+import dataclasses
+import enum
 import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from octopi.errors import DataError
-from octopi.system.files import absolute_sqlite_url, read_mapping, staged
+from octopi.system.files import (
+    absolute_sqlite_url,
+    differing_keys,
+    read_mapping,
+    read_yaml,
+    staged,
+    to_builtin_types,
+    write_json,
+    write_yaml,
+)
 
 KILLED_WHILE_WRITING = """
 import os, signal, sys
@@ -88,6 +102,8 @@ def test_a_mapping_is_read_from_json_and_yaml(tmp_path, content):
         b"12",
         b"",
         b"!!python/object:a.B {}",
+        b"2020-13-45",
+        b"a: &a [*a]",
     ],
 )
 def test_a_damaged_file_is_named(tmp_path, name, damage):
@@ -102,3 +118,50 @@ def test_the_url_of_a_sqlite_file_is_made_absolute(monkeypatch, tmp_path):
     assert absolute_sqlite_url("sqlite:///a.db") == f"sqlite:///{tmp_path}/a.db"
     for url in (f"sqlite:///{tmp_path}/a.db", "sqlite://", "postgresql://lab@host/octopi"):
         assert absolute_sqlite_url(url) == url
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Point:
+    x: np.ndarray
+    name: Path
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (np.float64(0.5), 0.5),
+        (np.array(["a", "b"]), ["a", "b"]),
+        (torch.tensor([1.0, 2.0]), [1.0, 2.0]),
+        (Colour.RED, "red"),
+        (Path("a/b"), "a/b"),
+        ({1: (2, {3})}, {"1": [2, [3]]}),
+        ({"x": 1}.keys(), ["x"]),
+        (Point(np.array([1, 2]), Path("p")), {"x": [1, 2], "name": "p"}),
+        ("text", "text"),
+        (None, None),
+        (abs, abs),
+    ],
+    ids=str,
+)
+def test_a_value_becomes_types_of_yaml(value, plain):
+    assert to_builtin_types(value) == plain
+
+
+def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path):
+    path = tmp_path / "settings.yaml"
+    write_yaml(path, Point(np.array([1]), Path("p")))
+    with pytest.raises(Exception, match="abs"):
+        write_yaml(path, {"x": abs})
+    with pytest.raises(TypeError):
+        write_json(path, {("x", "y"): 1})
+    assert read_yaml(path) == {"x": [1], "name": "p"}
+
+
+def test_differing_keys_are_dotted():
+    before = {"a": 1, "b": {"c": 2, "d": 3}}
+    now = {"a": 1, "b": {"c": 4, "e": 3}, "f": None, "g": 1}
+    assert differing_keys(before, now) == ["b.c", "b.d", "b.e", "g"]

@@ -19,7 +19,7 @@ def test_the_best_trial_is_a_folder_of_the_search(tmp_path):
     assert best_trial_folder(sweep) == sweep / "trial_3"
 
 
-@pytest.mark.parametrize("name", ["..", "../elsewhere", "/etc", "", ".", "trial_0/../..", 7, None])
+@pytest.mark.parametrize("name", ["../elsewhere", "/etc", "", ".", "..", "trial_0/../..", 7, None])
 def test_a_best_trial_outside_of_the_search_is_refused(tmp_path, name):
     sweep = write_results(tmp_path / "search", {"best": {"folder": name}})
     with pytest.raises(DataError, match="is damaged"):

@@ -1,0 +1,95 @@
+"""Summarise a project as far as a plan depends on it, from metadata and picks."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from octopi.config.settings import PlanSettings
+from octopi.errors import DataError
+from octopi.geometry import Grid
+from octopi.project import Project, Run, TomogramQuery, find_picks, is_denoised
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ProjectSummary:
+    """A project, as far as a plan depends on it.
+
+    Args:
+        runs: those to train on.
+        tomo_types: to train on.
+        voxel_spacing: Å, of the tomograms to train on.
+        grids: of each run's tomogram.
+        radii: object -> Å.
+        counts: object -> particles in all runs.
+        classes: run name -> objects that occur in it.
+        has_other_spacings: whether a run has tomograms at other voxel spacings too.
+    """
+
+    runs: list[Run]
+    tomo_types: list[str]
+    voxel_spacing: float
+    grids: list[Grid]
+    radii: dict[str, float]
+    counts: dict[str, int]
+    classes: dict[str, set[str]]
+    has_other_spacings: bool
+
+
+def summarise_project(project: Project, settings: PlanSettings) -> ProjectSummary:
+    """Summarise a project from metadata and picks; read no tomogram."""
+    selected = project.select(settings.runs)
+    targets = settings.targets
+    queries = find_picks(selected, objects=targets.objects, source=targets.picks)
+    queries = {name: query for name, query in queries.items() if name in project.objects}
+    radii = {name: project.objects[name].require_radius() for name in queries}
+    counts: dict[str, dict[str, int]] = {}
+    for run in selected:
+        picks = run.read_existing_picks(queries)
+        counts[run.name] = {name: len(picks.get(name, ())) for name in queries}
+    runs = [run for run in selected if settings.runs is not None or any(counts[run.name].values())]
+    tomograms = [run.tomograms() for run in runs]
+    types, spacing = choose_tomograms(tomograms, settings)
+    return ProjectSummary(
+        runs=runs,
+        tomo_types=types,
+        voxel_spacing=spacing,
+        grids=[run.tomogram_grid(run.find_tomogram(types[0], spacing)) for run in runs],
+        radii=radii,
+        counts={name: sum(counts[run.name][name] for run in runs) for name in queries},
+        classes={run.name: {n for n, count in counts[run.name].items() if count} for run in runs},
+        has_other_spacings=any(len({q.voxel_spacing for q in of_run}) > 1 for of_run in tomograms),
+    )
+
+
+def choose_tomograms(
+    tomograms: Sequence[Sequence[TomogramQuery]], settings: PlanSettings
+) -> tuple[list[str], float]:
+    """Choose the tomogram types to train on, and their voxel spacing (Å).
+
+    Args:
+        tomograms: of each run.
+        settings: of the plan. Of the types that all runs have, the requested ones are taken, else
+            a denoised one, else the first; of the voxel spacings the requested, else the most
+            common one.
+
+    Raises:
+        DataError: there is no tomogram type that all runs have.
+    """
+    types_by_run = [{query.tomo_type for query in of_run} for of_run in tomograms]
+    common = sorted(set[str].intersection(*types_by_run)) if types_by_run else []
+    if not common:
+        raise DataError("No tomogram type is in every run with picks. See: octopi check")
+    requested = settings.tomo_types or []
+    types = [tomo_type for tomo_type in requested if tomo_type in common]
+    if requested and not set(requested) & set.union(*types_by_run):
+        logger.info("No run has tomograms %s. Every run has: %s.", requested, ", ".join(common))
+    if not types:
+        types = [min(common, key=lambda tomo_type: not is_denoised(tomo_type))]
+    spacings = Counter(
+        query.voxel_spacing for of_run in tomograms for query in of_run
+        if query.tomo_type == types[0]
+    )  # fmt: skip
+    return types, settings.voxel_spacing or spacings.most_common(1)[0][0]

@@ -1,0 +1,93 @@
+"""Compose the job of a command: its config, its folder, its log."""
+
+import contextlib
+import copy
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, open_dict, read_write
+
+from octopi.cli.job_log import log_to_screen, log_traceback, open_job_folder
+from octopi.cli.overrides import MULTIRUN, SEARCHPATH
+from octopi.config.overrides import compose_config, override_text
+from octopi.errors import SettingError
+from octopi.system.files import to_builtin_types
+from octopi.system.job_folder import Job
+
+
+def single_run_overrides(arguments: list[str]) -> list[str] | None:
+    """Return the overrides of a single run; None where Hydra must do what is asked.
+
+    That is a multirun, or a flag by which Hydra shows what it would compose.
+    """
+    if MULTIRUN & set(arguments):
+        return None
+    overrides, folders = [], []
+    remaining = iter(arguments)
+    for argument in remaining:
+        flag, _, value = argument.partition("=")
+        if flag in ("--config-dir", "-cd"):
+            folder = Path(value or next(remaining, "")).absolute()
+            if not folder.is_dir():
+                raise SettingError(f"{flag}: there is no folder {folder}.")
+            folders.append(f"file://{folder}")
+        elif argument.startswith("-") and argument not in ("--run", "-r"):
+            return None
+        elif not argument.startswith("-"):
+            overrides.append(argument)
+    return _with_search_folders(overrides, folders) if folders else overrides
+
+
+def _with_search_folders(overrides: list[str], folders: list[str]) -> list[str]:
+    """Add folders to those in which Hydra looks for configs."""
+    typed = [override for override in overrides if override.startswith(f"{SEARCHPATH}=")]
+    for override in OverridesParser.create().parse_overrides(typed):
+        folders += to_builtin_types(override.value())
+    kept = [override for override in overrides if override not in typed]
+    return [*kept, override_text(SEARCHPATH, folders)]
+
+
+@contextlib.contextmanager
+def composed_job(verb: str, overrides: Sequence[str]) -> Iterator[tuple[Job, DictConfig]]:
+    """Compose the config of a single run, log to the screen, and yield its job and settings."""
+    cfg = compose_config(verb, overrides)
+    folder = Path(cfg.hydra.run.dir).absolute()
+    with read_write(cfg.hydra.runtime), open_dict(cfg.hydra.runtime):
+        cfg.hydra.runtime.output_dir = str(folder)
+    full = copy.deepcopy(cfg)
+    with read_write(cfg), open_dict(cfg):
+        del cfg["hydra"]
+    instance = HydraConfig.instance()
+    previous = instance.cfg
+    instance.set_config(full)  # for interpolations, and for Lightning's other ranks
+    job = Job(folder, list(full.hydra.overrides.task), functools.partial(open_job_folder, full))
+    try:
+        os.environ.update(full.hydra.job.env_set)
+        log_to_screen(full)
+        yield job, cfg
+    except Exception:
+        log_traceback()
+        raise
+    finally:
+        instance.cfg = previous
+
+
+def multirun_job() -> Job:
+    """Return the job of a multirun that Hydra is running; it has made the folder and the log."""
+    hydra = HydraConfig.get()
+    return Job(Path(hydra.runtime.output_dir).absolute(), list(hydra.overrides.task))
+
+
+def config_search_arguments() -> list[str]:
+    """Return the arguments by which a command started from this one finds the same configs."""
+    hydra = HydraConfig.get()
+    arguments = []
+    for source in hydra.runtime.config_sources:
+        if source.provider == "command-line":
+            arguments += ["--config-dir", str(source.path)]
+    typed = [text for text in hydra.overrides.hydra if text.startswith(f"{SEARCHPATH}=")]
+    return arguments + typed

@@ -1,0 +1,68 @@
+"""Report an error to the person at the screen: one sentence, and the exit code."""
+
+import re
+import sys
+import traceback
+
+from omegaconf.errors import OmegaConfBaseException
+
+from octopi.cli.job_log import log_files
+from octopi.config.files import OVERLAYS, choices
+from octopi.errors import ExitCode, did_you_mean, exit_code_of
+
+MAX_LINES = 20
+
+
+def report_error(error: BaseException) -> int:
+    """Print what went wrong and what to do; return the exit code."""
+    code = exit_code_of(error)
+    if code == ExitCode.MISTAKE:
+        _print_mistake(error)
+    else:
+        _print(_describe(error))
+    return code
+
+
+def _print_mistake(error: BaseException) -> None:
+    """Print an error nobody foresaw, and its traceback unless that is in a log file."""
+    advice = "The traceback is in the job's log file; please report it."
+    if not log_files():
+        traceback.print_exception(error)
+        advice = "Please report it with the traceback above."
+    first_line = str(error).strip().partition("\n")[0]
+    _print(f"{type(error).__name__}: {first_line}\nThis looks like a mistake in octopi. {advice}")
+
+
+def _print(message: str) -> None:
+    lines = [line.rstrip() for line in message.splitlines() if line.strip()] or ["failed"]
+    sys.stderr.write("\n".join(["octopi: " + lines[0], *lines[1:MAX_LINES]]) + "\n")
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "Interrupted."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename or ''}"
+    if type(error).__module__.startswith("hydra"):
+        return explain_hydra_error(error)
+    return str(error).strip() or type(error).__name__
+
+
+def explain_hydra_error(error: BaseException) -> str:
+    """Say what Hydra refused, with close matches and without its search path."""
+    text, cause = str(error).partition("Config search path")[0].strip(), error.__cause__
+    if missing := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
+        group, choice = missing.groups()
+        available = re.findall(r"\n\t(\S+)", text) or choices(group)
+        hint = did_you_mean(choice, available)
+        return f"There is no {group} {choice}.{hint} Choices: {', '.join(available)}"
+    if "Could not override" in text and isinstance(cause, OmegaConfBaseException):
+        parent, _, key = str(cause.full_key).rpartition(".")
+        known_keys = map(str, cause.parent_node or ())
+        if not parent:
+            hint = did_you_mean(key, [*known_keys, *OVERLAYS])
+            return f"There is no setting or group {key}.{hint}"
+        addition = text.rpartition("use ")[2]  # +KEY=VALUE, as Hydra advises
+        hint = did_you_mean(key, known_keys)
+        return f"There is no setting {parent}.{key}.{hint} To add one, write {addition}"
+    return f"{text}\n{cause}" if cause is not None else text or type(error).__name__

@@ -1,0 +1,71 @@
+"""The log of a job: on the screen at once, in files from when the job's folder is opened."""
+
+import copy
+import logging
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.utils import configure_log
+from omegaconf import DictConfig, open_dict, read_write
+
+from octopi.errors import SettingError
+from octopi.system.job_folder import OVERRIDES_FILE
+
+logger = logging.getLogger(__name__)
+
+
+def log_to_screen(config: DictConfig) -> None:
+    """Log as Hydra's `job_logging` says, but into no file yet."""
+    node = copy.deepcopy(config).hydra.job_logging
+    with read_write(node), open_dict(node):
+        files = [name for name, handler in (node.handlers or {}).items() if "filename" in handler]
+        for name in files:
+            del node.handlers[name]
+        for part in (node.root, *(node.get("loggers") or {}).values()):
+            if part and part.get("handlers"):
+                part.handlers = [name for name in part.handlers if name not in files]
+    _configure_log(node, config.hydra.verbose)
+
+
+def open_job_folder(config: DictConfig) -> None:
+    """Make the folder of a job, keep its overrides there, and log into it from now on."""
+    hydra = config.hydra
+    folder = Path(hydra.runtime.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    if hydra.output_subdir is not None:
+        write_overrides(folder / hydra.output_subdir, hydra.overrides.task)
+    _configure_log(hydra.job_logging, hydra.verbose)
+
+
+def _configure_log(node: DictConfig, verbose: Any) -> None:
+    """Configure logging with Python's own handlers; an experiment's YAML may name no other code."""
+    try:
+        configure_log(node, verbose, execution_whitelist=[])
+    except ValueError as error:
+        raise SettingError(f"hydra.job_logging: {error}") from error
+
+
+def write_overrides(folder: Path, overrides: Iterable[str]) -> None:
+    """Keep the overrides that a job began with, for people to read; a resumed one keeps its own."""
+    path = folder / OVERRIDES_FILE
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(list(overrides)), encoding="utf-8")
+
+
+def log_traceback() -> None:
+    """Write the current traceback into the job's log file, if that is open, not to the screen."""
+    record = logger.makeRecord(
+        logger.name, logging.ERROR, __file__, 0, "The job failed.", (), sys.exc_info()
+    )
+    for handler in log_files():
+        handler.handle(record)
+
+
+def log_files() -> list[logging.FileHandler]:
+    """Return the handlers that write the log into files."""
+    handlers = logging.getLogger().handlers
+    return [handler for handler in handlers if isinstance(handler, logging.FileHandler)]

@@ -1,0 +1,149 @@
+"""Repeat a training: `resume=FOLDER` and `experiment=FOLDER` as the overrides they stand for."""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from octopi.config.files import CONF_DIR
+from octopi.config.overrides import (
+    Interpolation,
+    compose_config,
+    last_value,
+    override_key,
+    override_text,
+)
+from octopi.config.settings import SETTINGS_CLASSES
+from octopi.errors import SettingError
+from octopi.system.job_folder import CONFIG_FILE, best_trial_folder, read_training_config
+
+SWEEP_TAGS = ("mlflow.parentRunId", "trial", "fold")  # that a sweep gives the runs of its trials
+
+
+def expand_resume(arguments: list[str], *, verb: str) -> list[str]:
+    """Replace `resume=FOLDER` by the settings in its config.yaml; what is typed beside it wins."""
+    path = last_value(arguments, "resume")
+    if path is None:
+        return arguments
+    folder = Path(path).absolute()
+    typed = [a for a in arguments if not a.startswith("resume=")]
+    stored = read_training_config(folder)
+    for key in ("resume", "dry_run"):
+        stored.pop(key, None)
+    return [
+        *setting_overrides(stored, typed, verb=verb),
+        *typed,
+        override_text("resume", folder),
+        override_text("hydra.run.dir", folder),
+    ]
+
+
+def expand_experiment_folder(arguments: list[str], *, verb: str) -> list[str]:
+    """Replace `experiment=FOLDER` by the settings of the training in it; what is typed wins.
+
+    `experiment=SWEEP/best` is the best training of a search.
+    """
+    path = last_value(arguments, "experiment")
+    if path is None or "/" not in path or path.endswith(".yaml"):
+        return arguments
+    folder = Path(path).absolute()
+    if folder.name == "best" and not folder.exists():
+        folder = best_trial_folder(folder.parent)
+    typed = [a for a in arguments if not a.startswith("experiment=")]
+    stored = _without_sweep(read_training_config(folder), folder / CONFIG_FILE)
+    return [*setting_overrides(stored, typed, verb=verb), *typed]
+
+
+def _without_sweep(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return the settings of a training without those of one run of it, or of its sweep.
+
+    Args:
+        config: the settings.
+        path: their file, for errors.
+    """
+    callbacks, tracker, trainer = (
+        _mapping_at(config, key, path) for key in ("callbacks", "logger", "trainer")
+    )
+    callbacks.pop("pruning", None)
+    if "run_name" in tracker:
+        tracker["run_name"] = Interpolation("${hydra:job.name}")
+    if "tags" in tracker:
+        tags = _mapping_at(tracker, "tags", path)
+        tracker["tags"] = {k: v for k, v in tags.items() if k not in SWEEP_TAGS} or None
+    kept = {k: v for k, v in config.items() if k not in ("resume", "dry_run", "pruner")}
+    trainer["enable_progress_bar"] = True
+    return {**kept, "callbacks": callbacks, "logger": tracker, "trainer": trainer}
+
+
+def _mapping_at(config: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
+    part = config.get(key) or {}
+    if not isinstance(part, dict):
+        raise SettingError(f"{path} is damaged: {key} must be a mapping, not {part!r:.100}.")
+    return dict(part)
+
+
+def setting_overrides(
+    config: Mapping[str, Any], typed: Iterable[str], *, verb: str = "train"
+) -> list[str]:
+    """Return the overrides that make a command's settings those of a config.
+
+    A setting that refers to another one in our own YAML does so again, where the config agrees:
+    `fold=1` typed beside them is the fold of the data too. Keys that are no settings of the
+    command, such as Hydra's, are left out.
+
+    Args:
+        config: resolved settings, as `config.yaml` holds them.
+        typed: overrides that follow; a setting or group that they replace is left out.
+        verb: the command.
+    """
+    typed_keys = {override_key(override) for override in typed}
+    names = {f.name for f in dataclasses.fields(SETTINGS_CLASSES[verb])}
+    default = OmegaConf.to_container(compose_config(verb, []))  # references unresolved
+    stored = _with_references(config, default, OmegaConf.create(_escaped(config)))
+    out = []
+    for key, value in stored.items():
+        if key not in names or key in typed_keys:
+            continue
+        if (CONF_DIR / key).is_dir():  # a group: the whole choice is replaced, not merged with
+            out += [f"~{key}", override_text(f"+{key}", value or {})]
+        else:
+            out.append(override_text(key, value))
+    return out
+
+
+def _with_references(value: Any, default: Any, config: Any) -> Any:
+    """Return the value with `${…}` wherever the default has it and it stands for the same.
+
+    Args:
+        value: a part of the config.
+        default: the same part of the defaults.
+        config: all settings, for what the references stand for.
+    """
+    if isinstance(value, Mapping):
+        parts = default if isinstance(default, Mapping) else {}
+        return {k: _with_references(v, parts.get(k), config) for k, v in value.items()}
+    if isinstance(value, list):
+        parts = default if isinstance(default, list) and len(default) == len(value) else value
+        return [_with_references(v, d, config) for v, d in zip(value, parts, strict=True)]
+    is_reference = isinstance(default, str) and "${" in default
+    # a reference to the environment or to Hydra's job stands for something else tomorrow
+    if not is_reference or re.search(r"\$\{(oc\.(?!select:)|hydra:)", default):
+        return value
+    try:
+        merged: Any = OmegaConf.merge(config, {"_reference": default})
+        return Interpolation(default) if merged["_reference"] == value else value
+    except OmegaConfBaseException:  # refers to what this config does not have
+        return value
+
+
+def _escaped(node: Any) -> Any:
+    """Return the node with text that looks like a reference made plain."""
+    if isinstance(node, Mapping):
+        return {key: _escaped(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_escaped(value) for value in node]
+    return node.replace("${", r"\${") if isinstance(node, str) else node

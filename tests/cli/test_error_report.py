@@ -1,0 +1,83 @@
+"""What an error becomes on its way to the shell."""
+
+import errno
+import logging
+
+import pytest
+from hydra.errors import HydraException
+
+from octopi.cli.error_report import explain_hydra_error, report_error
+from octopi.config.overrides import compose_config
+from octopi.errors import DataError, DivergedError, ResourceError, SettingError, StoppedBySignal
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SettingError("x"), 2),
+        (HydraException("x"), 2),
+        (DataError("x"), 3),
+        (ResourceError("x"), 4),
+        (OSError(errno.ENOSPC, "No space left on device", "f"), 4),
+        (PermissionError(errno.EACCES, "Permission denied", "f"), 4),
+        (MemoryError(), 4),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), 4),
+        (DivergedError("x"), 5),
+        (KeyboardInterrupt(), 130),
+        (StoppedBySignal(143, "x"), 143),
+    ],
+)
+def test_every_error_has_its_exit_code(error, code, capsys):
+    assert report_error(error) == code
+    err = capsys.readouterr().err
+    assert err.startswith("octopi: ")
+    assert "Traceback" not in err
+
+
+def test_the_traceback_of_a_mistake_in_octopi_is_in_the_log_or_on_the_screen(
+    tmp_path, monkeypatch, capsys
+):
+    log = logging.FileHandler(tmp_path / "job.log", encoding="utf-8")
+    for handlers, where in (([log], "is in the job's log file"), ([], "with the traceback above")):
+        monkeypatch.setattr(logging.getLogger(), "handlers", handlers)
+        assert report_error(RuntimeError("a mistake")) == 1
+        err = capsys.readouterr().err
+        message = "octopi: RuntimeError: a mistake\nThis looks like a mistake in octopi."
+        assert err.startswith(message) == bool(handlers)  # else the traceback stands before it
+        assert message in err
+        assert where in err
+    log.close()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("serch=unet", "There is no setting or group serch. Did you mean search?"),
+        ("modle=unet", "There is no setting or group modle. Did you mean model?"),
+        (
+            "trainer.max_epoch=3",
+            "There is no setting trainer.max_epoch. Did you mean max_epochs? To add one, write "
+            "+trainer.max_epoch=3",
+        ),
+        (
+            "data.batch_size=4",
+            "There is no setting data.batch_size. Did you mean crops_per_step? To add one, write "
+            "+data.batch_size=4",
+        ),
+        ("seed.x=3", "There is no setting seed.x. To add one, write +seed.x=3"),
+        ("~nothing", "Could not delete from config. 'nothing' does not exist."),
+    ],
+)
+def test_an_unknown_setting_is_answered_with_close_ones(override, message):
+    with pytest.raises(HydraException) as refused:
+        compose_config("train", [override])
+    assert explain_hydra_error(refused.value) == message
+
+
+def test_an_unknown_choice_is_answered_with_close_ones():
+    with pytest.raises(HydraException) as refused:
+        compose_config("train", ["model=unett"])
+    message = explain_hydra_error(refused.value)
+    assert message.startswith("There is no model unett. Did you mean unet")
+    assert "segresnet, swin_unetr" in message
+    assert "search path" not in message
