@@ -72,7 +72,7 @@ def commands(given: argparse.Namespace, out: Path, config: Path) -> dict[str, fl
 
 
 def result(given: argparse.Namespace, out: Path, seconds: dict[str, float]) -> dict[str, object]:
-    """The figures of this run."""
+    """Return the figures of this run."""
     report = json.loads((out / "evaluate" / "scores.json").read_text(encoding="utf-8"))
     return {
         "benchmark": "accuracy",

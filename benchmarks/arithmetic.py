@@ -43,7 +43,7 @@ def step(_folder: Path, sizes: Sizes) -> dict[str, float]:
 
 
 def window(_folder: Path, sizes: Sizes) -> dict[str, float]:
-    """The scores of one window, in each way."""
+    """Measure the scores of one window, in each arithmetic."""
     import torch
 
     def work(net: Any, image: Any) -> Callable[[], None]:

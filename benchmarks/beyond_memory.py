@@ -33,7 +33,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 @contextmanager
 def control_group(gigabytes: float) -> Iterator[Path]:
-    """A control group whose processes get so much memory, of version 1 or 2."""
+    """Make a control group of version 1 or 2 whose processes get so much memory."""
     old = (CGROUPS / "memory").is_dir()
     group = (CGROUPS / "memory" if old else CGROUPS) / f"octopi-{os.getpid()}"
     group.mkdir()
@@ -46,7 +46,7 @@ def control_group(gigabytes: float) -> Iterator[Path]:
 
 
 def train(folder: Path, cache: Path, steps: int) -> dict[str, Any]:
-    """A training in this process, watched from inside."""
+    """Train in this process and measure its steps."""
     import parts.stopwatch  # noqa: F401  torch and Lightning are not timed
 
     begun = time.perf_counter()
@@ -63,7 +63,7 @@ def train(folder: Path, cache: Path, steps: int) -> dict[str, Any]:
 
 
 def child(folder: Path, cache: Path, steps: int, group: Path | None) -> dict[str, Any]:
-    """What a process of its own told of its training, in the control group if there is one."""
+    """Train in a process, in the control group if there is one; return what it measured."""
     words = [sys.executable, __file__, "--child", str(folder), str(cache), "--steps", str(steps)]
     if group is not None:
         words += ["--group", str(group)]

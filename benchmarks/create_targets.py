@@ -12,21 +12,21 @@ from parts.synthetic import SESSION, TOMO_TYPE, USER, VOXEL_SPACING, write_proje
 
 
 def prepare(folder: Path, sizes: Sizes) -> None:
-    """The project is there."""
+    """Write the project."""
     write_project(
         folder, sizes["shape"], num_runs=sizes["runs"], per_object=sizes["particles_per_object"]
     )
 
 
 def ours(folder: Path, sizes: Sizes) -> dict[str, float]:
-    """Every run has a new target."""
+    """Write a new target of every run."""
     shutil.rmtree(folder / "overlay-ours")
     words = [*picks_words(), f"targets.radius_scale={sizes['radius_scale']}"]
     return _told(spawn(octopi("create_targets", folder, *words), folder / "ours.txt"))
 
 
 def peer(folder: Path, sizes: Sizes) -> dict[str, float]:
-    """The same by the peer."""
+    """Do the same with the peer."""
     shutil.rmtree(folder / "overlay-peer")
     words = ["-puid", USER, "-psid", SESSION, "-rs", str(sizes["radius_scale"])]
     words += ["-uri", f"{TOMO_TYPE}@{VOXEL_SPACING}"]

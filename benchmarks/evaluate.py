@@ -41,7 +41,7 @@ def picked_runs(sizes: Sizes) -> Iterator[tuple[str, dict[str, Any], dict[str, A
 
 
 def prepare(folder: Path, sizes: Sizes) -> None:
-    """The project of both sides holds the truth, its picks are beside it."""
+    """Write the truth into the project of both sides, and picks beside it."""
     write_configs(folder, RADII)
     for run, truth, picks, scores in picked_runs(sizes):
         for name in RADII:
@@ -52,7 +52,7 @@ def prepare(folder: Path, sizes: Sizes) -> None:
 
 
 def _write(folder: Path, part: str, path: str, positions: Any, scores: Any) -> None:
-    """A picks file as copick writes it."""
+    """Return a picks file as copick writes it."""
     run, _, stem = path.partition("/Picks/")
     user, session, name = stem.split("_", 2)
     points = [
@@ -79,7 +79,7 @@ def _write(folder: Path, part: str, path: str, positions: Any, scores: Any) -> N
 
 
 def scorer(rule: str, _folder: Path, sizes: Sizes) -> dict[str, float]:
-    """The report of picks in memory."""
+    """Score picks in memory."""
     from octopi.cli.python_api import compose
     from octopi.config.build import build
     from octopi.geometry import Points
@@ -106,7 +106,7 @@ def command(folder: Path, sizes: Sizes) -> dict[str, float]:
 
 
 def command_by_peer(folder: Path, _sizes: Sizes) -> dict[str, float]:
-    """The peer's command has written its report."""
+    """Run the peer's command, which writes its report."""
     words = ["-gtuid", USER, "-gtsid", SESSION, "-puid", "octopi", "-psid", "1"]
     words += ["-dts", "0.5", "-o", str(folder / "peer-scores")]
     spent = spawn(peer_octopi("evaluate", folder, *words), folder / "peer.txt")

@@ -69,13 +69,13 @@ def main() -> None:
 
 
 def sweep(folder: Path, words: list[str]) -> subprocess.Popen:
-    """A sweep at work."""
+    """Start a sweep."""
     command = [sys.executable, "-m", "octopi.train", "-m", *SHORT, *words]
     return subprocess.Popen([*command, f"hydra.sweep.dir={folder}"])
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Every file of every finished trial."""
+    """List every file of every finished trial."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for trial in folder.glob("trial_*")
@@ -86,7 +86,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def search(out: Path, trials: int) -> dict[str, object]:
-    """The search is killed after a third and after two thirds of its trials."""
+    """Run a search that is killed after a third and after two thirds of its trials."""
     folder, began = out / "search", time.monotonic()
     words = [*SEARCH, f"hydra.sweeper.n_trials={trials}"]
     kept, unchanged = {}, True

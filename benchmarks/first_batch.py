@@ -44,7 +44,7 @@ trainer.ModelTrainer.train_update = stop
 
 
 def prepare(folder: Path, sizes: Sizes) -> None:
-    """The project and our targets are there."""
+    """Write the project and our targets."""
     write_project(
         folder, sizes["shape"], num_runs=sizes["runs"], per_object=sizes["particles_per_object"]
     )
@@ -52,13 +52,13 @@ def prepare(folder: Path, sizes: Sizes) -> None:
 
 
 def prepare_peer(folder: Path, _sizes: Sizes) -> None:
-    """The peer's targets are there."""
+    """Write the peer's targets."""
     words = ["-puid", USER, "-psid", SESSION, "-rs", "0.5", "-uri", f"{TOMO_TYPE}@{VOXEL_SPACING}"]
     subprocess.run(peer_octopi("create-targets", folder, *words), check=True)
 
 
 def ours(folder: Path, sizes: Sizes) -> dict[str, float]:
-    """A job with an empty cache, then one with a full one."""
+    """Run a job with an empty cache, then one with a full cache."""
     shutil.rmtree(folder / "cache", ignore_errors=True)
     crop = [sizes["crop"]] * 3
     words = [
@@ -77,7 +77,7 @@ def ours(folder: Path, sizes: Sizes) -> dict[str, float]:
 
 
 def peer(folder: Path, sizes: Sizes) -> dict[str, float]:
-    """The same by the peer."""
+    """Do the same with the peer."""
     config, parts = str(config_of(folder, "peer")), str(Path(__file__).parent)
     words = ["--tomo-uri", f"{TOMO_TYPE}@{VOXEL_SPACING}", "--dim-in", str(sizes["crop"])]
     words += ["-bs", str(sizes["crops"]), "-o", str(folder / "peer-model")]
@@ -86,7 +86,7 @@ def peer(folder: Path, sizes: Sizes) -> dict[str, float]:
 
 
 def _twice(command: list[str], folder: Path, *, cwd: Path) -> dict[str, float]:
-    """What the command spends the first and the second time."""
+    """Measure what the command takes the first and the second time."""
     out: dict[str, float] = {}
     for name in ("first", "second"):
         spent: Spent = spawn(command, folder / f"{name}.txt", cwd=cwd)

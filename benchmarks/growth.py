@@ -55,7 +55,7 @@ class Curve:
 
 
 def curves(*, small: bool) -> list[Curve]:
-    """Every line."""
+    """Return every curve."""
     shapes = {math.prod(shape) / 1e6: shape for shape in (SMALL_SHAPES if small else SHAPES)}
     voxels = list(shapes)
     shape = SMALL_SHAPES[0] if small else SHAPES[0]
@@ -129,7 +129,7 @@ def localize(folder: Path, sizes: Sizes) -> Spent:
 
 
 def train(folder: Path, sizes: Sizes) -> Spent:
-    """A training up to its tenth step: imports, cache, steps; without validation."""
+    """Train up to the tenth step: imports, cache, steps; no validation."""
     words = [
         f"data.num_workers={sizes.get('workers', 0)}",
         "data.steps_per_epoch=10",
@@ -170,7 +170,7 @@ def _run(verb: str, folder: Path, sizes: Sizes, *words: str) -> Spent:
 
 
 def measured(curve: Curve, threads: int) -> Iterator[Point]:
-    """Each value of a curve with what its work took, in a new project."""
+    """Measure each value of a curve in a new project."""
     for value in curve.values:
         with tempfile.TemporaryDirectory(prefix="octopi-growth-") as name:
             folder = Path(name)
@@ -186,7 +186,7 @@ def measured(curve: Curve, threads: int) -> Iterator[Point]:
 
 
 def exponent(values: Sequence[float], costs: Sequence[float]) -> float | None:
-    """The slope of the line through the logarithms; None where a value is 0."""
+    """Return the slope of the line through the logarithms; None where a value is 0."""
     if min(*values, *costs) <= 0:
         return None
     xs, ys = ([math.log(v) for v in held] for held in (values, costs))
@@ -196,7 +196,7 @@ def exponent(values: Sequence[float], costs: Sequence[float]) -> float | None:
 
 
 def report(lines: Sequence[Curve], threads: int) -> list[dict[str, Any]]:
-    """Every curve as numbers."""
+    """Format every curve as numbers."""
     out = []
     for curve in lines:
         points = list(measured(curve, threads))
@@ -227,7 +227,7 @@ def slope(values: Sequence[float], costs: Sequence[float]) -> float:
 
 
 def draw(path: Path, told: Sequence[dict[str, Any]]) -> None:
-    """A column of panels for what varies: CPU seconds above, peak memory below."""
+    """Draw a column of panels for each thing that varies: CPU seconds above, peak memory below."""
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -10,7 +10,7 @@ from parts.side_by_side import Benchmark, Figure, Sizes, Turn, main, spawn
 
 
 def help_of(folder: Path, _sizes: Sizes) -> dict[str, float]:
-    """What the console script of this side takes for its help."""
+    """Measure the help of this side's console script."""
     spent = spawn([str(Path(sys.executable).with_name("octopi")), "--help"], folder / "help.txt")
     return {"seconds": spent.seconds, "cpu": spent.cpu, "gb": spent.gigabytes}
 

@@ -30,7 +30,7 @@ def radii_of(turn: str) -> Mapping[str, float]:
 
 
 def prepare(folder: Path, sizes: Sizes) -> None:
-    """A project for each turn, with the score map of a perfect network, and the truth."""
+    """Write a project for each turn, with the score map of a perfect network, and the truth."""
     import numpy as np
     from parts.synthetic import label_volume, place
 
@@ -85,7 +85,7 @@ def _write_scores(folder: Path, labels: Any, radii: Mapping[str, float], *, clut
 
 
 def prepare_peer(folder: Path, _sizes: Sizes) -> None:
-    """The peer's label volumes, and the notes it needs beside them."""
+    """Write the peer's label volumes and the files it needs beside them."""
     import copick
     import numpy as np
     import yaml
@@ -138,7 +138,7 @@ def _picks(overlay: Path, name: str) -> Iterator[list[float]]:
 
 
 def ours(turn: str, folder: Path, _sizes: Sizes) -> dict[str, float]:
-    """The run's picks are in the project."""
+    """Write the run's picks into the project."""
     own = folder / turn
     spent = spawn(octopi("localize", own), folder / "ours.txt")
     told = {"seconds": spent.seconds, "cpu": spent.cpu, "gb": spent.gigabytes}
@@ -146,7 +146,7 @@ def ours(turn: str, folder: Path, _sizes: Sizes) -> dict[str, float]:
 
 
 def peer(turn: str, folder: Path, _sizes: Sizes) -> dict[str, float]:
-    """The same by the peer, in one worker as there is one run."""
+    """Do the same with the peer, in one worker as there is one run."""
     own = folder / turn
     words = ["-suri", "predict:octopi/1", "-vs", str(VOXEL_SPACING), "-np", "1"]
     spent = spawn(peer_octopi("localize", own, *words), folder / "peer.txt")

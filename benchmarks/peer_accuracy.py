@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def commands(given: argparse.Namespace, out: Path, config: Path) -> dict[str, list[str]]:
-    """The peer's command lines."""
+    """Return the peer's command lines."""
     octopi = [str(given.peer), "-c", SEEDED, str(given.seed)]
     uri = ["--tomo-uri", "denoised@10.012"]
     own = ["-c", str(config)]
@@ -102,7 +102,7 @@ def timed(words: list[str], out: Path) -> dict[str, float]:
 def result(
     given: argparse.Namespace, out: Path, config: Path, seconds: dict[str, dict[str, float]]
 ) -> dict[str, object]:
-    """The figures of this run, by our scorer."""
+    """Score this run with our scorer."""
     words = ["experiment=czii", "scorer=czii", f"runs=[{given.test}]"]
     subprocess.run(
         [sys.executable, "-m", "octopi.evaluate", *words, f"hydra.run.dir={out / 'evaluate'}"],

@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def options(given: Any, script: str) -> list[str]:
-    """The words that are passed on to a script."""
+    """Return the arguments that are passed on to a script."""
     out = ["--threads", str(given.threads)]
     if given.peer:
         out += ["--peer", given.peer]
@@ -62,7 +62,7 @@ def options(given: Any, script: str) -> list[str]:
 
 
 def run(script: str, words: Sequence[str]) -> dict[str, Any]:
-    """The JSON line of a script."""
+    """Run a script and return its JSON line."""
     command = [sys.executable, str(HERE / f"{script}.py"), *words]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8")
     return json.loads(done.stdout.splitlines()[-1])
@@ -77,12 +77,12 @@ def read_lines() -> dict[str, dict[str, Any]]:
 
 
 def ordered(lines: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines in the order of the scripts."""
+    """Sort the lines in the order of the scripts."""
     return [lines[script] for script in SCRIPTS if script in lines]
 
 
 def text(line: Mapping[str, Any]) -> str:
-    """A line as it is stored."""
+    """Format a line as it is stored."""
     return json.dumps(line, ensure_ascii=False)
 
 
@@ -111,7 +111,7 @@ def render(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def row(line: Mapping[str, Any], figure: Mapping[str, Any]) -> str:
-    """One figure."""
+    """Format one figure."""
     ratio = "" if figure["ratio"] is None else f"{figure['ratio']:.2f}×"
     cells = [
         f"{figure['figure']}{' (small sizes)' if line['small'] else ''}",
@@ -126,7 +126,7 @@ def row(line: Mapping[str, Any], figure: Mapping[str, Any]) -> str:
 
 
 def spread(values: Mapping[str, Any] | None) -> str:
-    """A median and how far the others are from it."""
+    """Format a median and how far the others are from it."""
     if values is None:
         return ""
     low, median, high = (f"{values[key]:.3g}" for key in ("low", "median", "high"))
@@ -134,7 +134,7 @@ def spread(values: Mapping[str, Any] | None) -> str:
 
 
 def limit(figure: Mapping[str, Any], name: str) -> str:
-    """A limit of a figure, `must` or `aim`, and whether it was reached."""
+    """Format a limit of a figure, `must` or `aim`, and whether it was reached."""
     told, reached = figure[name], figure[f"{name}_reached"]
     if not told:
         return "–"
@@ -142,7 +142,7 @@ def limit(figure: Mapping[str, Any], name: str) -> str:
 
 
 def skipped(lines: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Why the peer has no figure, where it has none."""
+    """Say why the peer has no figure, where it has none."""
     reasons: dict[str, list[str]] = {}
     for line in lines:
         for figure in line["figures"]:
@@ -155,7 +155,7 @@ def skipped(lines: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def grown(lines: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How cost grows, from the line of growth.py."""
+    """Format how cost grows, from the line of growth.py."""
     line = next((line for line in lines if line["benchmark"] == "growth"), None)
     if line is None:
         return []

@@ -29,7 +29,7 @@ def prepare(folder: Path, sizes: Sizes) -> None:
 
 
 def prepare_peer(folder: Path, sizes: Sizes) -> None:
-    """The peer's network is there."""
+    """Write the peer's network."""
     from importlib import import_module
 
     import torch
@@ -48,7 +48,7 @@ def prepare_peer(folder: Path, sizes: Sizes) -> None:
 
 
 def ours(sides: int, folder: Path, sizes: Sizes) -> dict[str, float]:
-    """A volume in memory becomes a label volume."""
+    """Segment a volume in memory."""
     import numpy as np
     import torch
 
@@ -85,7 +85,7 @@ def passes(shape: tuple[int, ...], predictor: object, recipe: object) -> float:
 
 
 def peer(sides: int, folder: Path, sizes: Sizes) -> dict[str, float]:
-    """The same by the peer's Predictor."""
+    """Do the same with the peer's Predictor."""
     import math
     from importlib import import_module
 
@@ -119,7 +119,7 @@ def peer(sides: int, folder: Path, sizes: Sizes) -> dict[str, float]:
 
 
 def whole(folder: Path, sizes: Sizes) -> dict[str, float]:
-    """A whole tomogram by command, from the project to its score map there."""
+    """Segment a whole tomogram by command, from the project to its score map."""
     words = [f"checkpoint={folder / MODEL}", "overwrite=true", "accelerator=cpu"]
     spent = spawn(octopi("segment", folder, *words), folder / "segment.txt")
     return {"seconds": spent.seconds, "cpu": spent.cpu, "gb": spent.gigabytes}

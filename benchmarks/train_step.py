@@ -21,7 +21,7 @@ WARM_UP = 2  # steps
 
 
 def prepare(folder: Path, sizes: Sizes) -> None:
-    """The project and our targets are there."""
+    """Write the project and our targets."""
     write_project(
         folder, sizes["shape"], num_runs=sizes["runs"], per_object=sizes["particles_per_object"]
     )
@@ -29,19 +29,19 @@ def prepare(folder: Path, sizes: Sizes) -> None:
 
 
 def prepare_peer(folder: Path, _sizes: Sizes) -> None:
-    """The peer's targets are there."""
+    """Write the peer's targets."""
     words = ["-puid", USER, "-psid", SESSION, "-rs", "0.5", "-uri", f"{TOMO_TYPE}@{VOXEL_SPACING}"]
     subprocess.run(peer_octopi("create-targets", folder, *words), check=True)
 
 
 def ours(folder: Path, sizes: Sizes) -> dict[str, float]:
-    """A short training, watched from inside; the tomograms are cached before its first step."""
+    """Run a short training and measure it; the tomograms are cached before its first step."""
     watch = watched(folder, sizes, steps=WARM_UP + sizes["steps"])
     return _told(watch.data[WARM_UP:], watch.compute[WARM_UP:])
 
 
 def peer(folder: Path, sizes: Sizes) -> dict[str, float]:
-    """The peer's own transforms on one tomogram a step, and its own training step."""
+    """Run the peer's own transforms on one tomogram per step, and its own training step."""
     import warnings
     from importlib import import_module
 
@@ -85,7 +85,7 @@ def peer(folder: Path, sizes: Sizes) -> dict[str, float]:
 
 
 def _peer_trainer(classes: int) -> Any:
-    """The peer's trainer, with its own network, optimizer and average."""
+    """Build the peer's trainer, with its own network, optimizer and average."""
     from importlib import import_module
 
     import torch
@@ -103,7 +103,7 @@ def _peer_trainer(classes: int) -> Any:
 def _told(
     data: Sequence[tuple[float, float]], compute: Sequence[tuple[float, float]]
 ) -> dict[str, float]:
-    """The median step."""
+    """Return the median step."""
     out = {}
     for name, steps in (("data", data), ("compute", compute)):
         out[f"{name}.seconds"] = statistics.median(seconds for seconds, _ in steps)

@@ -1,4 +1,4 @@
-"""The pictures of the site, made by the demo: docs/images/picks.png and report.png.
+"""Make the site's pictures from the demo: docs/images/picks.png and report.png.
 
 make demo && .venv/bin/python docs/figures.py
 
@@ -20,10 +20,10 @@ WIDTH, HEIGHT = 1280, 900  # pixels
 
 
 def main() -> None:
-    """Copy the picks and photograph the report."""
+    """Copy the picture of the picks and take a screenshot of the report."""
     shutil.copy(DEMO / "evaluate" / "picks.png", IMAGES / "picks.png")
-    words = ["project=demo", f"folder={DEMO / 'train'}"]
-    subprocess.run([sys.executable, "-m", "octopi.report", *words], check=True, cwd=ROOT)
+    overrides = ["project=demo", f"folder={DEMO / 'train'}"]
+    subprocess.run([sys.executable, "-m", "octopi.report", *overrides], check=True, cwd=ROOT)
     options = webdriver.ChromeOptions()
     for flag in ("headless=new", "no-sandbox", f"window-size={WIDTH},{HEIGHT}"):
         options.add_argument(f"--{flag}")

@@ -11,8 +11,9 @@ from mkdocs.structure.files import File, Files
 from octopi.cli.help import command_summary, help_text
 from octopi.config.build import build
 from octopi.config.files import COMMANDS, choices
-from octopi.config.overrides import compose_config, to_builtin_types
+from octopi.config.overrides import compose_config
 from octopi.models.properties import network_costs
+from octopi.system.files import to_builtin_types
 
 ROOT = Path(__file__).resolve().parents[1]
 NUM_CLASSES = 6  # five objects and the background

@@ -118,8 +118,8 @@ def exit_code_of(error: BaseException) -> int:
         code = error.code if isinstance(error.code, int) else ExitCode.SETTING
     elif isinstance(error, OctopiError | StoppedBySignal):
         code = error.exit_code
-    elif is_from_hydra(error):
-        code = ExitCode.SETTING
+    elif type(error).__module__.partition(".")[0] in ("hydra", "omegaconf"):
+        code = ExitCode.SETTING  # this module imports neither, so that it stays light
     elif isinstance(error, KeyboardInterrupt):
         code = ExitCode.INTERRUPTED
     elif (
@@ -134,11 +134,6 @@ def exit_code_of(error: BaseException) -> int:
 def is_interruption(error: BaseException) -> bool:
     """Return whether a signal ended the work, so that it can go on later."""
     return exit_code_of(error) > 128  # as shells count: 128 and the signal's number
-
-
-def is_from_hydra(error: BaseException) -> bool:
-    """Return whether Hydra or OmegaConf defines the error; this module imports neither."""
-    return type(error).__module__.partition(".")[0] in ("hydra", "omegaconf")
 
 
 def did_you_mean(requested: str, choices: Iterable[str]) -> str:

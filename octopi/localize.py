@@ -16,7 +16,7 @@ from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build, build_part
 from octopi.config.settings import LocalizeSettings
 from octopi.data.cache import map_in_threads
-from octopi.errors import DataError, NotInProjectError, SettingError
+from octopi.errors import NotInProjectError, SettingError
 from octopi.geometry import same_spacing
 from octopi.localization import LOCALIZER
 from octopi.localization.localizer import Localizer
@@ -34,7 +34,7 @@ from octopi.project import (
     keep_runs_with,
     score_map_name,
 )
-from octopi.project.objects import PickableObject, object_labels, unknown_labels
+from octopi.project.objects import PickableObject, check_labels, object_labels
 from octopi.project.score_map import ScoreMap, particle_channels, particle_radii, read_score_map
 from octopi.system.job_folder import Job
 
@@ -59,11 +59,9 @@ def localize(settings: LocalizeSettings, _job: Job) -> None:
         named=settings.runs is not None,
     )
     runs = [run for run, _ in located]
-    user_and_session = (settings.user_id, settings.session_id)
+    output = f"{settings.user_id}/{settings.session_id}"
     check_replaces_only_own_picks(
-        runs,
-        lambda query: (query.user_id, query.session_id) == user_and_session,
-        overwrite=settings.overwrite,
+        runs, lambda query: query.user_session == output, overwrite=settings.overwrite
     )
     project.check_writable(touch=not settings.dry_run)
     first_run, first_location = located[0]
@@ -82,9 +80,7 @@ def localize(settings: LocalizeSettings, _job: Job) -> None:
         counts = map_in_threads(work, located, num_threads=settings.num_workers)
     totals = sum(map(Counter, counts), Counter())
     total = ", ".join(f"{name} {totals[name]}" for name in counts[0])
-    logger.info(
-        "Picks of %d runs as %s/%s: %s.", len(runs), settings.user_id, settings.session_id, total
-    )
+    logger.info("Picks of %d runs as %s: %s.", len(runs), output, total)
 
 
 def read_checkpoint_info(settings: LocalizeSettings) -> PickingInfo | None:
@@ -205,11 +201,12 @@ def read_scores(run: Run, location: ScoreLocation, settings: LocalizeSettings) -
         return read_score_map(run, location, _score_map_name(settings))
     segmentation, grid, attributes = run.read_segmentation(location)
     labels = volume_labels(attributes, run.objects)
-    if unknown := unknown_labels(np.unique(segmentation), labels):
-        raise DataError(
-            f"Run {run.name}, {location}: the labels {unknown} belong to no object. Known: "
-            f"{labels}."
-        )
+    check_labels(
+        np.unique(segmentation),
+        labels,
+        where=f"Run {run.name}: segmentation {location}",
+        advice="Give each an object with this label in the copick config.",
+    )
     values = np.empty((len(labels), *segmentation.shape), dtype=np.uint8)
     for channel, label in enumerate(labels.values()):
         values[channel] = (segmentation == label) * np.uint8(255)
@@ -274,7 +271,7 @@ def use_gpu(localizer: Localizer) -> None:
 
     if not isinstance(localizer, Peaks):
         raise SettingError("accelerator=gpu needs localizer=peaks; others work on the CPU alone.")
-    localizer.find_tops = gpu_finder()
+    localizer.find_maxima = gpu_finder()
 
 
 main = command("localize", localize)

@@ -207,7 +207,7 @@ def describe(
         f"skipped    {len(done)} that are done{': ' if done else ''}"
         + ", ".join(task.run.name for task in done),
         f"objects    {', '.join(info.object_names)}",
-        f"network    {windows} windows, each in {predictor.num_sides} orientations, by "
+        f"network    {windows} windows, {predictor.num_sides} flips of each, by "
         f"{len(ensemble.nets)} networks",
         f"written    {' and '.join(outputs)} {output_query(settings)}, up to "
         f"{format_bytes(num_bytes)}, in {', '.join(project.overlays)}",

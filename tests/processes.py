@@ -26,7 +26,7 @@ from saboteur import DeathAtFile
 
 FORK_SERVER = multiprocessing.get_context("forkserver")
 FORK = multiprocessing.get_context("fork")
-PRELOADED = ["octopi.train", "octopi.sweeps.run", "octopi.segment", "mlflow"]
+FORK_SERVER.set_forkserver_preload(["octopi.sweeps.run", "octopi.segment", "mlflow"])
 
 
 class Command:
@@ -44,7 +44,6 @@ class Command:
     def __init__(
         self, verb: str, *overrides: str, log: Path, death: DeathAtFile | None = None
     ) -> None:
-        FORK_SERVER.set_forkserver_preload(PRELOADED)
         arguments = (verb, overrides, Path.cwd(), dict(os.environ), log.absolute(), death)
         self.process: Any = FORK_SERVER.Process(target=_run_command, args=arguments)
         self.process.start()

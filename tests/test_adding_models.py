@@ -42,14 +42,14 @@ def small(text):
     return text
 
 
-def words_of(line):
-    """Verb and words of a line of the page, with what makes it small."""
-    verb, *words = shlex.split(line.removeprefix("octopi "))
+def read_command(line):
+    """Return the command of a line of the page and its arguments, with those that make it small."""
+    verb, *arguments = shlex.split(line.removeprefix("octopi "))
     if verb == "train":
-        extra = SMALL if "-m" in words or "best" in line else [*SMALL, *SMALL_CROPS]
-        typed = {word.split("=")[0] for word in words}
-        words += [word for word in extra if word.split("=")[0] not in typed]
-    return verb, words
+        extra = SMALL if "-m" in arguments or "best" in line else [*SMALL, *SMALL_CROPS]
+        typed = {argument.split("=")[0] for argument in arguments}
+        arguments += [argument for argument in extra if argument.split("=")[0] not in typed]
+    return verb, arguments
 
 
 def test_every_size_is_on_the_page():
@@ -71,9 +71,9 @@ def test_the_page_runs_from_top_to_bottom(here, octopi_command, monkeypatch):
             exec(compile(small(block), "adding-models.md", "exec"), {})
         else:
             for line in small(block).splitlines():
-                verb, words = words_of(line)
-                run = run_command if "-m" in words else octopi_command
-                assert run(verb, *words) == 0, line
+                verb, arguments = read_command(line)
+                run = run_command if "-m" in arguments else octopi_command
+                assert run(verb, *arguments) == 0, line
     for folder, width in [("mine", 4), ("mine_too", 4), ("wide", 6)]:
         _, recipe = checkpoint.read(here / "outputs" / folder / "best_model.pth")
         assert recipe.net["_target_"] == "my_nets.MyNet"

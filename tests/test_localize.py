@@ -1,4 +1,4 @@
-"""What localize reads: score maps, and segmentations as if they were sure of every label."""
+"""What localize reads: score maps, and segmentations, whose labels become scores of 1."""
 
 import tracemalloc
 from types import SimpleNamespace
@@ -34,15 +34,15 @@ def test_labels_become_scores_in_little_more_memory_than_the_scores_take():
         assert (channel == np.where(volume == label, 255, 0)).all()
 
 
-@pytest.mark.parametrize(("asked", "same"), [(20.2, True), (19.8, True), (20.3, False)])
-def test_score_maps_of_a_spacing_are_found_up_to_one_percent(here, asked, same):
+@pytest.mark.parametrize(("spacing", "same"), [(20.2, True), (19.8, True), (20.3, False)])
+def test_score_maps_of_a_spacing_are_found_up_to_one_percent(here, spacing, same):
     run = open_project(here / "project.json").runs[0]
     tomogram = next(query for query in run.tomograms() if query.voxel_spacing == 20.0)
     scores = np.zeros((2, 24, 48, 48), np.uint8)
     grid = run.tomogram_grid(tomogram)
     run.write_score_map(tomogram, "predict-octopi-1", scores, grid=grid, attributes={})
     settings = SimpleNamespace(
-        source="scores", input="predict:octopi/1", tomo_type=None, voxel_spacing=asked
+        source="scores", input="predict:octopi/1", tomo_type=None, voxel_spacing=spacing
     )
     if same:
         assert find_scores(run, settings) == tomogram

@@ -28,20 +28,20 @@ OBJECTS = {
 @pytest.fixture
 def trained(here, octopi_command):
     assert octopi_command("create_targets") == 0
-    words = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
-    assert octopi_command("train", *TINY, *words, "hydra.run.dir=job") == 0
+    overrides = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
+    assert octopi_command("train", *TINY, *overrides, "hydra.run.dir=job") == 0
     return here / "job"
 
 
-def test_picks_come_out_of_a_project_that_had_none_of_ours(trained, here, octopi_command):
+def test_the_commands_pick_every_object_in_every_run(trained, here, octopi_command):
     model = f"checkpoint={trained / 'best_model.pth'}"
     assert octopi_command("segment", model, "segmentation=true") == 0
     assert octopi_command("localize", model, "thresholds=0.01") == 0
     assert octopi_command("evaluate", "hydra.run.dir=scores", "scorer=czii") == 0
     project = open_project(here / "project.json")
     for run in project.runs:
-        held = {q.object_name for q in run.picks() if (q.user_id, q.session_id) == ("octopi", "1")}
-        assert held == set(OBJECTS)
+        picked = {q.object_name for q in run.picks() if q.user_session == "octopi/1"}
+        assert picked == set(OBJECTS)
         points = run.read_picks(PicksQuery("ribosome", "octopi", "1"))
         assert points.scores is not None
         assert (points.scores >= 0.01).all()
@@ -54,7 +54,7 @@ def test_picks_come_out_of_a_project_that_had_none_of_ours(trained, here, octopi
     assert set(report["runs"]) == {"TS_01", "TS_02", "TS_03"}
 
 
-def test_the_job_folder_holds_what_is_promised(trained):
+def test_a_training_leaves_its_model_its_record_and_its_log(trained):
     names = {path.name for path in trained.iterdir()}
     assert names >= {
         "best_model.pth",
@@ -66,12 +66,12 @@ def test_the_job_folder_holds_what_is_promised(trained):
         "data.json",
         "train.log",
     }
-    _, recipe = checkpoint.load(trained / "best_model.pth")
-    assert recipe.labels == OBJECTS
-    assert set(recipe.thresholds["4"]) == set(OBJECTS)
-    assert recipe.tomo_types == ["denoised"]
-    assert recipe.voxel_spacing == pytest.approx(20.0)
-    assert recipe.provenance["split"]["validation"] == ["TS_03"]
+    _, info = checkpoint.load(trained / "best_model.pth")
+    assert info.labels == OBJECTS
+    assert set(info.thresholds["4"]) == set(OBJECTS)
+    assert info.tomo_types == ["denoised"]
+    assert info.voxel_spacing == pytest.approx(20.0)
+    assert info.provenance["split"]["validation"] == ["TS_03"]
     assert (
         yaml.safe_load((trained / "model_config.yaml").read_text(encoding="utf-8"))["labels"]
         == OBJECTS
@@ -81,7 +81,7 @@ def test_the_job_folder_holds_what_is_promised(trained):
     assert history["object_fbeta"]["value"][0] is not None
 
 
-def test_finished_runs_are_skipped_and_another_model_is_not_mixed_in(
+def test_finished_runs_are_skipped_and_those_of_another_model_refused(
     trained, here, octopi_command, caplog, capsys
 ):
     model = trained / "best_model.pth"
@@ -90,19 +90,19 @@ def test_finished_runs_are_skipped_and_another_model_is_not_mixed_in(
     assert len(before) == 3
     assert octopi_command("segment", f"checkpoint={model}") == 0
     assert before == {p: p.stat().st_mtime_ns for p in here.rglob("*features.zarr/.zattrs")}
-    weights, recipe = checkpoint.read(model)
+    weights, info = checkpoint.read(model)
     other = {name: value + 0.01 for name, value in weights.items()}
-    checkpoint.save(here / "other.pth", other, recipe)
+    checkpoint.save(here / "other.pth", other, info)
     assert octopi_command("segment", "checkpoint=other.pth") == 2
     assert "overwrite=true" in capsys.readouterr().err
     assert octopi_command("segment", "checkpoint=other.pth", "overwrite=true") == 0
     assert before != {p: p.stat().st_mtime_ns for p in here.rglob("*features.zarr/.zattrs")}
 
 
-def test_an_ensemble_is_one_checkpoint_more(trained, here, octopi_command):
+def test_two_checkpoints_predict_one_score_map(trained, here, octopi_command):
     model = trained / "best_model.pth"
-    weights, recipe = checkpoint.read(model)
-    checkpoint.save(here / "other.pth", {k: v * 0.9 for k, v in weights.items()}, recipe)
+    weights, info = checkpoint.read(model)
+    checkpoint.save(here / "other.pth", {k: v * 0.9 for k, v in weights.items()}, info)
     assert octopi_command("segment", f"checkpoint=[{model},other.pth]", "runs=[TS_03]") == 0
     run = open_project(here / "project.json").select(["TS_03"])[0]
     tomogram, name = run.score_maps()[0]
@@ -119,14 +119,12 @@ def test_two_processes_share_the_queue_of_runs(trained, here, octopi_command):
     assert all((alone[name] == together[name]).all() for name in alone)
 
 
-def test_runs_that_are_localized_at_once_get_the_picks_they_get_one_by_one(
-    trained, here, octopi_command, capsys
-):
+def test_threads_find_the_picks_that_one_finds(trained, here, octopi_command, capsys):
     model = f"checkpoint={trained / 'best_model.pth'}"
     assert octopi_command("segment", model) == 0
     for num_workers in (1, 3):
-        words = [f"num_workers={num_workers}", f"session_id={num_workers}", "thresholds=0.01"]
-        assert octopi_command("localize", *words) == 0
+        overrides = [f"num_workers={num_workers}", f"session_id={num_workers}", "thresholds=0.01"]
+        assert octopi_command("localize", *overrides) == 0
     for run in open_project(here / "project.json").runs:
         for name in OBJECTS:
             alone, at_once = (run.read_picks(PicksQuery(name, "octopi", s)) for s in "13")
@@ -136,30 +134,30 @@ def test_runs_that_are_localized_at_once_get_the_picks_they_get_one_by_one(
     assert "num_workers must be int of 1 or more, not 0" in capsys.readouterr().err
 
 
-def test_summits_are_looked_for_on_the_gpu_that_is_asked_for(
+def test_localize_finds_maxima_on_a_gpu_if_requested(
     trained, here, octopi_command, capsys, monkeypatch
 ):
-    """A GPU that only names itself so: what it is asked is answered by the CPU."""
-    asked, find = [], gpu_peaks._find_tops
+    """The CPU stands in for the GPU."""
+    devices, find = [], gpu_peaks._find_local_maxima
 
-    def stand_in(values, kernels, least, device):
-        asked.append(device)
-        return find(values, kernels, least, torch.device("cpu"))
+    def stand_in(values, kernels, min_height, device):
+        devices.append(device)
+        return find(values, kernels, min_height, torch.device("cpu"))
 
-    monkeypatch.setattr(gpu_peaks, "_find_tops", stand_in)
+    monkeypatch.setattr(gpu_peaks, "_find_local_maxima", stand_in)
     assert octopi_command("segment", f"checkpoint={trained / 'best_model.pth'}") == 0
-    for accelerator, there in (("cpu", False), ("gpu", True)):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
-        words = [f"session_id={accelerator}", f"accelerator={accelerator}", "thresholds=0.01"]
-        assert octopi_command("localize", *words) == 0
+    for accelerator, has_gpu in (("cpu", False), ("gpu", True)):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda has_gpu=has_gpu: has_gpu)
+        overrides = [f"session_id={accelerator}", f"accelerator={accelerator}", "thresholds=0.01"]
+        assert octopi_command("localize", *overrides) == 0
     runs = open_project(here / "project.json").runs
-    assert asked == [torch.device("cuda")] * len(runs) * len(OBJECTS)
+    assert devices == [torch.device("cuda")] * len(runs) * len(OBJECTS)
     for run in runs:
         for name in OBJECTS:
             cpu, gpu = (run.read_picks(PicksQuery(name, "octopi", s)) for s in ("cpu", "gpu"))
             assert len(cpu) == len(gpu)
-            away, _ = KDTree(cpu.positions).query(gpu.positions)  # equal scores have no order
-            assert (away < 0.01).all()
+            distances, _ = KDTree(cpu.positions).query(gpu.positions)  # equal scores have no order
+            assert (distances < 0.01).all()
     assert octopi_command("localize", "accelerator=gpu", "localizer=components") == 2
     assert "accelerator=gpu needs localizer=peaks" in capsys.readouterr().err
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -169,27 +167,27 @@ def test_summits_are_looked_for_on_the_gpu_that_is_asked_for(
     assert "accelerator is cpu or gpu, not tpu" in capsys.readouterr().err
 
 
-def test_an_error_in_one_process_is_told_as_it_is_and_a_rerun_does_the_rest(
+def test_an_error_in_one_process_is_reported_and_a_rerun_does_the_rest(
     trained, here, octopi_command, capfd
 ):
     tomograms = here.glob("static/ExperimentRuns/TS_02/VoxelSpacing*/*.zarr")
     chunks = {tomogram / "0/0/0/0": (tomogram / "0/0/0/0").read_bytes() for tomogram in tomograms}
     for chunk in chunks:
         chunk.write_bytes(b"")
-    words = [f"checkpoint={trained / 'best_model.pth'}", "accelerator=cpu", "devices=2"]
-    assert octopi_command("segment", *words) == 3
+    overrides = [f"checkpoint={trained / 'best_model.pth'}", "accelerator=cpu", "devices=2"]
+    assert octopi_command("segment", *overrides) == 3
     assert "Run TS_02: tomogram" in capfd.readouterr().err
     for chunk, content in chunks.items():
         chunk.write_bytes(content)
-    assert octopi_command("segment", *words) == 0
+    assert octopi_command("segment", *overrides) == 0
     assert set(_score_maps(here)) == {"TS_01", "TS_02", "TS_03"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["child", "parent"])
 def test_a_killed_process_takes_the_others_with_it(trained, here, victim):
-    words = [f"checkpoint={trained / 'best_model.pth'}", "accelerator=cpu", "devices=2"]
-    parent = Command("segment", *words, log=here / "log")
+    overrides = [f"checkpoint={trained / 'best_model.pth'}", "accelerator=cpu", "devices=2"]
+    parent = Command("segment", *overrides, log=here / "log")
     children = wait_until(lambda: _workers_of(parent.pid))
     os.kill(children[0] if victim == "child" else parent.pid, signal.SIGKILL)
     assert parent.wait() == (4 if victim == "child" else -signal.SIGKILL)
@@ -199,24 +197,24 @@ def test_a_killed_process_takes_the_others_with_it(trained, here, victim):
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_the_rest_of_the_queue_undone_and_a_rerun_does_it(trained, here):
-    words = [f"checkpoint={trained / 'best_model.pth'}", "accelerator=cpu", "devices=2"]
-    parent = Command("segment", *words, log=here / "log")
+    overrides = [f"checkpoint={trained / 'best_model.pth'}", "accelerator=cpu", "devices=2"]
+    parent = Command("segment", *overrides, log=here / "log")
     children = wait_until(lambda: _workers_of(parent.pid))
     os.killpg(parent.pid, signal.SIGINT)  # as a terminal does: all of them get it
     assert parent.wait() == 130
     assert "Traceback" not in parent.output()
     assert not any(Path(f"/proc/{child}").exists() for child in children)
     assert len(_score_maps(here)) < 3
-    assert run_command("segment", *words) == 0
+    assert run_command("segment", *overrides) == 0
     assert set(_score_maps(here)) == {"TS_01", "TS_02", "TS_03"}
 
 
 def _workers_of(pid):
-    """The processes that a segmentation started, when both of them are at work."""
+    """Return the processes that a segmentation started, once both run."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
     lines = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
-    found = [child for child, line in lines.items() if b"spawn_main" in line]
-    return found if len(found) == 2 else []
+    workers = [child for child, line in lines.items() if b"spawn_main" in line]
+    return workers if len(workers) == 2 else []
 
 
 def _score_maps(here):
@@ -243,36 +241,38 @@ def test_no_picks_found_is_written_as_no_picks(trained, here, octopi_command):
         assert all(len(run.read_picks(q)) == 0 for q in run.picks() if q.user_id == "octopi")
 
 
-def test_somebody_elses_picks_are_not_replaced_unasked(trained, here, octopi_command, capsys):
+def test_picks_of_another_user_are_replaced_with_overwrite_only(
+    trained, here, octopi_command, capsys
+):
     assert octopi_command("segment", f"checkpoint={trained / 'best_model.pth'}") == 0
-    words = ["thresholds=0.01", "user_id=me"]
+    overrides = ["thresholds=0.01", "user_id=me"]
     project = open_project(here / "project.json")
     query = PicksQuery("ribosome", "me", "1")
     mine = project.runs[0].read_picks(PicksQuery("ribosome", "curation", "0"))
     project.runs[0].write_picks(query, mine)
-    assert octopi_command("localize", *words) == 2
+    assert octopi_command("localize", *overrides) == 2
     assert "overwrite=true" in capsys.readouterr().err
     assert len(project.runs[0].read_picks(query)) == len(mine)
-    assert octopi_command("localize", *words, "overwrite=true") == 0
+    assert octopi_command("localize", *overrides, "overwrite=true") == 0
     assert project.runs[0].read_picks(query).scores is not None
 
 
 def test_label_volumes_of_anyone_can_be_localized(here, octopi_command):
     assert octopi_command("create_targets", "targets.radius_scale=0.7") == 0
-    words = ["source=segmentation", "input=targets:octopi/1", "localizer=components"]
-    assert octopi_command("localize", *words) == 0
+    overrides = ["source=segmentation", "input=targets:octopi/1", "localizer=components"]
+    assert octopi_command("localize", *overrides) == 0
     assert octopi_command("evaluate", "hydra.run.dir=scores") == 0
     assert json.loads((here / "scores" / "scores.json").read_text(encoding="utf-8"))["total"] > 0.9
 
 
 def test_a_membrane_is_learned_but_not_picked(here, octopi_command):
-    words = ["targets.segmentations=[membrane:curation/0]"]
-    assert octopi_command("create_targets", *words) == 0
+    overrides = ["targets.segmentations=[membrane:curation/0]"]
+    assert octopi_command("create_targets", *overrides) == 0
     runs = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
     assert octopi_command("train", *TINY, *runs, "hydra.run.dir=job") == 0
-    _, recipe = checkpoint.load(here / "job" / "best_model.pth")
-    assert recipe.labels == {**OBJECTS, "membrane": 6}
-    assert set(recipe.radii) == set(OBJECTS)
+    _, info = checkpoint.load(here / "job" / "best_model.pth")
+    assert info.labels == {**OBJECTS, "membrane": 6}
+    assert set(info.radii) == set(OBJECTS)
     model = "checkpoint=job/best_model.pth"
     assert octopi_command("segment", model, "runs=[TS_01]", "segmentation=true") == 0
     assert octopi_command("localize", model, "runs=[TS_01]", "thresholds=0.01") == 0
@@ -280,7 +280,7 @@ def test_a_membrane_is_learned_but_not_picked(here, octopi_command):
     assert {q.object_name for q in run.picks() if q.user_id == "octopi"} == set(OBJECTS)
 
 
-def test_a_network_of_ones_own_needs_no_registration_but_trust(here, octopi_command, capsys):
+def test_a_users_network_needs_trust_and_no_registration(here, octopi_command, capsys):
     (here / "my_own_net.py").write_text(
         "from torch import nn\n"
         "class Tiny(nn.Sequential):\n"
@@ -294,9 +294,9 @@ def test_a_network_of_ones_own_needs_no_registration_but_trust(here, octopi_comm
     )
     assert octopi_command("create_targets") == 0
     runs = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
-    own = ["model._target_=my_own_net.Tiny", "+model.width=4", "hydra.run.dir=job"]
-    words = [word for word in TINY if not word.startswith("model.")]
-    assert octopi_command("train", *words, *runs, *own) == 0
+    network = ["model._target_=my_own_net.Tiny", "+model.width=4", "hydra.run.dir=job"]
+    overrides = [override for override in TINY if not override.startswith("model.")]
+    assert octopi_command("train", *overrides, *runs, *network) == 0
     model = ["checkpoint=job/best_model.pth", "runs=[TS_01]"]
     assert octopi_command("segment", *model) == 2
     assert "trust=[my_own_net.Tiny]" in capsys.readouterr().err
@@ -304,15 +304,15 @@ def test_a_network_of_ones_own_needs_no_registration_but_trust(here, octopi_comm
 
 
 def test_fine_tuning_onto_other_objects_keeps_the_body(trained, here, octopi_command):
-    words = ["targets.objects=[ribosome]", "targets.session_id=2"]
-    assert octopi_command("create_targets", *words) == 0
+    overrides = ["targets.objects=[ribosome]", "targets.session_id=2"]
+    assert octopi_command("create_targets", *overrides) == 0
     start = [f"init_from={trained / 'best_model.pth'}", "target=targets:octopi/2"]
     runs = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
     tuned = ["optim.optimizer.lr=1e-9", "hydra.run.dir=tuned", "best_metric=fBeta4_ribosome"]
     assert octopi_command("train", *TINY, *runs, *start, *tuned) == 0
     before, _ = checkpoint.read(trained / "best_model.pth")
-    after, recipe = checkpoint.read(here / "tuned" / "best_model.pth")
-    assert recipe.labels == {"ribosome": 1}
+    after, info = checkpoint.read(here / "tuned" / "best_model.pth")
+    assert info.labels == {"ribosome": 1}
     kept = [name for name in after if after[name].shape == before[name].shape]
     assert len(kept) >= len(after) - 4
     assert all(torch.allclose(after[name], before[name], atol=1e-4) for name in kept)
@@ -321,24 +321,24 @@ def test_fine_tuning_onto_other_objects_keeps_the_body(trained, here, octopi_com
 
 def test_a_training_needs_neither_logger_callbacks_nor_augmentation(here, octopi_command):
     assert octopi_command("create_targets") == 0
-    words = ["logger=null", "callbacks=null", "augment=null", "pruner=null", "experiment=null"]
+    overrides = ["logger=null", "callbacks=null", "augment=null", "pruner=null", "experiment=null"]
     runs = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=TS_03"]
-    assert octopi_command("train", *TINY, *words, *runs, "hydra.run.dir=job") == 0
-    _, recipe = checkpoint.load(here / "job" / "best_model.pth")
-    assert recipe.provenance["split"]["validation"] == ["TS_03"]
+    assert octopi_command("train", *TINY, *overrides, *runs, "hydra.run.dir=job") == 0
+    _, info = checkpoint.load(here / "job" / "best_model.pth")
+    assert info.provenance["split"]["validation"] == ["TS_03"]
 
 
 def test_without_validation_runs_thresholds_come_from_the_training_runs(here, octopi_command):
     assert octopi_command("create_targets") == 0
-    words = ["data.ratios=[1,0,0]", "hydra.run.dir=job"]
-    assert octopi_command("train", *TINY, *words) == 0
-    _, recipe = checkpoint.load(here / "job" / "best_model.pth")
-    assert recipe.provenance["split"]["validation"] == []
-    assert set(recipe.thresholds["4"]) == set(OBJECTS)
+    overrides = ["data.ratios=[1,0,0]", "hydra.run.dir=job"]
+    assert octopi_command("train", *TINY, *overrides) == 0
+    _, info = checkpoint.load(here / "job" / "best_model.pth")
+    assert info.provenance["split"]["validation"] == []
+    assert set(info.thresholds["4"]) == set(OBJECTS)
 
 
 @pytest.mark.parametrize(
-    ("verb", "words", "code", "told"),
+    ("verb", "overrides", "code", "message"),
     [
         ("train", ["target=nothing:octopi/1"], 3, "octopi create_targets"),
         ("train", ["best_metric=fbeta"], 2, "Known: avg_f1"),
@@ -371,14 +371,15 @@ def test_without_validation_runs_thresholds_come_from_the_training_runs(here, oc
         ("create_targets", ["targets.name=my_targets"], 2, "my-targets"),
     ],
 )
-def test_bad_input_is_answered_before_work_starts(
-    here, octopi_command, capsys, verb, words, code, told
+def test_bad_input_is_refused_before_work_starts(
+    here, octopi_command, capsys, verb, overrides, code, message
 ):
     assert octopi_command("create_targets") == 0
     capsys.readouterr()
-    tiny = [w for w in TINY if w.split("=")[0] not in {v.split("=")[0] for v in words}]
-    assert octopi_command(verb, *(tiny if verb == "train" else []), *words) == code
+    keys = {override.split("=")[0] for override in overrides}
+    tiny = [override for override in TINY if override.split("=")[0] not in keys]
+    assert octopi_command(verb, *(tiny if verb == "train" else []), *overrides) == code
     err = capsys.readouterr().err
-    assert told in err
+    assert message in err
     assert "Traceback" not in err
     assert len(err.splitlines()) <= 24

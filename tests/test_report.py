@@ -388,7 +388,7 @@ def test_the_page_fits_phone_and_laptop_light_and_dark(written, opened, browser,
 
 @pytest.fixture
 def trained(here):
-    """The folder of a finished training of two folds, by hand."""
+    """Write the folder of a finished training of two folds by hand."""
     project = open_project(here / "project.json")
     folder = here / "job"
     first, second = project.runs[:2]

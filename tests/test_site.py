@@ -1,6 +1,6 @@
-"""The documentation: it builds without a network, and its commands run as they are written.
+"""The site builds without a network, and the commands on its pages run as they are written.
 
-Sizes change, so that it takes minutes; `adding-models.md` has a test of its own.
+Only sizes are made smaller, so that it takes minutes; `adding-models.md` has a test of its own.
 """
 
 import importlib.util
@@ -35,7 +35,7 @@ PICKS = [
     "segment checkpoint=outputs/before/best_model.pth",
     "localize thresholds=0.01",
 ]
-# What a reader of the page has done before.
+# The commands that a reader of each page has run before.
 BEFORE = {
     "index.md": [],
     "own-data.md": [],
@@ -65,8 +65,8 @@ TRAINED = {"model.channels": "[4,8,8]", "model.strides": "[2,2]"}
 SEARCHED = {"model.base_channels": "2", "model.num_layers": "2", "model.num_hidden_layers": "0"}
 
 
-def lines_of(page):
-    """The commands of a page, one after the other, made small."""
+def commands_of(page):
+    """Yield the commands of a page, with smaller sizes."""
     text = (DOCS / page).read_text(encoding="utf-8")
     for old, new in SIZES.items():
         text = text.replace(old, new)
@@ -75,20 +75,20 @@ def lines_of(page):
         yield from commands.replace("\\\n", " ").splitlines()
 
 
-def small(words):
-    """The words of a training, and those that make it take seconds."""
-    typed = {word.split("=")[0] for word in words}
+def make_small(overrides):
+    """Add overrides that make a training take seconds."""
+    typed = {override.split("=")[0] for override in overrides}
     if "search" in typed:
         net = SEARCHED
     else:
         net = {} if {"experiment", "model.channels", "init_from", "resume"} & typed else TRAINED
     added = {key: value for key, value in {**SMALL, **net}.items() if key not in typed}
-    return words + [f"{key}={value}" for key, value in added.items()]
+    return overrides + [f"{key}={value}" for key, value in added.items()]
 
 
 @dataclass
 class Shell:
-    """Runs lines as a shell in the reader's folder would; each returns an exit code."""
+    """Run commands as a shell in the reader's folder would; return their exit codes."""
 
     folder: Path
     octopi_command: Callable[..., int]
@@ -96,22 +96,26 @@ class Shell:
 
     def run(self, line):
         first, *words = shlex.split(line, comments=True)
-        known = {"octopi": self.octopi, "export": self.export, "make": self.make, ".": self.source}
-        if first in known:
-            return known[first](*words)
+        programs = {
+            "octopi": self.octopi,
+            "export": self.export,
+            "make": self.make,
+            ".": self.source,
+        }
+        if first in programs:
+            return programs[first](*words)
         with self.monkeypatch.context() as patch:  # a variable before a command
             name, _, value = first.partition("=")
             patch.setenv(name, str(self.folder / value))
             return self.run(shlex.join(words))
 
-    def octopi(self, verb, *words):
-        if "--help" in (verb, *words):
-            command = [sys.executable, "-m", "octopi.console.main", verb, *words]
+    def octopi(self, verb, *overrides):
+        if "--help" in (verb, *overrides):
+            command = [sys.executable, "-m", "octopi.console.main", verb, *overrides]
             return subprocess.run(command, check=False).returncode
-        words = small([*words]) if verb == "train" else words
-        if "-m" in words or "logger=mlflow" in words:  # what MLflow imports warns
-            return run_command(verb, *words)
-        return self.octopi_command(verb, *words)
+        if verb == "train":
+            return run_command(verb, *make_small([*overrides]))
+        return self.octopi_command(verb, *overrides)
 
     def export(self, setting):
         name, _, value = setting.partition("=")
@@ -122,7 +126,7 @@ class Shell:
         return int(script != ".venv/bin/activate")  # what `make env` makes
 
     def make(self, target):
-        makefile = expanded((ROOT / "Makefile").read_text(encoding="utf-8"))
+        makefile = expand((ROOT / "Makefile").read_text(encoding="utf-8"))
         assert f"\n{target}: env\n" in makefile
         return max(self.run(f"octopi {command}") for command in RECIPE.findall(makefile))
 
@@ -142,23 +146,23 @@ def shell(here, octopi_command, monkeypatch):
     return Shell(here, octopi_command, monkeypatch)
 
 
-def expanded(makefile):
-    """The Makefile with the values of DEMO and MODEL in their places."""
+def expand(makefile):
+    """Replace DEMO and MODEL in the Makefile by their values."""
     for name in ("DEMO", "MODEL"):
-        found = re.search(rf"^{name} := (.*)$", makefile, flags=re.MULTILINE)
-        assert found is not None
-        makefile = makefile.replace(f"$({name})", found[1])
+        definition = re.search(rf"^{name} := (.*)$", makefile, flags=re.MULTILINE)
+        assert definition is not None
+        makefile = makefile.replace(f"$({name})", definition[1])
     return makefile
 
 
-def test_every_page_is_tried():
+def test_every_page_with_commands_is_tested():
     pages = {
         path.name for path in DOCS.glob("*.md") if "```bash" in path.read_text(encoding="utf-8")
     }
     assert pages == {*BEFORE, "adding-models.md"}
 
 
-def test_every_size_is_on_a_page():
+def test_every_replaced_size_is_on_a_page():
     text = "".join((DOCS / page).read_text(encoding="utf-8") for page in BEFORE)
     assert [old for old in SIZES if old not in text] == []
 
@@ -168,14 +172,14 @@ def test_every_size_is_on_a_page():
 def test_the_commands_of_a_page_run(shell, page):
     for command in BEFORE[page]:
         assert shell.run(f"octopi {command}") == 0, command
-    for line in lines_of(page):
-        fine = (0, 4) if line == "octopi doctor" else (0,)  # it may find fault with this machine
+    for line in commands_of(page):
+        fine = (0, 4) if line == "octopi doctor" else (0,)  # 4: this machine lacks something
         assert shell.run(line) in fine, line
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The built site."""
+    """Build the site; return its folder."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(folder)]
     unreachable = "http://127.0.0.1:9"
@@ -214,8 +218,7 @@ def test_the_site_documents_the_functions_from_docstrings(site):
 def test_the_site_loads_nothing_from_elsewhere(site):
     loaded = re.compile(r"<(?:script|img|link|iframe)[^>]+(?:src|href)=\"?(https?://[^\s\">]+)")
     for page in site.rglob("*.html"):
-        found = set(loaded.findall(page.read_text(encoding="utf-8")))
-        assert not found, page
+        assert not loaded.findall(page.read_text(encoding="utf-8")), page
 
 
 def test_the_site_can_be_searched(site):

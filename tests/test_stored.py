@@ -1,4 +1,4 @@
-"""What a checkpoint or a score map says is data: it calls nothing and fails with a sentence."""
+"""The content of a checkpoint or score map is data: it calls nothing, and damage is named."""
 
 import json
 import math
@@ -34,7 +34,7 @@ UNET = {
 
 
 class Mine(Peaks):
-    """A localizer of one's own."""
+    """A localizer of the user."""
 
 
 def attack(marker):
@@ -120,11 +120,11 @@ def test_a_score_map_calls_nothing(here, octopi_command, capsys, score_map, comm
     marker = here / "marker"
     run = score_map(localizer=attack(marker))
     assert octopi_command(command, *more) == 2
-    told = capsys.readouterr().err
+    message = capsys.readouterr().err
     assert not marker.exists()
-    assert f"Run {run}" in told
-    assert "builtins.open" in told
-    assert "octopi.localization.peaks.Peaks" in told
+    assert f"Run {run}" in message
+    assert "builtins.open" in message
+    assert "octopi.localization.peaks.Peaks" in message
 
 
 @pytest.mark.parametrize("trust", [[], ["trust=[builtins.open]"], ["trust=builtins.open"]])
@@ -137,15 +137,15 @@ def test_a_checkpoint_calls_nothing_even_where_it_is_trusted(
     command = "localize" if part == "localizer" else "segment"
     path = model(**{part: attack(marker)})
     assert octopi_command(command, f"checkpoint={path}", *trust) == 2
-    told = capsys.readouterr().err
+    message = capsys.readouterr().err
     assert not marker.exists()
-    assert str(path) in told
-    assert "builtins.open" in told
-    assert "mistake" not in told
+    assert str(path) in message
+    assert "builtins.open" in message
+    assert "mistake" not in message
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"_target_": "os.remove"}, "does not build for a file"),
         ({"_target_": "octopi.localization.peaks.np"}, "does not build for a file"),
@@ -166,24 +166,24 @@ def test_a_checkpoint_calls_nothing_even_where_it_is_trusted(
         ({"min_distence": 1}, "Did you mean min_distance"),
     ],
 )
-def test_a_stored_node_is_plain_and_fits_its_class(change, told):
-    with pytest.raises(SettingError, match=told):
+def test_a_stored_node_is_plain_and_fits_its_class(change, message):
+    with pytest.raises(SettingError, match=message):
         build_stored(PEAKS | change, LOCALIZER, "The score map")
 
 
 @pytest.mark.parametrize("node", [None, [], "Peaks", 3, {}, {"min_distance": 1}])
-def test_what_is_no_node_is_refused(node):
+def test_a_value_that_is_no_node_is_refused(node):
     with pytest.raises(SettingError, match="names a class"):
         build_stored(node, LOCALIZER, "The score map")
 
 
-def test_an_argument_that_lacks_is_named():
+def test_a_missing_argument_is_named():
     node = {key: value for key, value in PEAKS.items() if key != "centroid_radius"}
     with pytest.raises(SettingError, match="lacks centroid_radius"):
         build_stored(node, LOCALIZER, "The score map")
 
 
-def test_ones_own_class_needs_trust_and_must_be_of_the_kind():
+def test_a_class_of_the_user_needs_trust_and_must_be_of_the_kind():
     node = PEAKS | {"_target_": f"{__name__}.Mine"}
     with pytest.raises(SettingError, match=f"trust=.{__name__}.Mine"):
         build_stored(node, LOCALIZER, "The score map")
@@ -204,7 +204,7 @@ def test_no_untrusted_module_is_imported(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"objects": [["ribosome"]]}, "objects must be"),
         ({"radii": {"ribosome": "large"}}, "radii must be"),
@@ -218,18 +218,18 @@ def test_no_untrusted_module_is_imported(tmp_path, monkeypatch):
     ],
 )
 def test_a_score_map_with_damaged_attributes_is_named(
-    here, octopi_command, capsys, score_map, change, told
+    here, octopi_command, capsys, score_map, change, message
 ):
     run = score_map(**change)
     assert octopi_command("localize") == 3
     answer = capsys.readouterr().err
-    assert told in answer
+    assert message in answer
     assert run in answer or "nobody" in answer
     assert "mistake" not in answer
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"predictor": PREDICT | {"num_sides": 99}}, "num_sides must be 1 to 8"),
         ({"predictor": PREDICT | {"halo": "wide"}}, "halo must be a list of int"),
@@ -251,12 +251,12 @@ def test_a_score_map_with_damaged_attributes_is_named(
     ],
 )
 def test_a_recipe_that_makes_no_sense_is_refused_with_the_reason(
-    here, octopi_command, capsys, model, change, told
+    here, octopi_command, capsys, model, change, message
 ):
     path = model(**change)
     assert octopi_command("segment", f"checkpoint={path}") == 2
     answer = capsys.readouterr().err
-    assert told in answer
+    assert message in answer
     assert str(path) in answer or "ensemble" in answer
     assert "mistake" not in answer
 

@@ -55,8 +55,10 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def blocks():
-    """The page's Python, by what each block is about."""
-    found = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    """Return the page's Python, by what each block is about."""
+    python_blocks = re.findall(
+        r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL
+    )
     marks = {
         "create_sub_train_targets(": "targets",
         "trainRunIDs = ['run_001'": "train",
@@ -65,19 +67,21 @@ def blocks():
         "WeightedFocalTverskyLoss\n": "losses",
         "ModelSearchSubmit(": "search",
     }
-    named = {name: block for block in found for mark, name in marks.items() if mark in block}
-    assert len(named) == len(found) == len(marks)
+    named = {
+        name: block for block in python_blocks for mark, name in marks.items() if mark in block
+    }
+    assert len(named) == len(python_blocks) == len(marks)
     return named
 
 
-def run(block, **given):
-    """Execute a block with the replacements of the tables above."""
+def run(block, **variables):
+    """Execute a block with the replacements of the tables above; return its variables."""
     for table in (PATHS, NAMES, SIZES, ELLIPSES):
         for old, new in table.items():
             block = block.replace(old, new)
-    space = {"SMALL": SMALL, **given}
-    exec(compile(block, str(PAGE), "exec"), space)
-    return space
+    namespace = {"SMALL": SMALL, **variables}
+    exec(compile(block, str(PAGE), "exec"), namespace)
+    return namespace
 
 
 def test_every_replacement_is_needed(blocks):
@@ -87,8 +91,8 @@ def test_every_replacement_is_needed(blocks):
 
 def test_targets_are_created(here, blocks):
     run(blocks["targets"])
-    for found in open_project("project.json").runs:
-        assert "targets:octopi/1@20.0" in map(str, found.segmentations())
+    for run_of_project in open_project("project.json").runs:
+        assert "targets:octopi/1@20.0" in map(str, run_of_project.segmentations())
 
 
 @pytest.mark.slow
@@ -97,29 +101,29 @@ def test_networks_are_trained_and_cross_validated(here, blocks):
     settings = run(blocks["train"])
     names = {path.name for path in (here / "results").iterdir()}
     assert names >= {"best_model.pth", "model_config.yaml", "results.json"}
-    runs = [held.name for held in open_project("project.json").runs]
-    space = run(blocks["folds"], **settings, get_all_run_ids=lambda: runs)
+    runs = [one.name for one in open_project("project.json").runs]
+    variables = run(blocks["folds"], **settings, get_all_run_ids=lambda: runs)
     for split_id in (0, 1):
-        space["train_cross_validation"](split_id)
+        variables["train_cross_validation"](split_id)
         assert (here / f"split_{split_id}" / "best_model.pth").is_file()
 
 
 @pytest.mark.parametrize("name", ["monai", "losses"])
-def test_the_losses_it_names_are_there(blocks, name):
-    losses = [held for key, held in run(blocks[name]).items() if key.endswith("Loss")]
+def test_the_losses_on_the_page_can_be_imported(blocks, name):
+    losses = [value for key, value in run(blocks[name]).items() if key.endswith("Loss")]
     assert len(losses) > 1
     assert all(issubclass(loss, torch.nn.Module) for loss in losses)
 
 
 @pytest.mark.slow
-def test_a_network_is_searched_and_the_search_goes_on_where_it_was(here, blocks):
+def test_a_network_is_searched_and_a_finished_search_trains_nothing_again(here, blocks):
     run(blocks["targets"])
     search = run(blocks["search"])["optimizer"]
-    found = yaml.safe_load(
+    results = yaml.safe_load(
         (search.folder / "optimization_results.yaml").read_text(encoding="utf-8")
     )
-    model = search.folder / found["best"]["folder"] / "best_model.pth"
+    model = search.folder / results["best"]["folder"] / "best_model.pth"
     trained = model.stat().st_mtime_ns
-    assert search.run_model_search() == found
+    assert search.run_model_search() == results
     assert model.stat().st_mtime_ns == trained
     assert not (search.folder / "trial_1").exists()

@@ -308,7 +308,7 @@ class MyLoss(torch.nn.Module):
 def test_any_module_can_be_the_loss(targets):
     assert train(loss_function=MyLoss(2.0))["history"]["train_loss"]["value"][0] > 0
     settings = yaml.safe_load((targets / "job" / "config.yaml").read_text(encoding="utf-8"))
-    assert settings["loss"] == {"_target_": "test_workflows.MyLoss"}
+    assert settings["loss"] == {"_target_": f"{__name__}.MyLoss"}
 
 
 def test_picks_come_out_of_python_as_they_do_of_the_commands(targets):
@@ -342,12 +342,12 @@ def test_truth_is_a_user_and_a_session(here):
 
 def test_a_search_is_refused_before_it_starts(targets):
     right = ["project.json", *TARGETS, "denoised", 20.0, 4, "UNet"]
-    for position, wrong, told in [
+    for position, wrong, message in [
         (7, "UNett", "Did you mean unet"),
         (0, {}, "config is the path"),
     ]:
         arguments = [*right[:position], wrong, *right[position + 1 :]]
-        with pytest.raises(SettingError, match=told):
+        with pytest.raises(SettingError, match=message):
             ModelSearchSubmit(*arguments)
     for wrong in ({"data_split": 80}, {"num_trials": 0}, {"num_epochs": "many"}):
         with pytest.raises(SettingError):
@@ -365,7 +365,7 @@ def test_the_output_of_a_search_is_on_the_screen_and_its_failure_in_the_error(ca
         model_search_submitter._run([sys.executable, "-c", "import sys; sys.exit(9)"])
 
 
-def test_an_interrupted_search_is_told_to_stop(tmp_path):
+def test_an_interrupted_search_stops_its_process(tmp_path):
     stopped = tmp_path / "stopped"
     program = (
         "import pathlib, signal, sys, time\n"

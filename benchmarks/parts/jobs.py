@@ -16,7 +16,7 @@ PEER_MAIN = "from octopi.main import routines; routines()"
 
 
 def octopi(verb: str, folder: Path, *words: str) -> list[str]:
-    """The command line of an octopi command on our side's project, for the Python of this side."""
+    """Return the command line of an octopi command on our project, for the Python of this side."""
     import sys
 
     project = f"project.config={config_of(folder, 'ours')}"
@@ -25,19 +25,19 @@ def octopi(verb: str, folder: Path, *words: str) -> list[str]:
 
 
 def peer_octopi(verb: str, folder: Path, *words: str) -> list[str]:
-    """The same of the peer, when this is its Python."""
+    """Return the same of the peer, when this is its Python."""
     import sys
 
     return [sys.executable, "-c", PEER_MAIN, verb, "-c", str(config_of(folder, "peer")), *words]
 
 
 def net_words() -> list[str]:
-    """The settings of the network that both sides train: 1.1 M parameters."""
+    """Return the settings of the network that both sides train: 1.1 M parameters."""
     return [f"model.{key}={value}".replace(" ", "") for key, value in NET.items()]
 
 
 def picks_words() -> list[str]:
-    """The setting that names the true picks."""
+    """Return the setting that names the true picks."""
     return [f"targets.picks={USER}/{SESSION}"]
 
 
@@ -52,7 +52,7 @@ def quiet() -> Iterator[None]:
 
 
 def train_settings(folder: Path, words: Sequence[str]) -> Any:
-    """The settings of a training on our side's project."""
+    """Compose the settings of a training on our side's project."""
     from octopi.cli.python_api import compose
 
     project = f"project.config={config_of(folder, 'ours')}"
@@ -60,7 +60,7 @@ def train_settings(folder: Path, words: Sequence[str]) -> Any:
 
 
 def fit(folder: Path, words: Sequence[str], callbacks: Sequence[Any]) -> None:
-    """A training has run to its end, without validation, as `octopi train` puts it together."""
+    """Train to the end, without validation, as `octopi train` does."""
     from octopi.training.run import build_training
 
     settings = train_settings(folder, words)
@@ -74,7 +74,7 @@ def fit(folder: Path, words: Sequence[str], callbacks: Sequence[Any]) -> None:
 
 
 def watched(folder: Path, sizes: Sizes, *, steps: int, words: Sequence[str] = ()) -> Any:
-    """A `Stopwatch` that saw a training in this process; its cache is full before the first step.
+    """Train in this process under a `Stopwatch`; its cache is full before the first step.
 
     Args:
         folder: of the project.
@@ -108,7 +108,7 @@ def watched(folder: Path, sizes: Sizes, *, steps: int, words: Sequence[str] = ()
 
 
 def write_checkpoint(path: Path, *, radii: Mapping[str, float], seed: int) -> None:
-    """A network with random weights, and the recipe a training would have put beside it."""
+    """Write a network with random weights, and the checkpoint info that a training would write."""
     import torch
 
     from octopi.cli.python_api import compose

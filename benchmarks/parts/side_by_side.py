@@ -124,7 +124,7 @@ class Clock:
 def spawn(
     words: Sequence[str], log: Path, *, cwd: Path | None = None, threads: int | None = None
 ) -> Spent:
-    """The command has succeeded; what it and its children used. Its output goes to the log."""
+    """Run a command that must succeed; return what it and its children used, log its output."""
     own = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", *_NOT_FOR_CHILDREN)}
     if threads is not None:
         own |= dict.fromkeys(POOLS, str(threads))
@@ -145,7 +145,7 @@ _NOT_FOR_CHILDREN = ("PYTHONDONTWRITEBYTECODE",)
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
-    """The options that every script has."""
+    """Return a parser with the options of every script."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--peer", help="Python of a virtual environment that has octopi 1.7.0")
     parser.add_argument("--threads", type=int, default=2)
@@ -170,7 +170,7 @@ def main(benchmark: Benchmark) -> None:
 
 
 def _work(benchmark: Benchmark, child: str, folder: Path, sizes: Sizes) -> dict[str, Any]:
-    """The numbers of one turn, and the versions they were taken with."""
+    """Return the numbers of one turn and the versions they were measured with."""
     name, _, side = child.partition(":")
     numbers: Mapping[str, float] = {}
     if name == "prepare":
@@ -186,7 +186,7 @@ def _work(benchmark: Benchmark, child: str, folder: Path, sizes: Sizes) -> dict[
 
 
 def versions() -> dict[str, str]:
-    """Those of Python and of the packages that do the work."""
+    """Return the versions of Python and of the main packages."""
     out = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -197,7 +197,7 @@ def versions() -> dict[str, str]:
 
 
 def measure(benchmark: Benchmark, given: argparse.Namespace) -> dict[str, Any]:
-    """The report of one script, as its JSON line has it."""
+    """Return the report of one script, as its JSON line holds it."""
     sizes = benchmark.sizes | (benchmark.small if given.small else {}) | {"threads": given.threads}
     load, began = os.getloadavg()[0], time.perf_counter()
     with tempfile.TemporaryDirectory(prefix=f"octopi-{benchmark.name}-") as folder:
@@ -237,14 +237,14 @@ class Sides:
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def prepare(self) -> None:
-        """The data is there."""
+        """Write the data."""
         if self.benchmark.prepare is not None:
             self._child("prepare", "ours")
         if self.peer and self.benchmark.prepare_peer is not None:
             self._child("prepare", "peer")
 
     def take(self, turn: Turn, repeats: int) -> tuple[list[dict], list[dict], str]:
-        """What each side measured, turn about, and why the peer did not, if so."""
+        """Measure the sides in turns; return the figures, and why the peer has none, if so."""
         why = turn.why_no_peer or ("" if self.peer else "no --peer was given")
         ours, peer = [], []
         for i in range(turn.warm_up + repeats):
@@ -256,7 +256,7 @@ class Sides:
         return ours[turn.warm_up :], peer[turn.warm_up :], why
 
     def _child(self, name: str, side: str) -> dict[str, float]:
-        """The numbers of one turn of one side, those taken from outside with them."""
+        """Return the numbers of one turn of one side, those of the operating system included."""
         python = sys.executable if side == "ours" or self.peer is None else self.peer
         answer = self.folder / "answer.json"
         answer.unlink(missing_ok=True)
@@ -276,7 +276,7 @@ class Sides:
 
 
 def _told(turn: Turn, ours: list[dict], peer: list[dict], why: str) -> list[dict[str, Any]]:
-    """The rows of one turn."""
+    """Format the rows of one turn."""
     rows = []
     for figure in turn.figures:
         mine = [t[figure.key] for t in ours if figure.key in t]
@@ -337,7 +337,7 @@ def reached(limit: str, value: float | None, ratio: float | None) -> bool | None
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were taken on."""
+    """Describe the machine of the figures."""
     info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     flags = next((line for line in info.splitlines() if line.startswith("flags")), "").split()
     model = next((line for line in info.splitlines() if line.startswith("model name")), ":")

@@ -24,16 +24,16 @@ class Stopwatch(pl.Callback):
         self._clock = Clock()
 
     def on_train_start(self, *_: Any) -> None:
-        """The first batch is about to be fetched."""
+        """Note that the first batch is about to be fetched."""
         self._clock = Clock()
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """The batch is on its device and augmented."""
+        """Note that the batch is on its device and augmented."""
         self.data.append(self._clock.read())
         self._clock = Clock()
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """The optimizer has made its step."""
+        """Note that the optimizer has made its step."""
         self.compute.append(self._clock.read())
         self._clock = Clock()
 
@@ -52,7 +52,7 @@ class FirstBatch(pl.Callback):
         self.cpu_before_data = time.process_time()
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """The first batch is there."""
+        """Note the time of the first batch."""
         end_at_first_batch(Path(self.path), self.cpu_before_data)
 
 
@@ -67,19 +67,19 @@ class AfterSteps(pl.Callback):
         self.steps = steps
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """A step is made."""
+        """Note the time of a step."""
         if trainer.global_step >= self.steps:
             end()
 
 
 def end_at_first_batch(path: Path, cpu_before_data: float) -> None:
-    """The note is written and this process ends."""
+    """Write the note and end this process."""
     path.write_text(json.dumps({"cpu_before_data": cpu_before_data}), encoding="utf-8")
     end()
 
 
 def end() -> None:
-    """This process and its workers end; what the workers spent counts as its own."""
+    """End this process and its workers, whose time counts as its own."""
     for worker in multiprocessing.active_children():
         worker.terminate()
         worker.join()

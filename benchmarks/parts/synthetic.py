@@ -19,7 +19,7 @@ RADII = {"one": 110.0, "two": 90.0, "three": 80.0, "four": 70.0, "five": 60.0}  
 
 
 def config_of(folder: Path, side: str) -> Path:
-    """The copick config of a side."""
+    """Return the copick config of a side."""
     return folder / f"{side}.json"
 
 
@@ -121,7 +121,7 @@ def noise_with_particles(
 def ball_at(
     shape: Sequence[int], centre: NDArray, radius: float
 ) -> tuple[tuple[slice, ...], NDArray[np.bool_]]:
-    """The box around a ball and which of its voxels lie in the ball; all in voxels."""
+    """Return the box around a ball and which of its voxels lie in the ball; all in voxels."""
     low = np.maximum(np.ceil(centre - radius), 0).astype(int)
     high = np.minimum(np.floor(centre + radius).astype(int) + 1, shape)
     axes = np.ogrid[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
@@ -136,7 +136,7 @@ def label_volume(
     *,
     scale: float,
 ) -> NDArray[np.uint8]:
-    """What a perfect network says: a ball of `scale` radii around each centre, labels from 1."""
+    """Return the labels of a perfect network: balls of `scale` radii, labels from 1."""
     labels = np.zeros(tuple(shape), dtype=np.uint8)
     for label, (name, points) in enumerate(centres.items(), start=1):
         for centre in points:

@@ -262,10 +262,10 @@ def _compare_grids(target_grid: Grid, report: RunReport, request: CheckRequest) 
 def _compare_radii(painted: Mapping[str, float], report: RunReport, request: CheckRequest) -> None:
     """Report painted spheres that are larger than their object: its radius was changed since."""
     for name, radius in painted.items():
-        known = request.objects.get(name)
-        if known is not None and known.radius and radius > CHANGED_RADIUS * known.radius:
+        entry = request.objects.get(name)
+        if entry is not None and entry.radius and radius > CHANGED_RADIUS * entry.radius:
             report.add_issue(
                 f"target {request.target} has spheres of {radius:g} Å for {name}, whose radius in "
-                f"the copick config is {known.radius:g} Å.",
+                f"the copick config is {entry.radius:g} Å.",
                 blocks_training=False,
             )

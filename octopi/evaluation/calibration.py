@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from octopi.evaluation.matching import new_hits_one_to_one
-from octopi.evaluation.scores import fbeta, pool_hits
-from octopi.geometry import PicksByRun, Points
+from octopi.evaluation.scores import fbeta, pool_hits, select_object
+from octopi.geometry import PicksByRun
 from octopi.picking import DEFAULT_THRESHOLD
 
 THRESHOLD_IF_NEVER_FOUND = 1.0  # of an object none of whose particles is a candidate
-PRIOR = np.array([0.0, 1.0])  # offset and slope of a score that is the probability it claims to be
+PRIOR = np.array([0.0, 1.0])  # offset and slope where the score is the probability
 # Inverse variances of the prior: the slope's is worth a few particles whose scores are undecided,
 # the offset is left to the data.
 PRIOR_PRECISION = np.array([0.01, 1.0])
@@ -50,15 +50,14 @@ def calibrate(
     """
     thresholds = {}
     for name, radius in radii.items():
-        picks = {run: objects.get(name, Points.empty()) for run, objects in candidates.items()}
-        particles = {run: objects.get(name, Points.empty()) for run, objects in truth.items()}
-        total = sum(len(points) for points in particles.values())
-        scores, gains = pool_hits(
+        picks, particles = select_object(candidates, name), select_object(truth, name)
+        num_particles = sum(len(points) for points in particles.values())
+        scores, hits = pool_hits(
             picks, particles, tolerance=tolerance_scale * radius, matcher=new_hits_one_to_one
         )
-        thresholds[name] = (
-            best_threshold(scores, gains, total, beta) if total else DEFAULT_THRESHOLD
-        )
+        thresholds[name] = DEFAULT_THRESHOLD
+        if num_particles:
+            thresholds[name] = best_threshold(scores, hits, num_particles, beta)
     return thresholds
 
 
@@ -99,21 +98,21 @@ def calibrate_all_betas(
 
 
 def best_threshold(
-    scores: NDArray[np.float64], gains: NDArray[np.int64], total: int, beta: float
+    scores: NDArray[np.float64], hits: NDArray[np.int64], num_particles: int, beta: float
 ) -> float:
     """Return the threshold with the best expected F-beta.
 
     Args:
         scores: (n,) of candidates, 0..1, best first.
-        gains: (n,), 1 for a candidate that is a particle, else 0.
-        total: number of particles, those without a candidate included.
+        hits: (n,), 1 for a candidate that is a particle, else 0.
+        num_particles: those without a candidate included.
         beta: recall weighs β² times precision.
     """
-    if not gains.any():
+    if not hits.any():
         return THRESHOLD_IF_NEVER_FOUND
     num = np.arange(1, len(scores) + 1)
-    tp = np.minimum(np.cumsum(particle_probabilities(scores, gains)), total)
-    value = fbeta(np.stack([tp, num - tp, total - tp], axis=-1), beta)
+    tp = np.minimum(np.cumsum(particle_probabilities(scores, hits)), num_particles)
+    value = fbeta(np.stack([tp, num - tp, num_particles - tp], axis=-1), beta)
     below = np.append(scores[1:], 0.0)
     value[scores == below] = -1  # no threshold separates equal scores
     best = int(np.argmax(value))
@@ -134,15 +133,15 @@ def particle_probabilities(
     """
     odds = logit(np.clip(scores, SCORE_CLIP, 1 - SCORE_CLIP))
     design = np.stack([np.ones_like(odds), odds], axis=1)
-    weights = PRIOR.copy()
+    coefficients = PRIOR.copy()
     for _ in range(NEWTON_STEPS):
-        predicted = expit(design @ weights)
-        slope = design.T @ (is_particle - predicted) - PRIOR_PRECISION * (weights - PRIOR)
+        predicted = expit(design @ coefficients)
+        slope = design.T @ (is_particle - predicted) - PRIOR_PRECISION * (coefficients - PRIOR)
         curvature = (design * (predicted * (1 - predicted))[:, None]).T @ design + np.diag(
             PRIOR_PRECISION
         )
         step = np.clip(np.linalg.solve(curvature, slope), -2, 2)
-        weights += step
+        coefficients += step
         if np.abs(step).max() < 1e-8:
             break
-    return expit(design @ weights)
+    return expit(design @ coefficients)

@@ -57,33 +57,33 @@ def match_one_to_one(
 def new_hits_czii(
     picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
 ) -> NDArray[np.int64]:
-    """For each pick, best first, count the particles that no pick before it has found (n,)."""
-    return _gains(first_hit_czii(picks, truth, tolerance), len(picks))
+    """Count the particles that each pick finds and no pick before it does (n,)."""
+    return _count_hits(first_hit_czii(picks, truth, tolerance), len(picks))
 
 
 def new_hits_one_to_one(
     picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
 ) -> NDArray[np.int64]:
-    """For each pick, best first, return 1 if it enlarges the maximum matching, else 0 (n,)."""
-    return _gains(first_hit_one_to_one(picks, truth, tolerance), len(picks))
+    """Return 1 for each pick that enlarges the maximum matching of those before it, else 0 (n,)."""
+    return _count_hits(first_hit_one_to_one(picks, truth, tolerance), len(picks))
 
 
 def first_hit_czii(
     picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
 ) -> NDArray[np.int64]:
-    """For each particle, return the first pick, best first, within the tolerance, or -1 (m,)."""
-    finders = np.full(len(truth), -1, dtype=np.int64)
+    """Return the first pick, best first, within the tolerance of each particle, or -1 (m,)."""
+    first_hits = np.full(len(truth), -1, dtype=np.int64)
     for pick, particles in enumerate(_neighbours(picks, truth, tolerance)):
         for particle in particles:
-            if finders[particle] < 0:
-                finders[particle] = pick
-    return finders
+            if first_hits[particle] < 0:
+                first_hits[particle] = pick
+    return first_hits
 
 
 def first_hit_one_to_one(
     picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
 ) -> NDArray[np.int64]:
-    """For each particle, return the pick that first adds one to the maximum matching, or -1.
+    """Return, for each particle, the pick that first adds it to the maximum matching, or -1.
 
     Particles and picks in the maximum matching of the best picks stay matched when more picks are
     added, so one pass gives the matching at every threshold.
@@ -100,14 +100,14 @@ def first_hit_one_to_one(
     pick_of: dict[int, int] = {}
     unreachable: set[int] = set()
     matched = [i for i in range(len(picks)) if _augment(i, neighbours, pick_of, unreachable)]
-    finders = np.full(len(truth), -1, dtype=np.int64)
-    finders[list(pick_of)] = matched  # a dictionary keeps the order in which its keys came
-    return finders
+    first_hits = np.full(len(truth), -1, dtype=np.int64)
+    first_hits[list(pick_of)] = matched  # a dictionary keeps the order in which its keys came
+    return first_hits
 
 
-def _gains(finders: NDArray[np.int64], num_picks: int) -> NDArray[np.int64]:
-    """Count the particles that each pick is the finder of."""
-    return np.bincount(finders[finders >= 0], minlength=num_picks)
+def _count_hits(first_hits: NDArray[np.int64], num_picks: int) -> NDArray[np.int64]:
+    """Count the particles that each pick is the first to find."""
+    return np.bincount(first_hits[first_hits >= 0], minlength=num_picks)
 
 
 def _augment(
@@ -153,7 +153,7 @@ def _match_along_path(
     reached_from: dict[int, int],
     particle_of: dict[int, int],
 ) -> None:
-    """From a free particle back to the pick, match each particle with the pick before it."""
+    """Match each particle on the path, from the free one back to the pick, with the pick before."""
     pick_of[particle] = reached_from[particle]
     while pick_of[particle] != pick:
         particle = particle_of[pick_of[particle]]
@@ -163,7 +163,7 @@ def _match_along_path(
 def _neighbours(
     picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
 ) -> list[list[int]]:
-    """For each pick, list the particles within the tolerance."""
+    """List the particles within the tolerance of each pick."""
     if not len(picks) or not len(truth):
         return [[] for _ in range(len(picks))]
     return KDTree(picks).query_ball_tree(KDTree(truth), r=tolerance)

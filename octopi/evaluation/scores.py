@@ -21,7 +21,7 @@ from octopi.geometry import PicksByRun, Points
 
 
 class Scorer(ABC):
-    """Match picks with truth by the rule of a subclass and pool the counts of all runs.
+    """Score picks against truth, matched by the rule of a subclass, the counts of all runs pooled.
 
     Args:
         tolerance_scale: greatest distance of pick and particle, parts of the object's radius.
@@ -51,12 +51,12 @@ class Scorer(ABC):
     @staticmethod
     @abstractmethod
     def matcher(picks: NDArray, truth: NDArray, tolerance: float) -> NDArray[np.int64]:
-        """For each pick, best first, count the particles that it adds (n,)."""
+        """Count the particles that each pick, best first, adds to those found (n,)."""
 
     @staticmethod
     @abstractmethod
     def finders(picks: NDArray, truth: NDArray, tolerance: float) -> NDArray[np.int64]:
-        """For each particle, return the pick that first finds it, or -1 (m,)."""
+        """Return the pick that first finds each particle, or -1 (m,)."""
 
     def __call__(
         self,
@@ -66,12 +66,12 @@ class Scorer(ABC):
         radii: Mapping[str, float],
         weights: Mapping[str, float],
     ) -> Report:
-        """Score the picks of every run of either; a run without picks counts all as missed.
+        """Score the picks of every run with picks or truth, all runs pooled.
 
         Args:
             picks: run name -> object name -> picks.
             truth: the same of the particles.
-            radii: object name -> Å; its keys are the objects judged.
+            radii: object name -> Å, of the objects to score.
             weights: object name -> weight in the total.
         """
         names, runs = list(radii), sorted({*picks, *truth})
@@ -80,35 +80,25 @@ class Scorer(ABC):
             dtype=np.int64,
         ).reshape(len(runs), len(names), 3)
         pooled, resampled = counts.sum(axis=0), self._resample(counts)
-        scores = {
-            name: _score(pooled[j], resampled[:, j], self.beta, float(weights[name]))
-            for j, name in enumerate(names)
-        }
         has_truth = (pooled[:, 0] + pooled[:, 2]) > 0
         object_weights = has_truth * np.array([weights[name] for name in names], dtype=float)
         total, interval = _mean(pooled, resampled, self.beta, object_weights)
         mean_f1, mean_f1_interval = _mean(pooled, resampled, 1.0, has_truth.astype(float))
         return Report(
             beta=self.beta,
-            scores=scores,
+            scores={
+                name: _score(pooled[j], resampled[:, j], self.beta, float(weights[name]))
+                for j, name in enumerate(names)
+            },
             total=total,
             interval=interval,
             mean_f1=mean_f1,
             mean_f1_interval=mean_f1_interval,
             runs={
-                run: {name: _triple(counts[i, j]) for j, name in enumerate(names)}
+                run: dict(zip(names, map(_triple, counts[i]), strict=True))
                 for i, run in enumerate(runs)
             },
-            curves={
-                name: pr_curve(
-                    {run: objects.get(name, Points.empty()) for run, objects in picks.items()},
-                    {run: objects.get(name, Points.empty()) for run, objects in truth.items()},
-                    tolerance=self.tolerance_scale * radii[name],
-                    beta=self.beta,
-                    matcher=self.matcher,
-                )
-                for name in names
-            },
+            curves={name: self._curve(picks, truth, name, radii[name]) for name in names},
         )
 
     def _count(
@@ -119,6 +109,18 @@ class Scorer(ABC):
         true_positions = truth.get(run, {}).get(name, Points.empty()).positions
         return self.count(pick_positions, true_positions, self.tolerance_scale * radius)
 
+    def _curve(
+        self, picks: PicksByRun, truth: PicksByRun, name: str, radius: float
+    ) -> dict[str, list[float]]:
+        """Compute the curve of one object (radius in Å), see `pr_curve`."""
+        return pr_curve(
+            select_object(picks, name),
+            select_object(truth, name),
+            tolerance=self.tolerance_scale * radius,
+            beta=self.beta,
+            matcher=self.matcher,
+        )
+
     def _resample(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Draw runs with replacement and pool their counts (resamples, objects, 3).
 
@@ -128,8 +130,8 @@ class Scorer(ABC):
         if num < 2:
             return np.zeros((0, *counts.shape[1:]), dtype=np.int64)
         rng = np.random.default_rng(self.seed)
-        times = rng.multinomial(num, np.full(num, 1 / num), size=self.num_resamples)
-        return np.einsum("br,rok->bok", times, counts)
+        draws = rng.multinomial(num, np.full(num, 1 / num), size=self.num_resamples)
+        return np.einsum("br,rok->bok", draws, counts)
 
 
 def _triple(counts: NDArray[np.int64]) -> tuple[int, int, int]:
@@ -224,6 +226,11 @@ class Czii(Scorer):
     finders = staticmethod(first_hit_czii)
 
 
+def select_object(picks: PicksByRun, name: str) -> dict[str, Points]:
+    """Return the picks of one object by run name; none for a run that lacks it."""
+    return {run: objects.get(name, Points.empty()) for run, objects in picks.items()}
+
+
 def pr_curve(
     picks: Mapping[str, Points],
     truth: Mapping[str, Points],
@@ -245,11 +252,11 @@ def pr_curve(
         Lists by the names threshold, precision, recall and fbeta; the last two are empty where
         there is no truth.
     """
-    scores, gains = pool_hits(picks, truth, tolerance=tolerance, matcher=matcher)
+    scores, hits = pool_hits(picks, truth, tolerance=tolerance, matcher=matcher)
     num_particles = sum(len(points) for points in truth.values())
     # Equal scores share a threshold, so a curve has a point at the last of them only.
     last = np.flatnonzero(np.diff(scores, append=-np.inf))
-    num, tp = last + 1, np.cumsum(gains)[last]
+    num, tp = last + 1, np.cumsum(hits)[last]
     curve = {"threshold": scores[last].tolist(), "precision": (tp / num).tolist()}
     if not num_particles:
         return curve | {"recall": [], "fbeta": []}
@@ -278,13 +285,13 @@ def pool_hits(
     Returns:
         Scores (n,) and the number of particles that each pick adds to those found (n,).
     """
-    scores, gains = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
+    scores, hits = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
     for run, points in picks.items():
         pick_scores = np.ones(len(points)) if points.scores is None else points.scores.astype(float)
         order = np.argsort(-pick_scores, kind="stable")
         true_positions = truth.get(run, Points.empty()).positions
         scores.append(pick_scores[order])
-        gains.append(matcher(points.positions[order], true_positions, tolerance))
-    all_scores, all_gains = np.concatenate(scores), np.concatenate(gains)
+        hits.append(matcher(points.positions[order], true_positions, tolerance))
+    all_scores, all_hits = np.concatenate(scores), np.concatenate(hits)
     order = np.argsort(-all_scores, kind="stable")
-    return all_scores[order], all_gains[order]
+    return all_scores[order], all_hits[order]

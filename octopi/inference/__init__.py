@@ -1,1 +1,1 @@
-"""From a tomogram and one or more networks to a score map."""
+"""Predict score maps of tomograms with one or more networks."""

@@ -21,15 +21,15 @@ FLIPS: tuple[tuple[int, ...], ...] = (
 )
 
 
-def mean_over_flips(score: Callable[[Tensor], Tensor], image: Tensor, *, num_sides: int) -> Tensor:
-    """Average the score over the first `num_sides` flips, each flipped back.
+def mean_over_flips(score: Callable[[Tensor], Tensor], image: Tensor, *, num_flips: int) -> Tensor:
+    """Average the score over the first `num_flips` flips, each flipped back.
 
     Args:
-        score: from an image (b, 1, z, y, x) to scores (b, c, z, y, x).
+        score: maps an image (b, 1, z, y, x) to scores (b, c, z, y, x).
         image: (b, 1, z, y, x).
-        num_sides: 1 to 8.
+        num_flips: 1 to 8.
     """
     total = score(image)
-    for axes in FLIPS[1:num_sides]:
+    for axes in FLIPS[1:num_flips]:
         total = total + torch.flip(score(torch.flip(image, axes)), axes)
-    return total / num_sides
+    return total / num_flips

@@ -26,14 +26,18 @@ def gpu_finder() -> Callable[[NDArray, Sequence[NDArray[np.float64]], float], Lo
 
 
 def find_local_maxima_gpu(
-    values: NDArray, kernels: Sequence[NDArray[np.float64]], least: float, *, device: torch.device
+    values: NDArray,
+    kernels: Sequence[NDArray[np.float64]],
+    min_height: float,
+    *,
+    device: torch.device,
 ) -> LocalMaxima:
-    """Find the maxima that `octopi.localization.peaks.find_tops` does, to float32 rounding.
+    """Find the maxima that `octopi.localization.peaks.find_local_maxima` does, to rounding.
 
     Args:
         values: (z, y, x) of a channel.
         kernels: the smoothing kernels along z, y, x, each symmetric.
-        least: the height, in the unit of `values`, below which maxima are left out.
+        min_height: in the unit of `values`; lower maxima are left out.
         device: needs memory for five volumes of float32.
 
     Returns:
@@ -44,7 +48,7 @@ def find_local_maxima_gpu(
     """
     try:
         with torch.inference_mode():
-            return _find_tops(values, kernels, least, device)
+            return _find_local_maxima(values, kernels, min_height, device)
     except torch.OutOfMemoryError as error:
         raise ResourceError(
             f"The GPU is too small for scores of {list(values.shape)} voxels. "
@@ -52,8 +56,8 @@ def find_local_maxima_gpu(
         ) from error
 
 
-def _find_tops(
-    values: NDArray, kernels: Sequence[NDArray[np.float64]], least: float, device: torch.device
+def _find_local_maxima(
+    values: NDArray, kernels: Sequence[NDArray[np.float64]], min_height: float, device: torch.device
 ) -> LocalMaxima:
     contiguous = np.require(values, requirements=["C", "W"])
     field = torch.from_numpy(contiguous).to(device).float()
@@ -64,7 +68,7 @@ def _find_tops(
         weight = weight[..., None] * _blur(ones, kernel, 0)
     height = field / weight
     is_maximum = max_pool3d(field[None], 3, stride=1, padding=1)[0].eq_(field).bool()
-    is_maximum &= height >= np.float32(least).item()
+    is_maximum &= height >= np.float32(min_height).item()
     return is_maximum.nonzero().cpu().numpy(), height[is_maximum].cpu().numpy()
 
 

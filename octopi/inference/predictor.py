@@ -1,4 +1,4 @@
-"""The predictor: from a prepared tomogram and networks to a score map, window by window.
+"""Predict the score map of a tomogram, window by window.
 
 Windows overlap by a halo whose scores are discarded, so nothing is blended and the only large array
 is the quantised score map itself: every voxel is computed once, against 5.3 times with MONAI's
@@ -77,7 +77,7 @@ class Predictor:
             )
             for window in windows(volume.shape, size, halo=self.halo):
                 image = take(volume_on_device, window.input_region)[None, None].float()
-                scores = mean_over_flips(score, image, num_sides=self.num_sides)[0]
+                scores = mean_over_flips(score, image, num_flips=self.num_sides)[0]
                 if out is None:
                     shape = (scores.shape[0], *volume.shape)
                     out = torch.zeros(shape, dtype=torch.uint8, device=device)

@@ -39,8 +39,8 @@ def padded_shape(
         divisor: voxels of which every edge of a window must be a multiple.
         halo: voxels z y x that are discarded at inner borders.
     """
-    whole = [-(-n // divisor) * divisor for n in shape]
-    fits = zip(shape, window_size or whole, whole, halo, strict=True)
+    whole_size = [-(-n // divisor) * divisor for n in shape]
+    fits = zip(shape, window_size or whole_size, whole_size, halo, strict=True)
     size = [_shortest_window(length, min(n, w), h, divisor) for length, n, w, h in fits]
     return [max(n, w) for n, w in zip(shape, size, strict=True)], size
 

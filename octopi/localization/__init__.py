@@ -1,4 +1,4 @@
-"""From score maps to picks: a localizer returns a point with a score for each particle."""
+"""Localizers: find a point with a score for each particle in a score map."""
 
 from octopi.localization.components import Components
 from octopi.localization.localizer import Localizer

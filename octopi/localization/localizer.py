@@ -40,12 +40,12 @@ class Channel:
         return scale * self.radius / np.asarray(self.grid.spacing)
 
 
-def lowest_stored(values: NDArray, least: float) -> float:
-    """Return the lowest value from `least` on that the array's type has.
+def lowest_stored(values: NDArray, minimum: float) -> float:
+    """Return the lowest value of the array's type that is at least `minimum`.
 
     Comparing with it needs no copy of the array in another type.
     """
-    return int(np.ceil(round(least, 6))) if values.dtype == np.uint8 else least
+    return int(np.ceil(round(minimum, 6))) if values.dtype == np.uint8 else minimum
 
 
 def channels(

@@ -1,4 +1,4 @@
-"""Picks as peaks of the smoothed score map: the default way from scores to particles.
+"""Picks as peaks of the smoothed score map, the default localizer.
 
 SciPy's `gaussian_filter` and `maximum_filter` on whole volumes find the same maxima in 12 lines,
 but took six times the CPU seconds and forty times the memory on 92 × 315 × 315 voxels: most of a
@@ -26,11 +26,12 @@ from octopi.localization.localizer import Channel, Localizer, lowest_stored
 
 _TRUNCATE = 3.0  # sigmas; where the smoothing kernel ends
 _REFINEMENTS = 3  # steps; the centroid moves less than a tenth of a voxel in the third
-_ROUNDING = 1e-5  # of scores in float32
+_ROUNDING = 1e-5  # relative, of smoothed scores in float32
 _CENTROID_BATCH_VOXELS = 2**18  # voxels copied at once while centroids are computed
 
 Kernel = NDArray[np.float64]  # weights, as many on either side of the middle; their sum is 1
 LocalMaxima = tuple[NDArray[np.intp], NDArray[np.float32]]  # voxels (n, 3) and heights (n,)
+MaximaFinder = Callable[[NDArray, Sequence[Kernel], float], LocalMaxima]
 
 
 class Peaks(Localizer):
@@ -78,7 +79,7 @@ class Peaks(Localizer):
         self.min_score = min_score
         self.centroid_radius = centroid_radius
         self.min_object_distance = min_object_distance
-        self.find_tops: Callable[[NDArray, Sequence[Kernel], float], LocalMaxima] = find_tops
+        self.find_maxima: MaximaFinder = find_local_maxima
 
     def __call__(
         self,
@@ -89,9 +90,8 @@ class Peaks(Localizer):
         floors: Mapping[str, float] | None = None,
     ) -> dict[str, Points]:
         """Return every object's candidates in Å, best first, with scores; see `Localizer`."""
-        if (
-            self.min_object_distance and floors
-        ):  # one below its own floor may be the stronger neighbour
+        if self.min_object_distance and floors:
+            # A candidate below its own floor may be the stronger neighbour of another object's.
             floors = dict.fromkeys(radii, min(floors.get(name, 0.0) for name in radii))
         picks = super().__call__(scores, grid=grid, radii=radii, floors=floors)
         return self._exclude(picks, radii) if self.min_object_distance else picks
@@ -100,8 +100,8 @@ class Peaks(Localizer):
         """Return one object's picks, best first."""
         kernels = [gaussian_kernel(sigma) for sigma in channel.in_voxels(self.smoothing)]
         # A weaker peak never suppresses a stronger one, so none below the floor is needed.
-        least = max(self.min_score, channel.min_score * (1 - _ROUNDING))
-        maxima = self.find_tops(channel.values, kernels, least * channel.max_value)
+        min_score = max(self.min_score, channel.min_score * (1 - _ROUNDING))
+        maxima = self.find_maxima(channel.values, kernels, min_score * channel.max_value)
         voxels, heights = merge_plateaus(*maxima, channel.grid.shape)
         scores = np.minimum(heights / np.float32(channel.max_value), np.float32(1))
         order = np.lexsort((*voxels.T[::-1], -scores))
@@ -136,13 +136,13 @@ def _scores(points: Points) -> NDArray[np.float32]:
     return points.scores
 
 
-def find_tops(values: NDArray, kernels: Sequence[Kernel], least: float) -> LocalMaxima:
+def find_local_maxima(values: NDArray, kernels: Sequence[Kernel], min_height: float) -> LocalMaxima:
     """Find the voxels that none of their 26 neighbours exceeds after smoothing.
 
     Args:
         values: (z, y, x) of a channel.
         kernels: the smoothing kernels along z, y, x.
-        least: the height, in the unit of `values`, below which maxima are left out.
+        min_height: in the unit of `values`; lower maxima are left out.
 
     Returns:
         The maxima's voxels (n, 3), z y x, and their smoothed heights (n,) in the unit of `values`.
@@ -152,14 +152,14 @@ def find_tops(values: NDArray, kernels: Sequence[Kernel], least: float) -> Local
         _blur(np.ones(n, np.float32), k, 0) for n, k in zip(values.shape, kernels, strict=True)
     ]
     maxima: list[tuple[NDArray, NDArray]] = [(np.zeros((0, 3), np.intp), np.zeros(0, np.float32))]
-    for box in _boxes_above(values, lowest_stored(values, least), halo):
+    for box in _boxes_above(values, lowest_stored(values, min_height), halo):
         outer = with_margin(box, (1, 1, 1), values.shape)
         field = _smooth(values, outer, kernels, halo)
         inner = relative_to(box, outer)
         z, y, x = (w[s] for w, s in zip(weights, box, strict=True))
         height = field[inner] / (z[:, None, None] * y[:, None] * x)
         allowed = np.zeros(field.shape, dtype=bool)
-        allowed[inner] = height >= np.float32(least)
+        allowed[inner] = height >= np.float32(min_height)
         voxels = local_maxima(field, allowed) + [s.start for s in outer]
         maxima.append((voxels, height[tuple((voxels - [s.start for s in box]).T)]))
     voxels, heights = zip(*maxima, strict=True)
@@ -185,7 +185,7 @@ def _boxes_above(values: NDArray, level: float, halo: list[int]) -> Iterator[Box
 
 
 def _extend(above: NDArray[np.bool_], outer: slice, tile: slice, reach: int) -> slice:
-    """Return the part of the tile within reach of the first to the last set place of `outer`."""
+    """Return the part of the tile within reach of the first to the last value that is above."""
     first, last = outer.start + np.flatnonzero(above)[[0, -1]]
     return slice(max(int(first) - reach, tile.start), min(int(last) + reach + 1, tile.stop))
 

@@ -1,4 +1,4 @@
-"""What the machine computes on and in: which devices, and bf16 where its hardware has it."""
+"""The devices of the machine, and the precision they compute in."""
 
 import functools
 from typing import Any
@@ -9,7 +9,7 @@ from octopi.errors import ResourceError, SettingError, did_you_mean
 from octopi.system import resources
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda")
-TOO_THIN = 2  # voxels: see `training_precision`
+MAX_UNSAFE_EDGE = 2  # voxels, see `training_precision`
 
 
 def choose_device_type(accelerator: Any, key: str = "accelerator") -> str:
@@ -21,7 +21,7 @@ def choose_device_type(accelerator: Any, key: str = "accelerator") -> str:
 
     Raises:
         SettingError: there is no such accelerator.
-        ResourceError: a GPU is asked for, but torch sees none.
+        ResourceError: a GPU is requested, but torch sees none.
     """
     if accelerator not in ACCELERATORS:
         hint = did_you_mean(str(accelerator), ACCELERATORS)
@@ -42,7 +42,7 @@ def count_devices(accelerator: Any, devices: Any, prefix: str = "") -> int:
 
     Raises:
         SettingError: this machine has no such devices.
-        ResourceError: a GPU is asked for, but torch sees none.
+        ResourceError: a GPU is requested, but torch sees none.
     """
     on_gpu = choose_device_type(accelerator, f"{prefix}accelerator") == "cuda"
     most = torch.cuda.device_count() if on_gpu else resources.num_cores()
@@ -63,7 +63,7 @@ def count_devices(accelerator: Any, devices: Any, prefix: str = "") -> int:
 
 @functools.cache
 def computes_bf16(device_type: str) -> bool:
-    """Whether the machine has bf16 arithmetic in hardware."""
+    """Return whether the machine has bf16 arithmetic in hardware."""
     if device_type == "cuda":
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     if device_type == "cpu":
@@ -73,12 +73,12 @@ def computes_bf16(device_type: str) -> bool:
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """bf16 where the device computes in it, plain float32 elsewhere."""
+    """Return a context that computes in bf16 where the device can, else in float32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=computes_bf16(device.type))
 
 
 def training_precision(accelerator: str, coarsest: int) -> str:
-    """Lightning's name for the precision a training takes unless told another.
+    """Return Lightning's name for the default precision of a training.
 
     On a CPU torch 2.13 (oneDNN) reads memory that nothing was written to in the bf16 gradient of a
     convolution over two planes: NaN, or a wrong gradient, now and then.
@@ -88,5 +88,5 @@ def training_precision(accelerator: str, coarsest: int) -> str:
         coarsest: voxels of the shortest edge at the network's coarsest level.
     """
     kind = choose_device_type(accelerator)
-    safe = kind == "cuda" or coarsest > TOO_THIN
+    safe = kind == "cuda" or coarsest > MAX_UNSAFE_EDGE
     return "bf16-mixed" if computes_bf16(kind) and safe else "32-true"

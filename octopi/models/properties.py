@@ -1,4 +1,4 @@
-"""What octopi must know of any network: which input sizes it takes and what it puts out.
+"""Properties of any network: its output heads, legal input sizes and costs.
 
 Networks themselves are MONAI's, or the user's own, named in YAML. A network takes
 (b, 1, z, y, x) and gives logits (b, c, z, y, x), or several of them under deep supervision.
@@ -20,7 +20,7 @@ COST_METRICS = ("inference_gflop", "parameters")  # what a network costs; less i
 
 
 def logits_per_head(output: Tensor | Sequence[Tensor]) -> list[Tensor]:
-    """The logits of every head of a network, finest first.
+    """Split the output of a network into the logits of its heads, finest first.
 
     MONAI's nets give one tensor, a list of them, or (DynUNet) a stack (b, heads, c, z, y, x).
     """
@@ -30,7 +30,7 @@ def logits_per_head(output: Tensor | Sequence[Tensor]) -> list[Tensor]:
 
 
 def finest_logits(net: nn.Module, image: Tensor) -> Tensor:
-    """What the network's finest head says of an image."""
+    """Return the logits (b, c, z, y, x) of the network's finest head for an image."""
     return logits_per_head(net(image))[0]
 
 
@@ -44,19 +44,19 @@ class EnsembleNet(nn.Module):
     def __init__(self, nets: Sequence[nn.Module]) -> None:
         super().__init__()
         if not nets:
-            raise ValueError("MeanScores needs at least one network.")
+            raise ValueError("EnsembleNet needs at least one network.")
         self.nets = nn.ModuleList(nets)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits whose softmax is the mean of the networks' softmax."""
+        """Return logits whose softmax is the mean of the networks' softmax."""
         total = sum(torch.softmax(finest_logits(net, image).float(), dim=1) for net in self.nets)
         return torch.log((torch.as_tensor(total) / len(self.nets)).clamp_min(1e-12))
 
 
 def size_divisor(net: nn.Module) -> int:
-    """The number of voxels of which every edge of the network's input must be a multiple.
+    """Find the number of voxels of which every edge of the network's input must be a multiple.
 
-    Found by sending shapes, not numbers, through the network.
+    Only shapes, not numbers, are sent through the network.
     """
     meta_net = copy.deepcopy(net).to("meta").eval()
     for divisor in DIVISORS:
@@ -68,24 +68,24 @@ def size_divisor(net: nn.Module) -> int:
     )
 
 
-def _accepts(shadow: nn.Module, size: Sequence[int]) -> bool:
+def _accepts(meta_net: nn.Module, size: Sequence[int]) -> bool:
     try:
-        out = finest_logits(shadow, torch.empty(1, 1, *size, device="meta"))
+        out = finest_logits(meta_net, torch.empty(1, 1, *size, device="meta"))
     except (RuntimeError, ValueError, IndexError, ArithmeticError, AssertionError):
         return False
     return list(out.shape[2:]) == list(size)
 
 
 def network_costs(net: nn.Module, size: Sequence[int]) -> dict[str, float]:
-    """What a network costs, by name: number of parameters, GFLOP for a million voxels.
+    """Count the parameters of a network and its GFLOP for a million voxels, by the COST_METRICS.
 
     Args:
-        net: counted by sending shapes, not numbers, through it.
+        net: only shapes, not numbers, are sent through it.
         size: voxels z y x of the input that is counted.
     """
-    shadow = copy.deepcopy(net).to("meta").eval()
+    meta_net = copy.deepcopy(net).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        shadow(torch.empty(1, 1, *size, device="meta"))
+        meta_net(torch.empty(1, 1, *size, device="meta"))
     return {
         "inference_gflop": counter.get_total_flops() / math.prod(size) / 1e3,
         "parameters": float(sum(p.numel() for p in net.parameters())),
@@ -93,26 +93,26 @@ def network_costs(net: nn.Module, size: Sequence[int]) -> dict[str, float]:
 
 
 def activation_bytes(net: nn.Module, size: Sequence[int]) -> int:
-    """Bytes that a training step keeps of one crop, at the very least: what its layers put out.
+    """Count the bytes of the layers' outputs for one crop, the least that a training step keeps.
 
     Args:
-        net: followed by sending shapes, not numbers, through it.
+        net: only shapes, not numbers, are sent through it.
         size: voxels z y x of the crop.
     """
-    shadow = copy.deepcopy(net).to("meta")
-    kept = 0
+    meta_net = copy.deepcopy(net).to("meta")
+    num_values = 0
 
-    def count(_layer: nn.Module, _given: Any, output: Any) -> None:
-        nonlocal kept
+    def count(_layer: nn.Module, _input: Any, output: Any) -> None:
+        nonlocal num_values
         if isinstance(output, Tensor):
-            kept += output.numel()
+            num_values += output.numel()
 
-    for layer in shadow.modules():
+    for layer in meta_net.modules():
         if not list(layer.children()):
             layer.register_forward_hook(count)
     with torch.no_grad():
-        shadow(torch.empty(1, 1, *size, device="meta"))
-    return 2 * kept  # in bf16; more in float32
+        meta_net(torch.empty(1, 1, *size, device="meta"))
+    return 2 * num_values  # in bf16; more in float32
 
 
 def check_size(size: Sequence[int], *, divisor: int, key: str) -> None:

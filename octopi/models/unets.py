@@ -1,4 +1,4 @@
-"""MONAI's U-Nets, each told by a few numbers that a search can vary one by one."""
+"""MONAI's U-Nets, each described by a few numbers that a search can vary one by one."""
 
 from collections.abc import Sequence
 
@@ -133,7 +133,7 @@ class SizedDynUNet(DynUNet):
 def unet_layers(
     base_channels: int, num_layers: int, num_hidden_layers: int
 ) -> tuple[list[int], list[int]]:
-    """Channels of each layer and strides between them: doubling while halving, then level."""
+    """Return each layer's channels, which double, and the strides between them, which halve."""
     check_minimum(1, base_channels=base_channels)
     check_minimum(2, num_layers=num_layers)
     check_minimum(0, num_hidden_layers=num_hidden_layers)
@@ -142,14 +142,14 @@ def unet_layers(
     return channels + hidden, [2] * (num_layers - 1) + [1] * num_hidden_layers
 
 
-def check_minimum(least: int, **counts: int) -> None:
-    """Raise ValueError for a count that is too small, or no whole number."""
+def check_minimum(minimum: int, **counts: int) -> None:
+    """Raise ValueError unless every count is a whole number of at least `minimum`."""
     for name, count in counts.items():
-        if not isinstance(count, int) or count < least:
-            raise ValueError(f"{name} must be a whole number from {least} up, not {count}.")
+        if not isinstance(count, int) or count < minimum:
+            raise ValueError(f"{name} must be a whole number from {minimum} up, not {count}.")
 
 
 def check_dropout(dropout: float) -> None:
-    """Raise ValueError unless some of the values are kept."""
+    """Raise ValueError unless the part that is dropped is at least 0 and less than 1."""
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be at least 0 and less than 1, not {dropout}.")

@@ -1,5 +1,3 @@
-"""Odd picks are told from sound ones."""
-
 import numpy as np
 
 from octopi.checks.picks import examine_picks
@@ -13,8 +11,8 @@ def examined(positions, grid=GRID, min_distance=50.0):
 
 
 def test_picks_spread_over_the_tomogram_are_sound():
-    found = examined([(100, 200, 300), (1100, 900, 20), (600, 500, 200)])
-    assert (found.outside, found.num_duplicates, found.look_like_voxels) == ([], 0, False)
+    report = examined([(100, 200, 300), (1100, 900, 20), (600, 500, 200)])
+    assert (report.outside, report.num_duplicates, report.look_like_voxels) == ([], 0, False)
 
 
 def test_picks_in_voxels_crowd_into_a_corner():
@@ -29,6 +27,6 @@ def test_picks_outside_are_counted_by_index():
     assert examined([(100, 100, 100), (1300, 100, 100), (-9, 100, 100)]).outside == [1, 2]
 
 
-def test_of_a_cluster_one_is_the_particle_and_the_others_are_doubles():
+def test_of_a_cluster_one_is_the_particle_and_the_others_are_duplicates():
     assert examined([(100, 100, 100), (110, 100, 100), (120, 100, 100)]).num_duplicates == 2
     assert examined([(100, 100, 100), (110, 100, 100)], min_distance=None).num_duplicates == 0

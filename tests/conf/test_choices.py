@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import typing
 
 import pytest
@@ -120,7 +121,7 @@ def test_a_group_set_to_null_is_left_out_or_must_be_set(verb, group):
 
 
 def keys_of(node, path=""):
-    """The dotted names of all values in a node."""
+    """Yield the dotted names of all values in a node."""
     for key, value in node.items():
         yield f"{path}{key}"
         if isinstance(value, dict):
@@ -216,6 +217,7 @@ def test_scales_of_single_objects_are_written_as_their_comment_says():
         checked_settings("create_targets", "targets.radius_scales={ribosome: 0}")
 
 
+@functools.cache
 def read_attributes():
     """Collect the attributes that octopi's code reads: module, owner, name."""
     attributes = set()

@@ -23,7 +23,11 @@ from octopi.sweeps.space import read_space, suggest
 from octopi.sweeps.study import open_study
 
 TRAINING = [
-    *(word for word in TINY if not word.startswith(("model.", "data.crop", "data.steps"))),
+    *(
+        override
+        for override in TINY
+        if not override.startswith(("model.", "data.crop", "data.steps"))
+    ),
     "data.crop_size=[16,32,32]",
     "data.crops_per_step=1",
     "data.steps_per_epoch=1",
@@ -37,7 +41,7 @@ QUICK_PLAN = [
     "rules.crop_radii=1",
     "rules.max_crops_per_step=1",
 ]  # the crop that is measured is small
-WORDS = {
+OVERRIDES = {
     "create_targets": ["overwrite=true"],
     "train": TRAINING,
     "segment": ["checkpoint=model/best_model.pth", "runs=[TS_03]", "overwrite=true"],
@@ -77,19 +81,21 @@ NARROW = {
 }
 
 
-def narrow(words: list[str]) -> list[str]:
+def narrow(overrides: list[str]) -> list[str]:
     """Settings that make a step of the chosen network short."""
-    models = [word.removeprefix("model=") for word in words if word.startswith("model=")]
+    models = [
+        override.removeprefix("model=") for override in overrides if override.startswith("model=")
+    ]
     return NARROW[models[-1]] if models else []
 
 
-def crop(words: list[str]) -> list[str]:
-    """The crop of a network that halves five times."""
-    return ["data.crop_size=[32,64,64]"] if "model=swin_unetr" in words else []
+def crop(overrides: list[str]) -> list[str]:
+    """Return the crop of a network that halves five times."""
+    return ["data.crop_size=[32,64,64]"] if "model=swin_unetr" in overrides else []
 
 
 def choices_of(verb: str, group: str) -> list[str]:
-    """What the command takes; the choice `checkpoint` is for those that have a checkpoint."""
+    """List the choices that a command takes: `checkpoint` only where it is the default."""
     has_checkpoint = groups_of(verb)[group] == "checkpoint"
     return [choice for choice in choices(group) if has_checkpoint or choice != "checkpoint"]
 
@@ -110,7 +116,7 @@ def rounds(verb: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("verb", [verb for verb in COMMANDS if groups_of(verb)])
 def test_the_rounds_hold_every_choice(verb):
-    taken = {word for row in rounds(verb) for word in row}
+    taken = {override for row in rounds(verb) for override in row}
     offered = {
         f"{group}={choice}"
         for group in groups_of(verb)
@@ -122,7 +128,7 @@ def test_the_rounds_hold_every_choice(verb):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, octopi_command):
-    """A working folder with targets, a model, score maps and picks, for all of these tests."""
+    """Make a working folder with targets, a model, score maps and picks, for all of these tests."""
     folder = tmp_path_factory.mktemp("choices")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -134,8 +140,8 @@ def project(tmp_path_factory, octopi_command):
         assert octopi_command("create_targets") == 0
         train = [*TRAINING, "model.channels=[4,8]", "model.strides=[2]", "hydra.run.dir=model"]
         assert octopi_command("train", *train) == 0
-        assert octopi_command("segment", *WORDS["segment"]) == 0
-        assert octopi_command("localize", *WORDS["localize"]) == 0
+        assert octopi_command("segment", *OVERRIDES["segment"]) == 0
+        assert octopi_command("localize", *OVERRIDES["localize"]) == 0
         yield folder
 
 
@@ -150,14 +156,14 @@ def project(tmp_path_factory, octopi_command):
     ],
 )
 def test_every_choice_runs(project, octopi_command, verb, chosen):
-    words = [*WORDS[verb], *chosen]
-    words += DEMO if "project=demo" in chosen else []
-    words += [*narrow(chosen), *(crop(chosen) if verb == "train" else [])]
-    words += [] if verb in ("plan", "report") else ["hydra.run.dir=job"]
+    overrides = [*OVERRIDES[verb], *chosen]
+    overrides += DEMO if "project=demo" in chosen else []
+    overrides += [*narrow(chosen), *(crop(chosen) if verb == "train" else [])]
+    overrides += [] if verb in ("plan", "report") else ["hydra.run.dir=job"]
     for path in (Path("job"), Path("plan")):
         shutil.rmtree(path, ignore_errors=True)
     Path("report.html").unlink(missing_ok=True)
-    assert octopi_command(verb, *words) == 0
+    assert octopi_command(verb, *overrides) == 0
     assert list(Path().glob(WRITTEN.get(verb, "*")))
 
 
@@ -168,15 +174,15 @@ def test_what_a_search_suggests_is_trained(project, octopi_command, search):
     space = read_space(sweeper.params, sweeper.when, [f"search={search}"])
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=2)).ask()
     shutil.rmtree("job", ignore_errors=True)
-    words = [*space.fixed, *suggest(space, trial)]
-    small = [*TRAINING, *narrow(words), *crop(words), "hydra.run.dir=job"]
-    assert octopi_command("train", *words, *small) == 0
+    overrides = [*space.fixed, *suggest(space, trial)]
+    small = [*TRAINING, *narrow(overrides), *crop(overrides), "hydra.run.dir=job"]
+    assert octopi_command("train", *overrides, *small) == 0
     assert Path("job/best_model.pth").is_file()
 
 
 @pytest.mark.slow
 def test_a_search_runs_with_the_pruner_that_no_search_has_by_itself(project):
     sweep = ["hydra.sweeper.n_trials=1", "hydra.sweeper.n_jobs=1", "hydra.sweep.dir=sweep"]
-    words = [*TRAINING, "search=unet", "pruner=hyperband", *sweep]
-    assert run_command("train", "-m", *words) == 0
+    overrides = [*TRAINING, "search=unet", "pruner=hyperband", *sweep]
+    assert run_command("train", "-m", *overrides) == 0
     assert [trial.state.name for trial in open_study(Path("sweep")).get_trials()] == ["COMPLETE"]

@@ -78,8 +78,8 @@ def conf(monkeypatch):
         yield
 
 
-def composed(*words):
-    cfg = compose("train", overrides=list(words), return_hydra_config=True)
+def composed(*overrides):
+    cfg = compose("train", overrides=list(overrides), return_hydra_config=True)
     cfg.hydra.runtime.output_dir = "job"
     cfg.hydra.job.num = 0
     HydraConfig.instance().set_config(cfg)
@@ -87,30 +87,30 @@ def composed(*words):
 
 
 def space_of(search, *typed):
-    words = [f"search={search}", *typed]
-    sweeper = composed(*words).hydra.sweeper
-    return read_space(sweeper.params, sweeper.when, words)
+    overrides = [f"search={search}", *typed]
+    sweeper = composed(*overrides).hydra.sweeper
+    return read_space(sweeper.params, sweeper.when, overrides)
 
 
 def suggested(space, number):
-    """The words of some trials, and their settings."""
+    """Yield the overrides of some trials, and their settings."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=7))
     for _ in range(number):
-        words = [*space.fixed, *suggest_overrides(space, study.ask())]
-        cfg = composed(*words)
+        overrides = [*space.fixed, *suggest_overrides(space, study.ask())]
+        cfg = composed(*overrides)
         del cfg.hydra
-        yield words, check_settings(cfg, TrainSettings, overrides=words)
+        yield overrides, check_settings(cfg, TrainSettings, overrides=overrides)
 
 
 @pytest.mark.parametrize("search", SEARCHES)
 def test_every_suggestion_is_a_legal_setting(search):
     space = space_of(search)
     losses = set()
-    for words, settings in suggested(space, NUM_SUGGESTIONS):
+    for overrides, settings in suggested(space, NUM_SUGGESTIONS):
         build(settings.loss, "loss")
         losses.add(settings.loss["_target_"])
         assert settings.pruner["_target_"] == "optuna.pruners.MedianPruner"
-        assert f"search={search}" in words
+        assert f"search={search}" in overrides
     assert len(losses) > 3
 
 
@@ -126,14 +126,14 @@ def test_a_search_among_models_has_the_space_of_each():
     (families,) = values_of(among, "model")
     for search in set(SEARCHES) - {"models"}:
         alone = space_of(search)
-        (word,) = [word for word in alone.fixed if word.startswith("model=")]
-        assert word.removeprefix("model=") in families.choices
+        (override,) = [override for override in alone.fixed if override.startswith("model=")]
+        assert override.removeprefix("model=") in families.choices
         for setting in {strip_condition(name) for name in alone.params}:
             assert all(d in values_of(among, setting) for d in values_of(alone, setting))
 
 
 def values_of(space, setting):
-    """The distributions a setting is drawn from."""
+    """Return the distributions that a setting is drawn from."""
     sections = [space.params, *space.conditional.values()]
     drawn = [d for s in sections for name, d in s.items() if strip_condition(name) == setting]
     assert drawn, f"{setting} is not searched"

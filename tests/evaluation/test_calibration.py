@@ -72,46 +72,46 @@ def test_the_more_recall_weighs_the_lower_the_threshold():
     assert cuts[0] > cuts[-1]
 
 
-def test_fitted_chances_rise_with_the_score_and_add_up_to_what_was_found():
+def test_fitted_probabilities_rise_with_the_score_and_add_up_to_the_particles():
     scores, found = drawn(np.random.default_rng(3), 400)
     fitted = particle_probabilities(scores, found)
     assert (np.diff(fitted) <= 0).all()
     assert fitted.sum() == pytest.approx(found.sum(), rel=0.02)
 
 
-def test_without_any_candidate_found_or_not_scores_are_taken_at_their_word():
+def test_with_few_candidates_the_probability_is_near_the_score():
     scores = np.array([0.9, 0.5, 0.2])
     assert particle_probabilities(scores, np.array([1, 1, 0])) == pytest.approx(scores, abs=0.35)
 
 
-def test_a_threshold_parts_candidates_that_are_clearly_right_from_clearly_wrong():
+def test_a_threshold_separates_clearly_right_from_clearly_wrong_candidates():
     positions = np.concatenate([line(20), line(20, 500)])
     scores = [*np.linspace(0.95, 0.8, 20), *np.linspace(0.02, 0.01, 20)]
     cut = threshold_of({"r": Points(positions, scores)}, {"r": Points(line(20))}, beta=1.0)
     assert 0.02 < cut < 0.8
 
 
-def test_where_all_candidates_are_right_the_cut_is_half_the_lowest_score():
+def test_where_all_candidates_are_right_the_threshold_is_half_the_lowest_score():
     cut = threshold_of({"r": Points(line(3), [0.9, 0.6, 0.5])}, {"r": Points(line(3))})
     assert cut == pytest.approx(0.25)
 
 
-def test_equal_scores_are_never_parted():
+def test_no_threshold_separates_equal_scores():
     scores, gains = np.array([0.8, 0.5, 0.5, 0.5, 0.2]), np.array([1, 1, 1, 0, 0])
     assert best_threshold(scores, gains, 3, 1.0) in (pytest.approx(0.65), pytest.approx(0.35), 0.1)
 
 
-def test_an_object_that_is_never_found_is_cut_at_one():
+def test_the_threshold_of_an_object_that_is_never_found_is_one():
     never = {"r": Points(line(3, 500), [0.9, 0.8, 0.7])}
     assert threshold_of(never, {"r": Points(line(3))}) == 1
     assert threshold_of({}, {"r": Points(line(3))}) == 1
 
 
-def test_an_object_without_truth_is_cut_in_the_middle():
+def test_the_threshold_of_an_object_without_truth_is_the_default():
     assert threshold_of({"r": Points(line(3), [0.9, 0.8, 0.7])}, {"r": Points.empty()}) == 0.5
 
 
-def test_no_recall_is_bought_of_an_object_that_no_total_counts():
+def test_an_object_that_no_total_counts_gets_the_threshold_for_beta_one():
     rng = np.random.default_rng(2)
     scores, found = drawn(rng, 60)
     places = np.where(found[:, None] == 1, 0.0, 5000.0) + line(len(scores))

@@ -89,7 +89,7 @@ def test_one_to_one_finds_the_largest_matching(seed):
     assert (fp, fn) == (len(picks) - tp, len(truth) - tp)
 
 
-def test_a_pick_gives_way_to_one_that_has_no_other_particle():
+def test_a_matched_pick_moves_to_another_particle_for_one_that_has_no_other():
     truth = np.array([[0.0, 0, 0], [20, 0, 0]])
     picks = np.array([[10.0, 0, 0], [-5, 0, 0]])
     assert match_one_to_one(picks, truth, 12.0) == (2, 0, 0)
@@ -98,7 +98,7 @@ def test_a_pick_gives_way_to_one_that_has_no_other_particle():
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize(("match", "gains"), RULES)
-def test_gains_add_up_to_the_count_of_every_first_few_picks(seed, match, gains):
+def test_new_hits_add_up_to_the_count_of_the_first_picks(seed, match, gains):
     rng = np.random.default_rng(seed)
     picks, truth = (scattered(rng, rng.integers(0, 50), 120) for _ in range(2))
     added = gains(picks, truth, 30.0)
@@ -109,7 +109,7 @@ def test_gains_add_up_to_the_count_of_every_first_few_picks(seed, match, gains):
 @pytest.mark.parametrize(
     ("count", "finders"), [(match_czii, first_hit_czii), (match_one_to_one, first_hit_one_to_one)]
 )
-def test_a_particle_is_found_with_its_finder_and_stays_found(count, finders):
+def test_a_particle_is_found_from_its_first_hit_on(count, finders):
     rng = np.random.default_rng(5)
     picks, truth = rng.uniform(0, 60, (40, 3)), rng.uniform(0, 60, (25, 3))
     found = finders(picks, truth, 12.0)

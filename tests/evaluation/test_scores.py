@@ -115,7 +115,7 @@ def test_an_object_without_truth_is_not_applicable_and_not_in_the_total():
     assert report.mean_f1 == report.scores["a"].f1
 
 
-def test_no_picks_at_all_score_zero_not_nothing():
+def test_no_picks_at_all_score_zero():
     report = scorer()({}, {"r": case(a=line(4))}, radii=RADII, weights=WEIGHTS)
     assert report.total == 0
     assert report.scores["a"].precision == 0
@@ -192,13 +192,13 @@ def test_a_report_is_json_and_an_aligned_table():
 
 
 @pytest.mark.parametrize("changes", [{"tolerance_scale": 0}, {"beta": 0}, {"num_resamples": -1}])
-def test_a_setting_without_meaning_is_refused(changes):
+def test_a_setting_out_of_its_range_is_refused(changes):
     with pytest.raises(ValueError, match="Need tolerance_scale > 0"):
         scorer(**changes)
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_the_curve_says_what_cutting_at_each_score_would(rule):
+def test_the_curve_gives_the_scores_at_each_threshold(rule):
     match, gains = RULES[rule]
     picks, truth = random_runs(5, seed=2, size=400)
     rng = np.random.default_rng(0)

@@ -18,7 +18,7 @@ from octopi.html_report.mosaics import (
 
 
 def slices_of(mosaic):
-    """The slices of a mosaic: (z, y, x, red green blue)."""
+    """Decode the slices of a mosaic: (z, y, x, red green blue)."""
     nz, ny, nx = mosaic.shape
     with Image.open(io.BytesIO(mosaic.picture)) as image:
         sheet = np.asarray(image.convert("RGB"))

@@ -31,7 +31,7 @@ INFO = {
 
 @pytest.fixture
 def folder(tmp_path):
-    """The folder of a training with validation, by hand."""
+    """Write the folder of a training with validation by hand."""
     folder = tmp_path / "job"
     folder.mkdir()
     points = Points(np.array([[1.0, 2.0, 3.0]]), np.array([0.5]))

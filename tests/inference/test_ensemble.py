@@ -67,7 +67,9 @@ def test_the_mean_of_scores_is_that_of_separate_score_maps(targets, octopi_comma
     assert segment(octopi_command, "soup", *paths, overrides=["ensemble=soup"]) == 2
 
 
-def test_folds_begin_alike_and_make_a_soup_another_seed_does_not(targets, octopi_command, capsys):
+def test_the_weights_of_folds_can_be_averaged_those_of_another_seed_cannot(
+    targets, octopi_command, capsys
+):
     common = [*TINY, "num_folds=3"]
     for fold in (0, 1):
         assert octopi_command("train", *common, f"fold={fold}", f"hydra.run.dir=fold_{fold}") == 0

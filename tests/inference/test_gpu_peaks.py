@@ -35,13 +35,13 @@ def in_order(found):
 @DEVICES
 @pytest.mark.parametrize("sigma", [(0.0, 0.0, 0.0), (1.2, 1.2, 1.2), (0.6, 1.7, 2.3)])
 @pytest.mark.parametrize("kind", [np.uint8, np.float32, np.float16])
-def test_tops_are_those_found_on_the_cpu(device, sigma, kind):
+def test_maxima_are_those_found_on_the_cpu(device, sigma, kind):
     values = scores()
     least = 20.0
     if kind != np.uint8:
         values, least = (values / 255).astype(kind), least / 255
     kernels = [peaks.gaussian_kernel(s) for s in sigma]
-    expected = in_order(peaks.find_tops(values, kernels, least))
+    expected = in_order(peaks.find_local_maxima(values, kernels, least))
     found = in_order(
         gpu_peaks.find_local_maxima_gpu(values, kernels, least, device=torch.device(device))
     )
@@ -62,7 +62,7 @@ def test_picks_are_those_found_on_the_cpu(device, smoothing):
     finder = peaks.Peaks(smoothing=smoothing, **settings)
     asked = {"grid": Grid.cubic(scores().shape, 10.0), "radii": {"a": 60.0}}
     expected = finder(scores()[None], **asked)["a"]
-    finder.find_tops = functools.partial(
+    finder.find_maxima = functools.partial(
         gpu_peaks.find_local_maxima_gpu, device=torch.device(device)
     )
     found = finder(scores()[None], **asked)["a"]
@@ -83,7 +83,7 @@ def test_a_flat_top_is_as_flat_after_smoothing(device):
     assert len(set(heights)) == 1
 
 
-def test_nothing_reaches_the_least_height():
+def test_an_array_below_the_least_height_has_no_maxima():
     values = np.full((4, 5, 6), 3, np.uint8)
     voxels, heights = gpu_peaks.find_local_maxima_gpu(
         values, [peaks.gaussian_kernel(1.0)] * 3, 10.0, device=torch.device("cpu")
@@ -92,11 +92,11 @@ def test_nothing_reaches_the_least_height():
     assert heights.shape == (0,)
 
 
-def test_a_gpu_that_is_too_small_is_told(monkeypatch):
+def test_a_gpu_that_is_too_small_is_reported(monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(gpu_peaks, "_find_tops", full)
+    monkeypatch.setattr(gpu_peaks, "_find_local_maxima", full)
     with pytest.raises(ResourceError, match=r"too small for scores of \[4, 5, 6\] voxels"):
         gpu_peaks.find_local_maxima_gpu(
             np.zeros((4, 5, 6)), [peaks.gaussian_kernel(1.0)] * 3, 1.0, device=torch.device("cpu")

@@ -63,16 +63,16 @@ def test_an_ensemble_is_the_mean_of_its_members(volume):
     assert np.abs(both - np.mean(single, axis=0)).max() <= 1
 
 
-def test_the_mean_over_all_sides_turns_with_the_image():
+def test_the_mean_over_all_flips_turns_with_the_image():
     net = Local().eval()
     image = torch.randn(1, 1, 6, 6, 6, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        straight = mean_over_flips(net, image, num_sides=8)
-        flipped = mean_over_flips(net, torch.flip(image, (-1,)), num_sides=8)
+        straight = mean_over_flips(net, image, num_flips=8)
+        flipped = mean_over_flips(net, torch.flip(image, (-1,)), num_flips=8)
     assert torch.allclose(straight, torch.flip(flipped, (-1,)), atol=1e-5)
 
 
-def test_all_sides_are_different():
+def test_all_flips_are_different():
     assert len({frozenset(axes) for axes in FLIPS}) == len(FLIPS) == 8
 
 
@@ -81,7 +81,7 @@ def test_a_segmentation_is_the_best_class_with_background_among_them():
     assert segmentation_of(scores).ravel().tolist() == [1, 2, 0]
 
 
-def test_settings_that_cannot_work_are_refused():
+def test_a_setting_out_of_its_range_is_refused():
     with pytest.raises(ValueError, match="leaves nothing"):
         Predictor(window_size=[16, 16, 16], halo=[8, 8, 8], num_sides=1)
     with pytest.raises(ValueError, match="num_sides"):

@@ -15,7 +15,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("shape", "size", "halo"), CASES)
-def test_every_voxel_is_believed_exactly_once(shape, size, halo):
+def test_every_voxel_is_kept_exactly_once(shape, size, halo):
     padded, fitted = padded_shape(shape, size, divisor=4, halo=halo)
     times = np.zeros(shape, int)
     for window in windows(shape, fitted, halo=halo):
@@ -33,7 +33,7 @@ def test_every_voxel_is_believed_exactly_once(shape, size, halo):
 
 
 @pytest.mark.parametrize(("shape", "size", "halo"), CASES)
-def test_what_is_believed_is_a_halo_away_from_every_cut(shape, size, halo):
+def test_what_is_kept_is_a_halo_away_from_every_inner_border(shape, size, halo):
     _, fitted = padded_shape(shape, size, divisor=4, halo=halo)
     for window in windows(shape, fitted, halo=halo):
         for n, h, look, inner in zip(
@@ -54,7 +54,7 @@ def test_a_window_longer_than_the_volume_shrinks_to_a_legal_size():
     assert padded_shape((5, 9, 64), None, divisor=4, halo=HALO) == ([8, 12, 64], [8, 12, 64])
 
 
-def test_a_window_is_no_longer_than_so_many_must_be():
+def test_windows_are_as_short_as_their_number_allows():
     shape, halo = (64, 256, 630), (12, 16, 16)
     _, size = padded_shape(shape, (64, 128, 128), divisor=4, halo=halo)
     assert size == [64, 108, 120]

@@ -47,7 +47,7 @@ def test_points_at_just_the_reach_both_stay():
     assert suppress_non_maxima(np.array([[0.0, 0, 0], [1, 0, 0]]), np.ones(2)).tolist() == [0, 1]
 
 
-def test_the_larger_reach_counts_and_groups_spare_their_own():
+def test_the_larger_reach_counts_and_points_of_one_group_are_never_too_close():
     positions = np.array([[0.0, 0, 0], [1.5, 0, 0], [3.2, 0, 0]])
     reach = np.array([1.0, 2.0, 1.0])
     assert suppress_non_maxima(positions, reach).tolist() == [0, 2]

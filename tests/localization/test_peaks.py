@@ -118,7 +118,7 @@ def noisy_field(shape, seed=0):
     return stored(np.clip((field - field.min()) / np.ptp(field) - 0.4, 0, 1))
 
 
-def test_pieces_of_a_large_volume_give_what_the_whole_gives():
+def test_tiles_of_a_large_volume_give_what_the_whole_gives():
     scores = noisy_field((70, 90, 140))
     sigma = 0.2 * RADIUS / SPACING
     voxels, values = found_in(scores, min_distance=1e-6, centroid_radius=0.0, min_score=0.2)
@@ -145,7 +145,7 @@ def test_turning_the_volume_turns_the_picks(turn):
 
 
 @pytest.mark.parametrize("centroid_radius", [0.0, 0.8])
-def test_no_two_picks_of_an_object_are_closer_than_the_separation(centroid_radius):
+def test_no_two_picks_of_an_object_are_closer_than_min_distance(centroid_radius):
     scores = noisy_field((40, 60, 60), seed=2)
     voxels, values = found_in(
         scores, min_distance=1.2, centroid_radius=centroid_radius, smoothing=0.05
@@ -155,7 +155,7 @@ def test_no_two_picks_of_an_object_are_closer_than_the_separation(centroid_radiu
     assert np.all(np.diff(values) <= 0)
 
 
-def test_the_stronger_of_two_close_summits_stays():
+def test_the_stronger_of_two_close_peaks_stays():
     scores = np.zeros((20, 20, 30), dtype=np.uint8)
     scores[10, 10, 10], scores[10, 10, 14] = 150, 200
     voxels, values = found_in(scores, smoothing=0.0, centroid_radius=0.0)
@@ -164,7 +164,7 @@ def test_the_stronger_of_two_close_summits_stays():
 
 
 @pytest.mark.parametrize(("min_object_distance", "kept"), [(0.0, (1, 2)), (0.5, (1, 1))])
-def test_a_weaker_pick_of_another_object_too_close_is_dropped_if_asked(min_object_distance, kept):
+def test_a_weaker_pick_of_another_object_too_close_is_dropped_on_request(min_object_distance, kept):
     scores = np.zeros((2, 20, 20, 40), dtype=np.uint8)
     scores[0, 10, 10, 10] = 200
     scores[1, 10, 10, 13] = 150
@@ -177,7 +177,7 @@ def test_a_weaker_pick_of_another_object_too_close_is_dropped_if_asked(min_objec
     assert tuple(len(p) for p in found.values()) == kept
 
 
-def test_summits_below_the_least_score_are_left_out():
+def test_peaks_below_min_score_are_left_out():
     scores = np.zeros((10, 10, 30), dtype=np.uint8)
     scores[5, 5, 5], scores[5, 5, 20] = 51, 50
     assert len(found_in(scores, smoothing=0.0, min_score=0.2)[0]) == 1
@@ -197,7 +197,7 @@ def test_an_empty_map_gives_no_picks(min_object_distance):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"min_distance": 0.0}, "min_distance must be above 0"),
         ({"smoothing": -0.1}, "smoothing must be 0 or more"),
@@ -205,13 +205,13 @@ def test_an_empty_map_gives_no_picks(min_object_distance):
         ({"min_score": 0.0}, "min_score must be above 0"),
     ],
 )
-def test_a_setting_without_meaning_is_refused(changes, told):
-    with pytest.raises(ValueError, match=told):
+def test_a_setting_out_of_its_range_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
         peaks(**changes)
 
 
 @pytest.mark.parametrize(
-    ("scores", "radii", "told"),
+    ("scores", "radii", "message"),
     [
         (np.zeros((2, 4, 4, 4), np.uint8), {"a": 30.0}, "do not fit 1 objects"),
         (np.zeros((1, 4, 4, 5), np.uint8), {"a": 30.0}, "do not fit"),
@@ -219,8 +219,8 @@ def test_a_setting_without_meaning_is_refused(changes, told):
         (np.zeros((1, 4, 4, 4), np.uint8), {"a": 0.0}, "radius of a is 0.0"),
     ],
 )
-def test_scores_that_do_not_fit_are_refused(scores, radii, told):
-    with pytest.raises(ValueError, match=told):
+def test_scores_that_do_not_fit_are_refused(scores, radii, message):
+    with pytest.raises(ValueError, match=message):
         peaks()(scores, grid=Grid.cubic((4, 4, 4), SPACING), radii=radii)
 
 

@@ -36,7 +36,7 @@ def nearest(centres, voxels):
     return np.linalg.norm(np.asarray(centres)[:, None] - voxels, axis=-1).min(axis=1)
 
 
-def test_touching_balls_are_parted():
+def test_touching_balls_are_split():
     centres = [(15, 15, 12), (15, 15, 24)]
     voxels, scores = found_in(balls((30, 30, 38), centres, 7), radius=70.0)
     assert len(voxels) == 2
@@ -114,7 +114,7 @@ def test_an_empty_map_gives_no_picks():
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"threshold": 0.0}, "threshold must be above 0"),
         ({"min_scale": 2.0}, "min_scale < max_scale"),
@@ -122,6 +122,6 @@ def test_an_empty_map_gives_no_picks():
         ({"min_score": 1.5}, "min_score must be between"),
     ],
 )
-def test_a_setting_without_meaning_is_refused(changes, told):
-    with pytest.raises(ValueError, match=told):
+def test_a_setting_out_of_its_range_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
         watershed(**changes)

@@ -1,4 +1,4 @@
-"""Which devices a command works on, and what a training computes in."""
+"""The devices a command works on, and the precision of a training."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def test_a_cpu_that_can_computes_in_bf16_but_not_on_two_planes(able):
     assert precision.training_precision("cpu", 2) == "32-true"
 
 
-def test_a_gpu_is_not_concerned(able, monkeypatch):
+def test_a_gpu_computes_two_planes_in_bf16_too(able, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert precision.training_precision("auto", 2) == "bf16-mixed"
 
@@ -44,38 +44,38 @@ def test_auto_is_a_gpu_where_there_is_one(two_gpus):
     assert precision.choose_device_type("cpu") == "cpu"
 
 
-def test_a_gpu_that_is_not_there_is_no_mistake_of_ours(no_gpu):
+def test_a_missing_gpu_is_reported_with_the_setting(no_gpu):
     assert precision.choose_device_type("auto") == "cpu"
     with pytest.raises(ResourceError, match=r"x\.accelerator=gpu, but torch sees no GPU"):
         precision.choose_device_type("gpu", "x.accelerator")
 
 
 @pytest.mark.parametrize("name", ["tpu", "banana", "", None, 1, "GPU"])
-def test_an_accelerator_that_is_none_is_refused(two_gpus, name):
+def test_an_unknown_accelerator_is_refused(two_gpus, name):
     with pytest.raises(SettingError, match="is auto, cpu or gpu, not"):
         precision.choose_device_type(name)
 
 
 @pytest.mark.parametrize(
-    ("asked", "count"),
+    ("devices", "count"),
     [(1, 1), (2, 2), ("2", 2), ("auto", 2), (-1, 2), ("-1", 2), ([1], 1), ([0, 1], 2), ("0,1", 2)],
 )
-def test_gpus_are_counted_as_lightning_counts_them(two_gpus, asked, count):
-    assert precision.count_devices("gpu", asked) == count
+def test_gpus_are_counted_as_lightning_counts_them(two_gpus, devices, count):
+    assert precision.count_devices("gpu", devices) == count
 
 
-@pytest.mark.parametrize("asked", [0, 3, -2, "3", [], [2], [0, 0.5], "1,2", "all", None, True])
-def test_more_gpus_than_there_are_and_none_at_all_are_refused(two_gpus, asked):
+@pytest.mark.parametrize("devices", [0, 3, -2, "3", [], [2], [0, 0.5], "1,2", "all", None, True])
+def test_more_gpus_than_there_are_and_none_at_all_are_refused(two_gpus, devices):
     with pytest.raises(SettingError, match=r"^devices must be 1 to 2, the GPUs that torch sees"):
-        precision.count_devices("auto", asked)
+        precision.count_devices("auto", devices)
 
 
 def test_cores_are_counted_as_lightning_counts_them(no_gpu, control_groups):
     control_groups({"cpu.max": "100000 100000"})
     assert precision.count_devices("cpu", 1) == precision.count_devices("cpu", "auto") == 1
-    for asked in (0, 2, 99, -1, "-1", "2", [0], "0,1", "banana", None):
+    for devices in (0, 2, 99, -1, "-1", "2", [0], "0,1", "banana", None):
         with pytest.raises(SettingError, match=r"^trainer\.devices must be 1 to 1, the cores"):
-            precision.count_devices("auto", asked, "trainer.")
+            precision.count_devices("auto", devices, "trainer.")
 
 
 @pytest.mark.parametrize("more", [[], ["dry_run=true"]])

@@ -1,4 +1,4 @@
-"""What octopi finds out about a network without running it."""
+"""Properties of a network, found without running it."""
 
 import pytest
 import torch

@@ -1,9 +1,13 @@
-"""Networks told by a few numbers are MONAI's networks."""
+"""Networks described by a few numbers are MONAI's networks."""
+
+import inspect
 
 import pytest
 import torch
+import yaml
 from monai.networks.nets import AttentionUnet, DynUNet, UNet
 
+from octopi.config.files import CONF_DIR
 from octopi.models.checkpoint import TRUSTED_NETS, build_net
 from octopi.models.properties import logits_per_head, size_divisor
 from octopi.models.unets import SizedAttentionUnet, SizedDynUNet, SizedUNet
@@ -55,7 +59,7 @@ def test_each_supervised_layer_gives_a_head_in_training(number):
         (SizedDynUNet(2, strides=[1, 2, 2, 1], base_channels=2, deep_supr_num=2), 4),
     ],
 )
-def test_the_divisor_is_found_as_for_the_network_underneath(net, divisor):
+def test_the_divisor_is_that_of_the_network_underneath(net, divisor):
     assert size_divisor(net) == divisor
 
 
@@ -67,7 +71,7 @@ def test_a_checkpoint_may_build_it(cls):
 
 
 @pytest.mark.parametrize(
-    ("cls", "wrong", "told"),
+    ("cls", "wrong", "message"),
     [
         (SizedUNet, {"num_layers": 1}, "num_layers must be a whole number from 2 up, not 1"),
         (SizedUNet, {"base_channels": 0}, "base_channels must be"),
@@ -82,6 +86,23 @@ def test_a_checkpoint_may_build_it(cls):
         (SizedDynUNet, {"base_channels": 0}, "base_channels must be"),
     ],
 )
-def test_a_size_that_makes_no_network_is_refused(cls, wrong, told):
-    with pytest.raises(ValueError, match=told):
+def test_a_size_that_makes_no_network_is_refused(cls, wrong, message):
+    with pytest.raises(ValueError, match=message):
         cls(2, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    [
+        (SizedUNet, "unet_sized"),
+        (SizedAttentionUnet, "attention_unet_sized"),
+        (SizedDynUNet, "dynunet_sized"),
+    ],
+)
+def test_the_defaults_are_those_of_the_config(cls, name):
+    node = yaml.safe_load((CONF_DIR / "model" / f"{name}.yaml").read_text(encoding="utf-8"))
+    parameters = inspect.signature(cls).parameters
+    defaults = {k: p.default for k, p in parameters.items() if k not in ("self", "out_channels")}
+    assert {k: list(v) if isinstance(v, tuple) else v for k, v in defaults.items()} == {
+        k: v for k, v in node.items() if k != "_target_"
+    }

@@ -33,7 +33,7 @@ class Files:
 
     folder: Path
     overlay: str
-    access: dict = field(default_factory=dict)  # to the overlay's server
+    access: dict = field(default_factory=dict)  # options to reach the overlay
 
     def config(self, name="project.json", **changes):
         content = {
@@ -60,7 +60,7 @@ class Files:
         return self.folder.joinpath("static", "ExperimentRuns", run, *parts)
 
     def remove(self, path, run="TS_1"):
-        """Take a file of the run out of the overlay, wherever that is."""
+        """Remove a file of the run from the overlay, on any backend."""
         fs, root = fsspec.url_to_fs(self.overlay, **self.access)
         fs.rm_file(f"{root}/ExperimentRuns/{run}/{path}")
 
@@ -121,35 +121,35 @@ def files(tmp_path):
 
 @pytest.fixture(scope="session")
 def s3():
-    """A bucket, and how it is reached."""
+    """The URL of an S3 bucket, and the options to reach it."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     access = {"key": "a", "secret": "b", "client_kwargs": {"endpoint_url": f"http://{host}:{port}"}}
     fsspec.filesystem("s3", **access).mkdir("bucket")
     yield "s3://bucket", access
-    let_go("s3")
+    close_connections("s3")
     server.stop()
 
 
-def let_go(protocol):
-    """Connections to a server are closed: fsspec keeps every filesystem that was ever opened."""
+def close_connections(protocol):
+    """Close the connections of a protocol: fsspec keeps every filesystem that was ever opened."""
     fsspec.get_filesystem_class(protocol).clear_instance_cache()
     gc.collect()
 
 
-class Anyone(asyncssh.SSHServer):
-    """Lets everybody in, and knows who came.
+class OpenServer(asyncssh.SSHServer):
+    """An ssh server without a password.
 
     Args:
-        guests: open connections are added.
+        connections: open connections are added.
     """
 
-    def __init__(self, guests):
-        self.guests = guests
+    def __init__(self, connections):
+        self.connections = connections
 
     def connection_made(self, conn):
-        self.guests.append(conn)
+        self.connections.append(conn)
 
     def begin_auth(self, _username):
         return False
@@ -157,29 +157,33 @@ class Anyone(asyncssh.SSHServer):
 
 @pytest.fixture(scope="session")
 def ssh(tmp_path_factory):
-    """A folder behind an ssh server, and how it is reached."""
+    """The URL of a folder on an ssh server, and the options to reach it."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    guests = []
+    connections = []
 
     async def serve():
         keys = [asyncssh.generate_private_key("ssh-ed25519")]
         return await asyncssh.create_server(
-            lambda: Anyone(guests), "127.0.0.1", 0, server_host_keys=keys, sftp_factory=True
+            lambda: OpenServer(connections),
+            "127.0.0.1",
+            0,
+            server_host_keys=keys,
+            sftp_factory=True,
         )
 
     async def stop():
         server.close()
-        for guest in guests:
-            guest.abort()
-            await guest.wait_closed()
+        for connection in connections:
+            connection.abort()
+            await connection.wait_closed()
 
     server = asyncio.run_coroutine_threadsafe(serve(), loop).result(30)
     port = server.sockets[0].getsockname()[1]
     access = {"host": "127.0.0.1", "port": port, "username": "anyone", "known_hosts": None}
     yield f"ssh://{tmp_path_factory.mktemp('ssh')}", access
-    let_go("ssh")
+    close_connections("ssh")
     asyncio.run_coroutine_threadsafe(stop(), loop).result(30)
     loop.call_soon_threadsafe(loop.stop)
     thread.join(10)
@@ -188,7 +192,7 @@ def ssh(tmp_path_factory):
 
 @pytest.fixture(params=["local", "memory", "s3", "ssh"])
 def anywhere(request, tmp_path):
-    """A project whose overlay is a local folder, or one that knows no rename."""
+    """A project with an overlay on each backend; only the local disk can rename folders."""
     if request.param == "local":
         return Files(tmp_path, f"local://{tmp_path}/overlay")
     if request.param == "memory":

@@ -1,5 +1,3 @@
-"""Tomograms on S3 and behind ssh are read as from a disk, and what is missing is named."""
-
 import uuid
 
 import fsspec
@@ -14,7 +12,7 @@ WBP = TomogramQuery("wbp", 10.0)
 
 @pytest.fixture(params=["s3", "ssh"])
 def remote(request, files):
-    """The config of a project on a server, the server's filesystem and the project's path there."""
+    """A project's config, the filesystem of its server, and its path there."""
     root, access = request.getfixturevalue(request.param)
     root = f"{root}/{uuid.uuid4().hex}"
     files.add_tomogram(files.noise())
@@ -26,7 +24,7 @@ def remote(request, files):
     return config, fs, path
 
 
-def test_a_tomogram_on_a_server_is_read_as_it_is(remote, files):
+def test_a_tomogram_on_a_server_is_read_unchanged(remote, files):
     config, _, _ = remote
     (run,) = open_project(config).select(None)
     assert run.tomograms() == [WBP]

@@ -40,7 +40,7 @@ def test_tomograms_are_listed_by_spacing_and_type(several):
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"),
+    ("query", "expected"),
     [
         (("wbp", 10.012), "wbp@10.012"),
         (("wbp", 10.0119), "wbp@10.012"),
@@ -49,27 +49,27 @@ def test_tomograms_are_listed_by_spacing_and_type(several):
         ((None, 20), "sirt@20.0"),
     ],
 )
-def test_a_tomogram_is_found_by_type_and_nearest_spacing(several, asked, found):
-    assert str(several.find_tomogram(*asked)) == found
+def test_a_tomogram_is_found_by_type_and_nearest_spacing(several, query, expected):
+    assert str(several.find_tomogram(*query)) == expected
 
 
-@pytest.mark.parametrize(("spacing", "told"), [(20.0, False), (20.01, False), (20.1, True)])
-def test_a_spacing_off_by_more_than_a_thousandth_is_told(several, caplog, spacing, told):
+@pytest.mark.parametrize(("spacing", "warns"), [(20.0, False), (20.01, False), (20.1, True)])
+def test_a_spacing_off_by_more_than_a_thousandth_is_warned_of(several, caplog, spacing, warns):
     caplog.set_level(logging.INFO)
     several.find_tomogram("sirt", spacing)
-    assert ("taking the nearest spacing, 20.0 Å" in caplog.text) == told
+    assert ("taking the nearest spacing, 20.0 Å" in caplog.text) == warns
 
 
-@pytest.mark.parametrize("asked", [("wpb", 10.0), ("wbp", 13.48), ("sirt", 19.7), ("wbp", 20.0)])
-def test_a_tomogram_that_is_not_there_is_answered_with_those_that_are(several, asked):
+@pytest.mark.parametrize("query", [("wpb", 10.0), ("wbp", 13.48), ("sirt", 19.7), ("wbp", 20.0)])
+def test_a_tomogram_that_does_not_exist_is_refused_with_those_that_do(several, query):
     with pytest.raises(NotInProjectError, match=r"It has: sirt@20.0, wbp@10.0, wbp@10.012"):
-        several.find_tomogram(*asked)
+        several.find_tomogram(*query)
 
 
-@pytest.mark.parametrize("asked", [("wbp", None), (None, None)])
-def test_one_of_several_must_be_named(several, asked):
+@pytest.mark.parametrize("query", [("wbp", None), (None, None)])
+def test_one_of_several_must_be_named(several, query):
     with pytest.raises(SettingError, match=r"more than one tomogram.*wbp@10\.0, wbp@10\.012"):
-        several.find_tomogram(*asked)
+        several.find_tomogram(*query)
 
 
 def test_a_query_for_another_run_is_an_error(several):
@@ -91,18 +91,18 @@ def test_picks_come_back_with_their_scores(run):
 
 def test_orientations_come_back_and_move_no_pick(run):
     points = Points(np.array([[1.5, 2, 3], [4, 5, 6]]))
-    turns = np.array([np.eye(3), [[0, -1, 0], [1, 0, 0], [0, 0, 1]]])
-    run.write_picks(OURS, points, orientations=turns)
-    np.testing.assert_array_equal(run.read_oriented(OURS)[1], turns)
+    orientations = np.array([np.eye(3), [[0, -1, 0], [1, 0, 0], [0, 0, 1]]])
+    run.write_picks(OURS, points, orientations=orientations)
+    np.testing.assert_array_equal(run.read_oriented(OURS)[1], orientations)
     np.testing.assert_array_equal(run.read_picks(OURS).positions, points.positions)
     run.write_picks(OURS, points)
     assert run.read_oriented(OURS)[1] is None
 
 
 def test_orientations_that_are_not_numbers_are_not_written(run):
-    turns = np.array([np.eye(3), np.full((3, 3), np.nan)])
+    orientations = np.array([np.eye(3), np.full((3, 3), np.nan)])
     with pytest.raises(DataError, match="1 of 2 picks have orientations"):
-        run.write_picks(OURS, Points(np.ones((2, 3))), orientations=turns)
+        run.write_picks(OURS, Points(np.ones((2, 3))), orientations=orientations)
     assert run.picks() == []
 
 
@@ -126,7 +126,7 @@ def test_picks_that_are_not_numbers_are_not_written(run):
     assert run.picks() == []
 
 
-def test_picks_that_are_not_there_are_answered_with_those_that_are(files):
+def test_picks_that_do_not_exist_are_refused_with_those_that_do(files):
     files.add_picks([])
     with pytest.raises(NotInProjectError, match=r"ribosome:me/1.*It has: ribosome:curator/1"):
         files.run().read_picks(PicksQuery("ribosome", "me", "1"))
@@ -193,7 +193,7 @@ def test_a_segmentation_of_several_spacings_must_be_named_with_one(run):
     assert run.read_segmentation(replace(TARGETS, voxel_spacing=20.1))[1].spacing == (20,) * 3
 
 
-def test_a_segmentation_that_is_not_there_is_answered_with_those_that_are(run):
+def test_a_segmentation_that_does_not_exist_is_refused_with_those_that_do(run):
     run.write_segmentation(TARGETS, _labels(), grid=GRID, attributes={})
     with pytest.raises(NotInProjectError, match=r"target:octopi/1.*It has: targets:octopi/1@10\.0"):
         run.read_segmentation(SegmentationQuery("target", "octopi", "1"))
@@ -245,7 +245,7 @@ def test_an_unfinished_score_map_is_not_there(files, run):
     assert run.score_maps() == []
 
 
-def test_a_score_map_that_is_not_there_is_answered_with_those_that_are(run):
+def test_a_score_map_that_does_not_exist_is_refused_with_those_that_do(run):
     run.write_score_map(WBP, "unet", _labels()[None], grid=GRID, attributes={})
     with pytest.raises(NotInProjectError, match=r"no score map unett.*It has: unet"):
         run.read_score_map(WBP, "unett")

@@ -31,47 +31,47 @@ def test_a_full_disk_says_to_make_room():
     assert caught.value.exit_code == 4
 
 
-class Shaky:
-    """Fails so many times before it answers."""
+class FailingFetch:
+    """Raises an error a number of times before it returns."""
 
     def __init__(self, failures, error):
-        self.left, self.error, self.asked = failures, error, 0
+        self.failures, self.error, self.num_calls = failures, error, 0
 
     def __call__(self):
-        self.asked += 1
-        if self.asked <= self.left:
+        self.num_calls += 1
+        if self.num_calls <= self.failures:
             raise self.error
         return "there"
 
 
 @pytest.fixture
-def naps(monkeypatch):
-    taken = []
-    monkeypatch.setattr(storage.time, "sleep", taken.append)
-    return taken
+def delays(monkeypatch):
+    delays = []
+    monkeypatch.setattr(storage.time, "sleep", delays.append)
+    return delays
 
 
-def test_remote_storage_is_asked_again_ever_later(naps):
-    fetch = Shaky(3, ConnectionError("reset by peer"))
+def test_remote_storage_is_retried_after_growing_delays(delays):
+    fetch = FailingFetch(3, ConnectionError("reset by peer"))
     assert storage.with_retries(fetch, fsspec.filesystem("memory")) == "there"
-    assert naps == [1, 4, 16]
+    assert delays == [1, 4, 16]
 
 
-def test_remote_storage_that_stays_away_is_given_up(naps):
-    fetch = Shaky(99, TimeoutError("no answer"))
+def test_the_last_error_of_remote_storage_is_raised(delays):
+    fetch = FailingFetch(99, TimeoutError("no answer"))
     with pytest.raises(TimeoutError):
         storage.with_retries(fetch, fsspec.filesystem("memory"))
-    assert fetch.asked == 4
+    assert fetch.num_calls == 4
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError("gone"), PermissionError("not yours")])
-def test_what_waiting_does_not_mend_is_not_waited_for(naps, error):
+def test_a_missing_or_forbidden_file_is_not_retried(delays, error):
     with pytest.raises(type(error)):
-        storage.with_retries(Shaky(1, error), fsspec.filesystem("memory"))
-    assert naps == []
+        storage.with_retries(FailingFetch(1, error), fsspec.filesystem("memory"))
+    assert delays == []
 
 
-def test_a_local_disk_is_asked_once(naps):
+def test_a_local_disk_is_not_retried(delays):
     with pytest.raises(OSError, match="broken"):
-        storage.with_retries(Shaky(1, OSError("broken")), fsspec.filesystem("file"))
-    assert naps == []
+        storage.with_retries(FailingFetch(1, OSError("broken")), fsspec.filesystem("file"))
+    assert delays == []

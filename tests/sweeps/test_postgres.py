@@ -1,6 +1,5 @@
 """A study in a real PostgreSQL server, shared by several processes."""
 
-import multiprocessing
 import os
 import pwd
 import secrets
@@ -16,7 +15,7 @@ from typing import Any
 
 import optuna
 import pytest
-from processes import Command
+from processes import FORK_SERVER, Command
 from tiny import TINY
 
 from octopi.tracking.mlflow import list_artifacts
@@ -103,11 +102,10 @@ def test_the_server_requires_a_password(url):
 def test_processes_share_a_study_and_lose_nothing(url):
     with stored(url) as storage:
         optuna.create_study(study_name="shared", storage=storage, direction="maximize")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["optuna", "psycopg"])
-    barrier = context.Barrier(WORKERS)
+    barrier = FORK_SERVER.Barrier(WORKERS)
     workers = [
-        context.Process(target=ask_and_tell, args=(url, seed, barrier)) for seed in range(WORKERS)
+        FORK_SERVER.Process(target=ask_and_tell, args=(url, seed, barrier))
+        for seed in range(WORKERS)
     ]
     for worker in workers:
         worker.start()

@@ -1,24 +1,14 @@
-"""What a tracker is told of a training, and that it is the truth."""
+"""Trainings and sweeps are runs of MLflow, which end as they did."""
 
 import logging
-import multiprocessing
-import os
-import signal
-import socket
-import socketserver
-import subprocess
 import sys
-import threading
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from processes import FORK_SERVER
 from tiny import TINY
 
 from octopi.tracking import mlflow
@@ -31,20 +21,8 @@ WORDS = [
     "+callbacks.saboteur={_target_: saboteur.Saboteur}",
     "logger=mlflow",
 ]
-WRITERS, STEPS = 8, 50
+WRITERS, STEPS = 4, 20
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its database
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> dict:
-    """The settled `logger` of a store that does not exist yet."""
-    return {
-        "_target_": "pytorch_lightning.loggers.MLFlowLogger",
-        "experiment_name": "octopi",
-        "run_name": "training",
-        "tracking_uri": f"sqlite:///{tmp_path / 'store' / 'mlflow.db'}",
-        "artifact_location": str(tmp_path / "store" / "artifacts"),
-    }
 
 
 def runs_of(node: dict) -> dict[str, Run]:
@@ -86,43 +64,6 @@ def test_a_run_is_finished_failed_or_killed_as_it_was(here, octopi_command):
     assert client.get_run(ended).info.status == "FINISHED"
     assert len(client.search_runs([experiment.experiment_id])) == 3, "a resumed run goes on"
     assert len(client.get_metric_history(ended, "val/object_fbeta")) == 2
-
-
-@pytest.mark.slow
-def test_a_training_needs_no_tracking_server(here, octopi_command):
-    assert octopi_command("create_targets") == 0
-    with hanging_up() as (uri, calls):
-        steps = ["data.steps_per_epoch=40", f"logger.tracking_uri={uri}", "hydra.run.dir=alone"]
-        assert octopi_command("train", *WORDS, *steps) == 0
-        assert 0 < len(calls) < 12, "asked now and then, not at each step, nor eight times at once"
-    assert (here / "alone" / "best_model.pth").is_file()
-    said = (here / "alone" / "train.log").read_text(encoding="utf-8")
-    assert said.count("does not take what it is told") == 1
-    assert said.count("never reached the tracker") == 1
-
-
-@contextmanager
-def hanging_up() -> Iterator[tuple[str, list[Any]]]:
-    """A server that ends every connection at once: its address, and who has called so far."""
-    calls = []
-
-    class HangUp(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            calls.append(self.client_address)
-
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), HangUp) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", calls
-        server.shutdown()
-        thread.join()
-
-
-def test_csv_is_a_tracker_too(here, octopi_command):
-    assert octopi_command("create_targets") == 0
-    words = [w for w in WORDS if w != "logger=mlflow"]
-    assert octopi_command("train", *words, "logger=csv", "hydra.run.dir=job") == 0
-    assert "train/loss" in (here / "job" / "csv" / "metrics.csv").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -189,11 +130,9 @@ def test_a_sweep_is_the_parent_of_its_trials(node, tmp_path):
 
 @pytest.mark.slow
 def test_many_processes_on_a_new_store_lose_nothing(node, tmp_path):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mlflow", "octopi.tracking.buffered_logger"])
-    together = context.Barrier(WRITERS)
+    together = FORK_SERVER.Barrier(WRITERS)
     writers = [
-        context.Process(target=write_runs, args=(node, tmp_path, number, together))
+        FORK_SERVER.Process(target=write_runs, args=(node, tmp_path, number, together))
         for number in range(WRITERS)
     ]
     for writer in writers:
@@ -230,67 +169,3 @@ def write_runs(node: dict, folder: Path, number: int, together: Any) -> None:
     tracker.end("FINISHED", {}, [])
     mlflow.end_sweep_run(node, parent, status="FINISHED", metrics={}, artifacts=[])
     sys.exit(len(warned))
-
-
-@pytest.mark.slow
-def test_what_a_server_missed_is_told_when_it_is_back(node, tmp_path, caplog, monkeypatch):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
-    with serving(tmp_path) as (server, uri):
-        node |= {"tracking_uri": uri, "artifact_location": None}
-        tracker = make_tracker(node, tmp_path)
-        assert tracker is not None
-        tracker.log_metrics({"loss": 1.0}, 0)
-        os.killpg(server.pid, signal.SIGSTOP)  # it accepts connections and says nothing
-        tried = []
-        deliver = tracker.tracker.log_metrics
-        with monkeypatch.context() as counting:
-            counting.setattr(
-                tracker.tracker, "log_metrics", lambda *told: (tried.append(told), deliver(*told))
-            )
-            for step in range(1, 20):
-                tracker.log_metrics({"loss": 1.0 - step / 20}, step)
-        assert 0 < len(tried) < 4, "after a failure the server is left alone for a while"
-        assert sum("does not take what it is told" in r.message for r in caplog.records) == 1
-        os.killpg(server.pid, signal.SIGCONT)
-        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
-        (tmp_path / "results.json").write_text("{}", encoding="utf-8")
-        tracker.end("FINISHED", {"state": "complete"}, [tmp_path / "results.json"])
-        client, run = MlflowClient(uri), runs_of(node)["training"]
-        history = client.get_metric_history(run.info.run_id, "loss")
-        assert {m.step for m in history} == set(range(20))  # at least once
-        assert run.info.status == "FINISHED"
-        assert [item.path for item in client.list_artifacts(run.info.run_id)] == ["results.json"]
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[tuple[subprocess.Popen, str]]:
-    """An MLflow server that answers, and its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    store = ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}"]
-    artifacts = ["--artifacts-destination", str(folder / "served")]
-    with subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", *words, *store, *artifacts],
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as server:
-        try:
-            wait_for(f"http://127.0.0.1:{port}/health", server)
-            yield server, f"http://127.0.0.1:{port}"
-        finally:
-            os.killpg(server.pid, signal.SIGKILL)
-
-
-def wait_for(address: str, server: subprocess.Popen) -> None:
-    """The server answers; it has two minutes to begin."""
-    for _ in range(600):
-        assert server.poll() is None
-        try:
-            with urllib.request.urlopen(address, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError("the MLflow server did not answer in two minutes")

@@ -1,0 +1,125 @@
+"""A training neither needs its tracker nor forgets what to tell it."""
+
+import os
+import signal
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from tiny import TINY
+
+from octopi.tracking.buffered_logger import make_tracker
+
+RUNS = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
+pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its database
+
+
+@pytest.mark.slow
+def test_a_training_needs_no_tracking_server(here, octopi_command):
+    assert octopi_command("create_targets") == 0
+    with hanging_up() as (uri, calls):
+        steps = ["data.steps_per_epoch=40", f"logger.tracking_uri={uri}", "hydra.run.dir=alone"]
+        assert octopi_command("train", *TINY, *RUNS, "logger=mlflow", *steps) == 0
+        assert 0 < len(calls) < 12, "asked now and then, not at each step, nor eight times at once"
+    assert (here / "alone" / "best_model.pth").is_file()
+    said = (here / "alone" / "train.log").read_text(encoding="utf-8")
+    assert said.count("does not take what it is told") == 1
+    assert said.count("never reached the tracker") == 1
+
+
+@contextmanager
+def hanging_up() -> Iterator[tuple[str, list[Any]]]:
+    """A server that ends every connection at once: its address, and who has called so far."""
+    calls = []
+
+    class HangUp(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            calls.append(self.client_address)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), HangUp) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", calls
+        server.shutdown()
+        thread.join()
+
+
+def test_csv_is_a_tracker_too(here, octopi_command):
+    assert octopi_command("create_targets") == 0
+    assert octopi_command("train", *TINY, *RUNS, "logger=csv", "hydra.run.dir=job") == 0
+    assert "train/loss" in (here / "job" / "csv" / "metrics.csv").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_what_a_server_missed_is_told_when_it_is_back(node, tmp_path, caplog, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
+    with serving(tmp_path) as (server, uri):
+        node |= {"tracking_uri": uri, "artifact_location": None}
+        tracker = make_tracker(node, tmp_path)
+        assert tracker is not None
+        tracker.log_metrics({"loss": 1.0}, 0)
+        os.killpg(server.pid, signal.SIGSTOP)  # it accepts connections and says nothing
+        tried = []
+        deliver = tracker.tracker.log_metrics
+        with monkeypatch.context() as counting:
+            counting.setattr(
+                tracker.tracker, "log_metrics", lambda *told: (tried.append(told), deliver(*told))
+            )
+            for step in range(1, 20):
+                tracker.log_metrics({"loss": 1.0 - step / 20}, step)
+        assert 0 < len(tried) < 4, "after a failure the server is left alone for a while"
+        assert sum("does not take what it is told" in r.message for r in caplog.records) == 1
+        os.killpg(server.pid, signal.SIGCONT)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+        (tmp_path / "results.json").write_text("{}", encoding="utf-8")
+        tracker.end("FINISHED", {"state": "complete"}, [tmp_path / "results.json"])
+        client = MlflowClient(uri)
+        (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+        history = client.get_metric_history(run.info.run_id, "loss")
+        assert {m.step for m in history} == set(range(20))  # at least once
+        assert run.info.status == "FINISHED"
+        assert [item.path for item in client.list_artifacts(run.info.run_id)] == ["results.json"]
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[tuple[subprocess.Popen, str]]:
+    """An MLflow server that answers, and its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    store = ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}"]
+    artifacts = ["--artifacts-destination", str(folder / "served")]
+    with subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", *words, *store, *artifacts],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as server:
+        try:
+            wait_for(f"http://127.0.0.1:{port}/health", server)
+            yield server, f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+def wait_for(address: str, server: subprocess.Popen) -> None:
+    """The server answers; it has two minutes to begin."""
+    for _ in range(600):
+        assert server.poll() is None
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError("the MLflow server did not answer in two minutes")
