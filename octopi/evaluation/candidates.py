@@ -16,8 +16,8 @@ def write_candidates(path: Path, candidates: PicksByRun) -> None:
     """
     arrays = {
         f"{run}|{name}": np.column_stack([points.positions, points.scores])
-        for run, found in candidates.items()
-        for name, points in found.items()
+        for run, objects in candidates.items()
+        for name, points in objects.items()
         if points.scores is not None
     }
     with staged(path) as stage, stage.open("wb") as file:
