@@ -13,10 +13,8 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
-SAME = 1e-2  # relative: spacings are rounded by whoever writes them down
+SAME = 1e-2  # relative: people and programs round spacings
 NEARLY_EXACT = 1e-3  # relative: copick rounds to three decimals, headers hold single precision
-
-
 EXACT = 1e-4  # relative: less than a tenth of a voxel at the far end of a tomogram
 
 

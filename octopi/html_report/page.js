@@ -534,7 +534,7 @@
     const fullest = fullestHeight(run);
     if (fullest !== null) state.cursor[2] = Math.min(Math.max(fullest, low[2]), high[2]);
     const scale = run.binned === 1 ? "at its own voxels" : `${run.binned}³ voxels in one`;
-    $("run-note").textContent = `${run.role}. Tomogram ${run.tomogram}, ${[...run.shape].reverse().join(" × ")} voxels of ${run.spacing[2].toFixed(2)} Å; shown ${scale}, in 8 bits, as WebP of quality ${run.quality}.${loaded.scores ? " Score map: the highest score of each voxel, in 15 steps, in the colour of its object." : " It has no score map of networks that had not trained on it."}`;
+    $("run-note").textContent = `${run.role}. Tomogram ${run.tomogram}, ${[...run.shape].reverse().join(" × ")} voxels of ${run.spacing[2].toFixed(2)} Å; shown ${scale}, in 8 bits, as WebP of quality ${run.quality}.${loaded.scores ? " Score map: the highest score of each voxel, in 15 steps, in the colour of its object." : " No score map of networks that were not trained on this run."}`;
     drawSliders(); measure(); drawViewer();
   
   };

@@ -27,6 +27,8 @@ _WEEK = 7 * 24 * 3600.0  # seconds; no write takes as long
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 _LIBC: Any = ctypes.CDLL(None)
 
+_SQLITE = "sqlite:///"
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, or leave it as it was if that fails."""
@@ -54,15 +56,29 @@ def read_yaml(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
-    """Read a JSON or YAML file that holds a mapping; raise DataError that names a damaged file."""
+def read_mapping(path: Path, *, cure: str = "") -> dict[str, Any]:
+    """Read a JSON or YAML file that holds a mapping.
+
+    Args:
+        path: of the file, which ends with `.json` if it is JSON.
+        cure: what the user can do if it is damaged, for the error.
+
+    Raises:
+        DataError: the file is damaged.
+    """
     try:
         content = to_builtin_types(read_json(path) if path.suffix == ".json" else read_yaml(path))
     except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise DataError(f"{path} is damaged: {(str(error).splitlines() or [''])[0]}") from error
+        line = (str(error).splitlines() or [""])[0].removesuffix(".")
+        raise damaged(path, line, cure=cure) from error
     if not isinstance(content, dict):
-        raise DataError(f"{path} is damaged: it holds {type(content).__name__}, not a mapping.")
+        raise damaged(path, f"it holds {type(content).__name__}, not a mapping", cure=cure)
     return content
+
+
+def damaged(path: Path, reason: object, *, cure: str = "") -> DataError:
+    """Return the error for a damaged file, which names it and what the user can do."""
+    return DataError(f"{path} is damaged: {reason}. {cure}".rstrip())
 
 
 def to_builtin_types(value: Any) -> Any:
@@ -91,6 +107,17 @@ def differing_keys(before: Any, now: Any, path: str = "") -> list[str]:
         part = f"{path}.{key}" if path else str(key)
         keys += differing_keys(before.get(key), now.get(key), part)
     return keys
+
+
+def absolute_sqlite_url(url: str) -> str:
+    """Return the URL of a SQLite file with an absolute path; any other URL as it is."""
+    path = sqlite_path(url)
+    return url if path is None else f"{_SQLITE}{path}"
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Return the absolute path of a SQLite file from its URL; None for any other URL."""
+    return Path(url.removeprefix(_SQLITE)).absolute() if url.startswith(_SQLITE) else None
 
 
 @contextlib.contextmanager

@@ -40,15 +40,9 @@ def is_locked(path: Path) -> bool:
 @contextlib.contextmanager
 def wait_for_lock(path: Path) -> Iterator[None]:
     """Hold a lock in the block; wait until it is free."""
-    with open_locked(path):
+    with _open(path) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def open_locked(path: Path) -> IO[str]:
-    """Lock a file when it is free and return it; the lock ends when it is closed."""
-    file = _open(path)
-    fcntl.flock(file, fcntl.LOCK_EX)
-    return file
 
 
 def _open(path: Path) -> IO[str]:

@@ -16,6 +16,7 @@ import torch
 
 from octopi.errors import DataError
 from octopi.system.files import (
+    absolute_sqlite_url,
     differing_keys,
     read_mapping,
     read_yaml,
@@ -161,6 +162,13 @@ def test_a_damaged_file_is_named(tmp_path, name, damage):
     path.write_bytes(damage)
     with pytest.raises(DataError, match=f"{path} is damaged"):
         read_mapping(path)
+
+
+def test_the_url_of_a_sqlite_file_is_made_absolute(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert absolute_sqlite_url("sqlite:///a.db") == f"sqlite:///{tmp_path}/a.db"
+    for url in (f"sqlite:///{tmp_path}/a.db", "sqlite://", "postgresql://lab@host/octopi"):
+        assert absolute_sqlite_url(url) == url
 
 
 class Colour(enum.Enum):
