@@ -13,19 +13,19 @@ from octopi.system.job_folder import Job
 if TYPE_CHECKING:
     from torch import nn
 
-MODULE = "octopi.train"  # that `python -m` runs for each of several trainings
+MODULE = "octopi.train"  # run with `python -m` for each of several trainings
 
 
 def train(
     settings: TrainSettings, job: Job, *, loss: "nn.Module | None" = None
 ) -> float | tuple[float | None, ...] | None:
-    """Train a network and return its objectives, by default `best_metric`.
+    """Train a network and keep the best weights; return the values of the objectives.
 
-    With `num_folds` and no `fold`, all folds train and the model is their ensemble.
+    With `num_folds` and no `fold`, train all folds; the model is their ensemble.
 
     Args:
         settings: of the whole training.
-        job: where it works.
+        job: its folder and overrides.
         loss: used in place of what `settings.loss` describes.
     """
     # torch and Lightning take seconds to import, which --help must not wait for.

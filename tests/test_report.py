@@ -480,7 +480,7 @@ def test_a_tracked_training_has_its_report_among_its_artifacts(trained, octopi_c
     }
     run_id = mlflow.start_sweep_run(node, "training", params={}, tags={})
     assert run_id is not None
-    (trained / mlflow.RUN_ID).write_text(run_id, encoding="utf-8")
+    (trained / mlflow.RUN_ID_FILE).write_text(run_id, encoding="utf-8")
     config = yaml.safe_load((trained / "config.yaml").read_text(encoding="utf-8"))
     (trained / "config.yaml").write_text(
         yaml.safe_dump({**config, "logger": node}), encoding="utf-8"

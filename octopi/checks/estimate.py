@@ -8,12 +8,12 @@ from octopi.checks.measured_cost import NetworkCosts
 from octopi.checks.planning_rules import Sizes
 from octopi.checks.project_summary import ProjectSummary
 from octopi.config.settings import PlanSettings
+from octopi.data.cache import IMAGE_BYTES, TARGET_BYTES
 from octopi.inference.windows import num_windows
+from octopi.models.properties import checkpoint_bytes
 
 FLOAT = 4  # bytes
 READING_COPIES = 3.5  # of a tomogram, while it is read, resampled and normalised in float32
-WEIGHT_COPIES = 6  # in best_model.pth and last.ckpt together
-CACHED_TOMOGRAM, CACHED_TARGET = 2, 1  # bytes of a voxel
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def estimate(
     reading = FLOAT * READING_COPIES * max(math.prod(grid.shape) for grid in summary.grids)
     folds_at_once = 1 if costs.on_gpu else min(folds, costs.num_cores)
     voxels = sum(math.prod(grid.shape) for grid in sizes.grids)
-    cache = voxels * (CACHED_TOMOGRAM * len(summary.tomo_types) + CACHED_TARGET)
+    cache = voxels * (IMAGE_BYTES * len(summary.tomo_types) + TARGET_BYTES)
     stored = voxels * (1 + len(summary.radii))  # segmentations and score maps, a byte a voxel
     return Estimate(
         num_steps=steps,
@@ -67,7 +67,7 @@ def estimate(
         ram=folds_at_once * (costs.process_bytes + max(step_bytes, reading)),
         gpu=step_bytes if costs.on_gpu else 0,
         cache=cache,
-        disk=cache + stored + folds * WEIGHT_COPIES * FLOAT * costs.num_weights,
+        disk=cache + stored + folds * sum(checkpoint_bytes(costs.num_weights)),
     )
 
 

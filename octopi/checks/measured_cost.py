@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from octopi.models.precision import autocast
-from octopi.models.properties import finest_logits
+from octopi.models.properties import count_parameters, finest_logits
 from octopi.system import resources
 
 NUM_TIMED = 2  # repetitions after one that warms up
@@ -75,7 +75,7 @@ def measure_network(
     return NetworkCosts(
         crop=crop,
         window=window,
-        num_weights=sum(p.numel() for p in net.parameters()),
+        num_weights=count_parameters(net),
         num_cores=resources.num_cores(),
         process_bytes=resources.peak_memory(),
         on_gpu=device.type == "cuda",

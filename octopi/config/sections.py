@@ -42,7 +42,7 @@ class _TrainerLimits:
 SECTIONS = {
     "project": Section("octopi.project.open_project|octopi.phantom.make_phantom"),
     "data": Section(
-        "octopi.data.datamodule.TomogramDataModule",
+        "octopi.data.datamodule.build_data_module",
         ("runs", "target", "tomograms", "labels", "augment", "truth"),
         {"working_spacing": Spacing | None},
     ),

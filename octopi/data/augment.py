@@ -1,6 +1,6 @@
-"""Augmentations: what may happen to a batch of crops, on the device that trains.
+"""Random changes of a batch of crops, on the device that trains.
 
-Each takes and gives image float32 (b, 1, z, y, x) and target uint8 (b, 1, z, y, x). The generator
+Each takes and returns image float32 (b, 1, z, y, x) and target uint8 (b, 1, z, y, x). The generator
 lives on the CPU, so that the same choices are made on any device and none waits for the GPU.
 The electron beam runs along z: turns in the y-x plane and flips keep what a tomogram looks like,
 while the missing wedge allows only small tilts out of the plane.
@@ -21,15 +21,15 @@ class Augmentation(Protocol):
     """Changes a batch at random."""
 
     def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
-        """The changed image and target."""
+        """Return the changed image and target."""
         ...
 
 
 class Compose:
-    """All steps, one after the other, in the order they are named.
+    """Several augmentations, one after the other in the order of their names in the config.
 
     Args:
-        steps: name -> augmentation; the names are there for overrides.
+        steps: name -> augmentation; overrides use the names.
     """
 
     def __init__(self, **steps: Augmentation) -> None:
@@ -39,7 +39,7 @@ class Compose:
         self.steps = steps
 
     def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
-        """The batch after every step."""
+        """Apply every step."""
         for step in self.steps.values():
             image, target = step(image, target, rng)
         return image, target
@@ -61,7 +61,7 @@ class Flip:
         self.prob = _checked_prob(prob)
 
     def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
-        """The batch, some of it mirrored."""
+        """Mirror some of the crops."""
         flips = _uniform(rng, len(image), len(self.dims)) < self.prob
         dims = [[d for d, flip in zip(self.dims, row, strict=True) if flip] for row in flips]
         return (
@@ -81,7 +81,7 @@ class Rot90:
         self.prob = _checked_prob(prob)
 
     def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
-        """The batch, some of it turned."""
+        """Turn some of the crops."""
         turns = torch.randint(1, 4, (len(image),), generator=rng)
         if image.shape[-1] != image.shape[-2]:
             turns = torch.full_like(turns, 2)
@@ -119,7 +119,7 @@ class Affine:
         self.prob = _checked_prob(prob)
 
     def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
-        """The batch, some of it turned, tilted and scaled."""
+        """Turn, tilt and scale some of the crops."""
         matrices = self._draw(len(image), rng)
         chosen = (_uniform(rng, len(image)) < self.prob).nonzero()[:, 0]
         if not len(chosen):
@@ -132,7 +132,7 @@ class Affine:
         return image, target
 
     def _draw(self, num_crops: int, rng: torch.Generator) -> Tensor:
-        """Maps (b, 3, 3) in x y z from a voxel of the result to the voxel it is taken from."""
+        """Draw matrices (b, 3, 3), x y z, that map a voxel of the result to its source voxel."""
         angle_in_plane, tilt = (_symmetric(rng, num_crops, 2) * self.limits).unbind(1)
         azimuth = _uniform(rng, num_crops) * torch.pi
         size = 1 + _symmetric(rng, num_crops) * self.scale
@@ -157,7 +157,7 @@ class Intensity:
         self.prob = _checked_prob(prob)
 
     def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
-        """The batch, some of it brighter, darker, flatter or steeper."""
+        """Change brightness and contrast of some of the crops."""
         chosen = _uniform(rng, len(image)) < self.prob
         factor = 1 + _symmetric(rng, len(image)) * self.scale * chosen
         offset = _symmetric(rng, len(image)) * self.shift * chosen
@@ -180,7 +180,7 @@ class GaussianNoise:
         self.prob = _checked_prob(prob)
 
     def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
-        """The batch, some of it noisier."""
+        """Add noise to some of the crops."""
         std = (_uniform(rng, len(image)) * self.std).to(image.device)
         chosen = (_uniform(rng, len(image)) < self.prob).nonzero()[:, 0].to(image.device)
         on_device = torch.Generator(image.device)
@@ -197,22 +197,22 @@ def _checked_prob(prob: float) -> float:
 
 
 def _uniform(rng: torch.Generator, *shape: int) -> Tensor:
-    """Numbers in 0..1."""
+    """Draw numbers in 0..1."""
     return torch.rand(shape, generator=rng)
 
 
 def _symmetric(rng: torch.Generator, *shape: int) -> Tensor:
-    """Numbers in -1..1."""
+    """Draw numbers in -1..1."""
     return 2 * _uniform(rng, *shape) - 1
 
 
 def _about_z(angle: Tensor) -> Tensor:
-    """Rotations (b, 3, 3) in the x-y plane, acting on x y z."""
+    """Return rotations (b, 3, 3) in the x-y plane, acting on x y z."""
     return _rotation(angle, 0, 1)
 
 
 def _about_x(angle: Tensor) -> Tensor:
-    """Rotations (b, 3, 3) in the y-z plane, acting on x y z."""
+    """Return rotations (b, 3, 3) in the y-z plane, acting on x y z."""
     return _rotation(angle, 1, 2)
 
 
@@ -223,16 +223,21 @@ def _rotation(angle: Tensor, first: int, second: int) -> Tensor:
     return matrix
 
 
-def _sampling_grid(maps: Tensor, shape: Sequence[int]) -> Tensor:
-    """Where `grid_sample` looks, (b, z, y, x, 3): maps of voxels (b, 3, 3) about the crop's centre.
+def _sampling_grid(matrices: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return the points that `grid_sample` reads, (b, z, y, x, 3).
 
-    Sums of three vectors: an eighth of the time that torch.nn.functional.affine_grid takes.
+    As sums of three vectors they take an eighth of the time of torch.nn.functional.affine_grid.
+
+    Args:
+        matrices: (b, 3, 3) in x y z, maps of voxels about the crop's centre.
+        shape: of the crop, z y x.
     """
     x, y, z = (
-        (torch.arange(n, device=maps.device) + 0.5 - n / 2)[None, :, None] * maps[:, None, :, i]
+        (torch.arange(n, device=matrices.device) + 0.5 - n / 2)[None, :, None]
+        * matrices[:, None, :, i]
         for i, n in enumerate(shape[::-1])
     )
-    half = torch.tensor(shape[::-1], device=maps.device) / 2  # grid_sample's unit
+    half = torch.tensor(shape[::-1], device=matrices.device) / 2  # grid_sample's unit
     plane = y[:, :, None] / half + x[:, None] / half
     return (z / half)[:, :, None, None] + plane[:, None]
 

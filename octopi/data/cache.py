@@ -1,10 +1,9 @@
-"""Cache: each tomogram is read, resampled and normalised once per machine, then memory-mapped."""
+"""Cache of volumes: read, resampled and normalised once per machine, then memory-mapped."""
 
-import fcntl
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,10 +14,12 @@ from octopi.errors import DataError, ResourceError
 from octopi.geometry import Grid, format_shape, fourier_resample, same_spacing
 from octopi.project.value_range import ValueRange
 from octopi.system.files import staged
+from octopi.system.locks import wait_for_lock
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-CHUNK_VOXELS = 1 << 15  # voxels worked on at once: they stay in the processor's cache
+CHUNK_VOXELS = 1 << 15  # normalised at once: they fit into the processor's cache
+IMAGE_BYTES, TARGET_BYTES = 2, 1  # of a cached voxel: float16 and uint8
 NORMALISATION = "zero mean, unit std, v1"  # part of every key: change it with the arithmetic
 
 
@@ -36,18 +37,18 @@ class VolumeCache:
         return self._path(key).exists()
 
     def open(self, key: str) -> NDArray:
-        """The volume of a key, memory-mapped and read-only."""
+        """Open the volume of a key, memory-mapped and read-only."""
         return np.load(self._path(key), mmap_mode="r")
 
     def get(self, key: str, make: Callable[[], NDArray]) -> NDArray:
-        """The volume of a key, made if it was not there."""
+        """Open the volume of a key; make it if it is missing."""
         self.fill({key: make}, num_threads=1)
         return self.open(key)
 
     def fill(self, makers: Mapping[str, Callable[[], NDArray]], *, num_threads: int) -> None:
-        """Every key is there; a maker is called only where its key was not.
+        """Make the volumes that are missing.
 
-        Two processes that ask for the same key at once do not both make it.
+        Of two processes that need the same one at once only one makes it.
         """
         missing = [item for item in makers.items() if item[0] not in self]
         map_in_threads(lambda item: self._make(*item), missing, num_threads=num_threads)
@@ -58,7 +59,7 @@ class VolumeCache:
                 self._write(key, make())
 
     def _write(self, key: str, volume: NDArray) -> None:
-        """The file is complete or absent."""
+        """Write a volume; its file is complete or absent."""
         try:
             with staged(self._path(key), fsync=True) as stage, stage.open("wb") as file:
                 np.save(file, volume)
@@ -68,19 +69,17 @@ class VolumeCache:
                 f"{error}. Free some space or set data.cache_dir to another folder."
             ) from error
 
-    @contextmanager
+    @contextlib.contextmanager
     def _locked(self, key: str) -> Iterator[None]:
-        """Nobody else on this machine makes this key meanwhile; a killed holder lets go."""
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            lock = self._path(key).with_suffix(".lock").open("w", encoding="utf-8")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError as error:
-            raise ResourceError(
-                f"Cannot use the cache {self.directory}: {error}. Set data.cache_dir to a local "
-                "folder that can be written."
-            ) from error
-        with lock:
+        """Hold the lock of this key. The kernel releases it if the process dies."""
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(wait_for_lock(self._path(key).with_suffix(".lock")))
+            except OSError as error:
+                raise ResourceError(
+                    f"Cannot use the cache {self.directory}: {error}. Set data.cache_dir to a "
+                    "local folder that can be written."
+                ) from error
             yield
 
     def _path(self, key: str) -> Path:
@@ -88,13 +87,13 @@ class VolumeCache:
 
 
 class DryRunCache(VolumeCache):
-    """A cache that seems full, so that nothing is made: for dry runs."""
+    """A cache for dry runs: it claims to have every volume, so that none is made."""
 
     def __contains__(self, key: str) -> bool:
         return True
 
     def get(self, key: str, make: Callable[[], NDArray]) -> NDArray:
-        """The volume of a key; what is made is not kept."""
+        """Open the volume of a key or make it, without keeping it."""
         try:
             return self.open(key)
         except FileNotFoundError:
@@ -104,7 +103,7 @@ class DryRunCache(VolumeCache):
 def map_in_threads(
     work: Callable[[Item], Result], items: Iterable[Item], *, num_threads: int
 ) -> list[Result]:
-    """The results in order; after one failure nothing else is begun."""
+    """Return the results in order; after a failure begin no other item."""
     with ThreadPoolExecutor(max(1, num_threads)) as pool:
         try:
             return [future.result() for future in [pool.submit(work, item) for item in items]]
@@ -113,19 +112,19 @@ def map_in_threads(
 
 
 def working_grid(grid: Grid, working_spacing: float | None) -> Grid:
-    """The grid a tomogram is worked on: its own, or the coarser one nearest to the spacing (Å)."""
+    """Return the grid a tomogram is worked on: its own, or the one nearest to the spacing (Å)."""
     return grid if working_spacing is None else grid.at_spacing(working_spacing)
 
 
 def prepare_volume(
     volume: NDArray[np.float32], grid: Grid, dtype: DTypeLike = np.float32
 ) -> NDArray[np.floating]:
-    """The volume on the working grid with zero mean and unit standard deviation."""
+    """Resample a volume to the working grid; give it zero mean and unit standard deviation."""
     return normalise(fourier_resample(volume, grid.shape), dtype)
 
 
 def normalise(volume: NDArray[np.float32], dtype: DTypeLike = np.float32) -> NDArray[np.floating]:
-    """The volume with zero mean and unit standard deviation, both summed in float64.
+    """Give a volume zero mean and unit standard deviation, both summed in float64.
 
     Unit variance bounds any voxel by the square root of their number: float16 cannot overflow.
     """
@@ -151,7 +150,7 @@ def normalise(volume: NDArray[np.float32], dtype: DTypeLike = np.float32) -> NDA
 
 
 def to_half(values: NDArray[np.float32], out: NDArray[np.float16]) -> None:
-    """`out[...] = values`, twice as fast, for values that are finite and below 65504.
+    """Do `out[...] = values` twice as fast, for values that are finite and below 65504.
 
     Scaled down by 2**112, a float32 has the exponent of a float16 and 13 digits more, which are
     rounded away, a tie to the even neighbour. Below 6e-5, where a float16 has steps of 6e-8, a
@@ -170,52 +169,50 @@ def to_half(values: NDArray[np.float32], out: NDArray[np.float16]) -> None:
     out.view(np.uint16)[...] = bits
 
 
-def resample_labels(
-    labels: NDArray[np.uint8], stored_grid: Grid, wanted: Grid
-) -> NDArray[np.uint8]:
-    """The labels on a coarser grid of the same box, each voxel the nearest one's label.
+def resample_labels(labels: NDArray[np.uint8], stored_grid: Grid, grid: Grid) -> NDArray[np.uint8]:
+    """Resample labels to a coarser grid of the same box; each voxel takes the nearest one's label.
 
     Raises:
-        DataError: the grids span different boxes, or the labels are coarser than what is wanted.
+        DataError: the grids span different boxes, or the labels are coarser than the grid.
     """
     if labels.shape != stored_grid.shape:
         raise DataError(f"A target of {labels.shape} voxels claims a grid of {stored_grid.shape}.")
-    check_target_fits(stored_grid, wanted)
-    if stored_grid.shape == wanted.shape and all(
-        map(same_spacing, stored_grid.spacing, wanted.spacing)
+    check_target_fits(stored_grid, grid)
+    if stored_grid.shape == grid.shape and all(
+        map(same_spacing, stored_grid.spacing, grid.spacing)
     ):
         return labels
     z, y, x = (
         np.minimum(np.rint(np.arange(n) * to / of).astype(np.intp), limit - 1)
         for n, to, of, limit in zip(
-            wanted.shape, wanted.spacing, stored_grid.spacing, stored_grid.shape, strict=True
+            grid.shape, grid.spacing, stored_grid.spacing, stored_grid.shape, strict=True
         )
     )
     return np.ascontiguousarray(labels[np.ix_(z, y, x)])
 
 
-def check_target_fits(stored_grid: Grid, wanted: Grid) -> None:
+def check_target_fits(stored_grid: Grid, grid: Grid) -> None:
     """Raise DataError unless a target on one grid can be used on another.
 
     Args:
         stored_grid: the target's grid.
-        wanted: the grid that its tomogram is worked on.
+        grid: that its tomogram is worked on.
     """
     sizes = (
         np.asarray(stored_grid.shape) * stored_grid.spacing,
-        np.asarray(wanted.shape) * wanted.spacing,
+        np.asarray(grid.shape) * grid.spacing,
     )
-    same_box = np.abs(sizes[0] - sizes[1]) <= np.maximum(stored_grid.spacing, wanted.spacing)
-    pairs = zip(stored_grid.spacing, wanted.spacing, strict=True)
-    coarser = any(own > other and not same_spacing(own, other) for own, other in pairs)
+    same_box = np.abs(sizes[0] - sizes[1]) <= np.maximum(stored_grid.spacing, grid.spacing)
+    pairs = zip(stored_grid.spacing, grid.spacing, strict=True)
+    coarser = any(a > b and not same_spacing(a, b) for a, b in pairs)
     if coarser or not same_box.all():
         raise DataError(
-            f"The target has {_describe(stored_grid)}, the tomogram is worked on at "
-            f"{_describe(wanted)}. "
-            "Make the target again for this tomogram and working spacing (create_targets)."
+            f"The target has {_format_grid(stored_grid)}, the tomogram is worked on at "
+            f"{_format_grid(grid)}. Make the target again for this tomogram and working spacing "
+            "(create_targets)."
         )
 
 
-def _describe(grid: Grid) -> str:
+def _format_grid(grid: Grid) -> str:
     spacing = " × ".join(f"{s:.3f}" for s in grid.spacing)
     return f"{format_shape(grid.shape)} voxels of {spacing} Å"

@@ -1,4 +1,4 @@
-"""Crops: which parts of which tomograms a training step sees, and how they are read (pure)."""
+"""Draw the crops of a training step, and read them from the cached tomograms."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi.data.cache import VolumeCache
+from octopi.data.cache import IMAGE_BYTES, TARGET_BYTES, VolumeCache
 from octopi.geometry import Grid
 
 MAX_POSITIONS = 4096  # kept per class and tomogram: plenty to draw from, little to hold
@@ -15,13 +15,13 @@ MAX_POSITIONS = 4096  # kept per class and tomogram: plenty to draw from, little
 
 @dataclass(frozen=True)
 class CachedTomogram:
-    """One tomogram of a run on its working grid, beside its target.
+    """A tomogram of a run on its working grid, and its target.
 
     Args:
         volume: cache key of the normalised tomogram.
         target: cache key of the label volume.
         grid: the grid of both.
-        positions: label (0: background) -> flat indices of voxels that bear it.
+        positions: label (0: background) -> flat indices of voxels with it.
     """
 
     volume: str
@@ -29,15 +29,15 @@ class CachedTomogram:
     grid: Grid
     positions: Mapping[int, NDArray[np.integer]] = field(repr=False)
 
-    def sizes(self) -> dict[str, int]:
-        """Bytes of the two volumes, by cache key."""
+    def num_bytes(self) -> dict[str, int]:
+        """Return the bytes of the two volumes, by cache key."""
         voxels = math.prod(self.grid.shape)
-        return {self.volume: 2 * voxels, self.target: voxels}
+        return {self.volume: IMAGE_BYTES * voxels, self.target: TARGET_BYTES * voxels}
 
 
 @dataclass(frozen=True)
 class Crop:
-    """Where a crop lies: a tomogram, perhaps a second one to blend in, and the first voxel."""
+    """The location of a crop: tomogram, first voxel, and perhaps a tomogram to blend in."""
 
     variant: CachedTomogram
     start: tuple[int, int, int]
@@ -55,11 +55,11 @@ class CropSettings:
         background_fraction: part of the crops centred on background; the classes share the rest.
         center_jitter: part of the crop within which the voxel it is drawn for may lie; 0 is the
             middle.
-        blend: whether a crop is a random mixture of two of its run's tomograms.
+        blend: mix two of the run's tomograms at random in each crop.
         seed: seed of every draw.
     """
 
-    crop_size: tuple[int, int, int]
+    crop_size: tuple[int, ...]
     crops_per_step: int
     background_fraction: float
     center_jitter: float
@@ -82,11 +82,11 @@ class CropSettings:
 
 
 def find_positions(target: NDArray[np.uint8]) -> dict[int, NDArray[np.integer]]:
-    """Label -> flat indices of voxels that bear it, at most MAX_POSITIONS drawn evenly."""
-    rng = np.random.default_rng(0)  # which of many voxels are kept is no choice of the user's
+    """Return label -> flat indices of its voxels, at most MAX_POSITIONS drawn evenly."""
+    rng = np.random.default_rng(0)  # the same voxels whatever seed the user chooses
     flat = target.reshape(-1)
     dtype = np.int32 if flat.size < 2**31 else np.int64
-    painted = np.flatnonzero(flat != 0).astype(dtype)  # of truth values: six times as fast
+    painted = np.flatnonzero(flat != 0).astype(dtype)  # six times as fast on booleans
     labels = flat[painted]
     positions = {int(k): painted[labels == k] for k in np.unique(labels)}
     anywhere = rng.integers(flat.size, size=MAX_POSITIONS, dtype=dtype)
@@ -103,11 +103,12 @@ def find_positions(target: NDArray[np.uint8]) -> dict[int, NDArray[np.integer]]:
 class CropSampler:
     """Draws the crops of a step; the same for the same seed, epoch and step.
 
-    Ranks share out one draw: as many together as one process with so many more crops.
+    The ranks divide one draw among them, so that together they train on what one process with
+    as many crops would.
 
     Args:
-        cache: where the volumes are.
-        runs: for each run, its tomograms; together they hold every label.
+        cache: of the volumes.
+        runs: for each run, its tomograms; together they have every label.
         labels: labels that crops are centred on in equal shares, without background.
         settings: how crops are drawn.
     """
@@ -133,7 +134,7 @@ class CropSampler:
     def batch(
         self, *, epoch: int, step: int, rank: int, num_ranks: int
     ) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
-        """A rank's crops of a step: images and targets, both (b, 1, z, y, x)."""
+        """Read a rank's crops of a step: images and targets, both (b, 1, z, y, x)."""
         crops = self.crops_of_rank(epoch=epoch, step=step, rank=rank, num_ranks=num_ranks)
         images = [self._read_image(crop) for crop in crops]
         targets = [
@@ -143,11 +144,11 @@ class CropSampler:
         return np.stack(images)[:, None], np.stack(targets)[:, None]
 
     def crops_of_rank(self, *, epoch: int, step: int, rank: int, num_ranks: int) -> list[Crop]:
-        """Where a rank's crops of a step lie."""
+        """Draw the crops of a step; return those of one rank."""
         return self.draw_crops(epoch=epoch, step=step, num_ranks=num_ranks)[rank::num_ranks]
 
     def draw_crops(self, *, epoch: int, step: int, num_ranks: int) -> list[Crop]:
-        """Where the crops of a step lie, those of every rank; a rank has each `num_ranks`th."""
+        """Draw the crops of a step for all ranks together; every `num_ranks`th is one rank's."""
         key = np.random.SeedSequence((self.settings.seed, epoch, step, 0))
         rng = np.random.Generator(np.random.Philox(key))
         labels = self._draw_labels(self.settings.crops_per_step * num_ranks, rng)
@@ -157,17 +158,17 @@ class CropSampler:
         ]
 
     def _draw_labels(self, num_crops: int, rng: np.random.Generator) -> list[int]:
-        """A label for each crop: dealt in turn from a shuffled deck, so that shares are even."""
+        """Draw a label for each crop, so that every label gets an equal share."""
         rounds = -(-num_crops // len(self.labels))
         shuffled_labels = np.concatenate([rng.permutation(self.labels) for _ in range(rounds)])
         shuffled_labels = shuffled_labels[:num_crops]
         background = rng.random(num_crops) < self.settings.background_fraction
         labels = np.where(background & bool(self._runs_with_label[0]), 0, shuffled_labels)
-        # rare labels first: they must not find their only runs taken
+        # rare labels first: later their only runs might be used already
         return sorted(map(int, labels), key=lambda label: len(self._runs_with_label[label]))
 
     def _draw_runs(self, labels: Sequence[int], rng: np.random.Generator) -> list[int]:
-        """A run for each label, taking each run as seldom as can be."""
+        """Choose a run for each label, the least used first."""
         order = rng.permutation(len(self.runs))
         used = np.zeros(len(self.runs), dtype=int)
         runs = []
@@ -180,13 +181,12 @@ class CropSampler:
     def _crop_around(
         self, label: int, run: Sequence[CachedTomogram], rng: np.random.Generator
     ) -> Crop:
-        """A crop around a voxel of the label, in one of the run's tomograms that have it."""
-        holders = [variant for variant in run if label in variant.positions]
-        variant = holders[rng.integers(len(holders))]
+        """Draw a crop around a voxel of the label, in one of the run's tomograms that have it."""
+        with_label = [variant for variant in run if label in variant.positions]
+        variant = with_label[rng.integers(len(with_label))]
         voxel = np.unravel_index(rng.choice(variant.positions[label]), variant.grid.shape)
-        relative_position = (
-            0.5 + rng.uniform(-0.5, 0.5, 3) * self.settings.center_jitter
-        )  # in the crop, 0..1
+        jitter = rng.uniform(-0.5, 0.5, 3) * self.settings.center_jitter
+        relative_position = 0.5 + jitter  # of the voxel in the crop, 0..1
         start = np.asarray(voxel) - (relative_position * self._size).astype(int)
         last = np.maximum(np.asarray(variant.grid.shape) - self._size, 0)
         z, y, x = np.clip(start, 0, last).tolist()
@@ -196,26 +196,26 @@ class CropSampler:
         return Crop(variant, (z, y, x), others[rng.integers(len(others))], rng.random())
 
     def _read_image(self, crop: Crop) -> NDArray[np.float16]:
-        """The voxels of a crop, of unit standard deviation as its tomograms are."""
-        image = read_crop(self.cache.open(crop.variant.volume), crop.start, self._size, "reflect")
+        """Read the voxels of a crop; a blend keeps the unit variance of its tomograms."""
+        keys = [tomogram.volume for tomogram in (crop.variant, crop.other) if tomogram]
+        images = [
+            read_crop(self.cache.open(key), crop.start, self._size, "reflect") for key in keys
+        ]
         if crop.other is None:
-            return image
-        first = image.astype(np.float32)
-        second = read_crop(
-            self.cache.open(crop.other.volume), crop.start, self._size, "reflect"
-        ).astype(np.float32)
+            return images[0]
+        first, second = (image.astype(np.float32) for image in images)
         return blend_volumes(first, second, crop.weight).astype(np.float16)
 
 
 def blend_volumes(
     first: NDArray[np.float32], second: NDArray[np.float32], weight: float
 ) -> NDArray[np.float32]:
-    """A mixture of two volumes of unit variance that keeps unit variance, however alike they are.
+    """Mix two volumes of unit variance, keeping unit variance however correlated they are.
 
     Args:
-        first: its part of the mixture is `weight`.
-        second: the rest.
-        weight: 0..1.
+        first: float volume.
+        second: of the same shape.
+        weight: of the first, 0..1; the second has 1 - weight.
     """
     size = np.sqrt(np.vdot(first, first) * np.vdot(second, second))
     correlation = np.clip(np.vdot(first, second) / size, 0, 1) if size else 1.0
@@ -226,7 +226,7 @@ def blend_volumes(
 def read_crop(
     volume: NDArray, start: Sequence[int], size: Sequence[int] | NDArray, padding: str
 ) -> NDArray:
-    """A crop of the volume; where the volume is thinner than the crop, padded on both sides.
+    """Copy a crop of the volume; pad it on both sides where the volume is thinner than the crop.
 
     Args:
         volume: (z, y, x).

@@ -1,4 +1,4 @@
-"""Batches: what the loaders hand out, and the step numbers that decide what is in it."""
+"""Datasets of training crops and of whole validation volumes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,8 +17,8 @@ from octopi.geometry import Grid, Points
 class ValidationVolume:
     """A whole run to validate on, memory-mapped: nothing is copied until it is used.
 
-    No dataclass: Lightning takes those apart in search of tensors to move, and fails at frozen
-    ones such as Grid. This stays where it is; its windows move one by one.
+    Not a dataclass: Lightning takes those apart in search of tensors to move, and fails at frozen
+    ones such as Grid. The volume stays on the CPU; its windows move one by one.
 
     Args:
         image: (z, y, x) float16, normalised, on the working grid.
@@ -58,7 +58,7 @@ class StepSampler(Sampler[int]):
         self.first_step = first_step
 
     def set_epoch(self, epoch: int) -> None:
-        """The next pass is that epoch's; Lightning calls this, after a resume too late."""
+        """Choose the epoch of the next pass. Lightning calls this; after a resume too late."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
@@ -72,14 +72,14 @@ class StepSampler(Sampler[int]):
 
 
 class CropDataset(Dataset[dict[str, Any]]):
-    """The batch of each step: image float16 and target uint8, both (b, 1, z, y, x).
+    """The batches of a training: image float16 and target uint8, both (b, 1, z, y, x).
 
     Args:
         sampler: draws and cuts the crops.
         steps_per_epoch: number of steps in a pass.
         rank: of this process.
         num_ranks: processes that share a draw.
-        cut_crops: whether crops are cut here; else a batch only says where they lie.
+        cut_crops: cut the crops here; else a batch holds their locations only.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class CropDataset(Dataset[dict[str, Any]]):
         self.steps_per_epoch = steps_per_epoch
         self.rank = rank
         self.num_ranks = num_ranks
-        self.cut = cut_crops
+        self.cut_crops = cut_crops
 
     def __len__(self) -> int:
         return self.steps_per_epoch
@@ -109,40 +109,40 @@ class CropDataset(Dataset[dict[str, Any]]):
             "num_ranks": self.num_ranks,
         }
         draw = {"draw": (epoch, step, self.rank)}
-        if not self.cut:
+        if not self.cut_crops:
             return {"crops": self.sampler.crops_of_rank(**step_arguments), **draw}
         image, target = self.sampler.batch(**step_arguments)
         return {"image": torch.from_numpy(image), "target": torch.from_numpy(target), **draw}
 
 
 class VolumeDataset(Dataset[ValidationVolume]):
-    """Each run, whole, in its first tomogram; beside it the truth given for it."""
+    """The first tomogram of each run, whole, with its target and true particles."""
 
     def __init__(
         self,
         cache: VolumeCache,
-        sources: Sequence[RunVolumes],
+        volumes: Sequence[RunVolumes],
         truths: Mapping[str, Mapping[str, Points]],
     ) -> None:
         self.cache = cache
-        self.sources = sources
+        self.volumes = volumes
         self.truths = truths
 
     def __len__(self) -> int:
-        return len(self.sources)
+        return len(self.volumes)
 
     def __getitem__(self, index: int) -> ValidationVolume:
-        source = self.sources[index]
-        first = source.variants[0]
+        volumes = self.volumes[index]
+        first = volumes.variants[0]
         return ValidationVolume(
-            source.run_name,
+            volumes.run_name,
             image=self.cache.open(first.volume),
             target=self.cache.open(first.target),
             grid=first.grid,
-            truth=self.truths[source.run_name],
+            truth=self.truths[volumes.run_name],
         )
 
 
 def identity(item: Any) -> Any:
-    """The item: torch must not turn memory maps into tensors."""
+    """Return the item: torch must not turn memory maps into tensors."""
     return item

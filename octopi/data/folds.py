@@ -19,10 +19,14 @@ class Split:
     validation: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
 
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """Return the run names of each part, by its name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
 
 @dataclass(frozen=True)
 class SplitSettings:
-    """How runs are to be split, as the user said it.
+    """How the user wants the runs to be split.
 
     The first of these that is set decides: train_runs or validation_runs; fold; ratios; if none
     is, every run trains. test_runs are set aside before folds and ratios.
@@ -53,7 +57,7 @@ class SplitSettings:
 
     @property
     def names_runs(self) -> bool:
-        """Whether the user named the runs."""
+        """True if the user named the runs."""
         return self.train_runs is not None or self.validation_runs is not None
 
     def _check_fold(self) -> None:
@@ -80,87 +84,93 @@ class SplitSettings:
 
 def split_runs(
     run_names: Sequence[str],
-    splitting: SplitSettings,
+    settings: SplitSettings,
     *,
     groups: Mapping[str, str] | None = None,
     classes: Mapping[str, Collection[str]] | None = None,
 ) -> Split:
-    """The split asked for, in which no group is torn apart and no class is missing from training.
+    """Split runs so that no group is divided and no class is missing from training.
 
     Args:
-        run_names: all runs there are.
-        splitting: what was asked.
+        run_names: all runs of the project.
+        settings: how to split them.
         groups: run name -> what must stay together, such as its tilt series; default: the run.
-        classes: run name -> names of the objects its target holds.
+        classes: run name -> names of the objects in its target.
+
+    Raises:
+        NotInProjectError: a named run is not among them.
+        SettingError: the settings leave no run to train on or divide a group.
+        DataError: a class occurs in no training run.
     """
-    known = {name: (groups or {}).get(name, name) for name in run_names}
+    group_by_run = {name: (groups or {}).get(name, name) for name in run_names}
     classes_by_run = {name: frozenset((classes or {}).get(name, ())) for name in run_names}
-    test_runs = _known_runs(splitting.test_runs or (), known, "test_runs")
-    if splitting.names_runs:
-        split = _split_by_name(known, splitting, test_runs)
+    test_runs = _check_names(settings.test_runs or (), group_by_run, "test_runs")
+    if settings.names_runs:
+        split = _split_by_name(group_by_run, settings, test_runs)
     else:
-        unnamed_runs = {name: group for name, group in known.items() if name not in test_runs}
-        split = _split_pool(unnamed_runs, splitting, classes_by_run, test_runs)
-    _check_disjoint(split, known)
+        unnamed_runs = {run: group for run, group in group_by_run.items() if run not in test_runs}
+        split = _split_unnamed(unnamed_runs, settings, classes_by_run, test_runs)
+    _check_disjoint(split, group_by_run)
     _check_classes(split, classes_by_run)
     return split
 
 
-def _split_pool(
-    pool: Mapping[str, str],
-    splitting: SplitSettings,
+def _split_unnamed(
+    group_by_run: Mapping[str, str],
+    settings: SplitSettings,
     classes_by_run: Mapping[str, frozenset[str]],
-    tested: Sequence[str],
+    test_runs: Sequence[str],
 ) -> Split:
-    """The runs that nobody named, split by fold, by ratios or not at all."""
-    names = sorted(set(pool.values()))
-    if splitting.fold is not None and splitting.num_folds is not None:
-        parts = _fold_parts(len(names), splitting.num_folds)
-        assigned = _stratify(
-            pool, classes_by_run, parts, splitting.seed, range(splitting.num_folds)
-        )
-        validating, testing = {splitting.fold}, set()
-    elif splitting.ratios is not None:
-        parts = _ratio_parts(len(names), splitting.ratios)
-        assigned = _stratify(pool, classes_by_run, parts, splitting.seed, [1])
-        validating, testing = {1}, {2}
+    """Split the runs that the user did not name by fold, by ratios or not at all."""
+    groups = sorted(set(group_by_run.values()))
+    if settings.fold is not None and settings.num_folds is not None:
+        parts = _fold_parts(len(groups), settings.num_folds)
+        folds = range(settings.num_folds)
+        assignment = _stratify(group_by_run, classes_by_run, parts, settings.seed, folds)
+        validation_part, test_part = settings.fold, None
+    elif settings.ratios is not None:
+        parts = _ratio_parts(len(groups), settings.ratios)
+        assignment = _stratify(group_by_run, classes_by_run, parts, settings.seed, [1])
+        validation_part, test_part = 1, 2
     else:
-        assigned = dict.fromkeys(names, 0)
-        validating, testing = set(), set()
-    part = {name: assigned[group] for name, group in pool.items()}
+        assignment = dict.fromkeys(groups, 0)
+        validation_part = test_part = None
+    runs = {run: assignment[group] for run, group in group_by_run.items()}
     return Split(
-        train=_sorted(name for name in part if part[name] not in validating | testing),
-        validation=_sorted(name for name in part if part[name] in validating),
-        test=_sorted([*tested, *(name for name in part if part[name] in testing)]),
+        train=_sorted(
+            run for run, part in runs.items() if part not in (validation_part, test_part)
+        ),
+        validation=_sorted(run for run, part in runs.items() if part == validation_part),
+        test=_sorted([*test_runs, *(run for run, part in runs.items() if part == test_part)]),
     )
 
 
 def _split_by_name(
-    known: Mapping[str, str], splitting: SplitSettings, tested: Sequence[str]
+    run_names: Collection[str], settings: SplitSettings, test_runs: Sequence[str]
 ) -> Split:
-    """The split a user wrote down."""
-    validation = _known_runs(splitting.validation_runs or (), known, "validation_runs")
-    if splitting.train_runs is None:
-        train = [name for name in known if name not in {*validation, *tested}]
+    """Split the runs as the user named them."""
+    validation = _check_names(settings.validation_runs or (), run_names, "validation_runs")
+    if settings.train_runs is None:
+        train = [name for name in run_names if name not in {*validation, *test_runs}]
     else:
-        train = _known_runs(splitting.train_runs, known, "train_runs")
+        train = _check_names(settings.train_runs, run_names, "train_runs")
     if not train:
         raise SettingError("No run is left to train on. Name some in train_runs.")
-    return Split(_sorted(train), _sorted(validation), _sorted(tested))
+    return Split(_sorted(train), _sorted(validation), _sorted(test_runs))
 
 
-def _known_runs(names: Sequence[str], known: Mapping[str, str], key: str) -> list[str]:
-    """The names, once each, if the project has them all."""
+def _check_names(names: Sequence[str], run_names: Collection[str], key: str) -> list[str]:
+    """Return the names after a check that each is a run of the project, and named once."""
     for name in names:
-        if name not in known:
-            raise NotInProjectError("The project", f"run in {key}", name, known)
+        if name not in run_names:
+            raise NotInProjectError("The project", f"run in {key}", name, run_names)
     if len(set(names)) < len(names):
         raise SettingError(f"{key} names a run twice: {', '.join(names)}.")
     return list(names)
 
 
 def _fold_parts(num_groups: int, num_folds: int) -> NDArray[np.intp]:
-    """The part of each shuffled group, folds as equal as can be."""
+    """Return the fold of each shuffled group, folds as equal as can be."""
     if num_groups < num_folds:
         raise SettingError(
             f"num_folds={num_folds} needs as many runs (or tilt series), but there are "
@@ -170,7 +180,10 @@ def _fold_parts(num_groups: int, num_folds: int) -> NDArray[np.intp]:
 
 
 def _ratio_parts(num_groups: int, ratios: Sequence[float]) -> NDArray[np.intp]:
-    """The part of each shuffled group: 0 train, 1 validation, 2 test; a part asked for has one."""
+    """Return the part of each shuffled group: 0 train, 1 validation, 2 test.
+
+    A ratio above 0 gives at least one group.
+    """
     num_validation, num_test = (max(1, round(num_groups * r)) if r else 0 for r in ratios[1:])
     num_train = num_groups - num_validation - num_test
     if num_train < 1:
@@ -182,29 +195,36 @@ def _ratio_parts(num_groups: int, ratios: Sequence[float]) -> NDArray[np.intp]:
 
 
 def _stratify(
-    pool: Mapping[str, str],
+    group_by_run: Mapping[str, str],
     classes_by_run: Mapping[str, frozenset[str]],
     parts: NDArray[np.intp],
     seed: int,
     held_out: Iterable[int],
 ) -> dict[str, int]:
-    """Group -> part, by the shuffle that leaves the fewest classes out.
+    """Assign each group a part, by the shuffle that leaves the fewest classes out.
 
     First none may be missing from training, then as few as possible from validation. A search
-    among shuffles holds for any number of classes at once, where a greedy dealing does not.
+    among shuffles works for any number of classes at once, which a greedy assignment does not.
+
+    Args:
+        group_by_run: of each run, what stays together.
+        classes_by_run: of each run, the objects in its target.
+        parts: of the shuffled groups.
+        seed: of the shuffles.
+        held_out: the parts that validate, each in its turn.
     """
-    names = sorted(set(pool.values()))
+    names = sorted(set(group_by_run.values()))
     classes = sorted(set().union(*classes_by_run.values()))
     rows = {name: row for row, name in enumerate(names)}
     has = np.zeros((len(names), len(classes)), dtype=np.int64)
-    for run, group in pool.items():
+    for run, group in group_by_run.items():
         has[rows[group], [classes.index(name) for name in classes_by_run[run]]] = 1
     rng = np.random.default_rng(seed)
     held_out = list(held_out)
     best: tuple[tuple[int, int], NDArray[np.intp]] | None = None
     for _ in range(NUM_TRIES):
         assignment = rng.permutation(parts)
-        cost = _missing(assignment, has, held_out)
+        cost = _count_missing(assignment, has, held_out)
         if best is None or cost < best[0]:
             best = cost, assignment
         if best[0] == (0, 0):
@@ -213,22 +233,28 @@ def _stratify(
     return {name: int(part) for name, part in zip(names, best[1], strict=True)}
 
 
-def _missing(
-    dealt: NDArray[np.intp], has: NDArray[np.int64], held_out: Sequence[int]
+def _count_missing(
+    assignment: NDArray[np.intp], has: NDArray[np.int64], held_out: Sequence[int]
 ) -> tuple[int, int]:
-    """How often a class is missing from training and from validation, over the held-out parts."""
+    """Count how often a class is missing from training and from validation.
+
+    Args:
+        assignment: part of each group.
+        has: whether a group (row) has a class (column), 0 or 1.
+        held_out: the parts that validate, each in its turn.
+    """
     folds = len(held_out) > 1  # with ratios, training is part 0; with folds, all other parts
-    validation = np.stack([has[dealt == part].sum(axis=0) for part in held_out])
-    train = has.sum(axis=0) - validation if folds else has[dealt == 0].sum(axis=0)[None]
+    validation = np.stack([has[assignment == part].sum(axis=0) for part in held_out])
+    train = has.sum(axis=0) - validation if folds else has[assignment == 0].sum(axis=0)[None]
     return int((train == 0).sum()), int((validation == 0).sum())
 
 
 def _check_disjoint(split: Split, groups: Mapping[str, str]) -> None:
-    """No run, and no two runs of one group, serve two purposes."""
-    owner: dict[str, tuple[str, str]] = {}
-    for part in ("train", "validation", "test"):
-        for name in getattr(split, part):
-            other_part, other = owner.setdefault(groups[name], (part, name))
+    """Raise SettingError if a run, or two runs of one group, are in two parts."""
+    first_use: dict[str, tuple[str, str]] = {}
+    for part, names in split.parts().items():
+        for name in names:
+            other_part, other = first_use.setdefault(groups[name], (part, name))
             if other_part != part:
                 shared = f"Run {name}" if other == name else f"Runs {other} and {name}, one group,"
                 raise SettingError(
@@ -238,7 +264,7 @@ def _check_disjoint(split: Split, groups: Mapping[str, str]) -> None:
 
 
 def _check_classes(split: Split, classes_by_run: Mapping[str, frozenset[str]]) -> None:
-    """Every class that some run holds is in a training run."""
+    """Raise DataError if a class occurs in no training run."""
     trained = frozenset().union(*(classes_by_run[name] for name in split.train))
     for missing in sorted(frozenset().union(*classes_by_run.values()) - trained):
         runs = [name for name, names in classes_by_run.items() if missing in names]

@@ -1,4 +1,4 @@
-"""Volumes that stay on the device that trains, so that crops are cut where they are used."""
+"""Training volumes in the memory of a GPU."""
 
 from collections.abc import Sequence
 
@@ -9,46 +9,46 @@ from torch import Tensor
 from octopi.data.cache import VolumeCache
 from octopi.data.crops import CachedTomogram, Crop
 
-MAX_GPU_MEMORY_FRACTION = (
-    1 / 3
-)  # of a GPU's free memory that volumes may take; the rest is for the step
+MAX_GPU_MEMORY_FRACTION = 1 / 3  # of its free memory, for volumes; the rest is for the step
 
 
 class DeviceVolumes:
     """Tomograms and targets on a device, and crops of them.
 
     Args:
-        cache: where they come from.
+        cache: that they are read from.
         variants: those that crops are cut from.
-        device: where they go.
+        device: that they are copied to.
     """
 
     def __init__(
         self, cache: VolumeCache, variants: Sequence[CachedTomogram], device: torch.device
     ) -> None:
         keys = dict.fromkeys(key for v in variants for key in (v.volume, v.target))
-        self._held = {key: torch.from_numpy(np.array(cache.open(key))).to(device) for key in keys}
+        self._volumes = {
+            key: torch.from_numpy(np.array(cache.open(key))).to(device) for key in keys
+        }
 
     def batch(self, crops: Sequence[Crop], size: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Images float16 and targets uint8, both (b, 1, z, y, x), as `CropSampler.batch` gives.
+        """Cut images float16 and targets uint8, both (b, 1, z, y, x), as `CropSampler.batch` does.
 
         Args:
             crops: within their volumes, and without a second one to blend in.
             size: of each, z y x.
         """
-        places = [
+        boxes = [
             tuple(slice(s, s + n) for s, n in zip(crop.start, size, strict=True)) for crop in crops
         ]
-        cut = zip(crops, places, strict=True)
-        parts = [(self._held[c.variant.volume][p], self._held[c.variant.target][p]) for c, p in cut]
-        images, targets = zip(*parts, strict=True)
+        pairs = list(zip(crops, boxes, strict=True))
+        images = [self._volumes[crop.variant.volume][box] for crop, box in pairs]
+        targets = [self._volumes[crop.variant.target][box] for crop, box in pairs]
         return torch.stack(images)[:, None], torch.stack(targets)[:, None]
 
 
 def fits_on_gpu(
     variants: Sequence[CachedTomogram], size: Sequence[int], *, blend: bool, device: torch.device
 ) -> bool:
-    """Whether the device is a GPU that can hold the volumes and cut these crops from them.
+    """Return whether the device is a GPU with room for the volumes, and crops can be cut there.
 
     Args:
         variants: what crops are cut from.
@@ -59,5 +59,5 @@ def fits_on_gpu(
     padded = any(n < s for v in variants for n, s in zip(v.grid.shape, size, strict=True))
     if device.type != "cuda" or blend or padded:
         return False
-    sizes = {key: size for v in variants for key, size in v.sizes().items()}
+    sizes = {key: size for v in variants for key, size in v.num_bytes().items()}
     return sum(sizes.values()) <= MAX_GPU_MEMORY_FRACTION * torch.cuda.mem_get_info(device)[0]

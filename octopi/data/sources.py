@@ -1,6 +1,5 @@
-"""Sources: what a run gives to learn from: its tomograms and target on their working grids."""
+"""Read the target and the tomograms of a run on its working grid."""
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,12 +31,13 @@ Positions = dict[int, NDArray[np.integer]]
 
 @dataclass(frozen=True)
 class RunVolumes:
-    """A run whose target is read and cached, and whose tomograms can be.
+    """The cached volumes of a run: its target, and its tomograms once `cache_tomograms` has run.
 
     Args:
-        variants: its tomograms in the order asked for.
-        loaders: cache key of a tomogram -> what reads and prepares it.
-        classes: names of the objects that its target holds on every grid.
+        run_name: of the run.
+        variants: its tomograms in the order of the settings.
+        loaders: cache key of a tomogram -> function that reads and prepares it.
+        classes: names of the objects in its target, on every grid.
     """
 
     run_name: str
@@ -51,12 +51,15 @@ class SourceReader:
     """Reads targets and prepares tomograms.
 
     Args:
-        cache: where they are kept.
+        cache: of the prepared volumes.
         target: the label volumes.
-        tomograms: those asked of each run; it must have the first's type, and may lack others.
+        tomograms: to use of each run; it must have the first's type, and may lack others.
         labels: object name -> label.
         working_spacing: Å; None keeps each tomogram's own.
-        num_threads: how many runs are read at once.
+        num_threads: runs read at once; 0 counts as 1.
+
+    Raises:
+        ValueError: the working spacing is not positive.
     """
 
     cache: VolumeCache
@@ -66,27 +69,37 @@ class SourceReader:
     working_spacing: float | None
     num_threads: int
 
-    def read(self, runs: Iterable[Run]) -> dict[str, RunVolumes]:
-        """Run name -> source: targets are read now, tomograms when `fill` is called."""
-        sources = map_in_threads(self._source, runs, num_threads=self.num_threads)
-        return {source.run_name: source for source in sources}
+    def __post_init__(self) -> None:
+        if self.working_spacing is not None and not self.working_spacing > 0:
+            raise ValueError(
+                f"working_spacing must be positive or null, not {self.working_spacing}."
+            )
 
-    def fill(
+    def read_targets(self, runs: Iterable[Run]) -> dict[str, RunVolumes]:
+        """Read and cache the targets; return the volumes of each run by its name."""
+        volumes = map_in_threads(self._read_run, runs, num_threads=self.num_threads)
+        return {run_volumes.run_name: run_volumes for run_volumes in volumes}
+
+    def cache_tomograms(
         self, all_tomograms_of: Iterable[RunVolumes], first_only: Iterable[RunVolumes]
     ) -> None:
-        """In the cache are all tomograms of the one sources, the first of each of the others."""
-        wanted = [(source, v) for source in all_tomograms_of for v in source.variants]
-        wanted += [(source, source.variants[0]) for source in first_only]
-        makers = {variant.volume: source.loaders[variant.volume] for source, variant in wanted}
-        sizes = {v.volume: v.sizes()[v.volume] for _, v in wanted}
+        """Cache all tomograms of some runs, and the first tomogram of others.
+
+        Raises:
+            ResourceError: the disk has too little room.
+        """
+        tomograms = [(volumes, v) for volumes in all_tomograms_of for v in volumes.variants]
+        tomograms += [(volumes, volumes.variants[0]) for volumes in first_only]
+        loaders = {v.volume: volumes.loaders[v.volume] for volumes, v in tomograms}
+        sizes = {v.volume: v.num_bytes()[v.volume] for _, v in tomograms}
         missing = {key: size for key, size in sizes.items() if key not in self.cache}
         self._check_room(sum(sizes.values()), sum(missing.values()))
         if missing:
             logger.info("Caching %d tomograms in %s.", len(missing), self.cache.directory)
-        self.cache.fill(makers, num_threads=self.num_threads)
+        self.cache.fill(loaders, num_threads=self.num_threads)
 
     def _check_room(self, needed: int, missing: int) -> None:
-        """Raise ResourceError if the disk cannot take what is missing; say if RAM cannot hold all.
+        """Raise ResourceError if the disk has too little room; warn if the memory has.
 
         Args:
             needed: bytes of all tomograms.
@@ -97,8 +110,8 @@ class SourceReader:
             raise ResourceError(
                 f"The tomograms need {resources.format_bytes(missing)} more in the cache "
                 f"{self.cache.directory}; free are {resources.format_bytes(free)}. Set "
-                f"data.cache_dir to "
-                "a larger disk, or choose a coarser data.working_spacing or fewer runs."
+                "data.cache_dir to a larger disk, or choose a coarser data.working_spacing or "
+                "fewer runs."
             )
         if needed > memory:
             logger.warning(
@@ -108,80 +121,84 @@ class SourceReader:
                 resources.format_bytes(memory),
             )
 
-    def _source(self, run: Run) -> RunVolumes:
+    def _read_run(self, run: Run) -> RunVolumes:
         self._check_same_labels(run, run.segmentation_attributes(self.target))
-        target_fingerprint = run.segmentation_fingerprint(self.target)
+        fingerprint = run.segmentation_fingerprint(self.target)
         targets: dict[Grid, tuple[str, Positions]] = {}
-        variants, makers = [], {}
-        for query in self._tomograms(run):
+        variants, loaders = [], {}
+        for query in self._find_tomograms(run):
             grid = working_grid(run.tomogram_grid(query), self.working_spacing)
             if grid not in targets:
-                targets[grid] = self._target(run, grid, target_fingerprint)
+                targets[grid] = self._cache_target(run, grid, fingerprint)
             key = f"{run.name} {query} {run.fingerprint(query)} {grid.shape} {NORMALISATION}"
-            variants.append(CachedTomogram(key, targets[grid][0], grid, targets[grid][1]))
-            makers[key] = partial(_prepare, run, query, grid)
-        present = [
-            name for name, k in self.labels.items() if all(k in v.positions for v in variants)
+            target_key, positions = targets[grid]
+            variants.append(CachedTomogram(key, target_key, grid, positions))
+            loaders[key] = partial(_prepare, run, query, grid)
+        classes = [
+            name
+            for name, label in self.labels.items()
+            if all(label in v.positions for v in variants)
         ]
-        return RunVolumes(run.name, tuple(variants), makers, frozenset(present))
+        return RunVolumes(run.name, tuple(variants), loaders, frozenset(classes))
 
-    def _tomograms(self, run: Run) -> list[TomogramQuery]:
-        """Those asked for that the run has: all, or at least one of the first's type."""
+    def _find_tomograms(self, run: Run) -> list[TomogramQuery]:
+        """Find the tomograms that the run has of the settings'; warn of those it lacks.
+
+        Raises:
+            NotInProjectError: it has none of the first type.
+        """
         tomograms, missing = [], []
-        for asked in self.tomograms:
+        for query in self.tomograms:
             try:
-                tomograms.append(run.find_tomogram(asked.tomo_type, asked.voxel_spacing))
+                tomograms.append(run.find_tomogram(query.tomo_type, query.voxel_spacing))
             except NotInProjectError as error:
-                missing.append((asked, error))
+                missing.append((query, error))
         first_type = self.tomograms[0].tomo_type
         if not any(query.tomo_type == first_type for query in tomograms):
             raise missing[0][1]
         if missing:
-            lacks = ", ".join(str(asked) for asked, _ in missing)
+            lacks = ", ".join(str(query) for query, _ in missing)
             logger.warning(
                 "Run %s lacks %s; it trains on %s.", run.name, lacks, ", ".join(map(str, tomograms))
             )
         return list(dict.fromkeys(tomograms))
 
-    def _target(self, run: Run, grid: Grid, stamp: str) -> tuple[str, Positions]:
-        """The target on a working grid: its cache key and where each label is.
+    def _cache_target(self, run: Run, grid: Grid, fingerprint: str) -> tuple[str, Positions]:
+        """Return the target's cache key and the voxel positions of each label; cache both.
 
-        Both are kept for the next job, which then reads no label volume at all.
+        The next job then reads no label volume.
         """
-        positions_key = f"positions {run.name} {self.target} {stamp} {grid} {dict(self.labels)}"
+        name = f"{run.name} {self.target} {fingerprint} {grid} {dict(self.labels)}"
+        target_key, positions_key = f"target {name}", f"positions {name}"
+        read_target = partial(self._read_target, run, grid)
 
-        def _cache_target() -> NDArray[np.int64]:
-            target = self._read_target(run, grid)
-            digest = hashlib.sha256(target.data).digest()
-            self.cache.fill({_target_key(digest, grid): lambda: target}, num_threads=1)
-            return _pack_positions(digest, find_positions(target))
+        def find_rows() -> NDArray[np.integer]:
+            return _positions_to_rows(find_positions(self.cache.get(target_key, read_target)))
 
-        digest, positions = _unpacked(self.cache.get(positions_key, _cache_target))
-        key = _target_key(digest, grid)
-        if key not in self.cache:  # somebody took it out
-            _cache_target()
-        return key, positions
+        rows = self.cache.get(positions_key, find_rows)
+        self.cache.fill({target_key: read_target}, num_threads=1)  # in case it was deleted alone
+        return target_key, _rows_to_positions(rows)
 
     def _read_target(self, run: Run, grid: Grid) -> NDArray[np.uint8]:
-        """The target on a working grid, if its labels are those that we know."""
+        """Read the target onto a working grid, after a check of its labels."""
         labels, stored_grid, _ = run.read_segmentation(self.target)
-        labels = self._checked_labels(run, labels)
+        labels = self._check_labels(run, labels)
         try:
             return resample_labels(labels, stored_grid, grid)
         except DataError as error:
             raise DataError(f"Run {run.name}, {self.target}: {error}") from error
 
     def _check_same_labels(self, run: Run, attributes: Mapping[str, Any]) -> None:
-        """Raise DataError if the target was made with other labels than those we know."""
-        written = attributes.get("labels")
-        if written is not None and dict(written) != dict(self.labels):
+        """Raise DataError if the target's attributes name other labels than ours."""
+        labels = attributes.get("labels")
+        if labels is not None and dict(labels) != dict(self.labels):
             raise DataError(
-                f"The target {self.target} of run {run.name} has the labels {dict(written)}, "
+                f"The target {self.target} of run {run.name} has the labels {dict(labels)}, "
                 f"others have {dict(self.labels)}. Make all targets with one create_targets."
             )
 
-    def _checked_labels(self, run: Run, labels: NDArray) -> NDArray[np.uint8]:
-        """The labels as uint8, if they are those of the objects we know."""
+    def _check_labels(self, run: Run, labels: NDArray) -> NDArray[np.uint8]:
+        """Return the labels as uint8; raise DataError if one belongs to no object."""
         where = f"The target {self.target} of run {run.name}"
         if labels.dtype.kind not in "biu" or labels.min() < 0 or labels.max() > 255:
             raise DataError(f"{where} is no label volume: it has values other than 0 to 255.")
@@ -194,20 +211,15 @@ class SourceReader:
         return labels
 
 
-def _target_key(digest: bytes, grid: Grid) -> str:
-    return f"target {digest.hex()} {grid.shape}"
+def _positions_to_rows(positions: Positions) -> NDArray[np.integer]:
+    """Return one array (n, 2) with the rows label, position."""
+    rows = [np.column_stack([np.full(len(voxels), k), voxels]) for k, voxels in positions.items()]
+    return np.concatenate(rows)
 
 
-def _pack_positions(digest: bytes, positions: Positions) -> NDArray[np.int64]:
-    """A sha256 and positions as one array (n, 2): the digest in two rows, then label, position."""
-    head = np.frombuffer(digest, np.int64).reshape(2, 2)
-    rows = [np.column_stack([np.full(len(found), k), found]) for k, found in positions.items()]
-    return np.concatenate([head, *rows])
-
-
-def _unpacked(packed: NDArray[np.int64]) -> tuple[bytes, Positions]:
-    labels, positions = packed[2:].T
-    return packed[:2].tobytes(), {int(k): positions[labels == k] for k in np.unique(labels)}
+def _rows_to_positions(rows: NDArray[np.integer]) -> Positions:
+    labels, positions = rows.T
+    return {int(k): positions[labels == k] for k in np.unique(labels)}
 
 
 def _prepare(run: Run, query: TomogramQuery, grid: Grid) -> NDArray[np.float16]:

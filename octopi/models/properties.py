@@ -17,6 +17,8 @@ from octopi.errors import SettingError
 
 DIVISORS = (1, 2, 4, 8, 16, 32, 64)
 COST_METRICS = ("inference_gflop", "parameters")  # what a network costs; less is better
+WEIGHT_BYTES = 4  # of a parameter, float32
+COPIES_IN_LAST_CHECKPOINT = 5  # of the weights: themselves, AdamW's two, their mean, the best
 
 
 def logits_per_head(output: Tensor | Sequence[Tensor]) -> list[Tensor]:
@@ -88,8 +90,19 @@ def network_costs(net: nn.Module, size: Sequence[int]) -> dict[str, float]:
         meta_net(torch.empty(1, 1, *size, device="meta"))
     return {
         "inference_gflop": counter.get_total_flops() / math.prod(size) / 1e3,
-        "parameters": float(sum(p.numel() for p in net.parameters())),
+        "parameters": float(count_parameters(net)),
     }
+
+
+def count_parameters(net: nn.Module) -> int:
+    """Count the trainable and fixed parameters of a network."""
+    return sum(p.numel() for p in net.parameters())
+
+
+def checkpoint_bytes(num_parameters: int) -> tuple[int, int]:
+    """Return about how many bytes a training's `best_model.pth` and `last.ckpt` take."""
+    weights = WEIGHT_BYTES * num_parameters
+    return weights, COPIES_IN_LAST_CHECKPOINT * weights
 
 
 def activation_bytes(net: nn.Module, size: Sequence[int]) -> int:

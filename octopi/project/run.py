@@ -203,10 +203,11 @@ class Run:
         """Return a hash (sha256, hex) that changes with the label volume; read no voxel."""
         return read_volume.fingerprint(self.open_segmentation(query))
 
-    def delete_segmentations(self, query: SegmentationQuery) -> None:
-        """Delete the label volumes of this name, user and session at every voxel spacing."""
+    def delete_segmentations_at_other_spacings(self, query: SegmentationQuery) -> None:
+        """Delete the label volumes of this name, user and session but the one of the query."""
+        kept = copick_items.new_segmentation(self._copick, query).path
         for existing, item in copick_items.segmentations(self._copick).items():
-            if existing.name_user_session == query.name_user_session:
+            if existing.name_user_session == query.name_user_session and item.path != kept:
                 self.check_can_write(existing)
                 with storage_errors_as_resource_error(self._where(existing), item.path):
                     item.fs.rm(item.path, recursive=True)

@@ -1,60 +1,57 @@
-"""What a job writes down so that it can be understood, and repeated, later."""
+"""Record trainings and sweeps in MLflow, which may be unreachable at any time."""
 
 import contextlib
-import fcntl
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from octopi.errors import is_interruption
-from octopi.system.files import to_builtin_types
+from octopi.system.files import absolute_sqlite_url, sqlite_path, to_builtin_types
+from octopi.system.locks import wait_for_lock
 from octopi.system.passwords import mask_passwords
 
-SQLITE = "sqlite:///"
-ARTIFACTS = {".pth", ".yaml", ".json", ".png", ".log", ".html"}
-TEXTS = {".yaml", ".json", ".log", ".txt", ".html"}
-RUN_ID = "mlflow_run_id"  # the file in a job's folder that names its run
-PARENT = "mlflow.parentRunId"
-# MLflow asks an absent server for four minutes unless told otherwise.
+ARTIFACT_SUFFIXES = {".pth", ".yaml", ".json", ".png", ".log", ".html"}
+TEXT_SUFFIXES = {".yaml", ".json", ".log", ".txt", ".html"}
+RUN_ID_FILE = "mlflow_run_id"  # the file in a job's folder that names its run
+PARENT_TAG = "mlflow.parentRunId"
+MAX_PARAM_LENGTH = 6000  # characters that MLflow takes
+# By default MLflow retries for four minutes when a server is absent.
 SHORT_TIMEOUTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 logger = logging.getLogger(__name__)
 
 
 def resolve_local_paths(node: Mapping[str, Any]) -> dict[str, Any]:
-    """A tracker's config whose local paths stay the same wherever the job is run from."""
-    out = dict(node)
+    """Make the local paths of a logger's config absolute."""
+    resolved = dict(node)
     for key in ("tracking_uri", "artifact_location"):
-        value = out.get(key)
-        if isinstance(value, str) and value.startswith(SQLITE):
-            out[key] = SQLITE + str(Path(value.removeprefix(SQLITE)).absolute())
-        elif isinstance(value, str) and "://" not in value:
-            out[key] = Path(value).absolute().as_uri()
-    return out
+        value = resolved.get(key)
+        if isinstance(value, str):
+            is_path = "://" not in value
+            url = Path(value).absolute().as_uri() if is_path else absolute_sqlite_url(value)
+            resolved[key] = url
+    return resolved
 
 
 @contextlib.contextmanager
 def lock_tracking_store(node: Mapping[str, Any]) -> Iterator[None]:
-    """Nobody else on this machine makes the same local tracking store meanwhile.
+    """Lock a local tracking store while it is created.
 
-    A fresh SQLite store takes MLflow ten seconds of migrations, which two jobs must not share.
+    A new SQLite store takes MLflow ten seconds of migrations, which two jobs must not share.
     """
-    uri = str(node.get("tracking_uri", ""))
-    if not uri.startswith(SQLITE):
+    path = sqlite_path(str(node.get("tracking_uri", "")))
+    if path is None:
         yield
         return
-    path = Path(uri.removeprefix(SQLITE))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with wait_for_lock(path.with_name(f".{path.name}.lock")):
         yield
 
 
 @contextlib.contextmanager
 def tracked_run(tracker: Any, folder: Path, settings: Any) -> Iterator[dict[str, str]]:
-    """The tracker knows the settings at the start, and at the end what became of the job.
+    """Record the settings of a job at its start, its status and files at its end.
 
     Yields the tags that the run ends with, such as `state`.
 
@@ -87,38 +84,35 @@ def start_sweep_run(
     tags: Mapping[str, Any],
     run_id: str | None = None,
 ) -> str | None:
-    """The id of the MLflow run that trials or folds belong to; None without MLflow.
+    """Start or continue the MLflow run that trials or folds belong to; return its id.
 
-    The store and the experiment exist before any of them starts. A server that does not answer
-    is warned of, and leaves the job without a parent run.
+    This creates the store and the experiment before any of them starts. Without MLflow, or where
+    it cannot be reached, which is warned of, there is no parent run: None.
 
     Args:
         node: the settled `logger`.
         name: of the run.
-        params: what the sweep was asked; a run that goes on keeps what it was first told.
+        params: of the sweep; a run that is continued keeps those it has.
         tags: to find it by.
-        run_id: of a run to go on with.
+        run_id: of a run to continue.
     """
-    if not node or not is_mlflow(node):
+    if not is_mlflow(node):
         return None
     node = resolve_local_paths(node)
-    try:
+    with unreachable_as_warning(node):
+        known_params: Mapping[str, str] = {}
         with lock_tracking_store(node):
             client = mlflow_client(node)
-            known = {}
             if run_id is None:
-                run = client.create_run(
-                    _experiment(client, node), tags=_as_tags(tags), run_name=name
-                )
+                experiment = _find_or_create_experiment(client, node)
+                run = client.create_run(experiment, tags=_format_tags(tags), run_name=name)
                 run_id = run.info.run_id
             else:
-                known = client.get_run(run_id).data.params
+                known_params = client.get_run(run_id).data.params
                 client.update_run(run_id, status="RUNNING")
         for key, value in mask_passwords(to_builtin_types(params)).items():
-            if key not in known:
-                client.log_param(run_id, key, str(value)[:6000])
-    except Exception as error:  # noqa: BLE001  whatever it is, the search matters more
-        logger.warning("%s", tracker_unreachable_message(node, error))
+            if key not in known_params:
+                client.log_param(run_id, key, str(value)[:MAX_PARAM_LENGTH])
     return run_id
 
 
@@ -130,117 +124,124 @@ def end_sweep_run(
     metrics: Mapping[str, float | None],
     artifacts: Sequence[Path],
 ) -> None:
-    """The parent run has ended as it did: FINISHED, FAILED or KILLED.
+    """End the run of a sweep.
 
     Args:
         node: the settled `logger`.
-        run_id: as `start_parent` gave it.
-        status: of the run.
-        metrics: what came of it; None = n/a.
-        artifacts: files to keep with it; those that do not exist are left out.
+        run_id: from `start_sweep_run`.
+        status: FINISHED, FAILED or KILLED.
+        metrics: of the sweep; None = n/a.
+        artifacts: files to store with the run; those that do not exist are skipped.
     """
-    if not node or not is_mlflow(node) or run_id is None:
+    if not is_mlflow(node) or run_id is None:
         return
     node = resolve_local_paths(node)
-    try:
+    with unreachable_as_warning(node):
         client = mlflow_client(node)
         for key, value in metrics.items():
             if value is not None:
                 client.log_metric(run_id, key, value)
         end_run(client, run_id, status=status, artifacts=artifacts)
-    except Exception as error:  # noqa: BLE001  the files are in the sweep's folder
-        logger.warning("%s", tracker_unreachable_message(node, error))
 
 
 def child_run_settings(
     node: Mapping[str, Any] | None, parent_run: str | None, *, name: str, tags: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The `logger` of one trial or fold; none, or one other than MLflow's, stays as it is."""
-    if not node or not is_mlflow(node):
+    """Return the `logger` of one trial or fold: MLflow's gets name, tags and parent run."""
+    if not is_mlflow(node):
         return dict(node or {})
-    parent_tag = {} if parent_run is None else {PARENT: parent_run}
+    parent_tag = {} if parent_run is None else {PARENT_TAG: parent_run}
     return {
         **node,
         "run_name": name,
-        "tags": {**(node.get("tags") or {}), **parent_tag, **_as_tags(tags)},
+        "tags": {**(node.get("tags") or {}), **parent_tag, **_format_tags(tags)},
     }
 
 
 def close_child_run(
     node: Mapping[str, Any] | None, folder: Path, *, status: str, tags: Mapping[str, Any]
 ) -> None:
-    """The run of a job that could not say so itself has ended, such as one killed at once.
+    """End the MLflow run of a job that could not do so itself, such as one that was killed.
 
     Args:
         node: the settled `logger`.
-        folder: the job's.
+        folder: of the job.
         status: KILLED or FAILED.
         tags: such as the reason.
     """
-    path = folder / RUN_ID
-    if not node or not is_mlflow(node) or not path.exists():
-        return
-    node = resolve_local_paths(node)
-    try:
-        client, run_id = mlflow_client(node), path.read_text(encoding="utf-8").strip()
-        if client.get_run(run_id).info.status == "RUNNING":
+    with _run_of_job(node, folder) as (client, run_id):
+        if client is not None and client.get_run(run_id).info.status == "RUNNING":
             end_run(client, run_id, status=status, tags=tags)
-    except Exception as error:  # noqa: BLE001  the reason is in the study too
-        logger.warning("%s", tracker_unreachable_message(node, error))
 
 
 def add_artifacts(folder: Path, node: Mapping[str, Any] | None, paths: Iterable[Path]) -> None:
-    """The files are artifacts of the training's run too, where MLflow tracked it.
+    """Store files with the MLflow run of a training, if it has one.
 
     Args:
         folder: of the training.
         node: its settled `logger`.
         paths: the files.
     """
-    path = folder / RUN_ID
-    if not node or not is_mlflow(node) or not path.exists():
+    with _run_of_job(node, folder) as (client, run_id):
+        if client is not None:
+            for artifact in paths:
+                client.log_artifact(run_id, str(artifact))
+
+
+@contextlib.contextmanager
+def _run_of_job(node: Mapping[str, Any] | None, folder: Path) -> Iterator[tuple[Any, str]]:
+    """Yield MLflow's client and the id of a job's run; None and no id where the job has none."""
+    path = folder / RUN_ID_FILE
+    if not is_mlflow(node) or not path.exists():
+        yield None, ""
         return
     node = resolve_local_paths(node)
+    with unreachable_as_warning(node):
+        yield mlflow_client(node), path.read_text(encoding="utf-8").strip()
+
+
+@contextlib.contextmanager
+def unreachable_as_warning(node: Mapping[str, Any]) -> Iterator[None]:
+    """Turn an error of MLflow inside the block into a warning: all results are on disk too."""
     try:
-        client, run_id = mlflow_client(node), path.read_text(encoding="utf-8").strip()
-        for artifact in paths:
-            client.log_artifact(run_id, str(artifact))
-    except Exception as error:  # noqa: BLE001  the files are there all the same
-        logger.warning("%s", tracker_unreachable_message(node, error))
+        yield
+    except Exception as error:  # noqa: BLE001  MLflow, databases and HTTP clients share no base
+        logger.warning("%s", failure_message(node, error))
 
 
-def is_mlflow(node: Mapping[str, Any]) -> bool:
-    """Whether the `logger` is Lightning's for MLflow."""
-    return str(node["_target_"]).endswith("MLFlowLogger")
+def is_mlflow(node: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
+    """Return whether the `logger` is Lightning's for MLflow."""
+    return bool(node) and str(node["_target_"]).endswith("MLFlowLogger")
 
 
 def mlflow_client(node: Mapping[str, Any]) -> Any:
-    """MLflow's client of the logger's store; it does not wait long for a server."""
+    """Connect to the logger's store; give up on an absent server in seconds."""
     shorten_mlflow_timeouts()
-    from mlflow import MlflowClient  # noqa: PLC0415  seconds
+    from mlflow import MlflowClient  # noqa: PLC0415  takes seconds, which trainings without MLflow need not wait
 
     return MlflowClient(node["tracking_uri"])
 
 
 def shorten_mlflow_timeouts() -> None:
-    """A server that does not answer is given up in seconds, unless the user's environment knows."""
+    """Shorten MLflow's timeouts unless the user set them."""
     for name, value in SHORT_TIMEOUTS.items():
         os.environ.setdefault(name, value)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # its retries, line by line
 
 
-def tracker_unreachable_message(node: Mapping[str, Any], error: Exception) -> str:
-    """What a person is told when the tracker cannot be reached."""
-    why = mask_passwords(str(error) or type(error).__name__).splitlines()[0]
-    return (
-        f"The tracker {mask_passwords(str(node.get('tracking_uri', node['_target_'])))} does "
-        f"not take what it is told: {why[:300]}\nThe work goes on; its folder holds all results."
-    )
+def failure_message(
+    node: Mapping[str, Any], error: Exception, failure: str = "cannot be reached"
+) -> str:
+    """Write the warning for an error of the tracking server, without passwords."""
+    uri = node.get("tracking_uri")
+    server = f"MLflow at {mask_passwords(str(uri))}" if uri else f"The logger {node['_target_']}"
+    reason = mask_passwords(str(error) or type(error).__name__).splitlines()[0][:300].rstrip(".")
+    return f"{server} {failure}: {reason}. Training continues; results are in the job folder."
 
 
 def list_artifacts(folder: Path) -> list[Path]:
-    """The files of a job that go with its run."""
-    return [path for path in sorted(folder.iterdir()) if path.suffix in ARTIFACTS]
+    """List the files of a job that are stored with its run."""
+    return [path for path in sorted(folder.iterdir()) if path.suffix in ARTIFACT_SUFFIXES]
 
 
 def end_run(
@@ -251,13 +252,13 @@ def end_run(
     tags: Mapping[str, Any] | None = None,
     artifacts: Iterable[Path] = (),
 ) -> None:
-    """The run has its tags and files, without passwords, and its status."""
-    for key, value in _as_tags(tags or {}).items():
+    """End a run: store its tags and files, without passwords, and set its status."""
+    for key, value in _format_tags(tags or {}).items():
         client.set_tag(run_id, key, value)
     for path in artifacts:
         if not path.is_file():
             continue
-        text = path.read_text(encoding="utf-8") if path.suffix in TEXTS else ""
+        text = path.read_text(encoding="utf-8") if path.suffix in TEXT_SUFFIXES else ""
         if mask_passwords(text) != text:
             client.log_text(run_id, mask_passwords(text), path.name)
         else:
@@ -265,12 +266,12 @@ def end_run(
     client.set_terminated(run_id, status)
 
 
-def _experiment(client: Any, node: Mapping[str, Any]) -> str:
+def _find_or_create_experiment(client: Any, node: Mapping[str, Any]) -> str:
     experiment = client.get_experiment_by_name(node["experiment_name"])
     if experiment is not None:
         return experiment.experiment_id
     return client.create_experiment(node["experiment_name"], node.get("artifact_location"))
 
 
-def _as_tags(tags: Mapping[str, Any]) -> dict[str, str]:
+def _format_tags(tags: Mapping[str, Any]) -> dict[str, str]:
     return {str(key): mask_passwords(str(value)) for key, value in tags.items()}

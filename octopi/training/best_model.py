@@ -1,4 +1,4 @@
-"""The file that a training ends in: the best weights and all that goes with them."""
+"""Write the best model of a training and what is needed to use it."""
 
 import dataclasses
 import zipfile
@@ -28,24 +28,24 @@ class BestModelWriter:
     Args:
         folder: of the training.
         settings: of the training.
-        facts: of the project.
+        info: of the dataset.
         data: that is trained on.
         divisor: voxels of which every edge of the network's input is a multiple.
     """
 
     folder: Path
     settings: TrainSettings
-    facts: DatasetInfo
+    info: DatasetInfo
     data: TomogramDataModule
     divisor: int
 
     def __call__(self, weights: dict[str, Tensor], module: PickingModule) -> None:
-        """Write the weights and the candidates they found in validation."""
+        """Write the weights and the candidates of their validation."""
         write_candidates(self.folder / CANDIDATES_FILE, module.candidates)
-        write_model(self.folder, weights, self.recipe(module))
+        write_model(self.folder, weights, self.checkpoint_info(module))
 
-    def problem(self) -> str | None:
-        """Say why the files that are there cannot be read; None if they can."""
+    def find_problem(self) -> str | None:
+        """Return why the written files cannot be read; None if they can."""
         try:
             checkpoint.read(self.folder / BEST_MODEL_FILE)
             read_candidates(self.folder / CANDIDATES_FILE)
@@ -53,18 +53,18 @@ class BestModelWriter:
             return str(error)
         return None
 
-    def recipe(self, module: PickingModule) -> CheckpointInfo:
-        """Return what must be known to use the weights."""
-        settings, facts, data = self.settings, self.facts, self.data
+    def checkpoint_info(self, module: PickingModule) -> CheckpointInfo:
+        """Return the checkpoint info of the weights."""
+        settings, info, data = self.settings, self.info, self.data
         assert data.split is not None
         return CheckpointInfo(
-            net={**settings.model, "out_channels": len(facts.labels) + 1},
-            labels=facts.labels,
-            radii=facts.radii,
-            weights=facts.weights,
-            voxel_spacing=facts.tomograms[0].voxel_spacing,
+            net={**settings.model, "out_channels": len(info.labels) + 1},
+            labels=info.labels,
+            radii=info.radii,
+            weights=info.weights,
+            voxel_spacing=info.tomograms[0].voxel_spacing,
             working_spacing=settings.data["working_spacing"],
-            tomo_types=list(dict.fromkeys(q.tomo_type for q in facts.tomograms)),
+            tomo_types=list(dict.fromkeys(q.tomo_type for q in info.tomograms)),
             size_divisor=self.divisor,
             predictor=settings.predictor,
             localizer=settings.localizer,
@@ -84,7 +84,7 @@ class BestModelWriter:
         )
 
 
-def write_model(folder: Path, weights: Mapping[str, Tensor], recipe: CheckpointInfo) -> None:
+def write_model(folder: Path, weights: Mapping[str, Tensor], info: CheckpointInfo) -> None:
     """Write `best_model.pth` and its readable copy, `model_config.yaml`."""
-    checkpoint.save(folder / BEST_MODEL_FILE, weights, recipe)
-    write_yaml(folder / MODEL_CONFIG_FILE, dataclasses.asdict(recipe))
+    checkpoint.save(folder / BEST_MODEL_FILE, weights, info)
+    write_yaml(folder / MODEL_CONFIG_FILE, dataclasses.asdict(info))

@@ -1,4 +1,4 @@
-"""What a training leaves behind as it goes: best model, last checkpoint, history, a clean stop."""
+"""Callbacks: save the best model and the last checkpoint, write the history, stop on signals."""
 
 import logging
 import signal
@@ -13,6 +13,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from torch import Tensor
 
+from octopi.errors import STOP_SIGNALS
 from octopi.system.files import staged, write_json
 from octopi.training.module import PickingModule
 
@@ -23,50 +24,50 @@ class SaveModel(Protocol):
     """Writes the best model."""
 
     def __call__(self, weights: dict[str, Tensor], module: PickingModule) -> None:
-        """Write the weights and what the module has just measured."""
+        """Write the weights and the module's latest metrics, thresholds and candidates."""
         ...
 
-    def problem(self) -> str | None:
-        """Say why the model that was written cannot be read; None if it can."""
+    def find_problem(self) -> str | None:
+        """Return why the written model cannot be read; None if it can."""
         ...
 
 
 class SaveBestModel(Callback):
-    """The weights that validated best are on disk, with the thresholds found for them.
+    """Saves the weights that validated best, with their thresholds.
 
-    Stands before weight averaging in the list of callbacks, so that it takes the weights that
-    were validated. Without validation runs it keeps the latest.
+    It must come before weight averaging in the list of callbacks, so that it saves the weights that
+    were validated. Without validation runs it saves the latest.
 
     Args:
-        save: writes weights and what the module has just measured.
+        save: writes the weights and the results of their validation.
     """
 
     def __init__(self, save: SaveModel) -> None:
         self.save = save
         self.best: float | None = None
         self.best_epoch: int | None = None
-        self.measured: dict[str, float | None] = {}
+        self.metrics: dict[str, float | None] = {}
         self._weights: dict[str, Tensor] = {}
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The weights now in the net, averaged or not, are set aside."""
+        """Copy the weights that were just validated, averaged or not."""
         assert isinstance(pl_module, PickingModule)
         self._weights = {k: v.detach().clone() for k, v in pl_module.net.state_dict().items()}
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """They are written if they are the best so far."""
+        """Write the copied weights if they are the best so far."""
         assert isinstance(pl_module, PickingModule)
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
         value = pl_module.best_value
         if value is None:
             logger.warning(
-                "%s is n/a in this validation: the model is kept as the latest, not as the best.",
+                "%s is n/a in this validation: the model is saved as the latest, not as the best.",
                 pl_module.best_metric,
             )
         if self.best is None or (value is not None and value > self.best):
             self.best, self.best_epoch = value, trainer.current_epoch
-            self.measured = dict(pl_module.metrics)
+            self.metrics = dict(pl_module.metrics)
             self.save(self._weights, pl_module)
             if value is not None:
                 logger.info(
@@ -75,27 +76,27 @@ class SaveBestModel(Callback):
         self._weights = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed training must know."""
-        return {"best": self.best, "best_epoch": self.best_epoch, "measured": self.measured}
+        """Return the state that a resumed training needs."""
+        return {"best": self.best, "best_epoch": self.best_epoch, "measured": self.metrics}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up where a training stopped; forget a best model that is not there any more."""
-        if problem := self.save.problem():
+        """Restore the state of a training; forget a best model that cannot be read any more."""
+        if problem := self.save.find_problem():
             logger.warning(
                 "The best model so far is lost. %s The next validation writes a new one.", problem
             )
             return
         self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
-        self.measured = state_dict["measured"]
+        self.metrics = state_dict["measured"]
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """Checkpoints as files of this machine, without an import of every object store's client."""
+    """Writes checkpoints to local files, without importing the client of every object store."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """The file holds the state, or what it held before."""
+        """Write the state, or leave the file as it was if that fails."""
         if "://" in str(path) or storage_options is not None:
             super().save_checkpoint(checkpoint, path, storage_options)
             return
@@ -104,28 +105,28 @@ class CheckpointFiles(TorchCheckpointIO):
 
 
 class LastCheckpoint(Checkpoint):
-    """`last.ckpt` is the whole state at the last epoch boundary, or the one before it."""
+    """Saves the complete state in `last.ckpt` at every epoch boundary."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Checkpoints are files, unless the strategy writes them in a way of its own."""
+        """Write checkpoints by `CheckpointFiles`, unless the strategy has its own way."""
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = CheckpointFiles()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """A folder that cannot be written is found out before the first step."""
+        """Save once before the first step, to find a folder that cannot be written."""
         if not self.path.exists():
             trainer.save_checkpoint(self.path, weights_only=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The epoch is on disk."""
+        """Save the state at the end of the epoch."""
         trainer.save_checkpoint(self.path, weights_only=False)
 
 
 class WriteHistory(Callback):
-    """`results.json` holds every epoch's loss and metrics as soon as the epoch is over."""
+    """Writes the losses and metrics of all epochs into `results.json` after every epoch."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -133,7 +134,7 @@ class WriteHistory(Callback):
         self.best_metric = ""
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The epoch's values are appended and written."""
+        """Append the values of the epoch and write the file."""
         assert isinstance(pl_module, PickingModule)
         self.best_metric = pl_module.best_metric
         values: dict[str, float | None] = {
@@ -144,7 +145,7 @@ class WriteHistory(Callback):
         self._write(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The validation's metrics are appended and written."""
+        """Append the metrics of the validation and write the file."""
         assert isinstance(pl_module, PickingModule)
         if not trainer.sanity_checking:
             self.best_metric = pl_module.best_metric
@@ -161,20 +162,19 @@ class WriteHistory(Callback):
                 series["value"].append(value)
 
     def as_dict(self) -> dict[str, Any]:
-        """The history: name -> epochs and values; None = n/a."""
+        """Return the content of `results.json`; a value of None means n/a."""
         return {"best_metric": self.best_metric, "history": self.history}
 
     def _write(self, trainer: pl.Trainer) -> None:
-        """The file is complete at any moment."""
         if trainer.is_global_zero:
             write_json(self.path, self.as_dict())
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed training must know."""
+        """Return the state that a resumed training needs."""
         return {"history": self.history}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up where a training stopped."""
+        """Restore the state of a training."""
         self.history = state_dict["history"]
 
 
@@ -183,21 +183,21 @@ def _number(value: Tensor | float | None) -> float | None:
 
 
 class StopOnSignal(Callback):
-    """SIGTERM or Ctrl-C ends the training after the step in hand; a second Ctrl-C at once.
+    """Ends the training after the current step on a signal; at once on a second Ctrl-C.
 
     Args:
-        stop: makes the exception that ends the job from the signal's number and the epoch that
-            `last.ckpt` holds.
+        make_error: makes the exception that ends the job, from the signal's number and the
+            current epoch, before which `last.ckpt` was written.
     """
 
-    def __init__(self, stop: Callable[[int, int], BaseException]) -> None:
-        self.stop = stop
+    def __init__(self, make_error: Callable[[int, int], BaseException]) -> None:
+        self.make_error = make_error
         self.received: int | None = None
         self._previous: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Signals are ours."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        """Install the signal handlers."""
+        for number in (*STOP_SIGNALS, signal.SIGINT):
             self._previous[number] = signal.signal(number, self._record_signal)
 
     def _record_signal(self, number: int, frame: FrameType | None) -> None:
@@ -206,23 +206,23 @@ class StopOnSignal(Callback):
         self.received = number
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        """The step is done: stop here if asked."""
+        """Stop after the step if a signal arrived."""
         self._check(trainer)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        """A tomogram is done: stop here if asked."""
+        """Stop after the tomogram if a signal arrived."""
         self._check(trainer)
 
     def _check(self, trainer: pl.Trainer) -> None:
         if self.received is not None:
-            raise self.stop(self.received, trainer.current_epoch)
+            raise self.make_error(self.received, trainer.current_epoch)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Signals are given back."""
+        """Restore the previous signal handlers."""
         self._restore()
 
     def on_exception(self, *args: Any) -> None:
-        """Signals are given back."""
+        """Restore the previous signal handlers."""
         self._restore()
 
     def _restore(self) -> None:

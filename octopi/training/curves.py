@@ -1,4 +1,4 @@
-"""Pictures of a training: loss, learning rate and metrics over the epochs."""
+"""Draw the curves of a training: loss, learning rate and metrics over the epochs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,16 +7,17 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from octopi.system.files import write_figure
 from octopi.system.job_folder import CURVES_FILE
 
 Series = Mapping[str, list[float | None]]
 
 
 def draw_curves(folder: Path, results: Mapping[str, Any]) -> None:
-    """`curves.png` shows how the training went.
+    """Draw `curves.png`.
 
     Args:
-        folder: where the picture goes.
+        folder: that the figure is written into.
         results: the content of `results.json`.
     """
     history: Mapping[str, Series] = results["history"]
@@ -38,7 +39,7 @@ def draw_curves(folder: Path, results: Mapping[str, Any]) -> None:
             axes.legend(fontsize=7, loc="lower right")
         else:
             axes.text(0.5, 0.5, "not validated", transform=axes.transAxes, ha="center")
-    figure.savefig(folder / CURVES_FILE, dpi=110)
+    write_figure(folder / CURVES_FILE, figure)
 
 
 def _panel(axes: Axes, history: Mapping[str, Series], prefix: str, title: str) -> None:
@@ -55,5 +56,6 @@ def _line(axes: Axes, series: Series | None, label: str, **style: Any) -> None:
     points = [(epoch, value) for epoch, value in pairs if value is not None]
     if points:
         marker = "o" if len(points) == 1 else ""
-        line_style = {"linewidth": 1.2, "marker": marker, **style}
-        axes.plot(*zip(*points, strict=True), label=label, **line_style)
+        axes.plot(
+            *zip(*points, strict=True), label=label, **{"linewidth": 1.2, "marker": marker, **style}
+        )

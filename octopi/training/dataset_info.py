@@ -1,4 +1,4 @@
-"""What the project says of what is to be learned; light to import."""
+"""Dataset info: runs, target, tomograms, labels, radii and weights of a training."""
 
 import dataclasses
 
@@ -18,14 +18,14 @@ from octopi.project.objects import require_labels
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-    """What only the data knows.
+    """The description of a dataset that a training needs.
 
     Args:
-        runs: those that hold the target.
+        runs: that have the target.
         target: the label volumes.
-        tomograms: type and spacing of what is trained on, the one validated on first.
+        tomograms: type and spacing to train on; validation uses the first.
         labels: object name -> label.
-        picks: object name -> the picks its spheres were painted from.
+        picks: object name -> the picks that its spheres were painted from.
         radii: particle name -> radius in Å.
         weights: particle name -> weight in the total score.
     """
@@ -39,19 +39,24 @@ class DatasetInfo:
     weights: dict[str, float]
 
     def true_picks(self, run: Run) -> dict[str, Points]:
-        """The particles of a run that its target was painted from."""
+        """Read the particles of a run that its target was painted from."""
         return run.read_existing_picks(self.picks)
 
 
 def read_dataset_info(project: Project, settings: TrainSettings) -> DatasetInfo:
-    """What the project says of the target, or an error that says what is missing."""
+    """Read the description of a training's dataset from the project.
+
+    Raises:
+        DataError: no run has the target, or it does not name its labels.
+        SettingError: several tomogram types, none of them named.
+    """
     target = SegmentationQuery.parse(settings.target)
-    wanted = target.name_user_session
+    name_user_session = target.name_user_session
     runs = [
         run
         for run in project.select(settings.runs)
         if settings.runs is not None
-        or any(q.name_user_session == wanted for q in run.segmentations())
+        or any(q.name_user_session == name_user_session for q in run.segmentations())
     ]
     if not runs:
         raise DataError(f"No run has the target {target}. Make it: octopi create_targets.")
@@ -64,13 +69,13 @@ def read_dataset_info(project: Project, settings: TrainSettings) -> DatasetInfo:
         voxel_spacings=spacings if isinstance(spacings, list) else [spacings],
     )
     picks = {name: PicksQuery.parse(text) for name, text in attributes["picks"].items()}
-    known = {name: project.objects[name] for name in picks if name in project.objects}
+    objects = {name: project.objects[name] for name in picks if name in project.objects}
     return DatasetInfo(
         runs=runs,
         target=target,
         tomograms=tomograms,
         labels=labels,
         picks=picks,
-        radii={name: obj.radius for name, obj in known.items() if obj.radius is not None},
-        weights={name: obj.weight for name, obj in known.items()},
+        radii={name: obj.radius for name, obj in objects.items() if obj.radius is not None},
+        weights={name: obj.weight for name, obj in objects.items()},
     )

@@ -1,7 +1,7 @@
-"""One training on several devices: Lightning starts a process for each, and this one is in charge.
+"""Training on several devices: Lightning starts a process, a rank, for each.
 
-The others are started anew with the words of this command line. They train and validate as the
-first does, and write nothing.
+The secondary ranks run this command line again. They train and validate as the first does, and
+write nothing.
 """
 
 import logging
@@ -14,12 +14,12 @@ FIRST_RANK = "OCTOPI_FIRST_RANK"  # environment variable: the process that start
 
 
 def is_secondary_rank() -> bool:
-    """Whether another process of this machine is in charge of the training."""
+    """Return whether another process on this machine started this rank."""
     return int(os.environ.get("LOCAL_RANK", "0")) > 0
 
 
 def check_and_prepare_ddp(num_ranks: int) -> None:
-    """Let Lightning start the other ranks, none of which outlives this one.
+    """Prepare for several ranks, so that none outlives the first.
 
     Args:
         num_ranks: processes that train together.
@@ -27,14 +27,14 @@ def check_and_prepare_ddp(num_ranks: int) -> None:
     if num_ranks == 1:
         return
     if is_secondary_rank():
-        logging.getLogger("octopi").setLevel(logging.WARNING)  # the first one says it all
+        logging.getLogger("octopi").setLevel(logging.WARNING)  # the first rank logs the same
         end_with_first_rank()
         return
     os.environ[FIRST_RANK] = str(os.getpid())
 
 
 def end_with_first_rank() -> None:
-    """End this process when the first rank ends, however that happens; nothing is written here."""
+    """End this process when the first rank ends, however that happens."""
     signal_when_parent_ends(signal.SIGKILL)
     if os.environ.get(FIRST_RANK, str(os.getppid())) != str(os.getppid()):
         os._exit(1)  # it ended before the line above

@@ -1,100 +1,110 @@
-"""What `dry_run=true` says of a training: splits, particles, files, sizes; nothing is written."""
+"""Describe what a training would do, for `dry_run=true`: splits, particles, files, sizes."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import DryRunSummary
+from octopi.data.folds import Split
 from octopi.errors import ResourceError
 from octopi.geometry import format_shape
-from octopi.system import resources
+from octopi.models.properties import checkpoint_bytes, count_parameters
 from octopi.system.job_folder import BEST_MODEL_FILE, LAST_CHECKPOINT_FILE, RESULTS_FILE, Job
+from octopi.system.resources import check_writable, format_bytes, free_space
 from octopi.training.dataset_info import DatasetInfo
 from octopi.training.run import Training, build_data
 
-FLOAT = 4  # bytes
-WEIGHT_COPIES_IN_LAST_CKPT = (
-    5  # copies of the weights in last.ckpt: weights, AdamW's two, their mean, the best
-)
+Summaries = Mapping[int | None, DryRunSummary]  # by fold
 
 
 def describe_training(settings: TrainSettings, job: Job, training: Training) -> list[str]:
-    """Return lines on what the training would do; raise the faults of its data as it would."""
-    facts, net = training.facts, training.net
-    folds = [settings.fold]
-    if settings.num_folds is not None and settings.fold is None:
-        folds = list(range(settings.num_folds))
-    rehearsed = {}
-    for fold in folds:
-        data = {**settings.data, "fold": fold}
-        fold_settings = dataclasses.replace(settings, fold=fold, data=data)
-        rehearsed[fold] = build_data(fold_settings, facts, training.divisor).describe()
-    check_space(settings.data["cache_dir"], rehearsed.values())
-    first = rehearsed[folds[0]]
-    weights = sum(p.numel() for p in net.parameters()) * FLOAT
-    lines = [
+    """Return lines on what the training would do; write nothing.
+
+    Raises:
+        DataError: data that the training would refuse.
+        ResourceError: too little room for the cache.
+    """
+    summaries = summarize_folds(settings, training)
+    cache_dir = settings.data["cache_dir"]
+    missing = _missing_volumes(summaries.values())
+    check_space(cache_dir, sum(missing.values()))
+    keys = {key for summary in summaries.values() for key in summary.keys}
+    grids = next(iter(summaries.values())).grids
+    shapes = _join_distinct(format_shape(grid.shape) for grid in grids)
+    spacings = _join_distinct(f"{grid.spacing[-1]:.4g}" for grid in grids)
+    net, info = training.net, training.info
+    best_model, last_checkpoint = checkpoint_bytes(count_parameters(net))
+    return [
         f"folder     {job.folder}" + (" (goes on)" if settings.resume else ""),
-        f"objects    {', '.join(facts.labels)}",
-        f"tomograms  {', '.join(map(str, facts.tomograms))}; "
-        f"worked on as {_shapes(first)} voxels of {_spacings(first)} Å",
-        f"network    {type(net).__name__}, {weights // FLOAT:,} parameters",
+        f"objects    {', '.join(info.labels)}",
+        f"tomograms  {', '.join(map(str, info.tomograms))}; "
+        f"worked on as {shapes} voxels of {spacings} Å",
+        f"network    {type(net).__name__}, {count_parameters(net):,} parameters",
         f"steps      {settings.trainer['max_epochs']} epochs of "
         f"{settings.data['steps_per_epoch']} batches of {settings.data['crops_per_step']} crops of "
         f"{format_shape(settings.data['crop_size'])}",
-    ]
-    for fold, found in rehearsed.items():
-        name = "split    " if fold is None else f"fold {fold}   "
-        parts = (f"{len(r)} {part} ({', '.join(r) or 'none'})" for part, r in found.parts())
-        lines.append(f"{name}  {'; '.join(parts)}")
-    lines += [_particles(fold, found, facts) for fold, found in rehearsed.items()]
-    missing = {key: size for found in rehearsed.values() for key, size in found.missing.items()}
-    all_keys = {key for found in rehearsed.values() for key in found.keys}
-    lines += [
-        f"cache      {settings.data['cache_dir']}: {len(missing)} of {len(all_keys)} volumes to be "
-        f"made, {resources.format_bytes(sum(missing.values()))} "
-        f"(free: {resources.format_bytes(resources.free_space(settings.data['cache_dir']))})",
-        f"files      {len(folds)} × {BEST_MODEL_FILE} ({resources.format_bytes(weights)}) and "
-        f"{LAST_CHECKPOINT_FILE} "
-        f"(about {resources.format_bytes(WEIGHT_COPIES_IN_LAST_CKPT * weights)}), log, curves, "
+        *(describe_split(fold, summary.split) for fold, summary in summaries.items()),
+        *(describe_particles(fold, summary.split, info) for fold, summary in summaries.items()),
+        f"cache      {cache_dir}: {len(missing)} of {len(keys)} volumes to be made, "
+        f"{format_bytes(sum(missing.values()))} (free: {format_bytes(free_space(cache_dir))})",
+        f"files      {len(summaries)} × {BEST_MODEL_FILE} ({format_bytes(best_model)}) and "
+        f"{LAST_CHECKPOINT_FILE} (about {format_bytes(last_checkpoint)}), log, curves, "
         f"{RESULTS_FILE}",
     ]
-    return lines
 
 
-def check_space(cache_dir: str, found: Iterable[DryRunSummary]) -> None:
-    """Raise ResourceError unless the cache can be filled."""
-    cure = "Set data.cache_dir to another folder."
-    resources.check_writable(cache_dir, cure)
-    needed = sum({key: size for r in found for key, size in r.missing.items()}.values())
-    free = resources.free_space(cache_dir)
+def summarize_folds(settings: TrainSettings, training: Training) -> Summaries:
+    """Return what the data module of each fold would do; of a single training, by its fold."""
+    folds: Sequence[int | None] = [settings.fold]
+    if settings.num_folds is not None and settings.fold is None:
+        folds = range(settings.num_folds)
+    summaries = {}
+    for fold in folds:
+        fold_settings = dataclasses.replace(settings, data={**settings.data, "fold": fold})
+        data = build_data(fold_settings, training.info, training.divisor)
+        summaries[fold] = data.describe()
+    return summaries
+
+
+def check_space(cache_dir: str, needed: int) -> None:
+    """Raise ResourceError unless the cache can take so many bytes more."""
+    advice = "Set data.cache_dir to another folder."
+    check_writable(cache_dir, advice)
+    free = free_space(cache_dir)
     if needed > free:
         raise ResourceError(
-            f"The cache {cache_dir} needs {resources.format_bytes(needed)}, but only "
-            f"{resources.format_bytes(free)} are free there. Make room, or: {cure}"
+            f"The cache {cache_dir} needs {format_bytes(needed)}, but only {format_bytes(free)} "
+            f"are free there. Make room, or: {advice}"
         )
 
 
-def _particles(fold: int | None, found: DryRunSummary, facts: DatasetInfo) -> str:
-    """How many particles of each object the runs of each part hold."""
-    runs = {run.name: run for run in facts.runs}
+def describe_split(fold: int | None, split: Split) -> str:
+    """Write a line with the runs of each part."""
+    name = "split    " if fold is None else f"fold {fold}   "
+    parts = (
+        f"{len(runs)} {part} ({', '.join(runs) or 'none'})" for part, runs in split.parts().items()
+    )
+    return f"{name}  {'; '.join(parts)}"
+
+
+def describe_particles(fold: int | None, split: Split, info: DatasetInfo) -> str:
+    """Write a line with the number of particles of each object in the runs of each part."""
+    runs = {run.name: run for run in info.runs}
     counts = []
-    for part, names in found.parts():
-        total: dict[str, int] = dict.fromkeys(facts.picks, 0)
+    for part, names in split.parts().items():
+        total = dict.fromkeys(info.picks, 0)
         for name in names:
-            for object_name, points in facts.true_picks(runs[name]).items():
+            for object_name, points in info.true_picks(runs[name]).items():
                 total[object_name] += len(points)
         if names:
-            counts.append(f"{part} {_listed(total)}")
+            numbers = ", ".join(f"{name} {number}" for name, number in total.items())
+            counts.append(f"{part} {numbers or 'masks only'}")
     return f"particles  {'' if fold is None else f'fold {fold}: '}{'; '.join(counts)}"
 
 
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {number}" for name, number in counts.items()) or "masks only"
+def _missing_volumes(summaries: Iterable[DryRunSummary]) -> dict[str, int]:
+    return {key: size for summary in summaries for key, size in summary.missing.items()}
 
 
-def _shapes(found: DryRunSummary) -> str:
-    return " or ".join(dict.fromkeys(format_shape(grid.shape) for grid in found.grids))
-
-
-def _spacings(found: DryRunSummary) -> str:
-    return " or ".join(dict.fromkeys(f"{grid.spacing[-1]:.4g}" for grid in found.grids))
+def _join_distinct(texts: Iterable[str]) -> str:
+    return " or ".join(dict.fromkeys(texts))

@@ -1,4 +1,4 @@
-"""The folder of a training: who works in it, what it began with, how it ended."""
+"""The folder of a training: lock and check it, write its settings and its outcome."""
 
 import contextlib
 import dataclasses
@@ -32,27 +32,27 @@ from octopi.training import ddp
 
 logger = logging.getLogger(__name__)
 
-MAY_CHANGE = {  # when a training is resumed
+CHANGEABLE_ON_RESUME = {  # when a training is resumed
     "resume",
     "dry_run",
     "trainer.max_epochs",
     "trainer.max_time",
     "trainer.enable_progress_bar",
 }
-# What Lightning needs of a checkpoint to go on from it.
-STATE = {"state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states"}
+# Keys that Lightning needs in a checkpoint to resume from it.
+REQUIRED_STATE = {"state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states"}
 
 
 @contextlib.contextmanager
 def training_folder(job: Job, settings: TrainSettings) -> Iterator["TrainingFolder"]:
-    """Lock the folder of a training, refuse one that is not its own, and open it.
+    """Lock the folder of a training, refuse another training's, and open it.
 
-    Before the checks have passed nothing but the lock is written there. Where this process is one
-    of several that train together, the first of them holds the folder and writes its files.
+    Before the checks have passed nothing but the lock is written there. Of several ranks the first
+    locks the folder and writes its files.
 
     Raises:
         LockedError: another process trains there.
-        SettingError: another training's folder, or a resume that is none.
+        SettingError: another training's folder, or nothing to resume.
     """
     if ddp.is_secondary_rank():
         job.open_folder()
@@ -60,7 +60,7 @@ def training_folder(job: Job, settings: TrainSettings) -> Iterator["TrainingFold
         return
     check_folder(job.folder, settings)  # a refused command leaves nothing behind, not even a lock
     with locks.lock_folder(job.folder):
-        _check_own(job.folder, settings)
+        _check_used(job.folder, settings)
         job.open_folder()
         yield TrainingFolder(job.folder)
 
@@ -68,10 +68,10 @@ def training_folder(job: Job, settings: TrainSettings) -> Iterator["TrainingFold
 def check_folder(folder: Path, settings: TrainSettings) -> None:
     """Raise LockedError or SettingError where a training in the folder would be refused."""
     locks.check_not_locked(folder)
-    _check_own(folder, settings)
+    _check_used(folder, settings)
 
 
-def _check_own(folder: Path, settings: TrainSettings) -> None:
+def _check_used(folder: Path, settings: TrainSettings) -> None:
     """Raise SettingError unless the folder is unused, or is that of the training to resume."""
     if settings.resume:
         check_resume(folder, settings)
@@ -91,7 +91,7 @@ def check_resume(folder: Path, settings: TrainSettings) -> None:
         )
     before = read_training_config(folder)
     now = to_builtin_types(dataclasses.asdict(settings))
-    changed = [key for key in differing_keys(before, now) if key not in MAY_CHANGE]
+    changed = [key for key in differing_keys(before, now) if key not in CHANGEABLE_ON_RESUME]
     if changed:
         raise SettingError(
             f"{', '.join(changed)} differ from what {folder} began with. A resumed training keeps "
@@ -110,7 +110,7 @@ class TrainingFolder:
     def __init__(self, path: Path, *, writes: bool = True) -> None:
         self.path = path
         self.writes = writes
-        self.state = "complete"  # or another word for how it ended, such as "pruned"
+        self.state = "complete"  # or how else the training ended, such as "pruned"
         self.start_time = time.monotonic()
 
     def write_config(self, settings: TrainSettings) -> None:
@@ -119,10 +119,10 @@ class TrainingFolder:
             write_yaml(self.path / CONFIG_FILE, dataclasses.asdict(settings))
 
     def read_checkpoint(self, module: nn.Module) -> Path:
-        """Return the checkpoint to go on from, after a check that it can be; run nothing in it.
+        """Return the checkpoint to resume from after a check; run nothing in it.
 
         Args:
-            module: that the checkpoint must fit.
+            module: that the checkpoint must match.
 
         Raises:
             SettingError: the file is damaged, holds other things than numbers and text, or
@@ -135,12 +135,14 @@ class TrainingFolder:
         )
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # what a damaged file raises depends on where it is damaged
+        except (
+            Exception
+        ) as error:  # a damaged file raises anything, depending on where it is damaged
             why = str(error).strip().partition("\n")[0][:200] or type(error).__name__
             raise SettingError(
                 f"{path} is damaged, or is not a checkpoint that octopi wrote: {why} {cure}"
             ) from error
-        if not isinstance(state, dict) or not state.keys() >= STATE:
+        if not isinstance(state, dict) or not state.keys() >= REQUIRED_STATE:
             raise SettingError(f"{path} is not a checkpoint of a training. {cure}")
         shapes = {name: value.shape for name, value in module.state_dict().items()}
         if {name: value.shape for name, value in state["state_dict"].items()} != shapes:
@@ -187,7 +189,7 @@ class TrainingFolder:
     def finish(
         self, settings: TrainSettings, metrics: Mapping[str, float | None]
     ) -> float | tuple[float | None, ...] | None:
-        """Write what came of the training into `outcome.json`; return its objectives."""
+        """Write `outcome.json`; return the values of the objectives."""
         values = {name: metrics.get(name) for name in settings.objectives}
         if self.writes:
             seconds = round(time.monotonic() - self.start_time, 1)

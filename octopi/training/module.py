@@ -1,4 +1,4 @@
-"""The LightningModule: a net, its loss, and validation by the commands' own stages."""
+"""The LightningModule: a network, its loss, and validation as in the commands."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ DIVERGED = (
 
 @dataclass(frozen=True)
 class ValidationSteps:
-    """What happens to a validation tomogram: the same calls the commands make.
+    """The steps of a validation: the same calls that the commands make.
 
     Args:
         predict: net, volume (z, y, x) -> score map (c, z, y, x), uint8.
@@ -56,22 +56,22 @@ class ValidationSteps:
         truth: Mapping[str, PicksByObject],
         thresholds: Thresholds,
     ) -> dict[str, float | None]:
-        """Metrics of the candidates that the thresholds let through."""
+        """Score the candidates at or above the thresholds; return metrics by name."""
         return self.score(self.apply_thresholds(candidates, thresholds), truth)
 
     def apply_thresholds(
         self, candidates: Mapping[str, PicksByObject], thresholds: Thresholds
     ) -> dict[str, dict[str, Points]]:
-        """The candidates that the thresholds let through."""
-        thresholds_at_beta = thresholds[beta_key(self.beta)]
+        """Return the candidates at or above the thresholds for this β."""
+        at_beta = thresholds[beta_key(self.beta)]
         return {
-            run: {name: points.above(thresholds_at_beta[name]) for name, points in found.items()}
-            for run, found in candidates.items()
+            run: {name: points.above(at_beta[name]) for name, points in by_object.items()}
+            for run, by_object in candidates.items()
         }
 
 
 class PickingModule(pl.LightningModule):
-    """Trains a net and says, object by object, what it finds in whole tomograms."""
+    """Trains a network; validates it by the picks that it gives in whole tomograms."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class PickingModule(pl.LightningModule):
         loss: nn.Module,
         optimizer: Callable[..., Optimizer],
         lr_scheduler: Callable[..., LRScheduler | ReduceLROnPlateau],
-        stages: ValidationSteps,
+        validation_steps: ValidationSteps,
         labels: Mapping[str, int],
         best_metric: str,
         steps_per_epoch: int,
@@ -92,7 +92,7 @@ class PickingModule(pl.LightningModule):
         self.loss = loss
         self.make_optimizer = optimizer
         self.make_lr_scheduler = lr_scheduler
-        self.stages = stages
+        self.validation_steps = validation_steps
         self.labels = dict(labels)
         self.best_metric = best_metric
         self.steps_per_epoch = steps_per_epoch
@@ -129,19 +129,19 @@ class PickingModule(pl.LightningModule):
         total = batches / self.trainer.accumulate_grad_batches
         spent = step / total if total > 0 else 0.0
         for timer in (c for c in self.trainer.callbacks if isinstance(c, Timer)):  # type: ignore[attr-defined]
-            elapsed, left = timer.time_elapsed(), timer.time_remaining()
-            if left is not None:
-                spent = max(spent, elapsed / max(elapsed + left, 1e-9))
+            elapsed, remaining = timer.time_elapsed(), timer.time_remaining()
+            if remaining is not None:
+                spent = max(spent, elapsed / max(elapsed + remaining, 1e-9))
         return spent
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
-        """The loss of a batch, all heads of a deeply supervised net counted.
+        """Return the loss of a batch, over all heads of a deeply supervised network.
 
-        What is random in a step, dropout for one, depends on the seed and the step, not on what
-        came before: so a resumed training ends as one that was not interrupted.
+        Randomness in a step, such as dropout, depends on the seed and the step only: so a resumed
+        training ends with the same weights as an uninterrupted one.
         """
         torch.manual_seed(self.seed * 1_000_003 + self.global_step)
-        loss = self._loss_of(logits_per_head(self.net(batch["image"])), batch["target"])
+        loss = self._total_loss(logits_per_head(self.net(batch["image"])), batch["target"])
         value = float(loss.detach())
         if not math.isfinite(value):
             raise DivergedError(
@@ -159,8 +159,8 @@ class PickingModule(pl.LightningModule):
         )
         return loss
 
-    def _loss_of(self, outputs: Sequence[Tensor], target: Tensor) -> Tensor:
-        """Heads weigh 1, 1/2, 1/4 …; a coarser head sees the target at its own size."""
+    def _total_loss(self, outputs: Sequence[Tensor], target: Tensor) -> Tensor:
+        """Average the losses of the heads, weighed 1, 1/2, 1/4 …; resize the target for each."""
         total = outputs[0].new_zeros((), dtype=torch.float32)
         weights = [0.5**i for i in range(len(outputs))]
         for weight, out in zip(weights, outputs, strict=True):
@@ -175,9 +175,9 @@ class PickingModule(pl.LightningModule):
         self._check_finite()
 
     def _check_finite(self) -> None:
-        """Raise DivergedError if the net's weights or statistics are not all numbers.
+        """Raise DivergedError if a weight or statistic of the network is not finite.
 
-        A loss can be finite nevertheless: in training a batch norm does not use what it gathers.
+        The loss can be finite nevertheless: in training, batch norm does not use its statistics.
         """
         for name, value in self.net.state_dict().items():
             if not value.isfinite().all():
@@ -187,24 +187,26 @@ class PickingModule(pl.LightningModule):
                 )
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the last validation."""
+        """Reset the validation state."""
         self._check_finite()
         self.candidates, self._truth, self._counts = {}, {}, {}
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """One whole tomogram goes through prediction and localization."""
-        scores = self.stages.predict(self.net, batch.image)
-        segmentation = self.stages.segment(scores)
+        """Predict one whole tomogram, find its candidates and count its voxels."""
+        scores = self.validation_steps.predict(self.net, batch.image)
+        segmentation = self.validation_steps.segment(scores)
         for name, counts in count_voxels(segmentation, batch.target, self.labels).items():
             self._counts[name] = self._counts.get(name, Counts()) + counts
-        self.candidates[batch.run_name] = self.stages.localize(scores, batch.grid)
+        self.candidates[batch.run_name] = self.validation_steps.localize(scores, batch.grid)
         self._truth[batch.run_name] = batch.truth
 
     def on_validation_epoch_end(self) -> None:
-        """Thresholds are calibrated on these tomograms and every metric is logged."""
+        """Calibrate thresholds on these tomograms; compute and log every metric."""
         self.validated_step = self.global_step
-        self.thresholds = self.stages.calibrate(self.candidates, self._truth)
-        measured = self.stages.score_candidates(self.candidates, self._truth, self.thresholds)
+        self.thresholds = self.validation_steps.calibrate(self.candidates, self._truth)
+        measured = self.validation_steps.score_candidates(
+            self.candidates, self._truth, self.thresholds
+        )
         self.metrics = voxel_metrics(self._counts) | measured
         self.best_value = metric_value(self.best_metric, self._counts, self.metrics)
         self.metrics[self.best_metric] = self.best_value

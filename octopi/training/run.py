@@ -1,4 +1,4 @@
-"""One training: build what it is made of, fit it, keep the weights that validate best."""
+"""Train one network: build all objects, fit, and keep the weights that validate best."""
 
 import contextlib
 import functools
@@ -44,20 +44,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Training:
-    """What a training is made of, built and checked.
+    """The objects of a training, built and checked.
 
     Args:
-        facts: of the project.
+        info: of the dataset.
         net: to be trained.
         divisor: voxels of which every edge of the network's input is a multiple.
         data: to train on.
-        module: that holds net, loss and validation.
-        trainer: Lightning's.
+        module: of net, loss and validation.
+        trainer: of Lightning.
         best_model: keeps the weights that validated best.
-        history: of losses and metrics.
+        history: records losses and metrics.
     """
 
-    facts: DatasetInfo
+    info: DatasetInfo
     net: nn.Module
     divisor: int
     data: TomogramDataModule
@@ -68,8 +68,8 @@ class Training:
 
     def costs(self, settings: TrainSettings) -> dict[str, float]:
         """Return the network's costs by name, where one of them is an objective."""
-        wanted = set(COST_METRICS) & set(settings.objectives)
-        return network_costs(self.net, settings.data["crop_size"]) if wanted else {}
+        cost_objectives = set(COST_METRICS) & set(settings.objectives)
+        return network_costs(self.net, settings.data["crop_size"]) if cost_objectives else {}
 
 
 def build_training(
@@ -90,27 +90,27 @@ def build_training(
     silence_lightning()
     count_devices(settings.trainer["accelerator"], settings.trainer["devices"], "trainer.")
     pl.seed_everything(settings.seed, verbose=False)
-    facts = read_dataset_info(build(settings.project, "project"), settings)
-    check_metric_names(settings, list(facts.radii))
+    info = read_dataset_info(build(settings.project, "project"), settings)
+    check_metric_names(settings, list(info.radii))
 
-    net = build_net(settings, facts)
+    net = build_net(settings, info)
     divisor = size_divisor(net)
-    data = build_data(settings, facts, divisor)
+    data = build_data(settings, info, divisor)
     check_memory(net, settings)
     check_optim(net, settings)
     module = PickingModule(
         net,
-        stages=build_validation(settings, facts, divisor),
+        validation_steps=build_validation(settings, info, divisor),
         loss=loss or build(settings.loss, "loss"),
         optimizer=partial_of(settings.optim["optimizer"], "optim.optimizer"),
         lr_scheduler=functools.partial(build_lr_scheduler, settings.optim["lr_scheduler"]),
-        labels=facts.labels,
+        labels=info.labels,
         best_metric=settings.best_metric,
         steps_per_epoch=data.steps_per_epoch,
         seed=settings.seed,
     )
-    # The best model stands before weight averaging, so that it keeps the weights that validated.
-    best_model = SaveBestModel(BestModelWriter(folder, settings, facts, data, divisor))
+    # Before weight averaging in the list, so that it saves the weights that were validated.
+    best_model = SaveBestModel(BestModelWriter(folder, settings, info, data, divisor))
     history = WriteHistory(folder / RESULTS_FILE)
     callbacks = [
         best_model,
@@ -131,7 +131,7 @@ def build_training(
         callbacks=callbacks,
     )
     ddp.check_and_prepare_ddp(trainer.world_size)
-    return Training(facts, net, divisor, data, module, trainer, best_model, history)
+    return Training(info, net, divisor, data, module, trainer, best_model, history)
 
 
 def run_training(
@@ -145,8 +145,8 @@ def run_training(
         loss: used in place of what `settings.loss` describes.
 
     Returns:
-        What the best weights measured in validation and, where one is an objective, what the
-        network costs.
+        The validation metrics of the best weights and, where one is an objective, the costs of the
+        network.
     """
     training = build_training(settings, folder.path, loss=loss)
     trainer, data = training.trainer, training.data
@@ -164,36 +164,36 @@ def run_training(
         if folder.writes:
             draw_curves(folder.path, training.history.as_dict())
     best = training.best_model
-    return {**best.measured, settings.best_metric: best.best, **training.costs(settings)}
+    return {**best.metrics, settings.best_metric: best.best, **training.costs(settings)}
 
 
-def build_net(settings: TrainSettings, facts: DatasetInfo) -> nn.Module:
+def build_net(settings: TrainSettings, info: DatasetInfo) -> nn.Module:
     """Build the network, with another training's weights where `init_from` names one."""
-    net: nn.Module = build(settings.model, "model", out_channels=len(facts.labels) + 1)
+    net: nn.Module = build(settings.model, "model", out_channels=len(info.labels) + 1)
     if settings.init_from:
-        weights, recipe = checkpoint.read(settings.init_from)
+        weights, checkpoint_info = checkpoint.read(settings.init_from)
         new_weights = checkpoint.load_matching_weights(net, weights)
         logger.info(
-            "init_from %s: %s are new (its objects: %s), the rest is taken over.",
+            "init_from %s: %s are new (its objects: %s), all other weights are loaded.",
             settings.init_from,
             ", ".join(new_weights) or "no weights",
-            ", ".join(recipe.object_names),
+            ", ".join(checkpoint_info.object_names),
         )
     return net
 
 
-def build_data(settings: TrainSettings, facts: DatasetInfo, divisor: int) -> TomogramDataModule:
+def build_data(settings: TrainSettings, info: DatasetInfo, divisor: int) -> TomogramDataModule:
     """Build the data module; nothing is read yet."""
     check_size(settings.data["crop_size"], divisor=divisor, key="data.crop_size")
     return build(
         settings.data,
         "data",
-        runs=facts.runs,
-        target=facts.target,
-        tomograms=facts.tomograms,
-        labels=facts.labels,
+        runs=info.runs,
+        target=info.target,
+        tomograms=info.tomograms,
+        labels=info.labels,
         augment=build(settings.augment, "augment") if settings.augment else None,
-        truth=facts.true_picks,
+        truth=info.true_picks,
     )
 
 
@@ -235,7 +235,7 @@ def validate_last_weights(training: Training) -> None:
 
 @contextlib.contextmanager
 def explain_lost_workers() -> Iterator[None]:
-    """Turn the loss of a process that cuts crops into a ResourceError with a cure."""
+    """Turn a lost data worker into a ResourceError that says what to do."""
     try:
         yield
     except RuntimeError as error:
@@ -243,17 +243,17 @@ def explain_lost_workers() -> Iterator[None]:
             raise
         raise ResourceError(
             f"A process that cuts crops is lost: {error} Most often the machine ran out of memory. "
-            "Set data.num_workers lower, or 0. Go on with resume=FOLDER_OF_THE_JOB."
+            "Set data.num_workers lower, or 0. Continue with resume=FOLDER_OF_THE_JOB."
         ) from error
 
 
 def stopped_error(folder: Path, number: int, epoch: int) -> StoppedBySignal:
-    """Return what ends a training that a signal stopped.
+    """Return the exception that ends a training after a signal.
 
     Args:
         folder: of the training.
         number: of the signal.
-        epoch: whose beginning `last.ckpt` holds.
+        epoch: at whose beginning `last.ckpt` was written.
     """
     return StoppedBySignal(
         128 + number,

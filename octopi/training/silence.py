@@ -1,4 +1,4 @@
-"""What Lightning says that is of no use to a reader of the log."""
+"""Silence messages of Lightning that are of no use in the log."""
 
 import logging
 import warnings
@@ -10,7 +10,7 @@ def silence_lightning() -> None:
     """Keep Lightning's advertisements and its hints on how to use Lightning out of the log."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Hints: few workers, srun or a GPU that is there but not used, a logging interval, …
+    # Hints: few workers, srun or a GPU that is not used, a logging interval, …
     warnings.filterwarnings("ignore", category=PossibleUserWarning)
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
     # No validation runs is a choice: the training runs are validated at the end.

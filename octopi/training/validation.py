@@ -25,39 +25,39 @@ def check_metric_names(settings: TrainSettings, object_names: list[str]) -> None
             check_metric(name, object_names)
 
 
-def build_validation(settings: TrainSettings, facts: DatasetInfo, divisor: int) -> ValidationSteps:
-    """Build what a validation tomogram goes through: the same calls that the commands make.
+def build_validation(settings: TrainSettings, info: DatasetInfo, divisor: int) -> ValidationSteps:
+    """Build the steps of a validation: the same calls that the commands make.
 
     Args:
         settings: of the training.
-        facts: of the project.
+        info: of the dataset.
         divisor: voxels of which every edge of the network's input is a multiple.
     """
     predictor = build(settings.predictor, "predictor")
     predictor.check(divisor)
     localizer = build(settings.localizer, "localizer")
     scorer = build(settings.scorer, "scorer")
-    channels = [facts.labels[name] - 1 for name in facts.radii]
+    channels = [info.labels[name] - 1 for name in info.radii]
 
     def calibrate(candidates: PicksByRun, truth: PicksByRun) -> Thresholds:
         betas = dict.fromkeys([*CALIBRATED_BETAS, float(settings.threshold_beta)])
         thresholds = calibrate_all_betas(
             candidates,
             truth,
-            radii=facts.radii,
-            weights=facts.weights,
+            radii=info.radii,
+            weights=info.weights,
             tolerance_scale=scorer.tolerance_scale,
             betas=betas,
         )
         return {beta_key(beta): by_object for beta, by_object in thresholds.items()}
 
     def score(picks: Any, truth: Any) -> dict[str, float | None]:
-        return object_metrics(scorer(picks, truth, radii=facts.radii, weights=facts.weights))
+        return object_metrics(scorer(picks, truth, radii=info.radii, weights=info.weights))
 
     return ValidationSteps(
         predict=lambda net, volume: predictor([net], volume, divisor=divisor),
         segment=segmentation_of,
-        localize=lambda scores, grid: localizer(scores[channels], grid=grid, radii=facts.radii),
+        localize=lambda scores, grid: localizer(scores[channels], grid=grid, radii=info.radii),
         calibrate=calibrate,
         beta=settings.threshold_beta,
         score=score,

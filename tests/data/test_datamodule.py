@@ -13,7 +13,7 @@ from tiny_project import LABELS, OBJECTS, SHAPE, SPACING, TARGET, make_project, 
 
 from octopi.data import datamodule, sources
 from octopi.data.augment import Affine, Compose, Flip, GaussianNoise
-from octopi.data.datamodule import TomogramDataModule, ValidationVolume
+from octopi.data.datamodule import ValidationVolume, build_data_module
 from octopi.data.gpu_volumes import fits_on_gpu
 from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError
 from octopi.geometry import Grid
@@ -84,7 +84,7 @@ def make_data(project, tmp_path, **changes):
         "tilt_series_pattern": None,
         "seed": 0,
     }
-    return TomogramDataModule(**{**settings, **changes})
+    return build_data_module(**{**settings, **changes})
 
 
 def ready(project, tmp_path, **changes):
@@ -329,7 +329,9 @@ def test_tomograms_of_two_voxel_spacings_train_together_each_with_its_own_target
     runs = open_project(own.config_paths[0]).runs
     data = ready(own, tmp_path, runs=runs, tomograms=both, crop_size=[8, 8, 8])
     sampler = data.train_dataloader().dataset.sampler
-    drawn = [crop for step in range(30) for crop in sampler.draw(epoch=0, step=step, num_ranks=1)]
+    drawn = [
+        crop for step in range(30) for crop in sampler.draw_crops(epoch=0, step=step, num_ranks=1)
+    ]
     assert {crop.variant.grid.shape for crop in drawn} == {SHAPE, (10, 16, 20)}
     for crop in drawn:
         image, target = (data.cache.open(k) for k in (crop.variant.volume, crop.variant.target))
@@ -381,11 +383,9 @@ def test_batches_are_the_same_where_the_device_that_trains_holds_the_volumes(
     cut_in_workers = fit(
         ready(project, tmp_path, num_workers=1, **changes), max_epochs=2, save_to=tmp_path / "one"
     )
-    held = []
-    monkeypatch.setattr(datamodule, "may_stay", lambda *given, **named: held.append(given) or True)
+    monkeypatch.setattr(datamodule, "fits_on_gpu", lambda *args, **kwargs: True)
     data = ready(project, tmp_path, num_workers=1, **changes)
     cut_on_device = fit(data, max_epochs=2, save_to=tmp_path / "two")
-    assert held
     assert data.train_dataloader().num_workers == 0
     assert len(cut_on_device.seen) == 8
     assert cut_on_device.seen == cut_in_workers.seen
