@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from octopi.cli.compose import config_search_arguments
-from octopi.config.overrides import override_text
+from octopi.config.overrides import override_text, shell_override
 from octopi.config.settings import TrainSettings
 from octopi.cross_validation.ensemble import build_ensemble, summarize
 from octopi.processes.trainings import (
@@ -73,7 +73,7 @@ def train_folds(
     limit = time_limit(settings, len(slots))
     tasks = [Task(i, path, fold_words(words, i, limit)) for i, path in enumerate(folders)]
     source = FoldQueue([task for task in tasks if not task.outcome()])
-    again = f"octopi train resume={folder}"
+    again = f"octopi train {shell_override('resume', folder)}"
     with tqdm(total=len(tasks), initial=len(tasks) - len(source.tasks), unit="fold") as bar:
         run_tasks(
             source, Processes(slots, module, config_search_arguments()), bar, resume_command=again
