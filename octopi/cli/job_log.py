@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.utils import configure_log
 from omegaconf import DictConfig, open_dict, read_write
 
 from octopi.errors import SettingError
+from octopi.system.files import yaml_text
 from octopi.system.job_folder import OVERRIDES_FILE
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def write_overrides(folder: Path, overrides: Iterable[str]) -> None:
     path = folder / OVERRIDES_FILE
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(list(overrides)), encoding="utf-8")
+        path.write_text(yaml_text(list(overrides)), encoding="utf-8")
 
 
 def log_traceback() -> None:
