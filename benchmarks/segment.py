@@ -60,18 +60,18 @@ def ours(sides: int, folder: Path, sizes: Sizes) -> dict[str, float]:
 
     torch.set_num_threads(sizes["threads"])
     volume = np.load(folder / "volume.npy")
-    net, recipe = checkpoint.load(folder / MODEL)
-    predictor = build({**recipe.predictor, "num_sides": sides}, "predictor")
+    net, info = checkpoint.load(folder / MODEL)
+    predictor = build({**info.predictor, "num_sides": sides}, "predictor")
     grid = Grid.cubic(volume.shape, VOXEL_SPACING)
     clock = Clock()
-    scores = predictor([net], prepare_volume(volume, grid), divisor=recipe.size_divisor)
+    scores = predictor([net], prepare_volume(volume, grid), divisor=info.size_divisor)
     labels = segmentation_of(scores)
     seconds, cpu = clock.read()
     assert labels.shape == volume.shape
-    return {"seconds": seconds, "cpu": cpu, "passes": passes(volume.shape, predictor, recipe)}
+    return {"seconds": seconds, "cpu": cpu, "passes": passes(volume.shape, predictor, info)}
 
 
-def passes(shape: tuple[int, ...], predictor: object, recipe: object) -> float:
+def passes(shape: tuple[int, ...], predictor: object, info: object) -> float:
     """Voxels that go through the network for each voxel of the volume, by one side."""
     import math
     from typing import Any
@@ -79,7 +79,7 @@ def passes(shape: tuple[int, ...], predictor: object, recipe: object) -> float:
     from octopi.inference.windows import num_windows
 
     told: Any = predictor
-    known: Any = recipe
+    known: Any = info
     looks, size = num_windows(shape, told.window_size, divisor=known.size_divisor, halo=told.halo)
     return looks * math.prod(size) / math.prod(shape)
 

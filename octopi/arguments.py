@@ -15,7 +15,9 @@ from pydantic.fields import FieldInfo
 from octopi.errors import SettingError, did_you_mean
 
 TARGET = "_target_"
+PLAUSIBLE_SPACING = (0.5, 100.0)  # Å, of the voxels of tomograms
 Positive = Annotated[float, Field(gt=0)]
+Spacing = Annotated[float, Field(ge=PLAUSIBLE_SPACING[0], le=PLAUSIBLE_SPACING[1])]  # Å
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]

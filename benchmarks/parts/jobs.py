@@ -123,7 +123,7 @@ def write_checkpoint(path: Path, *, radii: Mapping[str, float], seed: int) -> No
     node = {**settings.model, "out_channels": len(radii) + 1}
     torch.manual_seed(seed)
     net = checkpoint.build_net(node)
-    recipe = CheckpointInfo(
+    info = CheckpointInfo(
         net=node,
         labels={name: label for label, name in enumerate(radii, start=1)},
         radii=dict(radii),
@@ -139,4 +139,4 @@ def write_checkpoint(path: Path, *, radii: Mapping[str, float], seed: int) -> No
         metrics={},
         provenance={},
     )
-    checkpoint.save(path, net.state_dict(), recipe)
+    checkpoint.save(path, net.state_dict(), info)
