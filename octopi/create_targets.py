@@ -241,8 +241,8 @@ def create_target(
         run, query, target, plan.attributes(), overwrite=settings.overwrite
     )
     if state != "unchanged" and not settings.dry_run:
-        run.delete_segmentations(query)  # also those at another spacing, which would be out of date
         run.write_segmentation(query, target, grid=grid, attributes=plan.attributes())
+        run.delete_segmentations_at_other_spacings(query)  # which are out of date from now on
     return PaintedTarget(
         run.name,
         state,

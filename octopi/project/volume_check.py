@@ -1,15 +1,24 @@
 """Checks of stored volumes: every chunk file counted and, on request, every voxel read."""
 
 import hashlib
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from octopi.geometry import Grid
 from octopi.project.attributes import octopi_attributes
 from octopi.project.label_values import LabelValues
+from octopi.project.outliers import (
+    OrdinaryRange,
+    VoxelSample,
+    describe_outliers,
+    describe_spread,
+)
+from octopi.project.pick_contrast import PickContrast
 from octopi.project.queries import SegmentationQuery, TomogramQuery
 from octopi.project.read_volume import (
     UNDECODABLE,
@@ -40,6 +49,8 @@ class VolumeReport:
         constant_chunks: chunks in which every voxel has the same value.
         label_values: of a label volume's voxels that were read; None in tomograms.
         digest: hash of all stored bytes; empty where they were not read.
+        remarks: what is odd about a tomogram's voxels.
+        contrasts: object -> contrast of each of its picks in a tomogram.
     """
 
     grid: Grid
@@ -52,17 +63,51 @@ class VolumeReport:
     constant_chunks: list[str] = field(default_factory=list)
     label_values: LabelValues | None = None
     digest: str = ""
+    remarks: list[str] = field(default_factory=list)
+    contrasts: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
-def check_tomogram(run: Run, query: TomogramQuery, *, voxels: bool) -> VolumeReport:
+def check_tomogram(
+    run: Run,
+    query: TomogramQuery,
+    *,
+    voxels: bool,
+    positions: Mapping[str, NDArray],
+    radii: Mapping[str, float],
+) -> VolumeReport:
     """Check a stored tomogram; a chunk at a time is in memory.
 
     Args:
         run: of the tomogram.
         query: of the tomogram.
         voxels: read every voxel; False counts files.
+        positions: object -> picks (n, 3) in Å, x y z, whose contrast is measured.
+        radii: object -> Å.
     """
-    return _examine(run.open_tomogram(query), all_chunks_required=True, voxels=voxels)
+    volume = run.open_tomogram(query)
+    sample = VoxelSample(volume.grid.shape)
+    contrast = PickContrast(volume.grid, positions, radii)
+    report = _examine(
+        volume, all_chunks_required=True, voxels=voxels, visitors=[sample.add, contrast.add]
+    )
+    if voxels:
+        report.remarks = _odd_values(volume, report, sample.values)
+        report.contrasts = contrast.by_object()
+    return report
+
+
+def _odd_values(
+    volume: StoredVolume, report: VolumeReport, sample: NDArray[np.float32]
+) -> list[str]:
+    """Describe the outliers, which are counted in a second pass, and the spread of the voxels."""
+    low, high = OrdinaryRange.of(sample).limits
+    remarks = describe_spread(sample)
+    if report.values.low < low or report.values.high > high:
+        regions = dict(chunk_regions(volume))
+        chunks = _chunks(volume, regions, report, hashlib.sha256())
+        number = sum(int(((chunk < low) | (chunk > high)).sum()) for _, chunk in chunks)
+        remarks.append(describe_outliers(number, math.prod(volume.grid.shape)))
+    return remarks
 
 
 def check_segmentation(run: Run, query: SegmentationQuery, *, voxels: bool) -> VolumeReport:
@@ -70,8 +115,12 @@ def check_segmentation(run: Run, query: SegmentationQuery, *, voxels: bool) -> V
     volume = run.open_segmentation(query)
     values = LabelValues()
     report = _examine(
-        volume, all_chunks_required=volume.by_octopi, voxels=voxels, label_values=values
+        volume,
+        all_chunks_required=volume.by_octopi,
+        voxels=voxels,
+        visitors=[lambda chunk, _region: values.add(chunk)],
     )
+    report.label_values = values
     if voxels and report.missing:
         values.add(background(volume.array))
     return report
@@ -82,7 +131,7 @@ def _examine(
     *,
     all_chunks_required: bool,
     voxels: bool,
-    label_values: LabelValues | None = None,
+    visitors: Sequence[Callable[[NDArray, Sequence[slice]], None]] = (),
 ) -> VolumeReport:
     with storage_errors_as_data_error(volume.where):
         files = stored_files(volume)
@@ -92,7 +141,6 @@ def _examine(
             num_chunks=len(regions),
             all_chunks_required=all_chunks_required,
             attributes=octopi_attributes(volume),
-            label_values=label_values,
             missing=[name for name in regions if name not in files],
             damaged=[name for name in regions if name in files and not files[name].get("size", 1)],
         )
@@ -100,6 +148,8 @@ def _examine(
             digest = hashlib.sha256()
             for name, chunk in _chunks(volume, regions, report, digest):
                 _scan_chunk(name, chunk, report)
+                for visit in visitors:
+                    visit(chunk.reshape(chunk.shape[-3:]), regions[name][-3:])
                 del chunk  # or it would stay in memory beside the next one
             report.digest = digest.hexdigest()
     return report
@@ -127,5 +177,3 @@ def _chunks(
 def _scan_chunk(name: str, chunk: NDArray[Any], report: VolumeReport) -> None:
     if report.values.add(chunk):
         report.constant_chunks.append(name)
-    if report.label_values is not None:
-        report.label_values.add(chunk)
