@@ -3,12 +3,15 @@
 import difflib
 import enum
 import errno
+import heapq
+import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 MAX_LISTED = 5  # items of a list in a message, before it is cut short
 MAX_LIST_LENGTH = 200  # characters of these items
 MAX_ITEM_LENGTH = 80  # characters of a name or path in a list
+MAX_COMPARED = 500  # names that are compared with a misspelt one; each takes up to a millisecond
 MAX_MESSAGE_LENGTH = 600  # characters of a message that a person still reads
 
 
@@ -103,7 +106,7 @@ def shorten_list(items: Iterable[object], separator: str = ", ", *, closest_to: 
     """
     texts = [shorten(item) for item in items]
     if closest_to and len(texts) > MAX_LISTED:
-        near = difflib.get_close_matches(str(closest_to), texts, n=MAX_LISTED, cutoff=0.4)
+        near = closest_matches(str(closest_to), texts, number=MAX_LISTED, cutoff=0.4)
         texts = list(dict.fromkeys([*near, *texts]))
     shown = texts[:MAX_LISTED]
     while len(shown) > 1 and sum(map(len, shown)) > MAX_LIST_LENGTH:
@@ -167,11 +170,27 @@ def is_interruption(error: BaseException) -> bool:
     return exit_code_of(error) > 128  # as shells count: 128 and the signal's number
 
 
+def closest_matches(
+    requested: str, choices: Sequence[str], *, number: int, cutoff: float
+) -> list[str]:
+    """Return the choices most similar to a text; of very many, compare those that begin alike."""
+    requested = shorten(requested)
+    if len(choices) > MAX_COMPARED:
+        choices = heapq.nlargest(
+            MAX_COMPARED,
+            choices,
+            key=lambda c: len(os.path.commonprefix([requested, c])),  # noqa: RUF071  of letters
+        )
+    short = {shorten(choice): choice for choice in choices}
+    near = difflib.get_close_matches(requested, short, n=number, cutoff=cutoff)
+    return [short[text] for text in near]
+
+
 def did_you_mean(requested: str, choices: Iterable[str]) -> str:
     """Return a sentence that names the closest choices, after a blank; empty if none is close."""
     choices = list(choices)
     if _SYNONYMS.get(requested) in choices:
         close = [_SYNONYMS[requested]]
     else:
-        close = difflib.get_close_matches(requested, choices, n=3, cutoff=0.6)
+        close = closest_matches(requested, choices, number=3, cutoff=0.6)
     return f" Did you mean {' or '.join(map(shorten, close))}?" if close else ""
