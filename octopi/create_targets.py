@@ -149,8 +149,8 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
         logger.warning("The picks %s are left out. %s", picks[name], error)
     if unknown_objects := scales.keys() - set(names):
         raise SettingError(
-            f"targets.radius_scales names {', '.join(sorted(unknown_objects))}, of which there "
-            f"are no picks. Objects: {', '.join(names)}."
+            f"targets.radius_scales names {shorten_list(sorted(unknown_objects))}, of which there "
+            f"are no picks. Objects: {shorten_list(names)}."
         )
     radii = {
         name: project.objects[name].require_radius() * scales.get(name, settings.radius_scale)

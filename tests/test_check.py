@@ -224,7 +224,7 @@ def test_a_target_of_another_shape_or_with_other_labels_is_a_problem(check, here
     (other / ".zattrs").write_text(json.dumps(attributes), encoding="utf-8")
     code, output = check("tomo_types=[denoised]")
     assert code == 3
-    assert "TS_01: target targets:octopi/1 holds labels that belong to no object: 77" in output
+    assert "TS_01: target targets:octopi/1 holds the labels 77, which belong to no object" in output
     assert "24×48×48 voxels of 10.000 × 10.000 × 10.000 Å" in output
 
 

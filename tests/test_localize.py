@@ -80,7 +80,7 @@ def test_a_binary_mask_gives_picks_of_its_object(here, octopi_command):
         (np.where(_ball(), 2, np.nan).astype(np.float32), "voxels that are NaN"),
         (np.where(_ball(), 2.5, 0), "holds scores (0 and 2.5)"),
         (np.where(_ball(), -2, 0), "holds -2 and 0, but a label is never negative"),
-        (np.arange(np.prod(SHAPE), dtype=np.uint32).reshape(SHAPE), "labels that belong to no"),
+        (np.arange(np.prod(SHAPE), dtype=np.uint32).reshape(SHAPE), "which belong to no object"),
     ],
 )
 def test_a_volume_that_holds_no_labels_is_refused_by_name(

@@ -180,8 +180,8 @@ def check_labels(
         advice: what to do about it.
     """
     if unknown := unknown_labels(values, labels):
-        existing = shorten_list(f"{name} {label}" for name, label in labels.items()) or "none"
         raise DataError(
-            f"{where} holds labels that belong to no object: {shorten_list(unknown)}. "
-            f"Objects: {existing}. {advice}"
+            f"{where} holds the labels {shorten_list(unknown)}, which belong to no object "
+            f"({shorten_list(f'{name} {label}' for name, label in labels.items())}). "
+            f"{advice}"
         )
