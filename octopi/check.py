@@ -33,7 +33,7 @@ def check(settings: CheckSettings, _job: Job) -> None:
         voxel_spacing=settings.voxel_spacing,
         working_spacing=settings.data["working_spacing"],
         picks=settings.picks,
-        objects=project.objects,
+        objects=project.require_objects(),
         min_distance=settings.min_distance,
         voxels=settings.voxels,
     )

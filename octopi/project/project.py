@@ -110,6 +110,15 @@ class Project:
     def _select_one(self, name: str) -> Run:
         return self.select([name])[0]
 
+    def require_objects(self) -> dict[str, PickableObject]:
+        """Return the objects; raise DataError where the configs name none."""
+        if not self.objects:
+            raise DataError(
+                f"{', '.join(map(str, self.config_paths))} names no objects: its pickable_objects "
+                "are empty. Add what is to be picked there, each with name, label and radius."
+            )
+        return self.objects
+
     def check_writable(self, *, touch: bool = True) -> None:
         """Raise ResourceError unless every overlay accepts files; call it before long work.
 

@@ -110,6 +110,7 @@ def check_training(sweeper: "OctopiSweeper", overrides: Sequence[str]) -> TrainS
 def run_search(sweep: Sweep) -> float | None:
     """Run the trials of a search that are missing; return the best value of the first objective."""
     folder, num_trials = sweep.folder, sweep.sweeper.n_trials
+    check_sampler(sweep.sweeper.sampler)
     space = read_space(sweep.sweeper.params, sweep.sweeper.when, sweep.arguments)
     sweep_settings = {
         "study_name": sweep.sweeper.study_name,
