@@ -33,7 +33,7 @@ def check(settings: CheckSettings, _job: Job) -> None:
         voxel_spacing=settings.voxel_spacing,
         working_spacing=settings.data["working_spacing"],
         picks=settings.picks,
-        objects=project.require_objects(),
+        objects=project.objects,
         min_distance=settings.min_distance,
         voxels=settings.voxels,
     )

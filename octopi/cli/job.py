@@ -19,6 +19,7 @@ from octopi.cli.error_report import report_error
 from octopi.cli.help import wants_help, write_help
 from octopi.cli.job_log import log_traceback
 from octopi.cli.overrides import expand_overrides
+from octopi.cli.typed_text import quote_texts
 from octopi.config.check import check_settings, without_null_groups
 from octopi.config.files import CONF_DIR
 from octopi.config.settings import SETTINGS_CLASSES
@@ -62,8 +63,10 @@ def run_command(verb: str, work: Work, *, plugins: Sequence[type], opens_folder:
             sys.argv[1:] = expand_overrides(without_null_groups(sys.argv[1:], verb), verb=verb)
             overrides = single_run_overrides(sys.argv[1:])
             if overrides is None:
+                sys.argv[1:] = quote_texts(sys.argv[1:], verb, multirun=True)
                 _run_by_hydra(verb, work, plugins)
             else:
+                overrides = quote_texts(overrides, verb, multirun=False)
                 _run_single(verb, work, overrides, opens_folder=opens_folder)
     except SystemExit:
         raise

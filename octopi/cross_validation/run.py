@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from octopi.cli.compose import config_search_arguments
-from octopi.config.overrides import override_key, override_text
+from octopi.config.overrides import override_key, override_text, shell_override
 from octopi.config.settings import TrainSettings
 from octopi.cross_validation.ensemble import build_ensemble
 from octopi.cross_validation.table import summarize_folds
@@ -83,7 +83,7 @@ def train_folds(
     ]
     queue = FoldQueue([task for task in tasks if not task.outcome()])
     runner = LocalRunner(environments, module, config_search_arguments())
-    resume_command = f"octopi train resume={folder}"
+    resume_command = f"octopi train {shell_override('resume', folder)}"
     with tqdm(total=len(tasks), initial=len(tasks) - len(queue.tasks), unit="fold") as bar:
         run_tasks(queue, runner, bar, resume_command=resume_command)
     if queue.failed:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from octopi.arguments import PLAUSIBLE_SPACING
 from octopi.errors import DataError, NotInProjectError, SettingError
 from octopi.geometry import NEARLY_EXACT, same_spacing
 from octopi.project import copick_items, read_volume
@@ -320,7 +321,18 @@ class Run:
         return existing[query]
 
     def open_tomogram(self, query: TomogramQuery) -> read_volume.StoredVolume:
-        """Open a tomogram; read only its metadata."""
+        """Open a tomogram; read only its metadata.
+
+        Raises:
+            DataError: its metadata are damaged, or no tomogram has its voxel spacing.
+        """
+        low, high = PLAUSIBLE_SPACING
+        if not low <= query.voxel_spacing <= high:
+            raise DataError(
+                f"{self._where(query)} has voxels of {query.voxel_spacing:g} Å; those of tomograms "
+                f"have {low:g} to {high:g} Å. Store it under its right spacing, or leave the run "
+                "out."
+            )
         return read_volume.open_volume(
             self._tomogram(query), self._where(query), query.voxel_spacing
         )

@@ -1,6 +1,8 @@
 """The trials of a search: drawn one by one, and continued where their worker died."""
 
+import importlib.util
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

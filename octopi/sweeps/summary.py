@@ -9,6 +9,7 @@ from typing import Any
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from octopi.config.overrides import shell_override
 from octopi.sweeps.results import STATES, StudyResults, shorten, shorten_distinctly
 from octopi.system.files import write_yaml
 from octopi.system.job_folder import SEARCH_RESULTS_FILE, trial_name
@@ -42,7 +43,7 @@ def write_results(folder: Path, study: Study, objectives: Sequence[str]) -> None
     """Write the results of a search so far, and how to train its best, into its folder."""
     content = collect_results(study, objectives=objectives)
     if "best" in content:
-        content["retrain"] = f"octopi train experiment={folder / 'best'}"
+        content["retrain"] = f"octopi train {shell_override('experiment', folder / 'best')}"
     write_yaml(folder / SEARCH_RESULTS_FILE, content)
 
 

@@ -8,6 +8,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import time
@@ -43,17 +44,35 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def write_yaml(path: Path, content: Any) -> None:
     """Write a YAML file, or leave it as it was if that fails; see `to_builtin_types`."""
-    write_text(path, yaml.safe_dump(to_builtin_types(content), sort_keys=False))
+    write_text(path, yaml_text(content))
+
+
+class YamlDumper(yaml.SafeDumper):
+    """Write YAML in which text stays text for OmegaConf too, which takes 1e3 for a number."""
+
+
+YamlDumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?\.?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?"),
+    list("-+.0123456789"),
+)
+
+
+def yaml_text(content: Any) -> str:
+    """Return the content as YAML; see `to_builtin_types`."""
+    return yaml.dump(
+        to_builtin_types(content), Dumper=YamlDumper, sort_keys=False, allow_unicode=True
+    )
 
 
 def read_json(path: Path) -> Any:
     """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors mark UTF-8 so
 
 
 def read_yaml(path: Path) -> Any:
     """Read a YAML file; run nothing in it."""
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
 
 
 def read_mapping(path: Path, *, cure: str = "") -> dict[str, Any]:
@@ -69,11 +88,21 @@ def read_mapping(path: Path, *, cure: str = "") -> dict[str, Any]:
     try:
         content = to_builtin_types(read_json(path) if path.suffix == ".json" else read_yaml(path))
     except (ValueError, yaml.YAMLError, RecursionError) as error:
-        line = (str(error).splitlines() or [""])[0].removesuffix(".")
-        raise damaged(path, line, cure=cure) from error
+        raise damaged(path, describe_yaml_error(error).removesuffix("."), cure=cure) from error
     if not isinstance(content, dict):
         raise damaged(path, f"it holds {type(content).__name__}, not a mapping", cure=cure)
     return content
+
+
+def describe_yaml_error(error: Exception) -> str:
+    """Say where a YAML file is wrong, and what to do about tabs and signs."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    mark = error.problem_mark
+    is_no_token = "cannot start any token" in str(error.problem)
+    advice = " Indent with blanks, not tabs; quote text that begins with % @ or `."
+    name = "" if mark.name.startswith("<") else f"{mark.name}, "
+    return f"{name}line {mark.line + 1}: {error.problem}.{advice if is_no_token else ''}"
 
 
 def damaged(path: Path, reason: object, *, cure: str = "") -> DataError:

@@ -13,6 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from odd_names import NAMES
+from omegaconf._yaml import get_yaml_loader
 
 from octopi.errors import DataError
 from octopi.system.files import (
@@ -216,3 +221,25 @@ def test_differing_keys_are_dotted():
     before = {"a": 1, "b": {"c": 2, "d": 3}}
     now = {"a": 1, "b": {"c": 4, "e": 3}, "f": None, "g": 1}
     assert differing_keys(before, now) == ["b.c", "b.d", "b.e", "g"]
+
+
+@given(st.recursive(NAMES, lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner)))
+def test_text_stays_text_in_yaml_also_for_omegaconf(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("yaml") / "a.yaml"
+    write_yaml(path, {"a": content})
+    assert read_yaml(path) == {"a": content}
+    plain = yaml.load(path.read_text(encoding="utf-8"), Loader=get_yaml_loader())
+    assert plain == {"a": content}
+
+
+def test_a_mark_of_a_windows_editor_is_no_part_of_a_file(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_bytes(b"\xef\xbb\xbfa: 1\n")
+    assert read_yaml(path) == {"a": 1}
+
+
+def test_tabs_are_named_with_their_line(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("a:\n\tb: 1\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"a.yaml is damaged: line 2: .*with blanks, not tabs"):
+        read_mapping(path)
