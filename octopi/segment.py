@@ -293,7 +293,9 @@ def task_grid(task: TomogramTask, settings: SegmentSettings, info: CheckpointInf
 def read_volume(task: TomogramTask, settings: SegmentSettings, info: CheckpointInfo) -> TaskVolume:
     """Read a tomogram and prepare it as in training."""
     grid = task_grid(task, settings, info)
-    return TaskVolume(task, prepare_volume(task.run.read_tomogram(task.tomogram), grid), grid)
+    where = f"Run {task.run.name}: tomogram {task.tomogram}"
+    voxels = task.run.read_tomogram(task.tomogram)
+    return TaskVolume(task, prepare_volume(voxels, grid, where=where), grid)
 
 
 def predict(prepared: TaskVolume, ensemble: Ensemble) -> TaskVolume:

@@ -9,6 +9,7 @@ from octopi.errors import DataError, did_you_mean
 from octopi.geometry import format_shape, same_spacing
 from octopi.project import TomogramQuery, several_types_message
 from octopi.project.objects import NO_OBJECTS
+from octopi.project.pick_contrast import clear_sign
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ def summarise(reports: Sequence[RunReport], request: CheckRequest) -> CheckSumma
     ]
     issues += _missing_tomograms(training, request)
     issues += _duplicate_tomograms(reports)
+    issues += _inverted_tomograms(reports)
     issues += _target_issues(training, request) if has_targets else _pick_issues(reports, request)
     return CheckSummary(
         [issue for issue in issues if issue.blocks_training],
@@ -87,6 +89,33 @@ def _duplicate_tomograms(reports: Sequence[RunReport]) -> Iterable[Issue]:
                     f"its tomogram {query} is {first} of run {first_run}, byte by byte. If one "
                     "trains and the other validates, scores are too good: leave one out, or see "
                     "data.tilt_series_pattern."
+                )
+                yield Issue(run_name, text, blocks_training=False)
+
+
+def _inverted_tomograms(reports: Sequence[RunReport]) -> Iterable[Issue]:
+    """Report tomograms whose particles are bright where those of most runs are dark, or dark."""
+    signs: dict[str, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
+    for report in reports:
+        for query, contrasts in report.contrasts.items():
+            for name, values in contrasts.items():
+                if sign := clear_sign(values):
+                    signs[query.tomo_type][name][report.name] = sign
+    for tomo_type, sign_by_object in signs.items():
+        totals = {name: sum(sign_by_run.values()) for name, sign_by_run in sign_by_object.items()}
+        brightness: Counter[str] = Counter()
+        agreement: Counter[str] = Counter()  # of a run with the majority, over all objects
+        for name, sign_by_run in sign_by_object.items():
+            for run_name, sign in sign_by_run.items():
+                brightness[run_name] += sign
+                agreement[run_name] += sign * totals[name]
+        is_draw = not any(totals.values())
+        for run_name, value in agreement.items():
+            if value < 0 or is_draw:
+                text = (
+                    f"particles are {'brighter' if brightness[run_name] > 0 else 'darker'} than "
+                    f"their surroundings in its tomogram {tomo_type}, unlike those of other runs. "
+                    "If its contrast is inverted, multiply it by -1 and write it again."
                 )
                 yield Issue(run_name, text, blocks_training=False)
 
