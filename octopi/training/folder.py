@@ -14,7 +14,7 @@ from torch import nn
 from octopi.config.overrides import shell_override
 from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
-from octopi.errors import DataError, SettingError
+from octopi.errors import DataError, SettingError, shorten_list
 from octopi.system import locks
 from octopi.system.files import differing_keys, read_json, to_builtin_types, write_json, write_yaml
 from octopi.system.job_folder import (
@@ -96,8 +96,8 @@ def check_resume(folder: Path, settings: TrainSettings) -> None:
     changed = [key for key in differing_keys(before, now) if key not in CHANGEABLE_ON_RESUME]
     if changed:
         raise SettingError(
-            f"{', '.join(changed)} differ from what {folder} began with. A resumed training keeps "
-            f"its settings; to change them start anew with init_from={BEST_MODEL_FILE}."
+            f"{shorten_list(changed)} differ from what {folder} began with. A resumed training "
+            f"keeps its settings; to change them start anew with init_from={BEST_MODEL_FILE}."
         )
 
 

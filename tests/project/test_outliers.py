@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from octopi.errors import DataError
 from octopi.project.outliers import OrdinaryRange, VoxelSample, clip_outliers, describe_spread
+from octopi.project.value_range import ValueRange
 
 SHAPE = (20, 32, 40)
 
@@ -83,3 +85,10 @@ def test_a_sample_does_not_depend_on_the_parts_that_a_volume_comes_in(monkeypatc
     assert 500 < len(whole.values) <= 2000
     np.testing.assert_array_equal(np.sort(whole.values), np.sort(parts.values))
     assert OrdinaryRange.of(parts.values) == OrdinaryRange.of(whole.values)
+
+
+def test_numbers_beyond_float32_are_no_numbers():
+    values = ValueRange()
+    values.add(np.array([1.0, 2.0, 1e300, -1e39]))
+    with pytest.raises(DataError, match="holds 2 voxels that are NaN or infinite"):
+        values.check("A tomogram")
