@@ -16,7 +16,7 @@ from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import CreateTargetsSettings, TargetsSettings
 from octopi.data.cache import working_grid
-from octopi.errors import DataError, NotInProjectError, SettingError
+from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
 from octopi.geometry import Grid, Points
 from octopi.project import (
     PicksQuery,
@@ -114,14 +114,16 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
         DataError: an object has no radius.
         SettingError: an object has several sets of picks, or a radius scale but no picks.
     """
+    if not settings.segmentations:
+        project.require_objects()
     scales = settings.radius_scales or {}
     masks = find_segmentations(runs, settings.segmentations)
     picks = find_picks(runs, objects=settings.objects, source=settings.picks)
     names = [name for name in project.objects if name in picks]  # in the order of the copick config
     if unknown_objects := scales.keys() - set(names):
         raise SettingError(
-            f"targets.radius_scales names {', '.join(sorted(unknown_objects))}, of which there "
-            f"are no picks. Objects: {', '.join(names)}."
+            f"targets.radius_scales names {shorten_list(sorted(unknown_objects))}, of which there "
+            f"are no picks. Objects: {shorten_list(names)}."
         )
     radii = {
         name: project.objects[name].require_radius() * scales.get(name, settings.radius_scale)

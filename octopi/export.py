@@ -99,7 +99,7 @@ def check_settings(
             if name not in queries:
                 raise SettingError(
                     f"min_score names {name}.{did_you_mean(name, queries)} "
-                    f"Objects: {', '.join(queries)}."
+                    f"Objects: {shorten_list(queries, closest_to=name)}."
                 )
 
 
@@ -122,7 +122,7 @@ def find_grid(run: Run, settings: ExportSettings) -> Grid | None:
     if not all(first.matches(grid, tolerance=EXACT) for grid in others):
         raise SettingError(
             f"The tomograms of run {run.name} differ in size or spacing: "
-            f"{', '.join(map(str, candidates))}. Say which the picks are in: tomo_type=… "
+            f"{shorten_list(candidates)}. Say which the picks are in: tomo_type=… "
             "voxel_spacing=…"
         )
     return first

@@ -16,7 +16,7 @@ from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build, build_part
 from octopi.config.settings import LocalizeSettings
 from octopi.data.cache import map_in_threads
-from octopi.errors import NotInProjectError, SettingError
+from octopi.errors import NotInProjectError, SettingError, shorten_list
 from octopi.geometry import same_spacing
 from octopi.localization import LOCALIZER
 from octopi.localization.localizer import Localizer
@@ -118,7 +118,7 @@ def find_scores(run: Run, settings: LocalizeSettings) -> ScoreLocation:
         raise NotInProjectError(f"Run {run.name}", "score map", name, available)
     if len(tomograms) > 1:
         raise SettingError(
-            f"Run {run.name} has score maps {name} of {', '.join(map(str, tomograms))}. "
+            f"Run {run.name} has score maps {name} of {shorten_list(tomograms)}. "
             "Say which: tomo_type=… voxel_spacing=…"
         )
     return tomograms[0]
@@ -244,7 +244,7 @@ def build_localizer(settings: LocalizeSettings, info: PickingInfo, run: Run) -> 
     """
     origin = f"Run {run.name}: {settings.source} {settings.input}"
     if settings.checkpoint is not None:
-        origin = f"The checkpoint {', '.join(settings.checkpoint)}"
+        origin = f"The checkpoint {shorten_list(settings.checkpoint)}"
     if not info.localizer and "_target_" not in settings.localizer:
         raise SettingError(
             "Nothing says how to localize: choose localizer=peaks, watershed or components."

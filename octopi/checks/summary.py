@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from octopi.checks.runs import CheckRequest, Issue, RunReport
-from octopi.errors import DataError, did_you_mean
+from octopi.errors import DataError, did_you_mean, shorten_list
 from octopi.geometry import format_shape, same_spacing
 from octopi.project import TomogramQuery, several_types_message
+from octopi.project.objects import NO_OBJECTS
 from octopi.project.pick_contrast import clear_sign
 
 
@@ -127,12 +128,12 @@ def _pick_issues(reports: Sequence[RunReport], request: CheckRequest) -> Iterabl
             if request.objects[name].is_particle:
                 sessions[name] |= sessions_of_run
     if not sessions:
-        yield Issue("", "No run has a target or picks to make one from.", blocks_training=True)
+        text = "No run has a target or picks to make one from." if request.objects else NO_OBJECTS
+        yield Issue("", text, blocks_training=True)
     for name, sources in sessions.items():
         if len(sources) > 1:
-            text = (
-                f"{name} has picks of {', '.join(sorted(sources))}. Say whose: picks=USER/SESSION."
-            )
+            where = shorten_list(sorted(sources))
+            text = f"{name} has picks of {where}. Say whose: picks=USER/SESSION."
             yield Issue("", text, blocks_training=True)
         try:
             request.objects[name].require_radius()
@@ -177,8 +178,8 @@ def _compare_with_config(labels: Mapping[str, int], request: CheckRequest) -> It
     config_order = sorted(common, key=lambda name: request.objects[name].label or 0)
     if [name for name in target_order if name in common] != config_order:
         text = (
-            f"The targets number their objects {', '.join(target_order)}; the copick config "
-            f"{', '.join(config_order)}. That is no fault: targets carry their own labels."
+            f"The targets number their objects {shorten_list(target_order)}; the copick config "
+            f"{shorten_list(config_order)}. That is no fault: targets carry their own labels."
         )
         yield Issue("", text, blocks_training=False)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from octopi.config.settings import ReportSettings
-from octopi.errors import NotInProjectError, SettingError
+from octopi.errors import NotInProjectError, SettingError, shorten_list
 from octopi.geometry import Points
 from octopi.html_report.runs import Objects, ShownRun
 from octopi.html_report.training_history import (
@@ -155,7 +155,7 @@ def find_score_maps(runs: Iterable[Run], settings: ReportSettings) -> dict[str, 
         fit = [q for q in tomograms if settings.tomo_type in (None, q.tomo_type)] or tomograms
         if len(fit) > 1:
             raise SettingError(
-                f"Run {run.name} has score maps {name} of {', '.join(map(str, fit))}. "
+                f"Run {run.name} has score maps {name} of {shorten_list(fit)}. "
                 "Say which: tomo_type=…"
             )
         for query in fit:

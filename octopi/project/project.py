@@ -23,7 +23,7 @@ from octopi.errors import (
 from octopi.geometry import Grid
 from octopi.project import copick_items
 from octopi.project.copick_api import open_root
-from octopi.project.objects import PickableObject, merge_objects
+from octopi.project.objects import NO_OBJECTS, PickableObject, merge_objects
 from octopi.project.queries import TomogramQuery, check_name, check_run_name
 from octopi.project.run import Run
 from octopi.project.storage import (
@@ -110,6 +110,12 @@ class Project:
     def _select_one(self, name: str) -> Run:
         return self.select([name])[0]
 
+    def require_objects(self) -> dict[str, PickableObject]:
+        """Return the objects; raise DataError where the configs name none."""
+        if not self.objects:
+            raise DataError(NO_OBJECTS)
+        return self.objects
+
     def check_writable(self, *, touch: bool = True) -> None:
         """Raise ResourceError unless every overlay accepts files; call it before long work.
 
@@ -150,7 +156,7 @@ class Project:
             logger.warning(text)
 
     def __str__(self) -> str:
-        return f"Project {', '.join(path.name for path in self.config_paths)}"
+        return f"Project {shorten_list(path.name for path in self.config_paths)}"
 
 
 def open_project(config: str | Path | Sequence[str | Path] | None) -> Project:
@@ -178,7 +184,7 @@ def open_project(config: str | Path | Sequence[str | Path] | None) -> Project:
 def _check_config(path: Path) -> None:
     """Raise SettingError unless the path is a file that holds a JSON object."""
     if path.is_dir():
-        choices = ", ".join(sorted(p.name for p in path.glob("*.json"))) or "none"
+        choices = shorten_list(sorted(p.name for p in path.glob("*.json"))) or "none"
         raise SettingError(
             f"{path} is a folder, not a copick config. Name a JSON file; in it are: {choices}."
         )

@@ -17,14 +17,14 @@ from octopi.config.check import check_settings
 from octopi.config.settings import TrainSettings
 from octopi.cross_validation.ensemble import build_ensemble
 from octopi.cross_validation.table import summarize_folds
-from octopi.errors import SettingError, SweepError
+from octopi.errors import SettingError, SweepError, shorten_list
 from octopi.processes.launcher import LauncherRunner
 from octopi.processes.local import LocalRunner, check_one_device, slot_environments
 from octopi.processes.tasks import Runner, run_tasks
 from octopi.sweeps import plots, summary
 from octopi.sweeps.grid import GridQueue, list_combinations
 from octopi.sweeps.results import StudyResults
-from octopi.sweeps.search import TrialQueue
+from octopi.sweeps.search import TrialQueue, check_sampler
 from octopi.sweeps.space import Space, describe_space, read_space
 from octopi.sweeps.study import open_study
 from octopi.sweeps.sweep_file import check_same_sweep, shared_settings, write_sweep_file
@@ -110,6 +110,7 @@ def check_training(sweeper: "OctopiSweeper", overrides: Sequence[str]) -> TrainS
 def run_search(sweep: Sweep) -> float | None:
     """Run the trials of a search that are missing; return the best value of the first objective."""
     folder, num_trials = sweep.folder, sweep.sweeper.n_trials
+    check_sampler(sweep.sweeper.sampler)
     space = read_space(sweep.sweeper.params, sweep.sweeper.when, sweep.arguments)
     sweep_settings = {
         "study_name": sweep.sweeper.study_name,
@@ -177,7 +178,7 @@ def best_value(queue: TrialQueue) -> float | None:
         return None
     reasons = {trial.user_attrs.get("reason", trial.state.name.lower()) for trial in trials}
     raise SweepError(
-        f"None of {len(trials)} trials succeeded. Causes: {'; '.join(sorted(reasons))}.\n"
+        f"None of {len(trials)} trials succeeded. Causes: {shorten_list(sorted(reasons), '; ')}.\n"
         f"Their logs are {queue.folder}/{ANY_TRIAL}/{OUTPUT_FILE}."
     )
 
@@ -191,7 +192,7 @@ def run_grid(sweep: Sweep) -> float | None:
     folder, combinations = sweep.folder, list_combinations(sweep.arguments)
     names = [combination.folder_name for combination in combinations]
     if len(set(names)) < len(names):
-        raise SettingError(f"Two of these trainings would share a folder: {', '.join(names)}.")
+        raise SettingError(f"Two of these trainings would share a folder: {shorten_list(names)}.")
     sweep_settings = {"settings": shared_settings(sweep.settings), "trainings": names}
     queue = GridQueue(folder, combinations, sweep.settings.logger, sweep.settings.fold)
     missing = [names[number] for number in queue.missing()]

@@ -14,7 +14,7 @@ from torch import nn
 from octopi.config.overrides import shell_override
 from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
-from octopi.errors import DataError, SettingError
+from octopi.errors import DataError, SettingError, shorten_list
 from octopi.system import locks
 from octopi.system.files import differing_keys, read_json, to_builtin_types, write_json, write_yaml
 from octopi.system.job_folder import (
@@ -27,6 +27,7 @@ from octopi.system.job_folder import (
     fold_name,
     read_training_config,
 )
+from octopi.system.passwords import mask_passwords
 from octopi.tracking import mlflow
 from octopi.tracking.buffered_logger import make_tracker
 from octopi.training import ddp
@@ -92,12 +93,12 @@ def check_resume(folder: Path, settings: TrainSettings) -> None:
             f"There is nothing to resume in {folder}: it has no {LAST_CHECKPOINT_FILE}."
         )
     before = read_training_config(folder)
-    now = to_builtin_types(dataclasses.asdict(settings))
+    before, now = mask_passwords(before), _storable(settings)
     changed = [key for key in differing_keys(before, now) if key not in CHANGEABLE_ON_RESUME]
     if changed:
         raise SettingError(
-            f"{', '.join(changed)} differ from what {folder} began with. A resumed training keeps "
-            f"its settings; to change them start anew with init_from={BEST_MODEL_FILE}."
+            f"{shorten_list(changed)} differ from what {folder} began with. A resumed training "
+            f"keeps its settings; to change them start anew with init_from={BEST_MODEL_FILE}."
         )
 
 
@@ -118,7 +119,7 @@ class TrainingFolder:
     def write_config(self, settings: TrainSettings) -> None:
         """Write the settings, from which the training can be resumed and repeated."""
         if self.writes:
-            write_yaml(self.path / CONFIG_FILE, dataclasses.asdict(settings))
+            write_yaml(self.path / CONFIG_FILE, _storable(settings))
 
     def read_checkpoint(self, module: nn.Module) -> Path:
         """Return the checkpoint to resume from after a check; run nothing in it.
@@ -211,3 +212,8 @@ def _read_record(path: Path) -> Any:
             f"{path} is damaged, so it is not known which data the training began with: {error}. "
             "If the data is the same, delete the file and resume again."
         ) from error
+
+
+def _storable(settings: TrainSettings) -> dict[str, Any]:
+    """Return the settings as they are written, which others may read: without passwords."""
+    return mask_passwords(to_builtin_types(dataclasses.asdict(settings)))
