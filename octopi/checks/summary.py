@@ -10,7 +10,7 @@ from octopi.data.cache import working_grid
 from octopi.errors import OctopiError, did_you_mean, shorten_list
 from octopi.geometry import format_shape, same_spacing
 from octopi.project import TomogramQuery, several_types_message
-from octopi.project.objects import object_labels
+from octopi.project.objects import NO_OBJECTS, object_labels
 from octopi.project.pick_contrast import clear_sign
 from octopi.targets import check_any_inside, target_labels
 
@@ -140,7 +140,8 @@ def _pick_issues(reports: Sequence[RunReport], request: CheckRequest) -> Iterabl
         for name, sessions_of_run in report.sessions.items():
             sessions[name] |= sessions_of_run
     if not sessions:
-        yield Issue("", "No run has a target or picks to make one from.", blocks_training=True)
+        text = "No run has a target or picks to make one from." if request.objects else NO_OBJECTS
+        yield Issue("", text, blocks_training=True)
     for name, sources in sessions.items():
         if len(sources) > 1:
             where = shorten_list(sorted(sources))

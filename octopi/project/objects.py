@@ -11,6 +11,10 @@ import numpy as np
 from octopi.errors import DataError, shorten_list
 from octopi.geometry import Grid
 
+NO_OBJECTS = (
+    "The copick config names no objects: its pickable_objects are empty. Add what is to be picked, "
+    "each with name, label and radius."
+)
 WRITE_TARGET_AGAIN = "Write it again: octopi create_targets overwrite=true."
 
 
