@@ -210,8 +210,8 @@ def test_targets_that_disagree_are_a_problem(check, here, octopi_command):
     assert octopi_command("create_targets", *overrides, "runs=[TS_03]", fewer) == 0
     code, output = check("tomo_types=[denoised]")
     assert code == 3
-    assert "TS_03: the labels of its target are" in output
-    assert "ribosome=2 (3)" in output
+    assert "TS_03: its target was painted in another way than that of run TS_01" in output
+    assert "labels.ribosome is 2, not" in output
 
 
 def test_a_target_of_another_shape_or_with_other_labels_is_a_problem(check, here, targets):

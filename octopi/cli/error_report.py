@@ -5,6 +5,7 @@ import sys
 import traceback
 
 from omegaconf.errors import OmegaConfBaseException
+from tqdm import tqdm
 
 from octopi.cli.job_log import log_files
 from octopi.config.files import OVERLAYS, choices
@@ -34,6 +35,8 @@ def _print_mistake(error: BaseException) -> None:
 
 
 def _print(message: str) -> None:
+    for bar in list(getattr(tqdm, "_instances", ())):
+        bar.close()  # which ends its line
     lines = [line.rstrip() for line in message.splitlines() if line.strip()] or ["failed"]
     sys.stderr.write("\n".join(["octopi: " + lines[0], *lines[1:MAX_LINES]]) + "\n")
 
