@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from octopi.config.settings import ReportSettings
-from octopi.errors import NotInProjectError, SettingError
+from octopi.errors import NotInProjectError, SettingError, shorten_list
 from octopi.geometry import Points
 from octopi.html_report.runs import Objects, ShownRun
 from octopi.html_report.training_history import (
@@ -108,11 +108,20 @@ def collect_report(
         maps = _keep_maps_of(history, maps)
     first_map = next(iter(maps.values()), None)
     info = _picking_info(history, first_map)
-    shown = []
+    shown, not_picked = [], []
     for run in runs:
         view = _view_run(run, maps.get(run.name), history, info=info, settings=settings)
-        if view is not None:
-            shown.append(dataclasses.replace(view, truth=run.read_existing_picks(truth)))
+        particles = run.read_existing_picks(truth)
+        if view is None:
+            not_picked += [run.name] if particles else []
+            continue
+        not_picked += [f"{run.name} ({name})" for name in particles.keys() - view.candidates.keys()]
+        particles = {name: p for name, p in particles.items() if name in view.candidates}
+        shown.append(dataclasses.replace(view, truth=particles))
+    if shown and not_picked:
+        logger.warning(
+            "The page leaves out what has truth but was not picked: %s.", shorten_list(not_picked)
+        )
     return ReportData(
         runs=_limit_runs(shown, settings.num_runs),
         objects=_describe_objects(shown, info, project, settings.beta),
