@@ -15,7 +15,9 @@ from pydantic.fields import FieldInfo
 from octopi.errors import SettingError, did_you_mean
 
 TARGET = "_target_"
+PLAUSIBLE_SPACING = (0.5, 100.0)  # Å, of the voxels of tomograms
 Positive = Annotated[float, Field(gt=0)]
+Spacing = Annotated[float, Field(ge=PLAUSIBLE_SPACING[0], le=PLAUSIBLE_SPACING[1])]  # Å
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -40,7 +42,7 @@ def check_arguments(
     Raises:
         SettingError: if an argument is unknown or of the wrong type.
     """
-    parameters = _signature(target)
+    parameters = parameters_of(target)
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     out = dict(node)
     for key, value in node.items():
@@ -75,14 +77,15 @@ def missing_arguments(
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [
         name
-        for name, parameter in _signature(target).items()
+        for name, parameter in parameters_of(target).items()
         if parameter.default is parameter.empty
         and parameter.kind in by_name
         and name not in {*node, *passed_at_build}
     ]
 
 
-def _signature(target: Any) -> Mapping[str, inspect.Parameter]:
+def parameters_of(target: Any) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a class or function, without annotations that only checkers know."""
     try:
         return inspect.signature(target, eval_str=True).parameters
     except (NameError, TypeError, AttributeError, SyntaxError):  # types imported for checkers only
@@ -145,7 +148,7 @@ def check_finite(value: Any, path: str) -> None:
 
 
 def _converted(value: Any, annotation: Any) -> Any:
-    choices = _choices(annotation)
+    choices = alternatives(annotation)
     kinds = {typing.get_origin(choice) or choice for choice in choices}
     if value == {} and type(None) in kinds and not {dict, Mapping, Any} & kinds:
         return None  # a group's file `none` is an empty mapping
@@ -163,12 +166,12 @@ def _converted(value: Any, annotation: Any) -> Any:
     return value
 
 
-def _choices(annotation: Any) -> list[Any]:
+def alternatives(annotation: Any) -> list[Any]:
     """List the alternatives of a type, without the intervals that narrow them."""
     if typing.get_origin(annotation) is typing.Annotated:
-        return _choices(typing.get_args(annotation)[0])
+        return alternatives(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return [choice for part in typing.get_args(annotation) for choice in _choices(part)]
+        return [choice for part in typing.get_args(annotation) for choice in alternatives(part)]
     return [annotation]
 
 

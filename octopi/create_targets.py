@@ -187,8 +187,8 @@ def create_target(run: Run, plan: PaintingPlan, settings: CreateTargetsSettings)
     attributes = {**plan.attributes(), "picks_digests": digests}
     state = compare_with_existing(run, query, target, attributes, overwrite=settings.overwrite)
     if state != "unchanged" and not settings.dry_run:
-        run.delete_segmentations(query)  # also those at another spacing, which would be out of date
         run.write_segmentation(query, target, grid=grid, attributes=attributes)
+        run.delete_segmentations_at_other_spacings(query)  # which are out of date from now on
     return PaintedTarget(
         run.name,
         state,

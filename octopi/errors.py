@@ -3,9 +3,14 @@
 import difflib
 import enum
 import errno
+import signal
 from collections.abc import Iterable
 
 MAX_LISTED = 5  # items of a list in a message, before it is cut short
+
+
+# That end a job, beside Ctrl-C: a queue sends them, or a terminal that is closed.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class ExitCode(enum.IntEnum):
@@ -20,7 +25,9 @@ class ExitCode(enum.IntEnum):
     SWEEP = 6
     LOCKED = 7
     INTERRUPTED = 128 + 2  # by SIGINT, Ctrl-C
-    TERMINATED = 128 + 15  # by SIGTERM, after a checkpoint
+    HUNG_UP = 128 + 1  # by SIGHUP
+    WARNED = 128 + 10  # by SIGUSR1
+    TERMINATED = 128 + 15  # by SIGTERM; as after the others, what is finished is kept
 
 
 class OctopiError(Exception):

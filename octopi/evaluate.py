@@ -3,7 +3,6 @@
 Run it as `octopi evaluate` or `python -m octopi.evaluate`.
 """
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from octopi.project import (
     keep_runs_with,
     tomogram_for_display,
 )
+from octopi.system.files import write_json
 from octopi.system.job_folder import SCORES_FILE, Job
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
         return None
     report = scorer(picks, truth, radii=radii, weights=weights)
     path = job.folder / SCORES_FILE
-    path.write_text(json.dumps(report.to_dict(), indent=1), encoding="utf-8")
+    write_json(path, report.to_dict())
     draw_run_with_most_particles(job.folder / PICTURE, project, runs, picks=picks, truth=truth)
     logger.info("Scores of %d runs (%s):\n%s", len(truth), path, report.table())
     return report.total

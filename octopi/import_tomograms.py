@@ -7,12 +7,14 @@ is written.
 
 import logging
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from octopi.cli.job import command, log_dry_run
@@ -21,13 +23,14 @@ from octopi.config.settings import ImportTomogramsSettings
 from octopi.errors import DataError, SettingError, shorten_list
 from octopi.formats import mrc
 from octopi.geometry import (
+    EXACT,
     Grid,
     format_shape,
     fourier_resample,
     same_spacing,
     trim_to_cubic_voxels,
 )
-from octopi.project import Project, TomogramQuery, check_name, check_run_name
+from octopi.project import Project, Run, TomogramQuery, check_name, check_run_name
 from octopi.system.job_folder import Job
 from octopi.system.resources import format_bytes
 
@@ -35,6 +38,10 @@ logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+# in names of tomograms of every second frame, which are no areas of their own
+HALF = re.compile(r"[._-]?(?<![a-z0-9])(evn|even|odd|half[._-]?[12ab])(?![a-z0-9])", re.IGNORECASE)
+TILT_SERIES = re.compile(r"(?<![a-z0-9])(st|ali|tilts?|tilt[._-]?series|stack)$", re.IGNORECASE)
+MAX_FAULTS_LENGTH = 500  # characters
 MAX_TRIMMED = 16  # voxels a side may lose so that resampled voxels are cubes
 
 
@@ -43,44 +50,54 @@ class TomogramImport:
     """A file and the tomogram that it becomes.
 
     Args:
-        path: of the file.
+        header: of the file.
         run_name: of the run that gets the tomogram.
         used_shape: how many of the file's voxels are used, z y x from the first on.
         grid: that the tomogram is stored on.
         query: its type and voxel spacing.
     """
 
-    path: Path
+    header: mrc.Header
     run_name: str
     used_shape: tuple[int, int, int]
     grid: Grid
     query: TomogramQuery
 
+    @property
+    def path(self) -> Path:
+        """Path of the file."""
+        return self.header.path
+
+    def read_volume(self) -> NDArray[np.float32]:
+        """Read the voxels of the file on the grid of the tomogram."""
+        z, y, x = self.used_shape
+        return fourier_resample(mrc.read_voxels(self.header)[:z, :y, :x], self.grid.shape)
+
 
 def import_tomograms(settings: ImportTomogramsSettings, _job: Job) -> None:
-    """Import every file as a tomogram, after checking all of them."""
+    """Import every file as a tomogram, after checking all of them; skip those imported before."""
     check_name("tomo_type", settings.tomo_type)
     if "features" in settings.tomo_type:
         raise SettingError("tomo_type cannot contain 'features': copick takes it for score maps.")
     project: Project = build(settings.project, "project")
     paths = find_files(Path(settings.folder), settings.files)
     tomograms = plan_imports(paths, settings)
-    check_not_imported(project, tomograms, overwrite=settings.overwrite)
-    check_all(mrc.check_voxels, [tomogram.path for tomogram in tomograms])
+    missing = select_missing(project, tomograms, overwrite=settings.overwrite)
+    if num_imported := len(tomograms) - len(missing):
+        logger.info("%d of %d tomograms were imported before.", num_imported, len(tomograms))
+    check_all(mrc.check_voxels, [tomogram.header for tomogram in missing])
     project.check_writable(touch=not settings.dry_run)
     if settings.dry_run:
-        log_dry_run("import_tomograms", describe_dry_run(project, tomograms))
+        log_dry_run("import_tomograms", describe_dry_run(project, missing))
         return
-    for tomogram in tqdm(tomograms, desc="import", unit="tomogram"):
-        z, y, x = tomogram.used_shape
-        volume = mrc.read_voxels(tomogram.path)[:z, :y, :x]
-        volume = fourier_resample(volume, tomogram.grid.shape)
+    for tomogram in tqdm(missing, desc="import", unit="tomogram"):
+        volume = tomogram.read_volume()
         project.write_tomogram(tomogram.run_name, tomogram.query, volume, grid=tomogram.grid)
     logger.info(
         "%d tomograms of %s: %s.",
         len(tomograms),
         settings.folder,
-        ", ".join(f"{t.run_name} {t.query}" for t in tomograms),
+        shorten_list(f"{t.run_name} {t.query}" for t in tomograms),
     )
 
 
@@ -98,13 +115,14 @@ def describe_dry_run(project: Project, tomograms: Sequence[TomogramImport]) -> l
 
 
 def find_files(folder: Path, pattern: str) -> dict[str, Path]:
-    """Find the files of a pattern in a folder, and their runs' names.
+    """Find the files of a pattern in a folder, and their runs' names; leave out half tomograms.
 
     Returns:
         Run name -> file.
 
     Raises:
         SettingError: there is no file, or a name that no run can have.
+        DataError: a link leads nowhere.
     """
     if not folder.is_dir():
         raise SettingError(f"folder={folder} is no folder.")
@@ -114,17 +132,54 @@ def find_files(folder: Path, pattern: str) -> dict[str, Path]:
             "*_10.00Apx.mrc."
         )
     before, after = pattern.split("*")
-    paths = sorted(p for p in folder.glob(pattern) if p.is_file() and not p.name.startswith("."))
+    matches = sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+    if broken := [f"{path.name} -> {path.readlink()}" for path in matches if not path.exists()]:
+        raise DataError(
+            f"In {folder} are links that lead nowhere: {shorten_list(broken)}. Mend or delete "
+            "them, or choose other files with files=… Nothing has been written."
+        )
+    paths = [path for path in matches if path.is_file()]
     if not paths:
         names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
         raise SettingError(
             f"{folder} has no files {pattern}. It holds: {shorten_list(names) or 'nothing'}."
         )
-    files_by_run = {
-        check_run_name(path.name.removeprefix(before).removesuffix(after)): path for path in paths
-    }
+    files = leave_out_halves({p.name.removeprefix(before).removesuffix(after): p for p in paths})
+    files_by_run = {check_run_name(name): path for name, path in files.items()}
     check_names_differ(files_by_run)
     return files_by_run
+
+
+def leave_out_halves(files: Mapping[str, Path]) -> dict[str, Path]:
+    """Leave out tomograms of even or odd frames whose whole tomogram is there, with a warning.
+
+    Args:
+        files: run name -> file.
+
+    Raises:
+        SettingError: both halves of a tomogram are there, but not the whole.
+    """
+    halves: dict[str, list[str]] = {}
+    for name in files:
+        if HALF.search(name):
+            halves.setdefault(HALF.sub("", name).strip("._-"), []).append(name)
+    for whole, names in halves.items():
+        if whole not in files and len(names) > 1:
+            first, second = (files[name].name for name in names[:2])
+            raise SettingError(
+                f"{first} and {second} are halves of one tomogram and would be runs of their own, "
+                "of which one may train and the other validate. Import one of the halves, with a "
+                "pattern that names it, as in files=*_EVN.mrc. Nothing has been written."
+            )
+    left_out = [name for whole, names in halves.items() if whole in files for name in names]
+    if left_out:
+        logger.warning(
+            "%d files are left out, being tomograms of half the frames of others: %s. To import "
+            "such halves, name them in the pattern, as in files=*_EVN.mrc.",
+            len(left_out),
+            shorten_list(files[name].name for name in left_out),
+        )
+    return {name: path for name, path in files.items() if name not in left_out}
 
 
 def check_names_differ(files_by_run: Mapping[str, Path]) -> None:
@@ -156,14 +211,30 @@ def plan_imports(
     if ignore_header and given_spacing is None:
         raise SettingError("ignore_header=true needs voxel_spacing=…")
     headers = check_all(mrc.read_header, paths.values())
+    warn_of_tilt_series(paths, headers)
     spacings = check_all(lambda h: h.spacing(given_spacing, ignore_header=ignore_header), headers)
     check_same_spacing({h.path.name: s for h, s in zip(headers, spacings, strict=True)})
     tomograms = []
     for run_name, header, spacing in zip(paths, headers, spacings, strict=True):
         used_shape, grid = choose_grid(header.shape, spacing, settings.resample_to)
         query = TomogramQuery(settings.tomo_type, round(float(np.mean(grid.spacing)), 3))
-        tomograms.append(TomogramImport(header.path, run_name, used_shape, grid, query))
+        tomograms.append(TomogramImport(header, run_name, used_shape, grid, query))
     return tomograms
+
+
+def warn_of_tilt_series(paths: Mapping[str, Path], headers: Sequence[mrc.Header]) -> None:
+    """Warn of files that may be tilt series: by their names, or by headers unlike the others'."""
+    groups = {header.space_group for header in headers}
+    for run_name, header in zip(paths, headers, strict=True):
+        if TILT_SERIES.search(run_name):
+            reason = "is named as tilt series are"
+        elif header.space_group == 0 and 1 in groups:
+            reason = "is a stack of images by its header (ispg 0), and others are volumes (ispg 1)"
+        else:
+            continue
+        logger.warning(
+            "%s %s. If it is no tomogram, leave it out with files=…", header.path.name, reason
+        )
 
 
 def check_all(check: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
@@ -175,8 +246,17 @@ def check_all(check: Callable[[Item], Result], items: Iterable[Item]) -> list[Re
         except DataError as error:
             faults.append(str(error))
     if faults:
-        raise DataError(shorten_list(faults, "\n") + "\nNothing has been written.")
+        raise DataError(shorten_faults(faults) + "\nNothing has been written.")
     return results
+
+
+def shorten_faults(faults: Sequence[str]) -> str:
+    """Join the first faults, as many as a person reads, and count the others."""
+    num_shown = 1
+    while num_shown < len(faults) and len("\n".join(faults[: num_shown + 1])) <= MAX_FAULTS_LENGTH:
+        num_shown += 1
+    num_others = len(faults) - num_shown
+    return "\n".join(faults[:num_shown]) + (f"\n… and {num_others} more" if num_others else "")
 
 
 def check_same_spacing(spacings: Mapping[str, float]) -> None:
@@ -214,26 +294,51 @@ def choose_grid(
     return trim_to_cubic_voxels(file_grid, resample_to, max_trimmed=MAX_TRIMMED)
 
 
-def check_not_imported(
+def select_missing(
     project: Project, tomograms: Sequence[TomogramImport], *, overwrite: bool
-) -> None:
-    """Raise SettingError if a run has a tomogram already that may not or cannot be replaced."""
+) -> list[TomogramImport]:
+    """Select the tomograms that are to be written: all but those whose very voxels are stored.
+
+    Raises:
+        SettingError: a run has another tomogram that may not or cannot be replaced.
+    """
     runs = {run.name: run for run in project.runs}
-    for tomogram in tomograms:
-        run, new = runs.get(tomogram.run_name), tomogram.query
-        for existing in run.tomograms() if run else []:
-            is_same_type = existing.tomo_type == new.tomo_type
-            if not is_same_type or not same_spacing(existing.voxel_spacing, new.voxel_spacing):
-                continue
-            replaceable = existing == new and run is not None and not run.is_read_only(existing)
-            if overwrite and replaceable:
-                continue
-            advice = "Replace it with overwrite=true, or choose" if replaceable else "Choose"
-            raise SettingError(
-                f"Run {tomogram.run_name} already has the tomogram {existing} "
-                f"({tomogram.path.name} would be {new}). {advice} another tomo_type. "
-                "Nothing has been written."
-            )
+    return [t for t in tomograms if not is_imported(runs.get(t.run_name), t, overwrite=overwrite)]
+
+
+def is_imported(run: Run | None, tomogram: TomogramImport, *, overwrite: bool) -> bool:
+    """Return whether the run has the tomogram, voxel by voxel; always False with `overwrite`.
+
+    Raises:
+        SettingError: the run has another tomogram that may not or cannot be replaced.
+    """
+    new = tomogram.query
+    for existing in run.tomograms() if run else []:
+        is_same_type = existing.tomo_type == new.tomo_type
+        if not is_same_type or not same_spacing(existing.voxel_spacing, new.voxel_spacing):
+            continue
+        replaceable = existing == new and run is not None and not run.is_read_only(existing)
+        if overwrite and replaceable:
+            continue
+        if run and existing == new and not overwrite and is_stored(run, tomogram):
+            return True
+        advice = "Replace it with overwrite=true, or choose" if replaceable else "Choose"
+        raise SettingError(
+            f"Run {tomogram.run_name} already has the tomogram {existing} "
+            f"({tomogram.path.name} would be {new}), with other voxels. {advice} another "
+            "tomo_type. Nothing has been written."
+        )
+    return False
+
+
+def is_stored(run: Run, tomogram: TomogramImport) -> bool:
+    """Return whether the run's tomogram has the voxels that the file would give."""
+    try:
+        if not run.tomogram_grid(tomogram.query).matches(tomogram.grid, tolerance=EXACT):
+            return False
+        return np.array_equal(run.read_tomogram(tomogram.query), tomogram.read_volume())
+    except DataError:  # damaged
+        return False
 
 
 main = command("import_tomograms", import_tomograms)

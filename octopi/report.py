@@ -24,6 +24,7 @@ from octopi.html_report.threshold_figure import draw_thresholds
 from octopi.html_report.training_history import TrainingHistory, read_training_history
 from octopi.phantom.store import CONFIG_NAME
 from octopi.project import Project, open_project
+from octopi.system.files import write_text
 from octopi.system.job_folder import CONFIG_FILE, Job
 from octopi.tracking import mlflow
 
@@ -57,7 +58,7 @@ def report(settings: ReportSettings, job: Job) -> Path:
         "provenance": provenance_rows(data, project, scorer, job.overrides),
     }
     title = f"{project.config_paths[0].stem} · octopi report"
-    path.write_text(render_page(content, blocks, title=title), encoding="utf-8")
+    write_text(path, render_page(content, blocks, title=title))
     draw_thresholds(path.with_suffix(".png"), data.runs, data.objects, scorer)
     if history is not None:
         add_to_tracker(path, history)

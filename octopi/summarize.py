@@ -9,49 +9,57 @@ from pathlib import Path
 from octopi.cli.job import command
 from octopi.config.settings import SummarizeSettings
 from octopi.errors import SettingError, shorten_list
-from octopi.sweeps.study import is_search, open_study
+from octopi.sweeps.sweep_file import is_search, read_search_info
 from octopi.system import locks
-from octopi.system.files import read_yaml
 from octopi.system.job_folder import RESULTS_FILE, STUDY_FILE, Job, fold_folders
 
 logger = logging.getLogger(__name__)
 
 
 def summarize(settings: SummarizeSettings, job: Job) -> None:
-    """The folder of a search holds its results and pictures; the log has the table.
+    """Log the table of a search and write its results and pictures; log that of a cross-validation.
 
-    Of a cross-validation, the log has the table.
+    Args:
+        settings: name the folder.
+        job: unused, for a summary is written into the folder of the sweep.
     """
     folder = Path(settings.folder).absolute()
     if is_search(folder):
-        logger.info("%s\n%s", folder, of_search(folder, write=not settings.dry_run))
+        table = summarize_search(folder, write=not settings.dry_run)
     elif fold_folders(folder) and (folder / RESULTS_FILE).is_file():
-        from octopi.cross_validation import run  # noqa: PLC0415  brings torch, slow to import
+        # brings matplotlib, which --help must not wait for
+        from octopi.cross_validation.table import summarize_folds  # noqa: PLC0415
 
-        logger.info("%s\n%s", folder, run.summarize(folder))
+        table = summarize_folds(folder)
     else:
         raise SettingError(
             f"{folder} is neither the folder of a search ({STUDY_FILE}) nor of a finished "
-            f"cross-validation ({RESULTS_FILE} and fold_*). It {_holds(folder)}. Name with "
-            "folder=… the folder that was given as hydra.sweep.dir."
+            f"cross-validation ({RESULTS_FILE} and fold_*). It {_describe_content(folder)}. Name "
+            "with folder=… the folder that was given as hydra.sweep.dir."
         )
+    logger.info("%s\n%s", folder, table)
 
 
-def of_search(folder: Path, *, write: bool = True) -> str:
-    """The table of a search; results and pictures are written into its folder, if so wished."""
-    from octopi.sweeps import plots, summary  # noqa: PLC0415  slow to import
+def summarize_search(folder: Path, *, write: bool) -> str:
+    """Return the table of a search.
 
-    study = open_study(folder)
-    objectives = read_yaml(folder / STUDY_FILE)["objectives"]
-    if not write:
-        return summary.table(study, objectives)
-    with locks.wait_for_lock(folder / ".lock"):  # a worker may be writing the same files
-        summary.write_results(folder, study, objectives)
-        plots.draw(folder, study, objectives)
-    return summary.table(study, objectives)
+    Args:
+        folder: of the search.
+        write: also write its results and pictures into the folder.
+    """
+    # Optuna and plotly take seconds to import, which --help must not wait for.
+    from octopi.sweeps import plots, summary  # noqa: PLC0415
+    from octopi.sweeps.study import open_study  # noqa: PLC0415
+
+    study, objectives = open_study(folder), read_search_info(folder).objectives
+    if write:
+        with locks.wait_for_lock(folder / ".lock"):  # a worker may be writing the same files
+            summary.write_results(folder, study, objectives)
+            plots.draw(folder, study, objectives)
+    return summary.format_table(study, objectives)
 
 
-def _holds(folder: Path) -> str:
+def _describe_content(folder: Path) -> str:
     if not folder.is_dir():
         return "does not exist"
     names = sorted(path.name for path in folder.iterdir())

@@ -10,12 +10,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tiny import PHANTOM, enter_copy
 
 from octopi.phantom import make_phantom
 from octopi.system import resources
 
 Command = Callable[..., int]
+
+# The same examples in each run, few enough for every run; a slow machine is no fault.
+settings.register_profile("octopi", derandomize=True, deadline=None, max_examples=60)
+settings.load_profile("octopi")
 
 # Variables that programs read for a user or a cluster; a test says itself what it needs of them.
 FOREIGN_VARIABLES = (

@@ -1,11 +1,15 @@
-"""Studies whose truth is known: made of trials that nobody ran."""
+"""Studies with planted trials, whose best trials and causes of failure are known."""
 
 import random
+from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from octopi.sweeps.study import open_study
+from octopi.sweeps.sweep_file import write_sweep_file
 
 SPACE = {
     "optim.optimizer.lr": FloatDistribution(1e-4, 1e-2, log=True),
@@ -13,8 +17,15 @@ SPACE = {
     "loss": CategoricalDistribution(["tversky_ce", "focal"]),
     "model.channels": CategoricalDistribution(["[16,32,64]", "[32,64,128,256,512,768,1024]"]),
 }
+SEARCH_SETTINGS = {"study_name": "octopi", "storage": None, "objectives": ["object_fbeta"]}
 FBETA = ["object_fbeta"]
 FBETA_AND_COST = ["object_fbeta", "inference_gflop"]
+
+
+def begin_search(folder: Path, **settings: Any) -> optuna.Study:
+    """Make the folder of a search, and open its study."""
+    write_sweep_file(folder, SEARCH_SETTINGS | settings)
+    return open_study(folder)
 
 
 def draw_params(rng: random.Random) -> dict[str, Any]:
@@ -58,7 +69,7 @@ def with_every_state() -> optuna.Study:
     rng, study = random.Random(2), empty()
     for value in (0.3, 0.5, 0.9, 0.1):
         curve = {1: value / 2, 2: value}
-        attrs = {"folder": f"trial_{len(study.trials)}", "seconds": 61.4}
+        attrs = {"seconds": 61.4}
         study.add_trial(trial(draw_params(rng), value, intermediate_values=curve, user_attrs=attrs))
     for value in (0.05, 0.02):
         state = TrialState.PRUNED

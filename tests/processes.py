@@ -93,12 +93,12 @@ def _run_command(
     log: Path,
     death: DeathAtFile | None,
 ) -> None:
-    from octopi.processes import trainings
+    from octopi.processes import local
 
     os.setsid()
     if death is not None:
         sys.addaudithook(death)
-    trainings.subprocess = SimpleNamespace(  # type: ignore[attr-defined]
+    local.subprocess = SimpleNamespace(  # type: ignore[attr-defined]
         Popen=ForkedTraining, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT
     )
     os.chdir(folder)

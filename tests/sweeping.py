@@ -1,4 +1,4 @@
-"""Sweeps as a user starts them, in processes that can be killed."""
+"""Start sweeps as a user does, in processes that can be killed."""
 
 import hashlib
 from pathlib import Path
@@ -23,31 +23,31 @@ hydra:
 
 
 def write_overlay(folder: Path) -> list[str]:
-    """The words that choose a search of the user's own."""
+    """Write a search of the user's own; return the arguments that choose it."""
     path = folder / "my_conf" / "search" / "mine.yaml"
     path.parent.mkdir(parents=True)
     path.write_text(OVERLAY, encoding="utf-8")
     return ["--config-dir", str(folder / "my_conf"), "search=mine"]
 
 
-def start(*overrides: str, log: Path, death: DeathAtFile | None = None) -> Command:
-    """A sweep at work."""
+def start_sweep(*overrides: str, log: Path, death: DeathAtFile | None = None) -> Command:
+    """Start a sweep in a process of its own."""
     return Command("train", "-m", *TINY, *RUNS, *overrides, log=log, death=death)
 
 
-def run(*overrides: str, log: Path = Path("sweep.log"), exit_code: int = 0) -> str:
-    """Run a sweep to its end, which is as expected; return what it printed."""
-    sweep = start(*overrides, log=log)
+def run_sweep(*overrides: str, log: Path = Path("sweep.log"), exit_code: int = 0) -> str:
+    """Run a sweep to its end, check its exit code, and return what it printed."""
+    sweep = start_sweep(*overrides, log=log)
     assert sweep.wait() == exit_code, sweep.output()
     return sweep.output()
 
 
-def states(folder: Path) -> list[str]:
+def read_states(folder: Path) -> list[str]:
     return [trial.state.name for trial in open_study(folder).get_trials(deepcopy=False)]
 
 
-def digest(folder: Path) -> dict[str, str]:
-    """What a folder holds, byte for byte."""
+def hash_files(folder: Path) -> dict[str, str]:
+    """Return a hash of each file in a folder."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))

@@ -1,5 +1,7 @@
 """`octopi create_targets` on a project: which runs get a target, and when it is replaced."""
 
+import errno
+import os
 import shutil
 
 import numpy as np
@@ -87,6 +89,34 @@ def test_the_same_target_is_left_as_it_is_and_another_is_replaced_only_with_over
     attributes = project.runs[0].segmentation_attributes(TARGET)
     radius = project.runs[0].objects["ribosome"].radius
     assert attributes["sphere_radii"]["ribosome"] == pytest.approx(0.9 * radius)
+
+
+def test_the_old_target_stays_where_there_is_no_space_for_the_new_one(
+    project, octopi_command, capfd, monkeypatch
+):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert octopi_command("create_targets", "runs=[TS_01]") == 0
+    old = project.runs[0].read_segmentation(TARGET)
+    monkeypatch.setattr("zarr.DirectoryStore.__setitem__", full)
+    for changed in ("targets.radius_scale=0.9", "data.working_spacing=30"):
+        assert octopi_command("create_targets", "runs=[TS_01]", "overwrite=true", changed) == 4
+        assert "No space left" in capfd.readouterr().err
+        new = project.runs[0].read_segmentation(TARGET)
+        assert np.array_equal(new[0], old[0])
+        assert new[2] == old[2]
+
+
+def test_a_new_target_leaves_none_at_another_spacing(project, octopi_command):
+    for spacing in ("null", "30"):
+        assert (
+            octopi_command("create_targets", f"data.working_spacing={spacing}", "overwrite=true")
+            == 0
+        )
+        for run in project.runs:
+            names = [query.name_user_session for query in run.segmentations()]
+            assert names.count(TARGET.name_user_session) == 1
 
 
 def test_a_dry_run_describes_the_targets_and_writes_none(project, octopi_command, capfd):

@@ -7,7 +7,7 @@ import pytest
 
 from octopi.geometry import Grid, fourier_resample
 from octopi.import_tomograms import choose_grid
-from octopi.project import TomogramQuery, open_project
+from octopi.project import Project, TomogramQuery, open_project
 
 SHAPE = (12, 20, 26)
 
@@ -276,3 +276,87 @@ def test_settings_that_cannot_be_followed_are_refused(
     assert run_import(*overrides) == 2
     assert message in capfd.readouterr().err
     assert overlay_files(here) == before
+
+
+@pytest.mark.parametrize("setting", ["voxel_spacing=0.05", "voxel_spacing=800", "resample_to=101"])
+def test_a_spacing_that_no_tomogram_has_is_refused(mrcs, run_import, capfd, setting):
+    assert run_import(setting, "ignore_header=true") == 2
+    assert "0.5 … 100" in capfd.readouterr().err
+
+
+def test_half_tomograms_are_left_out_where_the_whole_is_there(mrcs, here, run_import, capfd):
+    for name in ("lam_1_EVN", "lam_1_ODD", "lam_2_half1", "lam_even_3"):
+        write_mrc(mrcs / f"{name}_Vol.mrc", noise(len(name)))
+    for number in (1, 2):
+        write_mrc(mrcs / f"lam_{number}_Vol.mrc", noise(number))
+    assert run_import("files=*_Vol.mrc") == 0
+    output = "".join(capfd.readouterr())
+    assert "3 files are left out" in output
+    assert "lam_1_EVN_Vol.mrc, lam_1_ODD_Vol.mrc, lam_2_half1_Vol.mrc" in output
+    names = {run.name for run in open_project(here / "project.json").runs}
+    assert {name for name in names if name.startswith("lam")} == {"lam_1", "lam_2", "lam_even_3"}
+    assert run_import("files=*_EVN_Vol.mrc", "tomo_type=even") == 0
+    np.testing.assert_array_equal(read_imported(here, "lam_1", "even")[0], noise(len("lam_1_EVN")))
+
+
+def test_halves_without_the_whole_are_refused(mrcs, here, run_import, capfd):
+    for name in ("TS_3_odd", "TS_3_even"):
+        write_mrc(mrcs / f"{name}.mrc")
+    before = overlay_files(here)
+    assert run_import() == 2
+    assert "TS_3_even.mrc and TS_3_odd.mrc are halves of one tomogram" in capfd.readouterr().err
+    assert overlay_files(here) == before
+
+
+def test_a_link_that_leads_nowhere_is_named(mrcs, here, run_import, capfd):
+    (mrcs / "lam_3.mrc").symlink_to(here / "gone.mrc")
+    before = overlay_files(here)
+    assert run_import() == 3
+    err = capfd.readouterr().err
+    assert "lam_3.mrc" in err
+    assert "gone.mrc" in err
+    assert overlay_files(here) == before
+
+
+def test_files_that_may_be_tilt_series_are_warned_of(mrcs, run_import, capfd):
+    write_mrc(mrcs / "lam_1_st.mrc")
+    path = write_mrc(mrcs / "lam_7.mrc")
+    with mrcfile.open(path, "r+") as file:
+        file.header.ispg = 0
+    assert run_import("dry_run=true") == 0
+    output = "".join(capfd.readouterr())
+    assert "lam_1_st.mrc is named as tilt series are" in output
+    assert "lam_7.mrc is a stack of images by its header" in output
+    assert output.count("If it is no tomogram") == 2
+
+
+def test_an_interrupted_import_goes_on(mrcs, here, run_import, monkeypatch, capfd):
+    write = Project.write_tomogram
+
+    def stop_at_the_second(self, run_name, *args, **kwargs):
+        if run_name == "lam_2":
+            raise KeyboardInterrupt
+        write(self, run_name, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Project, "write_tomogram", stop_at_the_second)
+        assert run_import("resample_to=16") == 130
+    written = {path: path.stat().st_mtime_ns for path in overlay_files(here)}
+    assert run_import("resample_to=16") == 0
+    assert "1 of 2 tomograms were imported before" in "".join(capfd.readouterr())
+    assert all(path.stat().st_mtime_ns == time for path, time in written.items() if path.is_file())
+    assert read_imported(here, "lam_2", spacing=16.0)[1] == Grid.cubic((6, 10, 13), 16.0)
+    write_mrc(mrcs / "lam_1.mrc", noise(9))
+    assert run_import("resample_to=16") == 2
+    assert "with other voxels" in capfd.readouterr().err
+
+
+def test_the_faults_of_many_files_make_a_short_message(mrcs, run_import, capfd):
+    for number in range(60):
+        path = write_mrc(mrcs / f"20240117_grid3_lamella{number:03d}_ts001_rec_bin4.mrc")
+        path.write_bytes(path.read_bytes()[:2000])
+    assert run_import() == 3
+    message = capfd.readouterr().err.partition("octopi: ")[2]
+    assert len(message) <= 600
+    assert "truncated" in message
+    assert "more\nNothing has been written." in message

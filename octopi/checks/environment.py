@@ -17,7 +17,7 @@ from packaging.specifiers import SpecifierSet
 
 from octopi.errors import ResourceError
 from octopi.system import resources
-from octopi.tracking.mlflow import SQLITE
+from octopi.system.files import sqlite_path
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 MALICIOUS = {"2.6.2", "2.6.3"}  # of lightning and pytorch-lightning, GHSA-w37p-236h-pfx3
@@ -205,9 +205,9 @@ def check_tracking_store(uri: str) -> CheckLine:
                 return CheckLine("mlflow", OK, f"{uri} answers")
         except (OSError, ValueError) as error:
             return CheckLine("mlflow", WARNING, f"{uri} does not answer ({error}). {advice}")
-    if not uri.startswith(SQLITE):
+    path = sqlite_path(uri)
+    if path is None:
         return CheckLine("mlflow", OK, f"{uri}: not checked")
-    path = Path(uri.removeprefix(SQLITE))
     try:
         resources.check_writable(path.parent, advice)
         if path.exists():

@@ -9,9 +9,9 @@ import yaml
 from octopi.checks.planning_rules import Sizes
 from octopi.checks.project_summary import ProjectSummary
 from octopi.config.files import CONF_DIR
-from octopi.config.overrides import override_key
+from octopi.config.overrides import override_key, override_value
 from octopi.config.settings import PlanSettings
-from octopi.system.files import read_yaml
+from octopi.system.files import YamlDumper, read_yaml
 
 GROUPS = ("model", "loss", "trainer", "predictor")
 SECTIONS = ("data", "targets", *GROUPS)
@@ -53,7 +53,7 @@ def as_experiment(
     for override in overrides:
         key = override_key(override)
         if key.partition(".")[0] in SECTIONS and "." in key and key not in PLANNED:
-            _set(content, key, yaml.safe_load(override.partition("=")[2]))
+            _set(content, key, override_value(override))
     return content
 
 
@@ -85,7 +85,7 @@ def _set(content: dict[str, Any], key: str, value: Any) -> None:
 def to_yaml(content: dict[str, Any], comments: Sequence[str]) -> str:
     """Format an experiment as a file of its group, below comments."""
 
-    class Dumper(yaml.SafeDumper):
+    class Dumper(YamlDumper):
         """Writes a list in one line, but the defaults list in several."""
 
     Dumper.add_representer(
@@ -94,6 +94,6 @@ def to_yaml(content: dict[str, Any], comments: Sequence[str]) -> str:
             "tag:yaml.org,2002:seq", value, flow_style="_self_" not in value
         ),
     )
-    body = yaml.dump(content, Dumper=Dumper, sort_keys=False, width=100)
+    body = yaml.dump(content, Dumper=Dumper, sort_keys=False, width=100, allow_unicode=True)
     lines = [f"# {line}" for comment in comments for line in textwrap.wrap(comment, 96)]
     return "\n".join(["# @package _global_", *lines, body])

@@ -4,6 +4,7 @@ import re
 import sys
 import traceback
 
+from hydra.errors import OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
@@ -54,6 +55,11 @@ def _describe(error: BaseException) -> str:
 def explain_hydra_error(error: BaseException) -> str:
     """Say what Hydra refused, with close matches and without its search path."""
     text, cause = str(error).partition("Config search path")[0].strip(), error.__cause__
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override:.200} is not understood. Settings are typed as SETTING=VALUE, groups "
+            "as GROUP=CHOICE; as in runs=[TS_01]."
+        )
     if missing := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, choice = missing.groups()
         available = re.findall(r"\n\t(\S+)", text) or choices(group)

@@ -1,10 +1,12 @@
 """Run a command: compose and check its settings, work, and exit with a code; see `ExitCode`."""
 
+import contextlib
 import functools
 import logging
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,10 +19,11 @@ from octopi.cli.error_report import report_error
 from octopi.cli.help import wants_help, write_help
 from octopi.cli.job_log import log_traceback
 from octopi.cli.overrides import expand_overrides
+from octopi.cli.typed_text import quote_texts
 from octopi.config.check import check_settings, without_null_groups
 from octopi.config.files import CONF_DIR
 from octopi.config.settings import SETTINGS_CLASSES
-from octopi.errors import ExitCode, StoppedBySignal
+from octopi.errors import STOP_SIGNALS, ExitCode, StoppedBySignal
 from octopi.system import resources
 from octopi.system.job_folder import Job
 from octopi.system.utf8 import use_utf8
@@ -47,6 +50,7 @@ def command(
 def run_command(verb: str, work: Work, *, plugins: Sequence[type], opens_folder: bool) -> NoReturn:
     """Run a command with the overrides in `sys.argv` and exit; see `command`."""
     use_utf8()
+    logging.raiseExceptions = False  # a log on a full disk is incomplete, and no traceback a line
     sys.argv[0] = f"octopi {verb}"  # the name in a usage line, however the command was started
     if wants_help(sys.argv[1:]):
         write_help(verb)
@@ -55,17 +59,46 @@ def run_command(verb: str, work: Work, *, plugins: Sequence[type], opens_folder:
         sys.path.append(str(Path.cwd()))  # a user's own network lies beside the user
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, in single and multiruns
     try:
-        sys.argv[1:] = expand_overrides(without_null_groups(sys.argv[1:], verb), verb=verb)
-        overrides = single_run_overrides(sys.argv[1:])
-        if overrides is None:
-            _run_by_hydra(verb, work, plugins)
-        else:
-            _run_single(verb, work, overrides, opens_folder=opens_folder)
+        with stop_on_signals():
+            sys.argv[1:] = expand_overrides(without_null_groups(sys.argv[1:], verb), verb=verb)
+            overrides = single_run_overrides(sys.argv[1:])
+            if overrides is None:
+                sys.argv[1:] = quote_texts(sys.argv[1:], verb, multirun=True)
+                _run_by_hydra(verb, work, plugins)
+            else:
+                overrides = quote_texts(overrides, verb, multirun=False)
+                _run_single(verb, work, overrides, opens_folder=opens_folder)
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001  the last line before a bare traceback
         sys.exit(report_error(error))
     sys.exit(ExitCode.DONE)
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """Let the signals that end a job raise StoppedBySignal, so that all is tidied up on the way.
+
+    A second one ends the process at once. Processes that are forked from this one just end.
+    """
+    pid = os.getpid()
+
+    def stop(number: int, _frame: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        if os.getpid() != pid:
+            signal.raise_signal(number)
+        raise StoppedBySignal(
+            128 + number,
+            f"Stopped by {signal.Signals(number).name}. What was finished is kept, nothing is "
+            "half-written; the same command does the rest.",
+        )
+
+    before = [signal.signal(number, stop) for number in STOP_SIGNALS]
+    try:
+        yield
+    finally:
+        for number, handler in zip(STOP_SIGNALS, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _run_single(verb: str, work: Work, overrides: Sequence[str], *, opens_folder: bool) -> None:

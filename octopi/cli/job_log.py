@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.utils import configure_log
 from omegaconf import DictConfig, open_dict, read_write
 
-from octopi.errors import SettingError
+from octopi.errors import ResourceError, SettingError
+from octopi.system.files import sweep_leftovers, write_yaml
 from octopi.system.job_folder import OVERRIDES_FILE
 
 logger = logging.getLogger(__name__)
@@ -34,10 +34,17 @@ def open_job_folder(config: DictConfig) -> None:
     """Make the folder of a job, keep its overrides there, and log into it from now on."""
     hydra = config.hydra
     folder = Path(hydra.runtime.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    if hydra.output_subdir is not None:
-        write_overrides(folder / hydra.output_subdir, hydra.overrides.task)
-    _configure_log(hydra.job_logging, hydra.verbose)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep_leftovers(folder)
+        if hydra.output_subdir is not None:
+            write_overrides(folder / hydra.output_subdir, hydra.overrides.task)
+        _configure_log(hydra.job_logging, hydra.verbose)
+    except OSError as error:
+        raise ResourceError(
+            f"The job's folder {folder} cannot be written: {error.strerror}. "
+            "Choose another with hydra.run.dir=…"
+        ) from error
 
 
 def _configure_log(node: DictConfig, verbose: Any) -> None:
@@ -45,6 +52,9 @@ def _configure_log(node: DictConfig, verbose: Any) -> None:
     try:
         configure_log(node, verbose, execution_whitelist=[])
     except ValueError as error:
+        cause = error.__cause__  # of the one handler that Python could not make
+        if isinstance(cause, OSError):
+            raise cause from error
         raise SettingError(f"hydra.job_logging: {error}") from error
 
 
@@ -53,7 +63,7 @@ def write_overrides(folder: Path, overrides: Iterable[str]) -> None:
     path = folder / OVERRIDES_FILE
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(list(overrides)), encoding="utf-8")
+        write_yaml(path, list(overrides))
 
 
 def log_traceback() -> None:

@@ -1,11 +1,13 @@
 """Expand the short forms of a command line: paths, resume, experiment=PATH, -m."""
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
 from octopi.cli.repeat import expand_experiment_folder, expand_resume
-from octopi.config.overrides import last_value, override_text
+from octopi.config.overrides import last_value, override_text, shell_override
+from octopi.config.settings import SETTINGS_CLASSES
 from octopi.errors import SettingError, did_you_mean
 
 # Overrides that change how a sweep is run, not what it is.
@@ -22,6 +24,13 @@ OVERRIDES_THAT_CHANGE_NO_RESULT = (
     "dry_run=",
 )
 SEARCHPATH = "hydra.searchpath"
+HYDRA_FLAGS = {
+    *("--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package", "-p", "--run", "-r"),
+    *("--multirun", "-m", "--shell-completion", "-sc", "--config-path", "-cp", "--config-name"),
+    *("-cn", "--config-dir", "-cd", "--experimental-rerun", "--info", "-i"),
+}
+# Options of other programs, copick's too, and what they are called here.
+_OPTIONS = {"c": "project.config", "config": "project.config", "run_names": "runs", "run": "runs"}
 MULTIRUN = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
 
 
@@ -29,10 +38,30 @@ def expand_overrides(arguments: list[str], *, verb: str) -> list[str]:
     """Return the command line with every short form replaced by what it stands for."""
     if asks_dry_run(arguments) and MULTIRUN & set(arguments) and verb != "train":
         raise SettingError("dry_run=true describes one job at a time: leave out -m.")
+    check_flags(arguments, verb)
     if verb == "report":
         arguments = expand_paths(arguments)
     arguments = expand_experiment_folder(expand_resume(arguments, verb=verb), verb=verb)
     return add_sweep_folder(expand_experiment_file(arguments), verb=verb)
+
+
+def check_flags(arguments: list[str], verb: str) -> None:
+    """Raise SettingError for an option with dashes that is none of Hydra's; settings have none."""
+    for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
+        flag, sign, value = argument.partition("=")
+        is_copicks = flag == "-c" and following not in ("job", "hydra", "all")
+        if not flag.startswith("-") or (flag in HYDRA_FLAGS and not is_copicks):
+            continue
+        names = [field.name for field in dataclasses.fields(SETTINGS_CLASSES[verb])]
+        name = flag.lstrip("-").replace("-", "_")
+        name = _OPTIONS.get(name, name)
+        value = value if sign or following.startswith("-") else following
+        typed = shell_override(name, [value] if name == "runs" else value)[:200]
+        hint = "" if name == "project.config" or name in names else did_you_mean(name, names)
+        raise SettingError(
+            f"There is no option {flag}: settings are typed without dashes, as in {typed}.{hint} "
+            f"octopi {verb} --help lists them."
+        )
 
 
 def expand_paths(arguments: list[str]) -> list[str]:

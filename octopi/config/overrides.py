@@ -1,17 +1,23 @@
 """Write, read and compose the overrides of a command line."""
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobRuntime
 
 from octopi.config.files import CONF_DIR
 from octopi.errors import SettingError
-from octopi.system.files import to_builtin_types
+from octopi.system.files import describe_yaml_error, to_builtin_types
+
+# What Hydra reads as a number, truth value or null; as the name in a mapping it has no quotes.
+_NO_TEXT = r"null|true|false|[-+]?(nan|inf|\.?\d[\d_.]*(e[-+]?[\d_]+)?)"
 
 
 class Interpolation(str):
@@ -23,6 +29,28 @@ class Interpolation(str):
 def override_text(key: str, value: Any) -> str:
     """Return the override that gives a setting this value, whatever characters it is made of."""
     return f"{key}={hydra_literal(value, key)}"
+
+
+def shell_override(key: str, value: Any) -> str:
+    """Return the override as a person types it in a shell, with quotes only where it needs them."""
+    return shlex.quote(f"{key}={_readable_literal(to_builtin_types(value), key)}")
+
+
+def _readable_literal(value: Any, key: str) -> str:
+    """Return the value as `hydra_literal` does, with double quotes around what needs quotes."""
+    if isinstance(value, list):
+        return f"[{','.join(_readable_literal(item, key) for item in value)}]"
+    if not isinstance(value, str):
+        return hydra_literal(value, key)
+    is_plain = re.fullmatch(r"[A-Za-z_/.][\w/.+-]*", value, re.ASCII)
+    if is_plain and value.lower() not in ("null", "true", "false", "nan", "inf"):
+        return value
+    return QuotedString(_without_references(value), Quote.double).with_quotes()
+
+
+def _without_references(text: str) -> str:
+    """Return the text so that a `${` in it refers to nothing."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
 
 
 def override_texts(settings: Mapping[str, Any]) -> list[str]:
@@ -48,9 +76,7 @@ def hydra_literal(value: Any, key: str) -> str:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, str):
-        text = str(value)
-        if not isinstance(value, Interpolation):
-            text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+        text = str(value) if isinstance(value, Interpolation) else _without_references(value)
         return QuotedString(text, Quote.single).with_quotes()
     if isinstance(value, list):
         return f"[{','.join(hydra_literal(item, key) for item in value)}]"
@@ -62,8 +88,13 @@ def hydra_literal(value: Any, key: str) -> str:
 
 def _dict_key(name: str, key: str) -> str:
     """Return the key of a mapping; Hydra has no quotes for it, only backslashes for some signs."""
-    if not re.fullmatch(r"[\w\-/+.$%*@?| \\(){}\[\]:=,]+", name, re.ASCII) or name != name.strip():
-        raise SettingError(f"{key}: the name {name!r} cannot be written as a setting.")
+    is_plain = re.fullmatch(r"[\w\-/+.$%*@?| \\(){}\[\]:=,]+", name, re.ASCII)
+    is_read_otherwise = re.fullmatch(_NO_TEXT, name, re.IGNORECASE) and not name.isdecimal()
+    if not is_plain or name != name.strip() or is_read_otherwise:
+        raise SettingError(
+            f"{key}: the name {name!r} cannot be written as a setting. Write it, in quotes, into "
+            "the YAML file of an experiment."
+        )
     return re.sub(r"([\\(){}\[\]:=, ])", r"\\\1", name)
 
 
@@ -78,6 +109,8 @@ def compose_config(verb: str, overrides: Sequence[str]) -> Any:
     try:
         with initialize_config_dir(str(CONF_DIR), job_name=verb):
             return compose(verb, overrides=list(overrides), return_hydra_config=True)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingError(f"A YAML file cannot be read: {describe_yaml_error(error)}") from error
     finally:
         instance.hydra = previous
         GlobalHydra.set_instance(instance)
@@ -87,6 +120,11 @@ def compose_config(verb: str, overrides: Sequence[str]) -> Any:
 def override_key(override: str) -> str:
     """Return the setting or group that an override is about."""
     return override.lstrip("+~").split("=")[0]
+
+
+def override_value(override: str) -> Any:
+    """Return the value that an override gives its setting."""
+    return OverridesParser.create().parse_override(override).value()
 
 
 def last_value(arguments: Iterable[str], key: str) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from octopi.config.settings import Count, Duration, NotNegative, Positive
+from octopi.config.settings import Count, Duration, NotNegative, Spacing
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ SECTIONS = {
     "data": Section(
         "octopi.data.datamodule.build_data_module",
         ("runs", "target", "tomograms", "labels", "augment", "truth"),
-        {"working_spacing": Positive | None},
+        {"working_spacing": Spacing | None},
     ),
     "augment": Section("octopi.data.augment", several=True),
     "model": Section("torch.nn.Module", ("out_channels",)),

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from octopi.arguments import Count, NotNegative, Positive, Share
+from octopi.arguments import Count, NotNegative, Positive, Share, Spacing
 from octopi.config.files import COMMANDS
 
 LOOSE, OPTIONAL = "need not name a class", "may be empty"
@@ -53,7 +53,7 @@ class CreateTargetsSettings:
     project: ConfigNode
     data: LooseNode
     targets: TargetsSettings
-    voxel_spacing: Positive | None
+    voxel_spacing: Spacing | None
     tomo_types: list[str] | None
     runs: RunNames
     overwrite: bool
@@ -77,7 +77,7 @@ class TrainSettings:
     localizer: ConfigNode
     scorer: ConfigNode
     target: str
-    voxel_spacing: Positive | list[Positive] | None
+    voxel_spacing: Spacing | list[Spacing] | None
     tomo_types: list[str] | None
     runs: RunNames
     best_metric: str
@@ -101,7 +101,7 @@ class SegmentSettings:
     checkpoint: Checkpoints
     ensemble: str
     tomo_type: str | None
-    voxel_spacing: Positive | None
+    voxel_spacing: Spacing | None
     runs: RunNames
     name: str
     user_id: str
@@ -126,7 +126,7 @@ class LocalizeSettings:
     beta: Positive | None
     thresholds: Share | dict[str, Share] | None
     tomo_type: str | None
-    voxel_spacing: Positive | None
+    voxel_spacing: Spacing | None
     runs: RunNames
     input: str
     user_id: str
@@ -194,7 +194,7 @@ class ExportSettings:
     min_score: float | dict[str, float] | None
     orientations: bool
     tomo_type: str | None
-    voxel_spacing: Positive | None
+    voxel_spacing: Spacing | None
     out: str | None
     overwrite: bool
     dry_run: bool
@@ -208,9 +208,9 @@ class ImportTomogramsSettings:
     folder: str
     files: str
     tomo_type: str
-    voxel_spacing: Positive | None
+    voxel_spacing: Spacing | None
     ignore_header: bool
-    resample_to: Positive | None
+    resample_to: Spacing | None
     overwrite: bool
     dry_run: bool
 
@@ -244,7 +244,7 @@ class CheckSettings:
     data: LooseNode
     target: str
     picks: str | None
-    voxel_spacing: Positive | None
+    voxel_spacing: Spacing | None
     tomo_types: list[str] | None
     runs: RunNames
     min_distance: NotNegative
@@ -303,7 +303,7 @@ class PlanSettings:
     name: str | None
     overwrite: bool
     dry_run: bool
-    voxel_spacing: Positive | None
+    voxel_spacing: Spacing | None
     tomo_types: list[str] | None
     runs: RunNames
     seed: Seed

@@ -1,8 +1,7 @@
-"""All folds of a training in one job: an ensemble whose thresholds nobody trained on.
+"""Train all folds of a training in one job and combine them into one ensemble.
 
-Each fold trains without its part of the runs, in a process of its own, and says what it would
-pick there. All those picks together, none of them seen in training, decide the thresholds; the
-checkpoint holds the nets of all folds as one.
+Each fold trains in a process of its own, without its part of the runs, and writes the candidates
+that its best model finds there. Together they decide the thresholds of the ensemble.
 """
 
 import dataclasses
@@ -13,18 +12,13 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from octopi.cli.compose import config_search_arguments
-from octopi.config.overrides import override_text
+from octopi.config.overrides import override_key, override_text, shell_override
 from octopi.config.settings import TrainSettings
-from octopi.cross_validation.ensemble import build_ensemble, summarize
-from octopi.processes.trainings import (
-    Processes,
-    ProcessResult,
-    Task,
-    TrainingsError,
-    check_one_device,
-    process_environments,
-    run_tasks,
-)
+from octopi.cross_validation.ensemble import build_ensemble
+from octopi.cross_validation.table import summarize_folds
+from octopi.errors import OctopiError
+from octopi.processes.local import LocalRunner, check_one_device, slot_environments
+from octopi.processes.tasks import ProcessResult, TrainingTask, run_tasks
 from octopi.system.files import read_json
 from octopi.system.job_folder import OUTPUT_FILE, RESULTS_FILE, fold_name
 from octopi.training.folder import TrainingFolder
@@ -32,66 +26,86 @@ from octopi.training.run import build_training
 
 logger = logging.getLogger(__name__)
 
-OVERRIDES_SET_PER_FOLD = ("resume=", "fold=", "trainer.max_time=", "trainer.enable_progress_bar=")
+KEYS_SET_PER_FOLD = {"resume", "fold", "trainer.max_time", "trainer.enable_progress_bar"}
+
+
+class FoldsError(OctopiError):
+    """Folds that did not finish; the exit code is that of the first of them."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 @dataclasses.dataclass
 class FoldQueue:
-    """A source of trainings: the folds that have not finished."""
+    """The folds that have not finished.
 
-    tasks: list[Task]
+    Args:
+        tasks: one for each.
+        failed: number of a fold -> how it ended.
+    """
+
+    tasks: list[TrainingTask]
     failed: dict[int, ProcessResult] = dataclasses.field(default_factory=dict)
 
-    def next(self) -> Task | None:
-        """The next fold."""
+    def next(self) -> TrainingTask | None:
+        """Take the next fold; None if there is none."""
         return self.tasks.pop(0) if self.tasks else None
 
-    def record_result(self, task: Task, ended: ProcessResult) -> None:
-        """A failure is remembered."""
-        if ended.code:
-            self.failed[task.number] = ended
+    def record_result(self, task: TrainingTask, result: ProcessResult) -> None:
+        """Remember a failure."""
+        if result.code:
+            self.failed[task.number] = result
 
 
 def train_folds(
-    settings: TrainSettings, training: TrainingFolder, words: Sequence[str], *, module: str
+    settings: TrainSettings, training: TrainingFolder, overrides: Sequence[str], *, module: str
 ) -> dict[str, float | None]:
     """Train all folds and write their ensemble into the folder; return its metrics out of fold.
 
     Args:
         settings: of the whole training; `num_folds` is set and `fold` is not.
         training: the folder of the job; each fold has a folder of its own in it.
-        words: the command line, which each fold repeats with its own `fold`.
+        overrides: of the command line, which each fold repeats with its own `fold`.
         module: that `python -m` runs for a fold.
     """
     assert settings.num_folds is not None
     folder = training.path
     check_one_device(settings)
-    costs = build_training(settings, folder).costs(settings)  # what is wrong is found before all
+    costs = build_training(settings, folder).costs(settings)  # finds errors before the first fold
     training.write_config(settings)
-    folders = [folder / fold_name(fold) for fold in range(settings.num_folds)]
-    slots = process_environments(settings, None, settings.num_folds)
-    limit = time_limit(settings, len(slots))
-    tasks = [Task(i, path, fold_words(words, i, limit)) for i, path in enumerate(folders)]
-    source = FoldQueue([task for task in tasks if not task.outcome()])
-    again = f"octopi train resume={folder}"
-    with tqdm(total=len(tasks), initial=len(tasks) - len(source.tasks), unit="fold") as bar:
-        run_tasks(
-            source, Processes(slots, module, config_search_arguments()), bar, resume_command=again
+    environments = slot_environments(settings, None, settings.num_folds)
+    limit = time_limit(settings, len(environments))
+    tasks = [
+        TrainingTask(fold, folder / fold_name(fold), fold_overrides(overrides, fold, limit))
+        for fold in range(settings.num_folds)
+    ]
+    queue = FoldQueue([task for task in tasks if not task.outcome()])
+    runner = LocalRunner(environments, module, config_search_arguments())
+    resume_command = f"octopi train {shell_override('resume', folder)}"
+    with tqdm(total=len(tasks), initial=len(tasks) - len(queue.tasks), unit="fold") as bar:
+        run_tasks(queue, runner, bar, resume_command=resume_command)
+    if queue.failed:
+        fold, result = next(iter(queue.failed.items()))
+        raise FoldsError(
+            f"{len(queue.failed)} folds did not finish. Fold {fold}: {result.reason} "
+            f"(see {tasks[fold].folder / OUTPUT_FILE}).\n"
+            f"Run what is missing with: {resume_command}",
+            result.code if result.code > 0 else 1,
         )
-    if source.failed:
-        fold, ended = next(iter(source.failed.items()))
-        raise TrainingsError(
-            f"{len(source.failed)} folds did not finish. Fold {fold} said: {ended.reason} "
-            f"(see {folders[fold] / OUTPUT_FILE}).\nRun what is missing with: {again}",
-            ended.code if ended.code > 0 else 1,
-        )
-    build_ensemble(folder, folders)
-    logger.info("%s\n%s", folder, summarize(folder))
+    build_ensemble(folder, [task.folder for task in tasks], settings)
+    logger.info("%s\n%s", folder, summarize_folds(folder))
     return {**read_json(folder / RESULTS_FILE)["out_of_fold"], **costs}
 
 
 def time_limit(settings: TrainSettings, num_slots: int) -> str | None:
-    """Each fold's part of `trainer.max_time`, as Lightning writes it."""
+    """Return the share of `trainer.max_time` that each fold has, as Lightning writes it.
+
+    Args:
+        settings: of the whole training.
+        num_slots: folds that train at once.
+    """
     max_time = settings.trainer["max_time"]
     if max_time is None:
         return None
@@ -103,12 +117,14 @@ def time_limit(settings: TrainSettings, num_slots: int) -> str | None:
     return f"{hours // 24:02}:{hours % 24:02}:{minutes:02}:{seconds:02}"
 
 
-def fold_words(words: Sequence[str], fold: int, limit: str | None) -> list[str]:
-    """The command line of one fold."""
-    fold_overrides = [f"fold={fold}", "trainer.enable_progress_bar=false"]
-    if limit is not None:
-        fold_overrides.append(override_text("trainer.max_time", limit))
-    return [
-        *(word for word in words if not word.startswith(OVERRIDES_SET_PER_FOLD)),
-        *fold_overrides,
-    ]
+def fold_overrides(overrides: Sequence[str], fold: int, limit: str | None) -> list[str]:
+    """Return the overrides of one fold.
+
+    Args:
+        overrides: of the whole training.
+        fold: its number.
+        limit: its `trainer.max_time`; None = none.
+    """
+    shared = [o for o in overrides if override_key(o) not in KEYS_SET_PER_FOLD]
+    max_time = [] if limit is None else [override_text("trainer.max_time", limit)]
+    return [*shared, f"fold={fold}", "trainer.enable_progress_bar=false", *max_time]

@@ -1,4 +1,4 @@
-"""What a cross-validation found: a table for the log and a picture."""
+"""The scores of a cross-validation: a table for the log and a picture."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,58 +7,77 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from octopi.system.files import damaged, read_mapping, write_figure
+from octopi.system.job_folder import RESULTS_FILE
+
 POOLED = "pooled"
 OWN = "own"
 OTHERS = "others"
 MEAN_OF_OTHERS = "mean_of_others"
-THRESHOLD_METHODS = {  # of choosing thresholds, as the table names them
+THRESHOLD_METHODS = {  # method of choosing thresholds -> its label in the table
     POOLED: "all together *",
     OWN: "each its own *",
     OTHERS: "the other folds",
     MEAN_OF_OTHERS: "the others' mean",
 }
-WIDTH = 100  # columns of the table
-LABEL = 17  # of which for the name of a row
-FIGURE = 7  # and for a figure at least
+# Widths of the table, in characters.
+SCREEN_WIDTH = 100
+LABEL_WIDTH = 17
+MIN_VALUE_WIDTH = 7
 
 Scores = Mapping[str, Any]
 
 
-def table(results: Mapping[str, Any]) -> str:
-    """The scores as aligned text: each fold, all folds, and all folds at other thresholds.
+def summarize_folds(folder: Path) -> str:
+    """Return the scores of a cross-validation as a table, from its `results.json`.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    path = folder / RESULTS_FILE
+    cure = "Start the command that trained the folds again: it writes the file anew."
+    results = read_mapping(path, cure=cure)
+    try:
+        return format_table(results)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise damaged(path, "it does not hold the scores of folds", cure=cure) from error
+
+
+def format_table(results: Mapping[str, Any]) -> str:
+    """Align the scores as text: each fold, all folds, and all folds at other thresholds.
 
     Args:
         results: the content of a cross-validation's `results.json`.
     """
     scores = results["scores"]
-    pooled_scores: Scores = scores[POOLED][POOLED]
-    row = _Row(list(pooled_scores["scores"]))
+    pooled: Scores = scores[POOLED][POOLED]
+    row = _RowFormat(list(pooled["scores"]))
     lines = [
-        f"Out of fold, F{pooled_scores['beta']:g} at thresholds calibrated on all folds "
-        f"together *; "
+        f"Out of fold, F{pooled['beta']:g} at thresholds calibrated on all folds together *; "
         "95 % intervals over runs",
-        *row.heads(),
-        *(row(name, score) for name, score in scores[POOLED].items()),
+        *row.headings(),
+        *(row.format(name, score) for name, score in scores[POOLED].items()),
         "All folds, at thresholds of",
-        *(row(told, scores[way][POOLED]) for way, told in THRESHOLD_METHODS.items()),
+        *(row.format(label, scores[key][POOLED]) for key, label in THRESHOLD_METHODS.items()),
         "* in-sample: they saw the very picks they are scored on; the other folds' did not.",
     ]
-    if row.left_out:
-        lines.append(f"{row.left_out} more objects are in results.json.")
+    if row.num_left_out:
+        lines.append(f"{row.num_left_out} more objects are in {RESULTS_FILE}.")
     return "\n".join(line.rstrip() for line in lines)
 
 
-class _Row:
-    """A line of the table, in which as many objects stand as it has room for."""
+class _RowFormat:
+    """The lines of the table, with as many objects as fit."""
 
     def __init__(self, object_names: Sequence[str]) -> None:
-        room = WIDTH - len(self._start("", "", "", "", ""))
-        self.objects = list(object_names)[: room // FIGURE]
-        self.left_out = len(object_names) - len(self.objects)
-        fitting = max([FIGURE, *(len(name) + 2 for name in self.objects)])
-        self.width = min(fitting, room // max(len(self.objects), 1))
+        room = SCREEN_WIDTH - len(self._start("", "", "", "", ""))
+        self.objects = list(object_names)[: room // MIN_VALUE_WIDTH]
+        self.num_left_out = len(object_names) - len(self.objects)
+        longest = max([MIN_VALUE_WIDTH, *(len(name) + 2 for name in self.objects)])
+        self.width = min(longest, room // max(len(self.objects), 1))
 
-    def __call__(self, label: str, score: Scores) -> str:
+    def format(self, label: str, score: Scores) -> str:
+        """Format the scores of a fold, or of all folds."""
         interval = score["interval"]
         values = [score["scores"][name]["fbeta"] for name in self.objects]
         return self._start(
@@ -69,8 +88,8 @@ class _Row:
             _number(score["mean_f1"]),
         ) + "".join(f"{_number(value):>{self.width}}" for value in values)
 
-    def heads(self) -> list[str]:
-        """The names of the columns, long ones on two lines."""
+    def headings(self) -> list[str]:
+        """Return the names of the columns, long ones on two lines."""
         room = self.width - 2
         first = [name[:room] for name in self.objects]
         second = [name[room : 2 * room] for name in self.objects]
@@ -79,13 +98,13 @@ class _Row:
             lines.append(self._start("", "", "", "", "") + self._aligned(second))
         return lines
 
-    def _aligned(self, words: Sequence[str]) -> str:
-        return "".join(f"  {word:<{self.width - 2}}" for word in words)
+    def _aligned(self, texts: Sequence[str]) -> str:
+        return "".join(f"  {text:<{self.width - 2}}" for text in texts)
 
     @staticmethod
-    def _start(*words: str) -> str:
-        label, runs, total, interval, f1 = words
-        return f"{label[-LABEL:]:<{LABEL}}{runs:>5}{total:>7}  {interval:<13}{f1:>9}"
+    def _start(label: str, runs: str, total: str, interval: str, f1: str) -> str:
+        end = label[-LABEL_WIDTH:]
+        return f"{end:<{LABEL_WIDTH}}{runs:>5}{total:>7}  {interval:<13}{f1:>9}"
 
 
 def _number(value: float | None) -> str:
@@ -93,32 +112,33 @@ def _number(value: float | None) -> str:
 
 
 def draw_folds(path: Path, results: Mapping[str, Any]) -> None:
-    """The PNG shows each object's F-beta in every fold, and pooled with its interval.
+    """Draw each object's F-beta in every fold, and pooled with its interval.
 
     Args:
         path: of the PNG.
         results: the content of a cross-validation's `results.json`.
     """
     scores = results["scores"][POOLED]
-    every: Scores = scores[POOLED]
-    names = list(every["scores"])
+    pooled: Scores = scores[POOLED]
+    names = list(pooled["scores"])
     figure = Figure(figsize=(2.5 + 1.1 * (len(names) + 1), 4), layout="constrained")
     axes = figure.subplots()
     folds = [name for name in scores if name != POOLED]
     for i, fold in enumerate(folds):
         shift = 0.25 + 0.4 * i / len(folds)
-        _dots(axes, scores[fold], shift, label=fold, markersize=4)
-    _dots(axes, every, 0.0, label="pooled, 95 % interval", color="black", markersize=7)
-    for x, score in enumerate([*every["scores"].values(), every]):
+        _draw_dots(axes, scores[fold], shift, label=fold, markersize=4)
+    _draw_dots(axes, pooled, 0.0, label="pooled, 95 % interval", color="black", markersize=7)
+    for x, score in enumerate([*pooled["scores"].values(), pooled]):
         if score["interval"] is not None:
             axes.vlines(x, *score["interval"], color="black")
     axes.set_xticks(range(len(names) + 1), [*names, "total"], rotation=30, ha="right")
-    axes.set(ylim=(0, None), ylabel=f"F{every['beta']:g}", title="out of fold, pooled thresholds")
+    title = "out of fold, pooled thresholds"
+    axes.set(ylim=(0, None), ylabel=f"F{pooled['beta']:g}", title=title)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    figure.savefig(path, dpi=110)
+    write_figure(path, figure)
 
 
-def _dots(axes: Axes, score: Scores, shift: float, **look: Any) -> None:
-    values = [*(held["fbeta"] for held in score["scores"].values()), score["total"]]
+def _draw_dots(axes: Axes, score: Scores, shift: float, **style: Any) -> None:
+    values = [*(by_object["fbeta"] for by_object in score["scores"].values()), score["total"]]
     points = [(x + shift, value) for x, value in enumerate(values) if value is not None]
-    axes.plot(*zip(*points, strict=True) if points else ([], []), "o", **look)
+    axes.plot(*zip(*points, strict=True) if points else ([], []), "o", **style)

@@ -1,15 +1,12 @@
 """Store and read scored candidates."""
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi.errors import DataError
 from octopi.geometry import PicksByRun, Points
-from octopi.system.files import staged
+from octopi.system.files import damaged, staged
 
 
 def write_candidates(path: Path, candidates: PicksByRun) -> None:
@@ -27,21 +24,25 @@ def write_candidates(path: Path, candidates: PicksByRun) -> None:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def read_candidates(path: Path) -> dict[str, dict[str, Points]]:
+def read_candidates(path: Path, *, cure: str = "") -> dict[str, dict[str, Points]]:
     """Read scored candidates: run name -> object name -> points.
+
+    Args:
+        path: of the file.
+        cure: what the user can do if it is damaged, for the error.
 
     Raises:
         DataError: the file is damaged.
     """
     candidates: dict[str, dict[str, Points]] = {}
-    try:
-        with path.open("rb") as file, np.load(file) as arrays:
-            for key in arrays.files:
-                run, _, name = key.rpartition("|")
-                candidates.setdefault(run, {})[name] = _to_points(arrays[key])
-    except (ValueError, TypeError, AttributeError, EOFError, zlib.error,
-            zipfile.BadZipFile) as error:  # fmt: skip
-        raise DataError(f"{path} is damaged: {error}") from error
+    with path.open("rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                for key in arrays.files:
+                    run, _, name = key.rpartition("|")
+                    candidates.setdefault(run, {})[name] = _to_points(arrays[key])
+        except Exception as error:  # what a damaged file raises depends on where it is damaged
+            raise damaged(path, str(error).removesuffix("."), cure=cure) from error
     return candidates
 
 

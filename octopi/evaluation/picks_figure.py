@@ -10,6 +10,7 @@ from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
 from octopi.geometry import Grid, Points
+from octopi.system.files import write_figure
 
 SLAB = 60.0  # Å, thickness of the slab that is averaged and whose picks are drawn
 
@@ -52,7 +53,7 @@ def draw_picks(
     title = f"z = {middle:.0f} Å; circles: picks, dots: truth"
     axes.set(xlabel="x (Å)", ylabel="y (Å)", title=title)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=8)
-    figure.savefig(path, dpi=110)
+    write_figure(path, figure)
 
 
 def _draw_slab(axes: Axes, tomogram: NDArray[np.float32], grid: Grid, middle: float) -> None:

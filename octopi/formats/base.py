@@ -1,5 +1,6 @@
 """The base class of formats: picks in another program's pixels and under its tomogram names."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 
 from octopi.errors import DataError, SettingError
 from octopi.geometry import Grid, Points, same_spacing
+
+# A STAR file has a meaning of its own for words that begin so.
+BARE_WORD = re.compile(r"(?!_|data_|loop_|save_|;|\$|\[)[^\s\"'#\x00-\x1f\x7f]+")
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,21 @@ class Format:
     def tomogram_name(self, particles: Particles) -> str:
         """Return the other program's name for the tomogram."""
         return self.tomo_name.replace("*", particles.run_name)
+
+    def bare_tomogram_name(self, particles: Particles) -> str:
+        """Return the name for a program that knows no quotes and splits lines at blanks.
+
+        Raises:
+            DataError: the program would not read the name back.
+        """
+        name = self.tomogram_name(particles)
+        if not BARE_WORD.fullmatch(name):
+            raise DataError(
+                f"Run {particles.run_name} would be the tomogram {name!r}, which "
+                f"{type(self).__name__} does not read back: its names hold no blanks, quotes or #. "
+                "Rename the run, or export with format=csv."
+            )
+        return name
 
     def pixel_edges(self, particles: Particles) -> NDArray[np.float64]:
         """Return the edges (x, y, z) in Å of the pixels of the other program's coordinates."""

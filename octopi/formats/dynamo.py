@@ -59,7 +59,7 @@ class Dynamo(PixelFormat):
                 row |= zip(POSITION, map(format_number, position), strict=True)
                 row |= {PIXEL_SIZE: format_number(edge)}
                 rows.append(" ".join(row.get(column, "0") for column in COLUMNS))
-        names = [f"{i} {self.tomogram_name(p)}" for i, p in enumerate(particle_sets, start=1)]
+        names = [f"{i} {self.bare_tomogram_name(p)}" for i, p in enumerate(particle_sets, start=1)]
         return {f"{object_name}.tbl": _lines(rows), f"{object_name}.doc": _lines(names)}
 
 

@@ -4,6 +4,7 @@
 same as long as the picks do.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from octopi.errors import DataError, SettingError
 from octopi.formats.angles import relion_angles
-from octopi.formats.base import Particles, format_number, get_orientations, get_scores
+from octopi.formats.base import BARE_WORD, Particles, format_number, get_orientations, get_scores
 
 SIZE = ("rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ")
 PIXEL_SIZE = "rlnTomoTiltSeriesPixelSize"
@@ -52,8 +53,27 @@ def star_text(tables: Mapping[str, Columns]) -> str:
 def _block(name: str, columns: Columns) -> str:
     """Format one table."""
     header = [f"_{column} #{index}" for index, column in enumerate(columns, start=1)]
-    rows = [" ".join(row) for row in zip(*columns.values(), strict=True)]
+    rows = [" ".join(map(quote, row)) for row in zip(*columns.values(), strict=True)]
     return "\n".join([f"data_{name}", "", "loop_", *header, *rows, "", ""])
+
+
+def quote(value: str) -> str:
+    """Return the value as a word of a STAR file, in quotes unless it is plain.
+
+    RELION and starfile read back what is in double quotes. But there is no way to write a quote in
+    them (starfile takes one kind for the other), and RELION joins neighbouring blanks.
+
+    Raises:
+        DataError: the value cannot be written.
+    """
+    if BARE_WORD.fullmatch(value):
+        return value
+    if re.fullmatch(r"\S+( \S+)*", value) and not re.search(r"[\"'\x00-\x1f\x7f]", value):
+        return f'"{value}"'
+    raise DataError(
+        f"{value!r} cannot be written in a STAR file: names there hold no quotes, no tabs and no "
+        "blanks beside each other. Rename the run or folder, or export with format=csv."
+    )
 
 
 def particle_columns(

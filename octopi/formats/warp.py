@@ -39,7 +39,7 @@ class Warp(PixelFormat):
         }
         parts = [
             {
-                "rlnMicrographName": [self.tomogram_name(particles)] * len(particles.points),
+                "rlnMicrographName": [self.bare_tomogram_name(particles)] * len(particles.points),
                 **particle_columns(particles, PIXELS, self.to_pixels(particles), **flags),
             }
             for particles in particle_sets

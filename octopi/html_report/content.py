@@ -1,7 +1,6 @@
 """Assemble what the page's script reads: runs, scores, pictures, commands and provenance."""
 
 import datetime
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from octopi.config.overrides import override_text
+from octopi.config.overrides import shell_override
 from octopi.config.settings import ReportSettings
 from octopi.evaluation.picks_figure import draw_picks
 from octopi.evaluation.scores import Scorer
@@ -138,20 +137,13 @@ def open_commands(project: Project, history: TrainingHistory | None) -> dict[str
     return {
         "chimerax": f"copick start {first}",
         "napari": f"napari-copick run --config {first}",
-        "project": _shell_override("project.config", configs if len(configs) > 1 else configs[0]),
+        "project": shell_override("project.config", configs if len(configs) > 1 else configs[0]),
         "checkpoint": (
-            _shell_override("checkpoint", str(checkpoint))
+            shell_override("checkpoint", str(checkpoint))
             if checkpoint is not None and checkpoint.is_file()
             else ""
         ),
     }
-
-
-def _shell_override(key: str, value: str | list[str]) -> str:
-    """Write an override for a shell, with quotes where a path needs them."""
-    if isinstance(value, str) and re.fullmatch(r"[\w./-]+", value):
-        return f"{key}={value}"
-    return shlex.quote(override_text(key, value))
 
 
 def provenance_rows(
@@ -174,7 +166,7 @@ def provenance_rows(
     if type(scorer).__name__ == "Czii":
         rule = "that of the CZII challenge"
     rows = [
-        ("written", f"{now:%Y-%m-%d %H:%M %Z}, octopi report {' '.join(overrides)}"),
+        ("written", f"{now:%Y-%m-%d %H:%M %Z}, octopi report {shlex.join(overrides)}"),
         ("project", ", ".join(map(str, project.config_paths))),
         ("runs", f"{len(data.runs)} shown of {len(project.runs)}"),
         ("truth", ", ".join(map(str, data.truth.values())) or "none"),

@@ -11,6 +11,7 @@ from scipy.special import logit
 from octopi.evaluation.scores import Scorer, pr_curve
 from octopi.geometry import Points
 from octopi.html_report.runs import Objects, ShownRun
+from octopi.system.files import write_figure
 
 SCORE_CLIP = 1e-3  # scores nearer than this to 0 or 1 are clipped
 TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
@@ -27,7 +28,7 @@ def draw_thresholds(path: Path, runs: list[ShownRun], objects: Objects, scorer: 
         _curve(axes[1, column], shown, name, objects, scorer)
     axes[0, 0].set_ylabel("candidates")
     axes[1, 0].set_ylabel("precision")
-    figure.savefig(path, dpi=110)
+    write_figure(path, figure)
 
 
 def _histogram(

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from octopi.phantom.specimen import (
     render_density,
 )
 from octopi.project.copick_api import open_root
-from octopi.system.files import write_text
+from octopi.system.files import temporary_folder, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -147,14 +146,13 @@ def _roots(directory: Path) -> dict[str, str]:
 
 def _write_project(directory: Path, parameters: dict[str, Any]) -> None:
     """Write the project to a temporary folder, and move it into place when it is complete."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as folder:
-        stage = Path(folder) / "project"
+    with temporary_folder(directory.parent) as folder:
+        stage = folder / "project"
         for part in ("static", "overlay"):
             (stage / part).mkdir(parents=True)
         config = _config(parameters)
         # copick writes to the overlay only: to fill the static root, it stands in for the overlay.
-        draft = Path(folder) / CONFIG_NAME
+        draft = folder / CONFIG_NAME
         draft_config = config | {"overlay_root": f"local://{stage / 'static'}"}
         draft.write_text(json.dumps(draft_config), encoding="utf-8")
         root = open_root(draft)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from octopi.errors import DataError
+from octopi.errors import DataError, shorten_list
 from octopi.project.copick_api import CopickPicksFile
 from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
 from octopi.project.storage import storage_errors_as_data_error
@@ -97,9 +97,27 @@ def _list(run: Item, what: str, query: Callable[[], Iterable[Item]]) -> list[Ite
             return list(query())
         except (IndexError, ValueError) as error:  # copick splits file names without checking them
             raise DataError(
-                f"Run {run.name}: copick cannot list its {what} ({error}). A file or folder "
-                "there has a name that is not copick's; move it away."
+                f"Run {run.name}: copick cannot list its {what} ({error}). {_advice(run, what)}"
             ) from error
+
+
+def _advice(run: Item, what: str) -> str:
+    """Say which files have names that copick does not use, and how it names picks."""
+    wrong = []
+    if what == "Picks":
+        for part in ("overlay", "static"):  # the data portal has no folder of static data
+            fs, folder = getattr(run, f"fs_{part}", None), getattr(run, f"{part}_path", None)
+            if fs and folder:
+                names = [path.rpartition("/")[2] for path in fs.glob(f"{folder}/Picks/*.json")]
+                wrong += [name for name in names if name.count("_") < 2 and name[0] != "."]
+    if not wrong:
+        return "A file or folder there has a name that is not copick's; move it away."
+    names = shorten_list(dict.fromkeys(wrong))
+    object_name = wrong[0].removesuffix(".json").rpartition("_")[2]
+    return (
+        f"Picks are called USER_SESSION_OBJECT.json, but there is {names}. Rename each, as in "
+        f"curation_0_{object_name}.json, or move it away."
+    )
 
 
 def _by_query(items: Iterable[Item], key: Callable[[Item], Query]) -> dict[Query, Item]:

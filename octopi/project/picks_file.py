@@ -1,5 +1,6 @@
 """Conversion between copick's JSON files of picks and `Points`."""
 
+import codecs
 import contextlib
 import functools
 import json
@@ -100,7 +101,8 @@ def _content(picks: Any) -> dict[str, Any]:
         return picks.load().model_dump()
     # copick's loader checks the matrix of each point by itself: ten times as long
     fetch = functools.partial(picks.fs.cat_file, picks.path)
-    return pydantic_core.from_json(with_retries(fetch, picks.fs))
+    content = with_retries(fetch, picks.fs).removeprefix(codecs.BOM_UTF8)  # of Windows editors
+    return pydantic_core.from_json(content)
 
 
 def to_json(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from octopi.arguments import PLAUSIBLE_SPACING
 from octopi.errors import DataError, NotInProjectError, SettingError
 from octopi.geometry import NEARLY_EXACT, same_spacing
 from octopi.project import copick_items, read_volume
@@ -220,10 +221,11 @@ class Run:
         """Return a hash (sha256, hex) that changes with the label volume; read no voxel."""
         return read_volume.fingerprint(self.open_segmentation(query))
 
-    def delete_segmentations(self, query: SegmentationQuery) -> None:
-        """Delete the label volumes of this name, user and session at every voxel spacing."""
+    def delete_segmentations_at_other_spacings(self, query: SegmentationQuery) -> None:
+        """Delete the label volumes of this name, user and session but the one of the query."""
+        kept = copick_items.new_segmentation(self._copick, query).path
         for existing, item in copick_items.segmentations(self._copick).items():
-            if existing.name_user_session == query.name_user_session:
+            if existing.name_user_session == query.name_user_session and item.path != kept:
                 self.check_can_write(existing)
                 with storage_errors_as_resource_error(self._where(existing), item.path):
                     item.fs.rm(item.path, recursive=True)
@@ -337,7 +339,18 @@ class Run:
         return existing[query]
 
     def open_tomogram(self, query: TomogramQuery) -> read_volume.StoredVolume:
-        """Open a tomogram; read only its metadata."""
+        """Open a tomogram; read only its metadata.
+
+        Raises:
+            DataError: its metadata are damaged, or no tomogram has its voxel spacing.
+        """
+        low, high = PLAUSIBLE_SPACING
+        if not low <= query.voxel_spacing <= high:
+            raise DataError(
+                f"{self._where(query)} has voxels of {query.voxel_spacing:g} Å; those of tomograms "
+                f"have {low:g} to {high:g} Å. Store it under its right spacing, or leave the run "
+                "out."
+            )
         return read_volume.open_volume(
             self._tomogram(query), self._where(query), query.voxel_spacing
         )

@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError
 from fsspec.implementations.local import LocalFileSystem
 
 from octopi.errors import DataError, ResourceError
-from octopi.system.files import staged
+from octopi.system.files import staged, sweep_leftovers
 from octopi.system.resources import check_writable
 
 # What local disks, ssh and S3 raise when storage fails; s3fs lets botocore's own errors through.
@@ -92,6 +92,8 @@ def check_overlay(root: Any, config_path: str, *, touch: bool) -> None:
         root.fs_overlay.makedirs(folder, exist_ok=True)
         root.fs_overlay.pipe_file(probe, b"")
         root.fs_overlay.rm_file(probe)
+    if is_local(root.fs_overlay):
+        sweep_leftovers(Path(folder), "ExperimentRuns/*/*/")
 
 
 def overlay_folder(root: Any) -> str:

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from octopi.processes.trainings import ProcessResult, Task, trial_overrides
-from octopi.system import locks
-from octopi.system.job_folder import OUTCOME_FILE
-from octopi.tracking.mlflow import close_child_run
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from octopi.processes.tasks import ProcessResult, TrainingTask
+from octopi.sweeps.tracking import close_killed_run
+from octopi.sweeps.trainings import claim_training, failure_reason
+from octopi.system.job_folder import read_outcome
 
 logger = logging.getLogger(__name__)
 
@@ -21,11 +24,11 @@ class Combination:
 
     Args:
         swept: setting -> its value here.
-        words: the whole command line.
+        overrides: the whole command line.
     """
 
     swept: Mapping[str, str]
-    words: list[str]
+    overrides: list[str]
 
     @property
     def folder_name(self) -> str:
@@ -34,47 +37,71 @@ class Combination:
         return re.sub(r"[^A-Za-z0-9_.,+-]+", "-", ",".join(parts)).strip("-.") or "job_0"
 
     def cross_validation_key(self) -> tuple[tuple[str, str], ...]:
-        """What it shares with the other folds of its cross-validation."""
+        """Return the settings that it shares with the other folds of its cross-validation."""
         return tuple((key, value) for key, value in self.swept.items() if key != "fold")
 
 
+def list_combinations(arguments: list[str]) -> list[Combination]:
+    """List every combination of the swept values, the first setting varying slowest."""
+    parsed = OverridesParser.create().parse_overrides(arguments)
+    swept = [override.get_key_element() for override in parsed if override.is_sweep_override()]
+    (command_lines,) = BasicSweeper.split_arguments(parsed, None)
+    combinations = []
+    for overrides in command_lines:
+        values = dict(override.split("=", 1) for override in overrides)
+        combinations.append(Combination({key: values[key] for key in swept}, overrides))
+    return combinations
+
+
 @dataclass
-class TrainingGrid:
-    """A source of trainings: every point that is not finished and that nobody works on."""
+class GridQueue:
+    """The trainings of a grid that are not finished and that no process works on.
+
+    Args:
+        folder: of the sweep.
+        combinations: one for each training.
+        tracker: the resolved `logger`.
+        fold: that all train, where it is not swept.
+        failed: number of a training -> why it failed.
+    """
 
     folder: Path
-    points: Sequence[Combination]
+    combinations: Sequence[Combination]
     tracker: Mapping[str, Any]
     fold: int | None = None
     failed: dict[int, str] = field(default_factory=dict)
 
-    def task(self, number: int) -> Task:
-        """The training of a point."""
-        point = self.points[number]
-        folder, fold = self.folder / point.folder_name, point.swept.get("fold", self.fold)
-        own = trial_overrides(folder, number, tracker=self.tracker, fold=fold)
-        return Task(number, folder, [*point.words, *own])
-
-    def next(self) -> Task | None:
-        """The first training that is missing, claimed."""
-        for number in range(len(self.points)):
-            task = self.task(number)
-            if number in self.failed or task.outcome():
+    def next(self) -> TrainingTask | None:
+        """Claim the first training that is missing; return None if there is none."""
+        for number in self.missing():
+            if number in self.failed:
                 continue
-            lock = locks.try_lock(self.folder / ".claims" / str(number))
-            if lock and not task.outcome() and not locks.is_locked(task.folder / ".lock"):
-                return Task(number, task.folder, task.words, lock)
+            combination = self.combinations[number]
+            task = claim_training(
+                self.training_folder(number),
+                number,
+                combination.overrides,
+                tracker=self.tracker,
+                fold=combination.swept.get("fold", self.fold),
+            )
+            if task and task.outcome():  # another worker has finished it just before
+                task.release()
+            elif task:
+                return task
         return None
 
-    def record_result(self, task: Task, ended: ProcessResult) -> None:
-        """A failure is remembered; a success has left its outcome.json."""
-        if ended.code < 0:
-            tags = {"state": "failed", "reason": ended.reason}
-            close_child_run(self.tracker, task.folder, status="KILLED", tags=tags)
-        if ended.code or not task.outcome():
-            self.failed[task.number] = ended.reason if ended.code else f"it left no {OUTCOME_FILE}"
-            logger.warning("%s failed: %s", task.folder.name, self.failed[task.number])
+    def record_result(self, task: TrainingTask, result: ProcessResult) -> None:
+        """Remember a failure; a success has left its outcome.json."""
+        close_killed_run(self.tracker, task, result)
+        if reason := failure_reason(task, result):
+            self.failed[task.number] = reason
+            logger.warning("%s failed: %s", task.folder.name, reason)
+
+    def training_folder(self, number: int) -> Path:
+        """Return the folder of a training."""
+        return self.folder / self.combinations[number].folder_name
 
     def missing(self) -> list[int]:
-        """The points that are not finished."""
-        return [n for n in range(len(self.points)) if not self.task(n).outcome()]
+        """List the numbers of the trainings that are not finished."""
+        numbers = range(len(self.combinations))
+        return [number for number in numbers if not read_outcome(self.training_folder(number))]

@@ -1,4 +1,4 @@
-"""Pictures of a search, drawn by Optuna at any time: PNGs, and one page for the mouse."""
+"""Pictures of a search, drawn by Optuna: PNGs, and an interactive HTML page."""
 
 import html
 import math
@@ -20,7 +20,7 @@ from plotly.graph_objects import Figure
 from plotly.io import to_html
 
 from octopi.sweeps.results import StudyResults, plain_study
-from octopi.sweeps.summary import table
+from octopi.sweeps.summary import format_table
 from octopi.system.files import staged, write_text
 
 PAGE = "pictures.html"
@@ -54,7 +54,7 @@ class Picture:
     Args:
         function: its name in `optuna.visualization` and in `optuna.visualization.matplotlib`.
         panels: axes side by side.
-        rows: lines of text beside one another along the y axis; 0 = any height will do.
+        rows: lines of text along the y axis; 0 = none that need room.
         arguments: of the function.
     """
 
@@ -69,7 +69,7 @@ class Picture:
 
 
 def draw(folder: Path, study: Study, objectives: Sequence[str]) -> list[Path]:
-    """Draw every picture that is possible by now, and remove those of another time.
+    """Draw every picture for which there are enough trials; remove old pictures of the others.
 
     Args:
         folder: gets the PNGs and the page.
@@ -87,46 +87,48 @@ def draw(folder: Path, study: Study, objectives: Sequence[str]) -> list[Path]:
     if not pictures:
         (folder / PAGE).unlink(missing_ok=True)
         return []
-    if not mpl.is_interactive():  # the backend of a notebook stays
-        plt.switch_backend("agg")  # which opens no window and needs no display
+    if not mpl.is_interactive():  # a notebook keeps its backend
+        plt.switch_backend("agg")  # opens no window and needs no display
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        # Optuna warns that importance wants low values: `Objective.loss` sees to that.
+        # It warns that less has to be better, which `Objective.loss` ensures.
         warnings.filterwarnings("ignore", message="PedAnova.* low `target` values")
         warnings.filterwarnings("ignore", message="Target and region quantiles select")
-        # A letter that the font lacks is a box in the picture, not a fault.
+        # A character that the font lacks becomes a box in the picture.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         plain = plain_study(results)
-        write_text(folder / PAGE, write_page(results, plain, pictures))
+        write_text(folder / PAGE, format_page(results, plain, pictures))
         for name, picture in pictures.items():
             draw_png(folder / f"{name}.png", plain, picture)
     return [folder / PAGE, *(folder / f"{name}.png" for name in pictures)]
 
 
 def suffix(index: int) -> str:
-    """Return what follows the name of a picture of the objective at this index."""
+    """Return the end of the file names of an objective's pictures: none, `_2`, `_3` and so on."""
     return f"_{index + 1}" if index else ""
 
 
 def possible_pictures(results: StudyResults) -> dict[str, Picture]:
-    """Choose the pictures for which there are trials enough, by the names of their files."""
+    """Choose the pictures for which there are enough trials: stem of the file name -> picture."""
     pictures = {}
     varying = [results.labels[name] for name in results.varying[:MAX_PARAMETERS]]
     compared = len(results.complete) >= 2 and bool(varying)
     for objective in results.objectives:
         end = suffix(objective.index)
         target: dict[str, Any] = {"target_name": objective.arrow}
-        if len(results.objectives) > 1:  # of one objective Optuna knows where its best values are
+        if (
+            len(results.objectives) > 1
+        ):  # of a single one Optuna finds the values and direction itself
             target["target"] = objective.value_of
         if results.complete:
             pictures[f"history{end}"] = Picture("plot_optimization_history", arguments=target)
         if results.importances and results.importances[objective.index]:
             pictures[f"importance{end}"] = Picture(
                 "plot_param_importances",
-                rows=len(results.judged),
+                rows=len(results.frequent_params),
                 arguments={
                     "evaluator": results.evaluator,
-                    "params": [results.labels[name] for name in results.judged],
+                    "params": [results.labels[name] for name in results.frequent_params],
                     "target": objective.loss,
                     "target_name": objective.name,
                 },
@@ -145,18 +147,18 @@ def possible_pictures(results: StudyResults) -> dict[str, Picture]:
         )
     if any(math.isfinite(v) for t in results.trials for v in t.intermediate_values.values()):
         pictures["intermediate"] = Picture("plot_intermediate_values")
-    if results.complete and len(results.objectives) in (2, 3):  # Optuna draws no more
+    if results.complete and len(results.objectives) in (2, 3):  # as many as Optuna can draw
         pictures["pareto"] = Picture("plot_pareto_front")
-    return {name: pictures[name] for name in sorted(pictures, key=_place)}
+    return {name: pictures[name] for name in sorted(pictures, key=_sort_key)}
 
 
-def _place(name: str) -> tuple[str, int]:
+def _sort_key(name: str) -> tuple[str, int]:
     kind, _, number = name.partition("_")
     return number, KINDS.index(kind)
 
 
-def write_page(results: StudyResults, study: Study, pictures: Mapping[str, Picture]) -> str:
-    """Write the HTML with every picture, which loads nothing."""
+def format_page(results: StudyResults, study: Study, pictures: Mapping[str, Picture]) -> str:
+    """Return the HTML with every picture; it loads nothing from elsewhere."""
     parts = []
     for name, picture in pictures.items():
         figure = fit_to_page(picture.draw(visualization, study), picture)
@@ -170,29 +172,29 @@ def write_page(results: StudyResults, study: Study, pictures: Mapping[str, Pictu
         parts.append(f"<section>{part}</section>")
     return TEMPLATE.format(
         title=html.escape(results.study.study_name),
-        table=html.escape(table(results.study, [o.name for o in results.objectives])),
+        table=html.escape(format_table(results.study, [o.name for o in results.objectives])),
         figures="\n".join(parts),
     )
 
 
 def fit_to_page(figure: Figure, picture: Picture) -> Figure:
-    """Give the figure room for its text; names are shown as they are."""
+    """Give a figure room for its text."""
     figure.update_layout(height=max(480, 120 + 26 * picture.rows), template="plotly_white")
     figure.update_xaxes(automargin=True)
     return figure.update_yaxes(automargin=True)
 
 
 def draw_png(path: Path, study: Study, picture: Picture) -> None:
-    """Draw the picture with matplotlib and write it whole."""
-    # Names are shown as they are, never read as formulas. Optuna sets a style for good: not here.
+    """Draw a picture with matplotlib and write it to a file."""
+    # Names are not formulas. The style that Optuna sets for good ends with the context.
     with mpl.rc_context({"text.parse_math": False}):
         axes = list(np.ravel(picture.draw(static, study)))
         figure = axes[0].figure
         try:
             figure.set_size_inches(max(8.0, 2.6 * picture.panels), max(4.8, 0.3 * picture.rows))
-            for each in figure.axes:
-                for axis in (each.xaxis, each.yaxis):
-                    if axis.get_scale() == "log":  # whose powers of ten would be formulas
+            for panel in figure.axes:
+                for axis in (panel.xaxis, panel.yaxis):
+                    if axis.get_scale() == "log":  # its powers of ten are formulas by default
                         axis.set_major_formatter("{x:g}")
                         axis.set_minor_formatter(NullFormatter())
             if picture.function in LAYOUTS:
@@ -204,11 +206,11 @@ def draw_png(path: Path, study: Study, picture: Picture) -> None:
 
 
 def _turn_labels(axes: Sequence[Axes]) -> None:
-    for each in axes:
-        plt.setp(each.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
+    for panel in axes:
+        plt.setp(panel.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
 
 
-def _name_whole_steps(axes: Sequence[Axes]) -> None:
+def _label_integers(axes: Sequence[Axes]) -> None:
     axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     legend = axes[0].get_legend()
     if legend is not None and len(legend.get_texts()) > MAX_LEGEND:
@@ -216,8 +218,8 @@ def _name_whole_steps(axes: Sequence[Axes]) -> None:
 
 
 LAYOUTS: dict[str, Callable[[Sequence[Axes]], None]] = {
-    "plot_optimization_history": _name_whole_steps,
+    "plot_optimization_history": _label_integers,
     "plot_slice": _turn_labels,
     "plot_parallel_coordinate": _turn_labels,
-    "plot_intermediate_values": _name_whole_steps,
+    "plot_intermediate_values": _label_integers,
 }

@@ -1,4 +1,4 @@
-"""A search looks into each of its trainings while it runs, and stops the hopeless ones."""
+"""Report validation scores to the study and stop unpromising trials."""
 
 import logging
 from pathlib import Path
@@ -32,7 +32,7 @@ class Pruning(Callback):
         self.end_state: str | None = None  # how the training ended, if it ended by this
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The value is in the study, and the training stops if it is hopeless."""
+        """Report the best metric of this epoch; stop the training if the pruner says so."""
         assert isinstance(pl_module, PickingModule)
         value = pl_module.best_value
         if trainer.sanity_checking or value is None or len(self.study.directions) > 1:
@@ -46,8 +46,5 @@ class Pruning(Callback):
             self.end_state = "pruned"
             trainer.should_stop = True
             logger.info(
-                "epoch %d: pruned, %s %.4f has no prospect beside the other trials.",
-                trainer.current_epoch,
-                pl_module.best_metric,
-                value,
+                "epoch %d: pruned at %s %.4f.", trainer.current_epoch, pl_module.best_metric, value
             )

@@ -1,4 +1,4 @@
-"""The results of a search, as its tables and pictures share them."""
+"""The results of a search, for its table and its pictures."""
 
 import math
 import warnings
@@ -15,9 +15,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from octopi.system.job_folder import trial_name
-
-MAX_LENGTH = 24  # characters of a choice that are shown
+MAX_LENGTH = 24  # characters of a choice in a picture
 STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -25,12 +23,12 @@ STATES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
-TOP = 5  # trials that importance calls good, where there are enough
+NUM_GOOD = 5  # trials that importance takes for good, where there are enough
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What a search makes best; `index` is its place among a trial's values."""
+    """A metric or cost that a search optimises; `index` is that of its value in a trial."""
 
     index: int
     name: str
@@ -38,12 +36,12 @@ class Objective:
 
     @property
     def direction(self) -> str:
-        """As Optuna says it."""
+        """In Optuna's words."""
         return "maximize" if self.maximize else "minimize"
 
     @property
     def arrow(self) -> str:
-        """Its name and which way is better."""
+        """The name with an arrow in the direction of better values."""
         return f"{self.name} {'↑' if self.maximize else '↓'}"
 
     def value_of(self, trial: FrozenTrial) -> float:
@@ -51,7 +49,7 @@ class Objective:
         return trial.values[self.index]
 
     def loss(self, trial: FrozenTrial) -> float:
-        """Return its value, turned so that less is better."""
+        """Return its value in a complete trial, with the sign with which less is better."""
         return -self.value_of(trial) if self.maximize else self.value_of(trial)
 
 
@@ -79,7 +77,7 @@ class StudyResults:
 
     @cached_property
     def complete(self) -> list[FrozenTrial]:
-        """The complete trials whose values can be drawn and compared."""
+        """The complete trials whose values are finite."""
         done = self.in_state(TrialState.COMPLETE)
         return [trial for trial in done if all(map(math.isfinite, trial.values))]
 
@@ -90,12 +88,12 @@ class StudyResults:
 
     @cached_property
     def pareto_front(self) -> list[FrozenTrial]:
-        """The complete trials that none beats in every objective, best in the first one first."""
+        """The complete trials that no other dominates, best in the first objective first."""
         losses = {t.number: [o.loss(t) for o in self.objectives] for t in self.complete}
         return [
             trial
             for trial in self.ranked
-            if not any(_beats(other, losses[trial.number]) for other in losses.values())
+            if not any(_dominates(other, losses[trial.number]) for other in losses.values())
         ]
 
     @cached_property
@@ -116,22 +114,22 @@ class StudyResults:
 
     @property
     def evaluator(self) -> PedAnovaImportanceEvaluator:
-        """What importance is measured with: which parameters good trials have in common."""
-        part = min(0.5, max(0.1, TOP / len(self.complete)))
+        """Optuna's measure of importance: which values of a parameter good trials share."""
+        part = min(0.5, max(0.1, NUM_GOOD / len(self.complete)))
         return PedAnovaImportanceEvaluator(target_quantile=part)
 
     @cached_property
-    def judged(self) -> list[str]:
-        """The parameters of enough trials: of the others chance decides what they seem to do."""
+    def frequent_params(self) -> list[str]:
+        """The parameters of enough trials that their importance is more than chance."""
         counts = Counter(name for trial in self.complete for name in trial.params)
-        enough = min(len(self.complete), 2 * TOP)
-        return [name for name, count in counts.items() if count >= enough]
+        needed = min(len(self.complete), 2 * NUM_GOOD)
+        return [name for name, count in counts.items() if count >= needed]
 
     @cached_property
     def importances(self) -> list[dict[str, float]]:
-        """For each objective, the part of each parameter in reaching good values.
+        """For each objective, parameter -> importance.
 
-        Empty where the complete trials are too few or too alike to say.
+        Empty where the complete trials are too few or too similar.
         """
         if len(self.complete) < 2 or len({str(t.params) for t in self.complete}) < 2:
             return []
@@ -142,19 +140,22 @@ class StudyResults:
 
     def _importances(self, objective: Objective) -> dict[str, float]:
         with warnings.catch_warnings():
-            # It reminds of what `loss` sees to: less has to be better.
+            # It warns that less has to be better, which `loss` ensures.
             warnings.filterwarnings("ignore", message="PedAnova.* low `target` values")
             warnings.filterwarnings("ignore", message="Target and region quantiles select")
             parts = get_param_importances(
-                self.study, evaluator=self.evaluator, params=self.judged, target=objective.loss
+                self.study,
+                evaluator=self.evaluator,
+                params=self.frequent_params,
+                target=objective.loss,
             )
         return parts if len(set(parts.values())) > 1 or len(parts) == 1 else {}
 
 
 def plain_study(results: StudyResults) -> Study:
-    """Copy a study for pictures: short names and choices, and only values that are finite.
+    """Copy a study for pictures, with short names and choices, and without infinite values.
 
-    Parameters are copied of the complete trials alone.
+    Trials that are not complete are copied without their parameters.
     """
     study = optuna.create_study(directions=results.study.directions)
     if len(results.objectives) > 1:
@@ -187,7 +188,7 @@ def plain_study(results: StudyResults) -> Study:
 
 
 def _choice_texts(trials: Iterable[FrozenTrial], name: str) -> dict[str, str]:
-    """Write each choice of a parameter; nothing where all are numbers, which have an order."""
+    """Return the text of each choice of a parameter; none if all are numbers, which are sorted."""
     choices = {
         repr(choice): choice
         for trial in trials
@@ -199,18 +200,13 @@ def _choice_texts(trials: Iterable[FrozenTrial], name: str) -> dict[str, str]:
     return dict(zip(choices, shorten_distinctly(map(str, choices.values())), strict=True))
 
 
-def folder_of(trial: FrozenTrial) -> str:
-    """Return the name of a trial's folder within that of the search."""
-    return str(trial.user_attrs.get("folder", trial_name(trial.number)))
-
-
 def short_names(names: Iterable[str]) -> dict[str, str]:
     """Find the shortest dotted end of each name that no other name has."""
     names = list(names)
     out = {}
     for name in names:
         parts = name.split(".")
-        ends = (".".join(parts[start:]) for start in range(len(parts) - 1, -1, -1))
+        ends = (".".join(parts[start:]) for start in reversed(range(len(parts))))
         out[name] = next(
             (e for e in ends if not any(o != name and f".{o}".endswith(f".{e}") for o in names)),
             name,
@@ -228,12 +224,12 @@ def shorten_distinctly(texts: Iterable[str], length: int = MAX_LENGTH) -> list[s
 
 
 def shorten(text: str, length: int = MAX_LENGTH) -> str:
-    """Cut a text in its middle where it is longer than that."""
+    """Cut a text that is longer than `length` in its middle."""
     if len(text) <= length:
         return text
     head = (length - 1) // 2
     return f"{text[:head]}…{text[len(text) - (length - 1 - head) :]}"
 
 
-def _beats(one: list[float], other: list[float]) -> bool:
+def _dominates(one: list[float], other: list[float]) -> bool:
     return one != other and all(a <= b for a, b in zip(one, other, strict=True))

@@ -1,11 +1,10 @@
-"""What `octopi train -m` does: check, run everything that is missing, and sum up."""
+"""What `octopi train -m` does: check, run every training that is missing, and summarise."""
 
-import contextlib
-import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import TrialState
@@ -16,58 +15,91 @@ from octopi.cli.job import log_dry_run
 from octopi.config.build import build
 from octopi.config.check import check_settings
 from octopi.config.settings import TrainSettings
-from octopi.cross_validation import run
-from octopi.errors import SettingError, SweepError, is_interruption
-from octopi.processes.trainings import (
-    HydraLauncherRunner,
-    Processes,
-    Runner,
-    check_one_device,
-    process_environments,
-    run_tasks,
-)
-from octopi.sweeps import plots, space, study, summary
-from octopi.sweeps.grid import Combination, TrainingGrid
-from octopi.sweeps.search import Search, make_search
+from octopi.cross_validation.ensemble import build_ensemble
+from octopi.cross_validation.table import summarize_folds
+from octopi.errors import SettingError, SweepError
+from octopi.processes.launcher import LauncherRunner
+from octopi.processes.local import LocalRunner, check_one_device, slot_environments
+from octopi.processes.tasks import Runner, run_tasks
+from octopi.sweeps import plots, summary
+from octopi.sweeps.grid import GridQueue, list_combinations
+from octopi.sweeps.results import StudyResults
+from octopi.sweeps.search import TrialQueue
+from octopi.sweeps.space import Space, describe_space, read_space
+from octopi.sweeps.study import open_study
+from octopi.sweeps.sweep_file import check_same_sweep, shared_settings, write_sweep_file
+from octopi.sweeps.tracking import tracked_sweep
 from octopi.system import locks
-from octopi.system.files import read_yaml, to_builtin_types, write_yaml
-from octopi.system.job_folder import ANY_TRIAL, OUTCOME_FILE, OUTPUT_FILE, PARENT_RUN, STUDY_FILE
-from octopi.tracking.mlflow import end_sweep_run, list_artifacts, start_sweep_run
+from octopi.system.job_folder import ANY_TRIAL, OUTCOME_FILE, OUTPUT_FILE
 from octopi.training.dataset_info import read_dataset_info
 from octopi.training.validation import check_metric_names
 
+if TYPE_CHECKING:
+    from octopi.sweeps.sweeper import OctopiSweeper
+
 logger = logging.getLogger(__name__)
 
-# Settings that a sweep may change when it is run again: they change no result.
-SETTINGS_THAT_MAY_CHANGE = {"resume", "logger", "dry_run"}
 
-
-def sweep(sweeper: Any, folder: Path, arguments: list[str]) -> float | None:
-    """Everything has run, and what it found together is in the folder.
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep as it was started.
 
     Args:
-        sweeper: the `OctopiSweeper`.
+        sweeper: with Hydra's config of it.
         folder: of the sweep.
-        arguments: the command line, without Hydra's own words.
+        arguments: the command line, without Hydra's own overrides.
+        settings: that all trainings share.
     """
-    overrides = OverridesParser.create().parse_overrides(arguments)
-    swept_settings = [o.get_key_element() for o in overrides if o.is_sweep_override()]
-    ranges = [o for o in overrides if o.is_sweep_override() and not o.is_discrete_sweep()]
-    plain_words = [o.input_line for o in overrides if not o.is_sweep_override()]
-    settings = check(sweeper, [word for word in plain_words if word])
-    again = f"the same command (hydra.sweep.dir={folder})"
-    if sweeper.params or ranges:
-        return search(sweeper, folder, settings, arguments, swept=swept_settings, again=again)
-    return grid(sweeper, folder, settings, arguments, again=again)
+
+    sweeper: "OctopiSweeper"
+    folder: Path
+    arguments: list[str]
+    settings: TrainSettings
+
+    @property
+    def resume_command(self) -> str:
+        """The command that continues it, as a message says it."""
+        return f"the same command (hydra.sweep.dir={self.folder})"
+
+    def make_runner(self, num_tasks: int) -> Runner:
+        """Return what starts the trainings: Hydra's launcher, or processes of this machine."""
+        launcher, num_slots = self.sweeper.launcher(), self.sweeper.n_jobs
+        if launcher is not None:
+            return LauncherRunner(launcher, min(num_slots or num_tasks, num_tasks))
+        environments = slot_environments(self.settings, num_slots, num_tasks)
+        return LocalRunner(environments, self.sweeper.module, config_search_arguments())
 
 
-def check(sweeper: Any, words: Sequence[str]) -> TrainSettings:
-    """The settings all trainings start from; what is wrong is found before the first begins."""
-    settings = check_settings(sweeper.settings_node(), TrainSettings, overrides=words)
+def run_sweep(sweeper: "OctopiSweeper", folder: Path, arguments: list[str]) -> float | None:
+    """Run a search or a grid of trainings and summarise it; return the best value.
+
+    Args:
+        sweeper: with Hydra's config of the sweep.
+        folder: of the sweep.
+        arguments: the command line, without Hydra's own overrides.
+    """
+    parsed = OverridesParser.create().parse_overrides(arguments)
+    fixed = [o.input_line for o in parsed if o.input_line and not o.is_sweep_override()]
+    sweep = Sweep(sweeper, folder, arguments, check_training(sweeper, fixed))
+    swept = [override for override in parsed if override.is_sweep_override()]
+    if not sweeper.params and all(override.is_discrete_sweep() for override in swept):
+        return run_grid(sweep)
+    if any(override.get_key_element() == "fold" for override in swept):
+        raise SettingError(
+            "A fold is a coordinate, not a parameter: search on one (fold=0 num_folds=3), then "
+            "train the best on all: octopi train -m experiment=DIR/best fold=0,1,2 num_folds=3"
+        )
+    if sweeper.n_trials < 1:
+        raise SettingError(f"hydra.sweeper.n_trials must be 1 or more, not {sweeper.n_trials}.")
+    return run_search(sweep)
+
+
+def check_training(sweeper: "OctopiSweeper", overrides: Sequence[str]) -> TrainSettings:
+    """Check the settings that all trainings share, and the project, before the first begins."""
+    settings = check_settings(sweeper.settings_node(), TrainSettings, overrides=overrides)
     check_one_device(settings)
-    project = build(settings.project, "project")
-    facts = read_dataset_info(project, settings)
-    check_metric_names(settings, list(facts.radii))
+    info = read_dataset_info(build(settings.project, "project"), settings)
+    check_metric_names(settings, list(info.radii))
     if settings.pruner:
         if len(settings.objectives) > 1:
             raise SettingError("Pruning knows one objective: set pruner=none.")
@@ -75,218 +107,157 @@ def check(sweeper: Any, words: Sequence[str]) -> TrainSettings:
     return settings
 
 
-def search(
-    sweeper: Any,
-    folder: Path,
-    settings: TrainSettings,
-    arguments: list[str],
-    *,
-    swept: list[str],
-    again: str,
-) -> float | None:
-    """All trials of a search are finished; returns the best value of the first objective."""
-    if "fold" in swept:
-        raise SettingError(
-            "A fold is a coordinate, not a parameter: search on one (fold=0 num_folds=3), then "
-            "train the best on all: octopi train -m experiment=DIR/best fold=0,1,2 num_folds=3"
-        )
-    if sweeper.n_trials < 1:
-        raise SettingError(f"hydra.sweeper.n_trials must be 1 or more, not {sweeper.n_trials}.")
-    searched = space.read_space(sweeper.params, sweeper.when, arguments)
-    facts = {
-        "study_name": sweeper.study_name,
-        "storage": sweeper.storage,
-        "objectives": settings.objectives,
-        "directions": study.directions(settings.objectives),
-        "space": space.describe(searched),
-        "settings": shared_settings(settings),
+def run_search(sweep: Sweep) -> float | None:
+    """Run the trials of a search that are missing; return the best value of the first objective."""
+    folder, num_trials = sweep.folder, sweep.sweeper.n_trials
+    space = read_space(sweep.sweeper.params, sweep.sweeper.when, sweep.arguments)
+    sweep_settings = {
+        "study_name": sweep.sweeper.study_name,
+        "storage": sweep.sweeper.storage,
+        "objectives": sweep.settings.objectives,
+        "space": describe_space(space),
+        "settings": shared_settings(sweep.settings),
     }
-    if settings.dry_run:
-        study.check_same_sweep(folder, facts)
-        done = [p.parent.name for p in sorted(folder.glob(f"{ANY_TRIAL}/{OUTCOME_FILE}"))]
-        log_dry_run(
-            "train -m", describe_sweep(folder, [], done, f"{sweeper.n_trials - len(done)} trials")
-        )
+    if sweep.settings.dry_run:
+        check_same_sweep(folder, sweep_settings)
+        finished = [path.parent.name for path in sorted(folder.glob(f"{ANY_TRIAL}/{OUTCOME_FILE}"))]
+        log_dry_run("train -m", describe_search(folder, finished, num_trials))
         return None
-    folder.mkdir(parents=True, exist_ok=True)
-    study.write_sweep_file(folder, facts)
-    source = make_search(
-        folder, settings, searched, sampler=sweeper.sampler, num_trials=sweeper.n_trials
-    )
-    with (
-        tracked_sweep(folder, settings) as metrics,
-        _bar(sweeper.n_trials, finished(source), "trial") as bar,
-    ):
+    write_sweep_file(folder, sweep_settings)
+    queue = open_queue(sweep, space)
+    bar = tqdm(total=num_trials, initial=min(queue.num_finished(), num_trials), unit="trial")
+    with tracked_sweep(folder, sweep.settings) as metrics, bar:
         try:
-            run_tasks(
-                source, runner(sweeper, settings, sweeper.n_trials), bar, resume_command=again
-            )
+            runner = sweep.make_runner(num_trials)
+            run_tasks(queue, runner, bar, resume_command=sweep.resume_command)
         finally:
-            write_summary(folder, source)
-        best = outcome(folder, source)
-        metrics |= {settings.objectives[0]: best, "trials": finished(source)}
+            write_summary(queue)
+        best = best_value(queue)
+        metrics |= {queue.objectives[0]: best, "trials": queue.num_finished()}
     return best
 
 
-@contextlib.contextmanager
-def tracked_sweep(folder: Path, settings: TrainSettings) -> Iterator[dict[str, float | None]]:
-    """MLflow shows the sweep as the parent of its trainings; what is put in is its metrics."""
-    path = folder / STUDY_FILE
-    with locks.wait_for_lock(folder / ".lock"):
-        facts = read_yaml(path)
-        run = start_sweep_run(
-            settings.logger,
-            folder.name,
-            params=shared_settings(settings),
-            tags={"sweep": str(folder)},
-            run_id=facts.get(PARENT_RUN),
-        )
-        if run and run != facts.get(PARENT_RUN):
-            write_yaml(path, {**facts, PARENT_RUN: run})
-            path.chmod(0o600)
-    metrics: dict[str, float | None] = {}
-    status = "FAILED"
-    try:
-        yield metrics
-        status = "FINISHED"
-    except BaseException as error:
-        if is_interruption(error):
-            status = "KILLED"
-        raise
-    finally:
-        files = [path for path in list_artifacts(folder) if path.name != STUDY_FILE]
-        end_sweep_run(settings.logger, run, status=status, metrics=metrics, artifacts=files)
+def open_queue(sweep: Sweep, space: Space) -> TrialQueue:
+    """Open the study of a search, new or begun, as a queue of trials."""
+    with locks.wait_for_lock(sweep.folder / ".lock"):
+        study = open_study(sweep.folder)
+    return TrialQueue(
+        folder=sweep.folder,
+        study=study,
+        space=space,
+        sampler=sweep.sweeper.sampler,
+        seed=sweep.settings.seed,
+        num_trials=sweep.sweeper.n_trials,
+        objectives=sweep.settings.objectives,
+        tracker=sweep.settings.logger,
+        fold=sweep.settings.fold,
+    )
 
 
-def finished(source: Search) -> int:
-    """How many trials are over, with whatever end."""
-    return sum(trial.state.is_finished() for trial in source.study.get_trials(deepcopy=False))
+def write_summary(queue: TrialQueue) -> None:
+    """Write the results and pictures of a search so far; log its table."""
+    with locks.wait_for_lock(queue.folder / ".lock"):
+        summary.write_results(queue.folder, queue.study, queue.objectives)
+        plots.draw(queue.folder, queue.study, queue.objectives)
+    logger.info("%s\n%s", queue.folder, summary.format_table(queue.study, queue.objectives))
 
 
-def write_summary(folder: Path, source: Search) -> None:
-    """The folder tells, in words and pictures, what has been found so far."""
-    with locks.wait_for_lock(folder / ".lock"):
-        summary.write_results(folder, source.study, source.objectives)
-        plots.draw(folder, source.study, source.objectives)
-    logger.info("%s\n%s", folder, summary.table(source.study, source.objectives))
+def best_value(queue: TrialQueue) -> float | None:
+    """Return the best value of the first objective; None while other workers train the rest.
 
-
-def outcome(folder: Path, source: Search) -> float | None:
-    """The best value; SweepError where nothing succeeded."""
-    trials = source.study.get_trials(deepcopy=False)
-    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    if complete:
-        best = summary.collect_results(source.study, objectives=source.objectives)["best"]
-        return best["values"][source.objectives[0]]
+    Raises:
+        SweepError: no trial succeeded.
+    """
+    results = StudyResults(queue.study, queue.objectives)
+    if results.ranked:
+        return results.objectives[0].value_of(results.ranked[0])
+    trials = results.trials
     if any(trial.state is TrialState.RUNNING for trial in trials):
         logger.info("The trials that are left run elsewhere.")
         return None
     reasons = {trial.user_attrs.get("reason", trial.state.name.lower()) for trial in trials}
     raise SweepError(
         f"None of {len(trials)} trials succeeded. Causes: {'; '.join(sorted(reasons))}.\n"
-        f"Their logs are {folder}/{ANY_TRIAL}/{OUTPUT_FILE}."
+        f"Their logs are {queue.folder}/{ANY_TRIAL}/{OUTPUT_FILE}."
     )
 
 
-def shared_settings(settings: TrainSettings) -> dict[str, Any]:
-    """The settings that every training of a sweep shares, and a later start must share too."""
-    held = to_builtin_types(dataclasses.asdict(settings))
-    held["trainer"].pop("enable_progress_bar", None)
-    return {key: value for key, value in held.items() if key not in SETTINGS_THAT_MAY_CHANGE}
+def run_grid(sweep: Sweep) -> float | None:
+    """Train every combination that is missing, and build the ensembles of finished folds.
 
-
-def runner(sweeper: Any, settings: TrainSettings, num_tasks: int) -> Runner:
-    """What starts the trainings: Hydra's launcher, or processes of this machine."""
-    launcher = sweeper.launcher()
-    if launcher is not None:
-        return HydraLauncherRunner(launcher, min(sweeper.n_jobs or num_tasks, num_tasks))
-    return Processes(
-        process_environments(settings, sweeper.n_jobs, num_tasks),
-        sweeper.module,
-        config_search_arguments(),
-    )
-
-
-def grid(
-    sweeper: Any, folder: Path, settings: TrainSettings, arguments: list[str], *, again: str
-) -> float | None:
-    """Every combination has been trained; folds that belong together are summed up."""
-    points = points_of(arguments)
-    names = [point.folder_name for point in points]
+    Returns:
+        The best metric of the ensembles; None if there is none.
+    """
+    folder, combinations = sweep.folder, list_combinations(sweep.arguments)
+    names = [combination.folder_name for combination in combinations]
     if len(set(names)) < len(names):
         raise SettingError(f"Two of these trainings would share a folder: {', '.join(names)}.")
-    facts = {"settings": shared_settings(settings), "trainings": names}
-    source = TrainingGrid(folder, points, settings.logger, settings.fold)
-    done = len(points) - len(source.missing())
-    if settings.dry_run:
-        study.check_same_sweep(folder, facts)
-        missing = [names[number] for number in source.missing()]
-        log_dry_run(
-            "train -m", describe_sweep(folder, names, [n for n in names if n not in missing], "")
-        )
+    sweep_settings = {"settings": shared_settings(sweep.settings), "trainings": names}
+    queue = GridQueue(folder, combinations, sweep.settings.logger, sweep.settings.fold)
+    missing = [names[number] for number in queue.missing()]
+    if sweep.settings.dry_run:
+        check_same_sweep(folder, sweep_settings)
+        log_dry_run("train -m", describe_grid(folder, names, missing))
         return None
-    folder.mkdir(parents=True, exist_ok=True)
-    study.write_sweep_file(folder, facts)
-    with (
-        tracked_sweep(folder, settings) as metrics,
-        _bar(len(points), done, "training") as bar,
-    ):
-        run_tasks(source, runner(sweeper, settings, len(points)), bar, resume_command=again)
-        best = build_finished_ensembles(folder, source)
-        metrics[settings.best_metric] = best
-        if source.failed:
-            told = "; ".join(f"{names[n]}: {reason}" for n, reason in source.failed.items())
+    write_sweep_file(folder, sweep_settings)
+    bar = tqdm(total=len(names), initial=len(names) - len(missing), unit="training")
+    with tracked_sweep(folder, sweep.settings) as metrics, bar:
+        runner = sweep.make_runner(len(names))
+        run_tasks(queue, runner, bar, resume_command=sweep.resume_command)
+        best = build_finished_ensembles(sweep, queue)
+        metrics[sweep.settings.best_metric] = best
+        if queue.failed:
+            reasons = "; ".join(f"{names[n]}: {reason}" for n, reason in queue.failed.items())
             raise SweepError(
-                f"{len(source.failed)} of {len(points)} trainings failed. {told}.\n"
-                f"Run what is missing with {again}."
+                f"{len(queue.failed)} of {len(names)} trainings failed. {reasons}.\n"
+                f"Run what is missing with {sweep.resume_command}."
             )
     return best
 
 
-def points_of(arguments: list[str]) -> list[Combination]:
-    """Every combination of the swept values, the first setting varying slowest."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # noqa: PLC0415
+def build_finished_ensembles(sweep: Sweep, queue: GridQueue) -> float | None:
+    """Build the ensemble of each cross-validation whose folds have all finished.
 
-    overrides = OverridesParser.create().parse_overrides(arguments)
-    swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
-    (combinations,) = BasicSweeper.split_arguments(overrides, None)
-    points = []
-    for words in combinations:
-        values = dict(word.split("=", 1) for word in words)
-        points.append(Combination({key: values[key] for key in swept}, words))
-    return points
-
-
-def build_finished_ensembles(folder: Path, source: TrainingGrid) -> float | None:
-    """Each cross-validation whose folds are all there has its ensemble and its scores."""
+    Returns:
+        The best metric of the best one; None if there is none.
+    """
     cross_validations: dict[tuple, list[int]] = {}
-    for number, point in enumerate(source.points):
-        if "fold" in point.swept:
-            cross_validations.setdefault(point.cross_validation_key(), []).append(number)
-    best = None
-    missing = set(source.missing())
-    for siblings, numbers in cross_validations.items():
+    for number, combination in enumerate(queue.combinations):
+        if "fold" in combination.swept:
+            cross_validations.setdefault(combination.cross_validation_key(), []).append(number)
+    scores, missing = [], set(queue.missing())
+    for key, numbers in cross_validations.items():
         if missing & set(numbers) or len(numbers) < 2:
             continue
-        name = source.points[numbers[0]].folder_name.split(",fold_")[0]
-        ensemble_folder = folder / f"{name},all_folds" if siblings else folder
-        ensemble_folder.mkdir(exist_ok=True)
-        with locks.wait_for_lock(folder / ".lock"):
-            score = run.build_ensemble(ensemble_folder, [source.task(n).folder for n in numbers])
-        logger.info("%s\n%s", ensemble_folder, run.summarize(ensemble_folder))
-        best = score if best is None else max(best, score or best)
-    return best
+        first = queue.combinations[numbers[0]]
+        name = f"{first.folder_name.split(',fold_')[0]},all_folds"
+        folder = sweep.folder / name if key else sweep.folder
+        folder.mkdir(exist_ok=True)
+        settings = check_settings(
+            sweep.sweeper.settings_node(first.overrides), TrainSettings, overrides=first.overrides
+        )
+        with locks.wait_for_lock(sweep.folder / ".lock"):
+            score = build_ensemble(folder, [queue.training_folder(n) for n in numbers], settings)
+        logger.info("%s\n%s", folder, summarize_folds(folder))
+        scores.append(score)
+    return max((score for score in scores if score is not None), default=None)
 
 
-def _bar(total: int, initial: int, unit: str) -> "tqdm[Any]":
-    return tqdm(total=total, initial=min(initial, total), unit=unit)
+def describe_search(folder: Path, finished: Sequence[str], num_trials: int) -> list[str]:
+    """Return lines on how many trials a search would run, and which it would skip."""
+    return _dry_run_lines(folder, f"{num_trials - len(finished)} trials", finished)
 
 
-def describe_sweep(folder: Path, names: Sequence[str], done: Sequence[str], what: str) -> list[str]:
-    """Return lines on which trainings a sweep would run and skip."""
-    missing = [name for name in names if name not in done]
+def describe_grid(folder: Path, names: Sequence[str], missing: Sequence[str]) -> list[str]:
+    """Return lines on which trainings a grid would run, and which it would skip."""
+    finished = [name for name in names if name not in missing]
+    would_run = f"{len(missing)}{': ' if missing else ''}{', '.join(missing)}"
+    return _dry_run_lines(folder, would_run, finished)
+
+
+def _dry_run_lines(folder: Path, would_run: str, finished: Sequence[str]) -> list[str]:
     return [
         f"folder     {folder}",
-        f"would run  {what or len(missing)}{': ' if missing else ''}{', '.join(missing)}",
-        f"skipped    {len(done)} that are done{': ' if done else ''}{', '.join(done)}",
+        f"would run  {would_run}",
+        f"skipped    {len(finished)} that are done{': ' if finished else ''}{', '.join(finished)}",
     ]

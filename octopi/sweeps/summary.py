@@ -1,4 +1,4 @@
-"""The summary of a search: a file that names the best trial, a table for the log."""
+"""Summarise a search: a file that names the best trial, and a table for the log."""
 
 import re
 import textwrap
@@ -9,17 +9,18 @@ from typing import Any
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from octopi.sweeps.results import STATES, StudyResults, folder_of, shorten, shorten_distinctly
+from octopi.config.overrides import shell_override
+from octopi.sweeps.results import STATES, StudyResults, shorten, shorten_distinctly
 from octopi.system.files import write_yaml
-from octopi.system.job_folder import SEARCH_RESULTS_FILE
+from octopi.system.job_folder import SEARCH_RESULTS_FILE, trial_name
 
-SHOWN = 10  # trials in the table
-SCREEN = 100  # characters across
-CELL = 18  # characters across a parameter's column
+MAX_TRIALS = 10  # in the table
+SCREEN_WIDTH = 100  # characters
+CELL_WIDTH = 18  # characters of a parameter's column
 
 
 def collect_results(study: Study, *, objectives: Sequence[str]) -> dict[str, Any]:
-    """Collect what came of a search: counts, best trial, Pareto front, why trials failed.
+    """Collect the results of a search: counts, best trial, Pareto front, causes of failures.
 
     There is no `best` before a trial is complete, and `solutions` is for several objectives.
     """
@@ -30,24 +31,24 @@ def collect_results(study: Study, *, objectives: Sequence[str]) -> dict[str, Any
         "trials": counts(results),
     }
     if results.ranked:
-        out["best"] = _trial(results, results.ranked[0])
+        out["best"] = _describe_trial(results, results.ranked[0])
     if results.ranked and len(results.objectives) > 1:
-        out["solutions"] = [_trial(results, trial) for trial in results.pareto_front]
+        out["solutions"] = [_describe_trial(results, trial) for trial in results.pareto_front]
     if causes := failures(results):
         out["failures"] = causes
     return out
 
 
 def write_results(folder: Path, study: Study, objectives: Sequence[str]) -> None:
-    """Write `optimization_results.yaml`: what came of the search so far, how to train its best."""
+    """Write the results of a search so far, and how to train its best, into its folder."""
     content = collect_results(study, objectives=objectives)
     if "best" in content:
-        content["retrain"] = f"octopi train experiment={folder / 'best'}"
+        content["retrain"] = f"octopi train {shell_override('experiment', folder / 'best')}"
     write_yaml(folder / SEARCH_RESULTS_FILE, content)
 
 
-def table(study: Study, objectives: Sequence[str]) -> str:
-    """List the best trials with what they differ in, and why others failed, for a screen."""
+def format_table(study: Study, objectives: Sequence[str]) -> str:
+    """List the best trials with the parameters that differ, and the causes of failures."""
     results = StudyResults(study, objectives)
     states = ", ".join(f"{count} {state}" for state, count in counts(results).items() if count)
     total = len(results.trials)
@@ -55,7 +56,7 @@ def table(study: Study, objectives: Sequence[str]) -> str:
     lines += _ranking(results) if results.complete else ["No trial is complete yet."]
     for cause in failures(results):
         head = f"failed {cause['count']} × "
-        lines.append(head + shorten(cause["cause"], SCREEN - len(head)))
+        lines.append(head + shorten(cause["cause"], SCREEN_WIDTH - len(head)))
     return "\n".join(lines)
 
 
@@ -66,7 +67,7 @@ def counts(results: StudyResults) -> dict[str, int]:
 
 
 def failures(results: StudyResults) -> list[dict[str, Any]]:
-    """Group failures by cause, the most frequent first; alike but for their numbers is one."""
+    """Group failures by cause, the most frequent first; causes differ in more than numbers."""
     groups: dict[str, list[FrozenTrial]] = {}
     for trial in results.in_state(TrialState.FAIL):
         groups.setdefault(re.sub(r"[\d.]+", "#", _reason(trial)), []).append(trial)
@@ -82,10 +83,10 @@ def _reason(trial: FrozenTrial) -> str:
     return lines[0] if lines else "no reason is known"
 
 
-def _trial(results: StudyResults, trial: FrozenTrial) -> dict[str, Any]:
+def _describe_trial(results: StudyResults, trial: FrozenTrial) -> dict[str, Any]:
     return {
         "number": trial.number,
-        "folder": folder_of(trial),
+        "folder": trial_name(trial.number),
         "values": {objective.name: objective.value_of(trial) for objective in results.objectives},
         "params": dict(trial.params),
     }
@@ -94,32 +95,34 @@ def _trial(results: StudyResults, trial: FrozenTrial) -> dict[str, Any]:
 def _ranking(results: StudyResults) -> list[str]:
     several = len(results.objectives) > 1
     front = {trial.number for trial in results.pareto_front} if several else set()
-    # Those of the front come first: the sort keeps the order of what is alike.
-    best = sorted(results.ranked, key=lambda trial: trial.number not in front)[:SHOWN]
-    columns = {"trial": [folder_of(t) + (" *" if t.number in front else "") for t in best]}
+    # Those of the front come first; within each group the sort keeps the order.
+    best = sorted(results.ranked, key=lambda trial: trial.number not in front)[:MAX_TRIALS]
+    columns = {"trial": [trial_name(t.number) + (" *" if t.number in front else "") for t in best]}
     for objective in results.objectives:
-        columns[shorten(objective.arrow, CELL)] = [f"{objective.value_of(t):.4g}" for t in best]
+        columns[shorten(objective.arrow, CELL_WIDTH)] = [
+            f"{objective.value_of(t):.4g}" for t in best
+        ]
     columns["seconds"] = [_seconds(trial) for trial in best]
-    labels = shorten_distinctly((results.labels[name] for name in results.varying), CELL)
+    labels = shorten_distinctly((results.labels[name] for name in results.varying), CELL_WIDTH)
     cells = {
         label: [_cell(name, trial) for trial in best]
         for label, name in zip(labels, results.varying, strict=True)
     }
     fitting = _fitting(columns, cells)
     rows = _aligned(columns | fitting)
-    if left := [results.labels[name] for name in results.varying[len(fitting) :]]:
-        text = f"They differ in {len(left)} more: {', '.join(left)}"
-        rows += textwrap.wrap(text, SCREEN, subsequent_indent="  ")
+    if left_out := [results.labels[name] for name in results.varying[len(fitting) :]]:
+        text = f"They differ in {len(left_out)} more: {', '.join(left_out)}"
+        rows += textwrap.wrap(text, SCREEN_WIDTH, subsequent_indent="  ")
     return rows + (["* none is better in every objective"] if several else [])
 
 
 def _fitting(columns: Mapping[str, list[str]], more: Mapping[str, list[str]]) -> dict:
-    """Take the first of the further columns, as many as the screen has room for."""
+    """Take the first of the further columns, as many as fit on the screen."""
     used = sum(_width(head, cells) + 2 for head, cells in columns.items())
     out = {}
     for label, cells in more.items():
         used += _width(label, cells) + 2
-        if used - 2 > SCREEN:
+        if used - 2 > SCREEN_WIDTH:
             break
         out[label] = cells
     return out
@@ -132,8 +135,8 @@ def _width(head: str, cells: list[str]) -> int:
 def _aligned(columns: Mapping[str, list[str]]) -> list[str]:
     """Align columns as lines: the first to the left, the others to the right."""
     padded = [
-        [cell.ljust(width) if place == 0 else cell.rjust(width) for cell in (head, *cells)]
-        for place, (head, cells) in enumerate(columns.items())
+        [cell.rjust(width) if index else cell.ljust(width) for cell in (head, *cells)]
+        for index, (head, cells) in enumerate(columns.items())
         if (width := _width(head, cells))
     ]
     return ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
@@ -151,4 +154,4 @@ def _cell(name: str, trial: FrozenTrial) -> str:
         return "–"
     value = trial.params[name]
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return shorten(text, CELL)
+    return shorten(text, CELL_WIDTH)

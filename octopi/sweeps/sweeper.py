@@ -1,28 +1,27 @@
 """Hydra's sweeper for `octopi train -m`: a search where parameters are searched, else a grid."""
 
-import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper
 from omegaconf import DictConfig, OmegaConf
 
-logger = logging.getLogger(__name__)
-
 
 class OctopiSweeper(OptunaSweeper):
-    """Many trainings from one command line, each in a process of its own, none lost.
+    """Runs many trainings from one command line, each in a process of its own.
 
     Args:
         module: that `python -m` runs for a training.
         sampler: config node of an Optuna sampler.
         n_trials: of a search, in all.
-        n_jobs: trainings at once; None: one a GPU, or one a core and four at most.
+        n_jobs: trainings at once; None = as many as the machine has room for.
         storage: URL of the study's database; None = a journal in the sweep's folder.
         study_name: its name in the database.
         params: what is searched: setting -> choice(…), range(…), interval(…).
-        when: what is searched only where another setting has some value.
+        when: condition -> what is searched only in the trials in which it holds.
     """
 
     def __init__(
@@ -49,22 +48,19 @@ class OctopiSweeper(OptunaSweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Hydra hands over its own."""
+        """Keep what Hydra passes to every sweeper."""
         self.context = hydra_context
         self.task_function = task_function
         self.config: Any = config
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Every training has run and what they found together is in the sweep's folder."""
-        from octopi.sweeps import run  # noqa: PLC0415  slow to import
+        """Run the sweep that a command line describes; return its best value."""
+        from octopi.sweeps.run import run_sweep  # noqa: PLC0415  torch and Optuna take seconds
 
-        folder = Path(self.config.hydra.sweep.dir).absolute()
-        return run.sweep(self, folder, arguments)
+        return run_sweep(self, Path(self.config.hydra.sweep.dir).absolute(), arguments)
 
     def launcher(self) -> Any:
-        """Hydra's launcher; None where it is the one that starts nothing."""
-        from hydra.core.plugins import Plugins  # noqa: PLC0415
-
+        """Return Hydra's launcher; None for its default, in place of which we start processes."""
         if str(self.config.hydra.launcher._target_).endswith("BasicLauncher"):
             return None
         return Plugins.instance().instantiate_launcher(
@@ -73,10 +69,15 @@ class OctopiSweeper(OptunaSweeper):
             task_function=self.task_function,
         )
 
-    def settings_node(self) -> DictConfig:
-        """The composed config without Hydra's part."""
-        node = OmegaConf.masked_copy(
-            self.config, [str(key) for key in self.config if key != "hydra"]
-        )
+    def settings_node(self, overrides: Sequence[str] | None = None) -> DictConfig:
+        """Return the config of the sweep, or that of one of its trainings, without Hydra's part.
+
+        Args:
+            overrides: all of a training's; None: the config that all trainings share.
+        """
+        config = self.config
+        if overrides is not None:
+            config = self.context.config_loader.load_sweep_config(config, list(overrides))
+        node = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         OmegaConf.set_struct(node, False)  # noqa: FBT003  OmegaConf's own signature
         return node

@@ -1,13 +1,17 @@
 """Read and write files, complete or not at all."""
 
 import contextlib
+import ctypes
 import dataclasses
 import enum
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +20,15 @@ from typing import Any
 import yaml
 
 from octopi.errors import DataError
+from octopi.system.resources import format_bytes, free_space
+
+_PREFIX = ".octopi-stage-"  # of files that are being written
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_WEEK = 7 * 24 * 3600.0  # seconds; no write takes as long
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
+_LIBC: Any = ctypes.CDLL(None)
+
+_SQLITE = "sqlite:///"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -31,28 +44,70 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def write_yaml(path: Path, content: Any) -> None:
     """Write a YAML file, or leave it as it was if that fails; see `to_builtin_types`."""
-    write_text(path, yaml.safe_dump(to_builtin_types(content), sort_keys=False))
+    write_text(path, yaml_text(content))
+
+
+class YamlDumper(yaml.SafeDumper):
+    """Write YAML in which text stays text for OmegaConf too, which takes 1e3 for a number."""
+
+
+YamlDumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?\.?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?"),
+    list("-+.0123456789"),
+)
+
+
+def yaml_text(content: Any) -> str:
+    """Return the content as YAML; see `to_builtin_types`."""
+    return yaml.dump(
+        to_builtin_types(content), Dumper=YamlDumper, sort_keys=False, allow_unicode=True
+    )
 
 
 def read_json(path: Path) -> Any:
     """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors mark UTF-8 so
 
 
 def read_yaml(path: Path) -> Any:
     """Read a YAML file; run nothing in it."""
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
-    """Read a JSON or YAML file that holds a mapping; raise DataError that names a damaged file."""
+def read_mapping(path: Path, *, cure: str = "") -> dict[str, Any]:
+    """Read a JSON or YAML file that holds a mapping.
+
+    Args:
+        path: of the file, which ends with `.json` if it is JSON.
+        cure: what the user can do if it is damaged, for the error.
+
+    Raises:
+        DataError: the file is damaged.
+    """
     try:
         content = to_builtin_types(read_json(path) if path.suffix == ".json" else read_yaml(path))
     except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise DataError(f"{path} is damaged: {(str(error).splitlines() or [''])[0]}") from error
+        raise damaged(path, describe_yaml_error(error).removesuffix("."), cure=cure) from error
     if not isinstance(content, dict):
-        raise DataError(f"{path} is damaged: it holds {type(content).__name__}, not a mapping.")
+        raise damaged(path, f"it holds {type(content).__name__}, not a mapping", cure=cure)
     return content
+
+
+def describe_yaml_error(error: Exception) -> str:
+    """Say where a YAML file is wrong, and what to do about tabs and signs."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    mark = error.problem_mark
+    is_no_token = "cannot start any token" in str(error.problem)
+    advice = " Indent with blanks, not tabs; quote text that begins with % @ or `."
+    name = "" if mark.name.startswith("<") else f"{mark.name}, "
+    return f"{name}line {mark.line + 1}: {error.problem}.{advice if is_no_token else ''}"
+
+
+def damaged(path: Path, reason: object, *, cure: str = "") -> DataError:
+    """Return the error for a damaged file, which names it and what the user can do."""
+    return DataError(f"{path} is damaged: {reason}. {cure}".rstrip())
 
 
 def to_builtin_types(value: Any) -> Any:
@@ -88,6 +143,17 @@ def differing_keys(before: Any, now: Any) -> list[str]:
     return list(differing_values(before, now))
 
 
+def absolute_sqlite_url(url: str) -> str:
+    """Return the URL of a SQLite file with an absolute path; any other URL as it is."""
+    path = sqlite_path(url)
+    return url if path is None else f"{_SQLITE}{path}"
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Return the absolute path of a SQLite file from its URL; None for any other URL."""
+    return Path(url.removeprefix(_SQLITE)).absolute() if url.startswith(_SQLITE) else None
+
+
 @contextlib.contextmanager
 def staged(target: Path, *, fsync: bool = False) -> Iterator[Path]:
     """Yield a path beside the target; move it there if the block ends without an error.
@@ -95,40 +161,121 @@ def staged(target: Path, *, fsync: bool = False) -> Iterator[Path]:
     Args:
         target: file or folder, of which readers only ever meet the old or the new content.
         fsync: wait until the file is on the disk, so that it also survives a power failure.
+
+    Raises:
+        OSError: with the file, the bytes needed and those free, where the disk is full.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Hidden and without the target's ending, so that copick never lists it.
-    prefix = f".octopi-{_digest(target.name)}-{_digest(socket.gethostname())}"
-    _remove_leftovers(target.parent, prefix)
-    stage = target.parent / f"{prefix}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    stage = _stage_path(target.parent)
     old = stage.with_name(f"{stage.name}-old")
     try:
-        yield stage
-        if fsync:
-            with stage.open("rb") as file:
-                os.fsync(file.fileno())
-        if stage.is_dir() and target.exists():
-            target.rename(old)  # a folder cannot be renamed onto another
-        stage.replace(target)
+        with explain_full_disk(target, stage):
+            yield stage
+            if fsync:
+                with stage.open("rb") as file:
+                    os.fsync(file.fileno())
+            if not stage.is_dir() or not _exchange(stage, target):
+                if stage.is_dir() and os.path.lexists(target):
+                    target.rename(old)  # a folder cannot be renamed onto another
+                stage.replace(target)
     finally:
         _remove(stage)
         _remove(old)
 
 
-def _remove_leftovers(folder: Path, prefix: str) -> None:
-    """Remove what killed writers of the same target left behind on this machine."""
-    for leftover in folder.glob(f"{prefix}-*"):
-        pid = int(leftover.name.removeprefix(f"{prefix}-").split("-")[0])
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            _remove(leftover)
-        except PermissionError:
-            continue  # another user's process, still running
+@contextlib.contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Make a folder below another for the block; of a killed process the next writer removes it."""
+    path = _stage_path(parent)
+    path.mkdir(mode=0o700)
+    try:
+        yield path
+    finally:
+        _remove(path)
+
+
+def _stage_path(folder: Path) -> Path:
+    """Return a new path in a folder, which is made and swept of what killed writers left.
+
+    The name is hidden and has no ending, so that copick never lists it, and nobody can guess it to
+    put a link in its place.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep_leftovers(folder)
+    return folder / f"{_PREFIX}{_digest(socket.gethostname())}-{os.getpid()}-{uuid.uuid4().hex}"
+
+
+def write_figure(path: Path, figure: Any) -> None:
+    """Write a Matplotlib figure as PNG, or leave the file as it was if that fails."""
+    with staged(path) as stage:
+        figure.savefig(stage, dpi=110, format="png")
+
+
+@contextlib.contextmanager
+def explain_full_disk(target: Path, stage: Path) -> Iterator[None]:
+    """Add file, need and free space to the error of a disk that has become full.
+
+    Args:
+        target: the file or folder to be written, which is named.
+        stage: where it is written meanwhile.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # torch.save hides the cause in a RuntimeError
+        cause: BaseException | None = error
+        while cause is not None and getattr(cause, "errno", None) not in _FULL:
+            cause = cause.__cause__ or cause.__context__
+        if not isinstance(cause, OSError):
+            raise
+        need = format_bytes(max(_size(stage), _size(target)))
+        free = format_bytes(free_space(target.parent))
+        message = f"No space left: at least {need} are needed, {free} are free"
+        raise OSError(cause.errno, message, str(target)) from error
+
+
+def _size(path: Path) -> int:
+    """Count the bytes of a file or of all files in a folder; 0 where there is none."""
+    paths = path.rglob("*") if path.is_dir() else [path]
+    return sum(path.stat().st_size for path in paths if path.is_file())
+
+
+def _exchange(stage: Path, target: Path) -> bool:
+    """Let two folders change places at once; return whether the system and the disk can."""
+    if not target.is_dir() or target.is_symlink() or not hasattr(_LIBC, "renameat2"):
+        return False
+    paths = os.fsencode(stage.absolute()), os.fsencode(target.absolute())
+    return _LIBC.renameat2(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0
+
+
+def sweep_leftovers(folder: Path, pattern: str = "") -> None:
+    """Remove what killed writers left behind: those of this machine, of any after a week.
+
+    Args:
+        folder: to be swept.
+        pattern: of the folders below it that are swept instead, such as "*/*/".
+    """
+    for leftover in folder.glob(f"{pattern}{_PREFIX}*"):
+        parts = leftover.name.removeprefix(_PREFIX).split("-")
+        if len(parts) < 3 or not parts[1].isdigit():
+            continue
+        with contextlib.suppress(OSError):  # another writer's sweep was quicker
+            is_old = time.time() - leftover.lstat().st_mtime > _WEEK
+            is_local = parts[0] == _digest(socket.gethostname())
+            if is_old or (is_local and not _is_running(int(parts[1]))):
+                _remove(leftover)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's process
+    return True
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from octopi.errors import DataError, SettingError
-from octopi.system.files import read_mapping
+from octopi.system.files import damaged, read_mapping
 
 OVERRIDES_FILE = "overrides.yaml"  # the command line of a job
 CONFIG_FILE = "config.yaml"  # the settings of a training, resolved
@@ -77,13 +77,50 @@ def best_trial_folder(sweep: Path) -> Path:
         raise SettingError(
             f"{sweep} is not the folder of a search: it has no {SEARCH_RESULTS_FILE}."
         )
-    best = read_mapping(path).get("best")
+    cure = f"Write it anew with: octopi summarize folder={sweep}"
+    best = read_mapping(path, cure=cure).get("best")
     if not best:
         raise SettingError(f"The search in {sweep} has no best trial yet: none is complete.")
     name = best.get("folder") if isinstance(best, dict) else None
     if not isinstance(name, str) or name in ("", "..") or Path(name).name != name:
-        raise DataError(f"{path} is damaged: its best trial is {name!r}, not a folder beside it.")
+        raise damaged(path, f"its best trial is {name!r}, not a folder beside it", cure=cure)
     return sweep / name
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended.
+
+    Args:
+        state: "complete", or another word such as "pruned".
+        values: of the objectives, by name; None = n/a.
+        seconds: that it took.
+    """
+
+    state: str
+    values: dict[str, float | None]
+    seconds: float
+
+
+def read_outcome(folder: Path) -> Outcome | None:
+    """Read how the training in a folder ended; return None where it has not ended.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    path = folder / OUTCOME_FILE
+    if not path.exists():
+        return None
+    cure = "Delete it and start the same command again: the training goes on from its checkpoint."
+    content = read_mapping(path, cure=cure)
+    values, seconds = content.get("values"), content.get("seconds")
+    if (
+        not isinstance(values, dict)
+        or not all(isinstance(value, int | float | None) for value in values.values())
+        or not isinstance(seconds, int | float)
+    ):
+        raise damaged(path, "it does not hold values and seconds", cure=cure)
+    return Outcome(str(content.get("state")), values, seconds)
 
 
 def read_training_config(folder: Path) -> dict[str, Any]:

@@ -23,8 +23,7 @@ def try_lock(path: Path) -> IO[str] | None:
 
     The lock ends when the file is closed here and in all children that inherited it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a+", encoding="utf-8")
+    file = _open(path)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -47,10 +46,16 @@ def is_locked(path: Path) -> bool:
 @contextlib.contextmanager
 def wait_for_lock(path: Path) -> Iterator[None]:
     """Hold a lock in the block; wait until it is free."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
+    with _open(path) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _open(path: Path) -> IO[str]:
+    """Open a lock file, which is made where it is missing; a link in its place is not followed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    return os.fdopen(descriptor, "a+", encoding="utf-8")
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Event
 from typing import TypeVar
 
-from octopi.errors import ResourceError
+from octopi.errors import STOP_SIGNALS, ResourceError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,8 +24,9 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def exit_with_parent() -> None:
-    """Ignore Ctrl-C in this process, and exit when its parent ends, even if that is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Ignore what stops the parent, and exit when that ends, even if it is killed."""
+    for number in (*STOP_SIGNALS, signal.SIGINT):  # a group of processes gets them together
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

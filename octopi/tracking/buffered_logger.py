@@ -13,6 +13,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 
 from octopi.config.build import build
+from octopi.system.files import write_text
 from octopi.tracking import mlflow
 
 FIRST_WAIT = 30.0  # seconds before a failed server is tried again; doubled each time
@@ -118,7 +119,7 @@ class BufferedLogger(Logger):
         if self._node.get("run_id"):
             client.update_run(self.version, status="RUNNING")
         else:
-            self._run_file.write_text(f"{self.version}\n", encoding="utf-8")
+            write_text(self._run_file, f"{self.version}\n")
 
     def end(self, status: str, tags: Mapping[str, Any], artifacts: list[Path]) -> None:
         """End the run, with these tags and files."""

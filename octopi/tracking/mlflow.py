@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from octopi.errors import is_interruption
-from octopi.system.files import to_builtin_types
+from octopi.system.files import absolute_sqlite_url, sqlite_path, to_builtin_types
 from octopi.system.locks import wait_for_lock
 from octopi.system.passwords import mask_passwords
 
-SQLITE = "sqlite:///"
 ARTIFACT_SUFFIXES = {".pth", ".yaml", ".json", ".png", ".log", ".html"}
 TEXT_SUFFIXES = {".yaml", ".json", ".log", ".txt", ".html"}
 RUN_ID_FILE = "mlflow_run_id"  # the file in a job's folder that names its run
@@ -29,10 +28,10 @@ def resolve_local_paths(node: Mapping[str, Any]) -> dict[str, Any]:
     resolved = dict(node)
     for key in ("tracking_uri", "artifact_location"):
         value = resolved.get(key)
-        if isinstance(value, str) and value.startswith(SQLITE):
-            resolved[key] = SQLITE + str(Path(value.removeprefix(SQLITE)).absolute())
-        elif isinstance(value, str) and "://" not in value:
-            resolved[key] = Path(value).absolute().as_uri()
+        if isinstance(value, str):
+            is_path = "://" not in value
+            url = Path(value).absolute().as_uri() if is_path else absolute_sqlite_url(value)
+            resolved[key] = url
     return resolved
 
 
@@ -42,11 +41,10 @@ def lock_tracking_store(node: Mapping[str, Any]) -> Iterator[None]:
 
     A new SQLite store takes MLflow ten seconds of migrations, which two jobs must not share.
     """
-    uri = str(node.get("tracking_uri", ""))
-    if not uri.startswith(SQLITE):
+    path = sqlite_path(str(node.get("tracking_uri", "")))
+    if path is None:
         yield
         return
-    path = Path(uri.removeprefix(SQLITE))
     with wait_for_lock(path.with_name(f".{path.name}.lock")):
         yield
 

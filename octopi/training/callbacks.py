@@ -13,6 +13,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from torch import Tensor
 
+from octopi.errors import STOP_SIGNALS
 from octopi.system.files import staged, write_json
 from octopi.training.module import PickingModule
 
@@ -182,7 +183,7 @@ def _number(value: Tensor | float | None) -> float | None:
 
 
 class StopOnSignal(Callback):
-    """Ends the training after the current step on SIGTERM or Ctrl-C; at once on a second Ctrl-C.
+    """Ends the training after the current step on a signal; at once on a second Ctrl-C.
 
     Args:
         make_error: makes the exception that ends the job, from the signal's number and the
@@ -196,7 +197,7 @@ class StopOnSignal(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Install the signal handlers."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (*STOP_SIGNALS, signal.SIGINT):
             self._previous[number] = signal.signal(number, self._record_signal)
 
     def _record_signal(self, number: int, frame: FrameType | None) -> None:

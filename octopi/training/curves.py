@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from octopi.system.files import write_figure
 from octopi.system.job_folder import CURVES_FILE
 
 Series = Mapping[str, list[float | None]]
@@ -38,7 +39,7 @@ def draw_curves(folder: Path, results: Mapping[str, Any]) -> None:
             axes.legend(fontsize=7, loc="lower right")
         else:
             axes.text(0.5, 0.5, "not validated", transform=axes.transAxes, ha="center")
-    figure.savefig(folder / CURVES_FILE, dpi=110)
+    write_figure(folder / CURVES_FILE, figure)
 
 
 def _panel(axes: Axes, history: Mapping[str, Series], prefix: str, title: str) -> None:

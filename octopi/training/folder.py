@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from octopi.config.overrides import shell_override
 from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
 from octopi.errors import DataError, SettingError, shorten_list
@@ -83,8 +84,9 @@ def _check_used(folder: Path, settings: TrainSettings) -> None:
         check_resume(folder, settings)
     elif any((folder / name).exists() for name in (LAST_CHECKPOINT_FILE, fold_name(0))):
         raise SettingError(
-            f"{folder} already holds a training. Continue it with resume={folder}, or choose "
-            "another folder with hydra.run.dir=… (model_save_path in Python)."
+            f"{folder} already holds a training. Continue it with "
+            f"{shell_override('resume', folder)}, or choose another folder with "
+            "hydra.run.dir=… (model_save_path in Python)."
         )
 
 

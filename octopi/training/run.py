@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from octopi.config.build import build, partial_of
+from octopi.config.overrides import shell_override
 from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
 from octopi.errors import DataError, ResourceError, SettingError, StoppedBySignal
@@ -265,5 +266,6 @@ def stopped_error(folder: Path, number: int, epoch: int) -> StoppedBySignal:
     return StoppedBySignal(
         128 + number,
         f"Stopped by {signal.Signals(number).name} in epoch {epoch}; the state before that epoch "
-        f"is in {folder / LAST_CHECKPOINT_FILE}.\nContinue with: octopi train resume={folder}",
+        f"is in {folder / LAST_CHECKPOINT_FILE}.\nContinue with: octopi train "
+        f"{shell_override('resume', folder)}",
     )

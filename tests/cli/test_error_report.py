@@ -81,3 +81,21 @@ def test_an_unknown_choice_is_answered_with_close_ones():
     assert message.startswith("There is no model unett. Did you mean unet")
     assert "segresnet, swin_unetr" in message
     assert "search path" not in message
+
+
+def test_a_yaml_file_with_tabs_is_named_with_its_line(tmp_path):
+    path = tmp_path / "experiment" / "mine.yaml"
+    path.parent.mkdir()
+    path.write_text("# @package _global_\ndata:\n\tworking_spacing: 20\n", encoding="utf-8")
+    search = f"hydra.searchpath=['file://{tmp_path}']"
+    with pytest.raises(SettingError, match=r"mine.yaml, line 3: .*Indent with blanks, not tabs"):
+        compose_config("create_targets", [search, "experiment=mine"])
+
+
+def test_a_word_that_sets_nothing_is_answered_with_how_settings_are_typed():
+    with pytest.raises(HydraException) as error:
+        compose_config("check", ["TS_01"])
+    text = explain_hydra_error(error.value)
+    assert text.startswith("TS_01 is not understood.")
+    assert "SETTING=VALUE" in text
+    assert "hydra.cc" not in text

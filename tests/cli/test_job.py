@@ -1,4 +1,26 @@
-"""A command runs in a folder of its own, which an experiment cannot make run other code."""
+"""A command runs in a folder of its own, and ends with a code and a line however it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from octopi.system import files
+
+STOPPED_WHILE_WRITING = """
+import os, pathlib, sys, time
+from octopi.cli.job import command
+from octopi.system.files import staged
+def work(settings, job):
+    with staged(pathlib.Path("result")) as stage:
+        stage.write_text("half")
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+number = int(sys.argv.pop())
+command("summarize", work)()
+"""
 
 LOGGING = """# @package _global_
 hydra:
@@ -21,3 +43,52 @@ def test_an_experiment_calls_nothing_while_logging_is_configured(here, octopi_co
         assert octopi_command("evaluate", "truth=curation/0", f"experiment={path}", *mode) != 0
         assert "os.mkdir" in capsys.readouterr().err
         assert not (here / "made").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_ends_a_command_with_its_code_a_line_and_no_file_half_written(tmp_path, number):
+    ended = subprocess.run(
+        [sys.executable, "-c", STOPPED_WHILE_WRITING, "folder=x", str(int(number))],
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert ended.returncode == 128 + number
+    assert ended.stderr.splitlines()[-1].startswith(f"octopi: Stopped by {number.name}.")
+    assert "Traceback" not in ended.stderr
+    assert not [path for path in tmp_path.iterdir() if path.name != "outputs"]
+
+
+def test_signals_are_as_before_when_a_command_has_ended(octopi_command):
+    before = signal.getsignal(signal.SIGTERM)
+    assert octopi_command("summarize", "folder=nowhere") != 0
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_job_folder_that_cannot_be_written_is_named(tmp_path, octopi_command, capfd, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", "x.log")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("logging.FileHandler.__init__", refuse)
+    assert octopi_command("summarize", "folder=x", "hydra.run.dir=mine") == 4
+    error = capfd.readouterr().err
+    assert f"{tmp_path / 'mine'} cannot be written" in error
+    assert "hydra.run.dir" in error
+
+
+def test_a_job_removes_what_a_killed_one_left_in_its_folder(tmp_path, octopi_command, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    died = subprocess.Popen([sys.executable, "-c", ""])
+    died.wait()
+    monkeypatch.setattr(os, "getpid", lambda: died.pid)
+    with pytest.raises(KeyError), files.staged(tmp_path / "mine" / "a") as stage:
+        stage.touch()
+        monkeypatch.setattr(files, "_remove", lambda _: None)
+        raise KeyError
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert stage.exists()
+    octopi_command("summarize", "folder=x", "hydra.run.dir=mine")
+    assert not stage.exists()

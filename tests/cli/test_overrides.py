@@ -46,3 +46,25 @@ def test_a_sweep_in_a_dry_run_has_the_folder_it_will_have():
     assert real[-1] in dry
     with pytest.raises(SettingError, match="leave out -m"):
         expand_overrides(["-m", "beta=1,2", "dry_run=true"], verb="localize")
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        (["--runs", "TS_01"], "'runs=[TS_01]'"),
+        (["--run-names", "TS_01"], "'runs=[TS_01]'"),
+        (["--config", "a b/p.json"], "'project.config=\"a b/p.json\"'"),
+        (["-c", "p.json"], "project.config=p.json"),
+        (["--voxel-spacing=10"], "'voxel_spacing=\"10\"'"),
+        (["--tomo-type", "--overwrite"], "Did you mean tomo_types"),
+    ],
+)
+def test_options_with_dashes_are_answered_with_the_setting(typed, shown):
+    with pytest.raises(SettingError) as refused:
+        expand_overrides(typed, verb="create_targets")
+    assert shown in str(refused.value)
+
+
+@pytest.mark.parametrize("typed", [["--cfg", "job"], ["-m", "seed=1"], ["-cd", "conf"], []])
+def test_hydras_own_options_are_taken(typed):
+    assert expand_overrides(typed, verb="train")[: len(typed)] == typed

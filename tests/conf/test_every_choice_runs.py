@@ -19,7 +19,7 @@ from tiny import PHANTOM, TINY
 
 from octopi.config.files import COMMANDS, CONF_DIR, choices, groups_of
 from octopi.phantom import make_phantom
-from octopi.sweeps.space import read_space, suggest
+from octopi.sweeps.space import read_space, suggest_overrides
 from octopi.sweeps.study import open_study
 
 TRAINING = [
@@ -174,7 +174,7 @@ def test_what_a_search_suggests_is_trained(project, octopi_command, search):
     space = read_space(sweeper.params, sweeper.when, [f"search={search}"])
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=2)).ask()
     shutil.rmtree("job", ignore_errors=True)
-    overrides = [*space.fixed, *suggest(space, trial)]
+    overrides = [*space.fixed, *suggest_overrides(space, trial)]
     small = [*TRAINING, *narrow(overrides), *crop(overrides), "hydra.run.dir=job"]
     assert octopi_command("train", *overrides, *small) == 0
     assert Path("job/best_model.pth").is_file()

@@ -12,7 +12,7 @@ from octopi.config.check import check_settings
 from octopi.config.files import CONF_DIR, choices
 from octopi.config.settings import TrainSettings
 from octopi.models.properties import check_size, size_divisor
-from octopi.sweeps.space import key_of, read_space, suggest
+from octopi.sweeps.space import read_space, strip_condition, suggest_overrides
 
 SEARCHES = choices("search")
 NUM_SUGGESTIONS = 20
@@ -96,7 +96,7 @@ def suggested(space, number):
     """Yield the overrides of some trials, and their settings."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=7))
     for _ in range(number):
-        overrides = [*space.fixed, *suggest(space, study.ask())]
+        overrides = [*space.fixed, *suggest_overrides(space, study.ask())]
         cfg = composed(*overrides)
         del cfg.hydra
         yield overrides, check_settings(cfg, TrainSettings, overrides=overrides)
@@ -128,14 +128,14 @@ def test_a_search_among_models_has_the_space_of_each():
         alone = space_of(search)
         (override,) = [override for override in alone.fixed if override.startswith("model=")]
         assert override.removeprefix("model=") in families.choices
-        for setting in {key_of(name) for name in alone.params}:
+        for setting in {strip_condition(name) for name in alone.params}:
             assert all(d in values_of(among, setting) for d in values_of(alone, setting))
 
 
 def values_of(space, setting):
     """Return the distributions that a setting is drawn from."""
     sections = [space.params, *space.conditional.values()]
-    drawn = [d for s in sections for name, d in s.items() if key_of(name) == setting]
+    drawn = [d for s in sections for name, d in s.items() if strip_condition(name) == setting]
     assert drawn, f"{setting} is not searched"
     return drawn
 

@@ -1,5 +1,7 @@
 import numpy as np
+import pytest
 
+from octopi.errors import DataError
 from octopi.project import PicksQuery, SegmentationQuery
 
 
@@ -24,3 +26,10 @@ def test_labels_of_several_objects_go_before_a_mask_of_one(files):
     assert run.segmentations() == [SegmentationQuery("membrane", "tool", "1", 10.0)]
     labels, _, _ = run.read_segmentation(SegmentationQuery("membrane", "tool", "1"))
     assert labels.max() == 3
+
+
+def test_picks_named_as_other_programs_do_are_refused_with_the_name_to_give(files):
+    path = files.add_picks([files.point(1, 2, 3)])
+    path.rename(path.with_name("ribosome.json"))
+    with pytest.raises(DataError, match=r"there is ribosome.json.*as in curation_0_ribosome.json"):
+        files.run().picks()

@@ -37,6 +37,12 @@ def test_an_empty_session_has_no_points(files):
     assert len(_read(files)) == 0
 
 
+def test_a_file_edited_on_windows_begins_with_a_mark_that_is_skipped(files):
+    path = files.add_picks([files.point(1, 2, 3)])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    np.testing.assert_array_equal(_read(files).positions, [[1, 2, 3]])
+
+
 @pytest.mark.parametrize("length", [0, 30])
 def test_a_truncated_file_is_named(files, length):
     path = files.add_picks([files.point(1, 2, 3)])

@@ -1,19 +1,19 @@
-"""Folds named on the command line end in one ensemble, whatever happens on the way."""
+"""Folds named on the command line become one ensemble, also after one has failed."""
 
 import json
 
 import pytest
-from sweeping import digest, run
+from sweeping import hash_files, run_sweep
 
 from octopi.models import checkpoint
 
 pytestmark = pytest.mark.slow
 
 
-def test_a_failed_fold_leaves_the_others_and_only_it_is_run_again(here, octopi_command, capfd):
+def test_after_a_failed_fold_only_that_one_is_trained_again(here, octopi_command, capfd):
     assert octopi_command("create_targets") == 0
     sweep = here / "cv"
-    words = [
+    arguments = [
         "fold=0,1,2",
         "num_folds=3",
         "data.train_runs=null",
@@ -22,16 +22,16 @@ def test_a_failed_fold_leaves_the_others_and_only_it_is_run_again(here, octopi_c
         "hydra.sweeper.n_jobs=1",
         "hydra.sweep.dir=cv",
     ]
-    (here / "sabotage").write_text("0 raise", encoding="utf-8")  # whoever is first
-    assert "1 of 3 trainings failed" in run(*words, exit_code=6)
+    (here / "sabotage").write_text("0 raise", encoding="utf-8")  # in the first fold to start
+    assert "1 of 3 trainings failed" in run_sweep(*arguments, exit_code=6)
     folds = [sweep / f"fold_{n}" for n in range(3)]
     done = [fold for fold in folds if (fold / "outcome.json").exists()]
     assert len(done) == 2
     assert not (sweep / "best_model.pth").exists()
 
-    before = {fold.name: digest(fold) for fold in done}
-    run(*words)
-    assert before == {fold.name: digest(fold) for fold in done}
+    before = {fold.name: hash_files(fold) for fold in done}
+    run_sweep(*arguments)
+    assert before == {fold.name: hash_files(fold) for fold in done}
     results = json.loads((sweep / "results.json").read_text(encoding="utf-8"))
     assert set(results["scores"]["pooled"]) == {"fold_0", "fold_1", "fold_2", "pooled"}
     assert len(checkpoint.ensemble_members(checkpoint.read(sweep / "best_model.pth")[1].net)) == 3

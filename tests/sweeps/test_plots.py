@@ -1,4 +1,4 @@
-"""The pictures of a search: everything that can be drawn, and nothing else."""
+"""The pictures of a search: those for which it has enough trials, and no others."""
 
 import base64
 import json
@@ -51,7 +51,7 @@ def read_numbers(values):
 
 @pytest.fixture(scope="module")
 def search(tmp_path_factory):
-    """A search of thirty complete trials and the folder of its pictures."""
+    """The folder of the pictures of a search of thirty complete trials, and its study."""
     folder, study = tmp_path_factory.mktemp("search"), planted.dropout_decides(30)
     draw(folder, study, FBETA)
     return folder, study
@@ -82,11 +82,11 @@ def test_a_search_has_every_picture_in_both_forms(search):
         assert 0.002 < np.mean(image.min(axis=-1) < 0.8) < 0.5, path
 
 
-def test_several_objectives_have_a_front_and_pictures_each(front):
+def test_several_objectives_have_pictures_each_and_a_pareto_front(front):
     assert png_names(front) == figure_names(front) == {*ALWAYS, *PER_OBJECTIVE, "pareto"}
 
 
-def test_the_page_needs_nothing_but_itself(search):
+def test_the_page_loads_nothing(search):
     text = read_page(search[0])
     outside = text.replace(get_plotlyjs(), "")
     assert len(text) - len(outside) > 1_000_000  # the library is in it, once
@@ -95,7 +95,7 @@ def test_the_page_needs_nothing_but_itself(search):
     assert "https:" not in outside.replace("https://plot.ly", "")
 
 
-def test_names_are_shown_and_never_run(tmp_path):
+def test_names_are_shown_as_text_and_not_run(tmp_path):
     bad = "<script>alert(1)</script>$\\frac{"
     study = planted.empty(name=bad)
     for number in range(4):
@@ -106,7 +106,6 @@ def test_names_are_shown_and_never_run(tmp_path):
                 distributions=space,
                 values=[float(number)],
                 intermediate_values={1: 0.1 * number},
-                user_attrs={"folder": bad},
             )
         )
     draw(tmp_path, study, [bad])
@@ -158,14 +157,14 @@ def test_the_best_so_far_rises(every_state):
     assert read_numbers(best["y"])[:4] == [0.3, 0.5, 0.9, 0.9]
 
 
-def test_the_front_is_marked(front):
+def test_the_pareto_front_is_marked(front):
     traces, _ = read_figures(front)["pareto"]
     best = next(trace for trace in traces if "<extra>Best Trial</extra>" in trace["hovertemplate"])
     points = zip(read_numbers(best["x"]), read_numbers(best["y"]), strict=True)
     assert sorted(points) == [(0.5, 10.0), (0.7, 30.0), (0.9, 100.0)]
 
 
-def test_what_was_searched_on_a_logarithm_has_a_logarithmic_axis(search):
+def test_a_parameter_drawn_on_a_logarithmic_scale_has_a_logarithmic_axis(search):
     layout = read_figures(search[0])["slice"][1]
     axes = {a["title"]["text"]: a for key, a in layout.items() if key.startswith("xaxis")}
     assert axes["lr"]["type"] == "log"
@@ -258,7 +257,7 @@ def infinite():
         (infinite, set()),
     ],
 )
-def test_what_cannot_be_drawn_yet_is_left_out(make, names, tmp_path):
+def test_pictures_without_enough_trials_are_left_out(make, names, tmp_path):
     paths = draw(tmp_path, make(), FBETA)
     assert png_names(tmp_path) == names
     assert (tmp_path / "pictures.html").exists() == bool(names)
@@ -266,7 +265,7 @@ def test_what_cannot_be_drawn_yet_is_left_out(make, names, tmp_path):
     assert set(paths) == set(tmp_path.iterdir())
 
 
-def test_pictures_of_another_time_do_not_stay(tmp_path):
+def test_old_pictures_are_removed_and_files_of_others_kept(tmp_path):
     for name in ("pareto.png", "slice.png", "pictures.html"):
         (tmp_path / name).write_text("old", encoding="utf-8")
     (tmp_path / "mine.png").write_text("kept", encoding="utf-8")

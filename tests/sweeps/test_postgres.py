@@ -34,24 +34,31 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """The address, with user and password, of a server on loopback that ends with the tests."""
+    """Start a server on loopback for the tests; yield its URL, with user and password."""
     programs, password = PROGRAMS[-1].parent, secrets.token_hex(16)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     # Not in pytest's own folder, which only its owner may enter; PostgreSQL will not be root.
-    with tempfile.TemporaryDirectory(prefix="octopi-postgres-") as folder, humble(folder) as user:
+    with (
+        tempfile.TemporaryDirectory(prefix="octopi-postgres-") as folder,
+        unprivileged_user(folder) as user,
+    ):
         data, secret = Path(folder) / "data", Path(folder) / "password"
         secret.write_text(password, encoding="utf-8")
         secret.chmod(0o644)  # the folder is 0700
         options = ["--username=octopi", "--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync"]
         initdb = [str(programs / "initdb"), f"--pgdata={data}", *options]
         subprocess.run(initdb, check=True, capture_output=True, cwd=folder, **user)
-        place = ["-D", str(data), "-h", "127.0.0.1", "-p", str(port), "-k", "", "-F"]
+        server_options = ["-D", str(data), "-h", "127.0.0.1", "-p", str(port), "-k", "", "-F"]
         with (
             (Path(folder) / "log").open("wb") as log,
             subprocess.Popen(
-                [str(programs / "postgres"), *place], cwd=folder, stderr=log, stdout=log, **user
+                [str(programs / "postgres"), *server_options],
+                cwd=folder,
+                stderr=log,
+                stdout=log,
+                **user,
             ) as server,
         ):
             address = f"postgresql://octopi:{password}@127.0.0.1:{port}/postgres"
@@ -63,8 +70,8 @@ def url() -> Iterator[str]:
 
 
 @contextmanager
-def humble(folder: str) -> Iterator[dict[str, Any]]:
-    """Who runs the server, in Popen's words: ourselves, or where we are root somebody else."""
+def unprivileged_user(folder: str) -> Iterator[dict[str, Any]]:
+    """Yield Popen's arguments for the user of the server: another one where this one is root."""
     if os.geteuid() != 0:
         yield {}
         return
@@ -75,7 +82,7 @@ def humble(folder: str) -> Iterator[dict[str, Any]]:
 
 
 def wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
-    """The server lets us in; it has a minute to begin."""
+    """Wait for a minute at most until the server accepts connections."""
     for _ in range(300):
         assert server.poll() is None, log.read_text(encoding="utf-8")
         try:
@@ -87,7 +94,7 @@ def wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
     raise AssertionError(log.read_text(encoding="utf-8"))
 
 
-def test_a_password_is_asked_for(url):
+def test_the_server_requires_a_password(url):
     with pytest.raises(psycopg.OperationalError, match="password"):
         psycopg.connect(url.split(":")[0] + "://octopi:wrong@" + url.split("@")[1])
 
@@ -95,9 +102,9 @@ def test_a_password_is_asked_for(url):
 def test_processes_share_a_study_and_lose_nothing(url):
     with stored(url) as storage:
         optuna.create_study(study_name="shared", storage=storage, direction="maximize")
-    together = FORK_SERVER.Barrier(WORKERS)
+    barrier = FORK_SERVER.Barrier(WORKERS)
     workers = [
-        FORK_SERVER.Process(target=ask_and_tell, args=(url, seed, together))
+        FORK_SERVER.Process(target=ask_and_tell, args=(url, seed, barrier))
         for seed in range(WORKERS)
     ]
     for worker in workers:
@@ -118,18 +125,18 @@ def test_processes_share_a_study_and_lose_nothing(url):
 
 @contextmanager
 def stored(url: str) -> Iterator[optuna.storages.RDBStorage]:
-    """Optuna's storage, its connections closed afterwards."""
+    """Yield Optuna's storage, and close its connections afterwards."""
     storage = optuna.storages.RDBStorage(url)
     yield storage
     storage.remove_session()
     storage.engine.dispose()
 
 
-def ask_and_tell(url: str, seed: int, together: Any) -> None:
-    """One of the processes."""
+def ask_and_tell(url: str, seed: int, barrier: Any) -> None:
+    """Run trials in one of the processes."""
     sampler = optuna.samplers.RandomSampler(seed=seed)
     study = optuna.load_study(study_name="shared", storage=url, sampler=sampler)
-    together.wait()
+    barrier.wait()
     for _ in range(TRIALS):
         trial = study.ask()
         x = trial.suggest_float("x", 0, 1)
@@ -139,9 +146,9 @@ def ask_and_tell(url: str, seed: int, together: Any) -> None:
         study.tell(trial, x)
 
 
-def test_a_search_keeps_its_study_there_and_the_password_to_itself(here, octopi_command, url):
+def test_a_search_writes_the_password_into_study_yaml_only(here, octopi_command, url):
     assert octopi_command("create_targets") == 0
-    words = [
+    arguments = [
         *TINY,
         "data.train_runs=[TS_01,TS_02]",
         "data.validation_runs=[TS_03]",
@@ -151,7 +158,7 @@ def test_a_search_keeps_its_study_there_and_the_password_to_itself(here, octopi_
         f"hydra.sweeper.storage='{url}'",
         "hydra.sweeper.n_trials=2",
     ]
-    sweep = Command("train", "-m", *words, log=here / "log")
+    sweep = Command("train", "-m", *arguments, log=here / "log")
     assert sweep.wait() == 0, sweep.output()
     with stored(url) as storage:
         trials = optuna.load_study(study_name="octopi", storage=storage).get_trials()
@@ -161,7 +168,7 @@ def test_a_search_keeps_its_study_there_and_the_password_to_itself(here, octopi_
     password = url.split(":")[2].split("@")[0]
     private = here / "sweep" / "study.yaml"  # needs it, to be run again
     assert private.stat().st_mode & 0o077 == 0
-    told = [path for path in here.rglob("*") if path.is_file() and path != private]
-    assert not [path for path in told if password.encode() in path.read_bytes()]
+    others = [path for path in here.rglob("*") if path.is_file() and path != private]
+    assert not [path for path in others if password.encode() in path.read_bytes()]
     assert {p.name for p in list_artifacts(here / "sweep" / "trial_0")} >= {"best_model.pth"}
     assert password not in sweep.output()

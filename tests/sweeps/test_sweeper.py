@@ -1,4 +1,4 @@
-"""A search survives its trainings, its workers, and being run again."""
+"""A search goes on after failed trainings and killed workers, and when it is started again."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import pytest
 import yaml
 from processes import wait_until
 from saboteur import DeathAtFile
-from sweeping import RUNS, digest, run, start, states, write_overlay
+from sweeping import RUNS, hash_files, read_states, run_sweep, start_sweep, write_overlay
 from tiny import TINY
 
 from octopi.sweeps.study import open_study
@@ -23,19 +23,19 @@ def targets(here, octopi_command):
     return here
 
 
-def _results(folder):
+def read_results(folder):
     return yaml.safe_load((folder / "optimization_results.yaml").read_text(encoding="utf-8"))
 
 
 def test_each_way_of_failing_has_its_reason_and_the_search_goes_on(targets):
-    words = [
+    arguments = [
         f"+hydra.sweeper.params={{+callbacks.saboteur.deed: 'choice({FAULTS})'}}",
         "+callbacks.saboteur._target_=saboteur.Saboteur",
         "hydra/sweeper/sampler=grid",
         "hydra.sweeper.n_trials=5",
         "hydra.sweep.dir=sweep",
     ]
-    run(*words)
+    run_sweep(*arguments)
     trials = open_study(targets / "sweep").get_trials()
     ends = {t.params["+callbacks.saboteur.deed"]: t for t in trials}
     assert {deed: t.state.name for deed, t in ends.items()} == {
@@ -50,23 +50,27 @@ def test_each_way_of_failing_has_its_reason_and_the_search_goes_on(targets):
     assert reasons["memory"].startswith("out of resources")
     assert reasons["diverge"].startswith("diverged")
     assert reasons["SIGKILL"] == "killed by SIGKILL"
-    causes = {cause["cause"]: cause["count"] for cause in _results(targets / "sweep")["failures"]}
+    causes = {
+        cause["cause"]: cause["count"] for cause in read_results(targets / "sweep")["failures"]
+    }
     assert causes == dict.fromkeys(set(reasons.values()) - {""}, 1)
 
 
 def test_a_search_in_which_nothing_succeeds_ends_with_6_and_the_causes(targets):
-    words = [
+    arguments = [
         "+hydra.sweeper.params={optim.optimizer.lr: 'interval(1e-3,1e-2)'}",
         "+callbacks.saboteur={_target_: saboteur.Saboteur, deed: raise}",
         "hydra.sweeper.n_trials=1",
         "hydra.sweep.dir=sweep",
     ]
-    assert "the training was sabotaged" in run(*words, exit_code=6).split("octopi: ")[-1]
+    assert "the training was sabotaged" in run_sweep(*arguments, exit_code=6).split("octopi: ")[-1]
 
 
-def test_a_search_killed_in_three_places_finishes_what_is_missing_and_only_as_it_began(targets):
+def test_a_search_killed_three_times_trains_what_is_missing_and_only_with_the_same_settings(
+    targets,
+):
     log, sweep = targets / "log", targets / "sweep"
-    words = [
+    arguments = [
         *write_overlay(targets),
         "+callbacks.saboteur={_target_: saboteur.Saboteur}",
         "hydra.sweeper.n_trials=3",
@@ -75,56 +79,56 @@ def test_a_search_killed_in_three_places_finishes_what_is_missing_and_only_as_it
     ]
     trials = [sweep / f"trial_{number}" for number in range(3)]
     (targets / "sabotage").write_text("1 kill_parent", encoding="utf-8")  # in a training
-    assert start(*words, log=log).wait() == -9
+    assert start_sweep(*arguments, log=log).wait() == -9
     wait_until(lambda: not is_locked(trials[0] / ".lock"))
     assert not (trials[0] / "outcome.json").exists()
 
     between_trials = DeathAtFile("os.mkdir", trials[1])
-    assert start(*words, log=log, death=between_trials).wait() == -9
+    assert start_sweep(*arguments, log=log, death=between_trials).wait() == -9
     assert [trial.exists() for trial in trials] == [True, False, False]
-    before = {"trial_0": digest(trials[0])}
+    before = {"trial_0": hash_files(trials[0])}
 
     journal = sweep / "journal.log"
     in_a_write = DeathAtFile("open", journal, mode="a", after=trials[1] / "outcome.json")
-    assert start(*words, log=log, death=in_a_write).wait() == -9
-    assert states(sweep) == ["COMPLETE", "RUNNING"]
-    before["trial_1"] = digest(trials[1])
+    assert start_sweep(*arguments, log=log, death=in_a_write).wait() == -9
+    assert read_states(sweep) == ["COMPLETE", "RUNNING"]
+    before["trial_1"] = hash_files(trials[1])
     with journal.open("ab") as file:
         file.write(b'{"op_code":6,"worker_id":"x","trial_id":0,"sta')
 
-    run(*words, log=log)
-    assert states(sweep) == ["COMPLETE"] * 3
+    run_sweep(*arguments, log=log)
+    assert read_states(sweep) == ["COMPLETE"] * 3
     assert sorted(sweep.glob("trial_*")) == trials
-    assert before == {name: digest(sweep / name) for name in before}
+    assert before == {name: hash_files(sweep / name) for name in before}
     assert len(list(sweep.glob("journal.log.backup-*"))) == 1
-    assert _results(sweep)["best"]["folder"] in {trial.name for trial in trials}
+    assert read_results(sweep)["best"]["folder"] in {trial.name for trial in trials}
 
     finished = journal.read_bytes()
-    changed = [*words, "seed=7", "optim.optimizer.lr=1e-3"]
-    assert "space.params.optim.optimizer.lr, " in run(*changed, log=log, exit_code=2)
-    run(*words, log=log)
+    changed = [*arguments, "seed=7", "optim.optimizer.lr=1e-3"]
+    assert "space.params.optim.optimizer.lr, " in run_sweep(*changed, log=log, exit_code=2)
+    run_sweep(*arguments, log=log)
     assert journal.read_bytes() == finished, "a finished search is left as it is"
 
 
 def test_two_workers_share_one_study_and_no_trial(targets):
     sweep = targets / "sweep"
-    words = [
+    arguments = [
         *write_overlay(targets),
         "hydra.sweeper.n_trials=4",
         "hydra.sweeper.n_jobs=1",
         "hydra.sweep.dir=sweep",
     ]
-    workers = [start(*words, log=targets / f"log{i}") for i in range(2)]
+    workers = [start_sweep(*arguments, log=targets / f"log{i}") for i in range(2)]
     codes = [worker.wait() for worker in workers]
     assert codes == [0, 0], workers[0].output() + workers[1].output()
-    assert states(sweep) == ["COMPLETE"] * 4
+    assert read_states(sweep) == ["COMPLETE"] * 4
     owners = [(sweep / f"trial_{n}" / ".lock").read_text(encoding="utf-8") for n in range(4)]
     assert len(set(owners)) == 4
 
 
-def test_a_hopeless_trial_is_pruned_and_the_best_can_be_trained_again(targets, octopi_command):
+def test_an_unpromising_trial_is_pruned_and_the_best_can_be_trained_again(targets, octopi_command):
     sweep = targets / "sweep"
-    words = [
+    arguments = [
         "+hydra.sweeper.params={+pruner.lower: 'choice(-1,2)', optim.optimizer.lr: 'choice(1e-3)'}",
         "hydra/sweeper/sampler=grid",
         "hydra.sweeper.n_jobs=1",
@@ -132,18 +136,18 @@ def test_a_hopeless_trial_is_pruned_and_the_best_can_be_trained_again(targets, o
         "hydra.sweep.dir=sweep",
         "trainer.max_epochs=3",
         "best_metric=fBeta2",
-        "+pruner._target_=optuna.pruners.ThresholdPruner",  # nobody gets below -1, all below 2
+        "+pruner._target_=optuna.pruners.ThresholdPruner",  # no value is below -1, all are below 2
         "+pruner.upper=9",
     ]
-    run(*words)
+    run_sweep(*arguments)
     trials = open_study(sweep).get_trials()
     assert sorted(trial.state.name for trial in trials) == ["COMPLETE", "PRUNED"]
     pruned = next(trial for trial in trials if trial.state.name == "PRUNED")
     assert len(pruned.intermediate_values) < 3
 
-    best = _results(sweep)["best"]
-    words = [f"experiment={sweep}/best", "trainer.max_epochs=1", "hydra.run.dir=again"]
-    assert octopi_command("train", *words) == 0
+    best = read_results(sweep)["best"]
+    arguments = [f"experiment={sweep}/best", "trainer.max_epochs=1", "hydra.run.dir=again"]
+    assert octopi_command("train", *arguments) == 0
     again = yaml.safe_load((targets / "again" / "config.yaml").read_text(encoding="utf-8"))
     assert again["optim"]["optimizer"]["lr"] == best["params"]["optim.optimizer.lr"]
     assert "pruning" not in again["callbacks"]
@@ -152,15 +156,15 @@ def test_a_hopeless_trial_is_pruned_and_the_best_can_be_trained_again(targets, o
 
 def test_score_and_cost_together_have_a_front(targets):
     sweep = targets / "sweep"
-    words = [
+    arguments = [
         "+hydra.sweeper.params={model.num_res_units: 'choice(0,2)'}",
         "hydra/sweeper/sampler=grid",
         "hydra.sweeper.n_trials=2",
         "hydra.sweep.dir=sweep",
         "objectives=[object_fbeta,inference_gflop]",
     ]
-    run(*words)
-    results = _results(sweep)
+    run_sweep(*arguments)
+    results = read_results(sweep)
     assert [o["direction"] for o in results["objectives"]] == ["maximize", "minimize"]
     costs = [t.values[1] for t in open_study(sweep).get_trials()]
     assert max(costs) > min(costs)
@@ -169,28 +173,28 @@ def test_score_and_cost_together_have_a_front(targets):
     assert (sweep / "pareto.png").exists()
 
 
-def test_what_is_wrong_is_said_before_the_first_trial(targets, octopi_command, capsys):
-    words = write_overlay(targets)
-    rest = ["hydra.sweep.dir=sweep", "tomo_types=[denoised]"]
-    assert octopi_command("train", "-m", *words, "best_metric=f2", *rest) == 2
+def test_a_wrong_setting_is_refused_before_the_first_trial(targets, octopi_command, capsys):
+    arguments = write_overlay(targets)
+    others = ["hydra.sweep.dir=sweep", "tomo_types=[denoised]"]
+    assert octopi_command("train", "-m", *arguments, "best_metric=f2", *others) == 2
     assert "no metric f2" in capsys.readouterr().err
-    assert octopi_command("train", "-m", *words, "target=nowhere:octopi/1", *rest) == 3
-    assert octopi_command("train", "-m", *words, "fold=0,1", *rest) == 2
+    assert octopi_command("train", "-m", *arguments, "target=nowhere:octopi/1", *others) == 3
+    assert octopi_command("train", "-m", *arguments, "fold=0,1", *others) == 2
     assert "coordinate" in capsys.readouterr().err
     assert not (targets / "sweep").exists()
 
 
-def test_a_launcher_of_hydras_runs_the_trials(targets):
+def test_a_launcher_of_hydra_runs_the_trials(targets):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     sweep = targets / "sweep"
-    words = [
+    arguments = [
         *write_overlay(targets),
         "hydra/launcher=joblib",
         "hydra.sweeper.n_trials=2",
         "hydra.sweeper.n_jobs=2",
         "hydra.sweep.dir=sweep",
     ]
-    command = [sys.executable, "-m", "octopi.train", "-m", *TINY, *RUNS, *words]
+    command = [sys.executable, "-m", "octopi.train", "-m", *TINY, *RUNS, *arguments]
     subprocess.run(command, check=True)
-    assert states(sweep) == ["COMPLETE", "COMPLETE"]
+    assert read_states(sweep) == ["COMPLETE", "COMPLETE"]
     assert (sweep / "trial_1" / "best_model.pth").exists()

@@ -2,7 +2,9 @@
 
 import dataclasses
 import enum
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,13 +13,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from odd_names import NAMES
+from omegaconf._yaml import get_yaml_loader
 
 from octopi.errors import DataError
 from octopi.system.files import (
+    absolute_sqlite_url,
     differing_keys,
     read_mapping,
     read_yaml,
     staged,
+    temporary_folder,
     to_builtin_types,
     write_json,
     write_yaml,
@@ -83,6 +92,54 @@ def test_a_running_writer_of_the_same_target_keeps_its_stage(tmp_path):
     assert target.read_text(encoding="utf-8") == "outer"
 
 
+def test_what_a_killed_writer_of_another_file_left_is_removed_too(tmp_path):
+    subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, str(tmp_path / "a")], check=False)
+    with temporary_folder(tmp_path) as folder:
+        assert list(tmp_path.iterdir()) == [folder]
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_writer_of_another_machine_left_is_removed_after_a_week(tmp_path):
+    leftover = tmp_path / f".octopi-stage-elsewhere-{os.getpid()}-0"
+    for age in (0, 8 * 24 * 3600):
+        leftover.mkdir(exist_ok=True)
+        os.utime(leftover, (leftover.stat().st_atime, leftover.stat().st_mtime - age))
+        write_json(tmp_path / "a", {})
+        assert leftover.exists() == (age == 0)
+
+
+def test_a_link_is_replaced_and_what_it_points_to_stays(tmp_path):
+    (tmp_path / "victim").mkdir()
+    for victim in (tmp_path / "victim", tmp_path / "absent"):
+        target = tmp_path / "target"
+        target.symlink_to(victim)
+        with staged(target) as stage:
+            stage.mkdir()
+        assert not target.is_symlink()
+        target.rmdir()
+    assert [path.name for path in tmp_path.iterdir()] == ["victim"]
+
+
+def test_a_folder_is_replaced_where_two_cannot_change_places(tmp_path, monkeypatch):
+    monkeypatch.setattr("octopi.system.files._exchange", lambda *_: False)
+    test_a_staged_folder_replaces_the_old_one_wholly(tmp_path)
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_full_disk_is_told_with_file_need_and_free_space(tmp_path, hidden):
+    target = tmp_path / "picks.json"
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match="No space left") as told, staged(target) as stage:
+        stage.write_bytes(bytes(3000))
+        if hidden:  # as torch.save does
+            raise RuntimeError("PytorchStreamWriter failed") from full
+        raise full
+    assert (told.value.errno, told.value.filename) == (errno.ENOSPC, str(target))
+    assert "at least 3 kB are needed" in str(told.value)
+    assert "free" in str(told.value)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("content", [{"a": [1, None]}, {}])
 def test_a_mapping_is_read_from_json_and_yaml(tmp_path, content):
     for name in ("a.json", "a.yaml"):
@@ -110,6 +167,13 @@ def test_a_damaged_file_is_named(tmp_path, name, damage):
     path.write_bytes(damage)
     with pytest.raises(DataError, match=f"{path} is damaged"):
         read_mapping(path)
+
+
+def test_the_url_of_a_sqlite_file_is_made_absolute(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert absolute_sqlite_url("sqlite:///a.db") == f"sqlite:///{tmp_path}/a.db"
+    for url in (f"sqlite:///{tmp_path}/a.db", "sqlite://", "postgresql://lab@host/octopi"):
+        assert absolute_sqlite_url(url) == url
 
 
 class Colour(enum.Enum):
@@ -157,3 +221,25 @@ def test_differing_keys_are_dotted():
     before = {"a": 1, "b": {"c": 2, "d": 3}}
     now = {"a": 1, "b": {"c": 4, "e": 3}, "f": None, "g": 1}
     assert differing_keys(before, now) == ["b.c", "b.d", "b.e", "g"]
+
+
+@given(st.recursive(NAMES, lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner)))
+def test_text_stays_text_in_yaml_also_for_omegaconf(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("yaml") / "a.yaml"
+    write_yaml(path, {"a": content})
+    assert read_yaml(path) == {"a": content}
+    plain = yaml.load(path.read_text(encoding="utf-8"), Loader=get_yaml_loader())
+    assert plain == {"a": content}
+
+
+def test_a_mark_of_a_windows_editor_is_no_part_of_a_file(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_bytes(b"\xef\xbb\xbfa: 1\n")
+    assert read_yaml(path) == {"a": 1}
+
+
+def test_tabs_are_named_with_their_line(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("a:\n\tb: 1\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"a.yaml is damaged: line 2: .*with blanks, not tabs"):
+        read_mapping(path)

@@ -1,10 +1,10 @@
-"""The best training of a search is looked for in the search's own folder only."""
+"""Files of a job's folder are read as data: they lead to no other folder, and damage is named."""
 
 import pytest
 import yaml
 
 from octopi.errors import DataError
-from octopi.system.job_folder import best_trial_folder
+from octopi.system.job_folder import Outcome, best_trial_folder, read_outcome
 
 
 def write_results(folder, content):
@@ -29,5 +29,32 @@ def test_a_best_trial_outside_of_the_search_is_refused(tmp_path, name):
 @pytest.mark.parametrize("content", [[1], "text", {"best": "trial_0"}])
 def test_damaged_results_of_a_search_are_named(tmp_path, content):
     sweep = write_results(tmp_path / "search", content)
-    with pytest.raises(DataError, match="is damaged"):
+    with pytest.raises(DataError, match=f"is damaged: .*octopi summarize folder={sweep}"):
         best_trial_folder(sweep)
+
+
+def test_the_outcome_of_a_training_is_none_until_it_has_ended(tmp_path):
+    assert read_outcome(tmp_path) is None
+    text = (
+        '{"state": "pruned", "values": {"a": 0.5, "b": null}, "seconds": 3, "key of tomorrow": 1}'
+    )
+    (tmp_path / "outcome.json").write_text(text, encoding="utf-8")
+    assert read_outcome(tmp_path) == Outcome("pruned", {"a": 0.5, "b": None}, 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[1]",
+        "{}",
+        '{"state": "complete", "values": {"a": 0.5}}',
+        '{"state": "complete", "values": {"a": "high"}, "seconds": 3}',
+        '{"state": "complete", "values": 0.5, "seconds": 3}',
+    ],
+)
+def test_a_damaged_outcome_is_named_with_the_cure(tmp_path, text):
+    path = tmp_path / "outcome.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=f"{path} is damaged: .*Delete it and start"):
+        read_outcome(tmp_path)

@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
+from processes import wait_until
 
 WORDS = [
     "tomo_types=[denoised]",
@@ -94,24 +94,18 @@ def runs(pid):
         return False
 
 
-def wait_until(true, seconds):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
 @pytest.mark.slow
 def test_the_second_rank_ends_with_the_first_that_is_killed(here, octopi_command):
     assert octopi_command("create_targets", "tomo_types=[denoised]") == 0
     words = [*WORDS, "trainer.devices=2", "hydra.run.dir=job"]
     command = [sys.executable, "-m", "octopi.train", *words]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as first:
-        wait_until(lambda: other_ranks(first.pid), 120)
-        (second,) = other_ranks(first.pid)  # from now on it would wait for the first
+        (second,) = wait_until(
+            lambda: other_ranks(first.pid)
+        )  # from now on it would wait for the first
         first.kill()
     try:
-        wait_until(lambda: not runs(second), 90)
+        wait_until(lambda: not runs(second))
     finally:
         if runs(second):
             os.kill(second, signal.SIGKILL)

@@ -1,0 +1,56 @@
+"""Trainings started by a launcher of Hydra: joblib, submitit, ray."""
+
+import threading
+from typing import Any
+
+from octopi.config.overrides import override_text
+from octopi.errors import exit_code_of
+from octopi.processes.tasks import ProcessResult, RunningTask, TrainingTask
+from octopi.system.job_folder import LAST_CHECKPOINT_FILE
+
+
+class LauncherRunner:
+    """Starts each training by a call of the launcher.
+
+    Args:
+        launcher: of Hydra, set up.
+        size: trainings at once.
+    """
+
+    def __init__(self, launcher: Any, size: int) -> None:
+        self.launcher = launcher
+        self.size = size
+
+    def start(self, task: TrainingTask) -> RunningTask:
+        """Start a thread that calls the launcher and waits for the training to end."""
+        return LauncherThread(self.launcher, task)
+
+
+class LauncherThread:
+    """A thread that waits for one job of a launcher."""
+
+    def __init__(self, launcher: Any, task: TrainingTask) -> None:
+        self.result: ProcessResult | None = None
+        self.thread = threading.Thread(target=self._launch, args=(launcher, task), daemon=True)
+        self.thread.start()
+
+    def _launch(self, launcher: Any, task: TrainingTask) -> None:
+        overrides = [*task.overrides, override_text("hydra.sweep.subdir", task.folder.name)]
+        if (task.folder / LAST_CHECKPOINT_FILE).exists():
+            overrides.append(override_text("resume", task.folder))
+        try:
+            (job,) = launcher.launch([overrides], initial_job_idx=task.number)
+            _ = job.return_value  # raises what the job raised
+            self.result = ProcessResult(0, "")
+        except BaseException as error:  # noqa: BLE001  a launcher may fail in any way
+            lines = str(error).strip().splitlines()
+            message = lines[0] if lines else type(error).__name__
+            self.result = ProcessResult(exit_code_of(error), message)
+
+    def poll(self) -> ProcessResult | None:
+        """Return how it ended; None while it runs."""
+        return self.result
+
+    def send(self, number: int) -> None:
+        """Wait no longer: the job is the launcher's, goes on, and is found finished later."""
+        self.result = ProcessResult(128 + number, "")

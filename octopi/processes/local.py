@@ -1,0 +1,143 @@
+"""Trainings as processes of this machine, each with its GPU or its share of the cores."""
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from octopi.config.overrides import override_text
+from octopi.config.settings import TrainSettings
+from octopi.errors import SettingError
+from octopi.models.precision import choose_device_type
+from octopi.processes.tasks import ProcessResult, RunningTask, TrainingTask
+from octopi.system import resources
+from octopi.system.job_folder import LAST_CHECKPOINT_FILE, OUTPUT_FILE
+from octopi.system.worker_pool import signal_when_parent_ends
+
+MAX_ON_CPU = 4  # trainings at once, unless more are requested
+
+
+class LocalRunner:
+    """Starts each training as `python -m MODULE`, in the next free environment.
+
+    Args:
+        environments: variables of each slot, from `slot_environments`.
+        module: that `python -m` runs for a training.
+        hydra_arguments: that each training needs to find its configs.
+    """
+
+    def __init__(
+        self,
+        environments: Sequence[dict[str, str]],
+        module: str,
+        hydra_arguments: Sequence[str] = (),
+    ) -> None:
+        self.free = list(environments)
+        self.size = len(environments)
+        self.module = module
+        self.hydra_arguments = hydra_arguments
+
+    def start(self, task: TrainingTask) -> RunningTask:
+        """Start a training, or resume it; what it prints goes into a file of its folder."""
+        environment = self.free.pop()
+        task.folder.mkdir(parents=True, exist_ok=True)
+        log = task.folder / OUTPUT_FILE
+        overrides = [*task.overrides, override_text("hydra.run.dir", task.folder)]
+        if (task.folder / LAST_CHECKPOINT_FILE).exists():
+            overrides = [override_text("resume", task.folder)]
+        with log.open("ab") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", self.module, *self.hydra_arguments, *overrides],
+                env=os.environ | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                pass_fds=[task.lock.fileno()] if task.lock else [],  # locked as long as it lives
+                start_new_session=True,  # Ctrl-C reaches it once, through the sweep
+                preexec_fn=functools.partial(_end_with_parent, os.getpid()),  # noqa: PLW1509  see there
+            )
+        return LocalTraining(process, log, lambda: self.free.append(environment))
+
+
+@dataclass
+class LocalTraining:
+    """A training in a process of this machine.
+
+    Args:
+        process: of the training.
+        log: what it prints.
+        release_slot: makes room for the next one; called when it has ended.
+    """
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    release_slot: Callable[[], None]
+
+    def poll(self) -> ProcessResult | None:
+        """Return how it ended; None while it runs."""
+        code = self.process.poll()
+        if code is None:
+            return None
+        self.release_slot()
+        return ProcessResult(code, last_error_message(self.log))
+
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+
+def last_error_message(log: Path) -> str:
+    """Return the message of the last error in a training's log; "" if there is none."""
+    lines = log.read_text(errors="replace", encoding="utf-8").splitlines()
+    errors = [line for line in lines if line.startswith("octopi: ")]
+    return errors[-1].removeprefix("octopi: ") if errors else ""
+
+
+def _end_with_parent(parent: int) -> None:
+    """Have this process end, with a checkpoint, when the sweep is killed.
+
+    It runs between fork and exec, where another thread's lock could be held for ever: so it makes
+    two system calls, of a library that is loaded already, and takes no lock.
+    """
+    signal_when_parent_ends(signal.SIGTERM)
+    if os.getppid() != parent:  # it was killed before the call
+        os._exit(128 + signal.SIGTERM)
+
+
+def slot_environments(
+    settings: TrainSettings, num_slots: int | None, num_tasks: int
+) -> list[dict[str, str]]:
+    """Return the environment variables of each training that runs at once: its GPU, or its cores.
+
+    Args:
+        settings: of the trainings, for their accelerator.
+        num_slots: trainings at once; None: one a GPU, or one a core and four at most.
+        num_tasks: number of trainings, which bounds it.
+    """
+    if choose_device_type(settings.trainer["accelerator"], "trainer.accelerator") == "cuda":
+        num_gpus = torch.cuda.device_count()
+        count = min(num_slots or num_gpus, num_tasks)
+        return [{"CUDA_VISIBLE_DEVICES": str(slot % num_gpus)} for slot in range(count)]
+    cores = resources.num_cores()
+    count = max(1, min(num_slots or min(cores, MAX_ON_CPU), num_tasks))
+    # As many threads as cores and no spinning: trainings side by side waste nothing on each other.
+    share = {"OMP_NUM_THREADS": str(max(1, cores // count)), "OMP_WAIT_POLICY": "PASSIVE"}
+    return [share] * count
+
+
+def check_one_device(settings: TrainSettings) -> None:
+    """Raise SettingError where one of several trainings would take more than one device."""
+    devices, nodes = settings.trainer.get("devices", 1), settings.trainer.get("num_nodes", 1)
+    count = len(devices) if isinstance(devices, list) else devices
+    if count not in ("auto", -1, "-1", 1, "1") or nodes != 1:
+        raise SettingError(
+            "In a sweep, or where one command trains all folds, each training has one device and "
+            "several train at once: leave trainer.devices at 1. To share a training among devices "
+            "start it by itself (fold=0 num_folds=…)."
+        )

@@ -1,0 +1,167 @@
+"""Several trainings, each in a process of its own: as many at once as there is room for."""
+
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from tqdm import tqdm
+
+from octopi.errors import STOP_SIGNALS, ExitCode, StoppedBySignal
+from octopi.system.job_folder import Outcome, read_outcome
+
+POLL_INTERVAL = 0.2  # seconds
+# Exit codes of a training that is to be continued: stopped by a signal, or run by another process.
+UNFINISHED_CODES = {
+    *(128 + number for number in STOP_SIGNALS),
+    ExitCode.INTERRUPTED,
+    ExitCode.LOCKED,
+}
+KINDS_OF_FAILURE: dict[int, str] = {
+    ExitCode.RESOURCE: "out of resources: ",
+    ExitCode.DIVERGED: "diverged: ",
+}
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """One training of several.
+
+    Args:
+        number: its index among them.
+        folder: of the training.
+        overrides: of its command line, without its folder.
+        lock: a locked file that marks it as taken, or None; released when no process works on it.
+    """
+
+    number: int
+    folder: Path
+    overrides: list[str]
+    lock: IO[str] | None = None
+
+    def outcome(self) -> Outcome | None:
+        """Read how it ended; None while it has not finished."""
+        return read_outcome(self.folder)
+
+    def release(self) -> None:
+        """Let other workers take it."""
+        if self.lock:
+            self.lock.close()
+
+
+@dataclass(frozen=True)
+class ProcessResult:
+    """How the process of a training ended.
+
+    Args:
+        code: its exit code; negative: the signal that killed it.
+        error_message: the last error it reported, or "".
+    """
+
+    code: int
+    error_message: str
+
+    @property
+    def reason(self) -> str:
+        """Why it failed, in a line."""
+        if self.code < 0:
+            return f"killed by {signal.Signals(-self.code).name}"
+        message = self.error_message or f"ended with exit code {self.code}"
+        return KINDS_OF_FAILURE.get(self.code, "") + message
+
+
+class TaskQueue(Protocol):
+    """The trainings that are still to run."""
+
+    def next(self) -> TrainingTask | None:
+        """Take the next training to start now; None if there is none."""
+        ...
+
+    def record_result(self, task: TrainingTask, result: ProcessResult) -> None:
+        """Record how a training ended."""
+        ...
+
+
+class RunningTask(Protocol):
+    """A training that runs."""
+
+    def poll(self) -> ProcessResult | None:
+        """Return how it ended; None while it runs."""
+        ...
+
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+        ...
+
+
+class Runner(Protocol):
+    """Starts trainings, `size` of them at once."""
+
+    size: int
+
+    def start(self, task: TrainingTask) -> RunningTask:
+        """Start a training."""
+        ...
+
+
+def run_tasks(queue: TaskQueue, runner: Runner, bar: "tqdm[Any]", *, resume_command: str) -> None:
+    """Run all trainings of a queue, as many at once as the runner has slots.
+
+    Args:
+        queue: of the trainings.
+        runner: starts them.
+        bar: is advanced by each that ends.
+        resume_command: the command that continues the work after a signal, for the message.
+
+    Raises:
+        StoppedBySignal: after SIGTERM or Ctrl-C, when no training runs any more.
+    """
+    running: dict[int, tuple[TrainingTask, RunningTask]] = {}
+    with forward_signals(running) as received:
+        while True:
+            while len(running) < runner.size and not received and (task := queue.next()):
+                running[task.number] = (task, runner.start(task))
+            if not running:
+                break
+            time.sleep(POLL_INTERVAL)
+            for task, process in list(running.values()):
+                if (result := process.poll()) is None:
+                    continue
+                del running[task.number]
+                killed = bool(received) and result.code < 0
+                if not killed and result.code not in UNFINISHED_CODES:
+                    queue.record_result(task, result)
+                    bar.update()
+                task.release()
+        if received:
+            raise StoppedBySignal(
+                128 + received[0],
+                f"Stopped by {signal.Signals(received[0]).name}; the state of every training is "
+                f"kept.\nContinue with: {resume_command}",
+            )
+
+
+@contextmanager
+def forward_signals(running: Mapping[int, tuple[TrainingTask, RunningTask]]) -> Iterator[list[int]]:
+    """Forward SIGTERM and Ctrl-C to running trainings; kill them on the second signal.
+
+    Yields the numbers of the signals received so far.
+    """
+    received: list[int] = []
+
+    def forward(number: int, frame: Any) -> None:
+        is_second = bool(received)
+        received.append(number)
+        for _, process in running.values():
+            process.send(signal.SIGKILL if is_second else number)
+
+    numbers = (*STOP_SIGNALS, signal.SIGINT)
+    handlers = [signal.signal(number, forward) for number in numbers]
+    try:
+        yield received
+    finally:
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)

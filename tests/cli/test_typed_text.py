@@ -1,0 +1,117 @@
+"""What a setting wants as text stays as it was typed; numbers and lists stay what they are."""
+
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from odd_names import NAMES
+from omegaconf import OmegaConf
+
+from octopi.cli.typed_text import quote_texts
+from octopi.config.overrides import override_text, override_value, shell_override
+from octopi.errors import SettingError
+
+
+def read(override, verb="localize", *, multirun=False):
+    """Return the value that a command gets for what was typed."""
+    (quoted,) = quote_texts([override], verb, multirun=multirun)
+    return override_value(quoted)
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("session_id=1_0", "1_0"),
+        ("session_id=1e3", "1e3"),
+        ("session_id=2024_11_25", "2024_11_25"),
+        ("session_id=007", "007"),
+        ("session_id=1", "1"),
+        ("session_id=true", "true"),
+        ("session_id=nan", "nan"),
+        ("session_id=no", "no"),
+        ("runs=1_0", "1_0"),
+        ("runs=[1_0,TS_1,'2_0',1]", ["1_0", "TS_1", "2_0", "1"]),
+        ("runs=[lam 8 (1), Größe]", ["lam 8 (1)", "Größe"]),
+        ("tomo_type=null", None),
+        ("checkpoint=/a/epoch=3-step=12/b.pth", "/a/epoch=3-step=12/b.pth"),
+        ("checkpoint=[/a/e=3/b.pth,c.pth]", ["/a/e=3/b.pth", "c.pth"]),
+        ("project.config=/data (copy 2)/p.json", "/data (copy 2)/p.json"),
+        ("input=/wt,ko:a/1", "/wt,ko:a/1"),
+        ("project.config=/Alain's #1/p.json", "/Alain's #1/p.json"),
+        ("hydra.run.dir=runs (1)", "runs (1)"),
+        ("thresholds={70: 3e-1}", {70: 0.3}),
+        ("thresholds=5e-1", 0.5),
+        ("beta=1e0", 1.0),
+        ("num_workers=1_0", 10),
+        ("dry_run=true", True),
+    ],
+)
+def test_the_annotation_decides(typed, value):
+    assert read(typed) == value
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("data.validation_runs=[1_0]", ["1_0"]),
+        ("data.crop_size=[1_6,32,32]", [16, 32, 32]),
+        ("trainer.accelerator=1_0", "1_0"),
+        ("optim.optimizer.lr=1e-3", 0.001),
+    ],
+)
+def test_the_annotation_of_an_argument_decides(typed, value):
+    assert read(typed, "train") == value
+
+
+def test_numbers_stay_as_they_were_typed():
+    assert quote_texts(["optim.optimizer.lr=1e-3"], "train", multirun=False) == [
+        "optim.optimizer.lr=1e-3"
+    ]
+
+
+def test_each_value_of_a_sweep_is_text():
+    (quoted,) = quote_texts(["runs=[1_0],[2_0]"], "train", multirun=True)
+    assert quoted == "runs=['1_0'],['2_0']"
+
+
+@pytest.mark.parametrize(
+    ("typed", "advice"),
+    [
+        ("runs=TS_1,TS_2", "runs=[TS_1,TS_2]"),
+        ("checkpoint=/wt,ko/b.pth", 'checkpoint="/wt,ko/b.pth"'),
+        ("project.config=/wt,ko/p.json", 'project.config="/wt,ko/p.json"'),
+        ("num_workers=1,2", "-m"),
+        ("runs=a (1),b (2)", 'runs=["A 1",B]'),
+        ("session_id='x", "quotes"),
+        ("thresholds={Größe: 0.3}", "YAML file"),
+        ("thresholds={1e3: 0.3}", "YAML file"),
+    ],
+)
+def test_what_may_be_meant_otherwise_is_refused_with_what_to_type(typed, advice):
+    with pytest.raises(SettingError) as refused:
+        quote_texts([typed], "localize", multirun=False)
+    assert advice in str(refused.value)
+    assert len(str(refused.value)) <= 600
+
+
+@given(NAMES)
+def test_any_text_is_taken_as_it_is_typed_or_refused(text):
+    if "${" in text or text.strip().lower() in ("null", ""):
+        return  # these have a meaning that is documented
+    try:
+        value = read(f"session_id={text}")
+    except SettingError as error:
+        assert len(str(error)) <= 600
+        return
+    is_quoted_or_escaped = text.strip()[0] in "'\"[{" or "\\" in text
+    assert value == text.strip() or is_quoted_or_escaped
+
+
+@given(st.one_of(NAMES, st.lists(NAMES, max_size=3)))
+def test_what_octopi_writes_is_read_back(value):
+    key = "runs" if isinstance(value, list) else "session_id"
+    for override in (override_text(key, value), *shlex.split(shell_override(key, value))):
+        (quoted,) = quote_texts([override], "localize", multirun=False)
+        config = OmegaConf.create({key: override_value(quoted)})
+        assert OmegaConf.to_container(config, resolve=True) == {key: value}
