@@ -227,10 +227,8 @@ def test_targets_of_other_radii_or_of_picks_changed_since_are_found(
     assert octopi_command("train", "dry_run=true", *TINY) == 3
     assert f"Run TS_02: {message}" in capfd.readouterr().err
     assert octopi_command("create_targets", "overwrite=true") == 0
-    run = open_project(here / "project.json").runs[0]
-    query = next(q for q in run.picks() if q.object_name == "ribosome")
-    points = run.read_picks(query)
-    run.write_picks(query, points[:1])
+    repick(here, [(100.0, 100.0, 100.0)])
+    query = "ribosome:curation/0"
     code, output = check("tomo_types=[denoised]")
     assert f"the picks {query} have changed since its target was painted" in output
     assert octopi_command("train", "dry_run=true", *TINY) == 0

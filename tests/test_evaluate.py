@@ -95,6 +95,6 @@ def test_runs_that_were_trained_on_and_picks_of_several_networks_are_named(
 
 def test_what_others_write_as_the_origin_of_picks_is_left_alone(project, octopi_command):
     for run in project.runs:
-        write_picks(run, *OBJECTS, train_runs=7, checkpoints=["x"], other=1)
+        write_picks(run, *OBJECTS, train_runs={"a": 1}, checkpoints=["x"], other=1)
         assert run.picks_origin(PicksQuery("apo", "octopi", "1")) == {}
     assert octopi_command("evaluate") == 0
