@@ -107,7 +107,7 @@ def test_score_maps_of_other_settings_or_of_a_replaced_tomogram_are_not_done(
     assert octopi_command(*words, "segmentation=true") == 0
     for override, difference in (
         ("predictor.num_sides=2", "predictor.num_sides is 1, not 2"),
-        ("predictor.window_size=[16,32,32]", "predictor.window_size is None, not [16, 32, 32]"),
+        ("predictor.window_size=[48,48,48]", "predictor.window_size is None, not [48, 48, 48]"),
         ("voxel_spacing=20", "working_spacing is None, not 20.0"),
     ):
         assert octopi_command(*words, override) == 2
