@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 
-from octopi.errors import SettingError, did_you_mean
+from octopi.errors import SettingError, did_you_mean, shorten_list
 
 TARGET = "_target_"
 PLAUSIBLE_SPACING = (0.5, 100.0)  # Å, of the voxels of tomograms
@@ -57,7 +57,8 @@ def check_arguments(
         elif key != TARGET and (not open_ended or key.startswith("_")):
             raise SettingError(
                 f"{node[TARGET]} has no parameter {key} ({path}.{key})."
-                f"{did_you_mean(key, parameters)} It has: {', '.join(parameters)}."
+                f"{did_you_mean(key, parameters)} "
+                f"It has: {shorten_list(parameters, closest_to=key)}."
             )
     return out
 

@@ -134,8 +134,8 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
     names = [name for name in project.objects if name in picks]  # in the order of the copick config
     if unknown_objects := scales.keys() - set(names):
         raise SettingError(
-            f"targets.radius_scales names {', '.join(sorted(unknown_objects))}, of which there "
-            f"are no picks. Objects: {', '.join(names)}."
+            f"targets.radius_scales names {shorten_list(sorted(unknown_objects))}, of which there "
+            f"are no picks. Objects: {shorten_list(names)}."
         )
     radii = {
         name: project.objects[name].require_radius() * scales.get(name, settings.radius_scale)

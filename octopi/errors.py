@@ -3,10 +3,16 @@
 import difflib
 import enum
 import errno
+import heapq
+import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 MAX_LISTED = 5  # items of a list in a message, before it is cut short
+MAX_LIST_LENGTH = 200  # characters of these items
+MAX_ITEM_LENGTH = 80  # characters of a name or path in a list
+MAX_COMPARED = 500  # names that are compared with a misspelt one; each takes up to a millisecond
+MAX_MESSAGE_LENGTH = 600  # characters of a message that a person still reads
 
 
 # That end a job, beside Ctrl-C: a queue sends them, or a terminal that is closed.
@@ -60,8 +66,9 @@ class NotInProjectError(DataError, LookupError):
     def __str__(self) -> str:
         where, kind, requested, available = self.args
         return (
-            f"{where} has no {kind} {requested}.{did_you_mean(requested, available)} "
-            f"It has: {', '.join(available) or 'none'}."
+            f"{shorten(where)} has no {kind} {shorten(requested)}."
+            f"{did_you_mean(requested, available)} "
+            f"It has: {shorten_list(available, closest_to=requested) or 'none'}."
         )
 
 
@@ -89,12 +96,32 @@ class LockedError(OctopiError):
     exit_code = ExitCode.LOCKED
 
 
-def shorten_list(items: Iterable[object], separator: str = ", ") -> str:
-    """Join items for a message; of a long list, join the first five and count the others."""
-    texts = [str(item) for item in items]
-    if len(texts) > MAX_LISTED:
-        texts[MAX_LISTED:] = [f"… and {len(texts) - MAX_LISTED} more"]
-    return separator.join(texts)
+def shorten_list(items: Iterable[object], separator: str = ", ", *, closest_to: object = "") -> str:
+    """Join items for a message; of a long list, join a few and count the others.
+
+    Args:
+        items: to list.
+        separator: between them.
+        closest_to: what was requested; of a long list the most similar items come first.
+    """
+    texts = [shorten(item) for item in items]
+    if closest_to and len(texts) > MAX_LISTED:
+        near = closest_matches(str(closest_to), texts, number=MAX_LISTED, cutoff=0.4)
+        texts = list(dict.fromkeys([*near, *texts]))
+    shown = texts[:MAX_LISTED]
+    while len(shown) > 1 and sum(map(len, shown)) > MAX_LIST_LENGTH:
+        shown.pop()
+    more = [f"… and {len(texts) - len(shown)} more"] if len(shown) < len(texts) else []
+    return separator.join([*shown, *more])
+
+
+def shorten(text: object, length: int = MAX_ITEM_LENGTH) -> str:
+    """Return the text, without its middle if it is longer than so many characters."""
+    text = str(text)
+    if len(text) <= length:
+        return text
+    tail = length // 3
+    return f"{text[: length - tail - 3]} … {text[-tail:]}"
 
 
 class StoppedBySignal(BaseException):
@@ -143,11 +170,27 @@ def is_interruption(error: BaseException) -> bool:
     return exit_code_of(error) > 128  # as shells count: 128 and the signal's number
 
 
+def closest_matches(
+    requested: str, choices: Sequence[str], *, number: int, cutoff: float
+) -> list[str]:
+    """Return the choices most similar to a text; of very many, compare those that begin alike."""
+    requested = shorten(requested)
+    if len(choices) > MAX_COMPARED:
+        choices = heapq.nlargest(
+            MAX_COMPARED,
+            choices,
+            key=lambda c: len(os.path.commonprefix([requested, c])),  # noqa: RUF071  of letters
+        )
+    short = {shorten(choice): choice for choice in choices}
+    near = difflib.get_close_matches(requested, short, n=number, cutoff=cutoff)
+    return [short[text] for text in near]
+
+
 def did_you_mean(requested: str, choices: Iterable[str]) -> str:
     """Return a sentence that names the closest choices, after a blank; empty if none is close."""
     choices = list(choices)
     if _SYNONYMS.get(requested) in choices:
         close = [_SYNONYMS[requested]]
     else:
-        close = difflib.get_close_matches(requested, choices, n=3, cutoff=0.6)
-    return f" Did you mean {' or '.join(close)}?" if close else ""
+        close = closest_matches(requested, choices, number=3, cutoff=0.6)
+    return f" Did you mean {' or '.join(map(shorten, close))}?" if close else ""

@@ -48,6 +48,7 @@ def export(settings: ExportSettings, job: Job) -> None:
             if query in run.picks()
         ]
         files.update(writer.files(name, particle_sets, folder=folder))
+        warn_of_picks_outside(name, particle_sets)
         counts[name] = sum(len(particles.points) for particles in particle_sets)
         run_names.update(particles.run_name for particles in particle_sets)
     existing_files = [name for name in files if (folder / name).exists()]
@@ -98,7 +99,7 @@ def check_settings(
             if name not in queries:
                 raise SettingError(
                     f"min_score names {name}.{did_you_mean(name, queries)} "
-                    f"Objects: {', '.join(queries)}."
+                    f"Objects: {shorten_list(queries, closest_to=name)}."
                 )
 
 
@@ -121,7 +122,7 @@ def find_grid(run: Run, settings: ExportSettings) -> Grid | None:
     if not all(first.matches(grid, tolerance=EXACT) for grid in others):
         raise SettingError(
             f"The tomograms of run {run.name} differ in size or spacing: "
-            f"{', '.join(map(str, candidates))}. Say which the picks are in: tomo_type=… "
+            f"{shorten_list(candidates)}. Say which the picks are in: tomo_type=… "
             "voxel_spacing=…"
         )
     return first
@@ -146,6 +147,25 @@ def read_particles(
         keep = points.scores >= float(min_score)
         points, rotations = points[keep], None if rotations is None else rotations[keep]
     return Particles(run.name, grid, points, rotations)
+
+
+def warn_of_picks_outside(object_name: str, particle_sets: Iterable[Particles]) -> None:
+    """Warn of picks outside their tomograms, which other programs drop or fail on."""
+    counts = {
+        p.run_name: int((~p.grid.contains(p.points.positions)).sum())
+        for p in particle_sets
+        if p.grid is not None
+    }
+    runs = [f"{run_name} ({count})" for run_name, count in counts.items() if count]
+    if runs:
+        logger.warning(
+            "%d picks of %s lie outside their tomograms, in %d runs: %s. Are they in Å, and of "
+            "these tomograms?",
+            sum(counts.values()),
+            object_name,
+            len(runs),
+            shorten_list(runs),
+        )
 
 
 def describe_dry_run(

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import ExtractSettings
-from octopi.errors import DataError, NotInProjectError, SettingError, did_you_mean
+from octopi.errors import DataError, NotInProjectError, SettingError, did_you_mean, shorten_list
 from octopi.membranes.split import PAIR_GROUPS, SIDES, PickGroup, pair_picks, split_picks
 from octopi.membranes.surface import Surface, fill_enclosed
 from octopi.project import (
@@ -135,7 +135,7 @@ def find_label(label: int | str, attributes: Mapping[str, Any], run: Run) -> int
     if label not in labels:
         raise DataError(
             f"Run {run.name}: no label is called {label}.{did_you_mean(label, labels)} "
-            f"There are: {', '.join(labels) or 'none'}."
+            f"There are: {shorten_list(labels) or 'none'}."
         )
     return labels[label]
 

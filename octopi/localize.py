@@ -188,7 +188,7 @@ def find_scores(run: Run, settings: LocalizeSettings) -> ScoreLocation:
         raise NotInProjectError(f"Run {run.name}", "score map", name, available)
     if len(tomograms) > 1:
         raise SettingError(
-            f"Run {run.name} has score maps {name} of {', '.join(map(str, tomograms))}. "
+            f"Run {run.name} has score maps {name} of {shorten_list(tomograms)}. "
             "Say which: tomo_type=… voxel_spacing=…"
         )
     return tomograms[0]
@@ -328,7 +328,7 @@ def build_localizer(settings: LocalizeSettings, info: PickingInfo, run: Run) -> 
     """
     origin = f"Run {run.name}: {settings.source} {settings.input}"
     if settings.checkpoint is not None:
-        origin = f"The checkpoint {', '.join(settings.checkpoint)}"
+        origin = f"The checkpoint {shorten_list(settings.checkpoint)}"
     if not info.localizer and "_target_" not in settings.localizer:
         raise SettingError(
             "Nothing says how to localize: choose localizer=peaks, watershed or components."

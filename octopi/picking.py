@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from octopi.errors import DataError, SettingError, did_you_mean
+from octopi.errors import DataError, SettingError, did_you_mean, shorten_list
 
 DEFAULT_THRESHOLD = 0.5  # of an object whose threshold was never calibrated
 Thresholds = Mapping[str, Mapping[str, float]]  # key of a β -> object name -> threshold
@@ -91,7 +91,7 @@ class PickingInfo:
             if name not in names:
                 raise SettingError(
                     f"thresholds names {name}.{did_you_mean(name, names)} "
-                    f"Objects: {', '.join(names)}."
+                    f"Objects: {shorten_list(names)}."
                 )
         calibrated = self._calibrated_at(beta)
         thresholds = {
@@ -112,7 +112,7 @@ class PickingInfo:
         if key not in self.thresholds:
             raise SettingError(
                 f"There are no thresholds for beta={key}. There are for: "
-                f"{', '.join(self.thresholds) or 'none'}."
+                f"{shorten_list(self.thresholds) or 'none'}."
             )
         return self.thresholds[key]
 

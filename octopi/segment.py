@@ -332,7 +332,8 @@ def read_volume(task: TomogramTask, settings: SegmentSettings, info: CheckpointI
     grid = task_grid(task, settings, info)
     volume = task.run.read_tomogram(task.tomogram)
     origin = tomogram_origin(task.run, task.tomogram, volume)
-    return TaskVolume(task, prepare_volume(volume, grid), grid, origin)
+    where = f"Run {task.run.name}: tomogram {task.tomogram}"
+    return TaskVolume(task, prepare_volume(volume, grid, where=where), grid, origin)
 
 
 def predict(prepared: TaskVolume, ensemble: Ensemble) -> TaskVolume:

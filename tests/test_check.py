@@ -309,3 +309,31 @@ def test_memory_does_not_grow_with_the_tomogram(check, here):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert check()[0] == 0
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 60e6
+
+
+def test_outliers_and_padding_are_remarked_on_by_run(check, here):
+    def add_hot_voxels(volume):
+        volume[3, 5, 7] = volume[20, 40, 40] = 1e6
+
+    rewrite(array_folder(here, run="TS_02"), add_hot_voxels)
+    rewrite(array_folder(here, run="TS_03"), lambda v: v.__setitem__((slice(0, 8),), 0))
+    code, output = check()
+    assert code == 0
+    assert "TS_02: tomogram denoised@20.0: 2 voxels (0.0036 %) lie more than 100" in output
+    assert "TS_03: tomogram denoised@20.0: 33 % of its voxels are exactly 0" in output
+    assert "TS_01: " not in output
+
+
+def test_a_run_of_inverted_contrast_is_remarked_on(check, here):
+    def invert(volume):
+        volume *= -1
+
+    for run, tomo_type in (("TS_02", "denoised"), ("TS_02", "wbp")):
+        rewrite(array_folder(here, run=run, tomo_type=tomo_type), invert)
+    code, output = check()
+    assert code == 0
+    assert (
+        "TS_02: particles are brighter than their surroundings in its tomogram denoised" in output
+    )
+    assert "TS_01: " not in output
+    assert "TS_03: " not in output

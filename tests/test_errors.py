@@ -12,6 +12,7 @@ from octopi.errors import (
     did_you_mean,
     exit_code_of,
     is_interruption,
+    shorten,
     shorten_list,
 )
 from octopi.project import TomogramQuery
@@ -63,3 +64,33 @@ def test_a_list_of_more_than_five_is_cut_short():
     assert shorten_list([]) == ""
     assert shorten_list([1, 2, 3, 4, 5]) == "1, 2, 3, 4, 5"
     assert shorten_list("abcdefgh", "; ") == "a; b; c; d; e; … and 3 more"
+
+
+RUNS = [f"20240117_grid3_lamella{number:03d}_ts001" for number in range(500)]
+
+
+def test_of_many_runs_the_closest_are_named_first_and_the_others_counted():
+    text = str(NotInProjectError("Project", "run", "20240117_grid3_lamela007_ts001", RUNS))
+    assert "It has: 20240117_grid3_lamella007_ts001, " in text
+    assert text.endswith(" more.")
+    assert len(text) <= 600
+
+
+@pytest.mark.parametrize("length", [1, 64, 255, 4000])
+@pytest.mark.parametrize("number", [0, 1, 5, 6, 10_000])
+def test_a_message_stays_short_however_many_and_long_the_names(number, length):
+    names = [f"{index:06d}".rjust(length, "x") for index in range(number)]
+    assert len(str(NotInProjectError("Project", "run", "x" * length, names))) <= 600
+    assert len(shorten_list(names)) <= 300
+
+
+def test_a_list_without_a_long_name_shows_five():
+    assert shorten_list("abcdefg") == "a, b, c, d, e, … and 2 more"
+    assert shorten_list("abc", "; ") == "a; b; c"
+
+
+def test_of_a_long_text_the_middle_is_left_out():
+    text = shorten("begin" + 1000 * "x" + "end", 100)
+    assert len(text) == 100
+    assert text.startswith("begin")
+    assert text.endswith("end")

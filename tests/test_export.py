@@ -175,3 +175,14 @@ def test_a_run_that_is_named_must_have_picks(project, here, octopi_command, capf
     assert "from 2 runs" in "".join(capfd.readouterr())
     assert octopi_command("export", "format=csv", "runs=[TS_01,TS_02]", "out=two") == 3
     assert "Run TS_01 has no picks" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("dry_run", ["true", "false"])
+def test_picks_outside_their_tomograms_are_counted_by_run(project, octopi_command, capfd, dry_run):
+    outside = Points([*POSITIONS, [5000, 10, 10], [10, 10, -30]], [0.9, 0.9, 0.9, 0.1])
+    project.runs[1].write_picks(PicksQuery("apo-ferritin", "octopi", "1"), outside)
+    command = ("export", "format=csv", "out=csv", f"dry_run={dry_run}")
+    assert octopi_command(*command, "min_score=0.5") == 0
+    assert "1 picks of apo-ferritin lie outside their tomograms, in 1 runs: TS_02 (1)" in "".join(
+        capfd.readouterr()
+    )

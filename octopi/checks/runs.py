@@ -2,9 +2,12 @@
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from octopi.checks.picks import PicksReport, examine_picks
 from octopi.data.cache import check_target_fits, working_grid
@@ -86,6 +89,7 @@ class RunReport:
     Args:
         tomograms: the grid of each that can be opened.
         digests: tomogram -> digest of its bytes, where they were read.
+        contrasts: tomogram -> object -> contrast of its picks, where voxels were read.
         picks: object -> number of its picks.
         sessions: object -> users and sessions of its picks.
         attributes: stored with the target.
@@ -97,6 +101,7 @@ class RunReport:
     name: str
     tomograms: dict[TomogramQuery, Grid] = field(default_factory=dict)
     digests: dict[TomogramQuery, str] = field(default_factory=dict)
+    contrasts: dict[TomogramQuery, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
     picks: dict[str, int] = field(default_factory=dict)
     sessions: dict[str, set[str]] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
@@ -129,11 +134,16 @@ def check_run(run: Run, request: CheckRequest) -> RunReport:
 
 
 def _check_tomograms(run: Run, request: CheckRequest, report: RunReport) -> None:
+    radii = {name: o.radius for name, o in request.objects.items() if o.radius and o.radius > 0}
+    positions = _readable_positions(run, request, radii)
     for query in run.tomograms():
         blocks_training = request.is_relevant(query)
         with report.errors_as_issues(blocks_training=blocks_training):
-            volume = volume_check.check_tomogram(run, query, voxels=request.voxels)
+            volume = volume_check.check_tomogram(
+                run, query, voxels=request.voxels, positions=positions, radii=radii
+            )
             report.tomograms[query] = volume.grid
+            report.contrasts[query] = volume.contrasts
             report.digests[query] = volume.digest
             for fault in _chunk_faults(volume):
                 report.add_issue(f"tomogram {query} {fault}", blocks_training=blocks_training)
@@ -145,7 +155,22 @@ def _check_tomograms(run: Run, request: CheckRequest, report: RunReport) -> None
                     blocks_training=False,
                 )
             volume.values.check(f"tomogram {query}")
+            for remark in volume.remarks:
+                report.add_issue(f"tomogram {query}: {remark}", blocks_training=False)
     _compare_shapes(report)
+
+
+def _readable_positions(
+    run: Run, request: CheckRequest, names: Collection[str]
+) -> dict[str, NDArray[np.float64]]:
+    """Read the picks (n, 3), in Å, of each of the objects; skip damaged ones, an issue later."""
+    positions: dict[str, list[NDArray[np.float64]]] = {}
+    for query in run.picks():
+        if query.object_name in names and is_annotation(query, request.picks):
+            with contextlib.suppress(OctopiError):
+                points = run.read_picks(query)
+                positions.setdefault(query.object_name, []).append(points.positions)
+    return {name: np.concatenate(parts) for name, parts in positions.items()}
 
 
 def _compare_shapes(report: RunReport) -> None:

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from octopi.checks.runs import CheckRequest, Issue, RunReport
-from octopi.errors import DataError, did_you_mean
+from octopi.errors import DataError, did_you_mean, shorten_list
 from octopi.geometry import format_shape, same_spacing
 from octopi.project import TomogramQuery, several_types_message
 from octopi.project.origin import check_same_painting
+from octopi.project.pick_contrast import clear_sign
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ def summarise(reports: Sequence[RunReport], request: CheckRequest) -> CheckSumma
     ]
     issues += _missing_tomograms(training, request)
     issues += _duplicate_tomograms(reports)
+    issues += _inverted_tomograms(reports)
     issues += _target_issues(training, request) if has_targets else _pick_issues(reports, request)
     return CheckSummary(
         [issue for issue in issues if issue.blocks_training],
@@ -91,6 +93,33 @@ def _duplicate_tomograms(reports: Sequence[RunReport]) -> Iterable[Issue]:
                 yield Issue(run_name, text, blocks_training=False)
 
 
+def _inverted_tomograms(reports: Sequence[RunReport]) -> Iterable[Issue]:
+    """Report tomograms whose particles are bright where those of most runs are dark, or dark."""
+    signs: dict[str, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
+    for report in reports:
+        for query, contrasts in report.contrasts.items():
+            for name, values in contrasts.items():
+                if sign := clear_sign(values):
+                    signs[query.tomo_type][name][report.name] = sign
+    for tomo_type, sign_by_object in signs.items():
+        totals = {name: sum(sign_by_run.values()) for name, sign_by_run in sign_by_object.items()}
+        brightness: Counter[str] = Counter()
+        agreement: Counter[str] = Counter()  # of a run with the majority, over all objects
+        for name, sign_by_run in sign_by_object.items():
+            for run_name, sign in sign_by_run.items():
+                brightness[run_name] += sign
+                agreement[run_name] += sign * totals[name]
+        is_draw = not any(totals.values())
+        for run_name, value in agreement.items():
+            if value < 0 or is_draw:
+                text = (
+                    f"particles are {'brighter' if brightness[run_name] > 0 else 'darker'} than "
+                    f"their surroundings in its tomogram {tomo_type}, unlike those of other runs. "
+                    "If its contrast is inverted, multiply it by -1 and write it again."
+                )
+                yield Issue(run_name, text, blocks_training=False)
+
+
 def _pick_issues(reports: Sequence[RunReport], request: CheckRequest) -> Iterable[Issue]:
     """Report what would make create_targets fail."""
     sessions: dict[str, set[str]] = defaultdict(set)
@@ -102,9 +131,8 @@ def _pick_issues(reports: Sequence[RunReport], request: CheckRequest) -> Iterabl
         yield Issue("", "No run has a target or picks to make one from.", blocks_training=True)
     for name, sources in sessions.items():
         if len(sources) > 1:
-            text = (
-                f"{name} has picks of {', '.join(sorted(sources))}. Say whose: picks=USER/SESSION."
-            )
+            where = shorten_list(sorted(sources))
+            text = f"{name} has picks of {where}. Say whose: picks=USER/SESSION."
             yield Issue("", text, blocks_training=True)
         try:
             request.objects[name].require_radius()
@@ -148,8 +176,8 @@ def _compare_with_config(labels: Mapping[str, int], request: CheckRequest) -> It
     config_order = sorted(common, key=lambda name: request.objects[name].label or 0)
     if [name for name in target_order if name in common] != config_order:
         text = (
-            f"The targets number their objects {', '.join(target_order)}; the copick config "
-            f"{', '.join(config_order)}. That is no fault: targets carry their own labels."
+            f"The targets number their objects {shorten_list(target_order)}; the copick config "
+            f"{shorten_list(config_order)}. That is no fault: targets carry their own labels."
         )
         yield Issue("", text, blocks_training=False)
 

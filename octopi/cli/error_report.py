@@ -10,7 +10,13 @@ from tqdm import tqdm
 
 from octopi.cli.job_log import log_files
 from octopi.config.files import OVERLAYS, choices
-from octopi.errors import ExitCode, did_you_mean, exit_code_of
+from octopi.errors import (
+    MAX_MESSAGE_LENGTH,
+    ExitCode,
+    did_you_mean,
+    exit_code_of,
+    shorten,
+)
 
 MAX_LINES = 20
 
@@ -39,7 +45,8 @@ def _print(message: str) -> None:
     for bar in list(getattr(tqdm, "_instances", ())):
         bar.close()  # which ends its line
     lines = [line.rstrip() for line in message.splitlines() if line.strip()] or ["failed"]
-    sys.stderr.write("\n".join(["octopi: " + lines[0], *lines[1:MAX_LINES]]) + "\n")
+    text = "\n".join(["octopi: " + lines[0], *lines[1:MAX_LINES]])
+    sys.stderr.write(shorten(text, MAX_MESSAGE_LENGTH) + "\n")
 
 
 def _describe(error: BaseException) -> str:

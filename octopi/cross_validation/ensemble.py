@@ -24,7 +24,7 @@ from octopi.cross_validation.table import (
     THRESHOLD_METHODS,
     draw_folds,
 )
-from octopi.errors import DataError, SettingError
+from octopi.errors import DataError, SettingError, shorten_list
 from octopi.evaluation.candidates import read_candidates
 from octopi.evaluation.score_report import Report
 from octopi.geometry import PicksByRun, Points
@@ -149,7 +149,7 @@ def read_truth(info: DatasetInfo, run_names: Collection[str]) -> dict[str, dict[
     runs = {run.name: run for run in info.runs}
     if missing_runs := [name for name in run_names if name not in runs]:
         raise DataError(
-            f"The folds held out {', '.join(missing_runs)}, but no such run has the target "
+            f"The folds held out {shorten_list(missing_runs)}, but no such run has the target "
             f"{info.target} any more. Make it again, or train the folds anew."
         )
     return {name: info.true_picks(runs[name]) for name in run_names}

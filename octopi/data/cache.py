@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,15 +14,20 @@ from numpy.typing import DTypeLike, NDArray
 from octopi.errors import DataError, ResourceError
 from octopi.geometry import Grid, format_shape, fourier_resample, same_spacing
 from octopi.project.origin import digest_array
+from octopi.project.outliers import clip_outliers, describe_outliers
 from octopi.project.value_range import ValueRange
 from octopi.system.files import staged
 from octopi.system.locks import wait_for_lock
+
+logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 CHUNK_VOXELS = 1 << 15  # normalised at once: they fit into the processor's cache
 IMAGE_BYTES, TARGET_BYTES = 2, 1  # of a cached voxel: float16 and uint8
-NORMALISATION = "zero mean, unit std, v1"  # part of every key: change it with the arithmetic
+NORMALISATION = (
+    "zero mean, unit std, outliers clipped, v2"  # part of every key: change it with the arithmetic
+)
 
 
 class VolumeCache:
@@ -126,9 +132,23 @@ def working_grid(grid: Grid, working_spacing: float | None) -> Grid:
 
 
 def prepare_volume(
-    volume: NDArray[np.float32], grid: Grid, dtype: DTypeLike = np.float32
+    volume: NDArray[np.float32],
+    grid: Grid,
+    dtype: DTypeLike = np.float32,
+    *,
+    where: str = "A tomogram",
 ) -> NDArray[np.floating]:
-    """Resample a volume to the working grid; give it zero mean and unit standard deviation."""
+    """Clip the outliers of a volume, resample it, give it zero mean and unit standard deviation.
+
+    Args:
+        volume: (z, y, x).
+        grid: to resample it to.
+        dtype: of the result.
+        where: the volume in words, for a warning of outliers.
+    """
+    volume, num_outliers = clip_outliers(volume)
+    if num_outliers:
+        logger.warning("%s: %s.", where, describe_outliers(num_outliers, volume.size))
     return normalise(fourier_resample(volume, grid.shape), dtype)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi.errors import DataError, NotInProjectError, SettingError
+from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
 
 NUM_TRIES = 1000  # shuffles among which the best stratified one is taken
 
@@ -165,7 +165,7 @@ def _check_names(names: Sequence[str], run_names: Collection[str], key: str) -> 
         if name not in run_names:
             raise NotInProjectError("The project", f"run in {key}", name, run_names)
     if len(set(names)) < len(names):
-        raise SettingError(f"{key} names a run twice: {', '.join(names)}.")
+        raise SettingError(f"{key} names a run twice: {shorten_list(names)}.")
     return list(names)
 
 

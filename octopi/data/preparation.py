@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from octopi.data.folds import Split, SplitSettings, split_runs
 from octopi.data.sources import RunVolumes, SourceReader
-from octopi.errors import DataError
+from octopi.errors import DataError, shorten_list
 from octopi.project import Run
 
 logger = logging.getLogger(__name__)
@@ -75,8 +75,8 @@ def _check_trained(labels: Mapping[str, int], classes: Sequence[frozenset[str]])
     missing = sorted(set(labels).difference(*classes))
     if missing:
         raise DataError(
-            f"No target of a training run holds {', '.join(missing)}. Choose other runs, or make "
-            "the targets again without it."
+            f"No target of a training run holds {shorten_list(missing)}. Choose other runs, "
+            "or make the targets again without it."
         )
 
 

@@ -227,4 +227,5 @@ def _rows_to_positions(rows: NDArray[np.integer]) -> Positions:
 
 
 def _prepare(run: Run, query: TomogramQuery, grid: Grid) -> NDArray[np.float16]:
-    return prepare_volume(run.read_tomogram(query), grid, np.float16)
+    where = f"Run {run.name}: tomogram {query}"
+    return prepare_volume(run.read_tomogram(query), grid, np.float16, where=where)

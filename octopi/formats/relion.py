@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi.errors import DataError, SettingError, did_you_mean
+from octopi.errors import DataError, SettingError, did_you_mean, shorten_list
 from octopi.formats.base import (
     Format,
     Particles,
@@ -174,7 +174,7 @@ def _find_tomogram(name: str, listed_tomograms: Mapping[str, ListedTomogram]) ->
         raise DataError(
             f"RELION's tomograms.star has no tomogram {name}."
             f"{did_you_mean(name, listed_tomograms)} It has: "
-            f"{', '.join(listed_tomograms) or 'none'}. Adjust format.tomo_name."
+            f"{shorten_list(listed_tomograms, closest_to=name) or 'none'}. Adjust format.tomo_name."
         )
     return listed_tomograms[name]
 

@@ -176,7 +176,7 @@ def find_score_maps(runs: Iterable[Run], settings: ReportSettings) -> dict[str, 
         fit = [q for q in tomograms if settings.tomo_type in (None, q.tomo_type)] or tomograms
         if len(fit) > 1:
             raise SettingError(
-                f"Run {run.name} has score maps {name} of {', '.join(map(str, fit))}. "
+                f"Run {run.name} has score maps {name} of {shorten_list(fit)}. "
                 "Say which: tomo_type=…"
             )
         for query in fit:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from octopi.errors import ResourceError, SettingError
+from octopi.errors import ResourceError, SettingError, shorten_list
 from octopi.models.checkpoint_info import CheckpointInfo, parse_info
 from octopi.models.properties import EnsembleNet
 from octopi.stored import Kind, build_stored
@@ -64,7 +64,7 @@ def read(path: str | Path) -> tuple[dict[str, torch.Tensor], CheckpointInfo]:
         siblings = sorted(p.name for p in path.parent.glob("*.pth")) if path.parent.is_dir() else []
         raise SettingError(
             f"There is no checkpoint {path}. Checkpoints beside it: "
-            f"{', '.join(siblings) or 'none'}."
+            f"{shorten_list(siblings) or 'none'}."
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from octopi.arguments import Positive, Share, fit
-from octopi.errors import SettingError
+from octopi.errors import SettingError, shorten_list
 from octopi.geometry import same_spacing
 from octopi.picking import PickingInfo, sort_by_label
 
@@ -83,7 +83,7 @@ def parse_info(content: Any, origin: str | Path) -> CheckpointInfo:
     if not required <= keys <= set(fields):
         wrong = sorted(map(str, keys - set(fields))) or sorted(required - keys)
         raise SettingError(
-            f"{origin}: its info {'has' if keys - set(fields) else 'lacks'} {', '.join(wrong)}. "
+            f"{origin}: its info {'has' if keys - set(fields) else 'lacks'} {shorten_list(wrong)}. "
             "Use a best_model.pth that this version of octopi wrote."
         )
     for name, annotation in typing.get_type_hints(CheckpointInfo, include_extras=True).items():

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from octopi.errors import DataError
+from octopi.errors import DataError, shorten_list
 
 WRITE_TARGET_AGAIN = "Write it again: octopi create_targets overwrite=true."
 
@@ -126,6 +126,7 @@ def check_labels(
     """
     if unknown := unknown_labels(values, labels):
         raise DataError(
-            f"{where} holds the labels {unknown}, which belong to no object ({dict(labels)}). "
+            f"{where} holds the labels {shorten_list(unknown)}, which belong to no object "
+            f"({shorten_list(f'{name} {label}' for name, label in labels.items())}). "
             f"{advice}"
         )

@@ -179,7 +179,7 @@ class Project:
             logger.warning(text)
 
     def __str__(self) -> str:
-        return f"Project {', '.join(path.name for path in self.config_paths)}"
+        return f"Project {shorten_list(path.name for path in self.config_paths)}"
 
 
 def open_project(config: str | Path | Sequence[str | Path] | None) -> Project:
@@ -207,7 +207,7 @@ def open_project(config: str | Path | Sequence[str | Path] | None) -> Project:
 def _check_config(path: Path) -> None:
     """Raise SettingError unless the path is a file that holds a JSON object."""
     if path.is_dir():
-        choices = ", ".join(sorted(p.name for p in path.glob("*.json"))) or "none"
+        choices = shorten_list(sorted(p.name for p in path.glob("*.json"))) or "none"
         raise SettingError(
             f"{path} is a folder, not a copick config. Name a JSON file; in it are: {choices}."
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Self, TypeVar
 
-from octopi.errors import NotInProjectError, SettingError
+from octopi.errors import NotInProjectError, SettingError, shorten_list
 from octopi.geometry import same_spacing
 
 # Names become parts of file names joined by "_"; three of them must fit into 255 bytes.
@@ -136,7 +136,7 @@ def select_one(
         raise NotInProjectError(f"Run {run_name}", kind, name, sorted(map(str, existing)))
     if len(fit) > 1:
         raise SettingError(
-            f"Run {run_name} has more than one {requested}: {', '.join(map(str, fit))}. "
+            f"Run {run_name} has more than one {requested}: {shorten_list(fit)}. "
             "Say which of them you mean."
         )
     return fit[0]

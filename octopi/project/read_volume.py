@@ -105,7 +105,8 @@ def read_tomogram(volume: StoredVolume) -> NDArray[np.float32]:
     out = np.empty(volume.array.shape, dtype=np.float32)
     values = ValueRange()
     for region, chunk in _chunks(volume, all_required=True):
-        out[region] = chunk
+        with np.errstate(over="ignore"):
+            out[region] = chunk
         values.add(chunk)
     values.check(volume.where)
     return out

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
-from octopi.errors import NotInProjectError, SettingError
+from octopi.errors import NotInProjectError, SettingError, shorten_list
 from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
 from octopi.project.run import Run
 
@@ -97,7 +97,7 @@ def _select_one(
         raise _not_in_project(f"{name}:{source}" if source else f"of {name}", available)
     if len(fit) > 1:
         raise SettingError(
-            f"There is more than one set of picks of {name}: {', '.join(map(str, fit))}. "
+            f"There is more than one set of picks of {name}: {shorten_list(fit)}. "
             "Say whose are meant (USER/SESSION)."
         )
     return fit[0]
@@ -121,7 +121,7 @@ def find_tomograms(
     spacings = sorted({q.voxel_spacing for q in existing})
     if voxel_spacing is None and len(spacings) > 1:
         raise SettingError(
-            f"Run {run.name} has tomograms at {', '.join(f'{s:g}' for s in spacings)} Å. "
+            f"Run {run.name} has tomograms at {shorten_list(f'{s:g}' for s in spacings)} Å. "
             "Say which: voxel_spacing=…"
         )
     types = sorted({q.tomo_type for q in existing}) if tomo_types is None else list(tomo_types)
@@ -158,8 +158,8 @@ def select_training_tomograms(
 def several_types_message(tomo_types: Collection[str]) -> str:
     """Return the end of a sentence on runs with several tomogram types of which none is named."""
     return (
-        f"several tomogram types: {', '.join(sorted(tomo_types))}. Say which to train on, the one "
-        "to validate on first: 'tomo_types=[…]'."
+        f"several tomogram types: {shorten_list(sorted(tomo_types))}. Say which to train on, "
+        "the one to validate on first: 'tomo_types=[…]'."
     )
 
 

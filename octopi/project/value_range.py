@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from octopi.errors import DataError
 
+FLOAT32_MAX = float(np.finfo(np.float32).max)  # tomograms are worked with as float32
 ADVICE = "Reconstruct it again or leave the run out."
 
 
@@ -19,7 +20,7 @@ class ValueRange:
     Args:
         low: smallest finite value; NaN before the first.
         high: largest finite value.
-        num_bad: number of voxels that are NaN or infinite.
+        num_bad: number of voxels that are NaN or infinite, at least as float32.
     """
 
     low: float = math.nan
@@ -29,9 +30,10 @@ class ValueRange:
     def add(self, chunk: NDArray[Any]) -> bool:
         """Include a chunk; return whether all its voxels have the same finite value."""
         low, high = float(chunk.min()), float(chunk.max())
-        all_finite = math.isfinite(low) and math.isfinite(high)
+        all_finite = -FLOAT32_MAX <= low <= high <= FLOAT32_MAX
         if not all_finite:
-            finite = chunk[np.isfinite(chunk)]
+            with np.errstate(over="ignore"):
+                finite = chunk[np.isfinite(chunk.astype(np.float32))]
             self.num_bad += chunk.size - finite.size
             if not finite.size:
                 return False

@@ -1,7 +1,8 @@
 """Checks of stored volumes: every chunk file counted and, on request, every voxel read."""
 
 import hashlib
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,13 @@ from numpy.typing import NDArray
 
 from octopi.geometry import Grid
 from octopi.project.attributes import octopi_attributes
+from octopi.project.outliers import (
+    OrdinaryRange,
+    VoxelSample,
+    describe_outliers,
+    describe_spread,
+)
+from octopi.project.pick_contrast import PickContrast
 from octopi.project.queries import SegmentationQuery, TomogramQuery
 from octopi.project.read_volume import (
     COMPLETE,
@@ -40,6 +48,8 @@ class VolumeReport:
         constant_chunks: chunks in which every voxel has the same value.
         counts: value -> number of voxels, in volumes of integers.
         digest: hash of all stored bytes; empty where they were not read.
+        remarks: what is odd about a tomogram's voxels.
+        contrasts: object -> contrast of each of its picks in a tomogram.
     """
 
     grid: Grid
@@ -52,17 +62,51 @@ class VolumeReport:
     constant_chunks: list[str] = field(default_factory=list)
     counts: dict[int, int] = field(default_factory=dict)
     digest: str = ""
+    remarks: list[str] = field(default_factory=list)
+    contrasts: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
-def check_tomogram(run: Run, query: TomogramQuery, *, voxels: bool) -> VolumeReport:
+def check_tomogram(
+    run: Run,
+    query: TomogramQuery,
+    *,
+    voxels: bool,
+    positions: Mapping[str, NDArray],
+    radii: Mapping[str, float],
+) -> VolumeReport:
     """Check a stored tomogram; a chunk at a time is in memory.
 
     Args:
         run: of the tomogram.
         query: of the tomogram.
         voxels: read every voxel; False counts files.
+        positions: object -> picks (n, 3) in Å, x y z, whose contrast is measured.
+        radii: object -> Å.
     """
-    return _examine(run.open_tomogram(query), all_chunks_required=True, voxels=voxels)
+    volume = run.open_tomogram(query)
+    sample = VoxelSample(volume.grid.shape)
+    contrast = PickContrast(volume.grid, positions, radii)
+    report = _examine(
+        volume, all_chunks_required=True, voxels=voxels, visitors=[sample.add, contrast.add]
+    )
+    if voxels:
+        report.remarks = _odd_values(volume, report, sample.values)
+        report.contrasts = contrast.by_object()
+    return report
+
+
+def _odd_values(
+    volume: StoredVolume, report: VolumeReport, sample: NDArray[np.float32]
+) -> list[str]:
+    """Describe the outliers, which are counted in a second pass, and the spread of the voxels."""
+    low, high = OrdinaryRange.of(sample).limits
+    remarks = describe_spread(sample)
+    if report.values.low < low or report.values.high > high:
+        regions = dict(chunk_regions(volume.array))
+        chunks = _chunks(volume, regions, report, hashlib.sha256())
+        number = sum(int(((chunk < low) | (chunk > high)).sum()) for _, chunk in chunks)
+        remarks.append(describe_outliers(number, math.prod(volume.grid.shape)))
+    return remarks
 
 
 def check_segmentation(run: Run, query: SegmentationQuery, *, voxels: bool) -> VolumeReport:
@@ -72,7 +116,13 @@ def check_segmentation(run: Run, query: SegmentationQuery, *, voxels: bool) -> V
     return _examine(volume, all_chunks_required=complete, voxels=voxels)
 
 
-def _examine(volume: StoredVolume, *, all_chunks_required: bool, voxels: bool) -> VolumeReport:
+def _examine(
+    volume: StoredVolume,
+    *,
+    all_chunks_required: bool,
+    voxels: bool,
+    visitors: Sequence[Callable[[NDArray, Sequence[slice]], None]] = (),
+) -> VolumeReport:
     with storage_errors_as_data_error(volume.where):
         files = stored_files(volume)
         regions = dict(chunk_regions(volume.array))
@@ -88,6 +138,8 @@ def _examine(volume: StoredVolume, *, all_chunks_required: bool, voxels: bool) -
             digest = hashlib.sha256()
             for name, chunk in _chunks(volume, regions, report, digest):
                 _scan_chunk(name, chunk, report)
+                for visit in visitors:
+                    visit(chunk, regions[name])
                 del chunk  # or it would stay in memory beside the next one
             report.digest = digest.hexdigest()
     return report

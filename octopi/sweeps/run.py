@@ -17,7 +17,7 @@ from octopi.config.check import check_settings
 from octopi.config.settings import TrainSettings
 from octopi.cross_validation.ensemble import build_ensemble
 from octopi.cross_validation.table import summarize_folds
-from octopi.errors import SettingError, SweepError
+from octopi.errors import SettingError, SweepError, shorten_list
 from octopi.processes.launcher import LauncherRunner
 from octopi.processes.local import LocalRunner, check_one_device, slot_environments
 from octopi.processes.tasks import Runner, run_tasks
@@ -177,7 +177,7 @@ def best_value(queue: TrialQueue) -> float | None:
         return None
     reasons = {trial.user_attrs.get("reason", trial.state.name.lower()) for trial in trials}
     raise SweepError(
-        f"None of {len(trials)} trials succeeded. Causes: {'; '.join(sorted(reasons))}.\n"
+        f"None of {len(trials)} trials succeeded. Causes: {shorten_list(sorted(reasons), '; ')}.\n"
         f"Their logs are {queue.folder}/{ANY_TRIAL}/{OUTPUT_FILE}."
     )
 
@@ -191,7 +191,7 @@ def run_grid(sweep: Sweep) -> float | None:
     folder, combinations = sweep.folder, list_combinations(sweep.arguments)
     names = [combination.folder_name for combination in combinations]
     if len(set(names)) < len(names):
-        raise SettingError(f"Two of these trainings would share a folder: {', '.join(names)}.")
+        raise SettingError(f"Two of these trainings would share a folder: {shorten_list(names)}.")
     sweep_settings = {"settings": shared_settings(sweep.settings), "trainings": names}
     queue = GridQueue(folder, combinations, sweep.settings.logger, sweep.settings.fold)
     missing = [names[number] for number in queue.missing()]

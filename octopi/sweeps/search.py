@@ -11,7 +11,7 @@ from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from octopi.config.overrides import Interpolation, override_text
-from octopi.errors import SettingError
+from octopi.errors import SettingError, shorten_list
 from octopi.processes.tasks import ProcessResult, TrainingTask
 from octopi.stored import dotted_name
 from octopi.sweeps.pruning import Pruning
@@ -157,7 +157,7 @@ def list_grid(space: Space) -> dict[str, list[Any]]:
     if space.conditional:
         raise SettingError(
             "The grid sampler knows no conditions: fix what they depend on "
-            f"({', '.join(space.conditional)}), or take another sampler."
+            f"({shorten_list(space.conditional)}), or take another sampler."
         )
     return {
         name: list(OptunaSweeperImpl._to_grid_sampler_choices(distribution))

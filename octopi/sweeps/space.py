@@ -18,7 +18,7 @@ from optuna.distributions import (
 from optuna.trial import BaseTrial
 
 from octopi.config.overrides import hydra_literal
-from octopi.errors import SettingError, did_you_mean
+from octopi.errors import SettingError, did_you_mean, shorten_list
 
 UNCONDITIONAL = ""  # the condition of the settings that every trial has
 PARAMS, WHEN = "hydra.sweeper.params", "hydra.sweeper.when"
@@ -248,7 +248,8 @@ def _check_conditions(sources: ConditionalSources) -> None:
         if condition != UNCONDITIONAL and (setting := _condition(condition)[0]) not in settings:
             raise SettingError(
                 f"{WHEN}: '{condition}' cannot occur, for the search does not set {setting}."
-                f"{did_you_mean(setting, settings)} It sets: {', '.join(settings)}."
+                f"{did_you_mean(setting, settings)} "
+                f"It sets: {shorten_list(settings, closest_to=setting)}."
             )
 
 

@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 
 from octopi.arguments import fit
 from octopi.config.settings import TrainSettings
-from octopi.errors import SettingError
+from octopi.errors import SettingError, shorten_list
 from octopi.system.files import (
     damaged,
     differing_keys,
@@ -70,7 +70,7 @@ def check_same_sweep(folder: Path, sweep_settings: Mapping[str, Any]) -> None:
     changed = differing_keys({key: before.get(key) for key in now}, now)
     if changed:
         raise SettingError(
-            f"{folder} holds a sweep that began otherwise; what differs: {', '.join(changed)}. "
+            f"{folder} holds a sweep that began otherwise; what differs: {shorten_list(changed)}. "
             "Start this one in another folder with hydra.sweep.dir=…"
         )
 

@@ -102,8 +102,8 @@ def check_resume(folder: Path, settings: TrainSettings) -> None:
     changed = [key for key in differing_keys(before, now) if key not in CHANGEABLE_ON_RESUME]
     if changed:
         raise SettingError(
-            f"{', '.join(changed)} differ from what {folder} began with. A resumed training keeps "
-            f"its settings; to change them start anew with init_from={BEST_MODEL_FILE}."
+            f"{shorten_list(changed)} differ from what {folder} began with. A resumed training "
+            f"keeps its settings; to change them start anew with init_from={BEST_MODEL_FILE}."
         )
 
 

@@ -99,3 +99,12 @@ def test_a_word_that_sets_nothing_is_answered_with_how_settings_are_typed():
     assert text.startswith("TS_01 is not understood.")
     assert "SETTING=VALUE" in text
     assert "hydra.cc" not in text
+
+
+@pytest.mark.parametrize("error", [SettingError, DataError, ValueError])
+def test_no_message_is_longer_than_a_person_reads(error, capsys):
+    report_error(error("cause " + "run, " * 100_000 + "cure"))
+    message = capsys.readouterr().err.partition("octopi: ")[2]
+    assert len(message) <= 600
+    assert "cause" in message
+    assert "cure" in message or "mistake in octopi" in message

@@ -147,3 +147,16 @@ def test_targets_that_do_not_fit_are_refused_with_both_grids(wanted):
     held = Grid.cubic((8, 8, 8), 10.0)
     with pytest.raises(DataError, match=r"8×8×8 voxels of 10\.000.*create_targets"):
         resample_labels(np.zeros(held.shape, np.uint8), held, wanted)
+
+
+def test_hot_voxels_change_nothing_but_themselves(caplog):
+    grid = Grid.cubic((16, 32, 32), 10.0)
+    sound = np.random.default_rng(0).normal(1e4, 1, grid.shape).astype(np.float32)
+    hot = sound.copy()
+    hot[3, 4, 5] = 1e6
+    hot[9, 9, 9] = -1e7
+    done = prepare_volume(hot, grid, where="Run TS_1: tomogram wbp@10.0")
+    elsewhere = np.abs(hot - 1e4) < 1e3
+    np.testing.assert_allclose(done[elsewhere], prepare_volume(sound, grid)[elsewhere], atol=0.01)
+    assert "Run TS_1: tomogram wbp@10.0: 2 voxels" in caplog.text
+    assert caplog.text.count("WARNING") == 1

@@ -72,6 +72,15 @@ def test_one_of_several_must_be_named(several, query):
         several.find_tomogram(*query)
 
 
+@pytest.mark.parametrize("folder", ["0.100", "1000.000"])
+def test_a_spacing_that_no_tomogram_has_is_refused(files, folder):
+    files.add_tomogram(files.noise(), folder=folder, scale=float(folder))
+    run = files.run()
+    (query,) = run.tomograms()
+    with pytest.raises(DataError, match=r"TS_1: tomogram .* those of tomograms have 0\.5 to 100 Å"):
+        run.tomogram_grid(query)
+
+
 def test_a_query_for_another_run_is_an_error(several):
     with pytest.raises(NotInProjectError, match=r"TS_1 has no tomogram wbp@13\.0"):
         several.read_tomogram(TomogramQuery("wbp", 13.0))
