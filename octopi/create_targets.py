@@ -128,6 +128,8 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
         DataError: an object has no radius.
         SettingError: an object has several sets of picks, or a radius scale but no picks.
     """
+    if not settings.segmentations:
+        project.require_objects()
     scales = settings.radius_scales or {}
     masks = find_segmentations(runs, settings.segmentations)
     picks = find_picks(runs, objects=settings.objects, source=settings.picks)

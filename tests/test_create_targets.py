@@ -1,6 +1,7 @@
 """`octopi create_targets` on a project: which runs get a target, and when it is replaced."""
 
 import errno
+import json
 import os
 import shutil
 
@@ -125,3 +126,13 @@ def test_a_dry_run_describes_the_targets_and_writes_none(project, octopi_command
     assert "new          3 targets: TS_01, TS_02, TS_03" in output
     assert "ribosome: 6 picks of curation/0 in 3 runs" in output
     assert not any(map(has_target, project.runs))
+
+
+def test_a_project_without_objects_is_named_as_such_by_check_and_create_targets(
+    project, here, octopi_command, capfd
+):
+    config = json.loads((here / "project.json").read_text(encoding="utf-8"))
+    (here / "bare.json").write_text(json.dumps(config | {"pickable_objects": []}), encoding="utf-8")
+    for verb in ("check", "create_targets"):
+        assert octopi_command(verb, "project.config=bare.json") == 3
+        assert "pickable_objects are empty" in capfd.readouterr().err.split("octopi: ")[-1]

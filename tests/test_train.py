@@ -175,6 +175,23 @@ def test_a_training_that_validates_nothing_is_refused(targets, octopi_command, c
         assert "trainer.limit_val_batches=0 validates nothing" in capsys.readouterr().err
 
 
+def test_no_file_of_a_job_holds_the_password_of_its_tracker_and_it_can_be_resumed(
+    targets, octopi_command, capsys, monkeypatch
+):
+    uri = "logger.tracking_uri=http://lab:hunter2hunter2@127.0.0.1:9"
+    words = [w for w in WORDS if w not in ("trainer.max_epochs=4", SABOTAGE)]
+    assert octopi_command("train", *words, "trainer.max_epochs=1", "logger=mlflow", uri) == 0
+    again = ("train", "resume=job", "trainer.max_epochs=2")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it in this process
+    assert octopi_command(*again) == 2
+    output = "".join(capsys.readouterr())
+    assert "Type it again (logger.tracking_uri=…)" in output
+    assert octopi_command(*again, uri) == 0
+    assert "hunter2" not in output + "".join(capsys.readouterr())
+    files = [path for path in targets.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"hunter2" in path.read_bytes()]
+
+
 def test_a_refused_command_leaves_a_training_as_it_was(targets, octopi_command, capsys):
     words = [w for w in WORDS if w not in ("trainer.max_epochs=4", SABOTAGE)]
     assert octopi_command("train", *words, "trainer.max_epochs=1") == 0

@@ -8,6 +8,7 @@ from octopi.checks.runs import CheckRequest, Issue, RunReport
 from octopi.errors import DataError, did_you_mean, shorten_list
 from octopi.geometry import format_shape, same_spacing
 from octopi.project import TomogramQuery, several_types_message
+from octopi.project.objects import NO_OBJECTS
 from octopi.project.origin import check_same_painting
 from octopi.project.pick_contrast import clear_sign
 
@@ -128,7 +129,8 @@ def _pick_issues(reports: Sequence[RunReport], request: CheckRequest) -> Iterabl
             if request.objects[name].is_particle:
                 sessions[name] |= sessions_of_run
     if not sessions:
-        yield Issue("", "No run has a target or picks to make one from.", blocks_training=True)
+        text = "No run has a target or picks to make one from." if request.objects else NO_OBJECTS
+        yield Issue("", text, blocks_training=True)
     for name, sources in sessions.items():
         if len(sources) > 1:
             where = shorten_list(sorted(sources))

@@ -17,6 +17,7 @@ from octopi.errors import (
     exit_code_of,
     shorten,
 )
+from octopi.system.passwords import mask_passwords
 
 MAX_LINES = 20
 
@@ -35,7 +36,7 @@ def _print_mistake(error: BaseException) -> None:
     """Print an error nobody foresaw, and its traceback unless that is in a log file."""
     advice = "The traceback is in the job's log file; please report it."
     if not log_files():
-        traceback.print_exception(error)
+        sys.stderr.write(mask_passwords("".join(traceback.format_exception(error))))
         advice = "Please report it with the traceback above."
     first_line = str(error).strip().partition("\n")[0]
     _print(f"{type(error).__name__}: {first_line}\nThis looks like a mistake in octopi. {advice}")
@@ -44,6 +45,7 @@ def _print_mistake(error: BaseException) -> None:
 def _print(message: str) -> None:
     for bar in list(getattr(tqdm, "_instances", ())):
         bar.close()  # which ends its line
+    message = mask_passwords(message)
     lines = [line.rstrip() for line in message.splitlines() if line.strip()] or ["failed"]
     text = "\n".join(["octopi: " + lines[0], *lines[1:MAX_LINES]])
     sys.stderr.write(shorten(text, MAX_MESSAGE_LENGTH) + "\n")

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, open_dict, read_write
 from octopi.errors import ResourceError, SettingError
 from octopi.system.files import sweep_leftovers, write_yaml
 from octopi.system.job_folder import OVERRIDES_FILE
+from octopi.system.passwords import MaskingFormatter, mask_passwords
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,9 @@ def _configure_log(node: DictConfig, verbose: Any) -> None:
     """Configure logging with Python's own handlers; an experiment's YAML may name no other code."""
     try:
         configure_log(node, verbose, execution_whitelist=[])
+        for handler in logging.getLogger().handlers:
+            if not isinstance(handler.formatter, MaskingFormatter):
+                handler.setFormatter(MaskingFormatter(handler.formatter or logging.Formatter()))
     except ValueError as error:
         cause = error.__cause__  # of the one handler that Python could not make
         if isinstance(cause, OSError):
@@ -63,7 +67,7 @@ def write_overrides(folder: Path, overrides: Iterable[str]) -> None:
     path = folder / OVERRIDES_FILE
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write_yaml(path, list(overrides))
+        write_yaml(path, mask_passwords(list(overrides)))
 
 
 def log_traceback() -> None:

@@ -20,6 +20,7 @@ from octopi.config.overrides import (
 from octopi.config.settings import SETTINGS_CLASSES
 from octopi.errors import SettingError
 from octopi.system.job_folder import CONFIG_FILE, best_trial_folder, read_training_config
+from octopi.system.passwords import with_passwords
 
 SWEEP_TAGS = ("mlflow.parentRunId", "trial", "fold")  # that a sweep gives the runs of its trials
 
@@ -110,6 +111,7 @@ def setting_overrides(
         verb: the command.
     """
     typed_keys = {override_key(override) for override in typed}
+    config = with_passwords(config, typed_keys, CONFIG_FILE)
     names = {f.name for f in dataclasses.fields(SETTINGS_CLASSES[verb])}
     default = OmegaConf.to_container(compose_config(verb, []))  # references unresolved
     stored = _with_references(config, default, OmegaConf.create(_escaped(config)))

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import Field
+
 from octopi.config.settings import Count, Duration, NotNegative, Spacing
 
 
@@ -26,6 +28,10 @@ class Section:
     several: bool = False
 
 
+# batches, or a part of them; with none nothing would be trained, or validated and kept
+_Part = typing.Annotated[int, Field(ge=1)] | typing.Annotated[float, Field(gt=0, le=1)]
+
+
 class _TrainerLimits:
     """Values that make sense; Lightning accepts more, or refuses others only while it trains."""
 
@@ -37,6 +43,15 @@ class _TrainerLimits:
     accumulate_grad_batches: Count
     gradient_clip_val: NotNegative | None
     accelerator: str
+    limit_train_batches: _Part | None
+    limit_val_batches: _Part | None
+    overfit_batches: NotNegative
+    val_check_interval: _Part | None
+    min_epochs: Count | None
+    min_steps: Count | None
+    max_steps: Count | typing.Literal[-1]
+    num_nodes: Count
+    num_sanity_val_steps: typing.Annotated[int, Field(ge=-1)]
 
 
 SECTIONS = {

@@ -7,6 +7,10 @@ from typing import Any
 
 from octopi.errors import DataError, shorten_list
 
+NO_OBJECTS = (
+    "The copick config names no objects: its pickable_objects are empty. Add what is to be picked, "
+    "each with name, label and radius."
+)
 WRITE_TARGET_AGAIN = "Write it again: octopi create_targets overwrite=true."
 
 

@@ -24,7 +24,7 @@ from octopi.errors import (
 from octopi.geometry import Grid
 from octopi.project import copick_items
 from octopi.project.copick_api import open_root
-from octopi.project.objects import PickableObject, merge_objects
+from octopi.project.objects import NO_OBJECTS, PickableObject, merge_objects
 from octopi.project.queries import TomogramQuery, check_name, check_run_name
 from octopi.project.run import Run
 from octopi.project.storage import (
@@ -113,6 +113,12 @@ class Project:
 
     def _select_one(self, name: str) -> Run:
         return self.select([name])[0]
+
+    def require_objects(self) -> dict[str, PickableObject]:
+        """Return the objects; raise DataError where the configs name none."""
+        if not self.objects:
+            raise DataError(NO_OBJECTS)
+        return self.objects
 
     def check_writable(self, *, touch: bool = True) -> None:
         """Raise ResourceError unless every overlay accepts files; call it before long work.

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import logging
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -29,10 +30,21 @@ def storage_errors_as_data_error(where: str) -> Iterator[None]:
     """Turn storage errors inside the block into a DataError that says what was being read."""
     try:
         yield
+    except _portal_errors() as error:
+        raise DataError(
+            f"{where} cannot be read: the CryoET Data Portal does not answer ({str(error)[:200]}). "
+            "Check the network of this machine, or copy the data to a disk that it reaches."
+        ) from error
     except STORAGE_ERRORS as error:
         raise DataError(
             f"{where} cannot be read: {error}. Check that its storage is there and try again."
         ) from error
+
+
+def _portal_errors() -> tuple[type[BaseException], ...]:
+    """Return what the portal's client raises without a network; it is imported with a project."""
+    module = sys.modules.get("gql.transport.exceptions")
+    return (module.TransportError,) if module else ()
 
 
 def with_retries(fetch: Callable[[], Result], fs: Any) -> Result:

@@ -24,7 +24,7 @@ from octopi.processes.tasks import Runner, run_tasks
 from octopi.sweeps import plots, summary
 from octopi.sweeps.grid import GridQueue, list_combinations
 from octopi.sweeps.results import StudyResults
-from octopi.sweeps.search import TrialQueue
+from octopi.sweeps.search import TrialQueue, check_sampler
 from octopi.sweeps.space import Space, describe_space, read_space
 from octopi.sweeps.study import open_study
 from octopi.sweeps.sweep_file import check_same_sweep, shared_settings, write_sweep_file
@@ -110,6 +110,7 @@ def check_training(sweeper: "OctopiSweeper", overrides: Sequence[str]) -> TrainS
 def run_search(sweep: Sweep) -> float | None:
     """Run the trials of a search that are missing; return the best value of the first objective."""
     folder, num_trials = sweep.folder, sweep.sweeper.n_trials
+    check_sampler(sweep.sweeper.sampler)
     space = read_space(sweep.sweeper.params, sweep.sweeper.when, sweep.arguments)
     sweep_settings = {
         "study_name": sweep.sweeper.study_name,

@@ -1,6 +1,8 @@
 """The trials of a search: drawn one by one, and continued where their worker died."""
 
+import importlib.util
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,19 @@ logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3  # of a trial whose workers keep dying
 SAMPLERS = ("optuna.samplers.*", "hydra_plugins.hydra_optuna_sweeper.*")
+
+
+PACKAGES = {"optuna.samplers.CmaEsSampler": "cmaes"}  # that Optuna does not bring itself
+
+
+def check_sampler(sampler: Mapping[str, Any]) -> None:
+    """Raise SettingError where the package that a sampler needs is not installed."""
+    package = PACKAGES.get(str(sampler["_target_"]))
+    if package and importlib.util.find_spec(package) is None:
+        raise SettingError(
+            f"hydra/sweeper/sampler={sampler['_target_']} needs the package {package}, which is "
+            f"not installed. Install it (pip install {package}), or choose tpe_joint or gp."
+        )
 
 
 @dataclass

@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 from octopi.errors import is_interruption
 from octopi.system.files import absolute_sqlite_url, sqlite_path, to_builtin_types
 from octopi.system.locks import wait_for_lock
-from octopi.system.passwords import mask_passwords
+from octopi.system.passwords import TRACKING_VARIABLE, mask_passwords
 
 ARTIFACT_SUFFIXES = {".pth", ".yaml", ".json", ".png", ".log", ".html"}
 TEXT_SUFFIXES = {".yaml", ".json", ".log", ".txt", ".html"}
@@ -99,6 +99,8 @@ def start_sweep_run(
     if not is_mlflow(node):
         return None
     node = resolve_local_paths(node)
+    if mask_passwords(node["tracking_uri"]) != node["tracking_uri"]:
+        os.environ[TRACKING_VARIABLE] = node["tracking_uri"]  # for trainings that are resumed
     with unreachable_as_warning(node):
         known_params: Mapping[str, str] = {}
         with lock_tracking_store(node):

@@ -27,6 +27,7 @@ from octopi.system.job_folder import (
     fold_name,
     read_training_config,
 )
+from octopi.system.passwords import mask_passwords
 from octopi.tracking import mlflow
 from octopi.tracking.buffered_logger import make_tracker
 from octopi.training import ddp
@@ -98,7 +99,7 @@ def check_resume(folder: Path, settings: TrainSettings) -> None:
             f"There is nothing to resume in {folder}: it has no {LAST_CHECKPOINT_FILE}."
         )
     before = read_training_config(folder)
-    now = to_builtin_types(dataclasses.asdict(settings))
+    before, now = mask_passwords(before), _storable(settings)
     changed = [key for key in differing_keys(before, now) if key not in CHANGEABLE_ON_RESUME]
     if changed:
         raise SettingError(
@@ -124,7 +125,7 @@ class TrainingFolder:
     def write_config(self, settings: TrainSettings) -> None:
         """Write the settings, from which the training can be resumed and repeated."""
         if self.writes:
-            write_yaml(self.path / CONFIG_FILE, dataclasses.asdict(settings))
+            write_yaml(self.path / CONFIG_FILE, _storable(settings))
 
     def read_checkpoint(self, module: nn.Module) -> Path:
         """Return the checkpoint to resume from after a check; run nothing in it.
@@ -224,3 +225,8 @@ def _read_record(path: Path) -> Any:
             f"{path} is damaged, so it is not known which data the training began with: {error}. "
             "If the data is the same, delete the file and resume again."
         ) from error
+
+
+def _storable(settings: TrainSettings) -> dict[str, Any]:
+    """Return the settings as they are written, which others may read: without passwords."""
+    return mask_passwords(to_builtin_types(dataclasses.asdict(settings)))

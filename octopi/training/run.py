@@ -31,6 +31,7 @@ from octopi.system import resources
 from octopi.system.job_folder import LAST_CHECKPOINT_FILE, RESULTS_FILE
 from octopi.training import ddp
 from octopi.training.best_model import BestModelWriter
+from octopi.training.build_checks import check_loss, check_monitors
 from octopi.training.callbacks import LastCheckpoint, SaveBestModel, StopOnSignal, WriteHistory
 from octopi.training.curves import draw_curves
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
@@ -99,10 +100,12 @@ def build_training(
     data = build_data(settings, info, divisor)
     check_memory(net, settings)
     check_optim(net, settings)
+    loss_function: nn.Module = loss or build(settings.loss, "loss")
+    check_loss(loss_function, len(info.labels) + 1)
     module = PickingModule(
         net,
         validation_steps=build_validation(settings, info, divisor),
-        loss=loss or build(settings.loss, "loss"),
+        loss=loss_function,
         optimizer=partial_of(settings.optim["optimizer"], "optim.optimizer"),
         lr_scheduler=functools.partial(build_lr_scheduler, settings.optim["lr_scheduler"]),
         labels=info.labels,
@@ -113,9 +116,13 @@ def build_training(
     # Before weight averaging in the list, so that it saves the weights that were validated.
     best_model = SaveBestModel(BestModelWriter(folder, settings, info, data, divisor))
     history = WriteHistory(folder / RESULTS_FILE)
+    users_callbacks = [
+        build(node, f"callbacks.{name}") for name, node in settings.callbacks.items()
+    ]
+    check_monitors(users_callbacks, list(info.radii))
     callbacks = [
         best_model,
-        *(build(node, f"callbacks.{name}") for name, node in settings.callbacks.items()),
+        *users_callbacks,
         history,
         StopOnSignal(functools.partial(stopped_error, folder)),
         LastCheckpoint(folder / LAST_CHECKPOINT_FILE),

@@ -75,3 +75,13 @@ def test_a_local_disk_is_not_retried(delays):
     with pytest.raises(OSError, match="broken"):
         storage.with_retries(FailingFetch(1, OSError("broken")), fsspec.filesystem("file"))
     assert delays == []
+
+
+def test_a_portal_that_does_not_answer_is_named_with_the_cure():
+    from gql.transport.exceptions import TransportConnectionFailed
+
+    with (
+        pytest.raises(DataError, match=r"Portal does not answer \(no route\).*network"),
+        storage_errors_as_data_error("The list of runs"),
+    ):
+        raise TransportConnectionFailed("no route")

@@ -7,8 +7,9 @@ from omegaconf import OmegaConf
 from optuna.trial import TrialState
 from planted import begin_search
 
+from octopi.errors import SettingError
 from octopi.processes.tasks import ProcessResult
-from octopi.sweeps.search import MAX_ATTEMPTS, TrialQueue
+from octopi.sweeps.search import MAX_ATTEMPTS, PACKAGES, TrialQueue, check_sampler
 from octopi.sweeps.space import read_space
 from octopi.system.files import write_json
 
@@ -146,3 +147,17 @@ def test_the_study_records_how_a_trial_ended(open_queue, result, outcome, state,
     trial = queue.study.get_trials()[0]
     assert trial.state is state
     assert trial.user_attrs.get("reason") == reason
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_package_that_a_sampler_needs_is_named_with_the_line_to_install_it(
+    monkeypatch, installed
+):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if installed else None)
+    check_sampler({"_target_": "optuna.samplers.TPESampler"})
+    for sampler, package in PACKAGES.items():
+        if installed:
+            check_sampler({"_target_": sampler})
+        else:
+            with pytest.raises(SettingError, match=f"pip install {package}"):
+                check_sampler({"_target_": sampler})

@@ -209,3 +209,26 @@ def test_picks_and_overlay_stay_as_they_are(rehearse, here):
     rehearse("create_targets", "tomo_types=[denoised]")
     assert open_project(here / "project.json").runs[0].picks() == before
     assert PicksQuery("ribosome", "curation", "0") in before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "names"),
+    [
+        (["loss._target_=torch.nn.CrossEntropyLoss"], ["loss", "CrossEntropyLoss", "(2, 1, z, y"]),
+        (["loss=dice_ce", "+loss.weight=[0.1,1,3]"], ["loss", "weight"]),
+        (["loss=dice", "+loss.reduction=none"], ["loss", "gradient"]),
+        (
+            ["callbacks.early_stopping.monitor=val_loss"],
+            ["EarlyStopping", "val_loss", "train/loss"],
+        ),
+        (["callbacks.early_stopping.monitor=val/x"], ["EarlyStopping", "val/x", "object_fbeta"]),
+        (["+trainer.limit_val_batches=0"], ["limit_val_batches", "1 or more"]),
+        (["+trainer.limit_train_batches=0.0"], ["limit_train_batches"]),
+    ],
+)
+def test_what_the_training_would_stumble_over_is_refused(rehearse, targets, overrides, names):
+    code, said = rehearse("train", *TINY, "tomo_types=[denoised]", *overrides)
+    message = said.split("octopi: ")[-1]
+    assert code == 2
+    assert all(name in message for name in names), message
+    assert len(message) < 600
