@@ -265,7 +265,7 @@ def test_a_spacing_within_one_percent_is_left_alone():
         (["tomo_type=my_type"], "my-type"),
         (["tomo_type=features"], "features"),
         (["resample_to=4"], "finer"),
-        (["voxel_spacing=-1"], "above 0"),
+        (["voxel_spacing=-1"], "0.5 … 100"),
         (["ignore_header=true"], "needs voxel_spacing"),
     ],
 )

@@ -245,7 +245,9 @@ def test_weights_of_another_training_are_the_start(targets):
     settings = yaml.safe_load((targets / "tuned" / "config.yaml").read_text(encoding="utf-8"))
     assert settings["init_from"] == "job/best_model.pth"
     assert "weight_averaging" not in settings["callbacks"]
-    assert "the rest is taken over" in (targets / "tuned" / "train.log").read_text(encoding="utf-8")
+    assert "all other weights are loaded" in (targets / "tuned" / "train.log").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize(

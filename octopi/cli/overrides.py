@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from octopi.cli.repeat import expand_experiment_folder, expand_resume
+from octopi.cli.typed_text import check_yaml_texts
 from octopi.config.overrides import last_value, override_text, shell_override
 from octopi.config.settings import SETTINGS_CLASSES
 from octopi.errors import SettingError, did_you_mean
@@ -42,7 +43,7 @@ def expand_overrides(arguments: list[str], *, verb: str) -> list[str]:
     if verb == "report":
         arguments = expand_paths(arguments)
     arguments = expand_experiment_folder(expand_resume(arguments, verb=verb), verb=verb)
-    return add_sweep_folder(expand_experiment_file(arguments), verb=verb)
+    return add_sweep_folder(expand_experiment_file(arguments, verb=verb), verb=verb)
 
 
 def check_flags(arguments: list[str], verb: str) -> None:
@@ -79,7 +80,7 @@ def expand_paths(arguments: list[str]) -> list[str]:
     return out
 
 
-def expand_experiment_file(arguments: list[str]) -> list[str]:
+def expand_experiment_file(arguments: list[str], *, verb: str) -> list[str]:
     """Replace `experiment=FOLDER/experiment/NAME.yaml` by NAME, with FOLDER searched for it too."""
     path_text = last_value(arguments, "experiment")
     if path_text is None or not path_text.endswith(".yaml"):
@@ -100,6 +101,7 @@ def expand_experiment_file(arguments: list[str]) -> list[str]:
             f"experiment={path_text} and {SEARCHPATH}=… exclude each other: add "
             f"file://{path.parents[1]} to the search path and say experiment={path.stem}."
         )
+    check_yaml_texts(path, verb)
     kept = [a for a in arguments if not a.startswith("experiment=")]
     search = override_text(SEARCHPATH, [f"file://{path.parents[1]}"])
     return [*kept, override_text("experiment", path.stem), search]

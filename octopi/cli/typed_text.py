@@ -6,12 +6,14 @@ put in quotes.
 """
 
 import functools
+import re
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.override_parser.overrides_parser import create_functions
 from hydra.core.override_parser.overrides_visitor import HydraErrorListener, HydraOverrideVisitor
 from hydra.core.override_parser.types import ChoiceSweep, QuotedString
@@ -116,6 +118,43 @@ def _quote_override(
     if texts == [_as_wanted(item, Any) for item in items]:
         return override  # nothing is text; a number stays as it was typed: 1e-3, not 0.001
     return f"{key}={','.join(hydra_literal(text, key) for text in texts)}"
+
+
+def check_yaml_texts(path: Path, verb: str) -> None:
+    """Raise SettingError for text in a YAML file that YAML reads as something else.
+
+    Args:
+        path: of an experiment; one that is no YAML is refused when it is composed.
+        verb: the command, whose own settings are checked.
+    """
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8-sig"), yaml.SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return
+    for setting, annotation, node in _yaml_scalars(root, "", verb):
+        is_text = _takes(annotation, _TEXTS) and not _takes(annotation, _NUMBERS)
+        kind = node.tag.rpartition(":")[2]
+        is_same = kind == "int" and re.fullmatch(r"0|[1-9]\d*", node.value)
+        if is_text and kind not in ("str", "null") and not is_same:
+            raise SettingError(
+                f"{path}, line {node.start_mark.line + 1}: YAML reads {setting} {node.value} as "
+                f'{kind}, not as text. Put it in quotes: "{node.value}"'
+            )
+
+
+def _yaml_scalars(node: Any, setting: str, verb: str) -> Iterator[tuple[str, Any, yaml.ScalarNode]]:
+    """Yield each value of a YAML file with its setting and the annotation of that."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _yaml_scalars(value, f"{setting}.{key.value}".lstrip("."), verb)
+    elif setting:
+        hint = _find_annotation(setting, verb, dict)
+        items = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        item_hint = _item_of(hint, _LISTS)
+        for item in items:
+            if isinstance(item, yaml.ScalarNode):
+                is_listed = item is not node or not _takes(hint, _TEXTS)
+                yield setting, item_hint if is_listed else hint, item
 
 
 def _parse(text: str) -> Any:

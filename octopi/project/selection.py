@@ -195,7 +195,8 @@ def keep_runs_with(
     if errors and (named or not results):
         raise errors[0]
     if errors:
-        logger.warning("%d runs are left out. %s", len(errors), errors[0])
+        total = len(results) + len(errors)
+        logger.warning("Left out %d of %d runs: %s", len(errors), total, errors[0])
     return results
 
 

@@ -159,7 +159,7 @@ class BufferedLogger(Logger):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Pass on the metrics."""
-        values = dict(metrics)
+        values = {mlflow.storable_key(name): value for name, value in metrics.items()}
         self.call_or_queue(lambda: self.tracker.log_metrics(values, step))
 
     def log_graph(self, model: nn.Module, input_array: Any = None) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -62,7 +63,7 @@ def tracked_run(tracker: Any, folder: Path, settings: Any) -> Iterator[dict[str,
     """
     tags: dict[str, str] = {}
     if tracker is not None:
-        tracker.log_hyperparams(mask_passwords(to_builtin_types(settings)))
+        tracker.log_hyperparams(storable_keys(mask_passwords(to_builtin_types(settings))))
     status = "FAILED"
     try:
         yield tags
@@ -114,7 +115,7 @@ def start_sweep_run(
                 client.update_run(run_id, status="RUNNING")
         for key, value in mask_passwords(to_builtin_types(params)).items():
             if key not in known_params:
-                client.log_param(run_id, key, str(value)[:MAX_PARAM_LENGTH])
+                client.log_param(run_id, storable_key(key), str(value)[:MAX_PARAM_LENGTH])
     return run_id
 
 
@@ -142,7 +143,7 @@ def end_sweep_run(
         client = mlflow_client(node)
         for key, value in metrics.items():
             if value is not None:
-                client.log_metric(run_id, key, value)
+                client.log_metric(run_id, storable_key(key), value)
         end_run(client, run_id, status=status, artifacts=artifacts)
 
 
@@ -209,6 +210,22 @@ def unreachable_as_warning(node: Mapping[str, Any]) -> Iterator[None]:
         yield
     except Exception as error:  # noqa: BLE001  MLflow, databases and HTTP clients share no base
         logger.warning("%s", failure_message(node, error))
+
+
+def storable_key(name: str) -> str:
+    """Return the name of a metric or parameter as MLflow takes it.
+
+    MLflow refuses signs such as those in the object `10%`, and with them all that is logged beside
+    them. Each becomes its code, so that two names stay two.
+    """
+    return re.sub(r"[^\w .:/-]", lambda sign: f"x{ord(sign[0]):02x}", name, flags=re.ASCII)
+
+
+def storable_keys(params: Any) -> Any:
+    """Return parameters with keys as MLflow takes them, also those inside."""
+    if not isinstance(params, Mapping):
+        return params
+    return {storable_key(str(key)): storable_keys(value) for key, value in params.items()}
 
 
 def is_mlflow(node: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from odd_names import NAMES
 from omegaconf import OmegaConf
 
-from octopi.cli.typed_text import quote_texts
+from octopi.cli.typed_text import check_yaml_texts, quote_texts
 from octopi.config.overrides import override_text, override_value, shell_override
 from octopi.errors import SettingError
 
@@ -115,3 +115,30 @@ def test_what_octopi_writes_is_read_back(value):
         (quoted,) = quote_texts([override], "localize", multirun=False)
         config = OmegaConf.create({key: override_value(quoted)})
         assert OmegaConf.to_container(config, resolve=True) == {key: value}
+
+
+@pytest.mark.parametrize(
+    ("line", "is_read"),
+    [
+        ("session_id: 1_0", False),
+        ("session_id: 007", False),
+        ("session_id: 2024-11-25", False),
+        ("session_id: no", False),
+        ("runs: [TS_1, 1_0]", False),
+        ("runs: 010", False),
+        ("session_id: '1_0'", True),
+        ("session_id: 1", True),
+        ("runs: [1, 2]", True),
+        ("thresholds: {70: 0.3}", True),
+        ("num_workers: 2", True),
+        ("data: {x: 1_0}", True),
+    ],
+)
+def test_text_that_yaml_reads_otherwise_is_refused_with_its_line(tmp_path, line, is_read):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"# @package _global_\n{line}\n", encoding="utf-8")
+    if is_read:
+        check_yaml_texts(path, "localize")
+    else:
+        with pytest.raises(SettingError, match=r"mine.yaml, line 2: YAML reads .* in quotes"):
+            check_yaml_texts(path, "localize")

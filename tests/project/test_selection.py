@@ -71,7 +71,7 @@ def test_runs_without_a_match_are_left_out_with_a_warning_unless_the_user_named_
 
     matches = keep_runs_with(runs, find, named=False)
     assert [(run.name, match) for run, match in matches] == [("TS_01", "ts_01"), ("TS_03", "ts_03")]
-    assert "1 runs are left out. Run TS_02 has no score map predict" in caplog.text
+    assert "runs: Run TS_02 has no score map predict" in caplog.text
     with pytest.raises(NotInProjectError, match="TS_02"):
         keep_runs_with(runs, find, named=True)
     with pytest.raises(NotInProjectError, match="TS_02"):
