@@ -31,6 +31,7 @@ from octopi.project.objects import (
     unknown_labels,
     volume_labels,
 )
+from octopi.project.origin import describe_changed_picks
 
 CHANGED_RADIUS = 1.2  # spheres are smaller than their object; larger than this: its radius changed
 
@@ -97,6 +98,7 @@ class RunReport:
         sessions: object -> users and sessions of its picks.
         num_inside: picks inside the first tomogram that can be opened.
         num_outside: picks outside it.
+        attributes: stored with the target.
         labels: stored with the target; None = there are none, or no target.
         has_target: whether the run has the target.
         classes: objects that occur in the target's voxels; None = the voxels were not read.
@@ -110,6 +112,7 @@ class RunReport:
     sessions: dict[str, set[str]] = field(default_factory=dict)
     num_inside: int = 0
     num_outside: int = 0
+    attributes: Mapping[str, Any] = field(default_factory=dict)
     labels: dict[str, int] | None = None
     has_target: bool = False
     classes: set[str] | None = None
@@ -282,6 +285,10 @@ def _check_target(run: Run, request: CheckRequest, report: RunReport) -> None:
     volume = volume_check.check_segmentation(run, request.target, voxels=request.voxels)
     for fault in _chunk_faults(volume):
         report.add_issue(f"{target} {fault}", blocks_training=True)
+    report.attributes = volume.attributes
+    with report.errors_as_issues():
+        if message := describe_changed_picks(run, volume.attributes):
+            report.add_issue(message, blocks_training=False)
     with report.errors_as_issues():
         report.labels = require_labels(volume.attributes, target)
         if request.voxels and (values := volume.label_values):
