@@ -28,6 +28,7 @@ from octopi.project import (
     find_tomograms,
     keep_runs_with,
 )
+from octopi.project.origin import check_same_origin, digest_points
 from octopi.system.job_folder import Job
 from octopi.system.resources import format_bytes
 from octopi.targets import add_masks, fit_mask, paint, target_labels
@@ -88,22 +89,35 @@ def create_targets(settings: CreateTargetsSettings, _job: Job) -> None:
     annotated = keep_runs_with(
         runs, lambda run: check_has_inputs(run, plan), named=settings.runs is not None
     )
-    project.check_writable(touch=not settings.dry_run)
-    targets = [
-        create_target(run, plan, settings) for run, _ in tqdm(annotated, desc="targets", unit="run")
-    ]
+    warn_of_missing_picks(project, [run for run, _ in annotated], plan)
+    targets = []
+    with (
+        project.writing(
+            [run for run, _ in annotated],
+            f"targets {target_query(settings)}",
+            dry_run=settings.dry_run,
+        ),
+        tqdm(annotated, desc="targets", unit="run") as bar,
+    ):
+        targets += [create_target(run, plan, settings) for run, _ in bar]
     if settings.dry_run:
         log_dry_run("create_targets", describe_dry_run(project, runs, plan, targets))
         return
     logger.info(
-        "Targets %s:%s/%s of %d runs hold %s; %d picks lay outside their tomogram.",
-        settings.targets.name,
-        settings.targets.user_id,
-        settings.targets.session_id,
+        "Targets %s of %d runs hold %s; %d picks lay outside their tomogram.",
+        target_query(settings),
         len(targets),
         ", ".join(f"{name}={label}" for name, label in plan.labels.items()),
         sum(target.num_outside for target in targets),
     )
+
+
+def target_query(
+    settings: CreateTargetsSettings, voxel_spacing: float | None = None
+) -> SegmentationQuery:
+    """Make the query of the target that is written, its voxel spacing in Å."""
+    targets = settings.targets
+    return SegmentationQuery(targets.name, targets.user_id, targets.session_id, voxel_spacing)
 
 
 def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> PaintingPlan:
@@ -142,6 +156,18 @@ def check_has_inputs(run: Run, plan: PaintingPlan) -> None:
     raise NotInProjectError(f"Run {run.name}", "picks or masks", requested, existing)
 
 
+def warn_of_missing_picks(project: Project, runs: Sequence[Run], plan: PaintingPlan) -> None:
+    """Warn of picks that some runs lack: their particles, if there are any, become background."""
+    existing = {run.name: set(run.picks()) for run in runs}
+    for query in plan.picks.values():
+        missing = [name for name, queries in existing.items() if query not in queries]
+        if missing:
+            project.warn_once(
+                f"{len(missing)} runs have no picks {query}, as if they held none of them: "
+                f"{shorten_list(missing)}."
+            )
+
+
 def existing_masks(run: Run, plan: PaintingPlan) -> dict[str, SegmentationQuery]:
     """Return the masks of the plan that the run has."""
     existing = {query.name_user_session for query in run.segmentations()}
@@ -158,17 +184,12 @@ def create_target(run: Run, plan: PaintingPlan, settings: CreateTargetsSettings)
     inside = {name: points[grid.contains(points.positions)] for name, points in picks.items()}
     spheres = {plan.labels[name]: (p.positions, plan.radii[name]) for name, p in inside.items()}
     target = add_masks(paint(grid, spheres), read_masks(run, plan, grid))
-    query = SegmentationQuery(
-        settings.targets.name,
-        settings.targets.user_id,
-        settings.targets.session_id,
-        float(np.mean(grid.spacing)),
-    )
-    state = compare_with_existing(
-        run, query, target, plan.attributes(), overwrite=settings.overwrite
-    )
+    query = target_query(settings, float(np.mean(grid.spacing)))
+    digests = {name: digest_points(points) for name, points in picks.items()}
+    attributes = {**plan.attributes(), "picks_digests": digests}
+    state = compare_with_existing(run, query, target, attributes, overwrite=settings.overwrite)
     if state != "unchanged" and not settings.dry_run:
-        run.write_segmentation(query, target, grid=grid, attributes=plan.attributes())
+        run.write_segmentation(query, target, grid=grid, attributes=attributes)
         run.delete_segmentations_at_other_spacings(query)  # which are out of date from now on
     return PaintedTarget(
         run.name,
@@ -222,13 +243,11 @@ def compare_with_existing(
         return "new"
     if overwrite:
         return "replaced"
-    old_target, _, old_attributes = run.read_segmentation(existing[0])
-    if old_attributes == attributes and np.array_equal(old_target, target):
-        return "unchanged"
-    raise SettingError(
-        f"Run {run.name} already has another target {existing[0]}. Replace it with "
-        "overwrite=true, or choose another targets.session_id."
-    )
+    where = f"Run {run.name}: its target {existing[0]}"
+    check_same_origin(where, run.segmentation_attributes(existing[0]), attributes)
+    if not np.array_equal(run.read_segmentation(existing[0])[0], target):
+        check_same_origin(where, "other voxels", "these")
+    return "unchanged"
 
 
 def describe_dry_run(

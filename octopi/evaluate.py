@@ -4,16 +4,25 @@ Run it as `octopi evaluate` or `python -m octopi.evaluate`.
 """
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import EvaluateSettings
-from octopi.errors import DataError
+from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
+from octopi.evaluation.coverage import keep_comparable
 from octopi.evaluation.picks_figure import draw_picks
 from octopi.evaluation.scores import Scorer
 from octopi.geometry import PicksByRun
-from octopi.project import PicksQuery, Project, Run, find_picks, tomogram_for_display
+from octopi.project import (
+    PicksQuery,
+    Project,
+    Run,
+    find_picks,
+    keep_runs_with,
+    tomogram_for_display,
+)
 from octopi.system.files import write_json
 from octopi.system.job_folder import SCORES_FILE, Job
 
@@ -32,22 +41,19 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     project: Project = build(settings.project, "project")
     runs = project.select(settings.runs)
     true_queries = find_picks(runs, objects=settings.objects, source=settings.truth)
-    source = f"{settings.user_id}/{settings.session_id}"
-    all_picks = {query for run in runs for query in run.picks()}
-    picked_objects = {q.object_name for q in all_picks if q.user_session == source}
-    if not picked_objects:
-        raise DataError(
-            f"No run has picks of {source}. Run localize first, or name others with user_id=… "
-            "session_id=…"
-        )
-    objects = {
-        name: project.objects[name]
-        for name in [*true_queries, *sorted(picked_objects - set(true_queries))]
-    }
-    pick_queries = {n: PicksQuery(n, settings.user_id, settings.session_id) for n in objects}
-    truth = {run.name: run.read_existing_picks(true_queries) for run in runs}
-    truth = {run_name: points for run_name, points in truth.items() if points}
-    picks = {run.name: run.read_existing_picks(pick_queries) for run in runs if run.name in truth}
+    check_is_not_truth(true_queries, settings)
+    picked = find_picked_objects(runs, true_queries, settings)
+    queries = {name: PicksQuery(name, settings.user_id, settings.session_id) for name in picked}
+    localized = keep_localized(runs, true_queries, queries, named=settings.runs is not None)
+    coverage = keep_comparable(
+        {run.name: run.read_existing_picks(queries) for run in localized},
+        {run.name: run.read_existing_picks(true_queries) for run in localized},
+    )
+    for remark in coverage.remarks:
+        logger.warning(remark)
+    warn_of_origins(localized, queries)
+    picks, truth = coverage.picks, coverage.truth
+    objects = {name: project.objects[name] for name in picked}
     radii = {name: obj.require_radius() for name, obj in objects.items()}
     weights = {name: obj.weight for name, obj in objects.items()}
     if settings.dry_run:
@@ -59,6 +65,93 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     draw_run_with_most_particles(job.folder / PICTURE, project, runs, picks=picks, truth=truth)
     logger.info("Scores of %d runs (%s):\n%s", len(truth), path, report.table())
     return report.total
+
+
+def check_is_not_truth(truth: Mapping[str, PicksQuery], settings: EvaluateSettings) -> None:
+    """Raise SettingError if the picks to score are the truth."""
+    source = f"{settings.user_id}/{settings.session_id}"
+    if same := [name for name, query in truth.items() if query.user_session == source]:
+        raise SettingError(
+            f"The picks {source} of {shorten_list(same)} would be scored against themselves: they "
+            "are also the truth. Name other picks with user_id=… session_id=…, or another "
+            "truth=USER/SESSION."
+        )
+
+
+def find_picked_objects(
+    runs: Sequence[Run], truth: Mapping[str, PicksQuery], settings: EvaluateSettings
+) -> list[str]:
+    """List the objects to score: those with picks, in the order of the truth; warn of the others.
+
+    Raises:
+        DataError: no run has picks to score, or none of an object that the user named.
+    """
+    source = f"{settings.user_id}/{settings.session_id}"
+    all_picks = {query for run in runs for query in run.picks()}
+    picked = sorted(query.object_name for query in all_picks if query.user_session == source)
+    if not picked:
+        raise DataError(
+            f"No run has picks of {source}. Run localize first, or name others with user_id=… "
+            "session_id=…"
+        )
+    if missing := [name for name in truth if name not in picked]:
+        message = f"No run has picks of {shorten_list(missing)} by {source}"
+        if settings.objects is not None or len(missing) == len(truth):
+            raise DataError(f"{message}. There are picks of {shorten_list(picked)}.")
+        logger.warning("%s: not scored.", message)
+    return [name for name in dict.fromkeys([*truth, *picked]) if name in picked]
+
+
+def keep_localized(
+    runs: Sequence[Run],
+    truth: Mapping[str, PicksQuery],
+    queries: Mapping[str, PicksQuery],
+    *,
+    named: bool,
+) -> list[Run]:
+    """Return the runs that have picks and truth; warn about those that have truth alone.
+
+    Args:
+        runs: to choose from.
+        truth: object name -> true picks.
+        queries: object name -> picks to score.
+        named: whether the user named the runs.
+
+    Raises:
+        NotInProjectError: no run has both, or one that the user named was not localized.
+    """
+    existing = {run.name: set(run.picks()) for run in runs}
+    annotated = [run for run in runs if existing[run.name] & set(truth.values())]
+
+    def check_localized(run: Run) -> None:
+        if not existing[run.name] & set(queries.values()):
+            source = next(iter(queries.values())).user_session
+            available = sorted({query.user_session for query in existing[run.name]})
+            raise NotInProjectError(
+                f"Run {run.name} was not localized: it", "picks of", source, available
+            )
+
+    return [run for run, _ in keep_runs_with(annotated, check_localized, named=named)]
+
+
+def warn_of_origins(runs: Sequence[Run], queries: Mapping[str, PicksQuery]) -> None:
+    """Warn of runs that the network was trained on, and of picks that several networks made."""
+    trained_on, checkpoints = [], set()
+    for run in runs:
+        existing = set(run.picks()) & set(queries.values())
+        origins = [run.picks_origin(query) for query in existing]
+        if any(run.name in origin.get("train_runs", ()) for origin in origins):
+            trained_on.append(run.name)
+        checkpoints |= {", ".join(sorted(origin.get("checkpoints", {}))) for origin in origins}
+    if trained_on:
+        logger.warning(
+            "%d of %d runs have the names of runs that the network was trained on (%s): their "
+            "scores are too good for a score of new data.",
+            len(trained_on), len(runs), shorten_list(trained_on),
+        )  # fmt: skip
+    if len(checkpoints) > 1:
+        made_by = shorten_list(sorted(names or "unknown" for names in checkpoints))
+        logger.warning("The picks were made by different networks: %s.", made_by)
 
 
 def describe(job: Job, picks: PicksByRun, truth: PicksByRun) -> list[str]:

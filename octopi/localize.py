@@ -16,7 +16,7 @@ from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build, build_part
 from octopi.config.settings import LocalizeSettings
 from octopi.data.cache import map_in_threads
-from octopi.errors import NotInProjectError, SettingError, shorten_list
+from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
 from octopi.geometry import same_spacing
 from octopi.localization import LOCALIZER
 from octopi.localization.localizer import Localizer
@@ -35,6 +35,7 @@ from octopi.project import (
     score_map_name,
 )
 from octopi.project.objects import PickableObject, check_labels, object_labels
+from octopi.project.origin import describe_differences, has_changed
 from octopi.project.score_map import ScoreMap, particle_channels, particle_radii, read_score_map
 from octopi.system.job_folder import Job
 
@@ -63,24 +64,93 @@ def localize(settings: LocalizeSettings, _job: Job) -> None:
     check_replaces_only_own_picks(
         runs, lambda query: query.user_session == output, overwrite=settings.overwrite
     )
-    project.check_writable(touch=not settings.dry_run)
     first_run, first_location = located[0]
     info = checkpoint_info or read_picking_info(first_run, first_location, settings)
     localizer = build_localizer(settings, info, first_run)
-    if settings.dry_run:
-        log_dry_run("localize", describe(project, located, settings, localizer, checkpoint_info))
-        return
-    with tqdm(total=len(runs), desc="localize", unit="run") as bar:
+    with project.writing(runs, f"picks {output}", dry_run=settings.dry_run):
+        for run, location in located:
+            check_scores_are_current(run, location, settings)
+            check_other_picks(run, location, settings, checkpoint_info)
+        warn_of_several_networks(project, located, settings)
+        if settings.dry_run:
+            lines = describe(project, located, settings, localizer, checkpoint_info)
+            log_dry_run("localize", lines)
+            return
+        with tqdm(total=len(runs), desc="localize", unit="run") as bar:
 
-        def work(run_and_location: tuple[Run, ScoreLocation]) -> dict[str, int]:
-            counts = localize_run(*run_and_location, settings, localizer, checkpoint_info)
-            bar.update()
-            return counts
+            def work(run_and_location: tuple[Run, ScoreLocation]) -> dict[str, int]:
+                counts = localize_run(*run_and_location, settings, localizer, checkpoint_info)
+                bar.update()
+                return counts
 
-        counts = map_in_threads(work, located, num_threads=settings.num_workers)
+            counts = map_in_threads(work, located, num_threads=settings.num_workers)
     totals = sum(map(Counter, counts), Counter())
     total = ", ".join(f"{name} {totals[name]}" for name in counts[0])
     logger.info("Picks of %d runs as %s: %s.", len(runs), output, total)
+
+
+def check_scores_are_current(run: Run, location: ScoreLocation, settings: LocalizeSettings) -> None:
+    """Raise DataError if the tomogram was replaced since its scores were computed."""
+    attributes = read_attributes(run, location, settings)
+    tomograms = [query for query in run.tomograms() if str(query) == attributes.get("tomogram")]
+    if tomograms and "tomogram_stamp" in attributes and has_changed(run, tomograms[0], attributes):
+        raise DataError(
+            f"Run {run.name}: its tomogram {tomograms[0]} has other voxels than when its "
+            f"{settings.source} {settings.input} were computed. Compute them again: octopi segment "
+            "overwrite=true."
+        )
+
+
+def other_picks(
+    run: Run,
+    location: ScoreLocation,
+    settings: LocalizeSettings,
+    checkpoint_info: PickingInfo | None,
+) -> list[PicksQuery]:
+    """List the picks of the session whose objects are not picked now."""
+    info = checkpoint_info or read_picking_info(run, location, settings)
+    names = particle_radii(info, run.objects)
+    output = f"{settings.user_id}/{settings.session_id}"
+    return [q for q in run.picks() if q.user_session == output and q.object_name not in names]
+
+
+def check_other_picks(
+    run: Run,
+    location: ScoreLocation,
+    settings: LocalizeSettings,
+    checkpoint_info: PickingInfo | None,
+) -> None:
+    """Raise SettingError if the session would keep picks of other objects, of another model."""
+    others = other_picks(run, location, settings, checkpoint_info)
+    if others and not settings.overwrite:
+        raise SettingError(
+            f"Run {run.name} has picks {settings.user_id}/{settings.session_id} of "
+            f"{shorten_list(q.object_name for q in others)}, which these scores are not of: "
+            "another model made them. Delete them with overwrite=true, or choose another "
+            "session_id."
+        )
+
+
+def warn_of_several_networks(
+    project: Project, located: Sequence[tuple[Run, ScoreLocation]], settings: LocalizeSettings
+) -> None:
+    """Warn of runs whose scores were computed in another way than those of the first run."""
+    first_run, first_location = located[0]
+    first = network_of(read_attributes(first_run, first_location, settings))
+    for run, location in located[1:]:
+        if describe_differences(network_of(read_attributes(run, location, settings)), first):
+            project.warn_once(
+                f"The {settings.source} {settings.input} of run {run.name} were not computed as "
+                f"those of run {first_run.name}: the checkpoint or the predictor differs."
+            )
+            return
+
+
+def network_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what scores were computed with, from their attributes."""
+    digests = sorted(attributes.get("checkpoints", {}).values())
+    kept = ("predictor", "ensemble", "objects")
+    return {"checkpoints": digests, **{key: attributes.get(key) for key in kept}}
 
 
 def read_checkpoint_info(settings: LocalizeSettings) -> PickingInfo | None:
@@ -155,11 +225,17 @@ def localize_run(
     candidates = localizer(
         particle_channels(scores, radii), grid=scores.grid, radii=radii, floors=thresholds
     )
+    attributes = read_attributes(run, location, settings)
+    origin = {key: attributes[key] for key in ("checkpoints", "train_runs") if key in attributes}
+    origin["source"] = f"{settings.source} {settings.input}"
     counts = {}
     for name, points in candidates.items():
         picks = points.above(thresholds[name])
-        run.write_picks(PicksQuery(name, settings.user_id, settings.session_id), picks)
+        query = PicksQuery(name, settings.user_id, settings.session_id)
+        run.write_picks(query, picks, origin=origin)
         counts[name] = len(picks)
+    for query in other_picks(run, location, settings, checkpoint_info):
+        run.delete_picks(query)
     return counts
 
 
@@ -214,12 +290,20 @@ def read_scores(run: Run, location: ScoreLocation, settings: LocalizeSettings) -
 
 
 def read_picking_info(run: Run, location: ScoreLocation, settings: LocalizeSettings) -> PickingInfo:
-    """Read what is stored with a run's scores, and no voxel."""
+    """Read what picking needs to know of a run's scores, and no voxel."""
+    attributes = read_attributes(run, location, settings)
     if isinstance(location, TomogramQuery):
-        attributes = run.score_map_attributes(location, _score_map_name(settings))
         return PickingInfo.from_score_map(attributes)
-    attributes = run.segmentation_attributes(location)
     return PickingInfo.from_label_volume(attributes, volume_labels(attributes, run.objects))
+
+
+def read_attributes(
+    run: Run, location: ScoreLocation, settings: LocalizeSettings
+) -> dict[str, Any]:
+    """Read what is stored with a run's scores."""
+    if isinstance(location, TomogramQuery):
+        return run.score_map_attributes(location, _score_map_name(settings))
+    return run.segmentation_attributes(location)
 
 
 def _score_map_name(settings: LocalizeSettings) -> str:

@@ -3,6 +3,7 @@
 Run it as `octopi segment checkpoint=best_model.pth` or `python -m octopi.segment …`.
 """
 
+import dataclasses
 import functools
 import logging
 import math
@@ -36,6 +37,7 @@ from octopi.project import (
     keep_runs_with,
     score_map_name,
 )
+from octopi.project.origin import check_same_origin, has_changed, tomogram_origin
 from octopi.system import worker_pool
 from octopi.system.job_folder import Job
 from octopi.system.resources import format_bytes
@@ -56,11 +58,19 @@ class TomogramTask:
 
 @dataclass(frozen=True)
 class TaskVolume:
-    """A task's prepared tomogram (z, y, x), or its score map (c, z, y, x), on the working grid."""
+    """A task's prepared tomogram (z, y, x), or its score map (c, z, y, x), on the working grid.
+
+    Args:
+        task: whose volume.
+        values: of every voxel.
+        grid: of the values.
+        origin: what identifies the tomogram, see `tomogram_origin`.
+    """
 
     task: TomogramTask
     values: NDArray
     grid: Grid
+    origin: Mapping[str, str]
 
 
 def segment(settings: SegmentSettings, _job: Job) -> None:
@@ -75,18 +85,22 @@ def segment(settings: SegmentSettings, _job: Job) -> None:
     ensemble = read_ensemble(settings)
     project: Project = build(settings.project, "project")
     tasks = select_tomograms(project, settings, ensemble.info)
-    project.check_writable(touch=not settings.dry_run)
-    todo = [t for t in tasks if settings.overwrite or not is_done(t, settings, ensemble)]
-    if skipped := len(tasks) - len(todo):
-        logger.info("%d of %d runs are done; overwrite=true does them again.", skipped, len(tasks))
-    if settings.dry_run:
+    runs, output = [task.run for task in tasks], f"scores {output_query(settings)}"
+    with project.writing(runs, output, dry_run=settings.dry_run):
+        todo = [t for t in tasks if settings.overwrite or not is_done(t, settings, ensemble)]
         done = [task for task in tasks if task not in todo]
-        log_dry_run("segment", describe(project, todo, done, settings, ensemble, devices=devices))
-        return
-    with tqdm(total=len(todo), desc="segment", unit="run") as bar:
-        for run_name in segment_all(todo, settings, ensemble, devices):
-            bar.set_postfix_str(run_name)
-            bar.update()
+        if done:
+            logger.info(
+                "%d of %d runs are done; overwrite=true does them again.", len(done), len(tasks)
+            )
+        if settings.dry_run:
+            lines = describe(project, todo, done, settings, ensemble, devices=devices)
+            log_dry_run("segment", lines)
+            return
+        with tqdm(total=len(todo), desc="segment", unit="run") as bar:
+            for run_name in segment_all(todo, settings, ensemble, devices):
+                bar.set_postfix_str(run_name)
+                bar.update()
     logger.info(
         "%s:%s/%s exists in %d runs.",
         settings.name,
@@ -149,39 +163,57 @@ def is_done(task: TomogramTask, settings: SegmentSettings, ensemble: Ensemble) -
     """Return whether all that the user requested exists.
 
     Raises:
-        SettingError: something else made it, see `check_same_origin`.
+        SettingError: it was made of something else, or in another way.
     """
     run, query = task.run, output_query(settings)
-    if settings.scores:
-        name = score_map_name(query)
-        if not run.has_score_map(task.tomogram, name):
-            return False
-        attributes = run.score_map_attributes(task.tomogram, name)
-        check_same_origin(f"Run {run.name} has a score map {name}", attributes, ensemble)
-    if not settings.segmentation:
-        return True
-    existing = [q for q in run.segmentations() if q.name_user_session == query.name_user_session]
-    for q in existing:
-        attributes = run.segmentation_attributes(q)
-        check_same_origin(f"Run {run.name} has a segmentation {q}", attributes, ensemble)
-    return bool(existing)
+    outputs: dict[str, Mapping[str, Any]] = {}
+    name = score_map_name(query)
+    if settings.scores and run.has_score_map(task.tomogram, name):
+        outputs[f"score map {name}"] = run.score_map_attributes(task.tomogram, name)
+    segmentations = [
+        q
+        for q in run.segmentations()
+        if settings.segmentation and q.name_user_session == query.name_user_session
+    ]
+    outputs |= {f"segmentation {q}": run.segmentation_attributes(q) for q in segmentations}
+    for output, attributes in outputs.items():
+        check_is_current(output, attributes, task, settings, ensemble)
+    num_requested = settings.scores + max(len(segmentations), settings.segmentation)
+    return len(outputs) == num_requested
 
 
-def check_same_origin(where: str, attributes: Mapping[str, Any], ensemble: Ensemble) -> None:
-    """Raise SettingError unless these checkpoints, averaged in this way, made a volume.
+def check_is_current(
+    output: str,
+    attributes: Mapping[str, Any],
+    task: TomogramTask,
+    settings: SegmentSettings,
+    ensemble: Ensemble,
+) -> None:
+    """Raise SettingError unless an output is what this command would write.
 
     Args:
-        where: the volume, as the beginning of an error.
+        output: kind and name.
         attributes: stored with it.
+        task: that it belongs to.
+        settings: of the command.
         ensemble: that would write it.
     """
-    advice = "Replace it with overwrite=true, or write under another name."
-    checkpoints, method = attributes.get("checkpoints", {}), attributes.get("ensemble", "scores")
-    if sorted(checkpoints.values()) != sorted(ensemble.attributes["checkpoints"].values()):
-        names = ", ".join(checkpoints) or "unknown"
-        raise SettingError(f"{where} of other checkpoints ({names}). {advice}")
-    if method != ensemble.attributes["ensemble"]:
-        raise SettingError(f"{where} made with ensemble={method}. {advice}")
+    made_by = ", ".join(attributes.get("checkpoints", {})) or "another program"
+    where = f"Run {task.run.name}: the {output} of {made_by}"
+    stored = {key: attributes.get(key) for key in ("ensemble", "predictor", "tomogram")}
+    current = {
+        "ensemble": ensemble.attributes["ensemble"],
+        "predictor": ensemble.attributes["predictor"],
+        "tomogram": str(task.tomogram),
+    }
+    for values, holder in ((stored, attributes), (current, ensemble.attributes)):
+        digests = holder.get("checkpoints", {}).values()
+        values["checkpoints"] = ", ".join(sorted(digest[:8] for digest in digests))
+    stored["working_spacing"] = attributes.get("working_spacing")
+    current["working_spacing"] = working_spacing(settings, ensemble.info)
+    check_same_origin(where, stored, current)
+    if has_changed(task.run, task.tomogram, attributes):
+        check_same_origin(where, {"tomogram": "another"}, {"tomogram": "the one that is there now"})
 
 
 def describe(
@@ -284,18 +316,24 @@ def map_ahead(
         yield upcoming.result()
 
 
+def working_spacing(settings: SegmentSettings, info: CheckpointInfo) -> float | None:
+    """Return the spacing (Å) to which tomograms are resampled; None = they stay as they are."""
+    return info.working_spacing or (info.voxel_spacing if settings.voxel_spacing else None)
+
+
 def task_grid(task: TomogramTask, settings: SegmentSettings, info: CheckpointInfo) -> Grid:
     """Return the grid on which a tomogram is predicted."""
-    trained_on = info.voxel_spacing if settings.voxel_spacing else None
-    return working_grid(task.run.tomogram_grid(task.tomogram), info.working_spacing or trained_on)
+    grid = task.run.tomogram_grid(task.tomogram)
+    return working_grid(grid, working_spacing(settings, info))
 
 
 def read_volume(task: TomogramTask, settings: SegmentSettings, info: CheckpointInfo) -> TaskVolume:
     """Read a tomogram and prepare it as in training."""
     grid = task_grid(task, settings, info)
+    volume = task.run.read_tomogram(task.tomogram)
+    origin = tomogram_origin(task.run, task.tomogram, volume)
     where = f"Run {task.run.name}: tomogram {task.tomogram}"
-    voxels = task.run.read_tomogram(task.tomogram)
-    return TaskVolume(task, prepare_volume(voxels, grid, where=where), grid)
+    return TaskVolume(task, prepare_volume(volume, grid, where=where), grid, origin)
 
 
 def predict(prepared: TaskVolume, ensemble: Ensemble) -> TaskVolume:
@@ -308,13 +346,17 @@ def predict(prepared: TaskVolume, ensemble: Ensemble) -> TaskVolume:
             f"{ensemble.predictor.window_size or list(prepared.values.shape)} voxels. "
             "Choose a smaller predictor.window_size."
         ) from error
-    return TaskVolume(prepared.task, scores, prepared.grid)
+    return dataclasses.replace(prepared, values=scores)
 
 
 def write_scores(scored: TaskVolume, settings: SegmentSettings, ensemble: Ensemble) -> TomogramTask:
     """Write the score map, a segmentation of it or both; return the task."""
     run, tomogram, grid = scored.task.run, scored.task.tomogram, scored.grid
-    attributes = {**ensemble.attributes, "tomogram": str(tomogram)}
+    attributes = {
+        **ensemble.attributes,
+        **scored.origin,
+        "working_spacing": working_spacing(settings, ensemble.info),
+    }
     if settings.scores:
         name = score_map_name(output_query(settings))
         run.write_score_map(tomogram, name, scored.values, grid=grid, attributes=attributes)

@@ -7,6 +7,7 @@ import fsspec
 import numpy as np
 import pytest
 import zarr
+from tiny import TINY
 
 from octopi.geometry import Points
 from octopi.project import PicksQuery, open_project
@@ -210,8 +211,28 @@ def test_targets_that_disagree_are_a_problem(check, here, octopi_command):
     assert octopi_command("create_targets", *overrides, "runs=[TS_03]", fewer) == 0
     code, output = check("tomo_types=[denoised]")
     assert code == 3
-    assert "TS_03: the labels of its target are" in output
-    assert "ribosome=2 (3)" in output
+    assert "TS_03: its target was painted in another way than that of run TS_01" in output
+    assert "labels.ribosome is 2, not" in output
+
+
+def test_targets_of_other_radii_or_of_picks_changed_since_are_found(
+    check, here, octopi_command, capfd
+):
+    assert octopi_command("create_targets", "targets.radius_scale=0.4", "runs=[TS_01]") == 0
+    assert octopi_command("create_targets", "targets.radius_scale=0.9", "runs=[TS_02,TS_03]") == 0
+    code, output = check("tomo_types=[denoised]")
+    assert code == 3
+    message = "its target was painted in another way than that of run TS_01: sphere_radii."
+    assert f"TS_02: {message}" in output
+    assert octopi_command("train", "dry_run=true", *TINY) == 3
+    assert f"Run TS_02: {message}" in capfd.readouterr().err
+    assert octopi_command("create_targets", "overwrite=true") == 0
+    repick(here, [(100.0, 100.0, 100.0)])
+    query = "ribosome:curation/0"
+    code, output = check("tomo_types=[denoised]")
+    assert f"the picks {query} have changed since its target was painted" in output
+    assert octopi_command("train", "dry_run=true", *TINY) == 0
+    assert f"Run TS_01: the picks {query} have changed" in capfd.readouterr().err
 
 
 def test_a_target_of_another_shape_or_with_other_labels_is_a_problem(check, here, targets):

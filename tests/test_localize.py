@@ -1,15 +1,21 @@
-"""What localize reads: score maps, and segmentations, whose labels become scores of 1."""
+"""What localize reads, score maps and segmentations, and which picks it replaces."""
 
+import os
+import subprocess
+import sys
 import tracemalloc
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import zarr
 
 from octopi.errors import NotInProjectError
 from octopi.geometry import Grid
 from octopi.localize import find_scores, read_scores
-from octopi.project import SegmentationQuery, open_project
+from octopi.project import PicksQuery, SegmentationQuery, open_project
+from octopi.project.origin import tomogram_origin
 
 
 def test_labels_become_scores_in_little_more_memory_than_the_scores_take():
@@ -49,3 +55,88 @@ def test_score_maps_of_a_spacing_are_found_up_to_one_percent(here, spacing, same
     else:
         with pytest.raises(NotInProjectError):
             find_scores(run, settings)
+
+
+@pytest.fixture
+def localize(here, octopi_command):
+    """Writes score maps of some objects into every run, and localizes them."""
+
+    def run_command(objects, *overrides):
+        for run in open_project(here / "project.json").runs:
+            query = next(q for q in run.tomograms() if q.tomo_type == "denoised")
+            grid, volume = run.tomogram_grid(query), run.read_tomogram(query)
+            attributes = {
+                "objects": objects,
+                "checkpoints": {"best_model.pth": ",".join(objects)},
+                "train_runs": ["TS_01"],
+                **tomogram_origin(run, query, volume),
+            }
+            scores = np.zeros((len(objects), *grid.shape), np.uint8)
+            run.write_score_map(query, "predict-octopi-1", scores, grid=grid, attributes=attributes)
+        return octopi_command("localize", "localizer=peaks", *overrides)
+
+    return run_command
+
+
+def picked_objects(here):
+    runs = open_project(here / "project.json").runs
+    return [sorted(q.object_name for q in run.picks() if q.user_id == "octopi") for run in runs]
+
+
+def test_picks_of_a_former_model_are_deleted_only_with_overwrite(here, localize, capfd):
+    assert localize(["ribosome", "apo-ferritin"]) == 0
+    assert picked_objects(here) == [["apo-ferritin", "ribosome"]] * 3
+    assert localize(["ribosome"], "dry_run=true") == 2
+    assert localize(["ribosome"]) == 2
+    assert "has picks octopi/1 of apo-ferritin, which these scores are not of" in (
+        capfd.readouterr().err
+    )
+    assert localize(["ribosome"], "overwrite=true") == 0
+    assert picked_objects(here) == [["ribosome"]] * 3
+
+
+def test_picks_say_what_made_them(here, localize):
+    assert localize(["ribosome"]) == 0
+    run = open_project(here / "project.json").runs[0]
+    assert run.picks_origin(PicksQuery("ribosome", "octopi", "1")) == {
+        "checkpoints": {"best_model.pth": "ribosome"},
+        "train_runs": ["TS_01"],
+        "source": "scores predict:octopi/1",
+    }
+
+
+def test_scores_of_a_tomogram_that_was_replaced_are_refused(here, localize, octopi_command, capfd):
+    assert localize(["ribosome"]) == 0
+    project = open_project(here / "project.json")
+    query = next(q for q in project.runs[1].tomograms() if q.tomo_type == "denoised")
+    store = Path(project.runs[1].open_tomogram(query).store.path)
+    array = zarr.open_array(store / "0", mode="r+")
+    os.utime(store / "0" / "0" / "0" / "0")
+    assert octopi_command("localize", "localizer=peaks") == 0
+    array[...] = array[...] + 1
+    assert octopi_command("localize", "localizer=peaks") == 3
+    assert f"Run {project.runs[1].name}: its tomogram {query} has other voxels" in (
+        capfd.readouterr().err
+    )
+
+
+def test_two_processes_do_not_write_the_same_picks_at_once(here, localize, octopi_command, capfd):
+    project = open_project(here / "project.json")
+    holder = (
+        "from octopi.project import open_project\n"
+        "project = open_project('project.json')\n"
+        "with project.writing(project.runs[:1], 'picks octopi/1', dry_run=False):\n"
+        "    print('ready', flush=True)\n"
+        "    input()\n"
+    )
+    command = [sys.executable, "-c", holder]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"ready\n"
+        assert localize(["ribosome"]) == 7
+        error = capfd.readouterr().err
+        assert f"Another process is writing picks octopi/1 of run {project.runs[0].name}" in error
+        assert localize(["ribosome"], "dry_run=true") == 0
+        assert localize(["ribosome"], "session_id=2") == 0
+        assert localize(["ribosome"], f"runs=[{project.runs[1].name}]") == 0
+        other.communicate(b"\n")
+    assert localize(["ribosome"]) == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+import zarr
 from processes import Command, run_command, wait_until
 from scipy.spatial import KDTree
 from tiny import TINY
@@ -97,6 +98,31 @@ def test_finished_runs_are_skipped_and_those_of_another_model_refused(
     assert "overwrite=true" in capsys.readouterr().err
     assert octopi_command("segment", "checkpoint=other.pth", "overwrite=true") == 0
     assert before != {p: p.stat().st_mtime_ns for p in here.rglob("*features.zarr/.zattrs")}
+
+
+def test_score_maps_of_other_settings_or_of_a_replaced_tomogram_are_not_done(
+    trained, here, octopi_command, capsys
+):
+    words = ["segment", f"checkpoint={trained / 'best_model.pth'}", "runs=[TS_01]"]
+    assert octopi_command(*words, "segmentation=true") == 0
+    for override, difference in (
+        ("predictor.num_sides=2", "predictor.num_sides is 1, not 2"),
+        ("predictor.window_size=[48,48,48]", "predictor.window_size is None, not [48, 48, 48]"),
+        ("voxel_spacing=20", "working_spacing is None, not 20.0"),
+    ):
+        assert octopi_command(*words, override) == 2
+        assert difference in capsys.readouterr().err
+    assert octopi_command(*words, "tomo_type=wbp", "scores=false", "segmentation=true") == 2
+    assert "tomogram is denoised@20.0, not wbp@20.0" in capsys.readouterr().err
+    chunk = next(here.glob("**/TS_01/**/denoised.zarr/0/0/0/0"))
+    chunk.touch()
+    assert octopi_command(*words) == 0
+    array = zarr.open_array(chunk.parents[2], mode="r+")
+    array[...] = array[...] * 2 + 1
+    assert octopi_command(*words) == 2
+    assert "tomogram is another" in capsys.readouterr().err
+    assert octopi_command(*words, "overwrite=true") == 0
+    assert octopi_command(*words) == 0
 
 
 def test_two_checkpoints_predict_one_score_map(trained, here, octopi_command):

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -142,6 +143,36 @@ AWKWARD = "it's, a=[b] ü"
 
 def content(folder: Path) -> dict[str, bytes]:
     return {str(p): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+def test_a_moved_project_is_resumed_and_one_with_other_data_is_not(
+    targets, octopi_command, capsys, monkeypatch, tmp_path_factory
+):
+    assert octopi_command("train", *TINY, *RUNS, "hydra.run.dir=job") == 0
+    moved = tmp_path_factory.mktemp("moved") / "project"
+    shutil.copytree(targets, moved, copy_function=shutil.copyfile)  # with new times
+    config = (moved / "project.json").read_text(encoding="utf-8")
+    (moved / "project.json").write_text(config.replace(str(targets), str(moved)), encoding="utf-8")
+    monkeypatch.chdir(moved)
+    resume = ("train", "resume=job", "trainer.max_epochs=2", "data.num_workers=1")
+    assert octopi_command(*resume, "project.config=project.json", "data.cache_dir=cache") == 0
+    (targets / "project.json").rename(targets / "elsewhere.json")
+    monkeypatch.setenv("OCTOPI_PROJECT", str(moved / "project.json"))
+    assert octopi_command("train", "resume=job", "trainer.max_epochs=3") == 0
+    (path,) = moved.glob("static/**/TS_03/Picks/*_ribosome.json")
+    picks = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**picks, "points": picks["points"][:1]}), encoding="utf-8")
+    capsys.readouterr()
+    assert octopi_command("train", "resume=job", "trainer.max_epochs=4") == 3
+    assert "has changed since" in (error := capsys.readouterr().err)
+    assert "content.TS_03.picks of ribosome. Restore it" in error
+
+
+def test_a_training_that_validates_nothing_is_refused(targets, octopi_command, capsys):
+    nothing = "+trainer.limit_val_batches=0"
+    for dry_run in ("true", "false"):
+        assert octopi_command("train", *TINY, nothing, f"dry_run={dry_run}") == 2
+        assert "trainer.limit_val_batches=0 validates nothing" in capsys.readouterr().err
 
 
 def test_no_file_of_a_job_holds_the_password_of_its_tracker_and_it_can_be_resumed(

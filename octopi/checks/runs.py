@@ -4,6 +4,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from octopi.project.objects import (
     check_labels,
     require_labels,
 )
+from octopi.project.origin import describe_changed_picks
 
 CHANGED_RADIUS = 1.2  # spheres are smaller than their object; larger than this: its radius changed
 
@@ -90,6 +92,7 @@ class RunReport:
         contrasts: tomogram -> object -> contrast of its picks, where voxels were read.
         picks: object -> number of its picks.
         sessions: object -> users and sessions of its picks.
+        attributes: stored with the target.
         labels: stored with the target; None = there are none, or no target.
         has_target: whether the run has the target.
         classes: objects that occur in the target's voxels; None = the voxels were not read.
@@ -101,6 +104,7 @@ class RunReport:
     contrasts: dict[TomogramQuery, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
     picks: dict[str, int] = field(default_factory=dict)
     sessions: dict[str, set[str]] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
     labels: dict[str, int] | None = None
     has_target: bool = False
     classes: set[str] | None = None
@@ -263,6 +267,10 @@ def _check_target(run: Run, request: CheckRequest, report: RunReport) -> None:
     volume = volume_check.check_segmentation(run, request.target, voxels=request.voxels)
     for fault in _chunk_faults(volume):
         report.add_issue(f"{target} {fault}", blocks_training=True)
+    report.attributes = volume.attributes
+    with report.errors_as_issues():
+        if message := describe_changed_picks(run, volume.attributes):
+            report.add_issue(message, blocks_training=False)
     with report.errors_as_issues():
         report.labels = require_labels(volume.attributes, target)
         if request.voxels:

@@ -9,6 +9,7 @@ from octopi.errors import DataError, did_you_mean, shorten_list
 from octopi.geometry import format_shape, same_spacing
 from octopi.project import TomogramQuery, several_types_message
 from octopi.project.objects import NO_OBJECTS
+from octopi.project.origin import check_same_painting
 from octopi.project.pick_contrast import clear_sign
 
 
@@ -147,11 +148,10 @@ def _target_issues(training: Sequence[RunReport], request: CheckRequest) -> Iter
     if first is None or first.labels is None:
         return
     for report in training:
-        if report.labels is not None and report.labels != first.labels:
-            text = (
-                f"the labels of its target are {_difference(report.labels, first.labels)} other "
-                f"than in run {first.name}. Make all targets with one create_targets."
-            )
+        try:
+            check_same_painting(report.name, report.attributes, first.name, first.attributes)
+        except DataError as error:
+            text = str(error).removeprefix(f"Run {report.name}: ")
             yield Issue(report.name, text, blocks_training=True)
     yield from _compare_with_config(first.labels, request)
     yield from _rare_objects(first.labels, training)
@@ -198,14 +198,6 @@ def _rare_objects(labels: Mapping[str, int], training: Sequence[RunReport]) -> I
             yield Issue("", text, blocks_training=False)
 
 
-def _difference(labels: Mapping[str, int], others: Mapping[str, int]) -> str:
-    return ", ".join(
-        f"{name}={labels.get(name, 'none')} ({others.get(name, 'none')})"
-        for name in dict.fromkeys([*labels, *others])
-        if labels.get(name) != others.get(name)
-    )
-
-
 def table(reports: Sequence[RunReport], request: CheckRequest) -> str:
     """Format the content of all runs as an aligned table."""
     names = [name for name in request.objects if any(name in r.picks for r in reports)]
@@ -213,7 +205,7 @@ def table(reports: Sequence[RunReport], request: CheckRequest) -> str:
     rows = [head]
     for r in reports:
         shapes = list(dict.fromkeys(format_shape(grid.shape) for grid in r.tomograms.values()))
-        counts = [str(r.picks.get(name, 0)) for name in names]
+        counts = [str(r.picks.get(name, "-")) for name in names]  # - where there is no file
         rows.append([
             r.name, " ".join(map(str, r.tomograms)) or "none", " ".join(shapes) or "-", *counts,
             "yes" if r.has_target else "no", str(len(r.issues) or "-"),

@@ -6,6 +6,7 @@ import traceback
 
 from hydra.errors import OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
+from tqdm import tqdm
 
 from octopi.cli.job_log import log_files
 from octopi.config.files import OVERLAYS, choices
@@ -42,6 +43,8 @@ def _print_mistake(error: BaseException) -> None:
 
 
 def _print(message: str) -> None:
+    for bar in list(getattr(tqdm, "_instances", ())):
+        bar.close()  # which ends its line
     message = mask_passwords(message)
     lines = [line.rstrip() for line in message.splitlines() if line.strip()] or ["failed"]
     text = "\n".join(["octopi: " + lines[0], *lines[1:MAX_LINES]])

@@ -35,12 +35,21 @@ def expand_resume(arguments: list[str], *, verb: str) -> list[str]:
     stored = read_training_config(folder)
     for key in ("resume", "dry_run"):
         stored.pop(key, None)
+    if not _is_project_there(stored.get("project")):
+        stored.pop("project", None)  # it was moved: OCTOPI_PROJECT or what is typed says where to
     return [
         *setting_overrides(stored, typed, verb=verb),
         *typed,
         override_text("resume", folder),
         override_text("hydra.run.dir", folder),
     ]
+
+
+def _is_project_there(node: Any) -> bool:
+    """Return whether the configs of a stored project exist, as far as the node names paths."""
+    config = node.get("config") if isinstance(node, Mapping) else None
+    paths = config if isinstance(config, list) else [config]
+    return all(Path(path).exists() for path in paths if isinstance(path, str))
 
 
 def expand_experiment_folder(arguments: list[str], *, verb: str) -> list[str]:

@@ -279,13 +279,13 @@ class Rules:
         memory_share: part of the free memory that a step or a window may take.
     """
 
-    voxels_per_radius: float
-    max_coarsening: float
-    min_coarsening: float
-    crop_radii: float
-    voxels_per_target: float
-    max_crops_per_step: int
-    memory_share: float
+    voxels_per_radius: Positive
+    max_coarsening: Positive
+    min_coarsening: Positive
+    crop_radii: Positive
+    voxels_per_target: Positive
+    max_crops_per_step: Count
+    memory_share: Share
 
 
 @dataclass

@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from octopi.errors import DataError, ResourceError
 from octopi.geometry import Grid, format_shape, fourier_resample, same_spacing
+from octopi.project.origin import digest_array
 from octopi.project.outliers import clip_outliers, describe_outliers
 from octopi.project.value_range import ValueRange
 from octopi.system.files import staged
@@ -50,6 +51,14 @@ class VolumeCache:
         """Open the volume of a key; make it if it is missing."""
         self.fill({key: make}, num_threads=1)
         return self.open(key)
+
+    def digest(self, key: str) -> str:
+        """Return a hash (sha256, hex) of a cached volume; it is computed once, and kept."""
+
+        def compute() -> NDArray[np.uint8]:
+            return np.frombuffer(bytes.fromhex(digest_array(self.open(key))), np.uint8)
+
+        return self.get(f"digest {key}", compute).tobytes().hex()
 
     def fill(self, makers: Mapping[str, Callable[[], NDArray]], *, num_threads: int) -> None:
         """Make the volumes that are missing.

@@ -18,12 +18,14 @@ class CachedTomogram:
     """A tomogram of a run on its working grid, and its target.
 
     Args:
+        name: type and spacing of the tomogram.
         volume: cache key of the normalised tomogram.
         target: cache key of the label volume.
         grid: the grid of both.
         positions: label (0: background) -> flat indices of voxels with it.
     """
 
+    name: str
     volume: str
     target: str
     grid: Grid

@@ -6,6 +6,7 @@ every rank validates every run, so that no volume is counted twice or left out.
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ from octopi.data.preparation import DataPreparation
 from octopi.data.sources import RunVolumes, SourceReader
 from octopi.geometry import Grid, Points
 from octopi.project import Run, SegmentationQuery, TomogramQuery
+from octopi.project.origin import digest_points
 
 WORKER_TIMEOUT = 600.0  # seconds without a batch after which a worker counts as stuck
 
@@ -248,14 +250,27 @@ class TomogramDataModule(pl.LightningDataModule):
             image, target = self.augment(image, target, rng)
         return {"image": image, "target": target}
 
+    def content(self) -> dict[str, dict[str, str]]:
+        """Return hashes (hex) of the data that trains and validates, by run and what it is.
+
+        They are of voxels and positions, so that a copy of a project has the same.
+        """
+        assert self.split is not None
+        content: dict[str, dict[str, str]] = {}
+        for run_name, volumes in self._volumes.items():
+            trains = run_name in self.split.train
+            hashes = {}
+            for variant in volumes.variants if trains else volumes.variants[:1]:
+                hashes[f"tomogram {variant.name}"] = self.cache.digest(variant.volume)
+                hashes[f"target on {variant.name}"] = self.cache.digest(variant.target)
+            for name, points in self._truths.get(run_name, {}).items():
+                hashes[f"picks of {name}"] = digest_points(points)
+            content[run_name] = hashes
+        return content
+
     def fingerprint(self) -> str:
         """Return a hash (hex) that changes with the data that trains and validates."""
-        keys = sorted(
-            f"{variant.volume} {variant.target}"
-            for volumes in self._volumes.values()
-            for variant in volumes.variants
-        )
-        return hashlib.sha256("\n".join(keys).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.content(), sort_keys=True).encode()).hexdigest()
 
     def _next_step(self) -> tuple[int, int]:
         """Return the epoch and step at which training continues: 0, 0 unless it was resumed.

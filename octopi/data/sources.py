@@ -22,6 +22,7 @@ from octopi.errors import DataError, NotInProjectError, ResourceError
 from octopi.geometry import Grid
 from octopi.project import Run, SegmentationQuery, TomogramQuery
 from octopi.project.objects import WRITE_TARGET_AGAIN, check_labels, unknown_labels
+from octopi.project.origin import describe_changed_picks
 from octopi.system import resources
 
 logger = logging.getLogger(__name__)
@@ -122,7 +123,10 @@ class SourceReader:
             )
 
     def _read_run(self, run: Run) -> RunVolumes:
-        self._check_same_labels(run, run.segmentation_attributes(self.target))
+        attributes = run.segmentation_attributes(self.target)
+        self._check_same_labels(run, attributes)
+        if message := describe_changed_picks(run, attributes):
+            logger.warning("Run %s: %s", run.name, message)
         fingerprint = run.segmentation_fingerprint(self.target)
         targets: dict[Grid, tuple[str, Positions]] = {}
         variants, loaders = [], {}
@@ -132,7 +136,7 @@ class SourceReader:
                 targets[grid] = self._cache_target(run, grid, fingerprint)
             key = f"{run.name} {query} {run.fingerprint(query)} {grid.shape} {NORMALISATION}"
             target_key, positions = targets[grid]
-            variants.append(CachedTomogram(key, target_key, grid, positions))
+            variants.append(CachedTomogram(str(query), key, target_key, grid, positions))
             loaders[key] = partial(_prepare, run, query, grid)
         classes = [
             name

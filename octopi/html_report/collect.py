@@ -108,11 +108,21 @@ def collect_report(
         maps = _keep_maps_of(history, maps)
     first_map = next(iter(maps.values()), None)
     info = _picking_info(history, first_map)
-    shown = []
+    shown, not_picked = [], []
     for run in runs:
         view = _view_run(run, maps.get(run.name), history, info=info, settings=settings)
+        particles = run.read_existing_picks(truth)
         if view is not None:
-            shown.append(dataclasses.replace(view, truth=run.read_existing_picks(truth)))
+            particles = _comparable_truth(view, particles, truth, settings)
+            not_picked += [f"{run.name} ({n})" for n in particles if n not in view.candidates]
+            particles = {n: points for n, points in particles.items() if n in view.candidates}
+            shown.append(dataclasses.replace(view, truth=particles))
+        elif particles and settings.folder is None:  # a training's page shows its own runs only
+            not_picked.append(run.name)
+    if shown and not_picked:
+        logger.warning(
+            "The page leaves out what has truth but was not picked: %s.", shorten_list(not_picked)
+        )
     return ReportData(
         runs=_limit_runs(shown, settings.num_runs),
         objects=_describe_objects(shown, info, project, settings.beta),
@@ -121,6 +131,17 @@ def collect_report(
         checkpoints={} if first_map is None else first_map.checkpoints,
         history=history,
     )
+
+
+def _comparable_truth(
+    view: ShownRun,
+    particles: Mapping[str, Points],
+    truth: Mapping[str, PicksQuery],
+    settings: ReportSettings,
+) -> Mapping[str, Points]:
+    """Leave out the particles that the run shows as its picks: they would all be found."""
+    shown = f"{settings.user_id}/{settings.session_id}" if view.role == PICKED else None
+    return {name: p for name, p in particles.items() if truth[name].user_session != shown}
 
 
 def find_truth(

@@ -14,7 +14,12 @@ from octopi.config.build import build_part
 from octopi.errors import DataError
 from octopi.inference.predictor import Predictor
 from octopi.models import checkpoint
-from octopi.models.checkpoint_info import CheckpointInfo, combine_infos, digest
+from octopi.models.checkpoint_info import (
+    CheckpointInfo,
+    combine_infos,
+    digest,
+    trained_runs,
+)
 from octopi.models.soup import average_weights
 from octopi.stored import Kind, names_of
 
@@ -88,6 +93,7 @@ def load_ensemble(
         "predictor": node,
         "checkpoints": {path: digest(path) for path in paths},
         "ensemble": method,
+        "train_runs": sorted({name for other in infos for name in trained_runs(other)}),
     }
     return Ensemble(_build_nets(paths, loaded, method, trust), info, built, attributes)
 

@@ -92,6 +92,15 @@ def parse_info(content: Any, origin: str | Path) -> CheckpointInfo:
     return CheckpointInfo(**content)
 
 
+def trained_runs(info: CheckpointInfo) -> list[str]:
+    """List the runs that a network, or one of its folds, was trained on, where that is stored."""
+    origins = info.provenance.get("folds") or [info.provenance]
+    splits = [origin.get("split") for origin in origins if isinstance(origin, Mapping)]
+    parts = [split.get("train") for split in splits if isinstance(split, Mapping)]
+    names = {name for part in parts if isinstance(part, list) for name in part}
+    return sorted(name for name in names if isinstance(name, str))
+
+
 def digest(path: str | Path) -> str:
     """Return the SHA-256 of a checkpoint, by which score maps name it."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -20,6 +20,12 @@ ANNOTATIONS: dict[str, Any] = {
     "ensemble": str,
     "picks": dict[str, str],
     "masks": dict[str, str],
+    "picks_digests": dict[str, str],
+    "tomogram": str,
+    "tomogram_stamp": str,
+    "tomogram_voxels": str,
+    "working_spacing": float | None,
+    "train_runs": list[str],
 }
 
 

@@ -1,8 +1,10 @@
 """Conversion between copick's JSON files of picks and `Points`."""
 
 import codecs
+import contextlib
 import functools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +12,14 @@ import numpy as np
 import pydantic_core
 from numpy.typing import NDArray
 
-from octopi.errors import DataError, shorten_list
+from octopi.arguments import fit
+from octopi.errors import DataError, SettingError, shorten_list
 from octopi.geometry import Points
 from octopi.project.copick_api import CopickLocation, CopickPoint
 from octopi.project.storage import storage_errors_as_data_error, with_retries
 
+OURS = "octopi"  # the key in a file of picks
+ORIGIN = {"checkpoints": dict[str, str], "train_runs": list[str], "source": str}
 _IDENTITY = np.eye(4).tolist()
 
 
@@ -26,10 +31,12 @@ class StoredPicks:
         points: the centres in Å, with their scores where the file gives any.
         orientations: rotations (n, 3, 3) from the frame of the object to that of the tomogram,
             x y z; None where the file says not to trust them.
+        origin: what octopi says it made them of; {} in others' files.
     """
 
     points: Points
     orientations: NDArray[np.float64] | None
+    origin: Mapping[str, Any]
 
 
 def read_picks(picks: Any, where: str) -> StoredPicks:
@@ -68,7 +75,17 @@ def read_picks(picks: Any, where: str) -> StoredPicks:
     _check_finite(scores, "scores", f"{where} ({picks.path})")
     has_scores = not entries or any("score" in entry for entry in entries)
     rotations = transforms[:, :3, :3] if trusted else None
-    return StoredPicks(Points(positions, scores if has_scores else None), rotations)
+    points = Points(positions, scores if has_scores else None)
+    return StoredPicks(points, rotations, _origin(content.get(OURS)))
+
+
+def _origin(stored: Any) -> dict[str, Any]:
+    """Return what octopi stored with picks, and nothing of another type: others can write there."""
+    origin = {}
+    for key, kind in ORIGIN.items():
+        with contextlib.suppress(SettingError, KeyError, TypeError):
+            origin[key] = fit(stored[key], kind, key)
+    return origin
 
 
 def checked_orientations(stored: StoredPicks, where: str) -> NDArray[np.float64] | None:
@@ -89,7 +106,11 @@ def _content(picks: Any) -> dict[str, Any]:
 
 
 def to_json(
-    points: Points, orientations: NDArray[np.float64] | None, picks: Any, where: str
+    points: Points,
+    orientations: NDArray[np.float64] | None,
+    picks: Any,
+    where: str,
+    origin: Mapping[str, Any],
 ) -> bytes:
     """Encode points as copick writes a file of picks.
 
@@ -98,6 +119,7 @@ def to_json(
         orientations: (n, 3, 3); None writes the identity and marks it as not to be trusted.
         picks: copick's item.
         where: the picks in words, for messages.
+        origin: what made the picks, with keys of ORIGIN; copick's reader leaves it out.
 
     Raises:
         DataError: a coordinate, orientation or score is not finite.
@@ -127,7 +149,8 @@ def to_json(
     ]
     update = {"points": entries, "trust_orientation": orientations is not None}
     file = picks.meta.model_copy(update=update)
-    return json.dumps(file.model_dump(), indent=4).encode()
+    content = file.model_dump() | ({OURS: dict(origin)} if origin else {})
+    return json.dumps(content, indent=4).encode()
 
 
 def _check_finite(values: np.ndarray, what: str, where: str) -> None:

@@ -1,9 +1,10 @@
 """Projects: the runs and objects of one or several copick configs."""
 
+import contextlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,13 @@ from octopi.project.queries import TomogramQuery, check_name, check_run_name
 from octopi.project.run import Run
 from octopi.project.storage import (
     check_overlay,
+    is_local,
+    overlay_folder,
     storage_errors_as_data_error,
     storage_errors_as_resource_error,
 )
 from octopi.project.write_volume import write_volume
+from octopi.system.locks import lock_names
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +128,31 @@ class Project:
         """
         for path, root in self._roots.items():
             check_overlay(root, path, touch=touch)
+
+    @contextlib.contextmanager
+    def writing(self, runs: Sequence[Run], output: str, *, dry_run: bool) -> Iterator[None]:
+        """Check that the overlays accept files, and let no other process write the same meanwhile.
+
+        Object stores have no locks: there two processes are not kept apart.
+
+        Args:
+            runs: that are written to.
+            output: what is written to each, such as `picks octopi/1`.
+            dry_run: whether nothing is written; then nothing is locked.
+
+        Raises:
+            ResourceError: an overlay accepts no files.
+            LockedError: another process writes this output to one of the runs.
+        """
+        self.check_writable(touch=not dry_run)
+        advice = "Wait until it has ended, or choose other runs or another session_id."
+        with contextlib.ExitStack() as stack:
+            for root in self._roots.values():
+                names = [f"{output} of run {r.name}" for r in runs if r.copick_root is root]
+                if not dry_run and names and is_local(root.fs_overlay):
+                    path = Path(overlay_folder(root)) / ".lock"
+                    stack.enter_context(lock_names(path, names, advice))
+            yield
 
     @property
     def overlays(self) -> list[str]:

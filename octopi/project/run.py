@@ -70,6 +70,11 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({self.name!r})"
 
+    @property
+    def copick_root(self) -> Any:
+        """Copick's root that the run belongs to."""
+        return self._copick.root
+
     def tomograms(self) -> list[TomogramQuery]:
         """List the tomograms, by voxel spacing and type."""
         return sorted(
@@ -139,12 +144,24 @@ class Run:
         stored = self._read_picks(query)
         return stored.points, checked_orientations(stored, self._where(query))
 
+    def picks_origin(self, query: PicksQuery) -> Mapping[str, Any]:
+        """Read what octopi says it made picks of, see `picks_file.ORIGIN`; {} where unknown."""
+        return self._read_picks(query).origin
+
+    def delete_picks(self, query: PicksQuery) -> None:
+        """Delete picks."""
+        self.check_can_write(query)
+        picks = copick_items.picks(self._copick)[query]
+        with storage_errors_as_resource_error(self._where(query), picks.path):
+            picks.fs.rm_file(picks.path)
+
     def write_picks(
         self,
         query: PicksQuery,
         points: Points,
         *,
         orientations: NDArray[np.float64] | None = None,
+        origin: Mapping[str, Any] | None = None,
     ) -> None:
         """Write picks, replacing the session's old ones; no points make an empty session.
 
@@ -153,10 +170,11 @@ class Run:
             points: the picks.
             orientations: rotations (n, 3, 3) from the objects' frame to the tomogram's, x y z;
                 None = unknown.
+            origin: what made them, see `picks_file.ORIGIN`.
         """
         self.check_can_write(query)
         picks = copick_items.new_picks(self._copick, query)
-        content = to_json(points, orientations, picks, self._where(query))
+        content = to_json(points, orientations, picks, self._where(query), origin or {})
         with storage_errors_as_resource_error(self._where(query), picks.path):
             write_file(picks.fs, picks.path, content)
 

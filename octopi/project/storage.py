@@ -94,7 +94,7 @@ def check_overlay(root: Any, config_path: str, *, touch: bool) -> None:
             f"{config_path} has no overlay_root, so nothing can be written. "
             "Add one that points at a folder of yours."
         )
-    folder = root.fs_overlay._strip_protocol(overlay).rstrip("/")
+    folder = overlay_folder(root)
     probe = f"{folder}/.octopi-probe-{uuid.uuid4().hex[:8]}"
     if not touch:
         if is_local(root.fs_overlay):
@@ -106,6 +106,11 @@ def check_overlay(root: Any, config_path: str, *, touch: bool) -> None:
         root.fs_overlay.rm_file(probe)
     if is_local(root.fs_overlay):
         sweep_leftovers(Path(folder), "ExperimentRuns/*/*/")
+
+
+def overlay_folder(root: Any) -> str:
+    """Return the path of a copick root's overlay on its filesystem."""
+    return root.fs_overlay._strip_protocol(root.config.overlay_root).rstrip("/")
 
 
 def is_local(fs: Any) -> bool:

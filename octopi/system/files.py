@@ -127,15 +127,20 @@ def to_builtin_types(value: Any) -> Any:
     return value
 
 
-def differing_keys(before: Any, now: Any, path: str = "") -> list[str]:
-    """List the dotted keys under which two configs differ."""
+def differing_values(before: Any, now: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
+    """Return both values of each dotted key under which two configs differ."""
     if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
-        return [] if before == now else [path]
-    keys = []
+        return {} if before == now else {path: (before, now)}
+    values = {}
     for key in dict.fromkeys([*before, *now]):
         part = f"{path}.{key}" if path else str(key)
-        keys += differing_keys(before.get(key), now.get(key), part)
-    return keys
+        values |= differing_values(before.get(key), now.get(key), part)
+    return values
+
+
+def differing_keys(before: Any, now: Any) -> list[str]:
+    """List the dotted keys under which two configs differ."""
+    return list(differing_values(before, now))
 
 
 def absolute_sqlite_url(url: str) -> str:

@@ -14,6 +14,7 @@ from octopi.project import (
     select_training_tomograms,
 )
 from octopi.project.objects import require_labels
+from octopi.project.origin import check_same_painting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,8 @@ def read_dataset_info(project: Project, settings: TrainSettings) -> DatasetInfo:
     """Read the description of a training's dataset from the project.
 
     Raises:
-        DataError: no run has the target, or it does not name its labels.
+        DataError: no run has the target, or it does not name its labels, or the targets of the
+            runs were painted in different ways.
         SettingError: several tomogram types, none of them named.
     """
     target = SegmentationQuery.parse(settings.target)
@@ -62,6 +64,10 @@ def read_dataset_info(project: Project, settings: TrainSettings) -> DatasetInfo:
         raise DataError(f"No run has the target {target}. Make it: octopi create_targets.")
     attributes = runs[0].segmentation_attributes(target)
     labels = require_labels(attributes, f"The target {target} of run {runs[0].name}")
+    for run in runs[1:]:
+        if any(q.name_user_session == name_user_session for q in run.segmentations()):
+            others = run.segmentation_attributes(target)
+            check_same_painting(run.name, others, runs[0].name, attributes)
     spacings = settings.voxel_spacing
     tomograms = select_training_tomograms(
         runs[0],

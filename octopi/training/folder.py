@@ -31,6 +31,7 @@ from octopi.system.passwords import mask_passwords
 from octopi.tracking import mlflow
 from octopi.tracking.buffered_logger import make_tracker
 from octopi.training import ddp
+from octopi.training.dataset_info import DatasetInfo
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,11 @@ CHANGEABLE_ON_RESUME = {  # when a training is resumed
     "trainer.max_epochs",
     "trainer.max_time",
     "trainer.enable_progress_bar",
+    # Where things lie: their content is compared, see `write_data_record`.
+    "project._target_",
+    "project.config",
+    "data.cache_dir",
+    "data.num_workers",
 }
 # Keys that Lightning needs in a checkpoint to resume from it.
 REQUIRED_STATE = {"state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states"}
@@ -152,23 +158,30 @@ class TrainingFolder:
             raise SettingError(f"{path} is the checkpoint of another network. {cure}")
         return path
 
-    def write_data_record(self, data: TomogramDataModule, *, resumed: bool) -> None:
+    def write_data_record(
+        self, data: TomogramDataModule, info: DatasetInfo, *, resumed: bool
+    ) -> None:
         """Write which runs train and validate, and on what data, into `data.json`.
 
         Raises:
-            DataError: a resumed training had other data.
+            DataError: a resumed training had other data; it says which.
             SettingError: its record is damaged.
         """
         assert data.split is not None
         if not self.writes:
             return
         path = self.path / DATA_FILE
-        record = {"split": dataclasses.asdict(data.split), "fingerprint": data.fingerprint()}
+        record = {
+            "split": dataclasses.asdict(data.split),
+            "objects": {"labels": info.labels, "radii": info.radii, "weights": info.weights},
+            "content": data.content(),
+        }
         record = to_builtin_types(record)
-        if resumed and path.is_file() and _read_record(path) != record:
+        if resumed and path.is_file() and (before := _read_record(path)) != record:
+            changed = shorten_list(differing_keys(before, record))
             raise DataError(
-                f"The data has changed since {self.path} began: its {DATA_FILE} says otherwise. "
-                f"Start anew, with init_from={BEST_MODEL_FILE} to keep what was learned."
+                f"The data has changed since {self.path} began: {changed}. Restore it, or start "
+                f"anew, with init_from={BEST_MODEL_FILE} to keep what was learned."
             )
         write_json(path, record)
         logger.info(

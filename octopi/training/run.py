@@ -17,7 +17,7 @@ from octopi.config.build import build, partial_of
 from octopi.config.overrides import shell_override
 from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
-from octopi.errors import ResourceError, StoppedBySignal
+from octopi.errors import DataError, ResourceError, SettingError, StoppedBySignal
 from octopi.models import checkpoint
 from octopi.models.precision import choose_device_type, count_devices, training_precision
 from octopi.models.properties import (
@@ -138,6 +138,11 @@ def build_training(
         logger=False,
         callbacks=callbacks,
     )
+    if trainer.limit_val_batches == 0:
+        raise SettingError(
+            "trainer.limit_val_batches=0 validates nothing, so that no model would be the best and "
+            "none would be saved. Leave it out, or give it 1 or more."
+        )
     ddp.check_and_prepare_ddp(trainer.world_size)
     return Training(info, net, divisor, data, module, trainer, best_model, history)
 
@@ -163,10 +168,12 @@ def run_training(
     with folder.tracked(settings) as tracker:
         trainer.logger = tracker
         data.setup()
-        folder.write_data_record(data, resumed=settings.resume is not None)
+        folder.write_data_record(data, training.info, resumed=settings.resume is not None)
         with explain_lost_workers():
             trainer.fit(training.module, datamodule=data, ckpt_path=last, weights_only=True)
         validate_last_weights(training)
+        if folder.writes and (problem := training.best_model.save.find_problem()):
+            raise DataError(f"The training ended without a best model. {problem}")
         ends = [getattr(callback, "end_state", None) for callback in trainer.callbacks]  # type: ignore[attr-defined]
         folder.state = next(filter(None, ends), folder.state)
         if folder.writes:

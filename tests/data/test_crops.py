@@ -38,7 +38,7 @@ def sampler_over(tmp_path, targets, *, num_types=1, **changes):
         cache.fill({k: lambda v=v: v for k, v in (volumes | {key: target}).items()}, num_threads=1)
         positions = find_positions(target)
         runs.append(
-            [CachedTomogram(k, key, Grid.cubic(target.shape, 10), positions) for k in volumes]
+            [CachedTomogram(k, k, key, Grid.cubic(target.shape, 10), positions) for k in volumes]
         )
     labels = sorted({int(k) for target in targets for k in np.unique(target)} - {0})
     settings = dataclasses.replace(SETTINGS, **changes)

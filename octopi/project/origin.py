@@ -1,0 +1,120 @@
+"""What an output was made of, compared with what would make it now, or made its neighbours."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octopi.errors import DataError, SettingError, shorten_list
+from octopi.geometry import Points
+from octopi.project.queries import PicksQuery, TomogramQuery
+from octopi.project.run import Run
+from octopi.system.files import differing_values
+
+PAINTING = ("labels", "sphere_radii", "picks", "masks")  # of a target: the same in all runs
+MAX_VALUE_LENGTH = 60  # characters of a value in a message; of a longer one only the key is named
+
+
+def describe_differences(stored: Any, current: Any) -> str:
+    """Say in what two origins differ; return an empty text where they do not."""
+    return shorten_list(
+        f"{key} is {old}, not {new}".strip()
+        if len(f"{old}{new}") <= MAX_VALUE_LENGTH
+        else f"{key} differs"
+        for key, (old, new) in differing_values(stored, current).items()
+    )
+
+
+def check_same_origin(where: str, stored: Any, current: Any) -> None:
+    """Raise SettingError unless an output is what the command would write.
+
+    Args:
+        where: the output, as the beginning of an error.
+        stored: what made it.
+        current: what would make it now.
+    """
+    if differences := describe_differences(stored, current):
+        raise SettingError(
+            f"{where} was made in another way: {differences}. Replace it with overwrite=true, or "
+            "write under another session_id."
+        )
+
+
+def check_same_painting(run_name: str, attributes: Any, first_run: str, first: Any) -> None:
+    """Raise DataError unless the targets of two runs were painted in the same way.
+
+    Args:
+        run_name: of a run.
+        attributes: stored with its target.
+        first_run: another run.
+        first: attributes of that run's target.
+    """
+    if "labels" not in attributes:  # written by another program
+        return
+    painted, others = ({key: a[key] for key in PAINTING if key in a} for a in (attributes, first))
+    if differences := describe_differences(painted, others):
+        raise DataError(
+            f"Run {run_name}: its target was painted in another way than that of run {first_run}: "
+            f"{differences}. Make all targets with one create_targets (overwrite=true)."
+        )
+
+
+def tomogram_origin(run: Run, query: TomogramQuery, volume: NDArray[np.float32]) -> dict[str, str]:
+    """Return what identifies a tomogram: its name, the state of its files, a hash of its voxels."""
+    return {
+        "tomogram": str(query),
+        "tomogram_stamp": run.fingerprint(query),
+        "tomogram_voxels": digest_array(volume),
+    }
+
+
+def has_changed(run: Run, query: TomogramQuery, stored: Mapping[str, Any]) -> bool:
+    """Return whether a tomogram is another than the one that an output was made of.
+
+    Voxels are read only where the files have changed: a copy has other files, but the same voxels.
+
+    Args:
+        run: of the tomogram.
+        query: of the tomogram.
+        stored: attributes of the output, see `tomogram_origin`.
+    """
+    if stored.get("tomogram_stamp") == run.fingerprint(query):
+        return False
+    return stored.get("tomogram_voxels") != digest_array(run.read_tomogram(query))
+
+
+def digest_points(points: Points) -> str:
+    """Return a hash (sha256, hex) of the positions."""
+    return digest_array(np.asarray(points.positions, np.float64))
+
+
+def digest_array(values: NDArray[Any]) -> str:
+    """Return a hash (sha256, hex) of an array's type, shape and values."""
+    digest = hashlib.sha256(f"{values.dtype} {values.shape}".encode())
+    digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
+
+
+def describe_changed_picks(run: Run, attributes: Mapping[str, Any]) -> str:
+    """Name the picks that have changed since a run's target was painted; "" if none have.
+
+    Args:
+        run: of the target.
+        attributes: stored with the target.
+    """
+    digests, sources = attributes.get("picks_digests", {}), attributes.get("picks", {})
+    queries = {name: PicksQuery.parse(sources[name]) for name in digests if name in sources}
+    picks = run.read_existing_picks(queries)
+    changed = [
+        str(query)
+        for name, query in queries.items()
+        if name not in picks or digest_points(picks[name]) != digests[name]
+    ]
+    if not changed:
+        return ""
+    return (
+        f"the picks {shorten_list(changed)} have changed since its target was painted from them. "
+        "Paint it again: octopi create_targets overwrite=true."
+    )

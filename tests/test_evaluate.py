@@ -1,0 +1,100 @@
+"""`octopi evaluate`: what was not picked is no miss, and a score says what it is worth."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny_project import OBJECTS, make_project
+
+from octopi.geometry import Points
+from octopi.project import PicksQuery
+
+RUNS = ("TS_1", "TS_2")
+POINTS = Points(np.array([[100.0, 100, 100], [200, 150, 80]]))
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project whose two runs have true picks of both objects."""
+    project = make_project(tmp_path / "project", run_names=RUNS)
+    for run in project.runs:
+        for name in OBJECTS:
+            run.write_picks(PicksQuery(name, "curation", "0"), POINTS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OCTOPI_PROJECT", str(project.config_paths[0]))
+    return project
+
+
+def write_picks(run, *names, points=POINTS, **origin):
+    for name in names:
+        run.write_picks(PicksQuery(name, "octopi", "1"), points, origin=origin)
+
+
+def counts(tmp_path):
+    scores = json.loads(next(tmp_path.glob("outputs/**/scores.json")).read_text(encoding="utf-8"))
+    return {run: {name: tuple(n) for name, n in c.items()} for run, c in scores["runs"].items()}
+
+
+def test_a_run_that_was_not_localized_is_named_and_has_no_misses(
+    project, octopi_command, capfd, tmp_path
+):
+    write_picks(project.runs[0], *OBJECTS)
+    assert octopi_command("evaluate", "runs=[TS_1,TS_2]") == 3
+    assert "Run TS_2 was not localized: it has no picks of octopi/1" in capfd.readouterr().err
+    assert octopi_command("evaluate", "hydra.run.dir=outputs/all") == 0
+    assert "Run TS_2 was not localized" in capfd.readouterr().err
+    assert counts(tmp_path) == {"TS_1": dict.fromkeys(OBJECTS, (2, 0, 0))}
+
+
+def test_an_empty_file_of_picks_is_a_row_of_misses(project, octopi_command, tmp_path):
+    for run in project.runs:
+        write_picks(run, *OBJECTS, points=Points.empty())
+    assert octopi_command("evaluate") == 0
+    assert counts(tmp_path) == {run: dict.fromkeys(OBJECTS, (0, 0, 2)) for run in RUNS}
+
+
+def test_an_object_that_was_not_picked_is_left_out_unless_it_is_named(
+    project, octopi_command, capfd, tmp_path
+):
+    for run in project.runs:
+        write_picks(run, "ribosome")
+    assert octopi_command("evaluate", "objects=[ribosome,apo]") == 3
+    assert "No run has picks of apo by octopi/1" in capfd.readouterr().err
+    assert octopi_command("evaluate", "hydra.run.dir=outputs/all") == 0
+    assert "No run has picks of apo by octopi/1: not scored." in capfd.readouterr().err
+    assert counts(tmp_path) == {run: {"ribosome": (2, 0, 0)} for run in RUNS}
+
+
+def test_an_object_that_one_run_lacks_is_named(project, octopi_command, capfd):
+    write_picks(project.runs[0], *OBJECTS)
+    write_picks(project.runs[1], "ribosome")
+    assert octopi_command("evaluate") == 0
+    assert "apo is not scored in 1 of 2 runs that have no picks of it: TS_2." in (
+        capfd.readouterr().err
+    )
+
+
+def test_picks_are_not_scored_against_themselves(project, octopi_command, capfd):
+    assert octopi_command("evaluate", "user_id=curation", "session_id=0") == 2
+    assert "curation/0 of apo, ribosome would be scored against themselves" in (
+        capfd.readouterr().err
+    )
+
+
+def test_runs_that_were_trained_on_and_picks_of_several_networks_are_named(
+    project, octopi_command, capfd
+):
+    origin = {"checkpoints": {"job/best_model.pth": "1"}, "train_runs": ["TS_2", "TS_9"]}
+    write_picks(project.runs[0], *OBJECTS, **origin)
+    write_picks(project.runs[1], *OBJECTS, **{**origin, "checkpoints": {"b.pth": "2"}})
+    assert octopi_command("evaluate") == 0
+    log = capfd.readouterr().err
+    assert "1 of 2 runs have the names of runs that the network was trained on (TS_2)" in log
+    assert "made by different networks: b.pth, job/best_model.pth." in log
+
+
+def test_what_others_write_as_the_origin_of_picks_is_left_alone(project, octopi_command):
+    for run in project.runs:
+        write_picks(run, *OBJECTS, train_runs={"a": 1}, checkpoints=["x"], other=1)
+        assert run.picks_origin(PicksQuery("apo", "octopi", "1")) == {}
+    assert octopi_command("evaluate") == 0
