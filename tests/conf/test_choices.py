@@ -164,7 +164,7 @@ def test_a_part_set_to_null_is_left_out(path):
         ("voxel_spacing=0", "voxel_spacing must be float of 0.5 … 100.0"),
         ("voxel_spacing=[10,-1]", "voxel_spacing must be float of 0.5 … 100.0"),
         ("data.crop_size=16", "data.crop_size must be a list of int, not 16"),
-        ("data.working_spacing=0", "data.working_spacing must be float of 0.5 … 100.0, or null, not 0"),
+        ("data.working_spacing=0", "data.working_spacing must be float of 0.5 … 100.0, or null"),
         ("num_folds=0", "num_folds must be int of 2 or more"),
         ("num_folds=1", "num_folds must be int of 2 or more"),
         ("fold=-1", "fold must be int of 0 or more"),
