@@ -64,7 +64,7 @@ def report_result(summary: CheckSummary, settings: CheckSettings) -> None:
         logger.error("Training would fail, for %d reasons:%s", len(problems), _lines(problems))
         raise DataError(
             f"Training would fail, for {len(problems)} reasons, listed above:\n  "
-            + shorten_list(problems, "\n  ")
+            + shorten_list(problems, "\n  ", item_length=400)
         )
     what = f"the target {settings.target}" if summary.has_targets else "picks"
     unread = "" if settings.voxels else " Voxels were not read (voxels=true reads them)."

@@ -96,15 +96,22 @@ class LockedError(OctopiError):
     exit_code = ExitCode.LOCKED
 
 
-def shorten_list(items: Iterable[object], separator: str = ", ", *, closest_to: object = "") -> str:
+def shorten_list(
+    items: Iterable[object],
+    separator: str = ", ",
+    *,
+    closest_to: object = "",
+    item_length: int = MAX_ITEM_LENGTH,
+) -> str:
     """Join items for a message; of a long list, join a few and count the others.
 
     Args:
         items: to list.
         separator: between them.
         closest_to: what was requested; of a long list the most similar items come first.
+        item_length: characters of an item, of which a longer one loses its middle.
     """
-    texts = [shorten(item) for item in items]
+    texts = [shorten(item, item_length) for item in items]
     if closest_to and len(texts) > MAX_LISTED:
         near = closest_matches(str(closest_to), texts, number=MAX_LISTED, cutoff=0.4)
         texts = list(dict.fromkeys([*near, *texts]))

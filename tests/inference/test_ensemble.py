@@ -92,7 +92,7 @@ def test_the_weights_of_folds_can_be_averaged_those_of_another_seed_cannot(
     assert segment(octopi_command, "kept", *folds, overrides=["ensemble=soup"]) == 0
     capsys.readouterr()
     assert segment(octopi_command, "kept", *folds) == 2
-    assert "ensemble=soup" in capsys.readouterr().err
+    assert "ensemble is soup" in capsys.readouterr().err
     labels = ["scores=false", "segmentation=true"]
     assert segment(octopi_command, "kept", *folds, overrides=labels) == 0
     assert segment(octopi_command, "kept", *folds, overrides=labels) == 0
