@@ -110,7 +110,8 @@ def test_a_folder_with_a_training_or_with_somebody_in_it_is_refused(rehearse, ta
 def test_a_sweep_tells_what_would_run_and_what_is_done(rehearse, targets, here):
     done = here / "cv" / "fold_1"
     done.mkdir(parents=True)
-    (done / "outcome.json").write_text(json.dumps({"state": "complete"}), encoding="utf-8")
+    outcome = {"state": "complete", "seconds": 1.0, "values": {}}
+    (done / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
     words = [*TINY, "-m", "fold=0,1,2", "num_folds=3", "hydra.sweep.dir=cv"]
     code, said = rehearse("train", *words)
     assert code == 0
