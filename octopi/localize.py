@@ -331,7 +331,7 @@ def build_localizer(settings: LocalizeSettings, info: PickingInfo, run: Run) -> 
     """
     origin = f"Run {run.name}: {settings.source} {settings.input}"
     if settings.checkpoint is not None:
-        origin = f"The checkpoint {shorten_list(settings.checkpoint)}"
+        origin = f"The checkpoint {shorten_list(settings.checkpoint, item_length=300)}"
     if not info.localizer and "_target_" not in settings.localizer:
         raise SettingError(
             "Nothing says how to localize: choose localizer=peaks, watershed or components."

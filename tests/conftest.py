@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 from tiny import PHANTOM, enter_copy
 
@@ -47,6 +48,7 @@ def clean_environment() -> Iterator[None]:
             patch.setenv(name, "127.0.0.1,localhost")
         patch.setenv("PYTHONUTF8", "1")
         patch.setenv("OMP_NUM_THREADS", "1")
+        torch.set_num_threads(1)
         yield
 
 

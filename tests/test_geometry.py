@@ -30,7 +30,16 @@ class TestOnePercent:
         assert (grid.at_spacing(pair[1]) == grid) is same
 
     def test_of_an_mrc_header(self, pair, same):
-        header = Header(Path("a.mrc"), (8, 8, 8), (pair[0],) * 3)
+        header = Header(
+            Path("a.mrc"),
+            (8, 8, 8),
+            (pair[0],) * 3,
+            mode=2,
+            dtype=np.dtype("<f4"),
+            offset=1024,
+            space_group=1,
+            certain_range=(-np.inf, np.inf),
+        )
         if same:
             assert header.spacing(pair[1], ignore_header=False)
         else:
@@ -44,7 +53,10 @@ class TestOnePercent:
 
     def test_of_a_volume_and_what_copick_lists(self, pair, same):
         scale = (pair[0],) * 3
-        assert (_trusted_spacing(scale, pair[1], "here") == scale) is same or pair[0] == pair[1]
+        warnings: list[str] = []
+        trusted = _trusted_spacing(scale, pair[1], "here", warnings.append)
+        assert (trusted == scale) is same or pair[0] == pair[1]
+        assert bool(warnings) is not same
 
     def test_of_a_target(self, pair, same):
         fine, coarse = sorted(pair)
