@@ -178,6 +178,7 @@ def refusal(command, setting, value):
     """Return the error by which a command refuses a value; None where it takes it."""
     verb, cfg = command[0], config_of(*command).copy()
     HydraConfig.instance().set_config(config_of(*command))
+    OmegaConf.set_readonly(cfg.hydra, False)  # noqa: FBT003  OmegaConf's own signature
     with open_dict(cfg):
         OmegaConf.update(cfg, setting, value, merge=False, force_add=True)
         sweeper = cfg.pop("hydra").sweeper if not setting.startswith(SWEEPER) else None
