@@ -8,7 +8,7 @@ import typing
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 
@@ -117,14 +117,18 @@ def fit(value: Any, annotation: Any, path: str) -> Any:
     Raises:
         SettingError: if the value does not fit the annotation, or is not finite.
     """
+    if annotation is Any:
+        check_finite(value, path)
+        return value
     value = _converted(value, annotation)
     try:
-        config = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
+        content = json.dumps(value, allow_nan=isinstance(value, Mapping))
+        config = ConfigDict(arbitrary_types_allowed=True)
         # JSON is what YAML can say: a list may become a tuple there, text may not become a number
-        TypeAdapter(annotation, config=config).validate_json(json.dumps(value), strict=True)
+        TypeAdapter(annotation, config=config).validate_json(content, strict=True)
     except (PydanticUserError, NameError):
         pass  # an annotation that only type checkers understand
-    except ValidationError as error:
+    except ValueError as error:  # pydantic's, or of a number that JSON does not know
         if value is None:
             raise SettingError(f"{path} must be set: {_described(annotation)}.") from error
         text = shorten(repr(value), 200)
