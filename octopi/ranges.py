@@ -53,6 +53,7 @@ Duration = Annotated[str, Field(pattern=r"^\d+:\d\d:\d\d:\d\d$", description="as
 
 MAX_CHANNELS = 2048  # of a layer; with more, its weights alone take gigabytes
 Channels = Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
+InChannels = Annotated[int, Field(ge=1, le=1)]  # a tomogram has one
 NumLayers = Annotated[int, Field(ge=2, le=16)]
 NumHiddenLayers = Annotated[int, Field(ge=0, le=16)]
 NumResUnits = Annotated[int, Field(ge=0, le=16)]
@@ -62,10 +63,13 @@ KernelSize = Annotated[int, Field(ge=1, le=15)]
 
 _Part = Count | PositiveShare  # batches, or a part of them; none would train or validate nothing
 _Moments = Annotated[list[ShareBelowOne], Field(min_length=2, max_length=2)]
-_Kernels = KernelSize | list[KernelSize | list[KernelSize]]
+_NOT_EMPTY = Field(min_length=1)
+_Kernels = (
+    KernelSize | Annotated[list[KernelSize | Annotated[list[KernelSize], _NOT_EMPTY]], _NOT_EMPTY]
+)
 _Strides = list[Stride | list[Stride]]
 _Expansion = Annotated[int, Field(ge=1, le=64)]
-_Expansions = _Expansion | list[_Expansion]
+_Expansions = _Expansion | Annotated[list[_Expansion], _NOT_EMPTY]
 _Attention = Annotated[int, Field(ge=1, le=16)]  # voxels; memory grows with the sixth power
 
 # What other libraries' constructors take; they accept more, or refuse it only while they work.
@@ -125,8 +129,8 @@ class _Loss:
 
 
 class _Network:
-    spatial_dims: Literal[3]
-    in_channels: Literal[1]
+    spatial_dims: Annotated[int, Field(ge=3, le=3)]
+    in_channels: InChannels
     channels: Annotated[list[Channels], Field(min_length=1)]
     strides: Annotated[list[Stride], Field(min_length=1)]
     kernel_size: _Kernels
@@ -139,7 +143,7 @@ class _Network:
     feature_size: Channels
     depths: Annotated[list[Layers], Field(min_length=1)]
     num_heads: Annotated[list[Channels], Field(min_length=1)]
-    window_size: _Attention | list[_Attention]
+    window_size: _Attention | Annotated[list[_Attention], _NOT_EMPTY]
     patch_size: Stride
     mlp_ratio: Factor
     drop_rate: ShareBelowOne

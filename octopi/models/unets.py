@@ -1,7 +1,6 @@
 """MONAI's U-Nets, each described by a few numbers that a search can vary one by one."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 from monai.networks.nets.attentionunet import AttentionUnet
 from monai.networks.nets.dynunet import DynUNet
@@ -12,6 +11,7 @@ from octopi.ranges import (
     MAX_CHANNELS,
     Channels,
     CountOrZero,
+    InChannels,
     NumHiddenLayers,
     NumLayers,
     NumResUnits,
@@ -39,7 +39,7 @@ class SizedUNet(UNet):
         self,
         out_channels: int,
         *,
-        in_channels: Literal[1] = 1,
+        in_channels: InChannels = 1,
         base_channels: Channels = 16,
         num_layers: NumLayers = 3,
         num_hidden_layers: NumHiddenLayers = 1,
@@ -77,7 +77,7 @@ class SizedAttentionUnet(AttentionUnet):
         self,
         out_channels: int,
         *,
-        in_channels: Literal[1] = 1,
+        in_channels: InChannels = 1,
         base_channels: Channels = 16,
         num_layers: NumLayers = 3,
         num_hidden_layers: NumHiddenLayers = 1,
@@ -111,7 +111,7 @@ class SizedDynUNet(DynUNet):
         self,
         out_channels: int,
         *,
-        in_channels: Literal[1] = 1,
+        in_channels: InChannels = 1,
         strides: Sequence[Stride] = (1, 2, 2, 2),
         base_channels: Channels = 32,
         deep_supr_num: CountOrZero = 1,

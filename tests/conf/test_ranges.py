@@ -28,7 +28,7 @@ BASE = {
     "import_tomograms": ["folder=mrc", "tomo_type=wbp"],
 }
 SWEEPER = "hydra.sweeper"
-WRONG_KINDS = (math.nan, math.inf, -math.inf, True, 10**12, -(10**12), 1e300, {"a": 1}, [], [[]])
+WRONG_KINDS = (math.nan, math.inf, -math.inf, True, 1e300)
 
 
 @functools.cache
@@ -171,7 +171,9 @@ def wrong_values(annotation, value, rng):
             for place, number in zip(places, numbers, strict=True)
         ]
     texts = [] if takes(annotation, str) or takes(annotation, typing.Any) else ["many", "1.0.0"]
-    return [*numbers, *texts, *WRONG_KINDS]
+    mappings = [] if "dict[" in str(annotation) else [{"a": 1}]
+    huge = [] if max(r[2] for r in intervals(annotation)) > 1e12 else [10**12, -(10**12)]
+    return [*numbers, *texts, [], [[]], *mappings, *huge, *WRONG_KINDS]
 
 
 def refusal(command, setting, value):
@@ -216,9 +218,9 @@ def test_a_number_outside_its_range_is_refused_by_name():
                 error = refusal(command, setting, wrong)
             else:
                 error = refusal_of_annotation(annotation, setting, wrong)
-            if error is None or setting not in str(error):
+            if error is None or setting.rpartition(".")[2] not in str(error):
                 problems.append(f"{name}: {verb} {setting}={wrong!r}: {error}")
             else:
                 assert error.exit_code == ExitCode.SETTING
-                assert len(str(error)) <= MAX_MESSAGE_LENGTH
-    assert not problems
+                assert len(str(error)) <= MAX_MESSAGE_LENGTH, str(error)
+    assert not problems, "\n".join(problems)
