@@ -109,7 +109,7 @@ def compose_config(verb: str, overrides: Sequence[str]) -> Any:
     try:
         with initialize_config_dir(str(CONF_DIR), job_name=verb):
             return compose(verb, overrides=list(overrides), return_hydra_config=True)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
         raise SettingError(f"A YAML file cannot be read: {describe_yaml_error(error)}") from error
     finally:
         instance.hydra = previous
