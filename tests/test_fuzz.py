@@ -32,9 +32,9 @@ from octopi.project.objects import object_labels
 from octopi.project.volume_check import check_segmentation, check_tomogram
 
 GIGABYTES = 2  # that a file may make octopi take, whatever it says
-SECONDS = 10  # that an example may take
-few = settings(max_examples=60, deadline=1000 * SECONDS, suppress_health_check=list(HealthCheck))
-many = settings(few, max_examples=200)
+SECONDS = 30  # that an example may take
+few = settings(max_examples=40, deadline=1000 * SECONDS, suppress_health_check=list(HealthCheck))
+many = settings(few, max_examples=120)
 IDENTITY = np.eye(4).tolist()
 POINT = {"location": {"x": 1.0, "y": 2.0, "z": 3.0}, "transformation_": IDENTITY, "score": 0.5}
 PICKS = {
@@ -164,7 +164,7 @@ def test_project_configs(folder, data):
     check_file(path, content, read_project, folder)
 
 
-@settings(many, max_examples=300)
+@settings(many, max_examples=200)
 @given(st.data())
 def test_volumes(folder, project, data):
     files = sorted(p for p in (folder / "overlay").rglob("*") if ".zarr" in str(p) and p.is_file())
@@ -177,7 +177,7 @@ def test_volumes(folder, project, data):
     check_file(path, data.draw(content), read_runs, project)
 
 
-@settings(few, max_examples=300)
+@settings(few, max_examples=200)
 @given(st.data())
 def test_mrc_headers(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "fuzz.mrc"
