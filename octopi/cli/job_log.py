@@ -1,10 +1,11 @@
 """The log of a job: on the screen at once, in files from when the job's folder is opened."""
 
+import contextlib
 import copy
 import logging
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,13 +118,18 @@ def write_overrides(folder: Path, overrides: Iterable[str]) -> None:
         write_yaml(path, mask_passwords(list(overrides)))
 
 
-def log_traceback() -> None:
-    """Write the current traceback into the job's log file, if that is open, not to the screen."""
-    record = logger.makeRecord(
-        logger.name, logging.ERROR, __file__, 0, "The job failed.", (), sys.exc_info()
-    )
-    for handler in log_files():
-        handler.handle(record)
+@contextlib.contextmanager
+def traceback_in_log() -> Iterator[None]:
+    """Write the traceback of an error into the job's log file, if that is open, and raise it on."""
+    try:
+        yield
+    except Exception:  # foreseen or not
+        record = logger.makeRecord(
+            logger.name, logging.ERROR, __file__, 0, "The job failed.", (), sys.exc_info()
+        )
+        for handler in log_files():
+            handler.handle(record)
+        raise
 
 
 def log_files() -> list[logging.FileHandler]:
