@@ -147,7 +147,7 @@ def select_tomograms(
     tomograms = keep_runs_with(
         project.select(settings.runs),
         lambda run: run.find_tomogram(tomo_type, spacing),
-        named=settings.runs is not None,
+        all_required=settings.runs is not None,
     )
     return [TomogramTask(run, tomogram) for run, tomogram in tomograms]
 

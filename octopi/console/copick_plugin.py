@@ -44,7 +44,7 @@ def _command(
     """
     text = [
         purpose,
-        f"WORDS choose and set as in `octopi {verb}`: GROUP=CHOICE, KEY=VALUE, +NEW=VALUE, ~GONE.",
+        f"OVERRIDES are those of `octopi {verb}`: GROUP=CHOICE, KEY=VALUE, +NEW=VALUE, ~GONE.",
         "\n    ".join(["\b\nExamples:", *examples]),
         "\n    ".join(
             ["\b\nSee also:", *(f"{command}: {purpose}" for command, purpose in related.items())]
@@ -61,9 +61,9 @@ def _command(
     @add_config_option
     @add_run_names_option
     @add_debug_option  # pyright: ignore[reportArgumentType]  copick calls what it decorates so
-    @click.argument("words", nargs=-1, type=click.UNPROCESSED)
-    def command(words: Sequence[str], **options: Any) -> None:
-        _run(verb, words, **options)
+    @click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
+    def command(overrides: Sequence[str], **options: Any) -> None:
+        _run(verb, overrides, **options)
 
     command.verb = verb
     return command
