@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from octopi.config.build import build, partial_of
+from octopi.config.build import build
 from octopi.config.overrides import shell_override
 from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
@@ -106,7 +106,7 @@ def build_training(
         net,
         validation_steps=build_validation(settings, info, divisor),
         loss=loss_function,
-        optimizer=partial_of(settings.optim["optimizer"], "optim.optimizer"),
+        optimizer=build(settings.optim["optimizer"], "optim.optimizer", partial=True),
         lr_scheduler=functools.partial(build_lr_scheduler, settings.optim["lr_scheduler"]),
         labels=info.labels,
         best_metric=settings.best_metric,
