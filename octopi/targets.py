@@ -10,7 +10,8 @@ from scipy.spatial import KDTree
 from octopi.errors import DataError, SettingError, shorten_list
 from octopi.geometry import Grid, format_shape, same_spacing
 
-MAX_LABEL = 255  # labels are stored as uint8
+UNKNOWN = 255  # in place of a label, where nobody says which objects are there
+MAX_LABEL = 254  # labels are stored as uint8
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ def target_labels(object_names: Sequence[str]) -> dict[str, int]:
     """Number the objects from 1, in the order of their names; 0 stays background.
 
     Raises:
-        SettingError: a name is given twice, or there are none or more than 255.
+        SettingError: a name is given twice, or there are none or more than MAX_LABEL.
     """
     repeated = sorted({name for name in object_names if object_names.count(name) > 1})
     if repeated:
