@@ -35,13 +35,13 @@ class ScreenHandler(logging.StreamHandler):
         A forked process writes without their lock: the parent may have held it, and a child that
         is killed would hold it for ever.
         """
-        bars = [bar for bar in getattr(tqdm, "_instances", ()) if bar.fp == self.stream]
+        bars = getattr(tqdm, "_instances", None)
         if not bars or os.getpid() != self._pid:
             super().emit(record)
             return
         try:
             with tqdm.external_write_mode(file=self.stream):
-                if not self.stream.isatty():
+                if any(bar.fp == self.stream for bar in bars) and not self.stream.isatty():
                     self.stream.write("\n")
                 super().emit(record)
         except (OSError, ValueError):  # a full disk, a closed file
