@@ -256,14 +256,13 @@ def _find_annotation(setting: str, verb: str, composed: Callable[[], Mapping[str
     if setting in _HYDRA_TEXTS:
         return str
     path = setting.split(".")
-    hints = typing.get_type_hints(SETTINGS_CLASSES[verb], include_extras=True)
-    hint, rest = hints.get(path[0], Any), path[1:]
-    while rest and is_dataclass(hint):
-        hint = typing.get_type_hints(hint, include_extras=True).get(rest[0], Any)
-        rest = rest[1:]
-    if rest and path[0] in {section.partition(".")[0] for section in SECTIONS}:
-        hint, rest = _find_argument(path, composed())
-    for _ in rest:
+    hint, keys = SETTINGS_CLASSES[verb], path
+    while keys and is_dataclass(hint):
+        hint = typing.get_type_hints(hint, include_extras=True).get(keys[0], Any)
+        keys = keys[1:]
+    if keys and path[0] in {section.partition(".")[0] for section in SECTIONS}:
+        hint, keys = _find_argument(path, composed())
+    for _ in keys:
         hint = _item_of(hint, {dict, Mapping})
     return hint
 

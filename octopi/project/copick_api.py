@@ -47,6 +47,6 @@ def open_root(path: Path) -> Any:
         if config.get("config_type", "filesystem") != "filesystem":
             return copick.from_file(str(path))
         # from_file would import the data portal's client too, which takes half a second
-        from copick.impl.filesystem import CopickRootFSSpec  # noqa: PLC0415
+        from copick.impl.filesystem import CopickRootFSSpec  # noqa: PLC0415  logging, see above
 
         return CopickRootFSSpec.from_file(str(path))
