@@ -63,7 +63,7 @@ KernelSize = Annotated[int, Field(ge=1, le=15)]
 
 _Part = Count | PositiveShare  # batches, or a part of them; none would train or validate nothing
 _Moments = Annotated[list[ShareBelowOne], Field(min_length=2, max_length=2)]
-_NOT_EMPTY = Field(min_length=1)
+_NOT_EMPTY = Field(min_length=1, description="(not empty)")
 _Kernels = (
     KernelSize | Annotated[list[KernelSize | Annotated[list[KernelSize], _NOT_EMPTY]], _NOT_EMPTY]
 )

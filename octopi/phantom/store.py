@@ -23,7 +23,7 @@ from octopi.phantom.specimen import (
 )
 from octopi.project.copick_api import open_root
 from octopi.ranges import NumParticles, NumRuns, PhantomEdges, Positive, Seed, Spacing
-from octopi.system.files import temporary_folder, write_text
+from octopi.system.files import sweep_leftovers, temporary_folder, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +81,7 @@ def make_phantom(
         "snr": float(snr),
         "seed": int(seed),
     }
+    sweep_leftovers(directory.parent)
     if not _is_empty_folder(directory):
         return _use_existing(directory, parameters)
     logger.info("Making the synthetic project %s (%d runs).", directory, num_runs)
