@@ -1,6 +1,7 @@
 """What localize reads, score maps and segmentations, and which picks it replaces."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -203,3 +204,26 @@ def test_two_processes_do_not_write_the_same_picks_at_once(here, localize, octop
         assert localize(["ribosome"], f"runs=[{project.runs[1].name}]") == 0
         other.communicate(b"\n")
     assert localize(["ribosome"]) == 0
+
+
+def test_of_segmentations_at_two_spacings_one_must_be_named(here, octopi_command, capfd):
+    volume = np.zeros((24, 48, 48), np.uint8)
+    volume[5:9, 5:9, 5:9] = 1
+    store = add_segmentation(here, volume)
+    shutil.copytree(store, store.with_name(store.name.replace("20.000", "40.000")))
+    words = ["source=segmentation", "input=sheet:someone/0", "localizer=components", "runs=[TS_01]"]
+    assert octopi_command("localize", *words) == 2
+    assert "sheet:someone/0@20.0, sheet:someone/0@40.0" in capfd.readouterr().err
+    assert octopi_command("localize", *words, "voxel_spacing=20") == 0
+
+
+def test_a_bad_label_volume_is_known_before_any_run_is_written(here, octopi_command, capfd):
+    volume = np.zeros((24, 48, 48), np.uint8)
+    volume[5:9, 5:9, 5:9] = 1
+    add_segmentation(here, volume, run="TS_01")
+    add_segmentation(here, 77 * volume, run="TS_02")
+    words = ["source=segmentation", "input=sheet:someone/0", "localizer=components"]
+    for dry_run in ("true", "false"):
+        assert octopi_command("localize", *words, f"dry_run={dry_run}") == 3
+        assert "Run TS_02: segmentation sheet:someone/0@20.0 holds" in capfd.readouterr().err
+    assert not list(here.glob("overlay/**/Picks/*.json"))

@@ -96,9 +96,9 @@ def check_overlay(root: Any, config_path: str, *, touch: bool) -> None:
         )
     folder = overlay_folder(root)
     probe = f"{folder}/.octopi-probe-{uuid.uuid4().hex[:8]}"
+    if is_local(root.fs_overlay):
+        check_writable(folder, "Point overlay_root in the copick config elsewhere.")
     if not touch:
-        if is_local(root.fs_overlay):
-            check_writable(folder, "Point overlay_root in the copick config elsewhere.")
         return
     with storage_errors_as_resource_error("Results", overlay):
         root.fs_overlay.makedirs(folder, exist_ok=True)
