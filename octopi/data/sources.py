@@ -22,7 +22,7 @@ from octopi.errors import DataError, NotInProjectError, ResourceError
 from octopi.geometry import Grid
 from octopi.project import Run, SegmentationQuery, TomogramQuery
 from octopi.project.objects import WRITE_TARGET_AGAIN, check_labels, unknown_labels
-from octopi.project.origin import describe_changed_picks
+from octopi.project.origin import describe_changed_inputs
 from octopi.system import resources
 
 logger = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class SourceReader:
     def _read_run(self, run: Run) -> RunVolumes:
         attributes = run.segmentation_attributes(self.target)
         self._check_same_labels(run, attributes)
-        if message := describe_changed_picks(run, attributes):
+        if message := describe_changed_inputs(run, attributes):
             logger.warning("Run %s: %s", run.name, message)
         fingerprint = run.segmentation_fingerprint(self.target)
         targets: dict[Grid, tuple[str, Positions]] = {}

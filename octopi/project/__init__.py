@@ -17,6 +17,7 @@ from octopi.project.queries import (
 from octopi.project.run import Run
 from octopi.project.selection import (
     OCTOPI_USER,
+    check_covers_tomogram,
     check_replaces_only_own_picks,
     choose_picks,
     find_picks,
@@ -26,6 +27,7 @@ from octopi.project.selection import (
     is_denoised,
     keep_known,
     keep_runs_with,
+    readable_grids,
     select_training_tomograms,
     several_types_message,
     tomogram_for_display,
@@ -39,6 +41,7 @@ __all__ = [
     "Run",
     "SegmentationQuery",
     "TomogramQuery",
+    "check_covers_tomogram",
     "check_name",
     "check_replaces_only_own_picks",
     "check_run_name",
@@ -51,6 +54,7 @@ __all__ = [
     "keep_known",
     "keep_runs_with",
     "open_project",
+    "readable_grids",
     "score_map_name",
     "select_tomogram",
     "select_training_tomograms",

@@ -348,7 +348,10 @@ class Run:
         return read_picks(existing[query], self._where(query))
 
     def find_segmentation(self, query: SegmentationQuery) -> SegmentationQuery:
-        """Find a label volume by name, user, session and, where there are several, voxel spacing.
+        """Find a label volume.
+
+        Args:
+            query: the nearest voxel spacing within 1 % is taken; without one, the only one.
 
         Raises:
             NotInProjectError: there is none.
@@ -356,7 +359,7 @@ class Run:
         """
         existing = copick_items.segmentations(self._copick)
         same_name = [q for q in existing if q.name_user_session == query.name_user_session]
-        # An unfinished one is found only where there is no other, for the error when it is opened.
+        # An unfinished one is taken only where there is no other, for the error that names it.
         candidates = [q for q in same_name if read_volume.is_finished(existing[q])] or same_name
         requested = f"{query.kind} {query}"
         found = select_one(
@@ -369,7 +372,7 @@ class Run:
         return self._warn_of_other_spacing(requested, found, query.voxel_spacing)
 
     def open_segmentation(self, query: SegmentationQuery) -> read_volume.StoredVolume:
-        """Open a label volume; read only its metadata."""
+        """Open a label volume, see `find_segmentation`; read only its metadata."""
         stored = self.find_segmentation(query)
         item = copick_items.segmentations(self._copick)[stored]
         return read_volume.open_volume(
