@@ -129,10 +129,11 @@ class RunReport:
         grids = (grid for query, grid in self.tomograms.items() if request.is_relevant(query))
         return next(grids, None)
 
-    def add_issue(self, text: str, *, blocks_training: bool) -> None:
-        """Add an issue; drop the run's name, which goes in front of every issue, from its text."""
-        text = text.removeprefix(f"Run {self.name}: ").removeprefix(f"Run {self.name} ")
-        self.issues.append(Issue(self.name, text, blocks_training))
+    def add_issues(self, *texts: str, blocks_training: bool) -> None:
+        """Add issues; drop the run's name, which goes in front of every issue, from their texts."""
+        for text in texts:
+            short = text.removeprefix(f"Run {self.name}: ").removeprefix(f"Run {self.name} ")
+            self.issues.append(Issue(self.name, short, blocks_training))
 
     @contextlib.contextmanager
     def errors_as_issues(self, *, blocks_training: bool = True) -> Iterator[None]:
@@ -140,7 +141,7 @@ class RunReport:
         try:
             yield
         except OctopiError as error:
-            self.add_issue(str(error), blocks_training=blocks_training)
+            self.add_issues(str(error), blocks_training=blocks_training)
 
 
 def check_run(run: Run, request: CheckRequest) -> RunReport:
@@ -177,7 +178,7 @@ def _check_tomograms(run: Run, request: CheckRequest, report: RunReport) -> None
             with report.errors_as_issues(blocks_training=blocks_training):
                 volume.check_chunks()
             if volume.constant_chunks and not volume.values.is_constant:
-                report.add_issue(
+                report.add_issues(
                     f"tomogram {query}: all voxels are the same within each of "
                     f"{len(volume.constant_chunks)} chunks "
                     f"({shorten_list(volume.constant_chunks)}).",
@@ -185,7 +186,7 @@ def _check_tomograms(run: Run, request: CheckRequest, report: RunReport) -> None
                 )
             volume.values.check(volume.volume.where)
             for remark in volume.remarks:
-                report.add_issue(f"tomogram {query}: {remark}", blocks_training=False)
+                report.add_issues(f"tomogram {query}: {remark}", blocks_training=False)
     _compare_shapes(report)
 
 
@@ -215,7 +216,7 @@ def _compare_shapes(report: RunReport) -> None:
                 f"{', '.join(types)} {format_shape(shape)}"
                 for shape, types in types_by_shape.items()
             )
-            report.add_issue(
+            report.add_issues(
                 f"its tomograms at {spacing:g} Å differ in shape: {text}.", blocks_training=False
             )
 
@@ -226,7 +227,7 @@ def _check_picks(run: Run, request: CheckRequest, report: RunReport) -> None:
         if not is_annotation(query, request.picks):
             continue
         if name not in request.objects:
-            report.add_issue(
+            report.add_issues(
                 f"picks {query} are of an object that the copick config does not have."
                 f"{did_you_mean(name, request.objects)}",
                 blocks_training=False,
@@ -250,7 +251,7 @@ def _check_points(
         obj = request.objects[query.object_name]
         min_distance = obj.require_radius() * request.min_distance if obj.has_radius else None
         for text in _pick_faults(examine_picks(points, grid, min_distance=min_distance), query):
-            report.add_issue(text, blocks_training=False)
+            report.add_issues(text, blocks_training=False)
 
 
 def _pick_faults(picks: PicksReport, query: PicksQuery) -> list[str]:
@@ -284,7 +285,7 @@ def _check_target(run: Run, request: CheckRequest, report: RunReport) -> None:
     report.attributes = volume.attributes
     with report.errors_as_issues():
         if message := describe_changed_inputs(run, volume.attributes):
-            report.add_issue(message, blocks_training=False)
+            report.add_issues(message, blocks_training=False)
     with report.errors_as_issues():
         report.labels = require_labels(volume.attributes, f"target {request.target}")
         if request.voxels and (values := volume.label_values):
@@ -312,7 +313,7 @@ def _check_others_segmentations(run: Run, request: CheckRequest, report: RunRepo
                 _check_values(values, volume.attributes, volume.volume.where, request)
                 largest = max((n for value, n in values.counts.items() if value), default=0)
                 if text := odd_share(largest, math.prod(volume.volume.grid.shape)):
-                    report.add_issue(
+                    report.add_issues(
                         f"segmentation {query}: one of its labels {text}", blocks_training=False
                     )
 
@@ -339,4 +340,4 @@ def _compare_grids(target_grid: Grid, report: RunReport, request: CheckRequest) 
                 check_target_fits(target_grid, working_grid(grid, request.working_spacing))
             except DataError as error:
                 text = f"tomogram {query}, target {request.target}: {error}"
-                report.add_issue(text, blocks_training=True)
+                report.add_issues(text, blocks_training=True)

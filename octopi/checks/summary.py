@@ -143,22 +143,32 @@ def _inverted_tomograms(reports: Sequence[RunReport]) -> Iterable[Issue]:
                 if sign := clear_sign(values):
                     signs[query.tomo_type][name][report.name] = sign
     for tomo_type, sign_by_object in signs.items():
-        totals = {name: sum(sign_by_run.values()) for name, sign_by_run in sign_by_object.items()}
-        brightness: Counter[str] = Counter()
-        agreement: Counter[str] = Counter()  # of a run with the majority, over all objects
-        for name, sign_by_run in sign_by_object.items():
-            for run_name, sign in sign_by_run.items():
-                brightness[run_name] += sign
-                agreement[run_name] += sign * totals[name]
-        is_draw = not any(totals.values())
-        for run_name, value in agreement.items():
-            if value < 0 or is_draw:
-                text = (
-                    f"particles are {'brighter' if brightness[run_name] > 0 else 'darker'} than "
-                    f"their surroundings in its tomogram {tomo_type}, unlike those of other runs. "
-                    "If its contrast is inverted, multiply it by -1 and write it again."
-                )
-                yield Issue(run_name, text, blocks_training=False)
+        for run_name, brightness in _minority(sign_by_object.values()).items():
+            text = (
+                f"particles are {'brighter' if brightness > 0 else 'darker'} than their "
+                f"surroundings in its tomogram {tomo_type}, unlike those of other runs. "
+                "If its contrast is inverted, multiply it by -1 and write it again."
+            )
+            yield Issue(run_name, text, blocks_training=False)
+
+
+def _minority(signs: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Find the runs whose signs differ from those of most runs; all runs, if there is a draw.
+
+    Args:
+        signs: of each object, 1 or -1 by run name.
+
+    Returns:
+        Run name -> sum of its signs.
+    """
+    brightness, agreement = Counter[str](), Counter[str]()  # over all objects
+    for sign_by_run in signs:
+        total = sum(sign_by_run.values())
+        for run_name, sign in sign_by_run.items():
+            brightness[run_name] += sign
+            agreement[run_name] += sign * total
+    is_draw = not any(agreement.values())
+    return {name: brightness[name] for name, value in agreement.items() if value < 0 or is_draw}
 
 
 def _pick_issues(reports: Sequence[RunReport], request: CheckRequest) -> Iterable[Issue]:
