@@ -32,7 +32,8 @@ from octopi.system.job_folder import trial_name
 logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3  # of a trial whose workers keep dying
-SWEEPER_RANGES: dict[str, Any] = {"n_trials": Count, "n_jobs": Workers | None}
+_NumJobs = Workers | None
+SWEEPER_RANGES: dict[str, Any] = {"n_trials": Count, "n_jobs": _NumJobs}
 SAMPLER = Section("optuna.samplers|hydra_plugins.hydra_optuna_sweeper", passed_at_build=("*",))
 SAMPLERS = ("optuna.samplers.*", "hydra_plugins.hydra_optuna_sweeper.*")
 
