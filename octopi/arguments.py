@@ -37,8 +37,11 @@ def check_arguments(target: Any, node: Mapping[str, Any], path: str) -> dict[str
         if key in parameters:
             parameter = parameters[key]
             # what a target inside the value builds is checked where it is built
-            if not (_same(value, parameter.default) or _holds_target(value)):
-                out[key] = fit(value, ranges.get(key, Any), f"{path}.{key}")
+            if _holds_target(value):
+                continue
+            if key in ranges:
+                out[key] = fit(value, ranges[key], f"{path}.{key}")
+            if not _same(value, parameter.default):
                 out[key] = fit(out[key], _annotation(parameter), f"{path}.{key}")
         elif key != TARGET and (not open_ended or key.startswith("_")):
             raise SettingError(

@@ -14,10 +14,9 @@ from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from octopi.arguments import fit
-from octopi.config.nodes import check_node
+from octopi.arguments import TARGET, check_arguments, fit
+from octopi.config.nodes import import_target
 from octopi.config.overrides import Interpolation, override_text
-from octopi.config.sections import Section
 from octopi.errors import SettingError, shorten_list
 from octopi.processes.tasks import ProcessResult, TrainingTask
 from octopi.ranges import Count, Workers
@@ -34,7 +33,6 @@ logger = logging.getLogger(__name__)
 MAX_ATTEMPTS = 3  # of a trial whose workers keep dying
 _NumJobs = Workers | None
 SWEEPER_RANGES: dict[str, Any] = {"n_trials": Count, "n_jobs": _NumJobs}
-SAMPLER = Section("optuna.samplers|hydra_plugins.hydra_optuna_sweeper", passed_at_build=("*",))
 SAMPLERS = ("optuna.samplers.*", "hydra_plugins.hydra_optuna_sweeper.*")
 
 
@@ -61,7 +59,8 @@ def check_sweeper(node: DictConfig) -> None:
     for key, annotation in SWEEPER_RANGES.items():
         fit(numbers[key], annotation, f"hydra.sweeper.{key}")
     sampler = {key: value for key, value in numbers["sampler"].items() if key != "_partial_"}
-    check_node(sampler, SAMPLER, "hydra.sweeper.sampler")
+    path = "hydra.sweeper.sampler"
+    check_arguments(import_target(sampler[TARGET], f"{path}.{TARGET}"), sampler, path)
 
 
 @dataclass

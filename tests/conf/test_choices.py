@@ -86,7 +86,7 @@ def test_a_config_file_is_short(path):
         (["+modle=1"], "no setting modle.* Did you mean model"),
         (["+model.chanels=[1]"], "no parameter chanels.* Did you mean channels"),
         (["optim.optimizer.lr=fast"], "optim.optimizer.lr must be float above 0 .* not 'fast'"),
-        (["optim.optimizer.lr=nan"], "optim.optimizer.lr must be float above 0 .* not nan"),
+        (["optim.optimizer.lr=nan"], "optim.optimizer.lr must be finite, not nan"),
         (["model._target_=os.system"], "is refused: model builds torch.nn.Module only"),
         (["model._target_=logging.os.system"], "cannot be imported"),
         (["loss._target_=builtins.open"], "is refused"),
