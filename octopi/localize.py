@@ -281,6 +281,7 @@ def read_scores(run: Run, location: ScoreLocation, settings: LocalizeSettings) -
     check_labels(
         np.unique(segmentation),
         volume_labels(attributes, run.objects),
+        attributes,
         where=f"Run {run.name}: segmentation {location}",
         advice="Give each an object with this label in the copick config.",
     )

@@ -27,8 +27,8 @@ from octopi.project.objects import (
     WRITE_TARGET_AGAIN,
     PickableObject,
     check_labels,
+    find_unexpected_labels,
     require_labels,
-    unknown_labels,
     volume_labels,
 )
 from octopi.project.origin import describe_changed_picks
@@ -295,7 +295,9 @@ def _check_target(run: Run, request: CheckRequest, report: RunReport) -> None:
             values.check_labels(target)
             labels = report.labels
             report.classes = {name for name, label in labels.items() if values.counts.get(label)}
-            check_labels(values.counts, labels, where=target, advice=WRITE_TARGET_AGAIN)
+            check_labels(
+                values.counts, labels, volume.attributes, where=target, advice=WRITE_TARGET_AGAIN
+            )
     _compare_grids(volume.grid, report, request)
     _compare_radii(volume.attributes.get("sphere_radii", {}), report, request)
 
@@ -323,7 +325,8 @@ def _check_values(
         values.check_mask(where)
     except DataError:
         values.check_labels(where)
-        if unknown_labels(values.counts, volume_labels(attributes, request.objects)):
+        labels = volume_labels(attributes, request.objects)
+        if find_unexpected_labels(values.counts, labels, attributes):
             raise
 
 

@@ -1,7 +1,7 @@
 """The settings of each command: its groups and the scalars beside them."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -17,6 +17,7 @@ Checkpoints = Annotated[list[str], Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Fold = Annotated[int, Field(ge=0)]
 Duration = Annotated[str, Field(pattern=r"^\d+:\d\d:\d\d:\d\d$", description="as DD:HH:MM:SS")]
+Annotation = Literal["complete", "partial"]
 NumFolds = Annotated[int, Field(ge=2)]
 UserSession = Annotated[str, Field(pattern=r"^[^/]+/[^/]+$", description="as USER/SESSION")]
 
@@ -41,6 +42,8 @@ class TargetsSettings:
     segmentations: list[str]
     radius_scale: Positive
     radius_scales: dict[str, Positive] | None
+    annotated: str | None
+    annotation: Annotation | dict[str, Annotation]
     name: str
     user_id: str
     session_id: str
