@@ -12,12 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from octopi.cli.job import command, log_dry_run
-from octopi.config.build import build
-from octopi.config.settings import CreateTargetsSettings
-from octopi.errors import shorten_list
-from octopi.geometry import Points
-from octopi.painting import (
+from octopi.checks.target_inputs import (
     PaintingPlan,
     RunInputs,
     check_has_inputs,
@@ -28,6 +23,10 @@ from octopi.painting import (
     read_region,
     warn_of_missing_annotations,
 )
+from octopi.cli.job import command, log_dry_run
+from octopi.config.build import build
+from octopi.config.settings import CreateTargetsSettings
+from octopi.errors import shorten_list
 from octopi.project import Project, Run, SegmentationQuery, keep_runs_with
 from octopi.project.origin import check_same_origin, digest_points
 from octopi.system.job_folder import Job
@@ -121,30 +120,25 @@ def create_target(
     attributes = {
         **plan.attributes(),
         "picks_digests": digests,
+        "mask_digests": inputs.mask_digests,
         **({"not_annotated": inputs.not_annotated} if inputs.not_annotated else {}),
     }
     state = compare_with_existing(run, query, target, attributes, overwrite=settings.overwrite)
     if state != "unchanged" and not settings.dry_run:
+        attributes["mask_stamps"] = {
+            name: run.segmentation_fingerprint(plan.masks[name]) for name in inputs.mask_digests
+        }
         run.write_segmentation(query, target, grid=grid, attributes=attributes)
         run.delete_segmentations_at_other_spacings(query)  # which are out of date from now on
     return PaintedTarget(
         run.name,
         state,
         num_picks={name: len(points) for name, points in inputs.picks.items()},
-        num_outside=count_outside(run, inputs.picks, inputs.inside),
+        num_outside=sum(len(p) - len(inputs.inside[name]) for name, p in inputs.picks.items()),
         num_unknown=sum(map(len, inputs.inside.values())) - sum(inputs.num_known.values()),
         not_annotated=inputs.not_annotated,
         num_bytes=0 if state == "unchanged" else target.nbytes,
     )
-
-
-def count_outside(run: Run, picks: Mapping[str, Points], inside: Mapping[str, Points]) -> int:
-    """Count the picks that are not inside the tomogram; warn about those of each object."""
-    counts = {name: len(points) - len(inside[name]) for name, points in picks.items()}
-    for name, count in counts.items():
-        if count:
-            logger.warning("Run %s: %d picks of %s lie outside.", run.name, count, name)
-    return sum(counts.values())
 
 
 def compare_with_existing(
@@ -167,7 +161,9 @@ def compare_with_existing(
     if overwrite:
         return "replaced"
     where = f"Run {run.name}: its target {existing[0]}"
-    check_same_origin(where, run.segmentation_attributes(existing[0]), attributes)
+    stored = run.segmentation_attributes(existing[0])
+    stored.pop("mask_stamps", None)  # another in a copy of the same mask
+    check_same_origin(where, stored, attributes)
     if not np.array_equal(run.read_segmentation(existing[0])[0], target):
         check_same_origin(where, "other voxels", "these")
     return "unchanged"

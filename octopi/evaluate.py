@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from octopi.checks.picks import warn_of_odd_picks
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import EvaluateSettings
@@ -21,8 +22,10 @@ from octopi.project import (
     Run,
     find_picks,
     keep_runs_with,
+    readable_grids,
     tomogram_for_display,
 )
+from octopi.project.origin import replaced_tomogram
 from octopi.system.files import write_json
 from octopi.system.job_folder import SCORES_FILE, Job
 
@@ -51,6 +54,8 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     )
     for remark in coverage.remarks:
         logger.warning(remark)
+    warn_of_odd_sets(localized, queries, coverage.picks)
+    warn_of_odd_sets(localized, true_queries, coverage.truth)
     warn_of_origins(localized, queries)
     picks, truth = coverage.picks, coverage.truth
     objects = {name: project.objects[name] for name in picked}
@@ -134,20 +139,38 @@ def keep_localized(
     return [run for run, _ in keep_runs_with(annotated, check_localized, named=named)]
 
 
+def warn_of_odd_sets(
+    runs: Sequence[Run], queries: Mapping[str, PicksQuery], picks: PicksByRun
+) -> None:
+    """Warn of picks that cannot all be where particles are; see `warn_of_odd_picks`."""
+    grids = {run.name: next(iter(readable_grids(run)), None) for run in runs}
+    for name, query in queries.items():
+        picks_by_run = {run: objects[name] for run, objects in picks.items() if name in objects}
+        warn_of_odd_picks(query, picks_by_run, grids)
+
+
 def warn_of_origins(runs: Sequence[Run], queries: Mapping[str, PicksQuery]) -> None:
-    """Warn of runs that the network was trained on, and of picks that several networks made."""
-    trained_on, checkpoints = [], set()
+    """Warn of runs trained on, of tomograms replaced since, and of picks of several networks."""
+    trained_on, replaced, checkpoints = [], [], set()
     for run in runs:
         existing = set(run.picks()) & set(queries.values())
         origins = [run.picks_origin(query) for query in existing]
         if any(run.name in origin.get("train_runs", ()) for origin in origins):
             trained_on.append(run.name)
+        by_tomogram = {origin.get("tomogram_stamp"): origin for origin in origins}
+        if any(replaced_tomogram(run, origin) for origin in by_tomogram.values()):
+            replaced.append(run.name)
         checkpoints |= {", ".join(sorted(origin.get("checkpoints", {}))) for origin in origins}
     if trained_on:
         logger.warning(
             "%d of %d runs have the names of runs that the network was trained on (%s): their "
             "scores are too good for a score of new data.",
             len(trained_on), len(runs), shorten_list(trained_on),
+        )  # fmt: skip
+    if replaced:
+        logger.warning(
+            "%d runs have other tomograms than when their picks were made: %s. Make them again: "
+            "octopi segment, then localize.", len(replaced), shorten_list(replaced),
         )  # fmt: skip
     if len(checkpoints) > 1:
         made_by = shorten_list(sorted(names or "unknown" for names in checkpoints))

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from octopi.checks.picks import warn_of_odd_picks
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import ExportSettings
@@ -37,6 +38,7 @@ def export(settings: ExportSettings, job: Job) -> None:
     source = f"{settings.user_id}/{settings.session_id}"
     queries = find_picks(runs, objects=settings.objects, source=source)
     check_settings(runs, queries, settings)
+    warn_of_missing_picks(runs, queries)
     grids = {run.name: find_grid(run, settings) for run in runs}
     folder = Path(settings.out) if settings.out else job.folder
     files: dict[str, str] = {}
@@ -48,7 +50,7 @@ def export(settings: ExportSettings, job: Job) -> None:
             if query in run.picks()
         ]
         files.update(writer.files(name, particle_sets, folder=folder))
-        warn_of_picks_outside(name, particle_sets)
+        warn_of_odd_picks(name, {p.run_name: p.points for p in particle_sets}, grids)
         counts[name] = sum(len(particles.points) for particles in particle_sets)
         run_names.update(particles.run_name for particles in particle_sets)
     existing_files = [name for name in files if (folder / name).exists()]
@@ -103,6 +105,17 @@ def check_settings(
                 )
 
 
+def warn_of_missing_picks(runs: Sequence[Run], queries: Mapping[str, PicksQuery]) -> None:
+    """Warn of runs that have no file of some picks: it is unknown whether they have particles."""
+    existing = {run.name: set(run.picks()) for run in runs}
+    for query in queries.values():
+        if missing := [name for name, picks in existing.items() if query not in picks]:
+            logger.warning(
+                "%d of %d runs have no picks %s and are left out: %s.",
+                len(missing), len(runs), query, shorten_list(missing),
+            )  # fmt: skip
+
+
 def find_grid(run: Run, settings: ExportSettings) -> Grid | None:
     """Find the grid of the tomogram that the picks are in; return None if the run has none.
 
@@ -147,25 +160,6 @@ def read_particles(
         keep = points.scores >= float(min_score)
         points, rotations = points[keep], None if rotations is None else rotations[keep]
     return Particles(run.name, grid, points, rotations)
-
-
-def warn_of_picks_outside(object_name: str, particle_sets: Iterable[Particles]) -> None:
-    """Warn of picks outside their tomograms, which other programs drop or fail on."""
-    counts = {
-        p.run_name: int((~p.grid.contains(p.points.positions)).sum())
-        for p in particle_sets
-        if p.grid is not None
-    }
-    runs = [f"{run_name} ({count})" for run_name, count in counts.items() if count]
-    if runs:
-        logger.warning(
-            "%d picks of %s lie outside their tomograms, in %d runs: %s. Are they in Å, and of "
-            "these tomograms?",
-            sum(counts.values()),
-            object_name,
-            len(runs),
-            shorten_list(runs),
-        )
 
 
 def describe_dry_run(

@@ -29,13 +29,16 @@ from octopi.project import (
     Run,
     SegmentationQuery,
     TomogramQuery,
+    check_covers_tomogram,
     check_name,
     check_replaces_only_own_picks,
     keep_runs_with,
     score_map_name,
 )
+from octopi.project.label_values import odd_share
 from octopi.project.objects import PickableObject, check_labels, volume_labels
-from octopi.project.origin import describe_differences, has_changed
+from octopi.project.origin import describe_differences, replaced_tomogram
+from octopi.project.picks_file import ORIGIN
 from octopi.project.score_map import ScoreMap, particle_channels, particle_radii, read_score_map
 from octopi.system.job_folder import Job
 
@@ -92,10 +95,9 @@ def localize(settings: LocalizeSettings, _job: Job) -> None:
 def check_scores_are_current(run: Run, location: ScoreLocation, settings: LocalizeSettings) -> None:
     """Raise DataError if the tomogram was replaced since its scores were computed."""
     attributes = read_attributes(run, location, settings)
-    tomograms = [query for query in run.tomograms() if str(query) == attributes.get("tomogram")]
-    if tomograms and "tomogram_stamp" in attributes and has_changed(run, tomograms[0], attributes):
+    if replaced := replaced_tomogram(run, attributes):
         raise DataError(
-            f"Run {run.name}: its tomogram {tomograms[0]} has other voxels than when its "
+            f"Run {run.name}: its tomogram {replaced} has other voxels than when its "
             f"{settings.source} {settings.input} were computed. Compute them again: octopi segment "
             "overwrite=true."
         )
@@ -168,16 +170,14 @@ def find_scores(run: Run, settings: LocalizeSettings) -> ScoreLocation:
 
     Raises:
         NotInProjectError: the run has none.
-        SettingError: it has score maps of several tomograms.
+        DataError: the segmentation spans the box of no tomogram.
+        SettingError: it has score maps of several tomograms, or several segmentations.
     """
     query = SegmentationQuery.parse(settings.input)
     if settings.source == "segmentation":
-        existing = run.segmentations()
-        for segmentation in existing:
-            if segmentation.name_user_session == query.name_user_session:
-                return segmentation
-        run.open_segmentation(query)  # says what is wrong with an unfinished one
-        raise NotInProjectError(f"Run {run.name}", "segmentation", query, existing)
+        segmentation = run.find_segmentation(query)
+        check_covers_tomogram(run, segmentation, run.open_segmentation(segmentation).grid)
+        return segmentation
     name, score_maps = score_map_name(query), run.score_maps()
     tomograms = [
         tomogram
@@ -227,7 +227,7 @@ def localize_run(
         particle_channels(scores, radii), grid=scores.grid, radii=radii, floors=thresholds
     )
     attributes = read_attributes(run, location, settings)
-    origin = {key: attributes[key] for key in ("checkpoints", "train_runs") if key in attributes}
+    origin = {key: attributes[key] for key in ORIGIN if key in attributes}
     origin["source"] = f"{settings.source} {settings.input}"
     counts = {}
     for name, points in candidates.items():
@@ -286,8 +286,10 @@ def read_scores(run: Run, location: ScoreLocation, settings: LocalizeSettings) -
         advice="Give each an object with this label in the copick config.",
     )
     values = np.empty((len(labels), *segmentation.shape), dtype=np.uint8)
-    for channel, label in enumerate(labels.values()):
+    for channel, (name, label) in enumerate(labels.items()):
         values[channel] = (segmentation == label) * np.uint8(255)
+        if text := odd_share(np.count_nonzero(values[channel]), segmentation.size):
+            logger.warning("Run %s: in %s, %s %s", run.name, location, name, text)
     return ScoreMap(values, grid, PickingInfo.from_label_volume(attributes, labels))
 
 

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
 
 from octopi.errors import DataError, SettingError, shorten_list
-from octopi.geometry import Grid, Points, format_shape, same_spacing
+from octopi.geometry import MAX_OFFSET, Grid, Points, format_shape, same_spacing
 
 UNKNOWN = 255  # in place of a label, where nobody says which objects are there
 MAX_LABEL = 254  # labels are stored as uint8
@@ -207,7 +207,7 @@ def fit_mask(mask: NDArray, mask_grid: Grid, grid: Grid) -> NDArray:
     return aligned if aligned.shape == grid.shape else coarsen_mask(aligned, grid.shape)
 
 
-def align_mask(mask: NDArray, shape: Sequence[int], *, max_offset: int = 2) -> NDArray:
+def align_mask(mask: NDArray, shape: Sequence[int], *, max_offset: int = MAX_OFFSET) -> NDArray:
     """Crop or pad a mask to a shape that differs by a voxel or two, at the far ends.
 
     The first voxel stays where it is: grids of one run share their first voxel's centre.

@@ -230,9 +230,9 @@ def test_targets_of_other_radii_or_of_picks_changed_since_are_found(
     repick(here, [(100.0, 100.0, 100.0)])
     query = "ribosome:curation/0"
     code, output = check("tomo_types=[denoised]")
-    assert f"the picks {query} have changed since its target was painted" in output
+    assert f"the picks {query} changed since its target was painted" in output
     assert octopi_command("train", "dry_run=true", *TINY) == 0
-    assert f"Run TS_01: the picks {query} have changed" in capfd.readouterr().err
+    assert f"Run TS_01: the picks {query} changed" in capfd.readouterr().err
 
 
 def test_a_target_of_another_shape_or_with_other_labels_is_a_problem(check, here, targets):

@@ -172,7 +172,9 @@ def test_a_run_that_is_named_must_have_picks(project, here, octopi_command, capf
     for path in folder.glob("octopi_1_*"):
         path.unlink()
     assert octopi_command("export", "format=csv", "out=some") == 0
-    assert "from 2 runs" in "".join(capfd.readouterr())
+    log = "".join(capfd.readouterr())
+    assert "from 2 runs" in log
+    assert "1 of 3 runs have no picks ribosome:octopi/1 and are left out: TS_01." in log
     assert octopi_command("export", "format=csv", "runs=[TS_01,TS_02]", "out=two") == 3
     assert "Run TS_01 has no picks" in capfd.readouterr().err
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from octopi.checks.target_inputs import find_annotated
 from octopi.config.settings import PlanSettings
 from octopi.errors import DataError
 from octopi.geometry import Grid
-from octopi.painting import find_annotated
 from octopi.project import (
     Project,
     Run,

@@ -1,6 +1,7 @@
 """Check one run and collect its issues; an error in one part never ends the check."""
 
 import contextlib
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,11 +19,12 @@ from octopi.project import (
     Run,
     SegmentationQuery,
     TomogramQuery,
+    check_covers_tomogram,
     find_tomograms,
     is_annotation,
     volume_check,
 )
-from octopi.project.label_values import LabelValues
+from octopi.project.label_values import LabelValues, odd_share
 from octopi.project.objects import (
     WRITE_TARGET_AGAIN,
     PickableObject,
@@ -31,9 +33,7 @@ from octopi.project.objects import (
     require_labels,
     volume_labels,
 )
-from octopi.project.origin import describe_changed_picks
-
-CHANGED_RADIUS = 1.2  # spheres are smaller than their object; larger than this: its radius changed
+from octopi.project.origin import describe_changed_inputs
 
 
 @dataclass(frozen=True)
@@ -287,7 +287,7 @@ def _check_target(run: Run, request: CheckRequest, report: RunReport) -> None:
         report.add_issue(f"{target} {fault}", blocks_training=True)
     report.attributes = volume.attributes
     with report.errors_as_issues():
-        if message := describe_changed_picks(run, volume.attributes):
+        if message := describe_changed_inputs(run, volume.attributes):
             report.add_issue(message, blocks_training=False)
     with report.errors_as_issues():
         report.labels = require_labels(volume.attributes, target)
@@ -299,7 +299,6 @@ def _check_target(run: Run, request: CheckRequest, report: RunReport) -> None:
                 values.counts, labels, volume.attributes, where=target, advice=WRITE_TARGET_AGAIN
             )
     _compare_grids(volume.grid, report, request)
-    _compare_radii(volume.attributes.get("sphere_radii", {}), report, request)
 
 
 def _check_others_segmentations(run: Run, request: CheckRequest, report: RunReport) -> None:
@@ -310,11 +309,18 @@ def _check_others_segmentations(run: Run, request: CheckRequest, report: RunRepo
         with report.errors_as_issues(blocks_training=False):
             if run.open_segmentation(query).by_octopi:
                 continue
+            with report.errors_as_issues(blocks_training=False):
+                check_covers_tomogram(run, query, run.open_segmentation(query).grid)
             volume = volume_check.check_segmentation(run, query, voxels=request.voxels)
             for fault in _chunk_faults(volume):
                 report.add_issue(f"segmentation {query} {fault}", blocks_training=False)
             if request.voxels and (values := volume.label_values):
                 _check_values(values, volume.attributes, f"segmentation {query}", request)
+                largest = max((n for value, n in values.counts.items() if value), default=0)
+                if text := odd_share(largest, math.prod(volume.grid.shape)):
+                    report.add_issue(
+                        f"segmentation {query}: one of its labels {text}", blocks_training=False
+                    )
 
 
 def _check_values(
@@ -339,15 +345,3 @@ def _compare_grids(target_grid: Grid, report: RunReport, request: CheckRequest) 
             except DataError as error:
                 text = f"{query}, target {request.target}: {error}"
                 report.add_issue(text, blocks_training=True)
-
-
-def _compare_radii(painted: Mapping[str, float], report: RunReport, request: CheckRequest) -> None:
-    """Report painted spheres that are larger than their object: its radius was changed since."""
-    for name, radius in painted.items():
-        entry = request.objects.get(name)
-        if entry is not None and entry.radius and radius > CHANGED_RADIUS * entry.radius:
-            report.add_issue(
-                f"target {request.target} has spheres of {radius:g} Å for {name}, whose radius in "
-                f"the copick config is {entry.radius:g} Å.",
-                blocks_training=False,
-            )

@@ -50,9 +50,13 @@ def open_job_folder(config: DictConfig) -> None:
 
 def _configure_log(node: DictConfig, verbose: Any) -> None:
     """Configure logging with Python's own handlers; an experiment's YAML may name no other code."""
+    from tqdm.contrib import DummyTqdmFile  # noqa: PLC0415  imports asyncio; --help logs nothing
+
     try:
         configure_log(node, verbose, execution_whitelist=[])
         for handler in logging.getLogger().handlers:
+            if type(handler) is logging.StreamHandler:  # a bar would share its line with the log
+                handler.setStream(DummyTqdmFile(handler.stream))
             if not isinstance(handler.formatter, MaskingFormatter):
                 handler.setFormatter(MaskingFormatter(handler.formatter or logging.Formatter()))
     except ValueError as error:

@@ -22,7 +22,7 @@ from octopi.errors import DataError, NotInProjectError, ResourceError
 from octopi.geometry import Grid
 from octopi.project import Run, SegmentationQuery, TomogramQuery
 from octopi.project.objects import WRITE_TARGET_AGAIN, check_labels, find_unexpected_labels
-from octopi.project.origin import describe_changed_picks
+from octopi.project.origin import describe_changed_inputs
 from octopi.system import resources
 
 logger = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ class SourceReader:
     def _read_run(self, run: Run) -> RunVolumes:
         attributes = run.segmentation_attributes(self.target)
         self._check_same_labels(run, attributes)
-        if message := describe_changed_picks(run, attributes):
+        if message := describe_changed_inputs(run, attributes):
             logger.warning("Run %s: %s", run.name, message)
         not_annotated = frozenset(attributes.get("not_annotated", ())) & self.labels.keys()
         unknown_labels = frozenset(self.labels[name] for name in not_annotated)

@@ -16,6 +16,7 @@ from octopi.project.queries import (
 from octopi.project.run import Run
 from octopi.project.selection import (
     OCTOPI_USER,
+    check_covers_tomogram,
     check_replaces_only_own_picks,
     find_picks,
     find_segmentations,
@@ -23,6 +24,7 @@ from octopi.project.selection import (
     is_annotation,
     is_denoised,
     keep_runs_with,
+    readable_grids,
     select_training_tomograms,
     several_types_message,
     tomogram_for_display,
@@ -36,6 +38,7 @@ __all__ = [
     "Run",
     "SegmentationQuery",
     "TomogramQuery",
+    "check_covers_tomogram",
     "check_name",
     "check_replaces_only_own_picks",
     "check_run_name",
@@ -46,6 +49,7 @@ __all__ = [
     "is_denoised",
     "keep_runs_with",
     "open_project",
+    "readable_grids",
     "score_map_name",
     "select_training_tomograms",
     "several_types_message",

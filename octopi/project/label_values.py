@@ -10,6 +10,15 @@ from octopi.errors import DataError, shorten_list
 from octopi.project.value_range import ValueRange
 
 MAX_VALUES = 1000  # different values that are counted; a volume with more is no label volume
+MAX_SHARE = 0.5  # of a volume that one object may fill
+
+
+def odd_share(num_inside: int | np.integer, num_voxels: int) -> str:
+    """Say that an object fills most of a volume, as background does; "" if it does not."""
+    share = num_inside / num_voxels
+    if share <= MAX_SHARE:
+        return ""
+    return f"fills {100 * share:.0f} % of the volume, as background does: is it inverted?"
 
 
 @dataclass

@@ -19,7 +19,14 @@ from octopi.project.copick_api import CopickLocation, CopickPoint
 from octopi.project.storage import storage_errors_as_data_error, with_retries
 
 OURS = "octopi"  # the key in a file of picks
-ORIGIN = {"checkpoints": dict[str, str], "train_runs": list[str], "source": str}
+ORIGIN = {
+    "checkpoints": dict[str, str],
+    "train_runs": list[str],
+    "source": str,
+    "tomogram": str,
+    "tomogram_stamp": str,
+    "tomogram_voxels": str,
+}
 _IDENTITY = np.eye(4).tolist()
 
 

@@ -343,15 +343,26 @@ class Run:
             raise NotInProjectError(f"Run {self.name}", query.kind, query, names)
         return read_picks(existing[query], self._where(query))
 
-    def open_segmentation(self, query: SegmentationQuery) -> read_volume.StoredVolume:
-        """Open a label volume; read only its metadata."""
+    def find_segmentation(self, query: SegmentationQuery) -> SegmentationQuery:
+        """Find a label volume.
+
+        Args:
+            query: the nearest voxel spacing within 1 % is taken; without one, the only one.
+
+        Raises:
+            NotInProjectError: there is none.
+            SettingError: there are several.
+        """
         existing = copick_items.segmentations(self._copick)
         same_name = [q for q in existing if q.name_user_session == query.name_user_session]
-        # An unfinished one is opened only where there is no other, for the error that names it.
+        # An unfinished one is taken only where there is no other, for the error that names it.
         candidates = [q for q in same_name if read_volume.is_finished(existing[q])] or same_name
-        requested = f"{query.kind} {query}"
-        stored = self._select_one(requested, candidates, query.voxel_spacing, existing)
-        item = existing[stored]
+        return self._select_one(f"{query.kind} {query}", candidates, query.voxel_spacing, existing)
+
+    def open_segmentation(self, query: SegmentationQuery) -> read_volume.StoredVolume:
+        """Open a label volume, see `find_segmentation`; read only its metadata."""
+        stored = self.find_segmentation(query)
+        item = copick_items.segmentations(self._copick)[stored]
         return read_volume.open_volume(
             item,
             self._where(stored),

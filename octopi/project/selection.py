@@ -5,7 +5,8 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
-from octopi.errors import NotInProjectError, SettingError, shorten_list
+from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
+from octopi.geometry import MAX_OFFSET, Grid, format_shape
 from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
 from octopi.project.run import Run
 
@@ -82,6 +83,36 @@ def find_segmentations(runs: Sequence[Run], names: Sequence[str]) -> dict[str, S
                     run.open_segmentation(query)  # to say what is wrong with an unfinished one
             raise _not_in_project(query, available)
     return {query.name: query for query in queries}
+
+
+def readable_grids(run: Run) -> list[Grid]:
+    """Return the grids of the run's tomograms; leave out those that cannot be opened."""
+    grids = []
+    for tomogram in run.tomograms():
+        with contextlib.suppress(DataError):
+            grids.append(run.tomogram_grid(tomogram))
+    return grids
+
+
+def check_covers_tomogram(run: Run, query: SegmentationQuery, grid: Grid) -> None:
+    """Raise DataError if a label volume spans the box of none of the run's tomograms.
+
+    Args:
+        run: of the label volume.
+        query: of the label volume.
+        grid: of the label volume.
+    """
+    tomogram_grids = readable_grids(run)
+    if not tomogram_grids or any(
+        grid.spans_box_of(tomogram_grid, max_offset=MAX_OFFSET) for tomogram_grid in tomogram_grids
+    ):
+        return
+    spacing, sizes = grid.spacing[0], shorten_list(format_shape(g.shape) for g in tomogram_grids)
+    raise DataError(
+        f"Run {run.name}: {query.kind} {query} has {format_shape(grid.shape)} voxels of "
+        f"{spacing:g} Å, which is the box of no tomogram there ({sizes} voxels): its voxels would "
+        "be taken for other places. Write it again on the grid of the tomogram."
+    )
 
 
 def _not_in_project(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from octopi.checks.picks import warn_of_odd_picks
 from octopi.config.settings import CreateTargetsSettings, TargetsSettings
 from octopi.data.cache import working_grid
 from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
@@ -23,6 +24,8 @@ from octopi.project import (
     find_segmentations,
     find_tomograms,
 )
+from octopi.project.label_values import odd_share
+from octopi.project.origin import digest_array
 from octopi.targets import (
     UNKNOWN,
     check_any_inside,
@@ -43,6 +46,7 @@ class PaintingPlan:
         picks: object name -> the picks that its spheres are centred on.
         masks: object name -> the segmentation that it is copied from.
         radii: object name -> radius of its spheres in Å.
+        object_radii: object name -> its radius in Å in the copick config.
         labels: object name -> label.
         annotated: mask inside which everything is annotated; None = everywhere.
         partial: names of the objects of which not every particle is annotated.
@@ -51,6 +55,7 @@ class PaintingPlan:
     picks: dict[str, PicksQuery]
     masks: dict[str, SegmentationQuery]
     radii: dict[str, float]
+    object_radii: dict[str, float]
     labels: dict[str, int]
     annotated: SegmentationQuery | None
     partial: list[str]
@@ -63,6 +68,7 @@ class PaintingPlan:
             **({"annotation": annotation} if annotation else {}),
             "labels": self.labels,
             "sphere_radii": self.radii,
+            "object_radii": self.object_radii,
             "picks": {name: str(query) for name, query in self.picks.items()},
             "masks": {name: str(query) for name, query in self.masks.items()},
         }
@@ -79,6 +85,7 @@ class RunInputs:
         inside: object name -> its picks inside the tomogram.
         num_known: object name -> number of its picks inside what is annotated.
         mask_values: mask -> value that it holds inside; 0 where it is empty.
+        mask_digests: mask -> hash of its voxels.
         not_annotated: names of the objects that the run has neither picks nor a mask of, sorted.
     """
 
@@ -88,6 +95,7 @@ class RunInputs:
     inside: dict[str, Points]
     num_known: dict[str, int]
     mask_values: dict[str, float]
+    mask_digests: dict[str, str]
     not_annotated: list[str]
 
 
@@ -117,15 +125,17 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
             f"targets.radius_scales names {shorten_list(sorted(unknown_objects))}, of which there "
             f"are no picks. Objects: {shorten_list(names)}."
         )
+    object_radii = {name: project.objects[name].require_radius() for name in names}
     radii = {
-        name: project.objects[name].require_radius() * scales.get(name, settings.radius_scale)
-        for name in names
+        name: radius * scales.get(name, settings.radius_scale)
+        for name, radius in object_radii.items()
     }
     labels = target_labels([*names, *(name for name in masks if name not in names)])
     return PaintingPlan(
         {name: picks[name] for name in names},
         masks,
         radii,
+        object_radii,
         labels,
         find_annotated(runs, settings),
         partial_objects(settings.annotation, list(labels)),
@@ -183,14 +193,18 @@ def read_inputs(run: Run, plan: PaintingPlan, settings: CreateTargetsSettings) -
     for query in plan.masks.values():
         with contextlib.suppress(NotInProjectError):
             run.open_segmentation(query)  # to refuse one that is unfinished
-    values = {name: read_mask(run, query, grid)[1] for name, query in masks.items()}
+    values, mask_digests = {}, {}
+    for name, query in masks.items():
+        mask, values[name], mask_digests[name] = read_mask(run, query, grid)
+        if text := odd_share(np.count_nonzero(mask), mask.size):
+            logger.warning("Run %s: the mask %s %s", run.name, query, text)
     region = read_region(run, plan, grid)
     num_known = {
         name: len(points if region is None else drop_unknown({name: points}, region, grid)[name])
         for name, points in inside.items()
     }
     not_annotated = sorted(plan.labels.keys() - picks.keys() - masks.keys())
-    return RunInputs(run, grid, picks, inside, num_known, values, not_annotated)
+    return RunInputs(run, grid, picks, inside, num_known, values, mask_digests, not_annotated)
 
 
 def read_region(run: Run, plan: PaintingPlan, grid: Grid) -> NDArray[np.uint8] | None:
@@ -201,7 +215,7 @@ def read_region(run: Run, plan: PaintingPlan, grid: Grid) -> NDArray[np.uint8] |
     """
     if plan.annotated is None:
         return None
-    mask, _ = read_mask(run, plan.annotated, grid, may_be_full=True)
+    mask, _, _ = read_mask(run, plan.annotated, grid, may_be_full=True)
     if not mask.any():
         raise DataError(
             f"Run {run.name}: the mask {plan.annotated} of what is annotated is empty, so that "
@@ -211,7 +225,7 @@ def read_region(run: Run, plan: PaintingPlan, grid: Grid) -> NDArray[np.uint8] |
 
 
 def check_inputs(inputs: Sequence[RunInputs], plan: PaintingPlan) -> None:
-    """Check what no run alone can tell; warn about odd radii and objects without a pick inside.
+    """Check what no run alone can tell; warn about odd radii, odd picks, and objects without any.
 
     Raises:
         DataError: nothing would be painted, or a mask holds another value in another run.
@@ -230,7 +244,9 @@ def check_inputs(inputs: Sequence[RunInputs], plan: PaintingPlan) -> None:
                 "what is annotated. Is it the right one? See targets.annotated."
             )
     place = "what is annotated" if plan.annotated else "a tomogram"
-    for name in plan.picks:
+    for name, query in plan.picks.items():
+        picks = {i.run.name: i.picks[name] for i in inputs if name in i.picks}
+        warn_of_odd_picks(query, picks, {i.run.name: i.grid for i in inputs})
         if not num_known[name]:
             logger.warning("No pick of %s lies inside %s; its label stays empty.", name, place)
         if text := inputs[0].run.objects[name].odd_radius(inputs[0].grid):
@@ -247,10 +263,10 @@ def check_inputs(inputs: Sequence[RunInputs], plan: PaintingPlan) -> None:
 
 def read_mask(
     run: Run, query: SegmentationQuery, grid: Grid, *, may_be_full: bool = False
-) -> tuple[NDArray, float]:
-    """Read a mask on the grid of a target (z, y, x), and the value that it holds inside."""
+) -> tuple[NDArray, float, str]:
+    """Read a mask on the grid of a target (z, y, x), the value it holds inside, and its hash."""
     mask, mask_grid, value = run.read_mask(query, may_be_full=may_be_full)
     try:
-        return fit_mask(mask, mask_grid, grid), value
+        return fit_mask(mask, mask_grid, grid), value, digest_array(mask)
     except DataError as error:
         raise DataError(f"Run {run.name}, {query}: {error}") from error
