@@ -65,7 +65,7 @@ def create_targets(settings: CreateTargetsSettings, _job: Job) -> None:
     runs = project.select(settings.runs)
     plan = make_plan(project, runs, settings.targets)
     annotated = keep_runs_with(
-        runs, lambda run: check_has_inputs(run, plan), named=settings.runs is not None
+        runs, lambda run: check_has_inputs(run, plan), all_required=settings.runs is not None
     )
     inputs = [read_inputs(run, plan, settings) for run, _ in annotated]
     warn_of_missing_annotations(project, inputs, plan)

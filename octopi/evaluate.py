@@ -47,7 +47,7 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     check_is_not_truth(true_queries, settings)
     picked = find_picked_objects(runs, true_queries, settings)
     queries = {name: PicksQuery(name, settings.user_id, settings.session_id) for name in picked}
-    localized = keep_localized(runs, true_queries, queries, named=settings.runs is not None)
+    localized = keep_localized(runs, true_queries, queries, all_required=settings.runs is not None)
     coverage = keep_comparable(
         {run.name: run.read_existing_picks(queries) for run in localized},
         {run.name: run.read_existing_picks(true_queries) for run in localized},
@@ -112,7 +112,7 @@ def keep_localized(
     truth: Mapping[str, PicksQuery],
     queries: Mapping[str, PicksQuery],
     *,
-    named: bool,
+    all_required: bool,
 ) -> list[Run]:
     """Return the runs that have picks and truth; warn about those that have truth alone.
 
@@ -120,10 +120,10 @@ def keep_localized(
         runs: to choose from.
         truth: object name -> true picks.
         queries: object name -> picks to score.
-        named: whether the user named the runs.
+        all_required: whether every run must have picks, as where the user named them.
 
     Raises:
-        NotInProjectError: no run has both, or one that the user named was not localized.
+        NotInProjectError: no run has both, or one was not localized and all are required.
     """
     existing = {run.name: set(run.picks()) for run in runs}
     annotated = [run for run in runs if existing[run.name] & set(truth.values())]
@@ -136,7 +136,7 @@ def keep_localized(
                 f"Run {run.name} was not localized: it", "picks of", source, available
             )
 
-    return [run for run, _ in keep_runs_with(annotated, check_localized, named=named)]
+    return [run for run, _ in keep_runs_with(annotated, check_localized, all_required=all_required)]
 
 
 def warn_of_odd_sets(

@@ -53,11 +53,11 @@ def export(settings: ExportSettings, job: Job) -> None:
         warn_of_odd_picks(name, {p.run_name: p.points for p in particle_sets}, grids)
         counts[name] = sum(len(particles.points) for particles in particle_sets)
         run_names.update(particles.run_name for particles in particle_sets)
-    existing_files = [name for name in files if (folder / name).exists()]
+    existing_files = [name for name, text in files.items() if holds_other(folder / name, text)]
     if existing_files and not settings.overwrite:
         raise SettingError(
-            f"{folder} already has {shorten_list(existing_files)}. Replace them with "
-            "overwrite=true, or choose another folder with out=…"
+            f"{folder} already has {shorten_list(existing_files)}, with other content. Replace "
+            "them with overwrite=true, or choose another folder with out=…"
         )
     if settings.dry_run:
         check_writable(folder, "Choose another folder with out=…")
@@ -178,6 +178,11 @@ def describe_dry_run(
 def format_counts(counts: Mapping[str, int]) -> str:
     """Format the number of picks of each object."""
     return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def holds_other(path: Path, text: str) -> bool:
+    """Return whether there is something at the path that is not a file of this text."""
+    return path.exists() and not (path.is_file() and path.read_bytes() == text.encode())
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> None:

@@ -45,7 +45,9 @@ def extract(settings: ExtractSettings, _job: Job) -> None:
     runs = project.select(settings.runs)
     queries = find_picks(runs, objects=settings.objects, source=settings.picks).values()
     inputs = keep_runs_with(
-        runs, lambda run: find_inputs(run, queries, settings), named=settings.runs is not None
+        runs,
+        lambda run: find_inputs(run, queries, settings),
+        all_required=settings.runs is not None,
     )
     for run, _ in inputs:
         check_outputs(run, queries, settings)

@@ -60,7 +60,7 @@ def localize(settings: LocalizeSettings, _job: Job) -> None:
     located = keep_runs_with(
         project.select(settings.runs),
         lambda run: find_scores(run, settings),
-        named=settings.runs is not None,
+        all_required=settings.runs is not None,
     )
     runs = [run for run, _ in located]
     output = f"{settings.user_id}/{settings.session_id}"

@@ -105,6 +105,14 @@ def test_files_are_replaced_only_with_overwrite(project, here, octopi_command, c
     assert len((here / "d/apo-ferritin.tbl").read_text(encoding="utf-8").splitlines()) == 3
 
 
+def test_the_same_export_again_finishes_what_a_killed_one_began(project, here, octopi_command):
+    assert octopi_command("export", "format=dynamo", "out=d") == 0
+    before = tree(here / "d")
+    next(iter(before)).unlink()
+    assert octopi_command("export", "format=dynamo", "out=d") == 0
+    assert tree(here / "d") == before
+
+
 def all_paths(folder):
     return {p: p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))}
 
@@ -113,7 +121,10 @@ def test_a_dry_run_lists_the_files_and_writes_none(project, here, octopi_command
     assert octopi_command("export", "format=csv", "out=csv", "objects=[ribosome]") == 0
     before = all_paths(here)
     command = ("export", "format=csv", "out=csv", "dry_run=true")
-    assert octopi_command(*command) == 2  # one of the files exists
+    assert octopi_command(*command) == 0  # the file that exists is the same
+    (here / "csv" / "ribosome.csv").write_text("other", encoding="utf-8")
+    before = all_paths(here)
+    assert octopi_command(*command) == 2
     capfd.readouterr()
     assert octopi_command(*command, "overwrite=true") == 0
     output = "".join(capfd.readouterr())

@@ -123,10 +123,11 @@ class RunReport:
         grids = (grid for query, grid in self.tomograms.items() if request.is_relevant(query))
         return next(grids, None)
 
-    def add_issue(self, text: str, *, blocks_training: bool) -> None:
-        """Add an issue; drop the run's name, which goes in front of every issue, from its text."""
-        text = text.removeprefix(f"Run {self.name}: ").removeprefix(f"Run {self.name} ")
-        self.issues.append(Issue(self.name, text, blocks_training))
+    def add_issues(self, *texts: str, blocks_training: bool) -> None:
+        """Add issues; drop the run's name, which goes in front of every issue, from their texts."""
+        for text in texts:
+            short = text.removeprefix(f"Run {self.name}: ").removeprefix(f"Run {self.name} ")
+            self.issues.append(Issue(self.name, short, blocks_training))
 
     @contextlib.contextmanager
     def errors_as_issues(self, *, blocks_training: bool = True) -> Iterator[None]:
@@ -134,7 +135,7 @@ class RunReport:
         try:
             yield
         except OctopiError as error:
-            self.add_issue(str(error), blocks_training=blocks_training)
+            self.add_issues(str(error), blocks_training=blocks_training)
 
 
 def check_run(run: Run, request: CheckRequest) -> RunReport:
@@ -161,18 +162,18 @@ def _check_tomograms(run: Run, request: CheckRequest, report: RunReport) -> None
             report.tomograms[query] = volume.grid
             report.contrasts[query] = volume.contrasts
             report.digests[query] = volume.digest
-            for fault in _chunk_faults(volume):
-                report.add_issue(f"tomogram {query} {fault}", blocks_training=blocks_training)
+            faults = _chunk_faults(f"tomogram {query}", volume)
+            report.add_issues(*faults, blocks_training=blocks_training)
             if volume.constant_chunks and not volume.values.is_constant:
-                report.add_issue(
+                report.add_issues(
                     f"tomogram {query}: all voxels are the same within each of "
                     f"{len(volume.constant_chunks)} chunks "
                     f"({shorten_list(volume.constant_chunks)}).",
                     blocks_training=False,
                 )
             volume.values.check(f"tomogram {query}")
-            for remark in volume.remarks:
-                report.add_issue(f"tomogram {query}: {remark}", blocks_training=False)
+            remarks = [f"tomogram {query}: {remark}" for remark in volume.remarks]
+            report.add_issues(*remarks, blocks_training=False)
     _compare_shapes(report)
 
 
@@ -202,23 +203,23 @@ def _compare_shapes(report: RunReport) -> None:
                 f"{', '.join(types)} {format_shape(shape)}"
                 for shape, types in types_by_shape.items()
             )
-            report.add_issue(
+            report.add_issues(
                 f"its tomograms at {spacing:g} Å differ in shape: {text}.", blocks_training=False
             )
 
 
-def _chunk_faults(volume: volume_check.VolumeReport) -> list[str]:
+def _chunk_faults(name: str, volume: volume_check.VolumeReport) -> list[str]:
     faults = []
     if volume.missing and volume.all_chunks_required:
         faults.append(
-            f"lacks {len(volume.missing)} of {volume.num_chunks} chunks "
+            f"{name} lacks {len(volume.missing)} of {volume.num_chunks} chunks "
             f"({shorten_list(volume.missing)}), which would be read as zeros. "
             "Copy or write it again."
         )
     if volume.damaged:
         faults.append(
-            f"has {len(volume.damaged)} chunks of {volume.num_chunks} that cannot be decoded "
-            f"({shorten_list(volume.damaged)}). Copy or write it again."
+            f"{name} has {len(volume.damaged)} chunks of {volume.num_chunks} that cannot be "
+            f"decoded ({shorten_list(volume.damaged)}). Copy or write it again."
         )
     return faults
 
@@ -229,7 +230,7 @@ def _check_picks(run: Run, request: CheckRequest, report: RunReport) -> None:
         if not is_annotation(query, request.picks):
             continue
         if name not in request.objects:
-            report.add_issue(
+            report.add_issues(
                 f"picks {query} are of an object that the copick config does not have."
                 f"{did_you_mean(name, request.objects)}",
                 blocks_training=False,
@@ -252,8 +253,8 @@ def _check_points(
         report.num_outside += int((~inside).sum())
         radius = request.objects[query.object_name].radius or 0
         min_distance = radius * request.min_distance if radius > 0 else None
-        for text in _pick_faults(examine_picks(points, grid, min_distance=min_distance), query):
-            report.add_issue(text, blocks_training=False)
+        faults = _pick_faults(examine_picks(points, grid, min_distance=min_distance), query)
+        report.add_issues(*faults, blocks_training=False)
 
 
 def _pick_faults(picks: PicksReport, query: PicksQuery) -> list[str]:
@@ -283,12 +284,11 @@ def _check_target(run: Run, request: CheckRequest, report: RunReport) -> None:
     report.has_target = True
     target = f"target {request.target}"
     volume = volume_check.check_segmentation(run, request.target, voxels=request.voxels)
-    for fault in _chunk_faults(volume):
-        report.add_issue(f"{target} {fault}", blocks_training=True)
+    report.add_issues(*_chunk_faults(target, volume), blocks_training=True)
     report.attributes = volume.attributes
     with report.errors_as_issues():
         if message := describe_changed_inputs(run, volume.attributes):
-            report.add_issue(message, blocks_training=False)
+            report.add_issues(message, blocks_training=False)
     with report.errors_as_issues():
         report.labels = require_labels(volume.attributes, target)
         if request.voxels and (values := volume.label_values):
@@ -312,15 +312,13 @@ def _check_others_segmentations(run: Run, request: CheckRequest, report: RunRepo
             with report.errors_as_issues(blocks_training=False):
                 check_covers_tomogram(run, query, run.open_segmentation(query).grid)
             volume = volume_check.check_segmentation(run, query, voxels=request.voxels)
-            for fault in _chunk_faults(volume):
-                report.add_issue(f"segmentation {query} {fault}", blocks_training=False)
+            name = f"segmentation {query}"
+            report.add_issues(*_chunk_faults(name, volume), blocks_training=False)
             if request.voxels and (values := volume.label_values):
-                _check_values(values, volume.attributes, f"segmentation {query}", request)
+                _check_values(values, volume.attributes, name, request)
                 largest = max((n for value, n in values.counts.items() if value), default=0)
                 if text := odd_share(largest, math.prod(volume.grid.shape)):
-                    report.add_issue(
-                        f"segmentation {query}: one of its labels {text}", blocks_training=False
-                    )
+                    report.add_issues(f"{name}: one of its labels {text}", blocks_training=False)
 
 
 def _check_values(
@@ -344,4 +342,4 @@ def _compare_grids(target_grid: Grid, report: RunReport, request: CheckRequest) 
                 check_target_fits(target_grid, working_grid(grid, request.working_spacing))
             except DataError as error:
                 text = f"{query}, target {request.target}: {error}"
-                report.add_issue(text, blocks_training=True)
+                report.add_issues(text, blocks_training=True)

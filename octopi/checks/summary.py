@@ -117,22 +117,32 @@ def _inverted_tomograms(reports: Sequence[RunReport]) -> Iterable[Issue]:
                 if sign := clear_sign(values):
                     signs[query.tomo_type][name][report.name] = sign
     for tomo_type, sign_by_object in signs.items():
-        totals = {name: sum(sign_by_run.values()) for name, sign_by_run in sign_by_object.items()}
-        brightness: Counter[str] = Counter()
-        agreement: Counter[str] = Counter()  # of a run with the majority, over all objects
-        for name, sign_by_run in sign_by_object.items():
-            for run_name, sign in sign_by_run.items():
-                brightness[run_name] += sign
-                agreement[run_name] += sign * totals[name]
-        is_draw = not any(totals.values())
-        for run_name, value in agreement.items():
-            if value < 0 or is_draw:
-                text = (
-                    f"particles are {'brighter' if brightness[run_name] > 0 else 'darker'} than "
-                    f"their surroundings in its tomogram {tomo_type}, unlike those of other runs. "
-                    "If its contrast is inverted, multiply it by -1 and write it again."
-                )
-                yield Issue(run_name, text, blocks_training=False)
+        for run_name, brightness in _minority(sign_by_object.values()).items():
+            text = (
+                f"particles are {'brighter' if brightness > 0 else 'darker'} than their "
+                f"surroundings in its tomogram {tomo_type}, unlike those of other runs. "
+                "If its contrast is inverted, multiply it by -1 and write it again."
+            )
+            yield Issue(run_name, text, blocks_training=False)
+
+
+def _minority(signs: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Find the runs whose signs differ from those of most runs; all runs, if there is a draw.
+
+    Args:
+        signs: of each object, 1 or -1 by run name.
+
+    Returns:
+        Run name -> sum of its signs.
+    """
+    brightness, agreement = Counter[str](), Counter[str]()  # over all objects
+    for sign_by_run in signs:
+        total = sum(sign_by_run.values())
+        for run_name, sign in sign_by_run.items():
+            brightness[run_name] += sign
+            agreement[run_name] += sign * total
+    is_draw = not any(agreement.values())
+    return {name: brightness[name] for name, value in agreement.items() if value < 0 or is_draw}
 
 
 def _pick_issues(reports: Sequence[RunReport], request: CheckRequest) -> Iterable[Issue]:
@@ -144,15 +154,15 @@ def _pick_issues(reports: Sequence[RunReport], request: CheckRequest) -> Iterabl
     if not sessions:
         text = "No run has a target or picks to make one from." if request.objects else NO_OBJECTS
         yield Issue("", text, blocks_training=True)
+        return
     for name, sources in sessions.items():
         if len(sources) > 1:
             where = shorten_list(sorted(sources))
             text = f"{name} has picks of {where}. Say whose: picks=USER/SESSION."
             yield Issue("", text, blocks_training=True)
         yield from _issues_of(request.objects[name].require_radius)
-    if sessions:
-        yield from _issues_of(target_labels, list(sessions))
-    if sessions and all(report.grid(request) for report in reports if report.sessions):
+    yield from _issues_of(target_labels, list(sessions))
+    if all(report.grid(request) for report in reports if report.sessions):
         num_inside = sum(report.num_inside for report in reports)
         num_outside = sum(report.num_outside for report in reports)
         yield from _issues_of(check_any_inside, num_inside, num_outside)

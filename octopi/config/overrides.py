@@ -11,6 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobRuntime
+from hydra.errors import HydraException
 
 from octopi.config.files import CONF_DIR
 from octopi.errors import SettingError
@@ -109,7 +110,9 @@ def compose_config(verb: str, overrides: Sequence[str]) -> Any:
     try:
         with initialize_config_dir(str(CONF_DIR), job_name=verb):
             return compose(verb, overrides=list(overrides), return_hydra_config=True)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except HydraException:  # of which some are OSErrors too
+        raise
+    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
         raise SettingError(f"A YAML file cannot be read: {describe_yaml_error(error)}") from error
     finally:
         instance.hydra = previous

@@ -45,7 +45,13 @@ class VolumeCache:
 
     def open(self, key: str) -> NDArray:
         """Open the volume of a key, memory-mapped and read-only."""
-        return np.load(self._path(key), mmap_mode="r")
+        try:
+            return np.load(self._path(key), mmap_mode="r")
+        except (ValueError, EOFError) as error:
+            raise ResourceError(
+                f"The cached volume {self._path(key)} is damaged ({error}). Delete it: it is made "
+                "again."
+            ) from error
 
     def get(self, key: str, make: Callable[[], NDArray]) -> NDArray:
         """Open the volume of a key; make it if it is missing."""

@@ -210,17 +210,17 @@ def tomogram_for_display(run: Run) -> TomogramQuery | None:
 
 
 def keep_runs_with(
-    runs: Iterable[Run], find: Callable[[Run], Result], *, named: bool
+    runs: Iterable[Run], find: Callable[[Run], Result], *, all_required: bool
 ) -> list[tuple[Run, Result]]:
     """Return the runs where `find` succeeds, with its results; warn about the others.
 
     Args:
         runs: to search.
         find: raises NotInProjectError for a run that lacks what is searched for.
-        named: whether the user named the runs.
+        all_required: whether every run must have it, such as those that the user named.
 
     Raises:
-        NotInProjectError: no run has it, or a run that the user named lacks it.
+        NotInProjectError: no run has it, or one lacks it and all are required.
     """
     results, errors = [], []
     for run in runs:
@@ -228,7 +228,7 @@ def keep_runs_with(
             results.append((run, find(run)))
         except NotInProjectError as error:
             errors.append(error)
-    if errors and (named or not results):
+    if errors and (all_required or not results):
         raise errors[0]
     if errors:
         total = len(results) + len(errors)

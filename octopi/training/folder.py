@@ -144,9 +144,7 @@ class TrainingFolder:
         )
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except (
-            Exception
-        ) as error:  # a damaged file raises anything, depending on where it is damaged
+        except Exception as error:  # what a damaged file raises depends on where it is damaged
             why = str(error).strip().partition("\n")[0][:200] or type(error).__name__
             raise SettingError(
                 f"{path} is damaged, or is not a checkpoint that octopi wrote: {why} {cure}"

@@ -1,16 +1,12 @@
 """A command runs in a folder of its own, and ends with a code and a line however it ends."""
 
-import logging
 import os
-import re
 import signal
 import subprocess
 import sys
 
 import pytest
-from tqdm import tqdm
 
-from octopi.cli.job import command
 from octopi.system import files
 
 STOPPED_WHILE_WRITING = """
@@ -96,23 +92,3 @@ def test_a_job_removes_what_a_killed_one_left_in_its_folder(tmp_path, octopi_com
     assert stage.exists()
     octopi_command("summarize", "folder=x", "hydra.run.dir=mine")
     assert not stage.exists()
-
-
-def test_the_log_begins_a_line_of_its_own_where_a_progress_bar_is_drawn(
-    tmp_path, monkeypatch, capfd
-):
-    def work(_settings, _job):
-        with tqdm(total=2) as bar:
-            bar.update()
-            logging.getLogger("octopi").warning("Something is odd.")
-
-    root = logging.getLogger()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(root, "handlers", [])
-    monkeypatch.setattr(sys, "argv", ["octopi summarize", "folder=x"])
-    with pytest.raises(SystemExit):
-        command("summarize", work)()
-    for handler in root.handlers:
-        handler.close()
-    lines = re.split(r"[\r\n]", capfd.readouterr().err)
-    assert any(re.fullmatch(r"[0-9:]{8} WARNING Something is odd\.", line) for line in lines)
