@@ -72,7 +72,7 @@ def summarise_project(project: Project, settings: PlanSettings) -> ProjectSummar
             for run, _ in keep_runs_with(
                 selected,
                 partial(Run.open_segmentation, query=annotated),
-                named=settings.runs is not None,
+                all_required=settings.runs is not None,
             )
         ]
     radii = {name: project.objects[name].require_radius() for name in queries}
