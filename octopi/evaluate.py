@@ -21,6 +21,7 @@ from octopi.project import (
     Project,
     Run,
     find_picks,
+    keep_known,
     keep_runs_with,
     readable_grids,
     tomogram_for_display,
@@ -43,10 +44,15 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     scorer: Scorer = build(settings.scorer, "scorer")
     project: Project = build(settings.project, "project")
     runs = project.select(settings.runs)
-    true_queries = find_picks(runs, objects=settings.objects, source=settings.truth)
+    true_queries = keep_known(
+        find_picks(runs, objects=settings.objects, source=settings.truth),
+        project.objects,
+        named=bool(settings.objects),
+    )
     check_is_not_truth(true_queries, settings)
     picked = find_picked_objects(runs, true_queries, settings)
     queries = {name: PicksQuery(name, settings.user_id, settings.session_id) for name in picked}
+    queries = keep_known(queries, project.objects, named=False)
     localized = keep_localized(runs, true_queries, queries, all_required=settings.runs is not None)
     coverage = keep_comparable(
         {run.name: run.read_existing_picks(queries) for run in localized},
@@ -58,7 +64,7 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     warn_of_odd_sets(localized, true_queries, coverage.truth)
     warn_of_origins(localized, queries)
     picks, truth = coverage.picks, coverage.truth
-    objects = {name: project.objects[name] for name in picked}
+    objects = {name: project.objects[name] for name in queries}
     radii = {name: obj.require_radius() for name, obj in objects.items()}
     weights = {name: obj.weight for name, obj in objects.items()}
     if settings.dry_run:

@@ -73,7 +73,8 @@ def localize(settings: LocalizeSettings, _job: Job) -> None:
     with project.writing(runs, f"picks {output}", dry_run=settings.dry_run):
         for run, location in located:
             check_scores_are_current(run, location, settings)
-            check_other_picks(run, location, settings, checkpoint_info)
+            check_outputs(run, location, settings, checkpoint_info)
+            check_label_values(run, location)  # of every run before the first is written
         warn_of_several_networks(project, located, settings)
         if settings.dry_run:
             lines = describe(project, located, settings, localizer, checkpoint_info)
@@ -103,6 +104,19 @@ def check_scores_are_current(run: Run, location: ScoreLocation, settings: Locali
         )
 
 
+def check_label_values(run: Run, location: ScoreLocation) -> None:
+    """Raise DataError if a segmentation holds anything else than labels of objects."""
+    if isinstance(location, SegmentationQuery):
+        segmentation, _, attributes = run.read_segmentation(location)
+        check_labels(
+            np.unique(segmentation),
+            volume_labels(attributes, run.objects),
+            attributes,
+            where=f"Run {run.name}: segmentation {location}",
+            advice="Give each an object with this label in the copick config.",
+        )
+
+
 def other_picks(
     run: Run,
     location: ScoreLocation,
@@ -116,13 +130,16 @@ def other_picks(
     return [q for q in run.picks() if q.user_session == output and q.object_name not in names]
 
 
-def check_other_picks(
+def check_outputs(
     run: Run,
     location: ScoreLocation,
     settings: LocalizeSettings,
     checkpoint_info: PickingInfo | None,
 ) -> None:
-    """Raise SettingError if the session would keep picks of other objects, of another model."""
+    """Raise SettingError if picks cannot be written, or the session would keep another model's."""
+    info = checkpoint_info or read_picking_info(run, location, settings)
+    for name in particle_radii(info, run.objects):
+        run.check_can_write(PicksQuery(name, settings.user_id, settings.session_id))
     others = other_picks(run, location, settings, checkpoint_info)
     if others and not settings.overwrite:
         raise SettingError(
@@ -258,8 +275,6 @@ def describe(
         thresholds = info.thresholds_at(settings.beta, settings.thresholds)
         objects = objects or ", ".join(f"{name} from {thresholds[name]:.3g}" for name in radii)
         queries = {PicksQuery(name, settings.user_id, settings.session_id) for name in radii}
-        for query in queries:
-            run.check_can_write(query)
         replaced += len(queries & set(run.picks()))
     skipped = len(project.select(settings.runs)) - len(located)
     return [
@@ -278,13 +293,6 @@ def read_scores(run: Run, location: ScoreLocation, settings: LocalizeSettings) -
         return read_score_map(run, location, _score_map_name(settings))
     segmentation, grid, attributes = run.read_segmentation(location)
     labels = particle_labels(attributes, run.objects)
-    check_labels(
-        np.unique(segmentation),
-        volume_labels(attributes, run.objects),
-        attributes,
-        where=f"Run {run.name}: segmentation {location}",
-        advice="Give each an object with this label in the copick config.",
-    )
     values = np.empty((len(labels), *segmentation.shape), dtype=np.uint8)
     for channel, (name, label) in enumerate(labels.items()):
         values[channel] = (segmentation == label) * np.uint8(255)

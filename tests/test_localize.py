@@ -212,6 +212,18 @@ def test_two_processes_do_not_write_the_same_picks_at_once(here, localize, octop
     assert localize(["ribosome"]) == 0
 
 
+def test_a_bad_label_volume_is_known_before_any_run_is_written(here, octopi_command, capfd):
+    volume = np.zeros((24, 48, 48), np.uint8)
+    volume[5:9, 5:9, 5:9] = 1
+    add_segmentation(here, volume, run="TS_01")
+    add_segmentation(here, 77 * volume, run="TS_02")
+    words = ["source=segmentation", "input=sheet:someone/0", "localizer=components"]
+    for dry_run in ("true", "false"):
+        assert octopi_command("localize", *words, f"dry_run={dry_run}") == 3
+        assert "Run TS_02: segmentation sheet:someone/0@20.0 holds" in capfd.readouterr().err
+    assert not list(here.glob("overlay/**/Picks/*.json"))
+
+
 def test_of_label_volumes_at_several_spacings_the_one_that_is_named_is_picked(here):
     add_segmentation(here, np.ones((24, 48, 48), np.uint8))
     root = copick.from_file(str(here / "project.json"))

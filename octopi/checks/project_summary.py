@@ -17,6 +17,7 @@ from octopi.project import (
     find_picks,
     find_segmentations,
     is_denoised,
+    keep_known,
     keep_runs_with,
 )
 from octopi.targets import partial_objects
@@ -63,7 +64,7 @@ def summarise_project(project: Project, settings: PlanSettings) -> ProjectSummar
     selected = project.select(settings.runs)
     targets = settings.targets
     queries = find_picks(selected, objects=targets.objects, source=targets.picks)
-    queries = {name: query for name, query in queries.items() if name in project.objects}
+    queries = keep_known(queries, project.objects, named=bool(targets.objects))
     masks = find_segmentations(selected, targets.segmentations)
     partial_objects(targets.annotation, [*queries, *masks])
     if annotated := find_annotated(selected, targets):

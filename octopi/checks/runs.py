@@ -94,8 +94,11 @@ class RunReport:
         tomograms: the grid of each that can be opened.
         digests: tomogram -> digest of its bytes, where they were read.
         contrasts: tomogram -> object -> contrast of its picks, where voxels were read.
+        existing_tomograms: also those that cannot be opened.
+        existing_picks: of all users and objects.
+        is_listed: whether picks and label volumes could be listed.
         picks: object -> number of its picks.
-        sessions: object -> users and sessions of its picks.
+        annotations: picks of the config's objects that count as truth.
         num_inside: picks inside the first tomogram that can be opened.
         num_outside: picks outside it.
         attributes: stored with the target.
@@ -109,7 +112,10 @@ class RunReport:
     digests: dict[TomogramQuery, str] = field(default_factory=dict)
     contrasts: dict[TomogramQuery, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
     picks: dict[str, int] = field(default_factory=dict)
-    sessions: dict[str, set[str]] = field(default_factory=dict)
+    existing_tomograms: list[TomogramQuery] = field(default_factory=list)
+    existing_picks: list[PicksQuery] = field(default_factory=list)
+    is_listed: bool = False
+    annotations: set[PicksQuery] = field(default_factory=set)
     num_inside: int = 0
     num_outside: int = 0
     attributes: Mapping[str, Any] = field(default_factory=dict)
@@ -141,6 +147,12 @@ class RunReport:
 def check_run(run: Run, request: CheckRequest) -> RunReport:
     """Check the tomograms, picks and target of a run."""
     report = RunReport(run.name)
+    with report.errors_as_issues():
+        report.existing_picks = run.picks()
+        run.segmentations()
+        report.is_listed = True
+    if not report.is_listed:
+        return report
     for check in (_check_tomograms, _check_picks, _check_target, _check_others_segmentations):
         with report.errors_as_issues():
             check(run, request, report)
@@ -151,19 +163,20 @@ def check_run(run: Run, request: CheckRequest) -> RunReport:
 
 
 def _check_tomograms(run: Run, request: CheckRequest, report: RunReport) -> None:
-    radii = {name: o.radius for name, o in request.objects.items() if o.radius and o.radius > 0}
+    radii = {name: o.require_radius() for name, o in request.objects.items() if o.has_radius}
     positions = _readable_positions(run, request, radii)
-    for query in run.tomograms():
+    report.existing_tomograms = run.tomograms()
+    for query in report.existing_tomograms:
         blocks_training = request.is_relevant(query)
         with report.errors_as_issues(blocks_training=blocks_training):
             volume = volume_check.check_tomogram(
                 run, query, voxels=request.voxels, positions=positions, radii=radii
             )
-            report.tomograms[query] = volume.grid
+            report.tomograms[query] = volume.volume.grid
             report.contrasts[query] = volume.contrasts
             report.digests[query] = volume.digest
-            faults = _chunk_faults(f"tomogram {query}", volume)
-            report.add_issues(*faults, blocks_training=blocks_training)
+            with report.errors_as_issues(blocks_training=blocks_training):
+                volume.check_chunks()
             if volume.constant_chunks and not volume.values.is_constant:
                 report.add_issues(
                     f"tomogram {query}: all voxels are the same within each of "
@@ -171,9 +184,9 @@ def _check_tomograms(run: Run, request: CheckRequest, report: RunReport) -> None
                     f"({shorten_list(volume.constant_chunks)}).",
                     blocks_training=False,
                 )
-            volume.values.check(f"tomogram {query}")
-            remarks = [f"tomogram {query}: {remark}" for remark in volume.remarks]
-            report.add_issues(*remarks, blocks_training=False)
+            volume.values.check(volume.volume.where)
+            for remark in volume.remarks:
+                report.add_issues(f"tomogram {query}: {remark}", blocks_training=False)
     _compare_shapes(report)
 
 
@@ -208,22 +221,6 @@ def _compare_shapes(report: RunReport) -> None:
             )
 
 
-def _chunk_faults(name: str, volume: volume_check.VolumeReport) -> list[str]:
-    faults = []
-    if volume.missing and volume.all_chunks_required:
-        faults.append(
-            f"{name} lacks {len(volume.missing)} of {volume.num_chunks} chunks "
-            f"({shorten_list(volume.missing)}), which would be read as zeros. "
-            "Copy or write it again."
-        )
-    if volume.damaged:
-        faults.append(
-            f"{name} has {len(volume.damaged)} chunks of {volume.num_chunks} that cannot be "
-            f"decoded ({shorten_list(volume.damaged)}). Copy or write it again."
-        )
-    return faults
-
-
 def _check_picks(run: Run, request: CheckRequest, report: RunReport) -> None:
     for query in run.picks():
         name = query.object_name
@@ -236,7 +233,7 @@ def _check_picks(run: Run, request: CheckRequest, report: RunReport) -> None:
                 blocks_training=False,
             )
             continue
-        report.sessions.setdefault(name, set()).add(query.user_session)
+        report.annotations.add(query)
         with report.errors_as_issues():
             points = run.read_picks(query)
             report.picks[name] = report.picks.get(name, 0) + len(points)
@@ -251,10 +248,10 @@ def _check_points(
         inside = working_grid(grid, request.working_spacing).contains(points.positions)
         report.num_inside += int(inside.sum())
         report.num_outside += int((~inside).sum())
-        radius = request.objects[query.object_name].radius or 0
-        min_distance = radius * request.min_distance if radius > 0 else None
-        faults = _pick_faults(examine_picks(points, grid, min_distance=min_distance), query)
-        report.add_issues(*faults, blocks_training=False)
+        obj = request.objects[query.object_name]
+        min_distance = obj.require_radius() * request.min_distance if obj.has_radius else None
+        for text in _pick_faults(examine_picks(points, grid, min_distance=min_distance), query):
+            report.add_issues(text, blocks_training=False)
 
 
 def _pick_faults(picks: PicksReport, query: PicksQuery) -> list[str]:
@@ -282,23 +279,24 @@ def _check_target(run: Run, request: CheckRequest, report: RunReport) -> None:
     if not any(query.name_user_session == name for query in run.segmentations()):
         return
     report.has_target = True
-    target = f"target {request.target}"
     volume = volume_check.check_segmentation(run, request.target, voxels=request.voxels)
-    report.add_issues(*_chunk_faults(target, volume), blocks_training=True)
+    with report.errors_as_issues():
+        volume.check_chunks()
     report.attributes = volume.attributes
     with report.errors_as_issues():
         if message := describe_changed_inputs(run, volume.attributes):
             report.add_issues(message, blocks_training=False)
     with report.errors_as_issues():
-        report.labels = require_labels(volume.attributes, target)
+        report.labels = require_labels(volume.attributes, f"target {request.target}")
         if request.voxels and (values := volume.label_values):
-            values.check_labels(target)
+            where = volume.volume.where
+            values.check_labels(where)
             labels = report.labels
             report.classes = {name for name, label in labels.items() if values.counts.get(label)}
             check_labels(
-                values.counts, labels, volume.attributes, where=target, advice=WRITE_TARGET_AGAIN
+                values.counts, labels, volume.attributes, where=where, advice=WRITE_TARGET_AGAIN
             )
-    _compare_grids(volume.grid, report, request)
+    _compare_grids(volume.volume.grid, report, request)
 
 
 def _check_others_segmentations(run: Run, request: CheckRequest, report: RunReport) -> None:
@@ -312,13 +310,14 @@ def _check_others_segmentations(run: Run, request: CheckRequest, report: RunRepo
             with report.errors_as_issues(blocks_training=False):
                 check_covers_tomogram(run, query, run.open_segmentation(query).grid)
             volume = volume_check.check_segmentation(run, query, voxels=request.voxels)
-            name = f"segmentation {query}"
-            report.add_issues(*_chunk_faults(name, volume), blocks_training=False)
+            volume.check_chunks()
             if request.voxels and (values := volume.label_values):
-                _check_values(values, volume.attributes, name, request)
+                _check_values(values, volume.attributes, volume.volume.where, request)
                 largest = max((n for value, n in values.counts.items() if value), default=0)
-                if text := odd_share(largest, math.prod(volume.grid.shape)):
-                    report.add_issues(f"{name}: one of its labels {text}", blocks_training=False)
+                if text := odd_share(largest, math.prod(volume.volume.grid.shape)):
+                    report.add_issues(
+                        f"segmentation {query}: one of its labels {text}", blocks_training=False
+                    )
 
 
 def _check_values(
@@ -327,11 +326,13 @@ def _check_values(
     """Raise DataError if a volume is neither a mask of one object nor labels of the objects."""
     try:
         values.check_mask(where)
-    except DataError:
-        values.check_labels(where)
-        labels = volume_labels(attributes, request.objects)
-        if find_unexpected_labels(values.counts, labels, attributes):
-            raise
+    except DataError as error:
+        with contextlib.suppress(DataError):
+            values.check_labels(where)
+            labels = volume_labels(attributes, request.objects)
+            if not find_unexpected_labels(values.counts, labels, attributes):
+                return
+        raise error from None
 
 
 def _compare_grids(target_grid: Grid, report: RunReport, request: CheckRequest) -> None:
@@ -341,5 +342,5 @@ def _compare_grids(target_grid: Grid, report: RunReport, request: CheckRequest) 
             try:
                 check_target_fits(target_grid, working_grid(grid, request.working_spacing))
             except DataError as error:
-                text = f"{query}, target {request.target}: {error}"
+                text = f"tomogram {query}, target {request.target}: {error}"
                 report.add_issues(text, blocks_training=True)

@@ -23,6 +23,7 @@ from octopi.project import (
     find_picks,
     find_segmentations,
     find_tomograms,
+    keep_known,
 )
 from octopi.project.label_values import odd_share
 from octopi.project.origin import digest_array
@@ -113,14 +114,13 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
         project.require_objects()
     scales = settings.radius_scales or {}
     masks = find_segmentations(runs, settings.segmentations)
-    picks = find_picks(runs, objects=settings.objects, source=settings.picks)
-    names = [name for name in project.objects if name in picks]  # in the order of the copick config
-    for name in picks.keys() - set(names):
-        error = NotInProjectError("The copick config", "object", name, project.objects)
-        if settings.objects or not names:
-            raise error
-        logger.warning("The picks %s are left out. %s", picks[name], error)
-    if unknown_objects := scales.keys() - set(names):
+    picks = keep_known(
+        find_picks(runs, objects=settings.objects, source=settings.picks),
+        project.objects,
+        named=bool(settings.objects),
+    )
+    names = list(picks)
+    if unknown_objects := scales.keys() - picks.keys():
         raise SettingError(
             f"targets.radius_scales names {shorten_list(sorted(unknown_objects))}, of which there "
             f"are no picks. Objects: {shorten_list(names)}."
@@ -132,7 +132,7 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
     }
     labels = target_labels([*names, *(name for name in masks if name not in names)])
     return PaintingPlan(
-        {name: picks[name] for name in names},
+        picks,
         masks,
         radii,
         object_radii,

@@ -33,6 +33,7 @@ from octopi.config.overrides import (
     hydra_literal,
     override_key,
     shell_override,
+    yaml_advice,
 )
 from octopi.config.sections import SECTIONS, node_at
 from octopi.config.settings import SETTINGS_CLASSES
@@ -194,8 +195,7 @@ def _advice(typed: str, key: str, *, is_list: bool) -> str:
     if typed.strip().startswith("{"):
         return (
             f"{problem}. Write {key}={{NAME: VALUE, …}} with quotes around the whole for the "
-            "shell; names with signs other than letters and digits fit only into an experiment's "
-            "YAML file."
+            f"shell. {yaml_advice(key, typed)}"
         )
     if is_list or typed.strip().startswith("["):
         return f"{problem}. Quote each name in the list, as in {shell_override(key, ['A 1', 'B'])}."

@@ -1,5 +1,6 @@
 """Write, read and compose the overrides of a command line."""
 
+import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -93,10 +94,22 @@ def _dict_key(name: str, key: str) -> str:
     is_read_otherwise = re.fullmatch(_NO_TEXT, name, re.IGNORECASE) and not name.isdecimal()
     if not is_plain or name != name.strip() or is_read_otherwise:
         raise SettingError(
-            f"{key}: the name {name!r} cannot be written as a setting. Write it, in quotes, into "
-            "the YAML file of an experiment."
+            f"{key}: the name {name!r} cannot be written as a setting. "
+            f"{yaml_advice(key, json.dumps({name: 'VALUE'}, ensure_ascii=False))}"
         )
     return re.sub(r"([\\(){}\[\]:=, ])", r"\\\1", name)
+
+
+def yaml_advice(key: str, typed: str) -> str:
+    """Say how to give a setting names that a command line cannot hold."""
+    section, _, setting = key.rpartition(".")
+    line = f"{setting}: {typed:.150}"
+    for part in reversed(section.split(".") if section else []):
+        line = f"{part}: {{{line}}}"
+    return (
+        "Names that a command line cannot hold fit into a file experiment/mine.yaml with the lines "
+        f"`# @package _global_` and `{line}`; then type experiment=experiment/mine.yaml."
+    )
 
 
 def compose_config(verb: str, overrides: Sequence[str]) -> Any:

@@ -2,11 +2,11 @@
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from octopi.data.folds import Split, SplitSettings, split_runs
+from octopi.data.folds import Split, SplitSettings, check_none_absent, split_runs
 from octopi.data.sources import RunVolumes, SourceReader
-from octopi.errors import DataError, shorten_list
+from octopi.errors import shorten_list
 from octopi.project import Run
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class DataPreparation:
         split = split_runs(list(self.runs), self._settings, groups=self._groups, classes=classes)
         _warn_of_missing_annotations({name: volumes[name] for name in classes})
         labels = self.reader.labels
-        _check_trained(labels, [classes[name] for name in split.train])
+        check_none_absent(set(labels).difference(*(classes[name] for name in split.train)))
         validated_objects = set().union(*(classes[name] for name in split.validation))
         for missing in sorted(set(labels) - validated_objects) if split.validation else ():
             logger.warning("No validation run holds %s: it gets no score.", missing)
@@ -81,16 +81,6 @@ def _warn_of_missing_annotations(volumes: Mapping[str, RunVolumes]) -> None:
             len(run_names),
             len(volumes),
             shorten_list(run_names),
-        )
-
-
-def _check_trained(labels: Mapping[str, int], classes: Sequence[frozenset[str]]) -> None:
-    """Raise DataError if an object is in no target that trains."""
-    missing = sorted(set(labels).difference(*classes))
-    if missing:
-        raise DataError(
-            f"No target of a training run holds {shorten_list(missing)}. Choose other runs, "
-            "or make the targets again without it."
         )
 
 

@@ -198,11 +198,12 @@ class SourceReader:
     def _read_target(self, run: Run, grid: Grid) -> NDArray[np.uint8]:
         """Read the target onto a working grid, after a check of its labels."""
         labels, stored_grid, attributes = run.read_segmentation(self.target)
-        labels = self._check_labels(run, labels, attributes)
+        where = run.open_segmentation(self.target).where
+        labels = self._check_labels(where, labels, attributes)
         try:
             return resample_labels(labels, stored_grid, grid)
         except DataError as error:
-            raise DataError(f"Run {run.name}, {self.target}: {error}") from error
+            raise DataError(f"Run {run.name}: target {self.target}: {error}") from error
 
     def _check_same_labels(self, run: Run, attributes: Mapping[str, Any]) -> None:
         """Raise DataError if the target's attributes name other labels than ours."""
@@ -214,24 +215,14 @@ class SourceReader:
             )
 
     def _check_labels(
-        self, run: Run, labels: NDArray, attributes: Mapping[str, Any]
+        self, where: str, labels: NDArray, attributes: Mapping[str, Any]
     ) -> NDArray[np.uint8]:
         """Return the labels as uint8; raise DataError if one belongs to no object."""
-        where = f"The target {self.target} of run {run.name}"
-        if labels.dtype.kind not in "biu" or labels.min() < 0 or labels.max() > 255:
-            raise DataError(f"{where} is no label volume: it has values other than 0 to 255.")
-        labels = labels.astype(np.uint8, copy=False)
-        values = range(int(labels.max()) + 1)
-        if find_unexpected_labels(values, self.labels, attributes):  # else no need to count
-            counts = sum(np.bincount(part.reshape(-1), minlength=256) for part in labels)
-            check_labels(
-                np.flatnonzero(counts),
-                self.labels,
-                attributes,
-                where=where,
-                advice=WRITE_TARGET_AGAIN,
-            )
-        return labels
+        highest, last = int(labels.max()), max(self.labels.values(), default=0)
+        if highest > last or find_unexpected_labels(range(highest + 1), self.labels, attributes):
+            values = np.unique(labels)
+            check_labels(values, self.labels, attributes, where=where, advice=WRITE_TARGET_AGAIN)
+        return labels.astype(np.uint8, copy=False)
 
 
 def _positions_to_rows(positions: Positions) -> NDArray[np.integer]:

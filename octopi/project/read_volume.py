@@ -8,7 +8,7 @@ import math
 import operator
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -293,7 +293,12 @@ def _chunks(
             damaged.append(name)
         else:
             yield region, chunk[tuple(slice(s.stop - s.start) for s in region)]
-    faults = [f"lacks {_list_chunks(missing)}"] if all_required and missing else []
+    check_chunks(volume, missing if all_required else [], damaged)
+
+
+def check_chunks(volume: StoredVolume, missing: Sequence[str], damaged: Sequence[str]) -> None:
+    """Raise DataError if required chunks of a volume are missing, or any cannot be decoded."""
+    faults = [f"lacks {_list_chunks(missing)}"] if missing else []
     faults += [f"cannot decode {_list_chunks(damaged)}, truncated or damaged,"] if damaged else []
     if faults:
         raise DataError(
@@ -350,7 +355,7 @@ def stored_files(volume: StoredVolume) -> dict[str, dict[str, Any]]:
     return {path.split(root, 1)[-1]: info for path, info in files.items()}
 
 
-def _list_chunks(chunks: list[str]) -> str:
+def _list_chunks(chunks: Sequence[str]) -> str:
     """Say how many chunks there are, and name the first."""
     return f"{len(chunks)} chunk{'s' * (len(chunks) > 1)} ({shorten_list(chunks)})"
 
@@ -429,7 +434,8 @@ def _check_metadata(array: zarr.Array) -> None:
 def _check_array(array: zarr.Array, axes: list[str], where: str, *, channels: bool) -> None:
     """Raise DataError unless an array holds numbers on z, y and x, and, if allowed, channels."""
     names = [name.lower() for name in axes]
-    if array.ndim < 3 or (not channels and max(array.shape[:-3], default=1) > 1):
+    has_channels = max(array.shape[:-3], default=1) > 1
+    if array.ndim < 3 or 0 in array.shape or (has_channels and not channels):
         raise DataError(
             f"{where} is not a volume: its shape is {array.shape}. octopi reads one volume of "
             "three axes, z, y, x; save that alone."

@@ -2,11 +2,12 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
 from octopi.geometry import MAX_OFFSET, Grid, format_shape
+from octopi.project.objects import NO_OBJECTS
 from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
 from octopi.project.run import Run
 
@@ -34,7 +35,18 @@ def find_picks(
         NotInProjectError: no run has these picks.
         SettingError: an object has several sets of picks.
     """
-    available = {query for run in runs for query in run.picks()}
+    return choose_picks(
+        {query for run in runs for query in run.picks()}, objects=objects, source=source
+    )
+
+
+def choose_picks(
+    available: Collection[PicksQuery],
+    *,
+    objects: Sequence[str] | None,
+    source: str | Sequence[str] | None,
+) -> dict[str, PicksQuery]:
+    """Choose one set of picks per object of those that exist; see `find_picks`."""
     if source is not None and not isinstance(source, str):
         requested = list(map(PicksQuery.parse, source))
         for query in requested:
@@ -47,6 +59,30 @@ def find_picks(
     if not names:
         raise _not_in_project(source or "to learn from", available)
     return {name: _select_one(name, candidates, available, source) for name in names}
+
+
+def keep_known(
+    picks: Mapping[str, PicksQuery], known: Collection[str], *, named: bool
+) -> dict[str, PicksQuery]:
+    """Return the picks of objects that the copick config has, in its order; warn of the others.
+
+    Args:
+        picks: object name -> picks.
+        known: names of the objects in the copick config.
+        named: whether the user named the objects.
+
+    Raises:
+        DataError: the config has none of the objects, or lacks one that the user named.
+    """
+    if not known:
+        raise DataError(NO_OBJECTS)
+    kept = {name: picks[name] for name in known if name in picks}
+    for name in sorted(picks.keys() - kept):
+        error = NotInProjectError("The copick config", "object", name, known)
+        if named or not kept:
+            raise error
+        logger.warning("The picks %s are left out. %s", picks[name], error)
+    return kept
 
 
 def is_annotation(query: PicksQuery, source: str | None) -> bool:

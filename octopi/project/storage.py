@@ -95,9 +95,9 @@ def check_overlay(root: Any, config_path: str, *, touch: bool) -> None:
             "Add one that points at a folder of yours."
         )
     folder = overlay_folder(root)
+    if is_local(root.fs_overlay):
+        check_writable(folder, "Point overlay_root in the copick config elsewhere.")
     if not touch:
-        if is_local(root.fs_overlay):
-            check_writable(folder, "Point overlay_root in the copick config elsewhere.")
         return
     with storage_errors_as_resource_error("Results", overlay):
         if is_local(root.fs_overlay):

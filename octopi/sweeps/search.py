@@ -115,7 +115,8 @@ class TrialQueue:
         """Claim a trial whose worker died; return None if it runs, has finished or is given up."""
         if is_claimed(self.folder / trial_name(trial.number), trial.number):
             return None
-        self.study.sampler = optuna.samplers.RandomSampler()  # what was drawn stays as it is
+        self.study.sampler = self._sampler(trial.number)  # draws only what was not drawn yet
+        self.study.sampler.before_trial(self.study, trial)
         task = self._claim(Trial(self.study, trial._trial_id))
         if task is None:
             return None
