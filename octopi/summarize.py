@@ -25,7 +25,7 @@ def summarize(settings: SummarizeSettings, job: Job) -> None:
     """
     folder = Path(settings.folder).absolute()
     if is_search(folder):
-        table = summarize_search(folder, write=not settings.dry_run)
+        table = summarize_search(folder, settings.storage, write=not settings.dry_run)
     elif fold_folders(folder) and (folder / RESULTS_FILE).is_file():
         # brings matplotlib, which --help must not wait for
         from octopi.cross_validation.table import summarize_folds  # noqa: PLC0415
@@ -40,17 +40,19 @@ def summarize(settings: SummarizeSettings, job: Job) -> None:
     logger.info("%s\n%s", folder, table)
 
 
-def summarize_search(folder: Path, *, write: bool) -> str:
+def summarize_search(folder: Path, storage: str | None, *, write: bool) -> str:
     """Return the table of a search.
 
     Args:
         folder: of the search.
+        storage: URL of its database; None where it lies in the folder.
         write: also write its results and pictures into the folder.
     """
     # Optuna and plotly take seconds to import, which --help must not wait for.
     from octopi.sweeps import plots, summary  # noqa: PLC0415
-    from octopi.sweeps.study import open_study  # noqa: PLC0415
+    from octopi.sweeps.study import check_storage, open_study  # noqa: PLC0415
 
+    check_storage(folder, storage)
     study, objectives = open_study(folder), read_search_info(folder).objectives
     if write:
         with locks.wait_for_lock(folder / ".lock"):  # a worker may be writing the same files

@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobRuntime
 
+from octopi.arguments import TARGET
 from octopi.config.files import CONF_DIR
 from octopi.errors import SettingError
 from octopi.system.files import describe_yaml_error, to_builtin_types
@@ -45,10 +46,10 @@ def _readable_literal(value: Any, key: str) -> str:
     is_plain = re.fullmatch(r"[A-Za-z_/.][\w/.+-]*", value, re.ASCII)
     if is_plain and value.lower() not in ("null", "true", "false", "nan", "inf"):
         return value
-    return QuotedString(_without_references(value), Quote.double).with_quotes()
+    return QuotedString(without_references(value), Quote.double).with_quotes()
 
 
-def _without_references(text: str) -> str:
+def without_references(text: str) -> str:
     """Return the text so that a `${` in it refers to nothing."""
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
 
@@ -76,7 +77,7 @@ def hydra_literal(value: Any, key: str) -> str:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, str):
-        text = str(value) if isinstance(value, Interpolation) else _without_references(value)
+        text = str(value) if isinstance(value, Interpolation) else without_references(value)
         return QuotedString(text, Quote.single).with_quotes()
     if isinstance(value, list):
         return f"[{','.join(hydra_literal(item, key) for item in value)}]"
@@ -125,6 +126,17 @@ def override_key(override: str) -> str:
 def override_value(override: str) -> Any:
     """Return the value that an override gives its setting."""
     return OverridesParser.create().parse_override(override).value()
+
+
+def trusted_names(overrides: Iterable[str]) -> list[str]:
+    """Return the classes that a command line trusts: those of `trust=[…]` and of `_target_`s."""
+    names: list[Any] = []
+    for override in overrides:
+        key = override_key(override)
+        if key == "trust" or key.endswith(f".{TARGET}"):
+            value = to_builtin_types(override_value(override))
+            names += value if isinstance(value, list) else [value]
+    return list(map(str, names))
 
 
 def last_value(arguments: Iterable[str], key: str) -> str | None:

@@ -28,6 +28,9 @@ class Section:
     several: bool = False
 
 
+# Whose classes a config from a file may name; others are imported only where the user trusts them.
+LIBRARIES = ("octopi", "monai", "torch", "pytorch_lightning", "optuna")
+
 # batches, or a part of them; with none nothing would be trained, or validated and kept
 _Part = typing.Annotated[int, Field(ge=1)] | typing.Annotated[float, Field(gt=0, le=1)]
 

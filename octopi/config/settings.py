@@ -89,6 +89,7 @@ class TrainSettings:
     num_folds: NumFolds | None
     resume: str | None
     init_from: str | None
+    trust: list[str]
     dry_run: bool
 
 
@@ -157,6 +158,7 @@ class SummarizeSettings:
     """Settings of `summarize`."""
 
     folder: str
+    storage: str | None
     dry_run: bool
 
 
