@@ -21,7 +21,7 @@ Spacing = Annotated[float, Field(ge=PLAUSIBLE_SPACING[0], le=PLAUSIBLE_SPACING[1
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
-_NAMES = {type(None): "null", dict: "mapping", list: "list", tuple: "list"}
+_NAMES = {type(None): "null", bool: "true or false", dict: "mapping", list: "list", tuple: "list"}
 
 
 def check_arguments(

@@ -72,7 +72,8 @@ def expand_paths(arguments: list[str]) -> list[str]:
     """
     out = []
     for before, argument in zip(["", *arguments], arguments, strict=False):
-        if "=" in argument or argument.startswith(("-", "+", "~")) or before.startswith("-"):
+        is_setting = "=" in argument and not Path(argument).exists()
+        if is_setting or argument.startswith(("-", "+", "~")) or before.startswith("-"):
             out.append(argument)
         else:
             key = "project.config" if argument.endswith(".json") else "folder"

@@ -33,3 +33,11 @@ def test_picks_named_as_other_programs_do_are_refused_with_the_name_to_give(file
     path.rename(path.with_name("ribosome.json"))
     with pytest.raises(DataError, match=r"there is ribosome.json.*as in curation_0_ribosome.json"):
         files.run().picks()
+
+
+@pytest.mark.parametrize("name", ["TS[1]", "*", "TS_?"])
+def test_a_run_whose_name_copick_reads_as_a_pattern_is_refused(files, name):
+    (files.folder / "static" / "ExperimentRuns" / name).mkdir(parents=True)
+    run = files.run(name)
+    with pytest.raises(DataError, match=r"as a pattern.*Rename its folder"):
+        run.picks()
