@@ -23,6 +23,7 @@ OVERRIDES_THAT_CHANGE_NO_RESULT = (
     "logger.",
     "trainer.enable_progress_bar=",
     "dry_run=",
+    "trust=",
 )
 SEARCHPATH = "hydra.searchpath"
 HYDRA_FLAGS = {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from octopi.config.overrides import override_text, trusted_names
+from octopi.config.overrides import override_text
 from octopi.config.settings import TrainSettings
 from octopi.errors import SettingError
 from octopi.models.precision import choose_device_type
@@ -50,10 +50,8 @@ class LocalRunner:
         log = task.folder / OUTPUT_FILE
         overrides = [*task.overrides, override_text("hydra.run.dir", task.folder)]
         if (task.folder / LAST_CHECKPOINT_FILE).exists():
-            overrides = [
-                override_text("resume", task.folder),
-                override_text("trust", trusted_names(task.overrides)),
-            ]
+            # its own overrides say which of the user's classes its config.yaml may name
+            overrides = [*task.overrides, override_text("resume", task.folder)]
         with log.open("ab") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", self.module, *self.hydra_arguments, *overrides],
