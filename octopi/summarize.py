@@ -27,8 +27,7 @@ def summarize(settings: SummarizeSettings, job: Job) -> None:
     if is_search(folder):
         table = summarize_search(folder, settings.storage, write=not settings.dry_run)
     elif fold_folders(folder) and (folder / RESULTS_FILE).is_file():
-        # brings matplotlib, which --help must not wait for
-        from octopi.cross_validation.table import summarize_folds  # noqa: PLC0415
+        from octopi.cross_validation.table import summarize_folds  # noqa: PLC0415  matplotlib
 
         table = summarize_folds(folder)
     else:
@@ -48,9 +47,8 @@ def summarize_search(folder: Path, storage: str | None, *, write: bool) -> str:
         storage: URL of its database; None where it lies in the folder.
         write: also write its results and pictures into the folder.
     """
-    # Optuna and plotly take seconds to import, which --help must not wait for.
-    from octopi.sweeps import plots, summary  # noqa: PLC0415
-    from octopi.sweeps.study import check_storage, open_study  # noqa: PLC0415
+    from octopi.sweeps import plots, summary  # noqa: PLC0415  plotly takes seconds to import
+    from octopi.sweeps.study import check_storage, open_study  # noqa: PLC0415  so does Optuna
 
     check_storage(folder, storage)
     study, objectives = open_study(folder), read_search_info(folder).objectives

@@ -1,5 +1,6 @@
 """The score report: counts and figures per object and in all, as JSON and as a table."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -82,8 +83,8 @@ class Report:
         table.add_column("95 % interval", no_wrap=True)
         for name, score in self.scores.items():
             table.add_row(name, *_cells(score))
-        totals = map(_number, (self.total, self.mean_f1))
-        table.add_row("weighted total", *[""] * 6, *totals, _between(self.interval))
+        totals = map(format_figure, (self.total, self.mean_f1))
+        table.add_row("weighted total", *[""] * 6, *totals, format_interval(self.interval))
         console = Console(width=_WIDTH, color_system=None, markup=False, highlight=False)
         with console.capture() as capture:
             console.print(table)
@@ -96,14 +97,16 @@ def _cells(score: Score) -> list[str]:
     return [
         f"{score.weight:g}",
         *map(str, (score.tp, score.fp, score.fn)),
-        *map(_number, figures),
-        _between(score.interval),
+        *map(format_figure, figures),
+        format_interval(score.interval),
     ]
 
 
-def _number(value: float | None) -> str:
+def format_figure(value: float | None) -> str:
+    """Format a score for a table, also one that is missing."""
     return "n/a" if value is None else f"{value:.3f}"
 
 
-def _between(interval: Interval | None) -> str:
+def format_interval(interval: Sequence[float] | None) -> str:
+    """Format a confidence interval for a table; a missing one is left out."""
     return "" if interval is None else f"{interval[0]:.3f} … {interval[1]:.3f}"

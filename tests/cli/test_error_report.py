@@ -132,3 +132,29 @@ def test_what_hydra_refuses_is_said_in_octopis_words(verb, override, message, ca
     text = capsys.readouterr().err
     assert message in text
     assert "object_type" not in text
+
+
+ALIASES = "".join(
+    f"{name}: &{name} [{', '.join(['*' + before] * 9)}]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "session_id: !!python/object/apply:os.mkdir [marker]\n",
+        "session_id: !!python/name:os.mkdir\n",
+        f"a: &a [x, x]\n{ALIASES}",
+    ],
+    ids=["call", "name", "aliases"],
+)
+def test_a_yaml_file_that_calls_or_explodes_is_refused(
+    tmp_path, monkeypatch, octopi_command, capfd, text
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "bad.yaml").write_text(f"# @package _global_\n{text}", "utf-8")
+    assert octopi_command("localize", "experiment=experiment/bad.yaml") == 2
+    assert "bad.yaml, line 2" in capfd.readouterr().err
+    assert not (tmp_path / "marker").exists()

@@ -41,3 +41,11 @@ def test_a_run_whose_name_copick_reads_as_a_pattern_is_refused(files, name):
     run = files.run(name)
     with pytest.raises(DataError, match=r"as a pattern.*Rename its folder"):
         run.picks()
+
+
+def test_picks_that_copick_takes_for_another_object_are_named(files, caplog):
+    path = files.add_picks([files.point(1, 2, 3)])
+    path.rename(path.with_name("user_1_0_ribosome.json"))
+    files.run().picks()
+    assert "Run TS_1: copick takes files for other picks" in caplog.text
+    assert "user_1_0_ribosome.json. Rename each, as in curation_0_ribosome.json" in caplog.text
