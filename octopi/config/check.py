@@ -87,8 +87,9 @@ def _check_section(node: Any, section: Section, path: str, annotation: Any) -> N
             check_node(part, section, part_path)
         elif LOOSE not in marks:
             raise SettingError(f"{part_path} must name what to build.{_choices_of(path)}")
-    for key in section.limits.keys() & node.keys():
-        node[key] = fit(node[key], section.limits[key], f"{path}.{key}")
+        else:
+            for key in section.limits.keys() & node.keys():
+                node[key] = fit(node[key], section.limits[key], f"{path}.{key}")
 
 
 def _choices_of(path: str) -> str:
