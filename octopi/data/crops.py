@@ -71,20 +71,6 @@ class CropSettings:
     blend: bool
     seed: int
 
-    def __post_init__(self) -> None:
-        if len(self.crop_size) != 3 or min(self.crop_size) < 1:
-            raise ValueError(f"crop_size is three voxel counts, z y x, not {self.crop_size}.")
-        if self.crops_per_step < 1 or self.seed < 0:
-            raise ValueError(
-                f"Need crops_per_step of 1 or more and seed of 0 or more, not "
-                f"{self.crops_per_step} and {self.seed}."
-            )
-        if not 0 <= self.background_fraction <= 1 or not 0 <= self.center_jitter <= 1:
-            raise ValueError(
-                "background_fraction and center_jitter lie in 0..1, not "
-                f"{self.background_fraction} and {self.center_jitter}."
-            )
-
 
 def find_positions(target: NDArray[np.uint8]) -> dict[int, NDArray[np.integer]]:
     """Return label -> flat indices of its voxels, at most MAX_POSITIONS drawn evenly.

@@ -72,12 +72,6 @@ class SourceReader:
     working_spacing: float | None
     num_threads: int
 
-    def __post_init__(self) -> None:
-        if self.working_spacing is not None and not self.working_spacing > 0:
-            raise ValueError(
-                f"working_spacing must be positive or null, not {self.working_spacing}."
-            )
-
     def read_targets(self, runs: Iterable[Run]) -> dict[str, RunVolumes]:
         """Read and cache the targets; return the volumes of each run by its name."""
         volumes = map_in_threads(self._read_run, runs, num_threads=self.num_threads)

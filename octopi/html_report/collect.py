@@ -339,8 +339,6 @@ def _limit_runs(shown: list[ShownRun], num_runs: int) -> list[ShownRun]:
 
     Where none of them belongs into the totals, all of them do.
     """
-    if num_runs < 1:
-        raise SettingError(f"num_runs must be 1 or more, not {num_runs}.")
     best = sorted(shown, key=lambda run: (not run.has_truth, not run.in_totals))[:num_runs]
     if len(best) < len(shown):
         logger.info("%d of %d runs are shown; more with num_runs=…", len(best), len(shown))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octopi.arguments import PLAUSIBLE_SPACING
 from octopi.errors import DataError, NotInProjectError, SettingError
 from octopi.geometry import NEARLY_EXACT, same_spacing
 from octopi.project import copick_items, read_volume
@@ -29,6 +28,7 @@ from octopi.project.storage import (
     write_file,
 )
 from octopi.project.write_volume import write_volume
+from octopi.ranges import PLAUSIBLE_SPACING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,16 @@ from typing import Any
 import optuna
 from hydra.utils import instantiate
 from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
+from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from octopi.arguments import fit
+from octopi.config.nodes import check_node
 from octopi.config.overrides import Interpolation, override_text
+from octopi.config.sections import Section
 from octopi.errors import SettingError, shorten_list
 from octopi.processes.tasks import ProcessResult, TrainingTask
+from octopi.ranges import Count, Workers
 from octopi.stored import dotted_name
 from octopi.sweeps.pruning import Pruning
 from octopi.sweeps.space import Space, suggest_overrides
@@ -26,6 +32,9 @@ from octopi.system.job_folder import trial_name
 logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3  # of a trial whose workers keep dying
+_NumJobs = Workers | None
+SWEEPER_RANGES: dict[str, Any] = {"n_trials": Count, "n_jobs": _NumJobs}
+SAMPLER = Section("optuna.samplers|hydra_plugins.hydra_optuna_sweeper", passed_at_build=("*",))
 SAMPLERS = ("optuna.samplers.*", "hydra_plugins.hydra_optuna_sweeper.*")
 
 
@@ -40,6 +49,19 @@ def check_sampler(sampler: Mapping[str, Any]) -> None:
             f"hydra/sweeper/sampler={sampler['_target_']} needs the package {package}, which is "
             f"not installed. Install it (pip install {package}), or choose tpe_joint or gp."
         )
+
+
+def check_sweeper(node: DictConfig) -> None:
+    """Raise SettingError if a number of `hydra.sweeper` is out of its range.
+
+    Args:
+        node: `hydra.sweeper` of the config.
+    """
+    numbers = typing.cast(dict, OmegaConf.to_container(node, resolve=True))
+    for key, annotation in SWEEPER_RANGES.items():
+        fit(numbers[key], annotation, f"hydra.sweeper.{key}")
+    sampler = {key: value for key, value in numbers["sampler"].items() if key != "_partial_"}
+    check_node(sampler, SAMPLER, "hydra.sweeper.sampler")
 
 
 @dataclass

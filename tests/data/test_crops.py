@@ -216,22 +216,6 @@ def test_a_target_without_background_can_be_sampled(tmp_path):
     assert (read_step(sampler, **STEP)[1] == 1).all()
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"crop_size": (8, 8)},
-        {"crop_size": (8, 0, 8)},
-        {"crops_per_step": 0},
-        {"background_fraction": 1.5},
-        {"center_jitter": -0.1},
-        {"seed": -1},
-    ],
-)
-def test_settings_that_mean_nothing_are_refused(changes):
-    with pytest.raises(ValueError, match=next(iter(changes))):
-        dataclasses.replace(SETTINGS, **changes)
-
-
 def test_no_crop_is_centred_on_an_unknown_voxel_however_little_is_known(tmp_path):
     target = np.full(GRID.shape, UNKNOWN, np.uint8)
     target[11:13, 16, 16] = 0, 1
