@@ -16,7 +16,7 @@ from octopi.errors import SettingError, did_you_mean, shorten, shorten_list
 from octopi.ranges import library_ranges
 
 TARGET = "_target_"
-_NAMES = {type(None): "null", dict: "mapping", list: "list", tuple: "list"}
+_NAMES = {type(None): "null", bool: "true or false", dict: "mapping", list: "list", tuple: "list"}
 
 
 def check_arguments(target: Any, node: Mapping[str, Any], path: str) -> dict[str, Any]:

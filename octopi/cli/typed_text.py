@@ -186,18 +186,21 @@ def _verbatim(typed: str, key: str, annotation: Any) -> Any:
         return texts
     if is_certain and (not is_list or "," not in text) and (is_list or _takes(annotation, _TEXTS)):
         return texts[0]
-    raise SettingError(_advice(typed, key, is_list=is_list))
+    raise SettingError(_advice(typed, key, annotation))
 
 
-def _advice(typed: str, key: str, *, is_list: bool) -> str:
+def _advice(typed: str, key: str, annotation: Any) -> str:
     """Say how to write a value that Hydra cannot parse."""
     problem = f"{key}={typed:.150} cannot be read"
-    if typed.strip().startswith("{"):
+    is_text, is_list = _takes(annotation, _TEXTS), _takes(annotation, _LISTS)
+    if typed.strip().startswith("{") and not is_text:
         return (
             f"{problem}. Write {key}={{NAME: VALUE, …}} with quotes around the whole for the "
             f"shell. {yaml_advice(key, typed)}"
         )
-    if is_list or typed.strip().startswith("["):
+    if not re.fullmatch(r"[+\w./@]+", key):
+        return f"{problem}. Settings are typed as SETTING=VALUE, as in runs=[TS_01]."
+    if (is_list and not is_text) or typed.strip().startswith("["):
         return f"{problem}. Quote each name in the list, as in {shell_override(key, ['A 1', 'B'])}."
     return (
         f"{problem}. Text with blanks, brackets, quotes, commas, = or # needs quotes, and those "

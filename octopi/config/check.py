@@ -161,6 +161,8 @@ def _to_dataclass(root: type[Settings], values: Mapping[str, Any], path: str = "
             out[name] = {}
         elif dataclasses.is_dataclass(hint) or (is_node and value is None):
             raise SettingError(f"{key} must be set.{_choices_of(key)}")
+        elif value == "":
+            raise SettingError(f"{key}= is empty: give it a value, or leave it out.")
         else:
             out[name] = fit(value, hint, key)
     return root(**out)

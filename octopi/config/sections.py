@@ -32,6 +32,8 @@ class Section:
     several: bool = False
 
 
+# Whose classes a config from a file may name; others are imported only where the user trusts them.
+LIBRARIES = ("octopi", "monai", "torch", "pytorch_lightning", "optuna")
 SECTIONS = {
     "project": Section("octopi.project.open_project|octopi.phantom.make_phantom"),
     "data": Section(

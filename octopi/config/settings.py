@@ -1,7 +1,7 @@
 """The settings of each command: its groups and the scalars beside them."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -31,6 +31,7 @@ OptionalNode = Annotated[ConfigNode, OPTIONAL]  # null is nothing: {}
 RunNames = list[str] | None
 Checkpoints = Annotated[list[str], Field(min_length=1)]
 Spacings = Annotated[list[Spacing], Field(min_length=1)]
+Annotation = Literal["complete", "partial"]
 UserSession = Annotated[str, Field(pattern=r"^[^/]+/[^/]+$", description="as USER/SESSION")]
 
 
@@ -54,6 +55,8 @@ class TargetsSettings:
     segmentations: list[str]
     radius_scale: Factor
     radius_scales: dict[str, Factor] | None
+    annotated: str | None
+    annotation: Annotation | dict[str, Annotation]
     name: str
     user_id: str
     session_id: str
@@ -102,6 +105,7 @@ class TrainSettings:
     num_folds: NumFolds | None
     resume: str | None
     init_from: str | None
+    trust: list[str]
     dry_run: bool
 
 
@@ -170,6 +174,7 @@ class SummarizeSettings:
     """Settings of `summarize`."""
 
     folder: str
+    storage: str | None
     dry_run: bool
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from octopi.data.cache import IMAGE_BYTES, TARGET_BYTES, VolumeCache
 from octopi.geometry import Grid
+from octopi.targets import UNKNOWN
 
 MAX_POSITIONS = 4096  # kept per class and tomogram: plenty to draw from, little to hold
 
@@ -72,7 +73,10 @@ class CropSettings:
 
 
 def find_positions(target: NDArray[np.uint8]) -> dict[int, NDArray[np.integer]]:
-    """Return label -> flat indices of its voxels, at most MAX_POSITIONS drawn evenly."""
+    """Return label -> flat indices of its voxels, at most MAX_POSITIONS drawn evenly.
+
+    Unknown voxels have none.
+    """
     rng = np.random.default_rng(0)  # the same voxels whatever seed the user chooses
     flat = target.reshape(-1)
     dtype = np.int32 if flat.size < 2**31 else np.int64
@@ -81,6 +85,8 @@ def find_positions(target: NDArray[np.uint8]) -> dict[int, NDArray[np.integer]]:
     positions = {int(k): painted[labels == k] for k in np.unique(labels)}
     anywhere = rng.integers(flat.size, size=MAX_POSITIONS, dtype=dtype)
     positions[0] = anywhere[flat[anywhere] == 0]
+    if positions.pop(UNKNOWN, None) is not None:  # what is known may be small
+        positions[0] = np.flatnonzero(flat == 0).astype(dtype)
     return {
         label: data
         if len(data) <= MAX_POSITIONS

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from tqdm import tqdm
 
 from octopi.cli.compose import config_search_arguments
-from octopi.cli.job import log_dry_run
+from octopi.cli.job import log_dry_run, stop_before_phantom
 from octopi.config.build import build
 from octopi.config.check import check_settings
 from octopi.config.settings import TrainSettings
@@ -101,6 +101,8 @@ def check_training(
     """Check what all trainings share before the first begins; return settings and content."""
     settings = check_settings(sweeper.settings_node(), TrainSettings, overrides=overrides)
     check_one_device(settings)
+    if settings.dry_run:
+        stop_before_phantom(settings)
     info = read_dataset_info(build(settings.project, "project"), settings)
     check_metric_names(settings, list(info.radii))
     if settings.pruner:

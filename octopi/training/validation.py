@@ -5,6 +5,7 @@ from typing import Any
 from octopi.config.build import build
 from octopi.config.settings import TrainSettings
 from octopi.evaluation.calibration import calibrate_all_betas
+from octopi.evaluation.coverage import keep_comparable
 from octopi.evaluation.score_report import Report
 from octopi.geometry import PicksByRun
 from octopi.inference.predictor import segmentation_of
@@ -40,10 +41,11 @@ def build_validation(settings: TrainSettings, info: DatasetInfo, divisor: int) -
     channels = [info.labels[name] - 1 for name in info.radii]
 
     def calibrate(candidates: PicksByRun, truth: PicksByRun) -> Thresholds:
+        coverage = keep_comparable(candidates, truth)
         betas = dict.fromkeys([*CALIBRATED_BETAS, float(settings.threshold_beta)])
         thresholds = calibrate_all_betas(
-            candidates,
-            truth,
+            coverage.picks,
+            coverage.truth,
             radii=info.radii,
             weights=info.weights,
             tolerance_scale=scorer.tolerance_scale,
@@ -52,7 +54,10 @@ def build_validation(settings: TrainSettings, info: DatasetInfo, divisor: int) -
         return {beta_key(beta): by_object for beta, by_object in thresholds.items()}
 
     def score(picks: Any, truth: Any) -> dict[str, float | None]:
-        return object_metrics(scorer(picks, truth, radii=info.radii, weights=info.weights))
+        coverage = keep_comparable(picks, truth)
+        return object_metrics(
+            scorer(coverage.picks, coverage.truth, radii=info.radii, weights=info.weights)
+        )
 
     return ValidationSteps(
         predict=lambda net, volume: predictor([net], volume, divisor=divisor),
