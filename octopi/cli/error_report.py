@@ -109,6 +109,8 @@ def explain_hydra_error(error: BaseException) -> str:
         parent, _, key = str(cause.full_key).rpartition(".")
         known_keys = map(str, cause.parent_node or ())
         if not parent:
+            if key in OVERLAYS:
+                return f"{key} has no settings of its own: choose {key}=NAME, as --help lists them."
             hint = did_you_mean(key, [*known_keys, *OVERLAYS, "project.config"])
             return f"There is no setting or group {key}.{hint}"
         addition = text.rpartition("use ")[2]  # +KEY=VALUE, as Hydra advises
