@@ -16,9 +16,9 @@ COMMANDS = {
     "train": [*PARTS[2:], "data.train_runs=[TS_wrong]", "data.validation_runs=[TS_wrong]"],
     "plan": [""],
     "segment": [*PARTS, "checkpoint=nothing.pth"],
-    "localize": [*PARTS, "segmentation=labels:nobody/1"],
-    "evaluate": [*PARTS, "candidates=nobody/1"],
-    "export": PARTS,
+    "localize": [*PARTS, "source=segmentation input=labels:nobody/1"],
+    "evaluate": [*PARTS, "user_id=nobody", "truth=nobody/1"],
+    "export": [f"format=csv {word}" for word in PARTS],
     "extract": PARTS,
     "report": PARTS,
 }
@@ -62,7 +62,7 @@ def test_what_a_command_says_about_thousands_of_runs_is_short(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OCTOPI_PROJECT", str(many_runs))
     monkeypatch.setattr(error_report, "MAX_MESSAGE_LENGTH", 10**6)  # nothing is cut at the end
-    code = octopi_command(verb, *[word] if word else [])
+    code = octopi_command(verb, *word.split())
     error = capfd.readouterr().err
     assert code in (2, 3), error
     message = error.rpartition("octopi: ")[2]
