@@ -5,11 +5,12 @@ can be changed and picks made again in seconds.
 """
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from octopi.cli.job import command, log_dry_run
@@ -17,12 +18,13 @@ from octopi.config.build import build, build_part
 from octopi.config.settings import LocalizeSettings
 from octopi.data.cache import map_in_threads
 from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
-from octopi.geometry import same_spacing
+from octopi.evaluation.expected import Expected, expect, format_expected, threshold_for, to_dict
+from octopi.geometry import Points, same_spacing
 from octopi.localization import LOCALIZER
 from octopi.localization.localizer import Localizer
 from octopi.localization.peaks import Peaks
 from octopi.models.checkpoint_info import combine_infos
-from octopi.picking import PickingInfo
+from octopi.picking import PickingInfo, apply_chance
 from octopi.project import (
     PicksQuery,
     Project,
@@ -37,14 +39,31 @@ from octopi.project import (
 from octopi.project.objects import PickableObject, check_labels, volume_labels
 from octopi.project.origin import describe_differences, has_changed
 from octopi.project.score_map import ScoreMap, particle_channels, particle_radii, read_score_map
-from octopi.system.job_folder import Job
+from octopi.system.files import write_json
+from octopi.system.job_folder import EXPECTED_FILE, Job
 
 logger = logging.getLogger(__name__)
 
+MIN_CHANCE = 0.01  # of a candidate; no F-beta of interest is best with picks below
 ScoreLocation = TomogramQuery | SegmentationQuery  # that a score map lies beside, or label volume
 
 
-def localize(settings: LocalizeSettings, _job: Job) -> None:
+@dataclass(frozen=True)
+class RunCandidates:
+    """The candidates of a run.
+
+    Args:
+        scores: object name -> (n,) the network's scores of all candidates, however low.
+        candidates: object name -> those that may become picks, scored by their chances.
+        info: what the scores mean.
+    """
+
+    scores: dict[str, NDArray[np.float32]]
+    candidates: dict[str, Points]
+    info: PickingInfo
+
+
+def localize(settings: LocalizeSettings, job: Job) -> None:
     """Pick every object in every run that has scores; write an empty file where there are none."""
     for kind in ("user_id", "session_id"):
         check_name(kind, getattr(settings, kind))
@@ -76,17 +95,142 @@ def localize(settings: LocalizeSettings, _job: Job) -> None:
             lines = describe(project, located, settings, localizer, checkpoint_info)
             log_dry_run("localize", lines)
             return
-        with tqdm(total=len(runs), desc="localize", unit="run") as bar:
+        found = find_candidates(located, settings, localizer, checkpoint_info)
+        by_data = thresholds_by_data(found, settings)
+        for (run, location), in_run in zip(located, found, strict=True):
+            write_run_picks(run, location, in_run, by_data, settings)
+            for query in other_picks(run, location, settings, checkpoint_info):
+                run.delete_picks(query)
+    expected = expect_all(found, by_data, settings)
+    write_json(job.folder / EXPECTED_FILE, to_dict(expected))
+    logger.info(
+        "Picks of %d runs as %s. Expected of them, with 95 %% intervals:\n%s",
+        len(runs), output, format_expected(expected),
+    )  # fmt: skip
 
-            def work(run_and_location: tuple[Run, ScoreLocation]) -> dict[str, int]:
-                counts = localize_run(*run_and_location, settings, localizer, checkpoint_info)
-                bar.update()
-                return counts
 
-            counts = map_in_threads(work, located, num_threads=settings.num_workers)
-    totals = sum(map(Counter, counts), Counter())
-    total = ", ".join(f"{name} {totals[name]}" for name in counts[0])
-    logger.info("Picks of %d runs as %s: %s.", len(runs), output, total)
+def find_candidates(
+    located: Sequence[tuple[Run, ScoreLocation]],
+    settings: LocalizeSettings,
+    localizer: Localizer,
+    checkpoint_info: PickingInfo | None,
+) -> list[RunCandidates]:
+    """Find the candidates of every object in every run."""
+    with tqdm(total=len(located), desc="localize", unit="run") as bar:
+
+        def find(run_and_location: tuple[Run, ScoreLocation]) -> RunCandidates:
+            found = find_run_candidates(*run_and_location, settings, localizer, checkpoint_info)
+            bar.update()
+            return found
+
+        return map_in_threads(find, located, num_threads=settings.num_workers)
+
+
+def find_run_candidates(
+    run: Run,
+    location: ScoreLocation,
+    settings: LocalizeSettings,
+    localizer: Localizer,
+    checkpoint_info: PickingInfo | None,
+) -> RunCandidates:
+    """Find the candidates of every object in a run.
+
+    Args:
+        run: to pick in.
+        location: of its scores, see `find_scores`.
+        settings: of the command.
+        localizer: finds the candidates.
+        checkpoint_info: overrides what is stored with the scores.
+    """
+    score_map = read_scores(run, location, settings)
+    info = checkpoint_info or score_map.info
+    radii = particle_radii(info, run.objects)
+    found = localizer(particle_channels(score_map, radii), grid=score_map.grid, radii=radii)
+    lowest = info.thresholds_at(settings.beta, settings.thresholds)
+    candidates = {}
+    for name, points in found.items():
+        by_chance = apply_chance(points, info.chance(name))
+        candidates[name] = by_chance.above(min(lowest[name], MIN_CHANCE))
+    scores = {name: points.scores for name, points in found.items() if points.scores is not None}
+    return RunCandidates(scores, candidates, info)
+
+
+def thresholds_by_data(
+    found: Sequence[RunCandidates], settings: LocalizeSettings
+) -> dict[str, float]:
+    """Choose thresholds by the candidates of all runs: object name -> chance.
+
+    None of an object that the user typed a threshold for, or that is expected too rarely.
+    """
+    typed = settings.thresholds
+    if settings.thresholds_from == "training" or isinstance(typed, float | int):
+        return {}
+    thresholds = {}
+    for name, (scores, info) in pool_scores(found).items():
+        beta = settings.beta or info.beta or 1.0
+        if name not in (typed or {}):
+            threshold = threshold_for(scores, info.chance(name), beta)
+            if threshold is None:
+                logger.warning("Too few %s are expected here to choose a threshold by.", name)
+            else:
+                thresholds[name] = threshold
+    return thresholds
+
+
+def pool_scores(
+    found: Sequence[RunCandidates],
+) -> dict[str, tuple[NDArray[np.float32], PickingInfo]]:
+    """Return each object's scores (n,) of the candidates in all runs, and what they mean."""
+    infos = {name: in_run.info for in_run in found[::-1] for name in in_run.scores}
+    names = {name: None for in_run in found for name in in_run.scores}
+    return {
+        name: (
+            np.concatenate([in_run.scores[name] for in_run in found if name in in_run.scores]),
+            infos[name],
+        )
+        for name in names
+    }
+
+
+def expect_all(
+    found: Sequence[RunCandidates], by_data: Mapping[str, float], settings: LocalizeSettings
+) -> dict[str, Expected]:
+    """Compute what to expect of the picks of each object, all runs together."""
+    expected = {}
+    for name, (scores, info) in pool_scores(found).items():
+        thresholds = info.thresholds_at(settings.beta, settings.thresholds) | dict(by_data)
+        expected[name] = expect(scores, info.chance(name), thresholds[name])
+    return expected
+
+
+def write_run_picks(
+    run: Run,
+    location: ScoreLocation,
+    found: RunCandidates,
+    by_data: Mapping[str, float],
+    settings: LocalizeSettings,
+) -> None:
+    """Write the picks of every object in a run, and what they were made of.
+
+    Args:
+        run: of the picks.
+        location: of its scores, see `find_scores`.
+        found: its candidates.
+        by_data: thresholds that override those of the training.
+        settings: of the command.
+    """
+    attributes = read_attributes(run, location, settings)
+    origin = {key: attributes[key] for key in ("checkpoints", "train_runs") if key in attributes}
+    origin["source"] = f"{settings.source} {settings.input}"
+    thresholds = found.info.thresholds_at(settings.beta, settings.thresholds) | dict(by_data)
+    for name, candidates in found.candidates.items():
+        chance = found.info.chance(name)
+        expected = float(chance.of(found.scores[name]).sum() / chance.found)
+        run.write_picks(
+            PicksQuery(name, settings.user_id, settings.session_id),
+            candidates.above(thresholds[name]),
+            origin={**origin, "chance": asdict(chance), "expected_particles": expected},
+        )
 
 
 def check_scores_are_current(run: Run, location: ScoreLocation, settings: LocalizeSettings) -> None:
@@ -201,43 +345,6 @@ def _is_selected(tomogram: TomogramQuery, settings: LocalizeSettings) -> bool:
         return False
     spacing = settings.voxel_spacing
     return spacing is None or same_spacing(tomogram.voxel_spacing, spacing)
-
-
-def localize_run(
-    run: Run,
-    location: ScoreLocation,
-    settings: LocalizeSettings,
-    localizer: Localizer,
-    checkpoint_info: PickingInfo | None,
-) -> dict[str, int]:
-    """Write the picks of every object in a run; return how many of each.
-
-    Args:
-        run: to pick in.
-        location: of its scores, see `find_scores`.
-        settings: of the command.
-        localizer: finds the candidates.
-        checkpoint_info: overrides what is stored with the scores.
-    """
-    scores = read_scores(run, location, settings)
-    info = checkpoint_info or scores.info
-    radii = particle_radii(info, run.objects)
-    thresholds = info.thresholds_at(settings.beta, settings.thresholds)
-    candidates = localizer(
-        particle_channels(scores, radii), grid=scores.grid, radii=radii, floors=thresholds
-    )
-    attributes = read_attributes(run, location, settings)
-    origin = {key: attributes[key] for key in ("checkpoints", "train_runs") if key in attributes}
-    origin["source"] = f"{settings.source} {settings.input}"
-    counts = {}
-    for name, points in candidates.items():
-        picks = points.above(thresholds[name])
-        query = PicksQuery(name, settings.user_id, settings.session_id)
-        run.write_picks(query, picks, origin=origin)
-        counts[name] = len(picks)
-    for query in other_picks(run, location, settings, checkpoint_info):
-        run.delete_picks(query)
-    return counts
 
 
 def describe(

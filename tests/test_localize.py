@@ -1,5 +1,6 @@
 """What localize reads, score maps and segmentations, and which picks it replaces."""
 
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from foreign_volumes import add_segmentation, change_object
 from octopi.errors import NotInProjectError
 from octopi.geometry import Grid
 from octopi.localize import find_scores, read_scores
+from octopi.picking import Chance
 from octopi.project import PicksQuery, SegmentationQuery, open_project
 from octopi.project.origin import tomogram_origin
 
@@ -124,7 +126,7 @@ def test_a_label_of_an_object_that_is_no_particle_is_known_but_not_picked(here, 
 def localize(here, octopi_command):
     """Writes score maps of some objects into every run, and localizes them."""
 
-    def run_command(objects, *overrides):
+    def run_command(objects, *overrides, values=None, **stored):
         for run in open_project(here / "project.json").runs:
             query = next(q for q in run.tomograms() if q.tomo_type == "denoised")
             grid, volume = run.tomogram_grid(query), run.read_tomogram(query)
@@ -133,8 +135,11 @@ def localize(here, octopi_command):
                 "checkpoints": {"best_model.pth": ",".join(objects)},
                 "train_runs": ["TS_01"],
                 **tomogram_origin(run, query, volume),
+                **stored,
             }
             scores = np.zeros((len(objects), *grid.shape), np.uint8)
+            if values is not None:
+                scores[0, ::8, ::8, ::8] = values(scores[0, ::8, ::8, ::8].shape)
             run.write_score_map(query, "predict-octopi-1", scores, grid=grid, attributes=attributes)
         return octopi_command("localize", "localizer=peaks", *overrides)
 
@@ -165,6 +170,8 @@ def test_picks_say_what_made_them(here, localize):
         "checkpoints": {"best_model.pth": "ribosome"},
         "train_runs": ["TS_01"],
         "source": "scores predict:octopi/1",
+        "chance": {"offset": 0.0, "slope": 1.0, "covariance": [0.0, 0.0, 0.0], "found": 1.0},
+        "expected_particles": 0.0,
     }
 
 
@@ -203,3 +210,55 @@ def test_two_processes_do_not_write_the_same_picks_at_once(here, localize, octop
         assert localize(["ribosome"], f"runs=[{project.runs[1].name}]") == 0
         other.communicate(b"\n")
     assert localize(["ribosome"]) == 0
+
+
+PEAKS = ["localizer.smoothing=0", "localizer.min_distance=0.1", "localizer.centroid_radius=0"]
+CHANCE = {"offset": -1.0, "slope": 2.0, "covariance": [0.01, 0.0, 0.01], "found": 1.0}
+
+
+def scattered(shape):
+    """Scores of many peaks, most of them low."""
+    return np.random.default_rng(0).beta(0.5, 1.5, shape) * 255
+
+
+def read_ribosomes(here, run_index=0):
+    run = open_project(here / "project.json").runs[run_index]
+    return run.read_picks(PicksQuery("ribosome", "octopi", "1"))
+
+
+def test_scores_of_picks_are_the_chances_that_they_are_particles(here, localize):
+    stored = {"chances": {"ribosome": CHANCE}, "thresholds": {"1": {"ribosome": 0.3}}, "beta": 1.0}
+    assert localize(["ribosome"], *PEAKS, values=scattered, **stored) == 0
+    picks = read_ribosomes(here)
+    run = open_project(here / "project.json").runs[0]
+    scores = scattered(tuple(-(-n // 8) for n in run.tomogram_grid(run.tomograms()[0]).shape))
+    chances = Chance(**CHANCE).of(np.sort(scores.astype(np.uint8).ravel())[::-1] / 255)
+    assert picks.scores == pytest.approx(chances[chances >= 0.3].astype(np.float32), abs=1e-6)
+    assert localize(["ribosome"], *PEAKS, "thresholds=0.8", values=scattered, **stored) == 0
+    assert read_ribosomes(here).scores.min() >= 0.8
+
+
+def test_thresholds_follow_the_candidates_of_all_runs_or_the_training(here, localize, capfd):
+    stored = {"chances": {"ribosome": CHANCE}, "thresholds": {"1": {"ribosome": 0.9}}, "beta": 1.0}
+    folders = [here / name for name in ("by_training", "by_data")]
+    for source, folder in zip(("training", "data"), folders, strict=True):
+        overrides = [*PEAKS, f"thresholds_from={source}", f"hydra.run.dir={folder}"]
+        assert localize(["ribosome"], *overrides, values=scattered, **stored) == 0
+    by_training, by_data = (
+        json.loads((folder / "expected.json").read_text())["ribosome"] for folder in folders
+    )
+    assert by_training["threshold"] == 0.9
+    assert by_data["threshold"] < 0.9
+    assert by_data["particles"] == pytest.approx(by_training["particles"])
+    low, high = by_data["particles_interval"]
+    assert low < by_data["particles"] < high
+    assert by_data["num_picks"] == sum(len(read_ribosomes(here, i)) for i in range(3))
+    assert "from chance" in capfd.readouterr().err
+
+
+def test_too_few_candidates_leave_the_threshold_of_the_training(here, localize, capfd):
+    stored = {"chances": {"ribosome": CHANCE}, "thresholds": {"1": {"ribosome": 0.9}}, "beta": 1.0}
+    assert localize(["ribosome"], "thresholds_from=data", **stored) == 0
+    assert "Too few ribosome are expected here" in capfd.readouterr().err
+    folder = here / "x"
+    assert localize(["ribosome"], "thresholds_from=both", f"hydra.run.dir={folder}") == 2

@@ -1,7 +1,7 @@
 """The settings of each command: its groups and the scalars beside them."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -125,6 +125,7 @@ class LocalizeSettings:
     source: str
     beta: Positive | None
     thresholds: Share | dict[str, Share] | None
+    thresholds_from: Literal["training", "data"]
     tomo_type: str | None
     voxel_spacing: Spacing | None
     runs: RunNames

@@ -82,12 +82,9 @@ class Report:
         table.add_column("95 % interval", no_wrap=True)
         for name, score in self.scores.items():
             table.add_row(name, *_cells(score))
-        totals = map(_number, (self.total, self.mean_f1))
-        table.add_row("weighted total", *[""] * 6, *totals, _between(self.interval))
-        console = Console(width=_WIDTH, color_system=None, markup=False, highlight=False)
-        with console.capture() as capture:
-            console.print(table)
-        return "\n".join(line.rstrip() for line in capture.get().splitlines())
+        totals = map(format_number, (self.total, self.mean_f1))
+        table.add_row("weighted total", *[""] * 6, *totals, format_interval(self.interval))
+        return format_table(table)
 
 
 def _cells(score: Score) -> list[str]:
@@ -96,14 +93,24 @@ def _cells(score: Score) -> list[str]:
     return [
         f"{score.weight:g}",
         *map(str, (score.tp, score.fp, score.fn)),
-        *map(_number, figures),
-        _between(score.interval),
+        *map(format_number, figures),
+        format_interval(score.interval),
     ]
 
 
-def _number(value: float | None) -> str:
+def format_table(table: Table) -> str:
+    """Format a table as text, no line of it wrapped."""
+    console = Console(width=_WIDTH, color_system=None, markup=False, highlight=False)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def format_number(value: float | None) -> str:
+    """Format a figure of 0..1; None = n/a."""
     return "n/a" if value is None else f"{value:.3f}"
 
 
-def _between(interval: Interval | None) -> str:
+def format_interval(interval: Interval | None) -> str:
+    """Format an interval; nothing for None."""
     return "" if interval is None else f"{interval[0]:.3f} … {interval[1]:.3f}"

@@ -201,7 +201,7 @@ def _interval(values: NDArray[np.float64]) -> Interval | None:
     return float(low), float(high)
 
 
-def fbeta(counts: NDArray[np.integer], beta: float) -> NDArray[np.float64]:
+def fbeta(counts: NDArray, beta: float) -> NDArray[np.float64]:
     """Compute F-beta (…) of counts (…, 3) = tp, fp, fn; NaN where there is no truth."""
     tp, fp, fn = np.moveaxis(np.asarray(counts, dtype=float), -1, 0)
     b2 = beta * beta

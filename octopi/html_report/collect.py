@@ -20,7 +20,7 @@ from octopi.html_report.training_history import (
 from octopi.localization import LOCALIZER
 from octopi.localization.localizer import Localizer
 from octopi.models.checkpoint_info import digest
-from octopi.picking import DEFAULT_THRESHOLD, PickingInfo
+from octopi.picking import DEFAULT_THRESHOLD, PickingInfo, apply_chance
 from octopi.project import (
     PicksQuery,
     Project,
@@ -242,8 +242,9 @@ def _view_run(
         if role == TRAINING:  # its map was made by networks that had trained on the run
             read_scores = None
         role, candidates = history.role_when_scored(run.name), history.candidates[run.name]
+        candidates = _by_chance(candidates, info)
     elif score_map is not None:
-        candidates = _localize(score_map, info, settings.trust)
+        candidates = _by_chance(_localize(score_map, info, settings.trust), info)
     elif settings.folder is None:
         role, candidates = PICKED, _read_picks(run, settings)
     else:
@@ -251,6 +252,11 @@ def _view_run(
     if not candidates:
         return None
     return ShownRun(run.name, role, role != TRAINING, candidates, {}, read_scores)
+
+
+def _by_chance(candidates: Mapping[str, Points], info: PickingInfo) -> dict[str, Points]:
+    """Return the candidates, scored by their chances."""
+    return {name: apply_chance(points, info.chance(name)) for name, points in candidates.items()}
 
 
 def _localize(

@@ -29,6 +29,7 @@ class DatasetInfo:
         picks: object name -> the picks that its spheres were painted from.
         radii: particle name -> radius in Å.
         weights: particle name -> weight in the total score.
+        partial: objects of whose particles some may not be annotated.
     """
 
     runs: list[Run]
@@ -38,6 +39,7 @@ class DatasetInfo:
     picks: dict[str, PicksQuery]
     radii: dict[str, float]
     weights: dict[str, float]
+    partial: frozenset[str]
 
     def true_picks(self, run: Run) -> dict[str, Points]:
         """Read the particles of a run that its target was painted from."""
@@ -84,4 +86,5 @@ def read_dataset_info(project: Project, settings: TrainSettings) -> DatasetInfo:
         picks=picks,
         radii={n: obj.require_radius() for n, obj in objects.items() if obj.radius is not None},
         weights={name: obj.weight for name, obj in objects.items()},
+        partial=frozenset(attributes.get("annotation", {})),
     )

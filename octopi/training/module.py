@@ -14,14 +14,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from octopi.errors import DivergedError
+from octopi.evaluation.calibration import Calibration
 from octopi.geometry import Grid, Points
 from octopi.models.properties import logits_per_head
 from octopi.models.soup import sample_weights
-from octopi.picking import beta_key
 from octopi.training.metrics import Counts, count_voxels, metric_value, voxel_metrics
 
 PicksByObject = Mapping[str, Points]
-Thresholds = dict[str, dict[str, float]]
 DIVERGED = (
     "The best model so far is kept. Try a lower learning rate (optim.optimizer.lr) or "
     "trainer.precision=32-true."
@@ -36,7 +35,7 @@ class ValidationSteps:
         predict: net, volume (z, y, x) -> score map (c, z, y, x), uint8.
         segment: score map -> label volume.
         localize: score map, grid -> scored candidates per object.
-        calibrate: candidates and truth per run -> β -> threshold per object.
+        calibrate: candidates and truth per run -> chances and thresholds per object.
         beta: the β whose thresholds the score is taken at.
         score: picks and truth per run -> metrics by name, None = n/a.
     """
@@ -44,7 +43,7 @@ class ValidationSteps:
     predict: Callable[[nn.Module, NDArray], NDArray]
     segment: Callable[[NDArray], NDArray]
     localize: Callable[[NDArray, Grid], dict[str, Points]]
-    calibrate: Callable[[Mapping[str, PicksByObject], Mapping[str, PicksByObject]], Thresholds]
+    calibrate: Callable[[Mapping[str, PicksByObject], Mapping[str, PicksByObject]], Calibration]
     beta: float
     score: Callable[
         [Mapping[str, PicksByObject], Mapping[str, PicksByObject]], dict[str, float | None]
@@ -54,20 +53,10 @@ class ValidationSteps:
         self,
         candidates: Mapping[str, PicksByObject],
         truth: Mapping[str, PicksByObject],
-        thresholds: Thresholds,
+        calibration: Calibration,
     ) -> dict[str, float | None]:
         """Score the candidates at or above the thresholds; return metrics by name."""
-        return self.score(self.apply_thresholds(candidates, thresholds), truth)
-
-    def apply_thresholds(
-        self, candidates: Mapping[str, PicksByObject], thresholds: Thresholds
-    ) -> dict[str, dict[str, Points]]:
-        """Return the candidates at or above the thresholds for this β."""
-        at_beta = thresholds[beta_key(self.beta)]
-        return {
-            run: {name: points.above(at_beta[name]) for name, points in by_object.items()}
-            for run, by_object in candidates.items()
-        }
+        return self.score(calibration.pick(candidates, self.beta), truth)
 
 
 class PickingModule(pl.LightningModule):
@@ -97,7 +86,7 @@ class PickingModule(pl.LightningModule):
         self.best_metric = best_metric
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
-        self.thresholds: Thresholds = {}
+        self.calibration = Calibration({}, {}, {})
         self.metrics: dict[str, float | None] = {}
         self.best_value: float | None = None
         self.validated_step = -1
@@ -203,9 +192,9 @@ class PickingModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Calibrate thresholds on these tomograms; compute and log every metric."""
         self.validated_step = self.global_step
-        self.thresholds = self.validation_steps.calibrate(self.candidates, self._truth)
+        self.calibration = self.validation_steps.calibrate(self.candidates, self._truth)
         measured = self.validation_steps.score_candidates(
-            self.candidates, self._truth, self.thresholds
+            self.candidates, self._truth, self.calibration
         )
         self.metrics = voxel_metrics(self._counts) | measured
         self.best_value = metric_value(self.best_metric, self._counts, self.metrics)

@@ -4,15 +4,14 @@ from typing import Any
 
 from octopi.config.build import build
 from octopi.config.settings import TrainSettings
-from octopi.evaluation.calibration import calibrate_all_betas
+from octopi.evaluation.calibration import Calibration, calibrate
 from octopi.evaluation.score_report import Report
 from octopi.geometry import PicksByRun
 from octopi.inference.predictor import segmentation_of
 from octopi.models.properties import COST_METRICS
-from octopi.picking import beta_key
 from octopi.training.dataset_info import DatasetInfo
 from octopi.training.metrics import check_metric
-from octopi.training.module import Thresholds, ValidationSteps
+from octopi.training.module import ValidationSteps
 
 CALIBRATED_BETAS = (0.5, 1.0, 2.0, 4.0)  # every checkpoint has thresholds for these
 
@@ -39,17 +38,16 @@ def build_validation(settings: TrainSettings, info: DatasetInfo, divisor: int) -
     scorer = build(settings.scorer, "scorer")
     channels = [info.labels[name] - 1 for name in info.radii]
 
-    def calibrate(candidates: PicksByRun, truth: PicksByRun) -> Thresholds:
-        betas = dict.fromkeys([*CALIBRATED_BETAS, float(settings.threshold_beta)])
-        thresholds = calibrate_all_betas(
+    def calibrate_picks(candidates: PicksByRun, truth: PicksByRun) -> Calibration:
+        return calibrate(
             candidates,
             truth,
             radii=info.radii,
             weights=info.weights,
             tolerance_scale=scorer.tolerance_scale,
-            betas=betas,
+            betas=dict.fromkeys([*CALIBRATED_BETAS, float(settings.threshold_beta)]),
+            partial=info.partial,
         )
-        return {beta_key(beta): by_object for beta, by_object in thresholds.items()}
 
     def score(picks: Any, truth: Any) -> dict[str, float | None]:
         return object_metrics(scorer(picks, truth, radii=info.radii, weights=info.weights))
@@ -58,7 +56,7 @@ def build_validation(settings: TrainSettings, info: DatasetInfo, divisor: int) -
         predict=lambda net, volume: predictor([net], volume, divisor=divisor),
         segment=segmentation_of,
         localize=lambda scores, grid: localizer(scores[channels], grid=grid, radii=info.radii),
-        calibrate=calibrate,
+        calibrate=calibrate_picks,
         beta=settings.threshold_beta,
         score=score,
     )
