@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from tqdm import tqdm
 
 from octopi.checks.runs import CheckRequest, Issue, RunReport, check_run
-from octopi.checks.summary import CheckSummary, summarise, table
+from octopi.checks.summary import CheckSummary, issues_of, summarise, table
 from octopi.cli.job import command
 from octopi.config.build import build
 from octopi.config.settings import CheckSettings
@@ -39,7 +39,10 @@ def check(settings: CheckSettings, _job: Job) -> None:
     )
     reports = check_runs(project, settings, request)
     logger.info("%s\n%s", project, table(reports, request))
-    report_result(summarise(reports, request), settings)
+    summary = summarise(reports, request)
+    if not summary.has_targets:  # they are written next
+        summary.problems.extend(issues_of(project.check_writable, touch=False))
+    report_result(summary, settings)
 
 
 def check_runs(project: Project, settings: CheckSettings, request: CheckRequest) -> list[RunReport]:

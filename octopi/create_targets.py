@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from octopi.checks.picks import warn_of_odd_picks
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import CreateTargetsSettings, TargetsSettings
@@ -27,9 +28,11 @@ from octopi.project import (
     find_picks,
     find_segmentations,
     find_tomograms,
+    keep_known,
     keep_runs_with,
 )
-from octopi.project.origin import check_same_origin, digest_points
+from octopi.project.label_values import odd_share
+from octopi.project.origin import check_same_origin, digest_array, digest_points
 from octopi.system.job_folder import Job
 from octopi.system.resources import format_bytes
 from octopi.targets import add_masks, check_any_inside, fit_mask, paint, target_labels
@@ -45,12 +48,14 @@ class PaintingPlan:
         picks: object name -> the picks that its spheres are centred on.
         masks: object name -> the segmentation that it is copied from.
         radii: object name -> radius of its spheres in Å.
+        object_radii: object name -> its radius in Å in the copick config.
         labels: object name -> label.
     """
 
     picks: dict[str, PicksQuery]
     masks: dict[str, SegmentationQuery]
     radii: dict[str, float]
+    object_radii: dict[str, float]
     labels: dict[str, int]
 
     def attributes(self) -> dict[str, Any]:
@@ -58,6 +63,7 @@ class PaintingPlan:
         return {
             "labels": self.labels,
             "sphere_radii": self.radii,
+            "object_radii": self.object_radii,
             "picks": {name: str(query) for name, query in self.picks.items()},
             "masks": {name: str(query) for name, query in self.masks.items()},
         }
@@ -73,6 +79,7 @@ class RunInputs:
         picks: object name -> its picks, also those outside.
         inside: object name -> its picks inside the tomogram.
         mask_values: mask -> value that it holds inside; 0 where it is empty.
+        mask_digests: mask -> hash of its voxels.
     """
 
     run: Run
@@ -80,6 +87,7 @@ class RunInputs:
     picks: dict[str, Points]
     inside: dict[str, Points]
     mask_values: dict[str, float]
+    mask_digests: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,7 @@ def create_targets(settings: CreateTargetsSettings, _job: Job) -> None:
     runs = project.select(settings.runs)
     plan = make_plan(project, runs, settings.targets)
     annotated = keep_runs_with(
-        runs, lambda run: check_has_inputs(run, plan), named=settings.runs is not None
+        runs, lambda run: check_has_inputs(run, plan), all_required=settings.runs is not None
     )
     warn_of_missing_picks(project, [run for run, _ in annotated], plan)
     inputs = [read_inputs(run, plan, settings) for run, _ in annotated]
@@ -155,24 +163,24 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
         project.require_objects()
     scales = settings.radius_scales or {}
     masks = find_segmentations(runs, settings.segmentations)
-    picks = find_picks(runs, objects=settings.objects, source=settings.picks)
-    names = [name for name in project.objects if name in picks]  # in the order of the copick config
-    for name in picks.keys() - set(names):
-        error = NotInProjectError("The copick config", "object", name, project.objects)
-        if settings.objects or not names:
-            raise error
-        logger.warning("The picks %s are left out. %s", picks[name], error)
-    if unknown_objects := scales.keys() - set(names):
+    picks = keep_known(
+        find_picks(runs, objects=settings.objects, source=settings.picks),
+        project.objects,
+        named=bool(settings.objects),
+    )
+    names = list(picks)
+    if unknown_objects := scales.keys() - picks.keys():
         raise SettingError(
             f"targets.radius_scales names {shorten_list(sorted(unknown_objects))}, of which there "
             f"are no picks. Objects: {shorten_list(names)}."
         )
+    object_radii = {name: project.objects[name].require_radius() for name in names}
     radii = {
-        name: project.objects[name].require_radius() * scales.get(name, settings.radius_scale)
-        for name in names
+        name: radius * scales.get(name, settings.radius_scale)
+        for name, radius in object_radii.items()
     }
     labels = target_labels([*names, *(name for name in masks if name not in names)])
-    return PaintingPlan({name: picks[name] for name in names}, masks, radii, labels)
+    return PaintingPlan(picks, masks, radii, object_radii, labels)
 
 
 def check_has_inputs(run: Run, plan: PaintingPlan) -> None:
@@ -216,12 +224,16 @@ def read_inputs(run: Run, plan: PaintingPlan, settings: CreateTargetsSettings) -
             run.open_segmentation(query)
         except NotInProjectError:
             logger.warning("Run %s has no segmentation %s.", run.name, query)
-    values = {name: read_mask(run, query, grid)[1] for name, query in masks.items()}
-    return RunInputs(run, grid, picks, inside, values)
+    values, mask_digests = {}, {}
+    for name, query in masks.items():
+        mask, values[name], mask_digests[name] = read_mask(run, query, grid)
+        if text := odd_share(np.count_nonzero(mask), mask.size):
+            logger.warning("Run %s: the mask %s %s", run.name, query, text)
+    return RunInputs(run, grid, picks, inside, values, mask_digests)
 
 
 def check_inputs(inputs: Sequence[RunInputs], plan: PaintingPlan) -> None:
-    """Check what no run alone can tell; warn about odd radii and objects without a pick inside.
+    """Check what no run alone can tell; warn about odd radii, odd picks, and objects without any.
 
     Raises:
         DataError: nothing would be painted, or a mask holds another value in another run.
@@ -233,7 +245,9 @@ def check_inputs(inputs: Sequence[RunInputs], plan: PaintingPlan) -> None:
             num_outside[name] += len(points) - len(run_inputs.inside[name])
     if not plan.masks:
         check_any_inside(num_inside.total(), num_outside.total())
-    for name in plan.picks:
+    for name, query in plan.picks.items():
+        picks = {i.run.name: i.picks[name] for i in inputs if name in i.picks}
+        warn_of_odd_picks(query, picks, {i.run.name: i.grid for i in inputs})
         if not num_inside[name]:
             logger.warning("No pick of %s lies inside a tomogram; its label stays empty.", name)
         if text := inputs[0].run.objects[name].odd_radius(inputs[0].grid):
@@ -260,36 +274,34 @@ def create_target(
     target = add_masks(paint(grid, spheres), masks)
     query = target_query(settings, float(np.mean(grid.spacing)))
     digests = {name: digest_points(points) for name, points in inputs.picks.items()}
-    attributes = {**plan.attributes(), "picks_digests": digests}
+    attributes = {
+        **plan.attributes(),
+        "picks_digests": digests,
+        "mask_digests": inputs.mask_digests,
+    }
     state = compare_with_existing(run, query, target, attributes, overwrite=settings.overwrite)
     if state != "unchanged" and not settings.dry_run:
+        attributes["mask_stamps"] = {
+            name: run.segmentation_fingerprint(plan.masks[name]) for name in inputs.mask_digests
+        }
         run.write_segmentation(query, target, grid=grid, attributes=attributes)
         run.delete_segmentations_at_other_spacings(query)  # which are out of date from now on
     return PaintedTarget(
         run.name,
         state,
         num_picks={name: len(points) for name, points in inputs.picks.items()},
-        num_outside=count_outside(run, inputs.picks, inputs.inside),
+        num_outside=sum(len(p) - len(inputs.inside[name]) for name, p in inputs.picks.items()),
         num_bytes=0 if state == "unchanged" else target.nbytes,
     )
 
 
-def read_mask(run: Run, query: SegmentationQuery, grid: Grid) -> tuple[NDArray, float]:
-    """Read a mask on the grid of a target (z, y, x), and the value that it holds inside."""
+def read_mask(run: Run, query: SegmentationQuery, grid: Grid) -> tuple[NDArray, float, str]:
+    """Read a mask on the grid of a target (z, y, x), the value it holds inside, and its hash."""
     mask, mask_grid, value = run.read_mask(query)
     try:
-        return fit_mask(mask, mask_grid, grid), value
+        return fit_mask(mask, mask_grid, grid), value, digest_array(mask)
     except DataError as error:
         raise DataError(f"Run {run.name}, {query}: {error}") from error
-
-
-def count_outside(run: Run, picks: Mapping[str, Points], inside: Mapping[str, Points]) -> int:
-    """Count the picks that are not inside the tomogram; warn about those of each object."""
-    counts = {name: len(points) - len(inside[name]) for name, points in picks.items()}
-    for name, count in counts.items():
-        if count:
-            logger.warning("Run %s: %d picks of %s lie outside.", run.name, count, name)
-    return sum(counts.values())
 
 
 def compare_with_existing(
@@ -312,7 +324,9 @@ def compare_with_existing(
     if overwrite:
         return "replaced"
     where = f"Run {run.name}: its target {existing[0]}"
-    check_same_origin(where, run.segmentation_attributes(existing[0]), attributes)
+    stored = run.segmentation_attributes(existing[0])
+    stored.pop("mask_stamps", None)  # another in a copy of the same mask
+    check_same_origin(where, stored, attributes)
     if not np.array_equal(run.read_segmentation(existing[0])[0], target):
         check_same_origin(where, "other voxels", "these")
     return "unchanged"

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from octopi.checks.picks import warn_of_odd_picks
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import EvaluateSettings
@@ -20,9 +21,12 @@ from octopi.project import (
     Project,
     Run,
     find_picks,
+    keep_known,
     keep_runs_with,
+    readable_grids,
     tomogram_for_display,
 )
+from octopi.project.origin import replaced_tomogram
 from octopi.system.files import write_json
 from octopi.system.job_folder import SCORES_FILE, Job
 
@@ -40,20 +44,27 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     scorer: Scorer = build(settings.scorer, "scorer")
     project: Project = build(settings.project, "project")
     runs = project.select(settings.runs)
-    true_queries = find_picks(runs, objects=settings.objects, source=settings.truth)
+    true_queries = keep_known(
+        find_picks(runs, objects=settings.objects, source=settings.truth),
+        project.objects,
+        named=bool(settings.objects),
+    )
     check_is_not_truth(true_queries, settings)
     picked = find_picked_objects(runs, true_queries, settings)
     queries = {name: PicksQuery(name, settings.user_id, settings.session_id) for name in picked}
-    localized = keep_localized(runs, true_queries, queries, named=settings.runs is not None)
+    queries = keep_known(queries, project.objects, named=False)
+    localized = keep_localized(runs, true_queries, queries, all_required=settings.runs is not None)
     coverage = keep_comparable(
         {run.name: run.read_existing_picks(queries) for run in localized},
         {run.name: run.read_existing_picks(true_queries) for run in localized},
     )
     for remark in coverage.remarks:
         logger.warning(remark)
+    warn_of_odd_sets(localized, queries, coverage.picks)
+    warn_of_odd_sets(localized, true_queries, coverage.truth)
     warn_of_origins(localized, queries)
     picks, truth = coverage.picks, coverage.truth
-    objects = {name: project.objects[name] for name in picked}
+    objects = {name: project.objects[name] for name in queries}
     radii = {name: obj.require_radius() for name, obj in objects.items()}
     weights = {name: obj.weight for name, obj in objects.items()}
     if settings.dry_run:
@@ -107,7 +118,7 @@ def keep_localized(
     truth: Mapping[str, PicksQuery],
     queries: Mapping[str, PicksQuery],
     *,
-    named: bool,
+    all_required: bool,
 ) -> list[Run]:
     """Return the runs that have picks and truth; warn about those that have truth alone.
 
@@ -115,10 +126,10 @@ def keep_localized(
         runs: to choose from.
         truth: object name -> true picks.
         queries: object name -> picks to score.
-        named: whether the user named the runs.
+        all_required: whether every run must have picks, as where the user named them.
 
     Raises:
-        NotInProjectError: no run has both, or one that the user named was not localized.
+        NotInProjectError: no run has both, or one was not localized and all are required.
     """
     existing = {run.name: set(run.picks()) for run in runs}
     annotated = [run for run in runs if existing[run.name] & set(truth.values())]
@@ -131,23 +142,41 @@ def keep_localized(
                 f"Run {run.name} was not localized: it", "picks of", source, available
             )
 
-    return [run for run, _ in keep_runs_with(annotated, check_localized, named=named)]
+    return [run for run, _ in keep_runs_with(annotated, check_localized, all_required=all_required)]
+
+
+def warn_of_odd_sets(
+    runs: Sequence[Run], queries: Mapping[str, PicksQuery], picks: PicksByRun
+) -> None:
+    """Warn of picks that cannot all be where particles are; see `warn_of_odd_picks`."""
+    grids = {run.name: next(iter(readable_grids(run)), None) for run in runs}
+    for name, query in queries.items():
+        picks_by_run = {run: objects[name] for run, objects in picks.items() if name in objects}
+        warn_of_odd_picks(query, picks_by_run, grids)
 
 
 def warn_of_origins(runs: Sequence[Run], queries: Mapping[str, PicksQuery]) -> None:
-    """Warn of runs that the network was trained on, and of picks that several networks made."""
-    trained_on, checkpoints = [], set()
+    """Warn of runs trained on, of tomograms replaced since, and of picks of several networks."""
+    trained_on, replaced, checkpoints = [], [], set()
     for run in runs:
         existing = set(run.picks()) & set(queries.values())
         origins = [run.picks_origin(query) for query in existing]
         if any(run.name in origin.get("train_runs", ()) for origin in origins):
             trained_on.append(run.name)
+        by_tomogram = {origin.get("tomogram_stamp"): origin for origin in origins}
+        if any(replaced_tomogram(run, origin) for origin in by_tomogram.values()):
+            replaced.append(run.name)
         checkpoints |= {", ".join(sorted(origin.get("checkpoints", {}))) for origin in origins}
     if trained_on:
         logger.warning(
             "%d of %d runs have the names of runs that the network was trained on (%s): their "
             "scores are too good for a score of new data.",
             len(trained_on), len(runs), shorten_list(trained_on),
+        )  # fmt: skip
+    if replaced:
+        logger.warning(
+            "%d runs have other tomograms than when their picks were made: %s. Make them again: "
+            "octopi segment, then localize.", len(replaced), shorten_list(replaced),
         )  # fmt: skip
     if len(checkpoints) > 1:
         made_by = shorten_list(sorted(names or "unknown" for names in checkpoints))

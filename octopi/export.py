@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from octopi.checks.picks import warn_of_odd_picks
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import ExportSettings
@@ -37,6 +38,7 @@ def export(settings: ExportSettings, job: Job) -> None:
     source = f"{settings.user_id}/{settings.session_id}"
     queries = find_picks(runs, objects=settings.objects, source=source)
     check_settings(runs, queries, settings)
+    warn_of_missing_picks(runs, queries)
     grids = {run.name: find_grid(run, settings) for run in runs}
     folder = Path(settings.out) if settings.out else job.folder
     files: dict[str, str] = {}
@@ -48,14 +50,14 @@ def export(settings: ExportSettings, job: Job) -> None:
             if query in run.picks()
         ]
         files.update(writer.files(name, particle_sets, folder=folder))
-        warn_of_picks_outside(name, particle_sets)
+        warn_of_odd_picks(name, {p.run_name: p.points for p in particle_sets}, grids)
         counts[name] = sum(len(particles.points) for particles in particle_sets)
         run_names.update(particles.run_name for particles in particle_sets)
-    existing_files = [name for name in files if (folder / name).exists()]
+    existing_files = [name for name, text in files.items() if holds_other(folder / name, text)]
     if existing_files and not settings.overwrite:
         raise SettingError(
-            f"{folder} already has {shorten_list(existing_files)}. Replace them with "
-            "overwrite=true, or choose another folder with out=…"
+            f"{folder} already has {shorten_list(existing_files)}, with other content. Replace "
+            "them with overwrite=true, or choose another folder with out=…"
         )
     if settings.dry_run:
         check_writable(folder, "Choose another folder with out=…")
@@ -101,6 +103,17 @@ def check_settings(
                     f"min_score names {name}.{did_you_mean(name, queries)} "
                     f"Objects: {shorten_list(queries, closest_to=name)}."
                 )
+
+
+def warn_of_missing_picks(runs: Sequence[Run], queries: Mapping[str, PicksQuery]) -> None:
+    """Warn of runs that have no file of some picks: it is unknown whether they have particles."""
+    existing = {run.name: set(run.picks()) for run in runs}
+    for query in queries.values():
+        if missing := [name for name, picks in existing.items() if query not in picks]:
+            logger.warning(
+                "%d of %d runs have no picks %s and are left out: %s.",
+                len(missing), len(runs), query, shorten_list(missing),
+            )  # fmt: skip
 
 
 def find_grid(run: Run, settings: ExportSettings) -> Grid | None:
@@ -149,25 +162,6 @@ def read_particles(
     return Particles(run.name, grid, points, rotations)
 
 
-def warn_of_picks_outside(object_name: str, particle_sets: Iterable[Particles]) -> None:
-    """Warn of picks outside their tomograms, which other programs drop or fail on."""
-    counts = {
-        p.run_name: int((~p.grid.contains(p.points.positions)).sum())
-        for p in particle_sets
-        if p.grid is not None
-    }
-    runs = [f"{run_name} ({count})" for run_name, count in counts.items() if count]
-    if runs:
-        logger.warning(
-            "%d picks of %s lie outside their tomograms, in %d runs: %s. Are they in Å, and of "
-            "these tomograms?",
-            sum(counts.values()),
-            object_name,
-            len(runs),
-            shorten_list(runs),
-        )
-
-
 def describe_dry_run(
     folder: Path, files: Iterable[str], existing_files: Sequence[str], counts: Mapping[str, int]
 ) -> list[str]:
@@ -184,6 +178,11 @@ def describe_dry_run(
 def format_counts(counts: Mapping[str, int]) -> str:
     """Format the number of picks of each object."""
     return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def holds_other(path: Path, text: str) -> bool:
+    """Return whether there is something at the path that is not a file of this text."""
+    return path.exists() and not (path.is_file() and path.read_bytes() == text.encode())
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> None:

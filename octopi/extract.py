@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from octopi.checks.picks import warn_of_odd_picks
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import ExtractSettings
@@ -22,11 +23,14 @@ from octopi.project import (
     Project,
     Run,
     SegmentationQuery,
+    check_covers_tomogram,
     check_name,
     check_replaces_only_own_picks,
     find_picks,
     keep_runs_with,
+    readable_grids,
 )
+from octopi.project.label_values import odd_share
 from octopi.project.objects import volume_labels
 from octopi.system.job_folder import Job
 
@@ -40,10 +44,16 @@ def extract(settings: ExtractSettings, _job: Job) -> None:
     runs = project.select(settings.runs)
     queries = find_picks(runs, objects=settings.objects, source=settings.picks).values()
     inputs = keep_runs_with(
-        runs, lambda run: find_inputs(run, queries, settings), named=settings.runs is not None
+        runs,
+        lambda run: find_inputs(run, queries, settings),
+        all_required=settings.runs is not None,
     )
     for run, _ in inputs:
         check_outputs(run, queries, settings)
+    grids = {run.name: next(iter(readable_grids(run)), None) for run, _ in inputs}
+    for query in queries:
+        picks = {run.name: run.read_picks(query) for run, existing in inputs if query in existing}
+        warn_of_odd_picks(query, picks, grids)
     project.check_writable(touch=not settings.dry_run)
     counts: Counter[tuple[str, str]] = Counter()
     for run, run_queries in tqdm(inputs, desc="extract", unit="run"):
@@ -100,7 +110,8 @@ def find_inputs(
         requested = " or ".join(map(str, queries))
         raise NotInProjectError(f"Run {run.name}", "picks", requested, existing)
     if settings.membrane:
-        run.segmentation_attributes(SegmentationQuery.parse(settings.membrane))
+        query = SegmentationQuery.parse(settings.membrane)
+        check_covers_tomogram(run, query, run.open_segmentation(query).grid)
     return run_queries
 
 
@@ -122,6 +133,8 @@ def read_surface(run: Run, settings: ExtractSettings) -> Surface | None:
         mask = np.where(mask == find_label(settings.membrane_label, attributes, run), mask, 0)
     if not mask.any():
         logger.warning("Run %s: %s is empty there: all picks are outside.", run.name, query)
+    if text := odd_share(np.count_nonzero(mask), mask.size):
+        logger.warning("Run %s: %s %s", run.name, query, text)
     if settings.fill_enclosed:
         mask = fill_enclosed(mask)
     return Surface(mask, grid, smoothing=settings.smoothing)

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 SAME = 1e-2  # relative: people and programs round spacings
 NEARLY_EXACT = 1e-3  # relative: copick rounds to three decimals, headers hold single precision
+MAX_OFFSET = 2  # voxels by which programs that bin differ in the length of a side
 EXACT = 1e-4  # relative: less than a tenth of a voxel at the far end of a tomogram
 
 
@@ -104,6 +105,13 @@ class Grid:
         pairs = zip(self.spacing, other.spacing, strict=True)
         same = all(same_spacing(a, b, tolerance=tolerance) for a, b in pairs)
         return self.shape == other.shape and same
+
+    def spans_box_of(self, other: Self, *, max_offset: float) -> bool:
+        """Return whether another grid spans this box, up to `max_offset` of the larger voxels."""
+        return all(
+            abs(n * s - m * t) <= max_offset * max(s, t)
+            for n, s, m, t in zip(self.shape, self.spacing, other.shape, other.spacing, strict=True)
+        )
 
     def at_spacing(self, working_spacing: float) -> Self:
         """Return the grid of the same box nearest to `working_spacing` Å.

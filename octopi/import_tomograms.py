@@ -24,13 +24,21 @@ from octopi.errors import DataError, SettingError, shorten_list
 from octopi.formats import mrc
 from octopi.geometry import (
     EXACT,
+    MAX_OFFSET,
     Grid,
     format_shape,
     fourier_resample,
     same_spacing,
     trim_to_cubic_voxels,
 )
-from octopi.project import Project, Run, TomogramQuery, check_name, check_run_name
+from octopi.project import (
+    Project,
+    Run,
+    TomogramQuery,
+    check_name,
+    check_run_name,
+    readable_grids,
+)
 from octopi.system.job_folder import Job
 from octopi.system.resources import format_bytes
 
@@ -85,6 +93,7 @@ def import_tomograms(settings: ImportTomogramsSettings, _job: Job) -> None:
     missing = select_missing(project, tomograms, overwrite=settings.overwrite)
     if num_imported := len(tomograms) - len(missing):
         logger.info("%d of %d tomograms were imported before.", num_imported, len(tomograms))
+    warn_of_odd_sizes(project, missing)
     check_all(mrc.check_voxels, [tomogram.header for tomogram in missing])
     project.check_writable(touch=not settings.dry_run)
     if settings.dry_run:
@@ -99,6 +108,26 @@ def import_tomograms(settings: ImportTomogramsSettings, _job: Job) -> None:
         settings.folder,
         shorten_list(f"{t.run_name} {t.query}" for t in tomograms),
     )
+
+
+def warn_of_odd_sizes(project: Project, tomograms: Sequence[TomogramImport]) -> None:
+    """Warn of tomograms too small for an object, or of another size than others of their run."""
+    for obj in project.objects.values():
+        if tomograms and (text := obj.odd_radius(tomograms[0].grid)):
+            logger.warning("%s: %s", tomograms[0].path.name, text)
+    runs = {run.name: run for run in project.runs}
+    odd = []
+    for tomogram in tomograms:
+        grids = readable_grids(runs[tomogram.run_name]) if tomogram.run_name in runs else []
+        if grids and not any(tomogram.grid.spans_box_of(g, max_offset=MAX_OFFSET) for g in grids):
+            odd.append(f"{tomogram.run_name} ({format_shape(tomogram.grid.shape)} voxels)")
+    if odd:
+        logger.warning(
+            "%d tomograms span another box than those that their runs have: %s. Are they turned, "
+            "cropped or of other voxels?",
+            len(odd),
+            shorten_list(odd),
+        )
 
 
 def describe_dry_run(project: Project, tomograms: Sequence[TomogramImport]) -> list[str]:
@@ -163,15 +192,17 @@ def leave_out_halves(files: Mapping[str, Path]) -> dict[str, Path]:
     for name in files:
         if HALF.search(name):
             halves.setdefault(HALF.sub("", name).strip("._-"), []).append(name)
-    for whole, names in halves.items():
-        if whole not in files and len(names) > 1:
+    for whole_name, names in halves.items():
+        if whole_name not in files and len(names) > 1:
             first, second = (files[name].name for name in names[:2])
             raise SettingError(
                 f"{first} and {second} are halves of one tomogram and would be runs of their own, "
                 "of which one may train and the other validate. Import one of the halves, with a "
                 "pattern that names it, as in files=*_EVN.mrc. Nothing has been written."
             )
-    left_out = [name for whole, names in halves.items() if whole in files for name in names]
+    left_out = [
+        name for whole_name, names in halves.items() if whole_name in files for name in names
+    ]
     if left_out:
         logger.warning(
             "%d files are left out, being tomograms of half the frames of others: %s. To import "
@@ -212,6 +243,7 @@ def plan_imports(
         raise SettingError("ignore_header=true needs voxel_spacing=…")
     headers = check_all(mrc.read_header, paths.values())
     warn_of_tilt_series(paths, headers)
+    warn_of_origins(headers)
     spacings = check_all(lambda h: h.spacing(given_spacing, ignore_header=ignore_header), headers)
     check_same_spacing({h.path.name: s for h, s in zip(headers, spacings, strict=True)})
     tomograms = []
@@ -234,6 +266,18 @@ def warn_of_tilt_series(paths: Mapping[str, Path], headers: Sequence[mrc.Header]
             continue
         logger.warning(
             "%s %s. If it is no tomogram, leave it out with files=…", header.path.name, reason
+        )
+
+
+def warn_of_origins(headers: Sequence[mrc.Header]) -> None:
+    """Warn of files whose first voxel is not at 0, as that of a part of a larger volume."""
+    names = [header.path.name for header in headers if header.begins_elsewhere]
+    if names:
+        logger.warning(
+            "%d files begin elsewhere than at 0 by their headers (origin or nstart): %s. octopi, "
+            "as copick, counts from the first voxel: picks in a larger volume need that shift.",
+            len(names),
+            shorten_list(names),
         )
 
 

@@ -31,13 +31,16 @@ from octopi.project import (
     Run,
     SegmentationQuery,
     TomogramQuery,
+    check_covers_tomogram,
     check_name,
     check_replaces_only_own_picks,
     keep_runs_with,
     score_map_name,
 )
+from octopi.project.label_values import odd_share
 from octopi.project.objects import PickableObject, check_labels, volume_labels
-from octopi.project.origin import describe_differences, has_changed
+from octopi.project.origin import describe_differences, replaced_tomogram
+from octopi.project.picks_file import ORIGIN
 from octopi.project.score_map import ScoreMap, particle_channels, particle_radii, read_score_map
 from octopi.system.files import write_json
 from octopi.system.job_folder import EXPECTED_FILE, Job
@@ -76,7 +79,7 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
     located = keep_runs_with(
         project.select(settings.runs),
         lambda run: find_scores(run, settings),
-        named=settings.runs is not None,
+        all_required=settings.runs is not None,
     )
     runs = [run for run, _ in located]
     output = f"{settings.user_id}/{settings.session_id}"
@@ -89,7 +92,8 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
     with project.writing(runs, f"picks {output}", dry_run=settings.dry_run):
         for run, location in located:
             check_scores_are_current(run, location, settings)
-            check_other_picks(run, location, settings, checkpoint_info)
+            check_outputs(run, location, settings, checkpoint_info)
+            check_label_values(run, location)  # of every run before the first is written
         warn_of_several_networks(project, located, settings)
         if settings.dry_run:
             lines = describe(project, located, settings, localizer, checkpoint_info)
@@ -220,7 +224,7 @@ def write_run_picks(
         settings: of the command.
     """
     attributes = read_attributes(run, location, settings)
-    origin = {key: attributes[key] for key in ("checkpoints", "train_runs") if key in attributes}
+    origin = {key: attributes[key] for key in ORIGIN if key in attributes}
     origin["source"] = f"{settings.source} {settings.input}"
     thresholds = found.info.thresholds_at(settings.beta, settings.thresholds) | dict(by_data)
     for name, candidates in found.candidates.items():
@@ -236,12 +240,23 @@ def write_run_picks(
 def check_scores_are_current(run: Run, location: ScoreLocation, settings: LocalizeSettings) -> None:
     """Raise DataError if the tomogram was replaced since its scores were computed."""
     attributes = read_attributes(run, location, settings)
-    tomograms = [query for query in run.tomograms() if str(query) == attributes.get("tomogram")]
-    if tomograms and "tomogram_stamp" in attributes and has_changed(run, tomograms[0], attributes):
+    if replaced := replaced_tomogram(run, attributes):
         raise DataError(
-            f"Run {run.name}: its tomogram {tomograms[0]} has other voxels than when its "
+            f"Run {run.name}: its tomogram {replaced} has other voxels than when its "
             f"{settings.source} {settings.input} were computed. Compute them again: octopi segment "
             "overwrite=true."
+        )
+
+
+def check_label_values(run: Run, location: ScoreLocation) -> None:
+    """Raise DataError if a segmentation holds anything else than labels of objects."""
+    if isinstance(location, SegmentationQuery):
+        segmentation, _, attributes = run.read_segmentation(location)
+        check_labels(
+            np.unique(segmentation),
+            volume_labels(attributes, run.objects),
+            where=f"Run {run.name}: segmentation {location}",
+            advice="Give each an object with this label in the copick config.",
         )
 
 
@@ -258,13 +273,16 @@ def other_picks(
     return [q for q in run.picks() if q.user_session == output and q.object_name not in names]
 
 
-def check_other_picks(
+def check_outputs(
     run: Run,
     location: ScoreLocation,
     settings: LocalizeSettings,
     checkpoint_info: PickingInfo | None,
 ) -> None:
-    """Raise SettingError if the session would keep picks of other objects, of another model."""
+    """Raise SettingError if picks cannot be written, or the session would keep another model's."""
+    info = checkpoint_info or read_picking_info(run, location, settings)
+    for name in particle_radii(info, run.objects):
+        run.check_can_write(PicksQuery(name, settings.user_id, settings.session_id))
     others = other_picks(run, location, settings, checkpoint_info)
     if others and not settings.overwrite:
         raise SettingError(
@@ -312,16 +330,14 @@ def find_scores(run: Run, settings: LocalizeSettings) -> ScoreLocation:
 
     Raises:
         NotInProjectError: the run has none.
-        SettingError: it has score maps of several tomograms.
+        DataError: the segmentation spans the box of no tomogram.
+        SettingError: it has score maps of several tomograms, or several segmentations.
     """
     query = SegmentationQuery.parse(settings.input)
     if settings.source == "segmentation":
-        existing = run.segmentations()
-        for segmentation in existing:
-            if segmentation.name_user_session == query.name_user_session:
-                return segmentation
-        run.open_segmentation(query)  # says what is wrong with an unfinished one
-        raise NotInProjectError(f"Run {run.name}", "segmentation", query, existing)
+        segmentation = run.find_segmentation(query)
+        check_covers_tomogram(run, segmentation, run.open_segmentation(segmentation).grid)
+        return segmentation
     name, score_maps = score_map_name(query), run.score_maps()
     tomograms = [
         tomogram
@@ -365,8 +381,6 @@ def describe(
         thresholds = info.thresholds_at(settings.beta, settings.thresholds)
         objects = objects or ", ".join(f"{name} from {thresholds[name]:.3g}" for name in radii)
         queries = {PicksQuery(name, settings.user_id, settings.session_id) for name in radii}
-        for query in queries:
-            run.check_can_write(query)
         replaced += len(queries & set(run.picks()))
     skipped = len(project.select(settings.runs)) - len(located)
     return [
@@ -385,15 +399,11 @@ def read_scores(run: Run, location: ScoreLocation, settings: LocalizeSettings) -
         return read_score_map(run, location, _score_map_name(settings))
     segmentation, grid, attributes = run.read_segmentation(location)
     labels = particle_labels(attributes, run.objects)
-    check_labels(
-        np.unique(segmentation),
-        volume_labels(attributes, run.objects),
-        where=f"Run {run.name}: segmentation {location}",
-        advice="Give each an object with this label in the copick config.",
-    )
     values = np.empty((len(labels), *segmentation.shape), dtype=np.uint8)
-    for channel, label in enumerate(labels.values()):
+    for channel, (name, label) in enumerate(labels.items()):
         values[channel] = (segmentation == label) * np.uint8(255)
+        if text := odd_share(np.count_nonzero(values[channel]), segmentation.size):
+            logger.warning("Run %s: in %s, %s %s", run.name, location, name, text)
     return ScoreMap(values, grid, PickingInfo.from_label_volume(attributes, labels))
 
 

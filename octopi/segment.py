@@ -7,10 +7,10 @@ import dataclasses
 import functools
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,14 +38,11 @@ from octopi.project import (
     score_map_name,
 )
 from octopi.project.origin import check_same_origin, has_changed, tomogram_origin
-from octopi.system import worker_pool
 from octopi.system.job_folder import Job
 from octopi.system.resources import format_bytes
+from octopi.system.worker_pool import map_ahead, run_in_processes
 
 logger = logging.getLogger(__name__)
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -101,13 +98,7 @@ def segment(settings: SegmentSettings, _job: Job) -> None:
             for run_name in segment_all(todo, settings, ensemble, devices):
                 bar.set_postfix_str(run_name)
                 bar.update()
-    logger.info(
-        "%s:%s/%s exists in %d runs.",
-        settings.name,
-        settings.user_id,
-        settings.session_id,
-        len(tasks),
-    )
+    logger.info("%s exists in %d runs.", output_query(settings), len(tasks))
 
 
 def select_devices(settings: SegmentSettings) -> list[torch.device]:
@@ -147,7 +138,7 @@ def select_tomograms(
     tomograms = keep_runs_with(
         project.select(settings.runs),
         lambda run: run.find_tomogram(tomo_type, spacing),
-        named=settings.runs is not None,
+        all_required=settings.runs is not None,
     )
     return [TomogramTask(run, tomogram) for run, tomogram in tomograms]
 
@@ -170,11 +161,8 @@ def is_done(task: TomogramTask, settings: SegmentSettings, ensemble: Ensemble) -
     name = score_map_name(query)
     if settings.scores and run.has_score_map(task.tomogram, name):
         outputs[f"score map {name}"] = run.score_map_attributes(task.tomogram, name)
-    segmentations = [
-        q
-        for q in run.segmentations()
-        if settings.segmentation and q.name_user_session == query.name_user_session
-    ]
+    existing = run.segmentations() if settings.segmentation else []
+    segmentations = [q for q in existing if q.name_user_session == query.name_user_session]
     outputs |= {f"segmentation {q}": run.segmentation_attributes(q) for q in segmentations}
     for output, attributes in outputs.items():
         check_is_current(output, attributes, task, settings, ensemble)
@@ -200,20 +188,23 @@ def check_is_current(
     """
     made_by = ", ".join(attributes.get("checkpoints", {})) or "another program"
     where = f"Run {task.run.name}: the {output} of {made_by}"
-    stored = {key: attributes.get(key) for key in ("ensemble", "predictor", "tomogram")}
     current = {
-        "ensemble": ensemble.attributes["ensemble"],
-        "predictor": ensemble.attributes["predictor"],
+        **ensemble.attributes,
         "tomogram": str(task.tomogram),
+        "working_spacing": working_spacing(settings, ensemble.info),
     }
-    for values, holder in ((stored, attributes), (current, ensemble.attributes)):
-        digests = holder.get("checkpoints", {}).values()
-        values["checkpoints"] = ", ".join(sorted(digest[:8] for digest in digests))
-    stored["working_spacing"] = attributes.get("working_spacing")
-    current["working_spacing"] = working_spacing(settings, ensemble.info)
-    check_same_origin(where, stored, current)
+    check_same_origin(where, _comparable(attributes), _comparable(current))
     if has_changed(task.run, task.tomogram, attributes):
         check_same_origin(where, {"tomogram": "another"}, {"tomogram": "the one that is there now"})
+
+
+def _comparable(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    digests = attributes.get("checkpoints", {}).values()
+    kept = ("ensemble", "predictor", "tomogram", "working_spacing")
+    return {
+        **{key: attributes.get(key) for key in kept},
+        "checkpoints": ", ".join(sorted(digest[:8] for digest in digests)),
+    }
 
 
 def describe(
@@ -236,8 +227,7 @@ def describe(
     return [
         f"would run  {len(todo)} tomograms on {', '.join(map(str, devices))}{': ' if todo else ''}"
         + ", ".join(f"{task.run.name} {task.tomogram}" for task in todo),
-        f"skipped    {len(done)} that are done{': ' if done else ''}"
-        + ", ".join(task.run.name for task in done),
+        f"skipped    {len(done)} that are done: {', '.join(t.run.name for t in done)}".rstrip(": "),
         f"objects    {', '.join(info.object_names)}",
         f"network    {windows} windows, {predictor.num_sides} flips of each, by "
         f"{len(ensemble.nets)} networks",
@@ -255,12 +245,11 @@ def segment_all(
     """Yield the name of each run as it is done; several devices share one queue."""
     if len(devices) == 1:
         overlap = devices[0].type == "cuda"
-        for task in segment_runs(todo, settings, ensemble.on_device(devices[0]), overlap=overlap):
-            yield task.run.name
+        yield from segment_runs(todo, settings, ensemble.on_device(devices[0]), overlap=overlap)
         return
     # two processes a GPU: while one computes, the other reads and writes
     workers = [*devices] * 2 if devices[0].type == "cuda" else devices
-    yield from worker_pool.run_in_processes(
+    yield from run_in_processes(
         _segment_in_worker,
         todo,
         initializer=functools.partial(_start_worker, settings),
@@ -279,14 +268,13 @@ def _start_worker(settings: SegmentSettings, device_name: str) -> None:
 
 
 def _segment_in_worker(task: TomogramTask) -> str:
-    list(segment_runs([task], **_worker, overlap=False))
-    return task.run.name
+    return next(segment_runs([task], **_worker, overlap=False))
 
 
 def segment_runs(
     tasks: Iterable[TomogramTask], settings: SegmentSettings, ensemble: Ensemble, *, overlap: bool
-) -> Iterator[TomogramTask]:
-    """Yield each task when its score map, segmentation or both are in the project.
+) -> Iterator[str]:
+    """Yield the name of each run when its score map, segmentation or both are in the project.
 
     With `overlap` the next tomogram is read and the last one's scores are written while the
     network computes: worth its memory where that happens on another device.
@@ -300,20 +288,6 @@ def segment_runs(
         return
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         yield from map_ahead(writer, write, map(compute_scores, map_ahead(reader, read, tasks)))
-
-
-def map_ahead(
-    pool: Executor, work: Callable[[Item], Result], items: Iterable[Item]
-) -> Iterator[Result]:
-    """Yield the results in order; while one is used, compute the next in the pool."""
-    upcoming: Future[Result] | None = None
-    for item in items:
-        future = pool.submit(work, item)
-        if upcoming is not None:
-            yield upcoming.result()
-        upcoming = future
-    if upcoming is not None:
-        yield upcoming.result()
 
 
 def working_spacing(settings: SegmentSettings, info: CheckpointInfo) -> float | None:
@@ -349,8 +323,8 @@ def predict(prepared: TaskVolume, ensemble: Ensemble) -> TaskVolume:
     return dataclasses.replace(prepared, values=scores)
 
 
-def write_scores(scored: TaskVolume, settings: SegmentSettings, ensemble: Ensemble) -> TomogramTask:
-    """Write the score map, a segmentation of it or both; return the task."""
+def write_scores(scored: TaskVolume, settings: SegmentSettings, ensemble: Ensemble) -> str:
+    """Write the score map, a segmentation of it or both; return the run's name."""
     run, tomogram, grid = scored.task.run, scored.task.tomogram, scored.grid
     attributes = {
         **ensemble.attributes,
@@ -367,7 +341,7 @@ def write_scores(scored: TaskVolume, settings: SegmentSettings, ensemble: Ensemb
             grid=grid,
             attributes={**attributes, "labels": ensemble.info.labels},
         )
-    return scored.task
+    return run.name
 
 
 main = command("segment", segment)

@@ -108,7 +108,6 @@ def _locate(name: str, subject: str) -> Any:
 
 def _check_plain(value: Any, subject: str, key: Any) -> None:
     """Raise SettingError unless the value is numbers and text, or lists and mappings of them."""
-    check_finite(value, subject)
     if not isinstance(key, str) or key.startswith("_"):
         raise SettingError(f"{subject} has the name {key!r}, which no argument has.")
     if isinstance(value, Mapping):
@@ -117,9 +116,16 @@ def _check_plain(value: Any, subject: str, key: Any) -> None:
     elif isinstance(value, list | tuple):
         for item in value:
             _check_plain(item, subject, key)
-    elif isinstance(value, int | float) and abs(value) > LARGEST:
+    else:
+        _check_scalar(value, subject)
+
+
+def _check_scalar(value: Any, subject: str) -> None:
+    """Raise SettingError unless the value is None, a finite number that is not huge, or a text."""
+    check_finite(value, subject)
+    if isinstance(value, int | float) and abs(value) > LARGEST:
         raise SettingError(f"{subject} is {value:g}: it must lie within ±{LARGEST}.")
-    elif isinstance(value, str) and "${" in value:
+    if isinstance(value, str) and "${" in value:
         raise SettingError(f"{subject} is {value[:80]!r}: a file may not refer to other settings.")
-    elif not (value is None or isinstance(value, str | int | float | bool)):
+    if not (value is None or isinstance(value, str | int | float | bool)):
         raise SettingError(f"{subject} is a {type(value).__name__}, not a number or text.")

@@ -27,8 +27,7 @@ def summarize(settings: SummarizeSettings, job: Job) -> None:
     if is_search(folder):
         table = summarize_search(folder, write=not settings.dry_run)
     elif fold_folders(folder) and (folder / RESULTS_FILE).is_file():
-        # brings matplotlib, which --help must not wait for
-        from octopi.cross_validation.table import summarize_folds  # noqa: PLC0415
+        from octopi.cross_validation.table import summarize_folds  # noqa: PLC0415  matplotlib
 
         table = summarize_folds(folder)
     else:
@@ -47,9 +46,8 @@ def summarize_search(folder: Path, *, write: bool) -> str:
         folder: of the search.
         write: also write its results and pictures into the folder.
     """
-    # Optuna and plotly take seconds to import, which --help must not wait for.
-    from octopi.sweeps import plots, summary  # noqa: PLC0415
-    from octopi.sweeps.study import open_study  # noqa: PLC0415
+    from octopi.sweeps import plots, summary  # noqa: PLC0415  plotly takes seconds to import
+    from octopi.sweeps.study import open_study  # noqa: PLC0415  so does Optuna
 
     study, objectives = open_study(folder), read_search_info(folder).objectives
     if write:

@@ -8,9 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
 
 from octopi.errors import DataError, SettingError, shorten_list
-from octopi.geometry import Grid, format_shape, same_spacing
+from octopi.geometry import MAX_OFFSET, Grid, format_shape, same_spacing
 
-MAX_LABEL = 255  # labels are stored as uint8
+UNKNOWN = 255  # in place of a label, where nobody says which objects are there
+MAX_LABEL = 254  # labels are stored as uint8
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ def target_labels(object_names: Sequence[str]) -> dict[str, int]:
     """Number the objects from 1, in the order of their names; 0 stays background.
 
     Raises:
-        SettingError: a name is given twice, or there are none or more than 255.
+        SettingError: a name is given twice, or there are none or more than MAX_LABEL.
     """
     repeated = sorted({name for name in object_names if object_names.count(name) > 1})
     if repeated:
@@ -166,7 +167,7 @@ def fit_mask(mask: NDArray, mask_grid: Grid, grid: Grid) -> NDArray:
     return aligned if aligned.shape == grid.shape else coarsen_mask(aligned, grid.shape)
 
 
-def align_mask(mask: NDArray, shape: Sequence[int], *, max_offset: int = 2) -> NDArray:
+def align_mask(mask: NDArray, shape: Sequence[int], *, max_offset: int = MAX_OFFSET) -> NDArray:
     """Crop or pad a mask to a shape that differs by a voxel or two, at the far ends.
 
     The first voxel stays where it is: grids of one run share their first voxel's centre.

@@ -51,12 +51,12 @@ def train(  # noqa: PLR0913, PLR0917  the published signature
     loss_function: nn.Module,
     model_config: Mapping[str, Any],
     model_weights: str | Path | None = None,
-    trainRunIDs: OneOrMoreNames = None,  # noqa: N803
-    validateRunIDs: OneOrMoreNames = None,  # noqa: N803
+    trainRunIDs: OneOrMoreNames = None,  # noqa: N803  octopi 1's name
+    validateRunIDs: OneOrMoreNames = None,  # noqa: N803  octopi 1's name
     model_save_path: str | Path = "results",
     best_metric: str = "fBeta2",
     num_epochs: int = 1000,
-    use_ema: bool = True,  # noqa: FBT001, FBT002
+    use_ema: bool = True,  # noqa: FBT001, FBT002  octopi 1's argument
 ) -> dict[str, Any]:
     """Train a network; write `best_model.pth`, `model_config.yaml` and `results.json`.
 

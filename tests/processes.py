@@ -22,8 +22,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from saboteur import DeathAtFile
+from saboteur import DeathAtFile, DeathAtMoment
 
+Death = DeathAtFile | DeathAtMoment | None
 FORK_SERVER = multiprocessing.get_context("forkserver")
 FORK = multiprocessing.get_context("fork")
 FORK_SERVER.set_forkserver_preload(["octopi.sweeps.run", "octopi.segment", "mlflow"])
@@ -41,9 +42,7 @@ class Command:
         death: where it is killed, if that is to be.
     """
 
-    def __init__(
-        self, verb: str, *overrides: str, log: Path, death: DeathAtFile | None = None
-    ) -> None:
+    def __init__(self, verb: str, *overrides: str, log: Path, death: Death = None) -> None:
         arguments = (verb, overrides, Path.cwd(), dict(os.environ), log.absolute(), death)
         self.process: Any = FORK_SERVER.Process(target=_run_command, args=arguments)
         self.process.start()
@@ -91,17 +90,17 @@ def _run_command(
     folder: Path,
     environment: dict[str, str],
     log: Path,
-    death: DeathAtFile | None,
+    death: Death,
 ) -> None:
     from octopi.processes import local
 
     os.setsid()
-    if death is not None:
-        sys.addaudithook(death)
     local.subprocess = SimpleNamespace(  # type: ignore[attr-defined]
         Popen=ForkedTraining, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT
     )
     os.chdir(folder)
+    if death is not None:
+        death.install()
     with log.open("ab") as file:
         _run_main(f"octopi.{verb}", overrides, environment, file.fileno())
 

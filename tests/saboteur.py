@@ -2,12 +2,16 @@
 
 import os
 import signal
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+
+from octopi.system import files
 
 
 class Saboteur(pl.Callback):
@@ -64,8 +68,65 @@ class DeathAtFile:
     mode: str | None = None
     after: Path | None = None
 
+    def install(self) -> None:
+        """Watch this process from now on."""
+        sys.addaudithook(self)
+
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event != self.event or str(arguments[0]) != str(self.path):
             return
         if self.mode in (None, arguments[1]) and (self.after is None or self.after.exists()):
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DeathAtMoment:
+    """Counts what its process does to files of the working folder, and kills it at one of these.
+
+    A moment is before a file is opened to be written, made or removed, and before and after a file
+    or folder is renamed.
+
+    Args:
+        number: of the moment, from 1; 0 = never.
+        record: file that gets a letter for each moment: `r` beside a rename, else a dot.
+    """
+
+    EVENTS = frozenset({"open", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"})
+
+    def __init__(self, number: int, record: Path) -> None:
+        self.number = number
+        self.record = record.absolute()
+        self.count = 0
+
+    def install(self) -> None:
+        """Watch this process from now on."""
+        self.pid, self.folder = os.getpid(), str(Path.cwd())
+        self.file = os.open(self.record, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for module, name in ((os, "rename"), (os, "replace"), (files, "_exchange")):
+            setattr(module, name, self.around(getattr(module, name)))
+        sys.addaudithook(self)
+
+    def around(self, rename: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what renames, with a moment before it and one after it."""
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            self.pass_moment(arguments[1], "r")
+            result = rename(*arguments, **options)
+            self.pass_moment(arguments[1], "r")
+            return result
+
+        return counted
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event in self.EVENTS and (event != "open" or arguments[2] & os.O_ACCMODE):
+            self.pass_moment(arguments[0], ".")
+
+    def pass_moment(self, path: Any, letter: str) -> None:
+        """Count a moment, if it is one of this process and folder; die at the one asked for."""
+        if os.getpid() != self.pid or not isinstance(path, str | bytes | os.PathLike):
+            return
+        path = os.path.abspath(os.fsdecode(path))  # noqa: PTH100  pathlib is far slower
+        if path.startswith(self.folder):
+            self.count += 1
+            os.write(self.file, letter.encode())
+            if self.count == self.number:
+                os.kill(self.pid, signal.SIGKILL)

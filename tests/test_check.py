@@ -83,8 +83,8 @@ def test_a_missing_and_a_corrupt_chunk_are_found_in_one_pass(check, here):
     broken.write_bytes(broken.read_bytes()[:40])
     code, output = check()
     assert code == 3
-    assert "TS_01: tomogram denoised@20.0 lacks 1 of 1 chunks (0/0/0)" in output
-    assert "TS_02: tomogram denoised@20.0 has 1 chunks of 1 that cannot be decoded" in output
+    assert "TS_01: tomogram denoised@20.0 lacks 1 chunk (0/0/0)" in output
+    assert "TS_02: tomogram denoised@20.0 cannot decode 1 chunk" in output
     assert "for 2 reasons" in output
 
 
@@ -92,14 +92,14 @@ def test_a_missing_chunk_is_a_problem_also_where_voxels_are_not_read(check, here
     chunk(here).unlink()
     code, output = check("voxels=false")
     assert code == 3
-    assert "lacks 1 of 1 chunks" in output
+    assert "lacks 1 chunk" in output
 
 
 def test_damage_in_a_type_that_is_not_trained_on_is_a_warning(check, here):
     chunk(here, tomo_type="wbp").unlink()
     code, output = check("tomo_types=[denoised]")
     assert code == 0
-    assert "lacks 1 of 1 chunks" in output
+    assert "lacks 1 chunk" in output
 
 
 def test_damage_in_a_run_without_a_target_is_a_warning(check, here, targets):
@@ -167,7 +167,9 @@ def test_of_two_users_picks_one_must_be_named(check, here):
     run.write_picks(PicksQuery("ribosome", "somebody", "2"), Points(np.full((1, 3), 200.0)))
     code, output = check()
     assert code == 3
-    assert "ribosome has picks of curation/0, somebody/2" in output
+    assert (
+        "more than one set of picks of ribosome: ribosome:curation/0, ribosome:somebody/2" in output
+    )
     assert check("picks=curation/0")[0] == 0
 
 
@@ -175,8 +177,8 @@ def test_a_missing_tomogram_of_the_first_type_is_a_problem(check, here):
     shutil.rmtree(array_folder(here, run="TS_02").parent)
     code, output = check("tomo_types=[denoised,wbp]")
     assert code == 3
-    assert "TS_02: has no tomogram denoised@20. It has: wbp@20.0" in output
-    assert check("tomo_types=[wbp,denoised]")[0] == 0
+    assert "TS_02: has no tomogram denoised. It has: wbp@20.0" in output
+    assert check("tomo_types=[wbp,denoised]")[0] == 3  # targets are painted on every type
 
 
 def change_config(here, change):
@@ -230,9 +232,9 @@ def test_targets_of_other_radii_or_of_picks_changed_since_are_found(
     repick(here, [(100.0, 100.0, 100.0)])
     query = "ribosome:curation/0"
     code, output = check("tomo_types=[denoised]")
-    assert f"the picks {query} have changed since its target was painted" in output
+    assert f"the picks {query} changed since its target was painted" in output
     assert octopi_command("train", "dry_run=true", *TINY) == 0
-    assert f"Run TS_01: the picks {query} have changed" in capfd.readouterr().err
+    assert f"Run TS_01: the picks {query} changed" in capfd.readouterr().err
 
 
 def test_a_target_of_another_shape_or_with_other_labels_is_a_problem(check, here, targets):
@@ -245,7 +247,10 @@ def test_a_target_of_another_shape_or_with_other_labels_is_a_problem(check, here
     (other / ".zattrs").write_text(json.dumps(attributes), encoding="utf-8")
     code, output = check("tomo_types=[denoised]")
     assert code == 3
-    assert "TS_01: target targets:octopi/1 holds the labels 77, which belong to no object" in output
+    assert (
+        "TS_01: segmentation targets:octopi/1@20.0 holds the labels 77, which belong to no object"
+        in output
+    )
     assert "24×48×48 voxels of 10.000 × 10.000 × 10.000 Å" in output
 
 
@@ -254,7 +259,7 @@ def test_a_missing_chunk_of_a_target_is_a_problem(check, here, targets):
     shutil.rmtree(store / "0" / "0")
     code, output = check("tomo_types=[denoised]")
     assert code == 3
-    assert "target targets:octopi/1 lacks 1 of 1 chunks" in output
+    assert "segmentation targets:octopi/1@20.0 lacks 1 chunk" in output
 
 
 def test_the_same_tomogram_in_two_runs_is_a_warning(check, here):
@@ -270,7 +275,7 @@ def test_a_project_without_picks_cannot_be_trained_on(check, here):
         path.unlink()
     code, output = check()
     assert code == 3
-    assert "No run has a target or picks to make one from" in output
+    assert "The project has no picks to learn from" in output
 
 
 def test_a_remote_overlay_is_checked_through_its_own_filesystem(check, here, octopi_command):
@@ -286,7 +291,7 @@ def test_a_remote_overlay_is_checked_through_its_own_filesystem(check, here, oct
     memory.rm_file(chunk_path)
     code, output = check("tomo_types=[denoised]")
     assert code == 3
-    assert "TS_02: target targets:octopi/1 lacks 1 of 1 chunks" in output
+    assert "TS_02: segmentation targets:octopi/1@20.0 lacks 1 chunk" in output
 
 
 def test_the_error_for_an_unknown_run_names_the_runs(check):

@@ -12,6 +12,7 @@ from foreign_volumes import add_segmentation, change_object
 
 from octopi.geometry import Points
 from octopi.project import PicksQuery, SegmentationQuery, open_project
+from octopi.project.origin import describe_changed_inputs
 
 TARGET = SegmentationQuery("targets", "octopi", "1")
 OUTSIDE = Points(np.array([[-500.0, 0, 0]]))
@@ -59,7 +60,7 @@ def test_picks_outside_the_tomogram_are_counted_and_not_painted(project, octopi_
         run.write_picks(PicksQuery("ribosome", "me", "1"), positions)
     assert octopi_command("create_targets", "targets.picks=me/1") == 0
     log = capfd.readouterr().err
-    assert "Run TS_01: 1 picks of ribosome lie outside." in log
+    assert "1 picks of ribosome:me/1 lie outside their tomograms, in 1 runs: TS_01 (1)" in log
     assert "1 picks lay outside their tomogram" in log
     assert not project.runs[0].read_segmentation(TARGET)[0].any()
 
@@ -260,3 +261,49 @@ def test_a_project_without_objects_is_named_as_such_by_check_and_create_targets(
     for verb in ("check", "create_targets"):
         assert octopi_command(verb, "project.config=bare.json") == 3
         assert "pickable_objects are empty" in capfd.readouterr().err.split("octopi: ")[-1]
+
+
+def test_a_mask_of_what_is_outside_is_warned_of_by_create_targets_and_check(
+    project, here, octopi_command, capfd
+):
+    mask = np.ones((24, 48, 48), np.uint8)
+    mask[6:8] = 0
+    add_segmentation(here, mask)
+    assert octopi_command("create_targets", "targets.segmentations=[sheet:someone/0]") == 0
+    assert "Run TS_01: the mask sheet:someone/0 fills 92 % of the volume" in capfd.readouterr().err
+    assert octopi_command("check", "target=other:octopi/1") == 0
+    assert "TS_01: segmentation sheet:someone/0@20.0: one of its labels fills 92 %" in "".join(
+        capfd.readouterr()
+    )
+
+
+def test_a_copied_mask_paints_the_same_target_and_another_one_does_not(
+    project, here, octopi_command, capfd
+):
+    mask = np.zeros((24, 48, 48), np.uint8)
+    mask[6:8] = 1
+    store = add_segmentation(here, mask)
+    paint = ("create_targets", "targets.segmentations=[sheet:someone/0]", "runs=[TS_01]")
+    assert octopi_command(*paint) == 0
+    for path in store.rglob("*"):
+        os.utime(path, (1, 1))
+    assert octopi_command(*paint) == 0
+    run = project.runs[0]
+    attributes = run.segmentation_attributes(TARGET)
+    assert describe_changed_inputs(run, attributes) == ""
+    shutil.rmtree(store)
+    assert "the mask sheet:someone/0 changed since" in describe_changed_inputs(run, attributes)
+    add_segmentation(here, np.roll(mask, 3, axis=0))
+    assert "the mask sheet:someone/0 changed since" in describe_changed_inputs(run, attributes)
+    capfd.readouterr()
+    assert octopi_command(*paint) == 2
+    assert "mask_digests.sheet differs" in capfd.readouterr().err
+
+
+def test_a_radius_that_was_changed_since_is_found_by_check(here, octopi_command, capfd):
+    assert octopi_command("create_targets") == 0
+    radius = open_project(here / "project.json").objects["ribosome"].radius
+    change_object(here, "ribosome", radius=radius - 10)
+    assert octopi_command("check", "tomo_types=[denoised]") == 0
+    change = f"TS_01: the radius of ribosome (from {radius:g} to {radius - 10:g} Å) changed since"
+    assert change in "".join(capfd.readouterr())

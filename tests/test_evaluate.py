@@ -98,3 +98,17 @@ def test_what_others_write_as_the_origin_of_picks_is_left_alone(project, octopi_
         write_picks(run, *OBJECTS, train_runs={"a": 1}, checkpoints=["x"], other=1)
         assert run.picks_origin(PicksQuery("apo", "octopi", "1")) == {}
     assert octopi_command("evaluate") == 0
+
+
+def test_picks_in_voxels_and_a_truth_with_particles_twice_are_warned_of(
+    project, octopi_command, capfd
+):
+    voxels = Points(np.array([[10.0, 10, 10], [20, 15, 8], [5, 9, 3]]))
+    for run in project.runs:
+        write_picks(run, *OBJECTS, points=voxels if run.name == "TS_2" else POINTS)
+    twice = Points(np.concatenate([POINTS.positions, POINTS.positions[:1]]))
+    project.runs[0].write_picks(PicksQuery("apo", "curation", "0"), twice)
+    assert octopi_command("evaluate", "dry_run=true") == 0
+    log = capfd.readouterr().err
+    assert "3 picks of apo:octopi/1 lie where voxel numbers would, in 1 runs: TS_2 (3)" in log
+    assert "1 picks of apo:curation/0 are within a voxel of another, in 1 runs: TS_1 (1)" in log

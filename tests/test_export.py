@@ -105,6 +105,14 @@ def test_files_are_replaced_only_with_overwrite(project, here, octopi_command, c
     assert len((here / "d/apo-ferritin.tbl").read_text(encoding="utf-8").splitlines()) == 3
 
 
+def test_the_same_export_again_finishes_what_a_killed_one_began(project, here, octopi_command):
+    assert octopi_command("export", "format=dynamo", "out=d") == 0
+    before = tree(here / "d")
+    next(iter(before)).unlink()
+    assert octopi_command("export", "format=dynamo", "out=d") == 0
+    assert tree(here / "d") == before
+
+
 def all_paths(folder):
     return {p: p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))}
 
@@ -113,7 +121,10 @@ def test_a_dry_run_lists_the_files_and_writes_none(project, here, octopi_command
     assert octopi_command("export", "format=csv", "out=csv", "objects=[ribosome]") == 0
     before = all_paths(here)
     command = ("export", "format=csv", "out=csv", "dry_run=true")
-    assert octopi_command(*command) == 2  # one of the files exists
+    assert octopi_command(*command) == 0  # the file that exists is the same
+    (here / "csv" / "ribosome.csv").write_text("other", encoding="utf-8")
+    before = all_paths(here)
+    assert octopi_command(*command) == 2
     capfd.readouterr()
     assert octopi_command(*command, "overwrite=true") == 0
     output = "".join(capfd.readouterr())
@@ -172,7 +183,9 @@ def test_a_run_that_is_named_must_have_picks(project, here, octopi_command, capf
     for path in folder.glob("octopi_1_*"):
         path.unlink()
     assert octopi_command("export", "format=csv", "out=some") == 0
-    assert "from 2 runs" in "".join(capfd.readouterr())
+    log = "".join(capfd.readouterr())
+    assert "from 2 runs" in log
+    assert "1 of 3 runs have no picks ribosome:octopi/1 and are left out: TS_01." in log
     assert octopi_command("export", "format=csv", "runs=[TS_01,TS_02]", "out=two") == 3
     assert "Run TS_01 has no picks" in capfd.readouterr().err
 

@@ -166,3 +166,12 @@ def test_settings_that_cannot_be_followed_are_refused(
     assert octopi_command("extract", *overrides) == code
     assert message in capfd.readouterr().err
     assert project.runs[0].picks() == before
+
+
+def test_a_membrane_of_another_box_than_the_tomogram_is_refused(project, octopi_command, capfd):
+    grid = Grid.cubic((24, 24, 24), 20.0)
+    mask = np.ones(grid.shape, np.uint8)
+    for run in project.runs:
+        run.write_segmentation(ORGANELLE, mask, grid=grid, attributes={})
+    assert octopi_command("extract", SPLIT) == 3
+    assert "24×24×24 voxels of 20 Å, which is the box of no tomogram" in capfd.readouterr().err

@@ -360,3 +360,27 @@ def test_the_faults_of_many_files_make_a_short_message(mrcs, run_import, capfd):
     assert len(message) <= 600
     assert "truncated" in message
     assert "more\nNothing has been written." in message
+
+
+@pytest.mark.parametrize("field", ["nystart", "origin"])
+def test_a_part_of_a_larger_volume_is_warned_of(mrcs, run_import, capfd, field):
+    with mrcfile.open(mrcs / "lam_2.mrc", "r+") as mrc:
+        mrc.header[field] = (0, 160, 0) if field == "origin" else 20
+    assert run_import("dry_run=true") == 0
+    log = capfd.readouterr().err
+    assert "1 files begin elsewhere than at 0 by their headers" in log
+    assert "lam_2.mrc" in log.partition("begin elsewhere")[2].splitlines()[0]
+
+
+def test_a_tomogram_of_another_size_than_its_run_or_too_small_is_warned_of(mrcs, run_import, capfd):
+    for path in mrcs.iterdir():
+        path.unlink()
+    write_mrc(mrcs / "TS_01.mrc", noise(shape=(48, 24, 48)), voxel_size=20.0)
+    write_mrc(mrcs / "TS_02.mrc", noise(shape=(24, 48, 48)), voxel_size=20.0)
+    assert run_import("tomo_type=new", "dry_run=true") == 0
+    log = capfd.readouterr().err
+    assert "1 tomograms span another box than those that their runs have: TS_01 (48×24×48" in log
+    assert "TS_01.mrc: Object ribosome has a radius" not in log
+    smaller = ("voxel_spacing=2", "ignore_header=true")
+    assert run_import("tomo_type=new", "dry_run=true", *smaller) == 0
+    assert "TS_01.mrc: Object ribosome has a radius of " in capfd.readouterr().err

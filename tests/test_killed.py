@@ -1,71 +1,27 @@
-"""Kill each command at random moments; started again it ends as one that was never killed.
+"""Kill each command at a moment; started again it ends as one that was never killed.
 
-The moments are counted in system events of Python (files opened, renamed, removed), so that a
-seed names the same ones on each machine. `KILLS=40 pytest tests/test_killed.py` kills each of the
-five commands 40 times.
+The moments are counted in what a command does to files, so that a seed names the same ones on each
+machine; half of them are before and after files and folders are renamed. With `KILLS=12` each
+command is killed 12 times, and `KILLS_TABLE=FILE` writes what came of it.
 """
 
-import hashlib
-import json
 import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
-import torch
-from tiny import TINY, enter_copy
+from killed_commands import COMMANDS, KilledCommand, make_inputs, torn_files
+from processes import Command
+from saboteur import DeathAtMoment
+from tiny import enter_copy
 
 pytestmark = pytest.mark.slow
-KILLS = int(os.environ.get("KILLS", "4"))  # of each command
-NEVER = 10**9  # events
-EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}
-
-# Counts the events below the working folder in this process, and dies at the one that is asked for.
-DRIVER = """
-import os, signal, sys, importlib
-verb, moment, events = sys.argv[1], int(sys.argv[2]), set(sys.argv[3].split(","))
-sys.argv[:4] = ["octopi"]
-importlib.import_module(f"octopi.{verb}")
-here, count, pid = os.getcwd(), 0, os.getpid()
-def watch(event, arguments):
-    global count
-    if event not in events or os.getpid() != pid or not isinstance(arguments[0], (str, bytes)):
-        return
-    if event == "open" and not (arguments[1] and set(arguments[1]) & set("wax+")):
-        return
-    if not os.path.abspath(os.fsdecode(arguments[0])).startswith(here):
-        return
-    count += 1
-    if count == moment:
-        os.kill(pid, signal.SIGKILL)
-sys.addaudithook(watch)
-try:
-    importlib.import_module(f"octopi.{verb}").main()
-finally:
-    if not moment:
-        open("count", "w", encoding="utf-8").write(str(count))
-"""
-
-COMMANDS = {
-    "create_targets": ["targets.radius_scale=0.8", "overwrite=true"],
-    "train": [
-        *TINY, "data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]",
-        "trainer.max_epochs=2", "hydra.run.dir=job",
-    ],
-    "segment": ["checkpoint=model/best_model.pth", "accelerator=cpu", "overwrite=true"],
-    "localize": ["thresholds=0.3", "overwrite=true", "num_workers=1"],
-    "evaluate": ["truth=curation/0", "hydra.run.dir=scores"],
-}  # fmt: skip
-
-
-def drive(verb: str, overrides: list[str], moment: int) -> int:
-    """Run a command in a new process that dies at an event; 0 counts them. Return its exit code."""
-    command = [sys.executable, "-c", DRIVER, verb, str(moment), ",".join(EVENTS), *overrides]
-    return subprocess.run(command, check=False, capture_output=True, timeout=240).returncode
+KILLS = int(os.environ.get("KILLS", "1"))  # of each command
+COLUMNS = ["kills", "beside a rename", "lost", "torn", "orphans", "not finished", "other results"]
 
 
 @pytest.fixture(scope="module")
@@ -74,46 +30,106 @@ def pipeline(tiny_phantom, tmp_path_factory, octopi_command) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("pipeline") / "work"
         enter_copy(tiny_phantom, folder, patch)
-        assert octopi_command("create_targets") == 0
-        assert octopi_command("train", *COMMANDS["train"][:-1], "hydra.run.dir=model") == 0
-        for verb in ("segment", "localize"):
-            assert octopi_command(verb, *COMMANDS[verb]) == 0
+        make_inputs(folder, octopi_command)
     return folder
 
 
-def read_results(folder: Path, verb: str) -> dict[str, str]:
-    """Digests of all that a command leaves, without times; fails where something cannot be read."""
-    if verb == "train":
-        state = torch.load(folder / "job" / "last.ckpt", weights_only=True)["state_dict"]
-        best = torch.load(folder / "job" / "best_model.pth", weights_only=True)["weights"]
-        values = {**state, **{f"best.{name}": value for name, value in best.items()}}
-        return {name: digest(value.numpy().tobytes()) for name, value in values.items()}
-    if verb == "evaluate":
-        scores = json.loads((folder / "scores" / "scores.json").read_text(encoding="utf-8"))
-        return {"scores": digest(json.dumps(scores).encode())}
-    files = [path for path in (folder / "overlay").rglob("*") if path.is_file()]
-    return {str(path.relative_to(folder)): digest(path.read_bytes()) for path in files}
+@pytest.fixture(scope="module")
+def table():
+    """Counts what came of the kills of each command, and writes that where asked."""
+    rows: dict[str, Counter[str]] = {}
+    yield rows
+    if "KILLS_TABLE" in os.environ:
+        rows["all"] = sum(rows.values(), Counter())
+        lines = [["command", *COLUMNS], ["---", *["---:"] * len(COLUMNS)]]
+        lines += [[name, *(str(row[key]) for key in COLUMNS)] for name, row in rows.items()]
+        text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+        Path(os.environ["KILLS_TABLE"]).write_text(text, encoding="utf-8")
 
 
-def digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def run(command: KilledCommand, overrides: list[str], moment: int, log: Path) -> int:
+    """Run a command, with its other workers if it has any; return the exit code of the first."""
+    log.with_suffix(".moments").write_bytes(b"")
+    death = DeathAtMoment(moment, log.with_suffix(".moments"))
+    first = Command(command.verb, *overrides, log=log, death=death)
+    others = [Command(command.verb, *overrides, log=log) for _ in range(1, command.num_workers)]
+    code = first.wait()
+    assert all(other.wait() == 0 for other in others), first.output()
+    return code
 
 
-@pytest.mark.timeout(60 + 60 * KILLS)
-@pytest.mark.parametrize("verb", COMMANDS)
-def test_a_command_that_was_killed_anywhere_ends_as_one_that_was_not(
-    pipeline, verb, tmp_path, monkeypatch
+def choose_moments(letters: str) -> list[int]:
+    """Choose the moments at which a command is killed: half of them beside a rename."""
+    rng, moments = random.Random(16), range(1, len(letters) + 1)
+    renames = [moment for moment in moments if letters[moment - 1] == "r"]
+    chosen = rng.sample(renames, min(len(renames), (KILLS + 1) // 2))
+    others = [moment for moment in moments if moment not in chosen]
+    return sorted(chosen + rng.sample(others, min(len(others), KILLS - len(chosen))))
+
+
+def processes_in(folder: Path) -> list[int]:
+    """Return the processes that work in a folder."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        try:
+            if link.readlink().is_relative_to(folder) and int(link.parts[2]) != os.getpid():
+                found.append(int(link.parts[2]))
+        except OSError:  # it has ended, or is another user's
+            continue
+    return found
+
+
+def count_orphans(folder: Path) -> int:
+    """Count the processes that outlive a killed command by more than their last checkpoint."""
+    end = time.monotonic() + 30
+    while processes_in(folder) and time.monotonic() < end:
+        time.sleep(0.05)
+    return len(processes_in(folder))
+
+
+@pytest.mark.timeout(120 + 60 * KILLS)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_that_was_killed_ends_as_one_that_was_not(
+    pipeline, table, name, tmp_path, monkeypatch
 ):
-    folder = tmp_path / "work"
-    enter_copy(pipeline / "project.json", folder, monkeypatch)
-    assert drive(verb, COMMANDS[verb], 0) == 0
-    expected = read_results(folder, verb)
-    num_events = int((folder / "count").read_text(encoding="utf-8"))
-    for moment in random.Random(16).sample(range(1, num_events + 1), min(KILLS, num_events)):
-        shutil.rmtree(folder)
+    command, folder, log = COMMANDS[name], tmp_path / "work", tmp_path / "log"
+
+    def start_anew():
+        shutil.rmtree(folder, ignore_errors=True)
         enter_copy(pipeline / "project.json", folder, monkeypatch)
-        assert drive(verb, COMMANDS[verb], moment) == -signal.SIGKILL
-        resumes = verb == "train" and (folder / "job" / "last.ckpt").exists()
-        assert drive(verb, ["resume=job"] if resumes else COMMANDS[verb], NEVER) == 0, moment
-        assert read_results(folder, verb) == expected, moment
-        assert not list(folder.rglob(".octopi-*")), moment
+
+    start_anew()
+    before = command.results(folder) if command.results.__name__ == "overlay" else {}
+    assert run(command, command.overrides, 0, log) == 0, log.read_text("utf-8")
+    after = command.results(folder)
+    letters = log.with_suffix(".moments").read_text("ascii")
+    row, faults = table.setdefault(name, Counter()), []
+    for moment in choose_moments(letters):
+        start_anew()
+        files = {path for path in folder.rglob("*") if path.is_file()}
+        code = run(command, command.overrides, moment, log)
+        if code == 0:  # of two workers the other was quicker this time
+            continue
+        assert code == -signal.SIGKILL, log.read_text("utf-8")
+        result = Counter({"kills": 1, "beside a rename": int(letters[moment - 1] == "r")})
+        result["orphans"] = count_orphans(folder)
+        result["lost"] = sum(not path.exists() for path in files)
+        torn = torn_files(folder)
+        if before:
+            now = command.results(folder)
+            result["lost"] += len(before.keys() - now.keys())
+            torn += [k for k, v in now.items() if v not in (before.get(k), after.get(k))]
+        result["torn"] = len(torn)
+        code = run(command, command.overrides, 0, log)
+        if code == 2 and command.resume is not None:  # it was advised so
+            code = run(command, [f"resume={command.resume}"], 0, log)
+        result["not finished"] = int(code != 0)
+        result["other results"] = int(code != 0 or command.results(folder) != after)
+        leftovers = list(folder.rglob(".octopi-*"))
+        result["orphans"] += len(leftovers) + count_orphans(folder)
+        row.update(result)
+        if any(result[key] for key in COLUMNS[2:]):
+            end = log.read_text("utf-8")[-800:]
+            faults.append((moment, letters[moment - 1], dict(result), torn, leftovers, end))
+    if faults:
+        pytest.fail("\n".join(map(str, faults)))

@@ -8,12 +8,13 @@ import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
+import copick
 import numpy as np
 import pytest
 import zarr
 from foreign_volumes import add_segmentation, change_object
 
-from octopi.errors import NotInProjectError
+from octopi.errors import DataError, NotInProjectError, SettingError
 from octopi.geometry import Grid
 from octopi.localize import find_scores, read_scores
 from octopi.picking import Chance
@@ -166,12 +167,15 @@ def test_picks_of_a_former_model_are_deleted_only_with_overwrite(here, localize,
 def test_picks_say_what_made_them(here, localize):
     assert localize(["ribosome"]) == 0
     run = open_project(here / "project.json").runs[0]
-    assert run.picks_origin(PicksQuery("ribosome", "octopi", "1")) == {
+    origin = run.picks_origin(PicksQuery("ribosome", "octopi", "1"))
+    query = next(q for q in run.tomograms() if q.tomo_type == "denoised")
+    assert origin == {
         "checkpoints": {"best_model.pth": "ribosome"},
         "train_runs": ["TS_01"],
         "source": "scores predict:octopi/1",
         "chance": {"offset": 0.0, "slope": 1.0, "covariance": [0.0, 0.0, 0.0], "found": 1.0},
         "expected_particles": 0.0,
+        **tomogram_origin(run, query, run.read_tomogram(query)),
     }
 
 
@@ -184,6 +188,9 @@ def test_scores_of_a_tomogram_that_was_replaced_are_refused(here, localize, octo
     os.utime(store / "0" / "0" / "0" / "0")
     assert octopi_command("localize", "localizer=peaks") == 0
     array[...] = array[...] + 1
+    assert octopi_command("evaluate", "truth=curation/0", "dry_run=true") == 0
+    replaced = "1 runs have other tomograms than when their picks were made: TS_02."
+    assert replaced in capfd.readouterr().err
     assert octopi_command("localize", "localizer=peaks") == 3
     assert f"Run {project.runs[1].name}: its tomogram {query} has other voxels" in (
         capfd.readouterr().err
@@ -262,3 +269,44 @@ def test_too_few_candidates_leave_the_threshold_of_the_training(here, localize, 
     assert "Too few ribosome are expected here" in capfd.readouterr().err
     folder = here / "x"
     assert localize(["ribosome"], "thresholds_from=both", f"hydra.run.dir={folder}") == 2
+
+
+def test_a_bad_label_volume_is_known_before_any_run_is_written(here, octopi_command, capfd):
+    volume = np.zeros((24, 48, 48), np.uint8)
+    volume[5:9, 5:9, 5:9] = 1
+    add_segmentation(here, volume, run="TS_01")
+    add_segmentation(here, 77 * volume, run="TS_02")
+    words = ["source=segmentation", "input=sheet:someone/0", "localizer=components"]
+    for dry_run in ("true", "false"):
+        assert octopi_command("localize", *words, f"dry_run={dry_run}") == 3
+        assert "Run TS_02: segmentation sheet:someone/0@20.0 holds" in capfd.readouterr().err
+    assert not list(here.glob("overlay/**/Picks/*.json"))
+
+
+def test_of_label_volumes_at_several_spacings_the_one_that_is_named_is_picked(here):
+    add_segmentation(here, np.ones((24, 48, 48), np.uint8))
+    root = copick.from_file(str(here / "project.json"))
+    coarse = root.get_run("TS_01").new_segmentation(
+        40.0, "sheet", "0", is_multilabel=True, user_id="someone"
+    )
+    coarse.from_numpy(np.ones((12, 24, 24), np.uint8))
+    run = open_project(here / "project.json").runs[0]
+    for spacing in (20.0, 40.0):
+        settings = SimpleNamespace(source="segmentation", input=f"sheet:someone/0@{spacing}")
+        assert find_scores(run, settings).voxel_spacing == spacing
+    with pytest.raises(SettingError, match="more than one segmentation sheet:someone/0"):
+        find_scores(run, SimpleNamespace(source="segmentation", input="sheet:someone/0"))
+
+
+@pytest.mark.parametrize("edge", [46, 50, 30])
+def test_labels_of_another_box_than_the_tomogram_are_refused(here, octopi_command, edge, capfd):
+    add_segmentation(here, np.pad(np.ones((2, 2, 2), np.uint8), ((22, 0), (0, edge - 2), (0, 46))))
+    run = open_project(here / "project.json").runs[0]
+    settings = SimpleNamespace(source="segmentation", input="sheet:someone/0")
+    if edge != 30:
+        assert find_scores(run, settings)
+        return
+    with pytest.raises(DataError, match=r"24×30×48 voxels of 20 Å, which is the box of no tomogr"):
+        find_scores(run, settings)
+    assert octopi_command("check") == 0
+    assert "24×30×48 voxels of 20 Å, which is the box of no" in "".join(capfd.readouterr())

@@ -32,7 +32,7 @@ SIZES = {
     "'dim_in': 80": "'dim_in': 16",
     "[48, 64, 80, 80]": "[4, 4, 4, 4]",
     "validateRunIDs=valRunIDs\n": "validateRunIDs=valRunIDs, num_epochs=1\n",
-    "'UNet' )": "'UNet', num_epochs=1, num_trials=1, tomo_batch_size=2, words=SMALL )",
+    "'UNet' )": "'UNet', num_epochs=1, num_trials=1, tomo_batch_size=2, overrides=SMALL )",
 }
 # What the page's sketch of a cross-validation leaves out.
 ELLIPSES = {

@@ -1,11 +1,16 @@
 """Find odd picks: outside the tomogram, on top of one another, or in voxels rather than Å."""
 
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import KDTree
 
+from octopi.errors import shorten_list
 from octopi.geometry import Grid, Points
+
+logger = logging.getLogger(__name__)
 
 MIN_PICKS = 3  # from which their unit can be guessed
 MIN_VOXEL_SPACING = 2.0  # Å; in smaller voxels, picks in voxels look like picks in Å
@@ -48,6 +53,38 @@ def examine_picks(points: Points, grid: Grid, *, min_distance: float | None) -> 
     return PicksReport(
         len(points), outside.tolist(), min_distance, num_duplicates, look_like_voxels
     )
+
+
+def warn_of_odd_picks(
+    name: object, picks: Mapping[str, Points], grids: Mapping[str, Grid | None]
+) -> None:
+    """Warn of picks outside their tomograms, in one place, or in voxels rather than Å.
+
+    Args:
+        name: of the picks, for messages.
+        picks: run name -> its picks of one object.
+        grids: run name -> grid of a tomogram that they are in; without one they are not looked at.
+    """
+    reports = {
+        run_name: examine_picks(points, grid, min_distance=min(grid.spacing))
+        for run_name, points in picks.items()
+        if (grid := grids.get(run_name)) is not None
+    }
+    faults: dict[str, Callable[[PicksReport], int]] = {
+        "%d picks of %s lie outside their tomograms, in %d runs: %s. Are they in Å, and of these "
+        "tomograms?": (lambda report: len(report.outside)),
+        "%d picks of %s are within a voxel of another, in %d runs: %s. Are they the same particles "
+        "twice?": (lambda report: report.num_duplicates),
+        "%d picks of %s lie where voxel numbers would, in %d runs: %s. If they are in voxels "
+        "rather than Å, multiply them by the voxel spacing.": (
+            lambda report: report.num_picks * report.look_like_voxels
+        ),
+    }
+    for text, count in faults.items():
+        runs = {run_name: n for run_name, report in reports.items() if (n := count(report))}
+        if runs:
+            listed = shorten_list(f"{run_name} ({n})" for run_name, n in runs.items())
+            logger.warning(text, sum(runs.values()), name, len(runs), listed)
 
 
 def _look_like_voxels(points: Points, grid: Grid) -> bool:

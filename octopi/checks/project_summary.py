@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from octopi.config.settings import PlanSettings
 from octopi.errors import DataError
 from octopi.geometry import Grid
-from octopi.project import Project, Run, TomogramQuery, find_picks, is_denoised
+from octopi.project import Project, Run, TomogramQuery, find_picks, is_denoised, keep_known
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def summarise_project(project: Project, settings: PlanSettings) -> ProjectSummar
     selected = project.select(settings.runs)
     targets = settings.targets
     queries = find_picks(selected, objects=targets.objects, source=targets.picks)
-    queries = {name: query for name, query in queries.items() if name in project.objects}
+    queries = keep_known(queries, project.objects, named=bool(targets.objects))
     radii = {name: project.objects[name].require_radius() for name in queries}
     counts: dict[str, dict[str, int]] = {}
     for run in selected:

@@ -1,6 +1,7 @@
 """Check one run and collect its issues; an error in one part never ends the check."""
 
 import contextlib
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,11 +19,12 @@ from octopi.project import (
     Run,
     SegmentationQuery,
     TomogramQuery,
+    check_covers_tomogram,
     find_tomograms,
     is_annotation,
     volume_check,
 )
-from octopi.project.label_values import LabelValues
+from octopi.project.label_values import LabelValues, odd_share
 from octopi.project.objects import (
     WRITE_TARGET_AGAIN,
     PickableObject,
@@ -31,9 +33,7 @@ from octopi.project.objects import (
     unknown_labels,
     volume_labels,
 )
-from octopi.project.origin import describe_changed_picks
-
-CHANGED_RADIUS = 1.2  # spheres are smaller than their object; larger than this: its radius changed
+from octopi.project.origin import describe_changed_inputs
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,11 @@ class RunReport:
         tomograms: the grid of each that can be opened.
         digests: tomogram -> digest of its bytes, where they were read.
         contrasts: tomogram -> object -> contrast of its picks, where voxels were read.
+        existing_tomograms: also those that cannot be opened.
+        existing_picks: of all users and objects.
+        is_listed: whether picks and label volumes could be listed.
         picks: object -> number of its picks.
-        sessions: object -> users and sessions of its picks.
+        annotations: picks of the config's objects that count as truth.
         num_inside: picks inside the first tomogram that can be opened.
         num_outside: picks outside it.
         attributes: stored with the target.
@@ -109,7 +112,10 @@ class RunReport:
     digests: dict[TomogramQuery, str] = field(default_factory=dict)
     contrasts: dict[TomogramQuery, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
     picks: dict[str, int] = field(default_factory=dict)
-    sessions: dict[str, set[str]] = field(default_factory=dict)
+    existing_tomograms: list[TomogramQuery] = field(default_factory=list)
+    existing_picks: list[PicksQuery] = field(default_factory=list)
+    is_listed: bool = False
+    annotations: set[PicksQuery] = field(default_factory=set)
     num_inside: int = 0
     num_outside: int = 0
     attributes: Mapping[str, Any] = field(default_factory=dict)
@@ -123,10 +129,11 @@ class RunReport:
         grids = (grid for query, grid in self.tomograms.items() if request.is_relevant(query))
         return next(grids, None)
 
-    def add_issue(self, text: str, *, blocks_training: bool) -> None:
-        """Add an issue; drop the run's name, which goes in front of every issue, from its text."""
-        text = text.removeprefix(f"Run {self.name}: ").removeprefix(f"Run {self.name} ")
-        self.issues.append(Issue(self.name, text, blocks_training))
+    def add_issues(self, *texts: str, blocks_training: bool) -> None:
+        """Add issues; drop the run's name, which goes in front of every issue, from their texts."""
+        for text in texts:
+            short = text.removeprefix(f"Run {self.name}: ").removeprefix(f"Run {self.name} ")
+            self.issues.append(Issue(self.name, short, blocks_training))
 
     @contextlib.contextmanager
     def errors_as_issues(self, *, blocks_training: bool = True) -> Iterator[None]:
@@ -134,12 +141,18 @@ class RunReport:
         try:
             yield
         except OctopiError as error:
-            self.add_issue(str(error), blocks_training=blocks_training)
+            self.add_issues(str(error), blocks_training=blocks_training)
 
 
 def check_run(run: Run, request: CheckRequest) -> RunReport:
     """Check the tomograms, picks and target of a run."""
     report = RunReport(run.name)
+    with report.errors_as_issues():
+        report.existing_picks = run.picks()
+        run.segmentations()
+        report.is_listed = True
+    if not report.is_listed:
+        return report
     for check in (_check_tomograms, _check_picks, _check_target, _check_others_segmentations):
         with report.errors_as_issues():
             check(run, request, report)
@@ -150,29 +163,30 @@ def check_run(run: Run, request: CheckRequest) -> RunReport:
 
 
 def _check_tomograms(run: Run, request: CheckRequest, report: RunReport) -> None:
-    radii = {name: o.radius for name, o in request.objects.items() if o.radius and o.radius > 0}
+    radii = {name: o.require_radius() for name, o in request.objects.items() if o.has_radius}
     positions = _readable_positions(run, request, radii)
-    for query in run.tomograms():
+    report.existing_tomograms = run.tomograms()
+    for query in report.existing_tomograms:
         blocks_training = request.is_relevant(query)
         with report.errors_as_issues(blocks_training=blocks_training):
             volume = volume_check.check_tomogram(
                 run, query, voxels=request.voxels, positions=positions, radii=radii
             )
-            report.tomograms[query] = volume.grid
+            report.tomograms[query] = volume.volume.grid
             report.contrasts[query] = volume.contrasts
             report.digests[query] = volume.digest
-            for fault in _chunk_faults(volume):
-                report.add_issue(f"tomogram {query} {fault}", blocks_training=blocks_training)
+            with report.errors_as_issues(blocks_training=blocks_training):
+                volume.check_chunks()
             if volume.constant_chunks and not volume.values.is_constant:
-                report.add_issue(
+                report.add_issues(
                     f"tomogram {query}: all voxels are the same within each of "
                     f"{len(volume.constant_chunks)} chunks "
                     f"({shorten_list(volume.constant_chunks)}).",
                     blocks_training=False,
                 )
-            volume.values.check(f"tomogram {query}")
+            volume.values.check(volume.volume.where)
             for remark in volume.remarks:
-                report.add_issue(f"tomogram {query}: {remark}", blocks_training=False)
+                report.add_issues(f"tomogram {query}: {remark}", blocks_training=False)
     _compare_shapes(report)
 
 
@@ -202,25 +216,9 @@ def _compare_shapes(report: RunReport) -> None:
                 f"{', '.join(types)} {format_shape(shape)}"
                 for shape, types in types_by_shape.items()
             )
-            report.add_issue(
+            report.add_issues(
                 f"its tomograms at {spacing:g} Å differ in shape: {text}.", blocks_training=False
             )
-
-
-def _chunk_faults(volume: volume_check.VolumeReport) -> list[str]:
-    faults = []
-    if volume.missing and volume.all_chunks_required:
-        faults.append(
-            f"lacks {len(volume.missing)} of {volume.num_chunks} chunks "
-            f"({shorten_list(volume.missing)}), which would be read as zeros. "
-            "Copy or write it again."
-        )
-    if volume.damaged:
-        faults.append(
-            f"has {len(volume.damaged)} chunks of {volume.num_chunks} that cannot be decoded "
-            f"({shorten_list(volume.damaged)}). Copy or write it again."
-        )
-    return faults
 
 
 def _check_picks(run: Run, request: CheckRequest, report: RunReport) -> None:
@@ -229,13 +227,13 @@ def _check_picks(run: Run, request: CheckRequest, report: RunReport) -> None:
         if not is_annotation(query, request.picks):
             continue
         if name not in request.objects:
-            report.add_issue(
+            report.add_issues(
                 f"picks {query} are of an object that the copick config does not have."
                 f"{did_you_mean(name, request.objects)}",
                 blocks_training=False,
             )
             continue
-        report.sessions.setdefault(name, set()).add(query.user_session)
+        report.annotations.add(query)
         with report.errors_as_issues():
             points = run.read_picks(query)
             report.picks[name] = report.picks.get(name, 0) + len(points)
@@ -250,10 +248,10 @@ def _check_points(
         inside = working_grid(grid, request.working_spacing).contains(points.positions)
         report.num_inside += int(inside.sum())
         report.num_outside += int((~inside).sum())
-        radius = request.objects[query.object_name].radius or 0
-        min_distance = radius * request.min_distance if radius > 0 else None
+        obj = request.objects[query.object_name]
+        min_distance = obj.require_radius() * request.min_distance if obj.has_radius else None
         for text in _pick_faults(examine_picks(points, grid, min_distance=min_distance), query):
-            report.add_issue(text, blocks_training=False)
+            report.add_issues(text, blocks_training=False)
 
 
 def _pick_faults(picks: PicksReport, query: PicksQuery) -> list[str]:
@@ -281,23 +279,22 @@ def _check_target(run: Run, request: CheckRequest, report: RunReport) -> None:
     if not any(query.name_user_session == name for query in run.segmentations()):
         return
     report.has_target = True
-    target = f"target {request.target}"
     volume = volume_check.check_segmentation(run, request.target, voxels=request.voxels)
-    for fault in _chunk_faults(volume):
-        report.add_issue(f"{target} {fault}", blocks_training=True)
+    with report.errors_as_issues():
+        volume.check_chunks()
     report.attributes = volume.attributes
     with report.errors_as_issues():
-        if message := describe_changed_picks(run, volume.attributes):
-            report.add_issue(message, blocks_training=False)
+        if message := describe_changed_inputs(run, volume.attributes):
+            report.add_issues(message, blocks_training=False)
     with report.errors_as_issues():
-        report.labels = require_labels(volume.attributes, target)
+        report.labels = require_labels(volume.attributes, f"target {request.target}")
         if request.voxels and (values := volume.label_values):
-            values.check_labels(target)
+            where = volume.volume.where
+            values.check_labels(where)
             labels = report.labels
             report.classes = {name for name, label in labels.items() if values.counts.get(label)}
-            check_labels(values.counts, labels, where=target, advice=WRITE_TARGET_AGAIN)
-    _compare_grids(volume.grid, report, request)
-    _compare_radii(volume.attributes.get("sphere_radii", {}), report, request)
+            check_labels(values.counts, labels, where=where, advice=WRITE_TARGET_AGAIN)
+    _compare_grids(volume.volume.grid, report, request)
 
 
 def _check_others_segmentations(run: Run, request: CheckRequest, report: RunReport) -> None:
@@ -308,11 +305,17 @@ def _check_others_segmentations(run: Run, request: CheckRequest, report: RunRepo
         with report.errors_as_issues(blocks_training=False):
             if run.open_segmentation(query).by_octopi:
                 continue
+            with report.errors_as_issues(blocks_training=False):
+                check_covers_tomogram(run, query, run.open_segmentation(query).grid)
             volume = volume_check.check_segmentation(run, query, voxels=request.voxels)
-            for fault in _chunk_faults(volume):
-                report.add_issue(f"segmentation {query} {fault}", blocks_training=False)
+            volume.check_chunks()
             if request.voxels and (values := volume.label_values):
-                _check_values(values, volume.attributes, f"segmentation {query}", request)
+                _check_values(values, volume.attributes, volume.volume.where, request)
+                largest = max((n for value, n in values.counts.items() if value), default=0)
+                if text := odd_share(largest, math.prod(volume.volume.grid.shape)):
+                    report.add_issues(
+                        f"segmentation {query}: one of its labels {text}", blocks_training=False
+                    )
 
 
 def _check_values(
@@ -321,10 +324,12 @@ def _check_values(
     """Raise DataError if a volume is neither a mask of one object nor labels of the objects."""
     try:
         values.check_mask(where)
-    except DataError:
-        values.check_labels(where)
-        if unknown_labels(values.counts, volume_labels(attributes, request.objects)):
-            raise
+    except DataError as error:
+        with contextlib.suppress(DataError):
+            values.check_labels(where)
+            if not unknown_labels(values.counts, volume_labels(attributes, request.objects)):
+                return
+        raise error from None
 
 
 def _compare_grids(target_grid: Grid, report: RunReport, request: CheckRequest) -> None:
@@ -334,17 +339,5 @@ def _compare_grids(target_grid: Grid, report: RunReport, request: CheckRequest) 
             try:
                 check_target_fits(target_grid, working_grid(grid, request.working_spacing))
             except DataError as error:
-                text = f"{query}, target {request.target}: {error}"
-                report.add_issue(text, blocks_training=True)
-
-
-def _compare_radii(painted: Mapping[str, float], report: RunReport, request: CheckRequest) -> None:
-    """Report painted spheres that are larger than their object: its radius was changed since."""
-    for name, radius in painted.items():
-        entry = request.objects.get(name)
-        if entry is not None and entry.radius and radius > CHANGED_RADIUS * entry.radius:
-            report.add_issue(
-                f"target {request.target} has spheres of {radius:g} Å for {name}, whose radius in "
-                f"the copick config is {entry.radius:g} Å.",
-                blocks_training=False,
-            )
+                text = f"tomogram {query}, target {request.target}: {error}"
+                report.add_issues(text, blocks_training=True)

@@ -1,16 +1,24 @@
 """Sum up the reports of all runs: would training fail, and what is merely odd (pure)."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from octopi.checks.runs import CheckRequest, Issue, RunReport
 from octopi.data.cache import working_grid
-from octopi.errors import OctopiError, did_you_mean, shorten_list
-from octopi.geometry import format_shape, same_spacing
-from octopi.project import TomogramQuery, several_types_message
-from octopi.project.objects import NO_OBJECTS, object_labels
+from octopi.data.folds import ONE_RUN, check_none_absent
+from octopi.errors import NotInProjectError, OctopiError, SettingError, shorten_list
+from octopi.geometry import format_shape
+from octopi.project import (
+    PicksQuery,
+    TomogramQuery,
+    choose_picks,
+    keep_known,
+    select_tomogram,
+    several_types_message,
+)
+from octopi.project.objects import NO_OBJECTS, check_painted_objects, object_labels
 from octopi.project.origin import check_same_painting
 from octopi.project.pick_contrast import clear_sign
 from octopi.targets import check_any_inside, target_labels
@@ -36,15 +44,19 @@ class CheckSummary:
 def summarise(reports: Sequence[RunReport], request: CheckRequest) -> CheckSummary:
     """Collect the issues of a project; those of runs that train nothing are warnings."""
     has_targets = any(report.has_target for report in reports)
-    training = [r for r in reports if (r.has_target if has_targets else r.sessions)]
+    training = [r for r in reports if (r.has_target if has_targets else r.annotations)]
     names = [report.name for report in training]
     issues = [
-        replace(issue, blocks_training=issue.blocks_training and report.name in names)
+        replace(
+            issue,
+            blocks_training=issue.blocks_training
+            and (report.name in names or not report.is_listed),
+        )
         for report in reports
         for issue in report.issues
     ]
     issues += _object_warnings(reports, request)
-    issues += _missing_tomograms(training, request)
+    issues += _missing_tomograms(training, request, has_targets=has_targets)
     issues += _duplicate_tomograms(reports)
     issues += _inverted_tomograms(reports)
     issues += _target_issues(training, request) if has_targets else _pick_issues(reports, request)
@@ -62,31 +74,46 @@ def _object_warnings(reports: Sequence[RunReport], request: CheckRequest) -> Ite
     for obj in request.objects.values():
         if grid and (text := obj.odd_radius(working_grid(grid, request.working_spacing))):
             yield Issue("", text, blocks_training=False)
-    yield from _issues_of(object_labels, request.objects, blocks_training=False)
+    yield from issues_of(object_labels, request.objects, blocks_training=False)
 
 
-def _missing_tomograms(training: Sequence[RunReport], request: CheckRequest) -> Iterable[Issue]:
-    """Report tomograms that a run lacks at the most common spacing.
+def _missing_tomograms(
+    training: Sequence[RunReport], request: CheckRequest, *, has_targets: bool
+) -> Iterable[Issue]:
+    """Report tomograms that a run lacks at all, or at the most common spacing.
 
-    Without the first of the requested types a run cannot train; where none is requested, without
-    any.
+    Targets are painted on every requested type; without the first a run cannot train. Where none
+    is requested, a run needs any.
     """
     tomograms = [q for report in training for q in report.tomograms if request.is_relevant(q)]
     types = list(request.tomo_types or dict.fromkeys(q.tomo_type for q in tomograms))
     if request.tomo_types is None and len(types) > 1:
         text = f"The project has {several_types_message(types)}"
         yield Issue("", text, blocks_training=False)
-    if not tomograms:
-        return
-    spacing = Counter(q.voxel_spacing for q in tomograms).most_common(1)[0][0]
+    common = [spacing for spacing, _ in Counter(q.voxel_spacing for q in tomograms).most_common(1)]
     for report in training:
-        existing = {q.tomo_type for q in report.tomograms if same_spacing(q.voxel_spacing, spacing)}
-        for number, tomo_type in enumerate(types):
-            if tomo_type not in existing:
-                others = ", ".join(map(str, report.tomograms)) or "none"
-                text = f"has no tomogram {tomo_type}@{spacing:g}. It has: {others}."
-                is_needed = number == 0 if request.tomo_types else not existing
+        looks_anywhere = not has_targets or report is training[0]  # as the work does
+        spacings = [request.voxel_spacing, *common] if looks_anywhere else common
+        errors = [_missing_tomogram(report, tomo_type, spacings) for tomo_type in types or [None]]
+        for number, error in enumerate(errors):
+            if error is not None:
+                is_needed = number == 0 or not has_targets if request.tomo_types else all(errors)
+                text = str(error).removeprefix(f"Run {report.name} ")
                 yield Issue(report.name, text, blocks_training=is_needed)
+
+
+def _missing_tomogram(
+    report: RunReport, tomo_type: str | None, spacings: Sequence[float | None]
+) -> NotInProjectError | None:
+    """Return the error of a run that lacks a tomogram at one of the spacings (Å)."""
+    for spacing in spacings:
+        try:
+            select_tomogram(report.existing_tomograms, tomo_type, spacing, run_name=report.name)
+        except NotInProjectError as error:
+            return error
+        except SettingError:  # several spacings: an issue of the run
+            return None
+    return None
 
 
 def _duplicate_tomograms(reports: Sequence[RunReport]) -> Iterable[Issue]:
@@ -116,53 +143,67 @@ def _inverted_tomograms(reports: Sequence[RunReport]) -> Iterable[Issue]:
                 if sign := clear_sign(values):
                     signs[query.tomo_type][name][report.name] = sign
     for tomo_type, sign_by_object in signs.items():
-        totals = {name: sum(sign_by_run.values()) for name, sign_by_run in sign_by_object.items()}
-        brightness: Counter[str] = Counter()
-        agreement: Counter[str] = Counter()  # of a run with the majority, over all objects
-        for name, sign_by_run in sign_by_object.items():
-            for run_name, sign in sign_by_run.items():
-                brightness[run_name] += sign
-                agreement[run_name] += sign * totals[name]
-        is_draw = not any(totals.values())
-        for run_name, value in agreement.items():
-            if value < 0 or is_draw:
-                text = (
-                    f"particles are {'brighter' if brightness[run_name] > 0 else 'darker'} than "
-                    f"their surroundings in its tomogram {tomo_type}, unlike those of other runs. "
-                    "If its contrast is inverted, multiply it by -1 and write it again."
-                )
-                yield Issue(run_name, text, blocks_training=False)
+        for run_name, brightness in _minority(sign_by_object.values()).items():
+            text = (
+                f"particles are {'brighter' if brightness > 0 else 'darker'} than their "
+                f"surroundings in its tomogram {tomo_type}, unlike those of other runs. "
+                "If its contrast is inverted, multiply it by -1 and write it again."
+            )
+            yield Issue(run_name, text, blocks_training=False)
+
+
+def _minority(signs: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Find the runs whose signs differ from those of most runs; all runs, if there is a draw.
+
+    Args:
+        signs: of each object, 1 or -1 by run name.
+
+    Returns:
+        Run name -> sum of its signs.
+    """
+    brightness, agreement = Counter[str](), Counter[str]()  # over all objects
+    for sign_by_run in signs:
+        total = sum(sign_by_run.values())
+        for run_name, sign in sign_by_run.items():
+            brightness[run_name] += sign
+            agreement[run_name] += sign * total
+    is_draw = not any(agreement.values())
+    return {name: brightness[name] for name, value in agreement.items() if value < 0 or is_draw}
 
 
 def _pick_issues(reports: Sequence[RunReport], request: CheckRequest) -> Iterable[Issue]:
     """Report what would make create_targets fail."""
-    sessions: dict[str, set[str]] = defaultdict(set)
-    for report in reports:
-        for name, sessions_of_run in report.sessions.items():
-            sessions[name] |= sessions_of_run
-    if not sessions:
-        text = "No run has a target or picks to make one from." if request.objects else NO_OBJECTS
-        yield Issue("", text, blocks_training=True)
-    for name, sources in sessions.items():
-        if len(sources) > 1:
-            where = shorten_list(sorted(sources))
-            text = f"{name} has picks of {where}. Say whose: picks=USER/SESSION."
-            yield Issue("", text, blocks_training=True)
-        yield from _issues_of(request.objects[name].require_radius)
-    if sessions:
-        yield from _issues_of(target_labels, list(sessions))
-    if sessions and all(report.grid(request) for report in reports if report.sessions):
-        num_inside = sum(report.num_inside for report in reports)
-        num_outside = sum(report.num_outside for report in reports)
-        yield from _issues_of(check_any_inside, num_inside, num_outside)
+    existing = {query for report in reports for query in report.existing_picks}
+    annotations = {query for report in reports for query in report.annotations}
+    if not request.objects:
+        yield Issue("", NO_OBJECTS, blocks_training=True)
+    elif not annotations:
+        yield from issues_of(_choose_known_picks, existing, request)
+    else:
+        yield from issues_of(choose_picks, annotations, objects=None, source=request.picks)
+        names = sorted({query.object_name for query in annotations})
+        for name in names:
+            yield from issues_of(request.objects[name].require_radius)
+        yield from issues_of(target_labels, names)
+        if all(report.grid(request) for report in reports if report.annotations):
+            num_inside = sum(report.num_inside for report in reports)
+            num_outside = sum(report.num_outside for report in reports)
+            yield from issues_of(check_any_inside, num_inside, num_outside)
 
 
-def _issues_of(
-    check: Callable[..., object], *args: Any, blocks_training: bool = True
+def _choose_known_picks(
+    existing: Collection[PicksQuery], request: CheckRequest
+) -> dict[str, PicksQuery]:
+    picks = choose_picks(existing, objects=None, source=request.picks)
+    return keep_known(picks, request.objects, named=False)
+
+
+def issues_of(
+    check: Callable[..., object], *args: Any, blocks_training: bool = True, **kwargs: Any
 ) -> Iterable[Issue]:
     """Call a check that the work calls too; return its error as an issue."""
     try:
-        check(*args)
+        check(*args, **kwargs)
     except OctopiError as error:
         return [Issue("", str(error), blocks_training)]
     return []
@@ -179,29 +220,19 @@ def _target_issues(training: Sequence[RunReport], request: CheckRequest) -> Iter
         except OctopiError as error:
             text = str(error).removeprefix(f"Run {report.name}: ")
             yield Issue(report.name, text, blocks_training=True)
-    yield from _compare_with_config(first.labels, request)
+    painted = first.attributes.get("picks", {})
+    yield from issues_of(check_painted_objects, painted, request.objects)
+    yield from _compare_order(first.labels, request)
     for name in first.labels:
         if name in request.objects and request.objects[name].radius is not None:
-            yield from _issues_of(request.objects[name].require_radius)
+            yield from issues_of(request.objects[name].require_radius)
     yield from _rare_objects(first.labels, training)
     if len(training) == 1:
-        text = (
-            "Only one run has a target: nothing can be held out. Train with "
-            "'data.ratios=[1,0,0]', or annotate another run."
-        )
-        yield Issue("", text, blocks_training=False)
+        yield Issue("", ONE_RUN, blocks_training=False)
 
 
-def _compare_with_config(labels: Mapping[str, int], request: CheckRequest) -> Iterable[Issue]:
-    """Report objects that the copick config lacks, or has in another order."""
-    for name in labels:
-        if name not in request.objects:
-            text = (
-                f"The targets hold {name}, which the copick config does not have."
-                f"{did_you_mean(name, request.objects)} Rename it there, or make the targets "
-                "again."
-            )
-            yield Issue("", text, blocks_training=True)
+def _compare_order(labels: Mapping[str, int], request: CheckRequest) -> Iterable[Issue]:
+    """Report objects that the copick config has in another order."""
     target_order = sorted(labels, key=labels.__getitem__)
     common = [name for name in request.objects if name in labels]
     config_order = sorted(common, key=lambda name: request.objects[name].label or 0)
@@ -217,12 +248,12 @@ def _rare_objects(labels: Mapping[str, int], training: Sequence[RunReport]) -> I
     """Report objects that occur in no target or in only one; none where voxels were not read."""
     if any(report.classes is None for report in training):
         return
+    yield from issues_of(
+        check_none_absent, set(labels).difference(*(report.classes or () for report in training))
+    )
     for name in labels:
         run_names = [report.name for report in training if name in (report.classes or ())]
-        if not run_names:
-            text = f"No target holds {name}: leave it out of the targets (targets.objects)."
-            yield Issue("", text, blocks_training=True)
-        elif len(run_names) == 1 and len(training) > 1:
+        if len(run_names) == 1 and len(training) > 1:
             text = f"Only {run_names[0]} holds {name}: it can be trained on or validated, not both."
             yield Issue("", text, blocks_training=False)
 

@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, open_dict, read_write
 
-from octopi.cli.job_log import log_to_screen, log_traceback, open_job_folder
+from octopi.cli.job_log import adapt_handlers, log_to_screen, open_job_folder, traceback_in_log
 from octopi.cli.overrides import MULTIRUN, SEARCHPATH
 from octopi.config.overrides import compose_config, override_text
 from octopi.errors import SettingError
@@ -68,16 +68,15 @@ def composed_job(verb: str, overrides: Sequence[str]) -> Iterator[tuple[Job, Dic
     try:
         os.environ.update(full.hydra.job.env_set)
         log_to_screen(full)
-        yield job, cfg
-    except Exception:
-        log_traceback()
-        raise
+        with traceback_in_log():
+            yield job, cfg
     finally:
         instance.cfg = previous
 
 
 def multirun_job() -> Job:
     """Return the job of a multirun that Hydra is running; it has made the folder and the log."""
+    adapt_handlers()
     hydra = HydraConfig.get()
     return Job(Path(hydra.runtime.output_dir).absolute(), list(hydra.overrides.task))
 

@@ -28,7 +28,7 @@ def report_error(error: BaseException) -> int:
     if code == ExitCode.MISTAKE:
         _print_mistake(error)
     else:
-        _print(_describe(error))
+        _print(describe(error))
     return code
 
 
@@ -51,7 +51,8 @@ def _print(message: str) -> None:
     sys.stderr.write(shorten(text, MAX_MESSAGE_LENGTH) + "\n")
 
 
-def _describe(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
+    """Return the message of an error, which its exit code says is no mistake in octopi."""
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted."
     if isinstance(error, OSError) and error.strerror:

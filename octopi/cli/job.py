@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from octopi.cli.compose import composed_job, multirun_job, single_run_overrides
 from octopi.cli.error_report import report_error
 from octopi.cli.help import wants_help, write_help
-from octopi.cli.job_log import log_traceback
+from octopi.cli.job_log import traceback_in_log
 from octopi.cli.overrides import expand_overrides
 from octopi.cli.typed_text import quote_texts
 from octopi.config.check import check_settings, without_null_groups
@@ -117,13 +117,10 @@ def _run_by_hydra(verb: str, work: Work, plugins: Sequence[type]) -> None:
 
     @hydra.main(config_path=str(CONF_DIR), config_name=verb, execution_whitelist=[])
     def task(cfg: DictConfig) -> Any:
-        try:
+        with traceback_in_log():
             job = multirun_job()
             settings = check_settings(cfg, SETTINGS_CLASSES[verb], overrides=job.overrides)
             return work(settings, job)
-        except Exception:
-            log_traceback()
-            raise
 
     for plugin in plugins:
         Plugins.instance().register(plugin)

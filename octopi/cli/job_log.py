@@ -1,21 +1,71 @@
 """The log of a job: on the screen at once, in files from when the job's folder is opened."""
 
+import contextlib
 import copy
 import logging
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import configure_log
 from omegaconf import DictConfig, open_dict, read_write
+from tqdm import tqdm
 
+from octopi.config.files import CONF_DIR
 from octopi.errors import ResourceError, SettingError
-from octopi.system.files import sweep_leftovers, write_yaml
+from octopi.system.files import read_yaml, sweep_leftovers, write_yaml
 from octopi.system.job_folder import OVERRIDES_FILE
 from octopi.system.passwords import MaskingFormatter, mask_passwords
 
 logger = logging.getLogger(__name__)
+
+
+class ScreenHandler(logging.StreamHandler):
+    """Writes records to stderr, each on a line of its own where progress bars are shown too."""
+
+    def __init__(self, stream: Any = None) -> None:
+        super().__init__(stream)
+        self._pid = os.getpid()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record above the progress bars; in a file, below what it has of them.
+
+        A forked process writes without their lock: the parent may have held it, and a child that
+        is killed would hold it for ever.
+        """
+        bars = getattr(tqdm, "_instances", None)
+        if not bars or os.getpid() != self._pid:
+            super().emit(record)
+            return
+        try:
+            with tqdm.external_write_mode(file=self.stream):
+                if any(bar.fp == self.stream for bar in bars) and not self.stream.isatty():
+                    self.stream.write("\n")
+                super().emit(record)
+        except (OSError, ValueError):  # a full disk, a closed file
+            self.handleError(record)
+
+
+def masking_formatter() -> logging.Formatter:
+    """Make the formatter of every log, for programs whose logs Hydra does not configure."""
+    base = read_yaml(CONF_DIR / "base.yaml")
+    layout = base["hydra"]["job_logging"]["formatters"]["simple"]
+    return MaskingFormatter(logging.Formatter(layout["format"], layout["datefmt"]))
+
+
+def adapt_handlers() -> None:
+    """Have what Hydra configured hide passwords, and keep off the lines of progress bars."""
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if not isinstance(handler.formatter, MaskingFormatter):
+            handler.setFormatter(MaskingFormatter(handler.formatter or logging.Formatter()))
+        if type(handler) is logging.StreamHandler:
+            screen = ScreenHandler(handler.stream)
+            screen.setLevel(handler.level)
+            screen.setFormatter(handler.formatter)
+            root.handlers[root.handlers.index(handler)] = screen
 
 
 def log_to_screen(config: DictConfig) -> None:
@@ -52,9 +102,7 @@ def _configure_log(node: DictConfig, verbose: Any) -> None:
     """Configure logging with Python's own handlers; an experiment's YAML may name no other code."""
     try:
         configure_log(node, verbose, execution_whitelist=[])
-        for handler in logging.getLogger().handlers:
-            if not isinstance(handler.formatter, MaskingFormatter):
-                handler.setFormatter(MaskingFormatter(handler.formatter or logging.Formatter()))
+        adapt_handlers()
     except ValueError as error:
         cause = error.__cause__  # of the one handler that Python could not make
         if isinstance(cause, OSError):
@@ -70,13 +118,18 @@ def write_overrides(folder: Path, overrides: Iterable[str]) -> None:
         write_yaml(path, mask_passwords(list(overrides)))
 
 
-def log_traceback() -> None:
-    """Write the current traceback into the job's log file, if that is open, not to the screen."""
-    record = logger.makeRecord(
-        logger.name, logging.ERROR, __file__, 0, "The job failed.", (), sys.exc_info()
-    )
-    for handler in log_files():
-        handler.handle(record)
+@contextlib.contextmanager
+def traceback_in_log() -> Iterator[None]:
+    """Write the traceback of an error into the job's log file, if that is open, and raise it on."""
+    try:
+        yield
+    except Exception:  # foreseen or not
+        record = logger.makeRecord(
+            logger.name, logging.ERROR, __file__, 0, "The job failed.", (), sys.exc_info()
+        )
+        for handler in log_files():
+            handler.handle(record)
+        raise
 
 
 def log_files() -> list[logging.FileHandler]:

@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import open_dict
 
 from octopi.cli.error_report import explain_hydra_error
-from octopi.cli.job_log import write_overrides
+from octopi.cli.job_log import ScreenHandler, masking_formatter, write_overrides
 from octopi.config.check import check_settings
 from octopi.config.files import choices
 from octopi.config.overrides import compose_config
@@ -155,9 +155,9 @@ def _logging_to(path: Path) -> Iterator[None]:
     previous_level = octopi_logger.level
     handlers: list[logging.Handler] = [logging.FileHandler(path, encoding="utf-8")]
     if not octopi_logger.hasHandlers():
-        handlers.append(logging.StreamHandler())
+        handlers.append(ScreenHandler())
     for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(masking_formatter())
         octopi_logger.addHandler(handler)
     octopi_logger.setLevel(min(octopi_logger.getEffectiveLevel(), logging.INFO))
     try:

@@ -33,10 +33,12 @@ from octopi.config.overrides import (
     hydra_literal,
     override_key,
     shell_override,
+    yaml_advice,
 )
 from octopi.config.sections import SECTIONS, node_at
 from octopi.config.settings import SETTINGS_CLASSES
 from octopi.errors import SettingError
+from octopi.system.files import compose_yaml, describe_yaml_error
 
 _HYDRA_TEXTS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 _TEXTS, _LISTS = {str, Path}, {list, tuple, Sequence}
@@ -121,16 +123,18 @@ def _quote_override(
 
 
 def check_yaml_texts(path: Path, verb: str) -> None:
-    """Raise SettingError for text in a YAML file that YAML reads as something else.
+    """Raise SettingError for a damaged YAML file, or text that YAML reads as something else.
 
     Args:
-        path: of an experiment; one that is no YAML is refused when it is composed.
+        path: of an experiment.
         verb: the command, whose own settings are checked.
     """
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8-sig"), yaml.SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return
+        root = compose_yaml(path)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} cannot be read: {describe_yaml_error(error)}") from error
+    if not isinstance(root, yaml.MappingNode | None):
+        raise SettingError(f"{path} holds no settings: write one a line, as in seed: 1.")
     for setting, annotation, node in _yaml_scalars(root, "", verb):
         is_text = _takes(annotation, _TEXTS) and not _takes(annotation, _NUMBERS)
         kind = node.tag.rpartition(":")[2]
@@ -191,8 +195,7 @@ def _advice(typed: str, key: str, *, is_list: bool) -> str:
     if typed.strip().startswith("{"):
         return (
             f"{problem}. Write {key}={{NAME: VALUE, …}} with quotes around the whole for the "
-            "shell; names with signs other than letters and digits fit only into an experiment's "
-            "YAML file."
+            f"shell. {yaml_advice(key, typed)}"
         )
     if is_list or typed.strip().startswith("["):
         return f"{problem}. Quote each name in the list, as in {shell_override(key, ['A 1', 'B'])}."
@@ -253,14 +256,13 @@ def _find_annotation(setting: str, verb: str, composed: Callable[[], Mapping[str
     if setting in _HYDRA_TEXTS:
         return str
     path = setting.split(".")
-    hints = typing.get_type_hints(SETTINGS_CLASSES[verb], include_extras=True)
-    hint, rest = hints.get(path[0], Any), path[1:]
-    while rest and is_dataclass(hint):
-        hint = typing.get_type_hints(hint, include_extras=True).get(rest[0], Any)
-        rest = rest[1:]
-    if rest and path[0] in {section.partition(".")[0] for section in SECTIONS}:
-        hint, rest = _find_argument(path, composed())
-    for _ in rest:
+    hint, keys = SETTINGS_CLASSES[verb], path
+    while keys and is_dataclass(hint):
+        hint = typing.get_type_hints(hint, include_extras=True).get(keys[0], Any)
+        keys = keys[1:]
+    if keys and path[0] in {section.partition(".")[0] for section in SECTIONS}:
+        hint, keys = _find_argument(path, composed())
+    for _ in keys:
         hint = _item_of(hint, {dict, Mapping})
     return hint
 

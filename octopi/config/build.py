@@ -1,6 +1,6 @@
 """Build the objects that a checked config describes."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -69,8 +69,3 @@ def build_part(
         return chosen, build(chosen, kind.name)
     node = part_node(chosen, stored)
     return node, build_stored(node, kind, origin, trust)
-
-
-def partial_of(node: Mapping[str, Any], path: str) -> Callable[..., Any]:
-    """Build a function that takes the remaining arguments of what a node describes."""
-    return build(node, path, partial=True)

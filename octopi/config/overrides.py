@@ -1,5 +1,6 @@
 """Write, read and compose the overrides of a command line."""
 
+import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobRuntime
+from hydra.errors import HydraException
 
 from octopi.config.files import CONF_DIR
 from octopi.errors import SettingError
@@ -92,10 +94,22 @@ def _dict_key(name: str, key: str) -> str:
     is_read_otherwise = re.fullmatch(_NO_TEXT, name, re.IGNORECASE) and not name.isdecimal()
     if not is_plain or name != name.strip() or is_read_otherwise:
         raise SettingError(
-            f"{key}: the name {name!r} cannot be written as a setting. Write it, in quotes, into "
-            "the YAML file of an experiment."
+            f"{key}: the name {name!r} cannot be written as a setting. "
+            f"{yaml_advice(key, json.dumps({name: 'VALUE'}, ensure_ascii=False))}"
         )
     return re.sub(r"([\\(){}\[\]:=, ])", r"\\\1", name)
+
+
+def yaml_advice(key: str, typed: str) -> str:
+    """Say how to give a setting names that a command line cannot hold."""
+    section, _, setting = key.rpartition(".")
+    line = f"{setting}: {typed:.150}"
+    for part in reversed(section.split(".") if section else []):
+        line = f"{part}: {{{line}}}"
+    return (
+        "Names that a command line cannot hold fit into a file experiment/mine.yaml with the lines "
+        f"`# @package _global_` and `{line}`; then type experiment=experiment/mine.yaml."
+    )
 
 
 def compose_config(verb: str, overrides: Sequence[str]) -> Any:
@@ -109,7 +123,9 @@ def compose_config(verb: str, overrides: Sequence[str]) -> Any:
     try:
         with initialize_config_dir(str(CONF_DIR), job_name=verb):
             return compose(verb, overrides=list(overrides), return_hydra_config=True)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except HydraException:  # of which some are OSErrors too
+        raise
+    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
         raise SettingError(f"A YAML file cannot be read: {describe_yaml_error(error)}") from error
     finally:
         instance.hydra = previous

@@ -44,7 +44,7 @@ def _command(
     """
     text = [
         purpose,
-        f"WORDS choose and set as in `octopi {verb}`: GROUP=CHOICE, KEY=VALUE, +NEW=VALUE, ~GONE.",
+        f"OVERRIDES are those of `octopi {verb}`: GROUP=CHOICE, KEY=VALUE, +NEW=VALUE, ~GONE.",
         "\n    ".join(["\b\nExamples:", *examples]),
         "\n    ".join(
             ["\b\nSee also:", *(f"{command}: {purpose}" for command, purpose in related.items())]
@@ -61,9 +61,9 @@ def _command(
     @add_config_option
     @add_run_names_option
     @add_debug_option  # pyright: ignore[reportArgumentType]  copick calls what it decorates so
-    @click.argument("words", nargs=-1, type=click.UNPROCESSED)
-    def command(words: Sequence[str], **options: Any) -> None:
-        _run(verb, words, **options)
+    @click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
+    def command(overrides: Sequence[str], **options: Any) -> None:
+        _run(verb, overrides, **options)
 
     command.verb = verb
     return command
@@ -86,18 +86,13 @@ def _run(
         run_names: from an option; none = as the arguments say.
         debug: whether octopi's debug messages are logged.
     """
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"runs": list(run_names)} if run_names else {}
     source = click.get_current_context().get_parameter_source("config")
     if config and source is ParameterSource.ENVIRONMENT:
         os.environ["OCTOPI_PROJECT"] = config  # an argument takes precedence over it
     elif config:
-        options["project.config"] = config
-    if run_names:
-        options["runs"] = list(run_names)
-    for key in options:
-        same = [text for text in arguments if text.split("=")[0] in (key, key.split(".")[0])]
-        if same:
-            raise click.UsageError(f"{_OPTIONS[key]} and {same[0]} say the same. Keep one.")
+        options = {"project.config": config, **options}
+    _check_given_once(options, arguments)
     try:
         from octopi.config.overrides import override_texts  # noqa: PLC0415  brings Hydra
 
@@ -111,6 +106,14 @@ def _run(
         options["hydra.verbose"] = "octopi"
     sys.argv = [f"octopi {verb}", *override_texts(options), *arguments]
     main()
+
+
+def _check_given_once(options: Mapping[str, Any], arguments: Sequence[str]) -> None:
+    """Raise UsageError if an argument sets what an option of copick's sets too."""
+    for key in options:
+        same = [text for text in arguments if text.split("=")[0] in (key, key.split(".")[0])]
+        if same:
+            raise click.UsageError(f"{_OPTIONS[key]} and {same[0]} say the same. Keep one.")
 
 
 targets = _command(

@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from octopi.evaluation.score_report import format_figure, format_interval
 from octopi.system.files import damaged, read_mapping, write_figure
 from octopi.system.job_folder import RESULTS_FILE
 
@@ -78,15 +79,14 @@ class _RowFormat:
 
     def format(self, label: str, score: Scores) -> str:
         """Format the scores of a fold, or of all folds."""
-        interval = score["interval"]
         values = [score["scores"][name]["fbeta"] for name in self.objects]
         return self._start(
             label,
             str(score["num_runs"]),
-            _number(score["total"]),
-            "" if interval is None else f"{interval[0]:.3f} … {interval[1]:.3f}",
-            _number(score["mean_f1"]),
-        ) + "".join(f"{_number(value):>{self.width}}" for value in values)
+            format_figure(score["total"]),
+            format_interval(score["interval"]),
+            format_figure(score["mean_f1"]),
+        ) + "".join(f"{format_figure(value):>{self.width}}" for value in values)
 
     def headings(self) -> list[str]:
         """Return the names of the columns, long ones on two lines."""
@@ -105,10 +105,6 @@ class _RowFormat:
     def _start(label: str, runs: str, total: str, interval: str, f1: str) -> str:
         end = label[-LABEL_WIDTH:]
         return f"{end:<{LABEL_WIDTH}}{runs:>5}{total:>7}  {interval:<13}{f1:>9}"
-
-
-def _number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.3f}"
 
 
 def draw_folds(path: Path, results: Mapping[str, Any]) -> None:

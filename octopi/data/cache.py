@@ -45,7 +45,13 @@ class VolumeCache:
 
     def open(self, key: str) -> NDArray:
         """Open the volume of a key, memory-mapped and read-only."""
-        return np.load(self._path(key), mmap_mode="r")
+        try:
+            return np.load(self._path(key), mmap_mode="r")
+        except (ValueError, EOFError) as error:
+            raise ResourceError(
+                f"The cached volume {self._path(key)} is damaged ({error}). Delete it: it is made "
+                "again."
+            ) from error
 
     def get(self, key: str, make: Callable[[], NDArray]) -> NDArray:
         """Open the volume of a key; make it if it is missing."""
@@ -227,14 +233,9 @@ def check_target_fits(stored_grid: Grid, grid: Grid) -> None:
         stored_grid: the target's grid.
         grid: that its tomogram is worked on.
     """
-    sizes = (
-        np.asarray(stored_grid.shape) * stored_grid.spacing,
-        np.asarray(grid.shape) * grid.spacing,
-    )
-    same_box = np.abs(sizes[0] - sizes[1]) <= np.maximum(stored_grid.spacing, grid.spacing)
     pairs = zip(stored_grid.spacing, grid.spacing, strict=True)
     coarser = any(a > b and not same_spacing(a, b) for a, b in pairs)
-    if coarser or not same_box.all():
+    if coarser or not stored_grid.spans_box_of(grid, max_offset=1):
         raise DataError(
             f"The target has {_format_grid(stored_grid)}, the tomogram is worked on at "
             f"{_format_grid(grid)}. Make the target again for this tomogram and working spacing "

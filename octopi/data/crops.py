@@ -23,6 +23,7 @@ class CachedTomogram:
         target: cache key of the label volume.
         grid: the grid of both.
         positions: label (0: background) -> flat indices of voxels with it.
+        not_annotated: labels of the objects that nobody annotated in the run.
     """
 
     name: str
@@ -30,6 +31,7 @@ class CachedTomogram:
     target: str
     grid: Grid
     positions: Mapping[int, NDArray[np.integer]] = field(repr=False)
+    not_annotated: frozenset[int] = frozenset()
 
     def num_bytes(self) -> dict[str, int]:
         """Return the bytes of the two volumes, by cache key."""
@@ -133,17 +135,19 @@ class CropSampler:
             for label in (0, *labels)
         }
 
-    def batch(
-        self, *, epoch: int, step: int, rank: int, num_ranks: int
-    ) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
-        """Read a rank's crops of a step: images and targets, both (b, 1, z, y, x)."""
-        crops = self.crops_of_rank(epoch=epoch, step=step, rank=rank, num_ranks=num_ranks)
+    def read(self, crops: Sequence[Crop]) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
+        """Read crops: images and targets, both (b, 1, z, y, x)."""
         images = [self._read_image(crop) for crop in crops]
         targets = [
             read_crop(self.cache.open(c.variant.target), c.start, self._size, "constant")
             for c in crops
         ]
         return np.stack(images)[:, None], np.stack(targets)[:, None]
+
+    def not_annotated(self, crops: Sequence[Crop]) -> NDArray[np.bool_]:
+        """Return which classes (b, c), background first, are not annotated in each crop's run."""
+        classes = range(max(self.labels) + 1)
+        return np.array([[k in crop.variant.not_annotated for k in classes] for crop in crops])
 
     def crops_of_rank(self, *, epoch: int, step: int, rank: int, num_ranks: int) -> list[Crop]:
         """Draw the crops of a step; return those of one rank."""

@@ -232,8 +232,9 @@ class TomogramDataModule(pl.LightningDataModule):
             return batch
         if "crops" in batch:
             assert self._gpu_volumes is not None
-            image, target = self._gpu_volumes.batch(batch["crops"], self.crops.crop_size)
-            return {"image": image, "target": target, "draw": batch["draw"]}
+            batch = dict(batch)
+            crops = batch.pop("crops")
+            batch["image"], batch["target"] = self._gpu_volumes.batch(crops, self.crops.crop_size)
         return {
             key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
             for key, value in batch.items()
@@ -248,7 +249,7 @@ class TomogramDataModule(pl.LightningDataModule):
             key = np.random.SeedSequence((self.crops.seed, *batch["draw"]), spawn_key=(1,))
             rng = torch.Generator().manual_seed(int(key.generate_state(1)[0]))
             image, target = self.augment(image, target, rng)
-        return {"image": image, "target": target}
+        return {"image": image, "target": target, "not_annotated": batch["not_annotated"]}
 
     def content(self) -> dict[str, dict[str, str]]:
         """Return hashes (hex) of the data that trains and validates, by run and what it is.

@@ -74,6 +74,8 @@ class StepSampler(Sampler[int]):
 class CropDataset(Dataset[dict[str, Any]]):
     """The batches of a training: image float16 and target uint8, both (b, 1, z, y, x).
 
+    And not_annotated (b, c), which classes are not annotated in the run of a crop.
+
     Args:
         sampler: draws and cuts the crops.
         steps_per_epoch: number of steps in a pass.
@@ -102,17 +104,17 @@ class CropDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         epoch, step = divmod(index, self.steps_per_epoch)
-        step_arguments = {
-            "epoch": epoch,
-            "step": step,
-            "rank": self.rank,
-            "num_ranks": self.num_ranks,
+        crops = self.sampler.crops_of_rank(
+            epoch=epoch, step=step, rank=self.rank, num_ranks=self.num_ranks
+        )
+        batch = {
+            "draw": (epoch, step, self.rank),
+            "not_annotated": torch.from_numpy(self.sampler.not_annotated(crops)),
         }
-        draw = {"draw": (epoch, step, self.rank)}
         if not self.cut_crops:
-            return {"crops": self.sampler.crops_of_rank(**step_arguments), **draw}
-        image, target = self.sampler.batch(**step_arguments)
-        return {"image": torch.from_numpy(image), "target": torch.from_numpy(target), **draw}
+            return {"crops": crops, **batch}
+        image, target = self.sampler.read(crops)
+        return {"image": torch.from_numpy(image), "target": torch.from_numpy(target), **batch}
 
 
 class VolumeDataset(Dataset[ValidationVolume]):

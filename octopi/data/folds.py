@@ -8,6 +8,10 @@ from numpy.typing import NDArray
 
 from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
 
+ONE_RUN = (
+    "Only one run has a target: nothing can be held out. Train with 'data.ratios=[1,0,0]', or "
+    "annotate another run."
+)
 NUM_TRIES = 1000  # shuffles among which the best stratified one is taken
 
 
@@ -179,6 +183,15 @@ def _fold_parts(num_groups: int, num_folds: int) -> NDArray[np.intp]:
     return np.arange(num_groups) % num_folds
 
 
+def check_none_absent(absent: Collection[str]) -> None:
+    """Raise DataError if there are objects that no target of a training run holds."""
+    if absent:
+        raise DataError(
+            f"No target of a training run holds {shorten_list(sorted(absent))}. Choose other runs, "
+            "or make the targets again without it (targets.objects)."
+        )
+
+
 def _ratio_parts(num_groups: int, ratios: Sequence[float]) -> NDArray[np.intp]:
     """Return the part of each shuffled group: 0 train, 1 validation, 2 test.
 
@@ -186,6 +199,8 @@ def _ratio_parts(num_groups: int, ratios: Sequence[float]) -> NDArray[np.intp]:
     """
     num_validation, num_test = (max(1, round(num_groups * r)) if r else 0 for r in ratios[1:])
     num_train = num_groups - num_validation - num_test
+    if num_train < 1 and num_groups == 1:
+        raise SettingError(ONE_RUN)
     if num_train < 1:
         raise SettingError(
             f"{num_groups} run(s) cannot be split by ratios={list(ratios)}: nothing would be left "

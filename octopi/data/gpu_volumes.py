@@ -30,7 +30,7 @@ class DeviceVolumes:
         }
 
     def batch(self, crops: Sequence[Crop], size: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Cut images float16 and targets uint8, both (b, 1, z, y, x), as `CropSampler.batch` does.
+        """Cut images float16 and targets uint8, both (b, 1, z, y, x), as `CropSampler.read` does.
 
         Args:
             crops: within their volumes, and without a second one to blend in.

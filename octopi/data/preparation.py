@@ -2,11 +2,10 @@
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from octopi.data.folds import Split, SplitSettings, split_runs
+from octopi.data.folds import Split, SplitSettings, check_none_absent, split_runs
 from octopi.data.sources import RunVolumes, SourceReader
-from octopi.errors import DataError, shorten_list
 from octopi.project import Run
 
 logger = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ class DataPreparation:
         classes = {name: run_volumes.classes for name, run_volumes in volumes.items()}
         split = split_runs(list(self.runs), self._settings, groups=self._groups, classes=classes)
         labels = self.reader.labels
-        _check_trained(labels, [classes[name] for name in split.train])
+        check_none_absent(set(labels).difference(*(classes[name] for name in split.train)))
         validated_objects = set().union(*(classes[name] for name in split.validation))
         for missing in sorted(set(labels) - validated_objects) if split.validation else ():
             logger.warning("No validation run holds %s: it gets no score.", missing)
@@ -67,16 +66,6 @@ class DataPreparation:
         self.reader.cache_tomograms(
             all_tomograms_of=[volumes[name] for name in split.train],
             first_only=[volumes[name] for name in split.validation],
-        )
-
-
-def _check_trained(labels: Mapping[str, int], classes: Sequence[frozenset[str]]) -> None:
-    """Raise DataError if an object is in no target that trains."""
-    missing = sorted(set(labels).difference(*classes))
-    if missing:
-        raise DataError(
-            f"No target of a training run holds {shorten_list(missing)}. Choose other runs, "
-            "or make the targets again without it."
         )
 
 

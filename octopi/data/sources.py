@@ -22,7 +22,7 @@ from octopi.errors import DataError, NotInProjectError, ResourceError
 from octopi.geometry import Grid
 from octopi.project import Run, SegmentationQuery, TomogramQuery
 from octopi.project.objects import WRITE_TARGET_AGAIN, check_labels, unknown_labels
-from octopi.project.origin import describe_changed_picks
+from octopi.project.origin import describe_changed_inputs
 from octopi.system import resources
 
 logger = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class SourceReader:
     def _read_run(self, run: Run) -> RunVolumes:
         attributes = run.segmentation_attributes(self.target)
         self._check_same_labels(run, attributes)
-        if message := describe_changed_picks(run, attributes):
+        if message := describe_changed_inputs(run, attributes):
             logger.warning("Run %s: %s", run.name, message)
         fingerprint = run.segmentation_fingerprint(self.target)
         targets: dict[Grid, tuple[str, Positions]] = {}
@@ -186,11 +186,11 @@ class SourceReader:
     def _read_target(self, run: Run, grid: Grid) -> NDArray[np.uint8]:
         """Read the target onto a working grid, after a check of its labels."""
         labels, stored_grid, _ = run.read_segmentation(self.target)
-        labels = self._check_labels(run, labels)
+        labels = self._check_labels(run.open_segmentation(self.target).where, labels)
         try:
             return resample_labels(labels, stored_grid, grid)
         except DataError as error:
-            raise DataError(f"Run {run.name}, {self.target}: {error}") from error
+            raise DataError(f"Run {run.name}: target {self.target}: {error}") from error
 
     def _check_same_labels(self, run: Run, attributes: Mapping[str, Any]) -> None:
         """Raise DataError if the target's attributes name other labels than ours."""
@@ -201,18 +201,13 @@ class SourceReader:
                 f"others have {dict(self.labels)}. Make all targets with one create_targets."
             )
 
-    def _check_labels(self, run: Run, labels: NDArray) -> NDArray[np.uint8]:
+    def _check_labels(self, where: str, labels: NDArray) -> NDArray[np.uint8]:
         """Return the labels as uint8; raise DataError if one belongs to no object."""
-        where = f"The target {self.target} of run {run.name}"
-        if labels.dtype.kind not in "biu" or labels.min() < 0 or labels.max() > 255:
-            raise DataError(f"{where} is no label volume: it has values other than 0 to 255.")
-        labels = labels.astype(np.uint8, copy=False)
-        if unknown_labels(range(int(labels.max()) + 1), self.labels):  # else no need to count
-            counts = sum(np.bincount(part.reshape(-1), minlength=256) for part in labels)
-            check_labels(
-                np.flatnonzero(counts), self.labels, where=where, advice=WRITE_TARGET_AGAIN
-            )
-        return labels
+        highest, last = int(labels.max()), max(self.labels.values(), default=0)
+        if highest > last or unknown_labels(range(highest + 1), self.labels):
+            values = np.unique(labels)
+            check_labels(values, self.labels, where=where, advice=WRITE_TARGET_AGAIN)
+        return labels.astype(np.uint8, copy=False)
 
 
 def _positions_to_rows(positions: Positions) -> NDArray[np.integer]:

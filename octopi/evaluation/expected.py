@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from octopi.evaluation.calibration import best_threshold
-from octopi.evaluation.score_report import Interval, format_interval, format_number, format_table
+from octopi.evaluation.score_report import Interval, format_figure, format_interval, format_table
 from octopi.picking import Chance
 
 MIN_PARTICLES = 10  # expected; fewer are too few to choose a threshold by
@@ -137,7 +137,7 @@ def format_expected(expected: Mapping[str, Expected]) -> str:
             f"{one.threshold:.3f}",
             str(one.num_picks),
             f"{one.particles:.0f} ({low:.0f} … {high:.0f})",
-            f"{format_number(one.precision)} ({format_interval(one.precision_interval)})",
-            f"{format_number(one.recall)} ({format_interval(one.recall_interval)})",
+            f"{format_figure(one.precision)} ({format_interval(one.precision_interval)})",
+            f"{format_figure(one.recall)} ({format_interval(one.recall_interval)})",
         )
     return format_table(table)

@@ -44,7 +44,10 @@ def _estimate(score: Score, share: AnnotatedShare, beta: float) -> Score:
     )
     fbeta, f1 = (_fbeta(precision, score.recall, b) for b in (beta, 1.0))
     low, high = (_fbeta(value, score.recall, beta) for value in interval)
-    f1_interval: Interval = _fbeta(interval[0], score.recall, 1.0), _fbeta(interval[1], score.recall, 1.0)
+    f1_interval: Interval = (
+        _fbeta(interval[0], score.recall, 1.0),
+        _fbeta(interval[1], score.recall, 1.0),
+    )
     intervals = {**score.intervals, "precision": (interval[0], interval[1]), "f1": f1_interval}
     return dataclasses.replace(
         score,

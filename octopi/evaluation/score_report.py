@@ -1,5 +1,6 @@
 """The score report: counts and figures per object and in all, as JSON and as a table."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -82,7 +83,7 @@ class Report:
         table.add_column("95 % interval", no_wrap=True)
         for name, score in self.scores.items():
             table.add_row(name, *_cells(score))
-        totals = map(format_number, (self.total, self.mean_f1))
+        totals = map(format_figure, (self.total, self.mean_f1))
         table.add_row("weighted total", *[""] * 6, *totals, format_interval(self.interval))
         return format_table(table)
 
@@ -93,7 +94,7 @@ def _cells(score: Score) -> list[str]:
     return [
         f"{score.weight:g}",
         *map(str, (score.tp, score.fp, score.fn)),
-        *map(format_number, figures),
+        *map(format_figure, figures),
         format_interval(score.interval),
     ]
 
@@ -106,11 +107,11 @@ def format_table(table: Table) -> str:
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
-def format_number(value: float | None) -> str:
-    """Format a figure of 0..1; None = n/a."""
+def format_figure(value: float | None) -> str:
+    """Format a score for a table, also one that is missing."""
     return "n/a" if value is None else f"{value:.3f}"
 
 
-def format_interval(interval: Interval | None) -> str:
-    """Format an interval; nothing for None."""
+def format_interval(interval: Sequence[float] | None) -> str:
+    """Format a confidence interval for a table; a missing one is left out."""
     return "" if interval is None else f"{interval[0]:.3f} … {interval[1]:.3f}"

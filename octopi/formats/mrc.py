@@ -56,6 +56,8 @@ class Header:
         offset: bytes before the first voxel.
         space_group: 0 in stacks of images, 1 in volumes; many programs write 0 in volumes too.
         certain_range: voxels outside it leave open whether bytes are signed.
+        begins_elsewhere: whether its first voxel has another place than 0, as in a part of a
+            larger volume.
     """
 
     path: Path
@@ -66,6 +68,7 @@ class Header:
     offset: int
     space_group: int
     certain_range: tuple[float, float]
+    begins_elsewhere: bool
 
     def spacing(self, given_spacing: float | None, *, ignore_header: bool) -> float:
         """Return the voxel spacing in Å.
@@ -143,7 +146,8 @@ def read_header(path: Path) -> Header:
     if mode == 0:
         dtype, certain_range = _type_of_bytes(header)
     group = int(header["ispg"])
-    return Header(path, shape, edges, mode, dtype, offset, group, certain_range)  # type: ignore[arg-type]  three of each
+    elsewhere = any(header[f"n{a}start"] or header["origin"][a] for a in "xyz")
+    return Header(path, shape, edges, mode, dtype, offset, group, certain_range, elsewhere)  # type: ignore[arg-type]  three of each
 
 
 def check_voxels(header: Header) -> None:

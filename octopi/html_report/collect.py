@@ -29,7 +29,6 @@ from octopi.project import (
     TomogramQuery,
     find_picks,
     score_map_name,
-    tomogram_for_display,
 )
 from octopi.project.score_map import ScoreMap, particle_channels, particle_radii, read_score_map
 from octopi.stored import build_stored
@@ -322,8 +321,3 @@ def _limit_runs(shown: list[ShownRun], num_runs: int) -> list[ShownRun]:
     if not any(run.in_totals for run in kept):
         return [dataclasses.replace(run, in_totals=True) for run in kept]
     return kept
-
-
-def find_shown_tomogram(run: Run, tomo_type: str | None) -> TomogramQuery | None:
-    """Find the tomogram under the picks: the requested type, else the one to display."""
-    return tomogram_for_display(run) if tomo_type is None else run.find_tomogram(tomo_type, None)

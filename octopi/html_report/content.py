@@ -13,7 +13,7 @@ from octopi.config.settings import ReportSettings
 from octopi.evaluation.picks_figure import draw_picks
 from octopi.evaluation.scores import Scorer
 from octopi.geometry import Grid, Points
-from octopi.html_report.collect import ReportData, find_shown_tomogram
+from octopi.html_report.collect import ReportData
 from octopi.html_report.runs import (
     ShownRun,
     pick_arrays,
@@ -22,7 +22,7 @@ from octopi.html_report.runs import (
     size_of_arrays,
 )
 from octopi.html_report.training_history import TrainingHistory
-from octopi.project import Project
+from octopi.project import Project, tomogram_for_display
 from octopi.system.job_folder import BEST_MODEL_FILE
 from octopi.system.passwords import mask_passwords
 from octopi.system.versions import git_commit, versions
@@ -50,7 +50,10 @@ def render_runs(
     descriptions, blocks = [], []
     for run in data.runs:
         project_run = project.select([run.name])[0]
-        query = find_shown_tomogram(project_run, settings.tomo_type)
+        if settings.tomo_type is None:
+            query = tomogram_for_display(project_run)
+        else:
+            query = project_run.find_tomogram(settings.tomo_type, None)
         if query is None:
             descriptions.append({"tomogram": None})
             blocks.append({"volume": None, "scores": None, "crops": []})

@@ -66,7 +66,7 @@ def tomogram_mosaic(volume: NDArray[np.float32], grid: Grid, *, max_bytes: int) 
     """Render the tomogram in grey, binned and compressed as little as the bytes allow."""
     factor = _factor(grid.shape)
     while True:
-        binned = _bin(volume, factor)
+        binned = _blocks(volume, factor).mean(axis=(1, 3, 5)) if factor > 1 else volume
         grey = _grey(binned)
         for quality in QUALITIES:
             sample = len(_webp(_tile(grey[::SAMPLE_STEP])[0], quality))
@@ -160,10 +160,6 @@ def _blocks(volume: NDArray, factor: int) -> NDArray:
     full = np.pad(volume, missing, mode="edge") if np.any(missing) else volume
     z, y, x = (n // factor for n in full.shape)
     return full.reshape(z, factor, y, factor, x, factor)
-
-
-def _bin(volume: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
-    return volume if factor == 1 else _blocks(volume, factor).mean(axis=(1, 3, 5))
 
 
 def _grey(values: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from octopi.geometry import Points
 from octopi.membranes.pairs import find_middles, find_pairs
-from octopi.membranes.surface import Surface, rotations_to_normals
+from octopi.membranes.surface import Surface
 
 SIDES = ("inside", "near", "outside")
 PAIR_GROUPS = ("middle", "ends")
@@ -99,3 +99,24 @@ def pair_picks(
     if surface is not None:
         orientations = rotations_to_normals(surface.nearest(middles.positions).normals)
     return {"middle": PickGroup(middles, orientations), "ends": picks[pairs.ravel()]}
+
+
+def rotations_to_normals(normals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the shortest rotations (n, 3, 3) from the z axis to unit normals (n, 3), all x y z.
+
+    The object's z axis, the third column, then lies along the normal; its rotation about the normal
+    is unknown, and 0. For a normal opposite to z the rotation is by 180° about x.
+    """
+    x, y, z = np.asarray(normals, dtype=np.float64).reshape(-1, 3).T
+    is_opposite = z < -1 + 1e-9
+    scale = 1 / np.where(is_opposite, 1.0, 1 + z)
+    rotations = np.stack(
+        [
+            np.stack([1 - x * x * scale, -x * y * scale, x], axis=1),
+            np.stack([-x * y * scale, 1 - y * y * scale, y], axis=1),
+            np.stack([-x, -y, z], axis=1),
+        ],
+        axis=1,
+    )
+    rotations[is_opposite] = np.diag([1.0, -1.0, -1.0])
+    return rotations

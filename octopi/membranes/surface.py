@@ -300,27 +300,6 @@ def fill_enclosed(mask: NDArray) -> NDArray:
     return out
 
 
-def rotations_to_normals(normals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the shortest rotations (n, 3, 3) from the z axis to unit normals (n, 3), all x y z.
-
-    The object's z axis, the third column, then lies along the normal; its rotation about the normal
-    is unknown, and 0. For a normal opposite to z the rotation is by 180° about x.
-    """
-    x, y, z = np.asarray(normals, dtype=np.float64).reshape(-1, 3).T
-    is_opposite = z < -1 + 1e-9
-    scale = 1 / np.where(is_opposite, 1.0, 1 + z)
-    rotations = np.stack(
-        [
-            np.stack([1 - x * x * scale, -x * y * scale, x], axis=1),
-            np.stack([-x * y * scale, 1 - y * y * scale, y], axis=1),
-            np.stack([-x, -y, z], axis=1),
-        ],
-        axis=1,
-    )
-    rotations[is_opposite] = np.diag([1.0, -1.0, -1.0])
-    return rotations
-
-
 def _faces(mask: NDArray[np.bool_]) -> tuple[Vectors, NDArray[np.int64]]:
     """Return the faces between voxels inside and outside, and the voxels inside, both (n, 3).
 

@@ -21,7 +21,7 @@ from octopi.phantom.specimen import (
     render_density,
 )
 from octopi.project.copick_api import open_root
-from octopi.system.files import temporary_folder, write_text
+from octopi.system.files import sweep_leftovers, temporary_folder, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +78,7 @@ def make_phantom(
         "seed": int(seed),
     }
     _check_parameters(parameters)
+    sweep_leftovers(directory.parent)
     if not _is_empty_folder(directory):
         return _use_existing(directory, parameters)
     logger.info("Making the synthetic project %s (%d runs).", directory, num_runs)

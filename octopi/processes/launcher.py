@@ -42,7 +42,7 @@ class LauncherThread:
             (job,) = launcher.launch([overrides], initial_job_idx=task.number)
             _ = job.return_value  # raises what the job raised
             self.result = ProcessResult(0, "")
-        except BaseException as error:  # noqa: BLE001  a launcher may fail in any way
+        except BaseException as error:  # noqa: BLE001  any launcher, or SystemExit of the job
             lines = str(error).strip().splitlines()
             message = lines[0] if lines else type(error).__name__
             self.result = ProcessResult(exit_code_of(error), message)

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,12 +127,8 @@ def run_tasks(queue: TaskQueue, runner: Runner, bar: "tqdm[Any]", *, resume_comm
             if not running:
                 break
             time.sleep(POLL_INTERVAL)
-            for task, process in list(running.values()):
-                if (result := process.poll()) is None:
-                    continue
-                del running[task.number]
-                killed = bool(received) and result.code < 0
-                if not killed and result.code not in UNFINISHED_CODES:
+            for task, result in _take_ended(running):
+                if not was_stopped(result, received):
                     queue.record_result(task, result)
                     bar.update()
                 task.release()
@@ -142,6 +138,22 @@ def run_tasks(queue: TaskQueue, runner: Runner, bar: "tqdm[Any]", *, resume_comm
                 f"Stopped by {signal.Signals(received[0]).name}; the state of every training is "
                 f"kept.\nContinue with: {resume_command}",
             )
+
+
+def _take_ended(
+    running: dict[int, tuple[TrainingTask, RunningTask]],
+) -> Iterator[tuple[TrainingTask, ProcessResult]]:
+    """Yield the trainings that have ended, each taken out of those that run."""
+    for task, process in list(running.values()):
+        if (result := process.poll()) is not None:
+            del running[task.number]
+            yield task, result
+
+
+def was_stopped(result: ProcessResult, received: Sequence[int]) -> bool:
+    """Return whether a training was stopped, by these signals or others, and is to be continued."""
+    is_killed = bool(received) and result.code < 0
+    return is_killed or result.code in UNFINISHED_CODES
 
 
 @contextmanager

@@ -43,9 +43,10 @@ __all__ = [
 def open_root(path: Path) -> Any:
     """Open the copick root of a config, with the backend that the config names."""
     with keep_log_handlers():  # the backends are imported on the first call
-        if json.loads(path.read_text(encoding="utf-8")).get("config_type") != "filesystem":
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if config.get("config_type", "filesystem") != "filesystem":
             return copick.from_file(str(path))
         # from_file would import the data portal's client too, which takes half a second
-        from copick.impl.filesystem import CopickRootFSSpec  # noqa: PLC0415
+        from copick.impl.filesystem import CopickRootFSSpec  # noqa: PLC0415  logging, see above
 
         return CopickRootFSSpec.from_file(str(path))

@@ -1,6 +1,6 @@
 """Copick's items of a run, by query; listed afresh on each call, since copick's lists go stale."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from octopi.errors import DataError, shorten_list
@@ -102,16 +102,25 @@ def _list(run: Item, what: str, query: Callable[[], Iterable[Item]]) -> list[Ite
 
 
 def _advice(run: Item, what: str) -> str:
-    """Say which files have names that copick does not use, and how it names picks."""
-    wrong = []
-    if what == "Picks":
-        for part in ("overlay", "static"):  # the data portal has no folder of static data
-            fs, folder = getattr(run, f"fs_{part}", None), getattr(run, f"{part}_path", None)
-            if fs and folder:
-                names = [path.rpartition("/")[2] for path in fs.glob(f"{folder}/Picks/*.json")]
-                wrong += [name for name in names if name.count("_") < 2 and name[0] != "."]
+    wrong = misnamed_picks(run) if what == "Picks" else []
     if not wrong:
         return "A file or folder there has a name that is not copick's; move it away."
+    return name_advice(wrong)
+
+
+def misnamed_picks(run: Item) -> list[str]:
+    """List the files among a run's picks that copick cannot read, or reads as another object's."""
+    wrong = []
+    for part in ("overlay", "static"):  # the data portal has no folder of static data
+        fs, folder = getattr(run, f"fs_{part}", None), getattr(run, f"{part}_path", None)
+        if fs and folder:
+            names = [path.rpartition("/")[2] for path in fs.glob(f"{folder}/Picks/*.json")]
+            wrong += [name for name in names if name.count("_") != 2 and name[0] != "."]
+    return wrong
+
+
+def name_advice(wrong: Sequence[str]) -> str:
+    """Say which files of picks have names that copick does not use, and how it names picks."""
     names = shorten_list(dict.fromkeys(wrong))
     object_name = wrong[0].removesuffix(".json").rpartition("_")[2]
     return (

@@ -10,6 +10,15 @@ from octopi.errors import DataError, shorten_list
 from octopi.project.value_range import ValueRange
 
 MAX_VALUES = 1000  # different values that are counted; a volume with more is no label volume
+MAX_SHARE = 0.5  # of a volume that one object may fill
+
+
+def odd_share(num_inside: int | np.integer, num_voxels: int) -> str:
+    """Say that an object fills most of a volume, as background does; "" if it does not."""
+    share = num_inside / num_voxels
+    if share <= MAX_SHARE:
+        return ""
+    return f"fills {100 * share:.0f} % of the volume, as background does: is it inverted?"
 
 
 @dataclass
@@ -77,13 +86,13 @@ class LabelValues:
             return inside[0] if inside else 0
         cure = "Save the one object alone, with 0 for everything else."
         if self.has_fractions or len(self.counts) > MAX_VALUES:
-            found, cure = f"scores ({self._range()})", "Threshold them first."
+            content, cure = f"scores ({self._range()})", "Threshold them first."
         elif 0 not in self.counts or inside[0] < 0:
-            found, cure = self._range(), "Save it again with 0 for everything outside."
+            content, cure = self._range(), "Save it again with 0 for everything outside."
         else:
-            found = f"the labels {shorten_list(inside)}"
+            content = f"the labels {shorten_list(inside)}"
         raise DataError(
-            f"{where} holds {found}; a mask of one object holds 0 and one other value. {cure}"
+            f"{where} holds {content}; a mask of one object holds 0 and one other value. {cure}"
         )
 
     def _check_finite(self, where: str) -> None:

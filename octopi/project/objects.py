@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from octopi.errors import DataError, shorten_list
+from octopi.errors import DataError, did_you_mean, shorten_list
 from octopi.geometry import Grid
 
 NO_OBJECTS = (
@@ -35,13 +35,18 @@ class PickableObject:
     color: tuple[int, ...]
     weight: float
 
+    @property
+    def has_radius(self) -> bool:
+        """Whether the config gives a finite radius above 0."""
+        return self.radius is not None and 0 < self.radius < math.inf
+
     def require_radius(self) -> float:
         """Return the radius in Å; raise DataError where the config gives none above 0."""
         if self.radius is None:
             raise DataError(
                 f"Object {self.name} has no radius in the copick config. Add one, in Å."
             )
-        if not 0 < self.radius < math.inf:
+        if not self.has_radius:
             raise DataError(
                 f"Object {self.name} has the radius {self.radius:g} in the copick config. "
                 "Give it one above 0, in Å."
@@ -160,6 +165,21 @@ def require_labels(attributes: Mapping[str, Any], where: str) -> dict[str, int]:
             f"it was painted from. {WRITE_TARGET_AGAIN}"
         )
     return dict(attributes["labels"])
+
+
+def check_painted_objects(painted: Iterable[str], objects: Mapping[str, PickableObject]) -> None:
+    """Raise DataError if the copick config lacks an object whose picks a target was painted from.
+
+    Args:
+        painted: names of the objects.
+        objects: of the copick config.
+    """
+    for name in painted:
+        if name not in objects:
+            raise DataError(
+                f"The targets hold {name}, which the copick config does not have."
+                f"{did_you_mean(name, objects)} Rename it there, or make the targets again."
+            )
 
 
 def unknown_labels(values: Iterable[float], labels: Mapping[str, int]) -> list[int]:

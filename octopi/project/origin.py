@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi.errors import DataError, SettingError, shorten_list
+from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
 from octopi.geometry import Points
-from octopi.project.queries import PicksQuery, TomogramQuery
+from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
 from octopi.project.run import Run
 from octopi.system.files import differing_values
 
@@ -85,6 +85,19 @@ def has_changed(run: Run, query: TomogramQuery, stored: Mapping[str, Any]) -> bo
     return stored.get("tomogram_voxels") != digest_array(run.read_tomogram(query))
 
 
+def replaced_tomogram(run: Run, stored: Mapping[str, Any]) -> TomogramQuery | None:
+    """Return the tomogram that scores or picks were made of, if its voxels are others by now.
+
+    Args:
+        run: of the scores or picks.
+        stored: with them, see `tomogram_origin`.
+    """
+    for query in run.tomograms() if "tomogram_stamp" in stored else []:
+        if str(query) == stored.get("tomogram") and has_changed(run, query, stored):
+            return query
+    return None
+
+
 def digest_points(points: Points) -> str:
     """Return a hash (sha256, hex) of the positions."""
     return digest_array(np.asarray(points.positions, np.float64))
@@ -97,8 +110,8 @@ def digest_array(values: NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
-def describe_changed_picks(run: Run, attributes: Mapping[str, Any]) -> str:
-    """Name the picks that have changed since a run's target was painted; "" if none have.
+def describe_changed_inputs(run: Run, attributes: Mapping[str, Any]) -> str:
+    """Name what has changed since a run's target was painted from it; "" if nothing has.
 
     Args:
         run: of the target.
@@ -108,13 +121,36 @@ def describe_changed_picks(run: Run, attributes: Mapping[str, Any]) -> str:
     queries = {name: PicksQuery.parse(sources[name]) for name in digests if name in sources}
     picks = run.read_existing_picks(queries)
     changed = [
-        str(query)
+        f"the picks {query}"
         for name, query in queries.items()
         if name not in picks or digest_points(picks[name]) != digests[name]
+    ]
+    changed += [
+        f"the mask {source}"
+        for name, source in attributes.get("masks", {}).items()
+        if name in attributes.get("mask_digests", {})
+        and _mask_has_changed(run, SegmentationQuery.parse(source), name, attributes)
+    ]
+    changed += [
+        f"the radius of {name} (from {radius:g} to {run.objects[name].radius:g} Å)"
+        for name, radius in attributes.get("object_radii", {}).items()
+        if name in run.objects and run.objects[name].radius not in (None, radius)
     ]
     if not changed:
         return ""
     return (
-        f"the picks {shorten_list(changed)} have changed since its target was painted from them. "
+        f"{shorten_list(changed)} changed since its target was painted from them. "
         "Paint it again: octopi create_targets overwrite=true."
     )
+
+
+def _mask_has_changed(
+    run: Run, query: SegmentationQuery, name: str, stored: Mapping[str, Any]
+) -> bool:
+    """Return whether a mask is another than a target's; read voxels only of files that changed."""
+    try:
+        if stored.get("mask_stamps", {}).get(name) == run.segmentation_fingerprint(query):
+            return False
+        return digest_array(run.read_mask(query)[0]) != stored["mask_digests"][name]
+    except NotInProjectError:
+        return True

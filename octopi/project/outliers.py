@@ -32,9 +32,9 @@ class VoxelSample:
 
     def add(self, part: NDArray, region: Sequence[slice]) -> None:
         """Add the voxels of a part that covers a region of the volume."""
-        places = tuple(slice(-s.start % self._step, None, self._step) for s in region)
+        sampled = tuple(slice(-s.start % self._step, None, self._step) for s in region)
         with np.errstate(over="ignore"):
-            self._parts.append(part[places].astype(np.float32).ravel())
+            self._parts.append(part[sampled].astype(np.float32).ravel())
 
     @property
     def values(self) -> NDArray[np.float32]:

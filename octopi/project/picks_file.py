@@ -24,6 +24,9 @@ ORIGIN = {
     "checkpoints": dict[str, str],
     "train_runs": list[str],
     "source": str,
+    "tomogram": str,
+    "tomogram_stamp": str,
+    "tomogram_voxels": str,
     "chance": Chance,  # by which scores of the network became those of the picks
     "expected_particles": float,  # of the object in the run
 }
@@ -63,13 +66,14 @@ def read_picks(picks: Any, where: str) -> StoredPicks:
         trusted = content.get("trust_orientation", True)
         locations = [[entry["location"][axis] for axis in "xyz"] for entry in entries]
         transforms = [entry.get("transformation_") or _IDENTITY for entry in entries]
-        transforms = np.array(transforms, float).reshape(-1, 4, 4)
+        transforms = np.array(transforms, float).reshape(len(entries), 4, 4)
         if not np.allclose(transforms[:, 3], _IDENTITY[3]):
             raise ValueError("the last row of a transformation is not 0, 0, 0, 1")
         scores_or_none = [entry.get("score") for entry in entries]
         scores = np.array([1.0 if score is None else score for score in scores_or_none], float)
         # In copick the centre is the location plus the translation of the orientation.
-        positions = np.array(locations, float).reshape(-1, 3) + transforms[:, :3, 3]
+        positions = np.array(locations, float).reshape(len(entries), 3)
+        positions = positions + transforms[:, :3, 3]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
             f"{where} cannot be understood: {picks.path} is truncated or damaged "

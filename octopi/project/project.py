@@ -225,7 +225,7 @@ def _check_config(path: Path) -> None:
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise SettingError(f"{path} is not valid JSON: {error}. Correct it there.") from error
     except OSError as error:
         raise SettingError(f"{path} cannot be read: {error.strerror}.") from error

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self, TypeVar
 
@@ -107,6 +107,33 @@ def nearest(queries: list[Spaced], voxel_spacing: float | None) -> list[Spaced]:
     near = [q for q in queries if same_spacing(q.voxel_spacing or 0, voxel_spacing)]
     best = min((_difference(q, voxel_spacing) for q in near), default=0)
     return [q for q in near if _difference(q, voxel_spacing) == best]
+
+
+def select_tomogram(
+    existing: Sequence[TomogramQuery],
+    tomo_type: str | None,
+    voxel_spacing: float | None,
+    *,
+    run_name: str,
+) -> TomogramQuery:
+    """Return the tomogram of a type nearest to the voxel spacing (Å); see `select_one`.
+
+    Args:
+        existing: the run's tomograms.
+        tomo_type: None where the run has only one type.
+        voxel_spacing: Å, within 1 %; None where the run has only one.
+        run_name: for messages.
+    """
+    candidates = [q for q in existing if tomo_type in (None, q.tomo_type)]
+    requested = f"tomogram {tomogram_name(tomo_type, voxel_spacing)}"
+    return select_one(
+        candidates, voxel_spacing, run_name=run_name, requested=requested, existing=existing
+    )
+
+
+def tomogram_name(tomo_type: str | None, voxel_spacing: float | None) -> str:
+    """Return what a user called a tomogram, for messages."""
+    return "@".join(str(part) for part in (tomo_type, voxel_spacing) if part) or "at all"
 
 
 def select_one(

@@ -4,24 +4,33 @@ import functools
 import gzip
 import hashlib
 import json
+import math
 import operator
+import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.errors import MetadataError
 
-from octopi.errors import DataError, shorten_list
+from octopi.errors import DataError, ResourceError, shorten_list
 from octopi.geometry import Grid, same_spacing
 from octopi.project.copick_api import UNITFACTOR
 from octopi.project.label_values import LabelValues
 from octopi.project.storage import storage_errors_as_data_error, with_retries
 from octopi.project.value_range import ValueRange
+from octopi.system import resources
 
 COMPLETE = "octopi_complete"
+MAX_CHUNKS = 1_000_000  # of an array; with more its shape or chunks are wrong
+DAMAGED_METADATA = (
+    *(AttributeError, KeyError, IndexError, TypeError, ValueError, ArithmeticError),
+    *(RecursionError, MetadataError),
+)
 UNDECODABLE = (RuntimeError, ValueError, EOFError, zlib.error, gzip.BadGzipFile)
 
 
@@ -100,7 +109,8 @@ def open_volume(
         try:
             level = _finest_level(attributes)
             array = zarr.open_array(store=store, path=level.path, mode="r")
-        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+            _check_metadata(array)
+        except DAMAGED_METADATA as error:
             raise DataError(
                 f"{where} has damaged or unfinished metadata in {store.path} ({error!r}). "
                 "Restore it or write the volume again."
@@ -139,7 +149,7 @@ def is_finished(item: Any, *, by_octopi: bool = False) -> bool:
             return finished and f"{level.path}/.zarray" in store
         except KeyError:  # no metadata, but for those of zarr 3, which are refused when opened
             return not by_octopi and "zarr.json" in store
-        except (AttributeError, IndexError, TypeError, ValueError):
+        except DAMAGED_METADATA:
             return not by_octopi  # others' metadata of another kind are refused when opened
 
 
@@ -149,6 +159,7 @@ def read_tomogram(volume: StoredVolume) -> NDArray[np.float32]:
     Raises:
         DataError: a chunk is missing or damaged, a voxel is not finite, or all are the same.
     """
+    check_memory(volume, np.dtype(np.float32))
     out = np.empty(volume.array.shape, dtype=np.float32)
     values = ValueRange()
     for region, chunk in _chunks(volume, all_required=True):
@@ -200,6 +211,7 @@ def read_array(volume: StoredVolume, values: LabelValues | None = None) -> NDArr
         values: to add its voxels to.
     """
     array = volume.array
+    check_memory(volume, array.dtype)
     out = np.zeros(array.shape, dtype=array.dtype)  # takes memory only where written
     if array.fill_value:
         out[...] = array.fill_value
@@ -215,6 +227,19 @@ def read_array(volume: StoredVolume, values: LabelValues | None = None) -> NDArr
     if values is not None and num_read < array.size:
         values.add(background(array))
     return out
+
+
+def check_memory(volume: StoredVolume, dtype: np.dtype | None = None) -> None:
+    """Raise ResourceError unless a chunk, and with a dtype all voxels, fit into the memory."""
+    array, free = volume.array, resources.memory()
+    needed = math.prod(array.chunks) * array.dtype.itemsize
+    needed += math.prod(array.shape) * dtype.itemsize if dtype else 0
+    if needed > free:
+        raise ResourceError(
+            f"{volume.where} needs {resources.format_bytes(needed)} of memory, of which "
+            f"{resources.format_bytes(free)} are free: its metadata say {array.shape} voxels in "
+            f"chunks of {array.chunks}. If they are right, use a machine with more memory."
+        )
 
 
 def background(array: zarr.Array) -> NDArray[Any]:
@@ -251,6 +276,7 @@ def _chunks(
         DataError: after the last chunk, if any cannot be decoded or is missing; it names them.
     """
     array = volume.array
+    check_memory(volume)
     missing, damaged = [], []
     buffer = np.empty(array.chunks, dtype=array.dtype)  # reused: new memory each time is slow
     for name, region in chunk_regions(volume):
@@ -265,7 +291,12 @@ def _chunks(
             damaged.append(name)
         else:
             yield region, chunk[tuple(slice(s.stop - s.start) for s in region)]
-    faults = [f"lacks {_list_chunks(missing)}"] if all_required and missing else []
+    check_chunks(volume, missing if all_required else [], damaged)
+
+
+def check_chunks(volume: StoredVolume, missing: Sequence[str], damaged: Sequence[str]) -> None:
+    """Raise DataError if required chunks of a volume are missing, or any cannot be decoded."""
+    faults = [f"lacks {_list_chunks(missing)}"] if missing else []
     faults += [f"cannot decode {_list_chunks(damaged)}, truncated or damaged,"] if damaged else []
     if faults:
         raise DataError(
@@ -297,8 +328,8 @@ def decode_chunk(array: zarr.Array, raw: bytes, buffer: NDArray | None = None) -
     """
     content: Any = raw
     if array.compressor is not None:
-        if array.compressor.codec_id == "blosc" and len(raw) < _blosc_size(raw):
-            raise ValueError("The chunk is shorter than its own header says.")
+        if array.compressor.codec_id == "blosc":
+            _check_blosc(raw, None if array.filters else math.prod(array.chunks) * array.itemsize)
         fits = buffer is not None and not array.filters and array.order == "C"
         content = array.compressor.decode(raw, out=buffer if fits else None)
     for codec in reversed(array.filters or []):
@@ -306,9 +337,13 @@ def decode_chunk(array: zarr.Array, raw: bytes, buffer: NDArray | None = None) -
     return np.frombuffer(content, dtype=array.dtype).reshape(array.chunks, order=array.order)
 
 
-def _blosc_size(raw: bytes) -> int:
-    """Read the length of a blosc buffer from its header, which takes 16 bytes itself."""
-    return int.from_bytes(raw[12:16], "little") if len(raw) >= 16 else 16
+def _check_blosc(raw: bytes, num_bytes: int | None) -> None:
+    """Raise ValueError unless the header of a blosc buffer fits it, and the bytes it must give."""
+    decoded, _, encoded = struct.unpack_from("<III", raw.ljust(16, b"\0"), 4)
+    if len(raw) < max(16, encoded):
+        raise ValueError("The chunk is shorter than its own header says.")
+    if num_bytes is not None and decoded != num_bytes:
+        raise ValueError(f"The chunk holds {decoded} bytes, not {num_bytes}.")
 
 
 def stored_files(volume: StoredVolume) -> dict[str, dict[str, Any]]:
@@ -318,7 +353,7 @@ def stored_files(volume: StoredVolume) -> dict[str, dict[str, Any]]:
     return {path.split(root, 1)[-1]: info for path, info in files.items()}
 
 
-def _list_chunks(chunks: list[str]) -> str:
+def _list_chunks(chunks: Sequence[str]) -> str:
     """Say how many chunks there are, and name the first."""
     return f"{len(chunks)} chunk{'s' * (len(chunks) > 1)} ({shorten_list(chunks)})"
 
@@ -335,7 +370,7 @@ def _read_attributes(store: Any, where: str) -> dict[str, Any]:
         raise DataError(
             f"{where} has no .zattrs in {store.path}: it is unfinished or damaged. Write it again."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where} has a damaged .zattrs in {store.path}: {error}.") from error
 
 
@@ -382,10 +417,23 @@ def _chunk_separator(array: zarr.Array, folder: str, fs: Any) -> str:
     return "/" if any(map(str.isdecimal, names)) else "."
 
 
+def _check_metadata(array: zarr.Array) -> None:
+    """Raise ValueError unless an array's shape, chunks, order and fill value make sense."""
+    sizes = [*array.shape, *array.chunks]
+    if len(array.chunks) != array.ndim or not all(isinstance(n, int) and n > 0 for n in sizes):
+        raise ValueError(f"shape {array.shape} in chunks of {array.chunks}")
+    if math.prod(array.cdata_shape) > MAX_CHUNKS:
+        raise ValueError(f"shape {array.shape} in {math.prod(array.cdata_shape)} chunks")
+    if array.order not in ("C", "F"):
+        raise ValueError(f"order {array.order}")
+    background(array)
+
+
 def _check_array(array: zarr.Array, axes: list[str], where: str, *, channels: bool) -> None:
     """Raise DataError unless an array holds numbers on z, y and x, and, if allowed, channels."""
     names = [name.lower() for name in axes]
-    if array.ndim < 3 or (not channels and max(array.shape[:-3], default=1) > 1):
+    has_channels = max(array.shape[:-3], default=1) > 1
+    if array.ndim < 3 or 0 in array.shape or (has_channels and not channels):
         raise DataError(
             f"{where} is not a volume: its shape is {array.shape}. octopi reads one volume of "
             "three axes, z, y, x; save that alone."

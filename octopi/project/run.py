@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ from octopi.project.queries import (
     TomogramQuery,
     check_name,
     select_one,
+    select_tomogram,
+    tomogram_name,
 )
 from octopi.project.storage import (
     storage_errors_as_resource_error,
@@ -92,10 +94,9 @@ class Run:
             NotInProjectError: there is none.
             SettingError: there are several.
         """
-        existing = self.tomograms()
-        name = "@".join(str(part) for part in (tomo_type, voxel_spacing) if part) or "at all"
-        candidates = [q for q in existing if tomo_type in (None, q.tomo_type)]
-        return self._select_one(f"tomogram {name}", candidates, voxel_spacing, existing)
+        tomogram = select_tomogram(self.tomograms(), tomo_type, voxel_spacing, run_name=self.name)
+        name = tomogram_name(tomo_type, voxel_spacing)
+        return self._warn_of_other_spacing(f"tomogram {name}", tomogram, voxel_spacing)
 
     def is_read_only(self, query: TomogramQuery) -> bool:
         """Return whether the tomogram lies in read-only data."""
@@ -118,8 +119,13 @@ class Run:
         return read_volume.fingerprint(self.open_tomogram(query))
 
     def picks(self) -> list[PicksQuery]:
-        """List the picks, empty ones too."""
-        return sorted(copick_items.picks(self._copick), key=str)
+        """List the picks, empty ones too; warn of files that copick takes for another object's."""
+        picks = sorted(copick_items.picks(self._copick), key=str)
+        is_known = all(query.object_name in self.objects for query in picks)
+        if not is_known and (wrong := copick_items.misnamed_picks(self._copick)):
+            advice = copick_items.name_advice(wrong)
+            self._warn_once(f"Run {self.name}: copick takes files for other picks. {advice}")
+        return picks
 
     def read_picks(self, query: PicksQuery) -> Points:
         """Read particle centres in Å, x y z, with their scores where they have any."""
@@ -341,15 +347,34 @@ class Run:
             raise NotInProjectError(f"Run {self.name}", query.kind, query, names)
         return read_picks(existing[query], self._where(query))
 
-    def open_segmentation(self, query: SegmentationQuery) -> read_volume.StoredVolume:
-        """Open a label volume; read only its metadata."""
+    def find_segmentation(self, query: SegmentationQuery) -> SegmentationQuery:
+        """Find a label volume.
+
+        Args:
+            query: the nearest voxel spacing within 1 % is taken; without one, the only one.
+
+        Raises:
+            NotInProjectError: there is none.
+            SettingError: there are several.
+        """
         existing = copick_items.segmentations(self._copick)
         same_name = [q for q in existing if q.name_user_session == query.name_user_session]
-        # An unfinished one is opened only where there is no other, for the error that names it.
+        # An unfinished one is taken only where there is no other, for the error that names it.
         candidates = [q for q in same_name if read_volume.is_finished(existing[q])] or same_name
         requested = f"{query.kind} {query}"
-        stored = self._select_one(requested, candidates, query.voxel_spacing, existing)
-        item = existing[stored]
+        found = select_one(
+            candidates,
+            query.voxel_spacing,
+            run_name=self.name,
+            requested=requested,
+            existing=existing,
+        )
+        return self._warn_of_other_spacing(requested, found, query.voxel_spacing)
+
+    def open_segmentation(self, query: SegmentationQuery) -> read_volume.StoredVolume:
+        """Open a label volume, see `find_segmentation`; read only its metadata."""
+        stored = self.find_segmentation(query)
+        item = copick_items.segmentations(self._copick)[stored]
         return read_volume.open_volume(
             item,
             self._where(stored),
@@ -393,17 +418,10 @@ class Run:
     def _where(self, query: TomogramQuery | PicksQuery | SegmentationQuery) -> str:
         return f"Run {self.name}: {query.kind} {query}"
 
-    def _select_one(
-        self,
-        requested: str,
-        candidates: list[Spaced],
-        voxel_spacing: float | None,
-        existing: Iterable[Spaced],
+    def _warn_of_other_spacing(
+        self, requested: str, selected: Spaced, voxel_spacing: float | None
     ) -> Spaced:
-        """Return the one candidate nearest to the voxel spacing (Å); warn if that differs."""
-        selected = select_one(
-            candidates, voxel_spacing, run_name=self.name, requested=requested, existing=existing
-        )
+        """Warn if a volume has another voxel spacing (Å) than requested; return the volume."""
         spacing = selected.voxel_spacing or 0
         if voxel_spacing and not same_spacing(spacing, voxel_spacing, tolerance=NEARLY_EXACT):
             self._warn_once(f"Requested the {requested}; taking the nearest spacing, {spacing} Å.")

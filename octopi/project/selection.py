@@ -2,10 +2,12 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from octopi.errors import NotInProjectError, SettingError, shorten_list
+from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
+from octopi.geometry import MAX_OFFSET, Grid, format_shape
+from octopi.project.objects import NO_OBJECTS
 from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
 from octopi.project.run import Run
 
@@ -33,7 +35,18 @@ def find_picks(
         NotInProjectError: no run has these picks.
         SettingError: an object has several sets of picks.
     """
-    available = {query for run in runs for query in run.picks()}
+    return choose_picks(
+        {query for run in runs for query in run.picks()}, objects=objects, source=source
+    )
+
+
+def choose_picks(
+    available: Collection[PicksQuery],
+    *,
+    objects: Sequence[str] | None,
+    source: str | Sequence[str] | None,
+) -> dict[str, PicksQuery]:
+    """Choose one set of picks per object of those that exist; see `find_picks`."""
     if source is not None and not isinstance(source, str):
         requested = list(map(PicksQuery.parse, source))
         for query in requested:
@@ -46,6 +59,30 @@ def find_picks(
     if not names:
         raise _not_in_project(source or "to learn from", available)
     return {name: _select_one(name, candidates, available, source) for name in names}
+
+
+def keep_known(
+    picks: Mapping[str, PicksQuery], known: Collection[str], *, named: bool
+) -> dict[str, PicksQuery]:
+    """Return the picks of objects that the copick config has, in its order; warn of the others.
+
+    Args:
+        picks: object name -> picks.
+        known: names of the objects in the copick config.
+        named: whether the user named the objects.
+
+    Raises:
+        DataError: the config has none of the objects, or lacks one that the user named.
+    """
+    if not known:
+        raise DataError(NO_OBJECTS)
+    kept = {name: picks[name] for name in known if name in picks}
+    for name in sorted(picks.keys() - kept):
+        error = NotInProjectError("The copick config", "object", name, known)
+        if named or not kept:
+            raise error
+        logger.warning("The picks %s are left out. %s", picks[name], error)
+    return kept
 
 
 def is_annotation(query: PicksQuery, source: str | None) -> bool:
@@ -82,6 +119,36 @@ def find_segmentations(runs: Sequence[Run], names: Sequence[str]) -> dict[str, S
                     run.open_segmentation(query)  # to say what is wrong with an unfinished one
             raise _not_in_project(query, available)
     return {query.name: query for query in queries}
+
+
+def readable_grids(run: Run) -> list[Grid]:
+    """Return the grids of the run's tomograms; leave out those that cannot be opened."""
+    grids = []
+    for tomogram in run.tomograms():
+        with contextlib.suppress(DataError):
+            grids.append(run.tomogram_grid(tomogram))
+    return grids
+
+
+def check_covers_tomogram(run: Run, query: SegmentationQuery, grid: Grid) -> None:
+    """Raise DataError if a label volume spans the box of none of the run's tomograms.
+
+    Args:
+        run: of the label volume.
+        query: of the label volume.
+        grid: of the label volume.
+    """
+    tomogram_grids = readable_grids(run)
+    if not tomogram_grids or any(
+        grid.spans_box_of(tomogram_grid, max_offset=MAX_OFFSET) for tomogram_grid in tomogram_grids
+    ):
+        return
+    spacing, sizes = grid.spacing[0], shorten_list(format_shape(g.shape) for g in tomogram_grids)
+    raise DataError(
+        f"Run {run.name}: {query.kind} {query} has {format_shape(grid.shape)} voxels of "
+        f"{spacing:g} Å, which is the box of no tomogram there ({sizes} voxels): its voxels would "
+        "be taken for other places. Write it again on the grid of the tomogram."
+    )
 
 
 def _not_in_project(
@@ -179,17 +246,17 @@ def tomogram_for_display(run: Run) -> TomogramQuery | None:
 
 
 def keep_runs_with(
-    runs: Iterable[Run], find: Callable[[Run], Result], *, named: bool
+    runs: Iterable[Run], find: Callable[[Run], Result], *, all_required: bool
 ) -> list[tuple[Run, Result]]:
     """Return the runs where `find` succeeds, with its results; warn about the others.
 
     Args:
         runs: to search.
         find: raises NotInProjectError for a run that lacks what is searched for.
-        named: whether the user named the runs.
+        all_required: whether every run must have it, such as those that the user named.
 
     Raises:
-        NotInProjectError: no run has it, or a run that the user named lacks it.
+        NotInProjectError: no run has it, or one lacks it and all are required.
     """
     results, errors = [], []
     for run in runs:
@@ -197,7 +264,7 @@ def keep_runs_with(
             results.append((run, find(run)))
         except NotInProjectError as error:
             errors.append(error)
-    if errors and (named or not results):
+    if errors and (all_required or not results):
         raise errors[0]
     if errors:
         total = len(results) + len(errors)

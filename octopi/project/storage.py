@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError
 from fsspec.implementations.local import LocalFileSystem
 
 from octopi.errors import DataError, ResourceError
-from octopi.system.files import staged, sweep_leftovers
+from octopi.system.files import staged, sweep_leftovers, temporary_folder
 from octopi.system.resources import check_writable
 
 # What local disks, ssh and S3 raise when storage fails; s3fs lets botocore's own errors through.
@@ -95,17 +95,20 @@ def check_overlay(root: Any, config_path: str, *, touch: bool) -> None:
             "Add one that points at a folder of yours."
         )
     folder = overlay_folder(root)
-    probe = f"{folder}/.octopi-probe-{uuid.uuid4().hex[:8]}"
+    if is_local(root.fs_overlay):
+        check_writable(folder, "Point overlay_root in the copick config elsewhere.")
     if not touch:
-        if is_local(root.fs_overlay):
-            check_writable(folder, "Point overlay_root in the copick config elsewhere.")
         return
     with storage_errors_as_resource_error("Results", overlay):
+        if is_local(root.fs_overlay):
+            with temporary_folder(Path(folder)):
+                sweep_leftovers(Path(folder), "ExperimentRuns/*/*/")
+            return
+        probe = f"{folder}/.octopi-probe"  # of one name, so that none of a killed process stays
         root.fs_overlay.makedirs(folder, exist_ok=True)
         root.fs_overlay.pipe_file(probe, b"")
-        root.fs_overlay.rm_file(probe)
-    if is_local(root.fs_overlay):
-        sweep_leftovers(Path(folder), "ExperimentRuns/*/*/")
+        with contextlib.suppress(FileNotFoundError):  # another process has removed it
+            root.fs_overlay.rm_file(probe)
 
 
 def overlay_folder(root: Any) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi.geometry import Grid
 from octopi.project.attributes import octopi_attributes
 from octopi.project.label_values import LabelValues
 from octopi.project.outliers import (
@@ -24,6 +23,7 @@ from octopi.project.read_volume import (
     UNDECODABLE,
     StoredVolume,
     background,
+    check_chunks,
     chunk_regions,
     decode_chunk,
     stored_files,
@@ -38,8 +38,7 @@ class VolumeReport:
     """The result of checking a stored volume.
 
     Args:
-        grid: from its metadata.
-        num_chunks: that an array of its shape has.
+        volume: that was checked.
         all_chunks_required: whether every chunk is required; label volumes of others may leave
             out background.
         attributes: octopi's, {} in others' volumes.
@@ -53,8 +52,7 @@ class VolumeReport:
         contrasts: object -> contrast of each of its picks in a tomogram.
     """
 
-    grid: Grid
-    num_chunks: int
+    volume: StoredVolume
     all_chunks_required: bool
     attributes: dict[str, Any]
     missing: list[str] = field(default_factory=list)
@@ -65,6 +63,10 @@ class VolumeReport:
     digest: str = ""
     remarks: list[str] = field(default_factory=list)
     contrasts: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    def check_chunks(self) -> None:
+        """Raise DataError, as the work does, if chunks are damaged or required ones missing."""
+        check_chunks(self.volume, self.missing if self.all_chunks_required else [], self.damaged)
 
 
 def check_tomogram(
@@ -137,8 +139,7 @@ def _examine(
         files = stored_files(volume)
         regions = dict(chunk_regions(volume))
         report = VolumeReport(
-            grid=volume.grid,
-            num_chunks=len(regions),
+            volume=volume,
             all_chunks_required=all_chunks_required,
             attributes=octopi_attributes(volume),
             missing=[name for name in regions if name not in files],

@@ -61,7 +61,7 @@ class ModelSearchSubmit:
         trainRunIDs: names; None = the target's runs that are not validated on.
         validateRunIDs: names; None = the target's runs that are not trained on.
         mlflow_experiment_name: under which MLflow keeps the search, and part of its folder.
-        words: more of what `octopi train` takes: `data.crop_size=[64,64,64]` is then no longer
+        overrides: more of what `octopi train` takes: `data.crop_size=[64,64,64]` is then no longer
             searched, `hydra.sweeper.n_jobs=2` trains two at once.
     """
 
@@ -73,7 +73,7 @@ class ModelSearchSubmit:
         target_session_id: str,
         tomo_algorithm: OneOrMoreNames,
         voxel_size: float,
-        Nclass: int,  # noqa: N803
+        Nclass: int,  # noqa: N803  octopi 1's name
         model_type: str,
         best_metric: str = "avg_f1",
         num_epochs: int = 1000,
@@ -82,11 +82,11 @@ class ModelSearchSubmit:
         random_seed: int = 42,
         val_interval: int = 10,
         tomo_batch_size: int = 15,
-        trainRunIDs: OneOrMoreNames = None,  # noqa: N803
-        validateRunIDs: OneOrMoreNames = None,  # noqa: N803
+        trainRunIDs: OneOrMoreNames = None,  # noqa: N803  octopi 1's name
+        validateRunIDs: OneOrMoreNames = None,  # noqa: N803  octopi 1's name
         mlflow_experiment_name: str = "explore",
         *,
-        words: Sequence[str] = (),
+        overrides: Sequence[str] = (),
     ) -> None:
         if not 0 < data_split <= 1:
             raise SettingError(f"data_split is a part of the runs, above 0 to 1, not {data_split}.")
@@ -110,7 +110,7 @@ class ModelSearchSubmit:
             f"search={search}",
             *training_overrides(copick_config, target, tomo_algorithm, voxel_size, best_metric),
             *override_texts(settings),
-            *words,
+            *overrides,
             override_text("hydra.sweep.dir", self.folder),
         ]
         experiment = override_text("logger.experiment_name", mlflow_experiment_name)
@@ -146,7 +146,7 @@ def _run(command: list[str]) -> None:
                 sys.stdout.write(text)
                 output = (output + text)[-10_000:]
             code = process.wait()
-        except BaseException:
+        except BaseException:  # Ctrl-C in a notebook above all
             process.send_signal(signal.SIGTERM)  # it leaves its trials ready to go on
             process.wait()
             raise

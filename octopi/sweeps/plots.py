@@ -19,7 +19,7 @@ from optuna.visualization import matplotlib as static
 from plotly.graph_objects import Figure
 from plotly.io import to_html
 
-from octopi.sweeps.results import StudyResults, plain_study
+from octopi.sweeps.results import Objective, StudyResults, plain_study
 from octopi.sweeps.summary import format_table
 from octopi.system.files import staged, write_text
 
@@ -110,34 +110,12 @@ def suffix(index: int) -> str:
 
 def possible_pictures(results: StudyResults) -> dict[str, Picture]:
     """Choose the pictures for which there are enough trials: stem of the file name -> picture."""
-    pictures = {}
-    varying = [results.labels[name] for name in results.varying[:MAX_PARAMETERS]]
-    compared = len(results.complete) >= 2 and bool(varying)
+    is_compared = len(results.complete) >= 2
+    varying = [results.labels[n] for n in results.varying[:MAX_PARAMETERS]] if is_compared else []
+    pictures: dict[str, Picture] = {}
     for objective in results.objectives:
-        end = suffix(objective.index)
-        target: dict[str, Any] = {"target_name": objective.arrow}
-        if (
-            len(results.objectives) > 1
-        ):  # of a single one Optuna finds the values and direction itself
-            target["target"] = objective.value_of
-        if results.complete:
-            pictures[f"history{end}"] = Picture("plot_optimization_history", arguments=target)
-        if results.importances and results.importances[objective.index]:
-            pictures[f"importance{end}"] = Picture(
-                "plot_param_importances",
-                rows=len(results.frequent_params),
-                arguments={
-                    "evaluator": results.evaluator,
-                    "params": [results.labels[name] for name in results.frequent_params],
-                    "target": objective.loss,
-                    "target_name": objective.name,
-                },
-            )
-        if compared:
-            pictures[f"slice{end}"] = Picture(
-                "plot_slice", panels=len(varying), arguments={"params": varying, **target}
-            )
-    if compared:
+        pictures |= _objective_pictures(results, objective, varying)
+    if varying:
         arguments: dict[str, Any] = {"params": varying}
         if len(results.objectives) == 1:
             arguments["target_name"] = results.objectives[0].arrow
@@ -150,6 +128,34 @@ def possible_pictures(results: StudyResults) -> dict[str, Picture]:
     if results.complete and len(results.objectives) in (2, 3):  # as many as Optuna can draw
         pictures["pareto"] = Picture("plot_pareto_front")
     return {name: pictures[name] for name in sorted(pictures, key=_sort_key)}
+
+
+def _objective_pictures(
+    results: StudyResults, objective: Objective, varying: Sequence[str]
+) -> dict[str, Picture]:
+    """Choose the pictures of one objective; `varying` are the parameters to compare, if any."""
+    pictures = {}
+    end = suffix(objective.index)
+    target: dict[str, Any] = {"target_name": objective.arrow}
+    if len(results.objectives) > 1:  # of a single one Optuna finds values and direction itself
+        target["target"] = objective.value_of
+    if results.complete:
+        pictures[f"history{end}"] = Picture("plot_optimization_history", arguments=target)
+    if results.importances and results.importances[objective.index]:
+        pictures[f"importance{end}"] = Picture(
+            "plot_param_importances",
+            rows=len(results.frequent_params),
+            arguments={
+                "evaluator": results.evaluator,
+                "params": [results.labels[name] for name in results.frequent_params],
+                "target": objective.loss,
+                "target_name": objective.name,
+            },
+        )
+    if varying:
+        arguments = {"params": varying, **target}
+        pictures[f"slice{end}"] = Picture("plot_slice", panels=len(varying), arguments=arguments)
+    return pictures
 
 
 def _sort_key(name: str) -> tuple[str, int]:

@@ -1,10 +1,10 @@
 """What `octopi train -m` does: check, run every training that is missing, and summarise."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import TrialState
@@ -49,12 +49,14 @@ class Sweep:
         folder: of the sweep.
         arguments: the command line, without Hydra's own overrides.
         settings: that all trainings share.
+        data: the content of the dataset, see `DatasetInfo.content`.
     """
 
     sweeper: "OctopiSweeper"
     folder: Path
     arguments: list[str]
     settings: TrainSettings
+    data: Mapping[str, Any]
 
     @property
     def resume_command(self) -> str:
@@ -80,7 +82,7 @@ def run_sweep(sweeper: "OctopiSweeper", folder: Path, arguments: list[str]) -> f
     """
     parsed = OverridesParser.create().parse_overrides(arguments)
     fixed = [o.input_line for o in parsed if o.input_line and not o.is_sweep_override()]
-    sweep = Sweep(sweeper, folder, arguments, check_training(sweeper, fixed))
+    sweep = Sweep(sweeper, folder, arguments, *check_training(sweeper, fixed))
     swept = [override for override in parsed if override.is_sweep_override()]
     if not sweeper.params and all(override.is_discrete_sweep() for override in swept):
         return run_grid(sweep)
@@ -94,8 +96,10 @@ def run_sweep(sweeper: "OctopiSweeper", folder: Path, arguments: list[str]) -> f
     return run_search(sweep)
 
 
-def check_training(sweeper: "OctopiSweeper", overrides: Sequence[str]) -> TrainSettings:
-    """Check the settings that all trainings share, and the project, before the first begins."""
+def check_training(
+    sweeper: "OctopiSweeper", overrides: Sequence[str]
+) -> tuple[TrainSettings, dict[str, Any]]:
+    """Check what all trainings share before the first begins; return settings and content."""
     settings = check_settings(sweeper.settings_node(), TrainSettings, overrides=overrides)
     check_one_device(settings)
     info = read_dataset_info(build(settings.project, "project"), settings)
@@ -104,7 +108,7 @@ def check_training(sweeper: "OctopiSweeper", overrides: Sequence[str]) -> TrainS
         if len(settings.objectives) > 1:
             raise SettingError("Pruning knows one objective: set pruner=none.")
         build(settings.pruner, "pruner")
-    return settings
+    return settings, info.content()
 
 
 def run_search(sweep: Sweep) -> float | None:
@@ -118,6 +122,7 @@ def run_search(sweep: Sweep) -> float | None:
         "objectives": sweep.settings.objectives,
         "space": describe_space(space),
         "settings": shared_settings(sweep.settings),
+        "data": sweep.data,
     }
     if sweep.settings.dry_run:
         check_same_sweep(folder, sweep_settings)
@@ -193,7 +198,11 @@ def run_grid(sweep: Sweep) -> float | None:
     names = [combination.folder_name for combination in combinations]
     if len(set(names)) < len(names):
         raise SettingError(f"Two of these trainings would share a folder: {shorten_list(names)}.")
-    sweep_settings = {"settings": shared_settings(sweep.settings), "trainings": names}
+    sweep_settings = {
+        "settings": shared_settings(sweep.settings),
+        "trainings": names,
+        "data": sweep.data,
+    }
     queue = GridQueue(folder, combinations, sweep.settings.logger, sweep.settings.fold)
     missing = [names[number] for number in queue.missing()]
     if sweep.settings.dry_run:

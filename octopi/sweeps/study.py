@@ -54,7 +54,7 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
         return RDBStorage(absolute_sqlite_url(url))
     except (ImportError, ValueError) as error:
         raise SettingError(f"hydra.sweeper.storage: {error}") from error
-    except Exception as error:
+    except Exception as error:  # importing sqlalchemy to name its errors takes long
         if type(error).__module__.startswith("sqlalchemy"):
             text = str(error).splitlines()[0]
             raise SettingError(f"hydra.sweeper.storage cannot be reached: {text}") from error

@@ -15,7 +15,7 @@ from octopi.system.files import (
     to_builtin_types,
     write_yaml,
 )
-from octopi.system.job_folder import STUDY_FILE
+from octopi.system.job_folder import PLACES, STUDY_FILE
 
 # Settings that a sweep may change when it is run again: they change no result.
 SETTINGS_THAT_MAY_CHANGE = {"resume", "logger", "dry_run"}
@@ -67,7 +67,8 @@ def check_same_sweep(folder: Path, sweep_settings: Mapping[str, Any]) -> None:
     """Raise SettingError if the folder holds a sweep that began with other settings."""
     now = to_builtin_types(sweep_settings)
     before = read_sweep_file(folder) or now
-    changed = differing_keys({key: before.get(key) for key in now}, now)
+    differing = differing_keys({key: before.get(key) for key in now}, now)
+    changed = [key for key in differing if key.removeprefix("settings.") not in PLACES]
     if changed:
         raise SettingError(
             f"{folder} holds a sweep that began otherwise; what differs: {shorten_list(changed)}. "

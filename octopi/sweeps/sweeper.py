@@ -9,6 +9,8 @@ from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper
 from omegaconf import DictConfig, OmegaConf
 
+from octopi.cli.job_log import adapt_handlers
+
 
 class OctopiSweeper(OptunaSweeper):
     """Runs many trainings from one command line, each in a process of its own.
@@ -57,6 +59,7 @@ class OctopiSweeper(OptunaSweeper):
         """Run the sweep that a command line describes; return its best value."""
         from octopi.sweeps.run import run_sweep  # noqa: PLC0415  torch and Optuna take seconds
 
+        adapt_handlers()
         return run_sweep(self, Path(self.config.hydra.sweep.dir).absolute(), arguments)
 
     def launcher(self) -> Any:

@@ -7,7 +7,6 @@ from typing import Any
 
 from octopi.config.overrides import override_text
 from octopi.config.settings import TrainSettings
-from octopi.errors import is_interruption
 from octopi.processes.tasks import ProcessResult, TrainingTask
 from octopi.sweeps.sweep_file import read_sweep_file, shared_settings, write_private_yaml
 from octopi.system import locks
@@ -16,6 +15,7 @@ from octopi.tracking.mlflow import (
     child_run_settings,
     close_child_run,
     end_sweep_run,
+    ended_run,
     is_mlflow,
     list_artifacts,
     start_sweep_run,
@@ -43,17 +43,13 @@ def tracked_sweep(folder: Path, settings: TrainSettings) -> Iterator[dict[str, f
         if run_id and run_id != content.get(PARENT_RUN):
             write_private_yaml(path, {**content, PARENT_RUN: run_id})
     metrics: dict[str, float | None] = {}
-    status = "FAILED"
-    try:
-        yield metrics
-        status = "FINISHED"
-    except BaseException as error:
-        if is_interruption(error):
-            status = "KILLED"
-        raise
-    finally:
+
+    def end(status: str) -> None:
         artifacts = [path for path in list_artifacts(folder) if path.name != STUDY_FILE]
         end_sweep_run(settings.logger, run_id, status=status, metrics=metrics, artifacts=artifacts)
+
+    with ended_run(end):
+        yield metrics
 
 
 def child_run_overrides(

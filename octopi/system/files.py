@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,6 +28,8 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _WEEK = 7 * 24 * 3600.0  # seconds; no write takes as long
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 _LIBC: Any = ctypes.CDLL(None)
+
+_MAX_DEPTH, _MAX_VALUES = 50, 1_000_000  # of a YAML file
 
 _SQLITE = "sqlite:///"
 
@@ -72,7 +75,40 @@ def read_json(path: Path) -> Any:
 
 def read_yaml(path: Path) -> Any:
     """Read a YAML file; run nothing in it."""
-    return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    root = compose_yaml(path)
+    return None if root is None else yaml.SafeLoader("").construct_document(root)
+
+
+def compose_yaml(path: Path) -> yaml.Node | None:
+    """Parse a YAML file; return its nodes, None where it is empty.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, nested too deeply, or huge with its aliases written out.
+        UnicodeDecodeError: it is no text.
+    """
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8-sig"), yaml.SafeLoader)
+        depth, number = (0, 0) if root is None else _measure(root, {})
+    except RecursionError:
+        depth, number = sys.maxsize, 0
+    if depth > _MAX_DEPTH or number > _MAX_VALUES:
+        raise yaml.YAMLError(
+            f"it is nested more than {_MAX_DEPTH} deep, or holds more than {_MAX_VALUES} values"
+        )
+    return root
+
+
+def _measure(node: yaml.Node, measured: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """Return how deep a YAML node is nested, and how many values it holds, aliases followed."""
+    if id(node) not in measured:
+        measured[id(node)] = (sys.maxsize, 0)  # of a node that holds itself
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in parts for part in pair]
+        inner = [_measure(part, measured) for part in parts]
+        depth = 1 + max((depth for depth, _ in inner), default=0)
+        measured[id(node)] = (depth, 1 + sum(number for _, number in inner))
+    return measured[id(node)]
 
 
 def read_mapping(path: Path, *, cure: str = "") -> dict[str, Any]:

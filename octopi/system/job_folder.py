@@ -35,6 +35,10 @@ def _do_nothing() -> None:
     pass
 
 
+# Settings of where things lie: a project that was moved is compared by its content instead.
+PLACES = {"project._target_", "project.config", "data.cache_dir", "data.num_workers"}
+
+
 @dataclass(frozen=True)
 class Job:
     """Where a command works.

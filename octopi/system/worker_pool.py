@@ -1,4 +1,4 @@
-"""A pool of processes, none of which outlives the one that started it."""
+"""Pools: of processes, none of which outlives the one that started it, and of threads."""
 
 import contextlib
 import ctypes
@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Event
@@ -86,6 +86,20 @@ def run_in_processes(
     finally:
         stop.set()
         pool.shutdown(cancel_futures=True)
+
+
+def map_ahead(
+    pool: Executor, work: Callable[[Item], Result], items: Iterable[Item]
+) -> Iterator[Result]:
+    """Yield the results in order; while one is used, compute the next in the pool."""
+    upcoming: Future[Result] | None = None
+    for item in items:
+        future = pool.submit(work, item)
+        if upcoming is not None:
+            yield upcoming.result()
+        upcoming = future
+    if upcoming is not None:
+        yield upcoming.result()
 
 
 @contextlib.contextmanager

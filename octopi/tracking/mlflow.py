@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -62,19 +62,23 @@ def tracked_run(tracker: Any, folder: Path, settings: Any) -> Iterator[dict[str,
         settings: the command's dataclass.
     """
     tags: dict[str, str] = {}
-    if tracker is not None:
-        tracker.log_hyperparams(storable_keys(mask_passwords(to_builtin_types(settings))))
-    status = "FAILED"
-    try:
+    if tracker is None:
         yield tags
-        status = "FINISHED"
-    except BaseException as error:
-        if is_interruption(error):
-            status = "KILLED"
+        return
+    tracker.log_hyperparams(storable_keys(mask_passwords(to_builtin_types(settings))))
+    with ended_run(lambda status: tracker.end(status, tags, list_artifacts(folder))):
+        yield tags
+
+
+@contextlib.contextmanager
+def ended_run(end: Callable[[str], None]) -> Iterator[None]:
+    """Call `end` after the block, with the status that MLflow has for how it ended."""
+    try:
+        yield
+    except BaseException as error:  # however the work ends, its run ends
+        end("KILLED" if is_interruption(error) else "FAILED")
         raise
-    finally:
-        if tracker is not None:
-            tracker.end(status, tags, list_artifacts(folder))
+    end("FINISHED")
 
 
 def start_sweep_run(

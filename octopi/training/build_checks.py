@@ -28,7 +28,7 @@ def check_loss(loss: nn.Module, num_classes: int) -> None:
             value = loss.cpu()(logits, target)
         if not (isinstance(value, Tensor) and value.numel() == 1 and value.requires_grad):
             raise TypeError("it does not return a number with a gradient.")
-    except Exception as error:
+    except Exception as error:  # a loss of the user may raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise SettingError(
             f"loss: {type(loss).__name__} cannot be computed from logits of shape "

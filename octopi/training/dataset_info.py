@@ -1,6 +1,7 @@
 """Dataset info: runs, target, tomograms, labels, radii and weights of a training."""
 
 import dataclasses
+from typing import Any
 
 from octopi.config.settings import TrainSettings
 from octopi.errors import DataError
@@ -13,7 +14,7 @@ from octopi.project import (
     TomogramQuery,
     select_training_tomograms,
 )
-from octopi.project.objects import require_labels
+from octopi.project.objects import check_painted_objects, require_labels
 from octopi.project.origin import check_same_painting
 
 
@@ -45,6 +46,18 @@ class DatasetInfo:
         """Read the particles of a run that its target was painted from."""
         return run.read_existing_picks(self.picks)
 
+    def content(self) -> dict[str, Any]:
+        """Return what tells the dataset from others, wherever its project lies; read no voxel."""
+        return {
+            "labels": self.labels,
+            "radii": self.radii,
+            "tomograms": list(map(str, self.tomograms)),
+            "picks": {
+                run.name: run.segmentation_attributes(self.target).get("picks_digests", {})
+                for run in self.runs
+            },
+        }
+
 
 def read_dataset_info(project: Project, settings: TrainSettings) -> DatasetInfo:
     """Read the description of a training's dataset from the project.
@@ -65,7 +78,7 @@ def read_dataset_info(project: Project, settings: TrainSettings) -> DatasetInfo:
     if not runs:
         raise DataError(f"No run has the target {target}. Make it: octopi create_targets.")
     attributes = runs[0].segmentation_attributes(target)
-    labels = require_labels(attributes, f"The target {target} of run {runs[0].name}")
+    labels = require_labels(attributes, f"Run {runs[0].name}: target {target}")
     for run in runs[1:]:
         if any(q.name_user_session == name_user_session for q in run.segmentations()):
             others = run.segmentation_attributes(target)
@@ -77,7 +90,8 @@ def read_dataset_info(project: Project, settings: TrainSettings) -> DatasetInfo:
         voxel_spacings=spacings if isinstance(spacings, list) else [spacings],
     )
     picks = {name: PicksQuery.parse(text) for name, text in attributes["picks"].items()}
-    objects = {name: project.objects[name] for name in picks if name in project.objects}
+    check_painted_objects(picks, project.objects)
+    objects = {name: project.objects[name] for name in picks}
     return DatasetInfo(
         runs=runs,
         target=target,

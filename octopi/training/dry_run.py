@@ -26,7 +26,7 @@ def describe_training(settings: TrainSettings, job: Job, training: Training) -> 
     """
     summaries = summarize_folds(settings, training)
     cache_dir = settings.data["cache_dir"]
-    missing = _missing_volumes(summaries.values())
+    missing = {key: size for s in summaries.values() for key, size in s.missing.items()}
     check_space(cache_dir, sum(missing.values()))
     keys = {key for summary in summaries.values() for key in summary.keys}
     grids = next(iter(summaries.values())).grids
@@ -100,10 +100,6 @@ def describe_particles(fold: int | None, split: Split, info: DatasetInfo) -> str
             numbers = ", ".join(f"{name} {number}" for name, number in total.items())
             counts.append(f"{part} {numbers or 'masks only'}")
     return f"particles  {'' if fold is None else f'fold {fold}: '}{'; '.join(counts)}"
-
-
-def _missing_volumes(summaries: Iterable[DryRunSummary]) -> dict[str, int]:
-    return {key: size for summary in summaries for key, size in summary.missing.items()}
 
 
 def _join_distinct(texts: Iterable[str]) -> str:

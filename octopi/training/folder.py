@@ -23,6 +23,7 @@ from octopi.system.job_folder import (
     DATA_FILE,
     LAST_CHECKPOINT_FILE,
     OUTCOME_FILE,
+    PLACES,
     Job,
     fold_name,
     read_training_config,
@@ -35,17 +36,12 @@ from octopi.training.dataset_info import DatasetInfo
 
 logger = logging.getLogger(__name__)
 
-CHANGEABLE_ON_RESUME = {  # when a training is resumed
+CHANGEABLE_ON_RESUME = PLACES | {  # when a training is resumed
     "resume",
     "dry_run",
     "trainer.max_epochs",
     "trainer.max_time",
     "trainer.enable_progress_bar",
-    # Where things lie: their content is compared, see `write_data_record`.
-    "project._target_",
-    "project.config",
-    "data.cache_dir",
-    "data.num_workers",
 }
 # Keys that Lightning needs in a checkpoint to resume from it.
 REQUIRED_STATE = {"state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states"}
@@ -144,9 +140,7 @@ class TrainingFolder:
         )
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except (
-            Exception
-        ) as error:  # a damaged file raises anything, depending on where it is damaged
+        except Exception as error:  # what a damaged file raises depends on where it is damaged
             why = str(error).strip().partition("\n")[0][:200] or type(error).__name__
             raise SettingError(
                 f"{path} is damaged, or is not a checkpoint that octopi wrote: {why} {cure}"

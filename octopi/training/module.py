@@ -19,6 +19,7 @@ from octopi.geometry import Grid, Points
 from octopi.models.properties import logits_per_head
 from octopi.models.soup import sample_weights
 from octopi.training.metrics import Counts, count_voxels, metric_value, voxel_metrics
+from octopi.training.unknown import has_unknown, leave_out_unknown
 
 PicksByObject = Mapping[str, Points]
 DIVERGED = (
@@ -130,7 +131,9 @@ class PickingModule(pl.LightningModule):
         training ends with the same weights as an uninterrupted one.
         """
         torch.manual_seed(self.seed * 1_000_003 + self.global_step)
-        loss = self._total_loss(logits_per_head(self.net(batch["image"])), batch["target"])
+        loss = self._total_loss(
+            logits_per_head(self.net(batch["image"])), batch["target"], batch["not_annotated"]
+        )
         value = float(loss.detach())
         if not math.isfinite(value):
             raise DivergedError(
@@ -148,15 +151,28 @@ class PickingModule(pl.LightningModule):
         )
         return loss
 
-    def _total_loss(self, outputs: Sequence[Tensor], target: Tensor) -> Tensor:
-        """Average the losses of the heads, weighed 1, 1/2, 1/4 …; resize the target for each."""
+    def _total_loss(
+        self, outputs: Sequence[Tensor], target: Tensor, not_annotated: Tensor
+    ) -> Tensor:
+        """Average the losses of the heads, weighed 1, 1/2, 1/4 …; resize the target for each.
+
+        Args:
+            outputs: logits of each head.
+            target: (b, 1, z, y, x).
+            not_annotated: (b, c), which classes are not annotated in the run of a crop.
+        """
+        possible = not_annotated[:, :, None, None, None]
+        is_incomplete = has_unknown(target, possible)
         total = outputs[0].new_zeros((), dtype=torch.float32)
         weights = [0.5**i for i in range(len(outputs))]
         for weight, out in zip(weights, outputs, strict=True):
             fitted = target
             if out.shape[2:] != target.shape[2:]:
                 fitted = nn.functional.interpolate(target.float(), out.shape[2:], mode="nearest")
-            total = total + weight * self.loss(out.float(), fitted)
+            logits = out.float()
+            if is_incomplete:
+                logits, fitted = leave_out_unknown(logits, fitted, possible)
+            total = total + weight * self.loss(logits, fitted)
         return total / sum(weights)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -13,11 +13,11 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from octopi.config.build import build, partial_of
+from octopi.config.build import build
 from octopi.config.overrides import shell_override
 from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
-from octopi.errors import DataError, ResourceError, SettingError, StoppedBySignal
+from octopi.errors import DataError, ResourceError, StoppedBySignal
 from octopi.models import checkpoint
 from octopi.models.precision import choose_device_type, count_devices, training_precision
 from octopi.models.properties import (
@@ -106,14 +106,13 @@ def build_training(
         net,
         validation_steps=build_validation(settings, info, divisor),
         loss=loss_function,
-        optimizer=partial_of(settings.optim["optimizer"], "optim.optimizer"),
+        optimizer=build(settings.optim["optimizer"], "optim.optimizer", partial=True),
         lr_scheduler=functools.partial(build_lr_scheduler, settings.optim["lr_scheduler"]),
         labels=info.labels,
         best_metric=settings.best_metric,
         steps_per_epoch=data.steps_per_epoch,
         seed=settings.seed,
     )
-    # Before weight averaging in the list, so that it saves the weights that were validated.
     best_model = SaveBestModel(BestModelWriter(folder, settings, info, data, divisor))
     history = WriteHistory(folder / RESULTS_FILE)
     users_callbacks = [
@@ -121,12 +120,20 @@ def build_training(
     ]
     check_monitors(users_callbacks, list(info.radii))
     callbacks = [
-        best_model,
+        best_model,  # before weight averaging, so that it saves the weights that are validated
         *users_callbacks,
         history,
         StopOnSignal(functools.partial(stopped_error, folder)),
         LastCheckpoint(folder / LAST_CHECKPOINT_FILE),
     ]
+    trainer = build_trainer(settings, folder, callbacks, divisor)
+    return Training(info, net, divisor, data, module, trainer, best_model, history)
+
+
+def build_trainer(
+    settings: TrainSettings, folder: Path, callbacks: list[pl.Callback], divisor: int
+) -> pl.Trainer:
+    """Build the trainer, with the precision that suits device and crops unless one is set."""
     precision = settings.trainer["precision"] or training_precision(
         settings.trainer["accelerator"], min(settings.data["crop_size"]) // divisor
     )
@@ -138,13 +145,8 @@ def build_training(
         logger=False,
         callbacks=callbacks,
     )
-    if trainer.limit_val_batches == 0:
-        raise SettingError(
-            "trainer.limit_val_batches=0 validates nothing, so that no model would be the best and "
-            "none would be saved. Leave it out, or give it 1 or more."
-        )
     ddp.check_and_prepare_ddp(trainer.world_size)
-    return Training(info, net, divisor, data, module, trainer, best_model, history)
+    return trainer
 
 
 def run_training(

@@ -1,6 +1,6 @@
 import numpy as np
 
-from octopi.checks.picks import examine_picks
+from octopi.checks.picks import examine_picks, warn_of_odd_picks
 from octopi.geometry import Grid, Points
 
 GRID = Grid.cubic((40, 100, 120), 10.0)
@@ -30,3 +30,18 @@ def test_picks_outside_are_counted_by_index():
 def test_of_a_cluster_one_is_the_particle_and_the_others_are_duplicates():
     assert examined([(100, 100, 100), (110, 100, 100), (120, 100, 100)]).num_duplicates == 2
     assert examined([(100, 100, 100), (110, 100, 100)], min_distance=None).num_duplicates == 0
+
+
+def test_odd_picks_are_warned_of_once_with_all_their_runs(caplog):
+    sound = Points(np.array([(100.0, 200, 300), (1100, 900, 20), (600, 500, 200)]))
+    picks = {
+        "TS_1": sound,
+        "TS_2": Points(sound.positions / 10),
+        "TS_3": Points([*sound.positions, (5000, 10, 10), (101, 200, 300)]),
+        "TS_4": Points(sound.positions / 10),
+    }
+    warn_of_odd_picks("ribosome:me/1", picks, {**dict.fromkeys(picks, GRID), "TS_4": None})
+    outside, twice, voxels = (record.getMessage() for record in caplog.records)
+    assert "1 picks of ribosome:me/1 lie outside their tomograms, in 1 runs: TS_3 (1)" in outside
+    assert "within a voxel of another, in 1 runs: TS_3 (1)" in twice
+    assert "3 picks of ribosome:me/1 lie where voxel numbers would, in 1 runs: TS_2 (3)" in voxels

@@ -108,3 +108,29 @@ def test_no_message_is_longer_than_a_person_reads(error, capsys):
     assert len(message) <= 600
     assert "cause" in message
     assert "cure" in message or "mistake in octopi" in message
+
+
+ALIASES = "".join(
+    f"{name}: &{name} [{', '.join(['*' + before] * 9)}]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "session_id: !!python/object/apply:os.mkdir [marker]\n",
+        "session_id: !!python/name:os.mkdir\n",
+        f"a: &a [x, x]\n{ALIASES}",
+    ],
+    ids=["call", "name", "aliases"],
+)
+def test_a_yaml_file_that_calls_or_explodes_is_refused(
+    tmp_path, monkeypatch, octopi_command, capfd, text
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "bad.yaml").write_text(f"# @package _global_\n{text}", "utf-8")
+    assert octopi_command("localize", "experiment=experiment/bad.yaml") == 2
+    assert "bad.yaml, line 2" in capfd.readouterr().err
+    assert not (tmp_path / "marker").exists()

@@ -1,5 +1,6 @@
 """What a setting wants as text stays as it was typed; numbers and lists stay what they are."""
 
+import re
 import shlex
 
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import strategies as st
 from odd_names import NAMES
 from omegaconf import OmegaConf
 
+from octopi.cli.overrides import expand_overrides
 from octopi.cli.typed_text import check_yaml_texts, quote_texts
-from octopi.config.overrides import override_text, override_value, shell_override
+from octopi.config.overrides import compose_config, override_text, override_value, shell_override
 from octopi.errors import SettingError
 
 
@@ -84,8 +86,8 @@ def test_each_value_of_a_sweep_is_text():
         ("num_workers=1,2", "-m"),
         ("runs=a (1),b (2)", 'runs=["A 1",B]'),
         ("session_id='x", "quotes"),
-        ("thresholds={Größe: 0.3}", "YAML file"),
-        ("thresholds={1e3: 0.3}", "YAML file"),
+        ("thresholds={Größe: 0.3}", "experiment=experiment/mine.yaml"),
+        ("thresholds={1e3: 0.3}", "experiment=experiment/mine.yaml"),
     ],
 )
 def test_what_may_be_meant_otherwise_is_refused_with_what_to_type(typed, advice):
@@ -142,3 +144,26 @@ def test_text_that_yaml_reads_otherwise_is_refused_with_its_line(tmp_path, line,
     else:
         with pytest.raises(SettingError, match=r"mine.yaml, line 2: YAML reads .* in quotes"):
             check_yaml_texts(path, "localize")
+
+
+@pytest.mark.parametrize(
+    ("verb", "typed", "key", "value"),
+    [
+        ("localize", "thresholds={Größe: 0.3}", "thresholds", {"Größe": 0.3}),
+        ("localize", "thresholds={1e3: 0.3}", "thresholds", {"1e3": "VALUE"}),
+        ("create_targets", "targets.radius_scales={Größe: 0.3}", "targets",
+         {"radius_scales": {"Größe": 0.3}}),
+    ],
+)  # fmt: skip
+def test_the_advice_on_names_that_cannot_be_typed_works(
+    tmp_path, monkeypatch, verb, typed, key, value
+):
+    with pytest.raises(SettingError) as refused:
+        quote_texts([typed], verb, multirun=False)
+    lines = re.findall(r"`(.*?)`", str(refused.value))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("\n".join(lines), encoding="utf-8")
+    config = compose_config(verb, expand_overrides(["experiment=experiment/mine.yaml"], verb=verb))
+    found = OmegaConf.to_container(config[key])
+    assert found == value or value.items() <= found.items()

@@ -45,6 +45,11 @@ def sampler_over(tmp_path, targets, *, num_types=1, **changes):
     return CropSampler(cache, runs, labels=labels, settings=settings)
 
 
+def read_step(sampler, **step):
+    """Images and targets of a rank's crops of a step."""
+    return sampler.read(sampler.crops_of_rank(**step))
+
+
 def volume_with(**voxels):
     """A target that is background but for single voxels, label_N=(z, y, x)."""
     target = np.zeros(GRID.shape, np.uint8)
@@ -71,16 +76,16 @@ def test_the_same_step_gives_the_same_crops_and_any_other_gives_others(tmp_path)
 def test_ranks_share_out_what_one_process_with_as_many_crops_would_see(tmp_path):
     rng = np.random.default_rng(0)
     targets = [rng.integers(0, 4, GRID.shape).astype(np.uint8)] * 3
-    one = sampler_over(tmp_path, targets, crops_per_step=6, center_jitter=0.5).batch(**STEP)
+    one = read_step(sampler_over(tmp_path, targets, crops_per_step=6, center_jitter=0.5), **STEP)
     three = sampler_over(tmp_path, targets, crops_per_step=2, center_jitter=0.5)
-    parts = [three.batch(**{**STEP, "rank": rank, "num_ranks": 3}) for rank in range(3)]
+    parts = [read_step(three, **{**STEP, "rank": rank, "num_ranks": 3}) for rank in range(3)]
     for whole, shares in zip(one, zip(*parts, strict=True), strict=True):
         np.testing.assert_array_equal(whole, np.stack(shares, axis=1).reshape(whole.shape))
 
 
 def test_without_jitter_the_particle_is_in_the_middle(tmp_path):
     sampler = sampler_over(tmp_path, [volume_with(k1=(12, 9, 20))])
-    _, targets = sampler.batch(**STEP)
+    _, targets = read_step(sampler, **STEP)
     assert targets.shape == (4, 1, 8, 8, 8)
     assert (targets[:, 0, 4, 4, 4] == 1).all()
 
@@ -90,7 +95,7 @@ def test_with_jitter_the_particle_may_be_anywhere_in_that_part_of_the_crop(tmp_p
     seen = {
         tuple(np.argwhere(target[0])[0])
         for step in range(150)
-        for target in sampler.batch(**{**STEP, "step": step})[1]
+        for target in read_step(sampler, **{**STEP, "step": step})[1]
     }
     found = np.array(sorted(seen))
     assert found.min() == 2
@@ -103,7 +108,7 @@ def test_particles_at_the_border_are_in_their_crop(tmp_path):
         tmp_path, [volume_with(k1=(0, 31, 0), k2=(23, 0, 31))], center_jitter=1.0
     )
     for step in range(20):
-        _, targets = sampler.batch(**{**STEP, "step": step})
+        _, targets = read_step(sampler, **{**STEP, "step": step})
         assert (targets.reshape(4, -1).max(axis=1) > 0).all()
 
 
@@ -112,7 +117,7 @@ def test_classes_are_drawn_in_equal_shares_however_many_voxels_they_have(tmp_pat
     target[4, 4, 4], target[20, 20, 20] = 2, 3
     sampler = sampler_over(tmp_path, [target], crops_per_step=3)
     for step in range(10):
-        _, targets = sampler.batch(**{**STEP, "step": step})
+        _, targets = read_step(sampler, **{**STEP, "step": step})
         assert sorted(targets[:, 0, 4, 4, 4].tolist()) == [1, 2, 3]
 
 
@@ -121,7 +126,7 @@ def test_the_background_share_is_the_share_of_crops_centred_on_background(tmp_pa
     target = np.zeros(GRID.shape, np.uint8)
     target[:8] = 1
     sampler = sampler_over(tmp_path, [target], background_fraction=share, crop_size=(1, 1, 1))
-    drawn = [sampler.batch(**{**STEP, "step": step})[1].ravel() for step in range(150)]
+    drawn = [read_step(sampler, **{**STEP, "step": step})[1].ravel() for step in range(150)]
     assert np.mean(np.concatenate(drawn) == 0) == pytest.approx(share, abs=0.06)
 
 
@@ -156,7 +161,7 @@ def test_every_tomogram_type_of_a_run_is_used(tmp_path):
 def test_a_blend_lies_between_two_types_of_one_run(tmp_path):
     targets = [volume_with(k1=(9, 9, 9))] * 2
     sampler = sampler_over(tmp_path, targets, num_types=2, blend=True)
-    images, _ = sampler.batch(**STEP)
+    images, _ = read_step(sampler, **STEP)
     values = images[:, 0, 0, 0, 0].astype(float)
     assert all(0 <= v <= 1 or 10 <= v <= 11 for v in values)
     assert images.dtype == np.float16
@@ -188,7 +193,8 @@ def test_a_volume_of_one_slice_can_be_cropped():
 def test_thin_runs_train_beside_thick_ones(tmp_path):
     thin = np.zeros((4, 32, 32), np.uint8)
     thin[2, 9, 9] = 1
-    images, targets = sampler_over(tmp_path, [thin, volume_with(k1=(9, 9, 9))]).batch(**STEP)
+    sampler = sampler_over(tmp_path, [thin, volume_with(k1=(9, 9, 9))])
+    images, targets = read_step(sampler, **STEP)
     assert images.shape == targets.shape == (4, 1, 8, 8, 8)
     assert (targets.reshape(4, -1).max(axis=1) == 1).all()
 
@@ -206,7 +212,7 @@ def test_positions_are_voxels_of_their_label_and_no_more_than_needed():
 
 def test_a_target_without_background_can_be_sampled(tmp_path):
     sampler = sampler_over(tmp_path, [np.ones(GRID.shape, np.uint8)], background_fraction=0.9)
-    assert (sampler.batch(**STEP)[1] == 1).all()
+    assert (read_step(sampler, **STEP)[1] == 1).all()
 
 
 @pytest.mark.parametrize(

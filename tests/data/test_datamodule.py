@@ -104,7 +104,9 @@ def test_training_batches_are_crops_of_normalised_tomograms_with_their_targets(p
     batches = augmented_epoch(data)
     assert len(batches) == 4
     for batch in batches:
-        assert set(batch) == {"image", "target"}
+        assert set(batch) == {"image", "target", "not_annotated"}
+        assert not batch["not_annotated"].any()
+        assert batch["not_annotated"].shape == (3, 1 + len(LABELS))
         assert batch["image"].shape == batch["target"].shape == (3, 1, 16, 16, 16)
         assert batch["image"].dtype == torch.float32
         assert batch["target"].dtype == torch.uint8

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from octopi.geometry import Grid, Points
-from octopi.membranes.split import PickGroup, pair_picks, split_by_distance, split_picks
+from octopi.membranes.split import (
+    PickGroup,
+    pair_picks,
+    rotations_to_normals,
+    split_by_distance,
+    split_picks,
+)
 from octopi.membranes.surface import Surface
 
 HEIGHTS = np.array([15.0, 90, 105, 185])
@@ -70,3 +76,17 @@ def test_a_pair_has_a_middle_and_two_ends(surface):
 def test_picks_at_membranes_of_two_labels_make_no_pair():
     near = PickGroup(POINTS[1:3], None, labels=np.array([5, 6]))
     assert len(pair_picks(near, (0, 50), None)["ends"].points) == 0
+
+
+def test_the_z_axis_is_turned_to_the_normal_by_the_shortest_way():
+    normals = np.random.default_rng(0).normal(size=(150, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    normals = np.concatenate([normals, [[0, 0, 1], [0, 0, -1], [1, 0, 0]]])
+    rotations = rotations_to_normals(normals)
+    np.testing.assert_allclose(rotations[:, :, 2], normals, atol=1e-12)
+    np.testing.assert_allclose(
+        rotations @ rotations.transpose(0, 2, 1), [np.eye(3)] * len(rotations), atol=1e-9
+    )
+    np.testing.assert_allclose(np.linalg.det(rotations), 1)
+    angles = np.arccos(np.clip((np.trace(rotations, axis1=1, axis2=2) - 1) / 2, -1, 1))
+    np.testing.assert_allclose(angles, np.arccos(normals[:, 2]), atol=1e-6)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from octopi.geometry import Grid
-from octopi.membranes.surface import Surface, fill_enclosed, rotations_to_normals
+from octopi.membranes.surface import Surface, fill_enclosed
 
 SPACING = 10.0
 SMOOTHING = 40.0
@@ -160,18 +160,6 @@ def test_what_a_shell_encloses_is_filled_also_where_the_volume_cuts_the_shell():
 def test_a_mask_that_encloses_nothing_is_unchanged():
     mask, _ = ball((5, 5, 5), (16, 16, 16))
     np.testing.assert_array_equal(fill_enclosed(mask), mask)
-
-
-def test_the_z_axis_is_turned_to_the_normal_by_the_shortest_way():
-    normals = np.concatenate([directions(), [[0, 0, 1], [0, 0, -1], [1, 0, 0]]])
-    rotations = rotations_to_normals(normals)
-    np.testing.assert_allclose(rotations[:, :, 2], normals, atol=1e-12)
-    np.testing.assert_allclose(
-        rotations @ rotations.transpose(0, 2, 1), [np.eye(3)] * len(rotations), atol=1e-9
-    )
-    np.testing.assert_allclose(np.linalg.det(rotations), 1)
-    angles = np.arccos(np.clip((np.trace(rotations, axis1=1, axis2=2) - 1) / 2, -1, 1))
-    np.testing.assert_allclose(angles, np.arccos(normals[:, 2]), atol=1e-6)
 
 
 @pytest.mark.parametrize("smoothing", [-1, np.nan, np.inf])

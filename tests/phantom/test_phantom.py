@@ -1,6 +1,7 @@
 """The synthetic project, read by copick: content, statistics, spectrum, and reuse of a folder."""
 
 import json
+import os
 import shutil
 
 import copick
@@ -216,3 +217,11 @@ def test_numbers_out_of_range_are_refused(tmp_path, wrong):
 
 def test_the_config_contains_the_numbers_it_was_made_with(config):
     assert json.loads(config.read_text(encoding="utf-8"))["phantom"]["seed"] == 7
+
+
+def test_what_a_killed_process_left_beside_a_project_is_removed(config):
+    leftover = config.parents[1] / ".octopi-stage-elsewhere-1-0"
+    leftover.mkdir()
+    os.utime(leftover, (0, 0))
+    make_phantom(config.parent, **TINY)
+    assert not leftover.exists()

@@ -1,5 +1,7 @@
 """What storage must do, on a disk, in memory, on S3 and over ssh: whole files, or none."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -87,6 +89,14 @@ def test_a_writable_overlay_is_left_as_it_was(anywhere):
     project.check_writable()
     overlay = anywhere.folder / "overlay"
     assert not overlay.exists() or not list(overlay.iterdir())
+
+
+def test_what_a_killed_process_left_of_that_test_is_removed(files):
+    project, leftover = files.open(), files.folder / "overlay" / ".octopi-stage-elsewhere-1-0"
+    leftover.mkdir(parents=True)
+    os.utime(leftover, (0, 0))
+    project.check_writable()
+    assert not leftover.exists()
 
 
 def test_a_tomogram_of_a_new_run_is_there_whole(anywhere):

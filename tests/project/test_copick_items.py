@@ -33,3 +33,11 @@ def test_picks_named_as_other_programs_do_are_refused_with_the_name_to_give(file
     path.rename(path.with_name("ribosome.json"))
     with pytest.raises(DataError, match=r"there is ribosome.json.*as in curation_0_ribosome.json"):
         files.run().picks()
+
+
+def test_picks_that_copick_takes_for_another_object_are_named(files, caplog):
+    path = files.add_picks([files.point(1, 2, 3)])
+    path.rename(path.with_name("user_1_0_ribosome.json"))
+    files.run().picks()
+    assert "Run TS_1: copick takes files for other picks" in caplog.text
+    assert "user_1_0_ribosome.json. Rename each, as in curation_0_ribosome.json" in caplog.text

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import zarr
 
-from octopi.errors import DataError
+from octopi.errors import DataError, OctopiError
 from octopi.geometry import Grid
 from octopi.project import SegmentationQuery, TomogramQuery
 
@@ -315,3 +315,31 @@ def test_a_binary_mask_holds_its_object_as_label_1(files):
     read, _, attributes = files.run().read_segmentation(SegmentationQuery("membrane", "tool", "1"))
     np.testing.assert_array_equal(read, mask // 255)
     assert attributes == {"labels": {"membrane": 1}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shape": [2**40, 8, 8]}, "damaged.*chunks"),
+        ({"shape": [0, 8, 8]}, "damaged"),
+        ({"chunks": [4, 4, 2.5]}, "damaged"),
+        ({"chunks": [4, 4]}, "damaged"),
+        ({"order": 1.5}, "damaged"),
+        ({"fill_value": {}}, "damaged"),
+        ({"dtype": "nonsense"}, "damaged"),
+        ({"shape": [2**20, 2**20, 2**10], "chunks": [2**18, 2**18, 2**10]}, "of memory, of which"),
+    ],
+)
+def test_metadata_of_an_array_that_make_no_sense_are_refused(files, changes, message):
+    path = files.add_tomogram(files.noise()) / "0" / ".zarray"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), encoding="utf-8")
+    with pytest.raises(OctopiError, match=message):
+        _read(files)
+
+
+def test_a_chunk_of_another_size_is_damaged(files):
+    path = files.add_tomogram(files.noise())
+    larger = zarr.open(path)["0"].compressor.encode(np.zeros((9, 9, 9), np.float32))
+    (path / "0/0/0/0").write_bytes(larger)
+    with pytest.raises(DataError, match=r"cannot decode 1 chunk \(0/0/0\)"):
+        _read(files)

@@ -56,3 +56,15 @@ def test_a_damaged_file_is_named_with_the_cure(tmp_path, content):
     path.write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=f"{path} is damaged.* Start the sweep in another folder"):
         read_search_info(tmp_path)
+
+
+def test_a_sweep_goes_on_where_its_project_was_moved_but_not_on_other_data(tmp_path):
+    settings = {"project": {"config": "/old/project.json"}, "data": {"cache_dir": "/tmp/a"}}
+    moved = {"project": {"config": "/new/project.json"}, "data": {"cache_dir": "/tmp/b"}}
+    picks = {"picks": {"TS_1": {"ribosome": "digest"}}}
+    write_sweep_file(tmp_path, {"settings": settings, "data": picks})
+    check_same_sweep(tmp_path, {"settings": moved, "data": picks})
+    with pytest.raises(SettingError, match=r"data\.picks\.TS_1\.ribosome"):
+        check_same_sweep(
+            tmp_path, {"settings": moved, "data": {"picks": {"TS_1": {"ribosome": "other"}}}}
+        )

@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 import errno
+import itertools
 import json
 import os
 import signal
@@ -166,6 +167,20 @@ def test_a_damaged_file_is_named(tmp_path, name, damage):
     path = tmp_path / name
     path.write_bytes(damage)
     with pytest.raises(DataError, match=f"{path} is damaged"):
+        read_mapping(path)
+
+
+ALIASES = "a: &a {x: 1}\n" + "".join(
+    f"{new}: &{new} {{{', '.join(f'k{i}: *{old}' for i in range(9))}}}\n"
+    for old, new in itertools.pairwise("abcdefghi")
+)
+
+
+@pytest.mark.parametrize("text", [ALIASES, "a: &a {b: *a}", "[" * 60 + "]" * 60, "a: [" * 5000])
+def test_yaml_that_is_endless_with_its_aliases_written_out_is_refused(tmp_path, text):
+    path = tmp_path / "a.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="nested more than 50 deep, or holds more than"):
         read_mapping(path)
 
 

@@ -1,12 +1,13 @@
-"""A Ctrl-C in the work of several processes."""
+"""A Ctrl-C in the work of several processes; the order and the errors of work done ahead."""
 
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from octopi.system.worker_pool import run_in_processes
+from octopi.system.worker_pool import map_ahead, run_in_processes
 
 
 class InterruptWhenSent:
@@ -54,3 +55,36 @@ def test_ctrl_c_while_processes_start_comes_when_they_have(another_thread, capfd
     assert "Traceback" not in capfd.readouterr().err
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_the_next_result_is_computed_while_one_is_used():
+    started = {item: threading.Event() for item in range(4)}
+
+    def work(item):
+        started[item].set()
+        return 10 * item
+
+    with ThreadPoolExecutor(1) as pool:
+        results = map_ahead(pool, work, range(4))
+        assert next(results) == 0
+        assert started[1].wait(10)
+        assert not started[2].is_set()  # no more than one ahead: each holds a tomogram
+        assert [*results] == [10, 20, 30]
+
+
+def test_an_error_is_raised_in_its_turn_and_no_other_item_is_started():
+    started = []
+
+    def work(item):
+        started.append(item)
+        return 1 / (2 - item)
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ZeroDivisionError):
+        for _ in map_ahead(pool, work, range(9)):
+            pass
+    assert started == [0, 1, 2, 3]
+
+
+def test_no_items_give_no_results():
+    with ThreadPoolExecutor(1) as pool:
+        assert [*map_ahead(pool, str, [])] == []
