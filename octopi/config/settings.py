@@ -148,6 +148,7 @@ class EvaluateSettings:
     truth: str | None
     objects: list[str] | None
     runs: RunNames
+    truth_annotation: Literal["complete", "partial"]
     user_id: str
     session_id: str
     dry_run: bool

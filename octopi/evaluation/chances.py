@@ -207,3 +207,8 @@ def _quantile(posterior: NDArray[np.float64], level: float) -> float:
     """Return the share below which a part of the probability lies."""
     index = int(np.searchsorted(np.cumsum(posterior), level))
     return float(SHARES[min(index, len(SHARES) - 1)])
+
+
+def describe_share(name: str, share: float, low: float, high: float) -> str:
+    """Say which part of an object's particles seems annotated, with its 95 % interval."""
+    return f"About {share:.0%} of the {name} seem annotated ({low:.0%} to {high:.0%})."

@@ -1,4 +1,4 @@
-"""Scores where not every particle is annotated: precision is estimated through the share that is."""
+"""Scores where not every particle is annotated: precision is estimated through the share."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from octopi.evaluation.chances import AnnotatedShare
-from octopi.evaluation.score_report import Interval, Report, Score
+from octopi.evaluation.score_report import Report, Score
 
 
 def estimate_scores(report: Report, shares: Mapping[str, AnnotatedShare]) -> Report:
@@ -44,11 +44,12 @@ def _estimate(score: Score, share: AnnotatedShare, beta: float) -> Score:
     )
     fbeta, f1 = (_fbeta(precision, score.recall, b) for b in (beta, 1.0))
     low, high = (_fbeta(value, score.recall, beta) for value in interval)
-    f1_interval: Interval = (
-        _fbeta(interval[0], score.recall, 1.0),
-        _fbeta(interval[1], score.recall, 1.0),
-    )
-    intervals = {**score.intervals, "precision": (interval[0], interval[1]), "f1": f1_interval}
+    f1_low, f1_high = (_fbeta(value, score.recall, 1.0) for value in interval)
+    intervals = {
+        **score.intervals,
+        "precision": (interval[0], interval[1]),
+        "f1": (f1_low, f1_high),
+    }
     return dataclasses.replace(
         score,
         precision=precision,
