@@ -6,54 +6,43 @@ import math
 import types
 import typing
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 
-from octopi.errors import SettingError, did_you_mean, shorten_list
+from octopi.errors import SettingError, did_you_mean, shorten, shorten_list
+from octopi.ranges import library_ranges
 
 TARGET = "_target_"
-PLAUSIBLE_SPACING = (0.5, 100.0)  # Å, of the voxels of tomograms
-Positive = Annotated[float, Field(gt=0)]
-Spacing = Annotated[float, Field(ge=PLAUSIBLE_SPACING[0], le=PLAUSIBLE_SPACING[1])]  # Å
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-_NAMES = {type(None): "null", dict: "mapping", list: "list", tuple: "list"}
+_NAMES = {type(None): "null", bool: "true or false", dict: "mapping", list: "list", tuple: "list"}
 
 
-def check_arguments(
-    target: Any,
-    node: Mapping[str, Any],
-    path: str,
-    *,
-    limits: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+def check_arguments(target: Any, node: Mapping[str, Any], path: str) -> dict[str, Any]:
     """Return the node with each argument as the class or function it names wants it.
 
     Args:
         target: the class or function.
         node: its dotted name as `_target_` and its arguments.
         path: where the node is from, for errors.
-        limits: argument -> an annotation narrower than the target's own.
 
     Raises:
-        SettingError: if an argument is unknown or of the wrong type.
+        SettingError: if an argument is unknown, of the wrong type or out of its range.
     """
-    parameters = parameters_of(target)
+    parameters, ranges = parameters_of(target), library_ranges(target)
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     out = dict(node)
     for key, value in node.items():
-        if key in (limits or {}):
-            out[key] = fit(value, (limits or {})[key], f"{path}.{key}")
-        elif key in parameters:
+        if key in parameters:
             parameter = parameters[key]
-            annotation = Any if parameter.annotation is parameter.empty else parameter.annotation
             # what a target inside the value builds is checked where it is built
-            if not (_same(value, parameter.default) or _holds_target(value)):
-                out[key] = fit(value, annotation, f"{path}.{key}")
+            if _holds_target(value):
+                continue
+            if key in ranges:
+                out[key] = fit(value, ranges[key], f"{path}.{key}")
+            if not _same(value, parameter.default):
+                out[key] = fit(out[key], _annotation(parameter), f"{path}.{key}")
         elif key != TARGET and (not open_ended or key.startswith("_")):
             raise SettingError(
                 f"{node[TARGET]} has no parameter {key} ({path}.{key})."
@@ -61,6 +50,16 @@ def check_arguments(
                 f"It has: {shorten_list(parameters, closest_to=key)}."
             )
     return out
+
+
+def argument_annotation(target: Any, argument: str) -> Any:
+    """Return the annotation of an argument of a class or function; Any where it has none."""
+    parameter = parameters_of(target).get(argument)
+    return library_ranges(target).get(argument, _annotation(parameter) if parameter else Any)
+
+
+def _annotation(parameter: inspect.Parameter) -> Any:
+    return Any if parameter.annotation is parameter.empty else parameter.annotation
 
 
 def missing_arguments(
@@ -121,18 +120,23 @@ def fit(value: Any, annotation: Any, path: str) -> Any:
     Raises:
         SettingError: if the value does not fit the annotation, or is not finite.
     """
-    check_finite(value, path)
+    if annotation is Any:
+        check_finite(value, path)
+        return value
     value = _converted(value, annotation)
     try:
-        adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+        content = json.dumps(value, allow_nan=isinstance(value, Mapping))
+        config = ConfigDict(arbitrary_types_allowed=True)
         # JSON is what YAML can say: a list may become a tuple there, text may not become a number
-        adapter.validate_json(json.dumps(value), strict=True)
+        TypeAdapter(annotation, config=config).validate_json(content, strict=True)
     except (PydanticUserError, NameError):
-        return value  # an annotation that only type checkers understand
-    except ValidationError as error:
+        pass  # an annotation that only type checkers understand
+    except ValueError as error:  # pydantic's, or of a number that JSON does not know
         if value is None:
             raise SettingError(f"{path} must be set: {_described(annotation)}.") from error
-        raise SettingError(f"{path} must be {_described(annotation)}, not {value!r}.") from error
+        text = shorten(repr(value), 200)
+        raise SettingError(f"{path} must be {_described(annotation)}, not {text}.") from error
+    check_finite(value, path)
     return value
 
 
@@ -193,7 +197,14 @@ def _described(annotation: Any) -> str:
     return _NAMES.get(annotation) or getattr(annotation, "__name__", str(annotation))
 
 
-_BOUNDS = {"ge": "of {} or more", "gt": "above {}", "le": "at most {}", "lt": "below {}"}
+_BOUNDS = {
+    "ge": "of {} or more",
+    "gt": "above {}",
+    "le": "at most {}",
+    "lt": "below {}",
+    "min_length": "with {} items or more",
+    "max_length": "with {} items or less",
+}
 _PLAIN = {bool, int, float, str, *_NAMES}
 
 
@@ -204,7 +215,8 @@ def _interval(field: Any) -> str:
     if field.description:
         return field.description
     bounds = {key: getattr(m, key) for m in field.metadata for key in _BOUNDS if hasattr(m, key)}
-    if "ge" in bounds and len(bounds) == 2:
-        highest = bounds.get("le", bounds.get("lt", 0) - 1)
-        return f"of {bounds['ge']} … {highest}"
+    if {"ge", "le"} <= bounds.keys():
+        return f"of {bounds['ge']} … {bounds['le']}"
+    if "min_length" in bounds and bounds["min_length"] == bounds.get("max_length"):
+        return f"with {bounds['min_length']} items"
     return " and ".join(_BOUNDS[key].format(bound) for key, bound in bounds.items())

@@ -148,8 +148,8 @@ _RESOURCE_ERRNOS = {
     errno.ENOMEM,
     errno.EMFILE,
 }
-# Settings of other Lightning projects, and what they are called here.
-_SYNONYMS = {"batch_size": "crops_per_step"}
+# Settings of other programs, and what they are called here.
+_SYNONYMS = {"batch_size": "crops_per_step", "config": "project.config"}
 
 
 def exit_code_of(error: BaseException) -> int:

@@ -255,6 +255,7 @@ def check_label_values(run: Run, location: ScoreLocation) -> None:
         check_labels(
             np.unique(segmentation),
             volume_labels(attributes, run.objects),
+            attributes,
             where=f"Run {run.name}: segmentation {location}",
             advice="Give each an object with this label in the copick config.",
         )

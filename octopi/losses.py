@@ -5,11 +5,12 @@ scalar. α weighs false positives, β false negatives. The defaults are those of
 a training takes its values from `conf/loss`.
 """
 
-import math
-
 from monai.losses.focal_loss import FocalLoss
 from monai.losses.tversky import TverskyLoss
+from pydantic import validate_call
 from torch import Tensor, nn
+
+from octopi.ranges import Factor, NotNegative, Share
 
 
 class FocalTverskyLoss(nn.Module):
@@ -18,11 +19,15 @@ class FocalTverskyLoss(nn.Module):
     Source: Abraham and Khan 2018, arXiv:1810.07842, equation 3.
     """
 
+    @validate_call
     def __init__(
-        self, alpha: float = 0.7, beta: float = 0.3, gamma: float = 1.0, smooth: float = 1e-5
+        self,
+        alpha: NotNegative = 0.7,
+        beta: NotNegative = 0.3,
+        gamma: Factor = 1.0,
+        smooth: NotNegative = 1e-5,
     ) -> None:
         super().__init__()
-        check_weights(alpha=alpha, beta=beta, gamma=gamma)
         self.alpha = alpha
         self.beta = beta
         self.gamma = gamma
@@ -46,19 +51,17 @@ class FocalTverskyLoss(nn.Module):
 class WeightedFocalTverskyLoss(nn.Module):
     """weight_tversky * Tversky + weight_focal * focal loss, γ being the focal exponent."""
 
+    @validate_call
     def __init__(  # noqa: PLR0917  the published signature
         self,
-        gamma: float = 1.0,
-        alpha: float = 0.7,
-        beta: float = 0.3,
-        weight_tversky: float = 0.5,
-        weight_focal: float = 0.5,
-        smooth: float = 1e-5,
+        gamma: Factor = 1.0,
+        alpha: NotNegative = 0.7,
+        beta: NotNegative = 0.3,
+        weight_tversky: NotNegative = 0.5,
+        weight_focal: NotNegative = 0.5,
+        smooth: NotNegative = 1e-5,
     ) -> None:
         super().__init__()
-        check_weights(
-            gamma=gamma, alpha=alpha, beta=beta, tversky=weight_tversky, focal=weight_focal
-        )
         self.gamma = gamma
         self.alpha = alpha
         self.beta = beta
@@ -98,25 +101,19 @@ class TverskyCrossEntropyLoss(nn.Module):
         smooth: voxels added to both sides of the Tversky index.
     """
 
+    @validate_call
     def __init__(
         self,
         *,
-        alpha: float,
-        beta: float,
-        object_weight: float,
-        weight_tversky: float,
-        weight_cross_entropy: float,
-        label_smoothing: float,
-        smooth: float,
+        alpha: NotNegative,
+        beta: NotNegative,
+        object_weight: NotNegative,
+        weight_tversky: NotNegative,
+        weight_cross_entropy: NotNegative,
+        label_smoothing: Share,
+        smooth: NotNegative,
     ) -> None:
         super().__init__()
-        check_weights(
-            alpha=alpha,
-            beta=beta,
-            object=object_weight,
-            tversky=weight_tversky,
-            cross_entropy=weight_cross_entropy,
-        )
         self.alpha = alpha
         self.beta = beta
         self.object_weight = object_weight
@@ -147,10 +144,3 @@ class TverskyCrossEntropyLoss(nn.Module):
         index = (tp + self.smooth) / (tp + self.alpha * fp + self.beta * fn + self.smooth)
         is_present = (num_true_voxels > 0).to(scores.dtype)
         return ((1 - index) * is_present).sum() / is_present.sum().clamp_min(1)
-
-
-def check_weights(**weights: float) -> None:
-    """Raise ValueError for a weight that is negative or infinite, or a gamma of zero."""
-    for name, value in weights.items():
-        if not 0 <= value < math.inf or (name == "gamma" and value == 0):
-            raise ValueError(f"{name} must be a number above zero, not {value}.")

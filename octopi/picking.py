@@ -7,9 +7,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from octopi.arguments import Positive, Share
 from octopi.errors import DataError, SettingError, did_you_mean, shorten_list
 from octopi.geometry import Points
+from octopi.ranges import Positive, Share
 
 DEFAULT_THRESHOLD = 0.5  # chance, of an object whose threshold was never calibrated
 SCORE_CLIP = 1e-4  # scores nearer than this to 0 or 1 are clipped

@@ -21,6 +21,7 @@ from octopi.checks.plan_notes import (
 )
 from octopi.checks.planning_rules import fit_to_memory, plan_sizes
 from octopi.checks.project_summary import summarise_project
+from octopi.checks.tables import annotation_table
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.files import CONF_DIR
@@ -76,6 +77,7 @@ def plan_path(settings: PlanSettings) -> Path:
 def plan_experiment(project: Project, settings: PlanSettings, job: Job) -> str:
     """Plan an experiment; return it as YAML that is explained by comments."""
     summary = summarise_project(project, settings)
+    logger.info("%s\n%s", project, annotation_table(summary.counts, list(summary.radii)))
     net = build(settings.model, "model", out_channels=len(summary.radii) + 1)
     device = torch.device(
         choose_device_type(settings.trainer["accelerator"], "trainer.accelerator")

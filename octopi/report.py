@@ -15,7 +15,7 @@ from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.overrides import override_key
 from octopi.config.settings import ReportSettings
-from octopi.errors import DataError
+from octopi.errors import DataError, shorten
 from octopi.evaluation.scores import Scorer
 from octopi.html_report.collect import ReportData, collect_report
 from octopi.html_report.content import open_commands, page_content, provenance_rows, render_runs
@@ -26,6 +26,7 @@ from octopi.phantom.store import CONFIG_NAME
 from octopi.project import Project, open_project
 from octopi.system.files import write_text
 from octopi.system.job_folder import CONFIG_FILE, Job
+from octopi.system.passwords import TRACKING_VARIABLE, mask_passwords
 from octopi.tracking import mlflow
 
 logger = logging.getLogger(__name__)
@@ -124,7 +125,17 @@ def add_to_tracker(path: Path, history: TrainingHistory) -> None:
     node = history.config.get("logger")
     if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
         return
+    address = mlflow.own_address(node)
+    if mlflow.is_mlflow(node) and address is None:
+        logger.info(
+            "The page is not added to MLflow at %s, which only the training's config names. To add "
+            "it there, set %s to this address.",
+            shorten(mask_passwords(node.get("tracking_uri"))),
+            TRACKING_VARIABLE,
+        )
+        return
     files = [path, path.with_suffix(".png"), path.with_name(f"{path.stem}_picks.png")]
+    node = {**node, "tracking_uri": address}
     mlflow.add_artifacts(history.folder, node, [file for file in files if file.is_file()])
 
 

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from octopi.arguments import TARGET, check_arguments, check_finite, missing_arguments
 from octopi.errors import SettingError
+from octopi.ranges import LARGEST
 
-LARGEST = 1_000_000  # no argument of a network, predictor or localizer comes near it
 Part = TypeVar("Part")
 
 

@@ -25,7 +25,7 @@ def summarize(settings: SummarizeSettings, job: Job) -> None:
     """
     folder = Path(settings.folder).absolute()
     if is_search(folder):
-        table = summarize_search(folder, write=not settings.dry_run)
+        table = summarize_search(folder, settings.storage, write=not settings.dry_run)
     elif fold_folders(folder) and (folder / RESULTS_FILE).is_file():
         from octopi.cross_validation.table import summarize_folds  # noqa: PLC0415  matplotlib
 
@@ -39,16 +39,18 @@ def summarize(settings: SummarizeSettings, job: Job) -> None:
     logger.info("%s\n%s", folder, table)
 
 
-def summarize_search(folder: Path, *, write: bool) -> str:
+def summarize_search(folder: Path, storage: str | None, *, write: bool) -> str:
     """Return the table of a search.
 
     Args:
         folder: of the search.
+        storage: URL of its database; None where it lies in the folder.
         write: also write its results and pictures into the folder.
     """
     from octopi.sweeps import plots, summary  # noqa: PLC0415  plotly takes seconds to import
-    from octopi.sweeps.study import open_study  # noqa: PLC0415  so does Optuna
+    from octopi.sweeps.study import check_storage, open_study  # noqa: PLC0415  so does Optuna
 
+    check_storage(folder, storage)
     study, objectives = open_study(folder), read_search_info(folder).objectives
     if write:
         with locks.wait_for_lock(folder / ".lock"):  # a worker may be writing the same files

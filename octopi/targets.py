@@ -1,6 +1,6 @@
 """Targets: paint spheres around picks and masks of structures into the label volume to learn."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
 
 from octopi.errors import DataError, SettingError, shorten_list
-from octopi.geometry import MAX_OFFSET, Grid, format_shape, same_spacing
+from octopi.geometry import MAX_OFFSET, Grid, Points, format_shape, same_spacing
 
 UNKNOWN = 255  # in place of a label, where nobody says which objects are there
 MAX_LABEL = 254  # labels are stored as uint8
@@ -40,6 +40,46 @@ def target_labels(object_names: Sequence[str]) -> dict[str, int]:
             "them: targets.objects=[NAME,…]."
         )
     return {name: label for label, name in enumerate(object_names, start=1)}
+
+
+def partial_objects(
+    annotation: str | Mapping[str, str], object_names: Collection[str]
+) -> list[str]:
+    """Return the objects of which not every particle is annotated, sorted.
+
+    Args:
+        annotation: "complete" or "partial" of all objects, or by object; complete where not named.
+        object_names: of the targets.
+
+    Raises:
+        SettingError: an object is unknown.
+    """
+    if isinstance(annotation, str):
+        annotation = dict.fromkeys(object_names, annotation)
+    if unknown := sorted(annotation.keys() - set(object_names)):
+        raise SettingError(
+            f"targets.annotation names {shorten_list(unknown)}, of which there are no picks or "
+            f"masks. Objects: {shorten_list(object_names)}."
+        )
+    return sorted(name for name, word in annotation.items() if word == "partial")
+
+
+def drop_unknown(
+    points: Mapping[str, Points], target: NDArray[np.uint8], grid: Grid
+) -> dict[str, Points]:
+    """Leave out the points in voxels of a target that are unknown; outside, the nearest counts.
+
+    Args:
+        points: object name -> points.
+        target: (z, y, x) labels.
+        grid: of the target.
+    """
+    last = np.asarray(grid.shape) - 1
+    known = {}
+    for name, of_object in points.items():
+        voxels = np.clip(np.rint(grid.to_voxels(of_object.positions)), 0, last).astype(np.intp)
+        known[name] = of_object[target[tuple(voxels.T)] != UNKNOWN]
+    return known
 
 
 def check_any_inside(num_inside: int, num_outside: int) -> None:

@@ -126,8 +126,10 @@ TOMOGRAMS: dict[str, Spoil] = {
     "two spacings in one run": lambda here: at_two_spacings(here, "TS_01"),
     "two spacings in all runs": all_runs(at_two_spacings),
     "another spacing in one run": lambda here: (
-        rescale(store(here), 25.0),
-        store(here).parent.rename(store(here).parent.with_name("VoxelSpacing25.000")),
+        rescale(store(here, "TS_02"), 25.0),
+        store(here, "TS_02").parent.rename(
+            store(here, "TS_02").parent.with_name("VoxelSpacing25.000")
+        ),
     ),
     "spacing in nanometres": all_runs(
         lambda here, run: store(here, run).parent.rename(

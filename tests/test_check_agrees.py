@@ -138,8 +138,9 @@ def compare(here, caplog, works):
     refusals = []
     for verb, *overrides in works:
         code, error = outcome(here, verb, *overrides)
-        if code:
+        if code and (verdict == 0 or verb != "segment"):  # which asks for a checkpoint's tomograms
             assert_said(error, said)
+        if code:
             refusals.append((verb, code))
     if verdict == 0:  # a question of settings is asked, and answered, before
         assert [r for r in refusals if r[0] in ("create_targets", "train")] in ([], [("train", 2)])

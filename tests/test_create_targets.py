@@ -9,10 +9,13 @@ import copick
 import numpy as np
 import pytest
 from foreign_volumes import add_segmentation, change_object
+from tiny import TINY
 
+from octopi.evaluation.candidates import read_candidates
 from octopi.geometry import Points
 from octopi.project import PicksQuery, SegmentationQuery, open_project
 from octopi.project.origin import describe_changed_inputs
+from octopi.targets import UNKNOWN
 
 TARGET = SegmentationQuery("targets", "octopi", "1")
 OUTSIDE = Points(np.array([[-500.0, 0, 0]]))
@@ -188,7 +191,7 @@ def test_a_mask_that_was_never_finished_is_refused_by_name(here, octopi_command,
 def test_a_mask_that_a_run_lacks_is_warned_of(project, here, octopi_command, capfd):
     shutil.rmtree(next((here / "static").glob("**/TS_02/Segmentations")))
     assert octopi_command("create_targets", "targets.segmentations=[membrane:curation/0]") == 0
-    assert "Run TS_02 has no segmentation membrane:curation/0." in capfd.readouterr().err
+    assert "membrane is not annotated in 1 of 3 runs" in capfd.readouterr().err
     assert (project.runs[0].read_segmentation(TARGET)[0] == 6).any()
     assert not (project.runs[1].read_segmentation(TARGET)[0] == 6).any()
 
@@ -261,6 +264,137 @@ def test_a_project_without_objects_is_named_as_such_by_check_and_create_targets(
     for verb in ("check", "create_targets"):
         assert octopi_command(verb, "project.config=bare.json") == 3
         assert "pickable_objects are empty" in capfd.readouterr().err.split("octopi: ")[-1]
+
+
+REGION = "targets.annotated=sheet:someone/0"
+HALF = np.zeros((24, 48, 48), np.uint8)
+HALF[:, :, :24] = 1
+
+
+def test_a_run_may_be_annotated_as_a_whole(project, here, octopi_command):
+    add_segmentation(here, HALF, run="TS_01", name="ribosome", multilabel=False)
+    add_segmentation(here, HALF * 0 + 1, run="TS_02", name="ribosome", multilabel=False)
+    assert octopi_command("create_targets", "targets.annotated=ribosome:someone/0") == 0
+    known = [(run.read_segmentation(TARGET)[0] != UNKNOWN).mean() for run in project.runs[:2]]
+    assert known == [0.5, 1]
+
+
+def add_regions(here, runs=("TS_01", "TS_02", "TS_03")):
+    for run in runs:
+        add_segmentation(here, HALF, run=run)
+
+
+def test_outside_what_is_annotated_every_voxel_is_unknown(project, here, octopi_command, capfd):
+    assert octopi_command("create_targets", "targets.session_id=2") == 0
+    complete = SegmentationQuery("targets", "octopi", "2")
+    add_regions(here, runs=["TS_01", "TS_02"])
+    assert octopi_command("create_targets", REGION, "dry_run=true") == 0
+    output = "".join(capfd.readouterr())
+    assert "annotated    inside sheet:someone/0" in output
+    assert "Run TS_03 has no segmentation sheet:someone/0" in output
+    assert octopi_command("create_targets", REGION) == 0
+    assert [has_target(run) for run in project.runs] == [True, True, False]
+    for run in project.runs[:2]:
+        labels, _, attributes = run.read_segmentation(TARGET)
+        assert (labels[HALF == 0] == UNKNOWN).all()
+        whole = run.read_segmentation(complete)[0]
+        np.testing.assert_array_equal(labels[HALF == 1], whole[HALF == 1])
+        assert attributes["annotated"] == "sheet:someone/0"
+    assert octopi_command("create_targets") == 2  # another target than the one that is there
+    assert "annotated is sheet:someone/0, not None" in capfd.readouterr().err
+
+
+def test_a_region_that_is_missing_empty_or_of_another_shape_is_refused_before_anything_is_written(
+    project, here, octopi_command, capfd
+):
+    assert octopi_command("create_targets", REGION) == 3
+    assert "no segmentation sheet:someone/0" in capfd.readouterr().err
+    assert octopi_command("plan", REGION) == 3
+    assert "no segmentation sheet:someone/0" in capfd.readouterr().err
+    add_segmentation(here, HALF, run="TS_01")
+    assert octopi_command("create_targets", REGION, "runs=[TS_01,TS_02]") == 3
+    assert "Run TS_02 has no segmentation sheet" in capfd.readouterr().err
+    add_segmentation(here, np.zeros((24, 48, 48), np.uint8), run="TS_02")
+    assert octopi_command("create_targets", REGION) == 3
+    assert "is empty" in capfd.readouterr().err
+    add_segmentation(here, HALF[:20], run="TS_03")
+    assert octopi_command("create_targets", REGION, "runs=[TS_01,TS_03]") == 3
+    assert "Run TS_03, sheet:someone/0: A mask of 20×48×48" in capfd.readouterr().err
+    assert not any(map(has_target, project.runs))
+
+
+def test_a_missing_file_is_not_annotated_and_an_empty_one_is_no_particle(
+    project, here, octopi_command, capfd
+):
+    first, second, third = project.runs
+    for run in (first, second, third):
+        run.write_picks(PicksQuery("apo-ferritin", "me", "1"), ON_THE_EDGE)
+    first.write_picks(PicksQuery("ribosome", "me", "1"), ON_THE_EDGE)
+    second.write_picks(PicksQuery("ribosome", "me", "1"), Points.empty())
+    assert octopi_command("create_targets", "targets.picks=me/1") == 0
+    assert "ribosome is not annotated in 1 of 3 runs" in capfd.readouterr().err
+    stored = [run.segmentation_attributes(TARGET) for run in project.runs]
+    assert [a.get("not_annotated") for a in stored] == [None, None, ["ribosome"]]
+    assert octopi_command("check", "picks=me/1") == 0
+    table = "".join(capfd.readouterr())
+    rows = {line.split()[0]: line for line in table.splitlines() if line.startswith("TS_0")}
+    assert "empty" in rows["TS_02"]
+    assert "not annotated" in rows["TS_03"]
+    third.write_picks(PicksQuery("ribosome", "me", "1"), Points.empty())
+    assert octopi_command("check", "picks=me/1") == 0
+    assert "me/1 changed since its target was painted" in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("annotation", "partial"),
+    [("partial", ["apo-ferritin", "ribosome"]), ("{ribosome: partial}", ["ribosome"])],
+)
+def test_partial_annotation_is_stored_with_the_targets(
+    project, octopi_command, annotation, partial
+):
+    objects = "targets.objects=[ribosome,apo-ferritin]"
+    assert octopi_command("create_targets", objects, f"targets.annotation={annotation}") == 0
+    for run in project.runs:
+        assert sorted(run.segmentation_attributes(TARGET)["annotation"]) == partial
+
+
+@pytest.mark.parametrize("verb", ["create_targets", "plan"])
+@pytest.mark.parametrize(
+    ("annotation", "message"),
+    [("{ribosom: partial}", "names ribosom"), ("some", "partial"), ("{ribosome: some}", "partial")],
+)
+def test_an_annotation_of_an_unknown_object_or_word_is_refused(
+    project, octopi_command, capfd, verb, annotation, message
+):
+    assert octopi_command(verb, f"targets.annotation={annotation}") == 2
+    error = capfd.readouterr().err
+    assert message in error
+    assert len(error) < 1500
+    assert not any(map(has_target, project.runs))
+
+
+def test_a_training_learns_and_validates_what_is_known(project, here, octopi_command, capfd):
+    add_regions(here)
+    for file in (here / "static").glob("**/TS_02/Picks/*ribosome*"):
+        file.unlink()
+    assert octopi_command("create_targets", REGION, "targets.annotation={ribosome: partial}") == 0
+    assert octopi_command("check") == 0
+    split = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
+    capfd.readouterr()
+    assert octopi_command("train", *TINY, *split, "hydra.run.dir=job") == 0
+    assert "ribosome is not annotated in 1 of 3 runs" in capfd.readouterr().err
+    grid = project.runs[2].tomogram_grid(project.runs[2].tomograms()[0])
+    middle = 24 * grid.spacing[2]
+    candidates = read_candidates(here / "job" / "candidates.npz")["TS_03"]
+    assert any(map(len, candidates.values()))
+    for points in candidates.values():
+        assert (points.positions[:, 0] < middle).all()
+    assert (
+        octopi_command(
+            "localize", "input=targets:octopi/1", "source=segmentation", "localizer=components"
+        )
+        == 0
+    )
 
 
 def test_a_mask_of_what_is_outside_is_warned_of_by_create_targets_and_check(

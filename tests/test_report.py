@@ -471,7 +471,9 @@ def test_a_training_shows_its_held_out_runs_curves_and_split(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # MLflow's own, about its database
-def test_a_tracked_training_has_its_report_among_its_artifacts(trained, octopi_command):
+def test_a_tracked_training_has_its_report_among_its_artifacts(
+    trained, octopi_command, monkeypatch
+):
     node = {
         "_target_": "pytorch_lightning.loggers.MLFlowLogger",
         "experiment_name": "octopi",
@@ -485,6 +487,9 @@ def test_a_tracked_training_has_its_report_among_its_artifacts(trained, octopi_c
     (trained / "config.yaml").write_text(
         yaml.safe_dump({**config, "logger": node}), encoding="utf-8"
     )
+    assert octopi_command("report", f"folder={trained}") == 0
+    assert not mlflow.mlflow_client(node).list_artifacts(run_id)  # only the file names this store
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", node["tracking_uri"])
     assert octopi_command("report", f"folder={trained}") == 0
     artifacts = mlflow.mlflow_client(node).list_artifacts(run_id)
     assert {item.path for item in artifacts} == {"report.html", "report.png", "report_picks.png"}

@@ -105,3 +105,18 @@ def test_a_damaged_file_is_an_error_of_the_data(name, tmp_path, capfd, octopi_co
     (tmp_path / name).write_text("{", encoding="utf-8")
     assert octopi_command("summarize", f"folder={tmp_path}") == 3
     assert f"{tmp_path / name} is damaged" in capfd.readouterr().err
+
+
+def test_a_database_is_opened_only_if_the_user_names_it(search, octopi_command, capfd):
+    path = search / "study.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    url = f"sqlite:///{search.parent / 'trials.db'}"
+    path.write_text(yaml.safe_dump(content | {"storage": url}), encoding="utf-8")
+    assert octopi_command("summarize", "folder=search") == 2
+    assert f'storage="{url}"' in capfd.readouterr().err
+    assert octopi_command("summarize", "folder=search", "storage=sqlite:///other.db") == 2
+    assert not (search.parent / "trials.db").exists()
+    assert octopi_command("summarize", "folder=search", "storage=sqlite:///trials.db") == 0
+    inside = f"sqlite:///{search / 'trials.db'}"
+    path.write_text(yaml.safe_dump(content | {"storage": inside}), encoding="utf-8")
+    assert octopi_command("summarize", "folder=search") == 0

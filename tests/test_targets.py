@@ -5,14 +5,17 @@ import resource
 import numpy as np
 import pytest
 
-from octopi.errors import DataError
-from octopi.geometry import Grid
+from octopi.errors import DataError, SettingError
+from octopi.geometry import Grid, Points
 from octopi.targets import (
+    UNKNOWN,
     add_masks,
     align_mask,
     coarsen_mask,
+    drop_unknown,
     fit_mask,
     paint,
+    partial_objects,
     target_labels,
 )
 
@@ -107,8 +110,8 @@ def test_labels_are_consecutive_and_each_object_has_one():
     assert target_labels(["ribosome", "apo"]) == {"ribosome": 1, "apo": 2}
     with pytest.raises(ValueError, match="twice"):
         target_labels(["apo", "ribosome", "apo"])
-    with pytest.raises(ValueError, match="255"):
-        target_labels([str(i) for i in range(256)])
+    with pytest.raises(ValueError, match="254"):
+        target_labels([str(i) for i in range(255)])
 
 
 def test_a_mask_that_is_cropped_or_padded_keeps_its_first_voxel():
@@ -156,3 +159,22 @@ def test_painting_a_full_tomogram_takes_little_more_memory_than_the_target():
     target = paint(grid, spheres)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KB
     assert set(np.unique(target)) == {0, 1, 2, 3}
+
+
+def test_points_in_unknown_voxels_are_dropped():
+    target = np.zeros(GRID.shape, np.uint8)
+    target[..., 5:] = UNKNOWN
+    positions = np.array([[4.0, 1, 1], [5, 1, 1], [500, 1, 1], [-500, 1, 1]]) * GRID.spacing[0]
+    points = {"apo": Points(positions, np.arange(4)), "none": Points.empty()}
+    known = drop_unknown(points, target, GRID)
+    assert known["apo"].scores.tolist() == [0, 3]
+    assert not len(known["none"])
+
+
+def test_annotation_is_partial_for_all_objects_or_by_object():
+    names = ["ribosome", "apo"]
+    assert partial_objects("complete", names) == []
+    assert partial_objects("partial", names) == ["apo", "ribosome"]
+    assert partial_objects({"apo": "partial", "ribosome": "complete"}, names) == ["apo"]
+    with pytest.raises(SettingError, match="names ribosom,"):
+        partial_objects({"ribosom": "partial"}, names)

@@ -20,7 +20,7 @@ def describe_project(project: str, summary: ProjectSummary) -> list[str]:
     shapes = Counter(format_shape(grid.shape) for grid in summary.grids)
     tomograms = ", ".join(f"{number} of {shape}" for shape, number in shapes.items())
     objects = ", ".join(
-        f"{name} (radius {radius:g} Å, {summary.counts[name]} particles in "
+        f"{name} (radius {radius:g} Å, {summary.total(name)} particles in "
         f"{sum(name in objects for objects in summary.classes.values())} runs)"
         for name, radius in summary.radii.items()
     )

@@ -4,11 +4,23 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from octopi.checks.target_inputs import find_annotated
 from octopi.config.settings import PlanSettings
 from octopi.errors import DataError
 from octopi.geometry import Grid
-from octopi.project import Project, Run, TomogramQuery, find_picks, is_denoised, keep_known
+from octopi.project import (
+    Project,
+    Run,
+    TomogramQuery,
+    find_picks,
+    find_segmentations,
+    is_denoised,
+    keep_known,
+    keep_runs_with,
+)
+from octopi.targets import partial_objects
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +35,7 @@ class ProjectSummary:
         voxel_spacing: Å, of the tomograms to train on.
         grids: of each run's tomogram.
         radii: object -> Å.
-        counts: object -> particles in all runs.
-        classes: run name -> objects that occur in it.
+        counts: run name -> object -> its picks; without those that are not annotated there.
         has_other_spacings: whether a run has tomograms at other voxel spacings too.
     """
 
@@ -33,9 +44,19 @@ class ProjectSummary:
     voxel_spacing: float
     grids: list[Grid]
     radii: dict[str, float]
-    counts: dict[str, int]
-    classes: dict[str, set[str]]
+    counts: dict[str, dict[str, int]]
     has_other_spacings: bool
+
+    @property
+    def classes(self) -> dict[str, set[str]]:
+        """The objects that occur in each run, by its name."""
+        return {
+            run: {name for name, n in of_run.items() if n} for run, of_run in self.counts.items()
+        }
+
+    def total(self, object_name: str) -> int:
+        """Return the number of an object's picks in all runs."""
+        return sum(of_run.get(object_name, 0) for of_run in self.counts.values())
 
 
 def summarise_project(project: Project, settings: PlanSettings) -> ProjectSummary:
@@ -44,11 +65,22 @@ def summarise_project(project: Project, settings: PlanSettings) -> ProjectSummar
     targets = settings.targets
     queries = find_picks(selected, objects=targets.objects, source=targets.picks)
     queries = keep_known(queries, project.objects, named=bool(targets.objects))
+    masks = find_segmentations(selected, targets.segmentations)
+    partial_objects(targets.annotation, [*queries, *masks])
+    if annotated := find_annotated(selected, targets):
+        selected = [
+            run
+            for run, _ in keep_runs_with(
+                selected,
+                partial(Run.open_segmentation, query=annotated),
+                all_required=settings.runs is not None,
+            )
+        ]
     radii = {name: project.objects[name].require_radius() for name in queries}
     counts: dict[str, dict[str, int]] = {}
     for run in selected:
         picks = run.read_existing_picks(queries)
-        counts[run.name] = {name: len(picks.get(name, ())) for name in queries}
+        counts[run.name] = {name: len(points) for name, points in picks.items()}
     runs = [run for run in selected if settings.runs is not None or any(counts[run.name].values())]
     tomograms = [run.tomograms() for run in runs]
     types, spacing = choose_tomograms(tomograms, settings)
@@ -58,8 +90,7 @@ def summarise_project(project: Project, settings: PlanSettings) -> ProjectSummar
         voxel_spacing=spacing,
         grids=[run.tomogram_grid(run.find_tomogram(types[0], spacing)) for run in runs],
         radii=radii,
-        counts={name: sum(counts[run.name][name] for run in runs) for name in queries},
-        classes={run.name: {n for n, count in counts[run.name].items() if count} for run in runs},
+        counts={run.name: counts[run.name] for run in runs},
         has_other_spacings=any(len({q.voxel_spacing for q in of_run}) > 1 for of_run in tomograms),
     )
 

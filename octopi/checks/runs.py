@@ -29,8 +29,8 @@ from octopi.project.objects import (
     WRITE_TARGET_AGAIN,
     PickableObject,
     check_labels,
+    find_unexpected_labels,
     require_labels,
-    unknown_labels,
     volume_labels,
 )
 from octopi.project.origin import describe_changed_inputs
@@ -293,7 +293,9 @@ def _check_target(run: Run, request: CheckRequest, report: RunReport) -> None:
             values.check_labels(where)
             labels = report.labels
             report.classes = {name for name, label in labels.items() if values.counts.get(label)}
-            check_labels(values.counts, labels, where=where, advice=WRITE_TARGET_AGAIN)
+            check_labels(
+                values.counts, labels, volume.attributes, where=where, advice=WRITE_TARGET_AGAIN
+            )
     _compare_grids(volume.volume.grid, report, request)
 
 
@@ -327,7 +329,8 @@ def _check_values(
     except DataError as error:
         with contextlib.suppress(DataError):
             values.check_labels(where)
-            if not unknown_labels(values.counts, volume_labels(attributes, request.objects)):
+            labels = volume_labels(attributes, request.objects)
+            if not find_unexpected_labels(values.counts, labels, attributes):
                 return
         raise error from None
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from octopi.checks.runs import CheckRequest, Issue, RunReport
+from octopi.checks.tables import format_counts, format_table, total_counts
 from octopi.data.cache import working_grid
 from octopi.data.folds import ONE_RUN, check_none_absent
 from octopi.errors import NotInProjectError, OctopiError, SettingError, shorten_list
@@ -261,20 +262,17 @@ def _rare_objects(labels: Mapping[str, int], training: Sequence[RunReport]) -> I
 def table(reports: Sequence[RunReport], request: CheckRequest) -> str:
     """Format the content of all runs as an aligned table."""
     names = [name for name in request.objects if any(name in r.picks for r in reports)]
-    head = ["run", "tomograms", "shape z×y×x", *names, "target", "faults"]
-    rows = [head]
+    rows = []
     for r in reports:
         shapes = list(dict.fromkeys(format_shape(grid.shape) for grid in r.tomograms.values()))
-        counts = [str(r.picks.get(name, "-")) for name in names]  # - where there is no file
         rows.append([
-            r.name, " ".join(map(str, r.tomograms)) or "none", " ".join(shapes) or "-", *counts,
+            r.name, " ".join(map(str, r.tomograms)) or "none", " ".join(shapes) or "-",
+            *format_counts(r.picks, names),
             "yes" if r.has_target else "no", str(len(r.issues) or "-"),
         ])  # fmt: skip
-    totals = [str(sum(r.picks.get(name, 0) for r in reports)) for name in names]
-    rows.append(["all", f"{len(reports)} runs", "", *totals,
-                 str(sum(r.has_target for r in reports)), ""])  # fmt: skip
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
+    totals = total_counts({r.name: r.picks for r in reports}, names)
+    return format_table(
+        ["run", "tomograms", "shape z×y×x", *names, "target", "faults"],
+        rows,
+        ["all", f"{len(reports)} runs", "", *totals, str(sum(r.has_target for r in reports)), ""],
     )

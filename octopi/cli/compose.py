@@ -13,7 +13,7 @@ from omegaconf import DictConfig, open_dict, read_write
 
 from octopi.cli.job_log import adapt_handlers, log_to_screen, open_job_folder, traceback_in_log
 from octopi.cli.overrides import MULTIRUN, SEARCHPATH
-from octopi.config.overrides import compose_config, override_text
+from octopi.config.overrides import compose_config, override_text, without_references
 from octopi.errors import SettingError
 from octopi.system.files import to_builtin_types
 from octopi.system.job_folder import Job
@@ -55,9 +55,11 @@ def _with_search_folders(overrides: list[str], folders: list[str]) -> list[str]:
 def composed_job(verb: str, overrides: Sequence[str]) -> Iterator[tuple[Job, DictConfig]]:
     """Compose the config of a single run, log to the screen, and yield its job and settings."""
     cfg = compose_config(verb, overrides)
+    if not cfg.hydra.run.dir:
+        raise SettingError("hydra.run.dir= is empty: name the job's folder, or leave it out.")
     folder = Path(cfg.hydra.run.dir).absolute()
     with read_write(cfg.hydra.runtime), open_dict(cfg.hydra.runtime):
-        cfg.hydra.runtime.output_dir = str(folder)
+        cfg.hydra.runtime.output_dir = without_references(str(folder))
     full = copy.deepcopy(cfg)
     with read_write(cfg), open_dict(cfg):
         del cfg["hydra"]

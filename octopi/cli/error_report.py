@@ -5,11 +5,12 @@ import sys
 import traceback
 
 from hydra.errors import OverrideParseException
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import GrammarParseError, InterpolationKeyError, OmegaConfBaseException
 from tqdm import tqdm
 
 from octopi.cli.job_log import log_files
 from octopi.config.files import OVERLAYS, choices
+from octopi.config.overrides import shell_override
 from octopi.errors import (
     MAX_MESSAGE_LENGTH,
     ExitCode,
@@ -57,31 +58,62 @@ def describe(error: BaseException) -> str:
         return "Interrupted."
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename or ''}"
+    if isinstance(error, OmegaConfBaseException):
+        return explain_omegaconf_error(error)
     if type(error).__module__.startswith("hydra"):
         return explain_hydra_error(error)
     return str(error).strip() or type(error).__name__
 
 
+def explain_omegaconf_error(error: OmegaConfBaseException) -> str:
+    """Say which setting OmegaConf could not read, and how to type the signs of a reference."""
+    text = str(error).partition("\n")[0]
+    cure = ""
+    if isinstance(error, InterpolationKeyError | GrammarParseError):
+        cure = r". ${…} refers to another setting; where the signs themselves are meant, type \${…}"
+    setting = str(error.full_key or "")
+    return f"{setting}{': ' if setting else ''}{text.rstrip('.')}{cure}."
+
+
 def explain_hydra_error(error: BaseException) -> str:
     """Say what Hydra refused, with close matches and without its search path."""
     text, cause = str(error).partition("Config search path")[0].strip(), error.__cause__
+    text = re.sub(r"\n\s+(full_key|object_type|reference_type)\b.*", "", text)
     if isinstance(error, OverrideParseException):
+        is_config = error.override.endswith(".json")
+        example = shell_override("project.config", error.override) if is_config else "runs=[TS_01]"
         return (
             f"{error.override:.200} is not understood. Settings are typed as SETTING=VALUE, groups "
-            "as GROUP=CHOICE; as in runs=[TS_01]."
+            f"as GROUP=CHOICE; as in {example:.200}."
         )
-    if missing := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
-        group, choice = missing.groups()
-        available = re.findall(r"\n\t(\S+)", text) or choices(group)
-        hint = did_you_mean(choice, available)
-        return f"There is no {group} {choice}.{hint} Choices: {', '.join(available)}"
+    if choice_problem := _explain_choice(text):
+        return choice_problem
     if "Could not override" in text and isinstance(cause, OmegaConfBaseException):
         parent, _, key = str(cause.full_key).rpartition(".")
         known_keys = map(str, cause.parent_node or ())
         if not parent:
-            hint = did_you_mean(key, [*known_keys, *OVERLAYS])
+            hint = did_you_mean(key, [*known_keys, *OVERLAYS, "project.config"])
             return f"There is no setting or group {key}.{hint}"
         addition = text.rpartition("use ")[2]  # +KEY=VALUE, as Hydra advises
         hint = did_you_mean(key, known_keys)
         return f"There is no setting {parent}.{key}.{hint} To add one, write {addition}"
+    if isinstance(cause, OmegaConfBaseException):
+        cause = str(cause).partition("\n")[0]
     return f"{text}\n{cause}" if cause is not None else text or type(error).__name__
+
+
+def _explain_choice(text: str) -> str | None:
+    """Say what Hydra found wrong with the choice of a group; None where it is about another."""
+    if missing := re.search(r"Could not find '([^']+)/([^'/]*)'", text):
+        group, choice = missing.groups()
+        available = re.findall(r"\n\t(\S+)", text) or choices(group)
+        hint = did_you_mean(choice, available)
+        problem = f"There is no {group} {choice}.{hint}" if choice else f"{group}= is empty."
+        return f"{problem} Choices: {', '.join(available)}"
+    if unset := re.search(r"You must specify '([^']+)'", text):
+        return f"{unset[1]} must be set. Choose {unset[1]}={' or '.join(choices(unset[1]))}."
+    if again := re.search(r"Multiple values for ([^.\s]+)\.", text):
+        return f"{again[1]} has a choice already: type {again[1]}=CHOICE, without +."
+    if unknown := re.search(r"Could not override '([^']*)'\. No match in the defaults", text):
+        return f"This command has no setting or group {unknown[1]!r}. Its --help lists them."
+    return None

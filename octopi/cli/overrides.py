@@ -23,6 +23,7 @@ OVERRIDES_THAT_CHANGE_NO_RESULT = (
     "logger.",
     "trainer.enable_progress_bar=",
     "dry_run=",
+    "trust=",
 )
 SEARCHPATH = "hydra.searchpath"
 HYDRA_FLAGS = {
@@ -72,7 +73,8 @@ def expand_paths(arguments: list[str]) -> list[str]:
     """
     out = []
     for before, argument in zip(["", *arguments], arguments, strict=False):
-        if "=" in argument or argument.startswith(("-", "+", "~")) or before.startswith("-"):
+        is_setting = "=" in argument and not Path(argument).exists()
+        if is_setting or argument.startswith(("-", "+", "~")) or before.startswith("-"):
             out.append(argument)
         else:
             key = "project.config" if argument.endswith(".json") else "folder"

@@ -2,13 +2,14 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from octopi.arguments import TARGET
 from octopi.config.files import CONF_DIR
 from octopi.config.overrides import (
     Interpolation,
@@ -16,7 +17,9 @@ from octopi.config.overrides import (
     last_value,
     override_key,
     override_text,
+    trusted_names,
 )
+from octopi.config.sections import LIBRARIES
 from octopi.config.settings import SETTINGS_CLASSES
 from octopi.errors import SettingError
 from octopi.system.job_folder import CONFIG_FILE, best_trial_folder, read_training_config
@@ -35,8 +38,6 @@ def expand_resume(arguments: list[str], *, verb: str) -> list[str]:
     stored = read_training_config(folder)
     for key in ("resume", "dry_run"):
         stored.pop(key, None)
-    if not _is_project_there(stored.get("project")):
-        stored.pop("project", None)  # it was moved: OCTOPI_PROJECT or what is typed says where to
     return [
         *setting_overrides(stored, typed, verb=verb),
         *typed,
@@ -46,10 +47,12 @@ def expand_resume(arguments: list[str], *, verb: str) -> list[str]:
 
 
 def _is_project_there(node: Any) -> bool:
-    """Return whether the configs of a stored project exist, as far as the node names paths."""
+    """Return whether what a stored project names exists: its configs, or the synthetic project."""
     config = node.get("config") if isinstance(node, Mapping) else None
+    if isinstance(config, Mapping):
+        config = config.get("directory")
     paths = config if isinstance(config, list) else [config]
-    return all(Path(path).exists() for path in paths if isinstance(path, str))
+    return all(isinstance(path, str) and Path(path).exists() for path in paths)
 
 
 def expand_experiment_folder(arguments: list[str], *, verb: str) -> list[str]:
@@ -103,22 +106,31 @@ def setting_overrides(
 
     A setting that refers to another one in our own YAML does so again, where the config agrees:
     `fold=1` typed beside them is the fold of the data too. Keys that are no settings of the
-    command, such as Hydra's, are left out.
+    command, such as Hydra's, are left out; so is a project that does not exist where it was:
+    OCTOPI_PROJECT or what is typed says where it is now, and a file has no synthetic one made.
 
     Args:
         config: resolved settings, as `config.yaml` holds them.
         typed: overrides that follow; a setting or group that they replace is left out.
         verb: the command.
+
+    Raises:
+        SettingError: the config names a class of neither a library nor the typed `trust`.
     """
+    typed = list(typed)
     typed_keys = {override_key(override) for override in typed}
     config = with_passwords(config, typed_keys, CONFIG_FILE)
-    names = {f.name for f in dataclasses.fields(SETTINGS_CLASSES[verb])}
+    names = {f.name for f in dataclasses.fields(SETTINGS_CLASSES[verb])} - {"trust"} - typed_keys
+    if not _is_project_there(config.get("project")):
+        names -= {"project"}
+    trust = trusted_names(typed)
     default = OmegaConf.to_container(compose_config(verb, []))  # references unresolved
     stored = _with_references(config, default, OmegaConf.create(_escaped(config)))
     out = []
     for key, value in stored.items():
-        if key not in names or key in typed_keys:
+        if key not in names:
             continue
+        _check_targets(value, key, trust)
         if (CONF_DIR / key).is_dir():  # a group: the whole choice is replaced, not merged with
             out += [f"~{key}", override_text(f"+{key}", value or {})]
         else:
@@ -158,3 +170,21 @@ def _escaped(node: Any) -> Any:
     if isinstance(node, list):
         return [_escaped(value) for value in node]
     return node.replace("${", r"\${") if isinstance(node, str) else node
+
+
+def _check_targets(node: Any, path: str, trust: Collection[str]) -> None:
+    """Raise SettingError if a node of a file would have a module imported that nobody trusts."""
+    if isinstance(node, list):
+        for item in node:
+            _check_targets(item, path, trust)
+    if not isinstance(node, Mapping):
+        return
+    name = str(node.get(TARGET, LIBRARIES[0]))
+    if name.partition(".")[0] not in LIBRARIES and name not in trust:
+        raise SettingError(
+            f"{path} in the {CONFIG_FILE} to repeat is {name[:100]!r}, which is imported only if "
+            f"you trust its author. If you do, say so: 'trust=[{name[:100]}]'. Else choose "
+            f"another: {path.partition('.')[0]}=…"
+        )
+    for key, item in node.items():
+        _check_targets(item, f"{path}.{key}", trust)

@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 from omegaconf.vendor.antlr4.CommonTokenStream import CommonTokenStream
 from omegaconf.vendor.antlr4.InputStream import InputStream
 
-from octopi.arguments import TARGET, alternatives, parameters_of
+from octopi.arguments import TARGET, alternatives, argument_annotation
 from octopi.config.files import CONF_DIR
 from octopi.config.nodes import import_target
 from octopi.config.overrides import (
@@ -99,7 +99,7 @@ def _quote_override(
     override: str, verb: str, composed: Callable[[], Mapping[str, Any]], *, multirun: bool
 ) -> str:
     key, _, typed = override.partition("=")
-    find = functools.partial(_find_annotation, override_key(override), verb, composed)
+    find = functools.partial(find_annotation, override_key(override), verb, composed)
     try:
         value = _parse(typed) if typed.strip() else ""
     except HydraException:
@@ -152,7 +152,7 @@ def _yaml_scalars(node: Any, setting: str, verb: str) -> Iterator[tuple[str, Any
         for key, value in node.value:
             yield from _yaml_scalars(value, f"{setting}.{key.value}".lstrip("."), verb)
     elif setting:
-        hint = _find_annotation(setting, verb, dict)
+        hint = find_annotation(setting, verb, dict)
         items = node.value if isinstance(node, yaml.SequenceNode) else [node]
         item_hint = _item_of(hint, _LISTS)
         for item in items:
@@ -186,18 +186,21 @@ def _verbatim(typed: str, key: str, annotation: Any) -> Any:
         return texts
     if is_certain and (not is_list or "," not in text) and (is_list or _takes(annotation, _TEXTS)):
         return texts[0]
-    raise SettingError(_advice(typed, key, is_list=is_list))
+    raise SettingError(_advice(typed, key, annotation))
 
 
-def _advice(typed: str, key: str, *, is_list: bool) -> str:
+def _advice(typed: str, key: str, annotation: Any) -> str:
     """Say how to write a value that Hydra cannot parse."""
     problem = f"{key}={typed:.150} cannot be read"
-    if typed.strip().startswith("{"):
+    is_text, is_list = _takes(annotation, _TEXTS), _takes(annotation, _LISTS)
+    if typed.strip().startswith("{") and not is_text:
         return (
             f"{problem}. Write {key}={{NAME: VALUE, …}} with quotes around the whole for the "
             f"shell. {yaml_advice(key, typed)}"
         )
-    if is_list or typed.strip().startswith("["):
+    if not re.fullmatch(r"[+\w./@]+", key):
+        return f"{problem}. Settings are typed as SETTING=VALUE, as in runs=[TS_01]."
+    if (is_list and not is_text) or typed.strip().startswith("["):
         return f"{problem}. Quote each name in the list, as in {shell_override(key, ['A 1', 'B'])}."
     return (
         f"{problem}. Text with blanks, brackets, quotes, commas, = or # needs quotes, and those "
@@ -251,7 +254,7 @@ def _item_of(annotation: Any, kinds: set[Any]) -> Any:
     return Any
 
 
-def _find_annotation(setting: str, verb: str, composed: Callable[[], Mapping[str, Any]]) -> Any:
+def find_annotation(setting: str, verb: str, composed: Callable[[], Mapping[str, Any]]) -> Any:
     """Return the annotation of a setting; Any where it has none."""
     if setting in _HYDRA_TEXTS:
         return str
@@ -272,18 +275,13 @@ def _find_argument(path: list[str], config: Mapping[str, Any]) -> tuple[Any, lis
     for length in range(len(path) - 1, 0, -1):
         node, argument = node_at(config, ".".join(path[:length])), path[length]
         if isinstance(node, Mapping) and TARGET in node:
-            section = SECTIONS.get(".".join(path[:length]))
-            limits = section.limits if section else {}
             try:
-                parameters = parameters_of(import_target(str(node[TARGET]), path[0]))
+                target = import_target(str(node[TARGET]), path[0])
+                return argument_annotation(target, argument), path[length + 1 :]
             except (SettingError, ValueError):  # refused later, with its cause
                 return Any, []
-            if argument in limits:
-                return limits[argument], path[length + 1 :]
-            if argument in parameters:
-                return parameters[argument].annotation, path[length + 1 :]
-            return Any, []
-    return Any, []
+    section = SECTIONS.get(path[0])
+    return (section.limits.get(path[1], Any), path[2:]) if section else (Any, [])
 
 
 def _compose_choices(arguments: Sequence[str], verb: str) -> Mapping[str, Any]:

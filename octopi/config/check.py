@@ -87,8 +87,9 @@ def _check_section(node: Any, section: Section, path: str, annotation: Any) -> N
             check_node(part, section, part_path)
         elif LOOSE not in marks:
             raise SettingError(f"{part_path} must name what to build.{_choices_of(path)}")
-    for key in section.limits.keys() & node.keys():
-        node[key] = fit(node[key], section.limits[key], f"{path}.{key}")
+        else:
+            for key in section.limits.keys() & node.keys():
+                node[key] = fit(node[key], section.limits[key], f"{path}.{key}")
 
 
 def _choices_of(path: str) -> str:
@@ -160,6 +161,8 @@ def _to_dataclass(root: type[Settings], values: Mapping[str, Any], path: str = "
             out[name] = {}
         elif dataclasses.is_dataclass(hint) or (is_node and value is None):
             raise SettingError(f"{key} must be set.{_choices_of(key)}")
+        elif value == "":
+            raise SettingError(f"{key}= is empty: give it a value, or leave it out.")
         else:
             out[name] = fit(value, hint, key)
     return root(**out)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from octopi.arguments import TARGET, check_arguments, check_finite, missing_arguments
-from octopi.config.sections import SECTIONS, Section
+from octopi.config.sections import Section
 from octopi.errors import SettingError
 from octopi.stored import dotted_name
 
@@ -30,8 +30,7 @@ def check_node(node: Any, section: Section, path: str) -> list[str]:
     if isinstance(node, Mapping) and TARGET in node:
         target = import_target(str(node[TARGET]), f"{path}.{TARGET}")
         _check_kind(target, section, node[TARGET], path)
-        limits = section.limits if path in SECTIONS else {}
-        fitted = check_arguments(target, node, path, limits=limits)
+        fitted = check_arguments(target, node, path)
         if missing := missing_arguments(target, node, section.passed_at_build):
             raise SettingError(
                 f"{node[TARGET]} needs the parameter {missing[0]}. Add '+{path}.{missing[0]}=…'."

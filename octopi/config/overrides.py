@@ -14,6 +14,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobRuntime
 from hydra.errors import HydraException
 
+from octopi.arguments import TARGET
 from octopi.config.files import CONF_DIR
 from octopi.errors import SettingError
 from octopi.system.files import describe_yaml_error, to_builtin_types
@@ -47,10 +48,10 @@ def _readable_literal(value: Any, key: str) -> str:
     is_plain = re.fullmatch(r"[A-Za-z_/.][\w/.+-]*", value, re.ASCII)
     if is_plain and value.lower() not in ("null", "true", "false", "nan", "inf"):
         return value
-    return QuotedString(_without_references(value), Quote.double).with_quotes()
+    return QuotedString(without_references(value), Quote.double).with_quotes()
 
 
-def _without_references(text: str) -> str:
+def without_references(text: str) -> str:
     """Return the text so that a `${` in it refers to nothing."""
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
 
@@ -78,7 +79,7 @@ def hydra_literal(value: Any, key: str) -> str:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, str):
-        text = str(value) if isinstance(value, Interpolation) else _without_references(value)
+        text = str(value) if isinstance(value, Interpolation) else without_references(value)
         return QuotedString(text, Quote.single).with_quotes()
     if isinstance(value, list):
         return f"[{','.join(hydra_literal(item, key) for item in value)}]"
@@ -141,6 +142,27 @@ def override_key(override: str) -> str:
 def override_value(override: str) -> Any:
     """Return the value that an override gives its setting."""
     return OverridesParser.create().parse_override(override).value()
+
+
+def trusted_names(overrides: Iterable[str]) -> list[str]:
+    """Return the classes that a command line trusts: those of `trust=[…]` and of `_target_`s."""
+    names: list[Any] = []
+    for override in overrides:
+        key = override_key(override)
+        if key == "trust" or key.endswith(f".{TARGET}"):
+            value = to_builtin_types(override_value(override))
+            names += value if isinstance(value, list) else [value]
+    return list(map(str, names))
+
+
+def named_targets(node: Any) -> list[str]:
+    """List the classes and functions that a node of a config names, also those inside it."""
+    if isinstance(node, list):
+        return [name for item in node for name in named_targets(item)]
+    if not isinstance(node, Mapping):
+        return []
+    own = [str(node[TARGET])] if TARGET in node else []
+    return own + [name for item in node.values() for name in named_targets(item)]
 
 
 def last_value(arguments: Iterable[str], key: str) -> str | None:

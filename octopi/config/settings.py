@@ -5,8 +5,24 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from octopi.arguments import Count, NotNegative, Positive, Share, Spacing
 from octopi.config.files import COMMANDS
+from octopi.ranges import (
+    Beta,
+    Count,
+    CountOrZero,
+    CropsPerStep,
+    Factor,
+    FactorOrZero,
+    NotNegative,
+    Number,
+    NumFolds,
+    Positive,
+    Seed,
+    Share,
+    Smoothing,
+    Spacing,
+    Workers,
+)
 
 LOOSE, OPTIONAL = "need not name a class", "may be empty"
 ConfigNode = dict[str, Any]
@@ -14,10 +30,8 @@ LooseNode = Annotated[ConfigNode, LOOSE]  # its class is in a checkpoint, or not
 OptionalNode = Annotated[ConfigNode, OPTIONAL]  # null is nothing: {}
 RunNames = list[str] | None
 Checkpoints = Annotated[list[str], Field(min_length=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Fold = Annotated[int, Field(ge=0)]
-Duration = Annotated[str, Field(pattern=r"^\d+:\d\d:\d\d:\d\d$", description="as DD:HH:MM:SS")]
-NumFolds = Annotated[int, Field(ge=2)]
+Spacings = Annotated[list[Spacing], Field(min_length=1)]
+Annotation = Literal["complete", "partial"]
 UserSession = Annotated[str, Field(pattern=r"^[^/]+/[^/]+$", description="as USER/SESSION")]
 
 
@@ -28,7 +42,7 @@ def _check_ordered(interval: list[float]) -> list[float]:
 
 
 _PAIR = Field(min_length=2, max_length=2, description="in Å, [from, to], the smaller first")
-Interval = Annotated[list[float], _PAIR, AfterValidator(_check_ordered)]
+Interval = Annotated[list[Number], _PAIR, AfterValidator(_check_ordered)]
 NotNegativeInterval = Annotated[list[NotNegative], _PAIR, AfterValidator(_check_ordered)]
 
 
@@ -39,8 +53,10 @@ class TargetsSettings:
     objects: list[str] | None
     picks: str | list[str] | None
     segmentations: list[str]
-    radius_scale: Positive
-    radius_scales: dict[str, Positive] | None
+    radius_scale: Factor
+    radius_scales: dict[str, Factor] | None
+    annotated: str | None
+    annotation: Annotation | dict[str, Annotation]
     name: str
     user_id: str
     session_id: str
@@ -77,18 +93,19 @@ class TrainSettings:
     localizer: ConfigNode
     scorer: ConfigNode
     target: str
-    voxel_spacing: Spacing | list[Spacing] | None
+    voxel_spacing: Spacing | Spacings | None
     tomo_types: list[str] | None
     runs: RunNames
     best_metric: str
     objectives: list[str]
     pruner: OptionalNode
-    threshold_beta: Positive
+    threshold_beta: Beta
     seed: Seed
-    fold: Fold | None
+    fold: CountOrZero | None
     num_folds: NumFolds | None
     resume: str | None
     init_from: str | None
+    trust: list[str]
     dry_run: bool
 
 
@@ -109,7 +126,7 @@ class SegmentSettings:
     scores: bool
     segmentation: bool
     accelerator: str
-    devices: Count
+    devices: Workers
     overwrite: bool
     trust: list[str]
     dry_run: bool
@@ -123,7 +140,7 @@ class LocalizeSettings:
     localizer: LooseNode
     checkpoint: Checkpoints | None
     source: str
-    beta: Positive | None
+    beta: Beta | None
     thresholds: Share | dict[str, Share] | None
     thresholds_from: Literal["training", "data"]
     tomo_type: str | None
@@ -133,7 +150,7 @@ class LocalizeSettings:
     user_id: str
     session_id: str
     accelerator: str
-    num_workers: Count
+    num_workers: Workers
     overwrite: bool
     trust: list[str]
     dry_run: bool
@@ -159,6 +176,7 @@ class SummarizeSettings:
     """Settings of `summarize`."""
 
     folder: str
+    storage: str | None
     dry_run: bool
 
 
@@ -171,11 +189,11 @@ class ExtractSettings:
     objects: list[str] | None
     runs: RunNames
     membrane: str | None
-    membrane_label: int | str | None
+    membrane_label: Annotated[int, Field(ge=0, le=2**32 - 1)] | str | None
     fill_enclosed: bool
     near_distance: Interval
     orient_to_membrane: bool
-    smoothing: NotNegative
+    smoothing: Smoothing
     pairs: NotNegativeInterval | None
     user_id: str
     session_id: str | None
@@ -193,7 +211,7 @@ class ExportSettings:
     runs: RunNames
     user_id: str
     session_id: str
-    min_score: float | dict[str, float] | None
+    min_score: Number | dict[str, Number] | None
     orientations: bool
     tomo_type: str | None
     voxel_spacing: Spacing | None
@@ -229,7 +247,7 @@ class ReportSettings:
     num_runs: Count
     input: str
     tomo_type: str | None
-    beta: Positive | None
+    beta: Beta | None
     user_id: str
     session_id: str
     max_megabytes: Positive
@@ -249,10 +267,10 @@ class CheckSettings:
     voxel_spacing: Spacing | None
     tomo_types: list[str] | None
     runs: RunNames
-    min_distance: NotNegative
+    min_distance: FactorOrZero
     voxels: bool
     dry_run: bool
-    num_workers: Count
+    num_workers: Workers
 
 
 @dataclass
@@ -281,12 +299,12 @@ class Rules:
         memory_share: part of the free memory that a step or a window may take.
     """
 
-    voxels_per_radius: Positive
-    max_coarsening: Positive
-    min_coarsening: Positive
-    crop_radii: Positive
-    voxels_per_target: Positive
-    max_crops_per_step: Count
+    voxels_per_radius: Factor
+    max_coarsening: Factor
+    min_coarsening: Factor
+    crop_radii: Factor
+    voxels_per_target: Factor
+    max_crops_per_step: CropsPerStep
     memory_share: Share
 
 

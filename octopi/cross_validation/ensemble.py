@@ -27,6 +27,7 @@ from octopi.cross_validation.table import (
 from octopi.errors import DataError, SettingError, shorten_list
 from octopi.evaluation.calibration import Calibration, mean_calibration
 from octopi.evaluation.candidates import read_candidates
+from octopi.evaluation.coverage import keep_comparable
 from octopi.evaluation.score_report import Report
 from octopi.geometry import PicksByRun, Points
 from octopi.models import checkpoint
@@ -213,7 +214,8 @@ def score_folds(
     picks[POOLED] = {run: points for by_run in picks.values() for run, points in by_run.items()}
     scores = {}
     for name, by_run in picks.items():
-        report = scorer(by_run, {run: truth[run] for run in by_run}).to_dict()
+        coverage = keep_comparable(by_run, {run: truth[run] for run in by_run})
+        report = scorer(coverage.picks, coverage.truth).to_dict()
         scores[name] = {k: v for k, v in report.items() if k not in ("curves", "runs")}
     return scores
 

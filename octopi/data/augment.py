@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
+from pydantic import validate_call
 from torch import Tensor
 from torch.nn import functional
+
+from octopi.ranges import FactorOrZero, HalfTurn, QuarterTurn, Share, ShareBelowOne
 
 Batch = tuple[Tensor, Tensor]  # image, target
 AXES = {"z": 1, "y": 2, "x": 3}  # of one crop (1, z, y, x)
@@ -53,12 +56,13 @@ class Flip:
         prob: chance of a flip, per crop and axis.
     """
 
-    def __init__(self, *, axes: Sequence[str], prob: float) -> None:
+    @validate_call
+    def __init__(self, *, axes: Sequence[str], prob: Share) -> None:
         unknown = set(axes) - set(AXES)
         if unknown:
             raise ValueError(f"Axes to flip are some of z, y, x, not {sorted(unknown)}.")
         self.dims = [AXES[axis] for axis in axes]
-        self.prob = _checked_prob(prob)
+        self.prob = prob
 
     def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
         """Mirror some of the crops."""
@@ -77,8 +81,9 @@ class Rot90:
         prob: chance of a turn, per crop.
     """
 
-    def __init__(self, *, prob: float) -> None:
-        self.prob = _checked_prob(prob)
+    @validate_call
+    def __init__(self, *, prob: Share) -> None:
+        self.prob = prob
 
     def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
         """Turn some of the crops."""
@@ -104,19 +109,18 @@ class Affine:
         prob: chance per crop.
     """
 
+    @validate_call
     def __init__(
-        self, *, angle_in_plane: float, angle_tilt: float, scale: float, prob: float
+        self,
+        *,
+        angle_in_plane: HalfTurn,
+        angle_tilt: QuarterTurn,
+        scale: ShareBelowOne,
+        prob: Share,
     ) -> None:
-        if not 0 <= angle_in_plane <= 180 or not 0 <= angle_tilt <= 90:
-            raise ValueError(
-                f"Need angle_in_plane in 0..180 and angle_tilt in 0..90 degrees, not "
-                f"{angle_in_plane} and {angle_tilt}."
-            )
-        if not 0 <= scale < 1:
-            raise ValueError(f"Need 0 <= scale < 1, not {scale}.")
         self.limits = torch.deg2rad(torch.tensor([angle_in_plane, angle_tilt]))
         self.scale = scale
-        self.prob = _checked_prob(prob)
+        self.prob = prob
 
     def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
         """Turn, tilt and scale some of the crops."""
@@ -149,12 +153,11 @@ class Intensity:
         prob: chance per crop.
     """
 
-    def __init__(self, *, scale: float, shift: float, prob: float) -> None:
-        if not 0 <= scale < 1 or shift < 0:
-            raise ValueError(f"Need 0 <= scale < 1 and shift >= 0, not {scale} and {shift}.")
+    @validate_call
+    def __init__(self, *, scale: ShareBelowOne, shift: FactorOrZero, prob: Share) -> None:
         self.scale = scale
         self.shift = shift
-        self.prob = _checked_prob(prob)
+        self.prob = prob
 
     def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
         """Change brightness and contrast of some of the crops."""
@@ -173,11 +176,10 @@ class GaussianNoise:
         prob: chance per crop.
     """
 
-    def __init__(self, *, std: float, prob: float) -> None:
-        if std < 0:
-            raise ValueError(f"Need std >= 0, not {std}.")
+    @validate_call
+    def __init__(self, *, std: FactorOrZero, prob: Share) -> None:
         self.std = std
-        self.prob = _checked_prob(prob)
+        self.prob = prob
 
     def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
         """Add noise to some of the crops."""
@@ -188,12 +190,6 @@ class GaussianNoise:
         shape = (len(chosen), *image.shape[1:])
         noise = torch.randn(shape, generator=on_device, device=image.device)
         return image.index_add(0, chosen, noise * std[chosen].view(-1, 1, 1, 1, 1)), target
-
-
-def _checked_prob(prob: float) -> float:
-    if not 0 <= prob <= 1:
-        raise ValueError(f"A probability lies in 0..1, not {prob}.")
-    return prob
 
 
 def _uniform(rng: torch.Generator, *shape: int) -> Tensor:

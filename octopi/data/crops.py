@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from octopi.data.cache import IMAGE_BYTES, TARGET_BYTES, VolumeCache
 from octopi.geometry import Grid
+from octopi.targets import UNKNOWN
 
 MAX_POSITIONS = 4096  # kept per class and tomogram: plenty to draw from, little to hold
 
@@ -70,23 +71,12 @@ class CropSettings:
     blend: bool
     seed: int
 
-    def __post_init__(self) -> None:
-        if len(self.crop_size) != 3 or min(self.crop_size) < 1:
-            raise ValueError(f"crop_size is three voxel counts, z y x, not {self.crop_size}.")
-        if self.crops_per_step < 1 or self.seed < 0:
-            raise ValueError(
-                f"Need crops_per_step of 1 or more and seed of 0 or more, not "
-                f"{self.crops_per_step} and {self.seed}."
-            )
-        if not 0 <= self.background_fraction <= 1 or not 0 <= self.center_jitter <= 1:
-            raise ValueError(
-                "background_fraction and center_jitter lie in 0..1, not "
-                f"{self.background_fraction} and {self.center_jitter}."
-            )
-
 
 def find_positions(target: NDArray[np.uint8]) -> dict[int, NDArray[np.integer]]:
-    """Return label -> flat indices of its voxels, at most MAX_POSITIONS drawn evenly."""
+    """Return label -> flat indices of its voxels, at most MAX_POSITIONS drawn evenly.
+
+    Unknown voxels have none.
+    """
     rng = np.random.default_rng(0)  # the same voxels whatever seed the user chooses
     flat = target.reshape(-1)
     dtype = np.int32 if flat.size < 2**31 else np.int64
@@ -95,6 +85,8 @@ def find_positions(target: NDArray[np.uint8]) -> dict[int, NDArray[np.integer]]:
     positions = {int(k): painted[labels == k] for k in np.unique(labels)}
     anywhere = rng.integers(flat.size, size=MAX_POSITIONS, dtype=dtype)
     positions[0] = anywhere[flat[anywhere] == 0]
+    if positions.pop(UNKNOWN, None) is not None:  # what is known may be small
+        positions[0] = np.flatnonzero(flat == 0).astype(dtype)
     return {
         label: data
         if len(data) <= MAX_POSITIONS

@@ -28,6 +28,18 @@ from octopi.data.sources import RunVolumes, SourceReader
 from octopi.geometry import Grid, Points
 from octopi.project import Run, SegmentationQuery, TomogramQuery
 from octopi.project.origin import digest_points
+from octopi.ranges import (
+    Count,
+    CountOrZero,
+    CropsPerStep,
+    Edges,
+    NumFolds,
+    Ratios,
+    Seed,
+    Share,
+    Spacing,
+    WorkersOrZero,
+)
 
 WORKER_TIMEOUT = 600.0  # seconds without a batch after which a worker counts as stuck
 
@@ -57,23 +69,23 @@ def build_data_module(  # noqa: PLR0913  the keys of conf/data are flat: users t
     labels: Mapping[str, int],
     augment: Augmentation | None,
     truth: Callable[[Run], Mapping[str, Points]],
-    working_spacing: float | None,
-    crop_size: Sequence[int],
-    crops_per_step: int,
-    steps_per_epoch: int,
-    background_fraction: float,
-    center_jitter: float,
+    working_spacing: Spacing | None,
+    crop_size: Edges,
+    crops_per_step: CropsPerStep,
+    steps_per_epoch: Count,
+    background_fraction: Share,
+    center_jitter: Share,
     blend: bool,
-    num_workers: int,
+    num_workers: WorkersOrZero,
     cache_dir: str,
     train_runs: Sequence[str] | None,
     validation_runs: Sequence[str] | None,
     test_runs: Sequence[str] | None,
-    ratios: Sequence[float] | None,
-    fold: int | None,
-    num_folds: int | None,
+    ratios: Ratios | None,
+    fold: CountOrZero | None,
+    num_folds: NumFolds | None,
     tilt_series_pattern: str | None,
-    seed: int,
+    seed: Seed,
 ) -> "TomogramDataModule":
     """Build the data module that `conf/data` describes; read nothing yet.
 
@@ -142,11 +154,6 @@ class TomogramDataModule(pl.LightningDataModule):
         truth: Callable[[Run], Mapping[str, Points]],
     ) -> None:
         super().__init__()
-        if steps_per_epoch < 1 or num_workers < 0:
-            raise ValueError(
-                f"Need steps_per_epoch of 1 or more and num_workers of 0 or more, not "
-                f"{steps_per_epoch} and {num_workers}."
-            )
         self.preparation = preparation
         self.crops = crops
         self.cache = preparation.reader.cache

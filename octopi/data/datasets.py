@@ -1,6 +1,6 @@
 """Datasets of training crops and of whole validation volumes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ class ValidationVolume:
         target: (z, y, x) uint8, on the same grid.
         grid: the working grid.
         truth: object name -> where its particles are.
+        not_annotated: names of the objects that nobody annotated in the run.
     """
 
     def __init__(
@@ -35,12 +36,14 @@ class ValidationVolume:
         target: NDArray[np.uint8],
         grid: Grid,
         truth: Mapping[str, Points],
+        not_annotated: Collection[str],
     ) -> None:
         self.run_name = run_name
         self.image = image
         self.target = target
         self.grid = grid
         self.truth = truth
+        self.not_annotated = not_annotated
 
 
 class StepSampler(Sampler[int]):
@@ -142,6 +145,7 @@ class VolumeDataset(Dataset[ValidationVolume]):
             target=self.cache.open(first.target),
             grid=first.grid,
             truth=self.truths[volumes.run_name],
+            not_annotated=volumes.not_annotated,
         )
 
 

@@ -70,16 +70,16 @@ class SplitSettings:
                 "fold and train_runs or validation_runs exclude each other: a fold chooses runs "
                 "by itself. Drop one of them; test_runs may stay."
             )
-        if self.num_folds is None or self.num_folds < 2:
+        if self.num_folds is None:
             raise SettingError(f"fold={self.fold} needs num_folds of 2 or more.")
-        if self.fold is not None and not 0 <= self.fold < self.num_folds:
+        if self.fold is not None and self.fold >= self.num_folds:
             raise SettingError(
                 f"fold={self.fold} is not among 0 to {self.num_folds - 1} (num_folds - 1)."
             )
 
     def _check_ratios(self) -> None:
         ratios = list(self.ratios or ())
-        if len(ratios) != 3 or min(ratios) < 0 or abs(sum(ratios) - 1) > 1e-3 or not ratios[0]:
+        if abs(sum(ratios) - 1) > 1e-3 or not ratios[0]:
             raise SettingError(
                 f"ratios are the parts for train, validation and test and add up to 1, for "
                 f"instance [0.7, 0.1, 0.2]; not {ratios}."

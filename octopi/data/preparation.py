@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from octopi.data.folds import Split, SplitSettings, check_none_absent, split_runs
 from octopi.data.sources import RunVolumes, SourceReader
+from octopi.errors import shorten_list
 from octopi.project import Run
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class DataPreparation:
         volumes = self.reader.read_targets(self.runs[name] for name in self._candidates)
         classes = {name: run_volumes.classes for name, run_volumes in volumes.items()}
         split = split_runs(list(self.runs), self._settings, groups=self._groups, classes=classes)
+        _warn_of_missing_annotations({name: volumes[name] for name in classes})
         labels = self.reader.labels
         check_none_absent(set(labels).difference(*(classes[name] for name in split.train)))
         validated_objects = set().union(*(classes[name] for name in split.validation))
@@ -66,6 +68,19 @@ class DataPreparation:
         self.reader.cache_tomograms(
             all_tomograms_of=[volumes[name] for name in split.train],
             first_only=[volumes[name] for name in split.validation],
+        )
+
+
+def _warn_of_missing_annotations(volumes: Mapping[str, RunVolumes]) -> None:
+    """Warn of objects that count only in some runs, because nobody annotated them in the others."""
+    for name in sorted(set[str]().union(*(v.not_annotated for v in volumes.values()))):
+        run_names = [run_name for run_name, v in volumes.items() if name in v.not_annotated]
+        logger.warning(
+            "%s is not annotated in %d of %d runs, where it is neither learned nor scored: %s.",
+            name,
+            len(run_names),
+            len(volumes),
+            shorten_list(run_names),
         )
 
 

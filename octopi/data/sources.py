@@ -21,7 +21,7 @@ from octopi.data.crops import CachedTomogram, find_positions
 from octopi.errors import DataError, NotInProjectError, ResourceError
 from octopi.geometry import Grid
 from octopi.project import Run, SegmentationQuery, TomogramQuery
-from octopi.project.objects import WRITE_TARGET_AGAIN, check_labels, unknown_labels
+from octopi.project.objects import WRITE_TARGET_AGAIN, check_labels, find_unexpected_labels
 from octopi.project.origin import describe_changed_inputs
 from octopi.system import resources
 
@@ -39,12 +39,14 @@ class RunVolumes:
         variants: its tomograms in the order of the settings.
         loaders: cache key of a tomogram -> function that reads and prepares it.
         classes: names of the objects in its target, on every grid.
+        not_annotated: names of the objects that nobody annotated in the run.
     """
 
     run_name: str
     variants: tuple[CachedTomogram, ...]
     loaders: Mapping[str, Callable[[], NDArray[np.float16]]]
     classes: frozenset[str]
+    not_annotated: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,6 @@ class SourceReader:
     labels: Mapping[str, int]
     working_spacing: float | None
     num_threads: int
-
-    def __post_init__(self) -> None:
-        if self.working_spacing is not None and not self.working_spacing > 0:
-            raise ValueError(
-                f"working_spacing must be positive or null, not {self.working_spacing}."
-            )
 
     def read_targets(self, runs: Iterable[Run]) -> dict[str, RunVolumes]:
         """Read and cache the targets; return the volumes of each run by its name."""
@@ -127,6 +123,8 @@ class SourceReader:
         self._check_same_labels(run, attributes)
         if message := describe_changed_inputs(run, attributes):
             logger.warning("Run %s: %s", run.name, message)
+        not_annotated = frozenset(attributes.get("not_annotated", ())) & self.labels.keys()
+        unknown_labels = frozenset(self.labels[name] for name in not_annotated)
         fingerprint = run.segmentation_fingerprint(self.target)
         targets: dict[Grid, tuple[str, Positions]] = {}
         variants, loaders = [], {}
@@ -136,14 +134,16 @@ class SourceReader:
                 targets[grid] = self._cache_target(run, grid, fingerprint)
             key = f"{run.name} {query} {run.fingerprint(query)} {grid.shape} {NORMALISATION}"
             target_key, positions = targets[grid]
-            variants.append(CachedTomogram(str(query), key, target_key, grid, positions))
+            variants.append(
+                CachedTomogram(str(query), key, target_key, grid, positions, unknown_labels)
+            )
             loaders[key] = partial(_prepare, run, query, grid)
         classes = [
             name
             for name, label in self.labels.items()
             if all(label in v.positions for v in variants)
         ]
-        return RunVolumes(run.name, tuple(variants), loaders, frozenset(classes))
+        return RunVolumes(run.name, tuple(variants), loaders, frozenset(classes), not_annotated)
 
     def _find_tomograms(self, run: Run) -> list[TomogramQuery]:
         """Find the tomograms that the run has of the settings'; warn of those it lacks.
@@ -177,7 +177,13 @@ class SourceReader:
         read_target = partial(self._read_target, run, grid)
 
         def find_rows() -> NDArray[np.integer]:
-            return _positions_to_rows(find_positions(self.cache.get(target_key, read_target)))
+            positions = find_positions(self.cache.get(target_key, read_target))
+            if not positions:
+                raise DataError(
+                    f"Run {run.name}: nothing is known in its target {self.target}, as worked on. "
+                    "Leave the run out, or annotate a larger part of it."
+                )
+            return _positions_to_rows(positions)
 
         rows = self.cache.get(positions_key, find_rows)
         self.cache.fill({target_key: read_target}, num_threads=1)  # in case it was deleted alone
@@ -185,8 +191,9 @@ class SourceReader:
 
     def _read_target(self, run: Run, grid: Grid) -> NDArray[np.uint8]:
         """Read the target onto a working grid, after a check of its labels."""
-        labels, stored_grid, _ = run.read_segmentation(self.target)
-        labels = self._check_labels(run.open_segmentation(self.target).where, labels)
+        labels, stored_grid, attributes = run.read_segmentation(self.target)
+        where = run.open_segmentation(self.target).where
+        labels = self._check_labels(where, labels, attributes)
         try:
             return resample_labels(labels, stored_grid, grid)
         except DataError as error:
@@ -201,12 +208,14 @@ class SourceReader:
                 f"others have {dict(self.labels)}. Make all targets with one create_targets."
             )
 
-    def _check_labels(self, where: str, labels: NDArray) -> NDArray[np.uint8]:
+    def _check_labels(
+        self, where: str, labels: NDArray, attributes: Mapping[str, Any]
+    ) -> NDArray[np.uint8]:
         """Return the labels as uint8; raise DataError if one belongs to no object."""
         highest, last = int(labels.max()), max(self.labels.values(), default=0)
-        if highest > last or unknown_labels(range(highest + 1), self.labels):
+        if highest > last or find_unexpected_labels(range(highest + 1), self.labels, attributes):
             values = np.unique(labels)
-            check_labels(values, self.labels, where=where, advice=WRITE_TARGET_AGAIN)
+            check_labels(values, self.labels, attributes, where=where, advice=WRITE_TARGET_AGAIN)
         return labels.astype(np.uint8, copy=False)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import validate_call
 
 from octopi.evaluation.matching import (
     Matcher,
@@ -19,6 +20,7 @@ from octopi.evaluation.matching import (
 )
 from octopi.evaluation.score_report import Interval, Report, Score
 from octopi.geometry import PicksByRun, Points
+from octopi.ranges import Beta, Factor, NumResamples, Seed
 
 
 class Scorer(ABC):
@@ -31,14 +33,10 @@ class Scorer(ABC):
         seed: of the resampling.
     """
 
+    @validate_call
     def __init__(
-        self, *, tolerance_scale: float, beta: float, num_resamples: int, seed: int
+        self, *, tolerance_scale: Factor, beta: Beta, num_resamples: NumResamples, seed: Seed
     ) -> None:
-        if not tolerance_scale > 0 or not beta > 0 or num_resamples < 0:
-            raise ValueError(
-                "Need tolerance_scale > 0, beta > 0 and num_resamples >= 0, not "
-                f"{tolerance_scale}, {beta} and {num_resamples}."
-            )
         self.tolerance_scale = tolerance_scale
         self.beta = beta
         self.num_resamples = num_resamples

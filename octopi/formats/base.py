@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import validate_call
 
 from octopi.errors import DataError, SettingError
 from octopi.geometry import Grid, Points, same_spacing
+from octopi.ranges import Factor, Number, PixelSize
 
 # A STAR file has a meaning of its own for words that begin so.
 BARE_WORD = re.compile(r"(?!_|data_|loop_|save_|;|\$|\[)[^\s\"'#\x00-\x1f\x7f]+")
@@ -46,15 +48,15 @@ class Format:
         SettingError: a setting is out of its range.
     """
 
-    def __init__(self, *, tomo_name: str, pixel_size: float | None, binning: float | None) -> None:
+    @validate_call
+    def __init__(
+        self, *, tomo_name: str, pixel_size: PixelSize | None, binning: Factor | None
+    ) -> None:
         if tomo_name.count("*") != 1 or any(c.isspace() for c in tomo_name):
             raise SettingError(
                 f"format.tomo_name={tomo_name!r}: write one * for the name of the run and no "
                 "blanks, as in *.tomostar."
             )
-        for key, value in {"pixel_size": pixel_size, "binning": binning}.items():
-            if value is not None and value <= 0:
-                raise SettingError(f"format.{key} must be above zero, not {value}.")
         self.tomo_name = tomo_name
         self.pixel_size = pixel_size
         self.binning = binning
@@ -129,13 +131,14 @@ class PixelFormat(Format):
         first_voxel: its coordinate, on each axis, of the centre of the first voxel.
     """
 
+    @validate_call
     def __init__(
         self,
         *,
         tomo_name: str,
-        pixel_size: float | None,
-        binning: float | None,
-        first_voxel: float,
+        pixel_size: PixelSize | None,
+        binning: Factor | None,
+        first_voxel: Number,
     ) -> None:
         super().__init__(tomo_name=tomo_name, pixel_size=pixel_size, binning=binning)
         self.first_voxel = first_voxel

@@ -16,10 +16,10 @@ import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 from numpy.typing import NDArray
 
-from octopi.arguments import PLAUSIBLE_SPACING
 from octopi.errors import DataError
 from octopi.geometry import NEARLY_EXACT, format_shape, same_spacing
 from octopi.project.value_range import ValueRange
+from octopi.ranges import PLAUSIBLE_SPACING
 
 logger = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import validate_call
 
 from octopi.errors import DataError, SettingError, did_you_mean, shorten_list
 from octopi.formats.base import (
@@ -37,6 +38,7 @@ from octopi.formats.star import (
     star_text,
 )
 from octopi.geometry import format_shape
+from octopi.ranges import Factor, FactorOrZero, PixelSize, Share, TomogramEdges, Voltage
 
 CENTERED = tuple(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ")
 SIZE_SLACK = 2.0  # voxels of the binned tomogram that rounding may have cost a side
@@ -77,17 +79,18 @@ class Relion5(Format):
         DataError: `tomograms_star` cannot be read.
     """
 
+    @validate_call
     def __init__(
         self,
         *,
         tomo_name: str,
         tomograms_star: str | None,
-        pixel_size: float | None,
-        binning: float | None,
-        tomogram_size: Sequence[int] | None,
-        voltage: float | None,
-        spherical_aberration: float | None,
-        amplitude_contrast: float | None,
+        pixel_size: PixelSize | None,
+        binning: Factor | None,
+        tomogram_size: TomogramEdges | None,
+        voltage: Voltage | None,
+        spherical_aberration: FactorOrZero | None,
+        amplitude_contrast: Share | None,
     ) -> None:
         super().__init__(tomo_name=tomo_name, pixel_size=pixel_size, binning=binning)
         self.listed_tomograms = None
@@ -102,13 +105,9 @@ class Relion5(Format):
         self.optics = _check_optics(voltage, spherical_aberration, amplitude_contrast)
 
     def _check_size(self, tomogram_size: Sequence[int] | None) -> NDArray[np.float64] | None:
-        """Return the size, if any; raise SettingError unless it is three edges of known pixels."""
+        """Return the size, if any; raise SettingError unless it counts known pixels."""
         if tomogram_size is None:
             return None
-        if len(tomogram_size) != 3 or min(tomogram_size) < 1:
-            raise SettingError(
-                f"format.tomogram_size is the unbinned size [x,y,z], not {list(tomogram_size)}."
-            )
         if self.pixel_size is None and self.binning is None:
             raise SettingError(
                 "format.tomogram_size counts unbinned pixels. Say how large they are: "

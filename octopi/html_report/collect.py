@@ -9,6 +9,7 @@ from typing import Any
 
 from octopi.config.settings import ReportSettings
 from octopi.errors import NotInProjectError, SettingError, shorten_list
+from octopi.evaluation.coverage import keep_comparable
 from octopi.geometry import Points
 from octopi.html_report.runs import Objects, ShownRun
 from octopi.html_report.training_history import (
@@ -30,6 +31,7 @@ from octopi.project import (
     find_picks,
     score_map_name,
 )
+from octopi.project.annotation import read_true_picks
 from octopi.project.score_map import ScoreMap, particle_channels, particle_radii, read_score_map
 from octopi.stored import build_stored
 from octopi.system.job_folder import BEST_MODEL_FILE, CONFIG_FILE
@@ -99,7 +101,8 @@ def collect_report(
         settings: of the command.
     """
     runs = project.select(settings.runs)
-    truth = find_truth(runs, history, settings)
+    target = _find_target(history, settings)
+    truth = find_truth(runs, target, settings)
     maps = find_score_maps(runs, settings)
     if history is None:
         history = find_training_of(maps.values())
@@ -110,7 +113,7 @@ def collect_report(
     shown, not_picked = [], []
     for run in runs:
         view = _view_run(run, maps.get(run.name), history, info=info, settings=settings)
-        particles = run.read_existing_picks(truth)
+        particles = _read_particles(run, truth, target)
         if view is not None:
             particles = _comparable_truth(view, particles, truth, settings)
             not_picked += [f"{run.name} ({n})" for n in particles if n not in view.candidates]
@@ -122,6 +125,7 @@ def collect_report(
         logger.warning(
             "The page leaves out what has truth but was not picked: %s.", shorten_list(not_picked)
         )
+    shown = _keep_comparable(shown)
     return ReportData(
         runs=_limit_runs(shown, settings.num_runs),
         objects=_describe_objects(shown, info, project, settings.beta),
@@ -130,6 +134,18 @@ def collect_report(
         checkpoints={} if first_map is None else first_map.checkpoints,
         history=history,
     )
+
+
+def _keep_comparable(shown: Sequence[ShownRun]) -> list[ShownRun]:
+    """Leave out the candidates of objects that are not annotated in a run with other truth."""
+    truth = {run.name: run.truth for run in shown if run.truth}
+    coverage = keep_comparable({run.name: run.candidates for run in shown}, truth)
+    for remark in coverage.remarks:
+        logger.warning(remark)
+    return [
+        dataclasses.replace(run, candidates=coverage.picks[run.name]) if run.name in truth else run
+        for run in shown
+    ]
 
 
 def _comparable_truth(
@@ -144,22 +160,40 @@ def _comparable_truth(
 
 
 def find_truth(
-    runs: Sequence[Run], history: TrainingHistory | None, settings: ReportSettings
+    runs: Sequence[Run], target: SegmentationQuery | None, settings: ReportSettings
 ) -> dict[str, PicksQuery]:
     """Find the true picks: the requested ones, those trained on, or the only ones there are."""
-    target = history.config.get("target") if history is not None else None
-    if settings.truth is None and target:
-        query = SegmentationQuery.parse(target)
-        for run in runs:
-            if any(q.name_user_session == query.name_user_session for q in run.segmentations()):
-                source_picks = run.segmentation_attributes(query).get("picks", {})
-                return {name: PicksQuery.parse(text) for name, text in source_picks.items()}
+    for run in runs:
+        if target is not None and _has_target(run, target):
+            source_picks = run.segmentation_attributes(target).get("picks", {})
+            return {name: PicksQuery.parse(text) for name, text in source_picks.items()}
     try:
         return find_picks(runs, objects=None, source=settings.truth)
     except NotInProjectError:
         if settings.truth is not None:
             raise
         return {}
+
+
+def _find_target(
+    history: TrainingHistory | None, settings: ReportSettings
+) -> SegmentationQuery | None:
+    """Return the target of the training; None without one, or where the user named the truth."""
+    target = history.config.get("target") if history is not None else None
+    return SegmentationQuery.parse(target) if settings.truth is None and target else None
+
+
+def _has_target(run: Run, target: SegmentationQuery) -> bool:
+    return any(q.name_user_session == target.name_user_session for q in run.segmentations())
+
+
+def _read_particles(
+    run: Run, truth: Mapping[str, PicksQuery], target: SegmentationQuery | None
+) -> dict[str, Points]:
+    """Read the true particles of a run; without those that its target leaves unknown."""
+    if target is not None and _has_target(run, target):
+        return read_true_picks(run, truth, target)
+    return run.read_existing_picks(truth)
 
 
 def find_score_maps(runs: Iterable[Run], settings: ReportSettings) -> dict[str, ScoreMapReference]:
@@ -311,8 +345,6 @@ def _limit_runs(shown: list[ShownRun], num_runs: int) -> list[ShownRun]:
 
     Where none of them belongs into the totals, all of them do.
     """
-    if num_runs < 1:
-        raise SettingError(f"num_runs must be 1 or more, not {num_runs}.")
     best = sorted(shown, key=lambda run: (not run.has_truth, not run.in_totals))[:num_runs]
     if len(best) < len(shown):
         logger.info("%d of %d runs are shown; more with num_runs=…", len(best), len(shown))

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import validate_call
 from torch import Tensor, nn
 
-from octopi.inference.flips import FLIPS, mean_over_flips
+from octopi.inference.flips import mean_over_flips
 from octopi.inference.windows import padded_shape, take, windows
 from octopi.models.precision import autocast
 from octopi.models.properties import check_size, finest_logits
+from octopi.ranges import Edges, Halo, NumSides
 
 
 class Predictor:
@@ -31,9 +33,8 @@ class Predictor:
         ValueError: the halo leaves nothing of a window, or `num_sides` is out of its range.
     """
 
-    def __init__(
-        self, *, window_size: Sequence[int] | None, halo: Sequence[int], num_sides: int
-    ) -> None:
+    @validate_call
+    def __init__(self, *, window_size: Edges | None, halo: Halo, num_sides: NumSides) -> None:
         if window_size is not None and any(
             w <= 2 * h for w, h in zip(window_size, halo, strict=True)
         ):
@@ -41,8 +42,6 @@ class Predictor:
                 f"A window of {list(window_size)} voxels leaves nothing inside a halo of "
                 f"{list(halo)}."
             )
-        if not 1 <= num_sides <= len(FLIPS):
-            raise ValueError(f"num_sides must be 1 to {len(FLIPS)}, not {num_sides}.")
         self.window_size = None if window_size is None else list(window_size)
         self.halo = list(halo)
         self.num_sides = num_sides

@@ -1,15 +1,17 @@
 """Picks as connected components of thresholded scores: for particles that do not touch."""
 
 import numpy as np
+from pydantic import validate_call
 
 from octopi.geometry import Points
 from octopi.localization.localizer import Channel, Localizer
 from octopi.localization.regions import (
-    check_region_settings,
+    check_scales,
     find_regions,
     measure_parts,
     points_of_parts,
 )
+from octopi.ranges import Factor, FactorOrZero, PositiveShare, Share
 
 
 class Components(Localizer):
@@ -28,12 +30,16 @@ class Components(Localizer):
         ValueError: a setting is out of its range.
     """
 
+    @validate_call
     def __init__(
-        self, *, threshold: float, min_scale: float, max_scale: float, min_score: float
+        self,
+        *,
+        threshold: PositiveShare,
+        min_scale: FactorOrZero,
+        max_scale: Factor,
+        min_score: Share,
     ) -> None:
-        check_region_settings(
-            threshold=threshold, min_scale=min_scale, max_scale=max_scale, min_score=min_score
-        )
+        check_scales(min_scale, max_scale)
         self.threshold = threshold
         self.min_scale = min_scale
         self.max_scale = max_scale

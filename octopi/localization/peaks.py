@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from pydantic import validate_call
 from scipy.ndimage import correlate1d
 
 from octopi.geometry import Grid, Points
@@ -23,6 +24,7 @@ from octopi.localization.local_maxima import (
     with_margin,
 )
 from octopi.localization.localizer import Channel, Localizer, lowest_stored
+from octopi.ranges import PositiveShare, Radii, RadiiOrZero
 
 _TRUNCATE = 3.0  # sigmas; where the smoothing kernel ends
 _REFINEMENTS = 3  # steps; the centroid moves less than a tenth of a voxel in the third
@@ -53,27 +55,16 @@ class Peaks(Localizer):
         ValueError: a setting is out of its range.
     """
 
+    @validate_call
     def __init__(
         self,
         *,
-        min_distance: float,
-        smoothing: float,
-        min_score: float,
-        centroid_radius: float,
-        min_object_distance: float,
+        min_distance: Radii,
+        smoothing: RadiiOrZero,
+        min_score: PositiveShare,
+        centroid_radius: RadiiOrZero,
+        min_object_distance: RadiiOrZero,
     ) -> None:
-        lengths = {
-            "smoothing": smoothing,
-            "centroid_radius": centroid_radius,
-            "min_object_distance": min_object_distance,
-        }
-        for key, value in lengths.items():
-            if not 0 <= value < np.inf:
-                raise ValueError(f"{key} must be 0 or more, not {value}.")
-        if not 0 < min_distance < np.inf:
-            raise ValueError(f"min_distance must be above 0, not {min_distance}.")
-        if not 0 < min_score <= 1:
-            raise ValueError(f"min_score must be above 0 and at most 1, not {min_score}.")
         self.min_distance = min_distance
         self.smoothing = smoothing
         self.min_score = min_score

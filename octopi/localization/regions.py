@@ -81,13 +81,7 @@ def points_of_parts(channel: Channel, parts: Sequence[NDArray], min_score: float
     return Points(channel.grid.to_angstrom(voxels[order]), scores[order].astype(np.float32))
 
 
-def check_region_settings(
-    *, threshold: float, min_scale: float, max_scale: float, min_score: float
-) -> None:
-    """Raise ValueError if a setting is out of its range."""
-    if not 0 < threshold <= 1:
-        raise ValueError(f"threshold must be above 0 and at most 1, not {threshold}.")
-    if not 0 <= min_scale < max_scale:
-        raise ValueError(f"Need 0 <= min_scale < max_scale, not {min_scale} and {max_scale}.")
-    if not 0 <= min_score <= 1:
-        raise ValueError(f"min_score must be between 0 and 1, not {min_score}.")
+def check_scales(min_scale: float, max_scale: float) -> None:
+    """Raise ValueError unless the scales leave room for a region."""
+    if not min_scale < max_scale:
+        raise ValueError(f"min_scale={min_scale} must be below max_scale={max_scale}.")

@@ -7,6 +7,7 @@ threshold, as an untrained network gives, took them more than two minutes in pla
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import validate_call
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import KDTree
 
@@ -22,11 +23,12 @@ from octopi.localization.local_maxima import (
 )
 from octopi.localization.localizer import Channel, Localizer
 from octopi.localization.regions import (
-    check_region_settings,
+    check_scales,
     find_regions,
     measure_parts,
     points_of_parts,
 )
+from octopi.ranges import Factor, FactorOrZero, PositiveShare, Radii, Share
 
 _SLAB = 16  # planes whose voxels are listed at once
 
@@ -53,20 +55,17 @@ class Watershed(Localizer):
         ValueError: a setting is out of its range.
     """
 
+    @validate_call
     def __init__(
         self,
         *,
-        threshold: float,
-        min_scale: float,
-        max_scale: float,
-        min_distance: float,
-        min_score: float,
+        threshold: PositiveShare,
+        min_scale: FactorOrZero,
+        max_scale: Factor,
+        min_distance: Radii,
+        min_score: Share,
     ) -> None:
-        check_region_settings(
-            threshold=threshold, min_scale=min_scale, max_scale=max_scale, min_score=min_score
-        )
-        if not 0 < min_distance < np.inf:
-            raise ValueError(f"min_distance must be above 0, not {min_distance}.")
+        check_scales(min_scale, max_scale)
         self.threshold = threshold
         self.min_scale = min_scale
         self.max_scale = max_scale

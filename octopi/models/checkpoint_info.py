@@ -12,10 +12,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from octopi.arguments import Positive, Share, fit
+from octopi.arguments import fit
 from octopi.errors import SettingError, shorten_list
 from octopi.geometry import same_spacing
 from octopi.picking import Chance, PickingInfo, mean_chances, mean_thresholds, sort_by_label
+from octopi.ranges import Positive, Share
 
 logger = logging.getLogger(__name__)
 

@@ -5,6 +5,19 @@ from collections.abc import Sequence
 from monai.networks.nets.attentionunet import AttentionUnet
 from monai.networks.nets.dynunet import DynUNet
 from monai.networks.nets.unet import UNet
+from pydantic import validate_call
+
+from octopi.ranges import (
+    MAX_CHANNELS,
+    Channels,
+    CountOrZero,
+    InChannels,
+    NumHiddenLayers,
+    NumLayers,
+    NumResUnits,
+    ShareBelowOne,
+    Stride,
+)
 
 
 class SizedUNet(UNet):
@@ -21,20 +34,19 @@ class SizedUNet(UNet):
         norm: MONAI's name of a normalisation.
     """
 
+    @validate_call
     def __init__(
         self,
         out_channels: int,
         *,
-        in_channels: int = 1,
-        base_channels: int = 16,
-        num_layers: int = 3,
-        num_hidden_layers: int = 1,
-        num_res_units: int = 1,
-        dropout: float = 0.0,
+        in_channels: InChannels = 1,
+        base_channels: Channels = 16,
+        num_layers: NumLayers = 3,
+        num_hidden_layers: NumHiddenLayers = 1,
+        num_res_units: NumResUnits = 1,
+        dropout: ShareBelowOne = 0.0,
         norm: str = "instance",
     ) -> None:
-        check_minimum(0, num_res_units=num_res_units)
-        check_dropout(dropout)
         channels, strides = unet_layers(base_channels, num_layers, num_hidden_layers)
         super().__init__(
             spatial_dims=3,
@@ -60,17 +72,17 @@ class SizedAttentionUnet(AttentionUnet):
         dropout: part of the channels' values that training sets to zero.
     """
 
+    @validate_call
     def __init__(
         self,
         out_channels: int,
         *,
-        in_channels: int = 1,
-        base_channels: int = 16,
-        num_layers: int = 3,
-        num_hidden_layers: int = 1,
-        dropout: float = 0.0,
+        in_channels: InChannels = 1,
+        base_channels: Channels = 16,
+        num_layers: NumLayers = 3,
+        num_hidden_layers: NumHiddenLayers = 1,
+        dropout: ShareBelowOne = 0.0,
     ) -> None:
-        check_dropout(dropout)
         channels, strides = unet_layers(base_channels, num_layers, num_hidden_layers)
         super().__init__(
             spatial_dims=3,
@@ -94,18 +106,17 @@ class SizedDynUNet(DynUNet):
         dropout: part of the channels' values that training sets to zero.
     """
 
+    @validate_call
     def __init__(
         self,
         out_channels: int,
         *,
-        in_channels: int = 1,
-        strides: Sequence[int] = (1, 2, 2, 2),
-        base_channels: int = 32,
-        deep_supr_num: int = 1,
-        dropout: float = 0.0,
+        in_channels: InChannels = 1,
+        strides: Sequence[Stride] = (1, 2, 2, 2),
+        base_channels: Channels = 32,
+        deep_supr_num: CountOrZero = 1,
+        dropout: ShareBelowOne = 0.0,
     ) -> None:
-        check_minimum(1, base_channels=base_channels)
-        check_dropout(dropout)
         if len(strides) < 3 or strides[0] != 1 or not set(strides) <= {1, 2}:
             raise ValueError(
                 f"strides must be three or more, each 1 or 2, the first 1, not {list(strides)}."
@@ -134,22 +145,11 @@ def unet_layers(
     base_channels: int, num_layers: int, num_hidden_layers: int
 ) -> tuple[list[int], list[int]]:
     """Return each layer's channels, which double, and the strides between them, which halve."""
-    check_minimum(1, base_channels=base_channels)
-    check_minimum(2, num_layers=num_layers)
-    check_minimum(0, num_hidden_layers=num_hidden_layers)
     channels = [base_channels * 2**i for i in range(num_layers)]
+    if channels[-1] > MAX_CHANNELS:
+        raise ValueError(
+            f"base_channels={base_channels} doubled for each of num_layers={num_layers} makes "
+            f"{channels[-1]} channels; at most {MAX_CHANNELS} fit into memory."
+        )
     hidden = [channels[-1]] * num_hidden_layers
     return channels + hidden, [2] * (num_layers - 1) + [1] * num_hidden_layers
-
-
-def check_minimum(minimum: int, **counts: int) -> None:
-    """Raise ValueError unless every count is a whole number of at least `minimum`."""
-    for name, count in counts.items():
-        if not isinstance(count, int) or count < minimum:
-            raise ValueError(f"{name} must be a whole number from {minimum} up, not {count}.")
-
-
-def check_dropout(dropout: float) -> None:
-    """Raise ValueError unless the part that is dropped is at least 0 and less than 1."""
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be at least 0 and less than 1, not {dropout}.")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
+from pydantic import validate_call
 
 from octopi.errors import ResourceError, SettingError
 from octopi.geometry import Grid
@@ -21,6 +22,7 @@ from octopi.phantom.specimen import (
     render_density,
 )
 from octopi.project.copick_api import open_root
+from octopi.ranges import NumParticles, NumRuns, PhantomEdges, Positive, Seed, Spacing
 from octopi.system.files import sweep_leftovers, temporary_folder, write_text
 
 logger = logging.getLogger(__name__)
@@ -35,15 +37,16 @@ NOISE_SPREAD = 0.15  # by which the signal-to-noise ratio differs from run to ru
 PADDING = 160.0  # Å of ice around the volume, for the rest of particles that its border cuts
 
 
+@validate_call
 def make_phantom(
     directory: str | Path,
     *,
-    num_runs: int,
-    shape: tuple[int, int, int],
-    voxel_spacing: float,
-    num_particles: int,
-    snr: float,
-    seed: int,
+    num_runs: NumRuns,
+    shape: PhantomEdges,
+    voxel_spacing: Spacing,
+    num_particles: NumParticles,
+    snr: Positive,
+    seed: Seed,
 ) -> Path:
     """Make a synthetic copick project, or use the one that was made with the same numbers.
 
@@ -64,7 +67,8 @@ def make_phantom(
         The project's config file.
 
     Raises:
-        SettingError: a number is out of range, or the directory has other content.
+        ValueError: a number is out of its range.
+        SettingError: the directory has other content.
         ResourceError: the project cannot be written.
     """
     directory = Path(directory).expanduser().resolve()
@@ -77,7 +81,6 @@ def make_phantom(
         "snr": float(snr),
         "seed": int(seed),
     }
-    _check_parameters(parameters)
     sweep_leftovers(directory.parent)
     if not _is_empty_folder(directory):
         return _use_existing(directory, parameters)
@@ -92,19 +95,6 @@ def make_phantom(
             "Give a folder on a disk with room that you may write to."
         ) from error
     return directory / CONFIG_NAME
-
-
-def _check_parameters(parameters: dict[str, Any]) -> None:
-    for name in ("num_runs", "voxel_spacing", "num_particles", "snr"):
-        if not 0 < parameters[name] < np.inf:
-            raise SettingError(
-                f"{name} of a synthetic project must be > 0, not {parameters[name]}."
-            )
-    if len(parameters["shape"]) != 3 or min(parameters["shape"]) < 8:
-        raise SettingError(
-            f"shape of a synthetic project is three sizes of 8 voxels or more (z, y, x), "
-            f"not {parameters['shape']}."
-        )
 
 
 def _is_empty_folder(directory: Path) -> bool:

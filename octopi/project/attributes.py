@@ -1,6 +1,6 @@
 """What octopi stored with a label volume or a score map, checked: others can write there too."""
 
-from typing import Any
+from typing import Any, Literal
 
 from octopi.arguments import fit
 from octopi.errors import DataError, SettingError
@@ -22,6 +22,9 @@ ANNOTATIONS: dict[str, Any] = {
     "ensemble": str,
     "picks": dict[str, str],
     "masks": dict[str, str],
+    "annotated": str,
+    "annotation": dict[str, Literal["partial"]],
+    "not_annotated": list[str],
     "object_radii": dict[str, float],
     "picks_digests": dict[str, str],
     "mask_digests": dict[str, str],

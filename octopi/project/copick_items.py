@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from octopi.errors import DataError, shorten_list
 from octopi.project.copick_api import CopickPicksFile
 from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
-from octopi.project.storage import storage_errors_as_data_error
+from octopi.project.storage import PATTERN_SIGNS, storage_errors_as_data_error
 
 Item = Any  # copick's picks, segmentations, tomograms and features differ by backend
 Query = TypeVar("Query")
@@ -92,6 +92,11 @@ def new_features(tomogram: Item, name: str) -> Item:
 
 def _list(run: Item, what: str, query: Callable[[], Iterable[Item]]) -> list[Item]:
     """Run a copick query; raise DataError that says what could not be listed."""
+    if PATTERN_SIGNS & set(run.name):
+        raise DataError(
+            f"The name of run {run.name} has one of the signs * ? [, which copick reads as a "
+            "pattern: it would list other runs in its place. Rename its folder."
+        )
     with storage_errors_as_data_error(f"Run {run.name}: the list of {what}"):
         try:
             return list(query())

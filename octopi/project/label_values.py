@@ -71,18 +71,19 @@ class LabelValues:
                 "bytes saved as signed ones? Save it again, 0 for background."
             )
 
-    def check_mask(self, where: str) -> float:
+    def check_mask(self, where: str, *, may_be_full: bool = False) -> float:
         """Return the value inside a mask, 0 where all is outside.
 
         Args:
             where: the mask in words, for the message.
+            may_be_full: whether all may be inside, so that no voxel is 0.
 
         Raises:
             DataError: the mask holds more than 0 and one other value.
         """
         self._check_finite(where)
         inside = sorted(value for value in self.counts if value != 0)
-        if 0 in self.counts and len(inside) <= 1:
+        if (0 in self.counts or may_be_full) and len(inside) <= 1:
             return inside[0] if inside else 0
         cure = "Save the one object alone, with 0 for everything else."
         if self.has_fractions or len(self.counts) > MAX_VALUES:

@@ -10,6 +10,7 @@ import numpy as np
 
 from octopi.errors import DataError, did_you_mean, shorten_list
 from octopi.geometry import Grid
+from octopi.targets import MAX_LABEL, UNKNOWN
 
 NO_OBJECTS = (
     "The copick config names no objects: its pickable_objects are empty. Add what is to be picked, "
@@ -164,7 +165,19 @@ def require_labels(attributes: Mapping[str, Any], where: str) -> dict[str, int]:
             f"{where} is no target: it does not say which label is which object, or which picks "
             f"it was painted from. {WRITE_TARGET_AGAIN}"
         )
-    return dict(attributes["labels"])
+    labels = dict(attributes["labels"])
+    if too_large := [name for name, label in labels.items() if label > MAX_LABEL]:
+        raise DataError(
+            f"{where} gives {shorten_list(too_large)} a label above {MAX_LABEL}; {UNKNOWN} is for "
+            f"what is unknown. {WRITE_TARGET_AGAIN}"
+        )
+    named = {*attributes.get("not_annotated", ()), *attributes.get("annotation", {})}
+    if unknown := sorted(named - labels.keys()):
+        raise DataError(
+            f"{where} says how {shorten_list(unknown)} is annotated, of which it has no label. "
+            f"{WRITE_TARGET_AGAIN}"
+        )
+    return labels
 
 
 def check_painted_objects(painted: Iterable[str], objects: Mapping[str, PickableObject]) -> None:
@@ -182,28 +195,49 @@ def check_painted_objects(painted: Iterable[str], objects: Mapping[str, Pickable
             )
 
 
-def unknown_labels(values: Iterable[float], labels: Mapping[str, int]) -> list[int]:
+def has_unknown_voxels(attributes: Mapping[str, Any]) -> bool:
+    """Return whether a label volume is a target that was painted inside a region only.
+
+    Args:
+        attributes: stored with the volume.
+    """
+    return "annotated" in attributes
+
+
+def find_unexpected_labels(
+    values: Iterable[float], labels: Mapping[str, int], attributes: Mapping[str, Any]
+) -> list[int]:
     """Return the values of a label volume that are neither background nor an object's label.
+
+    Nor UNKNOWN, which a target holds that was painted inside a region only.
 
     Args:
         values: each value that occurs in the volume.
         labels: object name -> label.
+        attributes: stored with the volume.
     """
-    return sorted(set(map(int, values)) - {0, *labels.values()})
+    expected = {0, *labels.values()} | ({UNKNOWN} if has_unknown_voxels(attributes) else set())
+    return sorted(set(map(int, values)) - expected)
 
 
 def check_labels(
-    values: Iterable[float], labels: Mapping[str, int], *, where: str, advice: str
+    values: Iterable[float],
+    labels: Mapping[str, int],
+    attributes: Mapping[str, Any],
+    *,
+    where: str,
+    advice: str,
 ) -> None:
     """Raise DataError if a label volume has voxels that belong to no object.
 
     Args:
         values: each value that occurs in the volume.
         labels: object name -> label.
+        attributes: stored with the volume.
         where: the volume in words, for the message.
         advice: what to do about it.
     """
-    if unknown := unknown_labels(values, labels):
+    if unknown := find_unexpected_labels(values, labels, attributes):
         raise DataError(
             f"{where} holds the labels {shorten_list(unknown)}, which belong to no object "
             f"({shorten_list(f'{name} {label}' for name, label in labels.items())}). "

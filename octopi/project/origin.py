@@ -13,7 +13,8 @@ from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
 from octopi.project.run import Run
 from octopi.system.files import differing_values
 
-PAINTING = ("labels", "sphere_radii", "picks", "masks")  # of a target: the same in all runs
+# of a target: the same in all runs
+PAINTING = ("labels", "sphere_radii", "picks", "masks", "annotated", "annotation")
 MAX_VALUE_LENGTH = 60  # characters of a value in a message; of a longer one only the key is named
 
 
@@ -118,12 +119,14 @@ def describe_changed_inputs(run: Run, attributes: Mapping[str, Any]) -> str:
         attributes: stored with the target.
     """
     digests, sources = attributes.get("picks_digests", {}), attributes.get("picks", {})
-    queries = {name: PicksQuery.parse(sources[name]) for name in digests if name in sources}
+    names = {*digests, *attributes.get("not_annotated", ())}
+    queries = {name: PicksQuery.parse(text) for name, text in sources.items() if name in names}
     picks = run.read_existing_picks(queries)
+    current = {name: digest_points(points) for name, points in picks.items()}
     changed = [
         f"the picks {query}"
         for name, query in queries.items()
-        if name not in picks or digest_points(picks[name]) != digests[name]
+        if current.get(name) != digests.get(name)
     ]
     changed += [
         f"the mask {source}"

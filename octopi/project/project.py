@@ -29,6 +29,7 @@ from octopi.project.queries import TomogramQuery, check_name, check_run_name
 from octopi.project.run import Run
 from octopi.project.storage import (
     check_overlay,
+    check_roots,
     is_local,
     overlay_folder,
     storage_errors_as_data_error,
@@ -52,6 +53,8 @@ class Project:
     def __init__(self, config_paths: Sequence[Path]) -> None:
         self.config_paths = tuple(config_paths)
         self._roots = {str(path): _open_root(path) for path in self.config_paths}
+        for path, root in self._roots.items():
+            check_roots(root, path)
         self.objects: dict[str, PickableObject] = merge_objects(
             {path: root.config.pickable_objects for path, root in self._roots.items()}
         )

@@ -189,8 +189,10 @@ def read_labels(volume: StoredVolume) -> NDArray[Any]:
     return labels.reshape(volume.grid.shape).astype(dtype, copy=False)
 
 
-def read_mask(volume: StoredVolume) -> tuple[NDArray[np.bool_], float]:
-    """Read the mask of one object.
+def read_mask(
+    volume: StoredVolume, *, may_be_full: bool = False
+) -> tuple[NDArray[np.bool_], float]:
+    """Read the mask of one object, or with `may_be_full` of a region.
 
     Returns:
         Whether each voxel (z, y, x) is inside, and the value stored there; 0 where none is.
@@ -200,7 +202,7 @@ def read_mask(volume: StoredVolume) -> tuple[NDArray[np.bool_], float]:
     """
     values = LabelValues()
     mask = read_array(volume, values).reshape(volume.grid.shape) != 0
-    return mask, values.check_mask(volume.where)
+    return mask, values.check_mask(volume.where, may_be_full=may_be_full)
 
 
 def read_array(volume: StoredVolume, values: LabelValues | None = None) -> NDArray[Any]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octopi.arguments import PLAUSIBLE_SPACING
 from octopi.errors import DataError, NotInProjectError, SettingError
 from octopi.geometry import NEARLY_EXACT, same_spacing
 from octopi.project import copick_items, read_volume
@@ -29,6 +28,7 @@ from octopi.project.storage import (
     write_file,
 )
 from octopi.project.write_volume import write_volume
+from octopi.ranges import PLAUSIBLE_SPACING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -211,8 +211,10 @@ class Run:
         volume = self.open_segmentation(query)
         return read_volume.read_labels(volume), volume.grid, octopi_attributes(volume)
 
-    def read_mask(self, query: SegmentationQuery) -> tuple[NDArray[np.bool_], Grid, float]:
-        """Read the mask of one object.
+    def read_mask(
+        self, query: SegmentationQuery, *, may_be_full: bool = False
+    ) -> tuple[NDArray[np.bool_], Grid, float]:
+        """Read the mask of one object, or with `may_be_full` of a region.
 
         Returns:
             Whether each voxel (z, y, x) is inside, the grid, and the value stored inside; 0 where
@@ -222,7 +224,7 @@ class Run:
             DataError: the volume holds other values than 0 and one other.
         """
         volume = self.open_segmentation(query)
-        mask, value = read_volume.read_mask(volume)
+        mask, value = read_volume.read_mask(volume, may_be_full=may_be_full)
         return mask, volume.grid, value
 
     def write_segmentation(

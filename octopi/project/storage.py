@@ -13,10 +13,12 @@ from typing import Any, TypeVar
 from botocore.exceptions import BotoCoreError
 from fsspec.implementations.local import LocalFileSystem
 
-from octopi.errors import DataError, ResourceError
+from octopi.errors import DataError, ResourceError, SettingError, shorten
 from octopi.system.files import staged, sweep_leftovers, temporary_folder
 from octopi.system.resources import check_writable
 
+# Signs of a pattern: copick lists files by patterns, and quotes none of these.
+PATTERN_SIGNS = frozenset("*?[")
 # What local disks, ssh and S3 raise when storage fails; s3fs lets botocore's own errors through.
 STORAGE_ERRORS = (OSError, BotoCoreError)
 RETRY_DELAYS = (1.0, 4.0, 16.0)  # seconds between tries on remote storage
@@ -109,6 +111,22 @@ def check_overlay(root: Any, config_path: str, *, touch: bool) -> None:
         root.fs_overlay.pipe_file(probe, b"")
         with contextlib.suppress(FileNotFoundError):  # another process has removed it
             root.fs_overlay.rm_file(probe)
+
+
+def check_roots(root: Any, config_path: str) -> None:
+    """Raise SettingError if copick would read the path of a project as a pattern.
+
+    Args:
+        root: copick's root.
+        config_path: of its config, for the message.
+    """
+    for key in ("overlay_root", "static_root"):
+        folder = getattr(root.config, key, None)
+        if folder and PATTERN_SIGNS & set(folder):
+            raise SettingError(
+                f"{key} in {config_path} is {shorten(folder)}: copick reads the signs * ? [ as a "
+                "pattern and finds nothing there. Rename the folder."
+            )
 
 
 def overlay_folder(root: Any) -> str:

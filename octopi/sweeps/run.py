@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from tqdm import tqdm
 
 from octopi.cli.compose import config_search_arguments
-from octopi.cli.job import log_dry_run
+from octopi.cli.job import log_dry_run, stop_before_phantom
 from octopi.config.build import build
 from octopi.config.check import check_settings
 from octopi.config.settings import TrainSettings
@@ -24,7 +24,7 @@ from octopi.processes.tasks import Runner, run_tasks
 from octopi.sweeps import plots, summary
 from octopi.sweeps.grid import GridQueue, list_combinations
 from octopi.sweeps.results import StudyResults
-from octopi.sweeps.search import TrialQueue, check_sampler
+from octopi.sweeps.search import TrialQueue, check_sampler, check_sweeper
 from octopi.sweeps.space import Space, describe_space, read_space
 from octopi.sweeps.study import open_study
 from octopi.sweeps.sweep_file import check_same_sweep, shared_settings, write_sweep_file
@@ -80,6 +80,7 @@ def run_sweep(sweeper: "OctopiSweeper", folder: Path, arguments: list[str]) -> f
         folder: of the sweep.
         arguments: the command line, without Hydra's own overrides.
     """
+    check_sweeper(sweeper.config.hydra.sweeper)
     parsed = OverridesParser.create().parse_overrides(arguments)
     fixed = [o.input_line for o in parsed if o.input_line and not o.is_sweep_override()]
     sweep = Sweep(sweeper, folder, arguments, *check_training(sweeper, fixed))
@@ -91,8 +92,6 @@ def run_sweep(sweeper: "OctopiSweeper", folder: Path, arguments: list[str]) -> f
             "A fold is a coordinate, not a parameter: search on one (fold=0 num_folds=3), then "
             "train the best on all: octopi train -m experiment=DIR/best fold=0,1,2 num_folds=3"
         )
-    if sweeper.n_trials < 1:
-        raise SettingError(f"hydra.sweeper.n_trials must be 1 or more, not {sweeper.n_trials}.")
     return run_search(sweep)
 
 
@@ -102,6 +101,8 @@ def check_training(
     """Check what all trainings share before the first begins; return settings and content."""
     settings = check_settings(sweeper.settings_node(), TrainSettings, overrides=overrides)
     check_one_device(settings)
+    if settings.dry_run:
+        stop_before_phantom(settings)
     info = read_dataset_info(build(settings.project, "project"), settings)
     check_metric_names(settings, list(info.radii))
     if settings.pruner:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,15 @@ from typing import Any
 import optuna
 from hydra.utils import instantiate
 from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
+from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from octopi.arguments import TARGET, check_arguments, fit
+from octopi.config.nodes import import_target
 from octopi.config.overrides import Interpolation, override_text
 from octopi.errors import SettingError, shorten_list
 from octopi.processes.tasks import ProcessResult, TrainingTask
+from octopi.ranges import Count, Workers
 from octopi.stored import dotted_name
 from octopi.sweeps.pruning import Pruning
 from octopi.sweeps.space import Space, suggest_overrides
@@ -26,6 +31,8 @@ from octopi.system.job_folder import trial_name
 logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3  # of a trial whose workers keep dying
+_NumJobs = Workers | None
+SWEEPER_RANGES: dict[str, Any] = {"n_trials": Count, "n_jobs": _NumJobs}
 SAMPLERS = ("optuna.samplers.*", "hydra_plugins.hydra_optuna_sweeper.*")
 
 
@@ -40,6 +47,20 @@ def check_sampler(sampler: Mapping[str, Any]) -> None:
             f"hydra/sweeper/sampler={sampler['_target_']} needs the package {package}, which is "
             f"not installed. Install it (pip install {package}), or choose tpe_joint or gp."
         )
+
+
+def check_sweeper(node: DictConfig) -> None:
+    """Raise SettingError if a number of `hydra.sweeper` is out of its range.
+
+    Args:
+        node: `hydra.sweeper` of the config.
+    """
+    numbers = typing.cast(dict, OmegaConf.to_container(node, resolve=True))
+    for key, annotation in SWEEPER_RANGES.items():
+        fit(numbers[key], annotation, f"hydra.sweeper.{key}")
+    sampler = {key: value for key, value in numbers["sampler"].items() if key != "_partial_"}
+    path = "hydra.sweeper.sampler"
+    check_arguments(import_target(sampler[TARGET], f"{path}.{TARGET}"), sampler, path)
 
 
 @dataclass
@@ -115,7 +136,8 @@ class TrialQueue:
         """Claim a trial whose worker died; return None if it runs, has finished or is given up."""
         if is_claimed(self.folder / trial_name(trial.number), trial.number):
             return None
-        self.study.sampler = optuna.samplers.RandomSampler()  # what was drawn stays as it is
+        self.study.sampler = self._sampler(trial.number)  # draws only what was not drawn yet
+        self.study.sampler.before_trial(self.study, trial)
         task = self._claim(Trial(self.study, trial._trial_id))
         if task is None:
             return None

@@ -7,11 +7,12 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.study import StudyDirection
 
+from octopi.config.overrides import shell_override
 from octopi.errors import SettingError
 from octopi.models.properties import COST_METRICS
 from octopi.sweeps.journal import JOURNAL, Journal
 from octopi.sweeps.sweep_file import CURE, read_search_info
-from octopi.system.files import absolute_sqlite_url, damaged
+from octopi.system.files import absolute_sqlite_url, damaged, sqlite_path
 from octopi.system.job_folder import STUDY_FILE
 
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -44,6 +45,25 @@ def open_study(folder: Path) -> optuna.Study:
         reason = f"its objectives, {names}, are not those of the study {search.study_name}"
         raise damaged(folder / STUDY_FILE, reason, cure=CURE)
     return study
+
+
+def check_storage(folder: Path, typed: str | None) -> None:
+    """Raise SettingError if a search's file names a database that the user does not.
+
+    Args:
+        folder: of the search; a database in it is the search's own.
+        typed: URL of the database that the user names.
+    """
+    url = read_search_info(folder).storage
+    if url is None:
+        return
+    path = sqlite_path(url)
+    is_own = path is not None and path.resolve().is_relative_to(folder.resolve())
+    if not is_own and (typed is None or absolute_sqlite_url(typed) != absolute_sqlite_url(url)):
+        raise SettingError(
+            f"{folder / STUDY_FILE} names a database outside its folder, which is opened only if "
+            f"you name it too: {shell_override('storage', url)}"
+        )
 
 
 def open_storage(folder: Path, url: str | None) -> BaseStorage:

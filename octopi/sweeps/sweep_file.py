@@ -18,7 +18,7 @@ from octopi.system.files import (
 from octopi.system.job_folder import PLACES, STUDY_FILE
 
 # Settings that a sweep may change when it is run again: they change no result.
-SETTINGS_THAT_MAY_CHANGE = {"resume", "logger", "dry_run"}
+SETTINGS_THAT_MAY_CHANGE = {"resume", "logger", "trust", "dry_run"}
 CURE = "Start the sweep in another folder with hydra.sweep.dir=…; this one keeps its trainings."
 
 

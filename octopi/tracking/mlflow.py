@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from octopi.config.files import CONF_DIR
 from octopi.errors import is_interruption
-from octopi.system.files import absolute_sqlite_url, sqlite_path, to_builtin_types
+from octopi.system.files import absolute_sqlite_url, read_yaml, sqlite_path, to_builtin_types
 from octopi.system.locks import wait_for_lock
 from octopi.system.passwords import TRACKING_VARIABLE, mask_passwords
 
@@ -34,6 +35,24 @@ def resolve_local_paths(node: Mapping[str, Any]) -> dict[str, Any]:
             url = Path(value).absolute().as_uri() if is_path else absolute_sqlite_url(value)
             resolved[key] = url
     return resolved
+
+
+def own_address(node: Mapping[str, Any]) -> str | None:
+    """Return the address of a stored logger if it is the user's own, else None.
+
+    The user's own are that of MLflow's variable, and the store in the working folder that
+    `logger=mlflow` has by default. The file may have it without its password.
+    """
+    default = read_yaml(CONF_DIR / "logger" / "mlflow.yaml")
+    stored = resolve_local_paths(node).get("tracking_uri")
+    for address in (os.environ.get(TRACKING_VARIABLE), default["tracking_uri"]):
+        if address and stored in (mask_passwords(known := _resolved(address)), known):
+            return known
+    return None
+
+
+def _resolved(address: str) -> str:
+    return resolve_local_paths({"tracking_uri": address})["tracking_uri"]
 
 
 @contextlib.contextmanager

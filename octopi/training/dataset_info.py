@@ -14,6 +14,7 @@ from octopi.project import (
     TomogramQuery,
     select_training_tomograms,
 )
+from octopi.project.annotation import read_true_picks
 from octopi.project.objects import check_painted_objects, require_labels
 from octopi.project.origin import check_same_painting
 
@@ -30,7 +31,7 @@ class DatasetInfo:
         picks: object name -> the picks that its spheres were painted from.
         radii: particle name -> radius in Å.
         weights: particle name -> weight in the total score.
-        partial: objects of whose particles some may not be annotated.
+        partial: names of the objects of which not every particle is annotated.
     """
 
     runs: list[Run]
@@ -40,11 +41,11 @@ class DatasetInfo:
     picks: dict[str, PicksQuery]
     radii: dict[str, float]
     weights: dict[str, float]
-    partial: frozenset[str]
+    partial: frozenset[str] = frozenset()
 
     def true_picks(self, run: Run) -> dict[str, Points]:
         """Read the particles of a run that its target was painted from."""
-        return run.read_existing_picks(self.picks)
+        return read_true_picks(run, self.picks, self.target)
 
     def content(self) -> dict[str, Any]:
         """Return what tells the dataset from others, wherever its project lies; read no voxel."""

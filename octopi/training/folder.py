@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 CHANGEABLE_ON_RESUME = PLACES | {  # when a training is resumed
     "resume",
+    "trust",
     "dry_run",
     "trainer.max_epochs",
     "trainer.max_time",

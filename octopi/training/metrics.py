@@ -54,11 +54,12 @@ class Counts:
 def count_voxels(
     segmentation: NDArray, target: NDArray, labels: Mapping[str, int]
 ) -> dict[str, Counts]:
-    """Count the voxels of every object in one tomogram."""
+    """Count the voxels of every object in one tomogram; leave out those that are unknown."""
     size = max(labels.values()) + 1
     pairs = np.bincount(
         target.ravel().astype(np.intp) * size + segmentation.ravel(), minlength=size * size
-    ).reshape(size, size)
+    )
+    pairs = pairs[: size * size].reshape(size, size)  # beyond: unknown
     return {
         name: Counts(
             tp=int(pairs[label, label]),

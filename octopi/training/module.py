@@ -1,7 +1,7 @@
 """The LightningModule: a network, its loss, and validation as in the commands."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from octopi.evaluation.calibration import Calibration
 from octopi.geometry import Grid, Points
 from octopi.models.properties import logits_per_head
 from octopi.models.soup import sample_weights
+from octopi.targets import drop_unknown
 from octopi.training.metrics import Counts, count_voxels, metric_value, voxel_metrics
 from octopi.training.unknown import has_unknown, leave_out_unknown
 
@@ -75,6 +76,7 @@ class PickingModule(pl.LightningModule):
         best_metric: str,
         steps_per_epoch: int,
         seed: int,
+        partial: Collection[str] = (),
     ) -> None:
         super().__init__()
         self.net = net
@@ -84,6 +86,7 @@ class PickingModule(pl.LightningModule):
         self.make_lr_scheduler = lr_scheduler
         self.validation_steps = validation_steps
         self.labels = dict(labels)
+        self.partial = partial  # objects of which not every particle is annotated
         self.best_metric = best_metric
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
@@ -194,15 +197,18 @@ class PickingModule(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Reset the validation state."""
         self._check_finite()
-        self.candidates, self._truth, self._counts = {}, {}, {}
+        self.candidates, self._truth = {}, {}
+        self._counts = dict.fromkeys(self.labels, Counts())
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Predict one whole tomogram, find its candidates and count its voxels."""
         scores = self.validation_steps.predict(self.net, batch.image)
         segmentation = self.validation_steps.segment(scores)
         for name, counts in count_voxels(segmentation, batch.target, self.labels).items():
-            self._counts[name] = self._counts.get(name, Counts()) + counts
-        self.candidates[batch.run_name] = self.validation_steps.localize(scores, batch.grid)
+            if name not in batch.not_annotated:
+                self._counts[name] += counts
+        candidates = self.validation_steps.localize(scores, batch.grid)
+        self.candidates[batch.run_name] = drop_unknown(candidates, batch.target, batch.grid)
         self._truth[batch.run_name] = batch.truth
 
     def on_validation_epoch_end(self) -> None:

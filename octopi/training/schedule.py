@@ -6,11 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pydantic import validate_call
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from octopi.config.build import build
 from octopi.errors import SettingError
+from octopi.ranges import CountOrZero, Share
 
 LR_SCHEDULER = "optim.lr_scheduler"  # the section of the config
 
@@ -31,12 +33,8 @@ class Schedule(ABC):
 class WarmupCosine(Schedule):
     """A linear rise over `warmup_steps`, then a half cosine down to `min_lr_factor`."""
 
-    def __init__(self, *, warmup_steps: int, min_lr_factor: float) -> None:
-        if warmup_steps < 0 or not 0 <= min_lr_factor <= 1:
-            raise ValueError(
-                f"Need warmup_steps >= 0 and 0 <= min_lr_factor <= 1, not {warmup_steps} and "
-                f"{min_lr_factor}."
-            )
+    @validate_call
+    def __init__(self, *, warmup_steps: CountOrZero, min_lr_factor: Share) -> None:
         self.warmup_steps = warmup_steps
         self.min_lr_factor = min_lr_factor
 
@@ -50,9 +48,8 @@ class WarmupCosine(Schedule):
 class Constant(Schedule):
     """A linear rise over `warmup_steps`, then the base rate to the end."""
 
-    def __init__(self, *, warmup_steps: int) -> None:
-        if warmup_steps < 0:
-            raise ValueError(f"Need warmup_steps >= 0, not {warmup_steps}.")
+    @validate_call
+    def __init__(self, *, warmup_steps: CountOrZero) -> None:
         self.warmup_steps = warmup_steps
 
     def __call__(self, *, step: int, progress: float) -> float:

@@ -5,6 +5,7 @@ from typing import Any
 from octopi.config.build import build
 from octopi.config.settings import TrainSettings
 from octopi.evaluation.calibration import Calibration, calibrate
+from octopi.evaluation.coverage import keep_comparable
 from octopi.evaluation.score_report import Report
 from octopi.geometry import PicksByRun
 from octopi.inference.predictor import segmentation_of
@@ -50,7 +51,10 @@ def build_validation(settings: TrainSettings, info: DatasetInfo, divisor: int) -
         )
 
     def score(picks: Any, truth: Any) -> dict[str, float | None]:
-        return object_metrics(scorer(picks, truth, radii=info.radii, weights=info.weights))
+        coverage = keep_comparable(picks, truth)
+        return object_metrics(
+            scorer(coverage.picks, coverage.truth, radii=info.radii, weights=info.weights)
+        )
 
     return ValidationSteps(
         predict=lambda net, volume: predictor([net], volume, divisor=divisor),

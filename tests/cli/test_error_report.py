@@ -5,6 +5,7 @@ import logging
 
 import pytest
 from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 from octopi.cli.error_report import explain_hydra_error, report_error
 from octopi.config.overrides import compose_config
@@ -108,6 +109,29 @@ def test_no_message_is_longer_than_a_person_reads(error, capsys):
     assert len(message) <= 600
     assert "cause" in message
     assert "cure" in message or "mistake in octopi" in message
+
+
+@pytest.mark.parametrize(
+    ("verb", "override", "message"),
+    [
+        ("export", "out=x", "format must be set. Choose format=csv or "),
+        ("check", "+project=demo", "project has a choice already: type project=CHOICE"),
+        ("check", "search=grid", "This command has no setting or group 'search'."),
+        ("check", "=TS_01", "This command has no setting or group ''."),
+        ("check", "project=", "project= is empty. Choices: demo, local"),
+        ("check", "config=x.json", "Did you mean project.config?"),
+        ("check", "x.json", "as in project.config=x.json."),
+        ("check", "hydra.mode=x", "Invalid value 'x', expected one of [RUN, MULTIRUN]"),
+        ("check", "hydra.run.dir=${HOME}/x", r"where the signs themselves are meant, type \${…}"),
+    ],
+)
+def test_what_hydra_refuses_is_said_in_octopis_words(verb, override, message, capsys):
+    with pytest.raises((HydraException, OmegaConfBaseException)) as refused:
+        _ = compose_config(verb, [override]).hydra.run.dir
+    assert report_error(refused.value) == 2
+    text = capsys.readouterr().err
+    assert message in text
+    assert "object_type" not in text
 
 
 ALIASES = "".join(

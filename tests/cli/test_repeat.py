@@ -40,7 +40,6 @@ def settings_of(arguments):
             "logger.run_name=x",
             "best_metric=avg_f1",
             "~callbacks.weight_averaging",
-            "project=demo",
         ],
         [override_text("data.cache_dir", AWKWARD), "data.train_runs=[TS_01]"],
     ],
@@ -167,3 +166,37 @@ def test_a_config_changes_nothing_of_hydra(tmp_path):
         overrides = expand_overrides([f"{key}={folder}"], verb="train")
         assert not any("/elsewhere" in override for override in overrides)
         assert settings_of(overrides)["target"] == "${hydra:run.dir}"
+
+
+def change_config(folder, **sections):
+    path = folder / "config.yaml"
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump(config | sections), encoding="utf-8")
+
+
+@pytest.mark.parametrize("key", ["experiment", "resume"])
+def test_a_config_has_no_module_imported_that_nobody_trusts(tmp_path, monkeypatch, key):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "evil.py").write_text("open('imported', 'w')\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    folder = make_job(tmp_path / "job")
+    node = {"deep": [{"_target_": "evil.Net"}]}
+    change_config(folder, loss={"_target_": "monai.losses.DiceLoss", "other": node})
+    with pytest.raises(SettingError, match=r"evil.Net.*trust=\[evil.Net\].*loss="):
+        expand_overrides([f"{key}={folder}"], verb="train")
+    for allowed in ("trust=[evil.Net]", "loss=dice"):
+        assert expand_overrides([f"{key}={folder}", allowed], verb="train")
+    change_config(folder, trust=["evil.Net"])
+    with pytest.raises(SettingError, match=r"evil\.Net"):
+        expand_overrides([f"{key}={folder}"], verb="train")
+    assert not (tmp_path / "imported").exists()
+
+
+@pytest.mark.parametrize("key", ["experiment", "resume"])
+def test_a_config_has_no_synthetic_project_made(tmp_path, key):
+    folder = make_job(tmp_path / "job", "project=demo", f"project.config.directory={tmp_path}/made")
+    overrides = expand_overrides([f"{key}={folder}"], verb="train")
+    assert settings_of(overrides)["project"]["config"] is None
+    (tmp_path / "made").mkdir()
+    overrides = expand_overrides([f"{key}={folder}"], verb="train")
+    assert settings_of(overrides)["project"]["config"]["directory"] == f"{tmp_path}/made"

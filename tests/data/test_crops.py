@@ -17,6 +17,7 @@ from octopi.data.crops import (
     read_crop,
 )
 from octopi.geometry import Grid
+from octopi.targets import UNKNOWN
 
 SETTINGS = CropSettings(
     (8, 8, 8), 4, background_fraction=0.0, center_jitter=0.0, blend=False, seed=7
@@ -215,17 +216,19 @@ def test_a_target_without_background_can_be_sampled(tmp_path):
     assert (read_step(sampler, **STEP)[1] == 1).all()
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"crop_size": (8, 8)},
-        {"crop_size": (8, 0, 8)},
-        {"crops_per_step": 0},
-        {"background_fraction": 1.5},
-        {"center_jitter": -0.1},
-        {"seed": -1},
-    ],
-)
-def test_settings_that_mean_nothing_are_refused(changes):
-    with pytest.raises(ValueError, match=next(iter(changes))):
-        dataclasses.replace(SETTINGS, **changes)
+def test_no_crop_is_centred_on_an_unknown_voxel_however_little_is_known(tmp_path):
+    target = np.full(GRID.shape, UNKNOWN, np.uint8)
+    target[11:13, 16, 16] = 0, 1
+    positions = find_positions(target)
+    assert {label: voxels.size for label, voxels in positions.items()} == {0: 1, 1: 1}
+    assert not find_positions(np.full(GRID.shape, UNKNOWN, np.uint8))
+
+
+def test_a_crop_says_which_classes_are_not_annotated_in_its_run(tmp_path):
+    sampler = sampler_over(tmp_path, [volume_with(k1=(9, 9, 9)), volume_with(k2=(9, 9, 9))])
+    first = dataclasses.replace(sampler.runs[0][0], not_annotated=frozenset({2}))
+    sampler.runs[0][0] = first
+    crops = sampler.crops_of_rank(**STEP)
+    expected = [[False, False, crop.variant is first] for crop in crops]
+    assert sampler.not_annotated(crops).tolist() == expected
+    assert [False, False, True] in expected

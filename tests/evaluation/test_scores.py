@@ -193,7 +193,7 @@ def test_a_report_is_json_and_an_aligned_table():
 
 @pytest.mark.parametrize("changes", [{"tolerance_scale": 0}, {"beta": 0}, {"num_resamples": -1}])
 def test_a_setting_out_of_its_range_is_refused(changes):
-    with pytest.raises(ValueError, match="Need tolerance_scale > 0"):
+    with pytest.raises(ValueError, match=next(iter(changes))):
         scorer(**changes)
 
 

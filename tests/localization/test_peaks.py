@@ -197,16 +197,16 @@ def test_an_empty_map_gives_no_picks(min_object_distance):
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    "changes",
     [
-        ({"min_distance": 0.0}, "min_distance must be above 0"),
-        ({"smoothing": -0.1}, "smoothing must be 0 or more"),
-        ({"centroid_radius": float("nan")}, "centroid_radius must be 0 or more"),
-        ({"min_score": 0.0}, "min_score must be above 0"),
+        {"min_distance": 0.0},
+        {"smoothing": -0.1},
+        {"centroid_radius": float("nan")},
+        {"min_score": 0.0},
     ],
 )
-def test_a_setting_out_of_its_range_is_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
+def test_a_setting_out_of_its_range_is_refused(changes):
+    with pytest.raises(ValueError, match=next(iter(changes))):
         peaks(**changes)
 
 

@@ -114,14 +114,8 @@ def test_an_empty_map_gives_no_picks():
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"threshold": 0.0}, "threshold must be above 0"),
-        ({"min_scale": 2.0}, "min_scale < max_scale"),
-        ({"min_distance": 0.0}, "min_distance must be above 0"),
-        ({"min_score": 1.5}, "min_score must be between"),
-    ],
+    "changes", [{"threshold": 0.0}, {"min_scale": 2.0}, {"min_distance": 0.0}, {"min_score": 1.5}]
 )
-def test_a_setting_out_of_its_range_is_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
+def test_a_setting_out_of_its_range_is_refused(changes):
+    with pytest.raises(ValueError, match=next(iter(changes))):
         watershed(**changes)

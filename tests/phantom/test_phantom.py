@@ -211,7 +211,7 @@ def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path):
     "wrong", [{"num_runs": 0}, {"snr": 0.0}, {"shape": (48, 48)}, {"voxel_spacing": float("nan")}]
 )
 def test_numbers_out_of_range_are_refused(tmp_path, wrong):
-    with pytest.raises(SettingError, match=next(iter(wrong))):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
         make_phantom(tmp_path / "project", **TINY | wrong)
 
 

@@ -35,6 +35,14 @@ def test_picks_named_as_other_programs_do_are_refused_with_the_name_to_give(file
         files.run().picks()
 
 
+@pytest.mark.parametrize("name", ["TS[1]", "*", "TS_?"])
+def test_a_run_whose_name_copick_reads_as_a_pattern_is_refused(files, name):
+    (files.folder / "static" / "ExperimentRuns" / name).mkdir(parents=True)
+    run = files.run(name)
+    with pytest.raises(DataError, match=r"as a pattern.*Rename its folder"):
+        run.picks()
+
+
 def test_picks_that_copick_takes_for_another_object_are_named(files, caplog):
     path = files.add_picks([files.point(1, 2, 3)])
     path.rename(path.with_name("user_1_0_ribosome.json"))

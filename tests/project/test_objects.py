@@ -5,7 +5,7 @@ import pytest
 from octopi.errors import DataError
 from octopi.geometry import Grid
 from octopi.project import open_project
-from octopi.project.objects import check_labels, object_labels, volume_labels
+from octopi.project.objects import check_labels, object_labels, require_labels, volume_labels
 
 
 def _ribosome(**fields):
@@ -91,5 +91,25 @@ def test_thousands_of_unknown_labels_are_named_in_a_short_message():
     with pytest.raises(
         DataError, match="labels 2, 3, 4, 5, 6, … and 131065 more, which"
     ) as refused:
-        check_labels(range(131072), {"apo": 1}, where="The volume", advice="Mend it.")
+        check_labels(range(131072), {"apo": 1}, {}, where="The volume", advice="Mend it.")
     assert len(str(refused.value)) < 200
+
+
+def test_unknown_voxels_belong_to_targets_of_a_region_only():
+    labels = {"apo": 1}
+    check_labels([0, 1, 255], labels, {"annotated": "region:me/1"}, where="It", advice="")
+    with pytest.raises(DataError, match="the labels 255"):
+        check_labels([0, 1, 255], labels, {}, where="It", advice="")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"labels": {"apo": 255}}, "a label above 254"),
+        ({"labels": {"apo": 1}, "not_annotated": ["ribo"]}, "says how ribo is annotated"),
+        ({"labels": {"apo": 1}, "annotation": {"ribo": "partial"}}, "says how ribo is annotated"),
+    ],
+)
+def test_a_target_whose_attributes_do_not_fit_together_is_refused(attributes, message):
+    with pytest.raises(DataError, match=message):
+        require_labels({"picks": {}, **attributes}, "The target")

@@ -171,3 +171,10 @@ def test_a_tomogram_goes_to_one_config_only(files):
     query, grid = TomogramQuery("wbp", 10.0), Grid.cubic((8, 8, 8), 10.0)
     with pytest.raises(SettingError, match="has 2 configs"):
         project.write_tomogram("TS_9", query, files.noise(), grid=grid)
+
+
+@pytest.mark.parametrize("folder", ["data [1]", "a*b", "what?"])
+def test_a_folder_that_copick_reads_as_a_pattern_is_refused(files, folder):
+    config = files.config(overlay_root=f"local://{files.folder / folder}")
+    with pytest.raises(SettingError, match=r"overlay_root.*Rename the folder"):
+        open_project(config)

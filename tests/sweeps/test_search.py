@@ -15,6 +15,8 @@ from octopi.system.files import write_json
 
 PARAMS = {"loss": "choice(tversky, focal)", "optim.lr": "tag(log, interval(1e-4, 1e-2))"}
 WHEN = {"loss=tversky": {"loss.alpha": "interval(0.1, 0.5)"}}
+GRID_PARAMS = {"loss": "choice(tversky, focal, dice)"}
+GRID = OmegaConf.create({"_target_": "optuna.samplers.GridSampler", "_partial_": True})
 SAMPLER = OmegaConf.create({"_target_": "optuna.samplers.RandomSampler"})
 
 
@@ -88,6 +90,23 @@ def test_a_trial_whose_worker_died_goes_on_as_it_was_drawn(open_queue):
     adopted = open_queue().next()
     assert adopted.number == 0
     assert adopted.overrides == task.overrides
+
+
+@pytest.mark.parametrize("sampler", [SAMPLER, GRID])
+def test_a_trial_whose_worker_died_before_it_was_drawn_is_drawn_as_if_it_had_not(
+    open_queue, tmp_path, sampler
+):
+    trials = {}
+    for folder in (tmp_path / "killed", tmp_path / "whole"):
+        queue = open_queue(folder)
+        queue.sampler, queue.space = sampler, read_space(GRID_PARAMS, {}, [])
+        if folder.name == "killed":
+            queue.study.sampler = queue._sampler(0)
+            queue.study.ask()
+        while queue.next():
+            pass
+        trials[folder.name] = [trial.params for trial in queue.study.get_trials()]
+    assert trials["killed"] == trials["whole"]
 
 
 def test_a_trial_whose_workers_keep_dying_is_given_up(open_queue):

@@ -169,3 +169,16 @@ def write_runs(node: dict, folder: Path, number: int, together: Any) -> None:
     tracker.end("FINISHED", {}, [])
     mlflow.end_sweep_run(node, parent, status="FINISHED", metrics={}, artifacts=[])
     sys.exit(len(warned))
+
+
+def test_a_stored_address_is_used_only_if_it_is_the_users_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    server = {"tracking_uri": "https://me:***@server/mlflow"}
+    assert mlflow.own_address(server) is None
+    assert mlflow.own_address({}) is None
+    default = f"sqlite:///{tmp_path}/outputs/mlflow.db"
+    assert mlflow.own_address({"tracking_uri": "sqlite:///outputs/mlflow.db"}) == default
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@server/mlflow")
+    assert mlflow.own_address(server) == "https://me:secret@server/mlflow"
+    assert mlflow.own_address({"tracking_uri": "https://other/mlflow"}) is None

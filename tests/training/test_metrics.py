@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from octopi.errors import SettingError
+from octopi.targets import UNKNOWN
 from octopi.training.metrics import Counts, check_metric, count_voxels, metric_value, voxel_metrics
 
 LABELS = {"ribosome": 1, "virus": 2}
@@ -57,3 +58,9 @@ def test_an_unknown_name_lists_the_known_ones(name):
         SettingError, match=r"Known: avg_f1.*object_fbeta.*Objects: ribosome, virus"
     ):
         check_metric(name, list(LABELS))
+
+
+def test_unknown_voxels_count_for_no_object():
+    segmentation, target = np.array([0, 1, 1, 2, 2]), np.array([1, 1, UNKNOWN, 2, UNKNOWN])
+    counts = count_voxels(segmentation, target.astype(np.uint8), {"a": 1, "b": 2})
+    assert counts == {"a": Counts(tp=1, fn=1), "b": Counts(tp=1)}

@@ -1,0 +1,272 @@
+"""What is painted into the targets of a project, found and checked before any is written."""
+
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octopi.checks.picks import warn_of_odd_picks
+from octopi.config.settings import CreateTargetsSettings, TargetsSettings
+from octopi.data.cache import working_grid
+from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
+from octopi.geometry import Grid, Points
+from octopi.project import (
+    PicksQuery,
+    Project,
+    Run,
+    SegmentationQuery,
+    find_picks,
+    find_segmentations,
+    find_tomograms,
+    keep_known,
+)
+from octopi.project.label_values import odd_share
+from octopi.project.origin import digest_array
+from octopi.targets import (
+    UNKNOWN,
+    check_any_inside,
+    drop_unknown,
+    fit_mask,
+    partial_objects,
+    target_labels,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PaintingPlan:
+    """What is painted into the target of each run.
+
+    Args:
+        picks: object name -> the picks that its spheres are centred on.
+        masks: object name -> the segmentation that it is copied from.
+        radii: object name -> radius of its spheres in Å.
+        object_radii: object name -> its radius in Å in the copick config.
+        labels: object name -> label.
+        annotated: mask inside which everything is annotated; None = everywhere.
+        partial: names of the objects of which not every particle is annotated.
+    """
+
+    picks: dict[str, PicksQuery]
+    masks: dict[str, SegmentationQuery]
+    radii: dict[str, float]
+    object_radii: dict[str, float]
+    labels: dict[str, int]
+    annotated: SegmentationQuery | None
+    partial: list[str]
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the attributes that are stored with each target."""
+        annotation = dict.fromkeys(self.partial, "partial")
+        return {
+            **({"annotated": str(self.annotated)} if self.annotated else {}),
+            **({"annotation": annotation} if annotation else {}),
+            "labels": self.labels,
+            "sphere_radii": self.radii,
+            "object_radii": self.object_radii,
+            "picks": {name: str(query) for name, query in self.picks.items()},
+            "masks": {name: str(query) for name, query in self.masks.items()},
+        }
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """What the target of one run is painted from; all of it was read once and is sound.
+
+    Args:
+        run: of the target.
+        grid: of the target.
+        picks: object name -> its picks, also those outside.
+        inside: object name -> its picks inside the tomogram.
+        num_known: object name -> number of its picks inside what is annotated.
+        mask_values: mask -> value that it holds inside; 0 where it is empty.
+        mask_digests: mask -> hash of its voxels.
+        not_annotated: names of the objects that the run has neither picks nor a mask of, sorted.
+    """
+
+    run: Run
+    grid: Grid
+    picks: dict[str, Points]
+    inside: dict[str, Points]
+    num_known: dict[str, int]
+    mask_values: dict[str, float]
+    mask_digests: dict[str, str]
+    not_annotated: list[str]
+
+
+def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> PaintingPlan:
+    """Choose the picks, masks, radii and labels.
+
+    Raises:
+        NotInProjectError: no run has the picks, or one of the masks; or the copick config lacks
+            the objects.
+        DataError: an object has no radius.
+        SettingError: an object has several sets of picks, or a radius scale or an annotation but
+            no picks.
+    """
+    if not settings.segmentations:
+        project.require_objects()
+    scales = settings.radius_scales or {}
+    masks = find_segmentations(runs, settings.segmentations)
+    picks = keep_known(
+        find_picks(runs, objects=settings.objects, source=settings.picks),
+        project.objects,
+        named=bool(settings.objects),
+    )
+    names = list(picks)
+    if unknown_objects := scales.keys() - picks.keys():
+        raise SettingError(
+            f"targets.radius_scales names {shorten_list(sorted(unknown_objects))}, of which there "
+            f"are no picks. Objects: {shorten_list(names)}."
+        )
+    object_radii = {name: project.objects[name].require_radius() for name in names}
+    radii = {
+        name: radius * scales.get(name, settings.radius_scale)
+        for name, radius in object_radii.items()
+    }
+    labels = target_labels([*names, *(name for name in masks if name not in names)])
+    return PaintingPlan(
+        picks,
+        masks,
+        radii,
+        object_radii,
+        labels,
+        find_annotated(runs, settings),
+        partial_objects(settings.annotation, list(labels)),
+    )
+
+
+def find_annotated(runs: Sequence[Run], settings: TargetsSettings) -> SegmentationQuery | None:
+    """Find the mask of what is annotated; return None where everything is."""
+    if settings.annotated is None:
+        return None
+    return next(iter(find_segmentations(runs, [settings.annotated]).values()))
+
+
+def check_has_inputs(run: Run, plan: PaintingPlan) -> None:
+    """Raise NotInProjectError if the run has none of the picks and masks, or nothing annotated."""
+    if plan.annotated:
+        run.open_segmentation(plan.annotated)
+    if existing_masks(run, plan) or set(run.picks()) & set(plan.picks.values()):
+        return
+    requested = " or ".join(map(str, [*plan.picks.values(), *plan.masks.values()]))
+    existing = [*run.picks(), *run.segmentations()]
+    raise NotInProjectError(f"Run {run.name}", "picks or masks", requested, existing)
+
+
+def warn_of_missing_annotations(
+    project: Project, inputs: Sequence[RunInputs], plan: PaintingPlan
+) -> None:
+    """Warn of objects that are not annotated in some runs: a missing file is no empty one."""
+    for name in plan.labels:
+        missing = [i.run.name for i in inputs if name in i.not_annotated]
+        if missing:
+            query = plan.picks.get(name) or plan.masks[name]
+            project.warn_once(
+                f"{name} is not annotated in {len(missing)} of {len(inputs)} runs, which have no "
+                f"{query.kind} {query}: whether it is there is unknown. If there is none, write "
+                f"an empty file. {shorten_list(missing)}."
+            )
+
+
+def existing_masks(run: Run, plan: PaintingPlan) -> dict[str, SegmentationQuery]:
+    """Return the masks of the plan that the run has."""
+    existing = {query.name_user_session for query in run.segmentations()}
+    return {name: q for name, q in plan.masks.items() if q.name_user_session in existing}
+
+
+def read_inputs(run: Run, plan: PaintingPlan, settings: CreateTargetsSettings) -> RunInputs:
+    """Read what the target of a run is painted from."""
+    tomogram, *_ = find_tomograms(
+        run, tomo_types=settings.tomo_types, voxel_spacing=settings.voxel_spacing
+    )
+    grid = working_grid(run.tomogram_grid(tomogram), settings.data["working_spacing"])
+    picks = run.read_existing_picks(plan.picks)
+    inside = {name: points[grid.contains(points.positions)] for name, points in picks.items()}
+    masks = existing_masks(run, plan)
+    for query in plan.masks.values():
+        with contextlib.suppress(NotInProjectError):
+            run.open_segmentation(query)  # to refuse one that is unfinished
+    values, mask_digests = {}, {}
+    for name, query in masks.items():
+        mask, values[name], mask_digests[name] = read_mask(run, query, grid)
+        if text := odd_share(np.count_nonzero(mask), mask.size):
+            logger.warning("Run %s: the mask %s %s", run.name, query, text)
+    region = read_region(run, plan, grid)
+    num_known = {
+        name: len(points if region is None else drop_unknown({name: points}, region, grid)[name])
+        for name, points in inside.items()
+    }
+    not_annotated = sorted(plan.labels.keys() - picks.keys() - masks.keys())
+    return RunInputs(run, grid, picks, inside, num_known, values, mask_digests, not_annotated)
+
+
+def read_region(run: Run, plan: PaintingPlan, grid: Grid) -> NDArray[np.uint8] | None:
+    """Read the region that is annotated (z, y, x), UNKNOWN outside; None without one.
+
+    Raises:
+        DataError: the mask is empty, or does not fit the tomogram.
+    """
+    if plan.annotated is None:
+        return None
+    mask, _, _ = read_mask(run, plan.annotated, grid, may_be_full=True)
+    if not mask.any():
+        raise DataError(
+            f"Run {run.name}: the mask {plan.annotated} of what is annotated is empty, so that "
+            "nothing could be learned there. Draw it, or delete it: runs without it are left out."
+        )
+    return np.where(mask, 0, UNKNOWN).astype(np.uint8)
+
+
+def check_inputs(inputs: Sequence[RunInputs], plan: PaintingPlan) -> None:
+    """Check what no run alone can tell; warn about odd radii, odd picks, and objects without any.
+
+    Raises:
+        DataError: nothing would be painted, or a mask holds another value in another run.
+    """
+    num_inside, num_outside, num_known = Counter[str](), Counter[str](), Counter[str]()
+    for run_inputs in inputs:
+        for name, points in run_inputs.picks.items():
+            num_inside[name] += len(run_inputs.inside[name])
+            num_outside[name] += len(points) - len(run_inputs.inside[name])
+            num_known[name] += run_inputs.num_known[name]
+    if not plan.masks:
+        check_any_inside(num_inside.total(), num_outside.total())
+        if not num_known.total():
+            raise DataError(
+                f"None of {num_inside.total()} picks lies inside {plan.annotated}, the mask of "
+                "what is annotated. Is it the right one? See targets.annotated."
+            )
+    place = "what is annotated" if plan.annotated else "a tomogram"
+    for name, query in plan.picks.items():
+        picks = {i.run.name: i.picks[name] for i in inputs if name in i.picks}
+        warn_of_odd_picks(query, picks, {i.run.name: i.grid for i in inputs})
+        if not num_known[name]:
+            logger.warning("No pick of %s lies inside %s; its label stays empty.", name, place)
+        if text := inputs[0].run.objects[name].odd_radius(inputs[0].grid):
+            logger.warning(text)
+    for name, query in plan.masks.items():
+        runs = {v: i.run.name for i in inputs if (v := i.mask_values.get(name))}
+        if len(runs) > 1:
+            found = shorten_list(f"{value:g} in run {run_name}" for value, run_name in runs.items())
+            raise DataError(
+                f"The mask {query} holds {found}: are these labels of several objects? A mask of "
+                "one object holds 0 and the same value in all runs. Save the one object alone."
+            )
+
+
+def read_mask(
+    run: Run, query: SegmentationQuery, grid: Grid, *, may_be_full: bool = False
+) -> tuple[NDArray, float, str]:
+    """Read a mask on the grid of a target (z, y, x), the value it holds inside, and its hash."""
+    mask, mask_grid, value = run.read_mask(query, may_be_full=may_be_full)
+    try:
+        return fit_mask(mask, mask_grid, grid), value, digest_array(mask)
+    except DataError as error:
+        raise DataError(f"Run {run.name}, {query}: {error}") from error
