@@ -16,9 +16,9 @@ from octopi.errors import DataError, NotInProjectError, SettingError, shorten_li
 from octopi.evaluation.calibration import compare
 from octopi.evaluation.chances import describe_share, fit_partial
 from octopi.evaluation.coverage import keep_comparable
-from octopi.evaluation.partial import estimate_scores
+from octopi.evaluation.partial import with_shares
 from octopi.evaluation.picks_figure import draw_picks
-from octopi.evaluation.reliability import draw_reliability, reliability
+from octopi.evaluation.reliability import draw_reliability
 from octopi.evaluation.score_report import Report
 from octopi.evaluation.scores import Scorer
 from octopi.geometry import PicksByRun
@@ -99,7 +99,7 @@ def describe_scores(  # noqa: PLR0917  what a scorer takes
     scorer: Scorer,
     settings: EvaluateSettings,
 ) -> Report:
-    """Add how reliable the picks' scores are and, of a partial truth, estimate the scores.
+    """Add how reliable the picks' scores are; of a partial truth, estimate the scores.
 
     Args:
         report: of the picks against what is annotated.
@@ -117,14 +117,7 @@ def describe_scores(  # noqa: PLR0917  what a scorer takes
     if settings.truth_annotation == "partial":
         found = {name: one for name, one in annotated.items() if one.hits.any()}
         shares = {name: share for name, (_, share) in fit_partial(found).items()} if found else {}
-        report = estimate_scores(report, shares)
-    return dataclasses.replace(
-        report,
-        reliability={
-            name: reliability(one.scores, one.hits, shares[name].share if name in shares else 1.0)
-            for name, one in annotated.items()
-        },
-    )
+    return with_shares(report, annotated, shares)
 
 
 def sum_expected(

@@ -77,7 +77,9 @@ def test_a_training_leaves_its_model_its_record_and_its_log(trained):
         yaml.safe_load((trained / "model_config.yaml").read_text(encoding="utf-8"))["labels"]
         == OBJECTS
     )
-    history = json.loads((trained / "results.json").read_text(encoding="utf-8"))["history"]
+    results = json.loads((trained / "results.json").read_text(encoding="utf-8"))
+    assert results["annotated_share"] == info.annotated_share
+    history = results["history"]
     assert history["train_loss"]["epoch"] == [0]
     assert history["object_fbeta"]["value"][0] is not None
 

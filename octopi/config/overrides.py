@@ -43,6 +43,9 @@ def _readable_literal(value: Any, key: str) -> str:
     """Return the value as `hydra_literal` does, with double quotes around what needs quotes."""
     if isinstance(value, list):
         return f"[{','.join(_readable_literal(item, key) for item in value)}]"
+    if isinstance(value, dict):
+        items = (f"{_dict_key(k, key)}: {_readable_literal(v, key)}" for k, v in value.items())
+        return f"{{{', '.join(items)}}}"
     if not isinstance(value, str):
         return hydra_literal(value, key)
     is_plain = re.fullmatch(r"[A-Za-z_/.][\w/.+-]*", value, re.ASCII)

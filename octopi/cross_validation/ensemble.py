@@ -38,7 +38,7 @@ from octopi.system.job_folder import BEST_MODEL_FILE, CANDIDATES_FILE, RESULTS_F
 from octopi.training.best_model import write_model
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
 from octopi.training.module import ValidationSteps
-from octopi.training.validation import build_validation
+from octopi.training.validation import build_validation, log_shares
 
 CalibrationsByMethod = dict[str, dict[str, Calibration]]  # method -> fold name -> calibration
 
@@ -104,6 +104,7 @@ def build_ensemble(
         write_model(staging_folder, weights, ensemble_info)
         draw_folds(staging_folder / "folds.png", results)
         write_json(staging_folder / RESULTS_FILE, results)
+    log_shares(calibration.share_intervals(), truth, info)
     return metrics.get(settings.best_metric)
 
 

@@ -5,8 +5,27 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from octopi.evaluation.chances import AnnotatedShare
+from octopi.evaluation.chances import Annotated, AnnotatedShare
+from octopi.evaluation.reliability import reliability
 from octopi.evaluation.score_report import Report, Score
+
+
+def with_shares(
+    report: Report, annotated: Mapping[str, Annotated], shares: Mapping[str, AnnotatedShare]
+) -> Report:
+    """Add how reliable the picks' scores are; estimate the scores of partially annotated objects.
+
+    Args:
+        report: of picks against what is annotated.
+        annotated: object name -> its picks compared with what is annotated.
+        shares: object name -> share of its particles that is annotated; none where all are.
+    """
+    by_object = {
+        name: reliability(one.scores, one.hits, shares[name].share if name in shares else 1.0)
+        for name, one in annotated.items()
+    }
+    report = estimate_scores(report, shares) if shares else report
+    return dataclasses.replace(report, reliability=by_object)
 
 
 def estimate_scores(report: Report, shares: Mapping[str, AnnotatedShare]) -> Report:

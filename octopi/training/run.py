@@ -39,7 +39,7 @@ from octopi.training.folder import TrainingFolder
 from octopi.training.module import PickingModule
 from octopi.training.schedule import build_lr_scheduler, check_lr_scheduler
 from octopi.training.silence import silence_lightning
-from octopi.training.validation import build_validation, check_metric_names
+from octopi.training.validation import build_validation, check_metric_names, log_shares
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def build_training(
         seed=settings.seed,
     )
     best_model = SaveBestModel(BestModelWriter(folder, settings, info, data, divisor))
-    history = WriteHistory(folder / RESULTS_FILE)
+    history = WriteHistory(folder / RESULTS_FILE, best_model)
     users_callbacks = [
         build(node, f"callbacks.{name}") for name, node in settings.callbacks.items()
     ]
@@ -181,6 +181,7 @@ def run_training(
         folder.state = next(filter(None, ends), folder.state)
         if folder.writes:
             draw_curves(folder.path, training.history.as_dict())
+            log_shares(training.best_model.annotated_share, data.validation_truth(), training.info)
     best = training.best_model
     return {**best.metrics, settings.best_metric: best.best, **training.costs(settings)}
 

@@ -1,18 +1,24 @@
 """Validation by the commands' own predictor, localizer and scorer."""
 
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from octopi.config.build import build
+from octopi.config.overrides import shell_override
 from octopi.config.settings import TrainSettings
 from octopi.evaluation.calibration import Calibration, calibrate
 from octopi.evaluation.coverage import keep_comparable
 from octopi.evaluation.score_report import Report
+from octopi.evaluation.share_report import advise_partial, count_annotated, describe_shares
 from octopi.geometry import PicksByRun
 from octopi.inference.predictor import segmentation_of
 from octopi.models.properties import COST_METRICS
 from octopi.training.dataset_info import DatasetInfo
 from octopi.training.metrics import check_metric
 from octopi.training.module import ValidationSteps
+
+logger = logging.getLogger(__name__)
 
 CALIBRATED_BETAS = (0.5, 1.0, 2.0, 4.0)  # every checkpoint has thresholds for these
 
@@ -80,3 +86,24 @@ def object_metrics(report: Report) -> dict[str, float | None]:
         for statistic in ("fbeta", "f1", "recall", "precision"):
             metrics[f"object_{statistic}_{name}"] = getattr(score, statistic)
     return metrics
+
+
+def log_shares(shares: Mapping[str, Sequence[float]], truth: PicksByRun, info: DatasetInfo) -> None:
+    """Log which part of the particles seems annotated; warn where that clearly is not all.
+
+    Args:
+        shares: object name -> estimate and 95 % interval.
+        truth: run name -> object name -> annotated particles that the shares were taken from.
+        info: of the dataset.
+    """
+    for sentence in describe_shares(shares, info.partial & info.radii.keys()):
+        logger.info(sentence)
+    advice = advise_partial(
+        shares,
+        count_annotated(truth, shares.keys()),
+        partial=info.partial,
+        object_names=info.labels.keys(),
+        write_override=shell_override,
+    )
+    if advice is not None:
+        logger.warning(advice)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -170,6 +171,22 @@ def test_the_ensemble_holds_the_nets_and_the_pooled_thresholds(folders, build_re
         assert member.provenance == {"fold": i}
         assert member_weights.keys() == expected.keys()
         assert all((member_weights[name] == expected[name]).all() for name in expected)
+
+
+def test_the_share_of_partial_objects_is_said_in_words(
+    folders, build_results, octopi_command, caplog
+):
+    annotation = "targets.annotation={ribosome: partial}"
+    assert octopi_command("create_targets", annotation, "overwrite=true") == 0
+    with caplog.at_level(logging.INFO):
+        results = build_results()
+    share, low, high = results["annotated_share"]["ribosome"]
+    sentence = f"About {share:.0%} of the ribosome seem annotated ({low:.0%} to {high:.0%})."
+    assert sentence in caplog.messages
+    assert (
+        results["annotated_share"]
+        == checkpoint.read(folders[0].parent / "best_model.pth")[1].annotated_share
+    )
 
 
 def test_an_ensemble_built_again_and_three_times_at_once_is_the_same(folders, settings):
