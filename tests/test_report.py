@@ -510,6 +510,10 @@ def test_scores_of_partial_annotations_are_estimates_and_chances_are_compared_wi
     assert f"About 50% of the {partial} seem annotated (40% to 70%)." in note
     assert complete not in note  # of so few nothing is said
     assert text_of(browser, "#reliabilities").count("6 picks") == len(names)
+    assert octopi_command("report", f"folder={trained}", "truth=curation/0") == 0
+    content = content_of(trained / "report.html")  # a truth that the user names may be complete
+    assert content["annotation"] == []
+    assert content["scores"]["scores"][partial]["precision"] == pytest.approx(1 / 3)
 
 
 @pytest.mark.slow

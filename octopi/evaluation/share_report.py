@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from octopi.errors import SettingError
+from octopi.errors import SettingError, shorten_list
 from octopi.evaluation.chances import describe_share
 from octopi.geometry import PicksByRun
 
@@ -59,7 +59,7 @@ def advise_partial(
         return None
     sentences = [describe_share(name, *shares[name]) for name in incomplete[:MAX_DESCRIBED]]
     if more := incomplete[MAX_DESCRIBED:]:
-        sentences.append(f"So it is with {', '.join(more)}.")
+        sentences.append(f"So it is with {shorten_list(more)}.")
     names = {*incomplete, *partial}
     annotation = "partial" if names >= {*object_names} else dict.fromkeys(sorted(names), "partial")
     try:

@@ -52,7 +52,8 @@ class ReportData:
         info: of the training or the score maps; without objects for mere picks.
         checkpoints: path -> digest of those that made the first score map.
         history: of the training that the scores come from, where it is known.
-        partial: names of the objects of whose particles some may not be annotated.
+        partial: names of the objects of whose particles the truth may lack some; None where no
+            target says so.
     """
 
     runs: list[ShownRun]
@@ -61,7 +62,7 @@ class ReportData:
     info: PickingInfo
     checkpoints: Mapping[str, str]
     history: TrainingHistory | None
-    partial: frozenset[str] = frozenset()
+    partial: frozenset[str] | None = None
 
     @property
     def annotated_share(self) -> Mapping[str, Sequence[float]]:
@@ -73,7 +74,9 @@ class ReportData:
     def estimated_shares(self) -> dict[str, AnnotatedShare]:
         """The shares through which scores are estimated: those of partially annotated objects."""
         shares = self.annotated_share.items()
-        return {name: AnnotatedShare(*share) for name, share in shares if name in self.partial}
+        return {
+            name: AnnotatedShare(*share) for name, share in shares if name in (self.partial or ())
+        }
 
 
 def collect_report(
@@ -171,12 +174,12 @@ def _find_target(
     return SegmentationQuery.parse(target) if settings.truth is None and target else None
 
 
-def _read_partial(runs: Sequence[Run], target: SegmentationQuery | None) -> frozenset[str]:
-    """Read which objects the target calls partially annotated; none without a target."""
+def _read_partial(runs: Sequence[Run], target: SegmentationQuery | None) -> frozenset[str] | None:
+    """Read which objects the target calls partially annotated; None without a target."""
     for run in runs:
         if target is not None and _has_target(run, target):
             return frozenset(run.segmentation_attributes(target).get("annotation", {}))
-    return frozenset()
+    return None
 
 
 def _has_target(run: Run, target: SegmentationQuery) -> bool:

@@ -139,9 +139,12 @@ def page_content(
 
 
 def describe_annotation(data: ReportData) -> list[str]:
-    """Say which part of the particles seems annotated, and what to do where it should be all."""
+    """Say which part of the particles seems annotated, and what to do where it should be all.
+
+    Nothing is said where no target tells what was said to be complete.
+    """
     info = None if data.history is None else data.history.checkpoint_info
-    if info is None:
+    if info is None or data.partial is None:
         return []
     shares = data.annotated_share
     truth = {run.name: run.truth for run in data.runs if run.in_totals}
