@@ -6,6 +6,7 @@ from octopi.config.build import build
 from octopi.config.settings import TrainSettings
 from octopi.evaluation.calibration import Calibration, calibrate
 from octopi.evaluation.coverage import keep_comparable
+from octopi.evaluation.partial import estimate_scores
 from octopi.evaluation.score_report import Report
 from octopi.geometry import PicksByRun
 from octopi.inference.predictor import segmentation_of
@@ -50,11 +51,11 @@ def build_validation(settings: TrainSettings, info: DatasetInfo, divisor: int) -
             partial=info.partial,
         )
 
-    def score(picks: Any, truth: Any) -> dict[str, float | None]:
+    def score(picks: Any, truth: Any, calibration: Calibration) -> dict[str, float | None]:
         coverage = keep_comparable(picks, truth)
-        return object_metrics(
-            scorer(coverage.picks, coverage.truth, radii=info.radii, weights=info.weights)
-        )
+        report = scorer(coverage.picks, coverage.truth, radii=info.radii, weights=info.weights)
+        partial = {name: s for name, s in calibration.shares.items() if name in info.partial}
+        return object_metrics(estimate_scores(report, partial) if partial else report)
 
     return ValidationSteps(
         predict=lambda net, volume: predictor([net], volume, divisor=divisor),
