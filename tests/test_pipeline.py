@@ -157,7 +157,7 @@ def test_threads_find_the_picks_that_one_finds(trained, here, octopi_command, ca
             assert (alone.positions == at_once.positions).all()
             assert (alone.scores == at_once.scores).all()
     assert octopi_command("localize", "num_workers=0") == 2
-    assert "num_workers must be int of 1 or more, not 0" in capsys.readouterr().err
+    assert "num_workers must be int of 1 … 512, not 0" in capsys.readouterr().err
 
 
 def test_localize_finds_maxima_on_a_gpu_if_requested(

@@ -158,7 +158,7 @@ def test_a_part_set_to_null_is_left_out(path):
         ("trainer.check_val_every_n_epoch=0", "check_val_every_n_epoch must be int of 1 … 1000000"),
         ("trainer.max_epochs=0", "trainer.max_epochs must be int of 1 … 1000000"),
         ("trainer.max_epochs=-1", "trainer.max_epochs must be int of 1 … 1000000"),
-        ("trainer.max_epochs=null", "trainer.max_epochs must be set: int of 1 or more"),
+        ("trainer.max_epochs=null", "trainer.max_epochs must be set: int of 1 … 1000000"),
         ("trainer.gradient_clip_val=-1", "gradient_clip_val must be float of 0 … 1000000"),
         ("trainer.accumulate_grad_batches=0", "accumulate_grad_batches must be int of 1 … 1000000"),
         ("voxel_spacing=0", "voxel_spacing must be float of 0.5 … 100.0"),
