@@ -148,7 +148,7 @@ def test_a_dry_run_logs_the_counts_and_writes_nothing(project, here, octopi_comm
         ),
         ([SPLIT, "near_distance=[10,-10]"], 2, "not [10, -10]"),
         ([SPLIT, "near_distance=null"], 2, "near_distance must be set"),
-        ([SPLIT, "pairs=[5,1]"], 2, "pairs must be a list of float of 0 or more in Å"),
+        ([SPLIT, "pairs=[5,1]"], 2, "pairs must be a list of float of 0 … 1000000 in Å"),
         ([SPLIT, "smoothing=-1"], 2, "smoothing"),
         ([SPLIT, "picks=octopi"], 2, "USER/SESSION"),
         ([SPLIT, "session_id=a_b"], 2, "a-b-inside"),

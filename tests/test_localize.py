@@ -16,10 +16,10 @@ from foreign_volumes import add_segmentation, change_object
 
 from octopi.errors import DataError, NotInProjectError, SettingError
 from octopi.geometry import Grid
-from octopi.localize import find_scores, read_scores
 from octopi.picking import Chance
 from octopi.project import PicksQuery, SegmentationQuery, open_project
 from octopi.project.origin import tomogram_origin
+from octopi.project.run_scores import RunScores, find_scores
 
 
 def test_labels_become_scores_in_little_more_memory_than_the_scores_take():
@@ -33,9 +33,8 @@ def test_labels_become_scores_in_little_more_memory_than_the_scores_take():
         objects={},
         read_segmentation=lambda _query: (volume, grid, {"labels": labels}),
     )
-    settings = SimpleNamespace(source="segmentation", input="targets:octopi/1")
     tracemalloc.start()
-    scores = read_scores(run, query, settings)
+    scores = RunScores(run, query, query).read()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 6 * volume.size  # bytes; the scores take three
@@ -51,14 +50,16 @@ def test_score_maps_of_a_spacing_are_found_up_to_one_percent(here, spacing, same
     scores = np.zeros((2, 24, 48, 48), np.uint8)
     grid = run.tomogram_grid(tomogram)
     run.write_score_map(tomogram, "predict-octopi-1", scores, grid=grid, attributes={})
-    settings = SimpleNamespace(
-        source="scores", input="predict:octopi/1", tomo_type=None, voxel_spacing=spacing
-    )
+    named = {"tomo_type": None, "voxel_spacing": spacing}
     if same:
-        assert find_scores(run, settings) == tomogram
+        assert find_scores(run, "scores", "predict:octopi/1", **named).location == tomogram
     else:
         with pytest.raises(NotInProjectError):
-            find_scores(run, settings)
+            find_scores(run, "scores", "predict:octopi/1", **named)
+
+
+def find_labels(run, query):
+    return find_scores(run, "segmentation", query, tomo_type=None, voxel_spacing=None).location
 
 
 SHAPE = (24, 48, 48)
@@ -292,21 +293,19 @@ def test_of_label_volumes_at_several_spacings_the_one_that_is_named_is_picked(he
     coarse.from_numpy(np.ones((12, 24, 24), np.uint8))
     run = open_project(here / "project.json").runs[0]
     for spacing in (20.0, 40.0):
-        settings = SimpleNamespace(source="segmentation", input=f"sheet:someone/0@{spacing}")
-        assert find_scores(run, settings).voxel_spacing == spacing
+        assert find_labels(run, f"sheet:someone/0@{spacing}").voxel_spacing == spacing
     with pytest.raises(SettingError, match="more than one segmentation sheet:someone/0"):
-        find_scores(run, SimpleNamespace(source="segmentation", input="sheet:someone/0"))
+        find_labels(run, "sheet:someone/0")
 
 
 @pytest.mark.parametrize("edge", [46, 50, 30])
 def test_labels_of_another_box_than_the_tomogram_are_refused(here, octopi_command, edge, capfd):
     add_segmentation(here, np.pad(np.ones((2, 2, 2), np.uint8), ((22, 0), (0, edge - 2), (0, 46))))
     run = open_project(here / "project.json").runs[0]
-    settings = SimpleNamespace(source="segmentation", input="sheet:someone/0")
     if edge != 30:
-        assert find_scores(run, settings)
+        assert find_labels(run, "sheet:someone/0")
         return
     with pytest.raises(DataError, match=r"24×30×48 voxels of 20 Å, which is the box of no tomogr"):
-        find_scores(run, settings)
+        find_labels(run, "sheet:someone/0")
     assert octopi_command("check") == 0
     assert "24×30×48 voxels of 20 Å, which is the box of no" in "".join(capfd.readouterr())

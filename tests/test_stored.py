@@ -156,13 +156,13 @@ def test_a_checkpoint_calls_nothing_even_where_it_is_trusted(
         ({"_args_": [1]}, "'_args_', which no argument"),
         ({"_partial_": True}, "'_partial_', which no argument"),
         ({"min_distance": "${oc.env:HOME}"}, "may not refer to other settings"),
-        ({"min_distance": "0.7"}, "min_distance must be float, not '0.7'"),
+        ({"min_distance": "0.7"}, "min_distance must be float above 0 .* not '0.7'"),
         ({"min_distance": None}, "min_distance must be set"),
         ({"min_distance": [0.7]}, "min_distance must be float"),
         ({"min_distance": math.nan}, "must be finite"),
         ({"min_distance": math.inf}, "must be finite"),
         ({"min_distance": 10**40}, "must lie within"),
-        ({"min_distance": -1}, "min_distance must be above 0"),
+        ({"min_distance": -1}, "min_distance must be float above 0"),
         ({"min_distence": 1}, "Did you mean min_distance"),
     ],
 )
@@ -231,7 +231,7 @@ def test_a_score_map_with_damaged_attributes_is_named(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"predictor": PREDICT | {"num_sides": 99}}, "num_sides must be 1 to 8"),
+        ({"predictor": PREDICT | {"num_sides": 99}}, "num_sides must be int of 1 … 8"),
         ({"predictor": PREDICT | {"halo": "wide"}}, "halo must be a list of int"),
         ({"predictor": PREDICT | {"halo": [1]}}, "predictor"),
         ({"predictor": {}}, "names a class"),
@@ -242,7 +242,7 @@ def test_a_score_map_with_damaged_attributes_is_named(
         ({"net": {"_target_": checkpoint.ENSEMBLE}}, "names no networks"),
         ({"net": {"_target_": checkpoint.ENSEMBLE, "nets": [3]}}, "names no networks"),
         ({"labels": {"ribosome": "one"}}, "labels must be"),
-        ({"voxel_spacing": math.inf}, "voxel_spacing must be finite"),
+        ({"voxel_spacing": math.inf}, "voxel_spacing must be float above 0"),
         ({"voxel_spacing": 0}, "voxel_spacing must be float above 0"),
         ({"tomo_types": []}, "tomo_types must be"),
         ({"thresholds": None}, "thresholds must be set"),

@@ -158,16 +158,6 @@ def trusted_names(overrides: Iterable[str]) -> list[str]:
     return list(map(str, names))
 
 
-def named_targets(node: Any) -> list[str]:
-    """List the classes and functions that a node of a config names, also those inside it."""
-    if isinstance(node, list):
-        return [name for item in node for name in named_targets(item)]
-    if not isinstance(node, Mapping):
-        return []
-    own = [str(node[TARGET])] if TARGET in node else []
-    return own + [name for item in node.values() for name in named_targets(item)]
-
-
 def last_value(arguments: Iterable[str], key: str) -> str | None:
     """Return the text that a setting is last given, without its quotes; None where it is null.
 

@@ -274,7 +274,7 @@ class TomogramDataModule(pl.LightningDataModule):
         content: dict[str, dict[str, str]] = {}
         for run_name, volumes in self._volumes.items():
             trains = run_name in self.split.train
-            hashes = {}
+            hashes = {f"{name} not annotated": "" for name in sorted(volumes.not_annotated)}
             for variant in volumes.variants if trains else volumes.variants[:1]:
                 hashes[f"tomogram {variant.name}"] = self.cache.digest(variant.volume)
                 hashes[f"target on {variant.name}"] = self.cache.digest(variant.target)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 
-from octopi.config.overrides import named_targets, override_text
+from octopi.config.overrides import override_text
 from octopi.config.settings import TrainSettings
 from octopi.errors import SettingError
 from octopi.models.precision import choose_device_type
 from octopi.processes.tasks import ProcessResult, RunningTask, TrainingTask
 from octopi.system import resources
-from octopi.system.job_folder import LAST_CHECKPOINT_FILE, OUTPUT_FILE, read_training_config
+from octopi.system.job_folder import LAST_CHECKPOINT_FILE, OUTPUT_FILE
 from octopi.system.worker_pool import signal_when_parent_ends
 
 MAX_ON_CPU = 4  # trainings at once, unless more are requested
@@ -50,9 +50,7 @@ class LocalRunner:
         log = task.folder / OUTPUT_FILE
         overrides = [*task.overrides, override_text("hydra.run.dir", task.folder)]
         if (task.folder / LAST_CHECKPOINT_FILE).exists():
-            # begun by the same command, which has built the user's own classes already
-            trust = named_targets(read_training_config(task.folder))
-            overrides = [override_text("resume", task.folder), override_text("trust", trust)]
+            overrides = [override_text("resume", task.folder)]
         with log.open("ab") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", self.module, *self.hydra_arguments, *overrides],

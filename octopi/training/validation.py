@@ -9,6 +9,7 @@ from octopi.config.overrides import shell_override
 from octopi.config.settings import TrainSettings
 from octopi.evaluation.calibration import Calibration, calibrate
 from octopi.evaluation.coverage import keep_comparable
+from octopi.evaluation.partial import estimate_scores
 from octopi.evaluation.score_report import Report
 from octopi.evaluation.share_report import advise_partial, count_annotated, describe_shares
 from octopi.geometry import PicksByRun
@@ -56,11 +57,11 @@ def build_validation(settings: TrainSettings, info: DatasetInfo, divisor: int) -
             partial=info.partial,
         )
 
-    def score(picks: Any, truth: Any) -> dict[str, float | None]:
+    def score(picks: Any, truth: Any, calibration: Calibration) -> dict[str, float | None]:
         coverage = keep_comparable(picks, truth)
-        return object_metrics(
-            scorer(coverage.picks, coverage.truth, radii=info.radii, weights=info.weights)
-        )
+        report = scorer(coverage.picks, coverage.truth, radii=info.radii, weights=info.weights)
+        partial = {name: s for name, s in calibration.shares.items() if name in info.partial}
+        return object_metrics(estimate_scores(report, partial) if partial else report)
 
     return ValidationSteps(
         predict=lambda net, volume: predictor([net], volume, divisor=divisor),

@@ -158,7 +158,7 @@ def test_a_part_set_to_null_is_left_out(path):
         ("trainer.check_val_every_n_epoch=0", "check_val_every_n_epoch must be int of 1 … 1000000"),
         ("trainer.max_epochs=0", "trainer.max_epochs must be int of 1 … 1000000"),
         ("trainer.max_epochs=-1", "trainer.max_epochs must be int of 1 … 1000000"),
-        ("trainer.max_epochs=null", "trainer.max_epochs must be set: int of 1 or more"),
+        ("trainer.max_epochs=null", "trainer.max_epochs must be set: int of 1 … 1000000"),
         ("trainer.gradient_clip_val=-1", "gradient_clip_val must be float of 0 … 1000000"),
         ("trainer.accumulate_grad_batches=0", "accumulate_grad_batches must be int of 1 … 1000000"),
         ("voxel_spacing=0", "voxel_spacing must be float of 0.5 … 100.0"),
@@ -247,7 +247,8 @@ def test_every_setting_of_a_command_is_read(verb):
     read = {name for module, owner, name in attributes if module in modules and owner == "settings"}
     nested = {"targets": "TargetsSettings", "rules": "Rules"}
     for f in dataclasses.fields(SETTINGS_CLASSES[verb]):
-        assert f.name in read, f"{verb} {f.name}"
+        if (verb, f.name) != ("train", "trust"):  # read from the command line, before settings are
+            assert f.name in read, f"{verb} {f.name}"
         if f.name in nested:
             inner = {name for _, _, name in attributes}
             for part in dataclasses.fields(typing.get_type_hints(SETTINGS_CLASSES[verb])[f.name]):
