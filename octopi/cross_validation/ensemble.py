@@ -6,7 +6,6 @@ its own, and those of all folds together, have seen its candidates.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +27,7 @@ from octopi.errors import DataError, SettingError, shorten_list
 from octopi.evaluation.calibration import Calibration, mean_calibration
 from octopi.evaluation.candidates import read_candidates
 from octopi.evaluation.coverage import keep_comparable
+from octopi.evaluation.partial import estimate_scores
 from octopi.evaluation.score_report import Report
 from octopi.geometry import PicksByRun, Points
 from octopi.models import checkpoint
@@ -85,16 +85,20 @@ def build_ensemble(
     calibration = validation.calibrate(candidates, truth)
     metrics = validation.score_candidates(candidates, truth, calibration)
     by_method = compare_calibrations(folds, truth, validation, calibration)
-    scorer = functools.partial(
-        build(settings.scorer, "scorer"), radii=info.radii, weights=info.weights
-    )
+    scorer = build(settings.scorer, "scorer")
+    shares = calibration.shares_of(info.partial)
+
+    def score(picks: PicksByRun, truth: PicksByRun) -> Report:
+        report = scorer(picks, truth, radii=info.radii, weights=info.weights)
+        return estimate_scores(report, shares)
+
     results = {
         "best_metric": settings.best_metric,
         "out_of_fold": metrics,
         "thresholds": calibration.thresholds,
         "annotated_share": calibration.share_intervals(),
         "scores": {
-            method: score_folds(folds, by_fold, truth, validation, scorer)
+            method: score_folds(folds, by_fold, truth, validation, score)
             for method, by_fold in by_method.items()
         },
         "folds": {fold.name: describe_fold(fold, by_method) for fold in folds},
@@ -198,7 +202,7 @@ def score_folds(
     calibrations: Mapping[str, Calibration],
     truth: PicksByRun,
     validation: ValidationSteps,
-    scorer: Callable[[PicksByRun, PicksByRun], Report],
+    score: Callable[[PicksByRun, PicksByRun], Report],
 ) -> dict[str, Any]:
     """Score the picks of each fold, and of all together as `pooled`; return the scores as JSON.
 
@@ -207,7 +211,7 @@ def score_folds(
         calibrations: fold name -> calibration of its candidates.
         truth: of the runs that they held out.
         validation: has the β of the thresholds.
-        scorer: (picks, truth) -> report.
+        score: (picks, truth) -> report.
     """
     picks: dict[str, PicksByRun] = {
         fold.name: calibrations[fold.name].pick(fold.candidates, validation.beta) for fold in folds
@@ -216,7 +220,7 @@ def score_folds(
     scores = {}
     for name, by_run in picks.items():
         coverage = keep_comparable(by_run, {run: truth[run] for run in by_run})
-        report = scorer(coverage.picks, coverage.truth).to_dict()
+        report = score(coverage.picks, coverage.truth).to_dict()
         scores[name] = {k: v for k, v in report.items() if k not in ("curves", "runs")}
     return scores
 

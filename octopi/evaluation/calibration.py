@@ -47,6 +47,10 @@ class Calibration:
         """Return the estimate and the 95 % interval of every share, by object."""
         return {name: [one.share, one.low, one.high] for name, one in self.shares.items()}
 
+    def shares_of(self, names: Collection[str]) -> dict[str, AnnotatedShare]:
+        """Return the shares of these objects, of those that have one."""
+        return {name: share for name, share in self.shares.items() if name in names}
+
     def pick(self, candidates: PicksByRun, beta: float) -> dict[str, dict[str, Points]]:
         """Return the candidates at or above the thresholds for this β, scored by their chances.
 

@@ -24,8 +24,7 @@ def with_shares(
         name: reliability(one.scores, one.hits, shares[name].share if name in shares else 1.0)
         for name, one in annotated.items()
     }
-    report = estimate_scores(report, shares) if shares else report
-    return dataclasses.replace(report, reliability=by_object)
+    return dataclasses.replace(estimate_scores(report, shares), reliability=by_object)
 
 
 def estimate_scores(report: Report, shares: Mapping[str, AnnotatedShare]) -> Report:
@@ -36,8 +35,11 @@ def estimate_scores(report: Report, shares: Mapping[str, AnnotatedShare]) -> Rep
 
     Args:
         report: of picks against what is annotated.
-        shares: object name -> share of its particles that is annotated.
+        shares: object name -> share of its particles that is annotated; without any, the report
+            stays as it is.
     """
+    if not shares:
+        return report
     scores = {
         name: _estimate(score, shares[name], report.beta) if name in shares else score
         for name, score in report.scores.items()

@@ -60,8 +60,7 @@ def build_validation(settings: TrainSettings, info: DatasetInfo, divisor: int) -
     def score(picks: Any, truth: Any, calibration: Calibration) -> dict[str, float | None]:
         coverage = keep_comparable(picks, truth)
         report = scorer(coverage.picks, coverage.truth, radii=info.radii, weights=info.weights)
-        partial = {name: s for name, s in calibration.shares.items() if name in info.partial}
-        return object_metrics(estimate_scores(report, partial) if partial else report)
+        return object_metrics(estimate_scores(report, calibration.shares_of(info.partial)))
 
     return ValidationSteps(
         predict=lambda net, volume: predictor([net], volume, divisor=divisor),

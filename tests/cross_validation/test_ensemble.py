@@ -15,6 +15,7 @@ from octopi.config.check import check_settings
 from octopi.config.files import CONF_DIR
 from octopi.config.settings import TrainSettings
 from octopi.cross_validation.ensemble import build_ensemble
+from octopi.cross_validation.table import summarize_folds
 from octopi.errors import DataError, SettingError
 from octopi.evaluation.candidates import write_candidates
 from octopi.geometry import Points
@@ -183,10 +184,14 @@ def test_the_share_of_partial_objects_is_said_in_words(
     share, low, high = results["annotated_share"]["ribosome"]
     sentence = f"About {share:.0%} of the ribosome seem annotated ({low:.0%} to {high:.0%})."
     assert sentence in caplog.messages
-    assert (
-        results["annotated_share"]
-        == checkpoint.read(folders[0].parent / "best_model.pth")[1].annotated_share
-    )
+    _, ensemble = checkpoint.read(folders[0].parent / "best_model.pth")
+    assert results["annotated_share"] == ensemble.annotated_share
+    pooled = results["scores"]["pooled"]["pooled"]
+    assert pooled["scores"]["ribosome"]["annotated_share"] == [share, low, high]
+    assert pooled["total"] == results["out_of_fold"]["object_fbeta"]
+    table = summarize_folds(folders[0].parent)
+    assert "~ estimated through the share" in table
+    assert f"~{pooled['total']:.3f}" in table
 
 
 def test_an_ensemble_built_again_and_three_times_at_once_is_the_same(folders, settings):
