@@ -17,12 +17,13 @@ from octopi.config.build import build
 from octopi.config.overrides import shell_override
 from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
-from octopi.errors import DataError, ResourceError, StoppedBySignal
+from octopi.errors import DataError, ResourceError, SettingError, StoppedBySignal
 from octopi.models import checkpoint
 from octopi.models.precision import choose_device_type, count_devices, training_precision
 from octopi.models.properties import (
     COST_METRICS,
     activation_bytes,
+    check_num_classes,
     check_size,
     network_costs,
     size_divisor,
@@ -99,6 +100,7 @@ def build_training(
 
     net = build_net(settings, info)
     divisor = size_divisor(net)
+    check_num_classes(net, divisor, len(info.labels) + 1)
     data = build_data(settings, info, divisor)
     check_memory(net, settings)
     check_optim(net, settings)
@@ -246,8 +248,13 @@ def check_memory(net: nn.Module, settings: TrainSettings) -> None:
 
 
 def check_optim(net: nn.Module, settings: TrainSettings) -> None:
-    """Build optimizer and scheduler to find wrong settings; Lightning makes its own in `fit`."""
-    optimizer = build(settings.optim["optimizer"], "optim.optimizer", params=list(net.parameters()))
+    """Try optimizer and scheduler for one step; Lightning makes its own in `fit`."""
+    weights = [nn.Parameter(torch.zeros_like(weight)) for weight in net.parameters()]
+    if not weights:
+        raise SettingError(f"{type(net).__name__} has no weights to train.")
+    for weight in weights:
+        weight.grad = torch.zeros_like(weight)
+    optimizer = build(settings.optim["optimizer"], "optim.optimizer", params=weights)
     trainer, batches = settings.trainer, settings.data["steps_per_epoch"]
     check_lr_scheduler(
         settings.optim["lr_scheduler"],
