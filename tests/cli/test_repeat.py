@@ -222,9 +222,10 @@ def test_no_file_chooses_where_mlflow_writes(tmp_path, monkeypatch, key):
 
 
 def test_a_training_that_is_resumed_is_the_users_own(tmp_path):
-    folder = make_job(tmp_path / "job", "logger=mlflow", "logger.tracking_uri=https://elsewhere/x")
+    tracker = ["logger=mlflow", "logger.run_name=x", "logger.tracking_uri=https://elsewhere/x"]
+    folder = make_job(tmp_path / "job", *tracker)
     change_config(folder, loss={"_target_": "my_losses.Loss"})
-    settings = settings_of(expand_overrides([f"resume={folder}"], verb="train"))
+    settings = settings_of(expand_overrides([f"resume={folder}", tracker[1]], verb="train"))
     assert settings["logger"]["tracking_uri"] == "https://elsewhere/x"
     assert settings["loss"]["_target_"] == "my_losses.Loss"
 
