@@ -46,6 +46,8 @@ from octopi.training.validation import build_validation, check_metric_names
 
 logger = logging.getLogger(__name__)
 
+NEAR = 0.7  # radii of an object around its picks, where what is not marked is background
+
 
 @dataclass(frozen=True)
 class Training:
@@ -207,13 +209,13 @@ def build_net(settings: TrainSettings, info: DatasetInfo) -> nn.Module:
 def partial_classes(settings: TrainSettings, info: DatasetInfo) -> PartialClasses | None:
     """Return the classes of which some particles may not be annotated; None where all are.
 
-    Background is trusted within a radius of such objects, on average, around what is annotated.
+    Background is trusted within NEAR radii of such objects, on average, around what is annotated.
     """
     if not info.partial:
         return None
     spacing = settings.data["working_spacing"] or info.tomograms[0].voxel_spacing
     radii = [info.radii[name] for name in info.partial if name in info.radii]
-    reach = max(1, round(sum(radii) / max(len(radii), 1) / spacing))
+    reach = max(1, round(NEAR * sum(radii) / max(len(radii), 1) / spacing))
     names = sort_by_label(info.labels)
     return PartialClasses((False, *(name in info.partial for name in names)), reach)
 
