@@ -225,9 +225,9 @@ def test_a_training_that_is_resumed_is_the_users_own(tmp_path):
     tracker = ["logger=mlflow", "logger.run_name=x", "logger.tracking_uri=https://elsewhere/x"]
     folder = make_job(tmp_path / "job", *tracker)
     change_config(folder, loss={"_target_": "my_losses.Loss"})
-    settings = settings_of(expand_overrides([f"resume={folder}", tracker[1]], verb="train"))
-    assert settings["logger"]["tracking_uri"] == "https://elsewhere/x"
-    assert settings["loss"]["_target_"] == "my_losses.Loss"
+    overrides = " ".join(expand_overrides([f"resume={folder}"], verb="train"))
+    assert "https://elsewhere/x" in overrides
+    assert "my_losses.Loss" in overrides
 
 
 def test_a_repeated_training_logs_into_its_own_folder(tmp_path):
