@@ -6,7 +6,10 @@ import errno
 import heapq
 import os
 import signal
+import sysconfig
+import traceback
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 MAX_LISTED = 5  # items of a list in a message, before it is cut short
 MAX_LIST_LENGTH = 200  # characters of these items
@@ -31,6 +34,7 @@ class ExitCode(enum.IntEnum):
     SWEEP = 6
     LOCKED = 7
     INTERRUPTED = 128 + 2  # by SIGINT, Ctrl-C
+    UNREAD = 128 + 13  # its output is a pipe that nobody reads any more
     HUNG_UP = 128 + 1  # by SIGHUP
     WARNED = 128 + 10  # by SIGUSR1
     TERMINATED = 128 + 15  # by SIGTERM; as after the others, what is finished is kept
@@ -139,15 +143,21 @@ class StoppedBySignal(BaseException):
         self.exit_code = exit_code
 
 
+# That a disk or quota is full, or a file larger than `ulimit -f` allows.
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _RESOURCE_ERRNOS = {
-    errno.ENOSPC,
-    errno.EDQUOT,
+    *DISK_FULL,
+    errno.EIO,
+    errno.ESTALE,
+    errno.ENFILE,
     errno.EROFS,
     errno.EACCES,
     errno.EPERM,
     errno.ENOMEM,
     errno.EMFILE,
 }
+_PACKAGE = str(Path(__file__).parent) + os.sep
+_LIBRARIES = (*(path + os.sep for path in set(sysconfig.get_paths().values())), "<")
 # Settings of other programs, and what they are called here.
 _SYNONYMS = {"batch_size": "crops_per_step", "config": "project.config"}
 
@@ -159,17 +169,54 @@ def exit_code_of(error: BaseException) -> int:
         code = error.code if isinstance(error.code, int) else ExitCode.SETTING
     elif isinstance(error, OctopiError | StoppedBySignal):
         code = error.exit_code
-    elif type(error).__module__.partition(".")[0] in ("hydra", "omegaconf"):
-        code = ExitCode.SETTING  # this module imports neither, so that it stays light
+    elif (
+        type(error).__module__.partition(".")[0] in ("hydra", "omegaconf")
+        or type(error).__name__ == "MisconfigurationException"  # of Lightning
+    ):
+        code = ExitCode.SETTING  # this module imports none of them, so that it stays light
     elif isinstance(error, KeyboardInterrupt):
         code = ExitCode.INTERRUPTED
+    elif isinstance(error, BrokenPipeError):
+        code = ExitCode.UNREAD
     elif (
         isinstance(error, MemoryError)
         or (isinstance(error, OSError) and error.errno in _RESOURCE_ERRNOS)
+        or is_without_tmpdir(error)
         or "out of memory" in str(error).lower()
     ):
         code = ExitCode.RESOURCE
+    elif users_code(error):
+        code = ExitCode.SETTING
     return code
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the type of an error and the first line of its text."""
+    text = str(error).strip().partition("\n")[0].rstrip(".")
+    return f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def users_code(error: BaseException) -> traceback.FrameSummary | None:
+    """Return where an error came from a class or function of the user; None for octopi's own.
+
+    That is the innermost code which is of no library, and which octopi has called.
+    """
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.startswith(_PACKAGE) or not _is_library(frame.filename)
+    ]
+    is_users = [not frame.filename.startswith(_PACKAGE) for frame in own]
+    return own[-1] if is_users and is_users[-1] and not all(is_users) else None
+
+
+def _is_library(path: str) -> bool:
+    return path.startswith(_LIBRARIES) or "site-packages" in path
+
+
+def is_without_tmpdir(error: BaseException) -> bool:
+    """Return whether Python found no folder for temporary files that can be written."""
+    return isinstance(error, FileNotFoundError) and "temporary directory" in str(error)
 
 
 def is_interruption(error: BaseException) -> bool:

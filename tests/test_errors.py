@@ -1,5 +1,7 @@
 """Errors name close matches, and say the same in whichever process they are raised."""
 
+import errno
+import json
 import pickle
 
 import pytest
@@ -9,11 +11,13 @@ from octopi.errors import (
     ExitCode,
     NotInProjectError,
     StoppedBySignal,
+    closest_matches,
     did_you_mean,
     exit_code_of,
     is_interruption,
     shorten,
     shorten_list,
+    users_code,
 )
 from octopi.project import TomogramQuery
 
@@ -94,3 +98,37 @@ def test_of_a_long_text_the_middle_is_left_out():
     assert len(text) == 100
     assert text.startswith("begin")
     assert text.endswith("end")
+
+
+def _raised_by(work):
+    with pytest.raises(Exception) as raised:
+        work()
+    return raised.value
+
+
+class ItsName(str):
+    """What octopi compares and prints, with a mistake of the user's."""
+
+    __slots__ = ()
+
+    def __str__(self):
+        return json.loads("{")  # the library raises, and the user is to blame
+
+
+def test_an_error_in_code_of_the_user_that_octopi_calls_is_theirs():
+    error = _raised_by(lambda: closest_matches(ItsName("x"), ["y"], number=1, cutoff=0.5))
+    assert exit_code_of(error) == ExitCode.SETTING
+    place = users_code(error)
+    assert (place.filename, place.name) == (__file__, "__str__")
+
+
+def test_an_error_in_octopi_itself_is_a_mistake_whoever_calls_it():
+    error = _raised_by(lambda: closest_matches("x", [1], number="three", cutoff=0.5))
+    assert (exit_code_of(error), users_code(error)) == (ExitCode.MISTAKE, None)
+    error = _raised_by(lambda: 1 / 0)
+    assert (exit_code_of(error), users_code(error)) == (ExitCode.MISTAKE, None)
+
+
+@pytest.mark.parametrize("number", [errno.EFBIG, errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_what_a_disk_refuses_is_no_mistake(number):
+    assert exit_code_of(OSError(number, "x", "file")) == ExitCode.RESOURCE

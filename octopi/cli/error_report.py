@@ -1,5 +1,6 @@
 """Report an error to the person at the screen: one sentence, and the exit code."""
 
+import io
 import re
 import sys
 import traceback
@@ -14,9 +15,13 @@ from octopi.config.overrides import shell_override
 from octopi.errors import (
     MAX_MESSAGE_LENGTH,
     ExitCode,
+    OctopiError,
+    describe_error,
     did_you_mean,
     exit_code_of,
+    is_without_tmpdir,
     shorten,
+    users_code,
 )
 from octopi.system.passwords import mask_passwords
 
@@ -26,8 +31,15 @@ MAX_LINES = 20
 def report_error(error: BaseException) -> int:
     """Print what went wrong and what to do; return the exit code."""
     code = exit_code_of(error)
+    if code == ExitCode.UNREAD:
+        sys.stdout = io.StringIO()  # else Python flushes the pipe at its end
     if code == ExitCode.MISTAKE:
         _print_mistake(error)
+    elif code == ExitCode.SETTING and (place := users_code(error)):
+        _print(
+            f"{shorten(place.filename, 200)}, line {place.lineno}, in {place.name}: "
+            f"{shorten(describe_error(error), 300)}. Correct it there."
+        )
     else:
         _print(describe(error))
     return code
@@ -39,8 +51,7 @@ def _print_mistake(error: BaseException) -> None:
     if not log_files():
         sys.stderr.write(mask_passwords("".join(traceback.format_exception(error))))
         advice = "Please report it with the traceback above."
-    first_line = str(error).strip().partition("\n")[0]
-    _print(f"{type(error).__name__}: {first_line}\nThis looks like a mistake in octopi. {advice}")
+    _print(f"{describe_error(error)}\nThis looks like a mistake in octopi. {advice}")
 
 
 def _print(message: str) -> None:
@@ -57,11 +68,17 @@ def describe(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted."
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename or ''}"
+        cure = " Set TMPDIR to one that can be written." if is_without_tmpdir(error) else ""
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror + cure
     if isinstance(error, OmegaConfBaseException):
         return explain_omegaconf_error(error)
     if type(error).__module__.startswith("hydra"):
         return explain_hydra_error(error)
+    if exit_code_of(error) == ExitCode.RESOURCE and not isinstance(error, OctopiError):
+        return (
+            f"Out of memory: {shorten(describe_error(error), 300)}. In a training choose fewer "
+            "data.crops_per_step or a smaller data.crop_size; else a smaller predictor.window_size."
+        )
     return str(error).strip() or type(error).__name__
 
 
@@ -92,6 +109,8 @@ def explain_hydra_error(error: BaseException) -> str:
         parent, _, key = str(cause.full_key).rpartition(".")
         known_keys = map(str, cause.parent_node or ())
         if not parent:
+            if key in OVERLAYS:
+                return f"{key} has no settings of its own: choose {key}=NAME, as --help lists them."
             hint = did_you_mean(key, [*known_keys, *OVERLAYS, "project.config"])
             return f"There is no setting or group {key}.{hint}"
         addition = text.rpartition("use ")[2]  # +KEY=VALUE, as Hydra advises

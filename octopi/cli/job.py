@@ -50,6 +50,10 @@ def command(
 def run_command(verb: str, work: Work, *, plugins: Sequence[type], opens_folder: bool) -> NoReturn:
     """Run a command with the overrides in `sys.argv` and exit; see `command`."""
     use_utf8()
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as some schedulers do
+            stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  to the end
+            setattr(sys, name, stream)
     logging.raiseExceptions = False  # a log on a full disk is incomplete, and no traceback a line
     sys.argv[0] = f"octopi {verb}"  # the name in a usage line, however the command was started
     if wants_help(sys.argv[1:]):

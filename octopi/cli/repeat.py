@@ -21,9 +21,10 @@ from octopi.config.overrides import (
 )
 from octopi.config.sections import LIBRARIES
 from octopi.config.settings import SETTINGS_CLASSES
-from octopi.errors import SettingError
+from octopi.errors import SettingError, shorten
 from octopi.system.job_folder import CONFIG_FILE, best_trial_folder, read_training_config
-from octopi.system.passwords import with_passwords
+from octopi.system.passwords import TRACKER_ADDRESSES, mask_passwords, with_passwords
+from octopi.tracking import mlflow
 
 SWEEP_TAGS = ("mlflow.parentRunId", "trial", "fold")  # that a sweep gives the runs of its trials
 
@@ -116,16 +117,19 @@ def setting_overrides(
     Args:
         config: resolved settings, as `config.yaml` holds them.
         typed: overrides that follow; a setting or group that they replace is left out.
-        trust: classes that the config may name beside those of libraries; None = any, since a
-            training that is resumed is the user's own.
+        trust: classes that the config may name beside those of libraries; None = any, and any
+            tracker: a training that is resumed is the user's own.
         verb: the command.
 
     Raises:
-        SettingError: the config names another class.
+        SettingError: the config names another class or tracker.
     """
     typed = list(typed)
     typed_keys = {override_key(override) for override in typed}
     config = with_passwords(config, typed_keys, CONFIG_FILE)
+    is_own = trust is None
+    if not is_own and "logger" not in typed_keys and isinstance(config.get("logger"), Mapping):
+        config = {**config, "logger": _own_tracker(config["logger"], typed_keys)}
     names = {f.name for f in dataclasses.fields(SETTINGS_CLASSES[verb])} - {"trust"} - typed_keys
     if not _is_project_there(config.get("project")):
         names -= {"project"}
@@ -142,6 +146,27 @@ def setting_overrides(
         else:
             out.append(override_text(key, value))
     return out
+
+
+def _own_tracker(tracker: Mapping[str, Any], typed_keys: Collection[str]) -> dict[str, Any]:
+    """Return the stored `logger`, which writes into the job's folder or to an address of the user.
+
+    Raises:
+        SettingError: only the file names the address.
+    """
+    is_own = mlflow.own_address(tracker) is not None
+    stored = mlflow.resolve_local_paths(tracker)
+    for key in TRACKER_ADDRESSES:
+        address = stored.get(key)
+        is_known = is_own if key == "tracking_uri" else address == mlflow.default_address(key)
+        if address and not is_known and f"logger.{key}" not in typed_keys:
+            raise SettingError(
+                f"logger.{key} is {shorten(mask_passwords(tracker[key]))} in the {CONFIG_FILE} to "
+                f"repeat, and no file chooses where octopi writes. Type it too: logger.{key}=… "
+                f"Or choose another logger, as in logger=csv."
+            )
+    folder = Interpolation("${hydra:runtime.output_dir}")
+    return {**tracker, **({"save_dir": folder} if "save_dir" in tracker else {})}
 
 
 def _with_references(value: Any, default: Any, config: Any) -> Any:

@@ -9,8 +9,11 @@ from hydra.utils import instantiate
 from octopi.arguments import TARGET
 from octopi.config.nodes import check_node
 from octopi.config.sections import SECTIONS
-from octopi.errors import OctopiError, SettingError
+from octopi.errors import ExitCode, OctopiError, SettingError, describe_error, exit_code_of
 from octopi.stored import Kind, build_stored, part_node
+
+# What the constructors of octopi, MONAI and torch raise where they refuse a value.
+_REFUSALS = TypeError | ValueError | RuntimeError | AssertionError
 
 
 def build(
@@ -40,14 +43,17 @@ def build(
             _convert_="all",
             _execution_whitelist_=allowed,
         )
-    except OctopiError:
-        raise
-    except InstantiationException as error:
-        if isinstance(error.__cause__, OctopiError):
-            raise error.__cause__ from error
-        raise SettingError(f"{path}: {error.__cause__ or error}") from error
-    except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
-        raise SettingError(f"{path}: {error}") from error
+    except Exception as error:  # a class of a library or of the user may raise anything
+        cause = (error.__cause__ or error) if isinstance(error, InstantiationException) else error
+        name = str(node.get(TARGET))
+        is_mistake = name.startswith("octopi.") and not isinstance(cause, _REFUSALS | KeyError)
+        is_said = isinstance(cause, OctopiError) or exit_code_of(cause) == ExitCode.RESOURCE
+        if is_mistake or is_said:
+            raise cause from cause.__cause__
+        if isinstance(cause, _REFUSALS) and str(cause):
+            text = str(cause).partition("\n    full_key")[0]  # that OmegaConf adds
+            raise SettingError(f"{path}: {text}") from error
+        raise SettingError(f"{path}: {name} cannot be built: {describe_error(cause)}.") from error
 
 
 def build_part(

@@ -18,6 +18,7 @@ from octopi.project.outliers import clip_outliers, describe_outliers
 from octopi.project.value_range import ValueRange
 from octopi.system.files import staged
 from octopi.system.locks import wait_for_lock
+from octopi.system.resources import format_bytes, free_space
 
 logger = logging.getLogger(__name__)
 
@@ -86,8 +87,9 @@ class VolumeCache:
                 np.save(file, volume)
         except OSError as error:
             raise ResourceError(
-                f"Cannot write {volume.nbytes / 1e9:.2f} GB to the cache {self.directory}: "
-                f"{error}. Free some space or set data.cache_dir to another folder."
+                f"Cannot write {format_bytes(volume.nbytes)} to the cache {self.directory}, where "
+                f"{format_bytes(free_space(self.directory))} are free: {error}. Free some space "
+                "or set data.cache_dir to another folder."
             ) from error
 
     @contextlib.contextmanager

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from octopi.errors import SettingError
+from octopi.errors import SettingError, describe_error
 
 DIVISORS = (1, 2, 4, 8, 16, 32, 64)
 COST_METRICS = ("inference_gflop", "parameters")  # what a network costs; less is better
@@ -61,21 +61,44 @@ def size_divisor(net: nn.Module) -> int:
     Only shapes, not numbers, are sent through the network.
     """
     meta_net = copy.deepcopy(net).to("meta").eval()
+    problem: str | None = ""
     for divisor in DIVISORS:
-        if all(_accepts(meta_net, [divisor * n] * 3) for n in (3, 5)):
+        problem = next(filter(None, (_problem(meta_net, [divisor * n] * 3) for n in (3, 5))), None)
+        if problem is None:
             return divisor
     raise SettingError(
         f"{type(net).__name__} maps no cube with edges of up to {5 * DIVISORS[-1]} voxels onto "
-        "logits of the same size. octopi needs (b, 1, z, y, x) -> (b, c, z, y, x)."
+        f"logits of the same size: {problem:.200}. octopi needs (b, 1, z, y, x) -> (b, c, z, y, x)."
     )
 
 
-def _accepts(meta_net: nn.Module, size: Sequence[int]) -> bool:
+def _problem(meta_net: nn.Module, size: Sequence[int]) -> str | None:
+    """Return why a network takes no image of this size, or None if it does."""
+    image = torch.empty(1, 1, *size, device="meta")
     try:
-        out = finest_logits(meta_net, torch.empty(1, 1, *size, device="meta"))
-    except (RuntimeError, ValueError, IndexError, ArithmeticError, AssertionError):
-        return False
-    return list(out.shape[2:]) == list(size)
+        shape = list(finest_logits(meta_net, image).shape)
+    except Exception as error:  # noqa: BLE001  a network of the user may raise anything
+        return describe_error(error)
+    is_same = len(shape) == 5 and shape[2:] == list(size)
+    return None if is_same else f"{list(image.shape)} becomes {shape}"
+
+
+def check_num_classes(net: nn.Module, divisor: int, num_classes: int) -> None:
+    """Raise SettingError unless each head of a network gives logits of so many classes.
+
+    Args:
+        net: the network.
+        divisor: voxels of which every edge of its input is a multiple.
+        num_classes: background included.
+    """
+    image = torch.empty(1, 1, *[divisor * 3] * 3, device="meta")
+    for logits in logits_per_head(copy.deepcopy(net).to("meta").eval()(image)):
+        if logits.shape[1] != num_classes:
+            raise SettingError(
+                f"{type(net).__name__} maps {list(image.shape)} onto {list(logits.shape)}, but "
+                f"there are {num_classes} classes with the background. A network makes "
+                "out_channels of them, in each of its heads."
+            )
 
 
 def network_costs(net: nn.Module, size: Sequence[int]) -> dict[str, float]:

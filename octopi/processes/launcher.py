@@ -37,7 +37,7 @@ class LauncherThread:
     def _launch(self, launcher: Any, task: TrainingTask) -> None:
         overrides = [*task.overrides, override_text("hydra.sweep.subdir", task.folder.name)]
         if (task.folder / LAST_CHECKPOINT_FILE).exists():
-            overrides.append(override_text("resume", task.folder))
+            overrides += [override_text("resume", task.folder)]
         try:
             (job,) = launcher.launch([overrides], initial_job_idx=task.number)
             _ = job.return_value  # raises what the job raised

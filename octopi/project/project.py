@@ -70,7 +70,10 @@ class Project:
         prefixes = _prefixes(self.config_paths)
         for prefix, (path, root) in zip(prefixes, self._roots.items(), strict=True):
             with storage_errors_as_data_error(f"The list of runs of {path}"):
-                copick_runs += [(prefix, run) for run in root.query()]
+                try:
+                    copick_runs += [(prefix, run) for run in root.query()]
+                except TypeError as error:  # S3's client takes its options when it connects
+                    raise _refused_options(path, error) from error
         times = Counter(run.name for _, run in copick_runs)
         runs = [
             self._make_run(run.name if times[run.name] == 1 else f"{prefix}/{run.name}", run)
@@ -250,8 +253,17 @@ def _open_root(path: Path) -> Any:
                 ) from error
             listed = shorten_list((f"{key}: {text}" for key, text in faults.items()), "; ")
             raise SettingError(f"{path} is not a valid copick config: {listed}.") from error
+        except TypeError as error:
+            raise _refused_options(path, error) from error
         except (ValueError, ImportError) as error:
             raise SettingError(f"copick cannot open {path}: {error}.") from error
+
+
+def _refused_options(path: str | Path, error: TypeError) -> SettingError:
+    return SettingError(
+        f"The storage of {path} cannot be opened: {error}. Correct overlay_fs_args or "
+        "static_fs_args there."
+    )
 
 
 def _prefixes(paths: Sequence[Path]) -> list[str]:

@@ -1,7 +1,6 @@
 """Storage below copick: atomic writes, retries, and errors that say what to do."""
 
 import contextlib
-import errno
 import logging
 import sys
 import time
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 from botocore.exceptions import BotoCoreError
 from fsspec.implementations.local import LocalFileSystem
 
-from octopi.errors import DataError, ResourceError, SettingError, shorten
+from octopi.errors import DISK_FULL, DataError, ResourceError, SettingError, shorten
 from octopi.system.files import staged, sweep_leftovers, temporary_folder
 from octopi.system.resources import check_writable
 
@@ -74,10 +73,11 @@ def storage_errors_as_resource_error(where: str, path: str) -> Iterator[None]:
     try:
         yield
     except STORAGE_ERRORS as error:
-        is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        is_full = getattr(error, "errno", None) in DISK_FULL
         cure = "Make room there" if is_full else "Make it writable"
         raise ResourceError(
-            f"{where} cannot be written to {path}: {error}. "
+            f"{where} cannot be written to {shorten(path, 200)}: "
+            f"{getattr(error, 'strerror', None) or shorten(error, 200)}. "
             f"{cure}, or point overlay_root in the copick config elsewhere."
         ) from error
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import zarr
+from fsspec import AbstractFileSystem
 from numcodecs import Blosc
 from numpy.typing import NDArray
 from zarr.storage import FSStore
@@ -40,20 +41,38 @@ def write_volume(
     metadata = json.dumps(_ome_metadata(volume.ndim, grid, attributes)).encode()
     if is_local(fs):
         with staged(Path(path)) as stage:
-            _fill(zarr.DirectoryStore(stage, dimension_separator="/"), volume, metadata)
+            _fill(zarr.DirectoryStore(stage, dimension_separator="/"), volume)
+            (stage / ".zattrs").write_bytes(metadata)
         return
-    # A folder cannot be renamed here: the metadata without which a store does not count are
-    # removed first and written last.
-    if fs.exists(f"{path}/.zattrs"):
-        fs.rm_file(f"{path}/.zattrs")
+    # Where there are no folders, none can be renamed at once: the metadata without which a store
+    # does not count are removed first and written last. Of a killed writer the next one, which
+    # uses the same name, removes what it left.
+    stage = f"{path}.partial"
+    try:
+        _remove(fs, stage)
+        _fill(FSStore(stage, fs=fs, dimension_separator="/", exceptions=()), volume)
+        if fs.exists(f"{path}/.zattrs"):
+            fs.rm_file(f"{path}/.zattrs")
+        _remove(fs, path)
+        backend = getattr(fs, "_fs", fs)
+        if hasattr(backend, "_mv") or type(backend).mv is not AbstractFileSystem.mv:
+            backend.mv(stage, path)
+        else:  # it copies, and raises for the folders that S3 does not have
+            backend.copy(stage, path, recursive=True)
+        fs.pipe_file(f"{path}/.zattrs", metadata)
+    finally:
+        _remove(fs, stage)
+
+
+def _remove(fs: Any, path: str) -> None:
+    fs.invalidate_cache()
     if fs.exists(path):
         fs.rm(path, recursive=True)
-    store = FSStore(path, fs=fs, dimension_separator="/", exceptions=())
-    _fill(store, volume, metadata)
+        fs.invalidate_cache()
 
 
-def _fill(store: Any, volume: NDArray[Any], metadata: bytes) -> None:
-    """Write the array, then the metadata: a store without `.zattrs` is not finished."""
+def _fill(store: Any, volume: NDArray[Any]) -> None:
+    """Write the array; the store is not finished before it has its `.zattrs`."""
     chunks = (1,) * (volume.ndim - 3) + tuple(map(min, _CHUNK, volume.shape[-3:]))
     zarr.group(store).create_dataset(
         "0",
@@ -65,7 +84,6 @@ def _fill(store: Any, volume: NDArray[Any], metadata: bytes) -> None:
         dimension_separator="/",
         write_empty_chunks=True,  # so that a missing chunk is a damaged one
     )
-    store[".zattrs"] = metadata
 
 
 def _ome_metadata(ndim: int, grid: Grid, attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,7 +72,12 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
         return JournalStorage(Journal(folder / JOURNAL))
     try:
         return RDBStorage(absolute_sqlite_url(url))
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
+        raise SettingError(
+            f"hydra.sweeper.storage: {error.__cause__ or error}. Install the driver of this "
+            "database beside octopi, such as: pip install 'psycopg[binary]' or pip install pymysql"
+        ) from error
+    except (ValueError, RuntimeError) as error:  # RuntimeError: the tables are of another Optuna
         raise SettingError(f"hydra.sweeper.storage: {error}") from error
     except Exception as error:  # importing sqlalchemy to name its errors takes long
         if type(error).__module__.startswith("sqlalchemy"):

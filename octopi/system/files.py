@@ -20,11 +20,10 @@ from typing import Any
 
 import yaml
 
-from octopi.errors import DataError
+from octopi.errors import DISK_FULL, DataError
 from octopi.system.resources import format_bytes, free_space
 
 _PREFIX = ".octopi-stage-"  # of files that are being written
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 _WEEK = 7 * 24 * 3600.0  # seconds; no write takes as long
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 _LIBC: Any = ctypes.CDLL(None)
@@ -258,13 +257,14 @@ def explain_full_disk(target: Path, stage: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:  # torch.save hides the cause in a RuntimeError
         cause: BaseException | None = error
-        while cause is not None and getattr(cause, "errno", None) not in _FULL:
+        while cause is not None and getattr(cause, "errno", None) not in DISK_FULL:
             cause = cause.__cause__ or cause.__context__
         if not isinstance(cause, OSError):
             raise
         need = format_bytes(max(_size(stage), _size(target)))
         free = format_bytes(free_space(target.parent))
-        message = f"No space left: at least {need} are needed, {free} are free"
+        limit = "This file may not be larger (ulimit -f)" if cause.errno == errno.EFBIG else ""
+        message = f"{limit or 'No space left'}: at least {need} are needed, {free} are free"
         raise OSError(cause.errno, message, str(target)) from error
 
 

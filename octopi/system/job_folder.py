@@ -36,7 +36,13 @@ def _do_nothing() -> None:
 
 
 # Settings of where things lie: a project that was moved is compared by its content instead.
-PLACES = {"project._target_", "project.config", "data.cache_dir", "data.num_workers"}
+PLACES = {
+    "project._target_",
+    "project.config",
+    "data.cache_dir",
+    "data.num_workers",
+    "logger.save_dir",
+}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from octopi.errors import SettingError
 
 MASK = "***"
 TRACKING_URI = "logger.tracking_uri"
+TRACKER_ADDRESSES = ("tracking_uri", "artifact_location")  # keys of `logger`: where MLflow writes
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"  # MLflow's own
 _IN_ADDRESS = re.compile(r"(\w://[^\s:/@]*):[^\s/]+@")
 _SECRET = r"[\w.-]*(?:password|passwd|secret|token|api_?key|access_?key)[\w-]*"

@@ -43,16 +43,17 @@ def own_address(node: Mapping[str, Any]) -> str | None:
     The user's own are that of MLflow's variable, and the store in the working folder that
     `logger=mlflow` has by default. The file may have it without its password.
     """
-    default = read_yaml(CONF_DIR / "logger" / "mlflow.yaml")
     stored = resolve_local_paths(node).get("tracking_uri")
-    for address in (os.environ.get(TRACKING_VARIABLE), default["tracking_uri"]):
-        if address and stored in (mask_passwords(known := _resolved(address)), known):
-            return known
+    own = resolve_local_paths({"tracking_uri": os.environ.get(TRACKING_VARIABLE)})["tracking_uri"]
+    for address in (own, default_address("tracking_uri")):
+        if address and stored in (mask_passwords(address), address):
+            return address
     return None
 
 
-def _resolved(address: str) -> str:
-    return resolve_local_paths({"tracking_uri": address})["tracking_uri"]
+def default_address(key: str) -> str:
+    """Return the `tracking_uri` or the `artifact_location` that `logger=mlflow` has by default."""
+    return resolve_local_paths(read_yaml(CONF_DIR / "logger" / "mlflow.yaml"))[key]
 
 
 @contextlib.contextmanager

@@ -182,8 +182,8 @@ class TrainingFolder:
         write_json(path, record)
         logger.info(
             "Training on %s; validating on %s.",
-            ", ".join(data.split.train),
-            ", ".join(data.split.validation) or "none",
+            shorten_list(data.split.train),
+            shorten_list(data.split.validation) or "none",
         )
 
     @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """The LightningModule: a network, its loss, and validation as in the commands."""
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from octopi.models.properties import logits_per_head
 from octopi.models.soup import sample_weights
 from octopi.targets import drop_unknown
 from octopi.training.metrics import Counts, count_voxels, metric_value, voxel_metrics
-from octopi.training.unknown import has_unknown, leave_out_unknown
+from octopi.training.unknown import PartialClasses, has_unknown, leave_out_unknown
 
 PicksByObject = Mapping[str, Points]
 DIVERGED = (
@@ -77,7 +77,7 @@ class PickingModule(pl.LightningModule):
         best_metric: str,
         steps_per_epoch: int,
         seed: int,
-        partial: Collection[str] = (),
+        partial: PartialClasses | None = None,
     ) -> None:
         super().__init__()
         self.net = net
@@ -87,7 +87,7 @@ class PickingModule(pl.LightningModule):
         self.make_lr_scheduler = lr_scheduler
         self.validation_steps = validation_steps
         self.labels = dict(labels)
-        self.partial = partial  # objects of which not every particle is annotated
+        self.partial = partial
         self.best_metric = best_metric
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
@@ -166,16 +166,22 @@ class PickingModule(pl.LightningModule):
             not_annotated: (b, c), which classes are not annotated in the run of a crop.
         """
         possible = not_annotated[:, :, None, None, None]
+        if self.partial is not None:
+            possible = possible | self.partial.possible(target)
         is_incomplete = has_unknown(target, possible)
         total = outputs[0].new_zeros((), dtype=torch.float32)
         weights = [0.5**i for i in range(len(outputs))]
         for weight, out in zip(weights, outputs, strict=True):
-            fitted = target
+            fitted, fitted_possible = target, possible
             if out.shape[2:] != target.shape[2:]:
                 fitted = nn.functional.interpolate(target.float(), out.shape[2:], mode="nearest")
+                if self.partial is not None:
+                    fitted_possible = nn.functional.interpolate(
+                        possible.float(), out.shape[2:], mode="nearest"
+                    ).bool()
             logits = out.float()
             if is_incomplete:
-                logits, fitted = leave_out_unknown(logits, fitted, possible)
+                logits, fitted = leave_out_unknown(logits, fitted, fitted_possible)
             total = total + weight * self.loss(logits, fitted)
         return total / sum(weights)
 

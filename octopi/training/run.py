@@ -17,16 +17,18 @@ from octopi.config.build import build
 from octopi.config.overrides import shell_override
 from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
-from octopi.errors import DataError, ResourceError, StoppedBySignal
+from octopi.errors import DataError, ResourceError, SettingError, StoppedBySignal
 from octopi.models import checkpoint
 from octopi.models.precision import choose_device_type, count_devices, training_precision
 from octopi.models.properties import (
     COST_METRICS,
     activation_bytes,
+    check_num_classes,
     check_size,
     network_costs,
     size_divisor,
 )
+from octopi.picking import sort_by_label
 from octopi.system import resources
 from octopi.system.job_folder import LAST_CHECKPOINT_FILE, RESULTS_FILE
 from octopi.training import ddp
@@ -39,9 +41,12 @@ from octopi.training.folder import TrainingFolder
 from octopi.training.module import PickingModule
 from octopi.training.schedule import build_lr_scheduler, check_lr_scheduler
 from octopi.training.silence import silence_lightning
+from octopi.training.unknown import PartialClasses
 from octopi.training.validation import build_validation, check_metric_names, log_shares
 
 logger = logging.getLogger(__name__)
+
+NEAR = 0.7  # radii of an object around its picks, where what is not marked is background
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,7 @@ def build_training(
 
     net = build_net(settings, info)
     divisor = size_divisor(net)
+    check_num_classes(net, divisor, len(info.labels) + 1)
     data = build_data(settings, info, divisor)
     check_memory(net, settings)
     check_optim(net, settings)
@@ -109,7 +115,7 @@ def build_training(
         optimizer=build(settings.optim["optimizer"], "optim.optimizer", partial=True),
         lr_scheduler=functools.partial(build_lr_scheduler, settings.optim["lr_scheduler"]),
         labels=info.labels,
-        partial=info.partial,
+        partial=partial_classes(settings, info),
         best_metric=settings.best_metric,
         steps_per_epoch=data.steps_per_epoch,
         seed=settings.seed,
@@ -201,6 +207,20 @@ def build_net(settings: TrainSettings, info: DatasetInfo) -> nn.Module:
     return net
 
 
+def partial_classes(settings: TrainSettings, info: DatasetInfo) -> PartialClasses | None:
+    """Return the classes of which some particles may not be annotated; None where all are.
+
+    Background is trusted within NEAR radii of such objects, on average, around what is annotated.
+    """
+    if not info.partial:
+        return None
+    spacing = settings.data["working_spacing"] or info.tomograms[0].voxel_spacing
+    radii = [info.radii[name] for name in info.partial if name in info.radii]
+    reach = max(1, round(NEAR * sum(radii) / max(len(radii), 1) / spacing))
+    names = sort_by_label(info.labels)
+    return PartialClasses((False, *(name in info.partial for name in names)), reach)
+
+
 def build_data(settings: TrainSettings, info: DatasetInfo, divisor: int) -> TomogramDataModule:
     """Build the data module; nothing is read yet."""
     check_size(settings.data["crop_size"], divisor=divisor, key="data.crop_size")
@@ -231,8 +251,13 @@ def check_memory(net: nn.Module, settings: TrainSettings) -> None:
 
 
 def check_optim(net: nn.Module, settings: TrainSettings) -> None:
-    """Build optimizer and scheduler to find wrong settings; Lightning makes its own in `fit`."""
-    optimizer = build(settings.optim["optimizer"], "optim.optimizer", params=list(net.parameters()))
+    """Try optimizer and scheduler for one step; Lightning makes its own in `fit`."""
+    weights = [nn.Parameter(torch.zeros_like(weight)) for weight in net.parameters()]
+    if not weights:
+        raise SettingError(f"{type(net).__name__} has no weights to train.")
+    for weight in weights:
+        weight.grad = torch.zeros_like(weight)
+    optimizer = build(settings.optim["optimizer"], "optim.optimizer", params=weights)
     trainer, batches = settings.trainer, settings.data["steps_per_epoch"]
     check_lr_scheduler(
         settings.optim["lr_scheduler"],

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from octopi.config.build import build
-from octopi.errors import SettingError
+from octopi.errors import ExitCode, SettingError, describe_error, exit_code_of
 from octopi.ranges import CountOrZero, Share
 
 LR_SCHEDULER = "optim.lr_scheduler"  # the section of the config
@@ -87,11 +87,11 @@ def build_lr_scheduler(
 def check_lr_scheduler(
     node: Mapping[str, Any], optimizer: Optimizer, *, num_steps: int, best_metric: str
 ) -> None:
-    """Raise SettingError unless the scheduler can be built and lasts to the end of the training.
+    """Raise SettingError unless optimizer and scheduler take a step and last to the training's end.
 
     Args:
         node: see `build_lr_scheduler`.
-        optimizer: one like that of the training; its learning rate may be changed.
+        optimizer: one like that of the training, of weights that have gradients; it takes a step.
         num_steps: optimizer steps of the training.
         best_metric: that `ReduceLROnPlateau` follows.
     """
@@ -107,3 +107,15 @@ def check_lr_scheduler(
             f"{LR_SCHEDULER} ends after {total_steps} steps, the training after {num_steps}. "
             f"Set +{LR_SCHEDULER}.total_steps={num_steps}."
         )
+    part = "optim.optimizer"
+    try:
+        optimizer.step(lambda: 0.0)  # a loss, for those that ask for it again
+        part = LR_SCHEDULER
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(0.0)
+        else:
+            scheduler.step()
+    except Exception as error:  # of a library or of the user
+        if exit_code_of(error) == ExitCode.RESOURCE:
+            raise
+        raise SettingError(f"{part} takes no step: {describe_error(error)}.") from error

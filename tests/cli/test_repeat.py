@@ -203,3 +203,35 @@ def test_a_config_has_no_synthetic_project_made(tmp_path, key):
     (tmp_path / "made").mkdir()
     overrides = expand_overrides([f"{key}={folder}"], verb="train")
     assert settings_of(overrides)["project"]["config"]["directory"] == f"{tmp_path}/made"
+
+
+@pytest.mark.parametrize("key", ["tracking_uri", "artifact_location"])
+def test_no_file_chooses_where_mlflow_writes(tmp_path, monkeypatch, key):
+    address = "https://elsewhere/x"
+    tracker = ["logger=mlflow", "logger.run_name=x", f"logger.{key}={address}"]
+    folder = make_job(tmp_path / "job", *tracker)
+    arguments = [f"experiment={folder}", "logger.run_name=x"]
+    with pytest.raises(SettingError, match=f"(?s)logger.{key} is {address}.*Type it too"):
+        expand_overrides(arguments, verb="train")
+    typed = expand_overrides([*arguments, f"logger.{key}={address}"], verb="train")
+    assert settings_of(typed)["logger"][key] == address
+    assert address not in " ".join(expand_overrides([arguments[0], "logger=csv"], verb="train"))
+    if key == "tracking_uri":
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        assert settings_of(expand_overrides(arguments, verb="train"))["logger"][key] == address
+
+
+def test_a_training_that_is_resumed_is_the_users_own(tmp_path):
+    tracker = ["logger=mlflow", "logger.run_name=x", "logger.tracking_uri=https://elsewhere/x"]
+    folder = make_job(tmp_path / "job", *tracker)
+    change_config(folder, loss={"_target_": "my_losses.Loss"})
+    overrides = " ".join(expand_overrides([f"resume={folder}"], verb="train"))
+    assert "https://elsewhere/x" in overrides
+    assert "my_losses.Loss" in overrides
+
+
+def test_a_repeated_training_logs_into_its_own_folder(tmp_path):
+    folder = make_job(tmp_path / "job", "logger=csv", "logger.save_dir=/elsewhere")
+    overrides = expand_overrides([f"experiment={folder}"], verb="train")
+    assert "/elsewhere" not in " ".join(overrides)
+    assert any("save_dir:'${hydra:runtime.output_dir}'" in override for override in overrides)

@@ -6,7 +6,13 @@ from monai.networks.nets import UNet
 from torch import nn
 
 from octopi.errors import SettingError
-from octopi.models.properties import activation_bytes, check_size, logits_per_head, size_divisor
+from octopi.models.properties import (
+    activation_bytes,
+    check_num_classes,
+    check_size,
+    logits_per_head,
+    size_divisor,
+)
 
 
 def unet(strides):
@@ -30,6 +36,47 @@ def test_finding_the_divisor_leaves_the_network_as_it_was():
 def test_a_network_that_shrinks_its_input_is_refused():
     with pytest.raises(SettingError, match="same size"):
         size_divisor(nn.Conv3d(1, 2, 3, stride=2, padding=1))
+
+
+class Own(nn.Module):
+    """A network of a user.
+
+    Args:
+        fault: raised by a forward pass, or None.
+        make: from the image, what it returns.
+    """
+
+    def __init__(self, *, fault=None, make=lambda image: image):
+        super().__init__()
+        self.fault, self.make = fault, make
+
+    def forward(self, image):
+        """Return what `make` makes of the image."""
+        if self.fault:
+            raise self.fault
+        return self.make(image)
+
+
+@pytest.mark.parametrize(
+    ("net", "cause"),
+    [
+        (Own(fault=KeyError("skip_3")), "KeyError: 'skip_3'"),
+        (Own(make=lambda image: None), "TypeError"),
+        (Own(make=lambda image: image[:, 0]), r"becomes \[1, "),
+    ],
+)
+def test_a_network_that_fails_is_refused_with_the_cause(net, cause):
+    with pytest.raises(SettingError, match=cause):
+        size_divisor(net)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda image: image, lambda image: (image.repeat(1, 3, 1, 1, 1), image)]
+)
+def test_a_network_of_another_number_of_classes_is_refused_in_each_head(make):
+    with pytest.raises(SettingError, match="3 classes"):
+        check_num_classes(Own(make=make), 1, 3)
+    check_num_classes(Own(make=lambda image: image.repeat(1, 3, 1, 1, 1)), 1, 3)
 
 
 def test_the_nearest_legal_size_is_proposed():

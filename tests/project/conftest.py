@@ -61,8 +61,18 @@ class Files:
 
     def remove(self, path, run="TS_1"):
         """Remove a file of the run from the overlay, on any backend."""
-        fs, root = fsspec.url_to_fs(self.overlay, **self.access)
+        fs, root = self.overlay_files()
         fs.rm_file(f"{root}/ExperimentRuns/{run}/{path}")
+
+    def overlay_files(self):
+        """Return the filesystem of the overlay and its folder there."""
+        return fsspec.url_to_fs(self.overlay, **self.access)
+
+    def files_of_run(self, run="TS_1"):
+        """List the files of a run in the overlay."""
+        fs, root = self.overlay_files()
+        fs.invalidate_cache()
+        return sorted(fs.find(f"{root}/ExperimentRuns/{run}"))
 
     @staticmethod
     def noise(shape=(8, 8, 8)):

@@ -1,11 +1,13 @@
 """What storage must do, on a disk, in memory, on S3 and over ssh: whole files, or none."""
 
+import errno
 import os
 
 import numpy as np
 import pytest
+import zarr
 
-from octopi.errors import DataError
+from octopi.errors import DataError, ResourceError
 from octopi.geometry import Grid, Points
 from octopi.project import PicksQuery, SegmentationQuery, TomogramQuery
 from octopi.project.copick_api import keep_log_handlers
@@ -41,6 +43,48 @@ def test_a_rewritten_label_volume_keeps_nothing_of_the_old_one(run):
     run.write_segmentation(TARGETS, _labels(2)[:2, :2, :2], grid=small, attributes={"new": 1})
     labels, grid, attributes = run.read_segmentation(TARGETS)
     assert (labels.shape, grid, attributes) == ((2, 2, 2), small, {"new": 1})
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
+def test_a_write_that_fails_leaves_the_old_label_volume_and_nothing_else(
+    anywhere, run, monkeypatch, fault
+):
+    run.write_segmentation(TARGETS, _labels(1), grid=GRID, attributes={"old": 1})
+    before = anywhere.files_of_run()
+
+    def failing(write):
+        def write_but_no_chunk(store, key, value):
+            if "/0/" in key:
+                raise fault
+            write(store, key, value)
+
+        return write_but_no_chunk
+
+    def set_items(store, values):
+        for key, value in values.items():
+            store[key] = value
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zarr.storage.FSStore, "setitems", set_items)
+        for store in (zarr.storage.FSStore, zarr.DirectoryStore):
+            patch.setattr(store, "__setitem__", failing(store.__setitem__))
+        with pytest.raises((ResourceError, KeyboardInterrupt)):
+            run.write_segmentation(TARGETS, _labels(2), grid=GRID, attributes={"new": 1})
+    labels, _, attributes = run.read_segmentation(TARGETS)
+    np.testing.assert_array_equal(labels, _labels(1))
+    assert attributes == {"old": 1}
+    assert anywhere.files_of_run() == before
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(anywhere, run):
+    run.write_segmentation(TARGETS, _labels(1), grid=GRID, attributes={})
+    before = anywhere.files_of_run()
+    fs, folder = anywhere.overlay_files()
+    if "file" not in fs.protocol:
+        fs.pipe_file(f"{folder}/ExperimentRuns/TS_1/{LABELS}.partial", b"")
+    assert run.segmentations() == [TARGETS]
+    run.write_segmentation(TARGETS, _labels(2), grid=GRID, attributes={})
+    assert anywhere.files_of_run() == before
 
 
 def test_a_label_volume_without_its_metadata_is_not_listed_and_not_read(anywhere, run):

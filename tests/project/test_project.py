@@ -161,8 +161,7 @@ def test_a_config_of_the_old_form_without_a_type_opens(files):
     content = json.loads(config.read_text(encoding="utf-8"))
     del content["config_type"]
     config.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.warns(DeprecationWarning, match="config_type"):
-        assert open_project(config).objects
+    assert open_project(config).objects
 
 
 def test_a_tomogram_goes_to_one_config_only(files):
@@ -178,3 +177,12 @@ def test_a_folder_that_copick_reads_as_a_pattern_is_refused(files, folder):
     config = files.config(overlay_root=f"local://{files.folder / folder}")
     with pytest.raises(SettingError, match=r"overlay_root.*Rename the folder"):
         open_project(config)
+
+
+@pytest.mark.parametrize("options", [{"banana": 3}, {"client_kwargs": {"banana": 3}}])
+def test_options_that_a_storage_does_not_have_are_named_without_its_keys(files, options):
+    access = {"key": "a", "secret": "hunter2", **options}
+    config = files.config(overlay_root="s3://bucket/x", overlay_fs_args=access)
+    with pytest.raises(SettingError, match=r"(?s)banana.*overlay_fs_args") as refused:
+        _ = open_project(config).runs
+    assert "hunter2" not in str(refused.value)

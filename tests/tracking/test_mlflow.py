@@ -60,7 +60,8 @@ def test_a_run_is_finished_failed_or_killed_as_it_was(here, octopi_command):
     assert artifacts >= {"best_model.pth", "results.json", "curves.png", "data.json", "config.yaml"}
 
     ended = runs["ended"].info.run_id
-    assert octopi_command("train", f"resume={here / 'ended'}", "trainer.max_epochs=2") == 0
+    words = ["trust=[saboteur.Saboteur]", "trainer.max_epochs=2"]
+    assert octopi_command("train", f"resume={here / 'ended'}", *words) == 0
     assert client.get_run(ended).info.status == "FINISHED"
     assert len(client.search_runs([experiment.experiment_id])) == 3, "a resumed run goes on"
     assert len(client.get_metric_history(ended, "val/object_fbeta")) == 2

@@ -82,3 +82,23 @@ def test_a_wrong_scheduler_is_refused_before_data_is_read(
     assert octopi_command("train", *TINY, *overrides, "hydra.run.dir=job") == 2
     assert message in capsys.readouterr().err
     assert not (here / "outputs" / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "part"),
+    [
+        (lr_scheduler("StepLR", step_size=0), "optim.lr_scheduler"),
+        (lr_scheduler("CosineAnnealingLR", T_max=0), "optim.lr_scheduler"),
+        (
+            ["~optim.optimizer", "+optim.optimizer={_target_: torch.optim.SparseAdam, lr: 0.1}"],
+            "optim.optimizer",
+        ),
+    ],
+    ids=["StepLR", "CosineAnnealingLR", "SparseAdam"],
+)
+def test_what_fails_in_its_first_step_is_refused_by_the_dry_run(
+    here, octopi_command, capfd, overrides, part
+):
+    assert octopi_command("create_targets") == 0
+    assert octopi_command("train", *TINY, *overrides, "dry_run=true") == 2
+    assert f"{part} takes no step: " in capfd.readouterr().err
