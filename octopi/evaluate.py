@@ -3,6 +3,7 @@
 Run it as `octopi evaluate` or `python -m octopi.evaluate`.
 """
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,8 +13,13 @@ from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import EvaluateSettings
 from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
+from octopi.evaluation.calibration import compare
+from octopi.evaluation.chances import describe_share, fit_partial
 from octopi.evaluation.coverage import keep_comparable
+from octopi.evaluation.partial import with_shares
 from octopi.evaluation.picks_figure import draw_picks
+from octopi.evaluation.reliability import draw_reliability
+from octopi.evaluation.score_report import Report
 from octopi.evaluation.scores import Scorer
 from octopi.geometry import PicksByRun
 from octopi.project import (
@@ -33,6 +39,7 @@ from octopi.system.job_folder import SCORES_FILE, Job
 logger = logging.getLogger(__name__)
 
 PICTURE = "picks.png"
+RELIABILITY_PICTURE = "reliability.png"
 
 
 def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
@@ -71,11 +78,59 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
         log_dry_run("evaluate", describe(job, picks, truth))
         return None
     report = scorer(picks, truth, radii=radii, weights=weights)
+    report = describe_scores(report, picks, truth, radii, scorer, settings)
+    report = dataclasses.replace(report, expected_particles=sum_expected(localized, queries, truth))
     path = job.folder / SCORES_FILE
     write_json(path, report.to_dict())
+    draw_reliability(job.folder / RELIABILITY_PICTURE, report.reliability)
     draw_run_with_most_particles(job.folder / PICTURE, project, runs, picks=picks, truth=truth)
     logger.info("Scores of %d runs (%s):\n%s", len(truth), path, report.table())
+    for name, score in report.scores.items():
+        if score.annotated_share is not None:
+            logger.info("%s ~ marks estimates.", describe_share(name, *score.annotated_share))
     return report.total
+
+
+def describe_scores(  # noqa: PLR0917  what a scorer takes
+    report: Report,
+    picks: PicksByRun,
+    truth: PicksByRun,
+    radii: Mapping[str, float],
+    scorer: Scorer,
+    settings: EvaluateSettings,
+) -> Report:
+    """Add how reliable the picks' scores are; of a partial truth, estimate the scores.
+
+    Args:
+        report: of the picks against what is annotated.
+        picks: run name -> object name -> picks.
+        truth: the same of the annotated particles.
+        radii: object name -> Å.
+        scorer: that made the report.
+        settings: of the command.
+    """
+    annotated = {
+        name: compare(picks, truth, name, scorer.tolerance_scale * radius)
+        for name, radius in radii.items()
+    }
+    shares = {}
+    if settings.truth_annotation == "partial":
+        found = {name: one for name, one in annotated.items() if one.hits.any()}
+        shares = {name: share for name, (_, share) in fit_partial(found).items()} if found else {}
+    return with_shares(report, annotated, shares)
+
+
+def sum_expected(
+    runs: Sequence[Run], queries: Mapping[str, PicksQuery], truth: PicksByRun
+) -> dict[str, float | None]:
+    """Sum the particles that the picks of each object say there are, in the scored runs."""
+    sums: dict[str, float | None] = {}
+    for name, query in queries.items():
+        scored = [run for run in runs if name in truth.get(run.name, {})]
+        numbers = [run.picks_origin(query).get("expected_particles") for run in scored]
+        known = [number for number in numbers if number is not None]
+        sums[name] = sum(known) if scored and len(known) == len(scored) else None
+    return sums
 
 
 def check_is_not_truth(truth: Mapping[str, PicksQuery], settings: EvaluateSettings) -> None:
@@ -187,7 +242,7 @@ def describe(job: Job, picks: PicksByRun, truth: PicksByRun) -> list[str]:
     """Describe, for a dry run, what would be done; in lines."""
     names = dict.fromkeys(name for run in [*truth.values(), *picks.values()] for name in run)
     return [
-        f"folder     {job.folder}: {SCORES_FILE}, {PICTURE}, log",
+        f"folder     {job.folder}: {SCORES_FILE}, {PICTURE}, {RELIABILITY_PICTURE}, log",
         f"would run  {len(truth)} runs: {', '.join(truth)}",
         *(
             f"object     {name}: {_count(picks, name)} picks, {_count(truth, name)} in truth"

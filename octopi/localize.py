@@ -5,49 +5,63 @@ can be changed and picks made again in seconds.
 """
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build, build_part
 from octopi.config.settings import LocalizeSettings
 from octopi.data.cache import map_in_threads
-from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
-from octopi.geometry import same_spacing
+from octopi.errors import SettingError, shorten_list
+from octopi.evaluation.expected import Expected, expect, format_expected, threshold_for, to_dict
+from octopi.geometry import Points
 from octopi.localization import LOCALIZER
 from octopi.localization.localizer import Localizer
 from octopi.localization.peaks import Peaks
 from octopi.models.checkpoint_info import combine_infos
-from octopi.picking import PickingInfo
+from octopi.picking import PickingInfo, apply_chance
 from octopi.project import (
     PicksQuery,
     Project,
     Run,
-    SegmentationQuery,
-    TomogramQuery,
-    check_covers_tomogram,
     check_name,
     check_replaces_only_own_picks,
     keep_runs_with,
-    score_map_name,
 )
-from octopi.project.label_values import odd_share
-from octopi.project.objects import PickableObject, check_labels, volume_labels
-from octopi.project.origin import describe_differences, replaced_tomogram
+from octopi.project.origin import describe_differences
 from octopi.project.picks_file import ORIGIN
-from octopi.project.score_map import ScoreMap, particle_channels, particle_radii, read_score_map
-from octopi.system.job_folder import Job
+from octopi.project.run_scores import RunScores, find_scores
+from octopi.project.score_map import particle_channels, particle_radii
+from octopi.system.files import write_json
+from octopi.system.job_folder import EXPECTED_FILE, Job
 
 logger = logging.getLogger(__name__)
 
-ScoreLocation = TomogramQuery | SegmentationQuery  # that a score map lies beside, or label volume
+MIN_CHANCE = 0.01  # of a candidate; no F-beta of interest is best with picks below
 
 
-def localize(settings: LocalizeSettings, _job: Job) -> None:
+@dataclass(frozen=True)
+class RunCandidates:
+    """The candidates of a run.
+
+    Args:
+        scores: that they were found in.
+        info: what the scores mean.
+        raw: object name -> (n,) the network's scores of all candidates, however low.
+        candidates: object name -> those that may become picks, scored by their chances.
+    """
+
+    scores: RunScores
+    info: PickingInfo
+    raw: dict[str, NDArray[np.float32]]
+    candidates: dict[str, Points]
+
+
+def localize(settings: LocalizeSettings, job: Job) -> None:
     """Pick every object in every run that has scores; write an empty file where there are none."""
     for kind in ("user_id", "session_id"):
         check_name(kind, getattr(settings, kind))
@@ -59,88 +73,171 @@ def localize(settings: LocalizeSettings, _job: Job) -> None:
     project: Project = build(settings.project, "project")
     located = keep_runs_with(
         project.select(settings.runs),
-        lambda run: find_scores(run, settings),
+        lambda run: find_scores(
+            run,
+            settings.source,
+            settings.input,
+            tomo_type=settings.tomo_type,
+            voxel_spacing=settings.voxel_spacing,
+        ),
         all_required=settings.runs is not None,
     )
-    runs = [run for run, _ in located]
+    runs, all_scores = zip(*located, strict=True)
     output = f"{settings.user_id}/{settings.session_id}"
     check_replaces_only_own_picks(
         runs, lambda query: query.user_session == output, overwrite=settings.overwrite
     )
-    first_run, first_location = located[0]
-    info = checkpoint_info or read_picking_info(first_run, first_location, settings)
-    localizer = build_localizer(settings, info, first_run)
+    localizer = build_localizer(settings, checkpoint_info, all_scores[0])
     with project.writing(runs, f"picks {output}", dry_run=settings.dry_run):
-        for run, location in located:
-            check_scores_are_current(run, location, settings)
-            check_outputs(run, location, settings, checkpoint_info)
-            check_label_values(run, location)  # of every run before the first is written
-        warn_of_several_networks(project, located, settings)
+        for scores in all_scores:
+            check_outputs(scores, settings, checkpoint_info)
+            scores.check()  # of every run before the first is written
+        warn_of_several_networks(project, all_scores)
         if settings.dry_run:
-            lines = describe(project, located, settings, localizer, checkpoint_info)
+            lines = describe(project, all_scores, settings, localizer, checkpoint_info)
             log_dry_run("localize", lines)
             return
-        with tqdm(total=len(runs), desc="localize", unit="run") as bar:
-
-            def work(run_and_location: tuple[Run, ScoreLocation]) -> dict[str, int]:
-                counts = localize_run(*run_and_location, settings, localizer, checkpoint_info)
-                bar.update()
-                return counts
-
-            counts = map_in_threads(work, located, num_threads=settings.num_workers)
-    totals = sum(map(Counter, counts), Counter())
-    total = ", ".join(f"{name} {totals[name]}" for name in counts[0])
-    logger.info("Picks of %d runs as %s: %s.", len(runs), output, total)
-
-
-def check_scores_are_current(run: Run, location: ScoreLocation, settings: LocalizeSettings) -> None:
-    """Raise DataError if the tomogram was replaced since its scores were computed."""
-    attributes = read_attributes(run, location, settings)
-    if replaced := replaced_tomogram(run, attributes):
-        raise DataError(
-            f"Run {run.name}: its tomogram {replaced} has other voxels than when its "
-            f"{settings.source} {settings.input} were computed. Compute them again: octopi segment "
-            "overwrite=true."
-        )
+        found = find_candidates(all_scores, settings, localizer, checkpoint_info)
+        by_data = thresholds_by_data(found, settings)
+        for in_run in found:
+            write_run_picks(in_run, by_data, settings)
+            for query in other_picks(in_run.scores.run, in_run.info, settings):
+                in_run.scores.run.delete_picks(query)
+    expected = expect_all(found, by_data, settings)
+    write_json(job.folder / EXPECTED_FILE, to_dict(expected))
+    logger.info(
+        "Picks of %d runs as %s. Expected of them, with 95 %% intervals:\n%s",
+        len(runs), output, format_expected(expected),
+    )  # fmt: skip
 
 
-def check_label_values(run: Run, location: ScoreLocation) -> None:
-    """Raise DataError if a segmentation holds anything else than labels of objects."""
-    if isinstance(location, SegmentationQuery):
-        segmentation, _, attributes = run.read_segmentation(location)
-        check_labels(
-            np.unique(segmentation),
-            volume_labels(attributes, run.objects),
-            attributes,
-            where=f"Run {run.name}: segmentation {location}",
-            advice="Give each an object with this label in the copick config.",
-        )
-
-
-def other_picks(
-    run: Run,
-    location: ScoreLocation,
+def find_candidates(
+    all_scores: Sequence[RunScores],
     settings: LocalizeSettings,
+    localizer: Localizer,
     checkpoint_info: PickingInfo | None,
-) -> list[PicksQuery]:
+) -> list[RunCandidates]:
+    """Find the candidates of every object in every run.
+
+    Args:
+        all_scores: of the runs.
+        settings: of the command.
+        localizer: finds the candidates.
+        checkpoint_info: overrides what is stored with the scores.
+    """
+    with tqdm(total=len(all_scores), desc="localize", unit="run") as bar:
+
+        def find(scores: RunScores) -> RunCandidates:
+            found = find_run_candidates(scores, settings, localizer, checkpoint_info)
+            bar.update()
+            return found
+
+        return map_in_threads(find, all_scores, num_threads=settings.num_workers)
+
+
+def find_run_candidates(
+    scores: RunScores,
+    settings: LocalizeSettings,
+    localizer: Localizer,
+    checkpoint_info: PickingInfo | None,
+) -> RunCandidates:
+    """Find the candidates of every object in a run; arguments as in `find_candidates`."""
+    score_map = scores.read()
+    info = checkpoint_info or score_map.info
+    radii = particle_radii(info, scores.run.objects)
+    found = localizer(particle_channels(score_map, radii), grid=score_map.grid, radii=radii)
+    lowest = info.thresholds_at(settings.beta, settings.thresholds)
+    candidates = {}
+    for name, points in found.items():
+        by_chance = apply_chance(points, info.chance(name))
+        candidates[name] = by_chance.above(min(lowest[name], MIN_CHANCE))
+    raw = {name: points.scores for name, points in found.items() if points.scores is not None}
+    return RunCandidates(scores, info, raw, candidates)
+
+
+def thresholds_by_data(
+    found: Sequence[RunCandidates], settings: LocalizeSettings
+) -> dict[str, float]:
+    """Choose thresholds by the candidates of all runs: object name -> chance.
+
+    None of an object that the user typed a threshold for, or that is expected too rarely.
+    """
+    typed = settings.thresholds
+    if settings.thresholds_from == "training" or isinstance(typed, float | int):
+        return {}
+    thresholds = {}
+    for name, (scores, info) in pool_scores(found).items():
+        beta = settings.beta or info.beta or 1.0
+        if name not in (typed or {}):
+            threshold = threshold_for(scores, info.chance(name), beta)
+            if threshold is None:
+                logger.warning("Too few %s are expected here to choose a threshold by.", name)
+            else:
+                thresholds[name] = threshold
+    return thresholds
+
+
+def pool_scores(
+    found: Sequence[RunCandidates],
+) -> dict[str, tuple[NDArray[np.float32], PickingInfo]]:
+    """Return each object's scores (n,) of the candidates in all runs, and what they mean."""
+    infos = {name: in_run.info for in_run in found[::-1] for name in in_run.raw}
+    return {
+        name: (np.concatenate([r.raw[name] for r in found if name in r.raw]), info)
+        for name, info in infos.items()
+    }
+
+
+def expect_all(
+    found: Sequence[RunCandidates], by_data: Mapping[str, float], settings: LocalizeSettings
+) -> dict[str, Expected]:
+    """Compute what to expect of the picks of each object, all runs together."""
+    expected = {}
+    for name, (scores, info) in pool_scores(found).items():
+        thresholds = info.thresholds_at(settings.beta, settings.thresholds) | dict(by_data)
+        expected[name] = expect(scores, info.chance(name), thresholds[name])
+    return expected
+
+
+def write_run_picks(
+    found: RunCandidates, by_data: Mapping[str, float], settings: LocalizeSettings
+) -> None:
+    """Write the picks of every object in a run, and what they were made of.
+
+    Args:
+        found: the candidates of the run.
+        by_data: thresholds that override those of the training.
+        settings: of the command.
+    """
+    attributes = found.scores.read_attributes()
+    origin = {key: attributes[key] for key in ORIGIN if key in attributes}
+    origin["source"] = f"{settings.source} {settings.input}"
+    thresholds = found.info.thresholds_at(settings.beta, settings.thresholds) | dict(by_data)
+    for name, candidates in found.candidates.items():
+        chance = found.info.chance(name)
+        expected = float(chance.of(found.raw[name]).sum() / chance.found)
+        found.scores.run.write_picks(
+            PicksQuery(name, settings.user_id, settings.session_id),
+            candidates.above(thresholds[name]),
+            origin={**origin, "chance": asdict(chance), "expected_particles": expected},
+        )
+
+
+def other_picks(run: Run, info: PickingInfo, settings: LocalizeSettings) -> list[PicksQuery]:
     """List the picks of the session whose objects are not picked now."""
-    info = checkpoint_info or read_picking_info(run, location, settings)
     names = particle_radii(info, run.objects)
     output = f"{settings.user_id}/{settings.session_id}"
     return [q for q in run.picks() if q.user_session == output and q.object_name not in names]
 
 
 def check_outputs(
-    run: Run,
-    location: ScoreLocation,
-    settings: LocalizeSettings,
-    checkpoint_info: PickingInfo | None,
+    scores: RunScores, settings: LocalizeSettings, checkpoint_info: PickingInfo | None
 ) -> None:
     """Raise SettingError if picks cannot be written, or the session would keep another model's."""
-    info = checkpoint_info or read_picking_info(run, location, settings)
+    run, info = scores.run, checkpoint_info or scores.read_info()
     for name in particle_radii(info, run.objects):
         run.check_can_write(PicksQuery(name, settings.user_id, settings.session_id))
-    others = other_picks(run, location, settings, checkpoint_info)
+    others = other_picks(run, info, settings)
     if others and not settings.overwrite:
         raise SettingError(
             f"Run {run.name} has picks {settings.user_id}/{settings.session_id} of "
@@ -150,26 +247,17 @@ def check_outputs(
         )
 
 
-def warn_of_several_networks(
-    project: Project, located: Sequence[tuple[Run, ScoreLocation]], settings: LocalizeSettings
-) -> None:
+def warn_of_several_networks(project: Project, all_scores: Sequence[RunScores]) -> None:
     """Warn of runs whose scores were computed in another way than those of the first run."""
-    first_run, first_location = located[0]
-    first = network_of(read_attributes(first_run, first_location, settings))
-    for run, location in located[1:]:
-        if describe_differences(network_of(read_attributes(run, location, settings)), first):
+    first, *others = all_scores
+    network = first.network()
+    for scores in others:
+        if describe_differences(scores.network(), network):
             project.warn_once(
-                f"The {settings.source} {settings.input} of run {run.name} were not computed as "
-                f"those of run {first_run.name}: the checkpoint or the predictor differs."
+                f"The scores {scores.query} of run {scores.run.name} were not computed as those of "
+                f"run {first.run.name}: the checkpoint or the predictor differs."
             )
             return
-
-
-def network_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what scores were computed with, from their attributes."""
-    digests = sorted(attributes.get("checkpoints", {}).values())
-    kept = ("predictor", "ensemble", "objects")
-    return {"checkpoints": digests, **{key: attributes.get(key) for key in kept}}
 
 
 def read_checkpoint_info(settings: LocalizeSettings) -> PickingInfo | None:
@@ -182,84 +270,9 @@ def read_checkpoint_info(settings: LocalizeSettings) -> PickingInfo | None:
     return combine_infos(settings.checkpoint, infos).picking
 
 
-def find_scores(run: Run, settings: LocalizeSettings) -> ScoreLocation:
-    """Find the tomogram that a run's score map lies beside, or its segmentation.
-
-    Raises:
-        NotInProjectError: the run has none.
-        DataError: the segmentation spans the box of no tomogram.
-        SettingError: it has score maps of several tomograms, or several segmentations.
-    """
-    query = SegmentationQuery.parse(settings.input)
-    if settings.source == "segmentation":
-        segmentation = run.find_segmentation(query)
-        check_covers_tomogram(run, segmentation, run.open_segmentation(segmentation).grid)
-        return segmentation
-    name, score_maps = score_map_name(query), run.score_maps()
-    tomograms = [
-        tomogram
-        for tomogram, map_name in score_maps
-        if map_name == name and _is_selected(tomogram, settings)
-    ]
-    if not tomograms:
-        available = [f"{map_name} of {tomogram}" for tomogram, map_name in score_maps]
-        raise NotInProjectError(f"Run {run.name}", "score map", name, available)
-    if len(tomograms) > 1:
-        raise SettingError(
-            f"Run {run.name} has score maps {name} of {shorten_list(tomograms)}. "
-            "Say which: tomo_type=… voxel_spacing=…"
-        )
-    return tomograms[0]
-
-
-def _is_selected(tomogram: TomogramQuery, settings: LocalizeSettings) -> bool:
-    """Return whether a tomogram has the type and the spacing that the user named."""
-    if settings.tomo_type not in (None, tomogram.tomo_type):
-        return False
-    spacing = settings.voxel_spacing
-    return spacing is None or same_spacing(tomogram.voxel_spacing, spacing)
-
-
-def localize_run(
-    run: Run,
-    location: ScoreLocation,
-    settings: LocalizeSettings,
-    localizer: Localizer,
-    checkpoint_info: PickingInfo | None,
-) -> dict[str, int]:
-    """Write the picks of every object in a run; return how many of each.
-
-    Args:
-        run: to pick in.
-        location: of its scores, see `find_scores`.
-        settings: of the command.
-        localizer: finds the candidates.
-        checkpoint_info: overrides what is stored with the scores.
-    """
-    scores = read_scores(run, location, settings)
-    info = checkpoint_info or scores.info
-    radii = particle_radii(info, run.objects)
-    thresholds = info.thresholds_at(settings.beta, settings.thresholds)
-    candidates = localizer(
-        particle_channels(scores, radii), grid=scores.grid, radii=radii, floors=thresholds
-    )
-    attributes = read_attributes(run, location, settings)
-    origin = {key: attributes[key] for key in ORIGIN if key in attributes}
-    origin["source"] = f"{settings.source} {settings.input}"
-    counts = {}
-    for name, points in candidates.items():
-        picks = points.above(thresholds[name])
-        query = PicksQuery(name, settings.user_id, settings.session_id)
-        run.write_picks(query, picks, origin=origin)
-        counts[name] = len(picks)
-    for query in other_picks(run, location, settings, checkpoint_info):
-        run.delete_picks(query)
-    return counts
-
-
 def describe(
     project: Project,
-    located: Sequence[tuple[Run, ScoreLocation]],
+    all_scores: Sequence[RunScores],
     settings: LocalizeSettings,
     localizer: Localizer,
     checkpoint_info: PickingInfo | None,
@@ -269,16 +282,16 @@ def describe(
     Wrong settings and stored values raise the errors that they would raise in the work.
     """
     objects, replaced = "", 0
-    for run, location in located:
-        info = checkpoint_info or read_picking_info(run, location, settings)
+    for scores in all_scores:
+        info = checkpoint_info or scores.read_info()
         radii = particle_radii(info, project.objects)
         thresholds = info.thresholds_at(settings.beta, settings.thresholds)
         objects = objects or ", ".join(f"{name} from {thresholds[name]:.3g}" for name in radii)
         queries = {PicksQuery(name, settings.user_id, settings.session_id) for name in radii}
-        replaced += len(queries & set(run.picks()))
-    skipped = len(project.select(settings.runs)) - len(located)
+        replaced += len(queries & set(scores.run.picks()))
+    skipped = len(project.select(settings.runs)) - len(all_scores)
     return [
-        f"would run  {len(located)} runs: {', '.join(run.name for run, _ in located)}",
+        f"would run  {len(all_scores)} runs: {', '.join(s.run.name for s in all_scores)}",
         f"skipped    {skipped} runs without {settings.input}",
         f"localizer  {type(localizer).__name__}",
         f"objects    {objects}",
@@ -287,60 +300,18 @@ def describe(
     ]
 
 
-def read_scores(run: Run, location: ScoreLocation, settings: LocalizeSettings) -> ScoreMap:
-    """Read a run's score map; the labels of a segmentation become scores of 1."""
-    if isinstance(location, TomogramQuery):
-        return read_score_map(run, location, _score_map_name(settings))
-    segmentation, grid, attributes = run.read_segmentation(location)
-    labels = particle_labels(attributes, run.objects)
-    values = np.empty((len(labels), *segmentation.shape), dtype=np.uint8)
-    for channel, (name, label) in enumerate(labels.items()):
-        values[channel] = (segmentation == label) * np.uint8(255)
-        if text := odd_share(np.count_nonzero(values[channel]), segmentation.size):
-            logger.warning("Run %s: in %s, %s %s", run.name, location, name, text)
-    return ScoreMap(values, grid, PickingInfo.from_label_volume(attributes, labels))
-
-
-def read_picking_info(run: Run, location: ScoreLocation, settings: LocalizeSettings) -> PickingInfo:
-    """Read what picking needs to know of a run's scores, and no voxel."""
-    attributes = read_attributes(run, location, settings)
-    if isinstance(location, TomogramQuery):
-        return PickingInfo.from_score_map(attributes)
-    return PickingInfo.from_label_volume(attributes, particle_labels(attributes, run.objects))
-
-
-def read_attributes(
-    run: Run, location: ScoreLocation, settings: LocalizeSettings
-) -> dict[str, Any]:
-    """Read what is stored with a run's scores."""
-    if isinstance(location, TomogramQuery):
-        return run.score_map_attributes(location, _score_map_name(settings))
-    return run.segmentation_attributes(location)
-
-
-def _score_map_name(settings: LocalizeSettings) -> str:
-    return score_map_name(SegmentationQuery.parse(settings.input))
-
-
-def particle_labels(
-    attributes: Mapping[str, Any], objects: Mapping[str, PickableObject]
-) -> dict[str, int]:
-    """Return the labels to pick: those stored with a label volume, or the project's particles."""
-    labels = volume_labels(attributes, objects)
-    if attributes.get("labels"):
-        return labels
-    return {name: label for name, label in labels.items() if objects[name].is_particle}
-
-
-def build_localizer(settings: LocalizeSettings, info: PickingInfo, run: Run) -> Localizer:
+def build_localizer(
+    settings: LocalizeSettings, checkpoint_info: PickingInfo | None, scores: RunScores
+) -> Localizer:
     """Build the localizer that the thresholds were calibrated with, or the one the user chose.
 
     Args:
         settings: of the command.
-        info: of the checkpoint or the scores.
-        run: that the scores are of, for errors.
+        checkpoint_info: of the user's checkpoints.
+        scores: of the first run, whose info counts without a checkpoint.
     """
-    origin = f"Run {run.name}: {settings.source} {settings.input}"
+    info = checkpoint_info or scores.read_info()
+    origin = f"Run {scores.run.name}: {settings.source} {settings.input}"
     if settings.checkpoint is not None:
         origin = f"The checkpoint {shorten_list(settings.checkpoint, item_length=300)}"
     if not info.localizer and "_target_" not in settings.localizer:

@@ -1,18 +1,69 @@
 """What turns scores into picks: which objects, how large, and from which score on."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from octopi.errors import DataError, SettingError, did_you_mean, shorten_list
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-DEFAULT_THRESHOLD = 0.5  # of an object whose threshold was never calibrated
+from octopi.errors import DataError, SettingError, did_you_mean, shorten_list
+from octopi.geometry import Points
+from octopi.ranges import Positive, Share
+
+DEFAULT_THRESHOLD = 0.5  # chance, of an object whose threshold was never calibrated
+SCORE_CLIP = 1e-4  # scores nearer than this to 0 or 1 are clipped
 Thresholds = Mapping[str, Mapping[str, float]]  # key of a β -> object name -> threshold
 
 
 def beta_key(beta: float) -> str:
     """Return the key under which the thresholds of a β are stored."""
     return f"{beta:g}"
+
+
+def log_odds(scores: ArrayLike) -> NDArray[np.float64]:
+    """Return the log-odds of scores 0..1, those near 0 and 1 clipped."""
+    clipped = np.clip(np.asarray(scores, dtype=np.float64), SCORE_CLIP, 1 - SCORE_CLIP)
+    return np.log(clipped / (1 - clipped))
+
+
+@dataclass(frozen=True)
+class Chance:
+    """How likely the candidates of an object are particles: σ(offset + slope · logit score).
+
+    Without a calibration the score is the chance.
+
+    Args:
+        offset: of the log-odds of the chance.
+        slope: of the log-odds of the chance over those of the score, positive.
+        covariance: of offset and slope: variance, covariance, variance.
+        found: part of the particles that are candidates at all, however low their scores.
+    """
+
+    offset: float = 0.0
+    slope: Positive = 1.0
+    covariance: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    found: Share = 1.0
+
+    def of(self, scores: ArrayLike) -> NDArray[np.float64]:
+        """Return the chances (n,) of scores (n,), both 0..1."""
+        if (self.offset, self.slope) == (0, 1):
+            return np.asarray(scores, dtype=np.float64)
+        return 1 / (1 + np.exp(-self.offset - self.slope * log_odds(scores)))
+
+    def to_score(self, chance: float) -> float:
+        """Return the score from which on candidates have a chance, both 0..1."""
+        if not 0 < chance < 1:
+            return float(chance)
+        odds = (np.log(chance / (1 - chance)) - self.offset) / self.slope
+        return float(1 / (1 + np.exp(-odds)))
+
+
+def apply_chance(candidates: Points, chance: Chance) -> Points:
+    """Return the candidates, their scores replaced by the chances that they are particles."""
+    if candidates.scores is None:
+        return candidates
+    return Points(candidates.positions, chance.of(candidates.scores).astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -22,11 +73,12 @@ class PickingInfo:
     Args:
         objects: names in the order of the channels.
         radii: radius in Å of the objects that are particles, None where only the project has it.
-        thresholds: key of a β -> object name -> the score from which a candidate is a pick; empty
+        thresholds: key of a β -> object name -> the chance from which a candidate is a pick; empty
             where none were calibrated, as for label volumes.
         beta: the β whose thresholds are taken unless another is requested.
         localizer: `_target_` and arguments of the localizer that the thresholds were calibrated
             with; empty where there is none.
+        chances: object name -> what a score means; of an object without one it is the chance.
     """
 
     objects: list[str]
@@ -34,11 +86,12 @@ class PickingInfo:
     thresholds: Thresholds = field(default_factory=dict)
     beta: float | None = None
     localizer: Mapping[str, Any] = field(default_factory=dict)
+    chances: Mapping[str, Chance] = field(default_factory=dict)
 
     @classmethod
     def from_checkpoint(cls, info: Mapping[str, Any]) -> Self:
         """Take it from the info of a checkpoint, as `model_config.yaml` holds it too."""
-        stored = {key: info[key] for key in ("radii", "thresholds", "beta", "localizer")}
+        stored = {key: info[key] for key in ("radii", "thresholds", "beta", "localizer", "chances")}
         return cls(objects=sort_by_label(info["labels"]), **stored)
 
     @classmethod
@@ -55,9 +108,11 @@ class PickingInfo:
             )
         objects = attributes["objects"]
         optional = ("thresholds", "beta", "localizer")
+        chances = {name: Chance(**one) for name, one in attributes.get("chances", {}).items()}
         return cls(
             objects=objects,
             radii=attributes.get("radii", dict.fromkeys(objects)),
+            chances=chances,
             **{key: attributes[key] for key in optional if key in attributes},
         )
 
@@ -70,6 +125,10 @@ class PickingInfo:
             labels: names of the labelled objects.
         """
         return cls.from_score_map({**attributes, "objects": list(labels)})
+
+    def chance(self, name: str) -> Chance:
+        """Return what the scores of an object mean."""
+        return self.chances.get(name, Chance())
 
     def thresholds_at(
         self, beta: float | None = None, overrides: float | Mapping[str, float] | None = None
@@ -120,3 +179,33 @@ class PickingInfo:
 def sort_by_label(labels: Mapping[str, int]) -> list[str]:
     """Return the names of objects in the order of their labels, which is that of the channels."""
     return sorted(labels, key=labels.__getitem__)
+
+
+def mean_thresholds(all_thresholds: Sequence[Thresholds]) -> dict[str, dict[str, float]]:
+    """Average thresholds of the same objects.
+
+    Returns:
+        Key of a β -> object name -> threshold, of the β and objects that all of them have.
+    """
+    first, *others = all_thresholds
+    return {
+        beta: {
+            name: sum(thresholds[beta][name] for thresholds in all_thresholds) / len(all_thresholds)
+            for name in by_object
+            if all(name in other[beta] for other in others)
+        }
+        for beta, by_object in first.items()
+        if all(beta in other for other in others)
+    }
+
+
+def mean_chances(all_chances: Sequence[Mapping[str, Chance]]) -> dict[str, Chance]:
+    """Average the chances of the objects that all of them have."""
+    first, *others = all_chances
+    names = [name for name in first if all(name in other for other in others)]
+    means = {}
+    for name in names:
+        rows = [[c.offset, c.slope, *c.covariance, c.found] for c in (x[name] for x in all_chances)]
+        offset, slope, *covariance, found = np.mean(rows, axis=0).tolist()
+        means[name] = Chance(offset, slope, covariance, found)
+    return means

@@ -175,7 +175,7 @@ def localize(  # noqa: PLR0913  a setting each, and where the project is
         voxel_size: Å; None = the only one with score maps.
         run_ids: names; None = every run with a score map.
         beta: operating point, 0.5, 1, 2 or 4: how much recall outweighs precision.
-        thresholds: a number, or {object: number}; None = the checkpoint's for that beta.
+        thresholds: a chance, or {object: chance}; None = the checkpoint's for that beta.
         user_id: of the picks.
         session_id: of the picks.
         overwrite: whether picks of another user than octopi are replaced.

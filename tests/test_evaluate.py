@@ -112,3 +112,48 @@ def test_picks_in_voxels_and_a_truth_with_particles_twice_are_warned_of(
     log = capfd.readouterr().err
     assert "3 picks of apo:octopi/1 lie where voxel numbers would, in 1 runs: TS_2 (3)" in log
     assert "1 picks of apo:curation/0 are within a voxel of another, in 1 runs: TS_1 (1)" in log
+
+
+def scattered_picks(rng, keep):
+    """Picks scored by their chances, and those of the particles among them that are annotated."""
+    positions = np.stack(
+        [np.arange(120) * 90.0 % 250, np.arange(120) // 3 * 7.0, np.arange(120)], 1
+    )
+    scores = rng.uniform(0.5, 1, len(positions))
+    is_particle = rng.random(len(positions)) < scores
+    annotated = is_particle & (rng.random(len(positions)) < keep)
+    return Points(positions, scores), Points(positions[annotated]), is_particle.mean()
+
+
+def test_a_partial_truth_gives_estimates_that_are_marked(project, octopi_command, capfd, tmp_path):
+    rng = np.random.default_rng(0)
+    for run in project.runs:
+        picks, annotated, precision = scattered_picks(rng, 0.4)
+        run.write_picks(PicksQuery("ribosome", "curation", "0"), annotated)
+        write_picks(run, "ribosome", points=picks, expected_particles=100.0)
+    folder = tmp_path / "outputs" / "partial"
+    command = ["evaluate", "objects=[ribosome]", "scorer.tolerance_scale=0.01"]
+    assert octopi_command(*command, "truth_annotation=partial", f"hydra.run.dir={folder}") == 0
+    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    found = scores["scores"]["ribosome"]
+    assert found["recall"] == 1
+    assert found["tp"] / (found["tp"] + found["fp"]) < 0.4
+    assert found["precision"] == pytest.approx(precision, abs=0.25)
+    share, low, high = found["annotated_share"]
+    assert low <= share <= high < 1
+    log = capfd.readouterr().err
+    assert "of the ribosome seem annotated" in log
+    assert "~ marks estimates" in log
+    assert scores["expected_particles"] == {"ribosome": 200.0}
+
+
+def test_scores_of_picks_are_compared_with_how_many_are_right(project, octopi_command, tmp_path):
+    for run in project.runs:
+        run.write_picks(PicksQuery("ribosome", "curation", "0"), POINTS)
+        write_picks(run, "ribosome", points=Points(POINTS.positions, [0.9, 0.7]))
+    folder = tmp_path / "outputs" / "all"
+    assert octopi_command("evaluate", "objects=[ribosome]", f"hydra.run.dir={folder}") == 0
+    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    assert scores["reliability"]["ribosome"]["error"] == pytest.approx(0.2)
+    assert scores["expected_particles"] == {"ribosome": None}
+    assert (folder / "reliability.png").stat().st_size > 0

@@ -1,5 +1,6 @@
 """What localize reads, score maps and segmentations, and which picks it replaces."""
 
+import json
 import os
 import subprocess
 import sys
@@ -15,9 +16,10 @@ from foreign_volumes import add_segmentation, change_object
 
 from octopi.errors import DataError, NotInProjectError, SettingError
 from octopi.geometry import Grid
-from octopi.localize import find_scores, read_scores
+from octopi.picking import Chance
 from octopi.project import PicksQuery, SegmentationQuery, open_project
 from octopi.project.origin import tomogram_origin
+from octopi.project.run_scores import RunScores, find_scores
 
 
 def test_labels_become_scores_in_little_more_memory_than_the_scores_take():
@@ -31,9 +33,8 @@ def test_labels_become_scores_in_little_more_memory_than_the_scores_take():
         objects={},
         read_segmentation=lambda _query: (volume, grid, {"labels": labels}),
     )
-    settings = SimpleNamespace(source="segmentation", input="targets:octopi/1")
     tracemalloc.start()
-    scores = read_scores(run, query, settings)
+    scores = RunScores(run, query, query).read()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 6 * volume.size  # bytes; the scores take three
@@ -49,14 +50,16 @@ def test_score_maps_of_a_spacing_are_found_up_to_one_percent(here, spacing, same
     scores = np.zeros((2, 24, 48, 48), np.uint8)
     grid = run.tomogram_grid(tomogram)
     run.write_score_map(tomogram, "predict-octopi-1", scores, grid=grid, attributes={})
-    settings = SimpleNamespace(
-        source="scores", input="predict:octopi/1", tomo_type=None, voxel_spacing=spacing
-    )
+    named = {"tomo_type": None, "voxel_spacing": spacing}
     if same:
-        assert find_scores(run, settings) == tomogram
+        assert find_scores(run, "scores", "predict:octopi/1", **named).location == tomogram
     else:
         with pytest.raises(NotInProjectError):
-            find_scores(run, settings)
+            find_scores(run, "scores", "predict:octopi/1", **named)
+
+
+def find_labels(run, query):
+    return find_scores(run, "segmentation", query, tomo_type=None, voxel_spacing=None).location
 
 
 SHAPE = (24, 48, 48)
@@ -125,7 +128,7 @@ def test_a_label_of_an_object_that_is_no_particle_is_known_but_not_picked(here, 
 def localize(here, octopi_command):
     """Writes score maps of some objects into every run, and localizes them."""
 
-    def run_command(objects, *overrides):
+    def run_command(objects, *overrides, values=None, **stored):
         for run in open_project(here / "project.json").runs:
             query = next(q for q in run.tomograms() if q.tomo_type == "denoised")
             grid, volume = run.tomogram_grid(query), run.read_tomogram(query)
@@ -134,8 +137,11 @@ def localize(here, octopi_command):
                 "checkpoints": {"best_model.pth": ",".join(objects)},
                 "train_runs": ["TS_01"],
                 **tomogram_origin(run, query, volume),
+                **stored,
             }
             scores = np.zeros((len(objects), *grid.shape), np.uint8)
+            if values is not None:
+                scores[0, ::8, ::8, ::8] = values(scores[0, ::8, ::8, ::8].shape)
             run.write_score_map(query, "predict-octopi-1", scores, grid=grid, attributes=attributes)
         return octopi_command("localize", "localizer=peaks", *overrides)
 
@@ -168,6 +174,8 @@ def test_picks_say_what_made_them(here, localize):
         "checkpoints": {"best_model.pth": "ribosome"},
         "train_runs": ["TS_01"],
         "source": "scores predict:octopi/1",
+        "chance": {"offset": 0.0, "slope": 1.0, "covariance": [0.0, 0.0, 0.0], "found": 1.0},
+        "expected_particles": 0.0,
         **tomogram_origin(run, query, run.read_tomogram(query)),
     }
 
@@ -212,6 +220,58 @@ def test_two_processes_do_not_write_the_same_picks_at_once(here, localize, octop
     assert localize(["ribosome"]) == 0
 
 
+PEAKS = ["localizer.smoothing=0", "localizer.min_distance=0.1", "localizer.centroid_radius=0"]
+CHANCE = {"offset": -1.0, "slope": 2.0, "covariance": [0.01, 0.0, 0.01], "found": 1.0}
+
+
+def scattered(shape):
+    """Scores of many peaks, most of them low."""
+    return np.random.default_rng(0).beta(0.5, 1.5, shape) * 255
+
+
+def read_ribosomes(here, run_index=0):
+    run = open_project(here / "project.json").runs[run_index]
+    return run.read_picks(PicksQuery("ribosome", "octopi", "1"))
+
+
+def test_scores_of_picks_are_the_chances_that_they_are_particles(here, localize):
+    stored = {"chances": {"ribosome": CHANCE}, "thresholds": {"1": {"ribosome": 0.3}}, "beta": 1.0}
+    assert localize(["ribosome"], *PEAKS, values=scattered, **stored) == 0
+    picks = read_ribosomes(here)
+    run = open_project(here / "project.json").runs[0]
+    scores = scattered(tuple(-(-n // 8) for n in run.tomogram_grid(run.tomograms()[0]).shape))
+    chances = Chance(**CHANCE).of(np.sort(scores.astype(np.uint8).ravel())[::-1] / 255)
+    assert picks.scores == pytest.approx(chances[chances >= 0.3].astype(np.float32), abs=1e-6)
+    assert localize(["ribosome"], *PEAKS, "thresholds=0.8", values=scattered, **stored) == 0
+    assert read_ribosomes(here).scores.min() >= 0.8
+
+
+def test_thresholds_follow_the_candidates_of_all_runs_or_the_training(here, localize, capfd):
+    stored = {"chances": {"ribosome": CHANCE}, "thresholds": {"1": {"ribosome": 0.9}}, "beta": 1.0}
+    folders = [here / name for name in ("by_training", "by_data")]
+    for source, folder in zip(("training", "data"), folders, strict=True):
+        overrides = [*PEAKS, f"thresholds_from={source}", f"hydra.run.dir={folder}"]
+        assert localize(["ribosome"], *overrides, values=scattered, **stored) == 0
+    by_training, by_data = (
+        json.loads((folder / "expected.json").read_text())["ribosome"] for folder in folders
+    )
+    assert by_training["threshold"] == 0.9
+    assert by_data["threshold"] < 0.9
+    assert by_data["particles"] == pytest.approx(by_training["particles"])
+    low, high = by_data["particles_interval"]
+    assert low < by_data["particles"] < high
+    assert by_data["num_picks"] == sum(len(read_ribosomes(here, i)) for i in range(3))
+    assert "from chance" in capfd.readouterr().err
+
+
+def test_too_few_candidates_leave_the_threshold_of_the_training(here, localize, capfd):
+    stored = {"chances": {"ribosome": CHANCE}, "thresholds": {"1": {"ribosome": 0.9}}, "beta": 1.0}
+    assert localize(["ribosome"], "thresholds_from=data", **stored) == 0
+    assert "Too few ribosome are expected here" in capfd.readouterr().err
+    folder = here / "x"
+    assert localize(["ribosome"], "thresholds_from=both", f"hydra.run.dir={folder}") == 2
+
+
 def test_a_bad_label_volume_is_known_before_any_run_is_written(here, octopi_command, capfd):
     volume = np.zeros((24, 48, 48), np.uint8)
     volume[5:9, 5:9, 5:9] = 1
@@ -233,21 +293,19 @@ def test_of_label_volumes_at_several_spacings_the_one_that_is_named_is_picked(he
     coarse.from_numpy(np.ones((12, 24, 24), np.uint8))
     run = open_project(here / "project.json").runs[0]
     for spacing in (20.0, 40.0):
-        settings = SimpleNamespace(source="segmentation", input=f"sheet:someone/0@{spacing}")
-        assert find_scores(run, settings).voxel_spacing == spacing
+        assert find_labels(run, f"sheet:someone/0@{spacing}").voxel_spacing == spacing
     with pytest.raises(SettingError, match="more than one segmentation sheet:someone/0"):
-        find_scores(run, SimpleNamespace(source="segmentation", input="sheet:someone/0"))
+        find_labels(run, "sheet:someone/0")
 
 
 @pytest.mark.parametrize("edge", [46, 50, 30])
 def test_labels_of_another_box_than_the_tomogram_are_refused(here, octopi_command, edge, capfd):
     add_segmentation(here, np.pad(np.ones((2, 2, 2), np.uint8), ((22, 0), (0, edge - 2), (0, 46))))
     run = open_project(here / "project.json").runs[0]
-    settings = SimpleNamespace(source="segmentation", input="sheet:someone/0")
     if edge != 30:
-        assert find_scores(run, settings)
+        assert find_labels(run, "sheet:someone/0")
         return
     with pytest.raises(DataError, match=r"24×30×48 voxels of 20 Å, which is the box of no tomogr"):
-        find_scores(run, settings)
+        find_labels(run, "sheet:someone/0")
     assert octopi_command("check") == 0
     assert "24×30×48 voxels of 20 Å, which is the box of no" in "".join(capfd.readouterr())

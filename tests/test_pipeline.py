@@ -77,7 +77,9 @@ def test_a_training_leaves_its_model_its_record_and_its_log(trained):
         yaml.safe_load((trained / "model_config.yaml").read_text(encoding="utf-8"))["labels"]
         == OBJECTS
     )
-    history = json.loads((trained / "results.json").read_text(encoding="utf-8"))["history"]
+    results = json.loads((trained / "results.json").read_text(encoding="utf-8"))
+    assert results["annotated_share"] == info.annotated_share
+    history = results["history"]
     assert history["train_loss"]["epoch"] == [0]
     assert history["object_fbeta"]["value"][0] is not None
 
@@ -381,7 +383,7 @@ def test_without_validation_runs_thresholds_come_from_the_training_runs(here, oc
         ("evaluate", ["scorer=null"], 2, "scorer must be set. Choose scorer="),
         ("train", ["seed=-1"], 2, "seed must be int of 0 … 4294967295"),
         ("train", ["trainer.max_time=banana"], 2, "DD:HH:MM:SS"),
-        ("train", ["optim.optimizer.lr=-1"], 2, "lr must be"),
+        ("train", ["optim.optimizer.lr=-1"], 2, "optim.optimizer.lr must be"),
         ("train", ["model.dropout=1.5"], 2, "dropout"),
         ("train", ["runs=[TS_99]"], 3, "TS_01, TS_02, TS_03"),
         ("train", ["tomo_types=[denoisd]"], 3, "Did you mean denoised"),

@@ -469,6 +469,53 @@ def test_a_training_shows_its_held_out_runs_curves_and_split(
     assert (trained / "report_picks.png").is_file()
 
 
+def test_scores_of_partial_annotations_are_estimates_and_chances_are_compared_with_outcomes(
+    trained, opened, octopi_command
+):
+    names = sorted(read_truth(open_project(trained.parent / "project.json").runs[0]))
+    partial, complete = names[:2]
+    annotation = f"targets.annotation={{{partial}: partial}}"
+    assert octopi_command("create_targets", annotation) == 0
+    config = yaml.safe_load((trained / "config.yaml").read_text(encoding="utf-8"))
+    (trained / "config.yaml").write_text(
+        yaml.safe_dump({**config, "target": "targets:octopi/1"}), encoding="utf-8"
+    )
+    info = yaml.safe_load((trained / "model_config.yaml").read_text(encoding="utf-8"))
+    info["annotated_share"] = {partial: [0.5, 0.4, 0.7], complete: [0.5, 0.4, 0.7]}
+    (trained / "model_config.yaml").write_text(yaml.safe_dump(info), encoding="utf-8")
+    for run, fold in zip(open_project(trained.parent / "project.json").runs, "01", strict=False):
+        candidates = {
+            name: Points(
+                np.concatenate([points.positions[:1], [[1e4, 0, 0], [2e4, 0, 0]]]),
+                np.array([0.95, 0.85, 0.65]),
+            )
+            for name, points in read_truth(run).items()
+        }
+        write_candidates(trained / f"fold_{fold}" / "candidates.npz", {run.name: candidates})
+    assert octopi_command("report", f"folder={trained}") == 0
+    content = content_of(trained / "report.html")
+    scores = content["scores"]["scores"]
+    assert scores[partial]["precision"] == pytest.approx(2 / 3)  # 2 of 6 are annotated, half of all
+    assert scores[complete]["precision"] == pytest.approx(1 / 3)
+    reliability = content["scores"]["reliability"][complete]
+    assert reliability["num"] == [2, 2, 2]
+    assert reliability["right"] == [0, 0, 1]
+    browser = opened(trained / "report.html")
+    for k, (name, mark) in enumerate([(partial, "~"), (complete, "")]):
+        assert numbers_on(browser, k)["precision"] == f"{mark}{scores[name]['precision']:.3f}"
+        assert numbers_on(browser, k)["fbeta"] == f"{mark}{scores[name]['fbeta']:.3f}"
+        assert numbers_on(browser, k)["recall"] == "0.500"
+    assert text_of(browser, "#total") == f"~{content['scores']['total']:.3f}"
+    note = text_of(browser, "#annotation-note")
+    assert f"About 50% of the {partial} seem annotated (40% to 70%)." in note
+    assert complete not in note  # of so few nothing is said
+    assert text_of(browser, "#reliabilities").count("6 picks") == len(names)
+    assert octopi_command("report", f"folder={trained}", "truth=curation/0") == 0
+    content = content_of(trained / "report.html")  # a truth that the user names may be complete
+    assert content["annotation"] == []
+    assert content["scores"]["scores"][partial]["precision"] == pytest.approx(1 / 3)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # MLflow's own, about its database
 def test_a_tracked_training_has_its_report_among_its_artifacts(

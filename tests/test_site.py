@@ -44,6 +44,7 @@ BEFORE = {
     "cross-validation.md": FIRST,
     "clusters.md": FIRST,
     "score.md": PICKS,
+    "incomplete-picks.md": FIRST,
 }
 SIZES = {
     "n_trials=50": "n_trials=2",

@@ -40,7 +40,7 @@ def expand_resume(arguments: list[str], *, verb: str) -> list[str]:
     for key in ("resume", "dry_run"):
         stored.pop(key, None)
     return [
-        *setting_overrides(stored, typed, verb=verb),
+        *setting_overrides(stored, typed, trust=None, verb=verb),
         *typed,
         override_text("resume", folder),
         override_text("hydra.run.dir", folder),
@@ -69,7 +69,7 @@ def expand_experiment_folder(arguments: list[str], *, verb: str) -> list[str]:
         folder = best_trial_folder(folder.parent)
     typed = [a for a in arguments if not a.startswith("experiment=")]
     stored = _without_sweep(read_training_config(folder), folder / CONFIG_FILE)
-    return [*setting_overrides(stored, typed, verb=verb), *typed]
+    return [*setting_overrides(stored, typed, trust=trusted_names(typed), verb=verb), *typed]
 
 
 def _without_sweep(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -101,7 +101,11 @@ def _mapping_at(config: Mapping[str, Any], key: str, path: Path) -> dict[str, An
 
 
 def setting_overrides(
-    config: Mapping[str, Any], typed: Iterable[str], *, verb: str = "train"
+    config: Mapping[str, Any],
+    typed: Iterable[str],
+    *,
+    trust: Collection[str] | None,
+    verb: str = "train",
 ) -> list[str]:
     """Return the overrides that make a command's settings those of a config.
 
@@ -113,27 +117,30 @@ def setting_overrides(
     Args:
         config: resolved settings, as `config.yaml` holds them.
         typed: overrides that follow; a setting or group that they replace is left out.
+        trust: classes that the config may name beside those of libraries; None = any, and any
+            tracker: a training that is resumed is the user's own.
         verb: the command.
 
     Raises:
-        SettingError: the config names a class of neither a library nor the typed `trust`.
+        SettingError: the config names another class or tracker.
     """
     typed = list(typed)
     typed_keys = {override_key(override) for override in typed}
     config = with_passwords(config, typed_keys, CONFIG_FILE)
-    if "logger" not in typed_keys and isinstance(config.get("logger"), Mapping):
+    is_own = trust is None
+    if not is_own and "logger" not in typed_keys and isinstance(config.get("logger"), Mapping):
         config = {**config, "logger": _own_tracker(config["logger"], typed_keys)}
     names = {f.name for f in dataclasses.fields(SETTINGS_CLASSES[verb])} - {"trust"} - typed_keys
     if not _is_project_there(config.get("project")):
         names -= {"project"}
-    trust = trusted_names(typed)
     default = OmegaConf.to_container(compose_config(verb, []))  # references unresolved
     stored = _with_references(config, default, OmegaConf.create(_escaped(config)))
     out = []
     for key, value in stored.items():
         if key not in names:
             continue
-        _check_targets(value, key, trust)
+        if trust is not None:
+            _check_targets(value, key, trust)
         if (CONF_DIR / key).is_dir():  # a group: the whole choice is replaced, not merged with
             out += [f"~{key}", override_text(f"+{key}", value or {})]
         else:

@@ -43,6 +43,9 @@ def _readable_literal(value: Any, key: str) -> str:
     """Return the value as `hydra_literal` does, with double quotes around what needs quotes."""
     if isinstance(value, list):
         return f"[{','.join(_readable_literal(item, key) for item in value)}]"
+    if isinstance(value, dict):
+        items = (f"{_dict_key(k, key)}: {_readable_literal(v, key)}" for k, v in value.items())
+        return f"{{{', '.join(items)}}}"
     if not isinstance(value, str):
         return hydra_literal(value, key)
     is_plain = re.fullmatch(r"[A-Za-z_/.][\w/.+-]*", value, re.ASCII)
@@ -153,16 +156,6 @@ def trusted_names(overrides: Iterable[str]) -> list[str]:
             value = to_builtin_types(override_value(override))
             names += value if isinstance(value, list) else [value]
     return list(map(str, names))
-
-
-def named_targets(node: Any) -> list[str]:
-    """List the classes and functions that a node of a config names, also those inside it."""
-    if isinstance(node, list):
-        return [name for item in node for name in named_targets(item)]
-    if not isinstance(node, Mapping):
-        return []
-    own = [str(node[TARGET])] if TARGET in node else []
-    return own + [name for item in node.values() for name in named_targets(item)]
 
 
 def last_value(arguments: Iterable[str], key: str) -> str | None:

@@ -142,6 +142,7 @@ class LocalizeSettings:
     source: str
     beta: Beta | None
     thresholds: Share | dict[str, Share] | None
+    thresholds_from: Literal["training", "data"]
     tomo_type: str | None
     voxel_spacing: Spacing | None
     runs: RunNames
@@ -164,6 +165,7 @@ class EvaluateSettings:
     truth: str | None
     objects: list[str] | None
     runs: RunNames
+    truth_annotation: Literal["complete", "partial"]
     user_id: str
     session_id: str
     dry_run: bool

@@ -6,7 +6,6 @@ its own, and those of all folds together, have seen its candidates.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,21 +24,23 @@ from octopi.cross_validation.table import (
     draw_folds,
 )
 from octopi.errors import DataError, SettingError, shorten_list
+from octopi.evaluation.calibration import Calibration, mean_calibration
 from octopi.evaluation.candidates import read_candidates
 from octopi.evaluation.coverage import keep_comparable
+from octopi.evaluation.partial import estimate_scores
 from octopi.evaluation.score_report import Report
 from octopi.geometry import PicksByRun, Points
 from octopi.models import checkpoint
 from octopi.models.checkpoint import ENSEMBLE
-from octopi.models.checkpoint_info import CheckpointInfo, check_same_objects, mean_thresholds
+from octopi.models.checkpoint_info import CheckpointInfo, check_same_objects
 from octopi.system.files import read_mapping, temporary_folder, write_json
 from octopi.system.job_folder import BEST_MODEL_FILE, CANDIDATES_FILE, RESULTS_FILE
 from octopi.training.best_model import write_model
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
-from octopi.training.module import Thresholds, ValidationSteps
-from octopi.training.validation import build_validation
+from octopi.training.module import ValidationSteps
+from octopi.training.validation import build_validation, log_shares
 
-ThresholdsByMethod = dict[str, dict[str, Thresholds]]  # method -> fold name -> thresholds
+CalibrationsByMethod = dict[str, dict[str, Calibration]]  # method -> fold name -> calibration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,27 +82,33 @@ def build_ensemble(
     validation = build_validation(settings, info, folds[0].info.size_divisor)
     candidates = out_of_fold_candidates(folds)
     truth = read_truth(info, candidates)
-    thresholds = validation.calibrate(candidates, truth)
-    metrics = validation.score_candidates(candidates, truth, thresholds)
-    by_method = compare_threshold_methods(folds, truth, validation, thresholds)
-    scorer = functools.partial(
-        build(settings.scorer, "scorer"), radii=info.radii, weights=info.weights
-    )
+    calibration = validation.calibrate(candidates, truth)
+    metrics = validation.score_candidates(candidates, truth, calibration)
+    by_method = compare_calibrations(folds, truth, validation, calibration)
+    scorer = build(settings.scorer, "scorer")
+    shares = calibration.shares_of(info.partial)
+
+    def score(picks: PicksByRun, truth: PicksByRun) -> Report:
+        report = scorer(picks, truth, radii=info.radii, weights=info.weights)
+        return estimate_scores(report, shares)
+
     results = {
         "best_metric": settings.best_metric,
         "out_of_fold": metrics,
-        "thresholds": thresholds,
+        "thresholds": calibration.thresholds,
+        "annotated_share": calibration.share_intervals(),
         "scores": {
-            method: score_folds(folds, by_fold, truth, validation, scorer)
+            method: score_folds(folds, by_fold, truth, validation, score)
             for method, by_fold in by_method.items()
         },
         "folds": {fold.name: describe_fold(fold, by_method) for fold in folds},
     }
     with staged_files(folder) as staging_folder:
-        weights, ensemble_info = combine_nets(folds, thresholds, metrics)
+        weights, ensemble_info = combine_nets(folds, calibration, metrics)
         write_model(staging_folder, weights, ensemble_info)
         draw_folds(staging_folder / "folds.png", results)
         write_json(staging_folder / RESULTS_FILE, results)
+    log_shares(calibration.share_intervals(), truth, info)
     return metrics.get(settings.best_metric)
 
 
@@ -156,73 +163,81 @@ def read_truth(info: DatasetInfo, run_names: Collection[str]) -> dict[str, dict[
     return {name: info.true_picks(runs[name]) for name in run_names}
 
 
-def compare_threshold_methods(
-    folds: Sequence[Fold], truth: PicksByRun, validation: ValidationSteps, pooled: Thresholds
-) -> ThresholdsByMethod:
-    """Choose thresholds for the runs that each fold held out, by every method.
+def compare_calibrations(
+    folds: Sequence[Fold], truth: PicksByRun, validation: ValidationSteps, pooled: Calibration
+) -> CalibrationsByMethod:
+    """Calibrate for the runs that each fold held out, by every method.
 
-    Those of all folds together and of the fold itself saw the candidates that they are scored on.
-    Those calibrated on the other folds, and the mean of the other folds' own, did not.
+    That of all folds together and of the fold itself saw the candidates that they are scored on.
+    That of the other folds, and the mean of the other folds' own, did not.
 
     Args:
         folds: all of them.
         truth: of the runs that they held out.
-        validation: calibrates thresholds.
+        validation: calibrates.
         pooled: calibrated on all folds together.
     """
-    by_method: ThresholdsByMethod = {method: {} for method in THRESHOLD_METHODS}
+    by_method: CalibrationsByMethod = {method: {} for method in THRESHOLD_METHODS}
     for fold in folds:
         others = [other for other in folds if other is not fold]
         candidates = out_of_fold_candidates(others)
         by_method[POOLED][fold.name] = pooled
-        by_method[OWN][fold.name] = fold.info.thresholds
+        by_method[OWN][fold.name] = calibration_of(fold.info)
         by_method[OTHERS][fold.name] = validation.calibrate(
             candidates, {run: truth[run] for run in candidates}
         )
-        by_method[MEAN_OF_OTHERS][fold.name] = mean_thresholds([other.info for other in others])
+        by_method[MEAN_OF_OTHERS][fold.name] = mean_calibration(
+            [calibration_of(other.info) for other in others]
+        )
     return by_method
+
+
+def calibration_of(info: CheckpointInfo) -> Calibration:
+    """Return the calibration that a checkpoint holds."""
+    return Calibration(info.thresholds, info.chances, shares={})
 
 
 def score_folds(
     folds: Sequence[Fold],
-    thresholds: Mapping[str, Thresholds],
+    calibrations: Mapping[str, Calibration],
     truth: PicksByRun,
     validation: ValidationSteps,
-    scorer: Callable[[PicksByRun, PicksByRun], Report],
+    score: Callable[[PicksByRun, PicksByRun], Report],
 ) -> dict[str, Any]:
     """Score the picks of each fold, and of all together as `pooled`; return the scores as JSON.
 
     Args:
         folds: all of them.
-        thresholds: fold name -> thresholds of its candidates.
+        calibrations: fold name -> calibration of its candidates.
         truth: of the runs that they held out.
-        validation: applies thresholds, at their β.
-        scorer: (picks, truth) -> report.
+        validation: has the β of the thresholds.
+        score: (picks, truth) -> report.
     """
     picks: dict[str, PicksByRun] = {
-        fold.name: validation.apply_thresholds(fold.candidates, thresholds[fold.name])
-        for fold in folds
+        fold.name: calibrations[fold.name].pick(fold.candidates, validation.beta) for fold in folds
     }
     picks[POOLED] = {run: points for by_run in picks.values() for run, points in by_run.items()}
     scores = {}
     for name, by_run in picks.items():
         coverage = keep_comparable(by_run, {run: truth[run] for run in by_run})
-        report = scorer(coverage.picks, coverage.truth).to_dict()
+        report = score(coverage.picks, coverage.truth).to_dict()
         scores[name] = {k: v for k, v in report.items() if k not in ("curves", "runs")}
     return scores
 
 
-def describe_fold(fold: Fold, by_method: ThresholdsByMethod) -> dict[str, Any]:
+def describe_fold(fold: Fold, by_method: CalibrationsByMethod) -> dict[str, Any]:
     """Return a fold's results, the runs that it held out and the thresholds for them."""
     return {
         **fold.results,
         "held_out": sorted(fold.candidates),
-        "thresholds": {method: by_fold[fold.name] for method, by_fold in by_method.items()},
+        "thresholds": {
+            method: by_fold[fold.name].thresholds for method, by_fold in by_method.items()
+        },
     }
 
 
 def combine_nets(
-    folds: Sequence[Fold], thresholds: Thresholds, metrics: Mapping[str, float | None]
+    folds: Sequence[Fold], calibration: Calibration, metrics: Mapping[str, float | None]
 ) -> tuple[dict[str, Tensor], CheckpointInfo]:
     """Return the weights and the checkpoint info of the folds' nets as one net."""
     weights = {
@@ -233,7 +248,9 @@ def combine_nets(
     info = dataclasses.replace(
         folds[0].info,
         net={"_target_": ENSEMBLE, "nets": [fold.info.net for fold in folds]},
-        thresholds=thresholds,
+        thresholds=calibration.thresholds,
+        chances=calibration.chances,
+        annotated_share=calibration.share_intervals(),
         metrics={name: value for name, value in metrics.items() if value is not None},
         provenance={"folds": [fold.info.provenance for fold in folds]},
     )

@@ -62,9 +62,16 @@ def format_table(results: Mapping[str, Any]) -> str:
         *(row.format(label, scores[key][POOLED]) for key, label in THRESHOLD_METHODS.items()),
         "* in-sample: they saw the very picks they are scored on; the other folds' did not.",
     ]
+    if _is_estimate(pooled):
+        lines.append("~ estimated through the share of the particles that is annotated.")
     if row.num_left_out:
         lines.append(f"{row.num_left_out} more objects are in {RESULTS_FILE}.")
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _is_estimate(score: Scores) -> bool:
+    """Return whether precision is estimated for an object of which not all are annotated."""
+    return any(one.get("annotated_share") for one in score["scores"].values())
 
 
 class _RowFormat:
@@ -79,14 +86,18 @@ class _RowFormat:
 
     def format(self, label: str, score: Scores) -> str:
         """Format the scores of a fold, or of all folds."""
-        values = [score["scores"][name]["fbeta"] for name in self.objects]
+        mark = "~" if _is_estimate(score) else ""
+        values = [
+            ("~" if one.get("annotated_share") else "") + format_figure(one["fbeta"])
+            for one in (score["scores"][name] for name in self.objects)
+        ]
         return self._start(
             label,
             str(score["num_runs"]),
-            format_figure(score["total"]),
+            mark + format_figure(score["total"]),
             format_interval(score["interval"]),
-            format_figure(score["mean_f1"]),
-        ) + "".join(f"{format_figure(value):>{self.width}}" for value in values)
+            mark + format_figure(score["mean_f1"]),
+        ) + "".join(f"{value:>{self.width}}" for value in values)
 
     def headings(self) -> list[str]:
         """Return the names of the columns, long ones on two lines."""

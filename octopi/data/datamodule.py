@@ -7,7 +7,7 @@ every rank validates every run, so that no volume is counted twice or left out.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -225,8 +225,15 @@ class TomogramDataModule(pl.LightningDataModule):
     def training_volumes(self) -> DataLoader:
         """Make a loader of the whole training runs, to calibrate on where no run validates."""
         volumes = self._volumes_of("train")
-        truths = {v.run_name: self.truth(self.preparation.runs[v.run_name]) for v in volumes}
-        return self._make_loader(volumes, truths)
+        return self._make_loader(volumes, self._read_truths(v.run_name for v in volumes))
+
+    def validation_truth(self) -> Mapping[str, Mapping[str, Points]]:
+        """Return the particles that validation compares with: run name -> object name -> them."""
+        assert self.split is not None
+        return self._truths if self.split.validation else self._read_truths(self.split.train)
+
+    def _read_truths(self, run_names: Iterable[str]) -> dict[str, Mapping[str, Points]]:
+        return {name: self.truth(self.preparation.runs[name]) for name in run_names}
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
@@ -267,7 +274,7 @@ class TomogramDataModule(pl.LightningDataModule):
         content: dict[str, dict[str, str]] = {}
         for run_name, volumes in self._volumes.items():
             trains = run_name in self.split.train
-            hashes = {}
+            hashes = {f"{name} not annotated": "" for name in sorted(volumes.not_annotated)}
             for variant in volumes.variants if trains else volumes.variants[:1]:
                 hashes[f"tomogram {variant.name}"] = self.cache.digest(variant.volume)
                 hashes[f"target on {variant.name}"] = self.cache.digest(variant.target)
@@ -310,6 +317,6 @@ class TomogramDataModule(pl.LightningDataModule):
             return
         split, volumes = self.preparation.read_targets()
         self._volumes = {name: volumes[name] for name in (*split.train, *split.validation)}
-        self._truths = {name: self.truth(self.preparation.runs[name]) for name in split.validation}
+        self._truths = self._read_truths(split.validation)
         self.preparation.cache_tomograms(split, volumes)
         self.split = split

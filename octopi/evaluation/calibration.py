@@ -1,28 +1,71 @@
-"""Thresholds: for each object the score from which a candidate becomes a pick.
+"""Calibration: what a score means, and from which chance on a candidate becomes a pick.
 
 With few particles F-beta against threshold is noisy, so its maximum is chance. The probability that
 a candidate is a particle is therefore fitted as a smooth function of its score first, and the
 threshold is the one with the best expected F-beta.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
 
+from octopi.evaluation.chances import Annotated, AnnotatedShare, fit_complete, fit_partial
+from octopi.evaluation.coverage import keep_comparable
 from octopi.evaluation.matching import new_hits_one_to_one
 from octopi.evaluation.scores import fbeta, pool_hits, select_object
-from octopi.geometry import PicksByRun
-from octopi.picking import DEFAULT_THRESHOLD
+from octopi.geometry import PicksByRun, Points
+from octopi.picking import (
+    DEFAULT_THRESHOLD,
+    Chance,
+    apply_chance,
+    beta_key,
+    mean_chances,
+    mean_thresholds,
+)
 
 THRESHOLD_IF_NEVER_FOUND = 1.0  # of an object none of whose particles is a candidate
-PRIOR = np.array([0.0, 1.0])  # offset and slope where the score is the probability
-# Inverse variances of the prior: the slope's is worth a few particles whose scores are undecided,
-# the offset is left to the data.
-PRIOR_PRECISION = np.array([0.01, 1.0])
-NEWTON_STEPS = 50
-SCORE_CLIP = 1e-4  # scores nearer than this to 0 or 1 are clipped
+Thresholds = dict[str, dict[str, float]]  # key of a β -> object name -> chance
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the scores of each object mean, and from which chance on its candidates are picks.
+
+    Args:
+        thresholds: key of a β -> object name -> chance.
+        chances: object name -> its chances; an object without particles has none.
+        shares: object name -> the share of its particles that seems annotated.
+    """
+
+    thresholds: Thresholds
+    chances: dict[str, Chance]
+    shares: dict[str, AnnotatedShare]
+
+    def share_intervals(self) -> dict[str, list[float]]:
+        """Return the estimate and the 95 % interval of every share, by object."""
+        return {name: [one.share, one.low, one.high] for name, one in self.shares.items()}
+
+    def shares_of(self, names: Collection[str]) -> dict[str, AnnotatedShare]:
+        """Return the shares of these objects, of those that have one."""
+        return {name: share for name, share in self.shares.items() if name in names}
+
+    def pick(self, candidates: PicksByRun, beta: float) -> dict[str, dict[str, Points]]:
+        """Return the candidates at or above the thresholds for this β, scored by their chances.
+
+        Args:
+            candidates: run name -> object name -> candidates, with scores as the network gives.
+            beta: one that there are thresholds for.
+        """
+        thresholds = self.thresholds[beta_key(beta)]
+        return {
+            run: {
+                name: apply_chance(points, self.chances.get(name, Chance())).above(thresholds[name])
+                for name, points in by_object.items()
+            }
+            for run, by_object in candidates.items()
+        }
 
 
 def calibrate(
@@ -30,118 +73,101 @@ def calibrate(
     truth: PicksByRun,
     *,
     radii: Mapping[str, float],
-    tolerance_scale: float,
-    beta: float,
-) -> dict[str, float]:
-    """Choose the threshold with the best expected F-beta for each object, pooled over runs.
-
-    It lies mid-way between the scores of two candidates. An object without truth gets 0.5, one
-    that is never found gets 1.
-
-    Args:
-        candidates: run name -> object name -> scored candidates, down to low scores.
-        truth: run name -> object name -> particles.
-        radii: object name -> Å.
-        tolerance_scale: greatest distance of pick and particle, parts of the radius.
-        beta: recall weighs β² times precision.
-
-    Returns:
-        object name -> threshold.
-    """
-    thresholds = {}
-    for name, radius in radii.items():
-        picks, particles = select_object(candidates, name), select_object(truth, name)
-        num_particles = sum(len(points) for points in particles.values())
-        scores, hits = pool_hits(
-            picks, particles, tolerance=tolerance_scale * radius, matcher=new_hits_one_to_one
-        )
-        thresholds[name] = DEFAULT_THRESHOLD
-        if num_particles:
-            thresholds[name] = best_threshold(scores, hits, num_particles, beta)
-    return thresholds
-
-
-def calibrate_all_betas(
-    candidates: PicksByRun,
-    truth: PicksByRun,
-    *,
-    radii: Mapping[str, float],
     weights: Mapping[str, float],
     tolerance_scale: float,
     betas: Iterable[float],
-) -> dict[float, dict[str, float]]:
-    """Choose the thresholds as `calibrate` does, for several β.
+    partial: Collection[str] = (),
+) -> Calibration:
+    """Fit the chances of each object and choose its thresholds with the best expected F-beta.
 
-    No total counts an object of weight 0, so more recall of it is not worth false picks: where β is
+    All runs are pooled; an object counts in those where it is annotated. A threshold lies mid-way
+    between two candidates. An object without truth gets 0.5, one that is never found gets 1. No
+    total counts an object of weight 0, so more recall of it is not worth false picks: where β is
     above 1 it gets its threshold for β = 1.
 
     Args:
-        candidates: as in `calibrate`.
-        truth: as in `calibrate`.
+        candidates: run name -> object name -> scored candidates, down to low scores.
+        truth: run name -> object name -> particles; no key where an object is not annotated.
         radii: object name -> Å.
         weights: object name -> its weight in the total.
-        tolerance_scale: as in `calibrate`.
-        betas: to choose thresholds for; 1 is always added.
-
-    Returns:
-        β -> object name -> threshold.
+        tolerance_scale: greatest distance of pick and particle, parts of the radius.
+        betas: to choose thresholds for: how much recall outweighs precision.
+        partial: objects of whose particles some may not be annotated.
     """
-    thresholds_by_beta = {
-        beta: calibrate(candidates, truth, radii=radii, tolerance_scale=tolerance_scale, beta=beta)
-        for beta in dict.fromkeys([*betas, 1.0])
+    annotated = {
+        name: compare(candidates, truth, name, tolerance_scale * radius)
+        for name, radius in radii.items()
     }
-    uncounted = [name for name in radii if weights.get(name) == 0]
-    return {
-        beta: thresholds | {name: thresholds_by_beta[min(beta, 1.0)][name] for name in uncounted}
-        for beta, thresholds in thresholds_by_beta.items()
+    found = {name: one for name, one in annotated.items() if one.hits.any()}
+    # What is said to be complete tells nothing of the share of what is not.
+    groups = [{n: one for n, one in found.items() if (n in partial) is p} for p in (True, False)]
+    fitted = {name: both for group in groups if group for name, both in fit_partial(group).items()}
+    shares = {name: share for name, (_, share) in fitted.items()}
+    chances = {
+        name: fitted[name][0] if name in partial else fit_complete(one)
+        for name, one in found.items()
     }
 
+    def threshold(name: str, beta: float) -> float:
+        if not annotated[name].num_picks:
+            return DEFAULT_THRESHOLD
+        if name not in found:
+            return THRESHOLD_IF_NEVER_FOUND
+        share = shares[name].share if name in partial else 1.0
+        beta = min(beta, 1.0) if weights.get(name) == 0 else beta
+        num_particles = found[name].num_picks / share
+        return best_threshold(found[name].scores, chances[name], num_particles, beta)
 
-def best_threshold(
-    scores: NDArray[np.float64], hits: NDArray[np.int64], num_particles: int, beta: float
-) -> float:
-    """Return the threshold with the best expected F-beta.
+    thresholds = {beta_key(b): {name: threshold(name, b) for name in radii} for b in betas}
+    return Calibration(thresholds, chances, shares)
+
+
+def compare(candidates: PicksByRun, truth: PicksByRun, name: str, tolerance: float) -> Annotated:
+    """Compare the candidates of an object with its annotated particles, the runs pooled.
+
+    Args:
+        candidates: run name -> object name -> scored candidates.
+        truth: the same of the particles.
+        name: of the object.
+        tolerance: Å.
+    """
+    coverage = keep_comparable(candidates, truth)
+    particles = select_object(coverage.truth, name)
+    scores, hits = pool_hits(
+        select_object(coverage.picks, name),
+        particles,
+        tolerance=tolerance,
+        matcher=new_hits_one_to_one,
+    )
+    return Annotated(scores, hits, sum(len(points) for points in particles.values()))
+
+
+def best_threshold(scores: NDArray, chance: Chance, num_particles: float, beta: float) -> float:
+    """Return the threshold with the best expected F-beta of particles, as a chance.
 
     Args:
         scores: (n,) of candidates, 0..1, best first.
-        hits: (n,), 1 for a candidate that is a particle, else 0.
+        chance: of the candidates.
         num_particles: those without a candidate included.
         beta: recall weighs β² times precision.
     """
-    if not hits.any():
-        return THRESHOLD_IF_NEVER_FOUND
     num = np.arange(1, len(scores) + 1)
-    tp = np.minimum(np.cumsum(particle_probabilities(scores, hits)), num_particles)
+    tp = np.minimum(np.cumsum(chance.of(scores)), num_particles)
     value = fbeta(np.stack([tp, num - tp, num_particles - tp], axis=-1), beta)
     below = np.append(scores[1:], 0.0)
     value[scores == below] = -1  # no threshold separates equal scores
     best = int(np.argmax(value))
-    return float((scores[best] + below[best]) / 2)
+    return float(chance.of((scores[best] + below[best]) / 2))
 
 
-def particle_probabilities(
-    scores: NDArray[np.float64], is_particle: NDArray[np.integer]
-) -> NDArray[np.float64]:
-    """Fit the probability (n,) that each candidate is a particle, rising with its score.
+def mean_calibration(calibrations: Sequence[Calibration]) -> Calibration:
+    """Average thresholds and chances of networks of the same objects.
 
-    The fit is logistic in the log-odds of the score (Platt 1999), with a prior for scores that are
-    the probability already.
-
-    Args:
-        scores: (n,), 0..1.
-        is_particle: (n,), 1 for a candidate that is a particle, else 0.
+    Returns:
+        The means for the β and objects that all of them have.
     """
-    odds = logit(np.clip(scores, SCORE_CLIP, 1 - SCORE_CLIP))
-    design = np.stack([np.ones_like(odds), odds], axis=1)
-    coefficients = PRIOR.copy()
-    for _ in range(NEWTON_STEPS):
-        predicted = expit(design @ coefficients)
-        slope = design.T @ (is_particle - predicted) - PRIOR_PRECISION * (coefficients - PRIOR)
-        curvature = (design * (predicted * (1 - predicted))[:, None]).T @ design + np.diag(
-            PRIOR_PRECISION
-        )
-        step = np.clip(np.linalg.solve(curvature, slope), -2, 2)
-        coefficients += step
-        if np.abs(step).max() < 1e-8:
-            break
-    return expit(design @ coefficients)
+    return Calibration(
+        mean_thresholds([one.thresholds for one in calibrations]),
+        mean_chances([one.chances for one in calibrations]),
+        shares={},
+    )

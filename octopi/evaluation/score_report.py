@@ -1,11 +1,13 @@
 """The score report: counts and figures per object and in all, as JSON and as a table."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from octopi.evaluation.reliability import Reliability
 
 Interval = tuple[float, float]
 
@@ -27,6 +29,8 @@ class Score:
         interval: of F-beta, 95 %, over resampled runs; None for a single run.
         weight: of the object in the total.
         intervals: the same of precision, recall and F1, by name; empty for a single run.
+        annotated_share: of the object's particles, with its 95 % interval, where precision, F-beta
+            and F1 are estimates through it; None where every particle is annotated.
     """
 
     tp: int
@@ -39,6 +43,7 @@ class Score:
     interval: Interval | None
     weight: float
     intervals: dict[str, Interval]
+    annotated_share: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class Report:
         mean_f1_interval: as `interval`, of mean_f1.
         runs: run name -> object name -> (tp, fp, fn).
         curves: object name -> precision, recall and F-beta at every threshold.
+        reliability: object name -> the scores of picks beside how many of them are right.
+        expected_particles: object name -> how many its picks say there are; None if they do not.
     """
 
     beta: float
@@ -64,6 +71,8 @@ class Report:
     mean_f1_interval: Interval | None
     runs: dict[str, dict[str, tuple[int, int, int]]]
     curves: dict[str, dict[str, list[float]]]
+    reliability: dict[str, Reliability] = field(default_factory=dict)
+    expected_particles: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def num_runs(self) -> int:
@@ -81,25 +90,49 @@ class Report:
         for head in ("weight", "tp", "fp", "fn", "precision", "recall", f"F{self.beta:g}", "F1"):
             table.add_column(head, justify="right", no_wrap=True)
         table.add_column("95 % interval", no_wrap=True)
+        if self.reliability:
+            table.add_column("score error", justify="right", no_wrap=True)
+            table.add_column("expected", justify="right", no_wrap=True)
         for name, score in self.scores.items():
-            table.add_row(name, *_cells(score))
-        totals = map(format_figure, (self.total, self.mean_f1))
+            table.add_row(name, *_cells(score), *self._reliability_cells(name))
+        mark = "~" if any(score.annotated_share for score in self.scores.values()) else ""
+        totals = [mark + format_figure(value) for value in (self.total, self.mean_f1)]
         table.add_row("weighted total", *[""] * 6, *totals, format_interval(self.interval))
-        console = Console(width=_WIDTH, color_system=None, markup=False, highlight=False)
-        with console.capture() as capture:
-            console.print(table)
-        return "\n".join(line.rstrip() for line in capture.get().splitlines())
+        return format_table(table)
+
+    def _reliability_cells(self, name: str) -> list[str]:
+        """Format an object's calibration error and expected number of particles."""
+        if name not in self.reliability:
+            return []
+        expected = self.expected_particles.get(name)
+        return [
+            format_figure(self.reliability[name].error),
+            "n/a" if expected is None else f"{expected:.0f}",
+        ]
 
 
 def _cells(score: Score) -> list[str]:
-    """Format one object's score, in the order of the table's columns."""
-    figures = (score.precision, score.recall, score.fbeta, score.f1)
+    """Format one object's score, in the order of the table's columns; ~ marks an estimate."""
+    mark = "" if score.annotated_share is None else "~"
+    precision, recall, *both = map(
+        format_figure, (score.precision, score.recall, score.fbeta, score.f1)
+    )
     return [
         f"{score.weight:g}",
         *map(str, (score.tp, score.fp, score.fn)),
-        *map(format_figure, figures),
-        format_interval(score.interval),
+        mark + precision,
+        recall,
+        *(mark + figure for figure in both),
+        mark + format_interval(score.interval),
     ]
+
+
+def format_table(table: Table) -> str:
+    """Format a table as text, no line of it wrapped."""
+    console = Console(width=_WIDTH, color_system=None, markup=False, highlight=False)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def format_figure(value: float | None) -> str:

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,7 +146,7 @@ def _score(
     tp, fp, fn = _triple(counts)
     if tp + fn == 0:
         return Score(tp, fp, fn, None, None, None, None, None, weight, {})
-    value = {name: float(v) for name, v in _statistics(counts, beta).items()}
+    value: dict[str, Any] = {name: float(v) for name, v in _statistics(counts, beta).items()}
     spread = {name: _interval(v) for name, v in _statistics(resampled, beta).items()}
     interval = spread.pop("fbeta")
     intervals = {name: both for name, both in spread.items() if both is not None}
@@ -199,7 +200,7 @@ def _interval(values: NDArray[np.float64]) -> Interval | None:
     return float(low), float(high)
 
 
-def fbeta(counts: NDArray[np.integer], beta: float) -> NDArray[np.float64]:
+def fbeta(counts: NDArray, beta: float) -> NDArray[np.float64]:
     """Compute F-beta (…) of counts (…, 3) = tp, fp, fn; NaN where there is no truth."""
     tp, fp, fn = np.moveaxis(np.asarray(counts, dtype=float), -1, 0)
     b2 = beta * beta

@@ -2,70 +2,43 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from octopi.config.settings import ReportSettings
 from octopi.errors import NotInProjectError, SettingError, shorten_list
+from octopi.evaluation.chances import AnnotatedShare
 from octopi.evaluation.coverage import keep_comparable
 from octopi.geometry import Points
 from octopi.html_report.runs import Objects, ShownRun
+from octopi.html_report.score_maps import (
+    ScoreMapReference,
+    find_score_maps,
+    find_training_of,
+    keep_maps_of,
+)
 from octopi.html_report.training_history import (
     NEW,
     TRAINING,
     TrainingHistory,
-    read_training_history,
 )
 from octopi.localization import LOCALIZER
 from octopi.localization.localizer import Localizer
-from octopi.models.checkpoint_info import digest
-from octopi.picking import DEFAULT_THRESHOLD, PickingInfo
+from octopi.picking import DEFAULT_THRESHOLD, PickingInfo, apply_chance
 from octopi.project import (
     PicksQuery,
     Project,
     Run,
     SegmentationQuery,
-    TomogramQuery,
     find_picks,
-    score_map_name,
 )
 from octopi.project.annotation import read_true_picks
-from octopi.project.score_map import ScoreMap, particle_channels, particle_radii, read_score_map
+from octopi.project.score_map import particle_channels, particle_radii
 from octopi.stored import build_stored
-from octopi.system.job_folder import BEST_MODEL_FILE, CONFIG_FILE
 
 logger = logging.getLogger(__name__)
 
 PICKED = "picks of the project"  # the role of a run without scores
-
-
-@dataclass(frozen=True)
-class ScoreMapReference:
-    """A score map of a run, not read yet.
-
-    Args:
-        run: whose score map.
-        tomogram: beside which it is stored.
-        name: of the score map.
-        attributes: stored with it.
-    """
-
-    run: Run
-    tomogram: TomogramQuery
-    name: str
-    attributes: Mapping[str, Any]
-
-    @property
-    def checkpoints(self) -> Mapping[str, str]:
-        """The digest of each checkpoint that made the map, by its path."""
-        stored = self.attributes.get("checkpoints")
-        return stored if isinstance(stored, Mapping) else {}
-
-    def read(self) -> ScoreMap:
-        """Read the score map."""
-        return read_score_map(self.run, self.tomogram, self.name)
 
 
 @dataclass(frozen=True)
@@ -79,6 +52,8 @@ class ReportData:
         info: of the training or the score maps; without objects for mere picks.
         checkpoints: path -> digest of those that made the first score map.
         history: of the training that the scores come from, where it is known.
+        partial: names of the objects of whose particles the truth may lack some; None where no
+            target says so.
     """
 
     runs: list[ShownRun]
@@ -87,6 +62,21 @@ class ReportData:
     info: PickingInfo
     checkpoints: Mapping[str, str]
     history: TrainingHistory | None
+    partial: frozenset[str] | None = None
+
+    @property
+    def annotated_share(self) -> Mapping[str, Sequence[float]]:
+        """The estimate and the 95 % interval of the share that is annotated, by object."""
+        info = None if self.history is None else self.history.checkpoint_info
+        return {} if info is None else info.annotated_share
+
+    @property
+    def estimated_shares(self) -> dict[str, AnnotatedShare]:
+        """The shares through which scores are estimated: those of partially annotated objects."""
+        shares = self.annotated_share.items()
+        return {
+            name: AnnotatedShare(*share) for name, share in shares if name in (self.partial or ())
+        }
 
 
 def collect_report(
@@ -107,7 +97,7 @@ def collect_report(
     if history is None:
         history = find_training_of(maps.values())
     else:
-        maps = _keep_maps_of(history, maps)
+        maps = keep_maps_of(history, maps)
     first_map = next(iter(maps.values()), None)
     info = _picking_info(history, first_map)
     shown, not_picked = [], []
@@ -133,6 +123,7 @@ def collect_report(
         info=info,
         checkpoints={} if first_map is None else first_map.checkpoints,
         history=history,
+        partial=_read_partial(runs, target),
     )
 
 
@@ -183,6 +174,14 @@ def _find_target(
     return SegmentationQuery.parse(target) if settings.truth is None and target else None
 
 
+def _read_partial(runs: Sequence[Run], target: SegmentationQuery | None) -> frozenset[str] | None:
+    """Read which objects the target calls partially annotated; None without a target."""
+    for run in runs:
+        if target is not None and _has_target(run, target):
+            return frozenset(run.segmentation_attributes(target).get("annotation", {}))
+    return None
+
+
 def _has_target(run: Run, target: SegmentationQuery) -> bool:
     return any(q.name_user_session == target.name_user_session for q in run.segmentations())
 
@@ -194,55 +193,6 @@ def _read_particles(
     if target is not None and _has_target(run, target):
         return read_true_picks(run, truth, target)
     return run.read_existing_picks(truth)
-
-
-def find_score_maps(runs: Iterable[Run], settings: ReportSettings) -> dict[str, ScoreMapReference]:
-    """Find the score map of each run that has one, by the run's name.
-
-    Raises:
-        SettingError: a run has score maps of several tomograms, and `tomo_type` chooses none.
-    """
-    name = score_map_name(SegmentationQuery.parse(settings.input))
-    maps = {}
-    for run in runs:
-        tomograms = [query for query, map_name in run.score_maps() if map_name == name]
-        fit = [q for q in tomograms if settings.tomo_type in (None, q.tomo_type)] or tomograms
-        if len(fit) > 1:
-            raise SettingError(
-                f"Run {run.name} has score maps {name} of {shorten_list(fit)}. "
-                "Say which: tomo_type=…"
-            )
-        for query in fit:
-            attributes = run.score_map_attributes(query, name)
-            maps[run.name] = ScoreMapReference(run, query, name, attributes)
-    return maps
-
-
-def find_training_of(maps: Iterable[ScoreMapReference]) -> TrainingHistory | None:
-    """Read the history of the one training that made all maps, if its folder still exists.
-
-    A map is data: the folder it names is read only where the checkpoint there has the digest that
-    the map names.
-    """
-    origins = {tuple(score_map.checkpoints.items()) for score_map in maps}
-    if len(origins) != 1 or len(origin := next(iter(origins))) != 1:
-        return None
-    path, stored_digest = Path(origin[0][0]).absolute(), origin[0][1]
-    if not (path.parent / CONFIG_FILE).is_file() or _digest(path) != stored_digest:
-        return None
-    return dataclasses.replace(read_training_history(path.parent), candidates={}, folds={})
-
-
-def _keep_maps_of(
-    history: TrainingHistory, maps: Mapping[str, ScoreMapReference]
-) -> dict[str, ScoreMapReference]:
-    """Keep the maps that the training's best model made."""
-    best_model = _digest(history.folder / BEST_MODEL_FILE)
-    return {name: m for name, m in maps.items() if best_model in m.checkpoints.values()}
-
-
-def _digest(path: Path) -> str | None:
-    return digest(path) if path.is_file() else None
 
 
 def _picking_info(
@@ -275,8 +225,9 @@ def _view_run(
         if role == TRAINING:  # its map was made by networks that had trained on the run
             read_scores = None
         role, candidates = history.role_when_scored(run.name), history.candidates[run.name]
+        candidates = _by_chance(candidates, info)
     elif score_map is not None:
-        candidates = _localize(score_map, info, settings.trust)
+        candidates = _by_chance(_localize(score_map, info, settings.trust), info)
     elif settings.folder is None:
         role, candidates = PICKED, _read_picks(run, settings)
     else:
@@ -284,6 +235,11 @@ def _view_run(
     if not candidates:
         return None
     return ShownRun(run.name, role, role != TRAINING, candidates, {}, read_scores)
+
+
+def _by_chance(candidates: Mapping[str, Points], info: PickingInfo) -> dict[str, Points]:
+    """Return the candidates, scored by their chances."""
+    return {name: apply_chance(points, info.chance(name)) for name, points in candidates.items()}
 
 
 def _localize(

@@ -12,6 +12,7 @@ from octopi.config.overrides import shell_override
 from octopi.config.settings import ReportSettings
 from octopi.evaluation.picks_figure import draw_picks
 from octopi.evaluation.scores import Scorer
+from octopi.evaluation.share_report import advise_partial, count_annotated, describe_shares
 from octopi.geometry import Grid, Points
 from octopi.html_report.collect import ReportData
 from octopi.html_report.runs import (
@@ -111,11 +112,16 @@ def page_content(
         scorer: matches picks to particles.
         tomograms: the description of each run's tomogram, from render_runs.
     """
-    scores = score_runs(data.runs, data.objects, scorer)
+    shares = data.estimated_shares
+    scores = score_runs(data.runs, data.objects, scorer, shares)
     return {
         "beta": scorer.beta,
         "toleranceScale": scorer.tolerance_scale,
-        "objects": data.objects.to_list(scorer.tolerance_scale),
+        "objects": [
+            {**one, "share": shares[one["name"]].share if one["name"] in shares else None}
+            for one in data.objects.to_list(scorer.tolerance_scale)
+        ],
+        "annotation": describe_annotation(data),
         "runs": [
             {
                 "name": run.name,
@@ -130,6 +136,27 @@ def page_content(
         "scores": None if scores is None else scores.to_dict() | {"curves": None, "runs": None},
         "training": None if data.history is None else data.history.to_dict(),
     }
+
+
+def describe_annotation(data: ReportData) -> list[str]:
+    """Say which part of the particles seems annotated, and what to do where it should be all.
+
+    Nothing is said where no target tells what was said to be complete.
+    """
+    info = None if data.history is None else data.history.checkpoint_info
+    if info is None or data.partial is None:
+        return []
+    shares = data.annotated_share
+    truth = {run.name: run.truth for run in data.runs if run.in_totals}
+    advice = advise_partial(
+        shares,
+        count_annotated(truth, shares.keys()),
+        partial=data.partial,
+        object_names=info.labels.keys(),
+        write_override=shell_override,
+    )
+    sentences = describe_shares(shares, data.partial & data.objects.radii.keys())
+    return sentences if advice is None else [*sentences, advice]
 
 
 def open_commands(project: Project, history: TrainingHistory | None) -> dict[str, str]:

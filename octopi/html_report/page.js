@@ -98,13 +98,21 @@
     return sum;
   };
   const fscore = ({ tp, fp, fn }, b) => (tp + fn ? ((1 + b * b) * tp) / ((1 + b * b) * tp + b * b * fn + fp) : null);
-  const figures = (c) => ({
-    ...c,
-    precision: c.tp + c.fn ? c.tp / Math.max(c.tp + c.fp, 1) : null,
-    recall: c.tp + c.fn ? c.tp / (c.tp + c.fn) : null,
-    fbeta: fscore(c, beta), f1: fscore(c, 1),
-  });
-  const allFigures = () => objects.map((o, k) => figures(countsOf(k, state.thresholds[k])));
+  /** Compute the figures of counts; where only a share of the particles is annotated, fewer picks are wrong. */
+  const figures = (c, o) => {
+    const fp = Math.max(0, (o.share ?? 1) * (c.tp + c.fp) - c.tp), expected = { tp: c.tp, fp, fn: c.fn };
+    return {
+      ...c,
+      precision: c.tp + c.fn ? c.tp / (c.tp + fp || 1) : null,
+      recall: c.tp + c.fn ? c.tp / (c.tp + c.fn) : null,
+      fbeta: fscore(expected, beta), f1: fscore(expected, 1),
+    };
+  };
+  const allFigures = () => objects.map((o, k) => figures(countsOf(k, state.thresholds[k]), o));
+  const isEstimate = (o) => o.share !== null;
+  /** Format a figure; ~ marks an estimate. */
+  const figure = (value, estimated) => (estimated && value !== null ? "~" : "") + number(value);
+  const anyEstimate = objects.some(isEstimate);
   const mean = (values, weights) => {
     let sum = 0, norm = 0;
     values.forEach((v, i) => { if (v !== null) { sum += v * weights[i]; norm += weights[i]; } });
@@ -128,27 +136,29 @@
     const tiles = [tile("num-picks", `picks in ${among.length} run${among.length === 1 ? "" : "s"}`, String(picks))];
     if (numScored) {
       tiles.unshift(
-        tile("total", `F${beta}, weighted over objects`, number(total), same ? between(data.scores.interval) : ""),
-        tile("mean-f1", "F1, mean of objects", number(f1), same ? between(data.scores.mean_f1_interval) : ""));
+        tile("total", `F${beta}, weighted over objects`, figure(total, anyEstimate), same ? between(data.scores.interval) : ""),
+        tile("mean-f1", "F1, mean of objects", figure(f1, anyEstimate), same ? between(data.scores.mean_f1_interval) : ""));
       tiles.push(tile("num-truth", "particles of the truth", String(sum("tp") + sum("fn")), `${sum("tp")} found, ${sum("fn")} missed`));
     }
     fill($("tiles"), tiles);
-    const head = make("thead", {}, make("tr", {}, ["object", "weight", "threshold", "picks", "found", "wrong", "missed", "precision", "recall", `F${beta}`, "F1", same ? `95 % of F${beta}` : ""]
+    const head = make("thead", {}, make("tr", {}, ["object", "weight", "from chance", "picks", "found", "wrong", "missed", "precision", "recall", `F${beta}`, "F1", same ? `95 % of F${beta}` : ""]
       .map((text) => make("th", { scope: "col" }, text))));
     const rows = all.map((f, k) => {
       const score = same ? data.scores.scores[objects[k].name] : null;
-      const picked = countsOf(k, state.thresholds[k], among).picks;
+      const picked = countsOf(k, state.thresholds[k], among).picks, estimated = isEstimate(objects[k]);
       const cells = [objects[k].weight, shown(state.thresholds[k]), picked,
-        ...(numScored ? [f.tp, f.fp, f.fn, number(f.precision), number(f.recall)] : ["–", "–", "–", "–", "–"])];
+        ...(numScored ? [f.tp, f.fp, f.fn, figure(f.precision, estimated), number(f.recall)] : ["–", "–", "–", "–", "–"])];
       return make("tr", { id: `row-${k}` }, make("td", {}, named(objects[k])),
         cells.map((text) => make("td", {}, String(text))),
-        make("td", { className: "bold" }, numScored ? number(f.fbeta) : "–"), make("td", {}, numScored ? number(f.f1) : "–"),
-        make("td", { className: "note" }, score && score.interval ? `${number(score.interval[0])} … ${number(score.interval[1])}` : ""));
+        make("td", { className: "bold" }, numScored ? figure(f.fbeta, estimated) : "–"), make("td", {}, numScored ? figure(f.f1, estimated) : "–"),
+        make("td", { className: "note" }, score && score.interval ? `${estimated ? "~" : ""}${number(score.interval[0])} … ${number(score.interval[1])}` : ""));
     });
     fill($("table"), [head, make("tbody", {}, rows)]);
     $("scoring-note").textContent = numScored
       ? `A pick is right if a true particle lies within ${data.toleranceScale} radii of it; each pick and each particle is in one pair at most. Counts are pooled over ${numScored} run${numScored === 1 ? "" : "s"}. F${beta}: one miss weighs as much as ${beta * beta} wrong picks.${same ? "" : " Intervals are known for the initial thresholds and runs only."}`
       : "There is no truth to score these picks with: these runs have no picks by hand.";
+    fill($("annotation-note"), [...data.annotation, anyEstimate && "~ marks estimates: picks that count as wrong may be particles that nobody annotated."]
+      .filter(Boolean).map((text) => make("p", { className: "note" }, text)));
     for (const button of $("operating-points").querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.matches_()));
   };
   const drawOperatingPoints = () => {
@@ -174,7 +184,7 @@
   const drawCards = () => {
     cards.length = 0;
     fill($("cards"), objects.map((o, k) => {
-      const slider = make("input", { type: "range", min: 0, max: 1000, step: 1, id: `slider-${k}`, "aria-label": `Threshold of ${o.name}`,
+      const slider = make("input", { type: "range", min: 0, max: 1000, step: 1, id: `slider-${k}`, "aria-label": `Threshold of ${o.name}, a chance`,
         oninput: (e) => setThreshold(k, sliderScore(Number(e.target.value))) });
       const field = make("input", { type: "number", min: 0, max: 1, step: "any", id: `field-${k}`, "aria-label": `Threshold of ${o.name} as a number`,
         onchange: (e) => { const v = Number(e.target.value); if (v >= 0 && v <= 1) setThreshold(k, v); } });
@@ -200,7 +210,7 @@
     }
     const top = Math.max(1, ...hits.map((h, i) => h + rest[i]));
     const y = (count) => 13 + (H - 29) * (1 - Math.sqrt(count / top));
-    const svg = draw("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `Scores of the candidates for ${o.name}` });
+    const svg = draw("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `Chances of the candidates for ${o.name}` });
     for (let i = 0; i < BINS; i += 1) {
       const x = (i * W) / BINS + 0.5, width = W / BINS - 1, floor = y(0);
       if (hits[i] + rest[i]) svg.append(draw("rect", { class: "rest", x, width, y: y(hits[i] + rest[i]), height: floor - y(hits[i] + rest[i]) }));
@@ -247,7 +257,7 @@
     else {
       const step = Math.max(1, Math.floor(scores.length / 400));
       const path = scores.filter((s, i) => i % step === 0 || i === scores.length - 1)
-        .map((s) => { const f = figures(countsOf(k, s)); return at([f.recall, f.precision]).map((v) => v.toFixed(1)).join(","); });
+        .map((s) => { const f = figures(countsOf(k, s), o); return at([f.recall, f.precision]).map((v) => v.toFixed(1)).join(","); });
       if (path.length) svg.append(draw("path", { class: "line", stroke: inked(o.color), d: `M${path.join("L")}` }));
       cards[k].point = draw("circle", { r: 4, fill: css("--accent"), stroke: css("--card"), "stroke-width": 1.5 });
       cards[k].at = at;
@@ -257,7 +267,7 @@
   };
   const moveCard = (k) => {
     const card = cards[k], t = state.thresholds[k], hasTruth = scoredRuns().length > 0;
-    const f = figures(countsOf(k, t));
+    const f = figures(countsOf(k, t), objects[k]), estimated = isEstimate(objects[k]);
     const x = (t === 0 ? 0 : t === 1 ? 1 : along(t)) * W;
     card.now.setAttribute("x1", x); card.now.setAttribute("x2", x);
     const position = Math.round((t === 0 ? 0 : t === 1 ? 1 : along(t)) * 1000);
@@ -272,7 +282,7 @@
     const picks = countsOf(k, t, runs.filter((run, i) => state.inTotals[i])).picks;
     fill(card.numbers, hasTruth ? [
       cell("picks", "picks", String(picks)), cell("tp", "found", String(f.tp), "found"), cell("fp", "wrong", String(f.fp), "wrong"), cell("fn", "missed", String(f.fn), "missed"),
-      cell("precision", "precision", number(f.precision)), cell("recall", "recall", number(f.recall)), cell("fbeta", `F${beta}`, number(f.fbeta)), cell("f1", "F1", number(f.f1)),
+      cell("precision", "precision", figure(f.precision, estimated)), cell("recall", "recall", number(f.recall)), cell("fbeta", `F${beta}`, figure(f.fbeta, estimated)), cell("f1", "F1", figure(f.f1, estimated)),
     ] : [cell("picks", "picks", String(picks))]);
   };
   const setThreshold = (k, value) => {
@@ -607,7 +617,7 @@
       make("h3", { id: "picked" }, dot(o), mark.kind === "pick" ? `${o.name}, pick ${mark.i + 1}` : `${o.name}, particle ${mark.i + 1} of the truth`),
       make("div", { className: "crops" }, crops),
       make("dl", {},
-        mark.kind === "pick" ? row("score", make("b", { id: "picked-score" }, shown(points.scores[mark.i])), ` (threshold ${shown(state.thresholds[mark.k])})`) : [],
+        mark.kind === "pick" ? row("chance", make("b", { id: "picked-score" }, shown(points.scores[mark.i])), ` (threshold ${shown(state.thresholds[mark.k])})`) : [],
         row("outcome", make("span", { className: kind, id: "picked-outcome" }, text)),
         row("x, y, z", at.map((v) => v.toFixed(1)).join(", "), " Å"),
         rivals.length ? row("also here", rivals.join("; ")) : []),
@@ -643,6 +653,33 @@
     state.cursor[plane.down] = view.top + y / view.scale;
     state.selected = null;
     drawViewer(); drawDetail();
+  };
+
+  // ---------------------------------------------------------------- reliability
+  const drawReliability = () => {
+    const reliability = data.scores?.reliability ?? {}, drawn = objects.filter((o) => reliability[o.name]?.num.length);
+    $("reliability").hidden = !drawn.length;
+    fill($("reliabilities"), drawn.map((o) => {
+      const { chance, right, num, error } = reliability[o.name], box = { x: 24, y: 6, w: S - 30, h: S - 32 }, most = Math.max(...num);
+      const svg = draw("svg", { viewBox: `0 0 ${S} ${S}`, role: "img", "aria-label": `Share of the picks of ${o.name} that is right, by their chance` });
+      const at = (x, y) => [box.x + x * box.w, box.y + (1 - y) * box.h];
+      const text = (content, x, y, anchor, turn) => {
+        const node = draw("text", { x, y, "text-anchor": anchor, ...(turn ? { transform: `rotate(-90 ${x} ${y})` } : {}) });
+        node.textContent = content;
+        svg.append(node);
+      };
+      svg.append(draw("path", { class: "axis", fill: "none", d: `M${box.x},${box.y}h${box.w}v${box.h}h${-box.w}z` }),
+        draw("path", { class: "initial", d: `M${at(0, 0)}L${at(1, 1)}` }));
+      text("0", box.x, S - 15, "middle"); text("chance", box.x + box.w / 2, S - 14, "middle"); text("1", box.x + box.w, S - 15, "middle");
+      text("1", box.x - 4, box.y + 8, "end"); text("right", box.x - 8, box.y + box.h / 2, "middle", true);
+      svg.append(draw("path", { class: "line", stroke: inked(o.color), d: `M${chance.map((c, i) => at(c, right[i])).join("L")}` }));
+      chance.forEach((c, i) => {
+        const [cx, cy] = at(c, right[i]);
+        svg.append(draw("circle", { cx, cy, r: 2 + 3.5 * Math.sqrt(num[i] / most), fill: inked(o.color) }));
+      });
+      const picks = num.reduce((s, n) => s + n, 0), mark = isEstimate(o) ? "~" : "";
+      return make("div", {}, make("h3", {}, named(o)), svg, make("p", { className: "note" }, `error ${mark}${number(error)}, ${picks} pick${picks === 1 ? "" : "s"}`));
+    }));
   };
 
   // ---------------------------------------------------------------- gallery
@@ -694,10 +731,12 @@
       make("div", { className: "thumbs" }, items[key].slice(0, more[key]).map(thumbOf),
         items[key].length > more[key] && make("button", { type: "button", className: "more", onclick: () => { more[key] += 3 * STRIP_LENGTH; drawGallery(); } }, `${items[key].length - more[key]} more`)));
     fill($("strips"), hasTruth ? [
-      strip("found", "Found", "True positives, highest score first."),
-      strip("wrong", "Wrong", "False positives, the most confident first: check whether the truth is complete."),
+      strip("found", "Found", "True positives, the highest chance first."),
+      strip("wrong", isEstimate(objects[k]) ? "Not annotated" : "Wrong", isEstimate(objects[k])
+        ? "Picks where nobody marked a particle, the highest chance first: particles that were left out, and false positives."
+        : "False positives, the highest chance first: check whether the truth is complete."),
       strip("missed", "Missed", "Particles of the truth without a pick; below, the threshold at which they would be found."),
-    ] : [strip("found", "Picks", "Highest score first; there is no truth to score them with.")]);
+    ] : [strip("found", "Picks", "The highest chance first; there is no truth to score them with.")]);
     $("strips").append(make("p", { className: "note" }, `Slabs half a radius thick at the tomogram’s own voxels, four radii wide; the ring is the object’s radius (${objects[k].radius} Å).`));
   };
 
@@ -804,7 +843,7 @@
     try { localStorage.setItem("octopi-theme", theme); } catch { /* a file from an attachment may have no storage */ }
   };
   const remembered = () => { try { return localStorage.getItem("octopi-theme") || "auto"; } catch { return "auto"; } };
-  const recolour = () => { update(); if (data.training) drawTraining(); };
+  const recolour = () => { update(); drawReliability(); if (data.training) drawTraining(); };
 
   $("title").textContent = data.title;
   $("subtitle").textContent = data.subtitle;
@@ -838,6 +877,7 @@
   $("gallery-runs").addEventListener("change", drawGallery);
   $("fold").addEventListener("change", drawTraining);
   fill($("provenance-table"), data.provenance.map(([name, text]) => make("tr", {}, make("td", {}, name), make("td", {}, text))));
+  drawReliability();
   if (data.training) drawTraining();
   fill($("nav"), [...document.querySelectorAll("section[data-nav]:not([hidden])")].map((s) => make("a", { href: `#${s.id}` }, s.dataset.nav)));
   drawOperatingPoints(); drawTotalsRuns(); drawCards(); drawCommands(); drawOverview();

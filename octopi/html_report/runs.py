@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from octopi.evaluation.calibration import compare
+from octopi.evaluation.chances import AnnotatedShare
+from octopi.evaluation.partial import with_shares
 from octopi.evaluation.score_report import Report
 from octopi.evaluation.scores import Scorer
 from octopi.geometry import Grid, Points
@@ -94,8 +97,21 @@ class Objects:
         ]
 
 
-def score_runs(runs: Sequence[ShownRun], objects: Objects, scorer: Scorer) -> Report | None:
-    """Score all runs in the totals at the initial thresholds; return None without truth."""
+def score_runs(
+    runs: Sequence[ShownRun],
+    objects: Objects,
+    scorer: Scorer,
+    shares: Mapping[str, AnnotatedShare],
+) -> Report | None:
+    """Score all runs in the totals at the initial thresholds; return None without truth.
+
+    Args:
+        runs: of the page.
+        objects: of the page.
+        scorer: matches picks to particles.
+        shares: object name -> share of its particles that is annotated, of those that are
+            partially; their scores are estimates.
+    """
     scored = [run for run in runs if run.has_truth and run.in_totals]
     if not scored:
         return None
@@ -104,7 +120,12 @@ def score_runs(runs: Sequence[ShownRun], objects: Objects, scorer: Scorer) -> Re
         for run in scored
     }
     truth = {run.name: run.truth for run in scored}
-    return scorer(picks, truth, radii=objects.radii, weights=objects.weights)
+    report = scorer(picks, truth, radii=objects.radii, weights=objects.weights)
+    annotated = {
+        name: compare(picks, truth, name, scorer.tolerance_scale * radius)
+        for name, radius in objects.radii.items()
+    }
+    return with_shares(report, annotated, shares)
 
 
 def pick_arrays(run: ShownRun, objects: Objects, scorer: Scorer) -> list[dict[str, Any]]:

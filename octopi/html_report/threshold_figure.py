@@ -18,7 +18,7 @@ TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 
 
 def draw_thresholds(path: Path, runs: list[ShownRun], objects: Objects, scorer: Scorer) -> None:
-    """Draw a histogram of each object's scores, and its precision against its recall."""
+    """Draw the chances of each object's candidates, and its precision against its recall."""
     shown = [run for run in runs if run.in_totals] or runs
     names = list(objects.radii)
     figure = Figure(figsize=(2.6 * len(names) + 0.6, 4.8), layout="constrained")
@@ -52,6 +52,7 @@ def _histogram(
     )
     axes.axvline(_log_odds(objects.initial_thresholds[name]), color="black", lw=1)
     axes.set_xticks([_log_odds(t) for t in TICKS], [f"{t:g}" for t in TICKS], fontsize=6)
+    axes.set_xlabel("chance", fontsize=8)
     axes.set_title(name, fontsize=9)
 
 

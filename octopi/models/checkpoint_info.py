@@ -15,7 +15,7 @@ from pydantic import Field
 from octopi.arguments import fit
 from octopi.errors import SettingError, shorten_list
 from octopi.geometry import same_spacing
-from octopi.picking import PickingInfo, sort_by_label
+from octopi.picking import Chance, PickingInfo, mean_chances, mean_thresholds, sort_by_label
 from octopi.ranges import Positive, Share
 
 logger = logging.getLogger(__name__)
@@ -36,8 +36,11 @@ class CheckpointInfo:
         size_divisor: voxels of which every edge of an input must be a multiple.
         predictor: arguments of the predictor that validation used.
         localizer: `_target_` and arguments of the localizer that validation used.
-        thresholds: β -> object name -> score from which a peak is a pick, best for that F-beta.
+        thresholds: β -> object name -> chance from which a peak is a pick, best for that F-beta.
         beta: the β whose thresholds are taken unless another is requested.
+        chances: object name -> how likely its peaks are particles, by their scores.
+        annotated_share: object name -> share of its particles that seems annotated: the estimate
+            and its 95 % interval.
         metrics: what validation measured with these weights.
         provenance: versions, split, data fingerprint, seed, a sample of the initial weights.
     """
@@ -54,6 +57,8 @@ class CheckpointInfo:
     localizer: dict[str, Any]
     thresholds: dict[str, dict[str, Share]]
     beta: Positive
+    chances: dict[str, Chance] = field(default_factory=dict)
+    annotated_share: dict[str, list[Share]] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -90,7 +95,8 @@ def parse_info(content: Any, origin: str | Path) -> CheckpointInfo:
     for name, annotation in typing.get_type_hints(CheckpointInfo, include_extras=True).items():
         if name in keys and name not in ("metrics", "provenance"):  # for people only
             fit(content[name], annotation, f"{origin}: its info's {name}")
-    return CheckpointInfo(**content)
+    chances = {name: Chance(**one) for name, one in content.get("chances", {}).items()}
+    return CheckpointInfo(**{**content, "chances": chances})
 
 
 def trained_runs(info: CheckpointInfo) -> list[str]:
@@ -149,24 +155,7 @@ def combine_infos(paths: Sequence[str | Path], infos: Sequence[CheckpointInfo]) 
         )
     return dataclasses.replace(
         infos[0],
-        thresholds=mean_thresholds(infos),
+        thresholds=mean_thresholds([info.thresholds for info in infos]),
+        chances=mean_chances([info.chances for info in infos]),
         size_divisor=math.lcm(*(info.size_divisor for info in infos)),
     )
-
-
-def mean_thresholds(infos: Sequence[CheckpointInfo]) -> dict[str, dict[str, float]]:
-    """Average the thresholds of checkpoints of the same objects.
-
-    Returns:
-        Key of a β -> object name -> threshold, of the β and objects that all checkpoints have.
-    """
-    first, *others = (info.thresholds for info in infos)
-    return {
-        beta: {
-            name: sum(info.thresholds[beta][name] for info in infos) / len(infos)
-            for name in thresholds
-            if all(name in other[beta] for other in others)
-        }
-        for beta, thresholds in first.items()
-        if all(beta in other for other in others)
-    }

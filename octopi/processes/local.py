@@ -15,7 +15,7 @@ from octopi.config.overrides import override_text
 from octopi.config.settings import TrainSettings
 from octopi.errors import SettingError
 from octopi.models.precision import choose_device_type
-from octopi.processes.tasks import ProcessResult, RunningTask, TrainingTask, resume_overrides
+from octopi.processes.tasks import ProcessResult, RunningTask, TrainingTask
 from octopi.system import resources
 from octopi.system.job_folder import LAST_CHECKPOINT_FILE, OUTPUT_FILE
 from octopi.system.worker_pool import signal_when_parent_ends
@@ -50,7 +50,7 @@ class LocalRunner:
         log = task.folder / OUTPUT_FILE
         overrides = [*task.overrides, override_text("hydra.run.dir", task.folder)]
         if (task.folder / LAST_CHECKPOINT_FILE).exists():
-            overrides = resume_overrides(task.folder)
+            overrides = [override_text("resume", task.folder)]
         with log.open("ab") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", self.module, *self.hydra_arguments, *overrides],

@@ -10,10 +10,8 @@ from typing import IO, Any, Protocol
 
 from tqdm import tqdm
 
-from octopi.config.overrides import named_targets, override_text
 from octopi.errors import STOP_SIGNALS, ExitCode, StoppedBySignal
-from octopi.system.job_folder import Outcome, read_outcome, read_training_config
-from octopi.system.passwords import MASK, TRACKER_ADDRESSES
+from octopi.system.job_folder import Outcome, read_outcome
 
 POLL_INTERVAL = 0.2  # seconds
 # Exit codes of a training that is to be continued: stopped by a signal, or run by another process.
@@ -26,21 +24,6 @@ KINDS_OF_FAILURE: dict[int, str] = {
     ExitCode.RESOURCE: "out of resources: ",
     ExitCode.DIVERGED: "diverged: ",
 }
-
-
-def resume_overrides(folder: Path) -> list[str]:
-    """Return the overrides that resume a training which this command has begun.
-
-    Its classes and its tracker are those that the user has named to the command.
-    """
-    config = read_training_config(folder)
-    tracker = config.get("logger") or {}
-    keys = [key for key in TRACKER_ADDRESSES if tracker.get(key) and MASK not in str(tracker[key])]
-    return [
-        override_text("resume", folder),
-        override_text("trust", named_targets(config)),
-        *(override_text(f"logger.{key}", tracker[key]) for key in keys),
-    ]
 
 
 @dataclass(frozen=True)

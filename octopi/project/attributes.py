@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from octopi.arguments import fit
 from octopi.errors import DataError, SettingError
+from octopi.picking import Chance
 from octopi.project.read_volume import StoredVolume
 
 OURS = "octopi"  # the key in a volume's attributes
@@ -13,6 +14,7 @@ ANNOTATIONS: dict[str, Any] = {
     "radii": dict[str, float],
     "sphere_radii": dict[str, float],
     "thresholds": dict[str, dict[str, float]],
+    "chances": dict[str, Chance],
     "beta": float,
     "localizer": dict[str, Any],
     "predictor": dict[str, Any],

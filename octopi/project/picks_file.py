@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from octopi.arguments import fit
 from octopi.errors import DataError, SettingError, shorten_list
 from octopi.geometry import Points
+from octopi.picking import Chance
 from octopi.project.copick_api import CopickLocation, CopickPoint
 from octopi.project.storage import storage_errors_as_data_error, with_retries
 
@@ -26,6 +27,8 @@ ORIGIN = {
     "tomogram": str,
     "tomogram_stamp": str,
     "tomogram_voxels": str,
+    "chance": Chance,  # by which scores of the network became those of the picks
+    "expected_particles": float,  # of the object in the run
 }
 _IDENTITY = np.eye(4).tolist()
 

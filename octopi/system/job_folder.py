@@ -26,6 +26,7 @@ SEARCH_RESULTS_FILE = "optimization_results.yaml"
 PARENT_RUN = "parent_run"  # key in study.yaml: the MLflow run of the sweep
 
 SCORES_FILE = "scores.json"  # of evaluate
+EXPECTED_FILE = "expected.json"  # of localize: what its picks are worth, without a truth
 _ANY_FOLD, ANY_TRIAL = "fold_*", "trial_*"  # patterns of the names below
 _ADVICE = f"Start anew, with init_from={BEST_MODEL_FILE} to keep what was learned."
 

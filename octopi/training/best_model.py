@@ -56,6 +56,7 @@ class BestModelWriter:
     def checkpoint_info(self, module: PickingModule) -> CheckpointInfo:
         """Return the checkpoint info of the weights."""
         settings, info, data = self.settings, self.info, self.data
+        calibration = module.calibration
         assert data.split is not None
         return CheckpointInfo(
             net={**settings.model, "out_channels": len(info.labels) + 1},
@@ -68,7 +69,9 @@ class BestModelWriter:
             size_divisor=self.divisor,
             predictor=settings.predictor,
             localizer=settings.localizer,
-            thresholds=module.thresholds,
+            thresholds=calibration.thresholds,
+            chances=calibration.chances,
+            annotated_share=calibration.share_intervals(),
             beta=settings.threshold_beta,
             metrics={name: value for name, value in module.metrics.items() if value is not None},
             provenance=to_builtin_types(

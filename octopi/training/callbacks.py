@@ -47,6 +47,7 @@ class SaveBestModel(Callback):
         self.best: float | None = None
         self.best_epoch: int | None = None
         self.metrics: dict[str, float | None] = {}
+        self.annotated_share: dict[str, list[float]] = {}
         self._weights: dict[str, Tensor] = {}
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -68,6 +69,7 @@ class SaveBestModel(Callback):
         if self.best is None or (value is not None and value > self.best):
             self.best, self.best_epoch = value, trainer.current_epoch
             self.metrics = dict(pl_module.metrics)
+            self.annotated_share = pl_module.calibration.share_intervals()
             self.save(self._weights, pl_module)
             if value is not None:
                 logger.info(
@@ -77,7 +79,12 @@ class SaveBestModel(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a resumed training needs."""
-        return {"best": self.best, "best_epoch": self.best_epoch, "measured": self.metrics}
+        return {
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "measured": self.metrics,
+            "annotated_share": self.annotated_share,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state of a training; forget a best model that cannot be read any more."""
@@ -88,6 +95,7 @@ class SaveBestModel(Callback):
             return
         self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
         self.metrics = state_dict["measured"]
+        self.annotated_share = state_dict["annotated_share"]
 
 
 class CheckpointFiles(TorchCheckpointIO):
@@ -126,10 +134,17 @@ class LastCheckpoint(Checkpoint):
 
 
 class WriteHistory(Callback):
-    """Writes the losses and metrics of all epochs into `results.json` after every epoch."""
+    """Writes the losses and metrics of all epochs into `results.json` after every epoch.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of the file.
+        best_model: knows which share of the particles seems annotated; it comes before this in the
+            list of callbacks.
+    """
+
+    def __init__(self, path: Path, best_model: SaveBestModel) -> None:
         self.path = path
+        self.best_model = best_model
         self.history: dict[str, dict[str, list[float | None]]] = {}
         self.best_metric = ""
 
@@ -163,7 +178,11 @@ class WriteHistory(Callback):
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of `results.json`; a value of None means n/a."""
-        return {"best_metric": self.best_metric, "history": self.history}
+        return {
+            "best_metric": self.best_metric,
+            "annotated_share": self.best_model.annotated_share,
+            "history": self.history,
+        }
 
     def _write(self, trainer: pl.Trainer) -> None:
         if trainer.is_global_zero:

@@ -53,6 +53,7 @@ class DatasetInfo:
             "labels": self.labels,
             "radii": self.radii,
             "tomograms": list(map(str, self.tomograms)),
+            "partial": sorted(self.partial),
             "picks": {
                 run.name: run.segmentation_attributes(self.target).get("picks_digests", {})
                 for run in self.runs

@@ -169,6 +169,7 @@ class TrainingFolder:
         record = {
             "split": dataclasses.asdict(data.split),
             "objects": {"labels": info.labels, "radii": info.radii, "weights": info.weights},
+            "partial": sorted(info.partial),
             "content": data.content(),
         }
         record = to_builtin_types(record)

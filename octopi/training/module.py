@@ -1,7 +1,7 @@
 """The LightningModule: a network, its loss, and validation as in the commands."""
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +14,15 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from octopi.errors import DivergedError
+from octopi.evaluation.calibration import Calibration
 from octopi.geometry import Grid, Points
 from octopi.models.properties import logits_per_head
 from octopi.models.soup import sample_weights
-from octopi.picking import beta_key
 from octopi.targets import drop_unknown
 from octopi.training.metrics import Counts, count_voxels, metric_value, voxel_metrics
-from octopi.training.unknown import has_unknown, leave_out_unknown
+from octopi.training.unknown import PartialClasses, has_unknown, leave_out_unknown
 
 PicksByObject = Mapping[str, Points]
-Thresholds = dict[str, dict[str, float]]
 DIVERGED = (
     "The best model so far is kept. Try a lower learning rate (optim.optimizer.lr) or "
     "trainer.precision=32-true."
@@ -38,38 +37,29 @@ class ValidationSteps:
         predict: net, volume (z, y, x) -> score map (c, z, y, x), uint8.
         segment: score map -> label volume.
         localize: score map, grid -> scored candidates per object.
-        calibrate: candidates and truth per run -> β -> threshold per object.
+        calibrate: candidates and truth per run -> chances and thresholds per object.
         beta: the β whose thresholds the score is taken at.
-        score: picks and truth per run -> metrics by name, None = n/a.
+        score: picks and truth per run, calibration -> metrics by name, None = n/a.
     """
 
     predict: Callable[[nn.Module, NDArray], NDArray]
     segment: Callable[[NDArray], NDArray]
     localize: Callable[[NDArray, Grid], dict[str, Points]]
-    calibrate: Callable[[Mapping[str, PicksByObject], Mapping[str, PicksByObject]], Thresholds]
+    calibrate: Callable[[Mapping[str, PicksByObject], Mapping[str, PicksByObject]], Calibration]
     beta: float
     score: Callable[
-        [Mapping[str, PicksByObject], Mapping[str, PicksByObject]], dict[str, float | None]
+        [Mapping[str, PicksByObject], Mapping[str, PicksByObject], Calibration],
+        dict[str, float | None],
     ]
 
     def score_candidates(
         self,
         candidates: Mapping[str, PicksByObject],
         truth: Mapping[str, PicksByObject],
-        thresholds: Thresholds,
+        calibration: Calibration,
     ) -> dict[str, float | None]:
         """Score the candidates at or above the thresholds; return metrics by name."""
-        return self.score(self.apply_thresholds(candidates, thresholds), truth)
-
-    def apply_thresholds(
-        self, candidates: Mapping[str, PicksByObject], thresholds: Thresholds
-    ) -> dict[str, dict[str, Points]]:
-        """Return the candidates at or above the thresholds for this β."""
-        at_beta = thresholds[beta_key(self.beta)]
-        return {
-            run: {name: points.above(at_beta[name]) for name, points in by_object.items()}
-            for run, by_object in candidates.items()
-        }
+        return self.score(calibration.pick(candidates, self.beta), truth, calibration)
 
 
 class PickingModule(pl.LightningModule):
@@ -87,7 +77,7 @@ class PickingModule(pl.LightningModule):
         best_metric: str,
         steps_per_epoch: int,
         seed: int,
-        partial: Collection[str] = (),
+        partial: PartialClasses | None = None,
     ) -> None:
         super().__init__()
         self.net = net
@@ -97,11 +87,11 @@ class PickingModule(pl.LightningModule):
         self.make_lr_scheduler = lr_scheduler
         self.validation_steps = validation_steps
         self.labels = dict(labels)
-        self.partial = partial  # objects of which not every particle is annotated
+        self.partial = partial
         self.best_metric = best_metric
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
-        self.thresholds: Thresholds = {}
+        self.calibration = Calibration({}, {}, {})
         self.metrics: dict[str, float | None] = {}
         self.best_value: float | None = None
         self.validated_step = -1
@@ -176,16 +166,22 @@ class PickingModule(pl.LightningModule):
             not_annotated: (b, c), which classes are not annotated in the run of a crop.
         """
         possible = not_annotated[:, :, None, None, None]
+        if self.partial is not None:
+            possible = possible | self.partial.possible(target)
         is_incomplete = has_unknown(target, possible)
         total = outputs[0].new_zeros((), dtype=torch.float32)
         weights = [0.5**i for i in range(len(outputs))]
         for weight, out in zip(weights, outputs, strict=True):
-            fitted = target
+            fitted, fitted_possible = target, possible
             if out.shape[2:] != target.shape[2:]:
                 fitted = nn.functional.interpolate(target.float(), out.shape[2:], mode="nearest")
+                if self.partial is not None:
+                    fitted_possible = nn.functional.interpolate(
+                        possible.float(), out.shape[2:], mode="nearest"
+                    ).bool()
             logits = out.float()
             if is_incomplete:
-                logits, fitted = leave_out_unknown(logits, fitted, possible)
+                logits, fitted = leave_out_unknown(logits, fitted, fitted_possible)
             total = total + weight * self.loss(logits, fitted)
         return total / sum(weights)
 
@@ -225,9 +221,9 @@ class PickingModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Calibrate thresholds on these tomograms; compute and log every metric."""
         self.validated_step = self.global_step
-        self.thresholds = self.validation_steps.calibrate(self.candidates, self._truth)
+        self.calibration = self.validation_steps.calibrate(self.candidates, self._truth)
         measured = self.validation_steps.score_candidates(
-            self.candidates, self._truth, self.thresholds
+            self.candidates, self._truth, self.calibration
         )
         self.metrics = voxel_metrics(self._counts) | measured
         self.best_value = metric_value(self.best_metric, self._counts, self.metrics)

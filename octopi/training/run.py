@@ -28,6 +28,7 @@ from octopi.models.properties import (
     network_costs,
     size_divisor,
 )
+from octopi.picking import sort_by_label
 from octopi.system import resources
 from octopi.system.job_folder import LAST_CHECKPOINT_FILE, RESULTS_FILE
 from octopi.training import ddp
@@ -40,9 +41,12 @@ from octopi.training.folder import TrainingFolder
 from octopi.training.module import PickingModule
 from octopi.training.schedule import build_lr_scheduler, check_lr_scheduler
 from octopi.training.silence import silence_lightning
-from octopi.training.validation import build_validation, check_metric_names
+from octopi.training.unknown import PartialClasses
+from octopi.training.validation import build_validation, check_metric_names, log_shares
 
 logger = logging.getLogger(__name__)
+
+NEAR = 0.7  # radii of an object around its picks, where what is not marked is background
 
 
 @dataclass(frozen=True)
@@ -111,13 +115,13 @@ def build_training(
         optimizer=build(settings.optim["optimizer"], "optim.optimizer", partial=True),
         lr_scheduler=functools.partial(build_lr_scheduler, settings.optim["lr_scheduler"]),
         labels=info.labels,
-        partial=info.partial,
+        partial=partial_classes(settings, info),
         best_metric=settings.best_metric,
         steps_per_epoch=data.steps_per_epoch,
         seed=settings.seed,
     )
     best_model = SaveBestModel(BestModelWriter(folder, settings, info, data, divisor))
-    history = WriteHistory(folder / RESULTS_FILE)
+    history = WriteHistory(folder / RESULTS_FILE, best_model)
     users_callbacks = [
         build(node, f"callbacks.{name}") for name, node in settings.callbacks.items()
     ]
@@ -183,6 +187,7 @@ def run_training(
         folder.state = next(filter(None, ends), folder.state)
         if folder.writes:
             draw_curves(folder.path, training.history.as_dict())
+            log_shares(training.best_model.annotated_share, data.validation_truth(), training.info)
     best = training.best_model
     return {**best.metrics, settings.best_metric: best.best, **training.costs(settings)}
 
@@ -200,6 +205,20 @@ def build_net(settings: TrainSettings, info: DatasetInfo) -> nn.Module:
             ", ".join(checkpoint_info.object_names),
         )
     return net
+
+
+def partial_classes(settings: TrainSettings, info: DatasetInfo) -> PartialClasses | None:
+    """Return the classes of which some particles may not be annotated; None where all are.
+
+    Background is trusted within NEAR radii of such objects, on average, around what is annotated.
+    """
+    if not info.partial:
+        return None
+    spacing = settings.data["working_spacing"] or info.tomograms[0].voxel_spacing
+    radii = [info.radii[name] for name in info.partial if name in info.radii]
+    reach = max(1, round(NEAR * sum(radii) / max(len(radii), 1) / spacing))
+    names = sort_by_label(info.labels)
+    return PartialClasses((False, *(name in info.partial for name in names)), reach)
 
 
 def build_data(settings: TrainSettings, info: DatasetInfo, divisor: int) -> TomogramDataModule:

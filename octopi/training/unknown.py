@@ -5,12 +5,45 @@ of background may belong to it as well: the two count as one class there, the ma
 et al. 2021, arXiv:2007.03868.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from octopi.targets import UNKNOWN
 
 CERTAIN = 20.0  # a class whose logit is so much above the others has all of the probability
+
+
+@dataclass(frozen=True)
+class PartialClasses:
+    """The classes of which not every particle is annotated.
+
+    Args:
+        is_partial: for each class, background first.
+        reach: voxels around an annotated particle within which background is trusted.
+    """
+
+    is_partial: tuple[bool, ...]
+    reach: int
+
+    def possible(self, target: Tensor) -> Tensor:
+        """Return the classes (b, c, z, y, x) that background may belong to, far from picks.
+
+        Who marks a particle has looked around it: near it, what is not marked is background.
+        Elsewhere it may be a particle that was overlooked.
+
+        Args:
+            target: (b, 1, z, y, x).
+        """
+        is_near = ((target > 0) & (target != UNKNOWN)).float()
+        for axis in range(3):  # a box is three lines: a tenth of the time
+            size, padding = [1, 1, 1], [0, 0, 0]
+            size[axis], padding[axis] = 2 * self.reach + 1, self.reach
+            is_near = functional.max_pool3d(is_near, size, stride=1, padding=padding)
+        partial = torch.tensor(self.is_partial, device=target.device)
+        return partial[None, :, None, None, None] & (is_near == 0)
 
 
 def has_unknown(target: Tensor, possible: Tensor) -> bool:

@@ -1,19 +1,25 @@
 """Validation by the commands' own predictor, localizer and scorer."""
 
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from octopi.config.build import build
+from octopi.config.overrides import shell_override
 from octopi.config.settings import TrainSettings
-from octopi.evaluation.calibration import calibrate_all_betas
+from octopi.evaluation.calibration import Calibration, calibrate
 from octopi.evaluation.coverage import keep_comparable
+from octopi.evaluation.partial import estimate_scores
 from octopi.evaluation.score_report import Report
+from octopi.evaluation.share_report import advise_partial, count_annotated, describe_shares
 from octopi.geometry import PicksByRun
 from octopi.inference.predictor import segmentation_of
 from octopi.models.properties import COST_METRICS
-from octopi.picking import beta_key
 from octopi.training.dataset_info import DatasetInfo
 from octopi.training.metrics import check_metric
-from octopi.training.module import Thresholds, ValidationSteps
+from octopi.training.module import ValidationSteps
+
+logger = logging.getLogger(__name__)
 
 CALIBRATED_BETAS = (0.5, 1.0, 2.0, 4.0)  # every checkpoint has thresholds for these
 
@@ -40,30 +46,27 @@ def build_validation(settings: TrainSettings, info: DatasetInfo, divisor: int) -
     scorer = build(settings.scorer, "scorer")
     channels = [info.labels[name] - 1 for name in info.radii]
 
-    def calibrate(candidates: PicksByRun, truth: PicksByRun) -> Thresholds:
-        coverage = keep_comparable(candidates, truth)
-        betas = dict.fromkeys([*CALIBRATED_BETAS, float(settings.threshold_beta)])
-        thresholds = calibrate_all_betas(
-            coverage.picks,
-            coverage.truth,
+    def calibrate_picks(candidates: PicksByRun, truth: PicksByRun) -> Calibration:
+        return calibrate(
+            candidates,
+            truth,
             radii=info.radii,
             weights=info.weights,
             tolerance_scale=scorer.tolerance_scale,
-            betas=betas,
+            betas=dict.fromkeys([*CALIBRATED_BETAS, float(settings.threshold_beta)]),
+            partial=info.partial,
         )
-        return {beta_key(beta): by_object for beta, by_object in thresholds.items()}
 
-    def score(picks: Any, truth: Any) -> dict[str, float | None]:
+    def score(picks: Any, truth: Any, calibration: Calibration) -> dict[str, float | None]:
         coverage = keep_comparable(picks, truth)
-        return object_metrics(
-            scorer(coverage.picks, coverage.truth, radii=info.radii, weights=info.weights)
-        )
+        report = scorer(coverage.picks, coverage.truth, radii=info.radii, weights=info.weights)
+        return object_metrics(estimate_scores(report, calibration.shares_of(info.partial)))
 
     return ValidationSteps(
         predict=lambda net, volume: predictor([net], volume, divisor=divisor),
         segment=segmentation_of,
         localize=lambda scores, grid: localizer(scores[channels], grid=grid, radii=info.radii),
-        calibrate=calibrate,
+        calibrate=calibrate_picks,
         beta=settings.threshold_beta,
         score=score,
     )
@@ -83,3 +86,24 @@ def object_metrics(report: Report) -> dict[str, float | None]:
         for statistic in ("fbeta", "f1", "recall", "precision"):
             metrics[f"object_{statistic}_{name}"] = getattr(score, statistic)
     return metrics
+
+
+def log_shares(shares: Mapping[str, Sequence[float]], truth: PicksByRun, info: DatasetInfo) -> None:
+    """Log which part of the particles seems annotated; warn where that clearly is not all.
+
+    Args:
+        shares: object name -> estimate and 95 % interval.
+        truth: run name -> object name -> annotated particles that the shares were taken from.
+        info: of the dataset.
+    """
+    for sentence in describe_shares(shares, info.partial & info.radii.keys()):
+        logger.info(sentence)
+    advice = advise_partial(
+        shares,
+        count_annotated(truth, shares.keys()),
+        partial=info.partial,
+        object_names=info.labels.keys(),
+        write_override=shell_override,
+    )
+    if advice is not None:
+        logger.warning(advice)

@@ -247,7 +247,8 @@ def test_every_setting_of_a_command_is_read(verb):
     read = {name for module, owner, name in attributes if module in modules and owner == "settings"}
     nested = {"targets": "TargetsSettings", "rules": "Rules"}
     for f in dataclasses.fields(SETTINGS_CLASSES[verb]):
-        assert f.name in read, f"{verb} {f.name}"
+        if (verb, f.name) != ("train", "trust"):  # read from the command line, before settings are
+            assert f.name in read, f"{verb} {f.name}"
         if f.name in nested:
             inner = {name for _, _, name in attributes}
             for part in dataclasses.fields(typing.get_type_hints(SETTINGS_CLASSES[verb])[f.name]):

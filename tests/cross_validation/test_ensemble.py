@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,6 +15,7 @@ from octopi.config.check import check_settings
 from octopi.config.files import CONF_DIR
 from octopi.config.settings import TrainSettings
 from octopi.cross_validation.ensemble import build_ensemble
+from octopi.cross_validation.table import summarize_folds
 from octopi.errors import DataError, SettingError
 from octopi.evaluation.candidates import write_candidates
 from octopi.geometry import Points
@@ -170,6 +172,26 @@ def test_the_ensemble_holds_the_nets_and_the_pooled_thresholds(folders, build_re
         assert member.provenance == {"fold": i}
         assert member_weights.keys() == expected.keys()
         assert all((member_weights[name] == expected[name]).all() for name in expected)
+
+
+def test_the_share_of_partial_objects_is_said_in_words(
+    folders, build_results, octopi_command, caplog
+):
+    annotation = "targets.annotation={ribosome: partial}"
+    assert octopi_command("create_targets", annotation, "overwrite=true") == 0
+    with caplog.at_level(logging.INFO):
+        results = build_results()
+    share, low, high = results["annotated_share"]["ribosome"]
+    sentence = f"About {share:.0%} of the ribosome seem annotated ({low:.0%} to {high:.0%})."
+    assert sentence in caplog.messages
+    _, ensemble = checkpoint.read(folders[0].parent / "best_model.pth")
+    assert results["annotated_share"] == ensemble.annotated_share
+    pooled = results["scores"]["pooled"]["pooled"]
+    assert pooled["scores"]["ribosome"]["annotated_share"] == [share, low, high]
+    assert pooled["total"] == results["out_of_fold"]["object_fbeta"]
+    table = summarize_folds(folders[0].parent)
+    assert "~ estimated through the share" in table
+    assert f"~{pooled['total']:.3f}" in table
 
 
 def test_an_ensemble_built_again_and_three_times_at_once_is_the_same(folders, settings):

@@ -1,22 +1,31 @@
-"""Thresholds that hold on tomograms they were not chosen on."""
+"""Thresholds that hold on tomograms they were not chosen on, also where picks are missing."""
 
 import numpy as np
 import pytest
 
-from octopi.evaluation.calibration import (
-    best_threshold,
-    calibrate,
-    calibrate_all_betas,
-    particle_probabilities,
-)
+from octopi.evaluation import calibration
+from octopi.evaluation.chances import Annotated, fit_complete
 from octopi.evaluation.scores import fbeta
 from octopi.geometry import Points
 
+ONE = {"radii": {"a": 60.0}, "weights": {"a": 1.0}, "tolerance_scale": 0.5}
 
-def threshold_of(candidates, truth, beta=4.0):
+
+def calibrate_one(candidates, truth, beta=4.0, **settings):
     found = {run: {"a": points} for run, points in candidates.items()}
     there = {run: {"a": points} for run, points in truth.items()}
-    return calibrate(found, there, radii={"a": 60.0}, tolerance_scale=0.5, beta=beta)["a"]
+    return calibration.calibrate(found, there, **ONE, betas=[beta], **settings)
+
+
+def threshold_of(candidates, truth, beta=4.0):
+    (thresholds,) = calibrate_one(candidates, truth, beta).thresholds.values()
+    return thresholds["a"]
+
+
+def best_score(scores, hits, num_particles, beta):
+    """The threshold that calibration chooses, as a score of the network."""
+    chance = fit_complete(Annotated(scores, hits, num_particles))
+    return chance.to_score(calibration.best_threshold(scores, chance, num_particles, beta))
 
 
 def line(num, y=0.0):
@@ -49,7 +58,7 @@ def test_a_threshold_from_few_particles_does_better_on_others_than_the_best_for_
     smooth, jagged = [], []
     for _ in range(60):
         scores, found = drawn(rng, 25)
-        cut = best_threshold(scores, found, 25, beta)
+        cut = best_score(scores, found, 25, beta)
         smooth.append(fbeta_at(cut, *everywhere, 20_000, beta))
         tooth = highest_tooth(scores, found, 25, beta)
         jagged.append(fbeta_at(tooth, *everywhere, 20_000, beta))
@@ -61,27 +70,15 @@ def test_a_threshold_from_few_particles_does_better_on_others_than_the_best_for_
 def test_with_many_particles_the_threshold_is_nearly_the_best_there_is(beta):
     scores, found = drawn(np.random.default_rng(1), 5000)
     best = fbeta_at(highest_tooth(scores[::50], found[::50], 100, beta), scores, found, 5000, beta)
-    got = fbeta_at(best_threshold(scores, found, 5000, beta), scores, found, 5000, beta)
+    got = fbeta_at(best_score(scores, found, 5000, beta), scores, found, 5000, beta)
     assert got > best - 0.01
 
 
 def test_the_more_recall_weighs_the_lower_the_threshold():
     scores, found = drawn(np.random.default_rng(2), 200)
-    cuts = [best_threshold(scores, found, 200, beta) for beta in (0.5, 1.0, 2.0, 4.0)]
+    cuts = [best_score(scores, found, 200, beta) for beta in (0.5, 1.0, 2.0, 4.0)]
     assert cuts == sorted(cuts, reverse=True)
     assert cuts[0] > cuts[-1]
-
-
-def test_fitted_probabilities_rise_with_the_score_and_add_up_to_the_particles():
-    scores, found = drawn(np.random.default_rng(3), 400)
-    fitted = particle_probabilities(scores, found)
-    assert (np.diff(fitted) <= 0).all()
-    assert fitted.sum() == pytest.approx(found.sum(), rel=0.02)
-
-
-def test_with_few_candidates_the_probability_is_near_the_score():
-    scores = np.array([0.9, 0.5, 0.2])
-    assert particle_probabilities(scores, np.array([1, 1, 0])) == pytest.approx(scores, abs=0.35)
 
 
 def test_a_threshold_separates_clearly_right_from_clearly_wrong_candidates():
@@ -92,19 +89,18 @@ def test_a_threshold_separates_clearly_right_from_clearly_wrong_candidates():
 
 
 def test_where_all_candidates_are_right_the_threshold_is_half_the_lowest_score():
-    cut = threshold_of({"r": Points(line(3), [0.9, 0.6, 0.5])}, {"r": Points(line(3))})
-    assert cut == pytest.approx(0.25)
+    found = calibrate_one({"r": Points(line(3), [0.9, 0.6, 0.5])}, {"r": Points(line(3))})
+    assert found.chances["a"].to_score(found.thresholds["4"]["a"]) == pytest.approx(0.25)
 
 
 def test_no_threshold_separates_equal_scores():
     scores, gains = np.array([0.8, 0.5, 0.5, 0.5, 0.2]), np.array([1, 1, 1, 0, 0])
-    assert best_threshold(scores, gains, 3, 1.0) in (pytest.approx(0.65), pytest.approx(0.35), 0.1)
+    assert best_score(scores, gains, 3, 1.0) in (pytest.approx(0.65), pytest.approx(0.35), 0.1)
 
 
 def test_the_threshold_of_an_object_that_is_never_found_is_one():
     never = {"r": Points(line(3, 500), [0.9, 0.8, 0.7])}
     assert threshold_of(never, {"r": Points(line(3))}) == 1
-    assert threshold_of({}, {"r": Points(line(3))}) == 1
 
 
 def test_the_threshold_of_an_object_without_truth_is_the_default():
@@ -118,9 +114,50 @@ def test_an_object_that_no_total_counts_gets_the_threshold_for_beta_one():
     truth = {"run": dict.fromkeys("ab", Points(places[found == 1]))}
     candidates = {"run": dict.fromkeys("ab", Points(places, scores))}
     settings = {"radii": {"a": 60.0, "b": 60.0}, "tolerance_scale": 0.5}
-    cuts = calibrate_all_betas(
+    cuts = calibration.calibrate(
         candidates, truth, **settings, weights={"a": 1.0, "b": 0.0}, betas=[0.5, 1.0, 2.0, 4.0]
-    )
-    counted, uncounted = ([cuts[beta][name] for beta in (0.5, 1, 2, 4)] for name in "ab")
+    ).thresholds
+    counted, uncounted = ([cuts[beta][name] for beta in ("0.5", "1", "2", "4")] for name in "ab")
     assert counted[0] > counted[1] > counted[2] > counted[3]
     assert uncounted == [counted[0], counted[1], counted[1], counted[1]]
+
+
+def thinned(rng, keep):
+    """Candidates of 300 particles and 900 others, the particles, and those that are annotated."""
+    scores, found = drawn(rng, 300)
+    places = np.where(found[:, None] == 1, 0.0, 5000.0) + line(len(scores))
+    particles = Points(places[found == 1])
+    return Points(places, scores), particles, particles[rng.random(300) < keep]
+
+
+def test_where_picks_are_missing_the_threshold_is_that_of_complete_picks():
+    candidates, particles, annotated = thinned(np.random.default_rng(4), 0.3)
+    complete = threshold_of({"r": candidates}, {"r": particles}, 1.0)
+    partial = calibrate_one({"r": candidates}, {"r": annotated}, 1.0, partial={"a"})
+    mistaken = calibrate_one({"r": candidates}, {"r": annotated}, 1.0)
+    assert abs(partial.thresholds["1"]["a"] - complete) < 0.1
+    score = mistaken.chances["a"].to_score(mistaken.thresholds["1"]["a"])
+    assert abs(score - partial.chances["a"].to_score(partial.thresholds["1"]["a"])) > 0.05
+
+
+def test_an_object_counts_only_in_the_runs_where_it_is_annotated():
+    candidates, particles, _ = thinned(np.random.default_rng(5), 1.0)
+    found, there = {"r": {"a": candidates}}, {"r": {"a": particles}}
+    alone = calibration.calibrate(found, there, **ONE, betas=[1.0])
+    with_other = calibration.calibrate(
+        {**found, "not annotated": {"a": candidates}},
+        {**there, "not annotated": {}},
+        **ONE,
+        betas=[1.0],
+    )
+    assert with_other == alone
+
+
+def test_picks_are_scored_by_their_chances():
+    candidates, particles, _ = thinned(np.random.default_rng(6), 1.0)
+    result = calibrate_one({"r": candidates}, {"r": particles}, 1.0)
+    picks = result.pick({"r": {"a": candidates}}, 1.0)["r"]["a"]
+    assert picks.scores.min() >= result.thresholds["1"]["a"]
+    assert picks.scores.mean() == pytest.approx(
+        (picks.positions[:, 1] == 0).mean(), abs=0.05
+    )  # particles lie at y = 0

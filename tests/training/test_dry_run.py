@@ -215,7 +215,7 @@ def test_a_dry_run_may_be_asked_for_in_a_file(here, octopi_command):
             ["EarlyStopping", "val_loss", "train/loss"],
         ),
         (["callbacks.early_stopping.monitor=val/x"], ["EarlyStopping", "val/x", "object_fbeta"]),
-        (["+trainer.limit_val_batches=0"], ["limit_val_batches", "1 or more"]),
+        (["+trainer.limit_val_batches=0"], ["limit_val_batches", "not 0"]),
         (["+trainer.limit_train_batches=0.0"], ["limit_train_batches"]),
     ],
 )

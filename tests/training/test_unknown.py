@@ -9,7 +9,7 @@ from octopi.config.build import build
 from octopi.config.files import CONF_DIR
 from octopi.targets import UNKNOWN
 from octopi.training.module import PickingModule
-from octopi.training.unknown import has_unknown, leave_out_unknown
+from octopi.training.unknown import PartialClasses, has_unknown, leave_out_unknown
 
 pytestmark = pytest.mark.filterwarnings("ignore:You are trying to `self.log")  # no trainer here
 NUM_CLASSES = 4  # background and three objects
@@ -170,3 +170,27 @@ def test_every_head_takes_account_of_classes_that_are_not_annotated(target):
         losses.append(float(module.training_step(batch, 0).detach()))
     assert losses[1] < losses[0]
     assert losses[2] < losses[0]
+
+
+def test_background_is_trusted_near_what_is_annotated_only():
+    target = torch.zeros(1, 1, 9, 9, 9, dtype=torch.uint8)
+    target[0, 0, 4, 4, 4] = 1
+    target[0, 0, 0, 0, 0] = UNKNOWN
+    possible = PartialClasses((False, True, False), reach=2).possible(target)
+    assert not possible[:, [0, 2]].any()
+    expected = torch.ones(9, 9, 9, dtype=torch.bool)
+    expected[2:7, 2:7, 2:7] = False
+    assert (possible[0, 1] == expected).all()
+
+
+def test_a_particle_that_was_overlooked_is_not_pushed_down():
+    logits = torch.randn(1, 3, 9, 9, 9, requires_grad=True)
+    target = torch.zeros(1, 1, 9, 9, 9, dtype=torch.uint8)
+    target[0, 0, 1, 1, 1] = 1
+    possible = PartialClasses((False, True, False), reach=2).possible(target)
+    loss = torch.nn.CrossEntropyLoss()
+    known, fitted = leave_out_unknown(logits, target, possible)
+    loss(known, fitted[:, 0].long()).backward()
+    far, near = logits.grad[0, :, 7, 7, 7], logits.grad[0, :, 2, 2, 2]
+    assert far[1] <= 0 and near[1] > 0
+    assert far[2] > 0

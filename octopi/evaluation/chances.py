@@ -1,0 +1,214 @@
+"""Chances: how likely a candidate is a particle, where not every particle is annotated.
+
+A candidate of score s is annotated with the probability c · σ(offset + slope · logit s): σ(…) is
+its chance of being a particle, and c ≤ 1 the share of the particles that are annotated (Elkan and
+Noto 2008, doi:10.1145/1401890.1401920). Shares are learned for each object on a grid, and objects
+with few clear particles borrow from the others, since people overlook all objects in a similar way.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+from scipy.stats import norm
+
+from octopi.picking import SCORE_CLIP, Chance, log_odds
+
+PRIOR = np.array([0.0, 1.0])  # offset and slope where the score is the chance
+# Inverse variances of the prior: the slope's is worth a few particles whose scores are undecided,
+# the offset is left to the data.
+PRIOR_PRECISION = np.array([0.01, 1.0])
+MIN_SLOPE = 0.05  # chances rise with scores
+MIN_FOUND = 0.05  # of the particles; fewer tell nothing of how many there are
+NEWTON_STEPS = 50
+NUM_BINS = 400  # of log-odds, while shares are learned
+SHARES = np.append(expit(np.linspace(-4, 3.5, 46)), 1.0)  # that are tried
+COMPLETE = 0.5  # prior probability that everything is annotated
+SPREAD = 0.4  # of the objects' shares around the common one, in log-odds
+
+
+@dataclass(frozen=True)
+class AnnotatedShare:
+    """The share of an object's particles that are annotated.
+
+    Args:
+        share: 0..1, 1 where all are.
+        low: end of the 95 % interval.
+        high: end of the 95 % interval.
+    """
+
+    share: float = 1.0
+    low: float = 1.0
+    high: float = 1.0
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """The scored candidates of an object, compared with the picks that somebody made.
+
+    Args:
+        scores: (n,), 0..1, best first.
+        hits: (n,), 1 for a candidate that is annotated, else 0.
+        num_picks: annotated particles, those without a candidate included.
+    """
+
+    scores: NDArray[np.float64]
+    hits: NDArray[np.int64]
+    num_picks: int
+
+
+def fit_complete(annotated: Annotated) -> Chance:
+    """Fit the chances of an object whose particles are all annotated (Platt 1999)."""
+    odds = log_odds(annotated.scores)
+    coefficients, covariance, _ = fit_logistic(odds, annotated.hits, np.ones_like(odds), share=1.0)
+    return make_chance(annotated, coefficients, covariance)
+
+
+def fit_partial(annotated: Mapping[str, Annotated]) -> dict[str, tuple[Chance, AnnotatedShare]]:
+    """Fit chances and shares of objects of whose particles some may not be annotated.
+
+    Args:
+        annotated: object name -> its candidates.
+
+    Returns:
+        object name -> its chance and share; where nothing can tell the share, it is what the other
+        objects suggest, or 1.
+    """
+    fits = {name: _fit_all_shares(one) for name, one in annotated.items()}
+    posteriors = _share_posteriors(np.array([fit[2] for fit in fits.values()]))
+    fitted = {}
+    for (name, one), posterior in zip(annotated.items(), posteriors, strict=True):
+        coefficients, covariances, _ = fits[name]
+        differences = coefficients - posterior @ coefficients
+        covariance = np.einsum("s,sij->ij", posterior, covariances)
+        covariance += differences.T @ (differences * posterior[:, None])
+        share = float(np.exp(posterior @ np.log(SHARES)))
+        at_share = fit_logistic(*_binned(one), share=share)[0]
+        fitted[name] = (
+            make_chance(one, at_share, covariance),
+            AnnotatedShare(share, _quantile(posterior, 0.025), _quantile(posterior, 0.975)),
+        )
+    return fitted
+
+
+def make_chance(
+    annotated: Annotated, coefficients: NDArray[np.float64], covariance: NDArray[np.float64]
+) -> Chance:
+    """Gather what was fitted, and the part of the picks that have a candidate."""
+    found = float(annotated.hits.sum()) / annotated.num_picks if annotated.num_picks else 1.0
+    return Chance(
+        offset=float(coefficients[0]),
+        slope=max(float(coefficients[1]), MIN_SLOPE),
+        covariance=[float(covariance[0, 0]), float(covariance[0, 1]), float(covariance[1, 1])],
+        found=min(max(found, MIN_FOUND), 1.0),
+    )
+
+
+def fit_logistic(
+    odds: NDArray[np.float64],
+    hits: NDArray,
+    totals: NDArray,
+    *,
+    share: float,
+    start: NDArray[np.float64] = PRIOR,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Fit offset and slope at a share, with a prior for scores that are the chance already.
+
+    Args:
+        odds: (n,) log-odds of scores.
+        hits: (n,) number of candidates with these that are annotated.
+        totals: (n,) number of candidates with these.
+        share: of the particles that are annotated.
+        start: offset and slope to begin with.
+
+    Returns:
+        Offset and slope (2,), their covariance (2, 2), and the log-likelihood of the share, offset
+        and slope integrated out.
+    """
+    design = np.stack([np.ones_like(odds), odds], axis=1)
+    coefficients = start
+    precision = np.diag(PRIOR_PRECISION)
+    for _ in range(NEWTON_STEPS):
+        chance = expit(design @ coefficients)
+        missed = (totals - hits) * share * chance / np.maximum(1 - share * chance, 1e-12)
+        slope = design.T @ ((hits - missed) * (1 - chance)) - PRIOR_PRECISION * (
+            coefficients - PRIOR
+        )
+        information = totals * share * chance * (1 - chance) ** 2
+        information = information / np.maximum(1 - share * chance, 1e-12)
+        curvature = (design * information[:, None]).T @ design + precision
+        step = np.clip(np.linalg.solve(curvature, slope), -2, 2)
+        coefficients = coefficients + step
+        if np.abs(step).max() < 1e-6:
+            break
+    annotated = np.clip(share * expit(design @ coefficients), 1e-300, 1 - 1e-12)
+    likelihood = hits @ np.log(annotated) + (totals - hits) @ np.log1p(-annotated)
+    likelihood -= 0.5 * PRIOR_PRECISION @ (coefficients - PRIOR) ** 2
+    likelihood -= 0.5 * np.linalg.slogdet(curvature)[1]
+    return coefficients, np.linalg.inv(curvature), float(likelihood)
+
+
+def _fit_all_shares(
+    annotated: Annotated,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Fit at every share: coefficients (s, 2), covariances (s, 2, 2), log-likelihoods (s,)."""
+    odds, hits, totals = _binned(annotated)
+    fits, start = [], PRIOR
+    for share in SHARES[::-1]:  # neighbours have similar fits
+        fits.append(fit_logistic(odds, hits, totals, share=share, start=start))
+        start = fits[-1][0]
+    coefficients, covariances, likelihoods = zip(*fits[::-1], strict=True)
+    return np.array(coefficients), np.array(covariances), np.array(likelihoods)
+
+
+def _binned(annotated: Annotated) -> tuple[NDArray[np.float64], NDArray, NDArray]:
+    """Count candidates and hits in bins of log-odds; return the bins' log-odds, hits, totals."""
+    odds = log_odds(annotated.scores)
+    edge = logit(1 - SCORE_CLIP)
+    index = np.minimum(((odds + edge) / (2 * edge) * NUM_BINS).astype(int), NUM_BINS - 1)
+    totals = np.bincount(index, minlength=NUM_BINS)
+    used = totals > 0
+    sums = np.bincount(index, weights=odds, minlength=NUM_BINS)
+    hits = np.bincount(index, weights=annotated.hits, minlength=NUM_BINS)
+    return sums[used] / totals[used], hits[used], totals[used]
+
+
+def _share_posteriors(likelihoods: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the probability of every share for every object (k, s), shared between objects.
+
+    The objects' shares scatter around a common one; with a probability of COMPLETE all are 1.
+
+    Args:
+        likelihoods: logarithms (k, s).
+    """
+    likelihood = np.exp(likelihoods - likelihoods.max(axis=1, keepdims=True))
+    positions = logit(SHARES[:-1])
+    around = norm.pdf(positions[None], positions[:, None], SPREAD)
+    around /= around.sum(axis=1, keepdims=True)
+    num = len(SHARES)
+    conditional = np.zeros((num, num))  # common share, the object's share
+    conditional[:-1, :-1] = around
+    conditional[-1, -1] = 1.0
+    prior = np.append(np.full(num - 1, (1 - COMPLETE) / (num - 1)), COMPLETE)
+    evidence = likelihood @ conditional.T  # (k, common)
+    logs = np.log(np.maximum(evidence, 1e-300))
+    out = np.empty_like(likelihood)
+    for k in range(len(likelihood)):
+        others = np.log(prior) + logs.sum(axis=0) - logs[k]
+        common = np.exp(others - others.max())
+        out[k] = likelihood[k] * (common @ conditional)
+        out[k] /= out[k].sum()
+    return out
+
+
+def _quantile(posterior: NDArray[np.float64], level: float) -> float:
+    """Return the share below which a part of the probability lies."""
+    index = int(np.searchsorted(np.cumsum(posterior), level))
+    return float(SHARES[min(index, len(SHARES) - 1)])
+
+
+def describe_share(name: str, share: float, low: float, high: float) -> str:
+    """Say which part of an object's particles seems annotated, with its 95 % interval."""
+    return f"About {share:.0%} of the {name} seem annotated ({low:.0%} to {high:.0%})."

@@ -1,0 +1,143 @@
+"""What picks can be expected to be worth where there is no truth, from the candidates' chances."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from octopi.evaluation.calibration import best_threshold
+from octopi.evaluation.score_report import Interval, format_figure, format_interval, format_table
+from octopi.picking import Chance
+
+MIN_PARTICLES = 10  # expected; fewer are too few to choose a threshold by
+NUM_DRAWS = 400  # of the chances, for the intervals
+NUM_BINS = 400  # of scores, while intervals are computed
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Figures of an object, expected from the chances, with 95 % intervals.
+
+    Args:
+        threshold: chance from which a candidate is a pick.
+        num_picks: number of picks.
+        particles: number of particles in these tomograms.
+        precision: 0..1; None without a pick.
+        recall: 0..1; None where no particle is expected.
+    """
+
+    threshold: float
+    num_picks: int
+    particles: float
+    particles_interval: Interval
+    precision: float | None
+    precision_interval: Interval | None
+    recall: float | None
+    recall_interval: Interval | None
+
+
+def threshold_for(scores: NDArray, chance: Chance, beta: float) -> float | None:
+    """Choose the threshold with the best expected F-beta on these candidates.
+
+    Args:
+        scores: (n,) of all candidates, however low, 0..1.
+        chance: of the object.
+        beta: recall weighs β² times precision.
+
+    Returns:
+        A chance; None where so few particles are expected that they cannot tell.
+    """
+    ordered = np.sort(np.asarray(scores, dtype=float))[::-1]
+    num_particles = chance.of(ordered).sum()
+    if num_particles < MIN_PARTICLES:
+        return None
+    return best_threshold(ordered, chance, num_particles / chance.found, beta)
+
+
+def expect(scores: NDArray, chance: Chance, threshold: float) -> Expected:
+    """Compute what to expect of the picks of an object.
+
+    The intervals hold the uncertainty of the chances and that of counting; the same candidates
+    give the same intervals, in whatever order they come.
+
+    Args:
+        scores: (n,) of all candidates, however low, 0..1.
+        chance: of the object.
+        threshold: chance from which a candidate is a pick.
+    """
+    chances = chance.of(scores)
+    is_pick = chances >= threshold
+    true_picks, missed = chances[is_pick].sum(), chances[~is_pick].sum()
+    particles = (true_picks + missed) / chance.found
+    num_picks = int(is_pick.sum())
+    draws = _draw_counts(scores, is_pick, chance)
+    drawn_particles = draws.sum(axis=0) / chance.found
+    recall_draws = draws[0] / np.maximum(drawn_particles, 1e-9)
+    return Expected(
+        threshold=threshold,
+        num_picks=num_picks,
+        particles=float(particles),
+        particles_interval=_interval(drawn_particles),
+        precision=float(true_picks / num_picks) if num_picks else None,
+        precision_interval=_interval(np.minimum(draws[0] / num_picks, 1)) if num_picks else None,
+        recall=float(true_picks / particles) if particles else None,
+        recall_interval=_interval(recall_draws) if particles else None,
+    )
+
+
+def _draw_counts(scores: NDArray, is_pick: NDArray[np.bool_], chance: Chance) -> NDArray:
+    """Draw the numbers of particles among the picks and among the other candidates (2, draws)."""
+    rng = np.random.default_rng(0)
+    variance, shared, slope_variance = chance.covariance
+    factor = np.linalg.cholesky(
+        np.array([[variance, shared], [shared, slope_variance]]) + 1e-12 * np.eye(2)
+    )
+    coefficients = factor @ rng.standard_normal((2, NUM_DRAWS))
+    offsets = chance.offset + coefficients[0]
+    slopes = np.maximum(chance.slope + coefficients[1], 1e-3)
+    noise = rng.standard_normal((2, NUM_DRAWS))
+    counts = np.empty((2, NUM_DRAWS))
+    for row, part in enumerate((scores[is_pick], scores[~is_pick])):
+        numbers, edges = np.histogram(part, bins=NUM_BINS, range=(0, 1))
+        used = np.flatnonzero(numbers)
+        middles = (edges[used] + edges[used + 1]) / 2
+        probabilities = np.array(
+            [Chance(o, s).of(middles) for o, s in zip(offsets, slopes, strict=True)]
+        )
+        mean = probabilities @ numbers[used]
+        spread = np.sqrt((probabilities * (1 - probabilities)) @ numbers[used])
+        counts[row] = np.clip(mean + spread * noise[row], 0, len(part))
+    return counts
+
+
+def _interval(values: NDArray) -> Interval:
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def to_dict(expected: Mapping[str, Expected]) -> dict[str, Any]:
+    """Convert the figures of all objects to types that JSON has."""
+    return json.loads(json.dumps({name: asdict(one) for name, one in expected.items()}))
+
+
+def format_expected(expected: Mapping[str, Expected]) -> str:
+    """Format the figures as aligned text."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("object", no_wrap=True)
+    for head in ("from chance", "picks", "particles", "precision", "recall"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for name, one in expected.items():
+        low, high = one.particles_interval
+        table.add_row(
+            name,
+            f"{one.threshold:.3f}",
+            str(one.num_picks),
+            f"{one.particles:.0f} ({low:.0f} … {high:.0f})",
+            f"{format_figure(one.precision)} ({format_interval(one.precision_interval)})",
+            f"{format_figure(one.recall)} ({format_interval(one.recall_interval)})",
+        )
+    return format_table(table)

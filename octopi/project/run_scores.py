@@ -1,0 +1,143 @@
+"""Find and read what is picked from in a run: its score map, or a label volume as scores of 1."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
+from octopi.geometry import same_spacing
+from octopi.picking import PickingInfo
+from octopi.project.label_values import odd_share
+from octopi.project.objects import PickableObject, check_labels, volume_labels
+from octopi.project.origin import replaced_tomogram
+from octopi.project.queries import SegmentationQuery, TomogramQuery, score_map_name
+from octopi.project.run import Run
+from octopi.project.score_map import ScoreMap, read_score_map
+from octopi.project.selection import check_covers_tomogram
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunScores:
+    """The scores of a run, stored as a score map beside a tomogram or as a label volume.
+
+    Args:
+        run: of the scores.
+        location: the tomogram that a score map lies beside, or the label volume.
+        query: name, user and session of the scores.
+    """
+
+    run: Run
+    location: TomogramQuery | SegmentationQuery
+    query: SegmentationQuery
+
+    def read(self) -> ScoreMap:
+        """Read the score map; the labels of a segmentation become scores of 1."""
+        if isinstance(self.location, TomogramQuery):
+            return read_score_map(self.run, self.location, score_map_name(self.query))
+        segmentation, grid, attributes = self.run.read_segmentation(self.location)
+        labels = particle_labels(attributes, self.run.objects)
+        values = np.empty((len(labels), *segmentation.shape), dtype=np.uint8)
+        for channel, (name, label) in enumerate(labels.items()):
+            values[channel] = (segmentation == label) * np.uint8(255)
+            if text := odd_share(np.count_nonzero(values[channel]), segmentation.size):
+                logger.warning("Run %s: in %s, %s %s", self.run.name, self.location, name, text)
+        return ScoreMap(values, grid, PickingInfo.from_label_volume(attributes, labels))
+
+    def read_info(self) -> PickingInfo:
+        """Read what picking needs to know of the scores, and no voxel."""
+        attributes = self.read_attributes()
+        if isinstance(self.location, TomogramQuery):
+            return PickingInfo.from_score_map(attributes)
+        labels = particle_labels(attributes, self.run.objects)
+        return PickingInfo.from_label_volume(attributes, labels)
+
+    def read_attributes(self) -> dict[str, Any]:
+        """Read what is stored with the scores."""
+        if isinstance(self.location, TomogramQuery):
+            return self.run.score_map_attributes(self.location, score_map_name(self.query))
+        return self.run.segmentation_attributes(self.location)
+
+    def check(self) -> None:
+        """Check that the scores are of today's tomogram, and a label volume holds labels alone.
+
+        Raises:
+            DataError: they are of another tomogram, or a value is no label of an object.
+        """
+        if replaced := replaced_tomogram(self.run, self.read_attributes()):
+            raise DataError(
+                f"Run {self.run.name}: its tomogram {replaced} has other voxels than when its "
+                f"scores {self.query} were computed. Compute them again: octopi segment "
+                "overwrite=true."
+            )
+        if isinstance(self.location, SegmentationQuery):
+            segmentation, _, attributes = self.run.read_segmentation(self.location)
+            check_labels(
+                np.unique(segmentation),
+                volume_labels(attributes, self.run.objects),
+                attributes,
+                where=f"Run {self.run.name}: segmentation {self.location}",
+                advice="Give each an object with this label in the copick config.",
+            )
+
+    def network(self) -> dict[str, Any]:
+        """Return what the scores were computed with."""
+        attributes = self.read_attributes()
+        digests = sorted(attributes.get("checkpoints", {}).values())
+        kept = ("predictor", "ensemble", "objects")
+        return {"checkpoints": digests, **{key: attributes.get(key) for key in kept}}
+
+
+def find_scores(
+    run: Run, source: str, query: str, *, tomo_type: str | None, voxel_spacing: float | None
+) -> RunScores:
+    """Find the scores of a run.
+
+    Args:
+        run: to look in.
+        source: "scores" for a score map, "segmentation" for a label volume.
+        query: name:user/session of the scores.
+        tomo_type: of the tomogram that a score map lies beside; None = the only one.
+        voxel_spacing: of that tomogram, Å; None = the only one.
+
+    Raises:
+        NotInProjectError: the run has none.
+        DataError: the segmentation spans the box of no tomogram.
+        SettingError: it has score maps of several tomograms, or several segmentations.
+    """
+    parsed = SegmentationQuery.parse(query)
+    if source == "segmentation":
+        segmentation = run.find_segmentation(parsed)
+        check_covers_tomogram(run, segmentation, run.open_segmentation(segmentation).grid)
+        return RunScores(run, segmentation, parsed)
+    name, score_maps = score_map_name(parsed), run.score_maps()
+    tomograms = [
+        tomogram
+        for tomogram, map_name in score_maps
+        if map_name == name
+        and tomo_type in (None, tomogram.tomo_type)
+        and (voxel_spacing is None or same_spacing(tomogram.voxel_spacing, voxel_spacing))
+    ]
+    if not tomograms:
+        available = [f"{map_name} of {tomogram}" for tomogram, map_name in score_maps]
+        raise NotInProjectError(f"Run {run.name}", "score map", name, available)
+    if len(tomograms) > 1:
+        raise SettingError(
+            f"Run {run.name} has score maps {name} of {shorten_list(tomograms)}. "
+            "Say which: tomo_type=… voxel_spacing=…"
+        )
+    return RunScores(run, tomograms[0], parsed)
+
+
+def particle_labels(
+    attributes: Mapping[str, Any], objects: Mapping[str, PickableObject]
+) -> dict[str, int]:
+    """Return the labels to pick: those stored with a label volume, or the project's particles."""
+    labels = volume_labels(attributes, objects)
+    if attributes.get("labels"):
+        return labels
+    return {name: label for name, label in labels.items() if objects[name].is_particle}

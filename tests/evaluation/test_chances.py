@@ -1,0 +1,75 @@
+"""Chances: what a score means, and the share of particles that is annotated."""
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from octopi.evaluation.chances import SHARES, Annotated, fit_complete, fit_partial
+
+OBJECTS = {"clear": (200, 3.0), "other": (100, 2.0), "faint": (60, -2.0)}  # particles, separation
+
+
+def simulated(rng, keep, num, separation):
+    """Candidates of `num` particles and 1000 others, and which of them are particles."""
+    odds = np.concatenate([rng.normal(separation, 1.2, num), rng.normal(-4, 1.5, 1000)])
+    is_particle = np.repeat([1, 0], [num, 1000])
+    hits = is_particle * (rng.random(len(odds)) < keep)
+    order = np.argsort(-odds)
+    return Annotated(expit(odds)[order], hits[order], int(hits.sum())), is_particle[order]
+
+
+def simulated_objects(seed, keep):
+    rng = np.random.default_rng(seed)
+    return {name: simulated(rng, keep, *settings) for name, settings in OBJECTS.items()}
+
+
+def fitted(objects):
+    return fit_partial({name: annotated for name, (annotated, _) in objects.items()})
+
+
+def test_with_complete_annotation_all_shares_are_one():
+    for _, share in fitted(simulated_objects(0, 1.0)).values():
+        assert share.share > 0.98
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.3, 0.6])
+def test_the_share_lies_in_its_interval_in_most_cases(keep):
+    inside = []
+    for seed in range(5):
+        for _, share in fitted(simulated_objects(seed, keep)).values():
+            inside.append(share.low <= keep * 1.05 and keep * 0.95 <= share.high)
+    assert np.mean(inside) > 0.85
+
+
+def test_an_object_of_few_clear_particles_borrows_the_share_of_the_others():
+    objects = simulated_objects(1, 0.3)
+    together = fitted(objects)["faint"][1]
+    alone = fitted({"faint": objects["faint"]})["faint"][1]
+    assert together.high - together.low < alone.high - alone.low
+    assert abs(together.share - 0.3) < 0.15
+
+
+@pytest.mark.parametrize("keep", [0.3, 1.0])
+def test_the_chances_add_up_to_the_particles(keep):
+    objects = simulated_objects(2, keep)
+    chance, _ = fitted(objects)["clear"]
+    annotated, is_particle = objects["clear"]
+    assert chance.of(annotated.scores).sum() == pytest.approx(is_particle.sum(), rel=0.15)
+
+
+def test_chances_rise_with_the_score_and_can_be_inverted():
+    annotated, _ = simulated_objects(3, 1.0)["clear"]
+    chance = fit_complete(annotated)
+    assert (np.diff(chance.of(annotated.scores)) <= 0).all()
+    assert chance.of(chance.to_score(0.3)) == pytest.approx(0.3)
+
+
+def test_with_few_candidates_the_chance_is_near_the_score():
+    scores = np.array([0.9, 0.5, 0.2])
+    chance = fit_complete(Annotated(scores, np.array([1, 1, 0]), 2))
+    assert chance.of(scores) == pytest.approx(scores, abs=0.35)
+
+
+def test_without_a_hit_nothing_tells_the_share_and_everything_counts_as_annotated():
+    nothing = Annotated(np.array([0.4, 0.2]), np.zeros(2, int), 3)
+    assert fit_partial({"a": nothing})["a"][1].high == SHARES[-1]
