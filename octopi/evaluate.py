@@ -8,6 +8,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from octopi.checks.picks import warn_of_odd_picks
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
@@ -21,11 +23,12 @@ from octopi.evaluation.picks_figure import draw_picks
 from octopi.evaluation.reliability import draw_reliability
 from octopi.evaluation.score_report import Report
 from octopi.evaluation.scores import Scorer
-from octopi.geometry import PicksByRun
+from octopi.geometry import PicksByRun, Points
 from octopi.project import (
     PicksQuery,
     Project,
     Run,
+    SegmentationQuery,
     find_picks,
     keep_known,
     keep_runs_with,
@@ -35,6 +38,7 @@ from octopi.project import (
 from octopi.project.origin import replaced_tomogram
 from octopi.system.files import write_json
 from octopi.system.job_folder import SCORES_FILE, Job
+from octopi.targets import UNKNOWN, drop_unknown
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +65,17 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     queries = {name: PicksQuery(name, settings.user_id, settings.session_id) for name in picked}
     queries = keep_known(queries, project.objects, named=False)
     localized = keep_localized(runs, true_queries, queries, all_required=settings.runs is not None)
+    region = None if settings.annotated is None else SegmentationQuery.parse(settings.annotated)
+    if region is not None:
+        covered = keep_runs_with(
+            localized,
+            lambda run: run.find_segmentation(region),
+            all_required=settings.runs is not None,
+        )
+        localized = [run for run, _ in covered]
     coverage = keep_comparable(
-        {run.name: run.read_existing_picks(queries) for run in localized},
-        {run.name: run.read_existing_picks(true_queries) for run in localized},
+        {run.name: read_inside(run, queries, region) for run in localized},
+        {run.name: read_inside(run, true_queries, region) for run in localized},
     )
     for remark in coverage.remarks:
         logger.warning(remark)
@@ -131,6 +143,17 @@ def sum_expected(
         known = [number for number in numbers if number is not None]
         sums[name] = sum(known) if scored and len(known) == len(scored) else None
     return sums
+
+
+def read_inside(
+    run: Run, queries: Mapping[str, PicksQuery], region: SegmentationQuery | None
+) -> dict[str, Points]:
+    """Read the picks that exist in a run, of a region those inside: object name -> picks."""
+    picks = run.read_existing_picks(queries)
+    if region is None:
+        return picks
+    mask, grid, _ = run.read_mask(region)
+    return drop_unknown(picks, np.where(mask != 0, 0, UNKNOWN).astype(np.uint8), grid)
 
 
 def check_is_not_truth(truth: Mapping[str, PicksQuery], settings: EvaluateSettings) -> None:

@@ -6,7 +6,7 @@ can be changed and picks made again in seconds.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ from octopi.system.job_folder import EXPECTED_FILE, Job
 
 logger = logging.getLogger(__name__)
 
-MIN_CHANCE = 0.01  # of a candidate; no F-beta of interest is best with picks below
+MIN_CHANCE = 0.01  # of a candidate that is kept; a threshold by the data is not lower
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,11 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
             log_dry_run("localize", lines)
             return
         found = find_candidates(all_scores, settings, localizer, checkpoint_info)
-        by_data = thresholds_by_data(found, settings)
-        for in_run in found:
-            write_run_picks(in_run, by_data, settings)
-            for query in other_picks(in_run.scores.run, in_run.info, settings):
-                in_run.scores.run.delete_picks(query)
+        by_data = {}
+        if settings.thresholds_from == "data":
+            by_data = thresholds_by_data(found, settings)
+            for in_run in found:
+                write_run_picks(in_run, by_data, settings)
     expected = expect_all(found, by_data, settings)
     write_json(job.folder / EXPECTED_FILE, to_dict(expected))
     logger.info(
@@ -117,7 +117,7 @@ def find_candidates(
     localizer: Localizer,
     checkpoint_info: PickingInfo | None,
 ) -> list[RunCandidates]:
-    """Find the candidates of every object in every run.
+    """Find the candidates of every object in every run; write the picks if thresholds are known.
 
     Args:
         all_scores: of the runs.
@@ -129,6 +129,9 @@ def find_candidates(
 
         def find(scores: RunScores) -> RunCandidates:
             found = find_run_candidates(scores, settings, localizer, checkpoint_info)
+            if settings.thresholds_from == "training":
+                write_run_picks(found, {}, settings)
+                found = replace(found, candidates={})
             bar.update()
             return found
 
@@ -160,20 +163,25 @@ def thresholds_by_data(
 ) -> dict[str, float]:
     """Choose thresholds by the candidates of all runs: object name -> chance.
 
-    None of an object that the user typed a threshold for, or that is expected too rarely.
+    An object that the user typed a threshold for, or that is expected too rarely, has no entry.
     """
     typed = settings.thresholds
-    if settings.thresholds_from == "training" or isinstance(typed, float | int):
+    if isinstance(typed, float | int):
         return {}
     thresholds = {}
     for name, (scores, info) in pool_scores(found).items():
+        if name in (typed or {}):
+            continue
         beta = settings.beta or info.beta or 1.0
-        if name not in (typed or {}):
-            threshold = threshold_for(scores, info.chance(name), beta)
-            if threshold is None:
-                logger.warning("Too few %s are expected here to choose a threshold by.", name)
-            else:
-                thresholds[name] = threshold
+        if info.weights.get(name) == 0:  # no total counts it, see calibrate
+            beta = min(beta, 1.0)
+        threshold = None
+        if name in info.chances:
+            threshold = threshold_for(scores, info.chances[name], beta)
+        if threshold is None:
+            logger.warning("Too few %s are expected here to choose a threshold by.", name)
+        else:
+            thresholds[name] = max(threshold, MIN_CHANCE)
     return thresholds
 
 
@@ -202,7 +210,7 @@ def expect_all(
 def write_run_picks(
     found: RunCandidates, by_data: Mapping[str, float], settings: LocalizeSettings
 ) -> None:
-    """Write the picks of every object in a run, and what they were made of.
+    """Write the picks of every object in a run, and what they were made of; delete all others.
 
     Args:
         found: the candidates of the run.
@@ -221,6 +229,8 @@ def write_run_picks(
             candidates.above(thresholds[name]),
             origin={**origin, "chance": asdict(chance), "expected_particles": expected},
         )
+    for query in other_picks(found.scores.run, found.info, settings):
+        found.scores.run.delete_picks(query)
 
 
 def other_picks(run: Run, info: PickingInfo, settings: LocalizeSettings) -> list[PicksQuery]:
@@ -294,7 +304,7 @@ def describe(
         f"would run  {len(all_scores)} runs: {', '.join(s.run.name for s in all_scores)}",
         f"skipped    {skipped} runs without {settings.input}",
         f"localizer  {type(localizer).__name__}",
-        f"objects    {objects}",
+        f"objects    {objects}{' unless the data say' * (settings.thresholds_from == 'data')}",
         f"written    picks of every object as {settings.user_id}/{settings.session_id}, in "
         f"{', '.join(project.overlays)}; {replaced} files are replaced",
     ]

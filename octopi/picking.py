@@ -13,6 +13,7 @@ from octopi.ranges import Positive, Share
 
 DEFAULT_THRESHOLD = 0.5  # chance, of an object whose threshold was never calibrated
 SCORE_CLIP = 1e-4  # scores nearer than this to 0 or 1 are clipped
+STORED_KEYS = ("radii", "thresholds", "beta", "localizer", "chances", "weights")  # of a checkpoint
 Thresholds = Mapping[str, Mapping[str, float]]  # key of a β -> object name -> threshold
 
 
@@ -79,6 +80,7 @@ class PickingInfo:
         localizer: `_target_` and arguments of the localizer that the thresholds were calibrated
             with; empty where there is none.
         chances: object name -> what a score means; of an object without one it is the chance.
+        weights: object name -> weight in the total score, where that is stored.
     """
 
     objects: list[str]
@@ -87,11 +89,12 @@ class PickingInfo:
     beta: float | None = None
     localizer: Mapping[str, Any] = field(default_factory=dict)
     chances: Mapping[str, Chance] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_checkpoint(cls, info: Mapping[str, Any]) -> Self:
         """Take it from the info of a checkpoint, as `model_config.yaml` holds it too."""
-        stored = {key: info[key] for key in ("radii", "thresholds", "beta", "localizer", "chances")}
+        stored = {key: info[key] for key in STORED_KEYS}
         return cls(objects=sort_by_label(info["labels"]), **stored)
 
     @classmethod
@@ -107,7 +110,7 @@ class PickingInfo:
                 "segment."
             )
         objects = attributes["objects"]
-        optional = ("thresholds", "beta", "localizer")
+        optional = ("thresholds", "beta", "localizer", "weights")
         chances = {name: Chance(**one) for name, one in attributes.get("chances", {}).items()}
         return cls(
             objects=objects,
@@ -124,7 +127,8 @@ class PickingInfo:
             attributes: stored with the volume; {} for one of another program.
             labels: names of the labelled objects.
         """
-        return cls.from_score_map({**attributes, "objects": list(labels)})
+        kept = {key: value for key, value in attributes.items() if key != "chances"}
+        return cls.from_score_map({**kept, "objects": list(labels)})
 
     def chance(self, name: str) -> Chance:
         """Return what the scores of an object mean."""
@@ -181,16 +185,29 @@ def sort_by_label(labels: Mapping[str, int]) -> list[str]:
     return sorted(labels, key=labels.__getitem__)
 
 
-def mean_thresholds(all_thresholds: Sequence[Thresholds]) -> dict[str, dict[str, float]]:
-    """Average thresholds of the same objects.
+def mean_thresholds(
+    all_thresholds: Sequence[Thresholds], all_chances: Sequence[Mapping[str, Chance]]
+) -> dict[str, dict[str, float]]:
+    """Average thresholds of the same objects, over the networks that have chances of an object.
+
+    Args:
+        all_thresholds: of each network.
+        all_chances: of each network; where none has chances of an object, all networks count.
 
     Returns:
         Key of a β -> object name -> threshold, of the β and objects that all of them have.
     """
     first, *others = all_thresholds
+    pairs = list(zip(all_thresholds, all_chances, strict=True))
+
+    def mean(beta: str, name: str) -> float:
+        values = [thresholds[beta][name] for thresholds, chances in pairs if name in chances]
+        values = values or [thresholds[beta][name] for thresholds in all_thresholds]
+        return sum(values) / len(values)
+
     return {
         beta: {
-            name: sum(thresholds[beta][name] for thresholds in all_thresholds) / len(all_thresholds)
+            name: mean(beta, name)
             for name in by_object
             if all(name in other[beta] for other in others)
         }
@@ -200,12 +217,13 @@ def mean_thresholds(all_thresholds: Sequence[Thresholds]) -> dict[str, dict[str,
 
 
 def mean_chances(all_chances: Sequence[Mapping[str, Chance]]) -> dict[str, Chance]:
-    """Average the chances of the objects that all of them have."""
-    first, *others = all_chances
-    names = [name for name in first if all(name in other for other in others)]
+    """Average the chances of each object over the networks that have any."""
     means = {}
-    for name in names:
-        rows = [[c.offset, c.slope, *c.covariance, c.found] for c in (x[name] for x in all_chances)]
+    for name in dict.fromkeys(name for chances in all_chances for name in chances):
+        rows = [
+            [c.offset, c.slope, *c.covariance, c.found]
+            for c in (chances[name] for chances in all_chances if name in chances)
+        ]
         offset, slope, *covariance, found = np.mean(rows, axis=0).tolist()
         means[name] = Chance(offset, slope, covariance, found)
     return means

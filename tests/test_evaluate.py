@@ -7,7 +7,7 @@ import pytest
 from tiny_project import OBJECTS, make_project
 
 from octopi.geometry import Points
-from octopi.project import PicksQuery
+from octopi.project import PicksQuery, SegmentationQuery
 
 RUNS = ("TS_1", "TS_2")
 POINTS = Points(np.array([[100.0, 100, 100], [200, 150, 80]]))
@@ -157,3 +157,34 @@ def test_scores_of_picks_are_compared_with_how_many_are_right(project, octopi_co
     assert scores["reliability"]["ribosome"]["error"] == pytest.approx(0.2)
     assert scores["expected_particles"] == {"ribosome": None}
     assert (folder / "reliability.png").stat().st_size > 0
+
+
+def test_picks_outside_what_is_annotated_are_neither_right_nor_wrong(
+    project, octopi_command, tmp_path
+):
+    run = project.runs[0]
+    grid = run.tomogram_grid(run.tomograms()[0])
+    mask = np.zeros(grid.shape, np.uint8)
+    mask[..., : grid.shape[2] // 2] = 1
+    query = SegmentationQuery("region", "curation", "0", run.tomograms()[0].voxel_spacing)
+    run.write_segmentation(query, mask, grid=grid, attributes={})
+    inside, outside = [0.2 * grid.shape[2], 0.8 * grid.shape[2]] * np.array(grid.spacing[2])
+    places = np.array([[x, 20.0, 20.0] for x in (inside, outside)])
+    run.write_picks(PicksQuery("ribosome", "curation", "0"), Points(places[:1]))
+    write_picks(run, "ribosome", points=Points(places))
+    for name, expected in (("null", (1, 1, 0)), ("region:curation/0", (1, 0, 0))):
+        folder = tmp_path / "outputs" / name.partition(":")[0]
+        command = ["evaluate", "objects=[ribosome]", "runs=[TS_1]", f"annotated={name}"]
+        assert octopi_command(*command, f"hydra.run.dir={folder}") == 0
+        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        assert tuple(scores["runs"]["TS_1"]["ribosome"]) == expected
+    assert octopi_command("evaluate", "runs=[TS_1,TS_2]", "annotated=region:curation/0") == 3
+
+
+def test_scores_that_are_no_chances_are_not_compared(project, octopi_command, tmp_path):
+    for run in project.runs:
+        write_picks(run, "ribosome", points=Points(POINTS.positions, [-3.0, 12.0]))
+    folder = tmp_path / "outputs" / "all"
+    assert octopi_command("evaluate", f"hydra.run.dir={folder}") == 0
+    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    assert scores["reliability"] == {}

@@ -309,3 +309,11 @@ def test_labels_of_another_box_than_the_tomogram_are_refused(here, octopi_comman
         find_labels(run, "sheet:someone/0")
     assert octopi_command("check") == 0
     assert "24×30×48 voxels of 20 Å, which is the box of no" in "".join(capfd.readouterr())
+
+
+def test_an_object_without_chances_keeps_the_threshold_of_the_training(here, localize, capfd):
+    stored = {"thresholds": {"1": {"ribosome": 0.9}}, "beta": 1.0}
+    overrides = [*PEAKS, "thresholds_from=data", f"hydra.run.dir={here / 'x'}"]
+    assert localize(["ribosome"], *overrides, values=scattered, **stored) == 0
+    assert json.loads((here / "x" / "expected.json").read_text())["ribosome"]["threshold"] == 0.9
+    assert "Too few ribosome are expected here" in capfd.readouterr().err

@@ -3,7 +3,14 @@
 import pytest
 
 from octopi.errors import DataError, SettingError
-from octopi.picking import DEFAULT_THRESHOLD, PickingInfo, beta_key
+from octopi.picking import (
+    DEFAULT_THRESHOLD,
+    Chance,
+    PickingInfo,
+    beta_key,
+    mean_chances,
+    mean_thresholds,
+)
 
 STORED = {
     "objects": ["ribosome", "virus", "membrane"],
@@ -72,3 +79,10 @@ def test_in_a_label_volume_of_another_program_every_labelled_object_is_a_particl
 def test_a_label_volume_of_a_network_keeps_its_thresholds():
     info = PickingInfo.from_label_volume(STORED, STORED["objects"])
     assert info == PickingInfo.from_score_map(STORED)
+
+
+def test_a_network_that_never_found_an_object_is_left_out_of_the_means():
+    thresholds = [{"1": {"a": 0.2, "b": 0.3}}, {"1": {"a": 1.0, "b": 0.5}}]
+    chances = [{"a": Chance(1.0, 2.0)}, {}]
+    assert mean_thresholds(thresholds, chances) == {"1": {"a": 0.2, "b": 0.4}}
+    assert mean_chances(chances) == {"a": Chance(1.0, 2.0)}

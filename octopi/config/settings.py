@@ -166,6 +166,7 @@ class EvaluateSettings:
     objects: list[str] | None
     runs: RunNames
     truth_annotation: Literal["complete", "partial"]
+    annotated: str | None
     user_id: str
     session_id: str
     dry_run: bool

@@ -166,8 +166,9 @@ def mean_calibration(calibrations: Sequence[Calibration]) -> Calibration:
     Returns:
         The means for the β and objects that all of them have.
     """
+    all_chances = [one.chances for one in calibrations]
     return Calibration(
-        mean_thresholds([one.thresholds for one in calibrations]),
-        mean_chances([one.chances for one in calibrations]),
+        mean_thresholds([one.thresholds for one in calibrations], all_chances),
+        mean_chances(all_chances),
         shares={},
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import expit, logit, logsumexp
 from scipy.stats import norm
 
 from octopi.picking import SCORE_CLIP, Chance, log_odds
@@ -24,8 +24,9 @@ MIN_SLOPE = 0.05  # chances rise with scores
 MIN_FOUND = 0.05  # of the particles; fewer tell nothing of how many there are
 NEWTON_STEPS = 50
 NUM_BINS = 400  # of log-odds, while shares are learned
-SHARES = np.append(expit(np.linspace(-4, 3.5, 46)), 1.0)  # that are tried
+SHARES = np.append(expit(np.linspace(-4, 3.5, 46)), 1.0)  # that are tried: 2 % to 97 %, and all
 COMPLETE = 0.5  # prior probability that everything is annotated
+COMPLETE_ALONE = 0.1  # the same of an object where others are incomplete
 SPREAD = 0.4  # of the objects' shares around the common one, in log-odds
 
 
@@ -85,7 +86,7 @@ def fit_partial(annotated: Mapping[str, Annotated]) -> dict[str, tuple[Chance, A
         covariance = np.einsum("s,sij->ij", posterior, covariances)
         covariance += differences.T @ (differences * posterior[:, None])
         share = float(np.exp(posterior @ np.log(SHARES)))
-        at_share = fit_logistic(*_binned(one), share=share)[0]
+        at_share = fit_logistic(*count_in_bins(one.scores, one.hits), share=share)[0]
         fitted[name] = (
             make_chance(one, at_share, covariance),
             AnnotatedShare(share, _quantile(posterior, 0.025), _quantile(posterior, 0.975)),
@@ -133,13 +134,12 @@ def fit_logistic(
     for _ in range(NEWTON_STEPS):
         chance = expit(design @ coefficients)
         missed = (totals - hits) * share * chance / np.maximum(1 - share * chance, 1e-12)
-        slope = design.T @ ((hits - missed) * (1 - chance)) - PRIOR_PRECISION * (
-            coefficients - PRIOR
-        )
+        gradient = design.T @ ((hits - missed) * (1 - chance))
+        gradient -= PRIOR_PRECISION * (coefficients - PRIOR)
         information = totals * share * chance * (1 - chance) ** 2
         information = information / np.maximum(1 - share * chance, 1e-12)
         curvature = (design * information[:, None]).T @ design + precision
-        step = np.clip(np.linalg.solve(curvature, slope), -2, 2)
+        step = np.clip(np.linalg.solve(curvature, gradient), -2, 2)
         coefficients = coefficients + step
         if np.abs(step).max() < 1e-6:
             break
@@ -154,7 +154,7 @@ def _fit_all_shares(
     annotated: Annotated,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Fit at every share: coefficients (s, 2), covariances (s, 2, 2), log-likelihoods (s,)."""
-    odds, hits, totals = _binned(annotated)
+    odds, hits, totals = count_in_bins(annotated.scores, annotated.hits)
     fits, start = [], PRIOR
     for share in SHARES[::-1]:  # neighbours have similar fits
         fits.append(fit_logistic(odds, hits, totals, share=share, start=start))
@@ -163,15 +163,25 @@ def _fit_all_shares(
     return np.array(coefficients), np.array(covariances), np.array(likelihoods)
 
 
-def _binned(annotated: Annotated) -> tuple[NDArray[np.float64], NDArray, NDArray]:
-    """Count candidates and hits in bins of log-odds; return the bins' log-odds, hits, totals."""
-    odds = log_odds(annotated.scores)
+def count_in_bins(
+    scores: NDArray, hits: NDArray
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Count candidates and hits in bins of log-odds.
+
+    Args:
+        scores: (n,), 0..1.
+        hits: (n,).
+
+    Returns:
+        Mean log-odds (b,), hits (b,) and candidates (b,) of the bins that hold any.
+    """
+    odds = log_odds(scores)
     edge = logit(1 - SCORE_CLIP)
     index = np.minimum(((odds + edge) / (2 * edge) * NUM_BINS).astype(int), NUM_BINS - 1)
     totals = np.bincount(index, minlength=NUM_BINS)
     used = totals > 0
     sums = np.bincount(index, weights=odds, minlength=NUM_BINS)
-    hits = np.bincount(index, weights=annotated.hits, minlength=NUM_BINS)
+    hits = np.bincount(index, weights=hits, minlength=NUM_BINS)
     return sums[used] / totals[used], hits[used], totals[used]
 
 
@@ -183,24 +193,25 @@ def _share_posteriors(likelihoods: NDArray[np.float64]) -> NDArray[np.float64]:
     Args:
         likelihoods: logarithms (k, s).
     """
-    likelihood = np.exp(likelihoods - likelihoods.max(axis=1, keepdims=True))
     positions = logit(SHARES[:-1])
     around = norm.pdf(positions[None], positions[:, None], SPREAD)
     around /= around.sum(axis=1, keepdims=True)
     num = len(SHARES)
     conditional = np.zeros((num, num))  # common share, the object's share
-    conditional[:-1, :-1] = around
+    conditional[:-1, :-1] = (1 - COMPLETE_ALONE) * around
+    conditional[:-1, -1] = COMPLETE_ALONE
     conditional[-1, -1] = 1.0
     prior = np.append(np.full(num - 1, (1 - COMPLETE) / (num - 1)), COMPLETE)
-    evidence = likelihood @ conditional.T  # (k, common)
-    logs = np.log(np.maximum(evidence, 1e-300))
-    out = np.empty_like(likelihood)
-    for k in range(len(likelihood)):
-        others = np.log(prior) + logs.sum(axis=0) - logs[k]
-        common = np.exp(others - others.max())
-        out[k] = likelihood[k] * (common @ conditional)
-        out[k] /= out[k].sum()
-    return out
+    with np.errstate(divide="ignore"):
+        log_conditional, log_prior = np.log(conditional), np.log(prior)
+    # (k, common share): the likelihood of an object, its own share summed out
+    evidence = np.asarray(logsumexp(likelihoods[:, None] + log_conditional, axis=2))
+    posteriors = np.empty_like(likelihoods)
+    for k, own in enumerate(likelihoods):
+        common = log_prior + evidence.sum(axis=0) - evidence[k]  # what the other objects tell
+        joint = own + logsumexp(common[:, None] + log_conditional, axis=0)
+        posteriors[k] = np.exp(joint - logsumexp(joint))
+    return posteriors
 
 
 def _quantile(posterior: NDArray[np.float64], level: float) -> float:

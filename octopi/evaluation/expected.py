@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
+from scipy.special import expit
 
 from octopi.evaluation.calibration import best_threshold
+from octopi.evaluation.chances import count_in_bins
 from octopi.evaluation.score_report import Interval, format_figure, format_interval, format_table
 from octopi.picking import Chance
 
 MIN_PARTICLES = 10  # expected; fewer are too few to choose a threshold by
 NUM_DRAWS = 400  # of the chances, for the intervals
-NUM_BINS = 400  # of scores, while intervals are computed
 
 
 @dataclass(frozen=True)
@@ -102,14 +103,10 @@ def _draw_counts(scores: NDArray, is_pick: NDArray[np.bool_], chance: Chance) ->
     noise = rng.standard_normal((2, NUM_DRAWS))
     counts = np.empty((2, NUM_DRAWS))
     for row, part in enumerate((scores[is_pick], scores[~is_pick])):
-        numbers, edges = np.histogram(part, bins=NUM_BINS, range=(0, 1))
-        used = np.flatnonzero(numbers)
-        middles = (edges[used] + edges[used + 1]) / 2
-        probabilities = np.array(
-            [Chance(o, s).of(middles) for o, s in zip(offsets, slopes, strict=True)]
-        )
-        mean = probabilities @ numbers[used]
-        spread = np.sqrt((probabilities * (1 - probabilities)) @ numbers[used])
+        odds, _, numbers = count_in_bins(part, np.zeros(len(part)))
+        probabilities = expit(offsets[:, None] + slopes[:, None] * odds)
+        mean = probabilities @ numbers
+        spread = np.sqrt((probabilities * (1 - probabilities)) @ numbers)
         counts[row] = np.clip(mean + spread * noise[row], 0, len(part))
     return counts
 

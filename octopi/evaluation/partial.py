@@ -23,6 +23,7 @@ def with_shares(
     by_object = {
         name: reliability(one.scores, one.hits, shares[name].share if name in shares else 1.0)
         for name, one in annotated.items()
+        if len(one.scores) and one.scores.min() >= 0 and one.scores.max() <= 1  # else no chances
     }
     return dataclasses.replace(estimate_scores(report, shares), reliability=by_object)
 

@@ -153,9 +153,10 @@ def combine_infos(paths: Sequence[str | Path], infos: Sequence[CheckpointInfo]) 
             "calibrates them together: use its own best_model.pth, which holds all its folds.",
             len(infos),
         )
+    all_chances = [info.chances for info in infos]
     return dataclasses.replace(
         infos[0],
-        thresholds=mean_thresholds([info.thresholds for info in infos]),
-        chances=mean_chances([info.chances for info in infos]),
+        thresholds=mean_thresholds([info.thresholds for info in infos], all_chances),
+        chances=mean_chances(all_chances),
         size_divisor=math.lcm(*(info.size_divisor for info in infos)),
     )

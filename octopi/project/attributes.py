@@ -15,6 +15,7 @@ ANNOTATIONS: dict[str, Any] = {
     "sphere_radii": dict[str, float],
     "thresholds": dict[str, dict[str, float]],
     "chances": dict[str, Chance],
+    "weights": dict[str, float],
     "beta": float,
     "localizer": dict[str, Any],
     "predictor": dict[str, Any],

@@ -99,6 +99,9 @@ def replaced_tomogram(run: Run, stored: Mapping[str, Any]) -> TomogramQuery | No
     return None
 
 
+REGION = "annotated region"  # among the digests of a target's masks: what is annotated
+
+
 def digest_points(points: Points) -> str:
     """Return a hash (sha256, hex) of the positions."""
     return digest_array(np.asarray(points.positions, np.float64))
@@ -121,6 +124,7 @@ def describe_changed_inputs(run: Run, attributes: Mapping[str, Any]) -> str:
     digests, sources = attributes.get("picks_digests", {}), attributes.get("picks", {})
     names = {*digests, *attributes.get("not_annotated", ())}
     queries = {name: PicksQuery.parse(text) for name, text in sources.items() if name in names}
+    region = {REGION: attributes["annotated"]} if "annotated" in attributes else {}
     picks = run.read_existing_picks(queries)
     current = {name: digest_points(points) for name, points in picks.items()}
     changed = [
@@ -130,7 +134,7 @@ def describe_changed_inputs(run: Run, attributes: Mapping[str, Any]) -> str:
     ]
     changed += [
         f"the mask {source}"
-        for name, source in attributes.get("masks", {}).items()
+        for name, source in {**attributes.get("masks", {}), **region}.items()
         if name in attributes.get("mask_digests", {})
         and _mask_has_changed(run, SegmentationQuery.parse(source), name, attributes)
     ]

@@ -95,7 +95,7 @@ class SaveBestModel(Callback):
             return
         self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
         self.metrics = state_dict["measured"]
-        self.annotated_share = state_dict["annotated_share"]
+        self.annotated_share = state_dict.get("annotated_share", {})
 
 
 class CheckpointFiles(TorchCheckpointIO):

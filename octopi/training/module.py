@@ -39,7 +39,7 @@ class ValidationSteps:
         localize: score map, grid -> scored candidates per object.
         calibrate: candidates and truth per run -> chances and thresholds per object.
         beta: the β whose thresholds the score is taken at.
-        score: picks and truth per run, calibration -> metrics by name, None = n/a.
+        score: picks and truth per run -> metrics by name, None = n/a.
     """
 
     predict: Callable[[nn.Module, NDArray], NDArray]
@@ -48,8 +48,7 @@ class ValidationSteps:
     calibrate: Callable[[Mapping[str, PicksByObject], Mapping[str, PicksByObject]], Calibration]
     beta: float
     score: Callable[
-        [Mapping[str, PicksByObject], Mapping[str, PicksByObject], Calibration],
-        dict[str, float | None],
+        [Mapping[str, PicksByObject], Mapping[str, PicksByObject]], dict[str, float | None]
     ]
 
     def score_candidates(
@@ -59,7 +58,7 @@ class ValidationSteps:
         calibration: Calibration,
     ) -> dict[str, float | None]:
         """Score the candidates at or above the thresholds; return metrics by name."""
-        return self.score(calibration.pick(candidates, self.beta), truth, calibration)
+        return self.score(calibration.pick(candidates, self.beta), truth)
 
 
 class PickingModule(pl.LightningModule):

@@ -46,7 +46,7 @@ from octopi.training.validation import build_validation, check_metric_names, log
 
 logger = logging.getLogger(__name__)
 
-NEAR = 0.7  # radii of an object around its picks, where what is not marked is background
+NEAR = 0.7  # radii around a painted sphere, where what is not marked is background
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def build_net(settings: TrainSettings, info: DatasetInfo) -> nn.Module:
 def partial_classes(settings: TrainSettings, info: DatasetInfo) -> PartialClasses | None:
     """Return the classes of which some particles may not be annotated; None where all are.
 
-    Background is trusted within NEAR radii of such objects, on average, around what is annotated.
+    Background is trusted within NEAR radii of such objects, on average, around their spheres.
     """
     if not info.partial:
         return None

@@ -22,7 +22,7 @@ class PartialClasses:
 
     Args:
         is_partial: for each class, background first.
-        reach: voxels around an annotated particle within which background is trusted.
+        reach: voxels around their painted spheres within which background is trusted.
     """
 
     is_partial: tuple[bool, ...]
@@ -37,12 +37,13 @@ class PartialClasses:
         Args:
             target: (b, 1, z, y, x).
         """
-        is_near = ((target > 0) & (target != UNKNOWN)).float()
+        partial = torch.tensor(self.is_partial, device=target.device)
+        labels = partial.nonzero()[:, 0].to(target.dtype)
+        is_near = torch.isin(target, labels).float()
         for axis in range(3):  # a box is three lines: a tenth of the time
             size, padding = [1, 1, 1], [0, 0, 0]
             size[axis], padding[axis] = 2 * self.reach + 1, self.reach
             is_near = functional.max_pool3d(is_near, size, stride=1, padding=padding)
-        partial = torch.tensor(self.is_partial, device=target.device)
         return partial[None, :, None, None, None] & (is_near == 0)
 
 

@@ -9,7 +9,6 @@ from octopi.config.overrides import shell_override
 from octopi.config.settings import TrainSettings
 from octopi.evaluation.calibration import Calibration, calibrate
 from octopi.evaluation.coverage import keep_comparable
-from octopi.evaluation.partial import estimate_scores
 from octopi.evaluation.score_report import Report
 from octopi.evaluation.share_report import advise_partial, count_annotated, describe_shares
 from octopi.geometry import PicksByRun
@@ -57,10 +56,13 @@ def build_validation(settings: TrainSettings, info: DatasetInfo, divisor: int) -
             partial=info.partial,
         )
 
-    def score(picks: Any, truth: Any, calibration: Calibration) -> dict[str, float | None]:
+    def score(picks: Any, truth: Any) -> dict[str, float | None]:
+        # Against what is annotated, also where picks are missing: an estimate through a share that
+        # this very network gives would prefer a network with many false picks.
         coverage = keep_comparable(picks, truth)
-        report = scorer(coverage.picks, coverage.truth, radii=info.radii, weights=info.weights)
-        return object_metrics(estimate_scores(report, calibration.shares_of(info.partial)))
+        return object_metrics(
+            scorer(coverage.picks, coverage.truth, radii=info.radii, weights=info.weights)
+        )
 
     return ValidationSteps(
         predict=lambda net, volume: predictor([net], volume, divisor=divisor),

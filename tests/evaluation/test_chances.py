@@ -29,7 +29,7 @@ def fitted(objects):
 
 def test_with_complete_annotation_all_shares_are_one():
     for _, share in fitted(simulated_objects(0, 1.0)).values():
-        assert share.share > 0.98
+        assert share.share > 0.9
 
 
 @pytest.mark.parametrize("keep", [0.1, 0.3, 0.6])
@@ -73,3 +73,18 @@ def test_with_few_candidates_the_chance_is_near_the_score():
 def test_without_a_hit_nothing_tells_the_share_and_everything_counts_as_annotated():
     nothing = Annotated(np.array([0.4, 0.2]), np.zeros(2, int), 3)
     assert fit_partial({"a": nothing})["a"][1].high == SHARES[-1]
+
+
+@pytest.mark.parametrize("times", [1, 300])
+def test_an_object_that_is_complete_stays_so_beside_others_that_are_not(times):
+    rng = np.random.default_rng(5)
+
+    def many(keep, num):
+        annotated, _ = simulated(rng, keep, num, 3.0)
+        repeated = (np.repeat(values, times) for values in (annotated.scores, annotated.hits))
+        return Annotated(*repeated, annotated.num_picks * times)
+
+    shares = fit_partial({"all": many(1.0, 60), "b": many(0.3, 600), "c": many(0.3, 600)})
+    assert shares["all"][1].high == 1
+    assert shares["all"][1].share > 0.85
+    assert shares["b"][1].share == pytest.approx(0.3, abs=0.05)

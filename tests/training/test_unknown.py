@@ -194,3 +194,9 @@ def test_a_particle_that_was_overlooked_is_not_pushed_down():
     far, near = logits.grad[0, :, 7, 7, 7], logits.grad[0, :, 2, 2, 2]
     assert far[1] <= 0 and near[1] > 0
     assert far[2] > 0
+
+
+def test_only_objects_of_which_particles_are_missing_make_background_trusted():
+    target = torch.zeros(1, 1, 9, 9, 9, dtype=torch.uint8)
+    target[0, 0, 4, 4, 4] = 2
+    assert PartialClasses((False, True, False), reach=2).possible(target)[0, 1].all()
