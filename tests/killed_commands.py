@@ -88,7 +88,9 @@ def training(name: str) -> Callable[[Path], Results]:
 def search(folder: Path) -> Results:
     """Return the values of a search's trials, by their parameters."""
     trials = open_study(folder / "sweep").get_trials()
-    results = yaml.safe_load((folder / "sweep/optimization_results.yaml").read_text("utf-8"))
+    results = yaml.safe_load(
+        (folder / "sweep/optimization_results.yaml").read_text(encoding="utf-8")
+    )
     done = {str(t.params): str(t.values) for t in trials if t.state.name == "COMPLETE"}
     return {**done, "best": str(results["best"]["values"])}
 
@@ -196,8 +198,8 @@ def _check_end(ending: bytes) -> Callable[[Path], None]:
 
 
 CHECKS: dict[str, Callable[[Path], object]] = {
-    ".json": lambda path: json.loads(path.read_text("utf-8")),
-    ".yaml": lambda path: yaml.safe_load(path.read_text("utf-8")),
+    ".json": lambda path: json.loads(path.read_text(encoding="utf-8")),
+    ".yaml": lambda path: yaml.safe_load(path.read_text(encoding="utf-8")),
     ".pth": lambda path: torch.load(path, weights_only=True),
     ".ckpt": lambda path: torch.load(path, weights_only=True),
     ".npz": lambda path: np.load(path).files,

@@ -146,11 +146,11 @@ TOMOGRAMS: dict[str, Spoil] = {
     "chunk empty": lambda here: chunk_file(store(here)).write_bytes(b""),
     "chunk of text": lambda here: chunk_file(store(here)).write_bytes(b"404: Not Found" * 9),
     "no .zattrs": lambda here: (store(here) / ".zattrs").unlink(),
-    ".zattrs cut off": lambda here: (store(here) / ".zattrs").write_text('{"multiscales": [{'),
-    ".zattrs without multiscales": lambda here: (store(here) / ".zattrs").write_text("{}"),
-    ".zattrs is a list": lambda here: (store(here) / ".zattrs").write_text("[1]"),
+    ".zattrs cut off": lambda here: (store(here) / ".zattrs").write_bytes(b'{"multiscales": [{'),
+    ".zattrs without multiscales": lambda here: (store(here) / ".zattrs").write_bytes(b"{}"),
+    ".zattrs is a list": lambda here: (store(here) / ".zattrs").write_bytes(b"[1]"),
     "no .zarray": lambda here: (store(here) / "0" / ".zarray").unlink(),
-    ".zarray cut off": lambda here: (store(here) / "0" / ".zarray").write_text('{"chunks": ['),
+    ".zarray cut off": lambda here: (store(here) / "0" / ".zarray").write_bytes(b'{"chunks": ['),
     ".zarray with another shape": lambda here: edit(
         store(here) / "0" / ".zarray", lambda a: a.update(shape=[30, 600, 600])
     ),
@@ -184,7 +184,9 @@ TOMOGRAMS: dict[str, Spoil] = {
     "same tomogram in two runs": lambda here: (
         shutil.rmtree(store(here, "TS_02")),
         shutil.copytree(store(here), store(here, "TS_03").with_name("x")),
-        store(here, "TS_03").with_name("x").rename(
+        store(here, "TS_03")
+        .with_name("x")
+        .rename(
             store(here, "TS_03", "wbp").parent.parent.parent
             / "TS_02/VoxelSpacing20.000/denoised.zarr"
         ),
@@ -194,14 +196,16 @@ TOMOGRAMS: dict[str, Spoil] = {
         (store(here, tomo_type="wbp").parent / "denoised.zarr").symlink_to(here / "gone"),
     ),
     "chunk is a folder": lambda here: (
-        path := chunk_file(store(here)), path.unlink(), path.mkdir()
+        path := chunk_file(store(here)),
+        path.unlink(),
+        path.mkdir(),
     ),
     "hot voxels": lambda here: replace(store(here), lambda v: v.__setitem__((3, 5, 7), 1e6)),
     "folder that names no spacing": lambda here: (
         store(here).parent.with_name("VoxelSpacingX").mkdir()
     ),
     "foreign files": lambda here: (store(here).parent / "._denoised.zarr").write_bytes(b"\0\5"),
-}  # fmt: skip
+}
 
 PICKS: dict[str, Spoil] = {
     "no picks at all": lambda here: [
@@ -219,7 +223,7 @@ PICKS: dict[str, Spoil] = {
     "points are null": lambda here: edit(picks(here), lambda c: c.update(points=None)),
     "empty file": lambda here: picks(here).write_bytes(b""),
     "cut off": lambda here: picks(here).write_bytes(picks(here).read_bytes()[:-20]),
-    "a list": lambda here: picks(here).write_text("[]"),
+    "a list": lambda here: picks(here).write_bytes(b"[]"),
     "NaN": lambda here: edit_picks(here, lambda p: move(p, x=float("nan"))),
     "infinite": lambda here: edit_picks(here, lambda p: move(p[:1], y=float("inf"))),
     "null coordinate": lambda here: edit_picks(here, lambda p: move(p[:1], z=None)),
@@ -244,7 +248,9 @@ PICKS: dict[str, Spoil] = {
     "byte order mark": lambda here: picks(here).write_bytes(
         codecs.BOM_UTF8 + picks(here).read_bytes()
     ),
-    "UTF-16": lambda here: picks(here).write_text(picks(here).read_text("utf-8"), "utf-16"),
+    "UTF-16": lambda here: picks(here).write_text(
+        picks(here).read_text(encoding="utf-8"), encoding="utf-16"
+    ),
     "file is a folder": lambda here: (path := picks(here), path.unlink(), path.mkdir()),
     "name without user": lambda here: rename_picks(here, "ribosome.json"),
     "name with one underscore": lambda here: rename_picks(here, "curation_ribosome.json"),
@@ -302,14 +308,13 @@ OBJECTS: dict[str, Spoil] = {
 PROJECTS: dict[str, Spoil] = {
     "no config": lambda here: (here / "project.json").unlink(),
     "config is a folder": lambda here: (
-        (here / "project.json").unlink(), (here / "project.json").mkdir()
+        (here / "project.json").unlink(),
+        (here / "project.json").mkdir(),
     ),
-    "config cut off": lambda here: (here / "project.json").write_text('{"name": '),
-    "config is a list": lambda here: (here / "project.json").write_text("[]"),
+    "config cut off": lambda here: (here / "project.json").write_bytes(b'{"name": '),
+    "config is a list": lambda here: (here / "project.json").write_bytes(b"[]"),
     "config of latin-1": lambda here: (here / "project.json").write_bytes(b'{"name": "Gr\xf6"}'),
-    "no overlay_root": lambda here: edit(
-        here / "project.json", lambda c: c.pop("overlay_root")
-    ),
+    "no overlay_root": lambda here: edit(here / "project.json", lambda c: c.pop("overlay_root")),
     "overlay_root of no text": lambda here: edit_config(here, overlay_root=5),
     "unknown config_type": lambda here: edit_config(here, config_type="tape"),
     "unknown protocol": lambda here: edit_config(here, static_root="tape://a/b"),
@@ -317,7 +322,9 @@ PROJECTS: dict[str, Spoil] = {
         here, static_root=f"local://{here}/gone"
     ),
     "no runs": lambda here: shutil.rmtree(here / "static/ExperimentRuns"),
-    "run of a single file": lambda here: (here / "static/ExperimentRuns/notes.txt").write_text("a"),
+    "run of a single file": lambda here: shutil.copy(
+        here / "project.json", here / "static/ExperimentRuns/notes.txt"
+    ),
     "run with a blank": lambda here: shutil.copytree(
         here / "static/ExperimentRuns/TS_01", here / "static/ExperimentRuns/TS 04"
     ),
@@ -326,9 +333,10 @@ PROJECTS: dict[str, Spoil] = {
         here, overlay_root=f"local://{here}/new/folder"
     ),
     "overlay is a file": lambda here: (
-        shutil.rmtree(here / "overlay"), (here / "overlay").write_text("a")
+        shutil.rmtree(here / "overlay"),
+        (here / "overlay").write_bytes(b"a"),
     ),
-}  # fmt: skip
+}
 
 MASKS: dict[str, Spoil] = {
     "sound": lambda here: add_mask(here, sheet()),
@@ -350,30 +358,33 @@ MASKS: dict[str, Spoil] = {
         here, np.arange(24 * 48 * 48, dtype="u4").reshape(24, 48, 48)
     ),
     "another label in one run": lambda here: (
-        add_mask(here, sheet()), replace(mask_store(here), lambda v: 2 * v)
+        add_mask(here, sheet()),
+        replace(mask_store(here), lambda v: 2 * v),
     ),
     "empty": lambda here: add_mask(here, sheet(0)),
     "in one run alone": lambda here: add_segmentation(here, sheet()),
     "of another shape": lambda here: add_mask(here, sheet()[:, :30].copy()),
     "complex": lambda here: add_mask(here, sheet(1j, "c8")),
     "chunk cut off": lambda here: (
-        add_mask(here, sheet()), chunk_file(mask_store(here)).write_bytes(b"123")
+        add_mask(here, sheet()),
+        chunk_file(mask_store(here)).write_bytes(b"123"),
     ),
-    "no .zattrs": lambda here: (
-        add_mask(here, sheet()), (mask_store(here) / ".zattrs").unlink()
-    ),
+    "no .zattrs": lambda here: (add_mask(here, sheet()), (mask_store(here) / ".zattrs").unlink()),
     "no .zattrs in all runs": lambda here: (
         add_mask(here, sheet()),
         [(mask_store(here, run) / ".zattrs").unlink() for run in ("TS_01", "TS_02", "TS_03")],
     ),
     "no .zarray": lambda here: (
-        add_mask(here, sheet()), (mask_store(here) / "0" / ".zarray").unlink()
+        add_mask(here, sheet()),
+        (mask_store(here) / "0" / ".zarray").unlink(),
     ),
     "two axes": lambda here: (
-        add_mask(here, sheet()), replace(mask_store(here), lambda v: v[0].copy())
+        add_mask(here, sheet()),
+        replace(mask_store(here), lambda v: v[0].copy()),
     ),
     "axes x y z": lambda here: (
-        add_mask(here, sheet()), edit_metadata(mask_store(here), axes=["x", "y", "z"])
+        add_mask(here, sheet()),
+        edit_metadata(mask_store(here), axes=["x", "y", "z"]),
     ),
     "two spacings": lambda here: (
         add_mask(here, sheet()),
@@ -386,9 +397,10 @@ MASKS: dict[str, Spoil] = {
         here, sheet() + 2 * np.roll(sheet(), 5, 0), name="ribosome", multilabel=False
     ),
     "name of other form": lambda here: (
-        add_mask(here, sheet()), mask_store(here).rename(mask_store(here).with_name("sheet.zarr"))
+        add_mask(here, sheet()),
+        mask_store(here).rename(mask_store(here).with_name("sheet.zarr")),
     ),
-}  # fmt: skip
+}
 
 
 def mask_store(here, run="TS_01"):

@@ -64,7 +64,7 @@ EXPERIMENT = {
 @contextlib.contextmanager
 def read_or_refused():
     """Fail for an error that is no answer to a user, and for memory beyond the limit."""
-    pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = pages * resource.getpagesize() + GIGABYTES * 10**9
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))

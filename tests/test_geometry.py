@@ -39,6 +39,7 @@ class TestOnePercent:
             offset=1024,
             space_group=1,
             certain_range=(-np.inf, np.inf),
+            begins_elsewhere=False,
         )
         if same:
             assert header.spacing(pair[1], ignore_header=False)

@@ -100,9 +100,9 @@ def test_a_command_that_was_killed_ends_as_one_that_was_not(
 
     start_anew()
     before = command.results(folder) if command.results.__name__ == "overlay" else {}
-    assert run(command, command.overrides, 0, log) == 0, log.read_text("utf-8")
+    assert run(command, command.overrides, 0, log) == 0, log.read_text(encoding="utf-8")
     after = command.results(folder)
-    letters = log.with_suffix(".moments").read_text("ascii")
+    letters = log.with_suffix(".moments").read_text(encoding="ascii")
     row, faults = table.setdefault(name, Counter()), []
     for moment in choose_moments(letters):
         start_anew()
@@ -110,7 +110,7 @@ def test_a_command_that_was_killed_ends_as_one_that_was_not(
         code = run(command, command.overrides, moment, log)
         if code == 0:  # of two workers the other was quicker this time
             continue
-        assert code == -signal.SIGKILL, log.read_text("utf-8")
+        assert code == -signal.SIGKILL, log.read_text(encoding="utf-8")
         result = Counter({"kills": 1, "beside a rename": int(letters[moment - 1] == "r")})
         result["orphans"] = count_orphans(folder)
         result["lost"] = sum(not path.exists() for path in files)
@@ -129,7 +129,7 @@ def test_a_command_that_was_killed_ends_as_one_that_was_not(
         result["orphans"] += len(leftovers) + count_orphans(folder)
         row.update(result)
         if any(result[key] for key in COLUMNS[2:]):
-            end = log.read_text("utf-8")[-800:]
+            end = log.read_text(encoding="utf-8")[-800:]
             faults.append((moment, letters[moment - 1], dict(result), torn, leftovers, end))
     if faults:
         pytest.fail("\n".join(map(str, faults)))

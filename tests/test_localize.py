@@ -253,7 +253,8 @@ def test_thresholds_follow_the_candidates_of_all_runs_or_the_training(here, loca
         overrides = [*PEAKS, f"thresholds_from={source}", f"hydra.run.dir={folder}"]
         assert localize(["ribosome"], *overrides, values=scattered, **stored) == 0
     by_training, by_data = (
-        json.loads((folder / "expected.json").read_text())["ribosome"] for folder in folders
+        json.loads((folder / "expected.json").read_text(encoding="utf-8"))["ribosome"]
+        for folder in folders
     )
     assert by_training["threshold"] == 0.9
     assert by_data["threshold"] < 0.9
@@ -315,5 +316,6 @@ def test_an_object_without_chances_keeps_the_threshold_of_the_training(here, loc
     stored = {"thresholds": {"1": {"ribosome": 0.9}}, "beta": 1.0}
     overrides = [*PEAKS, "thresholds_from=data", f"hydra.run.dir={here / 'x'}"]
     assert localize(["ribosome"], *overrides, values=scattered, **stored) == 0
-    assert json.loads((here / "x" / "expected.json").read_text())["ribosome"]["threshold"] == 0.9
+    expected = json.loads((here / "x" / "expected.json").read_text(encoding="utf-8"))
+    assert expected["ribosome"]["threshold"] == 0.9
     assert "Too few ribosome are expected here" in capfd.readouterr().err

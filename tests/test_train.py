@@ -220,7 +220,8 @@ def test_a_folder_of_any_name_is_trained_in_resumed_and_repeated(targets, octopi
     assert octopi_command("train", *words, "trainer.max_epochs=1", place) == 0
     assert octopi_command("train", f"resume={folder}", "trainer.max_epochs=2") == 0
     again = override_text("hydra.run.dir", targets / "again")
-    assert octopi_command("train", f"experiment={folder}", "trainer.max_epochs=1", again) == 0
+    words = ["trust=[saboteur.Saboteur]", "trainer.max_epochs=1", again]
+    assert octopi_command("train", f"experiment={folder}", *words) == 0
     model = override_text("checkpoint", targets / "again" / "best_model.pth")
     assert octopi_command("segment", model, "runs=[TS_01]", "dry_run=true") == 0
     assert octopi_command("report", override_text("folder", folder), "dry_run=true") == 0
@@ -358,7 +359,7 @@ def test_an_object_absent_from_validation_is_not_applicable(targets, octopi_comm
 def test_a_step_that_cannot_fit_into_memory_is_refused_before_it_begins(
     targets, octopi_command, capsys
 ):
-    words = [*TINY, *RUNS, "data.crops_per_step=100000", "data.crop_size=[160,160,160]"]
+    words = [*TINY, *RUNS, "data.crops_per_step=4096", "data.crop_size=[160,160,160]"]
     assert octopi_command("train", *words, "hydra.run.dir=job") == 4
     said = capsys.readouterr().err
     assert "needs more than" in said

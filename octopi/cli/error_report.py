@@ -37,8 +37,8 @@ def report_error(error: BaseException) -> int:
         _print_mistake(error)
     elif code == ExitCode.SETTING and (place := users_code(error)):
         _print(
-            f"{shorten(place.filename, 200)}, line {place.lineno}, in {place.name}: "
-            f"{shorten(describe_error(error), 300)}. Correct it there."
+            f"{shorten(describe_error(error), 300)}. Correct it in "
+            f"{shorten(place.filename, 200)}, line {place.lineno}, in {place.name}."
         )
     else:
         _print(describe(error))

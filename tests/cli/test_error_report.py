@@ -52,7 +52,8 @@ def test_an_error_in_the_class_of_a_user_names_file_and_line(here, octopi_comman
     assert octopi_command("create_targets") == 0
     assert octopi_command("train", *TINY, "+callbacks.mine={_target_: my_parts.Mine}") == 2
     message = capfd.readouterr().err.rpartition("octopi: ")[2]
-    assert "my_parts.py, line 4, in on_fit_start: KeyError: 'metrics'" in message
+    assert message.startswith("KeyError: 'metrics'. Correct it in ")
+    assert "my_parts.py, line 4, in on_fit_start." in message
     assert "mistake in octopi" not in message
 
 
@@ -183,7 +184,9 @@ def test_a_yaml_file_that_calls_or_explodes_is_refused(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "bad.yaml").write_text(f"# @package _global_\n{text}", "utf-8")
+    (tmp_path / "experiment" / "bad.yaml").write_text(
+        f"# @package _global_\n{text}", encoding="utf-8"
+    )
     assert octopi_command("localize", "experiment=experiment/bad.yaml") == 2
     assert fault in capfd.readouterr().err
     assert not (tmp_path / "marker").exists()

@@ -85,11 +85,11 @@ def test_a_folder_that_cannot_be_used_names_the_setting(tmp_path):
 @pytest.mark.parametrize("num_bytes", [0, 20, 200])
 def test_a_cached_volume_that_was_cut_off_is_named(tmp_path, num_bytes):
     cache = VolumeCache(tmp_path)
-    cache.get("a", lambda: np.ones((8, 8, 8), np.float32))
+    cache.get("volume", lambda: np.ones((8, 8, 8), np.float32))
     (path,) = tmp_path.glob("*.npy")
     path.write_bytes(path.read_bytes()[:num_bytes])
     with pytest.raises(ResourceError, match=rf"{path.name} is damaged.*Delete it"):
-        cache.open("a")
+        cache.open("volume")
 
 
 def test_normalised_volumes_have_zero_mean_and_unit_std_far_from_zero():

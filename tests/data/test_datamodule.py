@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+from types import SimpleNamespace
 
 import copick
 import numpy as np
@@ -287,7 +288,7 @@ def test_targets_with_other_labels_are_refused(own, tmp_path):
     with pytest.raises(DataError, match=r"TS_1.*one create_targets"):
         ready(own, tmp_path)
     write_target(own.runs[1], labels={"apo": 1, "ribosome": 7}, attributes={})
-    with pytest.raises(DataError, match=r"TS_1 holds the labels 7, which"):
+    with pytest.raises(DataError, match=r"targets:octopi/1@10.012 holds the labels 7, which"):
         ready(own, tmp_path)
 
 
@@ -363,10 +364,6 @@ def test_runs_of_one_tilt_series_are_found_by_their_names(project, tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"working_spacing": 0.0},
-        {"steps_per_epoch": 0},
-        {"num_workers": -1},
-        {"crop_size": [16, 16]},
         {"validation_runs": ["TS_9"]},
         {"fold": 0, "num_folds": 2},
     ],
@@ -422,9 +419,15 @@ def test_a_cache_that_the_disk_cannot_hold_is_refused_before_a_tomogram_is_read(
 
 def test_a_cache_that_memory_cannot_hold_is_told(project, tmp_path, monkeypatch, caplog):
     needed = 2 * int(np.prod(SHAPE)) * len(project.runs)
-    monkeypatch.setattr(resources, "memory", lambda: needed)
+    known = dict(vars(resources))
+
+    def set_memory(num_bytes):  # for the cache alone
+        kept = SimpleNamespace(**known | {"memory": lambda: num_bytes})
+        monkeypatch.setattr(sources, "resources", kept)
+
+    set_memory(needed)
     ready(project, tmp_path)
     assert "read from disk" not in caplog.text
-    monkeypatch.setattr(resources, "memory", lambda: needed - 1)
+    set_memory(needed - 1)
     ready(project, tmp_path)  # also where all of it is cached already
     assert "read from disk" in caplog.text

@@ -100,7 +100,7 @@ def test_a_class_only_in_held_out_runs_is_an_error_that_names_it_and_them():
     ("changes", "error", "says"),
     [
         ({"fold": 0, "num_folds": 11}, SettingError, "there are 10"),
-        ({"ratios": [0.5, 0.5, 0]}, SettingError, "nothing would be left"),
+        ({"ratios": [0.5, 0.5, 0]}, SettingError, "Only one run has a target"),
         ({"train_runs": ["TS_1"], "validation_runs": ["TS_1"]}, SettingError, "TS_1 would be in"),
         ({"train_runs": ["TS_1", "TS_1"]}, SettingError, "twice"),
         ({"train_runs": ["TS_11"]}, NotInProjectError, "TS_11.*Did you mean"),

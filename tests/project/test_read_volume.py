@@ -332,7 +332,10 @@ def test_a_binary_mask_holds_its_object_as_label_1(files):
 )
 def test_metadata_of_an_array_that_make_no_sense_are_refused(files, changes, message):
     path = files.add_tomogram(files.noise()) / "0" / ".zarray"
-    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), encoding="utf-8")
+    path.write_text(
+        json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes),
+        encoding="utf-8",
+    )
     with pytest.raises(OctopiError, match=message):
         _read(files)
 
