@@ -61,12 +61,11 @@ def draw_reliability(path: Path, by_object: Mapping[str, Reliability]) -> None:
     columns = min(max(len(drawn), 1), 4)
     rows = max(1, -(-len(drawn) // columns))
     figure = Figure(figsize=(2.6 * columns, 2.7 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for axes, (name, one) in zip(panels, drawn.items(), strict=False):
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
         sizes = 12 + 60 * np.sqrt(np.array(one.num) / max(one.num))
         axes.scatter(one.chance, one.right, s=sizes, color="#2a6fb0", zorder=2)
-        axes.plot(one.chance, one.right, color="#2a6fb0", linewidth=1)
         axes.set_title(f"{name}\nerror {one.error:.3f}, {sum(one.num)} picks", fontsize=8)
         axes.set(xlim=(0, 1), ylim=(0, 1.02))
         axes.tick_params(labelsize=7)
