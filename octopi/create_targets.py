@@ -117,7 +117,7 @@ def create_target(
     if region is not None and plan.annotated is not None:
         target = np.maximum(target, region)
         masks_used[REGION] = plan.annotated
-        mask_digests[REGION] = digest_array(run.read_mask(plan.annotated)[0])
+        mask_digests[REGION] = digest_array(run.read_mask(plan.annotated, may_be_full=True)[0])
     query = target_query(settings, float(np.mean(grid.spacing)))
     digests = {name: digest_points(points) for name, points in inputs.picks.items()}
     attributes = {

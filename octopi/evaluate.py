@@ -152,7 +152,7 @@ def read_inside(
     picks = run.read_existing_picks(queries)
     if region is None:
         return picks
-    mask, grid, _ = run.read_mask(region)
+    mask, grid, _ = run.read_mask(region, may_be_full=True)
     return drop_unknown(picks, np.where(mask != 0, 0, UNKNOWN).astype(np.uint8), grid)
 
 

@@ -158,6 +158,7 @@ def _mask_has_changed(
     try:
         if stored.get("mask_stamps", {}).get(name) == run.segmentation_fingerprint(query):
             return False
-        return digest_array(run.read_mask(query)[0]) != stored["mask_digests"][name]
+        mask, _, _ = run.read_mask(query, may_be_full=name == REGION)
+        return digest_array(mask) != stored["mask_digests"][name]
     except NotInProjectError:
         return True
