@@ -41,7 +41,7 @@ from octopi.system.job_folder import EXPECTED_FILE, Job
 
 logger = logging.getLogger(__name__)
 
-MIN_CHANCE = 0.01  # of a candidate that is kept; a threshold by the data is not lower
+MIN_CHANCE = 0.01  # of a candidate; lower ones are not looked for, which saves time
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class RunCandidates:
     Args:
         scores: that they were found in.
         info: what the scores mean.
-        raw: object name -> (n,) the network's scores of all candidates, however low.
+        raw: object name -> (n,) the network's scores of all candidates from MIN_CHANCE on.
         candidates: object name -> those that may become picks, scored by their chances.
     """
 
@@ -148,12 +148,17 @@ def find_run_candidates(
     score_map = scores.read()
     info = checkpoint_info or score_map.info
     radii = particle_radii(info, scores.run.objects)
-    found = localizer(particle_channels(score_map, radii), grid=score_map.grid, radii=radii)
-    lowest = info.thresholds_at(settings.beta, settings.thresholds)
-    candidates = {}
-    for name, points in found.items():
-        by_chance = apply_chance(points, info.chance(name))
-        candidates[name] = by_chance.above(min(lowest[name], MIN_CHANCE))
+    thresholds = info.thresholds_at(settings.beta, settings.thresholds)
+    floors = {
+        name: info.chances[name].to_score(min(thresholds[name], MIN_CHANCE))
+        if name in info.chances
+        else thresholds[name]
+        for name in radii
+    }
+    found = localizer(
+        particle_channels(score_map, radii), grid=score_map.grid, radii=radii, floors=floors
+    )
+    candidates = {name: apply_chance(points, info.chance(name)) for name, points in found.items()}
     raw = {name: points.scores for name, points in found.items() if points.scores is not None}
     return RunCandidates(scores, info, raw, candidates)
 

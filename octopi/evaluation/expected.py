@@ -45,7 +45,7 @@ def threshold_for(scores: NDArray, chance: Chance, beta: float) -> float | None:
     """Choose the threshold with the best expected F-beta on these candidates.
 
     Args:
-        scores: (n,) of all candidates, however low, 0..1.
+        scores: (n,) of the candidates, 0..1, also of those far below the threshold.
         chance: of the object.
         beta: recall weighs β² times precision.
 
@@ -66,7 +66,7 @@ def expect(scores: NDArray, chance: Chance, threshold: float) -> Expected:
     give the same intervals, in whatever order they come.
 
     Args:
-        scores: (n,) of all candidates, however low, 0..1.
+        scores: (n,) of the candidates, 0..1, also of those far below the threshold.
         chance: of the object.
         threshold: chance from which a candidate is a pick.
     """
