@@ -15,7 +15,7 @@ from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import EvaluateSettings
 from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
-from octopi.evaluation.calibration import compare
+from octopi.evaluation.calibration import compare_all
 from octopi.evaluation.chances import describe_share, fit_partial
 from octopi.evaluation.coverage import keep_comparable
 from octopi.evaluation.partial import with_shares
@@ -121,10 +121,7 @@ def describe_scores(  # noqa: PLR0917  what a scorer takes
         scorer: that made the report.
         settings: of the command.
     """
-    annotated = {
-        name: compare(picks, truth, name, scorer.tolerance_scale * radius)
-        for name, radius in radii.items()
-    }
+    annotated = compare_all(picks, truth, radii=radii, tolerance_scale=scorer.tolerance_scale)
     shares = {}
     if settings.truth_annotation == "partial":
         found = {name: one for name, one in annotated.items() if one.hits.any()}

@@ -94,10 +94,7 @@ def calibrate(
         betas: to choose thresholds for: how much recall outweighs precision.
         partial: objects of whose particles some may not be annotated.
     """
-    annotated = {
-        name: compare(candidates, truth, name, tolerance_scale * radius)
-        for name, radius in radii.items()
-    }
+    annotated = compare_all(candidates, truth, radii=radii, tolerance_scale=tolerance_scale)
     found = {name: one for name, one in annotated.items() if one.hits.any()}
     # What is said to be complete tells nothing of the share of what is not.
     groups = [{n: one for n, one in found.items() if (n in partial) is p} for p in (True, False)]
@@ -122,24 +119,33 @@ def calibrate(
     return Calibration(thresholds, chances, shares)
 
 
-def compare(candidates: PicksByRun, truth: PicksByRun, name: str, tolerance: float) -> Annotated:
-    """Compare the candidates of an object with its annotated particles, the runs pooled.
+def compare_all(
+    candidates: PicksByRun,
+    truth: PicksByRun,
+    *,
+    radii: Mapping[str, float],
+    tolerance_scale: float,
+) -> dict[str, Annotated]:
+    """Compare the candidates of each object with its annotated particles, the runs pooled.
 
     Args:
         candidates: run name -> object name -> scored candidates.
         truth: the same of the particles.
-        name: of the object.
-        tolerance: Å.
+        radii: object name -> Å, of the objects to compare.
+        tolerance_scale: greatest distance of candidate and particle, parts of the radius.
     """
     coverage = keep_comparable(candidates, truth)
-    particles = select_object(coverage.truth, name)
-    scores, hits = pool_hits(
-        select_object(coverage.picks, name),
-        particles,
-        tolerance=tolerance,
-        matcher=new_hits_one_to_one,
-    )
-    return Annotated(scores, hits, sum(len(points) for points in particles.values()))
+    annotated = {}
+    for name, radius in radii.items():
+        particles = select_object(coverage.truth, name)
+        scores, hits = pool_hits(
+            select_object(coverage.picks, name),
+            particles,
+            tolerance=tolerance_scale * radius,
+            matcher=new_hits_one_to_one,
+        )
+        annotated[name] = Annotated(scores, hits, sum(map(len, particles.values())))
+    return annotated
 
 
 def best_threshold(scores: NDArray, chance: Chance, num_particles: float, beta: float) -> float:

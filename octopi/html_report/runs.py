@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi.evaluation.calibration import compare
+from octopi.evaluation.calibration import compare_all
 from octopi.evaluation.chances import AnnotatedShare
 from octopi.evaluation.partial import with_shares
 from octopi.evaluation.score_report import Report
@@ -121,10 +121,9 @@ def score_runs(
     }
     truth = {run.name: run.truth for run in scored}
     report = scorer(picks, truth, radii=objects.radii, weights=objects.weights)
-    annotated = {
-        name: compare(picks, truth, name, scorer.tolerance_scale * radius)
-        for name, radius in objects.radii.items()
-    }
+    annotated = compare_all(
+        picks, truth, radii=objects.radii, tolerance_scale=scorer.tolerance_scale
+    )
     return with_shares(report, annotated, shares)
 
 
