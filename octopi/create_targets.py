@@ -28,7 +28,7 @@ from octopi.config.build import build
 from octopi.config.settings import CreateTargetsSettings
 from octopi.errors import shorten_list
 from octopi.project import Project, Run, SegmentationQuery, keep_runs_with
-from octopi.project.origin import REGION, check_same_origin, digest_array, digest_points
+from octopi.project.origin import REGION, check_same_origin, digest_points
 from octopi.system.job_folder import Job
 from octopi.system.resources import format_bytes
 from octopi.targets import add_masks, paint
@@ -112,24 +112,22 @@ def create_target(
         plan.labels[name]: read_mask(run, plan.masks[name], grid)[0] for name in inputs.mask_values
     }
     target = add_masks(paint(grid, spheres), masks)
-    region = read_region(run, plan, grid)
-    masks_used, mask_digests = dict(plan.masks), dict(inputs.mask_digests)
-    if region is not None and plan.annotated is not None:
-        target = np.maximum(target, region)
-        masks_used[REGION] = plan.annotated
-        mask_digests[REGION] = digest_array(run.read_mask(plan.annotated, may_be_full=True)[0])
+    sources = dict(plan.masks)
+    if plan.annotated is not None:
+        target = np.maximum(target, read_region(run, plan.annotated, grid)[0])
+        sources[REGION] = plan.annotated
     query = target_query(settings, float(np.mean(grid.spacing)))
     digests = {name: digest_points(points) for name, points in inputs.picks.items()}
     attributes = {
         **plan.attributes(),
         "picks_digests": digests,
-        "mask_digests": mask_digests,
+        "mask_digests": inputs.mask_digests,
         **({"not_annotated": inputs.not_annotated} if inputs.not_annotated else {}),
     }
     state = compare_with_existing(run, query, target, attributes, overwrite=settings.overwrite)
     if state != "unchanged" and not settings.dry_run:
         attributes["mask_stamps"] = {
-            name: run.segmentation_fingerprint(masks_used[name]) for name in mask_digests
+            name: run.segmentation_fingerprint(sources[name]) for name in inputs.mask_digests
         }
         run.write_segmentation(query, target, grid=grid, attributes=attributes)
         run.delete_segmentations_at_other_spacings(query)  # which are out of date from now on

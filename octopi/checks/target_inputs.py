@@ -26,7 +26,7 @@ from octopi.project import (
     keep_known,
 )
 from octopi.project.label_values import odd_share
-from octopi.project.origin import digest_array
+from octopi.project.origin import REGION, digest_array
 from octopi.targets import (
     UNKNOWN,
     check_any_inside,
@@ -86,7 +86,7 @@ class RunInputs:
         inside: object name -> its picks inside the tomogram.
         num_known: object name -> number of its picks inside what is annotated.
         mask_values: mask -> value that it holds inside; 0 where it is empty.
-        mask_digests: mask -> hash of its voxels.
+        mask_digests: mask, or REGION -> hash of its voxels.
         not_annotated: names of the objects that the run has neither picks nor a mask of, sorted.
     """
 
@@ -198,7 +198,9 @@ def read_inputs(run: Run, plan: PaintingPlan, settings: CreateTargetsSettings) -
         mask, values[name], mask_digests[name] = read_mask(run, query, grid)
         if text := odd_share(np.count_nonzero(mask), mask.size):
             logger.warning("Run %s: the mask %s %s", run.name, query, text)
-    region = read_region(run, plan, grid)
+    region = None
+    if plan.annotated is not None:
+        region, mask_digests[REGION] = read_region(run, plan.annotated, grid)
     num_known = {
         name: len(points if region is None else drop_unknown({name: points}, region, grid)[name])
         for name, points in inside.items()
@@ -207,21 +209,19 @@ def read_inputs(run: Run, plan: PaintingPlan, settings: CreateTargetsSettings) -
     return RunInputs(run, grid, picks, inside, num_known, values, mask_digests, not_annotated)
 
 
-def read_region(run: Run, plan: PaintingPlan, grid: Grid) -> NDArray[np.uint8] | None:
-    """Read the region that is annotated (z, y, x), UNKNOWN outside; None without one.
+def read_region(run: Run, query: SegmentationQuery, grid: Grid) -> tuple[NDArray[np.uint8], str]:
+    """Read the region that is annotated (z, y, x), UNKNOWN outside, and the hash of its mask.
 
     Raises:
         DataError: the mask is empty, or does not fit the tomogram.
     """
-    if plan.annotated is None:
-        return None
-    mask, _, _ = read_mask(run, plan.annotated, grid, may_be_full=True)
+    mask, _, digest = read_mask(run, query, grid, may_be_full=True)
     if not mask.any():
         raise DataError(
-            f"Run {run.name}: the mask {plan.annotated} of what is annotated is empty, so that "
+            f"Run {run.name}: the mask {query} of what is annotated is empty, so that "
             "nothing could be learned there. Draw it, or delete it: runs without it are left out."
         )
-    return np.where(mask, 0, UNKNOWN).astype(np.uint8)
+    return np.where(mask, 0, UNKNOWN).astype(np.uint8), digest
 
 
 def check_inputs(inputs: Sequence[RunInputs], plan: PaintingPlan) -> None:

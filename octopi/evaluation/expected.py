@@ -1,6 +1,5 @@
 """What picks can be expected to be worth where there is no truth, from the candidates' chances."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -118,7 +117,7 @@ def _interval(values: NDArray) -> Interval:
 
 def to_dict(expected: Mapping[str, Expected]) -> dict[str, Any]:
     """Convert the figures of all objects to types that JSON has."""
-    return json.loads(json.dumps({name: asdict(one) for name, one in expected.items()}))
+    return {name: asdict(one) for name, one in expected.items()}
 
 
 def format_expected(expected: Mapping[str, Expected]) -> str:
