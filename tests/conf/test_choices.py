@@ -11,20 +11,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from required_settings import BASE
 
 from octopi.config.check import check_settings, without_null_groups
 from octopi.config.files import COMMANDS, CONF_DIR, choices, groups_of
 from octopi.config.overrides import override_key
 from octopi.config.settings import SETTINGS_CLASSES
 from octopi.errors import SettingError
-
-BASE = {
-    "segment": ["checkpoint=model.pth"],
-    "summarize": ["folder=sweep"],
-    "extract": ["membrane=membrane:tool/1"],
-    "export": ["format=csv"],
-    "import_tomograms": ["folder=mrc", "tomo_type=wbp"],
-}
 
 
 @pytest.fixture(autouse=True)

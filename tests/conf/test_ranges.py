@@ -9,6 +9,7 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 from pydantic.fields import FieldInfo
+from required_settings import BASE
 
 from octopi.arguments import argument_annotation, fit
 from octopi.cli.typed_text import find_annotation
@@ -20,13 +21,6 @@ from octopi.config.settings import SETTINGS_CLASSES
 from octopi.errors import MAX_MESSAGE_LENGTH, ExitCode, SettingError
 from octopi.sweeps.search import SWEEPER_RANGES, check_sweeper
 
-BASE = {
-    "segment": ["checkpoint=model.pth"],
-    "summarize": ["folder=sweep"],
-    "extract": ["membrane=membrane:tool/1"],
-    "export": ["format=csv"],
-    "import_tomograms": ["folder=mrc", "tomo_type=wbp"],
-}
 SWEEPER = "hydra.sweeper"
 WRONG_KINDS = (math.nan, math.inf, -math.inf, True, 1e300)
 
