@@ -5,6 +5,7 @@ import functools
 import logging
 import math
 import signal
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -282,13 +283,23 @@ def explain_lost_workers() -> Iterator[None]:
     """Turn a lost data worker into a ResourceError that says what to do."""
     try:
         yield
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader"):
+    except (RuntimeError, OSError, EOFError) as error:
+        if not str(error).startswith("DataLoader") and not was_broken_off(error):
             raise
+        reason = str(error).strip(" .") or type(error).__name__
         raise ResourceError(
-            f"A process that cuts crops is lost: {error} Most often the machine ran out of memory. "
-            "Set data.num_workers lower, or 0. Continue with resume=FOLDER_OF_THE_JOB."
+            f"A process that cuts crops is lost: {reason}. Most often the machine ran out of "
+            "memory. Set data.num_workers lower, or 0. Continue with resume=FOLDER_OF_THE_JOB."
         ) from error
+
+
+def was_broken_off(error: Exception) -> bool:
+    """Return whether a data worker died while it sent a crop, before torch sees that."""
+    if not isinstance(error, ConnectionError | EOFError | FileNotFoundError):
+        return False
+    frames = traceback.walk_tb(error.__traceback__)
+    received = any(frame.f_code.co_name == "_try_get_data" for frame, _ in frames)
+    return received or "in pin memory thread" in str(error)
 
 
 def stopped_error(folder: Path, number: int, epoch: int) -> StoppedBySignal:

@@ -1,6 +1,11 @@
 """A process that cuts crops and is killed ends the training with a cure, not in a hang."""
 
+import pytest
 from tiny import TINY
+from torch.utils.data import DataLoader
+
+from octopi.errors import ResourceError
+from octopi.training.run import explain_lost_workers
 
 KILLER = """
 import multiprocessing, os, signal
@@ -23,5 +28,23 @@ def test_a_killed_worker_is_named_with_what_to_do(here, octopi_command, capfd, m
     kept = [word for word in words if not word.startswith("data.steps_per_epoch")]
     assert octopi_command("train", *kept, *many, *killer, "hydra.run.dir=job") == 4
     said = "".join(capfd.readouterr())
-    assert "A process that cuts crops is lost: DataLoader worker" in said
+    assert "A process that cuts crops is lost: " in said
     assert "data.num_workers" in said
+
+
+def test_a_worker_killed_while_it_sends_a_crop_is_a_lost_worker(monkeypatch):
+    crops = iter(DataLoader(list(range(10_000)), num_workers=1))
+    next(crops)
+
+    def broken_off(timeout):
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    monkeypatch.setattr(crops._data_queue, "get", broken_off)
+    lost = pytest.raises(ResourceError, match=r"crops is lost: .*Connection reset.*num_workers")
+    with lost, explain_lost_workers():
+        list(crops)
+
+
+def test_a_connection_of_somebody_else_is_not_a_lost_worker():
+    with pytest.raises(ConnectionResetError), explain_lost_workers():
+        raise ConnectionResetError(104, "Connection reset by peer")
