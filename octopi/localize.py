@@ -82,7 +82,8 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
         ),
         all_required=settings.runs is not None,
     )
-    runs, all_scores = zip(*located, strict=True)
+    # Sums and the first run's info must not depend on the order in which runs are named.
+    runs, all_scores = zip(*sorted(located, key=lambda pair: pair[0].name), strict=True)
     output = f"{settings.user_id}/{settings.session_id}"
     check_replaces_only_own_picks(
         runs, lambda query: query.user_session == output, overwrite=settings.overwrite
@@ -170,24 +171,31 @@ def thresholds_by_data(
 
     An object that the user typed a threshold for, or that is expected too rarely, has no entry.
     """
-    typed = settings.thresholds
-    if isinstance(typed, float | int):
-        return {}
     thresholds = {}
     for name, (scores, info) in pool_scores(found).items():
-        if name in (typed or {}):
+        if has_typed_threshold(name, settings):
+            continue
+        if name not in info.chances:
+            logger.warning(
+                "Nothing says what scores of %s mean, so its threshold is that of the training.",
+                name,
+            )
             continue
         beta = settings.beta or info.beta or 1.0
         if info.weights.get(name) == 0:  # no total counts it, see calibrate
             beta = min(beta, 1.0)
-        threshold = None
-        if name in info.chances:
-            threshold = threshold_for(scores, info.chances[name], beta)
+        threshold = threshold_for(scores, info.chances[name], beta)
         if threshold is None:
             logger.warning("Too few %s are expected here to choose a threshold by.", name)
         else:
             thresholds[name] = max(threshold, MIN_CHANCE)
     return thresholds
+
+
+def has_typed_threshold(name: str, settings: LocalizeSettings) -> bool:
+    """Return whether the user typed a threshold of the object."""
+    typed = settings.thresholds
+    return isinstance(typed, float | int) or name in (typed or {})
 
 
 def pool_scores(
@@ -208,7 +216,7 @@ def expect_all(
     expected = {}
     for name, (scores, info) in pool_scores(found).items():
         thresholds = info.thresholds_at(settings.beta, settings.thresholds) | dict(by_data)
-        expected[name] = expect(scores, info.chance(name), thresholds[name])
+        expected[name] = expect(scores, info.chances.get(name), thresholds[name])
     return expected
 
 
@@ -227,12 +235,14 @@ def write_run_picks(
     origin["source"] = f"{settings.source} {settings.input}"
     thresholds = found.info.thresholds_at(settings.beta, settings.thresholds) | dict(by_data)
     for name, candidates in found.candidates.items():
-        chance = found.info.chance(name)
-        expected = float(chance.of(found.raw[name]).sum() / chance.found)
+        meaning = {}
+        if chance := found.info.chances.get(name):
+            expected = float(chance.of(found.raw[name]).sum() / chance.found)
+            meaning = {"chance": asdict(chance), "expected_particles": expected}
         found.scores.run.write_picks(
             PicksQuery(name, settings.user_id, settings.session_id),
             candidates.above(thresholds[name]),
-            origin={**origin, "chance": asdict(chance), "expected_particles": expected},
+            origin={**origin, **meaning},
         )
     for query in other_picks(found.scores.run, found.info, settings):
         found.scores.run.delete_picks(query)
@@ -301,7 +311,10 @@ def describe(
         info = checkpoint_info or scores.read_info()
         radii = particle_radii(info, project.objects)
         thresholds = info.thresholds_at(settings.beta, settings.thresholds)
-        objects = objects or ", ".join(f"{name} from {thresholds[name]:.3g}" for name in radii)
+        objects = objects or ", ".join(
+            f"{name} from {describe_threshold(name, thresholds[name], info, settings)}"
+            for name in radii
+        )
         queries = {PicksQuery(name, settings.user_id, settings.session_id) for name in radii}
         replaced += len(queries & set(scores.run.picks()))
     skipped = len(project.select(settings.runs)) - len(all_scores)
@@ -309,10 +322,23 @@ def describe(
         f"would run  {len(all_scores)} runs: {', '.join(s.run.name for s in all_scores)}",
         f"skipped    {skipped} runs without {settings.input}",
         f"localizer  {type(localizer).__name__}",
-        f"objects    {objects}{' unless the data say' * (settings.thresholds_from == 'data')}",
+        f"objects    {objects}",
         f"written    picks of every object as {settings.user_id}/{settings.session_id}, in "
         f"{', '.join(project.overlays)}; {replaced} files are replaced",
     ]
+
+
+def describe_threshold(
+    name: str, threshold: float, info: PickingInfo, settings: LocalizeSettings
+) -> str:
+    """Say from which chance on an object's candidates become picks, or what will decide it."""
+    if (
+        settings.thresholds_from == "data"
+        and name in info.chances
+        and not has_typed_threshold(name, settings)
+    ):
+        return f"a chance that is chosen from the data (training: {threshold:.3g})"
+    return f"{threshold:.3g}"
 
 
 def build_localizer(
