@@ -17,6 +17,7 @@ COMMANDS = (
     "doctor",
     "plan",
     "report",
+    "merge_picks",
     "extract",
     "export",
     "import_tomograms",

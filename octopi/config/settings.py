@@ -31,6 +31,7 @@ OptionalNode = Annotated[ConfigNode, OPTIONAL]  # null is nothing: {}
 RunNames = list[str] | None
 Checkpoints = Annotated[list[str], Field(min_length=1)]
 Spacings = Annotated[list[Spacing], Field(min_length=1)]
+Sets = str | list[str] | None  # of picks
 Annotation = Literal["complete", "partial"]
 UserSession = Annotated[str, Field(pattern=r"^[^/]+/[^/]+$", description="as USER/SESSION")]
 
@@ -51,7 +52,8 @@ class TargetsSettings:
     """Which annotations become which labels (`conf/targets`)."""
 
     objects: list[str] | None
-    picks: str | list[str] | None
+    picks: Sets
+    rejected: Sets
     segmentations: list[str]
     radius_scale: Factor
     radius_scales: dict[str, Factor] | None
@@ -203,6 +205,20 @@ class ExtractSettings:
 
 
 @dataclass
+class MergePicksSettings:
+    """Settings of `merge_picks`."""
+
+    project: ConfigNode
+    picks: list[str]
+    rejected: Sets
+    objects: list[str] | None
+    runs: RunNames
+    user_id: str
+    session_id: str
+    dry_run: bool
+
+
+@dataclass
 class ExportSettings:
     """Settings of `export`."""
 
@@ -264,7 +280,8 @@ class CheckSettings:
     project: ConfigNode
     data: LooseNode
     target: str
-    picks: str | None
+    picks: Sets
+    rejected: Sets
     voxel_spacing: Spacing | None
     tomo_types: list[str] | None
     runs: RunNames

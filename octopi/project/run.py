@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from octopi.geometry import Grid, Points
     from octopi.project.objects import PickableObject
+
+Key = TypeVar("Key")
 
 
 class Run:
@@ -131,7 +133,7 @@ class Run:
         """Read particle centres in Å, x y z, with their scores where they have any."""
         return self._read_picks(query).points
 
-    def read_existing_picks(self, queries: Mapping[str, PicksQuery]) -> dict[str, Points]:
+    def read_existing_picks(self, queries: Mapping[Key, PicksQuery]) -> dict[Key, Points]:
         """Read the picks that exist in this run, as `read_picks` does; skip the others."""
         existing = copick_items.picks(self._copick)
         return {
