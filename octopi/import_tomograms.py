@@ -362,7 +362,7 @@ def is_imported(run: Run | None, tomogram: TomogramImport, *, overwrite: bool) -
         if not is_same_type or not same_spacing(existing.voxel_spacing, new.voxel_spacing):
             continue
         replaceable = existing == new and run is not None and not run.is_read_only(existing)
-        if overwrite and replaceable:
+        if replaceable and (overwrite or not run.is_finished(existing)):
             continue
         if run and existing == new and not overwrite and is_stored(run, tomogram):
             return True
