@@ -82,7 +82,7 @@ def test_a_write_that_fails_leaves_the_old_label_volume_and_nothing_else(
     assert anywhere.files_of_run() == before
 
 
-class Killed(RuntimeError):
+class KilledError(RuntimeError):
     """What ends a writer at once, and all that it would tidy up."""
 
 
@@ -100,7 +100,7 @@ def killed_before_change(number):
     def killing(method):
         def count():
             if next(counter) >= number:
-                raise Killed
+                raise KilledError
 
         async def change_later(*args, **kwargs):
             count()
@@ -141,7 +141,7 @@ def test_of_a_writer_killed_anywhere_the_old_volume_or_picks_stay_or_the_new(rem
                 run.write_segmentation(TARGETS, _labels(2), grid=GRID, attributes={})
                 run.write_picks(OURS, Points(np.ones((2, 3))))
                 break
-        except Killed:
+        except KilledError:
             run = remote.run()
             labels = run.read_segmentation(TARGETS)[0]
             assert np.array_equal(labels, _labels(1)) or np.array_equal(labels, _labels(2)), number
