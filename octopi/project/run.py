@@ -9,8 +9,8 @@ from octopi.errors import NotInProjectError
 from octopi.project import copick_items
 from octopi.project.picks_file import StoredPicks, checked_orientations, read_picks, to_json
 from octopi.project.queries import PicksQuery
-from octopi.project.run_volumes import RunVolumes
 from octopi.project.storage import storage_errors_as_resource_error, write_file
+from octopi.project.volume_store import VolumeStore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from octopi.geometry import Points
 
 
-class Run(RunVolumes):
+class Run(VolumeStore):
     """One imaged area of a project; every call lists the storage again, so nothing is stale."""
 
     def picks(self) -> list[PicksQuery]:
@@ -54,9 +54,9 @@ class Run(RunVolumes):
         stored = self._read_picks(query)
         return stored.points, checked_orientations(stored, self._where(query))
 
-    def picks_origin(self, query: PicksQuery) -> Mapping[str, Any]:
-        """Read what octopi says it made picks of, see `picks_file.ORIGIN`; {} where unknown."""
-        return self._read_picks(query).origin
+    def picks_provenance(self, query: PicksQuery) -> Mapping[str, Any]:
+        """Read what octopi says it made picks of, see `picks_file.PROVENANCE`; {} where unknown."""
+        return self._read_picks(query).provenance
 
     def delete_picks(self, query: PicksQuery) -> None:
         """Delete picks."""
@@ -71,7 +71,7 @@ class Run(RunVolumes):
         points: Points,
         *,
         orientations: NDArray[np.float64] | None = None,
-        origin: Mapping[str, Any] | None = None,
+        provenance: Mapping[str, Any] | None = None,
     ) -> None:
         """Write picks, replacing the session's old ones; no points make an empty session.
 
@@ -80,11 +80,11 @@ class Run(RunVolumes):
             points: the picks.
             orientations: rotations (n, 3, 3) from the objects' frame to the tomogram's, x y z;
                 None = unknown.
-            origin: what made them, see `picks_file.ORIGIN`.
+            provenance: what made them, see `picks_file.PROVENANCE`.
         """
         self.check_can_write(query)
         picks = copick_items.new_picks(self._copick, query)
-        content = to_json(points, orientations, picks, self._where(query), origin or {})
+        content = to_json(points, orientations, picks, self._where(query), provenance or {})
         with storage_errors_as_resource_error(self._where(query), picks.path):
             write_file(picks.fs, picks.path, content)
 

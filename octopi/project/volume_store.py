@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from octopi.project.objects import PickableObject
 
 
-class RunVolumes:
+class VolumeStore:
     """The volumes of a run: its tomograms, segmentations and score maps.
 
     Args:
@@ -53,7 +53,7 @@ class RunVolumes:
         objects: Mapping[str, PickableObject],
         project_name: str,
         warn_once: Callable[[str], None],
-        reopen: Callable[[str], RunVolumes],
+        reopen: Callable[[str], VolumeStore],
     ) -> None:
         self.name = name
         self.objects = objects
