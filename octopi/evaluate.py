@@ -94,13 +94,12 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     report = dataclasses.replace(report, expected_particles=sum_expected(localized, queries, truth))
     path = job.folder / SCORES_FILE
     write_json(path, report.to_dict())
-    estimated = [name for name, score in report.scores.items() if score.annotated_share is not None]
-    figure = plot_reliability(report.reliability, estimated)
+    shares = {n: share for n, one in report.scores.items() if (share := one.annotated_share)}
+    figure = plot_reliability(report.reliability, estimated=shares)
     write_figure(job.folder / RELIABILITY_PICTURE, figure)
     draw_run_with_most_particles(job.folder / PICTURE, project, runs, picks=picks, truth=truth)
     logger.info("Scores of %d runs (%s):\n%s", len(truth), path, report.table())
-    for name in estimated:
-        share = report.scores[name].annotated_share
+    for name, share in shares.items():
         logger.info("%s ~ marks estimates.", describe_share(name, *share))
     return report.total
 
