@@ -20,7 +20,7 @@ from octopi.evaluation.chances import describe_share, fit_partial
 from octopi.evaluation.coverage import keep_comparable
 from octopi.evaluation.partial import with_shares
 from octopi.evaluation.picks_figure import draw_picks
-from octopi.evaluation.reliability import draw_reliability
+from octopi.evaluation.reliability import plot_reliability
 from octopi.evaluation.score_report import Report
 from octopi.evaluation.scores import Scorer
 from octopi.geometry import PicksByRun, Points
@@ -36,7 +36,7 @@ from octopi.project import (
     tomogram_for_display,
 )
 from octopi.project.provenance import replaced_tomogram
-from octopi.system.files import write_json
+from octopi.system.files import write_figure, write_json
 from octopi.system.job_folder import SCORES_FILE, Job
 from octopi.targets import UNKNOWN, drop_unknown
 
@@ -94,12 +94,13 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     report = dataclasses.replace(report, expected_particles=sum_expected(localized, queries, truth))
     path = job.folder / SCORES_FILE
     write_json(path, report.to_dict())
-    draw_reliability(job.folder / RELIABILITY_PICTURE, report.reliability)
+    shares = {n: share for n, one in report.scores.items() if (share := one.annotated_share)}
+    figure = plot_reliability(report.reliability, estimated=shares)
+    write_figure(job.folder / RELIABILITY_PICTURE, figure)
     draw_run_with_most_particles(job.folder / PICTURE, project, runs, picks=picks, truth=truth)
     logger.info("Scores of %d runs (%s):\n%s", len(truth), path, report.table())
-    for name, score in report.scores.items():
-        if score.annotated_share is not None:
-            logger.info("%s ~ marks estimates.", describe_share(name, *score.annotated_share))
+    for name, share in shares.items():
+        logger.info("%s ~ marks estimates.", describe_share(name, *share))
     return report.total
 
 

@@ -6,10 +6,8 @@ can be changed and picks made again in seconds.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from octopi.cli.job import command, log_dry_run
@@ -17,8 +15,14 @@ from octopi.config.build import build, build_part
 from octopi.config.settings import LocalizeSettings
 from octopi.data.cache import map_in_threads
 from octopi.errors import SettingError, shorten_list
-from octopi.evaluation.expected import Expected, expect, format_expected, threshold_for, to_dict
-from octopi.geometry import Points
+from octopi.evaluation.data_thresholds import (
+    MIN_CHANCE,
+    RunCandidates,
+    expect_all,
+    has_typed_threshold,
+    thresholds_by_data,
+)
+from octopi.evaluation.expected import format_expected, to_dict
 from octopi.localization import LOCALIZER
 from octopi.localization.localizer import Localizer
 from octopi.localization.peaks import Peaks
@@ -40,25 +44,6 @@ from octopi.system.job_folder import EXPECTED_FILE, Job
 
 logger = logging.getLogger(__name__)
 
-MIN_CHANCE = 0.01  # of a candidate; lower ones are not looked for, which saves time
-
-
-@dataclass(frozen=True)
-class RunCandidates:
-    """The candidates of a run.
-
-    Args:
-        scores: that they were found in.
-        info: what the scores mean.
-        raw: object name -> (n,) the network's scores of all candidates from MIN_CHANCE on.
-        by_object: object name -> those that may become picks, scored by their chances.
-    """
-
-    scores: RunScores
-    info: PickingInfo
-    raw: dict[str, NDArray[np.float32]]
-    by_object: dict[str, Points]
-
 
 def localize(settings: LocalizeSettings, job: Job) -> None:
     """Pick every object in every run that has scores; write an empty file where there are none."""
@@ -77,7 +62,8 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
         ),
         all_required=settings.runs is not None,
     )
-    runs, all_scores = zip(*located, strict=True)
+    # Sums and the first run's info must not depend on the order in which runs are named.
+    runs, all_scores = zip(*sorted(located, key=lambda pair: pair[0].name), strict=True)
     output = f"{settings.user_id}/{settings.session_id}"
     check_replaces_only_own_picks(
         runs, lambda query: query.user_session == output, overwrite=settings.overwrite
@@ -95,10 +81,10 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
         candidates_by_run = find_candidates(all_scores, settings, localizer, checkpoint_info)
         by_data = {}
         if settings.thresholds_from == "data":
-            by_data = thresholds_by_data(candidates_by_run, settings)
-            for run_candidates in candidates_by_run:
-                write_run_picks(run_candidates, by_data, settings)
-    expected = expect_all(candidates_by_run, by_data, settings)
+            by_data = thresholds_by_data(candidates_by_run, settings.beta, settings.thresholds)
+            for scores, run_candidates in zip(all_scores, candidates_by_run, strict=True):
+                write_run_picks(scores, run_candidates, by_data, settings)
+    expected = expect_all(candidates_by_run, by_data, settings.beta, settings.thresholds)
     write_json(job.folder / EXPECTED_FILE, to_dict(expected))
     logger.info(
         "Picks of %d runs as %s. Expected of them, with 95 %% intervals:\n%s",
@@ -125,7 +111,7 @@ def find_candidates(
         def find(scores: RunScores) -> RunCandidates:
             run_candidates = find_run_candidates(scores, settings, localizer, checkpoint_info)
             if settings.thresholds_from == "training":
-                write_run_picks(run_candidates, {}, settings)
+                write_run_picks(scores, run_candidates, {}, settings)
                 run_candidates = replace(run_candidates, by_object={})  # frees their memory
             bar.update()
             return run_candidates
@@ -155,82 +141,37 @@ def find_run_candidates(
     )
     raw = {name: points.scores for name, points in candidates.items() if points.scores is not None}
     by_object = {n: apply_chance(points, info.chance(n)) for n, points in candidates.items()}
-    return RunCandidates(scores, info, raw, by_object)
-
-
-def thresholds_by_data(
-    candidates_by_run: Sequence[RunCandidates], settings: LocalizeSettings
-) -> dict[str, float]:
-    """Choose thresholds by the candidates of all runs: object name -> chance.
-
-    An object that the user typed a threshold for, or that is expected too rarely, has no entry.
-    """
-    typed = settings.thresholds
-    if isinstance(typed, float | int):
-        return {}
-    thresholds = {}
-    for name, (scores, info) in pool_scores(candidates_by_run).items():
-        if name in (typed or {}):
-            continue
-        beta = settings.beta or info.beta or 1.0
-        if info.weights.get(name) == 0:  # no total counts it, see calibrate
-            beta = min(beta, 1.0)
-        threshold = None
-        if name in info.chances:
-            threshold = threshold_for(scores, info.chances[name], beta)
-        if threshold is None:
-            logger.warning("Too few %s are expected here to choose a threshold by.", name)
-        else:
-            thresholds[name] = max(threshold, MIN_CHANCE)
-    return thresholds
-
-
-def pool_scores(
-    candidates_by_run: Sequence[RunCandidates],
-) -> dict[str, tuple[NDArray[np.float32], PickingInfo]]:
-    """Return each object's scores (n,) of the candidates in all runs, and what they mean."""
-    infos = {name: run.info for run in candidates_by_run[::-1] for name in run.raw}
-    return {
-        name: (np.concatenate([r.raw[name] for r in candidates_by_run if name in r.raw]), info)
-        for name, info in infos.items()
-    }
-
-
-def expect_all(
-    candidates_by_run: Sequence[RunCandidates],
-    by_data: Mapping[str, float],
-    settings: LocalizeSettings,
-) -> dict[str, Expected]:
-    """Compute what to expect of the picks of each object, all runs together."""
-    expected = {}
-    for name, (scores, info) in pool_scores(candidates_by_run).items():
-        thresholds = info.thresholds_at(settings.beta, settings.thresholds) | dict(by_data)
-        expected[name] = expect(scores, info.chance(name), thresholds[name])
-    return expected
+    return RunCandidates(info, raw, by_object)
 
 
 def write_run_picks(
-    run_candidates: RunCandidates, by_data: Mapping[str, float], settings: LocalizeSettings
+    scores: RunScores,
+    run_candidates: RunCandidates,
+    by_data: Mapping[str, float],
+    settings: LocalizeSettings,
 ) -> None:
     """Write the picks of every object in a run, and what they were made of; delete all others.
 
     Args:
-        run_candidates: the candidates of the run.
+        scores: of the run.
+        run_candidates: the candidates found in them.
         by_data: thresholds that override those of the training.
         settings: of the command.
     """
-    attributes = run_candidates.scores.read_attributes()
+    attributes = scores.read_attributes()
     provenance = {key: attributes[key] for key in PROVENANCE if key in attributes}
     provenance["source"] = f"{settings.source} {settings.input}"
-    info, run = run_candidates.info, run_candidates.scores.run
+    info, run = run_candidates.info, scores.run
     thresholds = info.thresholds_at(settings.beta, settings.thresholds) | dict(by_data)
     for name, candidates in run_candidates.by_object.items():
-        chance = info.chance(name)
-        expected = float(chance.of(run_candidates.raw[name]).sum() / chance.found)
+        meaning = {}
+        if chance := info.chances.get(name):
+            expected = float(chance.of(run_candidates.raw[name]).sum() / chance.found)
+            meaning = {"chance": asdict(chance), "expected_particles": expected}
         run.write_picks(
             PicksQuery(name, settings.user_id, settings.session_id),
             candidates.above(thresholds[name]),
-            provenance={**provenance, "chance": asdict(chance), "expected_particles": expected},
+            provenance={**provenance, **meaning},
         )
     for query in other_picks(run, info, settings):
         run.delete_picks(query)
@@ -286,7 +227,10 @@ def describe(
         info = checkpoint_info or scores.read_info()
         radii = particle_radii(info, project.objects)
         thresholds = info.thresholds_at(settings.beta, settings.thresholds)
-        objects = objects or ", ".join(f"{name} from {thresholds[name]:.3g}" for name in radii)
+        objects = objects or ", ".join(
+            f"{name} from {describe_threshold(name, thresholds[name], info, settings)}"
+            for name in radii
+        )
         queries = {PicksQuery(name, settings.user_id, settings.session_id) for name in radii}
         replaced += len(queries & set(scores.run.picks()))
     skipped = len(project.select(settings.runs)) - len(all_scores)
@@ -294,10 +238,23 @@ def describe(
         f"would run  {len(all_scores)} runs: {', '.join(s.run.name for s in all_scores)}",
         f"skipped    {skipped} runs without {settings.input}",
         f"localizer  {type(localizer).__name__}",
-        f"objects    {objects}{' unless the data say' * (settings.thresholds_from == 'data')}",
+        f"objects    {objects}",
         f"written    picks of every object as {settings.user_id}/{settings.session_id}, in "
         f"{', '.join(project.overlays)}; {replaced} files are replaced",
     ]
+
+
+def describe_threshold(
+    name: str, threshold: float, info: PickingInfo, settings: LocalizeSettings
+) -> str:
+    """Say from which chance on an object's candidates become picks, or what will decide it."""
+    if (
+        settings.thresholds_from == "data"
+        and name in info.chances
+        and not has_typed_threshold(name, settings.thresholds)
+    ):
+        return f"a chance that is chosen from the data (training: {threshold:.3g})"
+    return f"{threshold:.3g}"
 
 
 def build_localizer(

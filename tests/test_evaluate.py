@@ -144,6 +144,7 @@ def test_a_partial_truth_gives_estimates_that_are_marked(project, octopi_command
     log = capfd.readouterr().err
     assert "of the ribosome seem annotated" in log
     assert "~ marks estimates" in log
+    assert f"~{scores['reliability']['ribosome']['error']:.3f}" in log
     assert scores["expected_particles"] == {"ribosome": 200.0}
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -199,6 +200,35 @@ class WriteHistory(Callback):
 
 def _number(value: Tensor | float | None) -> float | None:
     return None if value is None else float(value)
+
+
+class LogProgress(Callback):
+    """Logs how far the training is, at most once a minute; where there is no bar, that is all."""
+
+    interval = 60.0  # seconds
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note when the training began, and at what."""
+        assert isinstance(pl_module, PickingModule)
+        self._start = self._logged = time.monotonic()
+        self._spent_before = pl_module.spent_budget(trainer.global_step)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *args: Any
+    ) -> None:
+        """Log the epoch, the loss of this batch and the time that is left."""
+        assert isinstance(pl_module, PickingModule)
+        now = time.monotonic()
+        if now - self._logged < self.interval or not trainer.is_global_zero:
+            return
+        self._logged = now
+        spent = pl_module.spent_budget(trainer.global_step)
+        left = (now - self._start) * (1 - spent) / max(spent - self._spent_before, 1e-9)
+        logger.info(
+            "step %d, epoch %d: loss %.4f; %.0f %% of the training done, about %.0f min left",
+            trainer.global_step, trainer.current_epoch, float(outputs["loss"]), 100 * spent,
+            left / 60,
+        )  # fmt: skip
 
 
 class StopOnSignal(Callback):
