@@ -94,6 +94,7 @@ def build_ensemble(
 
     results = {
         "best_metric": settings.best_metric,
+        **({"metrics_note": info.metrics_note} if info.metrics_note else {}),
         "out_of_fold": metrics,
         "thresholds": calibration.thresholds,
         "annotated_share": calibration.share_intervals(),
