@@ -191,7 +191,9 @@ def _squared_distances(
 
 
 def fit_mask(mask: NDArray, mask_grid: Grid, grid: Grid) -> NDArray:
-    """Bring a mask to the grid of a target that covers the same box, and may be coarser.
+    """Bring a mask to the grid of a target that covers the same box, finer or coarser.
+
+    Where the mask is coarser, each voxel takes the value of the mask's voxel that its centre is in.
 
     Args:
         mask: (z, y, x), 0 = outside.
@@ -204,6 +206,10 @@ def fit_mask(mask: NDArray, mask_grid: Grid, grid: Grid) -> NDArray:
     if all(map(same_spacing, mask_grid.spacing, grid.spacing)):
         return align_mask(mask, grid.shape)
     aligned = align_mask(mask, grid.at_spacing(float(np.mean(mask_grid.spacing))).shape)
+    for axis, (old, new) in enumerate(zip(aligned.shape, grid.shape, strict=True)):
+        if new > old:
+            nearest = np.floor(np.arange(new) * old / new + 0.5).astype(np.intp)
+            aligned = aligned.take(np.minimum(nearest, old - 1), axis)
     return aligned if aligned.shape == grid.shape else coarsen_mask(aligned, grid.shape)
 
 

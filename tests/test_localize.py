@@ -18,7 +18,7 @@ from octopi.errors import DataError, NotInProjectError, SettingError
 from octopi.geometry import Grid
 from octopi.picking import Chance
 from octopi.project import PicksQuery, SegmentationQuery, open_project
-from octopi.project.origin import tomogram_origin
+from octopi.project.provenance import identify_tomogram
 from octopi.project.run_scores import RunScores, find_scores
 
 
@@ -136,7 +136,7 @@ def localize(here, octopi_command):
                 "objects": objects,
                 "checkpoints": {"best_model.pth": ",".join(objects)},
                 "train_runs": ["TS_01"],
-                **tomogram_origin(run, query, volume),
+                **identify_tomogram(run, query, volume),
                 **stored,
             }
             scores = np.zeros((len(objects), *grid.shape), np.uint8)
@@ -168,16 +168,17 @@ def test_picks_of_a_former_model_are_deleted_only_with_overwrite(here, localize,
 def test_picks_say_what_made_them(here, localize):
     assert localize(["ribosome"]) == 0
     run = open_project(here / "project.json").runs[0]
-    origin = run.picks_origin(PicksQuery("ribosome", "octopi", "1"))
+    provenance = run.picks_provenance(PicksQuery("ribosome", "octopi", "1"))
     query = next(q for q in run.tomograms() if q.tomo_type == "denoised")
-    assert origin == {
+    assert provenance == {
         "checkpoints": {"best_model.pth": "ribosome"},
         "train_runs": ["TS_01"],
         "source": "scores predict:octopi/1",
-        "chance": {"offset": 0.0, "slope": 1.0, "covariance": [0.0, 0.0, 0.0], "found": 1.0},
-        "expected_particles": 0.0,
-        **tomogram_origin(run, query, run.read_tomogram(query)),
+        **identify_tomogram(run, query, run.read_tomogram(query)),
     }
+    assert localize(["ribosome"], chances={"ribosome": CHANCE}) == 0
+    provenance = run.picks_provenance(PicksQuery("ribosome", "octopi", "1"))
+    assert (provenance["chance"], provenance["expected_particles"]) == (CHANCE, 0)
 
 
 def test_scores_of_a_tomogram_that_was_replaced_are_refused(here, localize, octopi_command, capfd):
@@ -312,10 +313,57 @@ def test_labels_of_another_box_than_the_tomogram_are_refused(here, octopi_comman
     assert "24×30×48 voxels of 20 Å, which is the box of no" in "".join(capfd.readouterr())
 
 
-def test_an_object_without_chances_keeps_the_threshold_of_the_training(here, localize, capfd):
+def test_an_object_without_chances_keeps_its_threshold_and_nothing_is_expected_of_it(
+    here, localize, octopi_command, capfd
+):
     stored = {"thresholds": {"1": {"ribosome": 0.9}}, "beta": 1.0}
     overrides = [*PEAKS, "thresholds_from=data", f"hydra.run.dir={here / 'x'}"]
     assert localize(["ribosome"], *overrides, values=scattered, **stored) == 0
-    expected = json.loads((here / "x" / "expected.json").read_text(encoding="utf-8"))
-    assert expected["ribosome"]["threshold"] == 0.9
-    assert "Too few ribosome are expected here" in capfd.readouterr().err
+    expected = json.loads((here / "x" / "expected.json").read_text(encoding="utf-8"))["ribosome"]
+    num_picks = sum(len(read_ribosomes(here, i)) for i in range(3))
+    assert (expected.pop("threshold"), expected.pop("num_picks")) == (0.9, num_picks)
+    assert set(expected.values()) == {None}
+    log = capfd.readouterr().err
+    assert "Nothing says what scores of ribosome mean, so its threshold is that of the" in log
+    row = ["ribosome", "0.900", str(num_picks), "n/a", "n/a", "n/a"]
+    assert log.split("recall\n")[1].split()[:6] == row
+    overrides = ["objects=[ribosome]", "truth=curation/0", f"hydra.run.dir={here / 'y'}"]
+    assert octopi_command("evaluate", *overrides) == 0
+    scores = json.loads((here / "y" / "scores.json").read_text(encoding="utf-8"))
+    assert scores["expected_particles"] == {"ribosome": None}
+
+
+def test_a_dry_run_says_which_thresholds_the_data_will_decide(here, localize, capfd):
+    stored = {"chances": {"ribosome": CHANCE}, "thresholds": {"1": {"ribosome": 0.9}}, "beta": 1.0}
+    by_data = "ribosome from a chance that is chosen from the data (training: 0.9)"
+    for overrides, expected in (
+        ([], "ribosome from 0.9"),
+        (["thresholds_from=data"], by_data),
+        (["thresholds_from=data", "thresholds={ribosome: 0.7}"], "ribosome from 0.7"),
+    ):
+        assert localize(["ribosome"], "dry_run=true", *overrides, **stored) == 0
+        assert f"objects    {expected}\n" in "".join(capfd.readouterr())
+
+
+def test_neither_the_order_of_runs_nor_a_kill_half_way_changes_the_result(
+    here, localize, octopi_command
+):
+    stored = {"chances": {"ribosome": CHANCE}, "thresholds": {"1": {"ribosome": 0.9}}, "beta": 1.0}
+    rng = np.random.default_rng(3)
+    command = [*PEAKS, "thresholds_from=data", "hydra.run.dir=job"]
+
+    def scattered_anew(shape):
+        return rng.beta(0.5, 1.5, shape) * 255
+
+    def result():
+        paths = [*sorted(here.rglob("octopi_1_ribosome.json")), here / "job" / "expected.json"]
+        assert len(paths) == 4
+        return {path: path.read_bytes() for path in paths}
+
+    assert localize(["ribosome"], *command, values=scattered_anew, **stored) == 0
+    expected = result()
+    for path in list(expected)[1:]:  # as a kill after the first run leaves it
+        path.unlink()
+    order = "runs=[TS_03,TS_01,TS_02]"
+    assert octopi_command("localize", "localizer=peaks", *command, order, "num_workers=3") == 0
+    assert result() == expected

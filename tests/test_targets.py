@@ -144,6 +144,21 @@ def test_a_mask_of_the_tomogram_fits_the_coarser_grid_of_a_target():
     assert np.array_equal(fit_mask(fitted, target_grid, target_grid), fitted)
 
 
+@pytest.mark.parametrize(
+    ("coarse", "shape"),
+    [((8, 6, 5), (16, 12, 10)), ((4, 4, 3), (12, 12, 9)), ((5, 7, 4), (12, 17, 10))],
+)
+def test_a_mask_coarser_than_the_target_leaves_no_holes(coarse, shape):
+    grid = Grid.cubic(shape, 10.0)
+    mask_grid = grid.with_shape(coarse)
+    assert fit_mask(np.ones(coarse, np.uint8), mask_grid, grid).all()
+    mask = np.random.default_rng(0).integers(0, 2, coarse).astype(np.uint8)
+    voxels = np.indices(shape).reshape(3, -1).T * np.array(coarse) / shape
+    nearest = np.minimum(np.floor(voxels + 0.5).astype(int), np.array(coarse) - 1)
+    expected = mask[tuple(nearest.T)].reshape(shape)
+    assert np.array_equal(fit_mask(mask, mask_grid, grid), expected)
+
+
 def test_masks_are_painted_on_background_only():
     target = np.array([[[1, 0, 0]]], np.uint8)
     painted = add_masks(target, {2: np.array([[[1, 1, 0]]]), 3: np.array([[[1, 1, 1]]])})

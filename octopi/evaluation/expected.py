@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from octopi.evaluation.calibration import best_threshold
 from octopi.evaluation.chances import count_in_bins
-from octopi.evaluation.score_report import Interval, format_figure, format_interval, format_table
+from octopi.evaluation.score_report import Interval, format_table
 from octopi.picking import Chance
 
 MIN_PARTICLES = 10  # expected; fewer are too few to choose a threshold by
@@ -22,22 +22,24 @@ NUM_DRAWS = 400  # of the chances, for the intervals
 class Expected:
     """Figures of an object, expected from the chances, with 95 % intervals.
 
+    Without chances nothing but the picks is known.
+
     Args:
         threshold: chance from which a candidate is a pick.
         num_picks: number of picks.
-        particles: number of particles in these tomograms.
+        particles: number of particles in these tomograms; None without chances.
         precision: 0..1; None without a pick.
         recall: 0..1; None where no particle is expected.
     """
 
     threshold: float
     num_picks: int
-    particles: float
-    particles_interval: Interval
-    precision: float | None
-    precision_interval: Interval | None
-    recall: float | None
-    recall_interval: Interval | None
+    particles: float | None = None
+    particles_interval: Interval | None = None
+    precision: float | None = None
+    precision_interval: Interval | None = None
+    recall: float | None = None
+    recall_interval: Interval | None = None
 
 
 def threshold_for(scores: NDArray, chance: Chance, beta: float) -> float | None:
@@ -58,7 +60,7 @@ def threshold_for(scores: NDArray, chance: Chance, beta: float) -> float | None:
     return best_threshold(ordered, chance, num_particles / chance.found, beta)
 
 
-def expect(scores: NDArray, chance: Chance, threshold: float) -> Expected:
+def expect(scores: NDArray, chance: Chance | None, threshold: float) -> Expected:
     """Compute what to expect of the picks of an object.
 
     The intervals hold the uncertainty of the chances and that of counting; the same candidates
@@ -66,11 +68,13 @@ def expect(scores: NDArray, chance: Chance, threshold: float) -> Expected:
 
     Args:
         scores: (n,) of the candidates, 0..1, also of those far below the threshold.
-        chance: of the object.
+        chance: of the object; None where nothing says what its scores mean.
         threshold: chance from which a candidate is a pick.
     """
+    if chance is None:
+        return Expected(threshold, int((np.asarray(scores) >= threshold).sum()))
     chances = chance.of(scores)
-    is_pick = chances >= threshold
+    is_pick = chances.astype(np.float32) >= threshold  # as picks are stored
     true_picks, missed = chances[is_pick].sum(), chances[~is_pick].sum()
     particles = (true_picks + missed) / chance.found
     num_picks = int(is_pick.sum())
@@ -127,13 +131,20 @@ def format_expected(expected: Mapping[str, Expected]) -> str:
     for head in ("from chance", "picks", "particles", "precision", "recall"):
         table.add_column(head, justify="right", no_wrap=True)
     for name, one in expected.items():
-        low, high = one.particles_interval
         table.add_row(
             name,
             f"{one.threshold:.3f}",
             str(one.num_picks),
-            f"{one.particles:.0f} ({low:.0f} … {high:.0f})",
-            f"{format_figure(one.precision)} ({format_interval(one.precision_interval)})",
-            f"{format_figure(one.recall)} ({format_interval(one.recall_interval)})",
+            _format(one.particles, one.particles_interval, digits=0),
+            _format(one.precision, one.precision_interval),
+            _format(one.recall, one.recall_interval),
         )
     return format_table(table)
+
+
+def _format(value: float | None, interval: Interval | None, digits: int = 3) -> str:
+    """Format a figure and its interval, also one that is not known."""
+    if value is None or interval is None:
+        return "n/a"
+    low, high = interval
+    return f"{value:.{digits}f} ({low:.{digits}f} … {high:.{digits}f})"

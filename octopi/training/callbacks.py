@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -140,10 +141,12 @@ class WriteHistory(Callback):
         path: of the file.
         best_model: knows which share of the particles seems annotated; it comes before this in the
             list of callbacks.
+        note: what the metrics are against; None = all particles.
     """
 
-    def __init__(self, path: Path, best_model: SaveBestModel) -> None:
+    def __init__(self, path: Path, best_model: SaveBestModel, note: str | None) -> None:
         self.path = path
+        self.note = note
         self.best_model = best_model
         self.history: dict[str, dict[str, list[float | None]]] = {}
         self.best_metric = ""
@@ -180,6 +183,7 @@ class WriteHistory(Callback):
         """Return the content of `results.json`; a value of None means n/a."""
         return {
             "best_metric": self.best_metric,
+            **({"metrics_note": self.note} if self.note else {}),
             "annotated_share": self.best_model.annotated_share,
             "history": self.history,
         }
@@ -199,6 +203,35 @@ class WriteHistory(Callback):
 
 def _number(value: Tensor | float | None) -> float | None:
     return None if value is None else float(value)
+
+
+class LogProgress(Callback):
+    """Logs how far the training is, at most once a minute; where there is no bar, that is all."""
+
+    interval = 60.0  # seconds
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note when the training began, and at what."""
+        assert isinstance(pl_module, PickingModule)
+        self._start = self._logged = time.monotonic()
+        self._spent_before = pl_module.spent_budget(trainer.global_step)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *args: Any
+    ) -> None:
+        """Log the epoch, the loss of this batch and the time that is left."""
+        assert isinstance(pl_module, PickingModule)
+        now = time.monotonic()
+        if now - self._logged < self.interval or not trainer.is_global_zero:
+            return
+        self._logged = now
+        spent = pl_module.spent_budget(trainer.global_step)
+        left = (now - self._start) * (1 - spent) / max(spent - self._spent_before, 1e-9)
+        logger.info(
+            "step %d, epoch %d: loss %.4f; %.0f %% of the training done, about %.0f min left",
+            trainer.global_step, trainer.current_epoch, float(outputs["loss"]), 100 * spent,
+            left / 60,
+        )  # fmt: skip
 
 
 class StopOnSignal(Callback):

@@ -104,7 +104,7 @@ class PickingModule(pl.LightningModule):
         The scheduler moves with every optimizer step; ReduceLROnPlateau with every validation.
         """
         optimizer = self.make_optimizer(self.net.parameters())
-        scheduler = self.make_lr_scheduler(optimizer=optimizer, progress=self._progress)
+        scheduler = self.make_lr_scheduler(optimizer=optimizer, progress=self.spent_budget)
         timing: dict[str, Any] = {"interval": "step"}
         if isinstance(scheduler, ReduceLROnPlateau):
             timing = {
@@ -115,7 +115,7 @@ class PickingModule(pl.LightningModule):
             }
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, **timing}}
 
-    def _progress(self, step: int) -> float:
+    def spent_budget(self, step: int) -> float:
         """Return the part of the step or time budget that is spent, whichever is further."""
         # Not trainer.estimated_stepping_batches: it would load the crops of epoch 0 for a resume.
         batches = (self.trainer.max_epochs or 0) * self.steps_per_epoch

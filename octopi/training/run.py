@@ -35,7 +35,13 @@ from octopi.system.job_folder import LAST_CHECKPOINT_FILE, RESULTS_FILE
 from octopi.training import ddp
 from octopi.training.best_model import BestModelWriter
 from octopi.training.build_checks import check_loss, check_monitors
-from octopi.training.callbacks import LastCheckpoint, SaveBestModel, StopOnSignal, WriteHistory
+from octopi.training.callbacks import (
+    LastCheckpoint,
+    LogProgress,
+    SaveBestModel,
+    StopOnSignal,
+    WriteHistory,
+)
 from octopi.training.curves import draw_curves
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
 from octopi.training.folder import TrainingFolder
@@ -122,7 +128,7 @@ def build_training(
         seed=settings.seed,
     )
     best_model = SaveBestModel(BestModelWriter(folder, settings, info, data, divisor))
-    history = WriteHistory(folder / RESULTS_FILE, best_model)
+    history = WriteHistory(folder / RESULTS_FILE, best_model, info.metrics_note)
     users_callbacks = [
         build(node, f"callbacks.{name}") for name, node in settings.callbacks.items()
     ]
@@ -131,6 +137,7 @@ def build_training(
         best_model,  # before weight averaging, so that it saves the weights that are validated
         *users_callbacks,
         history,
+        LogProgress(),
         StopOnSignal(functools.partial(stopped_error, folder)),
         LastCheckpoint(folder / LAST_CHECKPOINT_FILE),
     ]
