@@ -28,7 +28,7 @@ from octopi.config.build import build
 from octopi.config.settings import CreateTargetsSettings
 from octopi.errors import shorten_list
 from octopi.project import Project, Run, SegmentationQuery, keep_runs_with
-from octopi.project.origin import REGION, check_same_origin, digest_points
+from octopi.project.provenance import REGION, check_same_provenance, digest_points
 from octopi.system.job_folder import Job
 from octopi.system.resources import format_bytes
 from octopi.targets import add_masks, paint
@@ -164,9 +164,9 @@ def compare_with_existing(
     where = f"Run {run.name}: its target {existing[0]}"
     stored = run.segmentation_attributes(existing[0])
     stored.pop("mask_stamps", None)  # another in a copy of the same mask
-    check_same_origin(where, stored, attributes)
+    check_same_provenance(where, stored, attributes)
     if not np.array_equal(run.read_segmentation(existing[0])[0], target):
-        check_same_origin(where, "other voxels", "these")
+        check_same_provenance(where, "other voxels", "these")
     return "unchanged"
 
 

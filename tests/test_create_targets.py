@@ -14,7 +14,7 @@ from tiny import TINY
 from octopi.evaluation.candidates import read_candidates
 from octopi.geometry import Points
 from octopi.project import PicksQuery, SegmentationQuery, open_project
-from octopi.project.origin import describe_changed_inputs
+from octopi.project.provenance import describe_changed_inputs
 from octopi.targets import UNKNOWN
 
 TARGET = SegmentationQuery("targets", "octopi", "1")

@@ -21,8 +21,8 @@ from octopi.project import (
     several_types_message,
 )
 from octopi.project.objects import NO_OBJECTS, check_painted_objects, object_labels
-from octopi.project.origin import check_same_painting
 from octopi.project.pick_contrast import clear_sign
+from octopi.project.provenance import check_same_painting
 from octopi.targets import check_any_inside, target_labels
 
 

@@ -26,7 +26,7 @@ from octopi.project import (
     keep_known,
 )
 from octopi.project.label_values import odd_share
-from octopi.project.origin import REGION, digest_array
+from octopi.project.provenance import REGION, digest_array
 from octopi.targets import (
     UNKNOWN,
     check_any_inside,

@@ -139,7 +139,7 @@ class LocalizeSettings:
     project: ConfigNode
     localizer: LooseNode
     checkpoint: Checkpoints | None
-    source: str
+    source: Literal["scores", "segmentation"]
     beta: Beta | None
     thresholds: Share | dict[str, Share] | None
     thresholds_from: Literal["training", "data"]
@@ -149,7 +149,7 @@ class LocalizeSettings:
     input: str
     user_id: str
     session_id: str
-    accelerator: str
+    accelerator: Literal["cpu", "gpu"]
     num_workers: Workers
     overwrite: bool
     trust: list[str]

@@ -16,7 +16,7 @@ from octopi.project import (
 )
 from octopi.project.annotation import read_true_picks
 from octopi.project.objects import check_painted_objects, require_labels
-from octopi.project.origin import check_same_painting
+from octopi.project.provenance import check_same_painting
 
 
 @dataclasses.dataclass(frozen=True)
