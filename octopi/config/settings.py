@@ -263,6 +263,7 @@ class CheckSettings:
 
     project: ConfigNode
     data: LooseNode
+    checkpoint: str | None
     target: str
     picks: str | None
     voxel_spacing: Spacing | None
