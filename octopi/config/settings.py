@@ -29,14 +29,26 @@ ConfigNode = dict[str, Any]
 LooseNode = Annotated[ConfigNode, LOOSE]  # its class is in a checkpoint, or not needed
 OptionalNode = Annotated[ConfigNode, OPTIONAL]  # null is nothing: {}
 RunNames = list[str] | None
-Checkpoints = Annotated[list[str], Field(min_length=1)]
+
+
+def _check_distinct(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("A name is there twice.")
+    return names
+
+
+Names = Annotated[
+    list[str],
+    Field(min_length=1, description="(not empty, each once)"),
+    AfterValidator(_check_distinct),
+]
 Spacings = Annotated[list[Spacing], Field(min_length=1)]
 Annotation = Literal["complete", "partial"]
 UserSession = Annotated[str, Field(pattern=r"^[^/]+/[^/]+$", description="as USER/SESSION")]
 
 
 def _check_ordered(interval: list[float]) -> list[float]:
-    if interval != sorted(interval):
+    if interval[0] >= interval[1]:
         raise ValueError("The smaller number comes first.")
     return interval
 
@@ -70,7 +82,7 @@ class CreateTargetsSettings:
     data: LooseNode
     targets: TargetsSettings
     voxel_spacing: Spacing | None
-    tomo_types: list[str] | None
+    tomo_types: Names | None
     runs: RunNames
     overwrite: bool
     dry_run: bool
@@ -94,7 +106,7 @@ class TrainSettings:
     scorer: ConfigNode
     target: str
     voxel_spacing: Spacing | Spacings | None
-    tomo_types: list[str] | None
+    tomo_types: Names | None
     runs: RunNames
     best_metric: str
     objectives: list[str]
@@ -115,7 +127,7 @@ class SegmentSettings:
 
     project: ConfigNode
     predictor: LooseNode
-    checkpoint: Checkpoints
+    checkpoint: Names
     ensemble: Literal["scores", "soup"]  # average the scores, or the weights
     tomo_type: str | None
     voxel_spacing: Spacing | None
@@ -138,7 +150,7 @@ class LocalizeSettings:
 
     project: ConfigNode
     localizer: LooseNode
-    checkpoint: Checkpoints | None
+    checkpoint: Names | None
     source: Literal["scores", "segmentation"]
     beta: Beta | None
     thresholds: Share | dict[str, Share] | None
@@ -163,7 +175,7 @@ class EvaluateSettings:
     project: ConfigNode
     scorer: ConfigNode
     truth: str | None
-    objects: list[str] | None
+    objects: Names | None
     runs: RunNames
     truth_annotation: Literal["complete", "partial"]
     annotated: str | None
@@ -187,7 +199,7 @@ class ExtractSettings:
 
     project: ConfigNode
     picks: UserSession
-    objects: list[str] | None
+    objects: Names | None
     runs: RunNames
     membrane: str | None
     membrane_label: Annotated[int, Field(ge=0, le=2**32 - 1)] | str | None
@@ -208,7 +220,7 @@ class ExportSettings:
 
     project: ConfigNode
     format: ConfigNode
-    objects: list[str] | None
+    objects: Names | None
     runs: RunNames
     user_id: str
     session_id: str
@@ -267,7 +279,7 @@ class CheckSettings:
     target: str
     picks: str | None
     voxel_spacing: Spacing | None
-    tomo_types: list[str] | None
+    tomo_types: Names | None
     runs: RunNames
     min_distance: FactorOrZero
     voxels: bool
@@ -326,7 +338,7 @@ class PlanSettings:
     overwrite: bool
     dry_run: bool
     voxel_spacing: Spacing | None
-    tomo_types: list[str] | None
+    tomo_types: Names | None
     runs: RunNames
     seed: Seed
     num_folds: Count | None
