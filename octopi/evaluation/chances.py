@@ -79,6 +79,8 @@ def fit_partial(
         object name -> its chance and share; where nothing can tell the share, it is what the other
         objects suggest, or 1.
     """
+    if not compared:
+        return {}
     fits = {name: _fit_all_shares(one) for name, one in compared.items()}
     posteriors = _share_posteriors(np.array([fit[2] for fit in fits.values()]))
     fitted = {}
