@@ -102,8 +102,7 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     logger.info("Scores of %d runs (%s):\n%s", len(truth), path, report.table())
     if settings.truth_annotation == "partial":
         with_truth = [name for name, score in report.scores.items() if score.tp + score.fn]
-        for sentence in describe_shares(shares, with_truth):
-            logger.info("%s ~ marks estimates.", sentence)
+        logger.info("%s ~ marks estimates.", " ".join(describe_shares(shares, with_truth)))
     return report.total
 
 
