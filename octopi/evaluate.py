@@ -8,8 +8,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from octopi.checks.picks import warn_of_odd_picks
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
@@ -30,6 +28,7 @@ from octopi.project import (
     Project,
     Run,
     SegmentationQuery,
+    check_covers_tomogram,
     find_picks,
     keep_known,
     keep_runs_with,
@@ -39,7 +38,7 @@ from octopi.project import (
 from octopi.project.provenance import replaced_tomogram
 from octopi.system.files import write_figure, write_json
 from octopi.system.job_folder import SCORES_FILE, Job
-from octopi.targets import UNKNOWN, drop_unknown
+from octopi.targets import drop_unknown, mark_unknown
 
 logger = logging.getLogger(__name__)
 
@@ -157,12 +156,17 @@ def sum_expected(
 def read_inside(
     run: Run, queries: Mapping[str, PicksQuery], region: SegmentationQuery | None
 ) -> dict[str, Points]:
-    """Read the picks that exist in a run, of a region those inside: object name -> picks."""
+    """Read the picks that exist in a run, of a region those inside: object name -> picks.
+
+    Raises:
+        DataError: the region is empty, or of another box than the run's tomograms.
+    """
     picks = run.read_existing_picks(queries)
     if region is None:
         return picks
     mask, grid, _ = run.read_mask(region, may_be_full=True)
-    return drop_unknown(picks, np.where(mask != 0, 0, UNKNOWN).astype(np.uint8), grid)
+    check_covers_tomogram(run, region, grid)
+    return drop_unknown(picks, mark_unknown(mask, f"Run {run.name}: {region}"), grid)
 
 
 def check_is_not_truth(truth: Mapping[str, PicksQuery], settings: EvaluateSettings) -> None:
