@@ -127,7 +127,7 @@ def create_target(
     state = compare_with_existing(run, query, target, attributes, overwrite=settings.overwrite)
     if state != "unchanged" and not settings.dry_run:
         attributes["mask_stamps"] = {
-            name: run.segmentation_fingerprint(sources[name]) for name in inputs.mask_digests
+            name: run.fingerprint(sources[name]) for name in inputs.mask_digests
         }
         run.write_segmentation(query, target, grid=grid, attributes=attributes)
         run.delete_segmentations_at_other_spacings(query)  # which are out of date from now on

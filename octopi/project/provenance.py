@@ -158,7 +158,7 @@ def _mask_has_changed(
 ) -> bool:
     """Return whether a mask is another than a target's; read voxels only of files that changed."""
     try:
-        if stored.get("mask_stamps", {}).get(name) == run.segmentation_fingerprint(query):
+        if stored.get("mask_stamps", {}).get(name) == run.fingerprint(query):
             return False
         mask, _, _ = run.read_mask(query, may_be_full=name == REGION)
         return digest_array(mask) != stored["mask_digests"][name]

@@ -59,6 +59,7 @@ class VolumeStore:
         self.objects = objects
         self.project_name = project_name
         self._copick = copick_run
+        self.copick_root = copick_run.root
         self._warn_once = warn_once
         self._reopen = reopen
 
@@ -67,11 +68,6 @@ class VolumeStore:
 
     def __repr__(self) -> str:
         return f"Run({self.name!r})"
-
-    @property
-    def copick_root(self) -> Any:
-        """Copick's root that the run belongs to."""
-        return self._copick.root
 
     def tomograms(self) -> list[TomogramQuery]:
         """List the tomograms, by voxel spacing and type."""
@@ -131,9 +127,12 @@ class VolumeStore:
         """Return whether the writer of a tomogram has finished."""
         return stored_volume.is_finished(self._tomogram(query))
 
-    def fingerprint(self, query: TomogramQuery) -> str:
-        """Return a hash (sha256, hex) that changes with the stored tomogram; read no voxel."""
-        return stored_volume.fingerprint(self.open_tomogram(query))
+    def fingerprint(self, query: TomogramQuery | SegmentationQuery) -> str:
+        """Return a hash (sha256, hex) that changes with a stored volume; read no voxel."""
+        is_tomogram = isinstance(query, TomogramQuery)
+        return stored_volume.fingerprint(
+            self.open_tomogram(query) if is_tomogram else self.open_segmentation(query)
+        )
 
     def segmentations(self) -> list[SegmentationQuery]:
         """List the label volumes that are finished; warn about the others."""
@@ -214,10 +213,6 @@ class VolumeStore:
     def segmentation_attributes(self, query: SegmentationQuery) -> dict[str, Any]:
         """Read octopi's attributes of a label volume ({} in others' volumes), and no voxel."""
         return octopi_attributes(self.open_segmentation(query))
-
-    def segmentation_fingerprint(self, query: SegmentationQuery) -> str:
-        """Return a hash (sha256, hex) that changes with the label volume; read no voxel."""
-        return stored_volume.fingerprint(self.open_segmentation(query))
 
     def write_segmentation(
         self,
