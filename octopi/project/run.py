@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octopi.errors import DataError, NotInProjectError, SettingError
+from octopi.errors import DataError, NotInProjectError, SettingError, shorten
 from octopi.geometry import NEARLY_EXACT, same_spacing
-from octopi.project import copick_items, read_volume
+from octopi.project import copick_items, picks_file, read_volume
 from octopi.project.attributes import octopi_attributes
-from octopi.project.picks_file import StoredPicks, checked_orientations, read_picks, to_json
+from octopi.project.digests import digest_array
+from octopi.project.picks_file import (
+    FINGERPRINT,
+    StoredPicks,
+    checked_orientations,
+    read_picks,
+    to_json,
+)
 from octopi.project.queries import (
     PicksQuery,
     SegmentationQuery,
@@ -160,6 +168,8 @@ class Run:
         picks = copick_items.picks(self._copick)[query]
         with storage_errors_as_resource_error(self._where(query), picks.path):
             picks.fs.rm_file(picks.path)
+            with contextlib.suppress(FileNotFoundError):
+                picks.fs.rm_file(picks_file.record_path(picks))
 
     def write_picks(
         self,
@@ -183,6 +193,22 @@ class Run:
         content = to_json(points, orientations, picks, self._where(query), origin or {})
         with storage_errors_as_resource_error(self._where(query), picks.path):
             write_file(picks.fs, picks.path, content)
+            write_file(picks.fs, picks_file.record_path(picks), picks_file.to_record(points))
+
+    def describe_edit(self, query: PicksQuery | SegmentationQuery) -> str | None:
+        """Say how picks or a label volume differ from what octopi wrote; None if they do not."""
+        if isinstance(query, PicksQuery):
+            return picks_file.describe_edit(
+                copick_items.picks(self._copick)[query], self._where(query)
+            )
+        try:
+            labels, _, attributes = self.read_segmentation(query)
+        except DataError as error:
+            return f"it cannot be compared with what octopi wrote ({shorten(error, 150)})"
+        if FINGERPRINT not in attributes:
+            return "octopi did not write it as it is"
+        is_same = attributes[FINGERPRINT] == digest_array(labels)
+        return None if is_same else "somebody has changed its voxels since octopi wrote it"
 
     def segmentations(self) -> list[SegmentationQuery]:
         """List the label volumes that are finished; warn about the others."""
@@ -195,6 +221,10 @@ class Run:
                     f"{self._where(query)} is left out: it is unfinished, or no OME-Zarr."
                 )
         return sorted(finished, key=str)
+
+    def segmentations_of(self, query: SegmentationQuery) -> list[SegmentationQuery]:
+        """List the finished label volumes of a name, user and session, at any voxel spacing."""
+        return [q for q in self.segmentations() if q.name_user_session == query.name_user_session]
 
     def read_segmentation(
         self, query: SegmentationQuery
@@ -244,6 +274,7 @@ class Run:
                 f"{query} does not name the voxel spacing of its grid, {grid.spacing} Å."
             )
         item = copick_items.new_segmentation(self._copick, query)
+        attributes = {**attributes, FINGERPRINT: digest_array(labels)}
         with storage_errors_as_resource_error(self._where(query), item.path):
             write_volume(item.fs, item.path, labels, grid=grid, attributes=attributes)
 

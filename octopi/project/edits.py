@@ -1,0 +1,53 @@
+"""Tell what octopi wrote from what a person has changed since, which is never replaced unasked."""
+
+from collections.abc import Callable, Iterable
+
+from octopi.errors import DataError, shorten_list
+from octopi.project.queries import PicksQuery, SegmentationQuery
+from octopi.project.run import Run
+
+EDITED = "edited"  # the value of `overwrite` that replaces a person's work too
+Query = PicksQuery | SegmentationQuery
+
+
+def check_not_edited(
+    runs: Iterable[Run],
+    list_replaced: Callable[[Run], Iterable[Query]],
+    *,
+    overwrite: bool | str,
+    setting: str = "session_id",
+) -> None:
+    """Raise DataError if something would be replaced that is not as octopi wrote it.
+
+    What has no fingerprint, such as files of other programs, counts as a person's.
+
+    Args:
+        runs: that will be written to.
+        list_replaced: lists the picks or label volumes of a run that will be replaced or deleted.
+        overwrite: of the command; "edited" replaces all.
+        setting: by which the command writes into another session.
+    """
+    if overwrite == EDITED:
+        return
+    edits = [
+        (run, query, edit)
+        for run in runs
+        for query in list_replaced(run)
+        if (edit := run.describe_edit(query)) is not None
+    ]
+    if not edits:
+        return
+    run, query, edit = edits[0]
+    others = shorten_list(f"{r.name} {q}" for r, q, _ in edits[1:])
+    use = "train with it as it is"
+    if isinstance(query, PicksQuery):
+        use = f"train with them (octopi create_targets targets.picks={query.user_session})"
+    raise DataError(
+        f"Run {run.name}: the {query.kind} {query} would be replaced, and {edit}."
+        f"{f' So are {others}.' if others else ''} Keep what is there and write elsewhere: "
+        f"{setting}={_next_session(query.session_id)}. Or {use}. Or lose it: overwrite={EDITED}."
+    )
+
+
+def _next_session(session_id: str) -> str:
+    return str(int(session_id) + 1) if session_id.isdecimal() else f"{session_id}-2"
