@@ -30,8 +30,8 @@ from octopi.errors import shorten_list
 from octopi.project import Project, Run, SegmentationQuery, keep_runs_with
 from octopi.project.digests import digest_points
 from octopi.project.edits import check_not_edited
-from octopi.project.origin import REGION, check_same_origin
 from octopi.project.picks_file import FINGERPRINT
+from octopi.project.provenance import REGION, check_same_provenance
 from octopi.system.job_folder import Job
 from octopi.system.resources import format_bytes
 from octopi.targets import add_masks, paint
@@ -177,9 +177,9 @@ def compare_with_existing(
     stored = run.segmentation_attributes(existing[0])
     for key in ("mask_stamps", FINGERPRINT):  # a copy of the same mask has another stamp
         stored.pop(key, None)
-    check_same_origin(where, stored, attributes)
+    check_same_provenance(where, stored, attributes)
     if not np.array_equal(run.read_segmentation(existing[0])[0], target):
-        check_same_origin(where, "other voxels", "these")
+        check_same_provenance(where, "other voxels", "these")
     return "unchanged"
 
 

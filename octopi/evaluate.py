@@ -20,7 +20,7 @@ from octopi.evaluation.chances import describe_share, fit_partial
 from octopi.evaluation.coverage import keep_comparable
 from octopi.evaluation.partial import with_shares
 from octopi.evaluation.picks_figure import draw_picks
-from octopi.evaluation.reliability import draw_reliability
+from octopi.evaluation.reliability import plot_reliability
 from octopi.evaluation.score_report import Report
 from octopi.evaluation.scores import Scorer
 from octopi.geometry import PicksByRun, Points
@@ -35,8 +35,8 @@ from octopi.project import (
     readable_grids,
     tomogram_for_display,
 )
-from octopi.project.origin import replaced_tomogram
-from octopi.system.files import write_json
+from octopi.project.provenance import replaced_tomogram
+from octopi.system.files import write_figure, write_json
 from octopi.system.job_folder import SCORES_FILE, Job
 from octopi.targets import UNKNOWN, drop_unknown
 
@@ -81,7 +81,7 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
         logger.warning(remark)
     warn_of_odd_sets(localized, queries, coverage.picks)
     warn_of_odd_sets(localized, true_queries, coverage.truth)
-    warn_of_origins(localized, queries)
+    warn_of_provenance(localized, queries)
     picks, truth = coverage.picks, coverage.truth
     objects = {name: project.objects[name] for name in queries}
     radii = {name: obj.require_radius() for name, obj in objects.items()}
@@ -94,12 +94,13 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     report = dataclasses.replace(report, expected_particles=sum_expected(localized, queries, truth))
     path = job.folder / SCORES_FILE
     write_json(path, report.to_dict())
-    draw_reliability(job.folder / RELIABILITY_PICTURE, report.reliability)
+    shares = {n: share for n, one in report.scores.items() if (share := one.annotated_share)}
+    figure = plot_reliability(report.reliability, estimated=shares)
+    write_figure(job.folder / RELIABILITY_PICTURE, figure)
     draw_run_with_most_particles(job.folder / PICTURE, project, runs, picks=picks, truth=truth)
     logger.info("Scores of %d runs (%s):\n%s", len(truth), path, report.table())
-    for name, score in report.scores.items():
-        if score.annotated_share is not None:
-            logger.info("%s ~ marks estimates.", describe_share(name, *score.annotated_share))
+    for name, share in shares.items():
+        logger.info("%s ~ marks estimates.", describe_share(name, *share))
     return report.total
 
 
@@ -136,7 +137,7 @@ def sum_expected(
     sums: dict[str, float | None] = {}
     for name, query in queries.items():
         scored = [run for run in runs if name in truth.get(run.name, {})]
-        numbers = [run.picks_origin(query).get("expected_particles") for run in scored]
+        numbers = [run.picks_provenance(query).get("expected_particles") for run in scored]
         known = [number for number in numbers if number is not None]
         sums[name] = sum(known) if scored and len(known) == len(scored) else None
     return sums
@@ -230,18 +231,18 @@ def warn_of_odd_sets(
         warn_of_odd_picks(query, picks_by_run, grids)
 
 
-def warn_of_origins(runs: Sequence[Run], queries: Mapping[str, PicksQuery]) -> None:
+def warn_of_provenance(runs: Sequence[Run], queries: Mapping[str, PicksQuery]) -> None:
     """Warn of runs trained on, of tomograms replaced since, and of picks of several networks."""
     trained_on, replaced, checkpoints = [], [], set()
     for run in runs:
         existing = set(run.picks()) & set(queries.values())
-        origins = [run.picks_origin(query) for query in existing]
-        if any(run.name in origin.get("train_runs", ()) for origin in origins):
+        made_of = [run.picks_provenance(query) for query in existing]
+        if any(run.name in one.get("train_runs", ()) for one in made_of):
             trained_on.append(run.name)
-        by_tomogram = {origin.get("tomogram_stamp"): origin for origin in origins}
-        if any(replaced_tomogram(run, origin) for origin in by_tomogram.values()):
+        by_tomogram = {one.get("tomogram_stamp"): one for one in made_of}
+        if any(replaced_tomogram(run, one) for one in by_tomogram.values()):
             replaced.append(run.name)
-        checkpoints |= {", ".join(sorted(origin.get("checkpoints", {}))) for origin in origins}
+        checkpoints |= {", ".join(sorted(one.get("checkpoints", {}))) for one in made_of}
     if trained_on:
         logger.warning(
             "%d of %d runs have the names of runs that the network was trained on (%s): their "

@@ -38,7 +38,7 @@ from octopi.project import (
     score_map_name,
 )
 from octopi.project.edits import check_not_edited
-from octopi.project.origin import check_same_origin, has_changed, tomogram_origin
+from octopi.project.provenance import check_same_provenance, has_changed, identify_tomogram
 from octopi.system.job_folder import Job
 from octopi.system.resources import format_bytes
 from octopi.system.worker_pool import map_ahead, run_in_processes
@@ -62,13 +62,13 @@ class TaskVolume:
         task: whose volume.
         values: of every voxel.
         grid: of the values.
-        origin: what identifies the tomogram, see `tomogram_origin`.
+        provenance: what identifies the tomogram, see `identify_tomogram`.
     """
 
     task: TomogramTask
     values: NDArray
     grid: Grid
-    origin: Mapping[str, str]
+    provenance: Mapping[str, str]
 
 
 def segment(settings: SegmentSettings, _job: Job) -> None:
@@ -199,9 +199,11 @@ def check_is_current(
         "tomogram": str(task.tomogram),
         "working_spacing": working_spacing(settings, ensemble.info),
     }
-    check_same_origin(where, _comparable(attributes), _comparable(current))
+    check_same_provenance(where, _comparable(attributes), _comparable(current))
     if has_changed(task.run, task.tomogram, attributes):
-        check_same_origin(where, {"tomogram": "another"}, {"tomogram": "the one that is there now"})
+        check_same_provenance(
+            where, {"tomogram": "another"}, {"tomogram": "the one that is there now"}
+        )
 
 
 def _comparable(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -311,9 +313,9 @@ def read_volume(task: TomogramTask, settings: SegmentSettings, info: CheckpointI
     """Read a tomogram and prepare it as in training."""
     grid = task_grid(task, settings, info)
     volume = task.run.read_tomogram(task.tomogram)
-    origin = tomogram_origin(task.run, task.tomogram, volume)
+    provenance = identify_tomogram(task.run, task.tomogram, volume)
     where = f"Run {task.run.name}: tomogram {task.tomogram}"
-    return TaskVolume(task, prepare_volume(volume, grid, where=where), grid, origin)
+    return TaskVolume(task, prepare_volume(volume, grid, where=where), grid, provenance)
 
 
 def predict(prepared: TaskVolume, ensemble: Ensemble) -> TaskVolume:
@@ -334,7 +336,7 @@ def write_scores(scored: TaskVolume, settings: SegmentSettings, ensemble: Ensemb
     run, tomogram, grid = scored.task.run, scored.task.tomogram, scored.grid
     attributes = {
         **ensemble.attributes,
-        **scored.origin,
+        **scored.provenance,
         "working_spacing": working_spacing(settings, ensemble.info),
     }
     if settings.scores:

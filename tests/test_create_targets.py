@@ -15,7 +15,7 @@ from tiny import TINY
 from octopi.evaluation.candidates import read_candidates
 from octopi.geometry import Points
 from octopi.project import PicksQuery, SegmentationQuery, open_project
-from octopi.project.origin import describe_changed_inputs
+from octopi.project.provenance import describe_changed_inputs
 from octopi.targets import UNKNOWN
 
 TARGET = SegmentationQuery("targets", "octopi", "1")
@@ -398,7 +398,10 @@ def test_a_training_learns_and_validates_what_is_known(project, here, octopi_com
     split = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
     capfd.readouterr()
     assert octopi_command("train", *TINY, *split, "hydra.run.dir=job") == 0
-    assert "ribosome is not annotated in 1 of 3 runs" in capfd.readouterr().err
+    log = capfd.readouterr().err
+    assert "ribosome is not annotated in 1 of 3 runs" in log
+    results = json.loads((here / "job" / "results.json").read_text(encoding="utf-8"))
+    assert log.count(results["metrics_note"]) == 2  # at the start, and with the result
     grid = project.runs[2].tomogram_grid(project.runs[2].tomograms()[0])
     middle = 24 * grid.spacing[2]
     candidates = read_candidates(here / "job" / "candidates.npz")["TS_03"]

@@ -25,9 +25,9 @@ def project(tmp_path, monkeypatch):
     return project
 
 
-def write_picks(run, *names, points=POINTS, **origin):
+def write_picks(run, *names, points=POINTS, **provenance):
     for name in names:
-        run.write_picks(PicksQuery(name, "octopi", "1"), points, origin=origin)
+        run.write_picks(PicksQuery(name, "octopi", "1"), points, provenance=provenance)
 
 
 def counts(tmp_path):
@@ -84,9 +84,9 @@ def test_picks_are_not_scored_against_themselves(project, octopi_command, capfd)
 def test_runs_that_were_trained_on_and_picks_of_several_networks_are_named(
     project, octopi_command, capfd
 ):
-    origin = {"checkpoints": {"job/best_model.pth": "1"}, "train_runs": ["TS_2", "TS_9"]}
-    write_picks(project.runs[0], *OBJECTS, **origin)
-    write_picks(project.runs[1], *OBJECTS, **{**origin, "checkpoints": {"b.pth": "2"}})
+    provenance = {"checkpoints": {"job/best_model.pth": "1"}, "train_runs": ["TS_2", "TS_9"]}
+    write_picks(project.runs[0], *OBJECTS, **provenance)
+    write_picks(project.runs[1], *OBJECTS, **{**provenance, "checkpoints": {"b.pth": "2"}})
     assert octopi_command("evaluate") == 0
     log = capfd.readouterr().err
     assert "1 of 2 runs have the names of runs that the network was trained on (TS_2)" in log
@@ -96,7 +96,7 @@ def test_runs_that_were_trained_on_and_picks_of_several_networks_are_named(
 def test_what_others_write_as_the_origin_of_picks_is_left_alone(project, octopi_command):
     for run in project.runs:
         write_picks(run, *OBJECTS, train_runs={"a": 1}, checkpoints=["x"], other=1)
-        assert run.picks_origin(PicksQuery("apo", "octopi", "1")) == {}
+        assert run.picks_provenance(PicksQuery("apo", "octopi", "1")) == {}
     assert octopi_command("evaluate") == 0
 
 
@@ -144,6 +144,7 @@ def test_a_partial_truth_gives_estimates_that_are_marked(project, octopi_command
     log = capfd.readouterr().err
     assert "of the ribosome seem annotated" in log
     assert "~ marks estimates" in log
+    assert f"~{scores['reliability']['ribosome']['error']:.3f}" in log
     assert scores["expected_particles"] == {"ribosome": 200.0}
 
 

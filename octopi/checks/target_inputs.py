@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi.checks.picks import warn_of_odd_picks
+from octopi.checks.picks import describe_not_annotated, warn_of_odd_picks
 from octopi.config.settings import CreateTargetsSettings, TargetsSettings
 from octopi.data.cache import working_grid
 from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
@@ -27,7 +27,7 @@ from octopi.project import (
 )
 from octopi.project.digests import digest_array
 from octopi.project.label_values import odd_share
-from octopi.project.origin import REGION
+from octopi.project.provenance import REGION
 from octopi.targets import (
     UNKNOWN,
     check_any_inside,
@@ -169,11 +169,8 @@ def warn_of_missing_annotations(
         missing = [i.run.name for i in inputs if name in i.not_annotated]
         if missing:
             query = plan.picks.get(name) or plan.masks[name]
-            project.warn_once(
-                f"{name} is not annotated in {len(missing)} of {len(inputs)} runs, which have no "
-                f"{query.kind} {query}: whether it is there is unknown. If there is none, write "
-                f"an empty file. {shorten_list(missing)}."
-            )
+            source = f"{query.kind} {query}"
+            project.warn_once(describe_not_annotated(name, source, missing, len(inputs)))
 
 
 def existing_masks(run: Run, plan: PaintingPlan) -> dict[str, SegmentationQuery]:

@@ -134,11 +134,11 @@ def _run_by_hydra(verb: str, work: Work, plugins: Sequence[type]) -> None:
 def _check_dry_run(settings: Any, job: Job) -> None:
     """Raise what would end the job at once."""
     resources.check_writable(job.folder, "Choose another folder with hydra.run.dir=…")
-    stop_before_phantom(settings)
+    end_dry_run_without_phantom(settings)
 
 
-def stop_before_phantom(settings: Any) -> None:
-    """End a dry run where the synthetic project is missing, which is made by others only."""
+def end_dry_run_without_phantom(settings: Any) -> None:
+    """End a dry run whose synthetic project does not exist: making it would write files."""
     config = getattr(settings, "project", {}).get("config")
     if isinstance(config, Mapping) and not Path(config["directory"]).exists():
         raise StoppedBySignal(

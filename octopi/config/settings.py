@@ -140,7 +140,7 @@ class LocalizeSettings:
     project: ConfigNode
     localizer: LooseNode
     checkpoint: Checkpoints | None
-    source: str
+    source: Literal["scores", "segmentation"]
     beta: Beta | None
     thresholds: Share | dict[str, Share] | None
     thresholds_from: Literal["training", "data"]
@@ -150,7 +150,7 @@ class LocalizeSettings:
     input: str
     user_id: str
     session_id: str
-    accelerator: str
+    accelerator: Literal["cpu", "gpu"]
     num_workers: Workers
     overwrite: Overwrite
     trust: list[str]
@@ -264,6 +264,7 @@ class CheckSettings:
 
     project: ConfigNode
     data: LooseNode
+    checkpoint: str | None
     target: str
     picks: str | None
     voxel_spacing: Spacing | None

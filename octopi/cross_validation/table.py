@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from octopi.evaluation.score_report import format_figure, format_interval
-from octopi.system.files import damaged, read_mapping, write_figure
+from octopi.system.files import damaged, read_mapping
 from octopi.system.job_folder import RESULTS_FILE
 
 POOLED = "pooled"
@@ -69,9 +69,14 @@ def format_table(results: Mapping[str, Any]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def _mark(score: Scores) -> str:
+    """Return the mark of an object's score: ~ where it is an estimate."""
+    return "~" if score.get("annotated_share") else ""
+
+
 def _is_estimate(score: Scores) -> bool:
     """Return whether precision is estimated for an object of which not all are annotated."""
-    return any(one.get("annotated_share") for one in score["scores"].values())
+    return any(map(_mark, score["scores"].values()))
 
 
 class _RowFormat:
@@ -88,7 +93,7 @@ class _RowFormat:
         """Format the scores of a fold, or of all folds."""
         mark = "~" if _is_estimate(score) else ""
         values = [
-            ("~" if one.get("annotated_share") else "") + format_figure(one["fbeta"])
+            _mark(one) + format_figure(one["fbeta"])
             for one in (score["scores"][name] for name in self.objects)
         ]
         return self._start(
@@ -118,31 +123,32 @@ class _RowFormat:
         return f"{end:<{LABEL_WIDTH}}{runs:>5}{total:>7}  {interval:<13}{f1:>9}"
 
 
-def draw_folds(path: Path, results: Mapping[str, Any]) -> None:
-    """Draw each object's F-beta in every fold, and pooled with its interval.
+def plot_folds(results: Mapping[str, Any]) -> Figure:
+    """Plot each object's F-beta in every fold, and pooled with its interval; ~ marks estimates.
 
     Args:
-        path: of the PNG.
         results: the content of a cross-validation's `results.json`.
     """
     scores = results["scores"][POOLED]
     pooled: Scores = scores[POOLED]
-    names = list(pooled["scores"])
-    figure = Figure(figsize=(2.5 + 1.1 * (len(names) + 1), 4), layout="constrained")
+    by_object = pooled["scores"]
+    figure = Figure(figsize=(2.5 + 1.1 * (len(by_object) + 1), 4), layout="constrained")
     axes = figure.subplots()
     folds = [name for name in scores if name != POOLED]
     for i, fold in enumerate(folds):
         shift = 0.25 + 0.4 * i / len(folds)
         _draw_dots(axes, scores[fold], shift, label=fold, markersize=4)
     _draw_dots(axes, pooled, 0.0, label="pooled, 95 % interval", color="black", markersize=7)
-    for x, score in enumerate([*pooled["scores"].values(), pooled]):
+    for x, score in enumerate([*by_object.values(), pooled]):
         if score["interval"] is not None:
             axes.vlines(x, *score["interval"], color="black")
-    axes.set_xticks(range(len(names) + 1), [*names, "total"], rotation=30, ha="right")
-    title = "out of fold, pooled thresholds"
+    names = [_mark(one) + name for name, one in by_object.items()]
+    total = "~total" if _is_estimate(pooled) else "total"
+    axes.set_xticks(range(len(names) + 1), [*names, total], rotation=30, ha="right")
+    title = "out of fold, pooled thresholds" + "; ~ estimated" * _is_estimate(pooled)
     axes.set(ylim=(0, None), ylabel=f"F{pooled['beta']:g}", title=title)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    write_figure(path, figure)
+    return figure
 
 
 def _draw_dots(axes: Axes, score: Scores, shift: float, **style: Any) -> None:

@@ -22,7 +22,7 @@ from octopi.errors import DataError, NotInProjectError, ResourceError
 from octopi.geometry import Grid
 from octopi.project import Run, SegmentationQuery, TomogramQuery
 from octopi.project.objects import WRITE_TARGET_AGAIN, check_labels, find_unexpected_labels
-from octopi.project.origin import describe_changed_inputs
+from octopi.project.provenance import describe_changed_inputs
 from octopi.system import resources
 
 logger = logging.getLogger(__name__)

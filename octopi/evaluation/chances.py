@@ -46,7 +46,7 @@ class AnnotatedShare:
 
 
 @dataclass(frozen=True)
-class Annotated:
+class ComparedCandidates:
     """The scored candidates of an object, compared with the picks that somebody made.
 
     Args:
@@ -60,28 +60,32 @@ class Annotated:
     num_picks: int
 
 
-def fit_complete(annotated: Annotated) -> Chance:
+def fit_complete(compared: ComparedCandidates) -> Chance:
     """Fit the chances of an object whose particles are all annotated (Platt 1999)."""
-    odds = log_odds(annotated.scores)
-    coefficients, covariance, _ = fit_logistic(odds, annotated.hits, np.ones_like(odds), share=1.0)
-    return make_chance(annotated, coefficients, covariance)
+    odds = log_odds(compared.scores)
+    coefficients, covariance, _ = fit_logistic(odds, compared.hits, np.ones_like(odds), share=1.0)
+    return make_chance(compared, coefficients, covariance)
 
 
-def fit_partial(annotated: Mapping[str, Annotated]) -> dict[str, tuple[Chance, AnnotatedShare]]:
+def fit_partial(
+    compared: Mapping[str, ComparedCandidates],
+) -> dict[str, tuple[Chance, AnnotatedShare]]:
     """Fit chances and shares of objects of whose particles some may not be annotated.
 
     Args:
-        annotated: object name -> its candidates.
+        compared: object name -> its candidates.
 
     Returns:
         object name -> its chance and share; where nothing can tell the share, it is what the other
         objects suggest, or 1.
     """
-    fits = {name: _fit_all_shares(one) for name, one in annotated.items()}
+    fits = {name: _fit_all_shares(one) for name, one in compared.items()}
     posteriors = _share_posteriors(np.array([fit[2] for fit in fits.values()]))
     fitted = {}
-    for (name, one), posterior in zip(annotated.items(), posteriors, strict=True):
+    for (name, one), posterior in zip(compared.items(), posteriors, strict=True):
         coefficients, covariances, _ = fits[name]
+        # Of the mixture over shares s with probabilities p_s, each a Gaussian with mean m_s and
+        # covariance C_s, and m = Σ p_s m_s:  Σ p_s C_s + Σ p_s (m_s - m)(m_s - m)ᵀ
         differences = coefficients - posterior @ coefficients
         covariance = np.einsum("s,sij->ij", posterior, covariances)
         covariance += differences.T @ (differences * posterior[:, None])
@@ -95,10 +99,10 @@ def fit_partial(annotated: Mapping[str, Annotated]) -> dict[str, tuple[Chance, A
 
 
 def make_chance(
-    annotated: Annotated, coefficients: NDArray[np.float64], covariance: NDArray[np.float64]
+    compared: ComparedCandidates, coefficients: NDArray[np.float64], covariance: NDArray[np.float64]
 ) -> Chance:
     """Gather what was fitted, and the part of the picks that have a candidate."""
-    found = float(annotated.hits.sum()) / annotated.num_picks if annotated.num_picks else 1.0
+    found = float(compared.hits.sum()) / compared.num_picks if compared.num_picks else 1.0
     return Chance(
         offset=float(coefficients[0]),
         slope=max(float(coefficients[1]), MIN_SLOPE),
@@ -151,10 +155,10 @@ def fit_logistic(
 
 
 def _fit_all_shares(
-    annotated: Annotated,
+    compared: ComparedCandidates,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Fit at every share: coefficients (s, 2), covariances (s, 2, 2), log-likelihoods (s,)."""
-    odds, hits, totals = count_in_bins(annotated.scores, annotated.hits)
+    odds, hits, totals = count_in_bins(compared.scores, compared.hits)
     fits, start = [], PRIOR
     for share in SHARES[::-1]:  # neighbours have similar fits
         fits.append(fit_logistic(odds, hits, totals, share=share, start=start))

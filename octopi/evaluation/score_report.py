@@ -95,7 +95,7 @@ class Report:
             table.add_column("expected", justify="right", no_wrap=True)
         for name, score in self.scores.items():
             table.add_row(name, *_cells(score), *self._reliability_cells(name))
-        mark = "~" if any(score.annotated_share for score in self.scores.values()) else ""
+        mark = "~" if any(map(_mark, self.scores.values())) else ""
         totals = [mark + format_figure(value) for value in (self.total, self.mean_f1)]
         table.add_row("weighted total", *[""] * 6, *totals, format_interval(self.interval))
         return format_table(table)
@@ -106,14 +106,19 @@ class Report:
             return []
         expected = self.expected_particles.get(name)
         return [
-            format_figure(self.reliability[name].error),
+            _mark(self.scores[name]) + format_figure(self.reliability[name].error),
             "n/a" if expected is None else f"{expected:.0f}",
         ]
 
 
+def _mark(score: Score) -> str:
+    """Return the mark of an object's score: ~ where it is an estimate."""
+    return "" if score.annotated_share is None else "~"
+
+
 def _cells(score: Score) -> list[str]:
     """Format one object's score, in the order of the table's columns; ~ marks an estimate."""
-    mark = "" if score.annotated_share is None else "~"
+    mark = _mark(score)
     precision, recall, *both = map(
         format_figure, (score.precision, score.recall, score.fbeta, score.f1)
     )

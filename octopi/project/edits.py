@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterable
 
-from octopi.errors import DataError, shorten_list
+from octopi.errors import DataError, shorten, shorten_list
+from octopi.project.digests import digest_array
+from octopi.project.picks_file import FINGERPRINT
 from octopi.project.queries import PicksQuery, SegmentationQuery
 from octopi.project.run import Run
 
@@ -33,7 +35,7 @@ def check_not_edited(
         (run, query, edit)
         for run in runs
         for query in list_replaced(run)
-        if (edit := run.describe_edit(query)) is not None
+        if (edit := describe_edit(run, query)) is not None
     ]
     if not edits:
         return
@@ -47,6 +49,20 @@ def check_not_edited(
         f"{f' So are {others}.' if others else ''} Keep what is there and write elsewhere: "
         f"{setting}={_next_session(query.session_id)}. Or {use}. Or lose it: overwrite={EDITED}."
     )
+
+
+def describe_edit(run: Run, query: Query) -> str | None:
+    """Say how picks or a label volume differ from what octopi wrote; None if they do not."""
+    if isinstance(query, PicksQuery):
+        return run.describe_edit(query)
+    try:
+        labels, _, attributes = run.read_segmentation(query)
+    except DataError as error:
+        return f"it cannot be compared with what octopi wrote ({shorten(error, 150)})"
+    if FINGERPRINT not in attributes:
+        return "octopi did not write it as it is"
+    is_same = attributes[FINGERPRINT] == digest_array(labels)
+    return None if is_same else "somebody has changed its voxels since octopi wrote it"
 
 
 def _next_session(session_id: str) -> str:

@@ -23,7 +23,7 @@ from octopi.project.storage import storage_errors_as_data_error, with_retries
 
 OURS = "octopi"  # the key in a file of picks
 FINGERPRINT = "content"  # the key in ours: the digest of the points that octopi wrote
-ORIGIN = {
+PROVENANCE = {
     "checkpoints": dict[str, str],
     "train_runs": list[str],
     "source": str,
@@ -44,12 +44,12 @@ class StoredPicks:
         points: the centres in Å, with their scores where the file gives any.
         orientations: rotations (n, 3, 3) from the frame of the object to that of the tomogram,
             x y z; None where the file says not to trust them.
-        origin: what octopi says it made them of; {} in others' files.
+        provenance: what octopi says it made them of; {} in others' files.
     """
 
     points: Points
     orientations: NDArray[np.float64] | None
-    origin: Mapping[str, Any]
+    provenance: Mapping[str, Any]
 
 
 def read_picks(picks: Any, where: str) -> StoredPicks:
@@ -90,16 +90,16 @@ def read_picks(picks: Any, where: str) -> StoredPicks:
     has_scores = not entries or any("score" in entry for entry in entries)
     rotations = transforms[:, :3, :3] if trusted else None
     points = Points(positions, scores if has_scores else None)
-    return StoredPicks(points, rotations, _origin(content.get(OURS)))
+    return StoredPicks(points, rotations, _provenance(content.get(OURS)))
 
 
-def _origin(stored: Any) -> dict[str, Any]:
+def _provenance(stored: Any) -> dict[str, Any]:
     """Return what octopi stored with picks, and nothing of another type: others can write there."""
-    origin = {}
-    for key, kind in ORIGIN.items():
+    provenance = {}
+    for key, kind in PROVENANCE.items():
         with contextlib.suppress(SettingError, KeyError, TypeError):
-            origin[key] = fit(stored[key], kind, key)
-    return origin
+            provenance[key] = fit(stored[key], kind, key)
+    return provenance
 
 
 def checked_orientations(stored: StoredPicks, where: str) -> NDArray[np.float64] | None:
@@ -124,7 +124,7 @@ def to_json(
     orientations: NDArray[np.float64] | None,
     picks: Any,
     where: str,
-    origin: Mapping[str, Any],
+    provenance: Mapping[str, Any],
 ) -> bytes:
     """Encode points as copick writes a file of picks.
 
@@ -133,7 +133,7 @@ def to_json(
         orientations: (n, 3, 3); None writes the identity and marks it as not to be trusted.
         picks: copick's item.
         where: the picks in words, for messages.
-        origin: what made the picks, with keys of ORIGIN; copick's reader leaves it out.
+        provenance: what made the picks, with keys of PROVENANCE; copick's reader leaves it out.
 
     Raises:
         DataError: a coordinate, orientation or score is not finite.
@@ -164,7 +164,7 @@ def to_json(
     update = {"points": entries, "trust_orientation": orientations is not None}
     file = picks.meta.model_copy(update=update)
     content = file.model_dump()
-    content[OURS] = {**origin, FINGERPRINT: digest_picks(content)}
+    content[OURS] = {**provenance, FINGERPRINT: digest_picks(content)}
     return json.dumps(content, indent=4).encode()
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from zarr.storage import FSStore
 
 from octopi.geometry import Grid
-from octopi.project.read_volume import COMPLETE
 from octopi.project.storage import is_local
+from octopi.project.stored_volume import COMPLETE
 from octopi.system.files import staged
 
 _CHUNK = (64, 128, 128)

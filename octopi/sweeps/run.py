@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from tqdm import tqdm
 
 from octopi.cli.compose import config_search_arguments
-from octopi.cli.job import log_dry_run, stop_before_phantom
+from octopi.cli.job import end_dry_run_without_phantom, log_dry_run
 from octopi.config.build import build
 from octopi.config.check import check_settings
 from octopi.config.settings import TrainSettings
@@ -102,7 +102,7 @@ def check_training(
     settings = check_settings(sweeper.settings_node(), TrainSettings, overrides=overrides)
     check_one_device(settings)
     if settings.dry_run:
-        stop_before_phantom(settings)
+        end_dry_run_without_phantom(settings)
     info = read_dataset_info(build(settings.project, "project"), settings)
     check_metric_names(settings, list(info.radii))
     if settings.pruner:

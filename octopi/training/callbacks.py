@@ -141,10 +141,12 @@ class WriteHistory(Callback):
         path: of the file.
         best_model: knows which share of the particles seems annotated; it comes before this in the
             list of callbacks.
+        note: what the metrics are against; None = all particles.
     """
 
-    def __init__(self, path: Path, best_model: SaveBestModel) -> None:
+    def __init__(self, path: Path, best_model: SaveBestModel, note: str | None) -> None:
         self.path = path
+        self.note = note
         self.best_model = best_model
         self.history: dict[str, dict[str, list[float | None]]] = {}
         self.best_metric = ""
@@ -181,6 +183,7 @@ class WriteHistory(Callback):
         """Return the content of `results.json`; a value of None means n/a."""
         return {
             "best_metric": self.best_metric,
+            **({"metrics_note": self.note} if self.note else {}),
             "annotated_share": self.best_model.annotated_share,
             "history": self.history,
         }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from octopi.evaluation.chances import SHARES, Annotated, fit_complete, fit_partial
+from octopi.evaluation.chances import SHARES, ComparedCandidates, fit_complete, fit_partial
 
 OBJECTS = {"clear": (200, 3.0), "other": (100, 2.0), "faint": (60, -2.0)}  # particles, separation
 
@@ -15,7 +15,7 @@ def simulated(rng, keep, num, separation):
     is_particle = np.repeat([1, 0], [num, 1000])
     hits = is_particle * (rng.random(len(odds)) < keep)
     order = np.argsort(-odds)
-    return Annotated(expit(odds)[order], hits[order], int(hits.sum())), is_particle[order]
+    return ComparedCandidates(expit(odds)[order], hits[order], int(hits.sum())), is_particle[order]
 
 
 def simulated_objects(seed, keep):
@@ -66,12 +66,12 @@ def test_chances_rise_with_the_score_and_can_be_inverted():
 
 def test_with_few_candidates_the_chance_is_near_the_score():
     scores = np.array([0.9, 0.5, 0.2])
-    chance = fit_complete(Annotated(scores, np.array([1, 1, 0]), 2))
+    chance = fit_complete(ComparedCandidates(scores, np.array([1, 1, 0]), 2))
     assert chance.of(scores) == pytest.approx(scores, abs=0.35)
 
 
 def test_without_a_hit_nothing_tells_the_share_and_everything_counts_as_annotated():
-    nothing = Annotated(np.array([0.4, 0.2]), np.zeros(2, int), 3)
+    nothing = ComparedCandidates(np.array([0.4, 0.2]), np.zeros(2, int), 3)
     assert fit_partial({"a": nothing})["a"][1].high == SHARES[-1]
 
 
@@ -82,7 +82,7 @@ def test_an_object_that_is_complete_stays_so_beside_others_that_are_not(times):
     def many(keep, num):
         annotated, _ = simulated(rng, keep, num, 3.0)
         repeated = (np.repeat(values, times) for values in (annotated.scores, annotated.hits))
-        return Annotated(*repeated, annotated.num_picks * times)
+        return ComparedCandidates(*repeated, annotated.num_picks * times)
 
     shares = fit_partial({"all": many(1.0, 60), "b": many(0.3, 600), "c": many(0.3, 600)})
     assert shares["all"][1].high == 1

@@ -9,7 +9,7 @@ import pytest
 from octopi.errors import DataError
 from octopi.geometry import Points
 from octopi.project import PicksQuery, SegmentationQuery, open_project
-from octopi.project.edits import check_not_edited
+from octopi.project.edits import check_not_edited, describe_edit
 
 PICKS = PicksQuery("ribosome", "octopi", "1")
 POINTS = Points(np.array([[10.5, 20.25, 30], [40, 50, 60], [70, 80, 90]]), np.array([0.9, 0.8, 1]))
@@ -112,14 +112,14 @@ def test_voxels_that_somebody_painted_are_found(here, run):
     spaced = SegmentationQuery("targets", "octopi", "1", float(np.mean(grid.spacing)))
     run.write_segmentation(spaced, np.zeros(grid.shape, np.uint8), grid=grid, attributes={})
     (query,) = run.segmentations_of(query)
-    assert run.describe_edit(query) is None
+    assert describe_edit(run, query) is None
     chunk = next((here / "overlay").glob("**/*targets*.zarr/0/0/0/0"))
     other = np.zeros(grid.shape, np.uint8)
     other[0, 0, 0] = 1
     elsewhere = SegmentationQuery("other", "octopi", "1", float(np.mean(grid.spacing)))
     run.write_segmentation(elsewhere, other, grid=grid, attributes={})
     chunk.write_bytes(next((here / "overlay").glob("**/*other*.zarr/0/0/0/0")).read_bytes())
-    assert "changed its voxels" in run.describe_edit(query)
+    assert "changed its voxels" in describe_edit(run, query)
 
 
 def test_other_runs_are_named_in_short(here):

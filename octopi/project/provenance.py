@@ -18,7 +18,7 @@ MAX_VALUE_LENGTH = 60  # characters of a value in a message; of a longer one onl
 
 
 def describe_differences(stored: Any, current: Any) -> str:
-    """Say in what two origins differ; return an empty text where they do not."""
+    """Say in what the provenance of two outputs differs; return an empty text where they do not."""
     return shorten_list(
         f"{key} is {old}, not {new}".strip()
         if len(f"{old}{new}") <= MAX_VALUE_LENGTH
@@ -27,7 +27,7 @@ def describe_differences(stored: Any, current: Any) -> str:
     )
 
 
-def check_same_origin(where: str, stored: Any, current: Any) -> None:
+def check_same_provenance(where: str, stored: Any, current: Any) -> None:
     """Raise SettingError unless an output is what the command would write.
 
     Args:
@@ -61,7 +61,9 @@ def check_same_painting(run_name: str, attributes: Any, first_run: str, first: A
         )
 
 
-def tomogram_origin(run: Run, query: TomogramQuery, volume: NDArray[np.float32]) -> dict[str, str]:
+def identify_tomogram(
+    run: Run, query: TomogramQuery, volume: NDArray[np.float32]
+) -> dict[str, str]:
     """Return what identifies a tomogram: its name, the state of its files, a hash of its voxels."""
     return {
         "tomogram": str(query),
@@ -78,7 +80,7 @@ def has_changed(run: Run, query: TomogramQuery, stored: Mapping[str, Any]) -> bo
     Args:
         run: of the tomogram.
         query: of the tomogram.
-        stored: attributes of the output, see `tomogram_origin`.
+        stored: attributes of the output, see `identify_tomogram`.
     """
     if stored.get("tomogram_stamp") == run.fingerprint(query):
         return False
@@ -90,7 +92,7 @@ def replaced_tomogram(run: Run, stored: Mapping[str, Any]) -> TomogramQuery | No
 
     Args:
         run: of the scores or picks.
-        stored: with them, see `tomogram_origin`.
+        stored: with them, see `identify_tomogram`.
     """
     for query in run.tomograms() if "tomogram_stamp" in stored else []:
         if str(query) == stored.get("tomogram") and has_changed(run, query, stored):
