@@ -238,14 +238,16 @@ def is_imported(run: Run | None, tomogram: TomogramImport, *, overwrite: bool) -
         SettingError: the run has another tomogram that may not or cannot be replaced.
     """
     new = tomogram.query
-    for existing in run.tomograms() if run else []:
+    if run is None:
+        return False
+    for existing in run.tomograms():
         is_same_type = existing.tomo_type == new.tomo_type
         if not is_same_type or not same_spacing(existing.voxel_spacing, new.voxel_spacing):
             continue
-        replaceable = existing == new and run is not None and not run.is_read_only(existing)
-        if overwrite and replaceable:
+        replaceable = existing == new and not run.is_read_only(existing)
+        if replaceable and (overwrite or not run.is_finished(existing)):
             continue
-        if run and existing == new and not overwrite and is_stored(run, tomogram):
+        if existing == new and not overwrite and is_stored(run, tomogram):
             return True
         advice = "Replace it with overwrite=true, or choose" if replaceable else "Choose"
         raise SettingError(

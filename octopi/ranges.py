@@ -64,6 +64,7 @@ KernelSize = Annotated[int, Field(ge=1, le=15)]
 _Part = Count | PositiveShare  # batches, or a part of them; none would train or validate nothing
 _Moments = Annotated[list[ShareBelowOne], Field(min_length=2, max_length=2)]
 _NOT_EMPTY = Field(min_length=1, description="(not empty)")
+_Text = Annotated[str, _NOT_EMPTY]
 _Kernels = (
     KernelSize | Annotated[list[KernelSize | Annotated[list[KernelSize], _NOT_EMPTY]], _NOT_EMPTY]
 )
@@ -105,11 +106,15 @@ class _Callback:
 
 
 class _Logger:
+    experiment_name: _Text
+    run_name: _Text | None
+    tracking_uri: _Text | None
+    artifact_location: _Text | None
     version: CountOrZero | str | None
 
 
 class _Optimizer:
-    lr: Annotated[float, Field(gt=0, le=1e30)]  # too high a rate ends a training with exit 5
+    lr: Annotated[float, Field(gt=0, le=100)]  # too high a rate ends a training with exit 5
     weight_decay: NotNegative
     momentum: Share
     dampening: Share

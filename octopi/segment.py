@@ -23,7 +23,7 @@ from octopi.config.settings import SegmentSettings
 from octopi.data.cache import prepare_volume, working_grid
 from octopi.errors import ResourceError, SettingError
 from octopi.geometry import Grid, same_spacing
-from octopi.inference.ensemble import METHODS, Ensemble, load_ensemble
+from octopi.inference.ensemble import Ensemble, load_ensemble
 from octopi.inference.predictor import segmentation_of
 from octopi.inference.windows import num_windows
 from octopi.models.checkpoint_info import CheckpointInfo
@@ -77,8 +77,6 @@ def segment(settings: SegmentSettings, _job: Job) -> None:
         check_name(kind, getattr(settings, kind))
     if not (settings.scores or settings.segmentation):
         raise SettingError("Nothing to write: set scores=true or segmentation=true.")
-    if settings.ensemble not in METHODS:
-        raise SettingError(f"ensemble is {' or '.join(METHODS)}, not {settings.ensemble}.")
     devices = select_devices(settings)
     ensemble = read_ensemble(settings)
     project: Project = build(settings.project, "project")

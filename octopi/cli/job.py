@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from octopi.cli.compose import composed_job, multirun_job, single_run_overrides
 from octopi.cli.error_report import report_error
 from octopi.cli.help import wants_help, write_help
-from octopi.cli.job_log import traceback_in_log
+from octopi.cli.job_log import traceback_in_log, warn_of_repeats
 from octopi.cli.overrides import expand_overrides
 from octopi.cli.typed_text import quote_texts
 from octopi.config.check import check_settings, without_null_groups
@@ -108,6 +108,7 @@ def stop_on_signals() -> Iterator[None]:
 def _run_single(verb: str, work: Work, overrides: Sequence[str], *, opens_folder: bool) -> None:
     """Run a command once, or check what its dry run can check without it."""
     with composed_job(verb, overrides) as (job, cfg):
+        warn_of_repeats(job.overrides)
         settings = check_settings(cfg, SETTINGS_CLASSES[verb], overrides=job.overrides)
         if settings.dry_run:
             _check_dry_run(settings, job)

@@ -117,7 +117,7 @@ class SegmentSettings:
     project: ConfigNode
     predictor: LooseNode
     checkpoint: Checkpoints
-    ensemble: str
+    ensemble: Literal["scores", "soup"]  # average the scores, or the weights
     tomo_type: str | None
     voxel_spacing: Spacing | None
     runs: RunNames

@@ -132,9 +132,9 @@ def _cells(score: Score) -> list[str]:
     ]
 
 
-def format_table(table: Table) -> str:
-    """Format a table as text, no line of it wrapped."""
-    console = Console(width=_WIDTH, color_system=None, markup=False, highlight=False)
+def format_table(table: Table, *, width: int = _WIDTH) -> str:
+    """Format a table as text, its lines at most `width` characters long."""
+    console = Console(width=width, color_system=None, markup=False, highlight=False)
     with console.capture() as capture:
         console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())

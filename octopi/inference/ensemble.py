@@ -26,7 +26,6 @@ from octopi.stored import Kind, names_of
 logger = logging.getLogger(__name__)
 
 PREDICTOR = Kind("predictor", Predictor, names_of(Predictor))
-METHODS = ("scores", "soup")  # average the networks' scores, or their weights
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def load_ensemble(
 
     Args:
         paths: of the checkpoints.
-        method: one of METHODS.
+        method: "scores" or "soup": average the networks' scores, or their weights.
         predictor: the node of the config; without a `_target_` it changes the checkpoints' own.
         trust: full names of network and predictor classes, beside ours and MONAI's, to build.
 

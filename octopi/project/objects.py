@@ -238,6 +238,8 @@ def check_labels(
         advice: what to do about it.
     """
     if unknown := find_unexpected_labels(values, labels, attributes):
+        if len(unknown) > MAX_LABEL:
+            advice = "They look like labels of instances: give all of one object one label."
         raise DataError(
             f"{where} holds the labels {shorten_list(unknown)}, which belong to no object "
             f"({shorten_list(f'{name} {label}' for name, label in labels.items())}). "

@@ -130,7 +130,7 @@ def is_finished(item: Any, *, by_octopi: bool = False) -> bool:
     Every writer stores OME metadata last; octopi's own say so explicitly, since on remote storage
     a rewrite could stop half-way.
     """
-    with storage_errors_as_data_error(item.path):
+    with storage_errors_as_data_error(str(getattr(item, "path", item))):
         store = item.zarr()
         store.exceptions = (KeyError,)
         try:

@@ -129,6 +129,10 @@ class VolumeStore:
         """
         return read_volume.read_tomogram(self.open_tomogram(query))
 
+    def is_finished(self, query: TomogramQuery) -> bool:
+        """Return whether the writer of a tomogram has finished."""
+        return stored_volume.is_finished(self._tomogram(query))
+
     def fingerprint(self, query: TomogramQuery) -> str:
         """Return a hash (sha256, hex) that changes with the stored tomogram; read no voxel."""
         return stored_volume.fingerprint(self.open_tomogram(query))

@@ -7,7 +7,7 @@ import pytest
 
 from octopi.cross_validation.table import (
     THRESHOLD_METHODS,
-    format_table,
+    format_folds,
     plot_folds,
     summarize_folds,
 )
@@ -43,7 +43,7 @@ def test_the_table_lists_each_fold_and_then_all_together(tmp_path):
 
 
 def test_many_objects_with_long_names_fit_the_table():
-    text = format_table(make_results([f"beta-{letter * 12}-synthase" for letter in "abcdefghi"]))
+    text = format_folds(make_results([f"beta-{letter * 12}-synthase" for letter in "abcdefghi"]))
     assert max(map(len, text.splitlines())) <= 100
     assert "n/a" in text
     assert "3 more objects" in text
@@ -59,7 +59,7 @@ def test_the_picture_marks_estimates_as_the_table_does():
     labels = [label.get_text() for label in partial.get_xticklabels()]
     assert labels == ["~apo", "ribosome", "~total"]
     assert "~ estimated" in partial.get_title()
-    assert "~ estimated" in format_table(results)
+    assert "~ estimated" in format_folds(results)
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", "{}", '{"scores": {"pooled": {"pooled": 3}}}'])
