@@ -23,6 +23,7 @@ from octopi.evaluation.picks_figure import draw_picks
 from octopi.evaluation.reliability import plot_reliability
 from octopi.evaluation.score_report import Report
 from octopi.evaluation.scores import Scorer
+from octopi.evaluation.share_report import clearly_incomplete, describe_shares
 from octopi.geometry import PicksByRun, Points
 from octopi.project import (
     PicksQuery,
@@ -99,8 +100,9 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     write_figure(job.folder / RELIABILITY_PICTURE, figure)
     draw_run_with_most_particles(job.folder / PICTURE, project, runs, picks=picks, truth=truth)
     logger.info("Scores of %d runs (%s):\n%s", len(truth), path, report.table())
-    for name, share in shares.items():
-        logger.info("%s ~ marks estimates.", describe_share(name, *share))
+    if settings.truth_annotation == "partial":
+        with_truth = [name for name, score in report.scores.items() if score.tp + score.fn]
+        logger.info("%s ~ marks estimates.", " ".join(describe_shares(shares, with_truth)))
     return report.total
 
 
@@ -114,6 +116,8 @@ def describe_scores(  # noqa: PLR0917  what a scorer takes
 ) -> Report:
     """Add how reliable the picks' scores are; of a partial truth, estimate the scores.
 
+    Warn where particles clearly are missing in a truth that is said to be complete.
+
     Args:
         report: of the picks against what is annotated.
         picks: run name -> object name -> picks.
@@ -123,11 +127,18 @@ def describe_scores(  # noqa: PLR0917  what a scorer takes
         settings: of the command.
     """
     annotated = compare_all(picks, truth, radii=radii, tolerance_scale=scorer.tolerance_scale)
-    shares = {}
+    found = {name: one for name, one in annotated.items() if one.hits.any()}
+    shares = {name: share for name, (_, share) in fit_partial(found).items()}
     if settings.truth_annotation == "partial":
-        found = {name: one for name, one in annotated.items() if one.hits.any()}
-        shares = {name: share for name, (_, share) in fit_partial(found).items()} if found else {}
-    return with_shares(report, annotated, shares)
+        return with_shares(report, annotated, shares)
+    figures = {name: dataclasses.astuple(share) for name, share in shares.items()}
+    num_annotated = {name: one.num_picks for name, one in annotated.items()}
+    for name in clearly_incomplete(figures, num_annotated):
+        logger.warning(
+            "%s If particles are missing in the truth, precision, F-beta and F1 are too low: "
+            "truth_annotation=partial estimates them.", describe_share(name, *figures[name]),
+        )  # fmt: skip
+    return with_shares(report, annotated, {})
 
 
 def sum_expected(

@@ -125,14 +125,19 @@ def scattered_picks(rng, keep):
     return Points(positions, scores), Points(positions[annotated]), is_particle.mean()
 
 
+OUT_OF_REACH = Points(np.full((2, 3), 200.0))
+
+
 def test_a_partial_truth_gives_estimates_that_are_marked(project, octopi_command, capfd, tmp_path):
     rng = np.random.default_rng(0)
     for run in project.runs:
         picks, annotated, precision = scattered_picks(rng, 0.4)
         run.write_picks(PicksQuery("ribosome", "curation", "0"), annotated)
+        run.write_picks(PicksQuery("apo", "curation", "0"), OUT_OF_REACH)
         write_picks(run, "ribosome", points=picks, expected_particles=100.0)
+        write_picks(run, "apo", points=POINTS)
     folder = tmp_path / "outputs" / "partial"
-    command = ["evaluate", "objects=[ribosome]", "scorer.tolerance_scale=0.01"]
+    command = ["evaluate", "objects=[ribosome,apo]", "scorer.tolerance_scale=0.01"]
     assert octopi_command(*command, "truth_annotation=partial", f"hydra.run.dir={folder}") == 0
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     found = scores["scores"]["ribosome"]
@@ -143,9 +148,15 @@ def test_a_partial_truth_gives_estimates_that_are_marked(project, octopi_command
     assert low <= share <= high < 1
     log = capfd.readouterr().err
     assert "of the ribosome seem annotated" in log
+    assert "Nothing tells which part of the apo is annotated" in log
     assert "~ marks estimates" in log
     assert f"~{scores['reliability']['ribosome']['error']:.3f}" in log
-    assert scores["expected_particles"] == {"ribosome": 200.0}
+    assert scores["expected_particles"] == {"ribosome": 200.0, "apo": None}
+    assert octopi_command(*command) == 0
+    log = capfd.readouterr().err
+    assert "of the ribosome seem annotated" in log
+    assert "truth_annotation=partial estimates them" in log
+    assert "apo seem" not in log
 
 
 def test_scores_of_picks_are_compared_with_how_many_are_right(project, octopi_command, tmp_path):

@@ -12,6 +12,8 @@ from octopi.errors import DataError, NotInProjectError, SettingError
 from octopi.geometry import NEARLY_EXACT, same_spacing
 from octopi.project import copick_items, read_volume, stored_volume
 from octopi.project.attributes import octopi_attributes
+from octopi.project.digests import digest_array
+from octopi.project.picks_file import FINGERPRINT
 from octopi.project.queries import (
     PicksQuery,
     SegmentationQuery,
@@ -179,6 +181,10 @@ class VolumeStore:
             mask_of=None if item.is_multilabel else item.name,
         )
 
+    def segmentations_of(self, query: SegmentationQuery) -> list[SegmentationQuery]:
+        """List the finished label volumes of a name, user and session, at any voxel spacing."""
+        return [q for q in self.segmentations() if q.name_user_session == query.name_user_session]
+
     def read_segmentation(
         self, query: SegmentationQuery
     ) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
@@ -231,6 +237,7 @@ class VolumeStore:
                 f"{query} does not name the voxel spacing of its grid, {grid.spacing} Å."
             )
         item = copick_items.new_segmentation(self._copick, query)
+        attributes = {**attributes, FINGERPRINT: digest_array(labels)}
         with storage_errors_as_resource_error(self._where(query), item.path):
             write_volume(item.fs, item.path, labels, grid=grid, attributes=attributes)
 
