@@ -25,8 +25,9 @@ from octopi.project import (
     find_tomograms,
     keep_known,
 )
+from octopi.project.digests import digest_array
 from octopi.project.label_values import odd_share
-from octopi.project.provenance import REGION, digest_array
+from octopi.project.provenance import REGION
 from octopi.targets import (
     check_any_inside,
     drop_unknown,

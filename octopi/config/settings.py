@@ -32,6 +32,7 @@ RunNames = list[str] | None
 Checkpoints = Annotated[list[str], Field(min_length=1)]
 Spacings = Annotated[list[Spacing], Field(min_length=1)]
 Annotation = Literal["complete", "partial"]
+Overwrite = bool | Literal["edited"]  # edited: what a person has changed, too
 UserSession = Annotated[str, Field(pattern=r"^[^/]+/[^/]+$", description="as USER/SESSION")]
 
 
@@ -72,7 +73,7 @@ class CreateTargetsSettings:
     voxel_spacing: Spacing | None
     tomo_types: list[str] | None
     runs: RunNames
-    overwrite: bool
+    overwrite: Overwrite
     dry_run: bool
 
 
@@ -127,7 +128,7 @@ class SegmentSettings:
     segmentation: bool
     accelerator: str
     devices: Workers
-    overwrite: bool
+    overwrite: Overwrite
     trust: list[str]
     dry_run: bool
 
@@ -151,7 +152,7 @@ class LocalizeSettings:
     session_id: str
     accelerator: Literal["cpu", "gpu"]
     num_workers: Workers
-    overwrite: bool
+    overwrite: Overwrite
     trust: list[str]
     dry_run: bool
 
@@ -198,7 +199,7 @@ class ExtractSettings:
     pairs: NotNegativeInterval | None
     user_id: str
     session_id: str | None
-    overwrite: bool
+    overwrite: Overwrite
     dry_run: bool
 
 
