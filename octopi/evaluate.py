@@ -8,8 +8,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from octopi.checks.picks import warn_of_odd_picks
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
@@ -23,12 +21,14 @@ from octopi.evaluation.picks_figure import draw_picks
 from octopi.evaluation.reliability import plot_reliability
 from octopi.evaluation.score_report import Report
 from octopi.evaluation.scores import Scorer
+from octopi.evaluation.share_report import clearly_incomplete, describe_shares
 from octopi.geometry import PicksByRun, Points
 from octopi.project import (
     PicksQuery,
     Project,
     Run,
     SegmentationQuery,
+    check_covers_tomogram,
     find_picks,
     keep_known,
     keep_runs_with,
@@ -38,7 +38,7 @@ from octopi.project import (
 from octopi.project.provenance import replaced_tomogram
 from octopi.system.files import write_figure, write_json
 from octopi.system.job_folder import SCORES_FILE, Job
-from octopi.targets import UNKNOWN, drop_unknown
+from octopi.targets import drop_unknown, mark_unknown
 
 logger = logging.getLogger(__name__)
 
@@ -99,8 +99,9 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     write_figure(job.folder / RELIABILITY_PICTURE, figure)
     draw_run_with_most_particles(job.folder / PICTURE, project, runs, picks=picks, truth=truth)
     logger.info("Scores of %d runs (%s):\n%s", len(truth), path, report.table())
-    for name, share in shares.items():
-        logger.info("%s ~ marks estimates.", describe_share(name, *share))
+    if settings.truth_annotation == "partial":
+        with_truth = [name for name, score in report.scores.items() if score.tp + score.fn]
+        logger.info("%s ~ marks estimates.", " ".join(describe_shares(shares, with_truth)))
     return report.total
 
 
@@ -114,6 +115,8 @@ def describe_scores(  # noqa: PLR0917  what a scorer takes
 ) -> Report:
     """Add how reliable the picks' scores are; of a partial truth, estimate the scores.
 
+    Warn where particles clearly are missing in a truth that is said to be complete.
+
     Args:
         report: of the picks against what is annotated.
         picks: run name -> object name -> picks.
@@ -123,11 +126,18 @@ def describe_scores(  # noqa: PLR0917  what a scorer takes
         settings: of the command.
     """
     annotated = compare_all(picks, truth, radii=radii, tolerance_scale=scorer.tolerance_scale)
-    shares = {}
+    found = {name: one for name, one in annotated.items() if one.hits.any()}
+    shares = {name: share for name, (_, share) in fit_partial(found).items()}
     if settings.truth_annotation == "partial":
-        found = {name: one for name, one in annotated.items() if one.hits.any()}
-        shares = {name: share for name, (_, share) in fit_partial(found).items()} if found else {}
-    return with_shares(report, annotated, shares)
+        return with_shares(report, annotated, shares)
+    figures = {name: dataclasses.astuple(share) for name, share in shares.items()}
+    num_annotated = {name: one.num_picks for name, one in annotated.items()}
+    for name in clearly_incomplete(figures, num_annotated):
+        logger.warning(
+            "%s If particles are missing in the truth, precision, F-beta and F1 are too low: "
+            "truth_annotation=partial estimates them.", describe_share(name, *figures[name]),
+        )  # fmt: skip
+    return with_shares(report, annotated, {})
 
 
 def sum_expected(
@@ -146,12 +156,17 @@ def sum_expected(
 def read_inside(
     run: Run, queries: Mapping[str, PicksQuery], region: SegmentationQuery | None
 ) -> dict[str, Points]:
-    """Read the picks that exist in a run, of a region those inside: object name -> picks."""
+    """Read the picks that exist in a run, of a region those inside: object name -> picks.
+
+    Raises:
+        DataError: the region is empty, or of another box than the run's tomograms.
+    """
     picks = run.read_existing_picks(queries)
     if region is None:
         return picks
     mask, grid, _ = run.read_mask(region, may_be_full=True)
-    return drop_unknown(picks, np.where(mask != 0, 0, UNKNOWN).astype(np.uint8), grid)
+    check_covers_tomogram(run, region, grid)
+    return drop_unknown(picks, mark_unknown(mask, f"Run {run.name}: {region}"), grid)
 
 
 def check_is_not_truth(truth: Mapping[str, PicksQuery], settings: EvaluateSettings) -> None:

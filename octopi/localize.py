@@ -33,9 +33,9 @@ from octopi.project import (
     Project,
     Run,
     check_name,
-    check_replaces_only_own_picks,
     keep_runs_with,
 )
+from octopi.project.edits import check_not_edited
 from octopi.project.picks_file import PROVENANCE
 from octopi.project.run_scores import RunScores, find_scores, warn_of_several_networks
 from octopi.project.score_map import particle_channels, particle_radii
@@ -71,8 +71,10 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
     # Sums and the first run's info must not depend on the order in which runs are named.
     runs, all_scores = zip(*sorted(located, key=lambda pair: pair[0].name), strict=True)
     output = f"{settings.user_id}/{settings.session_id}"
-    check_replaces_only_own_picks(
-        runs, lambda query: query.user_session == output, overwrite=settings.overwrite
+    check_not_edited(
+        runs,
+        lambda run: [query for query in run.picks() if query.user_session == output],
+        overwrite=settings.overwrite,
     )
     localizer = build_localizer(settings, checkpoint_info, all_scores[0])
     with project.writing(runs, f"picks {output}", dry_run=settings.dry_run):

@@ -37,6 +37,7 @@ from octopi.project import (
     keep_runs_with,
     score_map_name,
 )
+from octopi.project.edits import check_not_edited
 from octopi.project.provenance import check_same_provenance, has_changed, identify_tomogram
 from octopi.system.job_folder import Job
 from octopi.system.resources import format_bytes
@@ -84,6 +85,12 @@ def segment(settings: SegmentSettings, _job: Job) -> None:
     with project.writing(runs, output, dry_run=settings.dry_run):
         todo = [t for t in tasks if settings.overwrite or not is_done(t, settings, ensemble)]
         done = [task for task in tasks if task not in todo]
+        if settings.segmentation:
+            check_not_edited(
+                [task.run for task in todo],
+                lambda run: run.segmentations_of(output_query(settings)),
+                overwrite=settings.overwrite,
+            )
         if done:
             logger.info(
                 "%d of %d runs are done; overwrite=true does them again.", len(done), len(tasks)
@@ -159,8 +166,7 @@ def is_done(task: TomogramTask, settings: SegmentSettings, ensemble: Ensemble) -
     name = score_map_name(query)
     if settings.scores and run.has_score_map(task.tomogram, name):
         outputs[f"score map {name}"] = run.score_map_attributes(task.tomogram, name)
-    existing = run.segmentations() if settings.segmentation else []
-    segmentations = [q for q in existing if q.name_user_session == query.name_user_session]
+    segmentations = run.segmentations_of(query) if settings.segmentation else []
     outputs |= {f"segmentation {q}": run.segmentation_attributes(q) for q in segmentations}
     for output, attributes in outputs.items():
         check_is_current(output, attributes, task, settings, ensemble)

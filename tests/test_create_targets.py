@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 
 import copick
@@ -44,6 +45,21 @@ def test_targets_have_the_working_spacing_and_radii_of_the_command_line(here, oc
         radii = run.segmentation_attributes(query)["sphere_radii"]
         assert radii["ribosome"] == pytest.approx(0.4 * run.objects["ribosome"].radius)
         assert radii["apo-ferritin"] == pytest.approx(0.5 * run.objects["apo-ferritin"].radius)
+
+
+def test_a_target_that_a_person_painted_is_replaced_only_when_told(
+    project, here, octopi_command, capfd
+):
+    assert octopi_command("create_targets") == 0
+    metadata = next(here.glob("overlay/**/TS_02/**/*targets*.zarr/.zattrs"))
+    old = metadata.read_text()
+    metadata.write_text(re.sub('"content": "[0-9a-f]*"', '"content": "0"', old))
+    assert octopi_command("create_targets", "overwrite=true") == 3
+    said = capfd.readouterr().err
+    assert "Run TS_02: the segmentation targets:octopi/1" in said
+    assert "targets.session_id=2" in said
+    assert octopi_command("create_targets", "overwrite=edited") == 0
+    assert metadata.read_text() == old
 
 
 def test_a_run_without_annotations_is_left_out_unless_it_is_named(

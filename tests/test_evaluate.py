@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_project import OBJECTS, make_project
 
-from octopi.geometry import Points
+from octopi.geometry import Grid, Points
 from octopi.project import PicksQuery, SegmentationQuery
 
 RUNS = ("TS_1", "TS_2")
@@ -125,14 +125,19 @@ def scattered_picks(rng, keep):
     return Points(positions, scores), Points(positions[annotated]), is_particle.mean()
 
 
+OUT_OF_REACH = Points(np.full((2, 3), 200.0))
+
+
 def test_a_partial_truth_gives_estimates_that_are_marked(project, octopi_command, capfd, tmp_path):
     rng = np.random.default_rng(0)
     for run in project.runs:
         picks, annotated, precision = scattered_picks(rng, 0.4)
         run.write_picks(PicksQuery("ribosome", "curation", "0"), annotated)
+        run.write_picks(PicksQuery("apo", "curation", "0"), OUT_OF_REACH)
         write_picks(run, "ribosome", points=picks, expected_particles=100.0)
+        write_picks(run, "apo", points=POINTS)
     folder = tmp_path / "outputs" / "partial"
-    command = ["evaluate", "objects=[ribosome]", "scorer.tolerance_scale=0.01"]
+    command = ["evaluate", "objects=[ribosome,apo]", "scorer.tolerance_scale=0.01"]
     assert octopi_command(*command, "truth_annotation=partial", f"hydra.run.dir={folder}") == 0
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     found = scores["scores"]["ribosome"]
@@ -143,9 +148,15 @@ def test_a_partial_truth_gives_estimates_that_are_marked(project, octopi_command
     assert low <= share <= high < 1
     log = capfd.readouterr().err
     assert "of the ribosome seem annotated" in log
+    assert "Nothing tells which part of the apo is annotated" in log
     assert "~ marks estimates" in log
     assert f"~{scores['reliability']['ribosome']['error']:.3f}" in log
-    assert scores["expected_particles"] == {"ribosome": 200.0}
+    assert scores["expected_particles"] == {"ribosome": 200.0, "apo": None}
+    assert octopi_command(*command) == 0
+    log = capfd.readouterr().err
+    assert "of the ribosome seem annotated" in log
+    assert "truth_annotation=partial estimates them" in log
+    assert "apo seem" not in log
 
 
 def test_scores_of_picks_are_compared_with_how_many_are_right(project, octopi_command, tmp_path):
@@ -180,6 +191,29 @@ def test_picks_outside_what_is_annotated_are_neither_right_nor_wrong(
         scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
         assert tuple(scores["runs"]["TS_1"]["ribosome"]) == expected
     assert octopi_command("evaluate", "runs=[TS_1,TS_2]", "annotated=region:curation/0") == 3
+
+
+def test_a_region_or_a_word_that_cannot_be_used_is_refused(project, octopi_command, capfd):
+    run = project.runs[0]
+    spacing = run.tomograms()[0].voxel_spacing
+    shape = run.tomogram_grid(run.tomograms()[0]).shape
+    wrong = np.ones((shape[0] // 2, *shape[1:]), np.uint8)
+    for name, mask in (("empty", np.zeros(shape, np.uint8)), ("wrong", wrong)):
+        query = SegmentationQuery(name, "curation", "0", spacing)
+        run.write_segmentation(query, mask, grid=Grid.cubic(mask.shape, spacing), attributes={})
+    write_picks(run, *OBJECTS)
+    for override, code, message in (
+        ("annotated=empty:curation/0", 3, "Run TS_1: empty:curation/0, the mask of what is annot"),
+        ("annotated=wrong:curation/0", 3, "is the box of no tomogram"),
+        ("annotated=none:curation/0", 3, "no segmentation none:curation/0"),
+        ("annotated=empty", 2, "empty"),
+        ("truth_annotation=partly", 2, "must be complete or partial, not 'partly'"),
+    ):
+        for dry_run in ("true", "false"):
+            assert octopi_command("evaluate", override, f"dry_run={dry_run}") == code
+            error = capfd.readouterr().err
+            assert message in error
+            assert len(error) < 700
 
 
 def test_scores_that_are_no_chances_are_not_compared(project, octopi_command, tmp_path):

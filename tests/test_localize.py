@@ -165,6 +165,25 @@ def test_picks_of_a_former_model_are_deleted_only_with_overwrite(here, localize,
     assert picked_objects(here) == [["ribosome"]] * 3
 
 
+def test_picks_that_a_person_corrected_are_never_replaced_unasked(here, localize, capfd):
+    assert localize(["ribosome", "apo-ferritin"]) == 0
+    path = next(here.glob("overlay/**/TS_02/Picks/octopi_1_ribosome.json"))
+    point = {"location": {"x": 50.0, "y": 60.0, "z": 70.0}}
+    corrected = json.loads(path.read_text()) | {"points": [point]}
+    path.write_text(json.dumps(corrected))
+    for overwrite in ("false", "true"):
+        assert localize(["ribosome", "apo-ferritin"], f"overwrite={overwrite}") == 3
+        said = capfd.readouterr().err
+        assert "Run TS_02: the picks ribosome:octopi/1 would be replaced" in said
+        assert "1 picks added, 0 removed" in said
+        assert "session_id=2" in said
+    assert localize(["ribosome"], "overwrite=true") == 3
+    assert json.loads(path.read_text()) == corrected
+    assert localize(["ribosome", "apo-ferritin"], "session_id=2") == 0
+    assert localize(["ribosome", "apo-ferritin"], "overwrite=edited") == 0
+    assert json.loads(path.read_text()) != corrected
+
+
 def test_picks_say_what_made_them(here, localize):
     assert localize(["ribosome"]) == 0
     run = open_project(here / "project.json").runs[0]

@@ -7,7 +7,7 @@ from typing import Any
 
 from octopi.checks.picks import describe_gaps
 from octopi.checks.runs import CheckRequest, Issue, RunReport
-from octopi.checks.tables import format_counts, format_table, total_counts
+from octopi.checks.tables import format_counts, format_rows, total_counts
 from octopi.data.cache import working_grid
 from octopi.data.folds import ONE_RUN, check_none_absent
 from octopi.errors import NotInProjectError, OctopiError, SettingError, shorten_list
@@ -281,7 +281,7 @@ def table(reports: Sequence[RunReport], request: CheckRequest) -> str:
             "yes" if r.has_target else "no", str(len(r.issues) or "-"),
         ])  # fmt: skip
     totals = total_counts({r.name: r.picks for r in reports}, names)
-    return format_table(
+    return format_rows(
         ["run", "tomograms", "shape z×y×x", *names, "target", "faults"],
         rows,
         ["all", f"{len(reports)} runs", "", *totals, str(sum(r.has_target for r in reports)), ""],

@@ -25,13 +25,14 @@ from octopi.project import (
     find_tomograms,
     keep_known,
 )
+from octopi.project.digests import digest_array
 from octopi.project.label_values import odd_share
-from octopi.project.provenance import REGION, digest_array
+from octopi.project.provenance import REGION
 from octopi.targets import (
-    UNKNOWN,
     check_any_inside,
     drop_unknown,
     fit_mask,
+    mark_unknown,
     partial_objects,
     target_labels,
 )
@@ -213,12 +214,7 @@ def read_region(run: Run, query: SegmentationQuery, grid: Grid) -> tuple[NDArray
         DataError: the mask is empty, or does not fit the tomogram.
     """
     mask, _, digest = read_mask(run, query, grid, may_be_full=True)
-    if not mask.any():
-        raise DataError(
-            f"Run {run.name}: the mask {query} of what is annotated is empty, so that "
-            "nothing could be learned there. Draw it, or delete it: runs without it are left out."
-        )
-    return np.where(mask, 0, UNKNOWN).astype(np.uint8), digest
+    return mark_unknown(mask, f"Run {run.name}: {query}"), digest
 
 
 def check_inputs(inputs: Sequence[RunInputs], plan: PaintingPlan) -> None:

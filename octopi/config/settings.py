@@ -44,6 +44,7 @@ Names = Annotated[
 ]
 Spacings = Annotated[list[Spacing], Field(min_length=1)]
 Annotation = Literal["complete", "partial"]
+Overwrite = bool | Literal["edited"]  # edited: what a person has changed, too
 UserSession = Annotated[str, Field(pattern=r"^[^/]+/[^/]+$", description="as USER/SESSION")]
 
 
@@ -84,7 +85,7 @@ class CreateTargetsSettings:
     voxel_spacing: Spacing | None
     tomo_types: Names | None
     runs: RunNames
-    overwrite: bool
+    overwrite: Overwrite
     dry_run: bool
 
 
@@ -139,7 +140,7 @@ class SegmentSettings:
     segmentation: bool
     accelerator: str
     devices: Workers
-    overwrite: bool
+    overwrite: Overwrite
     trust: list[str]
     dry_run: bool
 
@@ -163,7 +164,7 @@ class LocalizeSettings:
     session_id: str
     accelerator: Literal["cpu", "gpu"]
     num_workers: Workers
-    overwrite: bool
+    overwrite: Overwrite
     trust: list[str]
     dry_run: bool
 
@@ -210,7 +211,7 @@ class ExtractSettings:
     pairs: NotNegativeInterval | None
     user_id: str
     session_id: str | None
-    overwrite: bool
+    overwrite: Overwrite
     dry_run: bool
 
 

@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from octopi.evaluation.score_report import format_figure, format_interval, format_table
+from octopi.evaluation.score_report import format_figure, format_interval
 from octopi.system.files import damaged, read_mapping
 from octopi.system.job_folder import RESULTS_FILE
+from octopi.system.tables import format_table
 
 POOLED = "pooled"
 OWN = "own"

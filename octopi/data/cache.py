@@ -13,8 +13,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from octopi.errors import DataError, ResourceError
 from octopi.geometry import Grid, format_shape, fourier_resample, same_spacing
+from octopi.project.digests import digest_array
 from octopi.project.outliers import clip_outliers, describe_outliers
-from octopi.project.provenance import digest_array
 from octopi.project.value_range import ValueRange
 from octopi.system.files import staged
 from octopi.system.locks import wait_for_lock

@@ -27,7 +27,7 @@ from octopi.data.preparation import DataPreparation
 from octopi.data.sources import RunVolumes, SourceReader
 from octopi.geometry import Grid, Points
 from octopi.project import Run, SegmentationQuery, TomogramQuery
-from octopi.project.provenance import digest_points
+from octopi.project.digests import digest_points
 from octopi.ranges import (
     Count,
     CountOrZero,

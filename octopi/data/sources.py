@@ -125,7 +125,7 @@ class SourceReader:
             logger.warning("Run %s: %s", run.name, message)
         not_annotated = frozenset(attributes.get("not_annotated", ())) & self.labels.keys()
         unknown_labels = frozenset(self.labels[name] for name in not_annotated)
-        fingerprint = run.segmentation_fingerprint(self.target)
+        fingerprint = run.fingerprint(self.target)
         targets: dict[Grid, tuple[str, Positions]] = {}
         variants, loaders = [], {}
         for query in self._find_tomograms(run):

@@ -97,7 +97,7 @@ def calibrate(
     with_hits = {name: one for name, one in compared.items() if one.hits.any()}
     # What is said to be complete tells nothing of the share of what is not.
     groups = [{n: c for n, c in with_hits.items() if (n in partial) is p} for p in (True, False)]
-    fitted = {name: both for group in groups if group for name, both in fit_partial(group).items()}
+    fitted = {name: both for group in groups for name, both in fit_partial(group).items()}
     shares = {name: share for name, (_, share) in fitted.items()}
     chances = {
         name: fitted[name][0] if name in partial else fit_complete(one)

@@ -79,6 +79,8 @@ def fit_partial(
         object name -> its chance and share; where nothing can tell the share, it is what the other
         objects suggest, or 1.
     """
+    if not compared:
+        return {}
     fits = {name: _fit_all_shares(one) for name, one in compared.items()}
     posteriors = _share_posteriors(np.array([fit[2] for fit in fits.values()]))
     fitted = {}
@@ -93,7 +95,11 @@ def fit_partial(
         at_share = fit_logistic(*count_in_bins(one.scores, one.hits), share=share)[0]
         fitted[name] = (
             make_chance(one, at_share, covariance),
-            AnnotatedShare(share, _quantile(posterior, 0.025), _quantile(posterior, 0.975)),
+            AnnotatedShare(
+                share,
+                min(share, _quantile(posterior, 0.025)),
+                max(share, _quantile(posterior, 0.975)),
+            ),
         )
     return fitted
 
@@ -105,7 +111,7 @@ def make_chance(
     found = float(compared.hits.sum()) / compared.num_picks if compared.num_picks else 1.0
     return Chance(
         offset=float(coefficients[0]),
-        slope=max(float(coefficients[1]), MIN_SLOPE),
+        slope=float(coefficients[1]),
         covariance=[float(covariance[0, 0]), float(covariance[0, 1]), float(covariance[1, 1])],
         found=min(max(found, MIN_FOUND), 1.0),
     )
@@ -143,7 +149,11 @@ def fit_logistic(
         information = totals * share * chance * (1 - chance) ** 2
         information = information / np.maximum(1 - share * chance, 1e-12)
         curvature = (design * information[:, None]).T @ design + precision
-        step = np.clip(np.linalg.solve(curvature, gradient), -2, 2)
+        step = np.linalg.solve(curvature, gradient)
+        if coefficients[1] + step[1] < MIN_SLOPE:  # the best step that ends there
+            step[1] = MIN_SLOPE - coefficients[1]
+            step[0] = (gradient[0] - curvature[0, 1] * step[1]) / curvature[0, 0]
+        step = np.clip(step, -2, 2)
         coefficients = coefficients + step
         if np.abs(step).max() < 1e-6:
             break

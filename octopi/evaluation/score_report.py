@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from octopi.evaluation.reliability import Reliability
+from octopi.system.tables import format_table
 
 Interval = tuple[float, float]
-
-_WIDTH = 1000  # characters, so that no line is wrapped however long a name is
 
 
 @dataclass(frozen=True)
@@ -130,14 +128,6 @@ def _cells(score: Score) -> list[str]:
         *(mark + figure for figure in both),
         mark + format_interval(score.interval),
     ]
-
-
-def format_table(table: Table, *, width: int = _WIDTH) -> str:
-    """Format a table as text, its lines at most `width` characters long."""
-    console = Console(width=width, color_system=None, markup=False, highlight=False)
-    with console.capture() as capture:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def format_figure(value: float | None) -> str:

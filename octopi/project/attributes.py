@@ -30,6 +30,7 @@ ANNOTATIONS: dict[str, Any] = {
     "picks_digests": dict[str, str],
     "mask_digests": dict[str, str],
     "mask_stamps": dict[str, str],
+    "content": str,
     "tomogram": str,
     "tomogram_stamp": str,
     "tomogram_voxels": str,

@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import functools
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +18,11 @@ from octopi.errors import DataError, SettingError, shorten, shorten_list
 from octopi.geometry import Points
 from octopi.picking import Chance
 from octopi.project.copick_api import CopickLocation, CopickPoint
+from octopi.project.digests import digest_picks
 from octopi.project.storage import storage_errors_as_data_error, with_retries
 
 OURS = "octopi"  # the key in a file of picks
+FINGERPRINT = "content"  # the key in ours: the digest of the points that octopi wrote
 PROVENANCE = {
     "checkpoints": dict[str, str],
     "train_runs": list[str],
@@ -179,8 +182,51 @@ def to_json(
     ]
     update = {"points": entries, "trust_orientation": orientations is not None}
     file = picks.meta.model_copy(update=update)
-    content = file.model_dump() | ({OURS: dict(provenance)} if provenance else {})
+    content = file.model_dump()
+    content[OURS] = {**provenance, FINGERPRINT: digest_picks(content)}
     return json.dumps(content, indent=4).encode()
+
+
+def describe_edit(picks: Any, where: str) -> str | None:
+    """Say how a file of picks differs from what octopi wrote; return None if it does not.
+
+    Args:
+        picks: copick's item.
+        where: the picks in words, for messages.
+    """
+    with storage_errors_as_data_error(where):
+        try:
+            content = _content(picks)
+            if content[OURS][FINGERPRINT] == digest_picks(content):
+                return None
+        except (ValueError, TypeError, KeyError, AttributeError):
+            pass
+    try:
+        written = json.loads(picks.fs.cat_file(record_path(picks)))
+        before = Counter(map(tuple, written))
+        now = Counter(map(tuple, _rounded(read_picks(picks, where).points)))
+    except (DataError, OSError, ValueError, TypeError):
+        return "octopi did not write it as it is"
+    added, removed = (now - before).total(), (before - now).total()
+    return (
+        f"somebody has changed it since octopi wrote it: {added} picks added, {removed} removed"
+        + ("" if added or removed else ", other orientations or scores")
+    )
+
+
+def record_path(picks: Any) -> str:
+    """Return where the positions that octopi wrote are noted: viewers keep no key of ours."""
+    return f"{picks.path}.octopi"
+
+
+def to_record(points: Points) -> bytes:
+    """Encode the positions to be noted beside a file of picks."""
+    return json.dumps(_rounded(points), separators=(",", ":")).encode()
+
+
+def _rounded(points: Points) -> list[list[float]]:
+    positions: list[list[float]] = np.round(points.positions, 2).tolist()
+    return positions
 
 
 def _check_finite(values: np.ndarray, what: str, where: str) -> None:

@@ -1,6 +1,5 @@
 """What an output was made of, compared with what would make it now, or made its neighbours."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
-from octopi.geometry import Points
+from octopi.project.digests import digest_array, digest_points
 from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
 from octopi.project.run import Run
 from octopi.system.files import differing_values
@@ -104,18 +103,6 @@ def replaced_tomogram(run: Run, stored: Mapping[str, Any]) -> TomogramQuery | No
 REGION = "annotated region"  # among the digests of a target's masks: what is annotated
 
 
-def digest_points(points: Points) -> str:
-    """Return a hash (sha256, hex) of the positions."""
-    return digest_array(np.asarray(points.positions, np.float64))
-
-
-def digest_array(values: NDArray[Any]) -> str:
-    """Return a hash (sha256, hex) of an array's type, shape and values."""
-    digest = hashlib.sha256(f"{values.dtype} {values.shape}".encode())
-    digest.update(np.ascontiguousarray(values).data)
-    return digest.hexdigest()
-
-
 def describe_changed_inputs(run: Run, attributes: Mapping[str, Any]) -> str:
     """Name what has changed since a run's target was painted from it; "" if nothing has.
 
@@ -158,7 +145,7 @@ def _mask_has_changed(
 ) -> bool:
     """Return whether a mask is another than a target's; read voxels only of files that changed."""
     try:
-        if stored.get("mask_stamps", {}).get(name) == run.segmentation_fingerprint(query):
+        if stored.get("mask_stamps", {}).get(name) == run.fingerprint(query):
             return False
         mask, _, _ = run.read_mask(query, may_be_full=name == REGION)
         return digest_array(mask) != stored["mask_digests"][name]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from octopi.errors import NotInProjectError
-from octopi.project import copick_items
+from octopi.project import copick_items, picks_file
 from octopi.project.picks_file import StoredPicks, checked_orientations, read_picks, to_json
 from octopi.project.queries import PicksQuery
 from octopi.project.storage import storage_errors_as_resource_error, write_file
@@ -58,12 +59,19 @@ class Run(VolumeStore):
         """Read what octopi says it made picks of, see `picks_file.PROVENANCE`; {} where unknown."""
         return self._read_picks(query).provenance
 
+    def describe_edit(self, query: PicksQuery) -> str | None:
+        """Say how picks differ from what octopi wrote; return None if they do not."""
+        item = copick_items.picks(self._copick)[query]
+        return picks_file.describe_edit(item, self._where(query))
+
     def delete_picks(self, query: PicksQuery) -> None:
         """Delete picks."""
         self.check_can_write(query)
         picks = copick_items.picks(self._copick)[query]
         with storage_errors_as_resource_error(self._where(query), picks.path):
             picks.fs.rm_file(picks.path)
+            with contextlib.suppress(FileNotFoundError):
+                picks.fs.rm_file(picks_file.record_path(picks))
 
     def write_picks(
         self,
@@ -87,6 +95,7 @@ class Run(VolumeStore):
         content = to_json(points, orientations, picks, self._where(query), provenance or {})
         with storage_errors_as_resource_error(self._where(query), picks.path):
             write_file(picks.fs, picks.path, content)
+            write_file(picks.fs, picks_file.record_path(picks), picks_file.to_record(points))
 
     def _read_picks(self, query: PicksQuery) -> StoredPicks:
         existing = copick_items.picks(self._copick)

@@ -12,6 +12,8 @@ from octopi.errors import DataError, NotInProjectError, SettingError
 from octopi.geometry import NEARLY_EXACT, same_spacing
 from octopi.project import copick_items, read_volume, stored_volume
 from octopi.project.attributes import octopi_attributes
+from octopi.project.digests import digest_array
+from octopi.project.picks_file import FINGERPRINT
 from octopi.project.queries import (
     PicksQuery,
     SegmentationQuery,
@@ -59,6 +61,7 @@ class VolumeStore:
         self.objects = objects
         self.project_name = project_name
         self._copick = copick_run
+        self.copick_root = copick_run.root
         self._warn_once = warn_once
         self._reopen = reopen
 
@@ -67,11 +70,6 @@ class VolumeStore:
 
     def __repr__(self) -> str:
         return f"Run({self.name!r})"
-
-    @property
-    def copick_root(self) -> Any:
-        """Copick's root that the run belongs to."""
-        return self._copick.root
 
     def tomograms(self) -> list[TomogramQuery]:
         """List the tomograms, by voxel spacing and type."""
@@ -131,9 +129,12 @@ class VolumeStore:
         """Return whether the writer of a tomogram has finished."""
         return stored_volume.is_finished(self._tomogram(query))
 
-    def fingerprint(self, query: TomogramQuery) -> str:
-        """Return a hash (sha256, hex) that changes with the stored tomogram; read no voxel."""
-        return stored_volume.fingerprint(self.open_tomogram(query))
+    def fingerprint(self, query: TomogramQuery | SegmentationQuery) -> str:
+        """Return a hash (sha256, hex) that changes with a stored volume; read no voxel."""
+        is_tomogram = isinstance(query, TomogramQuery)
+        return stored_volume.fingerprint(
+            self.open_tomogram(query) if is_tomogram else self.open_segmentation(query)
+        )
 
     def segmentations(self) -> list[SegmentationQuery]:
         """List the label volumes that are finished; warn about the others."""
@@ -180,6 +181,10 @@ class VolumeStore:
             mask_of=None if item.is_multilabel else item.name,
         )
 
+    def segmentations_of(self, query: SegmentationQuery) -> list[SegmentationQuery]:
+        """List the finished label volumes of a name, user and session, at any voxel spacing."""
+        return [q for q in self.segmentations() if q.name_user_session == query.name_user_session]
+
     def read_segmentation(
         self, query: SegmentationQuery
     ) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
@@ -215,10 +220,6 @@ class VolumeStore:
         """Read octopi's attributes of a label volume ({} in others' volumes), and no voxel."""
         return octopi_attributes(self.open_segmentation(query))
 
-    def segmentation_fingerprint(self, query: SegmentationQuery) -> str:
-        """Return a hash (sha256, hex) that changes with the label volume; read no voxel."""
-        return stored_volume.fingerprint(self.open_segmentation(query))
-
     def write_segmentation(
         self,
         query: SegmentationQuery,
@@ -236,6 +237,7 @@ class VolumeStore:
                 f"{query} does not name the voxel spacing of its grid, {grid.spacing} Å."
             )
         item = copick_items.new_segmentation(self._copick, query)
+        attributes = {**attributes, FINGERPRINT: digest_array(labels)}
         with storage_errors_as_resource_error(self._where(query), item.path):
             write_volume(item.fs, item.path, labels, grid=grid, attributes=attributes)
 
