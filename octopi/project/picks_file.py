@@ -204,7 +204,9 @@ def describe_edit(picks: Any, where: str) -> str | None:
     try:
         written = json.loads(picks.fs.cat_file(record_path(picks)))
         before = Counter(map(tuple, written))
-        now = Counter(map(tuple, _rounded(read_picks(picks, where).points)))
+        now = Counter(
+            map(tuple, _rounded(read_picks(picks, where, warn=lambda _remark: None).points))
+        )
     except (DataError, OSError, ValueError, TypeError):
         return "octopi did not write it as it is"
     added, removed = (now - before).total(), (before - now).total()
