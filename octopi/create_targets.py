@@ -190,11 +190,11 @@ def describe_dry_run(
     lines = []
     for state in ("new", "unchanged", "replaced"):
         names = [target.run_name for target in targets if target.state == state]
-        lines.append(f"{state:<13}{len(names)} targets{': ' if names else ''}{', '.join(names)}")
+        lines.append(f"{state:<13}{len(names)} targets{': ' if names else ''}{shorten_list(names)}")
     painted = {target.run_name for target in targets}
     skipped = [run.name for run in runs if run.name not in painted]
     lines.append(
-        f"skipped      {len(skipped)} runs without annotations {', '.join(skipped)}".rstrip()
+        f"skipped      {len(skipped)} runs without annotations {shorten_list(skipped)}".rstrip()
     )
     for name, query in plan.picks.items():
         counts = [target.num_picks[name] for target in targets if name in target.num_picks]

@@ -279,7 +279,7 @@ def describe(job: Job, picks: PicksByRun, truth: PicksByRun) -> list[str]:
     names = dict.fromkeys(name for run in [*truth.values(), *picks.values()] for name in run)
     return [
         f"folder     {job.folder}: {SCORES_FILE}, {PICTURE}, {RELIABILITY_PICTURE}, log",
-        f"would run  {len(truth)} runs: {', '.join(truth)}",
+        f"would run  {len(truth)} runs: {shorten_list(truth)}",
         *(
             f"object     {name}: {_count(picks, name)} picks, {_count(truth, name)} in truth"
             for name in names

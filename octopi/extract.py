@@ -75,7 +75,7 @@ def extract(settings: ExtractSettings, _job: Job) -> None:
                     run.write_picks(output, group.points, orientations=group.orientations)
     lines = format_counts(counts, [query.object_name for query in queries], settings)
     if settings.dry_run:
-        names = ", ".join(run.name for run, _ in inputs)
+        names = shorten_list(run.name for run, _ in inputs)
         log_dry_run("extract", [f"would run  {len(inputs)} runs: {names}", *lines])
     else:
         logger.info("Picks of %d runs are split:\n%s", len(inputs), "\n".join(lines))

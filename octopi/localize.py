@@ -49,6 +49,12 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
     """Pick every object in every run that has scores; write an empty file where there are none."""
     for kind in ("user_id", "session_id"):
         check_name(kind, getattr(settings, kind))
+    is_other = settings.beta is not None or settings.thresholds_from == "data"
+    if isinstance(settings.thresholds, int | float) and is_other:
+        raise SettingError(
+            f"thresholds={settings.thresholds:g} is that of every object, beside which beta and "
+            "thresholds_from=data say nothing. Drop it or them, or give {object: threshold}."
+        )
     checkpoint_info = read_checkpoint_info(settings)
     project: Project = build(settings.project, "project")
     located = keep_runs_with(
@@ -237,7 +243,7 @@ def describe(
         replaced += len(queries & set(scores.run.picks()))
     skipped = len(project.select(settings.runs)) - len(all_scores)
     return [
-        f"would run  {len(all_scores)} runs: {', '.join(s.run.name for s in all_scores)}",
+        f"would run  {len(all_scores)} runs: {shorten_list(s.run.name for s in all_scores)}",
         f"skipped    {skipped} runs without {settings.input}",
         f"localizer  {type(localizer).__name__}",
         f"objects    {objects}",

@@ -21,7 +21,7 @@ from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import SegmentSettings
 from octopi.data.cache import prepare_volume, working_grid
-from octopi.errors import ResourceError, SettingError
+from octopi.errors import ResourceError, SettingError, shorten_list
 from octopi.geometry import Grid, same_spacing
 from octopi.inference.ensemble import Ensemble, load_ensemble
 from octopi.inference.predictor import segmentation_of
@@ -232,8 +232,10 @@ def describe(
     outputs = ["score maps"] * settings.scores + ["segmentations"] * settings.segmentation
     return [
         f"would run  {len(todo)} tomograms on {', '.join(map(str, devices))}{': ' if todo else ''}"
-        + ", ".join(f"{task.run.name} {task.tomogram}" for task in todo),
-        f"skipped    {len(done)} that are done: {', '.join(t.run.name for t in done)}".rstrip(": "),
+        + shorten_list(f"{task.run.name} {task.tomogram}" for task in todo),
+        f"skipped    {len(done)} that are done: {shorten_list(t.run.name for t in done)}".rstrip(
+            ": "
+        ),
         f"objects    {', '.join(info.object_names)}",
         f"network    {windows} windows, {predictor.num_sides} flips of each, by "
         f"{len(ensemble.nets)} networks",

@@ -29,7 +29,19 @@ ConfigNode = dict[str, Any]
 LooseNode = Annotated[ConfigNode, LOOSE]  # its class is in a checkpoint, or not needed
 OptionalNode = Annotated[ConfigNode, OPTIONAL]  # null is nothing: {}
 RunNames = list[str] | None
-Checkpoints = Annotated[list[str], Field(min_length=1)]
+
+
+def _check_distinct(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("A name is there twice.")
+    return names
+
+
+Names = Annotated[
+    list[str],
+    Field(min_length=1, description="(not empty, each once)"),
+    AfterValidator(_check_distinct),
+]
 Spacings = Annotated[list[Spacing], Field(min_length=1)]
 Annotation = Literal["complete", "partial"]
 Overwrite = bool | Literal["edited"]  # edited: what a person has changed, too
@@ -37,7 +49,7 @@ UserSession = Annotated[str, Field(pattern=r"^[^/]+/[^/]+$", description="as USE
 
 
 def _check_ordered(interval: list[float]) -> list[float]:
-    if interval != sorted(interval):
+    if interval[0] >= interval[1]:
         raise ValueError("The smaller number comes first.")
     return interval
 
@@ -71,7 +83,7 @@ class CreateTargetsSettings:
     data: LooseNode
     targets: TargetsSettings
     voxel_spacing: Spacing | None
-    tomo_types: list[str] | None
+    tomo_types: Names | None
     runs: RunNames
     overwrite: Overwrite
     dry_run: bool
@@ -95,7 +107,7 @@ class TrainSettings:
     scorer: ConfigNode
     target: str
     voxel_spacing: Spacing | Spacings | None
-    tomo_types: list[str] | None
+    tomo_types: Names | None
     runs: RunNames
     best_metric: str
     objectives: list[str]
@@ -116,7 +128,7 @@ class SegmentSettings:
 
     project: ConfigNode
     predictor: LooseNode
-    checkpoint: Checkpoints
+    checkpoint: Names
     ensemble: Literal["scores", "soup"]  # average the scores, or the weights
     tomo_type: str | None
     voxel_spacing: Spacing | None
@@ -139,7 +151,7 @@ class LocalizeSettings:
 
     project: ConfigNode
     localizer: LooseNode
-    checkpoint: Checkpoints | None
+    checkpoint: Names | None
     source: Literal["scores", "segmentation"]
     beta: Beta | None
     thresholds: Share | dict[str, Share] | None
@@ -164,7 +176,7 @@ class EvaluateSettings:
     project: ConfigNode
     scorer: ConfigNode
     truth: str | None
-    objects: list[str] | None
+    objects: Names | None
     runs: RunNames
     truth_annotation: Literal["complete", "partial"]
     annotated: str | None
@@ -188,7 +200,7 @@ class ExtractSettings:
 
     project: ConfigNode
     picks: UserSession
-    objects: list[str] | None
+    objects: Names | None
     runs: RunNames
     membrane: str | None
     membrane_label: Annotated[int, Field(ge=0, le=2**32 - 1)] | str | None
@@ -209,7 +221,7 @@ class ExportSettings:
 
     project: ConfigNode
     format: ConfigNode
-    objects: list[str] | None
+    objects: Names | None
     runs: RunNames
     user_id: str
     session_id: str
@@ -268,7 +280,7 @@ class CheckSettings:
     target: str
     picks: str | None
     voxel_spacing: Spacing | None
-    tomo_types: list[str] | None
+    tomo_types: Names | None
     runs: RunNames
     min_distance: FactorOrZero
     voxels: bool
@@ -327,7 +339,7 @@ class PlanSettings:
     overwrite: bool
     dry_run: bool
     voxel_spacing: Spacing | None
-    tomo_types: list[str] | None
+    tomo_types: Names | None
     runs: RunNames
     seed: Seed
     num_folds: Count | None

@@ -5,7 +5,7 @@ import contextlib
 import functools
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import pydantic_core
 from numpy.typing import NDArray
 
 from octopi.arguments import fit
-from octopi.errors import DataError, SettingError, shorten_list
+from octopi.errors import DataError, SettingError, shorten, shorten_list
 from octopi.geometry import Points
 from octopi.picking import Chance
 from octopi.project.copick_api import CopickLocation, CopickPoint
@@ -52,15 +52,16 @@ class StoredPicks:
     provenance: Mapping[str, Any]
 
 
-def read_picks(picks: Any, where: str) -> StoredPicks:
+def read_picks(picks: Any, where: str, warn: Callable[[str], None]) -> StoredPicks:
     """Read a file of picks.
 
     Args:
         picks: copick's item.
         where: the picks in words, for messages.
+        warn: called with what is odd but can be read.
 
     Raises:
-        DataError: the file is damaged, or holds numbers that are not finite.
+        DataError: the file is damaged or another run's, or holds numbers that are not finite.
     """
     try:
         with storage_errors_as_data_error(where):
@@ -83,6 +84,7 @@ def read_picks(picks: Any, where: str) -> StoredPicks:
             f"({type(error).__name__}: {str(error).splitlines()[0]}). "
             "Restore it or write the picks again."
         ) from error
+    _check_place(content, picks, where, warn)
     if unit != "angstrom":
         raise DataError(f"{where} are in {unit}; only angstrom is understood ({picks.path}).")
     _check_finite(positions, "coordinates", f"{where} ({picks.path})")
@@ -91,6 +93,23 @@ def read_picks(picks: Any, where: str) -> StoredPicks:
     rotations = transforms[:, :3, :3] if trusted else None
     points = Points(positions, scores if has_scores else None)
     return StoredPicks(points, rotations, _provenance(content.get(OURS)))
+
+
+def _check_place(
+    content: Mapping[str, Any], picks: Any, where: str, warn: Callable[[str], None]
+) -> None:
+    """Warn where a file names another run or object; raise DataError if that run exists."""
+    run_name, named_run = picks.run.name, str(content.get("run_name") or picks.run.name)
+    object_name = picks.pickable_object_name
+    named_object = str(content.get("pickable_object_name") or object_name)
+    advice = "Move it to its place, or correct what it says."
+    if named_run != run_name:
+        said = f"{where}: the file says that it is of run {shorten(named_run)}"
+        if picks.run.root.get_run(named_run) is not None:
+            raise DataError(f"{said}, which the project has too ({picks.path}). {advice}")
+        warn(f"{said}, which the project does not have. Was run {run_name} renamed?")
+    if named_object != object_name:
+        warn(f"{where}: the file says that it is of {shorten(named_object)}. {advice}")
 
 
 def _provenance(stored: Any) -> dict[str, Any]:
@@ -185,7 +204,9 @@ def describe_edit(picks: Any, where: str) -> str | None:
     try:
         written = json.loads(picks.fs.cat_file(record_path(picks)))
         before = Counter(map(tuple, written))
-        now = Counter(map(tuple, _rounded(read_picks(picks, where).points)))
+        now = Counter(
+            map(tuple, _rounded(read_picks(picks, where, warn=lambda _remark: None).points))
+        )
     except (DataError, OSError, ValueError, TypeError):
         return "octopi did not write it as it is"
     added, removed = (now - before).total(), (before - now).total()

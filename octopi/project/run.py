@@ -40,7 +40,7 @@ class Run(VolumeStore):
         """Read the picks that exist in this run, as `read_picks` does; skip the others."""
         existing = copick_items.picks(self._copick)
         return {
-            name: read_picks(existing[query], self._where(query)).points
+            name: read_picks(existing[query], self._where(query), self._warn_once).points
             for name, query in queries.items()
             if query in existing
         }
@@ -102,4 +102,4 @@ class Run(VolumeStore):
         if query not in existing:
             names = sorted(map(str, existing))
             raise NotInProjectError(f"Run {self.name}", query.kind, query, names)
-        return read_picks(existing[query], self._where(query))
+        return read_picks(existing[query], self._where(query), self._warn_once)

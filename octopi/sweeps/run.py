@@ -262,7 +262,7 @@ def describe_search(folder: Path, finished: Sequence[str], num_trials: int) -> l
 def describe_grid(folder: Path, names: Sequence[str], missing: Sequence[str]) -> list[str]:
     """Return lines on which trainings a grid would run, and which it would skip."""
     finished = [name for name in names if name not in missing]
-    would_run = f"{len(missing)}{': ' if missing else ''}{', '.join(missing)}"
+    would_run = f"{len(missing)}{': ' if missing else ''}{shorten_list(missing)}"
     return _dry_run_lines(folder, would_run, finished)
 
 
@@ -270,5 +270,5 @@ def _dry_run_lines(folder: Path, would_run: str, finished: Sequence[str]) -> lis
     return [
         f"folder     {folder}",
         f"would run  {would_run}",
-        f"skipped    {len(finished)} that are done{': ' if finished else ''}{', '.join(finished)}",
+        f"skipped    {len(finished)} that are done: {shorten_list(finished)}".rstrip(": "),
     ]
