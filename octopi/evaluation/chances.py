@@ -124,6 +124,7 @@ def fit_logistic(
     *,
     share: float,
     start: NDArray[np.float64] = PRIOR,
+    min_slope: float = -np.inf,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Fit offset and slope at a share, with a prior for scores that are the chance already.
 
@@ -133,6 +134,7 @@ def fit_logistic(
         totals: (n,) number of candidates with these.
         share: of the particles that are annotated.
         start: offset and slope to begin with.
+        min_slope: not to go below; where the fit ends below MIN_SLOPE, it is made again with this.
 
     Returns:
         Offset and slope (2,), their covariance (2, 2), and the log-likelihood of the share, offset
@@ -150,13 +152,15 @@ def fit_logistic(
         information = information / np.maximum(1 - share * chance, 1e-12)
         curvature = (design * information[:, None]).T @ design + precision
         step = np.linalg.solve(curvature, gradient)
-        if coefficients[1] + step[1] < MIN_SLOPE:  # the best step that ends there
-            step[1] = MIN_SLOPE - coefficients[1]
+        if coefficients[1] + step[1] < min_slope:  # the best step that ends there
+            step[1] = min_slope - coefficients[1]
             step[0] = (gradient[0] - curvature[0, 1] * step[1]) / curvature[0, 0]
         step = np.clip(step, -2, 2)
         coefficients = coefficients + step
         if np.abs(step).max() < 1e-6:
             break
+    if coefficients[1] < MIN_SLOPE > min_slope:
+        return fit_logistic(odds, hits, totals, share=share, min_slope=MIN_SLOPE)
     annotated = np.clip(share * expit(design @ coefficients), 1e-300, 1 - 1e-12)
     likelihood = hits @ np.log(annotated) + (totals - hits) @ np.log1p(-annotated)
     likelihood -= 0.5 * PRIOR_PRECISION @ (coefficients - PRIOR) ** 2
