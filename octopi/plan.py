@@ -13,6 +13,7 @@ from torch import nn
 from octopi.checks.estimate import estimate
 from octopi.checks.experiment_file import as_experiment, to_yaml
 from octopi.checks.measured_cost import NetworkCosts, measure_network
+from octopi.checks.picks import describe_gaps
 from octopi.checks.plan_notes import (
     describe_estimate,
     describe_project,
@@ -81,6 +82,8 @@ def plan_experiment(project: Project, settings: PlanSettings, job: Job) -> str:
     for name, origin in summary.origins.items():
         if not origin.is_plain:
             logger.info("%s: %s.", name, origin)
+    for text in describe_gaps(summary.counts, summary.partial):
+        logger.warning(text)
     net = build(settings.model, "model", out_channels=len(summary.radii) + 1)
     device = torch.device(
         choose_device_type(settings.trainer["accelerator"], "trainer.accelerator")

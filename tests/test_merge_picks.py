@@ -101,7 +101,7 @@ def test_picks_of_read_only_data_are_merged(project, octopi_command):
 def test_only_the_named_objects_and_runs_are_merged(project, here, octopi_command):
     words = ["picks=[curation/0,octopi/1]", "user_id=merged", "runs=[TS_02]", "objects=[ribosome]"]
     assert octopi_command("merge_picks", *words) == 0
-    assert len(list(here.glob("**/Picks/merged_*"))) == 1
+    assert len(list(here.glob("**/Picks/merged_*.json"))) == 1
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ class ProjectSummary:
         radii: object -> Å.
         counts: run name -> object -> its picks; without those that are not annotated there.
         origins: object -> how many picks of the selected runs came from where.
+        partial: names of the objects of which not every particle is annotated.
         has_other_spacings: whether a run has tomograms at other voxel spacings too.
     """
 
@@ -49,6 +50,7 @@ class ProjectSummary:
     radii: dict[str, float]
     counts: dict[str, dict[str, int]]
     origins: dict[str, PickCounts]
+    partial: list[str]
     has_other_spacings: bool
 
     @property
@@ -72,7 +74,7 @@ def summarise_project(project: Project, settings: PlanSettings) -> ProjectSummar
     )
     sets = keep_known(sets, project.objects, named=bool(targets.objects))
     masks = find_segmentations(selected, targets.segmentations)
-    partial_objects(targets.annotation, [*sets, *masks])
+    partially_annotated = partial_objects(targets.annotation, [*sets, *masks])
     if annotated := find_annotated(selected, targets):
         selected = [
             run
@@ -105,6 +107,7 @@ def summarise_project(project: Project, settings: PlanSettings) -> ProjectSummar
         radii=radii,
         counts={run.name: counts[run.name] for run in runs},
         origins=origins,
+        partial=partially_annotated,
         has_other_spacings=any(len({q.voxel_spacing for q in of_run}) > 1 for of_run in tomograms),
     )
 

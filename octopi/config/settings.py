@@ -29,15 +29,28 @@ ConfigNode = dict[str, Any]
 LooseNode = Annotated[ConfigNode, LOOSE]  # its class is in a checkpoint, or not needed
 OptionalNode = Annotated[ConfigNode, OPTIONAL]  # null is nothing: {}
 RunNames = list[str] | None
-Checkpoints = Annotated[list[str], Field(min_length=1)]
+
+
+def _check_distinct(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("A name is there twice.")
+    return names
+
+
+Names = Annotated[
+    list[str],
+    Field(min_length=1, description="(not empty, each once)"),
+    AfterValidator(_check_distinct),
+]
 Spacings = Annotated[list[Spacing], Field(min_length=1)]
 Sets = str | list[str] | None  # of picks
 Annotation = Literal["complete", "partial"]
+Overwrite = bool | Literal["edited"]  # edited: what a person has changed, too
 UserSession = Annotated[str, Field(pattern=r"^[^/]+/[^/]+$", description="as USER/SESSION")]
 
 
 def _check_ordered(interval: list[float]) -> list[float]:
-    if interval != sorted(interval):
+    if interval[0] >= interval[1]:
         raise ValueError("The smaller number comes first.")
     return interval
 
@@ -72,9 +85,9 @@ class CreateTargetsSettings:
     data: LooseNode
     targets: TargetsSettings
     voxel_spacing: Spacing | None
-    tomo_types: list[str] | None
+    tomo_types: Names | None
     runs: RunNames
-    overwrite: bool
+    overwrite: Overwrite
     dry_run: bool
 
 
@@ -96,7 +109,7 @@ class TrainSettings:
     scorer: ConfigNode
     target: str
     voxel_spacing: Spacing | Spacings | None
-    tomo_types: list[str] | None
+    tomo_types: Names | None
     runs: RunNames
     best_metric: str
     objectives: list[str]
@@ -117,8 +130,8 @@ class SegmentSettings:
 
     project: ConfigNode
     predictor: LooseNode
-    checkpoint: Checkpoints
-    ensemble: str
+    checkpoint: Names
+    ensemble: Literal["scores", "soup"]  # average the scores, or the weights
     tomo_type: str | None
     voxel_spacing: Spacing | None
     runs: RunNames
@@ -129,7 +142,7 @@ class SegmentSettings:
     segmentation: bool
     accelerator: str
     devices: Workers
-    overwrite: bool
+    overwrite: Overwrite
     trust: list[str]
     dry_run: bool
 
@@ -140,8 +153,8 @@ class LocalizeSettings:
 
     project: ConfigNode
     localizer: LooseNode
-    checkpoint: Checkpoints | None
-    source: str
+    checkpoint: Names | None
+    source: Literal["scores", "segmentation"]
     beta: Beta | None
     thresholds: Share | dict[str, Share] | None
     thresholds_from: Literal["training", "data"]
@@ -151,9 +164,9 @@ class LocalizeSettings:
     input: str
     user_id: str
     session_id: str
-    accelerator: str
+    accelerator: Literal["cpu", "gpu"]
     num_workers: Workers
-    overwrite: bool
+    overwrite: Overwrite
     trust: list[str]
     dry_run: bool
 
@@ -165,7 +178,7 @@ class EvaluateSettings:
     project: ConfigNode
     scorer: ConfigNode
     truth: str | None
-    objects: list[str] | None
+    objects: Names | None
     runs: RunNames
     truth_annotation: Literal["complete", "partial"]
     annotated: str | None
@@ -189,7 +202,7 @@ class ExtractSettings:
 
     project: ConfigNode
     picks: UserSession
-    objects: list[str] | None
+    objects: Names | None
     runs: RunNames
     membrane: str | None
     membrane_label: Annotated[int, Field(ge=0, le=2**32 - 1)] | str | None
@@ -200,7 +213,7 @@ class ExtractSettings:
     pairs: NotNegativeInterval | None
     user_id: str
     session_id: str | None
-    overwrite: bool
+    overwrite: Overwrite
     dry_run: bool
 
 
@@ -224,7 +237,7 @@ class ExportSettings:
 
     project: ConfigNode
     format: ConfigNode
-    objects: list[str] | None
+    objects: Names | None
     runs: RunNames
     user_id: str
     session_id: str
@@ -279,11 +292,12 @@ class CheckSettings:
 
     project: ConfigNode
     data: LooseNode
+    checkpoint: str | None
     target: str
     picks: Sets
     rejected: Sets
     voxel_spacing: Spacing | None
-    tomo_types: list[str] | None
+    tomo_types: Names | None
     runs: RunNames
     min_distance: FactorOrZero
     voxels: bool
@@ -342,7 +356,7 @@ class PlanSettings:
     overwrite: bool
     dry_run: bool
     voxel_spacing: Spacing | None
-    tomo_types: list[str] | None
+    tomo_types: Names | None
     runs: RunNames
     seed: Seed
     num_folds: Count | None

@@ -256,8 +256,8 @@ def _localize(
             f"The score map of run {run.name} does not say how to localize. Write it again with "
             "octopi segment."
         )
-    origin = f"Run {run.name}: its score map or training"
-    localizer: Localizer = build_stored(info.localizer, LOCALIZER, origin, trust)
+    where = f"Run {run.name}: its score map or training"
+    localizer: Localizer = build_stored(info.localizer, LOCALIZER, where, trust)
     score_map, radii = reference.read(), particle_radii(info, run.objects)
     return localizer(particle_channels(score_map, radii), grid=score_map.grid, radii=radii)
 

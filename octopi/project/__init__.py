@@ -28,7 +28,6 @@ from octopi.project.queries import (
 from octopi.project.run import Run
 from octopi.project.selection import (
     check_covers_tomogram,
-    check_replaces_only_own_picks,
     find_segmentations,
     find_tomograms,
     is_denoised,
@@ -51,7 +50,6 @@ __all__ = [
     "TomogramQuery",
     "check_covers_tomogram",
     "check_name",
-    "check_replaces_only_own_picks",
     "check_run_name",
     "choose_pick_sets",
     "choose_picks",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from octopi.errors import NotInProjectError
 from octopi.geometry import Points
 from octopi.pick_sets import PickCounts, unite
-from octopi.project.origin import digest_stored
+from octopi.project.provenance import digest_stored
 from octopi.project.queries import PickSets, PicksQuery
 from octopi.project.run import Run
 
@@ -26,7 +26,7 @@ class UnitedPicks:
         kept: for each set, which of its points are in the union.
         rejected: positions (n, 3) in Å.
         counts: how many picks came from where.
-        digest: of the sets, see `origin.digest_sets`.
+        digest: of the sets, see `provenance.digest_sets`.
         rejected_digest: of the sets of rejected places; "" without any.
     """
 
