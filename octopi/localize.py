@@ -6,24 +6,28 @@ can be changed and picks made again in seconds.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from octopi.candidates import (
+    MIN_CHANCE,
+    RunCandidates,
+    find_run_candidates,
+    read_checkpoint_info,
+)
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build, build_part
 from octopi.config.settings import LocalizeSettings
 from octopi.data.cache import map_in_threads
 from octopi.errors import SettingError, shorten_list
 from octopi.evaluation.expected import Expected, expect, format_expected, threshold_for, to_dict
-from octopi.geometry import Points
 from octopi.localization import LOCALIZER
 from octopi.localization.localizer import Localizer
 from octopi.localization.peaks import Peaks
-from octopi.models.checkpoint_info import combine_infos
-from octopi.picking import PickingInfo, apply_chance
+from octopi.picking import PickingInfo
 from octopi.project import (
     PicksQuery,
     Project,
@@ -35,30 +39,11 @@ from octopi.project import (
 from octopi.project.origin import describe_differences
 from octopi.project.picks_file import ORIGIN
 from octopi.project.run_scores import RunScores, find_scores
-from octopi.project.score_map import particle_channels, particle_radii
+from octopi.project.score_map import particle_radii
 from octopi.system.files import write_json
 from octopi.system.job_folder import EXPECTED_FILE, Job
 
 logger = logging.getLogger(__name__)
-
-MIN_CHANCE = 0.01  # of a candidate; lower ones are not looked for, which saves time
-
-
-@dataclass(frozen=True)
-class RunCandidates:
-    """The candidates of a run.
-
-    Args:
-        scores: that they were found in.
-        info: what the scores mean.
-        raw: object name -> (n,) the network's scores of all candidates from MIN_CHANCE on.
-        candidates: object name -> those that may become picks, scored by their chances.
-    """
-
-    scores: RunScores
-    info: PickingInfo
-    raw: dict[str, NDArray[np.float32]]
-    candidates: dict[str, Points]
 
 
 def localize(settings: LocalizeSettings, job: Job) -> None:
@@ -69,7 +54,7 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
         raise SettingError(f"source is scores or segmentation, not {settings.source}.")
     if settings.accelerator not in ("cpu", "gpu"):
         raise SettingError(f"accelerator is cpu or gpu, not {settings.accelerator}.")
-    checkpoint_info = read_checkpoint_info(settings)
+    checkpoint_info = read_checkpoint_info(settings.checkpoint)
     project: Project = build(settings.project, "project")
     located = keep_runs_with(
         project.select(settings.runs),
@@ -129,7 +114,12 @@ def find_candidates(
     with tqdm(total=len(all_scores), desc="localize", unit="run") as bar:
 
         def find(scores: RunScores) -> RunCandidates:
-            found = find_run_candidates(scores, settings, localizer, checkpoint_info)
+            found = find_run_candidates(
+                scores,
+                localizer,
+                checkpoint_info,
+                lowest_chances=lambda info: lowest_chances(info, settings),
+            )
             if settings.thresholds_from == "training":
                 write_run_picks(found, {}, settings)
                 found = replace(found, candidates={})
@@ -139,29 +129,10 @@ def find_candidates(
         return map_in_threads(find, all_scores, num_threads=settings.num_workers)
 
 
-def find_run_candidates(
-    scores: RunScores,
-    settings: LocalizeSettings,
-    localizer: Localizer,
-    checkpoint_info: PickingInfo | None,
-) -> RunCandidates:
-    """Find the candidates of every object in a run; arguments as in `find_candidates`."""
-    score_map = scores.read()
-    info = checkpoint_info or score_map.info
-    radii = particle_radii(info, scores.run.objects)
+def lowest_chances(info: PickingInfo, settings: LocalizeSettings) -> dict[str, float]:
+    """Return the lowest chance of interest: MIN_CHANCE where scores have a known meaning."""
     thresholds = info.thresholds_at(settings.beta, settings.thresholds)
-    floors = {
-        name: info.chances[name].to_score(min(thresholds[name], MIN_CHANCE))
-        if name in info.chances
-        else thresholds[name]
-        for name in radii
-    }
-    found = localizer(
-        particle_channels(score_map, radii), grid=score_map.grid, radii=radii, floors=floors
-    )
-    candidates = {name: apply_chance(points, info.chance(name)) for name, points in found.items()}
-    raw = {name: points.scores for name, points in found.items() if points.scores is not None}
-    return RunCandidates(scores, info, raw, candidates)
+    return {n: min(t, MIN_CHANCE) if n in info.chances else t for n, t in thresholds.items()}
 
 
 def thresholds_by_data(
@@ -283,16 +254,6 @@ def warn_of_several_networks(project: Project, all_scores: Sequence[RunScores]) 
                 f"run {first.run.name}: the checkpoint or the predictor differs."
             )
             return
-
-
-def read_checkpoint_info(settings: LocalizeSettings) -> PickingInfo | None:
-    """Read the picking info of the user's checkpoints, which overrides the scores' own."""
-    if settings.checkpoint is None:
-        return None
-    from octopi.models import checkpoint  # noqa: PLC0415  torch is slow to import, rarely needed
-
-    infos = [checkpoint.read(path)[1] for path in settings.checkpoint]
-    return combine_infos(settings.checkpoint, infos).picking
 
 
 def describe(

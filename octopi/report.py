@@ -59,7 +59,8 @@ def report(settings: ReportSettings, job: Job) -> Path:
         "provenance": provenance_rows(data, project, scorer, job.overrides),
     }
     title = f"{project.config_paths[0].stem} · octopi report"
-    write_text(path, render_page(content, blocks, title=title))
+    by_id = {f"run-{number}": block for number, block in enumerate(blocks)}
+    write_text(path, render_page(content, by_id, title=title))
     draw_thresholds(path.with_suffix(".png"), data.runs, data.objects, scorer)
     if history is not None:
         add_to_tracker(path, history)

@@ -17,6 +17,7 @@ COMMANDS = (
     "doctor",
     "plan",
     "report",
+    "review",
     "extract",
     "export",
     "import_tomograms",

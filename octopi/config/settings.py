@@ -258,6 +258,28 @@ class ReportSettings:
 
 
 @dataclass
+class ReviewSettings:
+    """Settings of `review`."""
+
+    project: ConfigNode
+    runs: RunNames
+    decisions: str | None
+    num: Count
+    input: str
+    picks: UserSession
+    annotations: list[str] | None
+    checkpoint: Checkpoints | None
+    beta: Beta | None
+    tomo_type: str | None
+    max_megabytes: Positive
+    output: str | None
+    user_id: str
+    session_id: str | None
+    trust: list[str]
+    dry_run: bool
+
+
+@dataclass
 class CheckSettings:
     """Settings of `check`."""
 
