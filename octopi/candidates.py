@@ -1,13 +1,9 @@
 """Find the candidates of a run in its scores, each with the chance that it is a particle."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from octopi.errors import SettingError
-from octopi.geometry import Points
+from octopi.evaluation.data_thresholds import RunCandidates
 from octopi.localization import LOCALIZER
 from octopi.localization.localizer import Localizer
 from octopi.models.checkpoint_info import combine_infos
@@ -15,25 +11,6 @@ from octopi.picking import PickingInfo, apply_chance
 from octopi.project.run_scores import RunScores
 from octopi.project.score_map import particle_channels, particle_radii
 from octopi.stored import build_stored
-
-MIN_CHANCE = 0.01  # of a candidate; lower ones are not looked for, which saves time
-
-
-@dataclass(frozen=True)
-class RunCandidates:
-    """The candidates of a run.
-
-    Args:
-        scores: that they were found in.
-        info: what the scores mean.
-        raw: object name -> (n,) the network's scores of all candidates from MIN_CHANCE on.
-        candidates: object name -> those that may become picks, scored by their chances.
-    """
-
-    scores: RunScores
-    info: PickingInfo
-    raw: dict[str, NDArray[np.float32]]
-    candidates: dict[str, Points]
 
 
 def find_run_candidates(
@@ -60,12 +37,12 @@ def find_run_candidates(
         name: info.chances[name].to_score(chances[name]) if name in info.chances else chances[name]
         for name in radii
     }
-    found = localizer(
+    candidates = localizer(
         particle_channels(score_map, radii), grid=score_map.grid, radii=radii, floors=floors
     )
-    candidates = {name: apply_chance(points, info.chance(name)) for name, points in found.items()}
-    raw = {name: points.scores for name, points in found.items() if points.scores is not None}
-    return RunCandidates(scores, info, raw, candidates)
+    raw = {name: points.scores for name, points in candidates.items() if points.scores is not None}
+    by_object = {n: apply_chance(points, info.chance(n)) for n, points in candidates.items()}
+    return RunCandidates(info, raw, by_object)
 
 
 def read_checkpoint_info(checkpoints: Sequence[str] | None) -> PickingInfo | None:

@@ -4,16 +4,26 @@ Run it as `octopi check` or `python -m octopi.check`; nothing is written.
 """
 
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from tqdm import tqdm
 
 from octopi.checks.runs import CheckRequest, Issue, RunReport, check_run
-from octopi.checks.summary import CheckSummary, issues_of, summarise, table
+from octopi.checks.summary import (
+    CheckSummary,
+    issues_of,
+    partial_objects_of,
+    summarise,
+    table,
+)
 from octopi.cli.job import command
 from octopi.config.build import build
+from octopi.config.overrides import shell_override
 from octopi.config.settings import CheckSettings
 from octopi.errors import DataError, shorten_list
+from octopi.evaluation.share_report import advise_partial, describe_shares
+from octopi.models.checkpoint_info import CheckpointInfo
 from octopi.project import Project, SegmentationQuery
 from octopi.system.job_folder import Job
 
@@ -26,6 +36,7 @@ def check(settings: CheckSettings, _job: Job) -> None:
     Raises:
         DataError: training would fail.
     """
+    checkpoint_info = read_checkpoint_info(settings)
     project: Project = build(settings.project, "project")
     request = CheckRequest(
         target=SegmentationQuery.parse(settings.target),
@@ -42,6 +53,8 @@ def check(settings: CheckSettings, _job: Job) -> None:
     summary = summarise(reports, request)
     if not summary.has_targets:  # they are written next
         summary.problems.extend(issues_of(project.check_writable, touch=False))
+    if checkpoint_info is not None:
+        log_shares(checkpoint_info, reports, summary, settings)
     report_result(summary, settings)
 
 
@@ -56,6 +69,50 @@ def check_runs(project: Project, settings: CheckSettings, request: CheckRequest)
             return [future.result() for future in futures]
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def read_checkpoint_info(settings: CheckSettings) -> CheckpointInfo | None:
+    """Read the info of the checkpoint that the user named."""
+    if settings.checkpoint is None:
+        return None
+    from octopi.models import checkpoint  # noqa: PLC0415  torch is slow to import, rarely needed
+
+    return checkpoint.read(settings.checkpoint)[1]
+
+
+def log_shares(
+    info: CheckpointInfo,
+    reports: Sequence[RunReport],
+    summary: CheckSummary,
+    settings: CheckSettings,
+) -> None:
+    """Log which share of the particles a training found to be annotated.
+
+    Warn where clearly not all are that the targets say are.
+
+    Args:
+        info: of the training's checkpoint.
+        reports: of all runs.
+        summary: of the reports.
+        settings: of the command.
+    """
+    partial = partial_objects_of(reports)
+    names = info.annotated_share.keys() | (partial & info.radii.keys())
+    sentences = describe_shares(info.annotated_share, names)
+    logger.info(
+        "Of the particles, as the training of %s saw them:%s",
+        settings.checkpoint,
+        "".join(f"\n  {sentence}" for sentence in sentences) or " it does not say.",
+    )
+    advice = advise_partial(
+        info.annotated_share,
+        {name: sum(report.picks.get(name, 0) for report in reports) for name in names},
+        partial=partial,
+        object_names=info.labels.keys(),
+        write_override=shell_override,
+    )
+    if advice is not None and summary.has_targets:
+        logger.warning(advice)
 
 
 def report_result(summary: CheckSummary, settings: CheckSettings) -> None:

@@ -28,7 +28,10 @@ from octopi.config.build import build
 from octopi.config.settings import CreateTargetsSettings
 from octopi.errors import shorten_list
 from octopi.project import Project, Run, SegmentationQuery, keep_runs_with
-from octopi.project.origin import REGION, check_same_origin, digest_points
+from octopi.project.digests import digest_points
+from octopi.project.edits import check_not_edited
+from octopi.project.picks_file import FINGERPRINT
+from octopi.project.provenance import REGION, check_same_provenance
 from octopi.system.job_folder import Job
 from octopi.system.resources import format_bytes
 from octopi.targets import add_masks, paint
@@ -70,6 +73,13 @@ def create_targets(settings: CreateTargetsSettings, _job: Job) -> None:
     inputs = [read_inputs(run, plan, settings) for run, _ in annotated]
     warn_of_missing_annotations(project, inputs, plan)
     check_inputs(inputs, plan)
+    if settings.overwrite:
+        check_not_edited(
+            [run for run, _ in annotated],
+            lambda run: run.segmentations_of(target_query(settings)),
+            overwrite=settings.overwrite,
+            setting="targets.session_id",
+        )
     targets = []
     with (
         project.writing(
@@ -124,10 +134,12 @@ def create_target(
         "mask_digests": inputs.mask_digests,
         **({"not_annotated": inputs.not_annotated} if inputs.not_annotated else {}),
     }
-    state = compare_with_existing(run, query, target, attributes, overwrite=settings.overwrite)
+    state = compare_with_existing(
+        run, query, target, attributes, overwrite=bool(settings.overwrite)
+    )
     if state != "unchanged" and not settings.dry_run:
         attributes["mask_stamps"] = {
-            name: run.segmentation_fingerprint(sources[name]) for name in inputs.mask_digests
+            name: run.fingerprint(sources[name]) for name in inputs.mask_digests
         }
         run.write_segmentation(query, target, grid=grid, attributes=attributes)
         run.delete_segmentations_at_other_spacings(query)  # which are out of date from now on
@@ -156,17 +168,18 @@ def compare_with_existing(
         SettingError: the target cannot be written, or the run has another and may not lose it.
     """
     run.check_can_write(query)
-    existing = [q for q in run.segmentations() if q.name_user_session == query.name_user_session]
+    existing = run.segmentations_of(query)
     if not existing:
         return "new"
     if overwrite:
         return "replaced"
     where = f"Run {run.name}: its target {existing[0]}"
     stored = run.segmentation_attributes(existing[0])
-    stored.pop("mask_stamps", None)  # another in a copy of the same mask
-    check_same_origin(where, stored, attributes)
+    for key in ("mask_stamps", FINGERPRINT):  # a copy of the same mask has another stamp
+        stored.pop(key, None)
+    check_same_provenance(where, stored, attributes)
     if not np.array_equal(run.read_segmentation(existing[0])[0], target):
-        check_same_origin(where, "other voxels", "these")
+        check_same_provenance(where, "other voxels", "these")
     return "unchanged"
 
 
@@ -177,11 +190,11 @@ def describe_dry_run(
     lines = []
     for state in ("new", "unchanged", "replaced"):
         names = [target.run_name for target in targets if target.state == state]
-        lines.append(f"{state:<13}{len(names)} targets{': ' if names else ''}{', '.join(names)}")
+        lines.append(f"{state:<13}{len(names)} targets{': ' if names else ''}{shorten_list(names)}")
     painted = {target.run_name for target in targets}
     skipped = [run.name for run in runs if run.name not in painted]
     lines.append(
-        f"skipped      {len(skipped)} runs without annotations {', '.join(skipped)}".rstrip()
+        f"skipped      {len(skipped)} runs without annotations {shorten_list(skipped)}".rstrip()
     )
     for name, query in plan.picks.items():
         counts = [target.num_picks[name] for target in targets if name in target.num_picks]

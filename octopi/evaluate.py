@@ -8,8 +8,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from octopi.checks.picks import warn_of_odd_picks
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
@@ -20,25 +18,27 @@ from octopi.evaluation.chances import describe_share, fit_partial
 from octopi.evaluation.coverage import keep_comparable
 from octopi.evaluation.partial import with_shares
 from octopi.evaluation.picks_figure import draw_picks
-from octopi.evaluation.reliability import draw_reliability
+from octopi.evaluation.reliability import plot_reliability
 from octopi.evaluation.score_report import Report
 from octopi.evaluation.scores import Scorer
+from octopi.evaluation.share_report import clearly_incomplete, describe_shares
 from octopi.geometry import PicksByRun, Points
 from octopi.project import (
     PicksQuery,
     Project,
     Run,
     SegmentationQuery,
+    check_covers_tomogram,
     find_picks,
     keep_known,
     keep_runs_with,
     readable_grids,
     tomogram_for_display,
 )
-from octopi.project.origin import replaced_tomogram
-from octopi.system.files import write_json
+from octopi.project.provenance import replaced_tomogram
+from octopi.system.files import write_figure, write_json
 from octopi.system.job_folder import SCORES_FILE, Job
-from octopi.targets import UNKNOWN, drop_unknown
+from octopi.targets import drop_unknown, mark_unknown
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
         logger.warning(remark)
     warn_of_odd_sets(localized, queries, coverage.picks)
     warn_of_odd_sets(localized, true_queries, coverage.truth)
-    warn_of_origins(localized, queries)
+    warn_of_provenance(localized, queries)
     picks, truth = coverage.picks, coverage.truth
     objects = {name: project.objects[name] for name in queries}
     radii = {name: obj.require_radius() for name, obj in objects.items()}
@@ -94,12 +94,14 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     report = dataclasses.replace(report, expected_particles=sum_expected(localized, queries, truth))
     path = job.folder / SCORES_FILE
     write_json(path, report.to_dict())
-    draw_reliability(job.folder / RELIABILITY_PICTURE, report.reliability)
+    shares = {n: share for n, one in report.scores.items() if (share := one.annotated_share)}
+    figure = plot_reliability(report.reliability, estimated=shares)
+    write_figure(job.folder / RELIABILITY_PICTURE, figure)
     draw_run_with_most_particles(job.folder / PICTURE, project, runs, picks=picks, truth=truth)
     logger.info("Scores of %d runs (%s):\n%s", len(truth), path, report.table())
-    for name, score in report.scores.items():
-        if score.annotated_share is not None:
-            logger.info("%s ~ marks estimates.", describe_share(name, *score.annotated_share))
+    if settings.truth_annotation == "partial":
+        with_truth = [name for name, score in report.scores.items() if score.tp + score.fn]
+        logger.info("%s ~ marks estimates.", " ".join(describe_shares(shares, with_truth)))
     return report.total
 
 
@@ -113,6 +115,8 @@ def describe_scores(  # noqa: PLR0917  what a scorer takes
 ) -> Report:
     """Add how reliable the picks' scores are; of a partial truth, estimate the scores.
 
+    Warn where particles clearly are missing in a truth that is said to be complete.
+
     Args:
         report: of the picks against what is annotated.
         picks: run name -> object name -> picks.
@@ -122,11 +126,18 @@ def describe_scores(  # noqa: PLR0917  what a scorer takes
         settings: of the command.
     """
     annotated = compare_all(picks, truth, radii=radii, tolerance_scale=scorer.tolerance_scale)
-    shares = {}
+    found = {name: one for name, one in annotated.items() if one.hits.any()}
+    shares = {name: share for name, (_, share) in fit_partial(found).items()}
     if settings.truth_annotation == "partial":
-        found = {name: one for name, one in annotated.items() if one.hits.any()}
-        shares = {name: share for name, (_, share) in fit_partial(found).items()} if found else {}
-    return with_shares(report, annotated, shares)
+        return with_shares(report, annotated, shares)
+    figures = {name: dataclasses.astuple(share) for name, share in shares.items()}
+    num_annotated = {name: one.num_picks for name, one in annotated.items()}
+    for name in clearly_incomplete(figures, num_annotated):
+        logger.warning(
+            "%s If particles are missing in the truth, precision, F-beta and F1 are too low: "
+            "truth_annotation=partial estimates them.", describe_share(name, *figures[name]),
+        )  # fmt: skip
+    return with_shares(report, annotated, {})
 
 
 def sum_expected(
@@ -136,7 +147,7 @@ def sum_expected(
     sums: dict[str, float | None] = {}
     for name, query in queries.items():
         scored = [run for run in runs if name in truth.get(run.name, {})]
-        numbers = [run.picks_origin(query).get("expected_particles") for run in scored]
+        numbers = [run.picks_provenance(query).get("expected_particles") for run in scored]
         known = [number for number in numbers if number is not None]
         sums[name] = sum(known) if scored and len(known) == len(scored) else None
     return sums
@@ -145,12 +156,17 @@ def sum_expected(
 def read_inside(
     run: Run, queries: Mapping[str, PicksQuery], region: SegmentationQuery | None
 ) -> dict[str, Points]:
-    """Read the picks that exist in a run, of a region those inside: object name -> picks."""
+    """Read the picks that exist in a run, of a region those inside: object name -> picks.
+
+    Raises:
+        DataError: the region is empty, or of another box than the run's tomograms.
+    """
     picks = run.read_existing_picks(queries)
     if region is None:
         return picks
     mask, grid, _ = run.read_mask(region, may_be_full=True)
-    return drop_unknown(picks, np.where(mask != 0, 0, UNKNOWN).astype(np.uint8), grid)
+    check_covers_tomogram(run, region, grid)
+    return drop_unknown(picks, mark_unknown(mask, f"Run {run.name}: {region}"), grid)
 
 
 def check_is_not_truth(truth: Mapping[str, PicksQuery], settings: EvaluateSettings) -> None:
@@ -230,18 +246,18 @@ def warn_of_odd_sets(
         warn_of_odd_picks(query, picks_by_run, grids)
 
 
-def warn_of_origins(runs: Sequence[Run], queries: Mapping[str, PicksQuery]) -> None:
+def warn_of_provenance(runs: Sequence[Run], queries: Mapping[str, PicksQuery]) -> None:
     """Warn of runs trained on, of tomograms replaced since, and of picks of several networks."""
     trained_on, replaced, checkpoints = [], [], set()
     for run in runs:
         existing = set(run.picks()) & set(queries.values())
-        origins = [run.picks_origin(query) for query in existing]
-        if any(run.name in origin.get("train_runs", ()) for origin in origins):
+        made_of = [run.picks_provenance(query) for query in existing]
+        if any(run.name in one.get("train_runs", ()) for one in made_of):
             trained_on.append(run.name)
-        by_tomogram = {origin.get("tomogram_stamp"): origin for origin in origins}
-        if any(replaced_tomogram(run, origin) for origin in by_tomogram.values()):
+        by_tomogram = {one.get("tomogram_stamp"): one for one in made_of}
+        if any(replaced_tomogram(run, one) for one in by_tomogram.values()):
             replaced.append(run.name)
-        checkpoints |= {", ".join(sorted(origin.get("checkpoints", {}))) for origin in origins}
+        checkpoints |= {", ".join(sorted(one.get("checkpoints", {}))) for one in made_of}
     if trained_on:
         logger.warning(
             "%d of %d runs have the names of runs that the network was trained on (%s): their "
@@ -263,7 +279,7 @@ def describe(job: Job, picks: PicksByRun, truth: PicksByRun) -> list[str]:
     names = dict.fromkeys(name for run in [*truth.values(), *picks.values()] for name in run)
     return [
         f"folder     {job.folder}: {SCORES_FILE}, {PICTURE}, {RELIABILITY_PICTURE}, log",
-        f"would run  {len(truth)} runs: {', '.join(truth)}",
+        f"would run  {len(truth)} runs: {shorten_list(truth)}",
         *(
             f"object     {name}: {_count(picks, name)} picks, {_count(truth, name)} in truth"
             for name in names

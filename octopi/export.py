@@ -169,8 +169,8 @@ def describe_dry_run(
     new_files = [name for name in files if name not in existing_files]
     return [
         f"folder     {folder.absolute()}",
-        f"written    {', '.join(new_files) or 'nothing new'}",
-        f"replaced   {', '.join(existing_files) or 'none'}",
+        f"written    {shorten_list(new_files) or 'nothing new'}",
+        f"replaced   {shorten_list(existing_files) or 'none'}",
         f"picks      {format_counts(counts)}",
     ]
 

@@ -25,11 +25,11 @@ from octopi.project import (
     SegmentationQuery,
     check_covers_tomogram,
     check_name,
-    check_replaces_only_own_picks,
     find_picks,
     keep_runs_with,
     readable_grids,
 )
+from octopi.project.edits import check_not_edited
 from octopi.project.label_values import odd_share
 from octopi.project.objects import has_unknown_voxels, volume_labels
 from octopi.system.job_folder import Job
@@ -49,8 +49,15 @@ def extract(settings: ExtractSettings, _job: Job) -> None:
         lambda run: find_inputs(run, queries, settings),
         all_required=settings.runs is not None,
     )
+    outputs = {output_query(q, name, settings) for q in queries for name in group_names(settings)}
     for run, _ in inputs:
-        check_outputs(run, queries, settings)
+        for output in outputs:
+            run.check_can_write(output)
+    check_not_edited(
+        [run for run, _ in inputs],
+        lambda run: outputs.intersection(run.picks()),
+        overwrite=settings.overwrite,
+    )
     grids = {run.name: next(iter(readable_grids(run)), None) for run, _ in inputs}
     for query in queries:
         picks = {run.name: run.read_picks(query) for run, existing in inputs if query in existing}
@@ -68,7 +75,7 @@ def extract(settings: ExtractSettings, _job: Job) -> None:
                     run.write_picks(output, group.points, orientations=group.orientations)
     lines = format_counts(counts, [query.object_name for query in queries], settings)
     if settings.dry_run:
-        names = ", ".join(run.name for run, _ in inputs)
+        names = shorten_list(run.name for run, _ in inputs)
         log_dry_run("extract", [f"would run  {len(inputs)} runs: {names}", *lines])
     else:
         logger.info("Picks of %d runs are split:\n%s", len(inputs), "\n".join(lines))
@@ -114,14 +121,6 @@ def find_inputs(
         query = SegmentationQuery.parse(settings.membrane)
         check_covers_tomogram(run, query, run.open_segmentation(query).grid)
     return run_queries
-
-
-def check_outputs(run: Run, queries: Iterable[PicksQuery], settings: ExtractSettings) -> None:
-    """Raise SettingError if a group cannot be written, or would replace picks of other users."""
-    outputs = {output_query(q, name, settings) for q in queries for name in group_names(settings)}
-    for output in outputs:
-        run.check_can_write(output)
-    check_replaces_only_own_picks([run], outputs.__contains__, overwrite=settings.overwrite)
 
 
 def read_surface(run: Run, settings: ExtractSettings) -> Surface | None:

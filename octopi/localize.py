@@ -8,22 +8,22 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from octopi.candidates import (
-    MIN_CHANCE,
-    RunCandidates,
-    find_run_candidates,
-    read_checkpoint_info,
-)
+from octopi.candidates import find_run_candidates, read_checkpoint_info
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build, build_part
 from octopi.config.settings import LocalizeSettings
 from octopi.data.cache import map_in_threads
 from octopi.errors import SettingError, shorten_list
-from octopi.evaluation.expected import Expected, expect, format_expected, threshold_for, to_dict
+from octopi.evaluation.data_thresholds import (
+    MIN_CHANCE,
+    RunCandidates,
+    expect_all,
+    has_typed_threshold,
+    thresholds_by_data,
+)
+from octopi.evaluation.expected import format_expected, to_dict
 from octopi.localization import LOCALIZER
 from octopi.localization.localizer import Localizer
 from octopi.localization.peaks import Peaks
@@ -33,12 +33,11 @@ from octopi.project import (
     Project,
     Run,
     check_name,
-    check_replaces_only_own_picks,
     keep_runs_with,
 )
-from octopi.project.origin import describe_differences
-from octopi.project.picks_file import ORIGIN
-from octopi.project.run_scores import RunScores, find_scores
+from octopi.project.edits import check_not_edited
+from octopi.project.picks_file import PROVENANCE
+from octopi.project.run_scores import RunScores, find_scores, warn_of_several_networks
 from octopi.project.score_map import particle_radii
 from octopi.system.files import write_json
 from octopi.system.job_folder import EXPECTED_FILE, Job
@@ -50,10 +49,12 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
     """Pick every object in every run that has scores; write an empty file where there are none."""
     for kind in ("user_id", "session_id"):
         check_name(kind, getattr(settings, kind))
-    if settings.source not in ("scores", "segmentation"):
-        raise SettingError(f"source is scores or segmentation, not {settings.source}.")
-    if settings.accelerator not in ("cpu", "gpu"):
-        raise SettingError(f"accelerator is cpu or gpu, not {settings.accelerator}.")
+    is_other = settings.beta is not None or settings.thresholds_from == "data"
+    if isinstance(settings.thresholds, int | float) and is_other:
+        raise SettingError(
+            f"thresholds={settings.thresholds:g} is that of every object, beside which beta and "
+            "thresholds_from=data say nothing. Drop it or them, or give {object: threshold}."
+        )
     checkpoint_info = read_checkpoint_info(settings.checkpoint)
     project: Project = build(settings.project, "project")
     located = keep_runs_with(
@@ -70,26 +71,28 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
     # Sums and the first run's info must not depend on the order in which runs are named.
     runs, all_scores = zip(*sorted(located, key=lambda pair: pair[0].name), strict=True)
     output = f"{settings.user_id}/{settings.session_id}"
-    check_replaces_only_own_picks(
-        runs, lambda query: query.user_session == output, overwrite=settings.overwrite
+    check_not_edited(
+        runs,
+        lambda run: [query for query in run.picks() if query.user_session == output],
+        overwrite=settings.overwrite,
     )
     localizer = build_localizer(settings, checkpoint_info, all_scores[0])
     with project.writing(runs, f"picks {output}", dry_run=settings.dry_run):
         for scores in all_scores:
             check_outputs(scores, settings, checkpoint_info)
             scores.check()  # of every run before the first is written
-        warn_of_several_networks(project, all_scores)
+        warn_of_several_networks(all_scores, project.warn_once)
         if settings.dry_run:
             lines = describe(project, all_scores, settings, localizer, checkpoint_info)
             log_dry_run("localize", lines)
             return
-        found = find_candidates(all_scores, settings, localizer, checkpoint_info)
+        candidates_by_run = find_candidates(all_scores, settings, localizer, checkpoint_info)
         by_data = {}
         if settings.thresholds_from == "data":
-            by_data = thresholds_by_data(found, settings)
-            for in_run in found:
-                write_run_picks(in_run, by_data, settings)
-    expected = expect_all(found, by_data, settings)
+            by_data = thresholds_by_data(candidates_by_run, settings.beta, settings.thresholds)
+            for scores, run_candidates in zip(all_scores, candidates_by_run, strict=True):
+                write_run_picks(scores, run_candidates, by_data, settings)
+    expected = expect_all(candidates_by_run, by_data, settings.beta, settings.thresholds)
     write_json(job.folder / EXPECTED_FILE, to_dict(expected))
     logger.info(
         "Picks of %d runs as %s. Expected of them, with 95 %% intervals:\n%s",
@@ -114,17 +117,17 @@ def find_candidates(
     with tqdm(total=len(all_scores), desc="localize", unit="run") as bar:
 
         def find(scores: RunScores) -> RunCandidates:
-            found = find_run_candidates(
+            run_candidates = find_run_candidates(
                 scores,
                 localizer,
                 checkpoint_info,
                 lowest_chances=lambda info: lowest_chances(info, settings),
             )
             if settings.thresholds_from == "training":
-                write_run_picks(found, {}, settings)
-                found = replace(found, candidates={})
+                write_run_picks(scores, run_candidates, {}, settings)
+                run_candidates = replace(run_candidates, by_object={})  # frees their memory
             bar.update()
-            return found
+            return run_candidates
 
         return map_in_threads(find, all_scores, num_threads=settings.num_workers)
 
@@ -135,88 +138,37 @@ def lowest_chances(info: PickingInfo, settings: LocalizeSettings) -> dict[str, f
     return {n: min(t, MIN_CHANCE) if n in info.chances else t for n, t in thresholds.items()}
 
 
-def thresholds_by_data(
-    found: Sequence[RunCandidates], settings: LocalizeSettings
-) -> dict[str, float]:
-    """Choose thresholds by the candidates of all runs: object name -> chance.
-
-    An object that the user typed a threshold for, or that is expected too rarely, has no entry.
-    """
-    thresholds = {}
-    for name, (scores, info) in pool_scores(found).items():
-        if has_typed_threshold(name, settings):
-            continue
-        if name not in info.chances:
-            logger.warning(
-                "Nothing says what scores of %s mean, so its threshold is that of the training.",
-                name,
-            )
-            continue
-        beta = settings.beta or info.beta or 1.0
-        if info.weights.get(name) == 0:  # no total counts it, see calibrate
-            beta = min(beta, 1.0)
-        threshold = threshold_for(scores, info.chances[name], beta)
-        if threshold is None:
-            logger.warning("Too few %s are expected here to choose a threshold by.", name)
-        else:
-            thresholds[name] = max(threshold, MIN_CHANCE)
-    return thresholds
-
-
-def has_typed_threshold(name: str, settings: LocalizeSettings) -> bool:
-    """Return whether the user typed a threshold of the object."""
-    typed = settings.thresholds
-    return isinstance(typed, float | int) or name in (typed or {})
-
-
-def pool_scores(
-    found: Sequence[RunCandidates],
-) -> dict[str, tuple[NDArray[np.float32], PickingInfo]]:
-    """Return each object's scores (n,) of the candidates in all runs, and what they mean."""
-    infos = {name: in_run.info for in_run in found[::-1] for name in in_run.raw}
-    return {
-        name: (np.concatenate([r.raw[name] for r in found if name in r.raw]), info)
-        for name, info in infos.items()
-    }
-
-
-def expect_all(
-    found: Sequence[RunCandidates], by_data: Mapping[str, float], settings: LocalizeSettings
-) -> dict[str, Expected]:
-    """Compute what to expect of the picks of each object, all runs together."""
-    expected = {}
-    for name, (scores, info) in pool_scores(found).items():
-        thresholds = info.thresholds_at(settings.beta, settings.thresholds) | dict(by_data)
-        expected[name] = expect(scores, info.chances.get(name), thresholds[name])
-    return expected
-
-
 def write_run_picks(
-    found: RunCandidates, by_data: Mapping[str, float], settings: LocalizeSettings
+    scores: RunScores,
+    run_candidates: RunCandidates,
+    by_data: Mapping[str, float],
+    settings: LocalizeSettings,
 ) -> None:
     """Write the picks of every object in a run, and what they were made of; delete all others.
 
     Args:
-        found: the candidates of the run.
+        scores: of the run.
+        run_candidates: the candidates found in them.
         by_data: thresholds that override those of the training.
         settings: of the command.
     """
-    attributes = found.scores.read_attributes()
-    origin = {key: attributes[key] for key in ORIGIN if key in attributes}
-    origin["source"] = f"{settings.source} {settings.input}"
-    thresholds = found.info.thresholds_at(settings.beta, settings.thresholds) | dict(by_data)
-    for name, candidates in found.candidates.items():
+    attributes = scores.read_attributes()
+    provenance = {key: attributes[key] for key in PROVENANCE if key in attributes}
+    provenance["source"] = f"{settings.source} {settings.input}"
+    info, run = run_candidates.info, scores.run
+    thresholds = info.thresholds_at(settings.beta, settings.thresholds) | dict(by_data)
+    for name, candidates in run_candidates.by_object.items():
         meaning = {}
-        if chance := found.info.chances.get(name):
-            expected = float(chance.of(found.raw[name]).sum() / chance.found)
+        if chance := info.chances.get(name):
+            expected = float(chance.of(run_candidates.raw[name]).sum() / chance.found)
             meaning = {"chance": asdict(chance), "expected_particles": expected}
-        found.scores.run.write_picks(
+        run.write_picks(
             PicksQuery(name, settings.user_id, settings.session_id),
             candidates.above(thresholds[name]),
-            origin={**origin, **meaning},
+            provenance={**provenance, **meaning},
         )
-    for query in other_picks(found.scores.run, found.info, settings):
-        found.scores.run.delete_picks(query)
+    for query in other_picks(run, info, settings):
+        run.delete_picks(query)
 
 
 def other_picks(run: Run, info: PickingInfo, settings: LocalizeSettings) -> list[PicksQuery]:
@@ -243,19 +195,6 @@ def check_outputs(
         )
 
 
-def warn_of_several_networks(project: Project, all_scores: Sequence[RunScores]) -> None:
-    """Warn of runs whose scores were computed in another way than those of the first run."""
-    first, *others = all_scores
-    network = first.network()
-    for scores in others:
-        if describe_differences(scores.network(), network):
-            project.warn_once(
-                f"The scores {scores.query} of run {scores.run.name} were not computed as those of "
-                f"run {first.run.name}: the checkpoint or the predictor differs."
-            )
-            return
-
-
 def describe(
     project: Project,
     all_scores: Sequence[RunScores],
@@ -280,7 +219,7 @@ def describe(
         replaced += len(queries & set(scores.run.picks()))
     skipped = len(project.select(settings.runs)) - len(all_scores)
     return [
-        f"would run  {len(all_scores)} runs: {', '.join(s.run.name for s in all_scores)}",
+        f"would run  {len(all_scores)} runs: {shorten_list(s.run.name for s in all_scores)}",
         f"skipped    {skipped} runs without {settings.input}",
         f"localizer  {type(localizer).__name__}",
         f"objects    {objects}",
@@ -296,7 +235,7 @@ def describe_threshold(
     if (
         settings.thresholds_from == "data"
         and name in info.chances
-        and not has_typed_threshold(name, settings)
+        and not has_typed_threshold(name, settings.thresholds)
     ):
         return f"a chance that is chosen from the data (training: {threshold:.3g})"
     return f"{threshold:.3g}"
@@ -313,16 +252,16 @@ def build_localizer(
         scores: of the first run, whose info counts without a checkpoint.
     """
     info = checkpoint_info or scores.read_info()
-    origin = f"Run {scores.run.name}: {settings.source} {settings.input}"
+    where = f"Run {scores.run.name}: {settings.source} {settings.input}"
     if settings.checkpoint is not None:
-        origin = f"The checkpoint {shorten_list(settings.checkpoint, item_length=300)}"
+        where = f"The checkpoint {shorten_list(settings.checkpoint, item_length=300)}"
     if not info.localizer and "_target_" not in settings.localizer:
         raise SettingError(
             "Nothing says how to localize: choose localizer=peaks, watershed or components."
         )
     localizer: Localizer
     node, localizer = build_part(
-        settings.localizer, info.localizer, LOCALIZER, origin=origin, trust=settings.trust
+        settings.localizer, info.localizer, LOCALIZER, where=where, trust=settings.trust
     )
     if info.localizer and node != info.localizer:
         logger.warning("The thresholds were calibrated with another localizer.")

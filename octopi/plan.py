@@ -13,6 +13,7 @@ from torch import nn
 from octopi.checks.estimate import estimate
 from octopi.checks.experiment_file import as_experiment, to_yaml
 from octopi.checks.measured_cost import NetworkCosts, measure_network
+from octopi.checks.picks import describe_gaps
 from octopi.checks.plan_notes import (
     describe_estimate,
     describe_project,
@@ -78,6 +79,8 @@ def plan_experiment(project: Project, settings: PlanSettings, job: Job) -> str:
     """Plan an experiment; return it as YAML that is explained by comments."""
     summary = summarise_project(project, settings)
     logger.info("%s\n%s", project, annotation_table(summary.counts, list(summary.radii)))
+    for text in describe_gaps(summary.counts, summary.partial):
+        logger.warning(text)
     net = build(settings.model, "model", out_channels=len(summary.radii) + 1)
     device = torch.device(
         choose_device_type(settings.trainer["accelerator"], "trainer.accelerator")

@@ -7,7 +7,7 @@ argument of the class that `_target_` names. `octopi.arguments.fit` reads them, 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 LARGEST = 1_000_000  # no number that makes sense in a setting lies beyond it
 PLAUSIBLE_SPACING = (0.5, 100.0)  # Å, of the voxels of tomograms
@@ -49,7 +49,18 @@ PhantomEdges = Annotated[Sequence[Annotated[int, Field(ge=8, le=512)]], _THREE] 
 TomogramEdges = Annotated[Sequence[Count], _THREE]  # pixels, x y z
 Ratios = Annotated[Sequence[Share], _THREE]  # of training, validation and test
 
-Duration = Annotated[str, Field(pattern=r"^\d+:\d\d:\d\d:\d\d$", description="as DD:HH:MM:SS")]
+
+def _check_time(text: str) -> str:
+    if not text.strip("0:"):
+        raise ValueError("No time is left.")
+    return text
+
+
+Duration = Annotated[
+    str,
+    Field(pattern=r"^\d+:\d\d:\d\d:\d\d$", description="as DD:HH:MM:SS, above 0"),
+    AfterValidator(_check_time),
+]
 
 MAX_CHANNELS = 2048  # of a layer; with more, its weights alone take gigabytes
 Channels = Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
@@ -64,6 +75,7 @@ KernelSize = Annotated[int, Field(ge=1, le=15)]
 _Part = Count | PositiveShare  # batches, or a part of them; none would train or validate nothing
 _Moments = Annotated[list[ShareBelowOne], Field(min_length=2, max_length=2)]
 _NOT_EMPTY = Field(min_length=1, description="(not empty)")
+_Text = Annotated[str, _NOT_EMPTY]
 _Kernels = (
     KernelSize | Annotated[list[KernelSize | Annotated[list[KernelSize], _NOT_EMPTY]], _NOT_EMPTY]
 )
@@ -84,6 +96,8 @@ class _Trainer:
     accumulate_grad_batches: Count
     gradient_clip_val: NotNegative | None
     accelerator: str
+    # octopi computes in float32 beside the network, which "16-true" and "64-true" would not be
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16", 32, 16] | None
     limit_train_batches: _Part | None
     limit_val_batches: _Part | None
     overfit_batches: NotNegative
@@ -105,11 +119,15 @@ class _Callback:
 
 
 class _Logger:
+    experiment_name: _Text
+    run_name: _Text | None
+    tracking_uri: _Text | None
+    artifact_location: _Text | None
     version: CountOrZero | str | None
 
 
 class _Optimizer:
-    lr: Annotated[float, Field(gt=0, le=1e30)]  # too high a rate ends a training with exit 5
+    lr: Annotated[float, Field(gt=0, le=100)]  # too high a rate ends a training with exit 5
     weight_decay: NotNegative
     momentum: Share
     dampening: Share

@@ -20,11 +20,11 @@ from octopi.evaluation.scores import Scorer
 from octopi.html_report.collect import ReportData, collect_report
 from octopi.html_report.content import open_commands, page_content, provenance_rows, render_runs
 from octopi.html_report.html import render_page
-from octopi.html_report.threshold_figure import draw_thresholds
+from octopi.html_report.threshold_figure import plot_thresholds
 from octopi.html_report.training_history import TrainingHistory, read_training_history
 from octopi.phantom.store import CONFIG_NAME
 from octopi.project import Project, open_project
-from octopi.system.files import write_text
+from octopi.system.files import write_figure, write_text
 from octopi.system.job_folder import CONFIG_FILE, Job
 from octopi.system.passwords import TRACKING_VARIABLE, mask_passwords
 from octopi.tracking import mlflow
@@ -61,7 +61,8 @@ def report(settings: ReportSettings, job: Job) -> Path:
     title = f"{project.config_paths[0].stem} · octopi report"
     by_id = {f"run-{number}": block for number, block in enumerate(blocks)}
     write_text(path, render_page(content, by_id, title=title))
-    draw_thresholds(path.with_suffix(".png"), data.runs, data.objects, scorer)
+    figure = plot_thresholds(data.runs, data.objects, scorer, data.estimated_shares)
+    write_figure(path.with_suffix(".png"), figure)
     if history is not None:
         add_to_tracker(path, history)
     logger.info("%d runs, %.1f MB: %s", len(data.runs), path.stat().st_size / 1e6, path)

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from octopi.candidates import (
-    MIN_CHANCE,
     build_stored_localizer,
     find_run_candidates,
     read_checkpoint_info,
@@ -24,6 +23,7 @@ from octopi.config.build import build
 from octopi.config.overrides import override_key
 from octopi.config.settings import ReviewSettings
 from octopi.errors import DataError, shorten_list
+from octopi.evaluation.data_thresholds import MIN_CHANCE
 from octopi.geometry import Points
 from octopi.picking import PickingInfo
 from octopi.project import (
@@ -160,7 +160,7 @@ def to_review(
             decided.setdefault(query.object_name, []).append(query)
     annotated = trained_on.annotated_picks(run)
     return RunToReview(
-        run.name, in_run.candidates, read_sets(run, annotated), read_sets(run, decided)
+        run.name, in_run.by_object, read_sets(run, annotated), read_sets(run, decided)
     )
 
 

@@ -21,9 +21,9 @@ from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import SegmentSettings
 from octopi.data.cache import prepare_volume, working_grid
-from octopi.errors import ResourceError, SettingError
+from octopi.errors import ResourceError, SettingError, shorten_list
 from octopi.geometry import Grid, same_spacing
-from octopi.inference.ensemble import METHODS, Ensemble, load_ensemble
+from octopi.inference.ensemble import Ensemble, load_ensemble
 from octopi.inference.predictor import segmentation_of
 from octopi.inference.windows import num_windows
 from octopi.models.checkpoint_info import CheckpointInfo
@@ -37,7 +37,8 @@ from octopi.project import (
     keep_runs_with,
     score_map_name,
 )
-from octopi.project.origin import check_same_origin, has_changed, tomogram_origin
+from octopi.project.edits import check_not_edited
+from octopi.project.provenance import check_same_provenance, has_changed, identify_tomogram
 from octopi.system.job_folder import Job
 from octopi.system.resources import format_bytes
 from octopi.system.worker_pool import map_ahead, run_in_processes
@@ -61,13 +62,13 @@ class TaskVolume:
         task: whose volume.
         values: of every voxel.
         grid: of the values.
-        origin: what identifies the tomogram, see `tomogram_origin`.
+        provenance: what identifies the tomogram, see `identify_tomogram`.
     """
 
     task: TomogramTask
     values: NDArray
     grid: Grid
-    origin: Mapping[str, str]
+    provenance: Mapping[str, str]
 
 
 def segment(settings: SegmentSettings, _job: Job) -> None:
@@ -76,8 +77,6 @@ def segment(settings: SegmentSettings, _job: Job) -> None:
         check_name(kind, getattr(settings, kind))
     if not (settings.scores or settings.segmentation):
         raise SettingError("Nothing to write: set scores=true or segmentation=true.")
-    if settings.ensemble not in METHODS:
-        raise SettingError(f"ensemble is {' or '.join(METHODS)}, not {settings.ensemble}.")
     devices = select_devices(settings)
     ensemble = read_ensemble(settings)
     project: Project = build(settings.project, "project")
@@ -86,6 +85,12 @@ def segment(settings: SegmentSettings, _job: Job) -> None:
     with project.writing(runs, output, dry_run=settings.dry_run):
         todo = [t for t in tasks if settings.overwrite or not is_done(t, settings, ensemble)]
         done = [task for task in tasks if task not in todo]
+        if settings.segmentation:
+            check_not_edited(
+                [task.run for task in todo],
+                lambda run: run.segmentations_of(output_query(settings)),
+                overwrite=settings.overwrite,
+            )
         if done:
             logger.info(
                 "%d of %d runs are done; overwrite=true does them again.", len(done), len(tasks)
@@ -161,8 +166,7 @@ def is_done(task: TomogramTask, settings: SegmentSettings, ensemble: Ensemble) -
     name = score_map_name(query)
     if settings.scores and run.has_score_map(task.tomogram, name):
         outputs[f"score map {name}"] = run.score_map_attributes(task.tomogram, name)
-    existing = run.segmentations() if settings.segmentation else []
-    segmentations = [q for q in existing if q.name_user_session == query.name_user_session]
+    segmentations = run.segmentations_of(query) if settings.segmentation else []
     outputs |= {f"segmentation {q}": run.segmentation_attributes(q) for q in segmentations}
     for output, attributes in outputs.items():
         check_is_current(output, attributes, task, settings, ensemble)
@@ -193,9 +197,11 @@ def check_is_current(
         "tomogram": str(task.tomogram),
         "working_spacing": working_spacing(settings, ensemble.info),
     }
-    check_same_origin(where, _comparable(attributes), _comparable(current))
+    check_same_provenance(where, _comparable(attributes), _comparable(current))
     if has_changed(task.run, task.tomogram, attributes):
-        check_same_origin(where, {"tomogram": "another"}, {"tomogram": "the one that is there now"})
+        check_same_provenance(
+            where, {"tomogram": "another"}, {"tomogram": "the one that is there now"}
+        )
 
 
 def _comparable(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,8 +232,10 @@ def describe(
     outputs = ["score maps"] * settings.scores + ["segmentations"] * settings.segmentation
     return [
         f"would run  {len(todo)} tomograms on {', '.join(map(str, devices))}{': ' if todo else ''}"
-        + ", ".join(f"{task.run.name} {task.tomogram}" for task in todo),
-        f"skipped    {len(done)} that are done: {', '.join(t.run.name for t in done)}".rstrip(": "),
+        + shorten_list(f"{task.run.name} {task.tomogram}" for task in todo),
+        f"skipped    {len(done)} that are done: {shorten_list(t.run.name for t in done)}".rstrip(
+            ": "
+        ),
         f"objects    {', '.join(info.object_names)}",
         f"network    {windows} windows, {predictor.num_sides} flips of each, by "
         f"{len(ensemble.nets)} networks",
@@ -305,9 +313,9 @@ def read_volume(task: TomogramTask, settings: SegmentSettings, info: CheckpointI
     """Read a tomogram and prepare it as in training."""
     grid = task_grid(task, settings, info)
     volume = task.run.read_tomogram(task.tomogram)
-    origin = tomogram_origin(task.run, task.tomogram, volume)
+    provenance = identify_tomogram(task.run, task.tomogram, volume)
     where = f"Run {task.run.name}: tomogram {task.tomogram}"
-    return TaskVolume(task, prepare_volume(volume, grid, where=where), grid, origin)
+    return TaskVolume(task, prepare_volume(volume, grid, where=where), grid, provenance)
 
 
 def predict(prepared: TaskVolume, ensemble: Ensemble) -> TaskVolume:
@@ -328,7 +336,7 @@ def write_scores(scored: TaskVolume, settings: SegmentSettings, ensemble: Ensemb
     run, tomogram, grid = scored.task.run, scored.task.tomogram, scored.grid
     attributes = {
         **ensemble.attributes,
-        **scored.origin,
+        **scored.provenance,
         "working_spacing": working_spacing(settings, ensemble.info),
     }
     if settings.scores:

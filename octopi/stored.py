@@ -42,20 +42,20 @@ def names_of(*classes: type) -> tuple[str, ...]:
     return tuple(map(dotted_name, classes))
 
 
-def check_stored(node: Any, kind: Kind, origin: str, trust: Collection[str] = ()) -> type:
+def check_stored(node: Any, kind: Kind, where: str, trust: Collection[str] = ()) -> type:
     """Return the class that a stored node names, after a check of the node.
 
     Args:
         node: `_target_` and arguments.
         kind: of what it describes.
-        origin: where it is stored, as the subject of an error: "The score map of run TS_01".
+        where: where it is stored, as the subject of an error: "The score map of run TS_01".
         trust: dotted names of further classes, from the user's command line.
 
     Raises:
         SettingError: if the node names another class, or if its arguments are not plain, or do
             not fit the class.
     """
-    subject = f"{origin}: its {kind.name}"
+    subject = f"{where}: its {kind.name}"
     if not isinstance(node, Mapping) or not isinstance(node.get(TARGET), str):
         raise SettingError(f"{subject} has no {TARGET} that names a class. Write the file again.")
     name = node[TARGET]
@@ -73,20 +73,20 @@ def check_stored(node: Any, kind: Kind, origin: str, trust: Collection[str] = ()
     for key, value in node.items():
         if key != TARGET:
             _check_plain(value, f"{subject}, {key},", key)
-    check_arguments(cls, node, f"{origin}: {kind.name}")
+    check_arguments(cls, node, f"{where}: {kind.name}")
     if missing := missing_arguments(cls, node):
         raise SettingError(f"{subject} lacks {', '.join(missing)}. Write the file again.")
     return cls
 
 
-def build_stored(node: Any, kind: Kind, origin: str, trust: Collection[str] = ()) -> Any:
+def build_stored(node: Any, kind: Kind, where: str, trust: Collection[str] = ()) -> Any:
     """Build what a stored node describes; see `check_stored` for the arguments and errors."""
-    cls = check_stored(node, kind, origin, trust)
+    cls = check_stored(node, kind, where, trust)
     try:
         return cls(**{key: value for key, value in node.items() if key != TARGET})
     except (TypeError, ValueError, KeyError, IndexError, ArithmeticError, AssertionError,
             AttributeError, NotImplementedError) as error:  # fmt: skip
-        raise SettingError(f"{origin}: {kind.name}: {error}") from error
+        raise SettingError(f"{where}: {kind.name}: {error}") from error
 
 
 def part_node(chosen: Mapping[str, Any], stored: Any) -> Any:

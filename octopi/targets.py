@@ -82,6 +82,24 @@ def drop_unknown(
     return known
 
 
+def mark_unknown(mask: NDArray, where: str) -> NDArray[np.uint8]:
+    """Return the region that a mask calls annotated (z, y, x): 0 inside, UNKNOWN outside.
+
+    Args:
+        mask: (z, y, x), 0 = outside.
+        where: run and mask, for errors.
+
+    Raises:
+        DataError: the mask is empty.
+    """
+    if not mask.any():
+        raise DataError(
+            f"{where}, the mask of what is annotated, is empty, so that nothing is known there. "
+            "Draw it, or delete it: runs without it are left out."
+        )
+    return np.where(mask, 0, UNKNOWN).astype(np.uint8)
+
+
 def check_any_inside(num_inside: int, num_outside: int) -> None:
     """Raise DataError if no pick of any run lies inside its tomogram.
 

@@ -178,7 +178,7 @@ def localize(  # noqa: PLR0913  a setting each, and where the project is
         thresholds: a chance, or {object: chance}; None = the checkpoint's for that beta.
         user_id: of the picks.
         session_id: of the picks.
-        overwrite: whether picks of another user than octopi are replaced.
+        overwrite: whether picks of other objects are deleted; "edited" replaces changed ones too.
 
     Returns:
         The number of picks: run -> object -> count.

@@ -269,6 +269,13 @@ PICKS: dict[str, Spoil] = {
     "foreign files": lambda here: [
         (picks(here).parent / name).write_bytes(b"\0") for name in (".DS_Store", "._a_b_c.json")
     ],
+    "of another run": lambda here: edit(picks(here), lambda c: c.update(run_name="TS_02")),
+    "of a run that was renamed": lambda here: edit(
+        picks(here), lambda c: c.update(run_name="lam_8")
+    ),
+    "of another object": lambda here: edit(
+        picks(here), lambda c: c.update(pickable_object_name="apo-ferritin")
+    ),
     "backup file": lambda here: shutil.copy(picks(here), picks(here).with_suffix(".json~")),
 }
 

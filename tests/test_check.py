@@ -7,9 +7,11 @@ import fsspec
 import numpy as np
 import pytest
 import zarr
+from checkpoints import NET, make_info
 from tiny import TINY
 
 from octopi.geometry import Points
+from octopi.models import checkpoint
 from octopi.project import PicksQuery, open_project
 
 
@@ -342,3 +344,43 @@ def test_a_run_of_inverted_contrast_is_remarked_on(check, here):
     )
     assert "TS_01: " not in output
     assert "TS_03: " not in output
+
+
+def thin_picks(here, name, num):
+    """Leave so many picks of an object in the first run, and twenty in every other."""
+    rng = np.random.default_rng(0)
+    for run in open_project(here / "project.json").runs:
+        points = Points(rng.uniform(0, 400, (num if run.name == "TS_01" else 20, 3)))
+        run.write_picks(PicksQuery(name, "me", "1"), points)
+
+
+@pytest.mark.parametrize("verb", ["check", "plan"])
+def test_a_run_with_far_fewer_picks_or_without_a_file_is_named(here, octopi_command, capfd, verb):
+    thin_picks(here, "ribosome", 2)
+    for run in open_project(here / "project.json").runs[:2]:
+        run.write_picks(PicksQuery("apo-ferritin", "me", "1"), Points(np.full((1, 3), 200.0)))
+    picks = "targets.picks=me/1" if verb == "plan" else "picks=me/1"
+    assert octopi_command(verb, picks, *(["model=unet", "dry_run=true"] * (verb == "plan"))) == 0
+    output = "".join(capfd.readouterr())
+    assert "ribosome has far fewer picks in TS_01 (2) than runs have on average (20, " in output
+    assert "apo-ferritin is not annotated in 1 of 3 runs, which have no picks of it" in output
+
+
+def test_the_shares_that_a_training_found_are_repeated_with_the_override_to_add(
+    check, here, targets, octopi_command
+):
+    thin_picks(here, "ribosome", 20)
+    shares = {"ribosome": [0.3, 0.2, 0.4]}
+    net = checkpoint.build_net(NET)
+    info = make_info(labels={"ribosome": 1, "apo-ferritin": 2}, annotated_share=shares)
+    checkpoint.save(here / "a.pth", net.state_dict(), info)
+    code, output = check("checkpoint=a.pth")
+    assert code == 0
+    assert "About 30% of the ribosome seem annotated (20% to 40%)." in output
+    assert "'targets.annotation={ribosome: partial}' overwrite=true" in output
+    assert octopi_command("create_targets", "targets.annotation=partial", "overwrite=true",
+                          "targets.picks=curation/0") == 0  # fmt: skip
+    _, output = check("checkpoint=a.pth")
+    assert "About 30% of the ribosome seem annotated (20% to 40%)." in output
+    assert "targets.annotation={ribosome" not in output
+    assert check("checkpoint=b.pth")[0] == 2

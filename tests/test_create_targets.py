@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 
 import copick
@@ -14,7 +15,7 @@ from tiny import TINY
 from octopi.evaluation.candidates import read_candidates
 from octopi.geometry import Points
 from octopi.project import PicksQuery, SegmentationQuery, open_project
-from octopi.project.origin import describe_changed_inputs
+from octopi.project.provenance import describe_changed_inputs
 from octopi.targets import UNKNOWN
 
 TARGET = SegmentationQuery("targets", "octopi", "1")
@@ -44,6 +45,21 @@ def test_targets_have_the_working_spacing_and_radii_of_the_command_line(here, oc
         radii = run.segmentation_attributes(query)["sphere_radii"]
         assert radii["ribosome"] == pytest.approx(0.4 * run.objects["ribosome"].radius)
         assert radii["apo-ferritin"] == pytest.approx(0.5 * run.objects["apo-ferritin"].radius)
+
+
+def test_a_target_that_a_person_painted_is_replaced_only_when_told(
+    project, here, octopi_command, capfd
+):
+    assert octopi_command("create_targets") == 0
+    metadata = next(here.glob("overlay/**/TS_02/**/*targets*.zarr/.zattrs"))
+    old = metadata.read_text()
+    metadata.write_text(re.sub('"content": "[0-9a-f]*"', '"content": "0"', old))
+    assert octopi_command("create_targets", "overwrite=true") == 3
+    said = capfd.readouterr().err
+    assert "Run TS_02: the segmentation targets:octopi/1" in said
+    assert "targets.session_id=2" in said
+    assert octopi_command("create_targets", "overwrite=edited") == 0
+    assert metadata.read_text() == old
 
 
 def test_a_run_without_annotations_is_left_out_unless_it_is_named(
@@ -382,7 +398,10 @@ def test_a_training_learns_and_validates_what_is_known(project, here, octopi_com
     split = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
     capfd.readouterr()
     assert octopi_command("train", *TINY, *split, "hydra.run.dir=job") == 0
-    assert "ribosome is not annotated in 1 of 3 runs" in capfd.readouterr().err
+    log = capfd.readouterr().err
+    assert "ribosome is not annotated in 1 of 3 runs" in log
+    results = json.loads((here / "job" / "results.json").read_text(encoding="utf-8"))
+    assert log.count(results["metrics_note"]) == 2  # at the start, and with the result
     grid = project.runs[2].tomogram_grid(project.runs[2].tomograms()[0])
     middle = 24 * grid.spacing[2]
     candidates = read_candidates(here / "job" / "candidates.npz")["TS_03"]

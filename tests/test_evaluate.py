@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_project import OBJECTS, make_project
 
-from octopi.geometry import Points
+from octopi.geometry import Grid, Points
 from octopi.project import PicksQuery, SegmentationQuery
 
 RUNS = ("TS_1", "TS_2")
@@ -25,9 +25,9 @@ def project(tmp_path, monkeypatch):
     return project
 
 
-def write_picks(run, *names, points=POINTS, **origin):
+def write_picks(run, *names, points=POINTS, **provenance):
     for name in names:
-        run.write_picks(PicksQuery(name, "octopi", "1"), points, origin=origin)
+        run.write_picks(PicksQuery(name, "octopi", "1"), points, provenance=provenance)
 
 
 def counts(tmp_path):
@@ -84,9 +84,9 @@ def test_picks_are_not_scored_against_themselves(project, octopi_command, capfd)
 def test_runs_that_were_trained_on_and_picks_of_several_networks_are_named(
     project, octopi_command, capfd
 ):
-    origin = {"checkpoints": {"job/best_model.pth": "1"}, "train_runs": ["TS_2", "TS_9"]}
-    write_picks(project.runs[0], *OBJECTS, **origin)
-    write_picks(project.runs[1], *OBJECTS, **{**origin, "checkpoints": {"b.pth": "2"}})
+    provenance = {"checkpoints": {"job/best_model.pth": "1"}, "train_runs": ["TS_2", "TS_9"]}
+    write_picks(project.runs[0], *OBJECTS, **provenance)
+    write_picks(project.runs[1], *OBJECTS, **{**provenance, "checkpoints": {"b.pth": "2"}})
     assert octopi_command("evaluate") == 0
     log = capfd.readouterr().err
     assert "1 of 2 runs have the names of runs that the network was trained on (TS_2)" in log
@@ -96,7 +96,7 @@ def test_runs_that_were_trained_on_and_picks_of_several_networks_are_named(
 def test_what_others_write_as_the_origin_of_picks_is_left_alone(project, octopi_command):
     for run in project.runs:
         write_picks(run, *OBJECTS, train_runs={"a": 1}, checkpoints=["x"], other=1)
-        assert run.picks_origin(PicksQuery("apo", "octopi", "1")) == {}
+        assert run.picks_provenance(PicksQuery("apo", "octopi", "1")) == {}
     assert octopi_command("evaluate") == 0
 
 
@@ -125,14 +125,19 @@ def scattered_picks(rng, keep):
     return Points(positions, scores), Points(positions[annotated]), is_particle.mean()
 
 
+OUT_OF_REACH = Points(np.full((2, 3), 200.0))
+
+
 def test_a_partial_truth_gives_estimates_that_are_marked(project, octopi_command, capfd, tmp_path):
     rng = np.random.default_rng(0)
     for run in project.runs:
         picks, annotated, precision = scattered_picks(rng, 0.4)
         run.write_picks(PicksQuery("ribosome", "curation", "0"), annotated)
+        run.write_picks(PicksQuery("apo", "curation", "0"), OUT_OF_REACH)
         write_picks(run, "ribosome", points=picks, expected_particles=100.0)
+        write_picks(run, "apo", points=POINTS)
     folder = tmp_path / "outputs" / "partial"
-    command = ["evaluate", "objects=[ribosome]", "scorer.tolerance_scale=0.01"]
+    command = ["evaluate", "objects=[ribosome,apo]", "scorer.tolerance_scale=0.01"]
     assert octopi_command(*command, "truth_annotation=partial", f"hydra.run.dir={folder}") == 0
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     found = scores["scores"]["ribosome"]
@@ -143,8 +148,15 @@ def test_a_partial_truth_gives_estimates_that_are_marked(project, octopi_command
     assert low <= share <= high < 1
     log = capfd.readouterr().err
     assert "of the ribosome seem annotated" in log
+    assert "Nothing tells which part of the apo is annotated" in log
     assert "~ marks estimates" in log
-    assert scores["expected_particles"] == {"ribosome": 200.0}
+    assert f"~{scores['reliability']['ribosome']['error']:.3f}" in log
+    assert scores["expected_particles"] == {"ribosome": 200.0, "apo": None}
+    assert octopi_command(*command) == 0
+    log = capfd.readouterr().err
+    assert "of the ribosome seem annotated" in log
+    assert "truth_annotation=partial estimates them" in log
+    assert "apo seem" not in log
 
 
 def test_scores_of_picks_are_compared_with_how_many_are_right(project, octopi_command, tmp_path):
@@ -179,6 +191,29 @@ def test_picks_outside_what_is_annotated_are_neither_right_nor_wrong(
         scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
         assert tuple(scores["runs"]["TS_1"]["ribosome"]) == expected
     assert octopi_command("evaluate", "runs=[TS_1,TS_2]", "annotated=region:curation/0") == 3
+
+
+def test_a_region_or_a_word_that_cannot_be_used_is_refused(project, octopi_command, capfd):
+    run = project.runs[0]
+    spacing = run.tomograms()[0].voxel_spacing
+    shape = run.tomogram_grid(run.tomograms()[0]).shape
+    wrong = np.ones((shape[0] // 2, *shape[1:]), np.uint8)
+    for name, mask in (("empty", np.zeros(shape, np.uint8)), ("wrong", wrong)):
+        query = SegmentationQuery(name, "curation", "0", spacing)
+        run.write_segmentation(query, mask, grid=Grid.cubic(mask.shape, spacing), attributes={})
+    write_picks(run, *OBJECTS)
+    for override, code, message in (
+        ("annotated=empty:curation/0", 3, "Run TS_1: empty:curation/0, the mask of what is annot"),
+        ("annotated=wrong:curation/0", 3, "is the box of no tomogram"),
+        ("annotated=none:curation/0", 3, "no segmentation none:curation/0"),
+        ("annotated=empty", 2, "empty"),
+        ("truth_annotation=partly", 2, "must be complete or partial, not 'partly'"),
+    ):
+        for dry_run in ("true", "false"):
+            assert octopi_command("evaluate", override, f"dry_run={dry_run}") == code
+            error = capfd.readouterr().err
+            assert message in error
+            assert len(error) < 700
 
 
 def test_scores_that_are_no_chances_are_not_compared(project, octopi_command, tmp_path):

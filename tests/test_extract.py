@@ -122,12 +122,18 @@ def test_extracting_again_replaces_the_picks(project, octopi_command):
     assert len(read_group(project, "1-near")[0]) == 0
 
 
-def test_picks_of_another_user_are_replaced_only_with_overwrite(project, octopi_command, capfd):
+def test_groups_that_a_person_changed_are_replaced_only_when_told(
+    project, here, octopi_command, capfd
+):
     overrides = (SPLIT, "user_id=somebody")
     assert octopi_command("extract", *overrides) == 0
-    assert octopi_command("extract", *overrides) == 2
-    assert "overwrite=true" in capfd.readouterr().err
-    assert octopi_command("extract", *overrides, "overwrite=true") == 0
+    assert octopi_command("extract", *overrides) == 0
+    path = next(here.glob("overlay/**/somebody_1-near_ribosome.json"))
+    path.write_text('{"points": []}')
+    assert octopi_command("extract", *overrides, "overwrite=true") == 3
+    assert "overwrite=edited" in capfd.readouterr().err
+    assert path.read_text() == '{"points": []}'
+    assert octopi_command("extract", *overrides, "overwrite=edited") == 0
 
 
 def test_a_dry_run_logs_the_counts_and_writes_nothing(project, here, octopi_command, capfd):

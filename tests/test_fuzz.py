@@ -114,7 +114,7 @@ def read_runs(project):
         for picks in run.picks():
             with read_or_refused():
                 run.read_oriented(picks)
-                run.picks_origin(picks)
+                run.picks_provenance(picks)
         for tomogram in run.tomograms():
             with read_or_refused():
                 run.fingerprint(tomogram)

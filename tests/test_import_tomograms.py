@@ -351,6 +351,14 @@ def test_an_interrupted_import_goes_on(mrcs, here, run_import, monkeypatch, capf
     assert "with other voxels" in capfd.readouterr().err
 
 
+def test_a_tomogram_that_a_killed_import_left_unfinished_is_written_again(mrcs, here, run_import):
+    assert run_import() == 0
+    (metadata,) = here.glob("overlay/**/lam_1/**/wbp.zarr/.zattrs")
+    metadata.unlink()  # which is written last where no folder can be renamed
+    assert run_import() == 0
+    assert read_imported(here, "lam_1")[1].shape == SHAPE
+
+
 def test_the_faults_of_many_files_make_a_short_message(mrcs, run_import, capfd):
     for number in range(60):
         path = write_mrc(mrcs / f"20240117_grid3_lamella{number:03d}_ts001_rec_bin4.mrc")

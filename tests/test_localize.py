@@ -18,7 +18,7 @@ from octopi.errors import DataError, NotInProjectError, SettingError
 from octopi.geometry import Grid
 from octopi.picking import Chance
 from octopi.project import PicksQuery, SegmentationQuery, open_project
-from octopi.project.origin import tomogram_origin
+from octopi.project.provenance import identify_tomogram
 from octopi.project.run_scores import RunScores, find_scores
 
 
@@ -136,7 +136,7 @@ def localize(here, octopi_command):
                 "objects": objects,
                 "checkpoints": {"best_model.pth": ",".join(objects)},
                 "train_runs": ["TS_01"],
-                **tomogram_origin(run, query, volume),
+                **identify_tomogram(run, query, volume),
                 **stored,
             }
             scores = np.zeros((len(objects), *grid.shape), np.uint8)
@@ -165,20 +165,39 @@ def test_picks_of_a_former_model_are_deleted_only_with_overwrite(here, localize,
     assert picked_objects(here) == [["ribosome"]] * 3
 
 
+def test_picks_that_a_person_corrected_are_never_replaced_unasked(here, localize, capfd):
+    assert localize(["ribosome", "apo-ferritin"]) == 0
+    path = next(here.glob("overlay/**/TS_02/Picks/octopi_1_ribosome.json"))
+    point = {"location": {"x": 50.0, "y": 60.0, "z": 70.0}}
+    corrected = json.loads(path.read_text()) | {"points": [point]}
+    path.write_text(json.dumps(corrected))
+    for overwrite in ("false", "true"):
+        assert localize(["ribosome", "apo-ferritin"], f"overwrite={overwrite}") == 3
+        said = capfd.readouterr().err
+        assert "Run TS_02: the picks ribosome:octopi/1 would be replaced" in said
+        assert "1 picks added, 0 removed" in said
+        assert "session_id=2" in said
+    assert localize(["ribosome"], "overwrite=true") == 3
+    assert json.loads(path.read_text()) == corrected
+    assert localize(["ribosome", "apo-ferritin"], "session_id=2") == 0
+    assert localize(["ribosome", "apo-ferritin"], "overwrite=edited") == 0
+    assert json.loads(path.read_text()) != corrected
+
+
 def test_picks_say_what_made_them(here, localize):
     assert localize(["ribosome"]) == 0
     run = open_project(here / "project.json").runs[0]
-    origin = run.picks_origin(PicksQuery("ribosome", "octopi", "1"))
+    provenance = run.picks_provenance(PicksQuery("ribosome", "octopi", "1"))
     query = next(q for q in run.tomograms() if q.tomo_type == "denoised")
-    assert origin == {
+    assert provenance == {
         "checkpoints": {"best_model.pth": "ribosome"},
         "train_runs": ["TS_01"],
         "source": "scores predict:octopi/1",
-        **tomogram_origin(run, query, run.read_tomogram(query)),
+        **identify_tomogram(run, query, run.read_tomogram(query)),
     }
     assert localize(["ribosome"], chances={"ribosome": CHANCE}) == 0
-    origin = run.picks_origin(PicksQuery("ribosome", "octopi", "1"))
-    assert (origin["chance"], origin["expected_particles"]) == (CHANCE, 0)
+    provenance = run.picks_provenance(PicksQuery("ribosome", "octopi", "1"))
+    assert (provenance["chance"], provenance["expected_particles"]) == (CHANCE, 0)
 
 
 def test_scores_of_a_tomogram_that_was_replaced_are_refused(here, localize, octopi_command, capfd):

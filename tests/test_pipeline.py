@@ -192,7 +192,7 @@ def test_localize_finds_maxima_on_a_gpu_if_requested(
     assert octopi_command("localize", "accelerator=gpu") == 4
     assert "torch sees no GPU. Use accelerator=cpu" in capsys.readouterr().err
     assert octopi_command("localize", "accelerator=tpu") == 2
-    assert "accelerator is cpu or gpu, not tpu" in capsys.readouterr().err
+    assert "accelerator must be cpu or gpu, not 'tpu'" in capsys.readouterr().err
 
 
 def test_an_error_in_one_process_is_reported_and_a_rerun_does_the_rest(

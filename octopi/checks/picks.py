@@ -1,7 +1,8 @@
-"""Find odd picks: outside the tomogram, on top of one another, or in voxels rather than Å."""
+"""Find odd picks: outside the tomogram, doubled, in voxels rather than Å, missing in some runs."""
 
 import logging
-from collections.abc import Callable, Mapping
+import statistics
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from octopi.geometry import Grid, Points
 logger = logging.getLogger(__name__)
 
 MIN_PICKS = 3  # from which their unit can be guessed
+MIN_TYPICAL = 10  # picks in most runs, from which a run with far fewer is odd
+FAR_FEWER = 5  # times
 MIN_VOXEL_SPACING = 2.0  # Å; in smaller voxels, picks in voxels look like picks in Å
 
 
@@ -85,6 +88,46 @@ def warn_of_odd_picks(
         if runs:
             listed = shorten_list(f"{run_name} ({n})" for run_name, n in runs.items())
             logger.warning(text, sum(runs.values()), name, len(runs), listed)
+
+
+def describe_gaps(
+    counts: Mapping[str, Mapping[str, int]], partial: Collection[str]
+) -> Iterator[str]:
+    """Say which objects nobody annotated in some runs, and which have far fewer picks in some.
+
+    Args:
+        counts: run name -> object name -> number of its picks; no key where it has no file.
+        partial: names of the objects that are said to be partially annotated.
+    """
+    for name in dict.fromkeys(name for of_run in counts.values() for name in of_run):
+        if missing := [run_name for run_name, of_run in counts.items() if name not in of_run]:
+            yield describe_not_annotated(name, "picks of it", missing, len(counts))
+        numbers = {run_name: of_run[name] for run_name, of_run in counts.items() if name in of_run}
+        typical = statistics.median(numbers.values())
+        few = [f"{run} ({n})" for run, n in numbers.items() if 0 < n * FAR_FEWER < typical]
+        if few and typical >= MIN_TYPICAL and name not in partial:
+            yield (
+                f"{name} has far fewer picks in {shorten_list(few)} than runs have on average "
+                f"({typical:g}, the median). If it was not picked completely there, say so with "
+                "targets.annotation or targets.annotated: what is not marked is learned as "
+                "background."
+            )
+
+
+def describe_not_annotated(name: str, source: str, missing: list[str], num_runs: int) -> str:
+    """Say that an object is not annotated in some runs: a missing file is no empty one.
+
+    Args:
+        name: of the object.
+        source: what these runs do not have.
+        missing: their names.
+        num_runs: of all runs.
+    """
+    return (
+        f"{name} is not annotated in {len(missing)} of {num_runs} runs, which have no {source}: "
+        "whether it is there is unknown. If there is none, write an empty file. "
+        f"{shorten_list(missing)}."
+    )
 
 
 def _look_like_voxels(points: Points, grid: Grid) -> bool:

@@ -36,6 +36,7 @@ class ProjectSummary:
         grids: of each run's tomogram.
         radii: object -> Å.
         counts: run name -> object -> its picks; without those that are not annotated there.
+        partial: names of the objects of which not every particle is annotated.
         has_other_spacings: whether a run has tomograms at other voxel spacings too.
     """
 
@@ -45,6 +46,7 @@ class ProjectSummary:
     grids: list[Grid]
     radii: dict[str, float]
     counts: dict[str, dict[str, int]]
+    partial: list[str]
     has_other_spacings: bool
 
     @property
@@ -66,7 +68,7 @@ def summarise_project(project: Project, settings: PlanSettings) -> ProjectSummar
     queries = find_picks(selected, objects=targets.objects, source=targets.picks)
     queries = keep_known(queries, project.objects, named=bool(targets.objects))
     masks = find_segmentations(selected, targets.segmentations)
-    partial_objects(targets.annotation, [*queries, *masks])
+    partially_annotated = partial_objects(targets.annotation, [*queries, *masks])
     if annotated := find_annotated(selected, targets):
         selected = [
             run
@@ -91,6 +93,7 @@ def summarise_project(project: Project, settings: PlanSettings) -> ProjectSummar
         grids=[run.tomogram_grid(run.find_tomogram(types[0], spacing)) for run in runs],
         radii=radii,
         counts={run.name: counts[run.name] for run in runs},
+        partial=partially_annotated,
         has_other_spacings=any(len({q.voxel_spacing for q in of_run}) > 1 for of_run in tomograms),
     )
 

@@ -33,7 +33,7 @@ from octopi.project.objects import (
     require_labels,
     volume_labels,
 )
-from octopi.project.origin import describe_changed_inputs
+from octopi.project.provenance import describe_changed_inputs
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from octopi.checks.picks import describe_gaps
 from octopi.checks.runs import CheckRequest, Issue, RunReport
-from octopi.checks.tables import format_counts, format_table, total_counts
+from octopi.checks.tables import format_counts, format_rows, total_counts
 from octopi.data.cache import working_grid
 from octopi.data.folds import ONE_RUN, check_none_absent
 from octopi.errors import NotInProjectError, OctopiError, SettingError, shorten_list
@@ -20,8 +21,8 @@ from octopi.project import (
     several_types_message,
 )
 from octopi.project.objects import NO_OBJECTS, check_painted_objects, object_labels
-from octopi.project.origin import check_same_painting
 from octopi.project.pick_contrast import clear_sign
+from octopi.project.provenance import check_same_painting
 from octopi.targets import check_any_inside, target_labels
 
 
@@ -58,6 +59,10 @@ def summarise(reports: Sequence[RunReport], request: CheckRequest) -> CheckSumma
     ]
     issues += _object_warnings(reports, request)
     issues += _missing_tomograms(training, request, has_targets=has_targets)
+    gaps = describe_gaps(
+        {r.name: r.picks for r in training if r.annotations}, partial_objects_of(training)
+    )
+    issues += [Issue("", text, blocks_training=False) for text in gaps]
     issues += _duplicate_tomograms(reports)
     issues += _inverted_tomograms(reports)
     issues += _target_issues(training, request) if has_targets else _pick_issues(reports, request)
@@ -67,6 +72,11 @@ def summarise(reports: Sequence[RunReport], request: CheckRequest) -> CheckSumma
         names,
         has_targets,
     )
+
+
+def partial_objects_of(reports: Sequence[RunReport]) -> set[str]:
+    """Return the objects that the targets call partially annotated."""
+    return {name for report in reports for name in report.attributes.get("annotation", {})}
 
 
 def _object_warnings(reports: Sequence[RunReport], request: CheckRequest) -> Iterable[Issue]:
@@ -271,7 +281,7 @@ def table(reports: Sequence[RunReport], request: CheckRequest) -> str:
             "yes" if r.has_target else "no", str(len(r.issues) or "-"),
         ])  # fmt: skip
     totals = total_counts({r.name: r.picks for r in reports}, names)
-    return format_table(
+    return format_rows(
         ["run", "tomograms", "shape z×y×x", *names, "target", "faults"],
         rows,
         ["all", f"{len(reports)} runs", "", *totals, str(sum(r.has_target for r in reports)), ""],

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi.checks.picks import warn_of_odd_picks
+from octopi.checks.picks import describe_not_annotated, warn_of_odd_picks
 from octopi.config.settings import CreateTargetsSettings, TargetsSettings
 from octopi.data.cache import working_grid
 from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
@@ -25,13 +25,14 @@ from octopi.project import (
     find_tomograms,
     keep_known,
 )
+from octopi.project.digests import digest_array
 from octopi.project.label_values import odd_share
-from octopi.project.origin import REGION, digest_array
+from octopi.project.provenance import REGION
 from octopi.targets import (
-    UNKNOWN,
     check_any_inside,
     drop_unknown,
     fit_mask,
+    mark_unknown,
     partial_objects,
     target_labels,
 )
@@ -168,11 +169,8 @@ def warn_of_missing_annotations(
         missing = [i.run.name for i in inputs if name in i.not_annotated]
         if missing:
             query = plan.picks.get(name) or plan.masks[name]
-            project.warn_once(
-                f"{name} is not annotated in {len(missing)} of {len(inputs)} runs, which have no "
-                f"{query.kind} {query}: whether it is there is unknown. If there is none, write "
-                f"an empty file. {shorten_list(missing)}."
-            )
+            source = f"{query.kind} {query}"
+            project.warn_once(describe_not_annotated(name, source, missing, len(inputs)))
 
 
 def existing_masks(run: Run, plan: PaintingPlan) -> dict[str, SegmentationQuery]:
@@ -216,12 +214,7 @@ def read_region(run: Run, query: SegmentationQuery, grid: Grid) -> tuple[NDArray
         DataError: the mask is empty, or does not fit the tomogram.
     """
     mask, _, digest = read_mask(run, query, grid, may_be_full=True)
-    if not mask.any():
-        raise DataError(
-            f"Run {run.name}: the mask {query} of what is annotated is empty, so that "
-            "nothing could be learned there. Draw it, or delete it: runs without it are left out."
-        )
-    return np.where(mask, 0, UNKNOWN).astype(np.uint8), digest
+    return mark_unknown(mask, f"Run {run.name}: {query}"), digest
 
 
 def check_inputs(inputs: Sequence[RunInputs], plan: PaintingPlan) -> None:

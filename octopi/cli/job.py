@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from octopi.cli.compose import composed_job, multirun_job, single_run_overrides
 from octopi.cli.error_report import report_error
 from octopi.cli.help import wants_help, write_help
-from octopi.cli.job_log import traceback_in_log
+from octopi.cli.job_log import traceback_in_log, warn_of_repeats
 from octopi.cli.overrides import expand_overrides
 from octopi.cli.typed_text import quote_texts
 from octopi.config.check import check_settings, without_null_groups
@@ -108,6 +108,7 @@ def stop_on_signals() -> Iterator[None]:
 def _run_single(verb: str, work: Work, overrides: Sequence[str], *, opens_folder: bool) -> None:
     """Run a command once, or check what its dry run can check without it."""
     with composed_job(verb, overrides) as (job, cfg):
+        warn_of_repeats(job.overrides)
         settings = check_settings(cfg, SETTINGS_CLASSES[verb], overrides=job.overrides)
         if settings.dry_run:
             _check_dry_run(settings, job)
@@ -134,11 +135,11 @@ def _run_by_hydra(verb: str, work: Work, plugins: Sequence[type]) -> None:
 def _check_dry_run(settings: Any, job: Job) -> None:
     """Raise what would end the job at once."""
     resources.check_writable(job.folder, "Choose another folder with hydra.run.dir=…")
-    stop_before_phantom(settings)
+    end_dry_run_without_phantom(settings)
 
 
-def stop_before_phantom(settings: Any) -> None:
-    """End a dry run where the synthetic project is missing, which is made by others only."""
+def end_dry_run_without_phantom(settings: Any) -> None:
+    """End a dry run whose synthetic project does not exist: making it would write files."""
     config = getattr(settings, "project", {}).get("config")
     if isinstance(config, Mapping) and not Path(config["directory"]).exists():
         raise StoppedBySignal(

@@ -14,7 +14,8 @@ from omegaconf import DictConfig, open_dict, read_write
 from tqdm import tqdm
 
 from octopi.config.files import CONF_DIR
-from octopi.errors import ResourceError, SettingError
+from octopi.config.overrides import repeated_overrides
+from octopi.errors import ResourceError, SettingError, shorten_list
 from octopi.system.files import read_yaml, sweep_leftovers, write_yaml
 from octopi.system.job_folder import OVERRIDES_FILE
 from octopi.system.passwords import MaskingFormatter, mask_passwords
@@ -46,6 +47,13 @@ class ScreenHandler(logging.StreamHandler):
                 super().emit(record)
         except (OSError, ValueError):  # a full disk, a closed file
             self.handleError(record)
+
+
+def warn_of_repeats(overrides: Iterable[str]) -> None:
+    """Warn of settings that a command line gives several values."""
+    for key, several in repeated_overrides(overrides).items():
+        listed = shorten_list(several, item_length=150)
+        logger.warning("%s is typed more than once, and the last counts: %s.", key, listed)
 
 
 def masking_formatter() -> logging.Formatter:

@@ -116,7 +116,9 @@ def _quote_override(
     items = value.list if isinstance(value, ChoiceSweep) and value.simple_form else [value]
     if not any(map(_has_plain, items)):
         return override
-    texts = [_as_wanted(item, find()) for item in items]
+    is_choice = (CONF_DIR / override_key(override)).is_dir()  # of a group: the name of a file
+    hint = str if is_choice and not any(isinstance(i, list | Mapping) for i in items) else find()
+    texts = [_as_wanted(item, hint) for item in items]
     if texts == [_as_wanted(item, Any) for item in items]:
         return override  # nothing is text; a number stays as it was typed: 1e-3, not 0.001
     return f"{key}={','.join(hydra_literal(text, key) for text in texts)}"
@@ -225,7 +227,7 @@ def _as_wanted(value: Any, annotation: Any) -> Any:
     """
     if isinstance(value, _Plain):
         is_text = _takes(annotation, _TEXTS) or _takes(_item_of(annotation, _LISTS), _TEXTS)
-        is_number = _takes(annotation, _NUMBERS)
+        is_number = _takes(annotation, _NUMBERS) and "_" not in value.text
         return Interpolation(value.text) if is_text and not is_number else value.value
     if isinstance(value, list):
         return [_as_wanted(item, _item_of(annotation, _LISTS)) for item in value]

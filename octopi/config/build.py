@@ -57,7 +57,7 @@ def build(
 
 
 def build_part(
-    chosen: Mapping[str, Any], stored: Any, kind: Kind, *, origin: str, trust: Collection[str]
+    chosen: Mapping[str, Any], stored: Any, kind: Kind, *, where: str, trust: Collection[str]
 ) -> tuple[Mapping[str, Any], Any]:
     """Build the part that the user chose or, where only arguments are set, the stored one.
 
@@ -65,7 +65,7 @@ def build_part(
         chosen: the node of the user's config; without a `_target_` it changes the stored one.
         stored: the node that a checkpoint or score map holds.
         kind: of the part, whose name is that of the section too.
-        origin: of the stored node, for errors.
+        where: of the stored node, for errors.
         trust: further classes that it may name.
 
     Returns:
@@ -74,4 +74,4 @@ def build_part(
     if TARGET in chosen:
         return chosen, build(chosen, kind.name)
     node = part_node(chosen, stored)
-    return node, build_stored(node, kind, origin, trust)
+    return node, build_stored(node, kind, where, trust)

@@ -61,7 +61,7 @@ def _check_kind(target: Any, section: Section, name: str, path: str) -> None:
 
     It may be one of the kinds, a subclass of one, or a class of a package that is one.
     """
-    kinds = section.allowed_base.split("|")
+    kinds = section.allowed.split("|")
     if name in kinds or any(_is_class_of(target, kind) for kind in kinds):
         return
     for kind in kinds:
@@ -69,9 +69,7 @@ def _check_kind(target: Any, section: Section, name: str, path: str) -> None:
         base = getattr(importlib.import_module(module_name), class_name, None)
         if isinstance(base, type) and isinstance(target, type) and issubclass(target, base):
             return
-    raise SettingError(
-        f"{path}._target_={name} is refused: {path} builds {section.allowed_base} only."
-    )
+    raise SettingError(f"{path}._target_={name} is refused: {path} builds {section.allowed} only.")
 
 
 def _is_class_of(target: Any, package: str) -> bool:

@@ -142,6 +142,23 @@ def override_key(override: str) -> str:
     return override.lstrip("+~").split("=")[0]
 
 
+def replace_overrides(overrides: Iterable[str], *replacements: str) -> list[str]:
+    """Return overrides of which some take the place of those of the same settings."""
+    keys = {override_key(override) for override in replacements}
+    return [*(o for o in overrides if override_key(o) not in keys), *replacements]
+
+
+def repeated_overrides(overrides: Iterable[str]) -> dict[str, list[str]]:
+    """Return the overrides of each setting that is given several values, of which the last counts.
+
+    A deletion (`~KEY`) gives none.
+    """
+    values: dict[str, list[str]] = {}
+    for override in dict.fromkeys(o for o in overrides if not o.startswith("~")):
+        values.setdefault(override_key(override), []).append(override)
+    return {key: several for key, several in values.items() if len(several) > 1}
+
+
 def override_value(override: str) -> Any:
     """Return the value that an override gives its setting."""
     return OverridesParser.create().parse_override(override).value()

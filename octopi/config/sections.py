@@ -19,14 +19,14 @@ class Section:
     """What a section of the config may build.
 
     Args:
-        allowed_base: dotted name of the class that a target must derive from or, for functions, the
-            target itself.
+        allowed: what a target may be, as dotted names joined by "|": a class (it or a subclass), a
+            function (itself alone), or a package (any class defined in it).
         passed_at_build: the arguments that the command passes at build, so that YAML need not.
         limits: argument -> its annotation, for a node that names no class.
         several: whether it holds named targets, of which null leaves one out.
     """
 
-    allowed_base: str
+    allowed: str
     passed_at_build: tuple[str, ...] = ()
     limits: Mapping[str, Any] = field(default_factory=dict)
     several: bool = False

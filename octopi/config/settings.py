@@ -29,14 +29,27 @@ ConfigNode = dict[str, Any]
 LooseNode = Annotated[ConfigNode, LOOSE]  # its class is in a checkpoint, or not needed
 OptionalNode = Annotated[ConfigNode, OPTIONAL]  # null is nothing: {}
 RunNames = list[str] | None
-Checkpoints = Annotated[list[str], Field(min_length=1)]
+
+
+def _check_distinct(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("A name is there twice.")
+    return names
+
+
+Names = Annotated[
+    list[str],
+    Field(min_length=1, description="(not empty, each once)"),
+    AfterValidator(_check_distinct),
+]
 Spacings = Annotated[list[Spacing], Field(min_length=1)]
 Annotation = Literal["complete", "partial"]
+Overwrite = bool | Literal["edited"]  # edited: what a person has changed, too
 UserSession = Annotated[str, Field(pattern=r"^[^/]+/[^/]+$", description="as USER/SESSION")]
 
 
 def _check_ordered(interval: list[float]) -> list[float]:
-    if interval != sorted(interval):
+    if interval[0] >= interval[1]:
         raise ValueError("The smaller number comes first.")
     return interval
 
@@ -70,9 +83,9 @@ class CreateTargetsSettings:
     data: LooseNode
     targets: TargetsSettings
     voxel_spacing: Spacing | None
-    tomo_types: list[str] | None
+    tomo_types: Names | None
     runs: RunNames
-    overwrite: bool
+    overwrite: Overwrite
     dry_run: bool
 
 
@@ -94,7 +107,7 @@ class TrainSettings:
     scorer: ConfigNode
     target: str
     voxel_spacing: Spacing | Spacings | None
-    tomo_types: list[str] | None
+    tomo_types: Names | None
     runs: RunNames
     best_metric: str
     objectives: list[str]
@@ -115,8 +128,8 @@ class SegmentSettings:
 
     project: ConfigNode
     predictor: LooseNode
-    checkpoint: Checkpoints
-    ensemble: str
+    checkpoint: Names
+    ensemble: Literal["scores", "soup"]  # average the scores, or the weights
     tomo_type: str | None
     voxel_spacing: Spacing | None
     runs: RunNames
@@ -127,7 +140,7 @@ class SegmentSettings:
     segmentation: bool
     accelerator: str
     devices: Workers
-    overwrite: bool
+    overwrite: Overwrite
     trust: list[str]
     dry_run: bool
 
@@ -138,8 +151,8 @@ class LocalizeSettings:
 
     project: ConfigNode
     localizer: LooseNode
-    checkpoint: Checkpoints | None
-    source: str
+    checkpoint: Names | None
+    source: Literal["scores", "segmentation"]
     beta: Beta | None
     thresholds: Share | dict[str, Share] | None
     thresholds_from: Literal["training", "data"]
@@ -149,9 +162,9 @@ class LocalizeSettings:
     input: str
     user_id: str
     session_id: str
-    accelerator: str
+    accelerator: Literal["cpu", "gpu"]
     num_workers: Workers
-    overwrite: bool
+    overwrite: Overwrite
     trust: list[str]
     dry_run: bool
 
@@ -163,7 +176,7 @@ class EvaluateSettings:
     project: ConfigNode
     scorer: ConfigNode
     truth: str | None
-    objects: list[str] | None
+    objects: Names | None
     runs: RunNames
     truth_annotation: Literal["complete", "partial"]
     annotated: str | None
@@ -187,7 +200,7 @@ class ExtractSettings:
 
     project: ConfigNode
     picks: UserSession
-    objects: list[str] | None
+    objects: Names | None
     runs: RunNames
     membrane: str | None
     membrane_label: Annotated[int, Field(ge=0, le=2**32 - 1)] | str | None
@@ -198,7 +211,7 @@ class ExtractSettings:
     pairs: NotNegativeInterval | None
     user_id: str
     session_id: str | None
-    overwrite: bool
+    overwrite: Overwrite
     dry_run: bool
 
 
@@ -208,7 +221,7 @@ class ExportSettings:
 
     project: ConfigNode
     format: ConfigNode
-    objects: list[str] | None
+    objects: Names | None
     runs: RunNames
     user_id: str
     session_id: str
@@ -267,8 +280,8 @@ class ReviewSettings:
     num: Count
     input: str
     picks: UserSession
-    annotations: list[str] | None
-    checkpoint: Checkpoints | None
+    annotations: Names | None
+    checkpoint: Names | None
     beta: Beta | None
     tomo_type: str | None
     max_megabytes: Positive
@@ -285,10 +298,11 @@ class CheckSettings:
 
     project: ConfigNode
     data: LooseNode
+    checkpoint: str | None
     target: str
     picks: str | None
     voxel_spacing: Spacing | None
-    tomo_types: list[str] | None
+    tomo_types: Names | None
     runs: RunNames
     min_distance: FactorOrZero
     voxels: bool
@@ -347,7 +361,7 @@ class PlanSettings:
     overwrite: bool
     dry_run: bool
     voxel_spacing: Spacing | None
-    tomo_types: list[str] | None
+    tomo_types: Names | None
     runs: RunNames
     seed: Seed
     num_folds: Count | None

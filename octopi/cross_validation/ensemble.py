@@ -21,7 +21,7 @@ from octopi.cross_validation.table import (
     OWN,
     POOLED,
     THRESHOLD_METHODS,
-    draw_folds,
+    plot_folds,
 )
 from octopi.errors import DataError, SettingError, shorten_list
 from octopi.evaluation.calibration import Calibration, mean_calibration
@@ -33,7 +33,7 @@ from octopi.geometry import PicksByRun, Points
 from octopi.models import checkpoint
 from octopi.models.checkpoint import ENSEMBLE
 from octopi.models.checkpoint_info import CheckpointInfo, check_same_objects
-from octopi.system.files import read_mapping, temporary_folder, write_json
+from octopi.system.files import read_mapping, temporary_folder, write_figure, write_json
 from octopi.system.job_folder import BEST_MODEL_FILE, CANDIDATES_FILE, RESULTS_FILE
 from octopi.training.best_model import write_model
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
@@ -94,6 +94,7 @@ def build_ensemble(
 
     results = {
         "best_metric": settings.best_metric,
+        **({"metrics_note": info.metrics_note} if info.metrics_note else {}),
         "out_of_fold": metrics,
         "thresholds": calibration.thresholds,
         "annotated_share": calibration.share_intervals(),
@@ -106,7 +107,7 @@ def build_ensemble(
     with staged_files(folder) as staging_folder:
         weights, ensemble_info = combine_nets(folds, calibration, metrics)
         write_model(staging_folder, weights, ensemble_info)
-        draw_folds(staging_folder / "folds.png", results)
+        write_figure(staging_folder / "folds.png", plot_folds(results))
         write_json(staging_folder / RESULTS_FILE, results)
     log_shares(calibration.share_intervals(), truth, info)
     return metrics.get(settings.best_metric)

@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from octopi.errors import DataError, ResourceError
 from octopi.geometry import Grid, format_shape, fourier_resample, same_spacing
-from octopi.project.origin import digest_array
+from octopi.project.digests import digest_array
 from octopi.project.outliers import clip_outliers, describe_outliers
 from octopi.project.value_range import ValueRange
 from octopi.system.files import staged

@@ -27,7 +27,7 @@ from octopi.data.preparation import DataPreparation
 from octopi.data.sources import RunVolumes, SourceReader
 from octopi.geometry import Grid, Points
 from octopi.project import Run, SegmentationQuery, TomogramQuery
-from octopi.project.origin import digest_points
+from octopi.project.digests import digest_points
 from octopi.ranges import (
     Count,
     CountOrZero,
@@ -199,7 +199,7 @@ class TomogramDataModule(pl.LightningDataModule):
         if self.trainer:
             rank, num_ranks = self.trainer.global_rank, self.trainer.world_size
             device = self.trainer.strategy.root_device
-        epoch, step = self._next_step()
+        epoch, step = self._resume_position()
         variants = [variant for run in runs for variant in run]
         size, blend = self.crops.crop_size, self.crops.blend
         on_gpu = fits_on_gpu(variants, size, blend=blend, device=device)
@@ -287,8 +287,8 @@ class TomogramDataModule(pl.LightningDataModule):
         """Return a hash (hex) that changes with the data that trains and validates."""
         return hashlib.sha256(json.dumps(self.content(), sort_keys=True).encode()).hexdigest()
 
-    def _next_step(self) -> tuple[int, int]:
-        """Return the epoch and step at which training continues: 0, 0 unless it was resumed.
+    def _resume_position(self) -> tuple[int, int]:
+        """Return the epoch and step whose crops come first: 0, 0 unless the training was resumed.
 
         Lightning makes its first iterator before it calls set_epoch, and begins an interrupted
         epoch's data anew: a resumed training would see other crops than an uninterrupted one.

@@ -88,7 +88,12 @@ def _tilt_series(run_name: str, pattern: str | None) -> str:
     """Return the name of a run's tilt series; without a pattern, its name in any project."""
     if pattern is None:
         return run_name.rpartition("/")[2]
-    match = re.search(pattern, run_name)
+    try:
+        match = re.search(pattern, run_name)
+    except re.error as error:
+        raise ValueError(
+            f"tilt_series_pattern {pattern!r} is no regular expression: {error}."
+        ) from error
     if match is None:
         raise ValueError(f"tilt_series_pattern {pattern!r} matches nothing in {run_name}.")
     return match.group()

@@ -22,7 +22,7 @@ from octopi.errors import DataError, NotInProjectError, ResourceError
 from octopi.geometry import Grid
 from octopi.project import Run, SegmentationQuery, TomogramQuery
 from octopi.project.objects import WRITE_TARGET_AGAIN, check_labels, find_unexpected_labels
-from octopi.project.origin import describe_changed_inputs
+from octopi.project.provenance import describe_changed_inputs
 from octopi.system import resources
 
 logger = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class SourceReader:
             logger.warning("Run %s: %s", run.name, message)
         not_annotated = frozenset(attributes.get("not_annotated", ())) & self.labels.keys()
         unknown_labels = frozenset(self.labels[name] for name in not_annotated)
-        fingerprint = run.segmentation_fingerprint(self.target)
+        fingerprint = run.fingerprint(self.target)
         targets: dict[Grid, tuple[str, Positions]] = {}
         variants, loaders = [], {}
         for query in self._find_tomograms(run):

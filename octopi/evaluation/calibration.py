@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi.evaluation.chances import Annotated, AnnotatedShare, fit_complete, fit_partial
+from octopi.evaluation.chances import AnnotatedShare, ComparedCandidates, fit_complete, fit_partial
 from octopi.evaluation.coverage import keep_comparable
 from octopi.evaluation.matching import new_hits_one_to_one
 from octopi.evaluation.scores import fbeta, pool_hits, select_object
@@ -26,7 +26,6 @@ from octopi.picking import (
 )
 
 THRESHOLD_IF_NEVER_FOUND = 1.0  # of an object none of whose particles is a candidate
-Thresholds = dict[str, dict[str, float]]  # key of a β -> object name -> chance
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Calibration:
         shares: object name -> the share of its particles that seems annotated.
     """
 
-    thresholds: Thresholds
+    thresholds: dict[str, dict[str, float]]
     chances: dict[str, Chance]
     shares: dict[str, AnnotatedShare]
 
@@ -94,26 +93,26 @@ def calibrate(
         betas: to choose thresholds for: how much recall outweighs precision.
         partial: objects of whose particles some may not be annotated.
     """
-    annotated = compare_all(candidates, truth, radii=radii, tolerance_scale=tolerance_scale)
-    found = {name: one for name, one in annotated.items() if one.hits.any()}
+    compared = compare_all(candidates, truth, radii=radii, tolerance_scale=tolerance_scale)
+    with_hits = {name: one for name, one in compared.items() if one.hits.any()}
     # What is said to be complete tells nothing of the share of what is not.
-    groups = [{n: one for n, one in found.items() if (n in partial) is p} for p in (True, False)]
-    fitted = {name: both for group in groups if group for name, both in fit_partial(group).items()}
+    groups = [{n: c for n, c in with_hits.items() if (n in partial) is p} for p in (True, False)]
+    fitted = {name: both for group in groups for name, both in fit_partial(group).items()}
     shares = {name: share for name, (_, share) in fitted.items()}
     chances = {
         name: fitted[name][0] if name in partial else fit_complete(one)
-        for name, one in found.items()
+        for name, one in with_hits.items()
     }
 
     def threshold(name: str, beta: float) -> float:
-        if not annotated[name].num_picks:
+        if not compared[name].num_picks:
             return DEFAULT_THRESHOLD
-        if name not in found:
+        if name not in with_hits:
             return THRESHOLD_IF_NEVER_FOUND
         share = shares[name].share if name in partial else 1.0
         beta = min(beta, 1.0) if weights.get(name) == 0 else beta
-        num_particles = found[name].num_picks / share
-        return best_threshold(found[name].scores, chances[name], num_particles, beta)
+        num_particles = with_hits[name].num_picks / share
+        return best_threshold(with_hits[name].scores, chances[name], num_particles, beta)
 
     thresholds = {beta_key(b): {name: threshold(name, b) for name in radii} for b in betas}
     return Calibration(thresholds, chances, shares)
@@ -125,7 +124,7 @@ def compare_all(
     *,
     radii: Mapping[str, float],
     tolerance_scale: float,
-) -> dict[str, Annotated]:
+) -> dict[str, ComparedCandidates]:
     """Compare the candidates of each object with its annotated particles, the runs pooled.
 
     Args:
@@ -135,7 +134,7 @@ def compare_all(
         tolerance_scale: greatest distance of candidate and particle, parts of the radius.
     """
     coverage = keep_comparable(candidates, truth)
-    annotated = {}
+    compared = {}
     for name, radius in radii.items():
         particles = select_object(coverage.truth, name)
         scores, hits = pool_hits(
@@ -144,8 +143,8 @@ def compare_all(
             tolerance=tolerance_scale * radius,
             matcher=new_hits_one_to_one,
         )
-        annotated[name] = Annotated(scores, hits, sum(map(len, particles.values())))
-    return annotated
+        compared[name] = ComparedCandidates(scores, hits, sum(map(len, particles.values())))
+    return compared
 
 
 def best_threshold(scores: NDArray, chance: Chance, num_particles: float, beta: float) -> float:

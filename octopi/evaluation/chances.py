@@ -46,7 +46,7 @@ class AnnotatedShare:
 
 
 @dataclass(frozen=True)
-class Annotated:
+class ComparedCandidates:
     """The scored candidates of an object, compared with the picks that somebody made.
 
     Args:
@@ -60,28 +60,34 @@ class Annotated:
     num_picks: int
 
 
-def fit_complete(annotated: Annotated) -> Chance:
+def fit_complete(compared: ComparedCandidates) -> Chance:
     """Fit the chances of an object whose particles are all annotated (Platt 1999)."""
-    odds = log_odds(annotated.scores)
-    coefficients, covariance, _ = fit_logistic(odds, annotated.hits, np.ones_like(odds), share=1.0)
-    return make_chance(annotated, coefficients, covariance)
+    odds = log_odds(compared.scores)
+    coefficients, covariance, _ = fit_logistic(odds, compared.hits, np.ones_like(odds), share=1.0)
+    return make_chance(compared, coefficients, covariance)
 
 
-def fit_partial(annotated: Mapping[str, Annotated]) -> dict[str, tuple[Chance, AnnotatedShare]]:
+def fit_partial(
+    compared: Mapping[str, ComparedCandidates],
+) -> dict[str, tuple[Chance, AnnotatedShare]]:
     """Fit chances and shares of objects of whose particles some may not be annotated.
 
     Args:
-        annotated: object name -> its candidates.
+        compared: object name -> its candidates.
 
     Returns:
         object name -> its chance and share; where nothing can tell the share, it is what the other
         objects suggest, or 1.
     """
-    fits = {name: _fit_all_shares(one) for name, one in annotated.items()}
+    if not compared:
+        return {}
+    fits = {name: _fit_all_shares(one) for name, one in compared.items()}
     posteriors = _share_posteriors(np.array([fit[2] for fit in fits.values()]))
     fitted = {}
-    for (name, one), posterior in zip(annotated.items(), posteriors, strict=True):
+    for (name, one), posterior in zip(compared.items(), posteriors, strict=True):
         coefficients, covariances, _ = fits[name]
+        # Of the mixture over shares s with probabilities p_s, each a Gaussian with mean m_s and
+        # covariance C_s, and m = Σ p_s m_s:  Σ p_s C_s + Σ p_s (m_s - m)(m_s - m)ᵀ
         differences = coefficients - posterior @ coefficients
         covariance = np.einsum("s,sij->ij", posterior, covariances)
         covariance += differences.T @ (differences * posterior[:, None])
@@ -89,19 +95,23 @@ def fit_partial(annotated: Mapping[str, Annotated]) -> dict[str, tuple[Chance, A
         at_share = fit_logistic(*count_in_bins(one.scores, one.hits), share=share)[0]
         fitted[name] = (
             make_chance(one, at_share, covariance),
-            AnnotatedShare(share, _quantile(posterior, 0.025), _quantile(posterior, 0.975)),
+            AnnotatedShare(
+                share,
+                min(share, _quantile(posterior, 0.025)),
+                max(share, _quantile(posterior, 0.975)),
+            ),
         )
     return fitted
 
 
 def make_chance(
-    annotated: Annotated, coefficients: NDArray[np.float64], covariance: NDArray[np.float64]
+    compared: ComparedCandidates, coefficients: NDArray[np.float64], covariance: NDArray[np.float64]
 ) -> Chance:
     """Gather what was fitted, and the part of the picks that have a candidate."""
-    found = float(annotated.hits.sum()) / annotated.num_picks if annotated.num_picks else 1.0
+    found = float(compared.hits.sum()) / compared.num_picks if compared.num_picks else 1.0
     return Chance(
         offset=float(coefficients[0]),
-        slope=max(float(coefficients[1]), MIN_SLOPE),
+        slope=float(coefficients[1]),
         covariance=[float(covariance[0, 0]), float(covariance[0, 1]), float(covariance[1, 1])],
         found=min(max(found, MIN_FOUND), 1.0),
     )
@@ -114,6 +124,7 @@ def fit_logistic(
     *,
     share: float,
     start: NDArray[np.float64] = PRIOR,
+    min_slope: float = -np.inf,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Fit offset and slope at a share, with a prior for scores that are the chance already.
 
@@ -123,6 +134,7 @@ def fit_logistic(
         totals: (n,) number of candidates with these.
         share: of the particles that are annotated.
         start: offset and slope to begin with.
+        min_slope: not to go below; where the fit ends below MIN_SLOPE, it is made again with this.
 
     Returns:
         Offset and slope (2,), their covariance (2, 2), and the log-likelihood of the share, offset
@@ -139,10 +151,16 @@ def fit_logistic(
         information = totals * share * chance * (1 - chance) ** 2
         information = information / np.maximum(1 - share * chance, 1e-12)
         curvature = (design * information[:, None]).T @ design + precision
-        step = np.clip(np.linalg.solve(curvature, gradient), -2, 2)
+        step = np.linalg.solve(curvature, gradient)
+        if coefficients[1] + step[1] < min_slope:  # the best step that ends there
+            step[1] = min_slope - coefficients[1]
+            step[0] = (gradient[0] - curvature[0, 1] * step[1]) / curvature[0, 0]
+        step = np.clip(step, -2, 2)
         coefficients = coefficients + step
         if np.abs(step).max() < 1e-6:
             break
+    if coefficients[1] < MIN_SLOPE > min_slope:
+        return fit_logistic(odds, hits, totals, share=share, min_slope=MIN_SLOPE)
     annotated = np.clip(share * expit(design @ coefficients), 1e-300, 1 - 1e-12)
     likelihood = hits @ np.log(annotated) + (totals - hits) @ np.log1p(-annotated)
     likelihood -= 0.5 * PRIOR_PRECISION @ (coefficients - PRIOR) ** 2
@@ -151,10 +169,10 @@ def fit_logistic(
 
 
 def _fit_all_shares(
-    annotated: Annotated,
+    compared: ComparedCandidates,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Fit at every share: coefficients (s, 2), covariances (s, 2, 2), log-likelihoods (s,)."""
-    odds, hits, totals = count_in_bins(annotated.scores, annotated.hits)
+    odds, hits, totals = count_in_bins(compared.scores, compared.hits)
     fits, start = [], PRIOR
     for share in SHARES[::-1]:  # neighbours have similar fits
         fits.append(fit_logistic(odds, hits, totals, share=share, start=start))

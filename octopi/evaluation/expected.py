@@ -11,8 +11,9 @@ from scipy.special import expit
 
 from octopi.evaluation.calibration import best_threshold
 from octopi.evaluation.chances import count_in_bins
-from octopi.evaluation.score_report import Interval, format_table
+from octopi.evaluation.score_report import Interval
 from octopi.picking import Chance
+from octopi.system.tables import format_table
 
 MIN_PARTICLES = 10  # expected; fewer are too few to choose a threshold by
 NUM_DRAWS = 400  # of the chances, for the intervals

@@ -5,13 +5,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from octopi.evaluation.chances import Annotated, AnnotatedShare
+from octopi.evaluation.chances import AnnotatedShare, ComparedCandidates
 from octopi.evaluation.reliability import reliability
 from octopi.evaluation.score_report import Report, Score
 
 
 def with_shares(
-    report: Report, annotated: Mapping[str, Annotated], shares: Mapping[str, AnnotatedShare]
+    report: Report,
+    annotated: Mapping[str, ComparedCandidates],
+    shares: Mapping[str, AnnotatedShare],
 ) -> Report:
     """Add how reliable the picks' scores are; estimate the scores of partially annotated objects.
 

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from octopi.evaluation.reliability import Reliability
+from octopi.system.tables import format_table
 
 Interval = tuple[float, float]
-
-_WIDTH = 1000  # characters, so that no line is wrapped however long a name is
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ class Report:
             table.add_column("expected", justify="right", no_wrap=True)
         for name, score in self.scores.items():
             table.add_row(name, *_cells(score), *self._reliability_cells(name))
-        mark = "~" if any(score.annotated_share for score in self.scores.values()) else ""
+        mark = "~" if any(map(_mark, self.scores.values())) else ""
         totals = [mark + format_figure(value) for value in (self.total, self.mean_f1)]
         table.add_row("weighted total", *[""] * 6, *totals, format_interval(self.interval))
         return format_table(table)
@@ -106,14 +104,19 @@ class Report:
             return []
         expected = self.expected_particles.get(name)
         return [
-            format_figure(self.reliability[name].error),
+            _mark(self.scores[name]) + format_figure(self.reliability[name].error),
             "n/a" if expected is None else f"{expected:.0f}",
         ]
 
 
+def _mark(score: Score) -> str:
+    """Return the mark of an object's score: ~ where it is an estimate."""
+    return "" if score.annotated_share is None else "~"
+
+
 def _cells(score: Score) -> list[str]:
     """Format one object's score, in the order of the table's columns; ~ marks an estimate."""
-    mark = "" if score.annotated_share is None else "~"
+    mark = _mark(score)
     precision, recall, *both = map(
         format_figure, (score.precision, score.recall, score.fbeta, score.f1)
     )
@@ -125,14 +128,6 @@ def _cells(score: Score) -> list[str]:
         *(mark + figure for figure in both),
         mark + format_interval(score.interval),
     ]
-
-
-def format_table(table: Table) -> str:
-    """Format a table as text, no line of it wrapped."""
-    console = Console(width=_WIDTH, color_system=None, markup=False, highlight=False)
-    with console.capture() as capture:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def format_figure(value: float | None) -> str:

@@ -48,13 +48,7 @@ def advise_partial(
     Returns:
         The advice; None where nothing is clearly incomplete.
     """
-    incomplete = [
-        name
-        for name, (_, _, high) in shares.items()
-        if name not in partial
-        and high < CLEARLY_INCOMPLETE
-        and num_annotated.get(name, 0) >= MIN_ANNOTATED
-    ]
+    incomplete = [name for name in clearly_incomplete(shares, num_annotated) if name not in partial]
     if not incomplete:
         return None
     sentences = [describe_share(name, *shares[name]) for name in incomplete[:MAX_DESCRIBED]]
@@ -71,6 +65,17 @@ def advise_partial(
         "background and count as wrong picks. Make the targets again as before, with one override "
         f"more: octopi create_targets {override} overwrite=true. Then run the training again."
     )
+
+
+def clearly_incomplete(
+    shares: Mapping[str, Sequence[float]], num_annotated: Mapping[str, int]
+) -> list[str]:
+    """List the objects of which particles clearly are missing; arguments as in `advise_partial`."""
+    return [
+        name
+        for name, (_, _, high) in shares.items()
+        if high < CLEARLY_INCOMPLETE and num_annotated.get(name, 0) >= MIN_ANNOTATED
+    ]
 
 
 def count_annotated(truth: PicksByRun, names: Collection[str]) -> dict[str, int]:

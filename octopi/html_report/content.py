@@ -223,9 +223,9 @@ def _training_rows(history: TrainingHistory) -> list[tuple[str, str]]:
         spacing = info.working_spacing or info.voxel_spacing
         rows.append(("trained on", f"{', '.join(info.tomo_types)} at {spacing:g} Å"))
         folds = info.provenance.get("folds")
-        origin = folds[0] if folds else info.provenance
+        provenance = folds[0] if folds else info.provenance
         for key in ("commit", "seed", "data_fingerprint"):
-            rows.append((f"training: {key.replace('_', ' ')}", str(origin.get(key))))
+            rows.append((f"training: {key.replace('_', ' ')}", str(provenance.get(key))))
     return rows
 
 

@@ -772,13 +772,14 @@
   };
   const WHEEL = ["#0b84c9", "#d9730d", "#2f9e5b", "#b5408f", "#8a6fd1", "#b8a000", "#5b8f9e", "#c04848"];
   const drawTraining = () => {
-    const { metrics, splits, pictures } = data.training, folds = Object.keys(metrics);
+    const { metrics, note, splits, pictures } = data.training, folds = Object.keys(metrics);
     const named_ = (fold) => fold || "training";
     const series = (fold, key) => metrics[fold]?.[key];
     const across = (key) => folds.flatMap((fold, i) => (series(fold, key) ? [{ ...series(fold, key), name: named_(fold), color: WHEEL[i % WHEEL.length], unit: key !== "train_loss" }] : []));
     const within = (prefix) => objects.flatMap((o) => { const values = series($("fold").value, prefix + o.name); return values ? [{ ...values, name: o.name, color: inked(o.color), unit: true }] : []; });
     if (folds.some((fold) => Object.keys(metrics[fold]).length)) {
       $("curves").hidden = false;
+      $("metrics-note").textContent = note;
       $("fold-choice").hidden = folds.length < 2;
       if (!$("fold").children.length) fill($("fold"), folds.map((fold) => make("option", { value: fold }, named_(fold))));
       fill($("charts"), [chart("loss", across("train_loss")), chart("validation: weighted F-beta of picks", across("object_fbeta")),

@@ -70,10 +70,10 @@ def find_training_of(maps: Iterable[ScoreMapReference]) -> TrainingHistory | Non
     A map is data: the folder it names is read only where the checkpoint there has the digest that
     the map names.
     """
-    origins = {tuple(score_map.checkpoints.items()) for score_map in maps}
-    if len(origins) != 1 or len(origin := next(iter(origins))) != 1:
+    checkpoints = {tuple(score_map.checkpoints.items()) for score_map in maps}
+    if len(checkpoints) != 1 or len(only := next(iter(checkpoints))) != 1:
         return None
-    path, stored_digest = Path(origin[0][0]).absolute(), origin[0][1]
+    path, stored_digest = Path(only[0][0]).absolute(), only[0][1]
     if not (path.parent / CONFIG_FILE).is_file() or _digest(path) != stored_digest:
         return None
     return dataclasses.replace(read_training_history(path.parent), candidates={}, folds={})

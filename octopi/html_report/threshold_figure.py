@@ -1,6 +1,6 @@
-"""Draw the report's charts as a PNG, for logs and trackers."""
+"""Plot the report's charts for logs and trackers."""
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,27 +8,41 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from scipy.special import logit
 
+from octopi.evaluation.chances import AnnotatedShare
 from octopi.evaluation.scores import Scorer, pr_curve
 from octopi.geometry import Points
 from octopi.html_report.runs import Objects, ShownRun
-from octopi.system.files import write_figure
 
 SCORE_CLIP = 1e-3  # scores nearer than this to 0 or 1 are clipped
 TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 
 
-def draw_thresholds(path: Path, runs: list[ShownRun], objects: Objects, scorer: Scorer) -> None:
-    """Draw the chances of each object's candidates, and its precision against its recall."""
+def plot_thresholds(
+    runs: list[ShownRun],
+    objects: Objects,
+    scorer: Scorer,
+    shares: Mapping[str, AnnotatedShare],
+) -> Figure:
+    """Plot the chances of each object's candidates, and its precision against its recall.
+
+    Args:
+        runs: of the page.
+        objects: of the page.
+        scorer: matches picks to particles.
+        shares: object name -> share of its particles that is annotated, of those that are
+            partially; ~ marks that their precision is an estimate.
+    """
     shown = [run for run in runs if run.in_totals] or runs
     names = list(objects.radii)
     figure = Figure(figsize=(2.6 * len(names) + 0.6, 4.8), layout="constrained")
     axes = figure.subplots(2, len(names), squeeze=False)
     for column, name in enumerate(names):
         _histogram(axes[0, column], shown, name, objects, scorer)
-        _curve(axes[1, column], shown, name, objects, scorer)
+        share = shares[name].share if name in shares else 1.0
+        _curve(axes[1, column], shown, name, objects, scorer, share=share)
+        axes[1, column].set_ylabel("~precision" if name in shares else "precision")
     axes[0, 0].set_ylabel("candidates")
-    axes[1, 0].set_ylabel("precision")
-    write_figure(path, figure)
+    return figure
 
 
 def _histogram(
@@ -61,7 +75,15 @@ def _log_odds(scores: ArrayLike) -> Any:
     return logit(np.clip(scores, SCORE_CLIP, 1 - SCORE_CLIP))
 
 
-def _curve(axes: Any, runs: list[ShownRun], name: str, objects: Objects, scorer: Scorer) -> None:
+def _curve(
+    axes: Any,
+    runs: list[ShownRun],
+    name: str,
+    objects: Objects,
+    scorer: Scorer,
+    *,
+    share: float,
+) -> None:
     scored = [run for run in runs if run.has_truth]
     curve = pr_curve(
         {run.name: run.ranked(name) for run in scored},
@@ -75,7 +97,8 @@ def _curve(axes: Any, runs: list[ShownRun], name: str, objects: Objects, scorer:
     if not curve["recall"]:
         axes.text(0.5, 0.5, "no truth", transform=axes.transAxes, ha="center")
         return
-    axes.plot(curve["recall"], curve["precision"], color=(red, green, blue))
+    precision = np.minimum(np.asarray(curve["precision"]) / share, 1)
+    axes.plot(curve["recall"], precision, color=(red, green, blue))
     at = int(np.sum(np.asarray(curve["threshold"]) >= objects.initial_thresholds[name])) - 1
     if at >= 0:
-        axes.plot(curve["recall"][at], curve["precision"][at], "o", color=(red, green, blue))
+        axes.plot(curve["recall"][at], precision[at], "o", color=(red, green, blue))

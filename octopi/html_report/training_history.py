@@ -43,6 +43,7 @@ class TrainingHistory:
         checkpoint_info: of `model_config.yaml`; None before the first validation.
         config: of the training.
         metrics: fold, or an empty name, -> metric -> its epochs and values.
+        note: what the metrics are against; empty = all particles.
         splits: fold, or an empty name, -> part -> run names.
         candidates: run name -> object name -> candidates of validation.
         folds: run name -> the fold that held it out, or an empty name.
@@ -53,6 +54,7 @@ class TrainingHistory:
     checkpoint_info: CheckpointInfo | None
     config: Mapping[str, Any]
     metrics: dict[str, Any]
+    note: str
     splits: dict[str, Mapping[str, list[str]]]
     candidates: dict[str, Mapping[str, Points]]
     folds: dict[str, str]
@@ -76,7 +78,12 @@ class TrainingHistory:
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to what the page's script reads."""
-        return {"metrics": self.metrics, "splits": self.splits, "pictures": self.pictures}
+        return {
+            "metrics": self.metrics,
+            "note": self.note,
+            "splits": self.splits,
+            "pictures": self.pictures,
+        }
 
 
 def read_training_history(folder: Path) -> TrainingHistory:
@@ -105,15 +112,17 @@ def read_training_history(folder: Path) -> TrainingHistory:
             candidates |= of_fold
             folds |= dict.fromkeys(of_fold, name)
     info = folder / MODEL_CONFIG_FILE
+    results = {
+        name: _read_results(path / RESULTS_FILE)
+        for name, path in parts.items()
+        if (path / RESULTS_FILE).is_file()
+    }
     return TrainingHistory(
         folder=folder,
         checkpoint_info=parse_info(read_mapping(info), info) if info.is_file() else None,
         config=read_mapping(config),
-        metrics={
-            name: _read_metrics(path / RESULTS_FILE)
-            for name, path in parts.items()
-            if (path / RESULTS_FILE).is_file()
-        },
+        metrics={name: metrics for name, (metrics, _) in results.items()},
+        note=next((note for _, note in results.values() if note), ""),
         splits={
             name: _read_split(path / DATA_FILE)
             for name, path in parts.items()
@@ -125,18 +134,22 @@ def read_training_history(folder: Path) -> TrainingHistory:
     )
 
 
-def _read_metrics(path: Path) -> dict[str, Any]:
-    """Read the epochs and values of each metric; warn about a damaged file and return nothing."""
+def _read_results(path: Path) -> tuple[dict[str, Any], str]:
+    """Read the epochs and values of each metric, and what they are against.
+
+    Warn about a damaged file and return nothing.
+    """
     try:
-        history = read_mapping(path).get("history", {})
+        content = read_mapping(path)
+        history = content.get("history", {})
         metrics = {name: _checked_series(series) for name, series in history.items()}
     except DataError as error:
         logger.warning("%s. The report leaves out its curves.", str(error).removesuffix("."))
-        return {}
+        return {}, ""
     except (AttributeError, KeyError, TypeError, ValueError):
         logger.warning("%s is damaged. The report leaves out its curves.", path)
-        return {}
-    return metrics
+        return {}, ""
+    return metrics, str(content.get("metrics_note") or "")
 
 
 def _checked_series(series: Mapping[str, Any]) -> dict[str, list[float | None]]:

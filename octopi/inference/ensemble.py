@@ -26,7 +26,6 @@ from octopi.stored import Kind, names_of
 logger = logging.getLogger(__name__)
 
 PREDICTOR = Kind("predictor", Predictor, names_of(Predictor))
-METHODS = ("scores", "soup")  # average the networks' scores, or their weights
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def load_ensemble(
 
     Args:
         paths: of the checkpoints.
-        method: one of METHODS.
+        method: "scores" or "soup": average the networks' scores, or their weights.
         predictor: the node of the config; without a `_target_` it changes the checkpoints' own.
         trust: full names of network and predictor classes, beside ours and MONAI's, to build.
 
@@ -84,7 +83,7 @@ def load_ensemble(
     for path, other in zip(paths, infos, strict=True):
         if other.predictor != info.predictor:
             logger.info("%s was validated with another predictor than %s.", path, paths[0])
-    node, built = build_part(predictor, info.predictor, PREDICTOR, origin=paths[0], trust=trust)
+    node, built = build_part(predictor, info.predictor, PREDICTOR, where=paths[0], trust=trust)
     if changed := [key for key, value in node.items() if value != info.predictor.get(key)]:
         logger.info("predictor.%s differs from validation.", ", predictor.".join(changed))
     built.check(info.size_divisor)
@@ -112,6 +111,6 @@ def _build_nets(
         )
         paths, loaded = ["The soup"], [average_weights(loaded)]
     return [
-        checkpoint.build_trained_net(weights, info, origin=path, trust=trust)
+        checkpoint.build_trained_net(weights, info, where=path, trust=trust)
         for path, (weights, info) in zip(paths, loaded, strict=True)
     ]

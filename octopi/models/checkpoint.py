@@ -107,39 +107,39 @@ def load(path: str | Path, *, trust: Collection[str] = ()) -> tuple[nn.Module, C
         The network with its weights, and the checkpoint's info.
     """
     weights, info = read(path)
-    return build_trained_net(weights, info, origin=str(path), trust=trust), info
+    return build_trained_net(weights, info, where=str(path), trust=trust), info
 
 
 def build_trained_net(
-    weights: Weights, info: CheckpointInfo, *, origin: str, trust: Collection[str] = ()
+    weights: Weights, info: CheckpointInfo, *, where: str, trust: Collection[str] = ()
 ) -> nn.Module:
     """Build the network of a checkpoint with its weights, in evaluation mode on the CPU.
 
     Args:
         weights: of the checkpoint.
         info: of the checkpoint.
-        origin: where both are from, for errors.
+        where: where both are from, for errors.
         trust: full names of network classes, beside MONAI's, that may be built.
     """
-    net = build_net(info.net, origin=origin, trust=trust)
+    net = build_net(info.net, where=where, trust=trust)
     try:
         net.load_state_dict(weights)
     except RuntimeError as error:
-        raise SettingError(f"{origin}: the weights do not fit its network: {error}") from error
+        raise SettingError(f"{where}: the weights do not fit its network: {error}") from error
     return net.eval()
 
 
 def build_net(
-    node: Mapping[str, Any], *, origin: str = "The checkpoint", trust: Collection[str] = ()
+    node: Mapping[str, Any], *, where: str = "The checkpoint", trust: Collection[str] = ()
 ) -> nn.Module:
     """Build the untrained network that a checkpoint's `net` describes.
 
     Args:
         node: `_target_` and arguments, of an ensemble those of its members.
-        origin: where it is from, for errors.
+        where: where it is from, for errors.
         trust: full names of network classes, beside MONAI's, that may be built.
     """
-    nets = [build_stored(member, NET, origin, trust) for member in ensemble_members(node)]
+    nets = [build_stored(member, NET, where, trust) for member in ensemble_members(node)]
     return EnsembleNet(nets) if node.get("_target_") == ENSEMBLE else nets[0]
 
 

@@ -73,12 +73,12 @@ class CheckpointInfo:
         return PickingInfo.from_checkpoint(vars(self))
 
 
-def parse_info(content: Any, origin: str | Path) -> CheckpointInfo:
+def parse_info(content: Any, where: str | Path) -> CheckpointInfo:
     """Check the info that a checkpoint holds, field by field.
 
     Args:
         content: a mapping with the fields of a `CheckpointInfo`.
-        origin: the checkpoint, for errors.
+        where: the checkpoint, for errors.
 
     Raises:
         SettingError: a field is missing, unknown or of a wrong type.
@@ -89,20 +89,20 @@ def parse_info(content: Any, origin: str | Path) -> CheckpointInfo:
     if not required <= keys <= set(fields):
         wrong = sorted(map(str, keys - set(fields))) or sorted(required - keys)
         raise SettingError(
-            f"{origin}: its info {'has' if keys - set(fields) else 'lacks'} {shorten_list(wrong)}. "
+            f"{where}: its info {'has' if keys - set(fields) else 'lacks'} {shorten_list(wrong)}. "
             "Use a best_model.pth that this version of octopi wrote."
         )
     for name, annotation in typing.get_type_hints(CheckpointInfo, include_extras=True).items():
         if name in keys and name not in ("metrics", "provenance"):  # for people only
-            fit(content[name], annotation, f"{origin}: its info's {name}")
+            fit(content[name], annotation, f"{where}: its info's {name}")
     chances = {name: Chance(**one) for name, one in content.get("chances", {}).items()}
     return CheckpointInfo(**{**content, "chances": chances})
 
 
 def trained_runs(info: CheckpointInfo) -> list[str]:
     """List the runs that a network, or one of its folds, was trained on, where that is stored."""
-    origins = info.provenance.get("folds") or [info.provenance]
-    splits = [origin.get("split") for origin in origins if isinstance(origin, Mapping)]
+    provenances = info.provenance.get("folds") or [info.provenance]
+    splits = [one.get("split") for one in provenances if isinstance(one, Mapping)]
     parts = [split.get("train") for split in splits if isinstance(split, Mapping)]
     names = {name for part in parts if isinstance(part, list) for name in part}
     return sorted(name for name in names if isinstance(name, str))

@@ -18,7 +18,6 @@ from octopi.project.run import Run
 from octopi.project.selection import (
     OCTOPI_USER,
     check_covers_tomogram,
-    check_replaces_only_own_picks,
     choose_picks,
     find_picks,
     find_segmentations,
@@ -43,7 +42,6 @@ __all__ = [
     "TomogramQuery",
     "check_covers_tomogram",
     "check_name",
-    "check_replaces_only_own_picks",
     "check_run_name",
     "choose_picks",
     "find_picks",

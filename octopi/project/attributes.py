@@ -5,7 +5,7 @@ from typing import Any, Literal
 from octopi.arguments import fit
 from octopi.errors import DataError, SettingError
 from octopi.picking import Chance
-from octopi.project.read_volume import StoredVolume
+from octopi.project.stored_volume import StoredVolume
 
 OURS = "octopi"  # the key in a volume's attributes
 ANNOTATIONS: dict[str, Any] = {
@@ -30,6 +30,7 @@ ANNOTATIONS: dict[str, Any] = {
     "picks_digests": dict[str, str],
     "mask_digests": dict[str, str],
     "mask_stamps": dict[str, str],
+    "content": str,
     "tomogram": str,
     "tomogram_stamp": str,
     "tomogram_voxels": str,

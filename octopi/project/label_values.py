@@ -86,8 +86,11 @@ class LabelValues:
         if (0 in self.counts or may_be_full) and len(inside) <= 1:
             return inside[0] if inside else 0
         cure = "Save the one object alone, with 0 for everything else."
-        if self.has_fractions or len(self.counts) > MAX_VALUES:
+        if self.has_fractions:
             content, cure = f"scores ({self._range()})", "Threshold them first."
+        elif len(self.counts) > MAX_VALUES:
+            content = f"more than {MAX_VALUES} whole numbers ({self._range()}), labels of instances"
+            cure = "Save all instances as 1, with 0 for everything else."
         elif 0 not in self.counts or inside[0] < 0:
             content, cure = self._range(), "Save it again with 0 for everything outside."
         else:

@@ -111,17 +111,17 @@ def merge_objects(configs: Mapping[str, Iterable[Any]]) -> dict[str, PickableObj
         DataError: two configs give an object different radii or labels.
     """
     merged: dict[str, PickableObject] = {}
-    origin: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for path, entries in configs.items():
         for entry in map(from_copick, entries):
             first = merged.setdefault(entry.name, entry)
-            origin.setdefault(entry.name, path)
+            paths.setdefault(entry.name, path)
             for field in ("radius", "label"):
                 first_value, value = getattr(first, field), getattr(entry, field)
                 if first is not entry and value != first_value:
                     raise DataError(
                         f"Object {entry.name} has the {field} {first_value} in "
-                        f"{origin[entry.name]} but {value} in {path}. "
+                        f"{paths[entry.name]} but {value} in {path}. "
                         f"Give it the same {field} in both."
                     )
     return merged
@@ -238,6 +238,8 @@ def check_labels(
         advice: what to do about it.
     """
     if unknown := find_unexpected_labels(values, labels, attributes):
+        if len(unknown) > MAX_LABEL:
+            advice = "They look like labels of instances: give all of one object one label."
         raise DataError(
             f"{where} holds the labels {shorten_list(unknown)}, which belong to no object "
             f"({shorten_list(f'{name} {label}' for name, label in labels.items())}). "

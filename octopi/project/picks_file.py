@@ -4,7 +4,8 @@ import codecs
 import contextlib
 import functools
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +14,16 @@ import pydantic_core
 from numpy.typing import NDArray
 
 from octopi.arguments import fit
-from octopi.errors import DataError, SettingError, shorten_list
+from octopi.errors import DataError, SettingError, shorten, shorten_list
 from octopi.geometry import Points
 from octopi.picking import Chance
 from octopi.project.copick_api import CopickLocation, CopickPoint
+from octopi.project.digests import digest_picks
 from octopi.project.storage import storage_errors_as_data_error, with_retries
 
 OURS = "octopi"  # the key in a file of picks
-ORIGIN = {
+FINGERPRINT = "content"  # the key in ours: the digest of the points that octopi wrote
+PROVENANCE = {
     "checkpoints": dict[str, str],
     "train_runs": list[str],
     "source": str,
@@ -41,23 +44,24 @@ class StoredPicks:
         points: the centres in Å, with their scores where the file gives any.
         orientations: rotations (n, 3, 3) from the frame of the object to that of the tomogram,
             x y z; None where the file says not to trust them.
-        origin: what octopi says it made them of; {} in others' files.
+        provenance: what octopi says it made them of; {} in others' files.
     """
 
     points: Points
     orientations: NDArray[np.float64] | None
-    origin: Mapping[str, Any]
+    provenance: Mapping[str, Any]
 
 
-def read_picks(picks: Any, where: str) -> StoredPicks:
+def read_picks(picks: Any, where: str, warn: Callable[[str], None]) -> StoredPicks:
     """Read a file of picks.
 
     Args:
         picks: copick's item.
         where: the picks in words, for messages.
+        warn: called with what is odd but can be read.
 
     Raises:
-        DataError: the file is damaged, or holds numbers that are not finite.
+        DataError: the file is damaged or another run's, or holds numbers that are not finite.
     """
     try:
         with storage_errors_as_data_error(where):
@@ -80,6 +84,7 @@ def read_picks(picks: Any, where: str) -> StoredPicks:
             f"({type(error).__name__}: {str(error).splitlines()[0]}). "
             "Restore it or write the picks again."
         ) from error
+    _check_place(content, picks, where, warn)
     if unit != "angstrom":
         raise DataError(f"{where} are in {unit}; only angstrom is understood ({picks.path}).")
     _check_finite(positions, "coordinates", f"{where} ({picks.path})")
@@ -87,16 +92,33 @@ def read_picks(picks: Any, where: str) -> StoredPicks:
     has_scores = not entries or any("score" in entry for entry in entries)
     rotations = transforms[:, :3, :3] if trusted else None
     points = Points(positions, scores if has_scores else None)
-    return StoredPicks(points, rotations, _origin(content.get(OURS)))
+    return StoredPicks(points, rotations, _provenance(content.get(OURS)))
 
 
-def _origin(stored: Any) -> dict[str, Any]:
+def _check_place(
+    content: Mapping[str, Any], picks: Any, where: str, warn: Callable[[str], None]
+) -> None:
+    """Warn where a file names another run or object; raise DataError if that run exists."""
+    run_name, named_run = picks.run.name, str(content.get("run_name") or picks.run.name)
+    object_name = picks.pickable_object_name
+    named_object = str(content.get("pickable_object_name") or object_name)
+    advice = "Move it to its place, or correct what it says."
+    if named_run != run_name:
+        said = f"{where}: the file says that it is of run {shorten(named_run)}"
+        if picks.run.root.get_run(named_run) is not None:
+            raise DataError(f"{said}, which the project has too ({picks.path}). {advice}")
+        warn(f"{said}, which the project does not have. Was run {run_name} renamed?")
+    if named_object != object_name:
+        warn(f"{where}: the file says that it is of {shorten(named_object)}. {advice}")
+
+
+def _provenance(stored: Any) -> dict[str, Any]:
     """Return what octopi stored with picks, and nothing of another type: others can write there."""
-    origin = {}
-    for key, kind in ORIGIN.items():
+    provenance = {}
+    for key, kind in PROVENANCE.items():
         with contextlib.suppress(SettingError, KeyError, TypeError):
-            origin[key] = fit(stored[key], kind, key)
-    return origin
+            provenance[key] = fit(stored[key], kind, key)
+    return provenance
 
 
 def checked_orientations(stored: StoredPicks, where: str) -> NDArray[np.float64] | None:
@@ -121,7 +143,7 @@ def to_json(
     orientations: NDArray[np.float64] | None,
     picks: Any,
     where: str,
-    origin: Mapping[str, Any],
+    provenance: Mapping[str, Any],
 ) -> bytes:
     """Encode points as copick writes a file of picks.
 
@@ -130,7 +152,7 @@ def to_json(
         orientations: (n, 3, 3); None writes the identity and marks it as not to be trusted.
         picks: copick's item.
         where: the picks in words, for messages.
-        origin: what made the picks, with keys of ORIGIN; copick's reader leaves it out.
+        provenance: what made the picks, with keys of PROVENANCE; copick's reader leaves it out.
 
     Raises:
         DataError: a coordinate, orientation or score is not finite.
@@ -160,8 +182,53 @@ def to_json(
     ]
     update = {"points": entries, "trust_orientation": orientations is not None}
     file = picks.meta.model_copy(update=update)
-    content = file.model_dump() | ({OURS: dict(origin)} if origin else {})
+    content = file.model_dump()
+    content[OURS] = {**provenance, FINGERPRINT: digest_picks(content)}
     return json.dumps(content, indent=4).encode()
+
+
+def describe_edit(picks: Any, where: str) -> str | None:
+    """Say how a file of picks differs from what octopi wrote; return None if it does not.
+
+    Args:
+        picks: copick's item.
+        where: the picks in words, for messages.
+    """
+    with storage_errors_as_data_error(where):
+        try:
+            content = _content(picks)
+            if content[OURS][FINGERPRINT] == digest_picks(content):
+                return None
+        except (ValueError, TypeError, KeyError, AttributeError):
+            pass
+    try:
+        written = json.loads(picks.fs.cat_file(record_path(picks)))
+        before = Counter(map(tuple, written))
+        now = Counter(
+            map(tuple, _rounded(read_picks(picks, where, warn=lambda _remark: None).points))
+        )
+    except (DataError, OSError, ValueError, TypeError):
+        return "octopi did not write it as it is"
+    added, removed = (now - before).total(), (before - now).total()
+    return (
+        f"somebody has changed it since octopi wrote it: {added} picks added, {removed} removed"
+        + ("" if added or removed else ", other orientations or scores")
+    )
+
+
+def record_path(picks: Any) -> str:
+    """Return where the positions that octopi wrote are noted: viewers keep no key of ours."""
+    return f"{picks.path}.octopi"
+
+
+def to_record(points: Points) -> bytes:
+    """Encode the positions to be noted beside a file of picks."""
+    return json.dumps(_rounded(points), separators=(",", ":")).encode()
+
+
+def _rounded(points: Points) -> list[list[float]]:
+    positions: list[list[float]] = np.round(points.positions, 2).tolist()
+    return positions
 
 
 def _check_finite(values: np.ndarray, what: str, where: str) -> None:

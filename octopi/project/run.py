@@ -2,121 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import contextlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from octopi.errors import DataError, NotInProjectError, SettingError
-from octopi.geometry import NEARLY_EXACT, same_spacing
-from octopi.project import copick_items, read_volume
-from octopi.project.attributes import octopi_attributes
+from octopi.errors import NotInProjectError
+from octopi.project import copick_items, picks_file
 from octopi.project.picks_file import StoredPicks, checked_orientations, read_picks, to_json
-from octopi.project.queries import (
-    PicksQuery,
-    SegmentationQuery,
-    Spaced,
-    TomogramQuery,
-    check_name,
-    select_one,
-    select_tomogram,
-    tomogram_name,
-)
-from octopi.project.storage import (
-    storage_errors_as_resource_error,
-    write_file,
-)
-from octopi.project.write_volume import write_volume
-from octopi.ranges import PLAUSIBLE_SPACING
+from octopi.project.queries import PicksQuery
+from octopi.project.storage import storage_errors_as_resource_error, write_file
+from octopi.project.volume_store import VolumeStore
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
-    from octopi.geometry import Grid, Points
-    from octopi.project.objects import PickableObject
+    from octopi.geometry import Points
 
 
-class Run:
-    """One imaged area of a project; every call lists the storage again, so nothing is stale.
-
-    Args:
-        name: of the run in the project.
-        copick_run: copick's run.
-        objects: the project's objects, by name.
-        project_name: the project in words, for messages.
-        warn_once: logs a warning once, however many runs give it.
-        reopen: opens the run of a name again, in the process that unpickles this one.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        copick_run: Any,
-        *,
-        objects: Mapping[str, PickableObject],
-        project_name: str,
-        warn_once: Callable[[str], None],
-        reopen: Callable[[str], Run],
-    ) -> None:
-        self.name = name
-        self.objects = objects
-        self.project_name = project_name
-        self._copick = copick_run
-        self._warn_once = warn_once
-        self._reopen = reopen
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return self._reopen, (self.name,)
-
-    def __repr__(self) -> str:
-        return f"Run({self.name!r})"
-
-    @property
-    def copick_root(self) -> Any:
-        """Copick's root that the run belongs to."""
-        return self._copick.root
-
-    def tomograms(self) -> list[TomogramQuery]:
-        """List the tomograms, by voxel spacing and type."""
-        return sorted(
-            copick_items.tomograms(self._copick), key=lambda q: (q.voxel_spacing, q.tomo_type)
-        )
-
-    def find_tomogram(self, tomo_type: str | None, voxel_spacing: float | None) -> TomogramQuery:
-        """Find a tomogram.
-
-        Args:
-            tomo_type: None where the run has only one type.
-            voxel_spacing: Å; the nearest within 1 % is taken. None where the run has only one.
-
-        Raises:
-            NotInProjectError: there is none.
-            SettingError: there are several.
-        """
-        tomogram = select_tomogram(self.tomograms(), tomo_type, voxel_spacing, run_name=self.name)
-        name = tomogram_name(tomo_type, voxel_spacing)
-        return self._warn_of_other_spacing(f"tomogram {name}", tomogram, voxel_spacing)
-
-    def is_read_only(self, query: TomogramQuery) -> bool:
-        """Return whether the tomogram lies in read-only data."""
-        return self._tomogram(query).read_only
-
-    def tomogram_grid(self, query: TomogramQuery) -> Grid:
-        """Read the tomogram's grid from its metadata."""
-        return self.open_tomogram(query).grid
-
-    def read_tomogram(self, query: TomogramQuery) -> NDArray[np.float32]:
-        """Read the tomogram as float32 (z, y, x).
-
-        Raises:
-            DataError: a chunk is missing or damaged, a voxel is not finite, or all are the same.
-        """
-        return read_volume.read_tomogram(self.open_tomogram(query))
-
-    def fingerprint(self, query: TomogramQuery) -> str:
-        """Return a hash (sha256, hex) that changes with the stored tomogram; read no voxel."""
-        return read_volume.fingerprint(self.open_tomogram(query))
+class Run(VolumeStore):
+    """One imaged area of a project; every call lists the storage again, so nothing is stale."""
 
     def picks(self) -> list[PicksQuery]:
         """List the picks, empty ones too; warn of files that copick takes for another object's."""
@@ -135,7 +40,7 @@ class Run:
         """Read the picks that exist in this run, as `read_picks` does; skip the others."""
         existing = copick_items.picks(self._copick)
         return {
-            name: read_picks(existing[query], self._where(query)).points
+            name: read_picks(existing[query], self._where(query), self._warn_once).points
             for name, query in queries.items()
             if query in existing
         }
@@ -150,9 +55,14 @@ class Run:
         stored = self._read_picks(query)
         return stored.points, checked_orientations(stored, self._where(query))
 
-    def picks_origin(self, query: PicksQuery) -> Mapping[str, Any]:
-        """Read what octopi says it made picks of, see `picks_file.ORIGIN`; {} where unknown."""
-        return self._read_picks(query).origin
+    def picks_provenance(self, query: PicksQuery) -> Mapping[str, Any]:
+        """Read what octopi says it made picks of, see `picks_file.PROVENANCE`; {} where unknown."""
+        return self._read_picks(query).provenance
+
+    def describe_edit(self, query: PicksQuery) -> str | None:
+        """Say how picks differ from what octopi wrote; return None if they do not."""
+        item = copick_items.picks(self._copick)[query]
+        return picks_file.describe_edit(item, self._where(query))
 
     def delete_picks(self, query: PicksQuery) -> None:
         """Delete picks."""
@@ -160,6 +70,8 @@ class Run:
         picks = copick_items.picks(self._copick)[query]
         with storage_errors_as_resource_error(self._where(query), picks.path):
             picks.fs.rm_file(picks.path)
+            with contextlib.suppress(FileNotFoundError):
+                picks.fs.rm_file(picks_file.record_path(picks))
 
     def write_picks(
         self,
@@ -167,7 +79,7 @@ class Run:
         points: Points,
         *,
         orientations: NDArray[np.float64] | None = None,
-        origin: Mapping[str, Any] | None = None,
+        provenance: Mapping[str, Any] | None = None,
     ) -> None:
         """Write picks, replacing the session's old ones; no points make an empty session.
 
@@ -176,255 +88,18 @@ class Run:
             points: the picks.
             orientations: rotations (n, 3, 3) from the objects' frame to the tomogram's, x y z;
                 None = unknown.
-            origin: what made them, see `picks_file.ORIGIN`.
+            provenance: what made them, see `picks_file.PROVENANCE`.
         """
         self.check_can_write(query)
         picks = copick_items.new_picks(self._copick, query)
-        content = to_json(points, orientations, picks, self._where(query), origin or {})
+        content = to_json(points, orientations, picks, self._where(query), provenance or {})
         with storage_errors_as_resource_error(self._where(query), picks.path):
             write_file(picks.fs, picks.path, content)
-
-    def segmentations(self) -> list[SegmentationQuery]:
-        """List the label volumes that are finished; warn about the others."""
-        finished = []
-        for query, item in copick_items.segmentations(self._copick).items():
-            if read_volume.is_finished(item):
-                finished.append(query)
-            else:
-                self._warn_once(
-                    f"{self._where(query)} is left out: it is unfinished, or no OME-Zarr."
-                )
-        return sorted(finished, key=str)
-
-    def read_segmentation(
-        self, query: SegmentationQuery
-    ) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
-        """Read a label volume.
-
-        Returns:
-            Labels (z, y, x), unsigned integers, their grid, and octopi's attributes ({} in others'
-            volumes). In a binary mask the object's label is 1.
-
-        Raises:
-            DataError: a chunk is damaged, or a value is no label.
-        """
-        volume = self.open_segmentation(query)
-        return read_volume.read_labels(volume), volume.grid, octopi_attributes(volume)
-
-    def read_mask(
-        self, query: SegmentationQuery, *, may_be_full: bool = False
-    ) -> tuple[NDArray[np.bool_], Grid, float]:
-        """Read the mask of one object, or with `may_be_full` of a region.
-
-        Returns:
-            Whether each voxel (z, y, x) is inside, the grid, and the value stored inside; 0 where
-            the mask is empty.
-
-        Raises:
-            DataError: the volume holds other values than 0 and one other.
-        """
-        volume = self.open_segmentation(query)
-        mask, value = read_volume.read_mask(volume, may_be_full=may_be_full)
-        return mask, volume.grid, value
-
-    def write_segmentation(
-        self,
-        query: SegmentationQuery,
-        labels: NDArray[np.uint8],
-        *,
-        grid: Grid,
-        attributes: Mapping[str, Any],
-    ) -> None:
-        """Write a label volume (z, y, x) with its grid and attributes, replacing an older one."""
-        self.check_can_write(query)
-        if labels.dtype != np.uint8 or labels.ndim != 3:
-            raise ValueError(f"Labels are uint8 (z, y, x), not {labels.dtype} {labels.shape}.")
-        if not same_spacing(query.voxel_spacing or 0, float(np.mean(grid.spacing))):
-            raise ValueError(
-                f"{query} does not name the voxel spacing of its grid, {grid.spacing} Å."
-            )
-        item = copick_items.new_segmentation(self._copick, query)
-        with storage_errors_as_resource_error(self._where(query), item.path):
-            write_volume(item.fs, item.path, labels, grid=grid, attributes=attributes)
-
-    def segmentation_attributes(self, query: SegmentationQuery) -> dict[str, Any]:
-        """Read octopi's attributes of a label volume ({} in others' volumes), and no voxel."""
-        return octopi_attributes(self.open_segmentation(query))
-
-    def segmentation_fingerprint(self, query: SegmentationQuery) -> str:
-        """Return a hash (sha256, hex) that changes with the label volume; read no voxel."""
-        return read_volume.fingerprint(self.open_segmentation(query))
-
-    def delete_segmentations_at_other_spacings(self, query: SegmentationQuery) -> None:
-        """Delete the label volumes of this name, user and session but the one of the query."""
-        kept = copick_items.new_segmentation(self._copick, query).path
-        for existing, item in copick_items.segmentations(self._copick).items():
-            if existing.name_user_session == query.name_user_session and item.path != kept:
-                self.check_can_write(existing)
-                with storage_errors_as_resource_error(self._where(existing), item.path):
-                    item.fs.rm(item.path, recursive=True)
-
-    def score_maps(self) -> list[tuple[TomogramQuery, str]]:
-        """List the finished score maps as pairs of tomogram and name."""
-        return [
-            (query, name)
-            for query, tomogram in copick_items.tomograms(self._copick).items()
-            for name, item in sorted(copick_items.features(tomogram).items())
-            if read_volume.is_finished(item, by_octopi=True)
-        ]
-
-    def has_score_map(self, query: TomogramQuery, name: str) -> bool:
-        """Return whether the tomogram has a finished score map of this name."""
-        item = copick_items.features(self._tomogram(query)).get(name)
-        return item is not None and read_volume.is_finished(item, by_octopi=True)
-
-    def read_score_map(
-        self, query: TomogramQuery, name: str
-    ) -> tuple[NDArray[np.uint8], Grid, dict[str, Any]]:
-        """Read a score map.
-
-        Returns:
-            Scores (c, z, y, x), 0..255 for 0..1, their grid, and octopi's attributes.
-        """
-        volume = self._open_score_map(query, name)
-        scores, grid = read_volume.read_array(volume), volume.grid
-        attributes = octopi_attributes(volume)
-        objects = attributes.get("objects")
-        if objects is not None and (scores.ndim != 4 or len(scores) != len(objects)):
-            raise DataError(
-                f"{volume.where} of shape {list(scores.shape)} has {len(scores)} channels for "
-                f"{len(objects)} objects. Write it again."
-            )
-        return scores, grid, attributes
-
-    def score_map_attributes(self, query: TomogramQuery, name: str) -> dict[str, Any]:
-        """Read octopi's attributes of a score map, and no voxel."""
-        return octopi_attributes(self._open_score_map(query, name))
-
-    def write_score_map(
-        self,
-        query: TomogramQuery,
-        name: str,
-        scores: NDArray[np.uint8],
-        *,
-        grid: Grid,
-        attributes: Mapping[str, Any],
-    ) -> None:
-        """Write a score map (c, z, y, x) beside its tomogram, replacing an older one."""
-        check_name("score map", name)
-        if scores.dtype != np.uint8 or scores.ndim != 4:
-            raise ValueError(f"Scores are uint8 (c, z, y, x), not {scores.dtype} {scores.shape}.")
-        item = copick_items.new_features(self._tomogram(query), name)
-        with storage_errors_as_resource_error(f"{self._where(query)}, score map {name}", item.path):
-            write_volume(item.fs, item.path, scores, grid=grid, attributes=attributes)
-
-    def check_can_write(self, query: PicksQuery | SegmentationQuery) -> None:
-        """Raise unless picks or a label volume can be written under this query.
-
-        Raises:
-            SettingError: a name is illegal, or the read-only data has the same.
-            NotInProjectError: the project has no such object.
-        """
-        check_name("user_id", query.user_id)
-        check_name("session_id", query.session_id)
-        if isinstance(query, PicksQuery):
-            objects = [entry.name for entry in self._copick.root.config.pickable_objects]
-            if query.object_name not in objects:
-                raise NotInProjectError(self.project_name, "object", query.object_name, objects)
-            existing = copick_items.picks(self._copick).get(query)
-        else:
-            check_name("name", query.name)
-            query = replace(query, voxel_spacing=round(query.voxel_spacing or 0, 3))
-            existing = copick_items.segmentations(self._copick).get(query)
-        if existing is not None and existing.read_only:
-            raise SettingError(
-                f"Run {self.name} already has the {query.kind} {query} in its read-only data. "
-                "Write under another user_id or session_id."
-            )
+            write_file(picks.fs, picks_file.record_path(picks), picks_file.to_record(points))
 
     def _read_picks(self, query: PicksQuery) -> StoredPicks:
         existing = copick_items.picks(self._copick)
         if query not in existing:
             names = sorted(map(str, existing))
             raise NotInProjectError(f"Run {self.name}", query.kind, query, names)
-        return read_picks(existing[query], self._where(query))
-
-    def find_segmentation(self, query: SegmentationQuery) -> SegmentationQuery:
-        """Find a label volume.
-
-        Args:
-            query: the nearest voxel spacing within 1 % is taken; without one, the only one.
-
-        Raises:
-            NotInProjectError: there is none.
-            SettingError: there are several.
-        """
-        existing = copick_items.segmentations(self._copick)
-        same_name = [q for q in existing if q.name_user_session == query.name_user_session]
-        # An unfinished one is taken only where there is no other, for the error that names it.
-        candidates = [q for q in same_name if read_volume.is_finished(existing[q])] or same_name
-        requested = f"{query.kind} {query}"
-        found = select_one(
-            candidates,
-            query.voxel_spacing,
-            run_name=self.name,
-            requested=requested,
-            existing=existing,
-        )
-        return self._warn_of_other_spacing(requested, found, query.voxel_spacing)
-
-    def open_segmentation(self, query: SegmentationQuery) -> read_volume.StoredVolume:
-        """Open a label volume, see `find_segmentation`; read only its metadata."""
-        stored = self.find_segmentation(query)
-        item = copick_items.segmentations(self._copick)[stored]
-        return read_volume.open_volume(
-            item,
-            self._where(stored),
-            item.voxel_size,
-            warn=self._warn_once,
-            mask_of=None if item.is_multilabel else item.name,
-        )
-
-    def _open_score_map(self, query: TomogramQuery, name: str) -> read_volume.StoredVolume:
-        existing = copick_items.features(self._tomogram(query))
-        if name not in existing:
-            raise NotInProjectError(self._where(query), "score map", name, existing)
-        where = f"{self._where(query)}, score map {name}"
-        return read_volume.open_volume(
-            existing[name], where, query.voxel_spacing, warn=self._warn_once, channels=True
-        )
-
-    def _tomogram(self, query: TomogramQuery) -> Any:
-        existing = copick_items.tomograms(self._copick)
-        if query not in existing:
-            raise NotInProjectError(f"Run {self.name}", query.kind, query, self.tomograms())
-        return existing[query]
-
-    def open_tomogram(self, query: TomogramQuery) -> read_volume.StoredVolume:
-        """Open a tomogram; read only its metadata.
-
-        Raises:
-            DataError: its metadata are damaged, or no tomogram has its voxel spacing.
-        """
-        low, high = PLAUSIBLE_SPACING
-        if not low <= query.voxel_spacing <= high:
-            raise DataError(
-                f"{self._where(query)} has voxels of {query.voxel_spacing:g} Å; those of tomograms "
-                f"have {low:g} to {high:g} Å. Store it under its right spacing, or leave the run "
-                "out."
-            )
-        return read_volume.open_volume(
-            self._tomogram(query), self._where(query), query.voxel_spacing, warn=self._warn_once
-        )
-
-    def _where(self, query: TomogramQuery | PicksQuery | SegmentationQuery) -> str:
-        return f"Run {self.name}: {query.kind} {query}"
-
-    def _warn_of_other_spacing(
-        self, requested: str, selected: Spaced, voxel_spacing: float | None
-    ) -> Spaced:
-        """Warn if a volume has another voxel spacing (Å) than requested; return the volume."""
-        spacing = selected.voxel_spacing or 0
-        if voxel_spacing and not same_spacing(spacing, voxel_spacing, tolerance=NEARLY_EXACT):
-            self._warn_once(f"Requested the {requested}; taking the nearest spacing, {spacing} Å.")
-        return selected
+        return read_picks(existing[query], self._where(query), self._warn_once)

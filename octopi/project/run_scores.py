@@ -1,7 +1,7 @@
 """Find and read what is picked from in a run: its score map, or a label volume as scores of 1."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from octopi.geometry import same_spacing
 from octopi.picking import PickingInfo
 from octopi.project.label_values import odd_share
 from octopi.project.objects import PickableObject, check_labels, volume_labels
-from octopi.project.origin import replaced_tomogram
+from octopi.project.provenance import describe_differences, replaced_tomogram
 from octopi.project.queries import SegmentationQuery, TomogramQuery, score_map_name
 from octopi.project.run import Run
 from octopi.project.score_map import ScoreMap, read_score_map
@@ -141,3 +141,18 @@ def particle_labels(
     if attributes.get("labels"):
         return labels
     return {name: label for name, label in labels.items() if objects[name].is_particle}
+
+
+def warn_of_several_networks(
+    all_scores: Sequence[RunScores], warn_once: Callable[[str], None]
+) -> None:
+    """Warn of runs whose scores were computed in another way than those of the first run."""
+    first, *others = all_scores
+    network = first.network()
+    for scores in others:
+        if describe_differences(scores.network(), network):
+            warn_once(
+                f"The scores {scores.query} of run {scores.run.name} were not computed as those of "
+                f"run {first.run.name}: the checkpoint or the predictor differs."
+            )
+            return

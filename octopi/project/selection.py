@@ -270,24 +270,3 @@ def keep_runs_with(
         total = len(results) + len(errors)
         logger.warning("Left out %d of %d runs: %s", len(errors), total, errors[0])
     return results
-
-
-def check_replaces_only_own_picks(
-    runs: Iterable[Run], replaced: Callable[[PicksQuery], bool], *, overwrite: bool
-) -> None:
-    """Raise SettingError if picks of other users would be replaced without `overwrite`.
-
-    Args:
-        runs: that picks will be written to.
-        replaced: returns whether these picks will be written.
-        overwrite: whether the user agreed to replace picks.
-    """
-    if overwrite:
-        return
-    for run in runs:
-        others = [q for q in run.picks() if q.user_id != OCTOPI_USER and replaced(q)]
-        if others:
-            raise SettingError(
-                f"Run {run.name} already has the picks {min(map(str, others))}. Choose another "
-                "session_id, or replace them with overwrite=true."
-            )

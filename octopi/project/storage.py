@@ -4,12 +4,12 @@ import contextlib
 import logging
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError
+from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from octopi.errors import DISK_FULL, DataError, ResourceError, SettingError, shorten
@@ -145,9 +145,12 @@ def write_file(fs: Any, path: str, content: bytes) -> None:
         with staged(Path(path)) as stage:
             stage.write_bytes(content)
         return
-    # copick's wrapper inherits fsspec's general mv; the filesystem inside has a better one.
+    # copick's wrapper inherits fsspec's general mv; the filesystem inside may have a better one.
     backend = getattr(fs, "_fs", fs)
-    stage = f"{path}.{uuid.uuid4().hex[:8]}.partial"
     backend.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-    backend.pipe_file(stage, content)
-    backend.mv(stage, path)
+    if hasattr(backend, "_mv") or type(backend).mv is not AbstractFileSystem.mv:
+        stage = f"{path}.partial"  # of one name, so that the next writer replaces a killed one's
+        backend.pipe_file(stage, content)
+        backend.mv(stage, path)
+    else:  # an object store cannot rename, but writes an object whole or not at all
+        backend.pipe_file(path, content)

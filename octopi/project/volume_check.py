@@ -19,17 +19,10 @@ from octopi.project.outliers import (
 )
 from octopi.project.pick_contrast import PickContrast
 from octopi.project.queries import SegmentationQuery, TomogramQuery
-from octopi.project.read_volume import (
-    UNDECODABLE,
-    StoredVolume,
-    background,
-    check_chunks,
-    chunk_regions,
-    decode_chunk,
-    stored_files,
-)
+from octopi.project.read_volume import UNDECODABLE, check_chunks, decode_chunk
 from octopi.project.run import Run
 from octopi.project.storage import storage_errors_as_data_error
+from octopi.project.stored_volume import StoredVolume, background, chunk_regions, stored_files
 from octopi.project.value_range import ValueRange
 
 

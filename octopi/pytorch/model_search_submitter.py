@@ -14,7 +14,7 @@ from octopi.cli.python_training import (
     run_selection_overrides,
     training_overrides,
 )
-from octopi.config.overrides import override_text, override_texts
+from octopi.config.overrides import override_text, override_texts, replace_overrides
 from octopi.errors import (
     DataError,
     DivergedError,
@@ -106,13 +106,13 @@ class ModelSearchSubmit:
             "seed": random_seed,
             "hydra.sweeper.n_trials": num_trials,
         }
-        self.overrides = [
+        defaults = [
             f"search={search}",
             *training_overrides(copick_config, target, tomo_algorithm, voxel_size, best_metric),
             *override_texts(settings),
-            *overrides,
-            override_text("hydra.sweep.dir", self.folder),
         ]
+        sweep_folder = override_text("hydra.sweep.dir", self.folder)
+        self.overrides = replace_overrides(replace_overrides(defaults, *overrides), sweep_folder)
         experiment = override_text("logger.experiment_name", mlflow_experiment_name)
         self.tracker_overrides = ["logger=mlflow", experiment]
         self.settings, _ = compose("train", self.overrides)
@@ -125,7 +125,7 @@ class ModelSearchSubmit:
         """
         info = read_target_info(self.settings, self.num_classes)
         runs = run_selection_overrides(self.train_runs, self.validation_runs, info=info)
-        overrides = [*self.overrides, *self.tracker_overrides, *runs]
+        overrides = replace_overrides(self.overrides, *self.tracker_overrides, *runs)
         _run([sys.executable, "-m", "octopi.train", "-m", *overrides])
         return read_yaml(self.folder / SEARCH_RESULTS_FILE)
 

@@ -46,7 +46,7 @@ def apply_decisions(
             if not is_applied or query not in runs[run_name].picks()
         }
         for (run_name, query), points in ({} if settings.dry_run else missing).items():
-            runs[run_name].write_picks(query, points, origin={"source": file.source})
+            runs[run_name].write_picks(query, points, provenance={"source": file.source})
     count = describe_decisions(file, settings.user_id, session_id)
     if settings.dry_run:
         log_dry_run("review", [f"would write {len(missing)} files of picks", *count])
@@ -77,7 +77,7 @@ def choose_session(
         (run, query) for run in project.runs for query in run.picks() if query.user_id in users
     ]
     for run, query in existing:
-        if run.picks_origin(query).get("source") == file.source:
+        if run.picks_provenance(query).get("source") == file.source:
             return query.session_id, True
     used = {query.session_id for _, query in existing}
     if settings.session_id in used:

@@ -14,7 +14,8 @@ from pydantic.dataclasses import dataclass
 from octopi.errors import DataError, SettingError, shorten, shorten_list
 from octopi.geometry import Points
 from octopi.project import PicksQuery, Project, Run
-from octopi.project.origin import digest_points, has_changed
+from octopi.project.digests import digest_points
+from octopi.project.provenance import has_changed
 from octopi.ranges import Share
 from octopi.reviews.page import FORMAT, VERSION
 
@@ -54,7 +55,7 @@ class ReviewedRun:
     """A run as it was when the page was made.
 
     Args:
-        tomogram: see `tomogram_origin`.
+        tomogram: see `identify_tomogram`.
         picks: object name -> digest of the picks that were reviewed.
     """
 

@@ -15,7 +15,8 @@ from octopi.geometry import Grid, Points
 from octopi.html_report.html import render_page
 from octopi.html_report.mosaics import SLAB_RADII, cut_slab, to_grey, to_webp
 from octopi.project import PickableObject, Run, TomogramQuery
-from octopi.project.origin import digest_points, tomogram_origin
+from octopi.project.digests import digest_points
+from octopi.project.provenance import identify_tomogram
 from octopi.reviews.selection import Card
 
 FORMAT, VERSION = "octopi review", 1  # of the file of decisions
@@ -135,7 +136,7 @@ def render_run(
     run, tomogram = shown.run, shown.tomogram
     volume, grid = run.read_tomogram(tomogram), run.tomogram_grid(tomogram)
     state = {
-        "tomogram": tomogram_origin(run, tomogram, volume),
+        "tomogram": identify_tomogram(run, tomogram, volume),
         "picks": {name: digest_points(points) for name, points in shown.picks.items()},
     }
     rendered = {}

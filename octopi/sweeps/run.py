@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from tqdm import tqdm
 
 from octopi.cli.compose import config_search_arguments
-from octopi.cli.job import log_dry_run, stop_before_phantom
+from octopi.cli.job import end_dry_run_without_phantom, log_dry_run
 from octopi.config.build import build
 from octopi.config.check import check_settings
 from octopi.config.settings import TrainSettings
@@ -102,7 +102,7 @@ def check_training(
     settings = check_settings(sweeper.settings_node(), TrainSettings, overrides=overrides)
     check_one_device(settings)
     if settings.dry_run:
-        stop_before_phantom(settings)
+        end_dry_run_without_phantom(settings)
     info = read_dataset_info(build(settings.project, "project"), settings)
     check_metric_names(settings, list(info.radii))
     if settings.pruner:
@@ -262,7 +262,7 @@ def describe_search(folder: Path, finished: Sequence[str], num_trials: int) -> l
 def describe_grid(folder: Path, names: Sequence[str], missing: Sequence[str]) -> list[str]:
     """Return lines on which trainings a grid would run, and which it would skip."""
     finished = [name for name in names if name not in missing]
-    would_run = f"{len(missing)}{': ' if missing else ''}{', '.join(missing)}"
+    would_run = f"{len(missing)}{': ' if missing else ''}{shorten_list(missing)}"
     return _dry_run_lines(folder, would_run, finished)
 
 
@@ -270,5 +270,5 @@ def _dry_run_lines(folder: Path, would_run: str, finished: Sequence[str]) -> lis
     return [
         f"folder     {folder}",
         f"would run  {would_run}",
-        f"skipped    {len(finished)} that are done{': ' if finished else ''}{', '.join(finished)}",
+        f"skipped    {len(finished)} that are done: {shorten_list(finished)}".rstrip(": "),
     ]

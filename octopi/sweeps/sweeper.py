@@ -9,7 +9,7 @@ from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper
 from omegaconf import DictConfig, OmegaConf
 
-from octopi.cli.job_log import adapt_handlers
+from octopi.cli.job_log import adapt_handlers, warn_of_repeats
 
 
 class OctopiSweeper(OptunaSweeper):
@@ -60,6 +60,7 @@ class OctopiSweeper(OptunaSweeper):
         from octopi.sweeps.run import run_sweep  # noqa: PLC0415  torch and Optuna take seconds
 
         adapt_handlers()
+        warn_of_repeats(arguments)
         return run_sweep(self, Path(self.config.hydra.sweep.dir).absolute(), arguments)
 
     def launcher(self) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from octopi.config.overrides import replace_overrides
 from octopi.processes.tasks import ProcessResult, TrainingTask
 from octopi.sweeps.tracking import child_run_overrides
 from octopi.system import locks
@@ -35,7 +36,7 @@ def claim_training(
     if lock is None:
         return None
     child_run = child_run_overrides(folder, number, tracker=tracker, fold=fold)
-    overrides = [*overrides, "trainer.enable_progress_bar=false", *child_run]
+    overrides = replace_overrides(overrides, "trainer.enable_progress_bar=false", *child_run)
     return TrainingTask(number, folder, overrides, lock)
 
 

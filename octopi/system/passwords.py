@@ -53,7 +53,7 @@ class MaskingFormatter(logging.Formatter):
         return mask_passwords(self.formatter.format(record))
 
 
-def with_passwords(config: Mapping[str, Any], typed_keys: Iterable[str], origin: object) -> Any:
+def with_passwords(config: Mapping[str, Any], typed_keys: Iterable[str], where: object) -> Any:
     """Return a stored config with the passwords that were left out of it.
 
     The address of the tracker comes from MLflow's own variable, if that differs in nothing else.
@@ -61,7 +61,7 @@ def with_passwords(config: Mapping[str, Any], typed_keys: Iterable[str], origin:
     Args:
         config: as it was stored.
         typed_keys: settings on the command line, which replace the stored ones.
-        origin: of the config, for the error.
+        where: of the config, for the error.
 
     Raises:
         SettingError: a password is neither typed nor in the environment.
@@ -80,7 +80,7 @@ def with_passwords(config: Mapping[str, Any], typed_keys: Iterable[str], origin:
             return value
         advice = f" or set {TRACKING_VARIABLE}" if path == TRACKING_URI else ""
         raise SettingError(
-            f"{path} is {value} in {origin}, which keeps no passwords. Type it again ({path}=…)"
+            f"{path} is {value} in {where}, which keeps no passwords. Type it again ({path}=…)"
             f"{advice}."
         )
 

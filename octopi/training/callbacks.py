@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -16,21 +16,10 @@ from torch import Tensor
 
 from octopi.errors import STOP_SIGNALS
 from octopi.system.files import staged, write_json
+from octopi.training.best_model import BestModelWriter
 from octopi.training.module import PickingModule
 
 logger = logging.getLogger(__name__)
-
-
-class SaveModel(Protocol):
-    """Writes the best model."""
-
-    def __call__(self, weights: dict[str, Tensor], module: PickingModule) -> None:
-        """Write the weights and the module's latest metrics, thresholds and candidates."""
-        ...
-
-    def find_problem(self) -> str | None:
-        """Return why the written model cannot be read; None if it can."""
-        ...
 
 
 class SaveBestModel(Callback):
@@ -43,7 +32,7 @@ class SaveBestModel(Callback):
         save: writes the weights and the results of their validation.
     """
 
-    def __init__(self, save: SaveModel) -> None:
+    def __init__(self, save: BestModelWriter) -> None:
         self.save = save
         self.best: float | None = None
         self.best_epoch: int | None = None
@@ -141,10 +130,12 @@ class WriteHistory(Callback):
         path: of the file.
         best_model: knows which share of the particles seems annotated; it comes before this in the
             list of callbacks.
+        note: what the metrics are against; None = all particles.
     """
 
-    def __init__(self, path: Path, best_model: SaveBestModel) -> None:
+    def __init__(self, path: Path, best_model: SaveBestModel, note: str | None) -> None:
         self.path = path
+        self.note = note
         self.best_model = best_model
         self.history: dict[str, dict[str, list[float | None]]] = {}
         self.best_metric = ""
@@ -181,6 +172,7 @@ class WriteHistory(Callback):
         """Return the content of `results.json`; a value of None means n/a."""
         return {
             "best_metric": self.best_metric,
+            **({"metrics_note": self.note} if self.note else {}),
             "annotated_share": self.best_model.annotated_share,
             "history": self.history,
         }

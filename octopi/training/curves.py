@@ -22,6 +22,8 @@ def draw_curves(folder: Path, results: Mapping[str, Any]) -> None:
     """
     history: Mapping[str, Series] = results["history"]
     figure = Figure(figsize=(11, 3.4), layout="constrained")
+    if note := results.get("metrics_note"):
+        figure.suptitle(note, fontsize=6)
     loss, voxels, objects = figure.subplots(1, 3)
     _line(loss, history.get("train_loss"), "loss")
     loss.set(title="training", ylabel="loss")

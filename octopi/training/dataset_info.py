@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from octopi.config.settings import TrainSettings
-from octopi.errors import DataError
+from octopi.errors import DataError, shorten_list
 from octopi.geometry import Points
 from octopi.project import (
     PicksQuery,
@@ -16,7 +16,7 @@ from octopi.project import (
 )
 from octopi.project.annotation import read_true_picks
 from octopi.project.objects import check_painted_objects, require_labels
-from octopi.project.origin import check_same_painting
+from octopi.project.provenance import check_same_painting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +42,17 @@ class DatasetInfo:
     radii: dict[str, float]
     weights: dict[str, float]
     partial: frozenset[str] = frozenset()
+
+    @property
+    def metrics_note(self) -> str | None:
+        """What the metrics of a training are against; None where everything is annotated."""
+        if not self.partial:
+            return None
+        return (
+            f"Not all of {shorten_list(sorted(self.partial))} is annotated, and the metrics of "
+            "this training are against what is: a particle that nobody annotated counts as a wrong "
+            "pick and as wrong voxels. Against all particles, precision, F1 and F-beta are higher."
+        )
 
     def true_picks(self, run: Run) -> dict[str, Points]:
         """Read the particles of a run that its target was painted from."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import DryRunSummary
 from octopi.data.folds import Split
-from octopi.errors import ResourceError
+from octopi.errors import ResourceError, shorten_list
 from octopi.geometry import format_shape
 from octopi.models.properties import checkpoint_bytes, count_parameters
 from octopi.system.job_folder import BEST_MODEL_FILE, LAST_CHECKPOINT_FILE, RESULTS_FILE, Job
@@ -82,7 +82,8 @@ def describe_split(fold: int | None, split: Split) -> str:
     """Write a line with the runs of each part."""
     name = "split    " if fold is None else f"fold {fold}   "
     parts = (
-        f"{len(runs)} {part} ({', '.join(runs) or 'none'})" for part, runs in split.parts().items()
+        f"{len(runs)} {part} ({shorten_list(runs) or 'none'})"
+        for part, runs in split.parts().items()
     )
     return f"{name}  {'; '.join(parts)}"
 

@@ -117,6 +117,7 @@ class TrainingFolder:
         self.path = path
         self.writes = writes
         self.state = "complete"  # or how else the training ended, such as "pruned"
+        self.tags: dict[str, str] = {}  # of the tracker's run
         self.start_time = time.monotonic()
 
     def write_config(self, settings: TrainSettings) -> None:
@@ -185,6 +186,9 @@ class TrainingFolder:
             shorten_list(data.split.train),
             shorten_list(data.split.validation) or "none",
         )
+        if info.metrics_note:
+            logger.info(info.metrics_note)
+            self.tags["metrics_note"] = info.metrics_note
 
     @contextlib.contextmanager
     def tracked(self, settings: TrainSettings) -> Iterator[Any]:
@@ -196,7 +200,7 @@ class TrainingFolder:
         tracker = make_tracker(settings.logger, self.path) if self.writes else None
         with mlflow.tracked_run(tracker, self.path, settings) as tags:
             yield tracker
-            tags["state"] = self.state
+            tags |= {**self.tags, "state": self.state}
 
     def finish(
         self, settings: TrainSettings, metrics: Mapping[str, float | None]

@@ -128,7 +128,7 @@ def build_training(
         seed=settings.seed,
     )
     best_model = SaveBestModel(BestModelWriter(folder, settings, info, data, divisor))
-    history = WriteHistory(folder / RESULTS_FILE, best_model)
+    history = WriteHistory(folder / RESULTS_FILE, best_model, info.metrics_note)
     users_callbacks = [
         build(node, f"callbacks.{name}") for name, node in settings.callbacks.items()
     ]

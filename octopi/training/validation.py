@@ -91,7 +91,9 @@ def object_metrics(report: Report) -> dict[str, float | None]:
 
 
 def log_shares(shares: Mapping[str, Sequence[float]], truth: PicksByRun, info: DatasetInfo) -> None:
-    """Log which part of the particles seems annotated; warn where that clearly is not all.
+    """Log which part of the particles seems annotated, and what that means for the metrics.
+
+    Warn where clearly not all are annotated that are said to be.
 
     Args:
         shares: object name -> estimate and 95 % interval.
@@ -100,6 +102,8 @@ def log_shares(shares: Mapping[str, Sequence[float]], truth: PicksByRun, info: D
     """
     for sentence in describe_shares(shares, info.partial & info.radii.keys()):
         logger.info(sentence)
+    if info.metrics_note:
+        logger.info(info.metrics_note)
     advice = advise_partial(
         shares,
         count_annotated(truth, shares.keys()),

@@ -1,6 +1,6 @@
 import numpy as np
 
-from octopi.checks.picks import examine_picks, warn_of_odd_picks
+from octopi.checks.picks import describe_gaps, examine_picks, warn_of_odd_picks
 from octopi.geometry import Grid, Points
 
 GRID = Grid.cubic((40, 100, 120), 10.0)
@@ -45,3 +45,16 @@ def test_odd_picks_are_warned_of_once_with_all_their_runs(caplog):
     assert "1 picks of ribosome:me/1 lie outside their tomograms, in 1 runs: TS_3 (1)" in outside
     assert "within a voxel of another, in 1 runs: TS_3 (1)" in twice
     assert "3 picks of ribosome:me/1 lie where voxel numbers would, in 1 runs: TS_2 (3)" in voxels
+
+
+def test_runs_without_a_file_and_with_far_fewer_picks_are_named():
+    counts = {
+        "TS_01": {"ribosome": 50, "apo": 40, "rare": 6},
+        "TS_02": {"ribosome": 3, "apo": 20, "rare": 1},
+        "TS_03": {"ribosome": 60, "apo": 0},
+    }
+    fewer, missing = describe_gaps(counts, partial=[])
+    assert fewer.startswith("ribosome has far fewer picks in TS_02 (3) than runs have on average")
+    assert missing.startswith("rare is not annotated in 1 of 3 runs, which have no picks of it")
+    assert missing.endswith("TS_03.")
+    assert list(describe_gaps(counts, partial=["ribosome"])) == [missing]

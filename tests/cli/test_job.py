@@ -45,6 +45,11 @@ def test_an_experiment_calls_nothing_while_logging_is_configured(here, octopi_co
         assert not (here / "made").exists()
 
 
+def test_a_setting_that_is_typed_twice_is_remarked_on_with_both(here, octopi_command, capsys):
+    assert octopi_command("check", "voxels=true", "voxels=false", "picks=nobody/0") == 3
+    assert "the last counts: voxels=true, voxels=false." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_ends_a_command_with_its_code_a_line_and_no_file_half_written(tmp_path, number):
     ended = subprocess.run(

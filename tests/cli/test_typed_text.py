@@ -13,6 +13,7 @@ from octopi.cli.overrides import expand_overrides
 from octopi.cli.typed_text import check_yaml_texts, quote_texts
 from octopi.config.overrides import compose_config, override_text, override_value, shell_override
 from octopi.errors import SettingError
+from octopi.sweeps.grid import list_combinations
 
 
 def read(override, verb="localize", *, multirun=False):
@@ -70,6 +71,19 @@ def test_numbers_stay_as_they_were_typed():
     assert quote_texts(["optim.optimizer.lr=1e-3"], "train", multirun=False) == [
         "optim.optimizer.lr=1e-3"
     ]
+
+
+def test_a_number_with_an_underscore_is_a_name_where_a_name_may_stand():
+    assert read("membrane_label=1_0", "extract") == "1_0"
+    assert read("membrane_label=10", "extract") == 10
+    assert read("experiment=1_0", "train") == "1_0"
+    assert read("+model={a: 1_0}", "train") == {"a": 10}
+
+
+def test_names_with_quotes_can_be_swept():
+    (typed,) = quote_texts(["data.validation_runs=[\"it's\"],['a\"b']"], "train", multirun=True)
+    (first, second) = list_combinations([typed])
+    assert [override_value(c.overrides[0]) for c in (first, second)] == [["it's"], ['a"b']]
 
 
 def test_each_value_of_a_sweep_is_text():

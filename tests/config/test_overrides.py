@@ -13,7 +13,13 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from octopi.config.files import CONF_DIR
-from octopi.config.overrides import compose_config, last_value, override_text
+from octopi.config.overrides import (
+    compose_config,
+    last_value,
+    override_text,
+    repeated_overrides,
+    replace_overrides,
+)
 from octopi.errors import SettingError
 
 
@@ -101,3 +107,15 @@ def test_composing_leaves_hydra_as_it_was():
     with pytest.raises(HydraException):
         compose_config("evaluate", ["scorer=nothing"])
     assert not GlobalHydra.instance().is_initialized()
+
+
+def test_several_values_of_a_setting_are_found_and_the_same_twice_is_one():
+    typed = ["seed=1", "~logger", "+logger={a: 1}", "seed=1", "loss=dice", "seed=2", "++seed=3"]
+    assert repeated_overrides(typed) == {"seed": ["seed=1", "seed=2", "++seed=3"]}
+
+
+def test_what_a_sweep_sets_in_its_trainings_takes_the_place_of_what_was_typed():
+    typed = ["seed=1", "trainer.enable_progress_bar=true"]
+    assert replace_overrides(typed, "trainer.enable_progress_bar=false", "++x=1") == [
+        "seed=1", "trainer.enable_progress_bar=false", "++x=1",
+    ]  # fmt: skip

@@ -184,6 +184,7 @@ def test_the_share_of_partial_objects_is_said_in_words(
     share, low, high = results["annotated_share"]["ribosome"]
     sentence = f"About {share:.0%} of the ribosome seem annotated ({low:.0%} to {high:.0%})."
     assert sentence in caplog.messages
+    assert results["metrics_note"] in caplog.messages
     _, ensemble = checkpoint.read(folders[0].parent / "best_model.pth")
     assert results["annotated_share"] == ensemble.annotated_share
     pooled = results["scores"]["pooled"]["pooled"]

@@ -5,7 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from octopi.cross_validation.table import THRESHOLD_METHODS, format_table, summarize_folds
+from octopi.cross_validation.table import (
+    THRESHOLD_METHODS,
+    format_folds,
+    plot_folds,
+    summarize_folds,
+)
 from octopi.errors import DataError
 from octopi.evaluation.scores import Matched
 from octopi.geometry import Points
@@ -38,10 +43,23 @@ def test_the_table_lists_each_fold_and_then_all_together(tmp_path):
 
 
 def test_many_objects_with_long_names_fit_the_table():
-    text = format_table(make_results([f"beta-{letter * 12}-synthase" for letter in "abcdefghi"]))
+    text = format_folds(make_results([f"beta-{letter * 12}-synthase" for letter in "abcdefghi"]))
     assert max(map(len, text.splitlines())) <= 100
     assert "n/a" in text
     assert "3 more objects" in text
+
+
+def test_the_picture_marks_estimates_as_the_table_does():
+    results = make_results(["apo", "ribosome"], run_names=["TS_01", "TS_02"], num_folds=2)
+    complete = plot_folds(results).axes[0]
+    assert "~" not in complete.get_title()
+    assert "~" not in "".join(label.get_text() for label in complete.get_xticklabels())
+    results["scores"]["pooled"]["pooled"]["scores"]["apo"]["annotated_share"] = [0.5, 0.4, 0.7]
+    partial = plot_folds(results).axes[0]
+    labels = [label.get_text() for label in partial.get_xticklabels()]
+    assert labels == ["~apo", "ribosome", "~total"]
+    assert "~ estimated" in partial.get_title()
+    assert "~ estimated" in format_folds(results)
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", "{}", '{"scores": {"pooled": {"pooled": 3}}}'])

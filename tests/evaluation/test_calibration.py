@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from octopi.evaluation import calibration
-from octopi.evaluation.chances import Annotated, fit_complete
+from octopi.evaluation.chances import ComparedCandidates, fit_complete
 from octopi.evaluation.scores import fbeta
 from octopi.geometry import Points
 
@@ -24,7 +24,7 @@ def threshold_of(candidates, truth, beta=4.0):
 
 def best_score(scores, hits, num_particles, beta):
     """The threshold that calibration chooses, as a score of the network."""
-    chance = fit_complete(Annotated(scores, hits, num_particles))
+    chance = fit_complete(ComparedCandidates(scores, hits, num_particles))
     return chance.to_score(calibration.best_threshold(scores, chance, num_particles, beta))
 
 

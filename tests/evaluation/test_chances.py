@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from octopi.evaluation.chances import SHARES, Annotated, fit_complete, fit_partial
+from octopi.evaluation.chances import SHARES, ComparedCandidates, fit_complete, fit_partial
 
 OBJECTS = {"clear": (200, 3.0), "other": (100, 2.0), "faint": (60, -2.0)}  # particles, separation
 
@@ -15,7 +15,7 @@ def simulated(rng, keep, num, separation):
     is_particle = np.repeat([1, 0], [num, 1000])
     hits = is_particle * (rng.random(len(odds)) < keep)
     order = np.argsort(-odds)
-    return Annotated(expit(odds)[order], hits[order], int(hits.sum())), is_particle[order]
+    return ComparedCandidates(expit(odds)[order], hits[order], int(hits.sum())), is_particle[order]
 
 
 def simulated_objects(seed, keep):
@@ -66,12 +66,12 @@ def test_chances_rise_with_the_score_and_can_be_inverted():
 
 def test_with_few_candidates_the_chance_is_near_the_score():
     scores = np.array([0.9, 0.5, 0.2])
-    chance = fit_complete(Annotated(scores, np.array([1, 1, 0]), 2))
+    chance = fit_complete(ComparedCandidates(scores, np.array([1, 1, 0]), 2))
     assert chance.of(scores) == pytest.approx(scores, abs=0.35)
 
 
 def test_without_a_hit_nothing_tells_the_share_and_everything_counts_as_annotated():
-    nothing = Annotated(np.array([0.4, 0.2]), np.zeros(2, int), 3)
+    nothing = ComparedCandidates(np.array([0.4, 0.2]), np.zeros(2, int), 3)
     assert fit_partial({"a": nothing})["a"][1].high == SHARES[-1]
 
 
@@ -82,9 +82,70 @@ def test_an_object_that_is_complete_stays_so_beside_others_that_are_not(times):
     def many(keep, num):
         annotated, _ = simulated(rng, keep, num, 3.0)
         repeated = (np.repeat(values, times) for values in (annotated.scores, annotated.hits))
-        return Annotated(*repeated, annotated.num_picks * times)
+        return ComparedCandidates(*repeated, annotated.num_picks * times)
 
     shares = fit_partial({"all": many(1.0, 60), "b": many(0.3, 600), "c": many(0.3, 600)})
     assert shares["all"][1].high == 1
     assert shares["all"][1].share > 0.85
     assert shares["b"][1].share == pytest.approx(0.3, abs=0.05)
+
+
+def check_laws(compared):
+    """Check what holds of any candidates: chances rise within 0..1, and shares are in order."""
+    partial, share = fit_partial({"a": compared})["a"]
+    assert 0 < share.low <= share.share <= share.high <= 1
+    grid = np.array([0, 1e-9, 1e-4, *np.linspace(0.01, 0.99, 50), 1 - 1e-4, 1])
+    for chance in (partial, fit_complete(compared)):
+        chances = chance.of(grid)
+        assert np.isfinite([chance.offset, chance.slope, *chance.covariance]).all()
+        assert (np.diff(chances) >= 0).all()
+        assert chances.min() >= 0
+        assert chances.max() <= 1
+        variance, shared, slope_variance = chance.covariance
+        assert min(variance, slope_variance, variance * slope_variance - shared**2) > 0
+        assert 0 < chance.found <= 1
+
+
+@pytest.mark.parametrize(
+    ("scores", "hits", "num_picks"),
+    [
+        ([], [], 0),
+        ([], [], 5),
+        ([1.0], [1], 1),
+        ([0.0], [1], 1),
+        ([1.0], [0], 1),
+        ([1.0] * 50, [1] * 50, 50),
+        ([1.0] * 50 + [0.0] * 500, [1] * 20 + [0] * 530, 30),
+        ([0.0] * 50, [0] * 49 + [1], 1),
+        ([0.5] * 1000, [1] * 300 + [0] * 700, 300),
+        ([1.0] * 100 + [0.0] * 100, [0] * 100 + [1] * 100, 100),
+    ],
+)
+def test_the_laws_hold_of_extreme_scores(scores, hits, num_picks):
+    check_laws(ComparedCandidates(np.array(scores, float), np.array(hits, int), num_picks))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_laws_hold_of_random_candidates(seed):
+    rng = np.random.default_rng(seed)
+    num = int(rng.integers(1, 400))
+    scores = np.sort(np.round(rng.beta(*rng.uniform(0.1, 3, 2), num), int(rng.integers(1, 5))))
+    hits = (rng.random(num) < rng.random()).astype(int)
+    check_laws(ComparedCandidates(scores[::-1], hits, int(hits.sum() + rng.integers(0, 5))))
+
+
+def test_where_high_scores_are_wrong_the_chances_add_up_nevertheless():
+    scores = np.repeat([0.99, 0.5, 0.01], [500, 500, 500])
+    hits = np.concatenate([np.arange(500) < num for num in (10, 50, 400)]).astype(int)
+    compared = ComparedCandidates(scores, hits, 460)
+    chance = fit_complete(compared)
+    assert chance.slope == pytest.approx(0.05)
+    assert chance.of(scores).sum() == pytest.approx(460, rel=0.01)
+
+
+def test_candidates_that_occur_twice_weigh_twice():
+    compared, _ = simulated_objects(4, 0.5)["clear"]
+    twice = [np.repeat(values, 2) for values in (compared.scores, compared.hits)]
+    chance, doubled = fit_complete(compared), fit_complete(ComparedCandidates(*twice, 100))
+    assert doubled.covariance[0] < 0.6 * chance.covariance[0]
+    assert doubled.slope == pytest.approx(chance.slope, rel=0.1)

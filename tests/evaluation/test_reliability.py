@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from octopi.evaluation.reliability import draw_reliability, reliability
+from octopi.evaluation.reliability import plot_reliability, reliability
 
 
 def drawn(rng, num, power=1.0):
@@ -36,8 +36,13 @@ def test_a_pick_that_finds_two_particles_is_right_once():
     assert reliability(np.array([0.95, 0.95]), np.array([2, 1])).right == [1.0]
 
 
-def test_without_picks_there_is_no_error(tmp_path):
+def test_without_picks_there_is_no_error():
     nothing = reliability(np.zeros(0), np.zeros(0, int))
     assert nothing.error is None
-    draw_reliability(tmp_path / "a.png", {"ribosome": nothing})
-    assert (tmp_path / "a.png").stat().st_size > 0
+    assert not any(axes.get_visible() for axes in plot_reliability({"ribosome": nothing}, []).axes)
+
+
+def test_the_diagram_marks_estimates():
+    found = reliability(*drawn(np.random.default_rng(0), 50))
+    axes = plot_reliability({"apo": found, "ribosome": found}, ["ribosome"]).axes
+    assert [f"~{found.error:.3f}" in panel.get_title() for panel in axes] == [False, True]

@@ -38,8 +38,11 @@ def folder(tmp_path):
     write_candidates(folder / "candidates.npz", {"TS_02": {"ribosome": points}})
     split = {"train": ["TS_01"], "validation": ["TS_02"], "test": []}
     (folder / "data.json").write_text(json.dumps({"split": split}), encoding="utf-8")
-    history = {"val/f1": {"epoch": [0, 1], "value": [None, 0.5]}}
-    (folder / "results.json").write_text(json.dumps({"history": history}), encoding="utf-8")
+    results = {
+        "history": {"val/f1": {"epoch": [0, 1], "value": [None, 0.5]}},
+        "metrics_note": "These are against annotations.",
+    }
+    (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
     (folder / "model_config.yaml").write_text(yaml.safe_dump(INFO), encoding="utf-8")
     (folder / "config.yaml").write_text("target: null\n", encoding="utf-8")
     Image.new("RGB", (6, 4)).save(folder / "folds.png")
@@ -52,6 +55,7 @@ def test_a_training_is_read_whole(folder):
     roles = [history.role_in_training(name) for name in ("TS_01", "TS_02", "TS_03")]
     assert roles == [TRAINING, VALIDATION, NEW]
     assert history.role_when_scored("TS_02") == VALIDATION
+    assert history.to_dict()["note"] == "These are against annotations."
     assert history.checkpoint_info is not None
     assert history.checkpoint_info.picking.thresholds_at() == {"ribosome": 0.3}
     assert [picture["name"] for picture in history.pictures] == ["folds"]

@@ -62,7 +62,7 @@ def test_statistics_are_averaged_and_counters_are_not():
     counters = [v for k, v in weights.items() if k.endswith("num_batches_tracked")]
     assert {int(v) for v in counters} == {7}
     assert counters[0].dtype == torch.int64
-    checkpoint.build_trained_net(weights, averaged_info, origin="soup")
+    checkpoint.build_trained_net(weights, averaged_info, where="soup")
 
 
 def test_the_mean_of_half_precision_is_half_precision():
@@ -82,7 +82,7 @@ def test_a_soup_of_an_ensemble_is_that_of_its_networks():
     weights, averaged_info = average_weights([(together, info)])
     assert averaged_info.net == NET
     assert all(torch.allclose(weights[name], 2 * one[0][name]) for name in one[0])
-    checkpoint.build_trained_net(weights, averaged_info, origin="soup")
+    checkpoint.build_trained_net(weights, averaged_info, where="soup")
 
 
 @pytest.mark.parametrize(

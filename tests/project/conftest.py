@@ -200,6 +200,15 @@ def ssh(tmp_path_factory):
     loop.close()
 
 
+@pytest.fixture(params=["memory", "s3", "ssh"])
+def remote(request, tmp_path):
+    """A project with an overlay on each backend that cannot rename folders."""
+    if request.param == "memory":
+        return Files(tmp_path, f"memory://{uuid.uuid4().hex}")
+    root, access = request.getfixturevalue(request.param)
+    return Files(tmp_path, f"{root}/{uuid.uuid4().hex}", access)
+
+
 @pytest.fixture(params=["local", "memory", "s3", "ssh"])
 def anywhere(request, tmp_path):
     """A project with an overlay on each backend; only the local disk can rename folders."""

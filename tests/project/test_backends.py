@@ -1,11 +1,17 @@
 """What storage must do, on a disk, in memory, on S3 and over ssh: whole files, or none."""
 
+import contextlib
 import errno
+import inspect
+import itertools
 import os
 
+import fsspec
 import numpy as np
 import pytest
 import zarr
+from copick.util.reconnecting_fs import ReconnectingFileSystem
+from fsspec.asyn import AsyncFileSystem
 
 from octopi.errors import DataError, ResourceError
 from octopi.geometry import Grid, Points
@@ -76,12 +82,82 @@ def test_a_write_that_fails_leaves_the_old_label_volume_and_nothing_else(
     assert anywhere.files_of_run() == before
 
 
+class KilledError(RuntimeError):
+    """What ends a writer at once, and all that it would tidy up."""
+
+
+def forget_filesystems():
+    """Forget those that are open: fsspec and copick's wrapper would give them again."""
+    for kind in (*map(fsspec.get_filesystem_class, ("s3", "ssh")), ReconnectingFileSystem):
+        kind.clear_instance_cache()
+
+
+@contextlib.contextmanager
+def killed_before_change(number):
+    """Let a filesystem that is opened in the block change nothing from this change on."""
+    counter = itertools.count()
+
+    def killing(method):
+        def count():
+            if next(counter) >= number:
+                raise KilledError
+
+        async def change_later(*args, **kwargs):
+            count()
+            return await method(*args, **kwargs)
+
+        def change(*args, **kwargs):
+            count()
+            return method(*args, **kwargs)
+
+        return change_later if inspect.iscoroutinefunction(method) else change
+
+    kinds = [fsspec.get_filesystem_class(name) for name in ("memory", "s3", "ssh")]
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in kinds:
+            is_async = issubclass(kind, AsyncFileSystem)
+            names = ("pipe_file", "rm", "rm_file", "mv", "copy")
+            for name in [f"_{name}" if is_async else name for name in names]:
+                if hasattr(kind, name):
+                    patch.setattr(kind, name, killing(getattr(kind, name)))
+        forget_filesystems()
+        try:
+            yield
+        finally:
+            forget_filesystems()
+
+
+def test_of_a_writer_killed_anywhere_the_old_volume_or_picks_stay_or_the_new(remote):
+    remote.add_tomogram(remote.noise())
+    run, before = remote.run(), []
+    step = 1 if remote.overlay.startswith("memory") else 5  # the others take their time
+    for number in itertools.count(0, step):
+        run.write_segmentation(TARGETS, _labels(1), grid=GRID, attributes={})
+        run.write_picks(OURS, Points(np.ones((1, 3))))
+        before = before or remote.files_of_run()
+        try:
+            with killed_before_change(number):
+                run = remote.run()
+                run.write_segmentation(TARGETS, _labels(2), grid=GRID, attributes={})
+                run.write_picks(OURS, Points(np.ones((2, 3))))
+                break
+        except KilledError:
+            run = remote.run()
+            labels = run.read_segmentation(TARGETS)[0]
+            assert np.array_equal(labels, _labels(1)) or np.array_equal(labels, _labels(2)), number
+            assert len(run.read_picks(OURS)) in (1, 2)
+    assert number > 5
+    run = remote.run()
+    assert remote.files_of_run() == before
+    assert (len(run.read_picks(OURS)), run.read_segmentation(TARGETS)[0].max()) == (2, 2)
+
+
 def test_what_a_killed_writer_left_is_removed_by_the_next(anywhere, run):
     run.write_segmentation(TARGETS, _labels(1), grid=GRID, attributes={})
     before = anywhere.files_of_run()
     fs, folder = anywhere.overlay_files()
     if "file" not in fs.protocol:
-        fs.pipe_file(f"{folder}/ExperimentRuns/TS_1/{LABELS}.partial", b"")
+        fs.pipe_file(f"{folder}/ExperimentRuns/TS_1/{LABELS}/0-new/0/0/0", b"")
     assert run.segmentations() == [TARGETS]
     run.write_segmentation(TARGETS, _labels(2), grid=GRID, attributes={})
     assert anywhere.files_of_run() == before

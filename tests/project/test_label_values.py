@@ -36,7 +36,8 @@ def test_a_mask_holds_zero_and_one_other_value(chunks, inside):
         ([np.float32([-1, 0, 1.5])], r"holds scores \(values from -1 to 1.5\).*Threshold"),
         ([np.uint8([0, 1]), np.uint8([3, 3])], "the labels 1, 3;.*Save the one object alone"),
         ([np.uint8([1, 1])], "holds 1;"),
-        ([np.arange(131072)], r"holds scores \(values from 0 to 131071\)"),
+        ([np.arange(131072)], r"\(values from 0 to 131071\), labels of instances;.*instances as 1"),
+        ([np.arange(5000) + 0.5], r"holds scores \(values from 0.5 to 4999.5\)"),
         ([np.float32([0, 1, np.nan, np.inf])], "holds 2 voxels that are NaN or infinite"),
     ],
 )

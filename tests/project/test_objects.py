@@ -89,10 +89,10 @@ def test_a_negative_label_is_refused_by_name(files):
 
 def test_thousands_of_unknown_labels_are_named_in_a_short_message():
     with pytest.raises(
-        DataError, match="labels 2, 3, 4, 5, 6, … and 131065 more, which"
+        DataError, match=r"labels 2, 3, 4, 5, 6, … and 131065 more.*instances"
     ) as refused:
         check_labels(range(131072), {"apo": 1}, {}, where="The volume", advice="Mend it.")
-    assert len(str(refused.value)) < 200
+    assert len(str(refused.value)) < 250
 
 
 def test_unknown_voxels_belong_to_targets_of_a_region_only():

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -30,6 +31,28 @@ def test_the_shift_in_an_orientation_moves_the_centre(files):
     shifted[:3, 3] = 10, 0, -1
     files.add_picks([files.point(1, 2, 3, transformation_=shifted.tolist())])
     np.testing.assert_array_equal(_read(files).positions, [[11, 2, 2]])
+
+
+def test_picks_that_say_they_are_of_another_run_of_the_project_are_refused(files):
+    files.add_tomogram(files.noise(), run="TS_2")
+    files.add_picks([], run_name="TS_2")
+    with pytest.raises(DataError, match=r"of run TS_2, which the project has too.*Move it"):
+        _read(files)
+
+
+@pytest.mark.parametrize(
+    ("said", "remark"),
+    [
+        ({"run_name": "lam_8"}, "ribosome:curator/1: .* of run lam_8, .*TS_1 renamed"),
+        ({"pickable_object_name": "virus"}, "Run TS_1: .*ribosome:curator/1: .* of virus"),
+    ],
+)
+def test_picks_that_name_another_object_or_an_unknown_run_are_remarked_on(
+    files, caplog, said, remark
+):
+    files.add_picks([], **said)
+    assert len(_read(files)) == 0
+    assert re.search(remark, caplog.text)
 
 
 def test_an_empty_session_has_no_points(files):

@@ -1,5 +1,3 @@
-import json
-import os
 import shutil
 import tracemalloc
 
@@ -7,7 +5,7 @@ import numpy as np
 import pytest
 import zarr
 
-from octopi.errors import DataError, OctopiError
+from octopi.errors import DataError
 from octopi.geometry import Grid
 from octopi.project import SegmentationQuery, TomogramQuery
 
@@ -82,54 +80,6 @@ def test_reading_needs_one_float32_copy_and_little_more(files):
     assert volume.nbytes <= peak < 1.2 * volume.nbytes
 
 
-def test_the_grid_has_the_digits_of_the_metadata(files):
-    files.add_tomogram(files.noise((6, 7, 9)), folder="10.012", scale=10.01244)
-    run = files.run()
-    grid = run.tomogram_grid(TomogramQuery("wbp", 10.012))
-    assert grid == Grid((6, 7, 9), (10.01244,) * 3)
-
-
-def test_units_of_the_metadata_become_angstrom(files):
-    files.add_tomogram(files.noise(), folder="10.012", scale=1.0012, unit="nanometer")
-    assert files.run().tomogram_grid(TomogramQuery("wbp", 10.012)).spacing == (10.012,) * 3
-
-
-def test_a_scale_that_contradicts_the_folder_is_not_believed(files, caplog):
-    files.add_tomogram(files.noise(), scale=1.0)
-    assert files.run().tomogram_grid(WBP).spacing == (10.0,) * 3
-    assert "listed with 10.0 Å but its OME metadata says" in caplog.text
-
-
-def test_missing_metadata_names_the_store(files):
-    path = files.add_tomogram(files.noise())
-    (path / ".zattrs").unlink()
-    with pytest.raises(DataError, match=r"wbp@10\.0 has no \.zattrs in .*wbp\.zarr"):
-        _read(files)
-
-
-@pytest.mark.parametrize("content", ["{", "{}", '{"multiscales": []}'])
-def test_damaged_metadata_names_the_store(files, content):
-    path = files.add_tomogram(files.noise())
-    (path / ".zattrs").write_text(content, encoding="utf-8")
-    with pytest.raises(DataError, match=r"damaged.*wbp\.zarr"):
-        _read(files)
-
-
-def test_a_missing_array_names_the_store(files):
-    path = files.add_tomogram(files.noise())
-    (path / "0/.zarray").unlink()
-    with pytest.raises(DataError, match=r"damaged or unfinished.*wbp\.zarr"):
-        _read(files)
-
-
-def test_zarr_3_is_answered_with_advice(files):
-    path = files.add_tomogram(files.noise())
-    (path / ".zattrs").unlink()
-    (path / "zarr.json").write_text(json.dumps({"zarr_format": 3}), encoding="utf-8")
-    with pytest.raises(DataError, match=r"zarr 3.*Convert"):
-        _read(files)
-
-
 def test_labels_of_others_may_leave_out_chunks_of_background(files):
     labels = np.zeros((8, 8, 8), dtype=np.uint8)
     labels[0, 0, 0] = 1
@@ -149,22 +99,6 @@ def test_a_damaged_chunk_of_labels_is_an_error(files):
         files.run().read_segmentation(SegmentationQuery("membrane", "tool", "1"))
 
 
-def test_the_fingerprint_follows_the_content(files):
-    path = files.add_tomogram(files.noise())
-    files.add_tomogram(files.noise(), name="denoised")
-    run = files.run()
-    before = run.fingerprint(WBP)
-    assert len(before) == 64
-    assert run.fingerprint(WBP) == before
-    assert run.fingerprint(TomogramQuery("denoised", 10.0)) != before
-    chunk = path / "0/0/0/0"
-    os.utime(chunk, (1, 1))
-    touched = run.fingerprint(WBP)
-    assert touched != before
-    chunk.unlink()
-    assert run.fingerprint(WBP) not in (before, touched)
-
-
 def test_storage_that_fails_is_an_error_not_zeros(files):
     path = files.add_segmentation(np.ones((8, 8, 8), dtype=np.uint8))
     chunk = path / "0/0/0/0"
@@ -172,123 +106,6 @@ def test_storage_that_fails_is_an_error_not_zeros(files):
     chunk.symlink_to(chunk)
     with pytest.raises(DataError, match=r"membrane:tool/1@10\.0 cannot be read: .*symbolic links"):
         files.run().read_segmentation(SegmentationQuery("membrane", "tool", "1"))
-
-
-def change_metadata(path, change):
-    """Change the first multiscale image of a store's OME metadata."""
-    file = path / ".zattrs"
-    attributes = json.loads(file.read_text(encoding="utf-8"))
-    change(attributes["multiscales"][0])
-    file.write_text(json.dumps(attributes), encoding="utf-8")
-
-
-def _as_ngff_01(image):
-    del image["axes"], image["datasets"][0]["coordinateTransformations"]
-
-
-def _as_ngff_03(image):
-    del image["datasets"][0]["coordinateTransformations"]
-    image["axes"] = ["z", "y", "x"]
-
-
-def _with_scale_of_all_levels(image):
-    image["coordinateTransformations"] = [{"type": "scale", "scale": [10.0] * 3}]
-    image["datasets"][0]["coordinateTransformations"] = [{"type": "scale", "scale": [1.0] * 3}]
-
-
-@pytest.mark.parametrize("change", [_as_ngff_01, _as_ngff_03, _with_scale_of_all_levels])
-def test_metadata_of_every_ngff_version_are_read(files, caplog, change):
-    volume = files.noise((6, 7, 9))
-    change_metadata(files.add_tomogram(volume), change)
-    run = files.run()
-    assert run.tomogram_grid(WBP) == Grid.cubic((6, 7, 9), 10)
-    np.testing.assert_array_equal(run.read_tomogram(WBP), volume)
-    assert not caplog.text
-
-
-def test_metadata_that_lie_under_ome_are_read(files):
-    path = files.add_tomogram(files.noise())
-    attributes = json.loads((path / ".zattrs").read_text(encoding="utf-8"))
-    (path / ".zattrs").write_text(json.dumps({"ome": attributes}), encoding="utf-8")
-    assert _read(files).shape == (8, 8, 8)
-
-
-def test_axes_in_another_order_are_refused_by_name(files):
-    path = files.add_tomogram(files.noise())
-    change_metadata(path, lambda image: image.update(axes=["x", "y", "z"]))
-    with pytest.raises(DataError, match=r"wbp@10\.0 in .* but the axes x, y, z"):
-        _read(files)
-
-
-@pytest.mark.parametrize("change", [{"axes": [1, 2, 3]}, {"datasets": "0"}, {"datasets": [[]]}])
-def test_metadata_of_another_kind_are_refused_by_name(files, change):
-    path = files.add_segmentation(np.ones((8, 8, 8), np.uint8))
-    change_metadata(path, lambda image: image.update(change))
-    with pytest.raises(DataError, match=r"membrane:tool/1@10\.0 has damaged"):
-        files.run().read_segmentation(files.run().segmentations()[0])
-
-
-@pytest.mark.parametrize("named", [True, False])
-@pytest.mark.parametrize("separator", [".", "/"])
-def test_chunks_are_found_under_either_separator(files, separator, named):
-    volume = files.noise()
-    path = files.add_tomogram(volume)
-    shutil.rmtree(path / "0")
-    store = zarr.DirectoryStore(path / "0", dimension_separator=separator)
-    zarr.open_array(store, mode="w", shape=volume.shape, chunks=(4, 4, 4), dtype="f4")[:] = volume
-    if not named:
-        array = json.loads((path / "0/.zarray").read_text(encoding="utf-8"))
-        array.pop("dimension_separator", None)
-        (path / "0/.zarray").write_text(json.dumps(array), encoding="utf-8")
-    np.testing.assert_array_equal(_read(files), volume)
-    next(path.glob(f"0/*{separator}1{separator}1")).unlink()
-    with pytest.raises(DataError, match="lacks 1 chunk"):
-        _read(files)
-
-
-def _with_axes(path, volume, names):
-    """Store a volume with the axes of these names."""
-    shutil.rmtree(path / "0")
-    store = zarr.DirectoryStore(path / "0", dimension_separator="/")
-    zarr.open_array(store, mode="w", shape=volume.shape, chunks=volume.shape, dtype=volume.dtype)[
-        ...
-    ] = volume
-    steps = [{"type": "scale", "scale": [1.0] * (len(names) - 3) + [10.0] * 3}]
-    datasets = [{"path": "0", "coordinateTransformations": steps}]
-    axes = [{"name": name} for name in names]
-    change_metadata(path, lambda image: image.update(axes=axes, datasets=datasets))
-
-
-def test_axes_of_length_one_are_left_out(files):
-    volume = files.noise()
-    _with_axes(files.add_tomogram(volume), volume[None, None], "tczyx")
-    np.testing.assert_array_equal(_read(files), volume)
-
-
-def test_several_channels_are_refused_with_the_shape(files):
-    volume = files.noise()
-    _with_axes(files.add_tomogram(volume), np.stack([volume, volume]), "czyx")
-    with pytest.raises(DataError, match=r"is not a volume: its shape is \(2, 8, 8, 8\)"):
-        _read(files)
-
-
-def test_values_that_are_no_plain_numbers_are_refused(files):
-    files.add_tomogram(files.noise().astype(np.complex64))
-    with pytest.raises(DataError, match="values of type complex64"):
-        _read(files)
-
-
-def test_a_translation_is_warned_of_once(files, caplog):
-    shift = {"type": "translation", "translation": [0.0, 200.0, 0.0]}
-
-    def translate(image):
-        image["datasets"][0]["coordinateTransformations"].append(shift)
-
-    change_metadata(files.add_tomogram(files.noise()), translate)
-    run = files.run()
-    run.read_tomogram(WBP)
-    assert run.tomogram_grid(WBP).spacing == (10.0,) * 3
-    assert caplog.text.count("Run TS_1: tomogram wbp@10.0 begins at x, y, z = 0, 200, 0 Å") == 1
 
 
 @pytest.mark.parametrize("dtype", [">u2", "<i4", ">f8", bool, np.uint32])
@@ -315,29 +132,6 @@ def test_a_binary_mask_holds_its_object_as_label_1(files):
     read, _, attributes = files.run().read_segmentation(SegmentationQuery("membrane", "tool", "1"))
     np.testing.assert_array_equal(read, mask // 255)
     assert attributes == {"labels": {"membrane": 1}}
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"shape": [2**40, 8, 8]}, "damaged.*chunks"),
-        ({"shape": [0, 8, 8]}, "damaged"),
-        ({"chunks": [4, 4, 2.5]}, "damaged"),
-        ({"chunks": [4, 4]}, "damaged"),
-        ({"order": 1.5}, "damaged"),
-        ({"fill_value": {}}, "damaged"),
-        ({"dtype": "nonsense"}, "damaged"),
-        ({"shape": [2**20, 2**20, 2**10], "chunks": [2**18, 2**18, 2**10]}, "of memory, of which"),
-    ],
-)
-def test_metadata_of_an_array_that_make_no_sense_are_refused(files, changes, message):
-    path = files.add_tomogram(files.noise()) / "0" / ".zarray"
-    path.write_text(
-        json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes),
-        encoding="utf-8",
-    )
-    with pytest.raises(OctopiError, match=message):
-        _read(files)
 
 
 def test_a_chunk_of_another_size_is_damaged(files):

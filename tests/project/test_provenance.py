@@ -4,12 +4,12 @@ import pytest
 from tiny_project import make_project
 
 from octopi.errors import DataError, SettingError
-from octopi.project.origin import (
-    check_same_origin,
+from octopi.project.provenance import (
     check_same_painting,
+    check_same_provenance,
     describe_differences,
     has_changed,
-    tomogram_origin,
+    identify_tomogram,
 )
 
 
@@ -22,7 +22,7 @@ def test_a_touched_tomogram_is_the_same_and_a_replaced_one_is_not(project):
     run = project.runs[0]
     query = run.tomograms()[0]
     volume, grid = run.read_tomogram(query), run.tomogram_grid(query)
-    origin = tomogram_origin(run, query, volume)
+    origin = identify_tomogram(run, query, volume)
     assert not has_changed(run, query, origin)
     project.write_tomogram(run.name, query, volume, grid=grid)
     assert run.fingerprint(query) != origin["tomogram_stamp"]
@@ -39,9 +39,9 @@ def test_differences_name_the_key_and_both_values():
     assert text == "predictor.num_sides is 1, not 4, predictor.halo is [8], not None"
     assert describe_differences(stored, stored) == ""
     assert describe_differences({"a": "x" * 99}, {"a": 1}) == "a differs"
-    check_same_origin("It", stored, stored)
+    check_same_provenance("It", stored, stored)
     with pytest.raises(SettingError, match=r"It was made in another way: .*overwrite=true"):
-        check_same_origin("It", stored, current)
+        check_same_provenance("It", stored, current)
 
 
 def test_targets_of_other_radii_are_not_mixed():

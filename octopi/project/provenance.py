@@ -1,6 +1,5 @@
 """What an output was made of, compared with what would make it now, or made its neighbours."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
-from octopi.geometry import Points
+from octopi.project.digests import digest_array, digest_points
 from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
 from octopi.project.run import Run
 from octopi.system.files import differing_values
@@ -19,7 +18,7 @@ MAX_VALUE_LENGTH = 60  # characters of a value in a message; of a longer one onl
 
 
 def describe_differences(stored: Any, current: Any) -> str:
-    """Say in what two origins differ; return an empty text where they do not."""
+    """Say in what the provenance of two outputs differs; return an empty text where they do not."""
     return shorten_list(
         f"{key} is {old}, not {new}".strip()
         if len(f"{old}{new}") <= MAX_VALUE_LENGTH
@@ -28,7 +27,7 @@ def describe_differences(stored: Any, current: Any) -> str:
     )
 
 
-def check_same_origin(where: str, stored: Any, current: Any) -> None:
+def check_same_provenance(where: str, stored: Any, current: Any) -> None:
     """Raise SettingError unless an output is what the command would write.
 
     Args:
@@ -62,7 +61,9 @@ def check_same_painting(run_name: str, attributes: Any, first_run: str, first: A
         )
 
 
-def tomogram_origin(run: Run, query: TomogramQuery, volume: NDArray[np.float32]) -> dict[str, str]:
+def identify_tomogram(
+    run: Run, query: TomogramQuery, volume: NDArray[np.float32]
+) -> dict[str, str]:
     """Return what identifies a tomogram: its name, the state of its files, a hash of its voxels."""
     return {
         "tomogram": str(query),
@@ -79,7 +80,7 @@ def has_changed(run: Run, query: TomogramQuery, stored: Mapping[str, Any]) -> bo
     Args:
         run: of the tomogram.
         query: of the tomogram.
-        stored: attributes of the output, see `tomogram_origin`.
+        stored: attributes of the output, see `identify_tomogram`.
     """
     if stored.get("tomogram_stamp") == run.fingerprint(query):
         return False
@@ -91,7 +92,7 @@ def replaced_tomogram(run: Run, stored: Mapping[str, Any]) -> TomogramQuery | No
 
     Args:
         run: of the scores or picks.
-        stored: with them, see `tomogram_origin`.
+        stored: with them, see `identify_tomogram`.
     """
     for query in run.tomograms() if "tomogram_stamp" in stored else []:
         if str(query) == stored.get("tomogram") and has_changed(run, query, stored):
@@ -100,18 +101,6 @@ def replaced_tomogram(run: Run, stored: Mapping[str, Any]) -> TomogramQuery | No
 
 
 REGION = "annotated region"  # among the digests of a target's masks: what is annotated
-
-
-def digest_points(points: Points) -> str:
-    """Return a hash (sha256, hex) of the positions."""
-    return digest_array(np.asarray(points.positions, np.float64))
-
-
-def digest_array(values: NDArray[Any]) -> str:
-    """Return a hash (sha256, hex) of an array's type, shape and values."""
-    digest = hashlib.sha256(f"{values.dtype} {values.shape}".encode())
-    digest.update(np.ascontiguousarray(values).data)
-    return digest.hexdigest()
 
 
 def describe_changed_inputs(run: Run, attributes: Mapping[str, Any]) -> str:
@@ -156,7 +145,7 @@ def _mask_has_changed(
 ) -> bool:
     """Return whether a mask is another than a target's; read voxels only of files that changed."""
     try:
-        if stored.get("mask_stamps", {}).get(name) == run.segmentation_fingerprint(query):
+        if stored.get("mask_stamps", {}).get(name) == run.fingerprint(query):
             return False
         mask, _, _ = run.read_mask(query, may_be_full=name == REGION)
         return digest_array(mask) != stored["mask_digests"][name]

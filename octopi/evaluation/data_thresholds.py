@@ -1,0 +1,102 @@
+"""Thresholds and expectations from the candidates of all runs, where there is no truth."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octopi.evaluation.expected import Expected, expect, threshold_for
+from octopi.geometry import Points
+from octopi.picking import PickingInfo
+
+logger = logging.getLogger(__name__)
+
+MIN_CHANCE = 0.01  # of a candidate; lower ones are not looked for, which saves time
+TypedThresholds = float | Mapping[str, float] | None  # one for all objects, or by their names
+
+
+@dataclass(frozen=True)
+class RunCandidates:
+    """The candidates of a run.
+
+    Args:
+        info: what the scores mean.
+        raw: object name -> (n,) the network's scores of all candidates from MIN_CHANCE on.
+        by_object: object name -> those that may become picks, scored by their chances.
+    """
+
+    info: PickingInfo
+    raw: dict[str, NDArray[np.float32]]
+    by_object: dict[str, Points]
+
+
+def thresholds_by_data(
+    candidates_by_run: Sequence[RunCandidates], beta: float | None, typed: TypedThresholds
+) -> dict[str, float]:
+    """Choose thresholds by the candidates of all runs: object name -> chance.
+
+    An object that the user typed a threshold for, or that is expected too rarely, has no entry.
+
+    Args:
+        candidates_by_run: of every run.
+        beta: recall weighs β² times precision; None = as in the training.
+        typed: the thresholds that the user typed.
+    """
+    thresholds = {}
+    for name, (scores, info) in pool_scores(candidates_by_run).items():
+        if has_typed_threshold(name, typed):
+            continue
+        if name not in info.chances:
+            logger.warning(
+                "Nothing says what scores of %s mean, so its threshold is that of the training.",
+                name,
+            )
+            continue
+        object_beta = beta or info.beta or 1.0
+        if info.weights.get(name) == 0:  # no total counts it, see calibrate
+            object_beta = min(object_beta, 1.0)
+        threshold = threshold_for(scores, info.chances[name], object_beta)
+        if threshold is None:
+            logger.warning("Too few %s are expected here to choose a threshold by.", name)
+        else:
+            thresholds[name] = max(threshold, MIN_CHANCE)
+    return thresholds
+
+
+def has_typed_threshold(name: str, typed: TypedThresholds) -> bool:
+    """Return whether the user typed a threshold of the object."""
+    return isinstance(typed, float | int) or name in (typed or {})
+
+
+def pool_scores(
+    candidates_by_run: Sequence[RunCandidates],
+) -> dict[str, tuple[NDArray[np.float32], PickingInfo]]:
+    """Return each object's scores (n,) of the candidates in all runs, and what they mean."""
+    infos = {name: run.info for run in candidates_by_run[::-1] for name in run.raw}
+    return {
+        name: (np.concatenate([r.raw[name] for r in candidates_by_run if name in r.raw]), info)
+        for name, info in infos.items()
+    }
+
+
+def expect_all(
+    candidates_by_run: Sequence[RunCandidates],
+    by_data: Mapping[str, float],
+    beta: float | None,
+    typed: TypedThresholds,
+) -> dict[str, Expected]:
+    """Compute what to expect of the picks of each object, all runs together.
+
+    Args:
+        candidates_by_run: of every run.
+        by_data: object name -> threshold, see `thresholds_by_data`.
+        beta: whose thresholds of the training the other objects have; None = the training's own.
+        typed: the thresholds that the user typed.
+    """
+    expected = {}
+    for name, (scores, info) in pool_scores(candidates_by_run).items():
+        thresholds = info.thresholds_at(beta, typed) | dict(by_data)
+        expected[name] = expect(scores, info.chances.get(name), thresholds[name])
+    return expected

@@ -1,0 +1,69 @@
+"""Tell what octopi wrote from what a person has changed since, which is never replaced unasked."""
+
+from collections.abc import Callable, Iterable
+
+from octopi.errors import DataError, shorten, shorten_list
+from octopi.project.digests import digest_array
+from octopi.project.picks_file import FINGERPRINT
+from octopi.project.queries import PicksQuery, SegmentationQuery
+from octopi.project.run import Run
+
+EDITED = "edited"  # the value of `overwrite` that replaces a person's work too
+Query = PicksQuery | SegmentationQuery
+
+
+def check_not_edited(
+    runs: Iterable[Run],
+    list_replaced: Callable[[Run], Iterable[Query]],
+    *,
+    overwrite: bool | str,
+    setting: str = "session_id",
+) -> None:
+    """Raise DataError if something would be replaced that is not as octopi wrote it.
+
+    What has no fingerprint, such as files of other programs, counts as a person's.
+
+    Args:
+        runs: that will be written to.
+        list_replaced: lists the picks or label volumes of a run that will be replaced or deleted.
+        overwrite: of the command; "edited" replaces all.
+        setting: by which the command writes into another session.
+    """
+    if overwrite == EDITED:
+        return
+    edits = [
+        (run, query, edit)
+        for run in runs
+        for query in list_replaced(run)
+        if (edit := describe_edit(run, query)) is not None
+    ]
+    if not edits:
+        return
+    run, query, edit = edits[0]
+    others = shorten_list(f"{r.name} {q}" for r, q, _ in edits[1:])
+    use = "train with it as it is"
+    if isinstance(query, PicksQuery):
+        use = f"train with them (octopi create_targets targets.picks={query.user_session})"
+    raise DataError(
+        f"Run {run.name}: the {query.kind} {query} would be replaced, and {edit}."
+        f"{f' So are {others}.' if others else ''} Keep what is there and write elsewhere: "
+        f"{setting}={_next_session(query.session_id)}. Or {use}. Or lose it: overwrite={EDITED}."
+    )
+
+
+def describe_edit(run: Run, query: Query) -> str | None:
+    """Say how picks or a label volume differ from what octopi wrote; None if they do not."""
+    if isinstance(query, PicksQuery):
+        return run.describe_edit(query)
+    try:
+        labels, _, attributes = run.read_segmentation(query)
+    except DataError as error:
+        return f"it cannot be compared with what octopi wrote ({shorten(error, 150)})"
+    if FINGERPRINT not in attributes:
+        return "octopi did not write it as it is"
+    is_same = attributes[FINGERPRINT] == digest_array(labels)
+    return None if is_same else "somebody has changed its voxels since octopi wrote it"
+
+
+def _next_session(session_id: str) -> str:
+    return str(int(session_id) + 1) if session_id.isdecimal() else f"{session_id}-2"

@@ -1,0 +1,284 @@
+"""Stored volumes: what their metadata say, read and checked before any voxel is."""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.errors import MetadataError
+
+from octopi.errors import DataError
+from octopi.geometry import Grid, same_spacing
+from octopi.project.copick_api import UNITFACTOR
+from octopi.project.storage import storage_errors_as_data_error
+
+COMPLETE = "octopi_complete"
+MAX_CHUNKS = 1_000_000  # of an array; with more its shape or chunks are wrong
+DAMAGED_METADATA = (
+    *(AttributeError, KeyError, IndexError, TypeError, ValueError, ArithmeticError),
+    *(RecursionError, MetadataError),
+)
+
+
+@dataclass(frozen=True)
+class StoredVolume:
+    """The finest level of an OME-Zarr store, opened but not read yet.
+
+    Args:
+        where: the volume in words, for messages.
+        separator: between the numbers in a chunk's name, "/" or ".".
+        attributes: everything in the store's `.zattrs`.
+        mask_of: the object of a binary mask; None for other volumes.
+    """
+
+    where: str
+    store: Any
+    level: str
+    array: zarr.Array
+    separator: str
+    grid: Grid
+    attributes: dict[str, Any]
+    mask_of: str | None = None
+
+    @property
+    def by_octopi(self) -> bool:
+        """Whether octopi wrote it, which leaves out no chunk."""
+        return bool(self.attributes.get(COMPLETE))
+
+
+@dataclass(frozen=True)
+class Level:
+    """The finest level of a store, as OME-NGFF 0.1 to 0.5 describe it.
+
+    Args:
+        path: of its array in the store.
+        axes: names of the axes; empty before NGFF 0.3.
+        scale: voxel spacing in Å (z, y, x); None before NGFF 0.4.
+        translation: place of the first voxel in Å (z, y, x).
+    """
+
+    path: str
+    axes: list[str]
+    scale: tuple[float, float, float] | None
+    translation: tuple[float, float, float]
+
+
+def open_volume(
+    item: Any,
+    where: str,
+    voxel_spacing: float,
+    *,
+    warn: Callable[[str], None],
+    channels: bool = False,
+    mask_of: str | None = None,
+) -> StoredVolume:
+    """Open the volume of a copick item; read only its metadata.
+
+    Args:
+        item: copick tomogram, segmentation or features.
+        where: the volume in words, for messages.
+        voxel_spacing: Å, the one copick lists it under.
+        warn: logs what the metadata say and octopi does not follow.
+        channels: whether it may have several.
+        mask_of: the object of a binary mask.
+
+    Raises:
+        DataError: the metadata are unfinished, damaged or not of a volume.
+    """
+    with storage_errors_as_data_error(where):
+        store = item.zarr()
+        # copick's stores take any I/O error for a missing chunk, which zarr then fills with zeros.
+        store.exceptions = (KeyError,)
+        # An array that does not name its separator has dots, whatever copick's stores take.
+        store._dimension_separator = None
+        attributes = _read_attributes(store, where)
+        try:
+            level = _finest_level(attributes)
+            array = zarr.open_array(store=store, path=level.path, mode="r")
+            _check_metadata(array)
+        except DAMAGED_METADATA as error:
+            raise DataError(
+                f"{where} has damaged or unfinished metadata in {store.path} ({error!r}). "
+                "Restore it or write the volume again."
+            ) from error
+        separator = _chunk_separator(array, f"{store.path.rstrip('/')}/{level.path}", store.fs)
+        store.key_separator = separator
+    _check_array(array, level.axes, f"{where} in {store.path}", channels=channels)
+    # octopi's own volumes may be on a coarser grid than the tomogram they are listed with
+    spacing = level.scale or (voxel_spacing, voxel_spacing, voxel_spacing)
+    if not attributes.get(COMPLETE, False):
+        spacing = _trusted_spacing(spacing, voxel_spacing, where, warn)
+    if any(abs(shift) > 0.5 * edge for shift, edge in zip(level.translation, spacing, strict=True)):
+        z, y, x = level.translation
+        warn(
+            f"{where} begins at x, y, z = {x:g}, {y:g}, {z:g} Å in its OME metadata; octopi, as "
+            "copick, counts from its first voxel. Picks made in a larger volume need that shift."
+        )
+    z, y, x = array.shape[-3:]
+    grid = Grid((z, y, x), spacing)
+    return StoredVolume(where, store, level.path, array, separator, grid, attributes, mask_of)
+
+
+def is_finished(item: Any, *, by_octopi: bool = False) -> bool:
+    """Return whether the writer of a copick item has finished, and with `by_octopi` was octopi.
+
+    Every writer stores OME metadata last; octopi's own say so explicitly, since on remote storage
+    a rewrite could stop half-way.
+    """
+    with storage_errors_as_data_error(str(getattr(item, "path", item))):
+        store = item.zarr()
+        store.exceptions = (KeyError,)
+        try:
+            attributes = json.loads(store[".zattrs"])
+            level = _finest_level(attributes)
+            finished = bool(attributes.get(COMPLETE, not by_octopi))
+            return finished and f"{level.path}/.zarray" in store
+        except KeyError:  # no metadata, but for those of zarr 3, which are refused when opened
+            return not by_octopi and "zarr.json" in store
+        except DAMAGED_METADATA:
+            return not by_octopi  # others' metadata of another kind are refused when opened
+
+
+def fingerprint(volume: StoredVolume) -> str:
+    """Hash (sha256, hex) the metadata and each chunk's name, size and time; read no chunk."""
+    with storage_errors_as_data_error(volume.where):
+        digest = hashlib.sha256(volume.store[f"{volume.level}/.zarray"])
+        files = stored_files(volume)
+    digest.update(json.dumps(volume.attributes, sort_keys=True).encode())
+    for name, info in sorted(files.items()):
+        stamps = (info.get(key) for key in ("ETag", "mtime", "LastModified", "created"))
+        stamp = next((value for value in stamps if value is not None), "")
+        digest.update(f"{name} {info.get('size')} {stamp}\n".encode())
+    return digest.hexdigest()
+
+
+def stored_files(volume: StoredVolume) -> dict[str, dict[str, Any]]:
+    """List the files of the level, with fsspec's information, by their name inside it."""
+    root = f"{volume.store.path.rstrip('/')}/{volume.level}/"
+    files = volume.store.fs.find(root, detail=True)
+    return {path.split(root, 1)[-1]: info for path, info in files.items()}
+
+
+def chunk_regions(volume: StoredVolume) -> Iterator[tuple[str, tuple[slice, ...]]]:
+    """Yield the name of each chunk of the volume's array, and its region in the array."""
+    array = volume.array
+    for index in np.ndindex(array.cdata_shape):
+        starts = [i * chunk for i, chunk in zip(index, array.chunks, strict=True)]
+        sizes = map(min, array.chunks, np.subtract(array.shape, starts))
+        region = tuple(slice(a, a + int(n)) for a, n in zip(starts, sizes, strict=True))
+        yield volume.separator.join(map(str, index)), region
+
+
+def background(array: zarr.Array) -> NDArray[Any]:
+    """Return one voxel with the value of chunks that are left out."""
+    return np.full(1, array.fill_value or 0, array.dtype)
+
+
+def _read_attributes(store: Any, where: str) -> dict[str, Any]:
+    try:
+        return json.loads(store[".zattrs"])
+    except KeyError as error:
+        if store.fs.exists(f"{store.path}/zarr.json"):
+            raise DataError(
+                f"{where} is stored in zarr 3, which copick 1 cannot read. Convert {store.path} "
+                "to zarr 2 (OME-Zarr 0.4)."
+            ) from error
+        raise DataError(
+            f"{where} has no .zattrs in {store.path}: it is unfinished or damaged. Write it again."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where} has a damaged .zattrs in {store.path}: {error}.") from error
+
+
+def _finest_level(attributes: dict[str, Any]) -> Level:
+    """Read the path, axes, scale and translation of the finest array, in OME-NGFF 0.1 to 0.5."""
+    multiscale = attributes.get("ome", attributes)["multiscales"][0]
+    dataset = multiscale["datasets"][0]
+    # 0.3 has only the names of the axes
+    axes = [{"name": a} if isinstance(a, str) else a for a in multiscale.get("axes", [])]
+    unit = np.array(
+        [UNITFACTOR.get(a.get("unit", "angstrom"), 1.0) for a in axes[-3:]] or [1.0] * 3
+    )
+    scale, translation = None, np.zeros(3)
+    for owner in (dataset, multiscale):
+        for step in owner.get("coordinateTransformations", []):
+            kind = step.get("type", "scale")
+            if kind == "scale":
+                factors = np.array(step["scale"][-3:], dtype=float)
+                scale, translation = (
+                    factors * (1 if scale is None else scale),
+                    translation * factors,
+                )
+            elif kind == "translation":
+                translation = translation + np.array(step["translation"][-3:], dtype=float)
+    z, y, x = translation * unit
+    if scale is not None:
+        sz, sy, sx = (scale * unit).tolist()
+    return Level(
+        dataset["path"],
+        [str(axis["name"]) for axis in axes],
+        None if scale is None else (sz, sy, sx),
+        (float(z), float(y), float(x)),
+    )
+
+
+def _chunk_separator(array: zarr.Array, folder: str, fs: Any) -> str:
+    """Return what lies between the numbers in the names of an array's chunks.
+
+    Before zarr 2.8, an array with nested folders did not name its separator either.
+    """
+    if array._dimension_separator == "/":
+        return "/"
+    names = [str(path).rstrip("/").rsplit("/", 1)[-1] for path in fs.ls(folder, detail=False)]
+    return "/" if any(map(str.isdecimal, names)) else "."
+
+
+def _check_metadata(array: zarr.Array) -> None:
+    """Raise ValueError unless an array's shape, chunks, order and fill value make sense."""
+    sizes = [*array.shape, *array.chunks]
+    if len(array.chunks) != array.ndim or not all(isinstance(n, int) and n > 0 for n in sizes):
+        raise ValueError(f"shape {array.shape} in chunks of {array.chunks}")
+    if math.prod(array.cdata_shape) > MAX_CHUNKS:
+        raise ValueError(f"shape {array.shape} in {math.prod(array.cdata_shape)} chunks")
+    if array.order not in ("C", "F"):
+        raise ValueError(f"order {array.order}")
+    background(array)
+
+
+def _check_array(array: zarr.Array, axes: list[str], where: str, *, channels: bool) -> None:
+    """Raise DataError unless an array holds numbers on z, y and x, and, if allowed, channels."""
+    names = [name.lower() for name in axes]
+    has_channels = max(array.shape[:-3], default=1) > 1
+    if array.ndim < 3 or 0 in array.shape or (has_channels and not channels):
+        raise DataError(
+            f"{where} is not a volume: its shape is {array.shape}. octopi reads one volume of "
+            "three axes, z, y, x; save that alone."
+        )
+    if names and (len(names) != array.ndim or names[-3:] != ["z", "y", "x"]):
+        raise DataError(
+            f"{where} has the shape {array.shape} but the axes {', '.join(names)} in its OME "
+            "metadata; octopi reads axes that end in z, y, x. Write it again in that order."
+        )
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{where} holds values of type {array.dtype}; octopi reads plain numbers.")
+
+
+def _trusted_spacing(
+    scale: tuple[float, float, float],
+    voxel_spacing: float,
+    where: str,
+    warn: Callable[[str], None],
+) -> tuple[float, float, float]:
+    """Return the stored scale, which has more digits, unless it contradicts what copick lists."""
+    if all(same_spacing(s, voxel_spacing) for s in scale):
+        return scale
+    warn(
+        f"{where} is listed with {voxel_spacing} Å but its OME metadata says {scale} Å; taking "
+        f"{voxel_spacing} Å."
+    )
+    return voxel_spacing, voxel_spacing, voxel_spacing

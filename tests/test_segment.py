@@ -1,0 +1,51 @@
+"""What `segment` says where a network cannot be run."""
+
+import pytest
+import torch
+from checkpoints import NET, make_info
+from monai.networks.nets import UNet
+
+from octopi.models import checkpoint
+
+WORDS = ["predictor=default", "predictor.window_size=null", "predictor.num_sides=1"]
+
+
+@pytest.fixture
+def segment(here, octopi_command):
+    """Runs `segment` on a CPU with a checkpoint; returns its exit code."""
+    return lambda path: octopi_command("segment", f"checkpoint={path}", "accelerator=cpu", *WORDS)
+
+
+def test_a_gpu_too_small_for_a_window_is_answered_with_run_and_setting(
+    here, segment, monkeypatch, capsys
+):
+    info = make_info(net=NET, voxel_spacing=20.0)
+    net = UNet(**{key: value for key, value in info.net.items() if key != "_target_"})
+    checkpoint.save(here / "small.pth", net.state_dict(), info)
+
+    def no_memory(*_args):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.nn.Conv3d, "forward", no_memory)
+    assert segment("small.pth") == 4
+    message = capsys.readouterr().err
+    assert "Run TS_01: the GPU is too small for windows of" in message
+    assert "predictor.window_size" in message
+    assert not list((here / "overlay").rglob("*.zarr"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"model.0.weight": torch.zeros(2)},
+        {"state_dict": {"model.0.weight": torch.zeros(2)}, "epoch": 3},
+        {"octopi_checkpoint": 99, "net": {"_target_": "x.Y"}, "weights": {}},
+    ],
+    ids=["weights alone, as octopi 1 saves", "another framework's", "a later octopi's"],
+)
+def test_checkpoints_of_other_programs_are_refused_by_name(here, segment, capsys, content):
+    torch.save(content, here / "other.pth")
+    assert segment("other.pth") == 2
+    message = capsys.readouterr().err
+    assert "other.pth" in message
+    assert "mistake in octopi" not in message
