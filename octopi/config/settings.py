@@ -49,7 +49,7 @@ UserSession = Annotated[str, Field(pattern=r"^[^/]+/[^/]+$", description="as USE
 
 
 def _check_ordered(interval: list[float]) -> list[float]:
-    if interval[0] >= interval[1]:
+    if interval != sorted(interval):
         raise ValueError("The smaller number comes first.")
     return interval
 
