@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 
 from tqdm import tqdm
 
+from octopi.candidates import find_run_candidates, read_checkpoint_info
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build, build_part
 from octopi.config.settings import LocalizeSettings
@@ -26,8 +27,7 @@ from octopi.evaluation.expected import format_expected, to_dict
 from octopi.localization import LOCALIZER
 from octopi.localization.localizer import Localizer
 from octopi.localization.peaks import Peaks
-from octopi.models.checkpoint_info import combine_infos
-from octopi.picking import PickingInfo, apply_chance
+from octopi.picking import PickingInfo
 from octopi.project import (
     PicksQuery,
     Project,
@@ -38,7 +38,7 @@ from octopi.project import (
 from octopi.project.edits import check_not_edited
 from octopi.project.picks_file import PROVENANCE
 from octopi.project.run_scores import RunScores, find_scores, warn_of_several_networks
-from octopi.project.score_map import particle_channels, particle_radii
+from octopi.project.score_map import particle_radii
 from octopi.system.files import write_json
 from octopi.system.job_folder import EXPECTED_FILE, Job
 
@@ -55,7 +55,7 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
             f"thresholds={settings.thresholds:g} is that of every object, beside which beta and "
             "thresholds_from=data say nothing. Drop it or them, or give {object: threshold}."
         )
-    checkpoint_info = read_checkpoint_info(settings)
+    checkpoint_info = read_checkpoint_info(settings.checkpoint)
     project: Project = build(settings.project, "project")
     located = keep_runs_with(
         project.select(settings.runs),
@@ -117,7 +117,12 @@ def find_candidates(
     with tqdm(total=len(all_scores), desc="localize", unit="run") as bar:
 
         def find(scores: RunScores) -> RunCandidates:
-            run_candidates = find_run_candidates(scores, settings, localizer, checkpoint_info)
+            run_candidates = find_run_candidates(
+                scores,
+                localizer,
+                checkpoint_info,
+                lowest_chances=lambda info: lowest_chances(info, settings),
+            )
             if settings.thresholds_from == "training":
                 write_run_picks(scores, run_candidates, {}, settings)
                 run_candidates = replace(run_candidates, by_object={})  # frees their memory
@@ -127,29 +132,10 @@ def find_candidates(
         return map_in_threads(find, all_scores, num_threads=settings.num_workers)
 
 
-def find_run_candidates(
-    scores: RunScores,
-    settings: LocalizeSettings,
-    localizer: Localizer,
-    checkpoint_info: PickingInfo | None,
-) -> RunCandidates:
-    """Find the candidates of every object in a run; arguments as in `find_candidates`."""
-    score_map = scores.read()
-    info = checkpoint_info or score_map.info
-    radii = particle_radii(info, scores.run.objects)
+def lowest_chances(info: PickingInfo, settings: LocalizeSettings) -> dict[str, float]:
+    """Return the lowest chance of interest: MIN_CHANCE where scores have a known meaning."""
     thresholds = info.thresholds_at(settings.beta, settings.thresholds)
-    floors = {
-        name: info.chances[name].to_score(min(thresholds[name], MIN_CHANCE))
-        if name in info.chances
-        else thresholds[name]
-        for name in radii
-    }
-    candidates = localizer(
-        particle_channels(score_map, radii), grid=score_map.grid, radii=radii, floors=floors
-    )
-    raw = {name: points.scores for name, points in candidates.items() if points.scores is not None}
-    by_object = {n: apply_chance(points, info.chance(n)) for n, points in candidates.items()}
-    return RunCandidates(info, raw, by_object)
+    return {n: min(t, MIN_CHANCE) if n in info.chances else t for n, t in thresholds.items()}
 
 
 def write_run_picks(
@@ -207,16 +193,6 @@ def check_outputs(
             "another model made them. Delete them with overwrite=true, or choose another "
             "session_id."
         )
-
-
-def read_checkpoint_info(settings: LocalizeSettings) -> PickingInfo | None:
-    """Read the picking info of the user's checkpoints, which overrides the scores' own."""
-    if settings.checkpoint is None:
-        return None
-    from octopi.models import checkpoint  # noqa: PLC0415  torch is slow to import, rarely needed
-
-    infos = [checkpoint.read(path)[1] for path in settings.checkpoint]
-    return combine_infos(settings.checkpoint, infos).picking
 
 
 def describe(

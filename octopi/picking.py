@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from octopi.errors import DataError, SettingError, did_you_mean, shorten_list
 from octopi.geometry import Points
-from octopi.ranges import Positive, Share
+from octopi.ranges import Covariance, Positive, PositiveShare
 
 DEFAULT_THRESHOLD = 0.5  # chance, of an object whose threshold was never calibrated
 SCORE_CLIP = 1e-4  # scores nearer than this to 0 or 1 are clipped
@@ -43,8 +43,8 @@ class Chance:
 
     offset: float = 0.0
     slope: Positive = 1.0
-    covariance: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
-    found: Share = 1.0
+    covariance: Covariance = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    found: PositiveShare = 1.0
 
     def of(self, scores: ArrayLike) -> NDArray[np.float64]:
         """Return the chances (n,) of scores (n,), both 0..1."""

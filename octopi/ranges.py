@@ -50,6 +50,21 @@ TomogramEdges = Annotated[Sequence[Count], _THREE]  # pixels, x y z
 Ratios = Annotated[Sequence[Share], _THREE]  # of training, validation and test
 
 
+def _check_covariance(values: Sequence[float]) -> Sequence[float]:
+    variance, shared, other_variance = values
+    if min(variance, other_variance) < 0 or shared**2 > variance * other_variance * (1 + 1e-6):
+        raise ValueError("It is no covariance.")
+    return values
+
+
+Covariance = Annotated[  # of two quantities
+    list[float],
+    _THREE,
+    Field(description="variance, covariance, variance, as they can be"),
+    AfterValidator(_check_covariance),
+]
+
+
 def _check_time(text: str) -> str:
     if not text.strip("0:"):
         raise ValueError("No time is left.")

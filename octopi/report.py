@@ -59,7 +59,8 @@ def report(settings: ReportSettings, job: Job) -> Path:
         "provenance": provenance_rows(data, project, scorer, job.overrides),
     }
     title = f"{project.config_paths[0].stem} · octopi report"
-    write_text(path, render_page(content, blocks, title=title))
+    by_id = {f"run-{number}": block for number, block in enumerate(blocks)}
+    write_text(path, render_page(content, by_id, title=title))
     figure = plot_thresholds(data.runs, data.objects, scorer, data.estimated_shares)
     write_figure(path.with_suffix(".png"), figure)
     if history is not None:

@@ -11,6 +11,7 @@ import mrcfile
 import numpy as np
 import torch
 import yaml
+from scored_project import decide
 from sweeping import RUNS, run_sweep
 from tiny import TINY
 
@@ -35,6 +36,8 @@ def make_inputs(folder: Path, octopi_command: Callable[..., int]) -> None:
     assert octopi_command("localize", "thresholds=0.3") == 0
     run_sweep(*SEARCH[1 + len(TINY) + len(RUNS) :], "hydra.sweep.dir=finished", log=folder / "log")
     (folder / "log").unlink()
+    assert octopi_command("review", "output=page.html") == 0
+    decide(folder / "page.html", {0: "accept", 1: "reject", 2: "accept", 3: "reject"})
     (folder / "mrcs").mkdir()
     for number in (1, 2):
         with mrcfile.new(folder / "mrcs" / f"lam_{number}.mrc") as file:
@@ -172,6 +175,8 @@ COMMANDS = {
     "report": KilledCommand(
         "report", ["folder=model", "output=page/report.html"], files_in("page")
     ),
+    "review": KilledCommand("review", ["output=looked/page.html"], files_in("looked")),
+    "review, applying": KilledCommand("review", ["decisions=decisions.json"]),
     "plan": KilledCommand(
         "plan",
         ["folder=planned", "overwrite=true", "model.channels=[4,8]", "model.strides=[2]"],

@@ -26,7 +26,6 @@ COMBINATIONS = [
     ("localize", "thresholds=0.5 beta=2", "Drop it or them"),
     ("localize", "thresholds=0.5 thresholds_from=data", "Drop it or them"),
     ("evaluate", "objects=[]", "not empty"),
-    ("extract", "pairs=[100,100]", "the smaller first"),
     ("extract", "pairs=[200,100]", "the smaller first"),
 ]
 

@@ -285,6 +285,22 @@ def test_thresholds_follow_the_candidates_of_all_runs_or_the_training(here, loca
     assert "from chance" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"covariance": [0.01, 0.0]},
+        {"covariance": [-1.0, 0.0, 0.01]},
+        {"covariance": [0.01, 1.0, 0.01]},
+        {"found": 0.0},
+        {"slope": -1.0},
+    ],
+)
+def test_chances_that_cannot_be_are_damaged_attributes(here, localize, capfd, wrong):
+    stored = {"chances": {"ribosome": CHANCE | wrong}}
+    assert localize(["ribosome"], values=scattered, **stored) == 3
+    assert "has damaged attributes" in capfd.readouterr().err
+
+
 def test_too_few_candidates_leave_the_threshold_of_the_training(here, localize, capfd):
     stored = {"chances": {"ribosome": CHANCE}, "thresholds": {"1": {"ribosome": 0.9}}, "beta": 1.0}
     assert localize(["ribosome"], "thresholds_from=data", **stored) == 0

@@ -16,57 +16,16 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from scipy.ndimage import gaussian_filter
+from scored_project import PEAKS, content_of, copy_project, read_truth, write_scores
 
-from octopi.config.files import CONF_DIR
 from octopi.evaluation.candidates import write_candidates
 from octopi.evaluation.scores import Matched
 from octopi.geometry import Points
-from octopi.project import PicksQuery, find_picks, open_project
+from octopi.project import PicksQuery, open_project
 from octopi.tracking import mlflow
 
 NASTY = "<img src=x onerror=document.title='owned'>"
-PEAKS = yaml.safe_load((CONF_DIR / "localizer" / "peaks.yaml").read_text(encoding="utf-8"))
 THRESHOLDS = (0.0, 0.03, 0.2, 0.5, 0.8, 0.95, 1.0)
-CHROMIUM = shutil.which("chromium")
-DRIVER = shutil.which("chromedriver")
-
-
-def read_truth(run):
-    queries = find_picks([run], objects=None, source=None)
-    return {name: run.read_picks(query) for name, query in queries.items()}
-
-
-def write_scores(run, names, *, seed):
-    """Write a score map with peaks near most particles, of unlike heights, and a few false ones."""
-    rng = np.random.default_rng(seed)
-    tomogram = run.tomograms()[0]
-    grid, truth = run.tomogram_grid(tomogram), read_truth(run)
-    scores = np.zeros((len(names), *grid.shape), dtype=np.uint8)
-    for channel, name in zip(scores, names, strict=True):
-        particles = truth[name].positions
-        false = rng.uniform([100, 100, 100], [860, 860, 380], (3, 3))
-        field = np.zeros(grid.shape)
-        shifted = particles + rng.normal(0, 15, particles.shape)
-        for position in np.concatenate([shifted, false]):
-            indices = np.rint(position[::-1] / 20).astype(int)
-            z, y, x = np.clip(indices, 1, np.array(grid.shape) - 2)
-            field[z, y, x] += rng.uniform(0.1, 1)
-        field = gaussian_filter(field, 1.5)
-        channel[:] = np.rint(field / field.max() * 250)
-    radii = {name: run.objects[name].radius for name in names}
-    attributes = {
-        "objects": names,
-        "radii": radii,
-        "thresholds": {
-            "1": dict.fromkeys(names, 0.5),
-            "4": dict.fromkeys(names, 0.3),
-        },
-        "beta": 4.0,
-        "localizer": PEAKS,
-        "checkpoints": {"best_model.pth": "0"},
-    }
-    run.write_score_map(tomogram, "predict-octopi-1", scores, grid=grid, attributes=attributes)
 
 
 @dataclasses.dataclass
@@ -95,23 +54,6 @@ def write_report(folder, *overrides, **environment):
     assert process.returncode == 0, process.stderr
 
 
-def content_of(page):
-    text = page.read_text(encoding="utf-8")
-    content = re.search(r'id="content">(.*?)</script>', text, re.DOTALL)
-    assert content
-    return json.loads(content[1])
-
-
-def copy_project(phantom, folder):
-    shutil.copytree(phantom.parent, folder, dirs_exist_ok=True)
-    config = folder / "project.json"
-    config.write_text(
-        phantom.read_text(encoding="utf-8").replace(str(phantom.parent), str(folder)),
-        encoding="utf-8",
-    )
-    return config
-
-
 @pytest.fixture(scope="module")
 def written(tiny_phantom, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
@@ -127,48 +69,6 @@ def written(tiny_phantom, tmp_path_factory):
     write_report(folder, f"project.config={config}", "output=page.html")
     page = folder / "page.html"
     return Written(config, page, content_of(page))
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("there is no chromium with chromedriver (apt-get install chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (
-        "headless=new",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-quic",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        "window-size=1280,900",
-        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture
-def opened(browser):
-    """Open a page; a message in the browser's log is an error."""
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    def go(page):
-        browser.get(page.as_uri())
-        ready = "return document.documentElement.dataset.ready"
-        WebDriverWait(browser, 60).until(lambda b: b.execute_script(ready) == "yes")
-        return browser
-
-    browser.get_log("browser")
-    yield go
-    assert browser.get_log("browser") == []
 
 
 def text_of(browser, selector):

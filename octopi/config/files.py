@@ -17,6 +17,7 @@ COMMANDS = (
     "doctor",
     "plan",
     "report",
+    "review",
     "merge_picks",
     "extract",
     "export",

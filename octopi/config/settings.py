@@ -50,7 +50,7 @@ UserSession = Annotated[str, Field(pattern=r"^[^/]+/[^/]+$", description="as USE
 
 
 def _check_ordered(interval: list[float]) -> list[float]:
-    if interval[0] >= interval[1]:
+    if interval != sorted(interval):
         raise ValueError("The smaller number comes first.")
     return interval
 
@@ -282,6 +282,28 @@ class ReportSettings:
     session_id: str
     max_megabytes: Positive
     output: str | None
+    trust: list[str]
+    dry_run: bool
+
+
+@dataclass
+class ReviewSettings:
+    """Settings of `review`."""
+
+    project: ConfigNode
+    runs: RunNames
+    decisions: str | None
+    num: Count
+    input: str
+    picks: UserSession
+    annotations: Names | None
+    checkpoint: Names | None
+    beta: Beta | None
+    tomo_type: str | None
+    max_megabytes: Positive
+    output: str | None
+    user_id: str
+    session_id: str | None
     trust: list[str]
     dry_run: bool
 

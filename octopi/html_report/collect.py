@@ -5,8 +5,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from octopi.candidates import build_stored_localizer
 from octopi.config.settings import ReportSettings
-from octopi.errors import NotInProjectError, SettingError, shorten_list
+from octopi.errors import NotInProjectError, shorten_list
 from octopi.evaluation.chances import AnnotatedShare
 from octopi.evaluation.coverage import keep_comparable
 from octopi.geometry import Points
@@ -22,8 +23,6 @@ from octopi.html_report.training_history import (
     TRAINING,
     TrainingHistory,
 )
-from octopi.localization import LOCALIZER
-from octopi.localization.localizer import Localizer
 from octopi.picking import DEFAULT_THRESHOLD, PickingInfo, apply_chance
 from octopi.project import (
     PickSets,
@@ -35,7 +34,6 @@ from octopi.project import (
 from octopi.project.annotation import read_true_picks
 from octopi.project.score_map import particle_channels, particle_radii
 from octopi.project.united_picks import read_united_picks
-from octopi.stored import build_stored
 
 logger = logging.getLogger(__name__)
 
@@ -251,13 +249,7 @@ def _localize(
 ) -> Mapping[str, Points]:
     """Find all candidates in a score map, with the localizer of the training or the map."""
     run = reference.run
-    if not info.localizer:
-        raise SettingError(
-            f"The score map of run {run.name} does not say how to localize. Write it again with "
-            "octopi segment."
-        )
-    where = f"Run {run.name}: its score map or training"
-    localizer: Localizer = build_stored(info.localizer, LOCALIZER, where, trust)
+    localizer = build_stored_localizer(info, run.name, trust)
     score_map, radii = reference.read(), particle_radii(info, run.objects)
     return localizer(particle_channels(score_map, radii), grid=score_map.grid, radii=radii)
 

@@ -11,35 +11,42 @@ from typing import Any
 
 
 def render_page(
-    content: Mapping[str, Any], blocks: Sequence[Mapping[str, Any]], *, title: str
+    content: Mapping[str, Any],
+    blocks: Mapping[str, Any],
+    *,
+    title: str,
+    parts: Sequence[str] = ("octopi.html_report/page",),
 ) -> str:
-    """Render the page, which loads nothing and runs no script but its own.
+    """Render a page, which loads nothing and runs no script but its own.
 
     Args:
         content: what the page begins with.
-        blocks: the pictures of each run, decoded when the run is chosen.
+        blocks: id -> what is decoded only when it is shown, such as pictures.
         title: of the page; any text.
+        parts: package and name of its files; the first is the template and the script, the style
+            is that of all.
     """
-    script, style = _part("page.js"), _part("page.css")
+    script = _read(parts[0], "js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    parts = {
+    values = {
         "title": html.escape(title),
         "digest": digest,
-        "style": style,
+        "style": "".join(_read(part, "css") for part in reversed(parts)),
         "script": script,
         "content": _json(content),
         "blocks": "\n".join(
-            f'<script type="application/json" id="run-{number}">{_json(block)}</script>'
-            for number, block in enumerate(blocks)
+            f'<script type="application/json" id="{name}">{_json(block)}</script>'
+            for name, block in blocks.items()
         ),
     }
     # One pass, so that an @@ in the content is never taken for a part of the template.
-    pieces = _part("page.html").split("@@")
-    return "".join(parts[p] if i % 2 else p for i, p in enumerate(pieces))
+    pieces = _read(parts[0], "html").split("@@")
+    return "".join(values[p] if i % 2 else p for i, p in enumerate(pieces))
 
 
-def _part(name: str) -> str:
-    return (files("octopi.html_report") / name).read_text(encoding="utf-8")
+def _read(part: str, ending: str) -> str:
+    package, _, name = part.partition("/")
+    return (files(package) / f"{name}.{ending}").read_text(encoding="utf-8")
 
 
 def _json(content: Any) -> str:

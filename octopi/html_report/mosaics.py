@@ -67,13 +67,13 @@ def tomogram_mosaic(volume: NDArray[np.float32], grid: Grid, *, max_bytes: int) 
     factor = _factor(grid.shape)
     while True:
         binned = _blocks(volume, factor).mean(axis=(1, 3, 5)) if factor > 1 else volume
-        grey = _grey(binned)
+        grey = to_grey(binned)
         for quality in QUALITIES:
-            sample = len(_webp(_tile(grey[::SAMPLE_STEP])[0], quality))
+            sample = len(to_webp(_tile(grey[::SAMPLE_STEP])[0], quality))
             if sample * len(grey) / len(grey[::SAMPLE_STEP]) > max_bytes:
                 continue
             sheet, columns = _tile(grey)
-            picture = _webp(sheet, quality)
+            picture = to_webp(sheet, quality)
             if len(picture) <= max_bytes:
                 return Mosaic(
                     picture, columns, *_coarse_geometry(grid, factor, grey.shape), quality
@@ -115,23 +115,65 @@ def particle_gallery(
     ]
     if not slabs:
         return {"picture": None, "columns": 1, "size": CROP, "num": 0}
-    sheet, columns = _tile(_grey(np.stack(slabs)))
-    picture = _webp(sheet, CROP_QUALITY)
+    sheet, columns = _tile(to_grey(np.stack(slabs)))
+    picture = to_webp(sheet, CROP_QUALITY)
     return {"picture": data_url(picture), "columns": columns, "size": CROP, "num": len(slabs)}
+
+
+def to_grey(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Convert to eight bits, with CLIPPED_PERCENT of the voxels black and as many white."""
+    dark, bright = np.percentile(
+        values[:: max(1, len(values) // 64)], [CLIPPED_PERCENT, 100 - CLIPPED_PERCENT]
+    )
+    scaled = (values - dark) / max(float(bright - dark), 1e-12)
+    return np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+
+
+def to_webp(sheet: NDArray[np.uint8], quality: int) -> bytes:
+    """Compress a picture (y, x) in grey as WebP."""
+    out = io.BytesIO()
+    Image.fromarray(sheet).convert("RGB").save(out, "WEBP", quality=quality, method=3)
+    return out.getvalue()
 
 
 def _neighbourhood(
     volume: NDArray[np.float32], grid: Grid, voxel: NDArray[np.float64], radius: float
 ) -> NDArray[np.float32]:
-    """Cut the slab around a point, CROP by CROP pixels; pad with grey outside of the volume."""
-    half = [
-        SLAB_RADII / 2 * radius / grid.spacing[0],
-        *(CROP_RADII * radius / s for s in grid.spacing[1:]),
-    ]
+    """Cut the slab across z around a point, CROP by CROP pixels."""
+    return cut_slab(
+        volume,
+        grid.spacing,
+        voxel,
+        slab=SLAB_RADII * radius,
+        reach=CROP_RADII * radius,
+        pixels=CROP,
+    )
+
+
+def cut_slab(
+    volume: NDArray[np.float32],
+    spacing: Sequence[float],
+    voxel: Sequence[float] | NDArray[np.float64],
+    *,
+    slab: float,
+    reach: float,
+    pixels: int,
+) -> NDArray[np.float32]:
+    """Average a slab across the first axis around a point; pad with grey outside of the volume.
+
+    Args:
+        volume: its axes in any order.
+        spacing: Å, of its axes.
+        voxel: of the point, along its axes.
+        slab: Å, thickness.
+        reach: Å, from the point to the edges of the picture.
+        pixels: along an edge of the picture.
+    """
+    half = [slab / 2 / spacing[0], *(reach / s for s in spacing[1:])]
     ends = [(math.floor(v - h), math.ceil(v + h) + 1) for v, h in zip(voxel, half, strict=True)]
     inside = [
         slice(min(max(a, 0), n - 1), max(min(b, n), 1))
-        for (a, b), n in zip(ends, grid.shape, strict=True)
+        for (a, b), n in zip(ends, volume.shape, strict=True)
     ]
     crop = volume[tuple(inside)].mean(axis=0)
     _, (top, bottom), (start, end) = ends
@@ -139,11 +181,11 @@ def _neighbourhood(
         (max(inside[1].start - top, 0), max(bottom - inside[1].stop, 0)),
         (max(inside[2].start - start, 0), max(end - inside[2].stop, 0)),
     ]
-    slab = np.pad(crop, padding, constant_values=float(crop.mean()))
+    padded = np.pad(crop, padding, constant_values=float(crop.mean()))
     x, y = voxel[2] - half[2] - start + 0.5, voxel[1] - half[1] - top + 0.5
-    box = (x, y, min(x + 2 * half[2], slab.shape[1]), min(y + 2 * half[1], slab.shape[0]))
-    image = Image.fromarray(np.ascontiguousarray(slab, dtype=np.float32))
-    return np.asarray(image.resize((CROP, CROP), Image.Resampling.BICUBIC, box=box))
+    box = (x, y, min(x + 2 * half[2], padded.shape[1]), min(y + 2 * half[1], padded.shape[0]))
+    image = Image.fromarray(np.ascontiguousarray(padded, dtype=np.float32))
+    return np.asarray(image.resize((pixels, pixels), Image.Resampling.BICUBIC, box=box))
 
 
 def _factor(shape: Sequence[int]) -> int:
@@ -160,15 +202,6 @@ def _blocks(volume: NDArray, factor: int) -> NDArray:
     full = np.pad(volume, missing, mode="edge") if np.any(missing) else volume
     z, y, x = (n // factor for n in full.shape)
     return full.reshape(z, factor, y, factor, x, factor)
-
-
-def _grey(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Convert to eight bits, with CLIPPED_PERCENT of the voxels black and as many white."""
-    dark, bright = np.percentile(
-        values[:: max(1, len(values) // 64)], [CLIPPED_PERCENT, 100 - CLIPPED_PERCENT]
-    )
-    scaled = (values - dark) / max(float(bright - dark), 1e-12)
-    return np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
 
 
 def _coarse_geometry(
@@ -192,12 +225,6 @@ def _tile(slices: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
     sheet[:num] = slices
     sheet = sheet.reshape(rows, columns, height, width).transpose(0, 2, 1, 3)
     return sheet.reshape(rows * height, columns * width), columns
-
-
-def _webp(sheet: NDArray[np.uint8], quality: int) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(sheet).convert("RGB").save(out, "WEBP", quality=quality, method=3)
-    return out.getvalue()
 
 
 def _lossless(sheet: NDArray[np.uint8]) -> bytes:

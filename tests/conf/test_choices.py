@@ -192,7 +192,8 @@ LISTS = [
         if "runs" in {f.name for f in dataclasses.fields(SETTINGS_CLASSES[verb])}
     ),
     *((verb, "objects") for verb in ("evaluate", "extract", "export")),
-    *((verb, "trust") for verb in ("segment", "localize", "report")),
+    *((verb, "trust") for verb in ("segment", "localize", "report", "review")),
+    ("review", "annotations"),
     ("train", "objectives"),
 ]
 

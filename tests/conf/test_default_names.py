@@ -25,7 +25,7 @@ def test_the_target_is_the_one_that_create_targets_writes(command):
     assert settings(command)["target"] == written("targets/default")
 
 
-@pytest.mark.parametrize("command", ["localize", "report"])
+@pytest.mark.parametrize("command", ["localize", "report", "review"])
 def test_the_score_maps_are_those_that_segment_writes(command):
     assert settings(command)["input"] == written("segment")
 
@@ -41,9 +41,10 @@ def test_the_picks_are_those_that_localize_writes(command):
     assert (picks["user_id"], picks["session_id"]) == (localize["user_id"], localize["session_id"])
 
 
-def test_picks_are_split_that_localize_wrote():
+@pytest.mark.parametrize("command", ["extract", "review"])
+def test_picks_are_split_and_reviewed_that_localize_wrote(command):
     localize = settings("localize")
-    assert settings("extract")["picks"] == f"{localize['user_id']}/{localize['session_id']}"
+    assert settings(command)["picks"] == f"{localize['user_id']}/{localize['session_id']}"
 
 
 @pytest.mark.parametrize("name", ["targets/default", "segment", "localize", "extract"])

@@ -56,6 +56,7 @@ OVERRIDES = {
         "user_id=merged",
         "dry_run=true",
     ],
+    "review": ["runs=[TS_03]", "num=4", "output=review.html"],
     "extract": ["runs=[TS_03]", "membrane=membrane:curation/0"],
     "export": ["runs=[TS_03]", "overwrite=true"],
     "import_tomograms": ["folder=mrc", "tomo_type=imported", "overwrite=true"],
@@ -66,6 +67,7 @@ WRITTEN = {
     "evaluate": "job/scores.json",
     "plan": "plan/experiment/mine.yaml",
     "report": "report.html",
+    "review": "review.html",
     "export": "job/*",
 }
 OVERLAYS = ("experiment", "search")  # choose among the other groups: they have runs of their own
@@ -165,10 +167,11 @@ def test_every_choice_runs(project, octopi_command, verb, chosen):
     overrides = [*OVERRIDES[verb], *chosen]
     overrides += DEMO if "project=demo" in chosen else []
     overrides += [*narrow(chosen), *(crop(chosen) if verb == "train" else [])]
-    overrides += [] if verb in ("plan", "report") else ["hydra.run.dir=job"]
+    overrides += [] if verb in ("plan", "report", "review") else ["hydra.run.dir=job"]
     for path in (Path("job"), Path("plan")):
         shutil.rmtree(path, ignore_errors=True)
-    Path("report.html").unlink(missing_ok=True)
+    for path in (Path("report.html"), Path("review.html")):
+        path.unlink(missing_ok=True)
     assert octopi_command(verb, *overrides) == 0
     assert list(Path().glob(WRITTEN.get(verb, "*")))
 

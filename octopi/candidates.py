@@ -1,0 +1,66 @@
+"""Find the candidates of a run in its scores, each with the chance that it is a particle."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from octopi.errors import SettingError
+from octopi.evaluation.data_thresholds import RunCandidates
+from octopi.localization import LOCALIZER
+from octopi.localization.localizer import Localizer
+from octopi.models.checkpoint_info import combine_infos
+from octopi.picking import PickingInfo, apply_chance
+from octopi.project.run_scores import RunScores
+from octopi.project.score_map import particle_channels, particle_radii
+from octopi.stored import build_stored
+
+
+def find_run_candidates(
+    scores: RunScores,
+    localizer: Localizer,
+    checkpoint_info: PickingInfo | None,
+    *,
+    lowest_chances: Callable[[PickingInfo], Mapping[str, float]],
+) -> RunCandidates:
+    """Find the candidates of every object in a run.
+
+    Args:
+        scores: of the run.
+        localizer: finds the candidates.
+        checkpoint_info: overrides what is stored with the scores.
+        lowest_chances: returns the lowest chance of interest by object; candidates below it may be
+            left out.
+    """
+    score_map = scores.read()
+    info = checkpoint_info or score_map.info
+    radii = particle_radii(info, scores.run.objects)
+    chances = lowest_chances(info)
+    floors = {
+        name: info.chances[name].to_score(chances[name]) if name in info.chances else chances[name]
+        for name in radii
+    }
+    candidates = localizer(
+        particle_channels(score_map, radii), grid=score_map.grid, radii=radii, floors=floors
+    )
+    raw = {name: points.scores for name, points in candidates.items() if points.scores is not None}
+    by_object = {n: apply_chance(points, info.chance(n)) for n, points in candidates.items()}
+    return RunCandidates(info, raw, by_object)
+
+
+def read_checkpoint_info(checkpoints: Sequence[str] | None) -> PickingInfo | None:
+    """Read the picking info of checkpoints, which overrides the scores' own; None without any."""
+    if checkpoints is None:
+        return None
+    from octopi.models import checkpoint  # noqa: PLC0415  torch is slow to import, rarely needed
+
+    infos = [checkpoint.read(path)[1] for path in checkpoints]
+    return combine_infos(checkpoints, infos).picking
+
+
+def build_stored_localizer(info: PickingInfo, run_name: str, trust: Sequence[str]) -> Localizer:
+    """Build the localizer that the thresholds of a run's scores were calibrated with."""
+    if not info.localizer:
+        raise SettingError(
+            f"The score map of run {run_name} does not say how to localize. Write it again with "
+            "octopi segment."
+        )
+    origin = f"Run {run_name}: its score map or training"
+    return build_stored(info.localizer, LOCALIZER, origin, trust)

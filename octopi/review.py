@@ -1,0 +1,199 @@
+"""Show what a person should look at as an HTML page, and write what was decided as picks.
+
+Run it as `octopi review`, open the page, decide, save; then `octopi review decisions=FILE`, or
+`python -m octopi.review`. The page needs no server and no network.
+"""
+
+import logging
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from octopi.candidates import (
+    build_stored_localizer,
+    find_run_candidates,
+    read_checkpoint_info,
+)
+from octopi.cli.job import command, log_dry_run
+from octopi.config.build import build
+from octopi.config.overrides import override_key
+from octopi.config.settings import ReviewSettings
+from octopi.errors import DataError, shorten_list
+from octopi.evaluation.data_thresholds import MIN_CHANCE
+from octopi.geometry import Points
+from octopi.picking import PickingInfo
+from octopi.project import (
+    PicksQuery,
+    Project,
+    Run,
+    check_name,
+    keep_runs_with,
+    tomogram_for_display,
+)
+from octopi.project.run_scores import RunScores
+from octopi.project.score_map import particle_radii
+from octopi.reviews.apply import REJECTED, apply_decisions
+from octopi.reviews.page import ShownRun, build_page, describe_objects
+from octopi.reviews.selection import RunToReview, choose_cards, count_kinds
+from octopi.reviews.training import TrainedOn, find_reviewed_scores, find_trained_on
+from octopi.system.files import write_text
+from octopi.system.job_folder import Job
+
+logger = logging.getLogger(__name__)
+
+
+def review(settings: ReviewSettings, job: Job) -> None:
+    """Write the page of places to look at; or, given its decisions, write these as picks."""
+    for name in (settings.user_id, settings.user_id + REJECTED):
+        check_name("user_id", name)
+    if settings.session_id is not None:
+        check_name("session_id", settings.session_id)
+    project: Project = build(settings.project, "project")
+    if settings.decisions is None:
+        write_page(project, settings, job)
+    else:
+        apply_decisions(project, Path(settings.decisions), settings, job.overrides)
+
+
+def write_page(project: Project, settings: ReviewSettings, job: Job) -> None:
+    """Choose what to look at in all runs that have scores, and write the page."""
+    all_scores = find_all_scores(project, settings)
+    checkpoint_info = read_checkpoint_info(settings.checkpoint)
+    info = checkpoint_info or all_scores[0].read_info()
+    radii, thresholds = particle_radii(info, project.objects), info.thresholds_at(settings.beta)
+    trained_on = find_trained_on(
+        all_scores,
+        annotations=settings.annotations,
+        checkpoint=settings.checkpoint,
+        objects=list(radii),
+    )
+    if not trained_on.picks:
+        logger.warning(
+            "Nothing says which picks the network was trained on, so none counts as unmarked or "
+            "doubted. Name them: annotations=USER/SESSION."
+        )
+    runs = [to_review(one, checkpoint_info, trained_on, settings) for one in all_scores]
+    cards = choose_cards(runs, radii, thresholds, settings.num)
+    if not cards:
+        raise DataError(
+            f"There is nothing to look at in {len(runs)} runs: no candidate has a chance of "
+            f"{MIN_CHANCE:g}, or all were decided before."
+        )
+    path, num = choose_path(settings, project), Counter(card.run_name for card in cards)
+    mistakes = {run.name: run.expected_mistakes(thresholds) for run in runs}
+    shown = [
+        show_run(one.run, mistakes[one.run.name], radii, settings)
+        for one in sorted(all_scores, key=lambda one: -mistakes[one.run.name])
+    ]
+    summary = f"{len(cards)} places ({count_kinds(cards)})"
+    lines = [
+        f"{one.run.name}: ≈ {one.expected_mistakes:.0f} mistakes, {num[one.run.name]} places"
+        for one in shown
+    ]
+    if settings.dry_run:
+        state = "is replaced" if path.exists() else "is new"
+        log_dry_run(
+            "review", [f"would show {summary}", *lines, f"written    {path}, which {state}"]
+        )
+        return
+    page = build_page(
+        cards,
+        shown,
+        describe_objects(radii, thresholds, project.objects),
+        max_bytes=settings.max_megabytes * 1e6,
+        texts=page_texts(project, settings, job),
+    )
+    write_text(path, page)
+    logger.info(
+        "%s, %.1f MB: %s\nWhere most is to be gained: %s.",
+        summary, path.stat().st_size / 1e6, path, shorten_list(lines, "; "),
+    )  # fmt: skip
+
+
+def find_all_scores(project: Project, settings: ReviewSettings) -> list[RunScores]:
+    """Find the score maps of all runs, sorted by run; check that they are of today's tomograms."""
+    located = keep_runs_with(
+        project.select(settings.runs),
+        lambda run: find_reviewed_scores(run, settings.input, settings.tomo_type),
+        all_required=settings.runs is not None,
+    )
+    all_scores = [scores for _, scores in sorted(located, key=lambda pair: pair[0].name)]
+    for scores in all_scores:
+        scores.check()
+    return all_scores
+
+
+def page_texts(project: Project, settings: ReviewSettings, job: Job) -> dict[str, Any]:
+    """Return the texts of the page, and what its decisions repeat."""
+    kept = ("project", "input", "checkpoint", "user_id", "session_id")
+    typed = [o for o in job.overrides if override_key(o).split(".")[0] in kept]
+    return {
+        "title": project.config_paths[0].stem,
+        "picks": settings.picks,
+        "annotations": settings.annotations,
+        "command": " ".join(["octopi review", *map(shlex.quote, typed), "decisions="]),
+        "origin": f"Score maps {settings.input}; picks {settings.picks}.",
+    }
+
+
+def to_review(
+    scores: RunScores,
+    checkpoint_info: PickingInfo | None,
+    trained_on: TrainedOn,
+    settings: ReviewSettings,
+) -> RunToReview:
+    """Find the candidates of a run, what is annotated there, and what was decided before."""
+    run, info = scores.run, checkpoint_info or scores.read_info()
+    in_run = find_run_candidates(
+        scores,
+        build_stored_localizer(info, run.name, settings.trust),
+        checkpoint_info,
+        lowest_chances=lambda info: dict.fromkeys(info.radii, MIN_CHANCE),
+    )
+    decided: dict[str, list[PicksQuery]] = {}
+    for query in run.picks():
+        if query.user_id in (settings.user_id, settings.user_id + REJECTED):
+            decided.setdefault(query.object_name, []).append(query)
+    annotated = trained_on.annotated_picks(run)
+    return RunToReview(
+        run.name, in_run.by_object, read_sets(run, annotated), read_sets(run, decided)
+    )
+
+
+def read_sets(run: Run, sets: Mapping[str, Sequence[PicksQuery]]) -> dict[str, Points]:
+    """Read all points of each object's sets of picks."""
+    return {
+        name: Points(np.concatenate([run.read_picks(query).positions for query in queries]))
+        for name, queries in sets.items()
+    }
+
+
+def show_run(
+    run: Run, mistakes: float, names: Mapping[str, float], settings: ReviewSettings
+) -> ShownRun:
+    """Choose the tomogram of a run that is shown, and read the picks that are reviewed."""
+    if settings.tomo_type is None:
+        tomogram = tomogram_for_display(run)
+    else:
+        tomogram = run.find_tomogram(settings.tomo_type, None)
+    assert tomogram is not None, "a score map lies beside a tomogram"
+    user_id, session_id = settings.picks.split("/")
+    queries = {name: PicksQuery(name, user_id, session_id) for name in names}
+    return ShownRun(run, tomogram, run.read_existing_picks(queries), mistakes)
+
+
+def choose_path(settings: ReviewSettings, project: Project) -> Path:
+    """Choose the path of the page: output=…, else outputs/review."""
+    if settings.output is not None:
+        return Path(settings.output).absolute()
+    return Path("outputs/review").absolute() / f"{project.config_paths[0].stem}.html"
+
+
+main = command("review", review)
+
+if __name__ == "__main__":
+    main()

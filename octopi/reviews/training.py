@@ -1,0 +1,202 @@
+"""Find what the network that scored some runs was trained on, and how to train on more."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from octopi.config.overrides import override_key, shell_override
+from octopi.html_report.score_maps import ScoreMapReference, find_training_of
+from octopi.html_report.training_history import TrainingHistory, read_training_history
+from octopi.project import (
+    PicksQuery,
+    Project,
+    Run,
+    SegmentationQuery,
+    TomogramQuery,
+    score_map_name,
+)
+from octopi.project.run_scores import RunScores, find_scores
+from octopi.system.job_folder import BEST_MODEL_FILE, CONFIG_FILE
+
+SEPARATOR = " + "  # between the sets of picks of one object that a target names
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What a network was trained on, as far as anything says it.
+
+    Args:
+        picks: object name -> its sets of picks, the newest last.
+        rejected: the sets of places that were found to be none.
+        partial: names of the objects of which not all are annotated; None where it is unknown.
+        target: of the training; None where it is unknown.
+        history: of the training; None where its folder is unknown.
+    """
+
+    picks: Mapping[str, list[PicksQuery]] = field(default_factory=dict)
+    rejected: Sequence[str] = ()
+    partial: frozenset[str] | None = None
+    target: SegmentationQuery | None = None
+    history: TrainingHistory | None = None
+
+    def annotated_picks(self, run: Run) -> dict[str, list[PicksQuery]]:
+        """Return the picks of the objects that are annotated in a run."""
+        attributes = _target_attributes(run, self.target)
+        missing, existing = attributes.get("not_annotated", ()), set(run.picks())
+        existing_sets = {n: [q for q in qs if q in existing] for n, qs in self.picks.items()}
+        return {name: sets for name, sets in existing_sets.items() if sets and name not in missing}
+
+
+def find_reviewed_scores(run: Run, name: str, tomo_type: str | None) -> RunScores:
+    """Find the score map of a run; of several, that of the tomogram type that is shown."""
+    map_name = score_map_name(SegmentationQuery.parse(name))
+    types = {query.tomo_type for query, stored in run.score_maps() if stored == map_name}
+    of_type = tomo_type if tomo_type in types else None
+    return find_scores(run, "scores", name, tomo_type=of_type, voxel_spacing=None)
+
+
+def find_trained_on(
+    scores: Sequence[RunScores],
+    *,
+    annotations: Sequence[str] | None,
+    checkpoint: Sequence[str] | None,
+    objects: Sequence[str],
+) -> TrainedOn:
+    """Find what the network was trained on: as the user says, else as its target says.
+
+    Args:
+        scores: of the runs.
+        annotations: user/session of each set of picks that the user names.
+        checkpoint: that the user names.
+        objects: names of the objects that are picked.
+    """
+    history = _find_history(scores, checkpoint)
+    target = None if history is None else history.config.get("target")
+    query = SegmentationQuery.parse(target) if isinstance(target, str) else None
+    attributes = next((a for one in scores if (a := _target_attributes(one.run, query))), {})
+    sources = attributes.get("picks", {})
+    if annotations is None:
+        picks = {
+            name: [PicksQuery.parse(part) for part in text.split(SEPARATOR)]
+            for name, text in sources.items()
+        }
+    else:
+        picks = {name: [PicksQuery.parse(f"{name}:{a}") for a in annotations] for name in objects}
+    rejected = {
+        PicksQuery.parse(part).user_session: None
+        for text in attributes.get("rejected", {}).values()
+        for part in text.split(SEPARATOR)
+    }
+    partial = frozenset(attributes.get("annotation", {})) if attributes else None
+    return TrainedOn(picks, list(rejected), partial, query, history)
+
+
+def _find_history(
+    scores: Sequence[RunScores], checkpoint: Sequence[str] | None
+) -> TrainingHistory | None:
+    """Read the history of the training, if its folder is known and still exists."""
+    if checkpoint is not None:
+        folder = Path(checkpoint[0]).absolute().parent
+        is_one = len(checkpoint) == 1 and (folder / CONFIG_FILE).is_file()
+        return read_training_history(folder) if is_one else None
+    references = [
+        ScoreMapReference(one.run, one.location, score_map_name(one.query), one.read_attributes())
+        for one in scores
+        if isinstance(one.location, TomogramQuery)
+    ]
+    return find_training_of(references)
+
+
+def _target_attributes(run: Run, target: SegmentationQuery | None) -> Mapping:
+    """Return the attributes of a run's target; {} where there is none."""
+    if target is None:
+        return {}
+    names = {query.name_user_session for query in run.segmentations()}
+    has_target = target.name_user_session in names
+    return run.segmentation_attributes(target) if has_target else {}
+
+
+def write_commands(
+    project: Project,
+    trained_on: TrainedOn,
+    *,
+    accepted: str | None,
+    rejected: str | None,
+    partial: frozenset[str],
+    objects: Sequence[str],
+    overrides: Sequence[str],
+) -> str:
+    """Write the shell line that makes targets with the decisions and trains on.
+
+    Args:
+        project: of the picks.
+        trained_on: what the network was trained on.
+        accepted: user/session of the accepted places; None without any.
+        rejected: the same of the rejected ones.
+        partial: names of the objects of which not all are annotated.
+        objects: names of all objects.
+        overrides: of the command, of which those that name the project are repeated.
+    """
+    typed_project = [
+        shlex.quote(o) for o in overrides if override_key(o).split(".")[0] == "project"
+    ]
+    session = _next_session(project, trained_on.target)
+    rejected_sets = [*trained_on.rejected, *([rejected] if rejected else [])]
+    targets = {
+        "targets.picks": _picks_setting(trained_on.picks, accepted, objects),
+        "targets.rejected": rejected_sets[0] if len(rejected_sets) == 1 else rejected_sets,
+        "targets.annotation": (
+            "partial" if partial >= set(objects) else dict.fromkeys(sorted(partial), "partial")
+        ),
+        "targets.session_id": session,
+    }
+    typed = [shell_override(key, value) for key, value in targets.items() if value]
+    train = [shell_override("target", f"targets:octopi/{session}")]
+    if history := trained_on.history:
+        train.insert(0, shell_override("experiment", _shown(history.folder)))
+        best_model = history.folder / BEST_MODEL_FILE
+        if best_model.is_file():
+            train.append(shell_override("init_from", _shown(best_model)))
+    return (
+        f"octopi create_targets {' '.join([*typed_project, *typed])} && "
+        f"octopi train {' '.join([*typed_project, *train])}"
+    )
+
+
+def _picks_setting(
+    picks: Mapping[str, list[PicksQuery]], accepted: str | None, objects: Sequence[str]
+) -> list[str]:
+    """Return the value of `targets.picks`: each user/session, by object where they differ."""
+    new = [accepted] if accepted else []
+    user_sessions = [[query.user_session for query in sets] for sets in picks.values()]
+    if not user_sessions or all(sets == user_sessions[0] for sets in user_sessions):
+        return [*(user_sessions[0] if user_sessions else []), *new]
+    names = dict.fromkeys([*picks, *objects])
+    return [
+        *(str(query) for sets in picks.values() for query in sets),
+        *(f"{name}:{user_session}" for user_session in new for name in names),
+    ]
+
+
+def _next_session(project: Project, target: SegmentationQuery | None) -> str:
+    """Return the next number that no run has as the session of a target."""
+    name = "targets" if target is None else target.name
+    used = [
+        query.session_id
+        for run in project.runs
+        for query in run.segmentations()
+        if query.name == name
+    ]
+    return next_session(used)
+
+
+def next_session(used: Sequence[str]) -> str:
+    """Return the number that follows the largest one among the sessions."""
+    numbers = [int(session) for session in used if session.isdecimal()]
+    return str(max(numbers, default=0) + 1)
+
+
+def _shown(path: Path) -> str:
+    """Return the path as a person types it in this folder, with a slash in it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
