@@ -88,7 +88,7 @@ def test_targets_are_chosen_with_the_words_that_made_them(verb, typed, target):
 def test_a_target_named_twice_or_other_settings_of_targets_are_left_to_be_refused():
     for typed in (["target=a:b/1", "targets.session_id=2"], ["targets.radius_scale=2"]):
         assert expand_overrides(typed, verb="train") == typed
-        with pytest.raises(SettingError, match="no setting.* targets"):
+        with pytest.raises(SettingError, match=r"no setting.* targets"):
             compose("train", typed)
     made = ["targets.session_id=2"]
     assert expand_overrides(made, verb="create_targets") == made
