@@ -51,12 +51,12 @@ def curated(folder, user="curator"):
     return found
 
 
-def wanted(file, *kinds):
-    """Return the positions of the decisions of these kinds by run and object."""
+def places_of(file, *kinds, new=False):
+    """Return the positions of the decisions of these kinds by run and asked or new object."""
     places = {}
     for d in file["decisions"]:
         if d["decision"] in kinds:
-            key = d["run"], d["relabelled"] or d["object"]
+            key = d["run"], (new and d["relabelled"]) or d["object"]
             places.setdefault(key, []).append(d["position"])
     return places
 
@@ -107,8 +107,8 @@ def test_decisions_become_picks_of_new_sessions(reviewed, octopi_command, capfd)
     run.write_picks(PicksQuery("ribosome", "curator", "7"), Points.empty())
     file = decide(reviewed / "page.html", SOME)
     assert octopi_command("review", "decisions=decisions.json") == 0
-    assert_written(curated(reviewed)["8"], wanted(file, "accept", "relabel"))
-    assert_written(curated(reviewed, "curator-rejected")["8"], wanted(file, "reject"))
+    assert_written(curated(reviewed)["8"], places_of(file, "accept", "relabel", new=True))
+    assert_written(curated(reviewed, "curator-rejected")["8"], places_of(file, "reject", "relabel"))
     assert len(curated(reviewed)["7"][run.name, "ribosome"]) == 0
     log = "".join(capfd.readouterr())
     assert ":curator/8" in log
@@ -148,8 +148,8 @@ def test_what_a_kill_left_out_is_written_by_the_same_command(reviewed, octopi_co
     before = {path: Path(path).stat().st_mtime_ns for path in written}
     assert octopi_command("review", "decisions=decisions.json") == 0
     assert {path: Path(path).stat().st_mtime_ns for path in written} == before
-    assert_written(curated(reviewed)["1"], wanted(file, "accept", "relabel"))
-    assert_written(curated(reviewed, "curator-rejected")["1"], wanted(file, "reject"))
+    assert_written(curated(reviewed)["1"], places_of(file, "accept", "relabel", new=True))
+    assert_written(curated(reviewed, "curator-rejected")["1"], places_of(file, "reject", "relabel"))
 
 
 def test_a_dry_run_writes_nothing(reviewed, octopi_command, capfd):

@@ -31,7 +31,7 @@ def apply_decisions(
     runs = {run.name: run for run in check_belongs(file, project, path)}
     users = {settings.user_id: file.accepted(), settings.user_id + REJECTED: file.rejected()}
     output = f"decisions of {settings.user_id}"
-    with project.writing(list(runs.values()), output, dry_run=settings.dry_run):
+    with project.writing(project.runs, output, dry_run=settings.dry_run):  # all: one next session
         session_id, is_applied = choose_session(project, file, settings)
         to_write = {
             (run_name, PicksQuery(object_name, user_id, session_id)): points
@@ -90,15 +90,15 @@ def choose_session(
 
 def describe_decisions(file: DecisionsFile, user_id: str, session_id: str) -> list[str]:
     """Count the decisions of each object."""
-    kinds = Counter((d.accepted_object or d.object, d.decision) for d in file.decisions)
+    accepted = Counter((d.accepted_object, d.decision) for d in file.decisions)
+    rejected = Counter((d.object, d.decision) for d in file.decisions)
     lines = []
     for name in file.objects:
-        accepted, relabelled = kinds[name, "accept"], kinds[name, "relabel"]
-        if total := accepted + relabelled:
-            of_these = f", {relabelled} of these relabelled" if relabelled else ""
-            lines.append(f"{name}:{user_id}/{session_id}: {total} accepted{of_these}")
-        if rejected := kinds[name, "reject"]:
-            lines.append(f"{name}:{user_id}{REJECTED}/{session_id}: {rejected} rejected")
+        for count, kind, text in ((accepted, "accept", ""), (rejected, "reject", REJECTED)):
+            relabelled = count[name, "relabel"]
+            if total := count[name, kind] + relabelled:
+                of_these = f", {relabelled} of them relabelled" if relabelled else ""
+                lines.append(f"{name}:{user_id}{text}/{session_id}: {total} {kind}ed{of_these}")
     return lines
 
 
