@@ -16,6 +16,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
 DEMO = ROOT / "outputs" / "demo"
+READY = "return document.documentElement.dataset.ready"
 WIDTH, HEIGHT = 1280, 900  # pixels
 
 
@@ -35,8 +36,7 @@ def main() -> None:
     try:
         for page, keys in ((DEMO / "train" / "report.html", ""), (review, "aaarasaraa")):
             driver.get(page.as_uri())
-            ready = "return document.documentElement.dataset.ready"
-            WebDriverWait(driver, 60).until(lambda page: page.execute_script(ready) == "yes")
+            WebDriverWait(driver, 60).until(lambda page: page.execute_script(READY) == "yes")
             for key in keys:  # some decisions, to show
                 driver.find_element("tag name", "body").send_keys(key)
             driver.save_screenshot(str(IMAGES / f"{page.stem}.png"))

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -186,14 +187,24 @@ def test_another_session_of_the_same_name_is_not_touched(reviewed, octopi_comman
     assert list(curated(reviewed)) == ["first"]
 
 
-def test_an_overlay_that_is_read_only_is_refused_before_work(reviewed, octopi_command, monkeypatch):
+def test_an_overlay_that_cannot_be_written_is_refused_before_work(reviewed, octopi_command, capfd):
     decide(reviewed / "page.html", SOME)
-    config = json.loads((reviewed / "project.json").read_text(encoding="utf-8"))
+    shutil.copytree(reviewed / "overlay", reviewed / "static", dirs_exist_ok=True)
     (reviewed / "file").touch()
+    config = json.loads((reviewed / "project.json").read_text(encoding="utf-8"))
     config["overlay_root"] = f"local://{reviewed}/file/overlay"
     (reviewed / "other.json").write_text(json.dumps(config), encoding="utf-8")
     override = "project.config=other.json"
-    assert octopi_command("review", "decisions=decisions.json", override) in (3, 4)
+    assert octopi_command("review", "decisions=decisions.json", override) == 4
+    assert "overlay_root" in capfd.readouterr().err
+
+
+def test_annotated_places_outside_of_the_tomogram_are_not_shown(reviewed, octopi_command):
+    run = open_project(reviewed / "project.json").runs[0]
+    run.write_picks(PicksQuery("ribosome", "me", "1"), Points(np.array([[1e5, 0, 0], [9, 9, 9]])))
+    assert octopi_command("review", "output=b.html", "annotations=me/1") == 0
+    cards = content_of(reviewed / "b.html")["cards"]
+    assert [card["position"] for card in cards if card["kind"] == DOUBTED] == [[9, 9, 9]]
 
 
 def test_runs_without_score_maps_are_named(here, octopi_command, capfd):
@@ -381,7 +392,7 @@ def test_five_hundred_places_fit_and_are_stepped_through_without_a_wait(reviewed
             const start = performance.now(); draw(t); times.push(performance.now() - start); });
         let n = 0;
         const step = () => { key(n % 2 ? 'ArrowRight' : 'a'); n += 1;
-            if (n < 200) setTimeout(step, 8); else done(times); };
+            if (n < 100) setTimeout(step, 8); else done(times); };
         step()"""
     browser.set_script_timeout(120)
     times = browser.execute_async_script(script)

@@ -118,8 +118,8 @@ class Shell:
             command = [sys.executable, "-m", "octopi.console.main", verb, *overrides]
             return subprocess.run(command, check=False).returncode
         if verb == "review" and (path := last_value(overrides, "decisions")):
-            kinds = ["accept", "reject", "relabel"]
-            decide(self.folder / "outputs/review/my_project.html", dict(enumerate(kinds)), name=path)
+            page = self.folder / "outputs/review/my_project.html"
+            decide(page, {0: "accept", 1: "reject", 2: "relabel"}, name=path)
             shutil.move(self.folder / "outputs/review" / path, self.folder)
         if verb == "train":
             return run_command(verb, *make_small([*overrides]))

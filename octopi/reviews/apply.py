@@ -8,7 +8,7 @@ from pathlib import Path
 
 from octopi.cli.job import log_dry_run
 from octopi.config.settings import ReviewSettings
-from octopi.errors import NotInProjectError, SettingError
+from octopi.errors import NotInProjectError, OctopiError, SettingError
 from octopi.project import PicksQuery, Project, Run
 from octopi.reviews.decisions import DecisionsFile, check_belongs, read_decisions
 from octopi.reviews.training import (
@@ -47,21 +47,23 @@ def apply_decisions(
         }
         for (run_name, query), points in ({} if settings.dry_run else missing).items():
             runs[run_name].write_picks(query, points, provenance={"source": file.source})
-    count = describe_decisions(file, settings.user_id, session_id)
+    lines = describe_decisions(file, settings.user_id, session_id)
     if settings.dry_run:
-        log_dry_run("review", [f"would write {len(missing)} files of picks", *count])
+        log_dry_run("review", [f"would write {len(missing)} files of picks", *lines])
     elif missing:
-        logger.info("Decisions of page %s:\n%s", file.page, "\n".join(count))
+        logger.info("Decisions of page %s:\n%s", file.page, "\n".join(lines))
     else:
         logger.info(
             "%s: already applied as %s/%s; nothing is written.", path, settings.user_id, session_id
         )
-    logger.info(
-        "To train with them:\n%s",
-        retrain_command(
+    try:
+        line = retrain_command(
             project, file, runs, session_id=session_id, settings=settings, overrides=overrides
-        ),
-    )
+        )
+    except OctopiError as error:  # the decisions are safe, whatever became of the training
+        logger.warning("The line that trains with them cannot be written: %s", error)
+    else:
+        logger.info("To train with them:\n%s", line)
 
 
 def choose_session(
