@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from tqdm import tqdm
 
-from octopi.checks.runs import CheckRequest, Issue, RunReport, check_run
+from octopi.checks.run_report import CheckRequest, Issue, RunReport
+from octopi.checks.runs import check_run
 from octopi.checks.summary import (
     CheckSummary,
     issues_of,
@@ -21,10 +22,11 @@ from octopi.cli.job import command
 from octopi.config.build import build
 from octopi.config.overrides import shell_override
 from octopi.config.settings import CheckSettings
-from octopi.errors import DataError, shorten_list
+from octopi.errors import DataError, OctopiError, shorten_list
 from octopi.evaluation.share_report import advise_partial, describe_shares
 from octopi.models.checkpoint_info import CheckpointInfo
-from octopi.project import Project, SegmentationQuery
+from octopi.pick_sets import sum_counts
+from octopi.project import PickSets, Project, SegmentationQuery, find_pick_sets
 from octopi.system.job_folder import Job
 
 logger = logging.getLogger(__name__)
@@ -44,18 +46,48 @@ def check(settings: CheckSettings, _job: Job) -> None:
         voxel_spacing=settings.voxel_spacing,
         working_spacing=settings.data["working_spacing"],
         picks=settings.picks,
+        rejected=settings.rejected,
+        united=find_united(project, settings),
         objects=project.objects,
         min_distance=settings.min_distance,
         voxels=settings.voxels,
     )
     reports = check_runs(project, settings, request)
     logger.info("%s\n%s", project, table(reports, request))
+    for name, (sets, _) in request.united.items():
+        counts = sum_counts(sets.user_sessions, (r.origins[name] for r in reports if r.origins))
+        logger.info("%s: %s.", name, counts)
     summary = summarise(reports, request)
     if not summary.has_targets:  # they are written next
         summary.problems.extend(issues_of(project.check_writable, touch=False))
     if checkpoint_info is not None:
         log_shares(checkpoint_info, reports, summary, settings)
     report_result(summary, settings)
+
+
+def find_united(
+    project: Project, settings: CheckSettings
+) -> dict[str, tuple[PickSets, PickSets | None]]:
+    """Find the objects with several sets of picks, or with rejected places, and a radius.
+
+    Returns:
+        Object name -> its picks and rejected places; empty where they cannot be found, which is an
+        issue of the project.
+    """
+    try:
+        picks, rejected = find_pick_sets(
+            project.select(settings.runs),
+            objects=None, source=settings.picks, rejected=settings.rejected,
+        )  # fmt: skip
+    except OctopiError:
+        return {}
+    return {
+        name: (sets, rejected.get(name))
+        for name, sets in picks.items()
+        if (len(sets.queries) > 1 or name in rejected)
+        and name in project.objects
+        and project.objects[name].has_radius
+    }
 
 
 def check_runs(project: Project, settings: CheckSettings, request: CheckRequest) -> list[RunReport]:

@@ -27,14 +27,14 @@ from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import CreateTargetsSettings
 from octopi.errors import shorten_list
+from octopi.pick_sets import PickCounts, sum_counts
 from octopi.project import Project, Run, SegmentationQuery, keep_runs_with
-from octopi.project.digests import digest_points
 from octopi.project.edits import check_not_edited
 from octopi.project.picks_file import FINGERPRINT
 from octopi.project.provenance import REGION, check_same_provenance
 from octopi.system.job_folder import Job
 from octopi.system.resources import format_bytes
-from octopi.targets import add_masks, paint
+from octopi.targets import add_masks, mark_rejected, paint
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class PaintedTarget:
     Args:
         run_name: of the run.
         state: "new", "unchanged" or "replaced", compared with the target that the run had.
-        num_picks: object name -> number of its picks.
+        counts: object name -> how many picks came from where.
         num_outside: number of picks outside the tomogram, which are not painted.
         num_unknown: number of picks inside it, but outside what is annotated.
         not_annotated: names of the objects that are not annotated in the run.
@@ -55,7 +55,7 @@ class PaintedTarget:
 
     run_name: str
     state: str
-    num_picks: dict[str, int]
+    counts: dict[str, PickCounts]
     num_outside: int
     num_unknown: int
     not_annotated: list[str]
@@ -93,6 +93,9 @@ def create_targets(settings: CreateTargetsSettings, _job: Job) -> None:
     if settings.dry_run:
         log_dry_run("create_targets", describe_dry_run(project, runs, plan, targets))
         return
+    for name, counts in count_picks(plan, targets).items():
+        if not counts.is_plain:
+            logger.info("%s: %s.", name, counts)
     logger.info(
         "Targets %s of %d runs hold %s; %d picks lay outside their tomogram, %d outside what is "
         "annotated.",
@@ -126,11 +129,15 @@ def create_target(
     if plan.annotated is not None:
         target = np.maximum(target, read_region(run, plan.annotated, grid)[0])
         sources[REGION] = plan.annotated
+    rejected = {plan.labels[n]: (inputs.united[n].rejected, plan.radii[n]) for n in plan.rejected}
+    target = mark_rejected(target, grid, rejected)
     query = target_query(settings, float(np.mean(grid.spacing)))
-    digests = {name: digest_points(points) for name, points in inputs.picks.items()}
+    digests = {name: inputs.united[name].digest for name in inputs.picks}
+    places = {name: inputs.united[name].rejected_digest for name in plan.rejected}
     attributes = {
         **plan.attributes(),
         "picks_digests": digests,
+        **({"rejected_digests": places} if places else {}),
         "mask_digests": inputs.mask_digests,
         **({"not_annotated": inputs.not_annotated} if inputs.not_annotated else {}),
     }
@@ -146,7 +153,11 @@ def create_target(
     return PaintedTarget(
         run.name,
         state,
-        num_picks={name: len(points) for name, points in inputs.picks.items()},
+        counts={
+            name: one.counts
+            for name, one in inputs.united.items()
+            if one.points is not None or len(one.rejected)
+        },
         num_outside=sum(len(p) - len(inputs.inside[name]) for name, p in inputs.picks.items()),
         num_unknown=sum(map(len, inputs.inside.values())) - sum(inputs.num_known.values()),
         not_annotated=inputs.not_annotated,
@@ -183,6 +194,14 @@ def compare_with_existing(
     return "unchanged"
 
 
+def count_picks(plan: PaintingPlan, targets: Sequence[PaintedTarget]) -> dict[str, PickCounts]:
+    """Count the picks of each object in all runs, by where they come from."""
+    return {
+        name: sum_counts(sets.user_sessions, (t.counts[name] for t in targets if name in t.counts))
+        for name, sets in plan.picks.items()
+    }
+
+
 def describe_dry_run(
     project: Project, runs: Sequence[Run], plan: PaintingPlan, targets: Sequence[PaintedTarget]
 ) -> list[str]:
@@ -196,11 +215,11 @@ def describe_dry_run(
     lines.append(
         f"skipped      {len(skipped)} runs without annotations {shorten_list(skipped)}".rstrip()
     )
-    for name, query in plan.picks.items():
-        counts = [target.num_picks[name] for target in targets if name in target.num_picks]
+    for name, counts in count_picks(plan, targets).items():
+        num_runs = sum(name in target.counts for target in targets)
         lines.append(
-            f"label {plan.labels[name]:<7}{name}: {sum(counts)} picks of {query.user_id}/"
-            f"{query.session_id} in {len(counts)} runs, spheres of {plan.radii[name]:g} Å"
+            f"label {plan.labels[name]:<7}{name}: {counts} in {num_runs} runs, "
+            f"spheres of {plan.radii[name]:g} Å"
         )
     lines += [f"label {plan.labels[name]:<7}{name}: mask {q}" for name, q in plan.masks.items()]
     if plan.annotated:

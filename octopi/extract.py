@@ -31,9 +31,8 @@ from octopi.project import (
 )
 from octopi.project.edits import check_not_edited
 from octopi.project.label_values import odd_share
-from octopi.project.objects import has_unknown_voxels, volume_labels
+from octopi.project.objects import mark_values, volume_labels
 from octopi.system.job_folder import Job
-from octopi.targets import UNKNOWN
 
 logger = logging.getLogger(__name__)
 
@@ -129,8 +128,8 @@ def read_surface(run: Run, settings: ExtractSettings) -> Surface | None:
         return None
     query = SegmentationQuery.parse(settings.membrane)
     mask, grid, attributes = run.read_segmentation(query)
-    if has_unknown_voxels(attributes):
-        mask = np.where(mask == UNKNOWN, 0, mask)
+    if marks := mark_values(attributes):
+        mask = np.where(np.isin(mask, list(marks)), 0, mask)
     if settings.membrane_label is not None:
         mask = np.where(mask == find_label(settings.membrane_label, attributes, run), mask, 0)
     if not mask.any():

@@ -79,6 +79,9 @@ def plan_experiment(project: Project, settings: PlanSettings, job: Job) -> str:
     """Plan an experiment; return it as YAML that is explained by comments."""
     summary = summarise_project(project, settings)
     logger.info("%s\n%s", project, annotation_table(summary.counts, list(summary.radii)))
+    for name, origin in summary.origins.items():
+        if not origin.is_plain:
+            logger.info("%s: %s.", name, origin)
     for text in describe_gaps(summary.counts, summary.partial):
         logger.warning(text)
     net = build(settings.model, "model", out_channels=len(summary.radii) + 1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,8 +11,10 @@ from scipy.spatial import KDTree
 from octopi.errors import DataError, SettingError, shorten_list
 from octopi.geometry import MAX_OFFSET, Grid, Points, format_shape, same_spacing
 
+Label = TypeVar("Label")  # int, or an array or tensor of integers
 UNKNOWN = 255  # in place of a label, where nobody says which objects are there
 MAX_LABEL = 254  # labels are stored as uint8
+MAX_REJECTED_LABEL = 127  # of objects that have rejected places; see `rejected_value`
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,39 @@ def target_labels(object_names: Sequence[str]) -> dict[str, int]:
             "them: targets.objects=[NAME,…]."
         )
     return {name: label for label, name in enumerate(object_names, start=1)}
+
+
+def rejected_value(label: Label) -> Label:
+    """Return what a target holds where somebody found no particle of the object of this label."""
+    return UNKNOWN - label  # type: ignore[operator]
+
+
+def check_has_marks(labels: Collection[str], rejected: Collection[str]) -> None:
+    """Raise SettingError if there are too many objects to mark the rejected places of one."""
+    if rejected and len(labels) > MAX_REJECTED_LABEL:
+        raise SettingError(
+            f"A target with rejected places holds up to {MAX_REJECTED_LABEL} objects, not "
+            f"{len(labels)}. Choose some of them: targets.objects=[NAME,…]."
+        )
+
+
+def mark_rejected(
+    target: NDArray[np.uint8], grid: Grid, spheres: Mapping[int, tuple[ArrayLike, float]]
+) -> NDArray[np.uint8]:
+    """Return a target in which the background around rejected places is marked as such.
+
+    Outside of what is annotated they are known, too.
+
+    Args:
+        target: (z, y, x), 0 = background, UNKNOWN = not annotated.
+        grid: of the target.
+        spheres: label of an object -> (positions (n, 3) in Å of what is none of it; radius in Å).
+    """
+    if not any(len(np.asarray(positions)) for positions, _ in spheres.values()):
+        return target
+    labels = paint(grid, spheres)
+    is_free = (target == 0) | (target == UNKNOWN)
+    return np.where((labels > 0) & is_free, rejected_value(labels), target)
 
 
 def partial_objects(

@@ -166,6 +166,9 @@ COMMANDS = {
     "evaluate": KilledCommand(
         "evaluate", ["truth=curation/0", "hydra.run.dir=scores"], files_in("scores", same=False)
     ),
+    "merge_picks": KilledCommand(
+        "merge_picks", ["picks=[octopi/1,curation/0]", "user_id=merged", "session_id=5"]
+    ),
     "extract": KilledCommand("extract", ["membrane=membrane:curation/0", "pairs=[10,400]"]),
     "import_tomograms": KilledCommand("import_tomograms", ["folder=mrcs", "tomo_type=raw"]),
     "export": KilledCommand("export", ["format=relion5", "out=exported"], files_in("exported")),

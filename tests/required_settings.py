@@ -3,6 +3,7 @@
 BASE = {
     "segment": ["checkpoint=model.pth"],
     "summarize": ["folder=sweep"],
+    "merge_picks": ["picks=[octopi/1,curator/1]", "user_id=merged"],
     "extract": ["membrane=membrane:tool/1"],
     "export": ["format=csv"],
     "import_tomograms": ["folder=mrc", "tomo_type=wbp"],

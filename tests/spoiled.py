@@ -470,3 +470,68 @@ TARGETS: dict[str, Spoil] = {
         target_store(here) / ".zattrs", lambda a: a.update(octopi_complete=False)
     ),
 }
+
+
+def second_set(here, change=None, *, user="somebody", session="2", runs=("TS_01", "TS_02")):
+    """Write the picks of ribosomes as those of another user; change the points of TS_01."""
+    for run in runs:
+        path = picks(here, run=run)
+        copy = path.with_name(f"{user}_{session}_ribosome.json")
+        shutil.copy(path, copy)
+        if change and run == "TS_01":
+            edit(copy, lambda content: change(content["points"]))
+
+
+BOTH, REJECTED = "[curation/0,somebody/2]", "somebody/2"
+# How to spoil the sets, and the overrides picks and rejected.
+SETS: dict[str, tuple[Spoil, str, str]] = {
+    "two sets": (second_set, BOTH, "null"),
+    "two of one object": (second_set, "[ribosome:curation/0,ribosome:somebody/2]", "null"),
+    "rejected places": (second_set, "curation/0", REJECTED),
+    "session of letters": (
+        lambda here: second_set(here, session="manual-1"),
+        "[curation/0,somebody/manual-1]",
+        "null",
+    ),
+    "odd name": (
+        lambda here: second_set(here, user="no", session="1e3"),
+        "[curation/0,'no/1e3']",
+        "null",
+    ),
+    "a set that no run has": (second_set, "[curation/0,nobody/2]", "null"),
+    "rejected places that no run has": (second_set, "curation/0", "nobody/2"),
+    "a set named twice": (second_set, "[curation/0,curation/0]", "null"),
+    "a set named twice in other words": (second_set, "[curation/0,ribosome:curation/0]", "null"),
+    "rejected picks": (second_set, BOTH, REJECTED),
+    "no name of picks": (second_set, "[curation]", "null"),
+    "places of what is not picked": (second_set, "apo-ferritin:curation/0", f"ribosome:{REJECTED}"),
+    "no radius": (
+        lambda here: (second_set(here), change_object(here, "ribosome", radius=None)),
+        BOTH,
+        "null",
+    ),
+    "a set that is damaged": (
+        lambda here: (
+            second_set(here),
+            edit(picks(here).with_name("somebody_2_ribosome.json"), lambda c: c.pop("unit")),
+            edit(picks(here).with_name("somebody_2_ribosome.json"), lambda c: c.update(points=5)),
+        ),
+        BOTH,
+        "null",
+    ),
+    "rejected places that are damaged": (
+        lambda here: second_set(here, lambda points: move(points, x=float("nan"))),
+        "curation/0",
+        REJECTED,
+    ),
+    "a set outside the tomograms": (
+        lambda here: second_set(here, lambda points: move(points, x=1e5)),
+        BOTH,
+        "null",
+    ),
+    "all rejected": (
+        lambda here: second_set(here, runs=("TS_01", "TS_02", "TS_03")),
+        "ribosome:curation/0",
+        REJECTED,
+    ),
+}

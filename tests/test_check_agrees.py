@@ -9,7 +9,7 @@ import shutil
 import pytest
 from checkpoints import NET, make_info
 from monai.networks.nets import UNet
-from spoiled import MASKS, OBJECTS, PICKS, PROJECTS, TARGETS, TOMOGRAMS
+from spoiled import MASKS, OBJECTS, PICKS, PROJECTS, SETS, TARGETS, TOMOGRAMS
 from tiny import PHANTOM, TINY, enter_copy
 
 from octopi.check import check
@@ -21,6 +21,7 @@ from octopi.evaluate import evaluate
 from octopi.localize import localize
 from octopi.models import checkpoint
 from octopi.phantom import make_phantom
+from octopi.plan import plan
 from octopi.segment import segment
 from octopi.system.job_folder import Job
 from octopi.train import train
@@ -33,6 +34,7 @@ LABELS = (
     "session_id=9",
 )  # fmt: skip
 WORK = {
+    "plan": plan,
     "check": check,
     "create_targets": create_targets,
     "evaluate": evaluate,
@@ -194,6 +196,23 @@ def test_projects(spoiled, caplog, name):
 @pytest.mark.parametrize("name", TARGETS)
 def test_targets(spoiled, caplog, name):
     compare(spoiled("painted", TARGETS[name]), caplog, [TRAIN])
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_several_sets_and_rejected_places(spoiled, caplog, name):
+    spoil, picks, rejected = SETS[name]
+    here = spoiled("plain", spoil)
+    with caplog.at_level(logging.INFO):
+        said = outcome(here, "check", TYPES, f"picks={picks}", f"rejected={rejected}")
+    sets = (f"targets.picks={picks}", f"targets.rejected={rejected}")
+    for work in (CREATE, (*CREATE, "dry_run=true"), ("plan", TYPES, "rules.crop_radii=1")):
+        done = outcome(here, *work, *sets)
+        if work[0] == "create_targets":
+            assert done[0] == said[0] or (done[0], said[0]) == (2, 3)
+        if done[0]:
+            assert_said(done[1], f"{caplog.text} {said[1]}")
+    if said[0]:
+        assert not list(here.glob("overlay/**/*targets*"))
 
 
 @pytest.mark.parametrize("name", MASKS)

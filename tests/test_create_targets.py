@@ -460,3 +460,107 @@ def test_a_radius_that_was_changed_since_is_found_by_check(here, octopi_command,
     assert octopi_command("check", "tomo_types=[denoised]") == 0
     change = f"TS_01: the radius of ribosome (from {radius:g} to {radius - 10:g} Å) changed since"
     assert change in "".join(capfd.readouterr())
+
+
+FOUND = Points(np.array([[100.0, 100, 100], [400, 400, 200]]))
+CORRECTED = Points(np.array([[130.0, 100, 100], [700, 700, 300]]))
+EMPTY_PLACE = np.array([700.0, 200, 200])
+SETS = ["targets.picks=[found/1,corrected/1]", "targets.rejected=corrected-rejected/1"]
+
+
+@pytest.fixture
+def corrected(project):
+    """A project with found picks, of which a person corrected those of two runs."""
+    for run in project.runs:
+        run.write_picks(PicksQuery("ribosome", "found", "1"), FOUND)
+    for run in project.runs[:2]:
+        run.write_picks(PicksQuery("ribosome", "corrected", "1"), CORRECTED)
+        rejected = Points(np.array([FOUND.positions[1], EMPTY_PLACE]))
+        run.write_picks(PicksQuery("ribosome", "corrected-rejected", "1"), rejected)
+    return project
+
+
+def labels_at(run, positions, query=TARGET):
+    labels, grid, _ = run.read_segmentation(query)
+    return labels[tuple(np.rint(grid.to_voxels(positions)).astype(int).T)].tolist()
+
+
+def test_sets_of_picks_are_united_and_rejected_places_are_marked(corrected, octopi_command, capfd):
+    assert octopi_command("create_targets", *SETS) == 0
+    counts = "ribosome: 6 picks (6 of found/1, 4 of corrected/1, 2 merged, 2 rejected); 4 rejected"
+    assert counts in capfd.readouterr().err
+    for run in corrected.runs[:2]:
+        assert labels_at(run, CORRECTED.positions) == [1, 1]
+        assert labels_at(run, [FOUND.positions[1], EMPTY_PLACE]) == [UNKNOWN - 1] * 2
+    assert labels_at(corrected.runs[2], FOUND.positions) == [1, 1]
+    attributes = corrected.runs[0].segmentation_attributes(TARGET)
+    assert attributes["picks"] == {"ribosome": "ribosome:found/1 + ribosome:corrected/1"}
+    assert attributes["rejected"] == {"ribosome": "ribosome:corrected-rejected/1"}
+    for verb, *words in (["create_targets", *SETS, "dry_run=true"], ["check", "target=x:y/1"]):
+        typed = [word.removeprefix("targets.") for word in words] if verb == "check" else words
+        typed += [word.removeprefix("targets.") for word in SETS] if verb == "check" else []
+        capfd.readouterr()
+        assert octopi_command(verb, *typed) == 0
+        assert counts in "".join(capfd.readouterr())
+
+
+def test_a_target_is_another_when_any_of_its_sets_changes(corrected, octopi_command, capfd):
+    assert octopi_command("create_targets", *SETS) == 0
+    assert octopi_command("create_targets", *SETS) == 0  # unchanged
+    query = PicksQuery("ribosome", "corrected-rejected", "1")
+    corrected.runs[0].write_picks(query, Points(EMPTY_PLACE[None]))
+    assert octopi_command("create_targets", *SETS) == 2
+    assert "rejected_digests.ribosome differs" in capfd.readouterr().err
+    assert octopi_command("check") == 0
+    assert "ribosome:corrected-rejected/1 changed since" in "".join(capfd.readouterr())
+    assert octopi_command("create_targets", SETS[0]) == 2
+    error = capfd.readouterr().err
+    assert "overwrite=true" in error and "rejected" in error
+
+
+def test_the_newest_set_counts_where_it_was_rejected_too_with_a_warning(
+    corrected, octopi_command, capfd
+):
+    query = PicksQuery("ribosome", "corrected-rejected", "1")
+    corrected.runs[0].write_picks(query, Points(CORRECTED.positions + 5))
+    assert octopi_command("create_targets", *SETS) == 0
+    assert (
+        "2 places of ribosome:corrected-rejected/1 have a pick of ribosome:corrected/1 within "
+        "half a radius, which counts: TS_01 (2)" in capfd.readouterr().err
+    )
+    assert labels_at(corrected.runs[0], CORRECTED.positions) == [1, 1]
+
+
+def test_rejected_places_outside_what_is_annotated_are_known(corrected, here, octopi_command):
+    add_regions(here)
+    assert octopi_command("create_targets", REGION, *SETS) == 0
+    assert labels_at(corrected.runs[0], [EMPTY_PLACE, CORRECTED.positions[1]]) == [
+        UNKNOWN - 1,
+        UNKNOWN,
+    ]
+
+
+def test_without_anything_left_check_and_create_targets_refuse_alike(
+    corrected, octopi_command, capfd
+):
+    for run in corrected.runs:
+        run.write_picks(PicksQuery("ribosome", "all-rejected", "1"), FOUND)
+    for verb, key in (("create_targets", "targets."), ("check", "")):
+        assert octopi_command(verb, f"{key}picks=found/1", f"{key}rejected=all-rejected/1") == 3
+        assert "There is no pick inside a tomogram" in capfd.readouterr().err
+
+
+def test_a_training_learns_from_rejected_places_and_knows_its_sets(
+    corrected, here, octopi_command, capfd
+):
+    paint = [*SETS, "targets.annotation=partial"]
+    assert octopi_command("create_targets", *paint) == 0
+    split = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
+    assert octopi_command("train", *TINY, *split, "dry_run=true") == 0
+    assert "ribosome 4" in "".join(capfd.readouterr())
+    assert octopi_command("train", *TINY, *split, "hydra.run.dir=job") == 0
+    words = ["input=targets:octopi/1", "source=segmentation", "localizer=components"]
+    assert octopi_command("localize", *words, "session_id=7") == 0
+    assert len(corrected.runs[0].read_picks(PicksQuery("ribosome", "octopi", "7"))) == 2
+    assert octopi_command("report", "folder=job", "output=report.html") == 0
+    assert "ribosome:found/1 + ribosome:corrected/1" in (here / "report.html").read_text("utf-8")

@@ -8,14 +8,18 @@ import pytest
 from octopi.errors import DataError, SettingError
 from octopi.geometry import Grid, Points
 from octopi.targets import (
+    MAX_REJECTED_LABEL,
     UNKNOWN,
     add_masks,
     align_mask,
+    check_has_marks,
     coarsen_mask,
     drop_unknown,
     fit_mask,
+    mark_rejected,
     paint,
     partial_objects,
+    rejected_value,
     target_labels,
 )
 
@@ -193,3 +197,25 @@ def test_annotation_is_partial_for_all_objects_or_by_object():
     assert partial_objects({"apo": "partial", "ribosome": "complete"}, names) == ["apo"]
     with pytest.raises(SettingError, match="names ribosom,"):
         partial_objects({"ribosom": "partial"}, names)
+
+
+def test_rejected_places_are_marked_on_background_and_on_what_is_unknown():
+    target = paint(GRID, {1: ([(100.0, 50, 50)], 20.0)})
+    target[..., 15:] = UNKNOWN
+    places = {1: ([(100.0, 60, 50), (200, 50, 50)], 20.0), 2: ([(50.0, 50, 50)], 20.0)}
+    marked = mark_rejected(target, GRID, places)
+    spheres = paint(GRID, places)
+    is_free = np.isin(target, [0, UNKNOWN])
+    assert np.array_equal(marked[~is_free], target[~is_free])
+    for label in (1, 2):
+        assert np.array_equal(marked == rejected_value(label), is_free & (spheres == label))
+    assert (marked[..., 15:] == rejected_value(1)).any()
+    assert mark_rejected(target, GRID, {1: (np.zeros((0, 3)), 20.0)}) is target
+
+
+def test_so_many_objects_leave_no_values_for_marks():
+    names = [f"object{number}" for number in range(MAX_REJECTED_LABEL + 1)]
+    check_has_marks(names, [])
+    check_has_marks(names[1:], names[:1])
+    with pytest.raises(SettingError, match="up to 127 objects, not 128"):
+        check_has_marks(names, names[:1])

@@ -10,17 +10,19 @@ from octopi.checks.target_inputs import find_annotated
 from octopi.config.settings import PlanSettings
 from octopi.errors import DataError
 from octopi.geometry import Grid
+from octopi.pick_sets import PickCounts, sum_counts
 from octopi.project import (
     Project,
     Run,
     TomogramQuery,
-    find_picks,
+    find_pick_sets,
     find_segmentations,
     is_denoised,
     keep_known,
     keep_runs_with,
 )
-from octopi.targets import partial_objects
+from octopi.project.united_picks import read_united_picks
+from octopi.targets import check_any_inside, partial_objects
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ class ProjectSummary:
         grids: of each run's tomogram.
         radii: object -> Å.
         counts: run name -> object -> its picks; without those that are not annotated there.
+        origins: object -> how many picks of the selected runs came from where.
         partial: names of the objects of which not every particle is annotated.
         has_other_spacings: whether a run has tomograms at other voxel spacings too.
     """
@@ -46,6 +49,7 @@ class ProjectSummary:
     grids: list[Grid]
     radii: dict[str, float]
     counts: dict[str, dict[str, int]]
+    origins: dict[str, PickCounts]
     partial: list[str]
     has_other_spacings: bool
 
@@ -65,10 +69,12 @@ def summarise_project(project: Project, settings: PlanSettings) -> ProjectSummar
     """Summarise a project from metadata and picks; read no tomogram."""
     selected = project.select(settings.runs)
     targets = settings.targets
-    queries = find_picks(selected, objects=targets.objects, source=targets.picks)
-    queries = keep_known(queries, project.objects, named=bool(targets.objects))
+    sets, rejected = find_pick_sets(
+        selected, objects=targets.objects, source=targets.picks, rejected=targets.rejected
+    )
+    sets = keep_known(sets, project.objects, named=bool(targets.objects))
     masks = find_segmentations(selected, targets.segmentations)
-    partially_annotated = partial_objects(targets.annotation, [*queries, *masks])
+    partially_annotated = partial_objects(targets.annotation, [*sets, *masks])
     if annotated := find_annotated(selected, targets):
         selected = [
             run
@@ -78,12 +84,19 @@ def summarise_project(project: Project, settings: PlanSettings) -> ProjectSummar
                 all_required=settings.runs is not None,
             )
         ]
-    radii = {name: project.objects[name].require_radius() for name in queries}
+    radii = {name: project.objects[name].require_radius() for name in sets}
     counts: dict[str, dict[str, int]] = {}
+    origins = {name: sum_counts(one.user_sessions, []) for name, one in sets.items()}
     for run in selected:
-        picks = run.read_existing_picks(queries)
-        counts[run.name] = {name: len(points) for name, points in picks.items()}
+        united = read_united_picks(run, sets, rejected, radii)
+        counts[run.name] = {
+            name: len(one.points) for name, one in united.items() if one.points is not None
+        }
+        for name, one in united.items():
+            origins[name] += one.counts
     runs = [run for run in selected if settings.runs is not None or any(counts[run.name].values())]
+    if not runs:
+        check_any_inside(0, 0)
     tomograms = [run.tomograms() for run in runs]
     types, spacing = choose_tomograms(tomograms, settings)
     return ProjectSummary(
@@ -93,6 +106,7 @@ def summarise_project(project: Project, settings: PlanSettings) -> ProjectSummar
         grids=[run.tomogram_grid(run.find_tomogram(types[0], spacing)) for run in runs],
         radii=radii,
         counts={run.name: counts[run.name] for run in runs},
+        origins=origins,
         partial=partially_annotated,
         has_other_spacings=any(len({q.voxel_spacing for q in of_run}) > 1 for of_run in tomograms),
     )

@@ -3,22 +3,20 @@
 import contextlib
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from octopi.checks.picks import PicksReport, examine_picks
+from octopi.checks.run_report import CheckRequest, RunReport
 from octopi.data.cache import check_target_fits, working_grid
 from octopi.errors import DataError, NotInProjectError, OctopiError, did_you_mean, shorten_list
-from octopi.geometry import Grid, Points, format_shape, same_spacing
+from octopi.geometry import Grid, Points, format_shape
 from octopi.project import (
     PicksQuery,
     Run,
-    SegmentationQuery,
-    TomogramQuery,
     check_covers_tomogram,
     find_tomograms,
     is_annotation,
@@ -27,121 +25,13 @@ from octopi.project import (
 from octopi.project.label_values import LabelValues, odd_share
 from octopi.project.objects import (
     WRITE_TARGET_AGAIN,
-    PickableObject,
     check_labels,
     find_unexpected_labels,
     require_labels,
     volume_labels,
 )
 from octopi.project.provenance import describe_changed_inputs
-
-
-@dataclass(frozen=True)
-class CheckRequest:
-    """What to check in every run.
-
-    Args:
-        target: the label volumes to train on.
-        tomo_types: to train on; None = all.
-        voxel_spacing: Å, of the tomograms to train on; None = all.
-        working_spacing: Å, to which tomograms are Fourier-cropped; None = as they are.
-        picks: user/session of the annotations; None = everyone's but octopi's own.
-        objects: of the copick config, by name.
-        min_distance: two picks nearer than this are one particle; in radii of the object.
-        voxels: read every voxel; False counts files.
-    """
-
-    target: SegmentationQuery
-    tomo_types: Sequence[str] | None
-    voxel_spacing: float | None
-    working_spacing: float | None
-    picks: str | None
-    objects: Mapping[str, PickableObject]
-    min_distance: float
-    voxels: bool
-
-    def is_relevant(self, query: TomogramQuery) -> bool:
-        """Return whether a tomogram may be trained on."""
-        spacing = self.voxel_spacing
-        return (spacing is None or same_spacing(query.voxel_spacing, spacing)) and (
-            self.tomo_types is None or query.tomo_type in self.tomo_types
-        )
-
-
-@dataclass(frozen=True)
-class Issue:
-    """Something wrong or odd in a project.
-
-    Args:
-        run_name: of the run; empty = the project.
-        text: what is wrong, and what to do about it.
-        blocks_training: whether training on the run would fail because of it.
-    """
-
-    run_name: str
-    text: str
-    blocks_training: bool
-
-    def __str__(self) -> str:
-        return f"{self.run_name}: {self.text}" if self.run_name else self.text
-
-
-@dataclass
-class RunReport:
-    """The content of a run, and its issues.
-
-    Args:
-        tomograms: the grid of each that can be opened.
-        digests: tomogram -> digest of its bytes, where they were read.
-        contrasts: tomogram -> object -> contrast of its picks, where voxels were read.
-        existing_tomograms: also those that cannot be opened.
-        existing_picks: of all users and objects.
-        is_listed: whether picks and label volumes could be listed.
-        picks: object -> number of its picks.
-        annotations: picks of the config's objects that count as truth.
-        num_inside: picks inside the first tomogram that can be opened.
-        num_outside: picks outside it.
-        attributes: stored with the target.
-        labels: stored with the target; None = there are none, or no target.
-        has_target: whether the run has the target.
-        classes: objects that occur in the target's voxels; None = the voxels were not read.
-    """
-
-    name: str
-    tomograms: dict[TomogramQuery, Grid] = field(default_factory=dict)
-    digests: dict[TomogramQuery, str] = field(default_factory=dict)
-    contrasts: dict[TomogramQuery, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
-    picks: dict[str, int] = field(default_factory=dict)
-    existing_tomograms: list[TomogramQuery] = field(default_factory=list)
-    existing_picks: list[PicksQuery] = field(default_factory=list)
-    is_listed: bool = False
-    annotations: set[PicksQuery] = field(default_factory=set)
-    num_inside: int = 0
-    num_outside: int = 0
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    labels: dict[str, int] | None = None
-    has_target: bool = False
-    classes: set[str] | None = None
-    issues: list[Issue] = field(default_factory=list)
-
-    def grid(self, request: CheckRequest) -> Grid | None:
-        """Return the grid of the first tomogram to train on that can be opened."""
-        grids = (grid for query, grid in self.tomograms.items() if request.is_relevant(query))
-        return next(grids, None)
-
-    def add_issues(self, *texts: str, blocks_training: bool) -> None:
-        """Add issues; drop the run's name, which goes in front of every issue, from their texts."""
-        for text in texts:
-            short = text.removeprefix(f"Run {self.name}: ").removeprefix(f"Run {self.name} ")
-            self.issues.append(Issue(self.name, short, blocks_training))
-
-    @contextlib.contextmanager
-    def errors_as_issues(self, *, blocks_training: bool = True) -> Iterator[None]:
-        """Turn an error inside the block into an issue."""
-        try:
-            yield
-        except OctopiError as error:
-            self.add_issues(str(error), blocks_training=blocks_training)
+from octopi.project.united_picks import read_united_picks
 
 
 def check_run(run: Run, request: CheckRequest) -> RunReport:
@@ -224,7 +114,8 @@ def _compare_shapes(report: RunReport) -> None:
 def _check_picks(run: Run, request: CheckRequest, report: RunReport) -> None:
     for query in run.picks():
         name = query.object_name
-        if not is_annotation(query, request.picks):
+        is_picked = is_annotation(query, request.picks)
+        if not is_picked and not (request.rejected and is_annotation(query, request.rejected)):
             continue
         if name not in request.objects:
             report.add_issues(
@@ -233,11 +124,25 @@ def _check_picks(run: Run, request: CheckRequest, report: RunReport) -> None:
                 blocks_training=False,
             )
             continue
-        report.annotations.add(query)
+        if is_picked:
+            report.annotations.add(query)
         with report.errors_as_issues():
             points = run.read_picks(query)
-            report.picks[name] = report.picks.get(name, 0) + len(points)
             _check_points(points, query, request, report)
+            if is_picked and name not in request.united:
+                report.count_picks(name, points, request)
+    _count_united(run, request, report)
+
+
+def _count_united(run: Run, request: CheckRequest, report: RunReport) -> None:
+    """Count the picks of several sets, less those that were rejected."""
+    picks = {name: sets for name, (sets, _) in request.united.items()}
+    rejected = {name: sets for name, (_, sets) in request.united.items() if sets is not None}
+    with contextlib.suppress(DataError):  # of a file that is damaged: an issue already
+        for name, united in read_united_picks(run, picks, rejected, {}).items():
+            report.origins[name] = united.counts
+            if united.points is not None:
+                report.count_picks(name, united.points, request)
 
 
 def _check_points(
@@ -245,9 +150,6 @@ def _check_points(
 ) -> None:
     grid = report.grid(request)
     if grid is not None:
-        inside = working_grid(grid, request.working_spacing).contains(points.positions)
-        report.num_inside += int(inside.sum())
-        report.num_outside += int((~inside).sum())
         obj = request.objects[query.object_name]
         min_distance = obj.require_radius() * request.min_distance if obj.has_radius else None
         for text in _pick_faults(examine_picks(points, grid, min_distance=min_distance), query):

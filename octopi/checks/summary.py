@@ -6,16 +6,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from octopi.checks.picks import describe_gaps
-from octopi.checks.runs import CheckRequest, Issue, RunReport
+from octopi.checks.run_report import CheckRequest, Issue, RunReport
 from octopi.checks.tables import format_counts, format_rows, total_counts
 from octopi.data.cache import working_grid
 from octopi.data.folds import ONE_RUN, check_none_absent
 from octopi.errors import NotInProjectError, OctopiError, SettingError, shorten_list
 from octopi.geometry import format_shape
 from octopi.project import (
+    PickSets,
     PicksQuery,
     TomogramQuery,
-    choose_picks,
+    choose_pick_sets,
     keep_known,
     select_tomogram,
     several_types_message,
@@ -23,7 +24,7 @@ from octopi.project import (
 from octopi.project.objects import NO_OBJECTS, check_painted_objects, object_labels
 from octopi.project.pick_contrast import clear_sign
 from octopi.project.provenance import check_same_painting
-from octopi.targets import check_any_inside, target_labels
+from octopi.targets import check_any_inside, check_has_marks, target_labels
 
 
 @dataclass(frozen=True)
@@ -191,11 +192,12 @@ def _pick_issues(reports: Sequence[RunReport], request: CheckRequest) -> Iterabl
     elif not annotations:
         yield from issues_of(_choose_known_picks, existing, request)
     else:
-        yield from issues_of(choose_picks, annotations, objects=None, source=request.picks)
+        yield from issues_of(_choose_sets, existing, request)
         names = sorted({query.object_name for query in annotations})
         for name in names:
             yield from issues_of(request.objects[name].require_radius)
         yield from issues_of(target_labels, names)
+        yield from issues_of(check_has_marks, names, request.rejected or ())
         if all(report.grid(request) for report in reports if report.annotations):
             num_inside = sum(report.num_inside for report in reports)
             num_outside = sum(report.num_outside for report in reports)
@@ -204,9 +206,14 @@ def _pick_issues(reports: Sequence[RunReport], request: CheckRequest) -> Iterabl
 
 def _choose_known_picks(
     existing: Collection[PicksQuery], request: CheckRequest
-) -> dict[str, PicksQuery]:
-    picks = choose_picks(existing, objects=None, source=request.picks)
-    return keep_known(picks, request.objects, named=False)
+) -> dict[str, PickSets]:
+    return keep_known(_choose_sets(existing, request)[0], request.objects, named=False)
+
+
+def _choose_sets(
+    existing: Collection[PicksQuery], request: CheckRequest
+) -> tuple[dict[str, PickSets], dict[str, PickSets]]:
+    return choose_pick_sets(existing, objects=None, source=request.picks, rejected=request.rejected)
 
 
 def issues_of(

@@ -16,11 +16,11 @@ from octopi.data.cache import working_grid
 from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
 from octopi.geometry import Grid, Points
 from octopi.project import (
-    PicksQuery,
+    PickSets,
     Project,
     Run,
     SegmentationQuery,
-    find_picks,
+    find_pick_sets,
     find_segmentations,
     find_tomograms,
     keep_known,
@@ -28,8 +28,10 @@ from octopi.project import (
 from octopi.project.digests import digest_array
 from octopi.project.label_values import odd_share
 from octopi.project.provenance import REGION
+from octopi.project.united_picks import UnitedPicks, read_united_picks
 from octopi.targets import (
     check_any_inside,
+    check_has_marks,
     drop_unknown,
     fit_mask,
     mark_unknown,
@@ -45,7 +47,8 @@ class PaintingPlan:
     """What is painted into the target of each run.
 
     Args:
-        picks: object name -> the picks that its spheres are centred on.
+        picks: object name -> the sets of picks that its spheres are centred on.
+        rejected: object name -> the sets of places found to be none of it.
         masks: object name -> the segmentation that it is copied from.
         radii: object name -> radius of its spheres in Å.
         object_radii: object name -> its radius in Å in the copick config.
@@ -54,7 +57,8 @@ class PaintingPlan:
         partial: names of the objects of which not every particle is annotated.
     """
 
-    picks: dict[str, PicksQuery]
+    picks: dict[str, PickSets]
+    rejected: dict[str, PickSets]
     masks: dict[str, SegmentationQuery]
     radii: dict[str, float]
     object_radii: dict[str, float]
@@ -65,13 +69,15 @@ class PaintingPlan:
     def attributes(self) -> dict[str, Any]:
         """Return the attributes that are stored with each target."""
         annotation = dict.fromkeys(self.partial, "partial")
+        rejected = {name: str(sets) for name, sets in self.rejected.items()}
         return {
             **({"annotated": str(self.annotated)} if self.annotated else {}),
             **({"annotation": annotation} if annotation else {}),
             "labels": self.labels,
             "sphere_radii": self.radii,
             "object_radii": self.object_radii,
-            "picks": {name: str(query) for name, query in self.picks.items()},
+            "picks": {name: str(sets) for name, sets in self.picks.items()},
+            **({"rejected": rejected} if rejected else {}),
             "masks": {name: str(query) for name, query in self.masks.items()},
         }
 
@@ -83,7 +89,8 @@ class RunInputs:
     Args:
         run: of the target.
         grid: of the target.
-        picks: object name -> its picks, also those outside.
+        united: object name -> its picks, and how they came about.
+        picks: object name -> its picks, also those outside; without those not annotated.
         inside: object name -> its picks inside the tomogram.
         num_known: object name -> number of its picks inside what is annotated.
         mask_values: mask -> value that it holds inside; 0 where it is empty.
@@ -93,6 +100,7 @@ class RunInputs:
 
     run: Run
     grid: Grid
+    united: dict[str, UnitedPicks]
     picks: dict[str, Points]
     inside: dict[str, Points]
     num_known: dict[str, int]
@@ -108,18 +116,18 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
         NotInProjectError: no run has the picks, or one of the masks; or the copick config lacks
             the objects.
         DataError: an object has no radius.
-        SettingError: an object has several sets of picks, or a radius scale or an annotation but
-            no picks.
+        SettingError: an object has several sets of picks and none is named, or a radius scale or
+            an annotation but no picks.
     """
     if not settings.segmentations:
         project.require_objects()
     scales = settings.radius_scales or {}
     masks = find_segmentations(runs, settings.segmentations)
-    picks = keep_known(
-        find_picks(runs, objects=settings.objects, source=settings.picks),
-        project.objects,
-        named=bool(settings.objects),
+    picks, rejected = find_pick_sets(
+        runs, objects=settings.objects, source=settings.picks, rejected=settings.rejected
     )
+    picks = keep_known(picks, project.objects, named=bool(settings.objects))
+    rejected = {name: sets for name, sets in rejected.items() if name in picks}
     names = list(picks)
     if unknown_objects := scales.keys() - picks.keys():
         raise SettingError(
@@ -132,8 +140,10 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
         for name, radius in object_radii.items()
     }
     labels = target_labels([*names, *(name for name in masks if name not in names)])
+    check_has_marks(labels, rejected)
     return PaintingPlan(
         picks,
+        rejected,
         masks,
         radii,
         object_radii,
@@ -154,9 +164,10 @@ def check_has_inputs(run: Run, plan: PaintingPlan) -> None:
     """Raise NotInProjectError if the run has none of the picks and masks, or nothing annotated."""
     if plan.annotated:
         run.open_segmentation(plan.annotated)
-    if existing_masks(run, plan) or set(run.picks()) & set(plan.picks.values()):
+    queries = [query for sets in plan.picks.values() for query in sets.queries]
+    if existing_masks(run, plan) or set(run.picks()) & set(queries):
         return
-    requested = " or ".join(map(str, [*plan.picks.values(), *plan.masks.values()]))
+    requested = " or ".join(map(str, [*queries, *plan.masks.values()]))
     existing = [*run.picks(), *run.segmentations()]
     raise NotInProjectError(f"Run {run.name}", "picks or masks", requested, existing)
 
@@ -185,7 +196,8 @@ def read_inputs(run: Run, plan: PaintingPlan, settings: CreateTargetsSettings) -
         run, tomo_types=settings.tomo_types, voxel_spacing=settings.voxel_spacing
     )
     grid = working_grid(run.tomogram_grid(tomogram), settings.data["working_spacing"])
-    picks = run.read_existing_picks(plan.picks)
+    united = read_united_picks(run, plan.picks, plan.rejected, plan.object_radii)
+    picks = {name: one.points for name, one in united.items() if one.points is not None}
     inside = {name: points[grid.contains(points.positions)] for name, points in picks.items()}
     masks = existing_masks(run, plan)
     for query in plan.masks.values():
@@ -204,7 +216,9 @@ def read_inputs(run: Run, plan: PaintingPlan, settings: CreateTargetsSettings) -
         for name, points in inside.items()
     }
     not_annotated = sorted(plan.labels.keys() - picks.keys() - masks.keys())
-    return RunInputs(run, grid, picks, inside, num_known, values, mask_digests, not_annotated)
+    return RunInputs(
+        run, grid, united, picks, inside, num_known, values, mask_digests, not_annotated
+    )
 
 
 def read_region(run: Run, query: SegmentationQuery, grid: Grid) -> tuple[NDArray[np.uint8], str]:
@@ -236,14 +250,8 @@ def check_inputs(inputs: Sequence[RunInputs], plan: PaintingPlan) -> None:
                 f"None of {num_inside.total()} picks lies inside {plan.annotated}, the mask of "
                 "what is annotated. Is it the right one? See targets.annotated."
             )
-    place = "what is annotated" if plan.annotated else "a tomogram"
-    for name, query in plan.picks.items():
-        picks = {i.run.name: i.picks[name] for i in inputs if name in i.picks}
-        warn_of_odd_picks(query, picks, {i.run.name: i.grid for i in inputs})
-        if not num_known[name]:
-            logger.warning("No pick of %s lies inside %s; its label stays empty.", name, place)
-        if text := inputs[0].run.objects[name].odd_radius(inputs[0].grid):
-            logger.warning(text)
+    for name in plan.picks:
+        warn_of_odd_inputs(name, inputs, plan, num_known=num_known[name])
     for name, query in plan.masks.items():
         runs = {v: i.run.name for i in inputs if (v := i.mask_values.get(name))}
         if len(runs) > 1:
@@ -252,6 +260,47 @@ def check_inputs(inputs: Sequence[RunInputs], plan: PaintingPlan) -> None:
                 f"The mask {query} holds {found}: are these labels of several objects? A mask of "
                 "one object holds 0 and the same value in all runs. Save the one object alone."
             )
+
+
+def warn_of_odd_inputs(
+    name: str, inputs: Sequence[RunInputs], plan: PaintingPlan, *, num_known: int
+) -> None:
+    """Warn of odd picks, odd rejected places and an odd radius of an object.
+
+    Args:
+        name: of the object.
+        inputs: of each run.
+        plan: of the targets.
+        num_known: picks inside what is annotated, in all runs.
+    """
+    grids = {i.run.name: i.grid for i in inputs}
+    picks = {i.run.name: i.picks[name] for i in inputs if name in i.picks}
+    warn_of_odd_picks(plan.picks[name], picks, grids)
+    if not num_known:
+        place = "what is annotated" if plan.annotated else "a tomogram"
+        logger.warning("No pick of %s lies inside %s; its label stays empty.", name, place)
+    if text := inputs[0].run.objects[name].odd_radius(inputs[0].grid):
+        logger.warning(text)
+    if name in plan.rejected:
+        places = {i.run.name: Points(i.united[name].rejected) for i in inputs}
+        warn_of_odd_picks(plan.rejected[name], places, grids)
+        warn_of_contradictions(plan.picks[name], plan.rejected[name], inputs)
+
+
+def warn_of_contradictions(
+    picks: PickSets, rejected: PickSets, inputs: Sequence[RunInputs]
+) -> None:
+    """Warn of places that an object's newest set has picks at, although they were rejected."""
+    name = picks.queries[0].object_name
+    runs = {i.run.name: n for i in inputs if (n := i.united[name].counts.num_contradicted)}
+    if runs:
+        logger.warning(
+            "%d places of %s have a pick of %s within half a radius, which counts: %s.",
+            sum(runs.values()),
+            rejected,
+            picks.queries[-1],
+            shorten_list(f"{run_name} ({number})" for run_name, number in runs.items()),
+        )
 
 
 def read_mask(

@@ -18,6 +18,7 @@ COMMANDS = (
     "plan",
     "report",
     "review",
+    "merge_picks",
     "extract",
     "export",
     "import_tomograms",

@@ -43,6 +43,7 @@ Names = Annotated[
     AfterValidator(_check_distinct),
 ]
 Spacings = Annotated[list[Spacing], Field(min_length=1)]
+Sets = str | list[str] | None  # of picks
 Annotation = Literal["complete", "partial"]
 Overwrite = bool | Literal["edited"]  # edited: what a person has changed, too
 UserSession = Annotated[str, Field(pattern=r"^[^/]+/[^/]+$", description="as USER/SESSION")]
@@ -64,7 +65,8 @@ class TargetsSettings:
     """Which annotations become which labels (`conf/targets`)."""
 
     objects: list[str] | None
-    picks: str | list[str] | None
+    picks: Sets
+    rejected: Sets
     segmentations: list[str]
     radius_scale: Factor
     radius_scales: dict[str, Factor] | None
@@ -216,6 +218,20 @@ class ExtractSettings:
 
 
 @dataclass
+class MergePicksSettings:
+    """Settings of `merge_picks`."""
+
+    project: ConfigNode
+    picks: list[str]
+    rejected: Sets
+    objects: list[str] | None
+    runs: RunNames
+    user_id: str
+    session_id: str
+    dry_run: bool
+
+
+@dataclass
 class ExportSettings:
     """Settings of `export`."""
 
@@ -300,7 +316,8 @@ class CheckSettings:
     data: LooseNode
     checkpoint: str | None
     target: str
-    picks: str | None
+    picks: Sets
+    rejected: Sets
     voxel_spacing: Spacing | None
     tomo_types: Names | None
     runs: RunNames

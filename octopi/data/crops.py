@@ -1,7 +1,7 @@
 """Draw the crops of a training step, and read them from the cached tomograms."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,7 @@ from octopi.data.cache import IMAGE_BYTES, TARGET_BYTES, VolumeCache
 from octopi.geometry import Grid
 from octopi.targets import UNKNOWN
 
+REJECTED = -1  # in place of a label: voxels around places found to be no particle
 MAX_POSITIONS = 4096  # kept per class and tomogram: plenty to draw from, little to hold
 
 
@@ -23,7 +24,7 @@ class CachedTomogram:
         volume: cache key of the normalised tomogram.
         target: cache key of the label volume.
         grid: the grid of both.
-        positions: label (0: background) -> flat indices of voxels with it.
+        positions: label (0: background; REJECTED) -> flat indices of voxels with it.
         not_annotated: labels of the objects that nobody annotated in the run.
     """
 
@@ -96,6 +97,20 @@ def find_positions(target: NDArray[np.uint8]) -> dict[int, NDArray[np.integer]]:
     }
 
 
+def pool_rejected(
+    positions: Mapping[int, NDArray[np.integer]], labels: Collection[int]
+) -> dict[int, NDArray[np.integer]]:
+    """Put the voxels of all values but background and labels under REJECTED.
+
+    Args:
+        positions: value of a target -> flat indices of voxels.
+        labels: of the objects.
+    """
+    pooled = {value: found for value, found in positions.items() if value in (0, *labels)}
+    rejected = [found for value, found in positions.items() if value not in pooled]
+    return {**pooled, REJECTED: np.concatenate(rejected)} if rejected else pooled
+
+
 class CropSampler:
     """Draws the crops of a step; the same for the same seed, epoch and step.
 
@@ -105,7 +120,8 @@ class CropSampler:
     Args:
         cache: of the volumes.
         runs: for each run, its tomograms; together they have every label.
-        labels: labels that crops are centred on in equal shares, without background.
+        labels: labels that crops are centred on in equal shares, without background. Rejected
+            places, where there are any, have a share as well.
         settings: how crops are drawn.
     """
 
@@ -119,12 +135,14 @@ class CropSampler:
     ) -> None:
         self.cache = cache
         self.runs = runs
-        self.labels = np.asarray(labels)
+        self.num_classes = max(labels) + 1
+        has_rejected = any(REJECTED in variant.positions for run in runs for variant in run)
+        self.labels = np.asarray([*labels, *([REJECTED] if has_rejected else [])])
         self.settings = settings
         self._size = np.asarray(settings.crop_size)
         self._runs_with_label = {
             label: [i for i, run in enumerate(runs) if any(label in v.positions for v in run)]
-            for label in (0, *labels)
+            for label in (0, *self.labels.tolist())
         }
 
     def read(self, crops: Sequence[Crop]) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
@@ -138,7 +156,7 @@ class CropSampler:
 
     def not_annotated(self, crops: Sequence[Crop]) -> NDArray[np.bool_]:
         """Return which classes (b, c), background first, are not annotated in each crop's run."""
-        classes = range(max(self.labels) + 1)
+        classes = range(self.num_classes)
         return np.array([[k in crop.variant.not_annotated for k in classes] for crop in crops])
 
     def crops_of_rank(self, *, epoch: int, step: int, rank: int, num_ranks: int) -> list[Crop]:

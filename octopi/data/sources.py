@@ -17,7 +17,7 @@ from octopi.data.cache import (
     resample_labels,
     working_grid,
 )
-from octopi.data.crops import CachedTomogram, find_positions
+from octopi.data.crops import CachedTomogram, find_positions, pool_rejected
 from octopi.errors import DataError, NotInProjectError, ResourceError
 from octopi.geometry import Grid
 from octopi.project import Run, SegmentationQuery, TomogramQuery
@@ -187,7 +187,7 @@ class SourceReader:
 
         rows = self.cache.get(positions_key, find_rows)
         self.cache.fill({target_key: read_target}, num_threads=1)  # in case it was deleted alone
-        return target_key, _rows_to_positions(rows)
+        return target_key, pool_rejected(_rows_to_positions(rows), self.labels.values())
 
     def _read_target(self, run: Run, grid: Grid) -> NDArray[np.uint8]:
         """Read the target onto a working grid, after a check of its labels."""

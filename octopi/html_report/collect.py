@@ -25,14 +25,15 @@ from octopi.html_report.training_history import (
 )
 from octopi.picking import DEFAULT_THRESHOLD, PickingInfo, apply_chance
 from octopi.project import (
-    PicksQuery,
+    PickSets,
     Project,
     Run,
     SegmentationQuery,
-    find_picks,
+    find_pick_sets,
 )
 from octopi.project.annotation import read_true_picks
 from octopi.project.score_map import particle_channels, particle_radii
+from octopi.project.united_picks import read_united_picks
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class ReportData:
     Args:
         runs: in the order of the project.
         objects: with candidates or truth.
-        truth: object name -> the picks taken for truth; empty where there are none.
+        truth: object name -> the sets of picks taken for truth; empty where there are none.
         info: of the training or the score maps; without objects for mere picks.
         checkpoints: path -> digest of those that made the first score map.
         history: of the training that the scores come from, where it is known.
@@ -56,7 +57,7 @@ class ReportData:
 
     runs: list[ShownRun]
     objects: Objects
-    truth: Mapping[str, PicksQuery]
+    truth: Mapping[str, PickSets]
     info: PickingInfo
     checkpoints: Mapping[str, str]
     history: TrainingHistory | None
@@ -140,24 +141,26 @@ def _keep_comparable(shown: Sequence[ShownRun]) -> list[ShownRun]:
 def _comparable_truth(
     view: ShownRun,
     particles: Mapping[str, Points],
-    truth: Mapping[str, PicksQuery],
+    truth: Mapping[str, PickSets],
     settings: ReportSettings,
 ) -> Mapping[str, Points]:
     """Leave out the particles that the run shows as its picks: they would all be found."""
     shown = f"{settings.user_id}/{settings.session_id}" if view.role == PICKED else None
-    return {name: p for name, p in particles.items() if truth[name].user_session != shown}
+    return {
+        name: points for name, points in particles.items() if shown not in truth[name].user_sessions
+    }
 
 
 def find_truth(
     runs: Sequence[Run], target: SegmentationQuery | None, settings: ReportSettings
-) -> dict[str, PicksQuery]:
+) -> dict[str, PickSets]:
     """Find the true picks: the requested ones, those trained on, or the only ones there are."""
     for run in runs:
         if target is not None and _has_target(run, target):
             source_picks = run.segmentation_attributes(target).get("picks", {})
-            return {name: PicksQuery.parse(text) for name, text in source_picks.items()}
+            return {name: PickSets.parse(text) for name, text in source_picks.items()}
     try:
-        return find_picks(runs, objects=None, source=settings.truth)
+        return find_pick_sets(runs, objects=None, source=settings.truth, rejected=None)[0]
     except NotInProjectError:
         if settings.truth is not None:
             raise
@@ -185,12 +188,13 @@ def _has_target(run: Run, target: SegmentationQuery) -> bool:
 
 
 def _read_particles(
-    run: Run, truth: Mapping[str, PicksQuery], target: SegmentationQuery | None
+    run: Run, truth: Mapping[str, PickSets], target: SegmentationQuery | None
 ) -> dict[str, Points]:
     """Read the true particles of a run; without those that its target leaves unknown."""
     if target is not None and _has_target(run, target):
         return read_true_picks(run, truth, target)
-    return run.read_existing_picks(truth)
+    united = read_united_picks(run, truth, {}, {})
+    return {name: one.points for name, one in united.items() if one.points is not None}
 
 
 def _picking_info(

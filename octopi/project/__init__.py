@@ -4,8 +4,19 @@ No other package imports copick.
 """
 
 from octopi.project.objects import PickableObject
+from octopi.project.picks_selection import (
+    OCTOPI_USER,
+    Source,
+    choose_pick_sets,
+    choose_picks,
+    find_pick_sets,
+    find_picks,
+    is_annotation,
+    keep_known,
+)
 from octopi.project.project import Project, open_project
 from octopi.project.queries import (
+    PickSets,
     PicksQuery,
     SegmentationQuery,
     TomogramQuery,
@@ -16,15 +27,10 @@ from octopi.project.queries import (
 )
 from octopi.project.run import Run
 from octopi.project.selection import (
-    OCTOPI_USER,
     check_covers_tomogram,
-    choose_picks,
-    find_picks,
     find_segmentations,
     find_tomograms,
-    is_annotation,
     is_denoised,
-    keep_known,
     keep_runs_with,
     readable_grids,
     select_training_tomograms,
@@ -34,16 +40,20 @@ from octopi.project.selection import (
 
 __all__ = [
     "OCTOPI_USER",
+    "PickSets",
     "PickableObject",
     "PicksQuery",
     "Project",
     "Run",
     "SegmentationQuery",
+    "Source",
     "TomogramQuery",
     "check_covers_tomogram",
     "check_name",
     "check_run_name",
+    "choose_pick_sets",
     "choose_picks",
+    "find_pick_sets",
     "find_picks",
     "find_segmentations",
     "find_tomograms",

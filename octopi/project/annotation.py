@@ -4,24 +4,35 @@ from collections.abc import Mapping
 
 from octopi.geometry import Points
 from octopi.project.objects import has_unknown_voxels
-from octopi.project.queries import PicksQuery, SegmentationQuery
+from octopi.project.queries import PickSets, SegmentationQuery
 from octopi.project.run import Run
+from octopi.project.united_picks import read_united_picks
 from octopi.targets import drop_unknown
 
 
 def read_true_picks(
-    run: Run, queries: Mapping[str, PicksQuery], target: SegmentationQuery
+    run: Run, sets: Mapping[str, PickSets], target: SegmentationQuery
 ) -> dict[str, Points]:
     """Read the particles that a run's target was painted from; leave out those in unknown voxels.
 
     Args:
         run: of the target.
-        queries: object name -> its picks; those that the run lacks are left out.
+        sets: object name -> sets of its picks; objects that the run lacks are left out.
         target: of the run.
     """
     attributes = run.segmentation_attributes(target)
     missing = attributes.get("not_annotated", ())
-    picks = run.read_existing_picks({n: q for n, q in queries.items() if n not in missing})
+    rejected = {n: PickSets.parse(text) for n, text in attributes.get("rejected", {}).items()}
+    picks = {
+        name: united.points
+        for name, united in read_united_picks(
+            run,
+            {name: named for name, named in sets.items() if name not in missing},
+            rejected,
+            attributes.get("object_radii", {}),
+        ).items()
+        if united.points is not None
+    }
     if not has_unknown_voxels(attributes):
         return picks
     labels, grid, _ = run.read_segmentation(target)

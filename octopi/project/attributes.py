@@ -28,6 +28,8 @@ ANNOTATIONS: dict[str, Any] = {
     "not_annotated": list[str],
     "object_radii": dict[str, float],
     "picks_digests": dict[str, str],
+    "rejected": dict[str, str],
+    "rejected_digests": dict[str, str],
     "mask_digests": dict[str, str],
     "mask_stamps": dict[str, str],
     "content": str,

@@ -10,7 +10,7 @@ import numpy as np
 
 from octopi.errors import DataError, did_you_mean, shorten_list
 from octopi.geometry import Grid
-from octopi.targets import MAX_LABEL, UNKNOWN
+from octopi.targets import MAX_LABEL, MAX_REJECTED_LABEL, UNKNOWN, rejected_value
 
 NO_OBJECTS = (
     "The copick config names no objects: its pickable_objects are empty. Add what is to be picked, "
@@ -166,12 +166,15 @@ def require_labels(attributes: Mapping[str, Any], where: str) -> dict[str, int]:
             f"it was painted from. {WRITE_TARGET_AGAIN}"
         )
     labels = dict(attributes["labels"])
-    if too_large := [name for name, label in labels.items() if label > MAX_LABEL]:
+    highest = MAX_REJECTED_LABEL if "rejected" in attributes else MAX_LABEL
+    if too_large := [name for name, label in labels.items() if label > highest]:
         raise DataError(
-            f"{where} gives {shorten_list(too_large)} a label above {MAX_LABEL}; {UNKNOWN} is for "
-            f"what is unknown. {WRITE_TARGET_AGAIN}"
+            f"{where} gives {shorten_list(too_large)} a label above {highest}; higher values are "
+            f"for what is unknown or rejected. {WRITE_TARGET_AGAIN}"
         )
-    named = {*attributes.get("not_annotated", ()), *attributes.get("annotation", {})}
+    named = {
+        n for key in ("not_annotated", "annotation", "rejected") for n in attributes.get(key, ())
+    }
     if unknown := sorted(named - labels.keys()):
         raise DataError(
             f"{where} says how {shorten_list(unknown)} is annotated, of which it has no label. "
@@ -204,19 +207,30 @@ def has_unknown_voxels(attributes: Mapping[str, Any]) -> bool:
     return "annotated" in attributes
 
 
+def mark_values(attributes: Mapping[str, Any]) -> set[int]:
+    """Return the values of a target that are no labels: what is unknown, and rejected places.
+
+    Args:
+        attributes: stored with the volume.
+    """
+    labels = attributes.get("labels", {})
+    rejected = {rejected_value(labels[n]) for n in attributes.get("rejected", ()) if n in labels}
+    return rejected | ({UNKNOWN} if has_unknown_voxels(attributes) else set())
+
+
 def find_unexpected_labels(
     values: Iterable[float], labels: Mapping[str, int], attributes: Mapping[str, Any]
 ) -> list[int]:
     """Return the values of a label volume that are neither background nor an object's label.
 
-    Nor UNKNOWN, which a target holds that was painted inside a region only.
+    Nor a mark, see `mark_values`.
 
     Args:
         values: each value that occurs in the volume.
         labels: object name -> label.
         attributes: stored with the volume.
     """
-    expected = {0, *labels.values()} | ({UNKNOWN} if has_unknown_voxels(attributes) else set())
+    expected = {0, *labels.values()} | mark_values(attributes)
     return sorted(set(map(int, values)) - expected)
 
 

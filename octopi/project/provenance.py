@@ -1,19 +1,21 @@
 """What an output was made of, compared with what would make it now, or made its neighbours."""
 
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
+from octopi.geometry import Points
 from octopi.project.digests import digest_array, digest_points
-from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
+from octopi.project.queries import PickSets, PicksQuery, SegmentationQuery, TomogramQuery
 from octopi.project.run import Run
 from octopi.system.files import differing_values
 
 # of a target: the same in all runs
-PAINTING = ("labels", "sphere_radii", "picks", "masks", "annotated", "annotation")
+PAINTING = ("labels", "sphere_radii", "picks", "rejected", "masks", "annotated", "annotation")
 MAX_VALUE_LENGTH = 60  # characters of a value in a message; of a longer one only the key is named
 
 
@@ -100,7 +102,24 @@ def replaced_tomogram(run: Run, stored: Mapping[str, Any]) -> TomogramQuery | No
     return None
 
 
+ABSENT = "-"  # in place of the hash of a set of picks that a run lacks
 REGION = "annotated region"  # among the digests of a target's masks: what is annotated
+
+
+def digest_sets(run: Run, sets: Mapping[str, PickSets]) -> dict[str, str]:
+    """Return a hash (sha256, hex) of each set of an object's picks; ABSENT where the run has none.
+
+    Args:
+        run: of the picks.
+        sets: object name -> sets of its picks.
+    """
+    stored = run.read_existing_picks({q: q for named in sets.values() for q in named.queries})
+    return {name: digest_stored(stored, named) for name, named in sets.items()}
+
+
+def digest_stored(stored: Mapping[PicksQuery, Points], sets: PickSets) -> str:
+    """Return the hashes of an object's sets of picks that were stored, see `digest_sets`."""
+    return " ".join(digest_points(stored[q]) if q in stored else ABSENT for q in sets.queries)
 
 
 def describe_changed_inputs(run: Run, attributes: Mapping[str, Any]) -> str:
@@ -110,16 +129,11 @@ def describe_changed_inputs(run: Run, attributes: Mapping[str, Any]) -> str:
         run: of the target.
         attributes: stored with the target.
     """
-    digests, sources = attributes.get("picks_digests", {}), attributes.get("picks", {})
-    names = {*digests, *attributes.get("not_annotated", ())}
-    queries = {name: PicksQuery.parse(text) for name, text in sources.items() if name in names}
     region = {REGION: attributes["annotated"]} if "annotated" in attributes else {}
-    picks = run.read_existing_picks(queries)
-    current = {name: digest_points(points) for name, points in picks.items()}
     changed = [
         f"the picks {query}"
-        for name, query in queries.items()
-        if current.get(name) != digests.get(name)
+        for key in ("picks", "rejected")
+        for query in _changed_sets(run, attributes, key)
     ]
     changed += [
         f"the mask {source}"
@@ -138,6 +152,24 @@ def describe_changed_inputs(run: Run, attributes: Mapping[str, Any]) -> str:
         f"{shorten_list(changed)} changed since its target was painted from them. "
         "Paint it again: octopi create_targets overwrite=true."
     )
+
+
+def _changed_sets(run: Run, attributes: Mapping[str, Any], key: str) -> list[PicksQuery]:
+    """Return the sets of picks, or of rejected places, that are others than a target's."""
+    digests = attributes.get(f"{key}_digests", {})
+    names = {*digests, *attributes.get("not_annotated", ())}
+    texts = attributes.get(key, {})
+    sets = {name: PickSets.parse(text) for name, text in texts.items() if name in names}
+    changed = []
+    for name, current in digest_sets(run, sets).items():
+        queries = sets[name].queries
+        stored = digests[name].split() if name in digests else [ABSENT] * len(queries)
+        changed += [
+            query
+            for query, new, old in zip_longest(queries, current.split(), stored)
+            if query is not None and new != old
+        ]
+    return changed
 
 
 def _mask_has_changed(

@@ -58,6 +58,30 @@ class PicksQuery:
 
 
 @dataclass(frozen=True)
+class PickSets:
+    """Sets of picks of one object that count together, the newest last.
+
+    Written `ribosome:octopi/1 + ribosome:curator/1`.
+    """
+
+    queries: tuple[PicksQuery, ...]
+    kind: ClassVar[str] = "picks"
+
+    @property
+    def user_sessions(self) -> list[str]:
+        """User and session of each set."""
+        return [query.user_session for query in self.queries]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse what `str` writes; raise SettingError for other texts."""
+        return cls(tuple(map(PicksQuery.parse, text.split(" + "))))
+
+    def __str__(self) -> str:
+        return " + ".join(map(str, self.queries))
+
+
+@dataclass(frozen=True)
 class SegmentationQuery:
     """A label volume by name, user, session and spacing (Å), written `targets:octopi/1@10.012`.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from octopi.errors import NotInProjectError
 from octopi.project import copick_items, picks_file
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from octopi.geometry import Points
+
+Key = TypeVar("Key")
 
 
 class Run(VolumeStore):
@@ -36,7 +38,7 @@ class Run(VolumeStore):
         """Read particle centres in Å, x y z, with their scores where they have any."""
         return self._read_picks(query).points
 
-    def read_existing_picks(self, queries: Mapping[str, PicksQuery]) -> dict[str, Points]:
+    def read_existing_picks(self, queries: Mapping[Key, PicksQuery]) -> dict[Key, Points]:
         """Read the picks that exist in this run, as `read_picks` does; skip the others."""
         existing = copick_items.picks(self._copick)
         return {

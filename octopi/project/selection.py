@@ -1,98 +1,18 @@
-"""Selection of picks, tomograms and runs: one set of picks per object, never a mixture."""
+"""Selection of tomograms, label volumes and runs."""
 
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
 from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
 from octopi.geometry import MAX_OFFSET, Grid, format_shape
-from octopi.project.objects import NO_OBJECTS
-from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
+from octopi.project.queries import SegmentationQuery, TomogramQuery
 from octopi.project.run import Run
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-OCTOPI_USER = "octopi"  # octopi's own picks are taken for truth only where they are named
-
-
-def find_picks(
-    runs: Sequence[Run], *, objects: Sequence[str] | None, source: str | Sequence[str] | None
-) -> dict[str, PicksQuery]:
-    """Find one set of picks per object.
-
-    Args:
-        runs: to search; a set of picks need not be in all of them.
-        objects: names; None = every object that the source has picks of.
-        source: `user/session` for all objects, a list of `name:user/session`, or None: the only
-            user and session there is, octopi's own left out.
-
-    Returns:
-        Object name -> picks.
-
-    Raises:
-        NotInProjectError: no run has these picks.
-        SettingError: an object has several sets of picks.
-    """
-    return choose_picks(
-        {query for run in runs for query in run.picks()}, objects=objects, source=source
-    )
-
-
-def choose_picks(
-    available: Collection[PicksQuery],
-    *,
-    objects: Sequence[str] | None,
-    source: str | Sequence[str] | None,
-) -> dict[str, PicksQuery]:
-    """Choose one set of picks per object of those that exist; see `find_picks`."""
-    if source is not None and not isinstance(source, str):
-        requested = list(map(PicksQuery.parse, source))
-        for query in requested:
-            if query not in available:
-                raise _not_in_project(query, available)
-            _select_one(query.object_name, requested, available, None)
-        return {query.object_name: query for query in requested}
-    candidates = [query for query in available if is_annotation(query, source)]
-    names = list(objects or dict.fromkeys(sorted(q.object_name for q in candidates)))
-    if not names:
-        raise _not_in_project(source or "to learn from", available)
-    return {name: _select_one(name, candidates, available, source) for name in names}
-
-
-def keep_known(
-    picks: Mapping[str, PicksQuery], known: Collection[str], *, named: bool
-) -> dict[str, PicksQuery]:
-    """Return the picks of objects that the copick config has, in its order; warn of the others.
-
-    Args:
-        picks: object name -> picks.
-        known: names of the objects in the copick config.
-        named: whether the user named the objects.
-
-    Raises:
-        DataError: the config has none of the objects, or lacks one that the user named.
-    """
-    if not known:
-        raise DataError(NO_OBJECTS)
-    kept = {name: picks[name] for name in known if name in picks}
-    for name in sorted(picks.keys() - kept):
-        error = NotInProjectError("The copick config", "object", name, known)
-        if named or not kept:
-            raise error
-        logger.warning("The picks %s are left out. %s", picks[name], error)
-    return kept
-
-
-def is_annotation(query: PicksQuery, source: str | None) -> bool:
-    """Return whether picks count as truth.
-
-    Args:
-        query: the picks.
-        source: `user/session` of the truth; None = everyone's but octopi's own.
-    """
-    return query.user_id != OCTOPI_USER if source is None else query.user_session == source
 
 
 def find_segmentations(runs: Sequence[Run], names: Sequence[str]) -> dict[str, SegmentationQuery]:
@@ -117,7 +37,7 @@ def find_segmentations(runs: Sequence[Run], names: Sequence[str]) -> dict[str, S
             for run in runs:
                 with contextlib.suppress(NotInProjectError):
                     run.open_segmentation(query)  # to say what is wrong with an unfinished one
-            raise _not_in_project(query, available)
+            raise NotInProjectError("The project", query.kind, query, sorted(map(str, available)))
     return {query.name: query for query in queries}
 
 
@@ -149,30 +69,6 @@ def check_covers_tomogram(run: Run, query: SegmentationQuery, grid: Grid) -> Non
         f"{spacing:g} Å, which is the box of no tomogram there ({sizes} voxels): its voxels would "
         "be taken for other places. Write it again on the grid of the tomogram."
     )
-
-
-def _not_in_project(
-    requested: PicksQuery | SegmentationQuery | str, available: Iterable[object]
-) -> NotInProjectError:
-    kind = "picks" if isinstance(requested, str) else requested.kind
-    return NotInProjectError("The project", kind, requested, sorted(map(str, available)))
-
-
-def _select_one(
-    name: str,
-    candidates: Iterable[PicksQuery],
-    available: Collection[PicksQuery],
-    source: str | None,
-) -> PicksQuery:
-    fit = sorted({q for q in candidates if q.object_name == name}, key=str)
-    if not fit:
-        raise _not_in_project(f"{name}:{source}" if source else f"of {name}", available)
-    if len(fit) > 1:
-        raise SettingError(
-            f"There is more than one set of picks of {name}: {shorten_list(fit)}. "
-            "Say whose are meant (USER/SESSION)."
-        )
-    return fit[0]
 
 
 def find_tomograms(

@@ -7,7 +7,7 @@ from octopi.config.settings import TrainSettings
 from octopi.errors import DataError, shorten_list
 from octopi.geometry import Points
 from octopi.project import (
-    PicksQuery,
+    PickSets,
     Project,
     Run,
     SegmentationQuery,
@@ -28,20 +28,22 @@ class DatasetInfo:
         target: the label volumes.
         tomograms: type and spacing to train on; validation uses the first.
         labels: object name -> label.
-        picks: object name -> the picks that its spheres were painted from.
+        picks: object name -> the sets of picks that its spheres were painted from.
         radii: particle name -> radius in Å.
         weights: particle name -> weight in the total score.
         partial: names of the objects of which not every particle is annotated.
+        rejected: names of the objects that have rejected places.
     """
 
     runs: list[Run]
     target: SegmentationQuery
     tomograms: list[TomogramQuery]
     labels: dict[str, int]
-    picks: dict[str, PicksQuery]
+    picks: dict[str, PickSets]
     radii: dict[str, float]
     weights: dict[str, float]
     partial: frozenset[str] = frozenset()
+    rejected: frozenset[str] = frozenset()
 
     @property
     def metrics_note(self) -> str | None:
@@ -60,15 +62,15 @@ class DatasetInfo:
 
     def content(self) -> dict[str, Any]:
         """Return what tells the dataset from others, wherever its project lies; read no voxel."""
+        stored = {run.name: run.segmentation_attributes(self.target) for run in self.runs}
+        rejected = {name: of_run.get("rejected_digests") for name, of_run in stored.items()}
         return {
             "labels": self.labels,
             "radii": self.radii,
             "tomograms": list(map(str, self.tomograms)),
             "partial": sorted(self.partial),
-            "picks": {
-                run.name: run.segmentation_attributes(self.target).get("picks_digests", {})
-                for run in self.runs
-            },
+            "picks": {name: of_run.get("picks_digests", {}) for name, of_run in stored.items()},
+            **({"rejected": rejected} if self.rejected else {}),
         }
 
 
@@ -102,7 +104,7 @@ def read_dataset_info(project: Project, settings: TrainSettings) -> DatasetInfo:
         tomo_types=settings.tomo_types,
         voxel_spacings=spacings if isinstance(spacings, list) else [spacings],
     )
-    picks = {name: PicksQuery.parse(text) for name, text in attributes["picks"].items()}
+    picks = {name: PickSets.parse(text) for name, text in attributes["picks"].items()}
     check_painted_objects(picks, project.objects)
     objects = {name: project.objects[name] for name in picks}
     return DatasetInfo(
@@ -114,4 +116,5 @@ def read_dataset_info(project: Project, settings: TrainSettings) -> DatasetInfo:
         radii={n: obj.require_radius() for n, obj in objects.items() if obj.radius is not None},
         weights={name: obj.weight for name, obj in objects.items()},
         partial=frozenset(attributes.get("annotation", {})),
+        rejected=frozenset(attributes.get("rejected", {})),
     )

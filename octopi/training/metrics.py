@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octopi.errors import SettingError, did_you_mean
+from octopi.targets import UNKNOWN
 
 _VOXEL = ("f1", "recall", "precision")
 _OBJECT = ("object_fbeta", "object_f1", "object_recall", "object_precision")
@@ -54,16 +55,20 @@ class Counts:
 def count_voxels(
     segmentation: NDArray, target: NDArray, labels: Mapping[str, int]
 ) -> dict[str, Counts]:
-    """Count the voxels of every object in one tomogram; leave out those that are unknown."""
+    """Count the voxels of every object in one tomogram; leave out those that are unknown.
+
+    Rejected places are background.
+    """
     size = max(labels.values()) + 1
     pairs = np.bincount(
-        target.ravel().astype(np.intp) * size + segmentation.ravel(), minlength=size * size
-    )
-    pairs = pairs[: size * size].reshape(size, size)  # beyond: unknown
+        target.ravel().astype(np.intp) * size + segmentation.ravel(),
+        minlength=(UNKNOWN + 1) * size,
+    ).reshape(-1, size)
+    pairs[0] += pairs[size:UNKNOWN].sum(axis=0)
     return {
         name: Counts(
             tp=int(pairs[label, label]),
-            fp=int(pairs[:, label].sum() - pairs[label, label]),
+            fp=int(pairs[:size, label].sum() - pairs[label, label]),
             fn=int(pairs[label, :].sum() - pairs[label, label]),
         )
         for name, label in labels.items()

@@ -166,7 +166,7 @@ class PickingModule(pl.LightningModule):
         """
         possible = not_annotated[:, :, None, None, None]
         if self.partial is not None:
-            possible = possible | self.partial.possible(target)
+            target, possible = self.partial.apply(target, possible)
         is_incomplete = has_unknown(target, possible)
         total = outputs[0].new_zeros((), dtype=torch.float32)
         weights = [0.5**i for i in range(len(outputs))]
@@ -174,7 +174,7 @@ class PickingModule(pl.LightningModule):
             fitted, fitted_possible = target, possible
             if out.shape[2:] != target.shape[2:]:
                 fitted = nn.functional.interpolate(target.float(), out.shape[2:], mode="nearest")
-                if self.partial is not None:
+                if possible.shape[2:] == target.shape[2:]:
                     fitted_possible = nn.functional.interpolate(
                         possible.float(), out.shape[2:], mode="nearest"
                     ).bool()

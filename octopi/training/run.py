@@ -216,17 +216,20 @@ def build_net(settings: TrainSettings, info: DatasetInfo) -> nn.Module:
 
 
 def partial_classes(settings: TrainSettings, info: DatasetInfo) -> PartialClasses | None:
-    """Return the classes of which some particles may not be annotated; None where all are.
+    """Return the classes of which some particles may not be annotated, or places are rejected.
+
+    None where neither is so.
 
     Background is trusted within NEAR radii of such objects, on average, around their spheres.
     """
-    if not info.partial:
+    if not info.partial and not info.rejected:
         return None
     spacing = settings.data["working_spacing"] or info.tomograms[0].voxel_spacing
     radii = [info.radii[name] for name in info.partial if name in info.radii]
     reach = max(1, round(NEAR * sum(radii) / max(len(radii), 1) / spacing))
     names = sort_by_label(info.labels)
-    return PartialClasses((False, *(name in info.partial for name in names)), reach)
+    is_partial = (False, *(name in info.partial for name in names))
+    return PartialClasses(is_partial, reach, has_rejected=bool(info.rejected))
 
 
 def build_data(settings: TrainSettings, info: DatasetInfo, divisor: int) -> TomogramDataModule:

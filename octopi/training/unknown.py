@@ -11,22 +11,45 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from octopi.targets import UNKNOWN
+from octopi.targets import UNKNOWN, rejected_value
 
 CERTAIN = 20.0  # a class whose logit is so much above the others has all of the probability
 
 
 @dataclass(frozen=True)
 class PartialClasses:
-    """The classes of which not every particle is annotated.
+    """The classes of which not every particle is annotated, and places found to be none of them.
 
     Args:
         is_partial: for each class, background first.
         reach: voxels around their painted spheres within which background is trusted.
+        has_rejected: whether targets have marks of rejected places.
     """
 
     is_partial: tuple[bool, ...]
     reach: int
+    has_rejected: bool = False
+
+    def apply(self, target: Tensor, possible: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a target without marks of rejected places, and the classes possible in it.
+
+        Args:
+            target: (b, 1, z, y, x).
+            possible: (b, c, 1, 1, 1), the classes that background may belong to anywhere.
+
+        Returns:
+            The target, and (b, c, z, y, x) as in `possible`: where a place was rejected, it is
+            certainly none of that class.
+        """
+        if any(self.is_partial):
+            possible = possible | self.possible(target)
+        if not self.has_rejected:
+            return target, possible
+        classes = torch.arange(len(self.is_partial), device=target.device)
+        is_rejected = target == rejected_value(classes)[None, :, None, None, None]
+        is_rejected[:, 0] = False  # the mark of background would be UNKNOWN
+        background = target.masked_fill(is_rejected.any(dim=1, keepdim=True), 0)
+        return background, possible & ~is_rejected
 
     def possible(self, target: Tensor) -> Tensor:
         """Return the classes (b, c, z, y, x) that background may belong to, far from picks.

@@ -50,6 +50,12 @@ OVERRIDES = {
     "check": ["runs=[TS_03]"],
     "plan": ["runs=[TS_03]", "folder=plan", "name=mine", "overwrite=true", *QUICK_PLAN],
     "report": ["runs=[TS_03]", "output=report.html"],
+    "merge_picks": [
+        "runs=[TS_03]",
+        "picks=[octopi/1,curation/0]",
+        "user_id=merged",
+        "dry_run=true",
+    ],
     "review": ["runs=[TS_03]", "num=4", "output=review.html"],
     "extract": ["runs=[TS_03]", "membrane=membrane:curation/0"],
     "export": ["runs=[TS_03]", "overwrite=true"],

@@ -14,10 +14,11 @@ from octopi.data.crops import (
     CropSettings,
     blend_volumes,
     find_positions,
+    pool_rejected,
     read_crop,
 )
 from octopi.geometry import Grid
-from octopi.targets import UNKNOWN
+from octopi.targets import UNKNOWN, rejected_value
 
 SETTINGS = CropSettings(
     (8, 8, 8), 4, background_fraction=0.0, center_jitter=0.0, blend=False, seed=7
@@ -29,6 +30,7 @@ STEP = {"epoch": 2, "step": 5, "rank": 0, "num_ranks": 1}
 def sampler_over(tmp_path, targets, *, num_types=1, **changes):
     """A sampler over runs with these targets; image voxels hold their flat index, scaled."""
     cache = VolumeCache(tmp_path)
+    labels = sorted({int(k) for target in targets for k in np.unique(target) if 0 < k < 128})
     runs = []
     for index, target in enumerate(targets):
         volumes = {
@@ -37,11 +39,10 @@ def sampler_over(tmp_path, targets, *, num_types=1, **changes):
         }
         key = f"target {index}"
         cache.fill({k: lambda v=v: v for k, v in (volumes | {key: target}).items()}, num_threads=1)
-        positions = find_positions(target)
+        positions = pool_rejected(find_positions(target), labels)
         runs.append(
             [CachedTomogram(k, k, key, Grid.cubic(target.shape, 10), positions) for k in volumes]
         )
-    labels = sorted({int(k) for target in targets for k in np.unique(target)} - {0})
     settings = dataclasses.replace(SETTINGS, **changes)
     return CropSampler(cache, runs, labels=labels, settings=settings)
 
@@ -232,3 +233,26 @@ def test_a_crop_says_which_classes_are_not_annotated_in_its_run(tmp_path):
     expected = [[False, False, crop.variant is first] for crop in crops]
     assert sampler.not_annotated(crops).tolist() == expected
     assert [False, False, True] in expected
+
+
+def test_rejected_places_have_a_share_of_the_crops_like_one_more_label(tmp_path):
+    target = volume_with(k1=(9, 9, 9), k2=(9, 20, 20))
+    target[20, 9, 9], target[20, 20, 20] = rejected_value(1), rejected_value(2)
+    sampler = sampler_over(
+        tmp_path, [target], crops_per_step=300, background_fraction=0, center_jitter=0
+    )
+    targets = read_step(sampler, **STEP)[1]
+    middle = targets[:, 0, 4, 4, 4]
+    assert [(middle == label).sum() for label in (1, 2)] == [100, 100]
+    rejected = [(middle == rejected_value(label)).sum() for label in (1, 2)]
+    assert sum(rejected) == 100
+    assert min(rejected) > 25
+    assert sampler.not_annotated(sampler.crops_of_rank(**STEP)).shape == (300, 3)
+
+
+def test_rejected_places_of_one_run_change_no_draw_where_there_are_none(tmp_path):
+    target = volume_with(k1=(9, 9, 9), k2=(9, 20, 20))
+    positions = find_positions(target)
+    assert pool_rejected(positions, [1, 2]) == positions
+    sampler = sampler_over(tmp_path, [target])
+    assert sampler.labels.tolist() == [1, 2]

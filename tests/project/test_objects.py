@@ -102,10 +102,20 @@ def test_unknown_voxels_belong_to_targets_of_a_region_only():
         check_labels([0, 1, 255], labels, {}, where="It", advice="")
 
 
+def test_marks_of_rejected_places_belong_to_targets_that_have_them():
+    attributes = {"labels": {"apo": 1, "ribo": 2}, "rejected": {"ribo": "ribo:me-rejected/1"}}
+    labels = attributes["labels"]
+    check_labels([0, 1, 2, 253], labels, attributes, where="It", advice="")
+    with pytest.raises(DataError, match="the labels 254, 255"):
+        check_labels([0, 1, 253, 254, 255], labels, attributes, where="It", advice="")
+
+
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
         ({"labels": {"apo": 255}}, "a label above 254"),
+        ({"labels": {"apo": 128}, "rejected": {"apo": "apo:a/1"}}, "a label above 127"),
+        ({"labels": {"apo": 1}, "rejected": {"ribo": "ribo:a/1"}}, "says how ribo is annotated"),
         ({"labels": {"apo": 1}, "not_annotated": ["ribo"]}, "says how ribo is annotated"),
         ({"labels": {"apo": 1}, "annotation": {"ribo": "partial"}}, "says how ribo is annotated"),
     ],

@@ -1,17 +1,10 @@
-import shutil
-
-import numpy as np
 import pytest
 
 from octopi.errors import NotInProjectError, SettingError
-from octopi.geometry import Points
 from octopi.project import (
-    PicksQuery,
     SegmentationQuery,
     TomogramQuery,
-    find_picks,
     find_segmentations,
-    is_annotation,
     keep_runs_with,
     open_project,
     select_training_tomograms,
@@ -22,45 +15,6 @@ from octopi.project import (
 @pytest.fixture
 def runs(tiny_phantom):
     return open_project(str(tiny_phantom)).select(None)
-
-
-@pytest.fixture
-def runs_with_two_annotators(tiny_phantom, tmp_path):
-    """The runs of a project in which two users picked ribosomes."""
-    shutil.copytree(tiny_phantom.parent, tmp_path, dirs_exist_ok=True)
-    config = tmp_path / "config.json"
-    text = tiny_phantom.read_text(encoding="utf-8")
-    config.write_text(text.replace(str(tiny_phantom.parent), str(tmp_path)), encoding="utf-8")
-    runs = open_project(str(config)).select(None)
-    runs[0].write_picks(PicksQuery("ribosome", "anna", "0"), Points(np.array([[1.0, 2.0, 3.0]])))
-    return runs
-
-
-def test_two_sets_of_picks_of_one_object_are_refused_also_when_both_are_requested(
-    runs_with_two_annotators,
-):
-    runs = runs_with_two_annotators
-    with pytest.raises(SettingError, match="more than one set of picks of ribosome"):
-        find_picks(runs, objects=["ribosome"], source=None)
-    sets = {str(q) for run in runs for q in run.picks() if q.object_name == "ribosome"}
-    assert len(sets) == 2
-    with pytest.raises(SettingError, match="more than one set of picks of ribosome"):
-        find_picks(runs, objects=None, source=sorted(sets))
-    picks = find_picks(runs, objects=None, source=["ribosome:anna/0"])
-    assert str(picks["ribosome"]) == "ribosome:anna/0"
-
-
-@pytest.mark.parametrize(
-    ("user", "source", "counts"),
-    [
-        ("anna", None, True),
-        ("octopi", None, False),
-        ("octopi", "octopi/1", True),
-        ("anna", "octopi/1", False),
-    ],
-)
-def test_picks_of_octopi_count_as_truth_only_where_they_are_requested(user, source, counts):
-    assert is_annotation(PicksQuery("ribosome", user, "1"), source) == counts
 
 
 def test_runs_without_a_match_are_left_out_with_a_warning_unless_the_user_named_them(runs, caplog):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from octopi.errors import SettingError
-from octopi.targets import UNKNOWN
+from octopi.targets import UNKNOWN, rejected_value
 from octopi.training.metrics import Counts, check_metric, count_voxels, metric_value, voxel_metrics
 
 LABELS = {"ribosome": 1, "virus": 2}
@@ -64,3 +64,10 @@ def test_unknown_voxels_count_for_no_object():
     segmentation, target = np.array([0, 1, 1, 2, 2]), np.array([1, 1, UNKNOWN, 2, UNKNOWN])
     counts = count_voxels(segmentation, target.astype(np.uint8), {"a": 1, "b": 2})
     assert counts == {"a": Counts(tp=1, fn=1), "b": Counts(tp=1)}
+
+
+def test_rejected_places_are_background():
+    segmentation = np.array([1, 2, 0, 1])
+    target = np.array([rejected_value(1), rejected_value(1), rejected_value(2), 1], np.uint8)
+    counts = count_voxels(segmentation, target, {"a": 1, "b": 2})
+    assert counts == {"a": Counts(tp=1, fp=1), "b": Counts(fp=1)}

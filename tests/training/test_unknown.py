@@ -7,7 +7,7 @@ from torch import nn
 
 from octopi.config.build import build
 from octopi.config.files import CONF_DIR
-from octopi.targets import UNKNOWN
+from octopi.targets import UNKNOWN, rejected_value
 from octopi.training.module import PickingModule
 from octopi.training.unknown import PartialClasses, has_unknown, leave_out_unknown
 
@@ -200,3 +200,43 @@ def test_only_objects_of_which_particles_are_missing_make_background_trusted():
     target = torch.zeros(1, 1, 9, 9, 9, dtype=torch.uint8)
     target[0, 0, 4, 4, 4] = 2
     assert PartialClasses((False, True, False), reach=2).possible(target)[0, 1].all()
+
+
+def test_a_rejected_place_is_certainly_none_of_its_class_and_no_more():
+    target = torch.zeros(1, 1, 9, 9, 9, dtype=torch.uint8)
+    target[0, 0, 0, 0, 0] = UNKNOWN
+    target[0, 0, 8, 8, 8] = rejected_value(1)
+    target[0, 0, 8, 8, 7] = rejected_value(2)
+    classes = PartialClasses((False, True, True), reach=1, has_rejected=True)
+    nothing = torch.zeros(1, 3, 1, 1, 1, dtype=torch.bool)
+    background, possible = classes.apply(target, nothing)
+    assert background.nonzero().tolist() == [[0, 0, 0, 0, 0]]
+    assert possible[0, :, 8, 8, 8].tolist() == [False, False, True]
+    assert possible[0, :, 8, 8, 7].tolist() == [False, True, False]
+    assert possible[0, :, 4, 4, 4].tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("annotated", [True, False])
+def test_a_rejected_place_is_pushed_down_wherever_its_class_is_not_annotated(annotated):
+    target = torch.zeros(1, 1, 9, 9, 9, dtype=torch.uint8)
+    target[0, 0, 8, 8, 8] = rejected_value(1)
+    image = torch.randn((1, 1, 9, 9, 9))
+    module = module_of(nn.Conv3d(1, NUM_CLASSES, 1), CrossEntropy())
+    module.partial = PartialClasses((False,) * NUM_CLASSES, reach=1, has_rejected=True)
+    not_annotated = torch.tensor([[False, not annotated, False, False]])
+    logits = module.net(image).detach().requires_grad_()
+    loss = module._total_loss([logits], target, not_annotated)
+    loss.backward()
+    slope = logits.grad[0, 1]
+    assert slope[8, 8, 8] > 0  # down
+    assert (slope[4, 4, 4] > 1e-6) == annotated
+
+
+def test_targets_without_rejected_places_are_left_as_they_are(target):
+    classes = PartialClasses((False, True, False, False), reach=1)
+    assert classes.apply(target, NOTHING)[0] is target
+    nothing_marked = PartialClasses((False, True, False, False), reach=1, has_rejected=True)
+    for marked, plain in zip(
+        nothing_marked.apply(target, NOTHING), classes.apply(target, NOTHING), strict=True
+    ):
+        assert torch.equal(marked, plain)

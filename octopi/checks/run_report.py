@@ -1,0 +1,147 @@
+"""What is checked in every run, and what is found there."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octopi.data.cache import working_grid
+from octopi.errors import OctopiError
+from octopi.geometry import Grid, Points, same_spacing
+from octopi.pick_sets import PickCounts
+from octopi.project import (
+    PickSets,
+    PicksQuery,
+    SegmentationQuery,
+    Source,
+    TomogramQuery,
+)
+from octopi.project.objects import (
+    PickableObject,
+)
+
+
+@dataclass(frozen=True)
+class CheckRequest:
+    """What to check in every run.
+
+    Args:
+        target: the label volumes to train on.
+        tomo_types: to train on; None = all.
+        voxel_spacing: Å, of the tomograms to train on; None = all.
+        working_spacing: Å, to which tomograms are Fourier-cropped; None = as they are.
+        picks: the annotations, see `find_pick_sets`; None = everyone's but octopi's own.
+        rejected: the places found to be no particle, see `find_pick_sets`.
+        united: object name -> its sets of picks and of rejected places, if it has several.
+        objects: of the copick config, by name.
+        min_distance: two picks nearer than this are one particle; in radii of the object.
+        voxels: read every voxel; False counts files.
+    """
+
+    target: SegmentationQuery
+    tomo_types: Sequence[str] | None
+    voxel_spacing: float | None
+    working_spacing: float | None
+    picks: Source
+    rejected: Source
+    united: Mapping[str, tuple[PickSets, PickSets | None]]
+    objects: Mapping[str, PickableObject]
+    min_distance: float
+    voxels: bool
+
+    def is_relevant(self, query: TomogramQuery) -> bool:
+        """Return whether a tomogram may be trained on."""
+        spacing = self.voxel_spacing
+        return (spacing is None or same_spacing(query.voxel_spacing, spacing)) and (
+            self.tomo_types is None or query.tomo_type in self.tomo_types
+        )
+
+
+@dataclass(frozen=True)
+class Issue:
+    """Something wrong or odd in a project.
+
+    Args:
+        run_name: of the run; empty = the project.
+        text: what is wrong, and what to do about it.
+        blocks_training: whether training on the run would fail because of it.
+    """
+
+    run_name: str
+    text: str
+    blocks_training: bool
+
+    def __str__(self) -> str:
+        return f"{self.run_name}: {self.text}" if self.run_name else self.text
+
+
+@dataclass
+class RunReport:
+    """The content of a run, and its issues.
+
+    Args:
+        tomograms: the grid of each that can be opened.
+        digests: tomogram -> digest of its bytes, where they were read.
+        contrasts: tomogram -> object -> contrast of its picks, where voxels were read.
+        existing_tomograms: also those that cannot be opened.
+        existing_picks: of all users and objects.
+        is_listed: whether picks and label volumes could be listed.
+        picks: object -> number of its picks.
+        origins: object -> where its picks come from, if it has several sets or rejected places.
+        annotations: picks of the config's objects that count as truth.
+        num_inside: picks inside the first tomogram that can be opened.
+        num_outside: picks outside it.
+        attributes: stored with the target.
+        labels: stored with the target; None = there are none, or no target.
+        has_target: whether the run has the target.
+        classes: objects that occur in the target's voxels; None = the voxels were not read.
+    """
+
+    name: str
+    tomograms: dict[TomogramQuery, Grid] = field(default_factory=dict)
+    digests: dict[TomogramQuery, str] = field(default_factory=dict)
+    contrasts: dict[TomogramQuery, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
+    picks: dict[str, int] = field(default_factory=dict)
+    origins: dict[str, PickCounts] = field(default_factory=dict)
+    existing_tomograms: list[TomogramQuery] = field(default_factory=list)
+    existing_picks: list[PicksQuery] = field(default_factory=list)
+    is_listed: bool = False
+    annotations: set[PicksQuery] = field(default_factory=set)
+    num_inside: int = 0
+    num_outside: int = 0
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    labels: dict[str, int] | None = None
+    has_target: bool = False
+    classes: set[str] | None = None
+    issues: list[Issue] = field(default_factory=list)
+
+    def grid(self, request: CheckRequest) -> Grid | None:
+        """Return the grid of the first tomogram to train on that can be opened."""
+        grids = (grid for query, grid in self.tomograms.items() if request.is_relevant(query))
+        return next(grids, None)
+
+    def count_picks(self, name: str, points: Points, request: CheckRequest) -> None:
+        """Count picks of an object, inside and outside the first tomogram to train on."""
+        self.picks[name] = self.picks.get(name, 0) + len(points)
+        grid = self.grid(request)
+        if grid is not None:
+            inside = working_grid(grid, request.working_spacing).contains(points.positions)
+            self.num_inside += int(inside.sum())
+            self.num_outside += int((~inside).sum())
+
+    def add_issues(self, *texts: str, blocks_training: bool) -> None:
+        """Add issues; drop the run's name, which goes in front of every issue, from their texts."""
+        for text in texts:
+            short = text.removeprefix(f"Run {self.name}: ").removeprefix(f"Run {self.name} ")
+            self.issues.append(Issue(self.name, short, blocks_training))
+
+    @contextlib.contextmanager
+    def errors_as_issues(self, *, blocks_training: bool = True) -> Iterator[None]:
+        """Turn an error inside the block into an issue."""
+        try:
+            yield
+        except OctopiError as error:
+            self.add_issues(str(error), blocks_training=blocks_training)

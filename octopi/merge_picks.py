@@ -1,0 +1,143 @@
+"""Unite several sets of picks, less the places that were rejected, in a set of its own.
+
+Run it as `octopi merge_picks picks=[octopi/1,curator/1] user_id=merged` or
+`python -m octopi.merge_picks …`.
+"""
+
+import itertools
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from octopi.cli.job import command, log_dry_run
+from octopi.config.build import build
+from octopi.config.settings import MergePicksSettings
+from octopi.errors import DataError, NotInProjectError, shorten_list
+from octopi.geometry import Points
+from octopi.pick_sets import sum_counts
+from octopi.project import (
+    PickSets,
+    PicksQuery,
+    Project,
+    Run,
+    find_pick_sets,
+    keep_known,
+    keep_runs_with,
+)
+from octopi.project.united_picks import UnitedPicks, unite_sets
+from octopi.system.job_folder import Job
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MergedPicks:
+    """The union of the sets of an object in a run.
+
+    Args:
+        query: under which it is written.
+        united: the picks.
+        orientations: (n, 3, 3) of them; None where one is unknown.
+        is_there: whether the run has these very picks already.
+    """
+
+    query: PicksQuery
+    united: UnitedPicks
+    orientations: NDArray[np.float64] | None
+    is_there: bool
+
+
+def merge_picks(settings: MergePicksSettings, _job: Job) -> None:
+    """Write the union of the sets of every object, run by run; replace nothing."""
+    project: Project = build(settings.project, "project")
+    runs = project.select(settings.runs)
+    picks, rejected = find_pick_sets(
+        runs, objects=settings.objects, source=settings.picks, rejected=settings.rejected
+    )
+    picks = keep_known(picks, project.objects, named=bool(settings.objects))
+    what = f"picks {settings.user_id}/{settings.session_id}"
+    with project.writing(runs, what, dry_run=settings.dry_run):
+        merged = keep_runs_with(
+            runs,
+            lambda run: merge_run(run, picks, rejected, settings),
+            all_required=settings.runs is not None,
+        )
+        for run, of_run in tqdm(merged, desc="merge_picks", unit="run"):
+            for one in of_run.values():
+                if not (one.united.points is None or one.is_there or settings.dry_run):
+                    run.write_picks(one.query, one.united.points, orientations=one.orientations)
+    lines = []
+    for name, sets in picks.items():
+        counts = [of_run[name].united.counts for _, of_run in merged]
+        lines.append(f"{name}: {sum_counts(sets.user_sessions, counts)}")
+    names = [run.name for run, _ in merged]
+    if settings.dry_run:
+        log_dry_run("merge_picks", [f"would write {what} of {shorten_list(names)}", *lines])
+    else:
+        logger.info("The %s of %d runs hold\n%s", what, len(names), "\n".join(lines))
+
+
+def merge_run(
+    run: Run,
+    picks: Mapping[str, PickSets],
+    rejected: Mapping[str, PickSets],
+    settings: MergePicksSettings,
+) -> dict[str, MergedPicks]:
+    """Unite the sets of each object in a run.
+
+    Raises:
+        NotInProjectError: the run has none of the sets.
+        SettingError: picks cannot be written under this user and session.
+        DataError: the run has other picks under them, or an object has no radius.
+    """
+    existing = run.picks()
+    sets = [*picks.values(), *rejected.values()]
+    stored = {q: run.read_oriented(q) for one in sets for q in one.queries if q in existing}
+    sources = [query for one in picks.values() for query in one.queries]
+    if not stored.keys() & set(sources):
+        raise NotInProjectError(f"Run {run.name}", "picks", shorten_list(sources), existing)
+    points = {query: of_query for query, (of_query, _) in stored.items()}
+    merged = {}
+    for name, named in picks.items():
+        radius_of = run.objects[name].require_radius
+        united = unite_sets(points, named, rejected.get(name), radius_of)
+        parts = [
+            (stored[query][1], keep)
+            for query, keep in zip(named.queries, united.kept, strict=True)
+            if keep.any()
+        ]
+        known = [rotations[keep] for rotations, keep in parts if rotations is not None]
+        orientations = np.concatenate(known) if known and len(known) == len(parts) else None
+        query = PicksQuery(name, settings.user_id, settings.session_id)
+        is_there = query in existing
+        if is_there and (query in sources or not _has_same_points(run, query, united.points)):
+            refuse_to_replace(run, query, existing)
+        run.check_can_write(query)
+        merged[name] = MergedPicks(query, united, orientations, is_there)
+    return merged
+
+
+def _has_same_points(run: Run, query: PicksQuery, points: Points | None) -> bool:
+    stored = run.read_picks(query)
+    return points is not None and np.array_equal(stored.positions, points.positions)
+
+
+def refuse_to_replace(run: Run, query: PicksQuery, existing: Collection[PicksQuery]) -> NoReturn:
+    """Raise DataError because a run has other picks under a query."""
+    taken = {q.session_id for q in existing if q.user_id == query.user_id}
+    free = next(number for number in itertools.count(2) if str(number) not in taken)
+    raise DataError(
+        f"Run {run.name} already has the picks {query}, {len(run.read_picks(query))} of them. "
+        f"merge_picks replaces nothing: write another session, as with session_id={free}."
+    )
+
+
+main = command("merge_picks", merge_picks)
+
+if __name__ == "__main__":
+    main()

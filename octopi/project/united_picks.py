@@ -1,0 +1,118 @@
+"""Read the picks of a run of which several sets count together, and its rejected places."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octopi.errors import NotInProjectError
+from octopi.geometry import Points
+from octopi.pick_sets import PickCounts, unite
+from octopi.project.provenance import digest_stored
+from octopi.project.queries import PickSets, PicksQuery
+from octopi.project.run import Run
+
+NOWHERE = np.zeros((0, 3))
+
+
+@dataclass(frozen=True)
+class UnitedPicks:
+    """The picks of one object in a run, and the places found to be none of it.
+
+    Args:
+        points: the union of the sets; None where the run has no file of any of them.
+        kept: for each set, which of its points are in the union.
+        rejected: positions (n, 3) in Å.
+        counts: how many picks came from where.
+        digest: of the sets, see `provenance.digest_sets`.
+        rejected_digest: of the sets of rejected places; "" without any.
+    """
+
+    points: Points | None
+    kept: list[NDArray[np.bool_]]
+    rejected: NDArray[np.float64]
+    counts: PickCounts
+    digest: str
+    rejected_digest: str = ""
+
+
+def read_united_picks(
+    run: Run,
+    picks: Mapping[str, PickSets],
+    rejected: Mapping[str, PickSets],
+    radii: Mapping[str, float],
+) -> dict[str, UnitedPicks]:
+    """Read the picks of each object, see `pick_sets.unite`; sets that the run lacks are empty.
+
+    Args:
+        run: of the picks.
+        picks: object name -> sets of its picks.
+        rejected: object name -> sets of places found to be none of it.
+        radii: object name -> Å; without one that of the copick config counts.
+
+    Raises:
+        DataError: an object of several sets, or with rejected places, has no radius.
+    """
+    sets = [*picks.values(), *(rejected[name] for name in picks if name in rejected)]
+    stored = run.read_existing_picks({query: query for one in sets for query in one.queries})
+
+    return {
+        name: unite_sets(stored, named, rejected.get(name), partial(_radius, run, name, radii))
+        for name, named in picks.items()
+    }
+
+
+def _radius(run: Run, name: str, radii: Mapping[str, float]) -> float:
+    """Return the radius of an object (Å), that of the copick config where none is given."""
+    if name in radii:
+        return radii[name]
+    if name not in run.objects:
+        raise NotInProjectError("The copick config", "object", name, run.objects)
+    return run.objects[name].require_radius()
+
+
+def unite_sets(
+    stored: Mapping[PicksQuery, Points],
+    sets: PickSets,
+    rejected: PickSets | None,
+    radius: Callable[[], float],
+) -> UnitedPicks:
+    """Unite the sets of an object that were stored; a pick without a score is certain.
+
+    Args:
+        stored: the picks of a run, at least those of the sets that it has.
+        sets: of the object.
+        rejected: sets of its rejected places; None without any.
+        radius: returns that of the object, Å; called where there are several sets.
+    """
+    points = [stored.get(query, Points.empty()) for query in sets.queries]
+    counts = dict(zip(sets.user_sessions, map(len, points), strict=True))
+    is_annotated = any(query in stored for query in sets.queries)
+    digest = digest_stored(stored, sets)
+    if len(points) == 1 and rejected is None:
+        kept = [np.ones(len(points[0]), bool)]
+        union = points[0] if is_annotated else None
+        return UnitedPicks(union, kept, NOWHERE, PickCounts(counts), digest)
+    others = [] if rejected is None else rejected.queries
+    places = np.concatenate([NOWHERE, *(stored[q].positions for q in others if q in stored)])
+    union = unite([one.positions for one in points], places, radius=radius())
+    left = [one[keep] for one, keep in zip(points, union.kept, strict=True)]
+    scores = [np.ones(len(one), np.float32) if one.scores is None else one.scores for one in left]
+    remain = union.is_rejected
+    all_points = Points(np.concatenate([one.positions for one in left]), np.concatenate(scores))
+    return UnitedPicks(
+        all_points if is_annotated else None,
+        union.kept,
+        places[remain],
+        PickCounts(
+            counts,
+            num_merged=union.num_merged,
+            num_rejected=union.num_rejected,
+            num_places=int(remain.sum()),
+            num_contradicted=int((~remain).sum()),
+        ),
+        digest,
+        "" if rejected is None else digest_stored(stored, rejected),
+    )
