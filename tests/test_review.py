@@ -249,6 +249,12 @@ def test_the_line_that_retrains_can_be_typed(reviewed, octopi_command, capfd):
         'targets.session_id="1"',
     ]
     assert train == ["octopi", "train", 'target="targets:octopi/1"']
+    assert octopi_command(*targets[1:]) == 0
+    run = open_project(reviewed / "project.json").runs[0]
+    (query,) = [q for q in run.segmentations() if q.name == "targets"]
+    assert any(
+        sets.endswith("curator/1") for sets in run.segmentation_attributes(query)["picks"].values()
+    )
 
 
 # ---------------------------------------------------------------- in the browser

@@ -129,12 +129,13 @@ def retrain_command(
     )
     accepted, rejected = file.accepted(), file.rejected()
     before = {name: trained_on.annotated_picks(run) for name, run in runs.items()}
+    accepted_objects = sorted({name for _, name in accepted})
     new = {name for run_name, name in accepted if name not in before[run_name]}
     partial = frozenset(file.objects) if trained_on.partial is None else trained_on.partial | new
     return write_commands(
         project,
         trained_on,
-        accepted=f"{settings.user_id}/{session_id}" if accepted else None,
+        accepted=[PicksQuery(name, settings.user_id, session_id) for name in accepted_objects],
         rejected=f"{settings.user_id}{REJECTED}/{session_id}" if rejected else None,
         partial=partial,
         objects=file.objects,
