@@ -61,9 +61,11 @@ def main() -> None:
         }
         for source in ("training", "data", "all"):
             options = [f"session_id={source}"]
-            options.append("thresholds=0" if source == "all" else f"thresholds_from={source}")
+            options += (
+                ["thresholds=0"] if source == "all" else [f"thresholds_from={source}", "beta=1"]
+            )
             folder = out / f"localize_{source}"
-            run("localize", checkpoint, "beta=1", f"hydra.run.dir={folder}", *options)
+            run("localize", checkpoint, f"hydra.run.dir={folder}", f"session_id={source}", *options)
             picks = read(project, runs, names, source)
             report = scorer(picks, truth, radii=radii, weights=dict.fromkeys(names, 1.0))
             if source == "all":

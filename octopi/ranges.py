@@ -90,7 +90,7 @@ KernelSize = Annotated[int, Field(ge=1, le=15)]
 _Part = Count | PositiveShare  # batches, or a part of them; none would train or validate nothing
 _Moments = Annotated[list[ShareBelowOne], Field(min_length=2, max_length=2)]
 _NOT_EMPTY = Field(min_length=1, description="(not empty)")
-_Text = Annotated[str, _NOT_EMPTY]
+Text = Annotated[str, _NOT_EMPTY]
 _Kernels = (
     KernelSize | Annotated[list[KernelSize | Annotated[list[KernelSize], _NOT_EMPTY]], _NOT_EMPTY]
 )
@@ -134,10 +134,10 @@ class _Callback:
 
 
 class _Logger:
-    experiment_name: _Text
-    run_name: _Text | None
-    tracking_uri: _Text | None
-    artifact_location: _Text | None
+    experiment_name: Text
+    run_name: Text | None
+    tracking_uri: Text | None
+    artifact_location: Text | None
     version: CountOrZero | str | None
 
 

@@ -16,6 +16,8 @@ COMBINATIONS = [
     ("train", "num_folds=3 trainer.devices=2", "leave trainer.devices at 1"),
     ("train", "optim.optimizer.lr=1e5", "at most 100"),
     ("train", "logger=mlflow logger.experiment_name=", "not empty"),
+    ("train", "data.cache_dir=", "not empty"),
+    ("train", "loss=dice_ce loss.lambda_dice=0 loss.lambda_ce=0", "Are all of its weights 0"),
     ("train", "fold=1", "needs num_folds"),
     ("train", "num_folds=3 fold=3", "not among 0 to 2"),
     ("train", "num_folds=3 data.validation_runs=[TS_01]", "exclude each other"),

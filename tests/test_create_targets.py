@@ -550,6 +550,19 @@ def test_without_anything_left_check_and_create_targets_refuse_alike(
         assert "There is no pick inside a tomogram" in capfd.readouterr().err
 
 
+def test_a_training_goes_on_with_corrected_picks_as_typed(corrected, here, octopi_command):
+    split = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
+    assert octopi_command("create_targets", "targets.picks=found/1") == 0
+    assert octopi_command("train", *TINY, *split, "hydra.run.dir=first") == 0
+    corrections = [*SETS, "targets.session_id=2"]
+    assert octopi_command("create_targets", *corrections) == 0
+    assert octopi_command("check", "targets.session_id=2") == 0
+    second = ["init_from=first/best_model.pth", "targets.session_id=2", "hydra.run.dir=second"]
+    assert octopi_command("train", *TINY, *split, *second) == 0
+    config = (here / "second" / "config.yaml").read_text(encoding="utf-8")
+    assert "target: targets:octopi/2" in config
+
+
 def test_a_training_learns_from_rejected_places_and_knows_its_sets(
     corrected, here, octopi_command, capfd
 ):

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from octopi.cli.repeat import expand_experiment_folder, expand_resume
 from octopi.cli.typed_text import check_yaml_texts
+from octopi.config.files import CONF_DIR
 from octopi.config.overrides import last_value, override_text, shell_override
 from octopi.config.settings import SETTINGS_CLASSES
 from octopi.errors import SettingError, did_you_mean
+from octopi.system.files import read_yaml
 
 # Overrides that change how a sweep is run, not what it is.
 OVERRIDES_THAT_CHANGE_NO_RESULT = (
@@ -43,6 +45,7 @@ def expand_overrides(arguments: list[str], *, verb: str) -> list[str]:
     check_flags(arguments, verb)
     if verb == "report":
         arguments = expand_paths(arguments)
+    arguments = expand_target(arguments, verb=verb)
     arguments = expand_experiment_folder(expand_resume(arguments, verb=verb), verb=verb)
     return add_sweep_folder(expand_experiment_file(arguments, verb=verb), verb=verb)
 
@@ -80,6 +83,22 @@ def expand_paths(arguments: list[str]) -> list[str]:
             key = "project.config" if argument.endswith(".json") else "folder"
             out.append(override_text(key, argument))
     return out
+
+
+def expand_target(arguments: list[str], *, verb: str) -> list[str]:
+    """Replace `targets.session_id=2`, as it is typed for create_targets, by the whole `target`.
+
+    Likewise name and user_id: so a command that reads targets takes the words that made them.
+    """
+    names = [field.name for field in dataclasses.fields(SETTINGS_CLASSES[verb])]
+    keys = [f"targets.{part}" for part in ("name", "user_id", "session_id")]
+    typed = {key: text for key in keys if (text := last_value(arguments, key)) is not None}
+    if not typed or "target" not in names or last_value(arguments, "target") is not None:
+        return arguments
+    defaults = read_yaml(CONF_DIR / "targets" / "default.yaml")
+    name, user, session = (typed.get(key, defaults[key.partition(".")[2]]) for key in keys)
+    kept = [a for a in arguments if a.partition("=")[0] not in typed]
+    return [*kept, override_text("target", f"{name}:{user}/{session}")]
 
 
 def expand_experiment_file(arguments: list[str], *, verb: str) -> list[str]:

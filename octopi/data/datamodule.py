@@ -38,6 +38,7 @@ from octopi.ranges import (
     Seed,
     Share,
     Spacing,
+    Text,
     WorkersOrZero,
 )
 
@@ -77,7 +78,7 @@ def build_data_module(  # noqa: PLR0913  the keys of conf/data are flat: users t
     center_jitter: Share,
     blend: bool,
     num_workers: WorkersOrZero,
-    cache_dir: str,
+    cache_dir: Text,
     train_runs: Sequence[str] | None,
     validation_runs: Sequence[str] | None,
     test_runs: Sequence[str] | None,

@@ -20,7 +20,8 @@ def check_loss(loss: nn.Module, num_classes: int) -> None:
         loss: of the training.
         num_classes: of the logits, background included.
     """
-    logits = torch.zeros((2, num_classes, *[_EDGE] * 3), requires_grad=True)
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn((2, num_classes, *[_EDGE] * 3), generator=generator, requires_grad=True)
     target = torch.zeros((2, 1, *[_EDGE] * 3), dtype=torch.uint8)
     target[..., 0] = num_classes - 1
     try:
@@ -28,6 +29,8 @@ def check_loss(loss: nn.Module, num_classes: int) -> None:
             value = loss.cpu()(logits, target)
         if not (isinstance(value, Tensor) and value.numel() == 1 and value.requires_grad):
             raise TypeError("it does not return a number with a gradient.")
+        if not torch.autograd.grad(value, logits)[0].any():
+            raise ValueError("nothing changes it. Are all of its weights 0?")
     except Exception as error:  # a loss of the user may raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise SettingError(

@@ -68,3 +68,27 @@ def test_options_with_dashes_are_answered_with_the_setting(typed, shown):
 @pytest.mark.parametrize("typed", [["--cfg", "job"], ["-m", "seed=1"], ["-cd", "conf"], []])
 def test_hydras_own_options_are_taken(typed):
     assert expand_overrides(typed, verb="train")[: len(typed)] == typed
+
+
+@pytest.mark.parametrize(
+    ("typed", "target"),
+    [
+        (["targets.session_id=2"], "targets:octopi/2"),
+        (["targets.session_id=1", "targets.session_id='007'"], "targets:octopi/007"),
+        (["targets.user_id=me", "targets.name=mine"], "mine:me/1"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["train", "check"])
+def test_targets_are_chosen_with_the_words_that_made_them(verb, typed, target):
+    overrides = expand_overrides([*typed, "runs=[TS_01]"], verb=verb)
+    assert overrides == ["runs=[TS_01]", f"target='{target}'"]
+    assert compose(verb, overrides)[0].target == target
+
+
+def test_a_target_named_twice_or_other_settings_of_targets_are_left_to_be_refused():
+    for typed in (["target=a:b/1", "targets.session_id=2"], ["targets.radius_scale=2"]):
+        assert expand_overrides(typed, verb="train") == typed
+        with pytest.raises(SettingError, match=r"no setting.* targets"):
+            compose("train", typed)
+    made = ["targets.session_id=2"]
+    assert expand_overrides(made, verb="create_targets") == made
