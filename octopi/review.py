@@ -7,7 +7,7 @@ Run it as `octopi review`, open the page, decide, save; then `octopi review deci
 import logging
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,12 @@ from octopi.project import (
     PicksQuery,
     Project,
     Run,
+    TomogramQuery,
     check_name,
     keep_runs_with,
     tomogram_for_display,
 )
-from octopi.project.run_scores import RunScores
+from octopi.project.run_scores import RunScores, warn_of_several_networks
 from octopi.project.score_map import particle_radii
 from octopi.reviews.apply import REJECTED, apply_decisions
 from octopi.reviews.page import ShownRun, build_page, describe_objects
@@ -62,6 +63,7 @@ def review(settings: ReviewSettings, job: Job) -> None:
 def write_page(project: Project, settings: ReviewSettings, job: Job) -> None:
     """Choose what to look at in all runs that have scores, and write the page."""
     all_scores = find_all_scores(project, settings)
+    warn_of_several_networks(all_scores, project.warn_once)
     checkpoint_info = read_checkpoint_info(settings.checkpoint)
     info = checkpoint_info or all_scores[0].read_info()
     radii, thresholds = particle_radii(info, project.objects), info.thresholds_at(settings.beta)
@@ -76,7 +78,7 @@ def write_page(project: Project, settings: ReviewSettings, job: Job) -> None:
             "Nothing says which picks the network was trained on, so none counts as unmarked or "
             "doubted. Name them: annotations=USER/SESSION."
         )
-    runs = [to_review(one, checkpoint_info, trained_on, settings) for one in all_scores]
+    runs = [to_review(s, checkpoint_info, trained_on, radii, settings) for s in all_scores]
     cards = choose_cards(runs, radii, thresholds, settings.num)
     if not cards:
         raise DataError(
@@ -144,11 +146,20 @@ def to_review(
     scores: RunScores,
     checkpoint_info: PickingInfo | None,
     trained_on: TrainedOn,
+    names: Collection[str],
     settings: ReviewSettings,
 ) -> RunToReview:
-    """Find the candidates of a run, what is annotated there, and what was decided before."""
+    """Find the candidates of a run, what is annotated there, and what was decided before.
+
+    Args:
+        scores: of the run.
+        checkpoint_info: overrides what is stored with the scores.
+        trained_on: what the network was trained on.
+        names: of the objects that are asked about.
+        settings: of the command.
+    """
     run, info = scores.run, checkpoint_info or scores.read_info()
-    in_run = find_run_candidates(
+    run_candidates = find_run_candidates(
         scores,
         build_stored_localizer(info, run.name, settings.trust),
         checkpoint_info,
@@ -158,9 +169,16 @@ def to_review(
     for query in run.picks():
         if query.user_id in (settings.user_id, settings.user_id + REJECTED):
             decided.setdefault(query.object_name, []).append(query)
-    annotated = trained_on.annotated_picks(run)
+    grid = run.tomogram_grid(choose_tomogram(run, settings))
+
+    def keep_shown(points: Mapping[str, Points]) -> dict[str, Points]:
+        return {n: p[grid.contains(p.positions)] for n, p in points.items() if n in names}
+
     return RunToReview(
-        run.name, in_run.by_object, read_sets(run, annotated), read_sets(run, decided)
+        run.name,
+        keep_shown(run_candidates.by_object),
+        keep_shown(read_sets(run, trained_on.annotated_picks(run))),
+        read_sets(run, decided),
     )
 
 
@@ -172,18 +190,23 @@ def read_sets(run: Run, sets: Mapping[str, Sequence[PicksQuery]]) -> dict[str, P
     }
 
 
-def show_run(
-    run: Run, mistakes: float, names: Mapping[str, float], settings: ReviewSettings
-) -> ShownRun:
-    """Choose the tomogram of a run that is shown, and read the picks that are reviewed."""
-    if settings.tomo_type is None:
-        tomogram = tomogram_for_display(run)
-    else:
-        tomogram = run.find_tomogram(settings.tomo_type, None)
+def choose_tomogram(run: Run, settings: ReviewSettings) -> TomogramQuery:
+    """Choose the tomogram of a run that is shown."""
+    if settings.tomo_type is not None:
+        return run.find_tomogram(settings.tomo_type, None)
+    tomogram = tomogram_for_display(run)
     assert tomogram is not None, "a score map lies beside a tomogram"
+    return tomogram
+
+
+def show_run(
+    run: Run, mistakes: float, names: Collection[str], settings: ReviewSettings
+) -> ShownRun:
+    """Read the picks of a run that are reviewed."""
     user_id, session_id = settings.picks.split("/")
     queries = {name: PicksQuery(name, user_id, session_id) for name in names}
-    return ShownRun(run, tomogram, run.read_existing_picks(queries), mistakes)
+    picks = run.read_existing_picks(queries)
+    return ShownRun(run, choose_tomogram(run, settings), picks, mistakes)
 
 
 def choose_path(settings: ReviewSettings, project: Project) -> Path:

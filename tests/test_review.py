@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -51,12 +52,12 @@ def curated(folder, user="curator"):
     return found
 
 
-def wanted(file, *kinds):
-    """Return the positions of the decisions of these kinds by run and object."""
+def places_of(file, *kinds, new=False):
+    """Return the positions of the decisions of these kinds by run and asked or new object."""
     places = {}
     for d in file["decisions"]:
         if d["decision"] in kinds:
-            key = d["run"], d["relabelled"] or d["object"]
+            key = d["run"], (new and d["relabelled"]) or d["object"]
             places.setdefault(key, []).append(d["position"])
     return places
 
@@ -107,8 +108,8 @@ def test_decisions_become_picks_of_new_sessions(reviewed, octopi_command, capfd)
     run.write_picks(PicksQuery("ribosome", "curator", "7"), Points.empty())
     file = decide(reviewed / "page.html", SOME)
     assert octopi_command("review", "decisions=decisions.json") == 0
-    assert_written(curated(reviewed)["8"], wanted(file, "accept", "relabel"))
-    assert_written(curated(reviewed, "curator-rejected")["8"], wanted(file, "reject"))
+    assert_written(curated(reviewed)["8"], places_of(file, "accept", "relabel", new=True))
+    assert_written(curated(reviewed, "curator-rejected")["8"], places_of(file, "reject", "relabel"))
     assert len(curated(reviewed)["7"][run.name, "ribosome"]) == 0
     log = "".join(capfd.readouterr())
     assert ":curator/8" in log
@@ -148,8 +149,8 @@ def test_what_a_kill_left_out_is_written_by_the_same_command(reviewed, octopi_co
     before = {path: Path(path).stat().st_mtime_ns for path in written}
     assert octopi_command("review", "decisions=decisions.json") == 0
     assert {path: Path(path).stat().st_mtime_ns for path in written} == before
-    assert_written(curated(reviewed)["1"], wanted(file, "accept", "relabel"))
-    assert_written(curated(reviewed, "curator-rejected")["1"], wanted(file, "reject"))
+    assert_written(curated(reviewed)["1"], places_of(file, "accept", "relabel", new=True))
+    assert_written(curated(reviewed, "curator-rejected")["1"], places_of(file, "reject", "relabel"))
 
 
 def test_a_dry_run_writes_nothing(reviewed, octopi_command, capfd):
@@ -186,14 +187,24 @@ def test_another_session_of_the_same_name_is_not_touched(reviewed, octopi_comman
     assert list(curated(reviewed)) == ["first"]
 
 
-def test_an_overlay_that_is_read_only_is_refused_before_work(reviewed, octopi_command, monkeypatch):
+def test_an_overlay_that_cannot_be_written_is_refused_before_work(reviewed, octopi_command, capfd):
     decide(reviewed / "page.html", SOME)
-    config = json.loads((reviewed / "project.json").read_text(encoding="utf-8"))
+    shutil.copytree(reviewed / "overlay", reviewed / "static", dirs_exist_ok=True)
     (reviewed / "file").touch()
+    config = json.loads((reviewed / "project.json").read_text(encoding="utf-8"))
     config["overlay_root"] = f"local://{reviewed}/file/overlay"
     (reviewed / "other.json").write_text(json.dumps(config), encoding="utf-8")
     override = "project.config=other.json"
-    assert octopi_command("review", "decisions=decisions.json", override) in (3, 4)
+    assert octopi_command("review", "decisions=decisions.json", override) == 4
+    assert "overlay_root" in capfd.readouterr().err
+
+
+def test_annotated_places_outside_of_the_tomogram_are_not_shown(reviewed, octopi_command):
+    run = open_project(reviewed / "project.json").runs[0]
+    run.write_picks(PicksQuery("ribosome", "me", "1"), Points(np.array([[1e5, 0, 0], [9, 9, 9]])))
+    assert octopi_command("review", "output=b.html", "annotations=me/1") == 0
+    cards = content_of(reviewed / "b.html")["cards"]
+    assert [card["position"] for card in cards if card["kind"] == DOUBTED] == [[9, 9, 9]]
 
 
 def test_runs_without_score_maps_are_named(here, octopi_command, capfd):
@@ -238,6 +249,12 @@ def test_the_line_that_retrains_can_be_typed(reviewed, octopi_command, capfd):
         'targets.session_id="1"',
     ]
     assert train == ["octopi", "train", 'target="targets:octopi/1"']
+    assert octopi_command(*targets[1:]) == 0
+    run = open_project(reviewed / "project.json").runs[0]
+    (query,) = [q for q in run.segmentations() if q.name == "targets"]
+    assert any(
+        sets.endswith("curator/1") for sets in run.segmentation_attributes(query)["picks"].values()
+    )
 
 
 # ---------------------------------------------------------------- in the browser
@@ -381,7 +398,7 @@ def test_five_hundred_places_fit_and_are_stepped_through_without_a_wait(reviewed
             const start = performance.now(); draw(t); times.push(performance.now() - start); });
         let n = 0;
         const step = () => { key(n % 2 ? 'ArrowRight' : 'a'); n += 1;
-            if (n < 200) setTimeout(step, 8); else done(times); };
+            if (n < 100) setTimeout(step, 8); else done(times); };
         step()"""
     browser.set_script_timeout(120)
     times = browser.execute_async_script(script)

@@ -20,8 +20,10 @@ import mrcfile
 import numpy as np
 import pytest
 from processes import run_command
+from scored_project import decide
 
 from octopi.config.files import COMMANDS
+from octopi.config.overrides import last_value
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -45,6 +47,7 @@ BEFORE = {
     "clusters.md": FIRST,
     "score.md": PICKS,
     "incomplete-picks.md": FIRST,
+    "correct-and-retrain.md": PICKS,
 }
 SIZES = {
     "n_trials=50": "n_trials=2",
@@ -114,6 +117,10 @@ class Shell:
         if "--help" in (verb, *overrides):
             command = [sys.executable, "-m", "octopi.console.main", verb, *overrides]
             return subprocess.run(command, check=False).returncode
+        if verb == "review" and (path := last_value(overrides, "decisions")):
+            page = self.folder / "outputs/review/project.html"
+            decide(page, {0: "accept", 1: "reject", 2: "relabel"}, name=path)
+            shutil.move(self.folder / "outputs/review" / path, self.folder)
         if verb == "train":
             return run_command(verb, *make_small([*overrides]))
         return self.octopi_command(verb, *overrides)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from octopi.cli.job import log_dry_run
 from octopi.config.settings import ReviewSettings
-from octopi.errors import NotInProjectError, SettingError
+from octopi.errors import NotInProjectError, OctopiError, SettingError
 from octopi.project import PicksQuery, Project, Run
 from octopi.reviews.decisions import DecisionsFile, check_belongs, read_decisions
 from octopi.reviews.training import (
@@ -31,7 +31,7 @@ def apply_decisions(
     runs = {run.name: run for run in check_belongs(file, project, path)}
     users = {settings.user_id: file.accepted(), settings.user_id + REJECTED: file.rejected()}
     output = f"decisions of {settings.user_id}"
-    with project.writing(list(runs.values()), output, dry_run=settings.dry_run):
+    with project.writing(project.runs, output, dry_run=settings.dry_run):  # all: one next session
         session_id, is_applied = choose_session(project, file, settings)
         to_write = {
             (run_name, PicksQuery(object_name, user_id, session_id)): points
@@ -47,21 +47,23 @@ def apply_decisions(
         }
         for (run_name, query), points in ({} if settings.dry_run else missing).items():
             runs[run_name].write_picks(query, points, provenance={"source": file.source})
-    count = describe_decisions(file, settings.user_id, session_id)
+    lines = describe_decisions(file, settings.user_id, session_id)
     if settings.dry_run:
-        log_dry_run("review", [f"would write {len(missing)} files of picks", *count])
+        log_dry_run("review", [f"would write {len(missing)} files of picks", *lines])
     elif missing:
-        logger.info("Decisions of page %s:\n%s", file.page, "\n".join(count))
+        logger.info("Decisions of page %s:\n%s", file.page, "\n".join(lines))
     else:
         logger.info(
             "%s: already applied as %s/%s; nothing is written.", path, settings.user_id, session_id
         )
-    logger.info(
-        "To train with them:\n%s",
-        retrain_command(
+    try:
+        line = retrain_command(
             project, file, runs, session_id=session_id, settings=settings, overrides=overrides
-        ),
-    )
+        )
+    except OctopiError as error:  # the decisions are safe, whatever became of the training
+        logger.warning("The line that trains with them cannot be written: %s", error)
+    else:
+        logger.info("To train with them:\n%s", line)
 
 
 def choose_session(
@@ -90,15 +92,15 @@ def choose_session(
 
 def describe_decisions(file: DecisionsFile, user_id: str, session_id: str) -> list[str]:
     """Count the decisions of each object."""
-    kinds = Counter((d.accepted_object or d.object, d.decision) for d in file.decisions)
+    accepted = Counter((d.accepted_object, d.decision) for d in file.decisions)
+    rejected = Counter((d.object, d.decision) for d in file.decisions)
     lines = []
     for name in file.objects:
-        accepted, relabelled = kinds[name, "accept"], kinds[name, "relabel"]
-        if total := accepted + relabelled:
-            of_these = f", {relabelled} of these relabelled" if relabelled else ""
-            lines.append(f"{name}:{user_id}/{session_id}: {total} accepted{of_these}")
-        if rejected := kinds[name, "reject"]:
-            lines.append(f"{name}:{user_id}{REJECTED}/{session_id}: {rejected} rejected")
+        for count, kind, text in ((accepted, "accept", ""), (rejected, "reject", REJECTED)):
+            relabelled = count[name, "relabel"]
+            if total := count[name, kind] + relabelled:
+                of_these = f", {relabelled} of them relabelled" if relabelled else ""
+                lines.append(f"{name}:{user_id}{text}/{session_id}: {total} {kind}ed{of_these}")
     return lines
 
 
@@ -127,12 +129,13 @@ def retrain_command(
     )
     accepted, rejected = file.accepted(), file.rejected()
     before = {name: trained_on.annotated_picks(run) for name, run in runs.items()}
+    accepted_objects = sorted({name for _, name in accepted})
     new = {name for run_name, name in accepted if name not in before[run_name]}
     partial = frozenset(file.objects) if trained_on.partial is None else trained_on.partial | new
     return write_commands(
         project,
         trained_on,
-        accepted=f"{settings.user_id}/{session_id}" if accepted else None,
+        accepted=[PicksQuery(name, settings.user_id, session_id) for name in accepted_objects],
         rejected=f"{settings.user_id}{REJECTED}/{session_id}" if rejected else None,
         partial=partial,
         objects=file.objects,

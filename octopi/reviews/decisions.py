@@ -102,8 +102,8 @@ class DecisionsFile:
         return _by_run_and_object((d, d.accepted_object) for d in self.decisions)
 
     def rejected(self) -> dict[tuple[str, str], Points]:
-        """Return the rejected places, by run and the object that is not there."""
-        rejected = (d for d in self.decisions if d.decision == "reject")
+        """Return the rejected and relabelled places, by run and the object that is not there."""
+        rejected = (d for d in self.decisions if d.decision != "accept")
         return _by_run_and_object((d, d.object) for d in rejected)
 
 

@@ -9,6 +9,7 @@ from octopi.config.overrides import override_key, shell_override
 from octopi.html_report.score_maps import ScoreMapReference, find_training_of
 from octopi.html_report.training_history import TrainingHistory, read_training_history
 from octopi.project import (
+    PickSets,
     PicksQuery,
     Project,
     Run,
@@ -18,8 +19,6 @@ from octopi.project import (
 )
 from octopi.project.run_scores import RunScores, find_scores
 from octopi.system.job_folder import BEST_MODEL_FILE, CONFIG_FILE
-
-SEPARATOR = " + "  # between the sets of picks of one object that a target names
 
 
 @dataclass(frozen=True)
@@ -77,17 +76,11 @@ def find_trained_on(
     attributes = next((a for one in scores if (a := _target_attributes(one.run, query))), {})
     sources = attributes.get("picks", {})
     if annotations is None:
-        picks = {
-            name: [PicksQuery.parse(part) for part in text.split(SEPARATOR)]
-            for name, text in sources.items()
-        }
+        picks = {name: list(PickSets.parse(text).queries) for name, text in sources.items()}
     else:
         picks = {name: [PicksQuery.parse(f"{name}:{a}") for a in annotations] for name in objects}
-    rejected = {
-        PicksQuery.parse(part).user_session: None
-        for text in attributes.get("rejected", {}).values()
-        for part in text.split(SEPARATOR)
-    }
+    rejected_sets = map(PickSets.parse, attributes.get("rejected", {}).values())
+    rejected = dict.fromkeys(name for sets in rejected_sets for name in sets.user_sessions)
     partial = frozenset(attributes.get("annotation", {})) if attributes else None
     return TrainedOn(picks, list(rejected), partial, query, history)
 
@@ -121,7 +114,7 @@ def write_commands(
     project: Project,
     trained_on: TrainedOn,
     *,
-    accepted: str | None,
+    accepted: Sequence[PicksQuery],
     rejected: str | None,
     partial: frozenset[str],
     objects: Sequence[str],
@@ -132,8 +125,8 @@ def write_commands(
     Args:
         project: of the picks.
         trained_on: what the network was trained on.
-        accepted: user/session of the accepted places; None without any.
-        rejected: the same of the rejected ones.
+        accepted: the picks of each object with accepted places.
+        rejected: user/session of the rejected places; None without any.
         partial: names of the objects of which not all are annotated.
         objects: names of all objects.
         overrides: of the command, of which those that name the project are repeated.
@@ -144,7 +137,7 @@ def write_commands(
     session = _next_session(project, trained_on.target)
     rejected_sets = [*trained_on.rejected, *([rejected] if rejected else [])]
     targets = {
-        "targets.picks": _picks_setting(trained_on.picks, accepted, objects),
+        "targets.picks": _picks_setting(trained_on.picks, accepted),
         "targets.rejected": rejected_sets[0] if len(rejected_sets) == 1 else rejected_sets,
         "targets.annotation": (
             "partial" if partial >= set(objects) else dict.fromkeys(sorted(partial), "partial")
@@ -165,18 +158,13 @@ def write_commands(
 
 
 def _picks_setting(
-    picks: Mapping[str, list[PicksQuery]], accepted: str | None, objects: Sequence[str]
+    picks: Mapping[str, Sequence[PicksQuery]], accepted: Sequence[PicksQuery]
 ) -> list[str]:
     """Return the value of `targets.picks`: each user/session, by object where they differ."""
-    new = [accepted] if accepted else []
-    user_sessions = [[query.user_session for query in sets] for sets in picks.values()]
-    if not user_sessions or all(sets == user_sessions[0] for sets in user_sessions):
-        return [*(user_sessions[0] if user_sessions else []), *new]
-    names = dict.fromkeys([*picks, *objects])
-    return [
-        *(str(query) for sets in picks.values() for query in sets),
-        *(f"{name}:{user_session}" for user_session in new for name in names),
-    ]
+    by_object = [[query.user_session for query in sets] for sets in picks.values()] or [[]]
+    if all(user_sessions == by_object[0] for user_sessions in by_object):
+        return [*by_object[0], *dict.fromkeys(query.user_session for query in accepted)]
+    return [str(query) for sets in [*picks.values(), accepted] for query in sets]
 
 
 def _next_session(project: Project, target: SegmentationQuery | None) -> str:
