@@ -82,7 +82,7 @@ def main() -> None:
         rows.append(
             {
                 "clicks": annotator.clicks,
-                "answers": annotator.answers,
+                "answers": dict(annotator.answers),
                 "f1": round(report.total or 0, 4),
                 "best": round(float(np.mean(best)), 4),
             }
