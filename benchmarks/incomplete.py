@@ -7,7 +7,8 @@ trained on the rest (`--annotation partial` says so to octopi), and its picks in
 scored against complete picks. `--data demo` uses `experiment=demo`, `--data phantom` needs
 ../shared/data/phantom-dev. Prints one JSON line: mean F1 at β = 1 and mean F4 at β = 4, at the
 thresholds of the training and at those that follow the data, the best that any thresholds could
-reach, the share that seems annotated, and CPU seconds of the training.
+reach, the share that seems annotated, CPU seconds of the training, and the expected calibration
+error of each object: its particles, its picks or candidates, the error of chances and raw scores.
 """
 
 import argparse
@@ -19,11 +20,15 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from octopi.evaluation.calibration import compare_all
+from octopi.evaluation.reliability import reliability
 from octopi.evaluation.scores import Matched
 from octopi.geometry import Points
+from octopi.models import checkpoint as checkpoint_file
 from octopi.phantom import make_phantom
 from octopi.project import PicksQuery, Project, SegmentationQuery, open_project
 
@@ -188,7 +193,7 @@ def scores(
         )
         for r in project.select(list(test))
     }
-    out: dict[str, object] = {}
+    out: dict[str, Any] = {}
     for beta in (1, 4):
         scorer = Matched(tolerance_scale=0.5, beta=beta, num_resamples=0, seed=0)
         weights = dict.fromkeys(names, 1.0)
@@ -204,9 +209,21 @@ def scores(
                     n: round(s.f1 or 0, 3) for n, s in report.scores.items()
                 }
         run("localize", f"runs=[{','.join(test)}]", checkpoint, "thresholds=0", "session_id=all")
-        report = scorer(read(project, test, names, "all"), complete, radii=radii, weights=weights)
+        candidates = read(project, test, names, "all")
+        report = scorer(candidates, complete, radii=radii, weights=weights)
         best = [max(curve["fbeta"], default=0) for curve in report.curves.values()]
         out[f"f{beta}_best"] = round(float(np.mean(best)), 4)
+    picks = {"candidates": candidates, "picks": read(project, test, names, "training-1")}
+    info = checkpoint_file.read(Path(checkpoint.removeprefix("checkpoint=")))[1].picking
+    for what, points in picks.items():
+        compared = compare_all(points, complete, radii=radii, tolerance_scale=0.5)
+        for name, one in compared.items():
+            raw = [info.chance(name).to_score(float(score)) for score in one.scores]
+            errors = [reliability(np.array(s), one.hits).error for s in (one.scores, raw)]
+            out[f"calibration_error_of_{what}"] = {
+                **out.get(f"calibration_error_of_{what}", {}),
+                name: [one.num_picks, len(raw), *(e if e is None else round(e, 3) for e in errors)],
+            }
     return out
 
 
