@@ -246,7 +246,7 @@ def test_the_line_that_retrains_can_be_typed(reviewed, octopi_command, capfd):
         "targets.picks=[curation/0,curator/1]",
         "targets.rejected=curator-rejected/1",
         "targets.annotation=partial",
-        'targets.session_id="1"',
+        "targets.session_id=1",
     ]
     assert train == ["octopi", "train", 'target="targets:octopi/1"']
     assert octopi_command(*targets[1:]) == 0

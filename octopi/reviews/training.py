@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from octopi.config.overrides import override_key, shell_override
 from octopi.html_report.score_maps import ScoreMapReference, find_training_of
@@ -142,8 +143,9 @@ def write_commands(
         "targets.annotation": (
             "partial" if partial >= set(objects) else dict.fromkeys(sorted(partial), "partial")
         ),
-        "targets.session_id": session,
+        "targets.session_id": int(session),
     }
+    targets |= _grid_settings(trained_on.history)
     typed = [shell_override(key, value) for key, value in targets.items() if value]
     train = [shell_override("target", f"targets:octopi/{session}")]
     if history := trained_on.history:
@@ -165,6 +167,17 @@ def _picks_setting(
     if all(user_sessions == by_object[0] for user_sessions in by_object):
         return [*by_object[0], *dict.fromkeys(query.user_session for query in accepted)]
     return [str(query) for sets in [*picks.values(), accepted] for query in sets]
+
+
+def _grid_settings(history: TrainingHistory | None) -> dict[str, Any]:
+    """Return the settings of the training that say on which grid its targets are painted."""
+    config = {} if history is None else history.config
+    spacing, data = config.get("voxel_spacing"), config.get("data")
+    return {
+        "tomo_types": config.get("tomo_types"),
+        "voxel_spacing": spacing[0] if isinstance(spacing, list) and spacing else spacing,
+        "data.working_spacing": data.get("working_spacing") if isinstance(data, Mapping) else None,
+    }
 
 
 def _next_session(project: Project, target: SegmentationQuery | None) -> str:

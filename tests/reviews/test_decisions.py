@@ -3,6 +3,9 @@
 import json
 
 import pytest
+from damage import damaged_bytes, damaged_values
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from scored_project import copy_project, decide, make_scored_project
 
 from octopi.errors import MAX_MESSAGE_LENGTH, DataError
@@ -139,3 +142,18 @@ def test_picks_that_changed_since_are_named(page, tmp_path):
     run.write_picks(PicksQuery("ribosome", "octopi", "1"), Points.empty())
     with pytest.raises(DataError, match=rf"ribosome:octopi/1 in run {run_name}.* octopi review"):
         check_belongs(read_decisions(path), project, path)
+
+
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_a_damaged_file_is_read_or_refused(page, project, data):
+    written = decide(page, SOME)
+    path = page.with_name("decisions.json")
+    if data.draw(st.booleans()):
+        path.write_text(json.dumps(data.draw(damaged_values(written))), encoding="utf-8")
+    else:
+        path.write_bytes(data.draw(damaged_bytes(path.read_bytes())))
+    try:
+        check_belongs(read_decisions(path), project, path)
+    except DataError as error:
+        assert len(str(error)) <= MAX_MESSAGE_LENGTH

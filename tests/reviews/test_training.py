@@ -59,7 +59,7 @@ def test_sets_that_all_objects_have_are_named_once_and_others_by_object(project)
 
 def test_what_was_not_decided_is_not_named(project):
     targets, _ = write(project, TrainedOn(), rejected=None, partial=frozenset())
-    assert targets == {"targets.picks": ["curator/2"], "targets.session_id": "1"}
+    assert targets == {"targets.picks": ["curator/2"], "targets.session_id": 1}
 
 
 def test_objects_are_partial_where_they_were_or_became_so(project):
@@ -78,7 +78,11 @@ def test_the_training_is_repeated_from_its_weights_on_the_project_that_was_named
     history = TrainingHistory(
         folder,
         checkpoint_info=None,
-        config={},
+        config={
+            "tomo_types": ["denoised"],
+            "voxel_spacing": [10.0, 20.0],
+            "data": {"working_spacing": 20},
+        },
         metrics={},
         note="",
         splits={},
@@ -88,6 +92,8 @@ def test_the_training_is_repeated_from_its_weights_on_the_project_that_was_named
     config = "project.config='a b.json'"
     targets, train = write(project, TrainedOn(history=history), overrides=["num=3", config])
     assert targets["project.config"] == train["project.config"] == "a b.json"
+    assert targets["tomo_types"] == ["denoised"]
+    assert (targets["voxel_spacing"], targets["data.working_spacing"]) == (10.0, 20)
     assert train["experiment"] == "outputs/my 'first'"
     assert train["init_from"] == "outputs/my 'first'/best_model.pth"
     assert train["target"] == "targets:octopi/1"
