@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from octopi.arguments import TARGET
-from octopi.config.files import CONF_DIR
+from octopi.config.files import CONF_DIR, groups_of
 from octopi.config.overrides import (
     Interpolation,
     compose_config,
@@ -133,16 +133,20 @@ def setting_overrides(
     names = {f.name for f in dataclasses.fields(SETTINGS_CLASSES[verb])} - {"trust"} - typed_keys
     if not _is_project_there(config.get("project")):
         names -= {"project"}
-    default = OmegaConf.to_container(compose_config(verb, []))  # references unresolved
+    # references unresolved
+    default: Any = OmegaConf.to_container(compose_config(verb, []))
     stored = _with_references(config, default, OmegaConf.create(_escaped(config)))
-    out = []
+    groups, out = groups_of(verb), []
     for key, value in stored.items():
         if key not in names:
             continue
         if trust is not None:
             _check_targets(value, key, trust)
-        if (CONF_DIR / key).is_dir():  # a group: the whole choice is replaced, not merged with
+        if key in groups:  # the whole choice is replaced, not merged with
             out += [f"~{key}", override_text(f"+{key}", value or {})]
+        elif (CONF_DIR / key).is_dir():  # a command that needs a few settings of the group
+            kept = default[key].keys() & (value or {}).keys()
+            out += [override_text(f"{key}.{name}", value[name]) for name in sorted(kept)]
         else:
             out.append(override_text(key, value))
     return out

@@ -7,7 +7,8 @@ from omegaconf import OmegaConf
 from octopi.cli.overrides import expand_overrides
 from octopi.cli.python_api import compose
 from octopi.cli.repeat import expand_resume, setting_overrides
-from octopi.config.overrides import override_text
+from octopi.config.files import COMMANDS
+from octopi.config.overrides import compose_config, override_text
 from octopi.errors import SettingError
 
 AWKWARD = "it's, a=[b] ü"
@@ -54,6 +55,15 @@ def test_a_config_is_repeated_as_it_was(overrides):
         if not o.startswith(("resume", "dry_run"))
     ]
     assert _config(compose("train", repeated)[0]) == config
+
+
+@pytest.mark.parametrize("verb", [name for name in COMMANDS if name != "export"])
+def test_every_command_takes_what_it_needs_of_a_training(tmp_path, verb):
+    folder = make_job(tmp_path / "job", "data.working_spacing=20", "tomo_types=[denoised]")
+    arguments = expand_overrides([f"experiment={folder}"], verb=verb)
+    config = compose_config(verb, [a for a in arguments if not a.startswith("hydra.")])
+    assert "data" not in config or config.data.working_spacing == 20
+    assert "tomo_types" not in config or config.tomo_types == ["denoised"]
 
 
 def test_a_reference_follows_its_setting_when_that_is_typed_anew(tmp_path):
