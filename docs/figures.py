@@ -26,6 +26,7 @@ def main() -> None:
     overrides = ["project=demo", f"folder={DEMO / 'train'}"]
     subprocess.run([sys.executable, "-m", "octopi.report", *overrides], check=True, cwd=ROOT)
     review = DEMO / "review.html"
+    review.unlink(missing_ok=True)
     overrides = ["project=demo", f"output={review}"]
     subprocess.run([sys.executable, "-m", "octopi.review", *overrides], check=True, cwd=ROOT)
     options = webdriver.ChromeOptions()

@@ -31,7 +31,6 @@ from octopi.errors import shorten_list
 from octopi.pick_sets import PickCounts, sum_counts
 from octopi.project import Project, Run, SegmentationQuery, keep_runs_with
 from octopi.project.edits import check_not_edited, check_still_not_edited
-from octopi.project.picks_file import FINGERPRINT
 from octopi.project.provenance import REGION, check_same_provenance
 from octopi.system.job_folder import Job
 from octopi.system.resources import format_bytes
@@ -193,8 +192,7 @@ def compare_with_existing(
         return "replaced"
     where = f"Run {run.name}: its target {existing[0]}"
     stored = run.segmentation_attributes(existing[0])
-    for key in ("mask_stamps", FINGERPRINT):  # a copy of the same mask has another stamp
-        stored.pop(key, None)
+    stored.pop("mask_stamps", None)  # another in a copy of the same mask
     check_same_provenance(where, stored, attributes)
     if not np.array_equal(run.read_segmentation(existing[0])[0], target):
         check_same_provenance(where, "other voxels", "these")

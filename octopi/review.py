@@ -22,23 +22,26 @@ from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.overrides import override_key
 from octopi.config.settings import ReviewSettings
-from octopi.errors import DataError, shorten_list
+from octopi.errors import DataError, SettingError, shorten, shorten_list
 from octopi.evaluation.data_thresholds import MIN_CHANCE
 from octopi.geometry import Points
 from octopi.picking import PickingInfo
 from octopi.project import (
+    OCTOPI_USER,
     PicksQuery,
     Project,
     Run,
     TomogramQuery,
     check_name,
+    find_pick_sets,
     keep_runs_with,
     tomogram_for_display,
 )
+from octopi.project.picks_selection import REJECTED_SUFFIX
 from octopi.project.run_scores import RunScores, warn_of_several_networks
 from octopi.project.score_map import particle_radii
-from octopi.reviews.apply import REJECTED, apply_decisions
-from octopi.reviews.page import ShownRun, build_page, describe_objects
+from octopi.reviews.apply import apply_decisions
+from octopi.reviews.page import ShownRun, build_page, describe_objects, is_page
 from octopi.reviews.selection import RunToReview, choose_cards, count_kinds
 from octopi.reviews.training import TrainedOn, find_reviewed_scores, find_trained_on
 from octopi.system.files import write_text
@@ -46,18 +49,41 @@ from octopi.system.job_folder import Job
 
 logger = logging.getLogger(__name__)
 
+OF_PAGES = ("runs", "picks", "num", "output", "beta", "max_megabytes")  # settings of a page alone
+
 
 def review(settings: ReviewSettings, job: Job) -> None:
     """Write the page of places to look at; or, given its decisions, write these as picks."""
-    for name in (settings.user_id, settings.user_id + REJECTED):
-        check_name("user_id", name)
-    if settings.session_id is not None:
-        check_name("session_id", settings.session_id)
+    typed = set(map(override_key, job.overrides))
+    check_review_settings(settings, typed)
     project: Project = build(settings.project, "project")
+    named = [*(settings.annotations or ()), *([settings.picks] if "picks" in typed else ())]
+    find_pick_sets(project.runs, objects=None, source=list(dict.fromkeys(named)), rejected=None)
     if settings.decisions is None:
         write_page(project, settings, job)
     else:
         apply_decisions(project, Path(settings.decisions), settings, job.overrides)
+
+
+def check_review_settings(settings: ReviewSettings, typed: Collection[str]) -> None:
+    """Raise SettingError for names that picks cannot have, and for settings without an effect."""
+    user_id = settings.user_id
+    if user_id == OCTOPI_USER or user_id.endswith(REJECTED_SUFFIX):
+        raise SettingError(
+            f"user_id {user_id!r} cannot be who decides: {OCTOPI_USER} is for octopi's own picks, "
+            f"and names in {REJECTED_SUFFIX} are for rejected places. Choose another user_id."
+        )
+    for name in (user_id, user_id + REJECTED_SUFFIX):
+        check_name("user_id", name)
+    if settings.session_id is not None:
+        check_name("session_id", settings.session_id)
+    # a setting that is null, as experiment=FOLDER may add, asks for nothing
+    unused = [n for n in OF_PAGES if n in typed and getattr(settings, n) is not None]
+    if settings.decisions is not None and unused:
+        raise SettingError(
+            f"decisions=… writes what was decided, on which {shorten_list(unused)} has no effect: "
+            "this is for making a page. Leave it out."
+        )
 
 
 def write_page(project: Project, settings: ReviewSettings, job: Job) -> None:
@@ -68,6 +94,7 @@ def write_page(project: Project, settings: ReviewSettings, job: Job) -> None:
     info = checkpoint_info or all_scores[0].read_info()
     radii, thresholds = particle_radii(info, project.objects), info.thresholds_at(settings.beta)
     trained_on = find_trained_on(
+        project,
         all_scores,
         annotations=settings.annotations,
         checkpoint=settings.checkpoint,
@@ -85,7 +112,7 @@ def write_page(project: Project, settings: ReviewSettings, job: Job) -> None:
             f"There is nothing to look at in {len(runs)} runs: no candidate has a chance of "
             f"{MIN_CHANCE:g}, or all were decided before."
         )
-    path, num = choose_path(settings, project), Counter(card.run_name for card in cards)
+    num = Counter(card.run_name for card in cards)
     mistakes = {run.name: run.expected_mistakes(thresholds) for run in runs}
     shown = [
         show_run(one.run, mistakes[one.run.name], radii, settings)
@@ -96,19 +123,20 @@ def write_page(project: Project, settings: ReviewSettings, job: Job) -> None:
         f"{one.run.name}: ≈ {one.expected_mistakes:.0f} mistakes, {num[one.run.name]} places"
         for one in shown
     ]
-    if settings.dry_run:
-        state = "is replaced" if path.exists() else "is new"
-        log_dry_run(
-            "review", [f"would show {summary}", *lines, f"written    {path}, which {state}"]
-        )
-        return
-    page = build_page(
+    page_id, page = build_page(
         cards,
         shown,
         describe_objects(radii, thresholds, project.objects),
         max_bytes=settings.max_megabytes * 1e6,
         texts=page_texts(project, settings, job),
     )
+    path = choose_path(settings, project, page_id)
+    if settings.dry_run:
+        state = "is written anew" if path.exists() else "is new"
+        log_dry_run(
+            "review", [f"would show {summary}", *lines, f"written    {path}, which {state}"]
+        )
+        return
     write_text(path, page)
     logger.info(
         "%s, %.1f MB: %s\nWhere most is to be gained: %s.",
@@ -131,7 +159,9 @@ def find_all_scores(project: Project, settings: ReviewSettings) -> list[RunScore
 
 def page_texts(project: Project, settings: ReviewSettings, job: Job) -> dict[str, Any]:
     """Return the texts of the page, and what its decisions repeat."""
-    kept = ("project", "input", "checkpoint", "user_id", "session_id")
+    kept = (
+        "project", "experiment", "input", "checkpoint", "tomo_type", "user_id", "session_id"
+    )  # fmt: skip
     typed = [o for o in job.overrides if override_key(o).split(".")[0] in kept]
     return {
         "title": project.config_paths[0].stem,
@@ -167,7 +197,7 @@ def to_review(
     )
     decided: dict[str, list[PicksQuery]] = {}
     for query in run.picks():
-        if query.user_id in (settings.user_id, settings.user_id + REJECTED):
+        if query.user_id in (settings.user_id, settings.user_id + REJECTED_SUFFIX):
             decided.setdefault(query.object_name, []).append(query)
     grid = run.tomogram_grid(choose_tomogram(run, settings))
 
@@ -209,11 +239,20 @@ def show_run(
     return ShownRun(run, choose_tomogram(run, settings), picks, mistakes)
 
 
-def choose_path(settings: ReviewSettings, project: Project) -> Path:
-    """Choose the path of the page: output=…, else outputs/review."""
-    if settings.output is not None:
-        return Path(settings.output).absolute()
-    return Path("outputs/review").absolute() / f"{project.config_paths[0].stem}.html"
+def choose_path(settings: ReviewSettings, project: Project, page_id: str) -> Path:
+    """Choose the path of the page: output=…, else in outputs/review.
+
+    Raises:
+        DataError: there is another file, such as a page that somebody is working through.
+    """
+    name = settings.output or f"outputs/review/{project.config_paths[0].stem}-{page_id}.html"
+    path = Path(name).absolute()
+    if path.exists() and not (path.is_file() and is_page(path, page_id)):
+        raise DataError(
+            f"{shorten(path, 200)} exists, and is another page or no page. It is not replaced: "
+            "move it away, choose another file with output=…, or leave output out."
+        )
+    return path
 
 
 main = command("review", review)

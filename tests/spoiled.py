@@ -333,7 +333,9 @@ PROJECTS: dict[str, Spoil] = {
         here / "project.json", here / "static/ExperimentRuns/notes.txt"
     ),
     "run with a blank": lambda here: shutil.copytree(
-        here / "static/ExperimentRuns/TS_01", here / "static/ExperimentRuns/TS 04"
+        here / "static/ExperimentRuns/TS_01",
+        here / "static/ExperimentRuns/TS 04",
+        ignore=shutil.ignore_patterns("Picks"),  # which name their run
     ),
     "empty run": lambda here: (here / "static/ExperimentRuns/TS_04").mkdir(),
     "folder of the overlay not there": lambda here: edit_config(

@@ -52,14 +52,14 @@ def test_a_target_that_a_person_painted_is_replaced_only_when_told(
 ):
     assert octopi_command("create_targets") == 0
     metadata = next(here.glob("overlay/**/TS_02/**/*targets*.zarr/.zattrs"))
-    old = metadata.read_text()
-    metadata.write_text(re.sub('"content": "[0-9a-f]*"', '"content": "0"', old))
+    old = metadata.read_text(encoding="utf-8")
+    metadata.write_text(re.sub('"content": "[0-9a-f]*"', '"content": "0"', old), encoding="utf-8")
     assert octopi_command("create_targets", "overwrite=true") == 3
     said = capfd.readouterr().err
     assert "Run TS_02: the segmentation targets:octopi/1" in said
     assert "targets.session_id=2" in said
     assert octopi_command("create_targets", "overwrite=edited") == 0
-    assert metadata.read_text() == old
+    assert metadata.read_text(encoding="utf-8") == old
 
 
 def test_a_run_without_annotations_is_left_out_unless_it_is_named(
@@ -623,4 +623,6 @@ def test_a_training_learns_from_rejected_places_and_knows_its_sets(
     assert octopi_command("localize", *words, "session_id=7") == 0
     assert len(corrected.runs[0].read_picks(PicksQuery("ribosome", "octopi", "7"))) == 2
     assert octopi_command("report", "folder=job", "output=report.html") == 0
-    assert "ribosome:found/1 + ribosome:corrected/1" in (here / "report.html").read_text("utf-8")
+    assert "ribosome:found/1 + ribosome:corrected/1" in (here / "report.html").read_text(
+        encoding="utf-8"
+    )

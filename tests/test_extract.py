@@ -129,10 +129,10 @@ def test_groups_that_a_person_changed_are_replaced_only_when_told(
     assert octopi_command("extract", *overrides) == 0
     assert octopi_command("extract", *overrides) == 0
     path = next(here.glob("overlay/**/somebody_1-near_ribosome.json"))
-    path.write_text('{"points": []}')
+    path.write_text('{"points": []}', encoding="utf-8")
     assert octopi_command("extract", *overrides, "overwrite=true") == 3
     assert "overwrite=edited" in capfd.readouterr().err
-    assert path.read_text() == '{"points": []}'
+    assert path.read_text(encoding="utf-8") == '{"points": []}'
     assert octopi_command("extract", *overrides, "overwrite=edited") == 0
 
 

@@ -169,8 +169,8 @@ def test_picks_that_a_person_corrected_are_never_replaced_unasked(here, localize
     assert localize(["ribosome", "apo-ferritin"]) == 0
     path = next(here.glob("overlay/**/TS_02/Picks/octopi_1_ribosome.json"))
     point = {"location": {"x": 50.0, "y": 60.0, "z": 70.0}}
-    corrected = json.loads(path.read_text()) | {"points": [point]}
-    path.write_text(json.dumps(corrected))
+    corrected = json.loads(path.read_text(encoding="utf-8")) | {"points": [point]}
+    path.write_text(json.dumps(corrected), encoding="utf-8")
     for overwrite in ("false", "true"):
         assert localize(["ribosome", "apo-ferritin"], f"overwrite={overwrite}") == 3
         said = capfd.readouterr().err
@@ -178,10 +178,10 @@ def test_picks_that_a_person_corrected_are_never_replaced_unasked(here, localize
         assert "1 picks added, 0 removed" in said
         assert "session_id=2" in said
     assert localize(["ribosome"], "overwrite=true") == 3
-    assert json.loads(path.read_text()) == corrected
+    assert json.loads(path.read_text(encoding="utf-8")) == corrected
     assert localize(["ribosome", "apo-ferritin"], "session_id=2") == 0
     assert localize(["ribosome", "apo-ferritin"], "overwrite=edited") == 0
-    assert json.loads(path.read_text()) != corrected
+    assert json.loads(path.read_text(encoding="utf-8")) != corrected
 
 
 def test_picks_say_what_made_them(here, localize):

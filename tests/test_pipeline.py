@@ -269,7 +269,7 @@ def test_no_picks_found_is_written_as_no_picks(trained, here, octopi_command):
         assert all(len(run.read_picks(q)) == 0 for q in run.picks() if q.user_id == "octopi")
 
 
-def test_picks_of_another_user_are_replaced_with_overwrite_only(
+def test_picks_of_a_person_are_replaced_with_overwrite_edited_only(
     trained, here, octopi_command, capsys
 ):
     assert octopi_command("segment", f"checkpoint={trained / 'best_model.pth'}") == 0
@@ -278,10 +278,15 @@ def test_picks_of_another_user_are_replaced_with_overwrite_only(
     query = PicksQuery("ribosome", "me", "1")
     mine = project.runs[0].read_picks(PicksQuery("ribosome", "curation", "0"))
     project.runs[0].write_picks(query, mine)
-    assert octopi_command("localize", *overrides) == 2
-    assert "overwrite=true" in capsys.readouterr().err
+    path = next(here.glob(f"overlay/**/{project.runs[0].name}/Picks/me_1_ribosome.json"))
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["octopi"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    for overwrite in ("false", "true"):
+        assert octopi_command("localize", *overrides, f"overwrite={overwrite}") == 3
+        assert "overwrite=edited" in capsys.readouterr().err
     assert len(project.runs[0].read_picks(query)) == len(mine)
-    assert octopi_command("localize", *overrides, "overwrite=true") == 0
+    assert octopi_command("localize", *overrides, "overwrite=edited") == 0
     assert project.runs[0].read_picks(query).scores is not None
 
 

@@ -78,7 +78,8 @@ def test_the_page_holds_all_kinds_of_all_objects_and_runs(reviewed):
     assert {card["kind"] for card in cards} == {UNCERTAIN, UNMARKED, DOUBTED}
     assert {card["run_name"] for card in cards} == {run.name for run in project.runs}
     assert {card["object_name"] for card in cards} == {o["name"] for o in content["objects"]}
-    assert list(content["mistakes"].values()) == sorted(content["mistakes"].values(), reverse=True)
+    mistakes = [number for _, number in content["mistakes"]]
+    assert mistakes == sorted(mistakes, reverse=True)
     assert (reviewed / "page.html").stat().st_size < 15e6
 
 
@@ -92,10 +93,10 @@ def test_the_same_project_gives_the_same_page_and_a_round_later_other_places(
     assert content_of(reviewed / "b.html")["id"] == first["id"]
     file = decide(reviewed / "page.html", SOME)
     assert octopi_command("review", "decisions=decisions.json") == 0
-    assert octopi_command("review", "output=b.html", *ANNOTATED) == 0
+    assert octopi_command("review", "output=c.html", *ANNOTATED) == 0
     after = {
         (c["run_name"], c["object_name"], *c["position"])
-        for c in content_of(Path("b.html"))["cards"]
+        for c in content_of(Path("c.html"))["cards"]
     }
     decided = {
         (d["run"], d["object"], *d["position"]) for d in file["decisions"] if not d["relabelled"]
@@ -223,6 +224,10 @@ def test_runs_without_score_maps_are_named(here, octopi_command, capfd):
         (["annotations=curation"], 2, "does not name picks"),
         (["picks=octopi"], 2, "picks"),
         (["num=0"], 2, "num"),
+        (["user_id=octopi"], 2, "user_id"),
+        (["user_id=me-rejected"], 2, "user_id"),
+        (["annotations=curation/7"], 3, "has no picks curation/7"),
+        (["picks=octopi/7"], 3, "has no picks octopi/7"),
     ],
 )
 def test_settings_that_cannot_be_used_are_named(
@@ -232,6 +237,86 @@ def test_settings_that_cannot_be_used_are_named(
     assert octopi_command("review", "output=b.html", *overrides) == code
     assert message in capfd.readouterr().err
     assert not (reviewed / "b.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "message"),
+    [
+        ("num=3", 2, "num has no effect"),
+        ("picks=octopi/1", 2, "picks has no effect"),
+        ("annotations=nobody/1", 3, "has no picks nobody/1"),
+    ],
+)
+def test_what_decisions_do_not_need_is_refused_beside_them(
+    reviewed, octopi_command, capfd, override, code, message
+):
+    decide(reviewed / "page.html", SOME)
+    assert octopi_command("review", "decisions=decisions.json", override) == code
+    assert message in capfd.readouterr().err
+    assert not curated(reviewed)
+
+
+def test_a_page_that_somebody_works_through_is_not_replaced(reviewed, octopi_command, capfd):
+    for _ in range(2):  # the same page anew
+        assert octopi_command("review", *ANNOTATED) == 0
+    (page,) = reviewed.glob("outputs/review/*")
+    assert page.name == f"project-{content_of(page)['id']}.html"
+    for dry_run in ("dry_run=true", "dry_run=false"):
+        assert octopi_command("review", "num=3", f"output={page}", dry_run) == 3
+        assert "is not replaced" in capfd.readouterr().err
+    assert octopi_command("review", "num=3", *ANNOTATED) == 0
+    assert len(list(reviewed.glob("outputs/review/*"))) == 2
+
+
+def test_the_command_of_a_page_repeats_what_names_its_tomograms(reviewed, octopi_command):
+    tomo_type = open_project(reviewed / "project.json").runs[0].tomograms()[0].tomo_type
+    overrides = ["num=3", f"tomo_type={tomo_type}", "user_id=me"]
+    assert octopi_command("review", "output=b.html", *overrides) == 0
+    command = f"octopi review tomo_type={tomo_type} user_id=me decisions="
+    assert content_of(reviewed / "b.html")["command"] == command
+
+
+def test_only_runs_with_places_are_read(reviewed, octopi_command):
+    assert octopi_command("review", "output=b.html", "num=1") == 0
+    content = content_of(reviewed / "b.html")
+    assert list(content["runs"]) == [content["cards"][0]["run_name"]]
+    assert len(content["mistakes"]) > 1
+
+
+def test_what_was_applied_stays_applied_when_tomograms_and_picks_have_changed(
+    reviewed, octopi_command, capfd
+):
+    decide(reviewed / "page.html", SOME)
+    assert octopi_command("review", "decisions=decisions.json") == 0
+    for path in list(reviewed.rglob("VoxelSpacing*")):
+        shutil.rmtree(path)
+    assert octopi_command("review", "decisions=decisions.json") == 0
+    assert "already applied as curator/1" in "".join(capfd.readouterr())
+
+
+def test_without_anything_trained_on_no_line_is_printed(reviewed, octopi_command, capfd):
+    assert octopi_command("review", "output=b.html") == 0
+    decide(reviewed / "b.html", SOME)
+    capfd.readouterr()
+    assert octopi_command("review", "decisions=decisions.json") == 0
+    log = "".join(capfd.readouterr())
+    assert "annotations=USER/SESSION" in log
+    assert "create_targets" not in log
+    assert octopi_command("review", "decisions=decisions.json", *ANNOTATED) == 0
+    assert "targets.picks=[curation/0,curator/1]" in "".join(capfd.readouterr())
+
+
+def test_the_line_names_all_decisions(reviewed, octopi_command, capfd):
+    decide(reviewed / "page.html", SOME)
+    assert octopi_command("review", "decisions=decisions.json", "session_id=11") == 0
+    decide(reviewed / "page.html", {6: "accept", 7: "reject"})
+    assert octopi_command("review", "decisions=decisions.json", "session_id=2") == 0
+    decide(reviewed / "page.html", {9: "reject"})
+    capfd.readouterr()
+    assert octopi_command("review", "decisions=decisions.json") == 0
+    log = "".join(capfd.readouterr())
+    assert "targets.picks=[curation/0,curator/2,curator/11]" in log
+    assert "targets.rejected=[curator-rejected/2,curator-rejected/11,curator-rejected/12]" in log
 
 
 def test_the_line_that_retrains_can_be_typed(reviewed, octopi_command, capfd):
@@ -380,7 +465,7 @@ def test_five_hundred_places_fit_and_are_stepped_through_without_a_wait(reviewed
     box = np.multiply(run.tomogram_grid(tomogram).shape, tomogram.voxel_spacing)[::-1]
     places = np.random.default_rng(0).uniform(0, box, (500, 3)).tolist()
     cards = [Card(run.name, "ribosome", (x, y, z), 0.5, UNCERTAIN, 1.0) for x, y, z in places]
-    content = build_page(
+    _, content = build_page(
         cards,
         [ShownRun(run, tomogram, {"ribosome": Points(np.array(places))}, 1.0)],
         [ShownObject("ribosome", (9, 200, 9), 150.0, 0.5)],
@@ -418,7 +503,7 @@ def test_names_are_shown_as_text_and_nothing_is_loaded(reviewed, fresh):
         for i in (1, 2, 3)
     ]
     objects = [ShownObject(f"{i}{NASTY}", (9, 9, 9), 60.0, 0.5) for i in range(3)]
-    page = build_page(
+    _, page = build_page(
         cards,
         [ShownRun(run, tomogram, picks, 1.0)],
         [ShownObject(NASTY, (9, 9, 9), 60.0, 0.5), *objects],

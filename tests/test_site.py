@@ -118,7 +118,7 @@ class Shell:
             command = [sys.executable, "-m", "octopi.console.main", verb, *overrides]
             return subprocess.run(command, check=False).returncode
         if verb == "review" and (path := last_value(overrides, "decisions")):
-            page = self.folder / "outputs/review/project.html"
+            (page,) = self.folder.glob("outputs/review/project-*.html")
             decide(page, {0: "accept", 1: "reject", 2: "relabel"}, name=path)
             shutil.move(self.folder / "outputs/review" / path, self.folder)
         if verb == "train":

@@ -27,8 +27,9 @@ from octopi.project import (
 )
 from octopi.project.digests import digest_array
 from octopi.project.label_values import odd_share
+from octopi.project.picks_selection import REJECTED_SUFFIX
 from octopi.project.provenance import REGION
-from octopi.project.united_picks import REJECTED, UnitedPicks, read_united_picks
+from octopi.project.united_picks import UnitedPicks, read_united_picks
 from octopi.targets import (
     check_any_inside,
     check_has_marks,
@@ -193,7 +194,7 @@ def decided_spheres(inputs: RunInputs, plan: PaintingPlan) -> dict[int, tuple[ND
     rejected = {query.user_id for sets in plan.rejected.values() for query in sets.queries}
     spheres = {}
     for name, points in inputs.picks.items():
-        users = [f"{query.user_id}{REJECTED}" for query in plan.picks[name].queries]
+        users = [f"{query.user_id}{REJECTED_SUFFIX}" for query in plan.picks[name].queries]
         num_kept = [int(keep.sum()) for keep in inputs.united[name].kept]
         is_decided = np.repeat([user in rejected for user in users], num_kept)
         positions = points.positions[is_decided & inputs.grid.contains(points.positions)]

@@ -8,6 +8,7 @@ from octopi.picking import Chance
 from octopi.project.stored_volume import StoredVolume
 
 OURS = "octopi"  # the key in a volume's attributes
+FINGERPRINT = "content"  # the key in ours: the digest of the labels that octopi wrote
 ANNOTATIONS: dict[str, Any] = {
     "objects": list[str],
     "labels": dict[str, int],
@@ -32,7 +33,6 @@ ANNOTATIONS: dict[str, Any] = {
     "rejected_digests": dict[str, str],
     "mask_digests": dict[str, str],
     "mask_stamps": dict[str, str],
-    "content": str,
     "tomogram": str,
     "tomogram_stamp": str,
     "tomogram_voxels": str,
@@ -42,7 +42,7 @@ ANNOTATIONS: dict[str, Any] = {
 
 
 def octopi_attributes(volume: StoredVolume) -> dict[str, Any]:
-    """Return what octopi stored with a volume; of a binary mask, the label of its object.
+    """Return what octopi says of a volume; of a binary mask, the label of its object.
 
     Raises:
         DataError: if a value has another type than octopi gives it.
@@ -52,7 +52,9 @@ def octopi_attributes(volume: StoredVolume) -> dict[str, Any]:
         fit(attributes, dict[str, Any], OURS)
         mask_labels = {} if volume.mask_of is None else {"labels": {volume.mask_of: 1}}
         return mask_labels | {
-            key: fit(value, ANNOTATIONS.get(key, Any), key) for key, value in attributes.items()
+            key: fit(value, ANNOTATIONS.get(key, Any), key)
+            for key, value in attributes.items()
+            if key != FINGERPRINT
         }
     except SettingError as error:
         raise DataError(

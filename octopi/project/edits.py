@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 
 from octopi.errors import DataError, shorten, shorten_list
+from octopi.project.attributes import FINGERPRINT, OURS
 from octopi.project.digests import digest_array
-from octopi.project.picks_file import FINGERPRINT
 from octopi.project.queries import PicksQuery, SegmentationQuery
 from octopi.project.run import Run
 
@@ -73,9 +73,10 @@ def describe_edit(run: Run, query: Query) -> str | None:
     if isinstance(query, PicksQuery):
         return run.describe_edit(query)
     try:
-        labels, _, attributes = run.read_segmentation(query)
+        labels, _, _ = run.read_segmentation(query)
     except DataError as error:
         return f"it cannot be compared with what octopi wrote ({shorten(error, 150)})"
+    attributes = run.open_segmentation(query).attributes.get(OURS, {})
     if FINGERPRINT not in attributes:
         return "octopi did not write it as it is"
     is_same = attributes[FINGERPRINT] == digest_array(labels)

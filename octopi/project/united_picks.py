@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from octopi.errors import NotInProjectError
 from octopi.geometry import Points
 from octopi.pick_sets import PickCounts, unite
+from octopi.project.picks_selection import REJECTED_SUFFIX
 from octopi.project.provenance import digest_stored
 from octopi.project.queries import PickSets, PicksQuery
 from octopi.project.run import Run
 
-REJECTED = "-rejected"  # follows the name of the user who found places to be no particle
 NOWHERE = np.zeros((0, 3))
 
 
@@ -100,7 +100,7 @@ def unite_sets(
     others = [] if rejected is None else [q for q in rejected.queries if q in stored]
     places = np.concatenate([NOWHERE, *(stored[q].positions for q in others)])
     last_user = sets.queries[-1].user_id
-    by_last = [[q.user_id == f"{last_user}{REJECTED}"] * len(stored[q]) for q in others]
+    by_last = [[q.user_id == f"{last_user}{REJECTED_SUFFIX}"] * len(stored[q]) for q in others]
     is_by_last = np.array([*itertools.chain(*by_last)], bool)
     positions = [one.positions for one in points]
     union = unite(positions, places, radius=radius(), is_by_last=is_by_last)

@@ -11,9 +11,8 @@ import numpy as np
 from octopi.errors import DataError, NotInProjectError, SettingError
 from octopi.geometry import NEARLY_EXACT, same_spacing
 from octopi.project import copick_items, read_volume, stored_volume
-from octopi.project.attributes import octopi_attributes
+from octopi.project.attributes import FINGERPRINT, octopi_attributes
 from octopi.project.digests import digest_array
-from octopi.project.picks_file import FINGERPRINT
 from octopi.project.queries import (
     PicksQuery,
     SegmentationQuery,

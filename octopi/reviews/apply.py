@@ -2,14 +2,17 @@
 
 import contextlib
 import logging
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from octopi.cli.job import log_dry_run
 from octopi.config.settings import ReviewSettings
-from octopi.errors import NotInProjectError, OctopiError, SettingError
-from octopi.project import PicksQuery, Project, Run
+from octopi.errors import DataError, NotInProjectError, OctopiError, SettingError
+from octopi.geometry import Points
+from octopi.project import PicksQuery, Project
+from octopi.project.picks_selection import REJECTED_SUFFIX
 from octopi.reviews.decisions import DecisionsFile, check_belongs, read_decisions
 from octopi.reviews.training import (
     find_reviewed_scores,
@@ -20,31 +23,23 @@ from octopi.reviews.training import (
 
 logger = logging.getLogger(__name__)
 
-REJECTED = "-rejected"  # follows the user_id of the accepted places
-
 
 def apply_decisions(
     project: Project, path: Path, settings: ReviewSettings, overrides: Sequence[str]
 ) -> None:
     """Write the accepted and rejected places as picks of new sessions; log what to type next."""
     file = read_decisions(path)
-    runs = {run.name: run for run in check_belongs(file, project, path)}
-    users = {settings.user_id: file.accepted(), settings.user_id + REJECTED: file.rejected()}
     output = f"decisions of {settings.user_id}"
     with project.writing(project.runs, output, dry_run=settings.dry_run):  # all: one next session
         session_id, is_applied = choose_session(project, file, settings)
-        to_write = {
-            (run_name, PicksQuery(object_name, user_id, session_id)): points
-            for user_id, places in users.items()
-            for (run_name, object_name), points in places.items()
-        }
-        for run_name, query in to_write:
+        decided = picks_of(file, settings.user_id, session_id)
+        existing = {(run.name, q) for run in project.runs for q in run.picks() if is_applied}
+        missing = {key: points for key, points in decided.items() if key not in existing}
+        if missing or not is_applied:  # what was applied needs no state that may have changed since
+            check_belongs(file, project, path)
+        runs = {run.name: run for run in project.runs}
+        for run_name, query in missing:
             runs[run_name].check_can_write(query)
-        missing = {
-            (run_name, query): points
-            for (run_name, query), points in to_write.items()
-            if not is_applied or query not in runs[run_name].picks()
-        }
         for (run_name, query), points in ({} if settings.dry_run else missing).items():
             runs[run_name].write_picks(
                 query, points, provenance={"source": file.source}, by_person=True
@@ -59,13 +54,23 @@ def apply_decisions(
             "%s: already applied as %s/%s; nothing is written.", path, settings.user_id, session_id
         )
     try:
-        line = retrain_command(
-            project, file, runs, session_id=session_id, settings=settings, overrides=overrides
-        )
+        line = retrain_command(project, file, list(decided), settings, overrides)
     except OctopiError as error:  # the decisions are safe, whatever became of the training
         logger.warning("The line that trains with them cannot be written: %s", error)
     else:
         logger.info("To train with them:\n%s", line)
+
+
+def picks_of(
+    file: DecisionsFile, user_id: str, session_id: str
+) -> dict[tuple[str, PicksQuery], Points]:
+    """Return the picks of each run that hold the accepted and the rejected places."""
+    users = {user_id: file.accepted(), user_id + REJECTED_SUFFIX: file.rejected()}
+    return {
+        (run_name, PicksQuery(object_name, user, session_id)): points
+        for user, places in users.items()
+        for (run_name, object_name), points in places.items()
+    }
 
 
 def choose_session(
@@ -76,7 +81,7 @@ def choose_session(
     Raises:
         SettingError: the session that the user named has other picks.
     """
-    users = (settings.user_id, settings.user_id + REJECTED)
+    users = (settings.user_id, settings.user_id + REJECTED_SUFFIX)
     existing = [
         (run, query) for run in project.runs for query in run.picks() if query.user_id in users
     ]
@@ -98,7 +103,7 @@ def describe_decisions(file: DecisionsFile, user_id: str, session_id: str) -> li
     rejected = Counter((d.object, d.decision) for d in file.decisions)
     lines = []
     for name in file.objects:
-        for count, kind, text in ((accepted, "accept", ""), (rejected, "reject", REJECTED)):
+        for count, kind, text in ((accepted, "accept", ""), (rejected, "reject", REJECTED_SUFFIX)):
             relabelled = count[name, "relabel"]
             if total := count[name, kind] + relabelled:
                 of_these = f", {relabelled} of them relabelled" if relabelled else ""
@@ -109,37 +114,62 @@ def describe_decisions(file: DecisionsFile, user_id: str, session_id: str) -> li
 def retrain_command(
     project: Project,
     file: DecisionsFile,
-    runs: Mapping[str, Run],
-    *,
-    session_id: str,
+    decided: Sequence[tuple[str, PicksQuery]],
     settings: ReviewSettings,
     overrides: Sequence[str],
 ) -> str:
-    """Write the line that trains with the decisions; objects become partial where they are new.
+    """Write the line that trains with all decisions of the user, those of earlier pages too.
 
     An object that was not annotated in a run is not all annotated there by a few decisions.
+
+    Args:
+        project: of the decisions.
+        file: of the decisions that were applied last.
+        decided: run name and picks of these; in a dry run they do not exist.
+        settings: of the command.
+        overrides: of the command.
+
+    Raises:
+        DataError: nothing says which picks the network was trained on.
     """
+    runs = {run.name: run for run in project.runs}
     all_scores = []
-    for run in runs.values():
+    for run in (runs[name] for name in file.runs if name in runs):
         with contextlib.suppress(NotInProjectError):  # the map was deleted meanwhile
             all_scores.append(find_reviewed_scores(run, settings.input, settings.tomo_type))
     trained_on = find_trained_on(
+        project,
         all_scores,
         annotations=settings.annotations or file.annotations,
         checkpoint=settings.checkpoint,
         objects=file.objects,
     )
-    accepted, rejected = file.accepted(), file.rejected()
-    before = {name: trained_on.annotated_picks(run) for name, run in runs.items()}
-    accepted_objects = sorted({name for _, name in accepted})
-    new = {name for run_name, name in accepted if name not in before[run_name]}
-    partial = frozenset(file.objects) if trained_on.partial is None else trained_on.partial | new
+    if not trained_on.picks:
+        raise DataError(
+            "Nothing says which picks the network was trained on. Name them, in the same command: "
+            "annotations=USER/SESSION."
+        )
+    queries = {(run.name, query) for run in project.runs for query in run.picks()} | {*decided}
+    accepted = [
+        (run_name, query)
+        for run_name, query in queries
+        if query.user_id == settings.user_id and query.object_name in file.objects
+    ]
+    before = {name: trained_on.annotated_picks(runs[name]) for name, _ in accepted}
+    new = {query.object_name for name, query in accepted if query.object_name not in before[name]}
+    rejected = {q for _, q in queries if q.user_id == settings.user_id + REJECTED_SUFFIX}
     return write_commands(
         project,
         trained_on,
-        accepted=[PicksQuery(name, settings.user_id, session_id) for name in accepted_objects],
-        rejected=f"{settings.user_id}{REJECTED}/{session_id}" if rejected else None,
-        partial=partial,
+        accepted=sorted({query for _, query in accepted}, key=_by_session),
+        rejected=[query.user_session for query in sorted(rejected, key=_by_session)],
+        partial=frozenset(file.objects) if trained_on.partial is None else trained_on.partial | new,
         objects=file.objects,
         overrides=overrides,
     )
+
+
+def _by_session(query: PicksQuery) -> tuple[float, str, str]:
+    """Return the key that sorts picks by the number of their session; names follow numbers."""
+    session = query.session_id
+    return int(session) if session.isdecimal() else math.inf, session, query.object_name

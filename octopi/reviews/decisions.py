@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from octopi.project.digests import digest_points
 from octopi.project.provenance import has_changed
 from octopi.ranges import Share
 from octopi.reviews.page import FORMAT, VERSION
+
+logger = logging.getLogger(__name__)
 
 SAVE_AGAIN = "Open the page again and save its decisions anew."
 _STRICT = ConfigDict(strict=True, extra="forbid")
@@ -184,14 +187,13 @@ def _contradictions(file: DecisionsFile) -> Iterator[str]:
         yield f"a place of {shorten(name)} in run {shorten(run)} is decided twice"
 
 
-def check_belongs(file: DecisionsFile, project: Project, path: Path) -> list[Run]:
-    """Check that the decisions are of this project and of picks that are still the same.
+def check_belongs(file: DecisionsFile, project: Project, path: Path) -> None:
+    """Check that the decisions are of this project; warn of picks that have changed.
 
-    Returns:
-        The runs with decisions.
+    The places are those of the page: picks that were corrected meanwhile do not move them.
 
     Raises:
-        DataError: they are of another project, of other tomograms, or of picks that have changed.
+        DataError: they are of another project, or of other tomograms.
     """
     if not file.decisions:
         raise _unusable(path, "nothing is accepted, rejected or relabelled in it")
@@ -211,11 +213,12 @@ def check_belongs(file: DecisionsFile, project: Project, path: Path) -> list[Run
     for run in runs:
         _check_tomogram(file, run, where)
     if changed := [text for run in runs for text in _changed_picks(file, run)]:
-        raise DataError(
-            f"Picks have changed since the page {file.page} was made, so its decisions may not fit "
-            f"them: {shorten_list(changed)}. Make a new page with octopi review, or restore them."
+        logger.warning(
+            "Picks have changed since the page %s was made, which its decisions do not depend on: "
+            "%s.",
+            file.page,
+            shorten_list(changed),
         )
-    return runs
 
 
 def _check_tomogram(file: DecisionsFile, run: Run, where: str) -> None:

@@ -3,7 +3,7 @@
   // ---------------------------------------------------------------- data
   const data = JSON.parse(document.getElementById("content").textContent);
   const { objects, cards, pixels } = data;
-  const runNames = Object.keys(data.mistakes);
+  const mistakes = new Map(data.mistakes), runNames = [...mistakes.keys()]; // an object would sort numbers
   const numberOf = new Map(objects.map((o, k) => [o.name, k]));
   const cardsOf = new Map(runNames.map((name) => [name, []]));
   cards.forEach((card, i) => cardsOf.get(card.run_name).push(i));
@@ -240,7 +240,7 @@
     for (const { name, line, counts: text, button } of runRows) {
       const of = cardsOf.get(name), done = of.filter((i) => state.decisions.has(i)).length;
       line.style.width = of.length ? `${(100 * done) / of.length}%` : "0";
-      text.textContent = `${done} of ${of.length} · ≈ ${data.mistakes[name].toFixed(0)}`;
+      text.textContent = `${done} of ${of.length} · ≈ ${mistakes.get(name).toFixed(0)}`;
       button.setAttribute("aria-current", String(cards[state.at]?.run_name === name));
     }
   };

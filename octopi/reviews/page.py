@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -84,8 +85,8 @@ def build_page(
     *,
     max_bytes: float,
     texts: Mapping[str, Any],
-) -> str:
-    """Render the page.
+) -> tuple[str, str]:
+    """Render the page; return its id and its text.
 
     Args:
         cards: places to look at, in their order.
@@ -102,26 +103,33 @@ def build_page(
     states = {}
     for run in runs:
         numbered = {i: card for i, card in enumerate(cards) if card.run_name == run.run.name}
-        states[run.run.name], rendered = render_run(run, numbered, radii)
-        by_number |= rendered
+        if numbered:
+            states[run.run.name], rendered = render_run(run, numbered, radii)
+            by_number |= rendered
     content = {
         "format": FORMAT,
         "version": VERSION,
         "objects": [asdict(one) for one in objects],
         "runs": states,
-        "mistakes": {run.run.name: round(run.expected_mistakes, 1) for run in runs},
+        "mistakes": [[run.run.name, round(run.expected_mistakes, 1)] for run in runs],
         "pixels": PIXELS,
         "cards": [by_number[i][0] for i in range(len(cards))],
     }
     page_id = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
     available = (max_bytes - PAGE_BYTES - CARD_BYTES * len(cards)) / BYTES_IN_BASE64
     pictures = compress([by_number[i][1] for i in range(len(cards))], available)
-    return render_page(
+    text = render_page(
         {**content, **texts, "id": page_id},
         {"pictures": [base64.b64encode(picture).decode() for picture in pictures]},
         title=f"{texts['title']} · octopi review",
         parts=PARTS,
     )
+    return page_id, text
+
+
+def is_page(path: Path, page_id: str) -> bool:
+    """Return whether a file is the page of this id."""
+    return f'"id":"{page_id}"'.encode() in path.read_bytes()
 
 
 def render_run(

@@ -16,6 +16,7 @@ from octopi.project import (
     Run,
     SegmentationQuery,
     TomogramQuery,
+    find_pick_sets,
     score_map_name,
 )
 from octopi.project.run_scores import RunScores, find_scores
@@ -27,18 +28,27 @@ class TrainedOn:
     """What a network was trained on, as far as anything says it.
 
     Args:
-        picks: object name -> its sets of picks, the newest last.
-        rejected: the sets of places that were found to be none.
-        partial: names of the objects of which not all are annotated; None where it is unknown.
+        picks: object name -> its sets of picks, the newest last; none where they are unknown.
+        attributes: of its target in some run; none where they are unknown.
         target: of the training; None where it is unknown.
         history: of the training; None where its folder is unknown.
     """
 
-    picks: Mapping[str, list[PicksQuery]] = field(default_factory=dict)
-    rejected: Sequence[str] = ()
-    partial: frozenset[str] | None = None
+    picks: Mapping[str, Sequence[PicksQuery]] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
     target: SegmentationQuery | None = None
     history: TrainingHistory | None = None
+
+    @property
+    def rejected(self) -> list[str]:
+        """User/session of the sets of places that were found to be none."""
+        sets = map(PickSets.parse, self.attributes.get("rejected", {}).values())
+        return list(dict.fromkeys(name for one in sets for name in one.user_sessions))
+
+    @property
+    def partial(self) -> frozenset[str] | None:
+        """Names of the objects of which not all are annotated; None where it is unknown."""
+        return frozenset(self.attributes.get("annotation", {})) if self.attributes else None
 
     def annotated_picks(self, run: Run) -> dict[str, list[PicksQuery]]:
         """Return the picks of the objects that are annotated in a run."""
@@ -57,6 +67,7 @@ def find_reviewed_scores(run: Run, name: str, tomo_type: str | None) -> RunScore
 
 
 def find_trained_on(
+    project: Project,
     scores: Sequence[RunScores],
     *,
     annotations: Sequence[str] | None,
@@ -66,24 +77,28 @@ def find_trained_on(
     """Find what the network was trained on: as the user says, else as its target says.
 
     Args:
+        project: in any run of which the target may be.
         scores: of the runs.
         annotations: user/session of each set of picks that the user names.
         checkpoint: that the user names.
         objects: names of the objects that are picked.
+
+    Raises:
+        NotInProjectError: no run has picks that the user names.
     """
     history = _find_history(scores, checkpoint)
     target = None if history is None else history.config.get("target")
     query = SegmentationQuery.parse(target) if isinstance(target, str) else None
-    attributes = next((a for one in scores if (a := _target_attributes(one.run, query))), {})
-    sources = attributes.get("picks", {})
+    attributes = next((a for run in project.runs if (a := _target_attributes(run, query))), {})
     if annotations is None:
-        picks = {name: list(PickSets.parse(text).queries) for name, text in sources.items()}
+        sets = {n: PickSets.parse(text) for n, text in attributes.get("picks", {}).items()}
     else:
-        picks = {name: [PicksQuery.parse(f"{name}:{a}") for a in annotations] for name in objects}
-    rejected_sets = map(PickSets.parse, attributes.get("rejected", {}).values())
-    rejected = dict.fromkeys(name for sets in rejected_sets for name in sets.user_sessions)
-    partial = frozenset(attributes.get("annotation", {})) if attributes else None
-    return TrainedOn(picks, list(rejected), partial, query, history)
+        named, _ = find_pick_sets(
+            project.runs, objects=None, source=list(annotations), rejected=None
+        )
+        sets = {name: named[name] for name in objects if name in named}
+    picks = {name: one.queries for name, one in sets.items()}
+    return TrainedOn(picks, attributes, query, history)
 
 
 def _find_history(
@@ -116,7 +131,7 @@ def write_commands(
     trained_on: TrainedOn,
     *,
     accepted: Sequence[PicksQuery],
-    rejected: str | None,
+    rejected: Sequence[str],
     partial: frozenset[str],
     objects: Sequence[str],
     overrides: Sequence[str],
@@ -126,8 +141,8 @@ def write_commands(
     Args:
         project: of the picks.
         trained_on: what the network was trained on.
-        accepted: the picks of each object with accepted places.
-        rejected: user/session of the rejected places; None without any.
+        accepted: the picks of each object with accepted places, the newest last.
+        rejected: user/session of the rejected places.
         partial: names of the objects of which not all are annotated.
         objects: names of all objects.
         overrides: of the command, of which those that name the project are repeated.
@@ -136,20 +151,20 @@ def write_commands(
         shlex.quote(o) for o in overrides if override_key(o).split(".")[0] == "project"
     ]
     session = _next_session(project, trained_on.target)
-    rejected_sets = [*trained_on.rejected, *([rejected] if rejected else [])]
+    rejected_sets = list(dict.fromkeys([*trained_on.rejected, *rejected]))
     targets = {
-        "targets.picks": _picks_setting(trained_on.picks, accepted),
+        "targets.picks": _picks_setting(project, trained_on.picks, accepted),
         "targets.rejected": rejected_sets[0] if len(rejected_sets) == 1 else rejected_sets,
         "targets.annotation": (
             "partial" if partial >= set(objects) else dict.fromkeys(sorted(partial), "partial")
         ),
         "targets.session_id": int(session),
     }
-    targets |= _grid_settings(trained_on.history)
+    targets |= _painting_settings(trained_on) | _grid_settings(trained_on.history)
     typed = [shell_override(key, value) for key, value in targets.items() if value]
     train = [shell_override("target", f"targets:octopi/{session}")]
     if history := trained_on.history:
-        train.insert(0, shell_override("experiment", _shown(history.folder)))
+        train.insert(0, shell_override("experiment", f"{_shown(history.folder)}/"))
         best_model = history.folder / BEST_MODEL_FILE
         if best_model.is_file():
             train.append(shell_override("init_from", _shown(best_model)))
@@ -160,13 +175,37 @@ def write_commands(
 
 
 def _picks_setting(
-    picks: Mapping[str, Sequence[PicksQuery]], accepted: Sequence[PicksQuery]
+    project: Project, picks: Mapping[str, Sequence[PicksQuery]], accepted: Sequence[PicksQuery]
 ) -> list[str]:
-    """Return the value of `targets.picks`: each user/session, by object where they differ."""
-    by_object = [[query.user_session for query in sets] for sets in picks.values()] or [[]]
-    if all(user_sessions == by_object[0] for user_sessions in by_object):
-        return [*by_object[0], *dict.fromkeys(query.user_session for query in accepted)]
-    return [str(query) for sets in [*picks.values(), accepted] for query in sets]
+    """Return the value of `targets.picks`: each user/session where that means these very sets.
+
+    Else each set is named with its object: they differ, or hold others that were not trained on.
+    """
+    before = [[query for query in sets if query not in accepted] for sets in picks.values()]
+    by_object = [[query.user_session for query in sets] for sets in before] or [[]]
+    named = [*by_object[0], *dict.fromkeys(query.user_session for query in accepted)]
+    queries = [query for sets in [*before, accepted] for query in sets]
+    existing = {q for run in project.runs for q in run.picks() if q.user_session in named}
+    others = [q for q in existing.difference(queries) if q.object_name in project.objects]
+    if all(one == by_object[0] for one in by_object) and not others:
+        return named
+    return list(map(str, queries))
+
+
+def _painting_settings(trained_on: TrainedOn) -> dict[str, Any]:
+    """Return the settings that say how else than from picks the target was painted."""
+    attributes = trained_on.attributes
+    radii, painted = attributes.get("object_radii", {}), attributes.get("sphere_radii", {})
+    known = [n for n in trained_on.picks if radii.get(n) and painted.get(n)]
+    scales = {n: round(painted[n] / radii[n], 6) for n in known}
+    are_same = len(set(scales.values())) == 1
+    return {
+        "targets.segmentations": list(attributes.get("masks", {}).values()),
+        "targets.annotated": attributes.get("annotated"),
+        ("targets.radius_scale" if are_same else "targets.radius_scales"): (
+            next(iter(scales.values())) if are_same else scales
+        ),
+    }
 
 
 def _grid_settings(history: TrainingHistory | None) -> dict[str, Any]:
@@ -181,15 +220,10 @@ def _grid_settings(history: TrainingHistory | None) -> dict[str, Any]:
 
 
 def _next_session(project: Project, target: SegmentationQuery | None) -> str:
-    """Return the next number that no run has as the session of a target."""
-    name = "targets" if target is None else target.name
-    used = [
-        query.session_id
-        for run in project.runs
-        for query in run.segmentations()
-        if query.name == name
-    ]
-    return next_session(used)
+    """Return the next number that no run has as the session of a target, of any user."""
+    names = {"targets", *([target.name] if target else [])}
+    existing = {query for run in project.runs for query in run.segmentations()}
+    return next_session([query.session_id for query in existing if query.name in names])
 
 
 def next_session(used: Sequence[str]) -> str:
@@ -199,5 +233,5 @@ def next_session(used: Sequence[str]) -> str:
 
 
 def _shown(path: Path) -> str:
-    """Return the path as a person types it in this folder, with a slash in it."""
+    """Return the path as a person types it in this folder."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

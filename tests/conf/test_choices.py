@@ -145,7 +145,10 @@ def test_a_part_set_to_null_is_left_out(path):
     [
         ("seed=-1", "seed must be int of 0 … 4294967295, not -1"),
         ("seed=99999999999", "seed must be int of 0 … 4294967295"),
-        ("trainer.max_time=banana", "trainer.max_time must be str as DD:HH:MM:SS, or null"),
+        (
+            "trainer.max_time=banana",
+            "trainer.max_time must be str as DD:HH:MM:SS, above 0, or null",
+        ),
         ("trainer.max_time=90", "trainer.max_time must be str as DD:HH:MM:SS"),
         ("trainer.devices=0", "trainer.devices must be int of 1 … 1000000"),
         ("trainer.check_val_every_n_epoch=0", "check_val_every_n_epoch must be int of 1 … 1000000"),

@@ -61,34 +61,35 @@ def test_an_empty_file_of_a_person_is_work_too(run, in_viewer):
 
 def test_points_changed_by_hand_are_found(here, run):
     path = next((here / "overlay").glob("**/octopi_1_ribosome.json"))
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     content["points"][0]["location"]["x"] += 1
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     assert "1 picks added, 1 removed" in run.describe_edit(PICKS)
     content["points"][0]["location"]["x"] -= 1
     content["points"][0]["score"] = 0.1
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     assert "other orientations or scores" in run.describe_edit(PICKS)
 
 
 def test_layout_and_order_of_keys_are_no_edit(here, run):
     path = next((here / "overlay").glob("**/octopi_1_ribosome.json"))
-    path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True))
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(content, sort_keys=True), encoding="utf-8")
     assert run.describe_edit(PICKS) is None
 
 
 def test_picks_without_a_fingerprint_count_as_a_persons(here, run):
     path = next((here / "overlay").glob("**/octopi_1_ribosome.json"))
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     del content["octopi"]
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     path.with_name(f"{path.name}.octopi").unlink()
     assert run.describe_edit(PICKS) == "octopi did not write it as it is"
 
 
 def test_a_file_that_cannot_be_read_is_not_replaced(here, run):
     path = next((here / "overlay").glob("**/octopi_1_ribosome.json"))
-    path.write_text(path.read_text()[:100])
+    path.write_text(path.read_text(encoding="utf-8")[:100], encoding="utf-8")
     with pytest.raises(DataError, match="overwrite=edited"):
         refuse(run)
 
@@ -157,7 +158,7 @@ def test_other_runs_are_named_in_short(here):
     for run in runs:
         run.write_picks(PICKS, POINTS)
         path = next((here / "overlay").glob(f"**/{run.name}/**/octopi_1_ribosome.json"))
-        path.write_text("{}")
+        path.write_text("{}", encoding="utf-8")
     with pytest.raises(DataError, match="So are TS_02 ribosome:octopi/1, TS_03") as error:
         check_not_edited(runs, lambda run: [PICKS], overwrite=False)
     assert len(str(error.value)) <= 600

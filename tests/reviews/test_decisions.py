@@ -88,7 +88,6 @@ BAD = [
     (edit_decision(position=[1e6, 2.0, 3.0]), "outside of tomogram"),
     (edit_decision(run="TS_99"), "nothing is said of run TS_99"),
     (edit_decision(chance="high"), "decisions.0.chance"),
-    (edit_run(picks={}), "Picks have changed"),
     (edit_run(tomogram={"tomogram": "denoised@20.0"}), "another project"),
     (edit_run(tomogram={"tomogram": "x" * 10**4}), "another project"),
 ]
@@ -108,7 +107,8 @@ def test_a_sound_file_is_read_with_all_its_decisions(page, project):
     written = decide(page, SOME)
     path = page.with_name("decisions.json")
     file = read_decisions(path)
-    assert {run.name for run in check_belongs(file, project, path)} == set(written["runs"])
+    check_belongs(file, project, path)
+    assert file.runs.keys() == written["runs"].keys()
     assert [d.decision for d in file.decisions] == list(SOME.values())
     assert sum(map(len, file.accepted().values())) == 4
     assert sum(map(len, file.rejected().values())) == 3
@@ -127,21 +127,21 @@ def test_decisions_of_another_project_are_refused(page, tmp_path):
     decide(page, SOME)
     path = page.with_name("decisions.json")
     config = copy_project(page.with_name("project.json"), tmp_path)
-    assert check_belongs(read_decisions(path), open_project(config), path)  # a copy is the same
+    check_belongs(read_decisions(path), open_project(config), path)  # a copy is the same
     for folder in list(tmp_path.rglob("TS_0*")):
         folder.rename(folder.with_name(folder.name.replace("TS_0", "lam_")))
     with pytest.raises(DataError, match=r"another project: .* has no run TS_0"):
         check_belongs(read_decisions(path), open_project(config), path)
 
 
-def test_picks_that_changed_since_are_named(page, tmp_path):
+def test_picks_that_changed_since_are_warned_of(page, tmp_path, caplog):
     run_name = decide(page, SOME)["decisions"][0]["run"]
     path = page.with_name("decisions.json")
     project = open_project(copy_project(page.with_name("project.json"), tmp_path))
     run = project.select([run_name])[0]
     run.write_picks(PicksQuery("ribosome", "octopi", "1"), Points.empty())
-    with pytest.raises(DataError, match=rf"ribosome:octopi/1 in run {run_name}.* octopi review"):
-        check_belongs(read_decisions(path), project, path)
+    check_belongs(read_decisions(path), project, path)
+    assert f"ribosome:octopi/1 in run {run_name}" in caplog.text
 
 
 @settings(max_examples=150, suppress_health_check=list(HealthCheck))
