@@ -137,6 +137,7 @@ class Annotator:
     def decide(self, policy: str, num: int) -> None:
         """Answer places of a page of `octopi review`, and apply the decisions."""
         page = self.run.folder / "page.html"
+        page.unlink(missing_ok=True)  # of the round before
         runs = f"runs=[{','.join(self.train)}]"
         self.run("review", runs, f"num={num if policy == 'review' else POOL}", f"output={page}",
                  "beta=1", f"annotations={'/'.join(ANNOTATOR)}")  # fmt: skip

@@ -17,6 +17,7 @@ from octopi.checks.target_inputs import (
     RunInputs,
     check_has_inputs,
     check_inputs,
+    decided_spheres,
     make_plan,
     read_inputs,
     read_mask,
@@ -29,11 +30,11 @@ from octopi.config.settings import CreateTargetsSettings
 from octopi.errors import shorten_list
 from octopi.pick_sets import PickCounts, sum_counts
 from octopi.project import Project, Run, SegmentationQuery, keep_runs_with
-from octopi.project.edits import check_not_edited
+from octopi.project.edits import check_not_edited, check_still_not_edited
 from octopi.project.provenance import REGION, check_same_provenance
 from octopi.system.job_folder import Job
 from octopi.system.resources import format_bytes
-from octopi.targets import add_masks, mark_rejected, paint
+from octopi.targets import UNKNOWN, add_masks, drop_unknown, mark_rejected, paint
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class PaintedTarget:
         state: "new", "unchanged" or "replaced", compared with the target that the run had.
         counts: object name -> how many picks came from where.
         num_outside: number of picks outside the tomogram, which are not painted.
-        num_unknown: number of picks inside it, but outside what is annotated.
+        num_unknown: number of picks inside it that are not painted, outside what is annotated.
         not_annotated: names of the objects that are not annotated in the run.
         num_bytes: of the target, uncompressed; 0 if it is unchanged.
     """
@@ -127,7 +128,10 @@ def create_target(
     sources = dict(plan.masks)
     if plan.annotated is not None:
         target = np.maximum(target, read_region(run, plan.annotated, grid)[0])
+        decided = paint(grid, decided_spheres(inputs, plan))
+        target = np.where((target == UNKNOWN) & (decided > 0), decided, target)
         sources[REGION] = plan.annotated
+    known = drop_unknown(inputs.inside, target, grid)
     rejected = {plan.labels[n]: (inputs.united[n].rejected, plan.radii[n]) for n in plan.rejected}
     target = mark_rejected(target, grid, rejected)
     query = target_query(settings, float(np.mean(grid.spacing)))
@@ -147,6 +151,9 @@ def create_target(
         attributes["mask_stamps"] = {
             name: run.fingerprint(sources[name]) for name in inputs.mask_digests
         }
+        check_still_not_edited(
+            run, query, overwrite=settings.overwrite, setting="targets.session_id"
+        )
         run.write_segmentation(query, target, grid=grid, attributes=attributes)
         run.delete_segmentations_at_other_spacings(query)  # which are out of date from now on
     return PaintedTarget(
@@ -158,7 +165,7 @@ def create_target(
             if one.points is not None or len(one.rejected)
         },
         num_outside=sum(len(p) - len(inputs.inside[name]) for name, p in inputs.picks.items()),
-        num_unknown=sum(map(len, inputs.inside.values())) - sum(inputs.num_known.values()),
+        num_unknown=sum(len(p) - len(known[name]) for name, p in inputs.inside.items()),
         not_annotated=inputs.not_annotated,
         num_bytes=0 if state == "unchanged" else target.nbytes,
     )

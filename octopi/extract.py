@@ -29,7 +29,7 @@ from octopi.project import (
     keep_runs_with,
     readable_grids,
 )
-from octopi.project.edits import check_not_edited
+from octopi.project.edits import check_not_edited, check_still_not_edited
 from octopi.project.label_values import odd_share
 from octopi.project.objects import mark_values, volume_labels
 from octopi.system.job_folder import Job
@@ -71,6 +71,7 @@ def extract(settings: ExtractSettings, _job: Job) -> None:
                 counts[name, query.object_name] += len(group.points)
                 if not settings.dry_run:
                     output = output_query(query, name, settings)
+                    check_still_not_edited(run, output, overwrite=settings.overwrite)
                     run.write_picks(output, group.points, orientations=group.orientations)
     lines = format_counts(counts, [query.object_name for query in queries], settings)
     if settings.dry_run:

@@ -35,7 +35,7 @@ from octopi.project import (
     check_name,
     keep_runs_with,
 )
-from octopi.project.edits import check_not_edited
+from octopi.project.edits import check_not_edited, check_still_not_edited
 from octopi.project.picks_file import PROVENANCE
 from octopi.project.run_scores import RunScores, find_scores, warn_of_several_networks
 from octopi.project.score_map import particle_radii
@@ -162,12 +162,15 @@ def write_run_picks(
         if chance := info.chances.get(name):
             expected = float(chance.of(run_candidates.raw[name]).sum() / chance.found)
             meaning = {"chance": asdict(chance), "expected_particles": expected}
+        query = PicksQuery(name, settings.user_id, settings.session_id)
+        check_still_not_edited(run, query, overwrite=settings.overwrite)
         run.write_picks(
-            PicksQuery(name, settings.user_id, settings.session_id),
+            query,
             candidates.above(thresholds[name]),
             provenance={**provenance, **meaning},
         )
     for query in other_picks(run, info, settings):
+        check_still_not_edited(run, query, overwrite=settings.overwrite)
         run.delete_picks(query)
 
 

@@ -70,7 +70,12 @@ def merge_picks(settings: MergePicksSettings, _job: Job) -> None:
         for run, of_run in tqdm(merged, desc="merge_picks", unit="run"):
             for one in of_run.values():
                 if not (one.united.points is None or one.is_there or settings.dry_run):
-                    run.write_picks(one.query, one.united.points, orientations=one.orientations)
+                    run.write_picks(
+                        one.query,
+                        one.united.points,
+                        orientations=one.orientations,
+                        by_person=True,
+                    )
     lines = []
     for name, sets in picks.items():
         counts = [of_run[name].united.counts for _, of_run in merged]

@@ -28,7 +28,11 @@ class Union:
 
 
 def unite(
-    sets: Sequence[NDArray[np.float64]], rejected: NDArray[np.float64], *, radius: float
+    sets: Sequence[NDArray[np.float64]],
+    rejected: NDArray[np.float64],
+    *,
+    radius: float,
+    is_by_last: NDArray[np.bool_],
 ) -> Union:
     """Choose the points of several sets that together name each particle once.
 
@@ -36,18 +40,21 @@ def unite(
     are never merged with one another, so that their order does not matter.
 
     First, rejected places take away the points nearer than half a radius. Only the last of several
-    sets keeps its points there: it is the newest word, and such places are no longer rejected.
+    sets keeps its points there, and only at places that its own user rejected: it is the newest
+    word of that person, and such places are no longer rejected.
 
     Args:
         sets: positions (n, 3) in Å, the newest last.
         rejected: positions (m, 3) in Å of what was found to be no particle.
         radius: of the object, Å.
+        is_by_last: which rejected places (m,) are of the user whose set is the last.
     """
     limit = SAME_PARTICLE * radius
-    stands = [number > 0 and number == len(sets) - 1 for number in range(len(sets))]
+    against_all = [rejected] * len(sets)
+    if len(sets) > 1:
+        against_all[-1] = rejected[~is_by_last]
     kept = [
-        np.ones(len(points), bool) if last else ~_are_near(points, rejected, limit)
-        for points, last in zip(sets, stands, strict=True)
+        ~_are_near(points, places, limit) for points, places in zip(sets, against_all, strict=True)
     ]
     num_rejected = sum(int((~keep).sum()) for keep in kept)
     remaining = [points[keep] for points, keep in zip(sets, kept, strict=True)]
@@ -79,7 +86,7 @@ class PickCounts:
         num_merged: picks left out because a set named later has one there.
         num_rejected: picks left out because their place was rejected.
         num_places: rejected places that remain.
-        num_contradicted: rejected places that the last set has a pick at.
+        num_contradicted: rejected places that the same user has picked in the last set.
     """
 
     sets: Mapping[str, int]
@@ -118,6 +125,7 @@ class PickCounts:
         parts = [f"{number} of {name}" for name, number in self.sets.items()]
         parts += [f"{self.num_merged} merged"] if len(self.sets) > 1 else []
         places = f"; {self.num_places} rejected places" if self.num_places else ""
+        places += f"; {self.num_contradicted} picked again" if self.num_contradicted else ""
         return f"{self.total} picks ({', '.join(parts)}, {self.num_rejected} rejected){places}"
 
 

@@ -37,7 +37,7 @@ from octopi.project import (
     keep_runs_with,
     score_map_name,
 )
-from octopi.project.edits import check_not_edited
+from octopi.project.edits import check_not_edited, check_still_not_edited
 from octopi.project.provenance import check_same_provenance, has_changed, identify_tomogram
 from octopi.system.job_folder import Job
 from octopi.system.resources import format_bytes
@@ -343,8 +343,10 @@ def write_scores(scored: TaskVolume, settings: SegmentSettings, ensemble: Ensemb
         name = score_map_name(output_query(settings))
         run.write_score_map(tomogram, name, scored.values, grid=grid, attributes=attributes)
     if settings.segmentation:
+        query = output_query(settings, float(np.mean(grid.spacing)))
+        check_still_not_edited(run, query, overwrite=settings.overwrite)
         run.write_segmentation(
-            output_query(settings, float(np.mean(grid.spacing))),
+            query,
             segmentation_of(scored.values),
             grid=grid,
             attributes={**attributes, "labels": ensemble.info.labels},

@@ -14,7 +14,7 @@ from octopi.geometry import MAX_OFFSET, Grid, Points, format_shape, same_spacing
 Label = TypeVar("Label")  # int, or an array or tensor of integers
 UNKNOWN = 255  # in place of a label, where nobody says which objects are there
 MAX_LABEL = 254  # labels are stored as uint8
-MAX_REJECTED_LABEL = 127  # of objects that have rejected places; see `rejected_value`
+MAX_REJECTED_LABEL = 84  # of objects that have rejected places; see `rejected_value`
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,21 @@ def target_labels(object_names: Sequence[str]) -> dict[str, int]:
     return {name: label for label, name in enumerate(object_names, start=1)}
 
 
-def rejected_value(label: Label) -> Label:
-    """Return what a target holds where somebody found no particle of the object of this label."""
-    return UNKNOWN - label  # type: ignore[operator]
+def rejected_value(label: Label, *, else_unknown: bool = False) -> Label:
+    """Return what a target holds where somebody found no particle of the object of this label.
+
+    Args:
+        label: of the object.
+        else_unknown: outside of what is annotated, where it may be any other object.
+    """
+    return UNKNOWN - else_unknown * MAX_REJECTED_LABEL - label  # type: ignore[operator]
+
+
+def marks_outside(labels: Mapping[str, int]) -> dict[str, int]:
+    """Return object name -> its mark outside of what is annotated; {} for too many objects."""
+    if max(labels.values()) > MAX_REJECTED_LABEL:
+        return {}
+    return {name: rejected_value(label, else_unknown=True) for name, label in labels.items()}
 
 
 def check_has_marks(labels: Collection[str], rejected: Collection[str]) -> None:
@@ -64,7 +76,7 @@ def mark_rejected(
 ) -> NDArray[np.uint8]:
     """Return a target in which the background around rejected places is marked as such.
 
-    Outside of what is annotated they are known, too.
+    Outside of what is annotated a mark says that the object is not there, and no more.
 
     Args:
         target: (z, y, x), 0 = background, UNKNOWN = not annotated.
@@ -74,8 +86,9 @@ def mark_rejected(
     if not any(len(np.asarray(positions)) for positions, _ in spheres.values()):
         return target
     labels = paint(grid, spheres)
-    is_free = (target == 0) | (target == UNKNOWN)
-    return np.where((labels > 0) & is_free, rejected_value(labels), target)
+    marked = np.where((labels > 0) & (target == 0), rejected_value(labels), target)
+    is_outside = (labels > 0) & (target == UNKNOWN)
+    return np.where(is_outside, rejected_value(labels, else_unknown=True), marked)
 
 
 def partial_objects(
@@ -101,7 +114,10 @@ def partial_objects(
 
 
 def drop_unknown(
-    points: Mapping[str, Points], target: NDArray[np.uint8], grid: Grid
+    points: Mapping[str, Points],
+    target: NDArray[np.uint8],
+    grid: Grid,
+    labels: Mapping[str, int] | None = None,
 ) -> dict[str, Points]:
     """Leave out the points in voxels of a target that are unknown; outside, the nearest counts.
 
@@ -109,12 +125,14 @@ def drop_unknown(
         points: object name -> points.
         target: (z, y, x) labels.
         grid: of the target.
+        labels: of the objects; None where the target has no marks of rejected places.
     """
     last = np.asarray(grid.shape) - 1
-    known = {}
+    known, marks = {}, marks_outside(labels) if labels else {}
     for name, of_object in points.items():
         voxels = np.clip(np.rint(grid.to_voxels(of_object.positions)), 0, last).astype(np.intp)
-        known[name] = of_object[target[tuple(voxels.T)] != UNKNOWN]
+        unknown = [UNKNOWN, *(mark for other, mark in marks.items() if other != name)]
+        known[name] = of_object[~np.isin(target[tuple(voxels.T)], unknown)]
     return known
 
 

@@ -16,7 +16,7 @@ from octopi.evaluation.candidates import read_candidates
 from octopi.geometry import Points
 from octopi.project import PicksQuery, SegmentationQuery, open_project
 from octopi.project.provenance import describe_changed_inputs
-from octopi.targets import UNKNOWN
+from octopi.targets import UNKNOWN, rejected_value
 
 TARGET = SegmentationQuery("targets", "octopi", "1")
 OUTSIDE = Points(np.array([[-500.0, 0, 0]]))
@@ -262,6 +262,14 @@ def test_a_new_target_leaves_none_at_another_spacing(project, octopi_command):
         for run in project.runs:
             names = [query.name_user_session for query in run.segmentations()]
             assert names.count(TARGET.name_user_session) == 1
+
+
+def test_what_another_program_is_writing_at_another_spacing_stays(project, here, octopi_command):
+    path = add_segmentation(here, HALF)
+    (path / ".zattrs").unlink()
+    path = path.rename(path.with_name("99.000_octopi_1_targets-multilabel.zarr"))
+    assert octopi_command("create_targets", "overwrite=true") == 0
+    assert (path / "0" / ".zarray").exists()
 
 
 def test_a_dry_run_describes_the_targets_and_writes_none(project, octopi_command, capfd):
@@ -534,10 +542,49 @@ def test_the_newest_set_counts_where_it_was_rejected_too_with_a_warning(
 def test_rejected_places_outside_what_is_annotated_are_known(corrected, here, octopi_command):
     add_regions(here)
     assert octopi_command("create_targets", REGION, *SETS) == 0
-    assert labels_at(corrected.runs[0], [EMPTY_PLACE, CORRECTED.positions[1]]) == [
-        UNKNOWN - 1,
-        UNKNOWN,
+    outside = rejected_value(1, else_unknown=True)
+    assert labels_at(corrected.runs[0], [EMPTY_PLACE, CORRECTED.positions[1]]) == [outside, 1]
+    assert labels_at(corrected.runs[0], [EMPTY_PLACE + 150]) == [UNKNOWN]
+    unreviewed = [*SETS[:1], "targets.rejected=other-rejected/1", "targets.session_id=2"]
+    for run in corrected.runs:
+        run.write_picks(PicksQuery("ribosome", "other-rejected", "1"), Points(EMPTY_PLACE[None]))
+    assert octopi_command("create_targets", REGION, *unreviewed) == 0
+    second = SegmentationQuery("targets", "octopi", "2")
+    assert labels_at(corrected.runs[0], CORRECTED.positions, second) == [1, UNKNOWN]
+    assert octopi_command("check") == 0
+
+
+def test_a_relabelled_particle_outside_what_is_annotated_is_not_background(
+    corrected, here, octopi_command
+):
+    add_regions(here)
+    relabelled = Points(CORRECTED.positions[1:])
+    for run in corrected.runs[:2]:
+        run.write_picks(PicksQuery("apo-ferritin", "corrected", "1"), relabelled)
+        run.write_picks(PicksQuery("ribosome", "corrected-rejected", "2"), relabelled)
+    picks = "targets.picks=[ribosome:found/1,apo-ferritin:corrected/1]"
+    rejected = "targets.rejected=corrected-rejected/2"
+    assert octopi_command("create_targets", REGION, picks, rejected) == 0
+    labels, _, attributes = corrected.runs[0].read_segmentation(TARGET)
+    assert labels_at(corrected.runs[0], relabelled.positions) == [
+        attributes["labels"]["apo-ferritin"]
     ]
+    ribosome = attributes["labels"]["ribosome"]
+    assert (labels == rejected_value(ribosome, else_unknown=True)).any()  # around it
+    assert not (labels[HALF == 0] == rejected_value(ribosome)).any()
+
+
+def test_a_run_with_rejected_places_alone_has_a_target(corrected, here, octopi_command, capfd):
+    found = PicksQuery("ribosome", "found", "1")
+    for query in (found, PicksQuery("ribosome", "corrected", "1")):
+        corrected.runs[0].delete_picks(query)
+    assert octopi_command("create_targets", *SETS) == 0
+    assert labels_at(corrected.runs[0], [EMPTY_PLACE]) == [UNKNOWN - 1]
+    attributes = corrected.runs[0].segmentation_attributes(TARGET)
+    assert attributes["not_annotated"] == ["ribosome"]
+    assert octopi_command("check") == 0
+    split = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
+    assert octopi_command("train", *TINY, *split, "hydra.run.dir=job") == 0
 
 
 def test_without_anything_left_check_and_create_targets_refuse_alike(

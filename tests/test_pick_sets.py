@@ -22,9 +22,15 @@ def at(*x):
     return np.array([[value, 0.0, 0.0] for value in x]).reshape(-1, 3)
 
 
+def unite_all(sets, rejected, *, is_by_last=True):
+    """Unite sets of which the last is of the user who rejected the places, or of another."""
+    by_last = np.full(len(rejected), is_by_last)
+    return unite(sets, rejected, radius=RADIUS, is_by_last=by_last)
+
+
 def united(sets, rejected=NOWHERE):
     """Return the points of the union, by set."""
-    union = unite(sets, rejected, radius=RADIUS)
+    union = unite_all(sets, rejected)
     return [points[keep] for points, keep in zip(sets, union.kept, strict=True)]
 
 
@@ -43,7 +49,7 @@ def nearest(points, others):
 
 @given(st.lists(POINTS, min_size=1, max_size=3), POINTS)
 def test_no_two_points_of_different_sets_nor_a_rejected_place_are_near(sets, rejected):
-    union = unite(sets, rejected, radius=RADIUS)
+    union = unite_all(sets, rejected)
     parts = united(sets, rejected)
     for number, points in enumerate(parts):
         for others in parts[number + 1 :]:
@@ -94,23 +100,30 @@ def test_half_a_radius_is_far_enough():
 
 
 def test_a_rejected_place_takes_away_all_but_the_picks_of_the_last_set():
-    union = unite([at(0, 200), at(30)], at(0, 200, 400), radius=RADIUS)
+    union = unite_all([at(0, 200), at(30)], at(0, 200, 400))
     assert [keep.tolist() for keep in union.kept] == [[False, False], [True]]
     assert union.is_rejected.tolist() == [False, True, True]
     assert (union.num_merged, union.num_rejected) == (0, 2)
 
 
+def test_the_last_set_of_somebody_else_does_not_stand_against_a_rejected_place():
+    union = unite_all([at(0, 200), at(30)], at(0, 200, 400), is_by_last=False)
+    assert [keep.tolist() for keep in union.kept] == [[False, False], [False]]
+    assert union.is_rejected.all()
+    assert union.num_rejected == 3
+
+
 def test_a_rejected_place_takes_away_picks_of_a_set_that_is_alone():
-    union = unite([at(0, 200)], at(10), radius=RADIUS)
+    union = unite_all([at(0, 200)], at(10))
     assert union.kept[0].tolist() == [False, True]
     assert union.is_rejected.tolist() == [True]
 
 
 @pytest.mark.parametrize("sets", [[NOWHERE], [NOWHERE, NOWHERE]])
 def test_sets_without_points_are_united(sets):
-    union = unite(sets, NOWHERE, radius=RADIUS)
+    union = unite_all(sets, NOWHERE)
     assert not any(map(len, union.kept))
-    assert unite(sets, at(1), radius=RADIUS).is_rejected.all()
+    assert unite_all(sets, at(1)).is_rejected.all()
 
 
 def test_counts_say_where_picks_come_from():
@@ -118,9 +131,14 @@ def test_counts_say_where_picks_come_from():
     assert str(plain) == "4 picks of curation/0"
     assert str(sum_counts(["a/1"], [])) == "0 picks of a/1"
     counts = PickCounts(
-        {"octopi/1": 30, "curator/1": 12}, num_merged=8, num_rejected=3, num_places=2
+        {"octopi/1": 30, "curator/1": 12},
+        num_merged=8,
+        num_rejected=3,
+        num_places=2,
+        num_contradicted=1,
     )
     assert counts.total == 31
     assert str(counts) == (
-        "31 picks (30 of octopi/1, 12 of curator/1, 8 merged, 3 rejected); 2 rejected places"
+        "31 picks (30 of octopi/1, 12 of curator/1, 8 merged, 3 rejected); 2 rejected places; "
+        "1 picked again"
     )

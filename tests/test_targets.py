@@ -190,6 +190,13 @@ def test_points_in_unknown_voxels_are_dropped():
     assert not len(known["none"])
 
 
+def test_a_rejected_place_outside_what_is_annotated_is_known_for_its_object_alone():
+    target = np.full(GRID.shape, rejected_value(1, else_unknown=True), np.uint8)
+    points = {name: Points(np.array([[50.0, 50, 50]])) for name in ("apo", "ribosome")}
+    known = drop_unknown(points, target, GRID, {"apo": 1, "ribosome": 2})
+    assert {name: len(of_object) for name, of_object in known.items()} == {"apo": 1, "ribosome": 0}
+
+
 def test_annotation_is_partial_for_all_objects_or_by_object():
     names = ["ribosome", "apo"]
     assert partial_objects("complete", names) == []
@@ -208,8 +215,12 @@ def test_rejected_places_are_marked_on_background_and_on_what_is_unknown():
     is_free = np.isin(target, [0, UNKNOWN])
     assert np.array_equal(marked[~is_free], target[~is_free])
     for label in (1, 2):
-        assert np.array_equal(marked == rejected_value(label), is_free & (spheres == label))
-    assert (marked[..., 15:] == rejected_value(1)).any()
+        for value, mark in (
+            (0, rejected_value(label)),
+            (UNKNOWN, rejected_value(label, else_unknown=True)),
+        ):
+            assert np.array_equal(marked == mark, (target == value) & (spheres == label))
+    assert (marked[..., 15:] == rejected_value(1, else_unknown=True)).any()
     assert mark_rejected(target, GRID, {1: (np.zeros((0, 3)), 20.0)}) is target
 
 
@@ -217,5 +228,5 @@ def test_so_many_objects_leave_no_values_for_marks():
     names = [f"object{number}" for number in range(MAX_REJECTED_LABEL + 1)]
     check_has_marks(names, [])
     check_has_marks(names[1:], names[:1])
-    with pytest.raises(SettingError, match="up to 127 objects, not 128"):
+    with pytest.raises(SettingError, match="up to 84 objects, not 85"):
         check_has_marks(names, names[:1])

@@ -27,6 +27,7 @@ from octopi.project import (
 )
 from octopi.project.digests import digest_array
 from octopi.project.label_values import odd_share
+from octopi.project.picks_selection import REJECTED_SUFFIX
 from octopi.project.provenance import REGION
 from octopi.project.united_picks import UnitedPicks, read_united_picks
 from octopi.targets import (
@@ -161,10 +162,11 @@ def find_annotated(runs: Sequence[Run], settings: TargetsSettings) -> Segmentati
 
 
 def check_has_inputs(run: Run, plan: PaintingPlan) -> None:
-    """Raise NotInProjectError if the run has none of the picks and masks, or nothing annotated."""
+    """Raise NotInProjectError if the run has no picks, rejected places or masks, or no region."""
     if plan.annotated:
         run.open_segmentation(plan.annotated)
-    queries = [query for sets in plan.picks.values() for query in sets.queries]
+    all_sets = [*plan.picks.values(), *plan.rejected.values()]
+    queries = [query for sets in all_sets for query in sets.queries]
     if existing_masks(run, plan) or set(run.picks()) & set(queries):
         return
     requested = " or ".join(map(str, [*queries, *plan.masks.values()]))
@@ -182,6 +184,22 @@ def warn_of_missing_annotations(
             query = plan.picks.get(name) or plan.masks[name]
             source = f"{query.kind} {query}"
             project.warn_once(describe_not_annotated(name, source, missing, len(inputs)))
+
+
+def decided_spheres(inputs: RunInputs, plan: PaintingPlan) -> dict[int, tuple[NDArray, float]]:
+    """Return label -> positions (n, 3) in Å, and radius, of picks by users who rejected others.
+
+    Such users reviewed places one by one: their picks count also outside of what is annotated.
+    """
+    rejected = {query.user_id for sets in plan.rejected.values() for query in sets.queries}
+    spheres = {}
+    for name, points in inputs.picks.items():
+        users = [f"{query.user_id}{REJECTED_SUFFIX}" for query in plan.picks[name].queries]
+        num_kept = [int(keep.sum()) for keep in inputs.united[name].kept]
+        is_decided = np.repeat([user in rejected for user in users], num_kept)
+        positions = points.positions[is_decided & inputs.grid.contains(points.positions)]
+        spheres[plan.labels[name]] = (positions, plan.radii[name])
+    return spheres
 
 
 def existing_masks(run: Run, plan: PaintingPlan) -> dict[str, SegmentationQuery]:
@@ -290,7 +308,7 @@ def warn_of_odd_inputs(
 def warn_of_contradictions(
     picks: PickSets, rejected: PickSets, inputs: Sequence[RunInputs]
 ) -> None:
-    """Warn of places that an object's newest set has picks at, although they were rejected."""
+    """Warn of places that a person rejected, but has picked in the newest set of the object."""
     name = picks.queries[0].object_name
     runs = {i.run.name: n for i in inputs if (n := i.united[name].counts.num_contradicted)}
     if runs:

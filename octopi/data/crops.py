@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from octopi.data.cache import IMAGE_BYTES, TARGET_BYTES, VolumeCache
 from octopi.geometry import Grid
-from octopi.targets import UNKNOWN
+from octopi.targets import UNKNOWN, rejected_value
 
 REJECTED = -1  # in place of a label: voxels around places found to be no particle
 MAX_POSITIONS = 4096  # kept per class and tomogram: plenty to draw from, little to hold
@@ -121,7 +121,7 @@ class CropSampler:
         cache: of the volumes.
         runs: for each run, its tomograms; together they have every label.
         labels: labels that crops are centred on in equal shares, without background. Rejected
-            places, where there are any, have a share as well.
+            places have a share as well, smaller where there are fewer of them than particles.
         settings: how crops are drawn.
     """
 
@@ -138,6 +138,7 @@ class CropSampler:
         self.num_classes = max(labels) + 1
         has_rejected = any(REJECTED in variant.positions for run in runs for variant in run)
         self.labels = np.asarray([*labels, *([REJECTED] if has_rejected else [])])
+        self.rejected_share = self._rejected_share(labels) if has_rejected else 1.0
         self.settings = settings
         self._size = np.asarray(settings.crop_size)
         self._runs_with_label = {
@@ -173,11 +174,32 @@ class CropSampler:
             for label, run in zip(labels, self._draw_runs(labels, rng), strict=True)
         ]
 
+    def _rejected_share(self, labels: Sequence[int]) -> float:
+        """Return the rejected places per particle, summed over the labels; 1 at most.
+
+        Spheres of a label are of one size: numbers of voxels tell those of places and particles.
+        """
+        counts = np.zeros(UNKNOWN + 1, dtype=int)
+        for run in self.runs:
+            for plane in self.cache.open(run[0].target):
+                counts += np.bincount(plane.ravel(), minlength=len(counts))
+        share = 0.0
+        for label in labels:
+            marks = [rejected_value(label, else_unknown=outside) for outside in (False, True)]
+            share += counts[marks].sum() / max(counts[label], 1)
+        return min(1.0, share)
+
     def _draw_labels(self, num_crops: int, rng: np.random.Generator) -> list[int]:
         """Draw a label for each crop, so that every label gets an equal share."""
         rounds = -(-num_crops // len(self.labels))
         shuffled_labels = np.concatenate([rng.permutation(self.labels) for _ in range(rounds)])
         shuffled_labels = shuffled_labels[:num_crops]
+        if self.rejected_share < 1:
+            is_replaced = rng.random(num_crops) >= self.rejected_share
+            others = rng.choice(self.labels[:-1], num_crops)
+            shuffled_labels = np.where(
+                is_replaced & (shuffled_labels == REJECTED), others, shuffled_labels
+            )
         background = rng.random(num_crops) < self.settings.background_fraction
         labels = np.where(background & bool(self._runs_with_label[0]), 0, shuffled_labels)
         # rare labels first: later their only runs might be used already

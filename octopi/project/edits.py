@@ -1,6 +1,7 @@
 """Tell what octopi wrote from what a person has changed since, which is never replaced unasked."""
 
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 
 from octopi.errors import DataError, shorten, shorten_list
 from octopi.project.attributes import FINGERPRINT, OURS
@@ -13,7 +14,7 @@ Query = PicksQuery | SegmentationQuery
 
 
 def check_not_edited(
-    runs: Iterable[Run],
+    runs: Sequence[Run],
     list_replaced: Callable[[Run], Iterable[Query]],
     *,
     overwrite: bool | str,
@@ -47,8 +48,24 @@ def check_not_edited(
     raise DataError(
         f"Run {run.name}: the {query.kind} {query} would be replaced, and {edit}."
         f"{f' So are {others}.' if others else ''} Keep what is there and write elsewhere: "
-        f"{setting}={_next_session(query.session_id)}. Or {use}. Or lose it: overwrite={EDITED}."
+        f"{setting}={_free_session(runs, query)}. Or {use}. Or lose it: overwrite={EDITED}."
     )
+
+
+def check_still_not_edited(
+    run: Run, query: Query, *, overwrite: bool | str, setting: str = "session_id"
+) -> None:
+    """Repeat `check_not_edited` right before something is written or deleted, if it exists.
+
+    Work takes hours, in which a person may save what was made before.
+    """
+
+    def list_replaced(run: Run) -> Iterable[Query]:
+        if isinstance(query, PicksQuery):
+            return {query}.intersection(run.picks())
+        return run.segmentations_of(query)
+
+    check_not_edited([run], list_replaced, overwrite=overwrite, setting=setting)
 
 
 def describe_edit(run: Run, query: Query) -> str | None:
@@ -66,5 +83,17 @@ def describe_edit(run: Run, query: Query) -> str | None:
     return None if is_same else "somebody has changed its voxels since octopi wrote it"
 
 
-def _next_session(session_id: str) -> str:
-    return str(int(session_id) + 1) if session_id.isdecimal() else f"{session_id}-2"
+def _free_session(runs: Sequence[Run], query: Query) -> str:
+    """Return a later session under which the user has nothing of this kind in any of the runs."""
+    taken = {
+        other.session_id
+        for run in runs
+        for other in (run.picks() if isinstance(query, PicksQuery) else run.segmentations())
+        if other.user_id == query.user_id
+    }
+    session = query.session_id
+    if session.isdecimal():
+        names = map(str, itertools.count(int(session) + 1))
+    else:
+        names = (f"{session}-{number}" for number in itertools.count(2))
+    return next(name for name in names if name not in taken)

@@ -214,8 +214,11 @@ def mark_values(attributes: Mapping[str, Any]) -> set[int]:
         attributes: stored with the volume.
     """
     labels = attributes.get("labels", {})
-    rejected = {rejected_value(labels[n]) for n in attributes.get("rejected", ()) if n in labels}
-    return rejected | ({UNKNOWN} if has_unknown_voxels(attributes) else set())
+    rejected = [labels[name] for name in attributes.get("rejected", ()) if name in labels]
+    marks = {rejected_value(label) for label in rejected}
+    if has_unknown_voxels(attributes):
+        marks |= {UNKNOWN, *(rejected_value(label, else_unknown=True) for label in rejected)}
+    return marks
 
 
 def find_unexpected_labels(

@@ -144,6 +144,8 @@ def to_json(
     picks: Any,
     where: str,
     provenance: Mapping[str, Any],
+    *,
+    fingerprint: bool,
 ) -> bytes:
     """Encode points as copick writes a file of picks.
 
@@ -153,6 +155,7 @@ def to_json(
         picks: copick's item.
         where: the picks in words, for messages.
         provenance: what made the picks, with keys of PROVENANCE; copick's reader leaves it out.
+        fingerprint: whether to store the digest by which `describe_edit` knows octopi's work.
 
     Raises:
         DataError: a coordinate, orientation or score is not finite.
@@ -183,7 +186,8 @@ def to_json(
     update = {"points": entries, "trust_orientation": orientations is not None}
     file = picks.meta.model_copy(update=update)
     content = file.model_dump()
-    content[OURS] = {**provenance, FINGERPRINT: digest_picks(content)}
+    digest = {FINGERPRINT: digest_picks(content)} if fingerprint else {}
+    content[OURS] = {**provenance, **digest}
     return json.dumps(content, indent=4).encode()
 
 

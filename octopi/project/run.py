@@ -72,8 +72,7 @@ class Run(VolumeStore):
         picks = copick_items.picks(self._copick)[query]
         with storage_errors_as_resource_error(self._where(query), picks.path):
             picks.fs.rm_file(picks.path)
-            with contextlib.suppress(FileNotFoundError):
-                picks.fs.rm_file(picks_file.record_path(picks))
+            _delete_record(picks)
 
     def write_picks(
         self,
@@ -82,6 +81,7 @@ class Run(VolumeStore):
         *,
         orientations: NDArray[np.float64] | None = None,
         provenance: Mapping[str, Any] | None = None,
+        by_person: bool = False,
     ) -> None:
         """Write picks, replacing the session's old ones; no points make an empty session.
 
@@ -91,13 +91,19 @@ class Run(VolumeStore):
             orientations: rotations (n, 3, 3) from the objects' frame to the tomogram's, x y z;
                 None = unknown.
             provenance: what made them, see `picks_file.PROVENANCE`.
+            by_person: whether a person's decisions are in them, so that no command may replace
+                them unasked, see `edits`.
         """
         self.check_can_write(query)
         picks = copick_items.new_picks(self._copick, query)
-        content = to_json(points, orientations, picks, self._where(query), provenance or {})
-        with storage_errors_as_resource_error(self._where(query), picks.path):
+        where, made_of = self._where(query), provenance or {}
+        content = to_json(points, orientations, picks, where, made_of, fingerprint=not by_person)
+        with storage_errors_as_resource_error(where, picks.path):
             write_file(picks.fs, picks.path, content)
-            write_file(picks.fs, picks_file.record_path(picks), picks_file.to_record(points))
+            if by_person:
+                _delete_record(picks)
+            else:
+                write_file(picks.fs, picks_file.record_path(picks), picks_file.to_record(points))
 
     def _read_picks(self, query: PicksQuery) -> StoredPicks:
         existing = copick_items.picks(self._copick)
@@ -105,3 +111,8 @@ class Run(VolumeStore):
             names = sorted(map(str, existing))
             raise NotInProjectError(f"Run {self.name}", query.kind, query, names)
         return read_picks(existing[query], self._where(query), self._warn_once)
+
+
+def _delete_record(picks: Any) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        picks.fs.rm_file(picks_file.record_path(picks))

@@ -1,5 +1,6 @@
 """Read the picks of a run of which several sets count together, and its rejected places."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from octopi.errors import NotInProjectError
 from octopi.geometry import Points
 from octopi.pick_sets import PickCounts, unite
+from octopi.project.picks_selection import REJECTED_SUFFIX
 from octopi.project.provenance import digest_stored
 from octopi.project.queries import PickSets, PicksQuery
 from octopi.project.run import Run
@@ -95,9 +97,13 @@ def unite_sets(
         kept = [np.ones(len(points[0]), bool)]
         union = points[0] if is_annotated else None
         return UnitedPicks(union, kept, NOWHERE, PickCounts(counts), digest)
-    others = [] if rejected is None else rejected.queries
-    places = np.concatenate([NOWHERE, *(stored[q].positions for q in others if q in stored)])
-    union = unite([one.positions for one in points], places, radius=radius())
+    others = [] if rejected is None else [q for q in rejected.queries if q in stored]
+    places = np.concatenate([NOWHERE, *(stored[q].positions for q in others)])
+    last_user = sets.queries[-1].user_id
+    by_last = [[q.user_id == f"{last_user}{REJECTED_SUFFIX}"] * len(stored[q]) for q in others]
+    is_by_last = np.array([*itertools.chain(*by_last)], bool)
+    positions = [one.positions for one in points]
+    union = unite(positions, places, radius=radius(), is_by_last=is_by_last)
     left = [one[keep] for one, keep in zip(points, union.kept, strict=True)]
     scores = [np.ones(len(one), np.float32) if one.scores is None else one.scores for one in left]
     remain = union.is_rejected

@@ -241,10 +241,15 @@ class VolumeStore:
             write_volume(item.fs, item.path, labels, grid=grid, attributes=attributes)
 
     def delete_segmentations_at_other_spacings(self, query: SegmentationQuery) -> None:
-        """Delete the label volumes of this name, user and session but the one of the query."""
+        """Delete the label volumes of this name, user and session but the one of the query.
+
+        What has no metadata stays: another program may be writing it.
+        """
         kept = copick_items.new_segmentation(self._copick, query).path
-        for existing, item in copick_items.segmentations(self._copick).items():
-            if existing.name_user_session == query.name_user_session and item.path != kept:
+        items = copick_items.segmentations(self._copick)
+        for existing in self.segmentations_of(query):
+            item = items[existing]
+            if item.path != kept:
                 self.check_can_write(existing)
                 with storage_errors_as_resource_error(self._where(existing), item.path):
                     item.fs.rm(item.path, recursive=True)

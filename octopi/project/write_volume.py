@@ -65,8 +65,8 @@ def _write_remotely(
             _remove(fs, f"{path}/{level}")
             _fill(FSStore(path, fs=fs, dimension_separator="/", exceptions=()), level, volume)
             write_file(fs, f"{path}/.zattrs", metadata)
-            current = level
     except BaseException:
+        current = _stored_level(fs, path)  # a write may arrive although it fails
         unfinished = f"/{_LEVEL if current == _BESIDE else _BESIDE}"
         _remove(fs, path if current is None else path + unfinished)
         raise

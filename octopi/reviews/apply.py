@@ -41,7 +41,9 @@ def apply_decisions(
         for run_name, query in missing:
             runs[run_name].check_can_write(query)
         for (run_name, query), points in ({} if settings.dry_run else missing).items():
-            runs[run_name].write_picks(query, points, provenance={"source": file.source})
+            runs[run_name].write_picks(
+                query, points, provenance={"source": file.source}, by_person=True
+            )
     lines = describe_decisions(file, settings.user_id, session_id)
     if settings.dry_run:
         log_dry_run("review", [f"would write {len(missing)} files of picks", *lines])

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octopi.errors import SettingError, did_you_mean
-from octopi.targets import UNKNOWN
+from octopi.targets import UNKNOWN, marks_outside
 
 _VOXEL = ("f1", "recall", "precision")
 _OBJECT = ("object_fbeta", "object_f1", "object_recall", "object_precision")
@@ -57,13 +57,16 @@ def count_voxels(
 ) -> dict[str, Counts]:
     """Count the voxels of every object in one tomogram; leave out those that are unknown.
 
-    Rejected places are background.
+    Rejected places are background; outside of what is annotated, for their own object alone.
     """
     size = max(labels.values()) + 1
     pairs = np.bincount(
         target.ravel().astype(np.intp) * size + segmentation.ravel(),
         minlength=(UNKNOWN + 1) * size,
     ).reshape(-1, size)
+    for name, mark in marks_outside(labels).items():
+        pairs[0, labels[name]] += pairs[mark, labels[name]]
+        pairs[mark] = 0
     pairs[0] += pairs[size:UNKNOWN].sum(axis=0)
     return {
         name: Counts(

@@ -214,7 +214,9 @@ class PickingModule(pl.LightningModule):
             if name not in batch.not_annotated:
                 self._counts[name] += counts
         candidates = self.validation_steps.localize(scores, batch.grid)
-        self.candidates[batch.run_name] = drop_unknown(candidates, batch.target, batch.grid)
+        self.candidates[batch.run_name] = drop_unknown(
+            candidates, batch.target, batch.grid, self.labels
+        )
         self._truth[batch.run_name] = batch.truth
 
     def on_validation_epoch_end(self) -> None:

@@ -39,16 +39,21 @@ class PartialClasses:
 
         Returns:
             The target, and (b, c, z, y, x) as in `possible`: where a place was rejected, it is
-            certainly none of that class.
+            certainly none of that class, and outside of what is annotated perhaps any other.
         """
         if any(self.is_partial):
             possible = possible | self.possible(target)
         if not self.has_rejected:
             return target, possible
         classes = torch.arange(len(self.is_partial), device=target.device)
-        is_rejected = target == rejected_value(classes)[None, :, None, None, None]
-        is_rejected[:, 0] = False  # the mark of background would be UNKNOWN
+        inside, outside = (
+            target == rejected_value(classes, else_unknown=where)[None, :, None, None, None]
+            for where in (False, True)
+        )
+        inside[:, 0] = outside[:, 0] = False  # there is no mark of background
+        is_rejected = inside | outside
         background = target.masked_fill(is_rejected.any(dim=1, keepdim=True), 0)
+        possible = possible | outside.any(dim=1, keepdim=True)
         return background, possible & ~is_rejected
 
     def possible(self, target: Tensor) -> Tensor:

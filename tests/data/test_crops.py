@@ -250,6 +250,17 @@ def test_rejected_places_have_a_share_of_the_crops_like_one_more_label(tmp_path)
     assert sampler.not_annotated(sampler.crops_of_rank(**STEP)).shape == (300, 3)
 
 
+def test_few_rejected_places_have_a_smaller_share(tmp_path):
+    target = volume_with(k1=(9, 9, 9))
+    target[20, :20, 9] = 1
+    target[20, 9, 20] = rejected_value(1, else_unknown=True)
+    sampler = sampler_over(
+        tmp_path, [target] * 2, crops_per_step=2100, background_fraction=0, crop_size=(1, 1, 1)
+    )
+    expected = 2100 / 2 / 21  # a place for 21 particles
+    assert np.sum(read_step(sampler, **STEP)[1] != 1) == pytest.approx(expected, rel=0.3)
+
+
 def test_rejected_places_of_one_run_change_no_draw_where_there_are_none(tmp_path):
     target = volume_with(k1=(9, 9, 9), k2=(9, 20, 20))
     positions = find_positions(target)

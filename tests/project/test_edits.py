@@ -9,7 +9,7 @@ import pytest
 from octopi.errors import DataError
 from octopi.geometry import Points
 from octopi.project import PicksQuery, SegmentationQuery, open_project
-from octopi.project.edits import check_not_edited, describe_edit
+from octopi.project.edits import check_not_edited, check_still_not_edited, describe_edit
 
 PICKS = PicksQuery("ribosome", "octopi", "1")
 POINTS = Points(np.array([[10.5, 20.25, 30], [40, 50, 60], [70, 80, 90]]), np.array([0.9, 0.8, 1]))
@@ -121,6 +121,36 @@ def test_voxels_that_somebody_painted_are_found(here, run):
     run.write_segmentation(elsewhere, other, grid=grid, attributes={})
     chunk.write_bytes(next((here / "overlay").glob("**/*other*.zarr/0/0/0/0")).read_bytes())
     assert "changed its voxels" in describe_edit(run, query)
+
+
+def test_what_a_person_decided_is_never_octopis_own(here, run):
+    run.write_picks(PICKS, POINTS, provenance={"source": "x"}, by_person=True)
+    assert run.describe_edit(PICKS) == "octopi did not write it as it is"
+    assert run.picks_provenance(PICKS) == {"source": "x"}
+    with pytest.raises(DataError, match="overwrite=edited"):
+        refuse(run)
+
+
+@pytest.mark.parametrize("session", ["1", "near"])
+def test_the_session_that_is_suggested_is_free_in_every_run(here, run, session):
+    runs = open_project(here / "project.json").runs
+    query = PicksQuery("ribosome", "octopi", session)
+    run.write_picks(query, POINTS, by_person=True)
+    second, third = ("2", "3") if session == "1" else ("near-2", "near-3")
+    runs[1].write_picks(PicksQuery("apo-ferritin", "octopi", second), POINTS)
+    with pytest.raises(DataError, match=f"session_id={third}. Or"):
+        check_not_edited(runs, lambda of: [query] if of.name == run.name else [], overwrite=False)
+
+
+def test_what_a_person_saves_meanwhile_is_kept(run, in_viewer):
+    missing = PicksQuery("ribosome", "octopi", "8")
+    for query in (PICKS, missing):
+        check_still_not_edited(run, query, overwrite=False)
+    in_viewer.points = []
+    in_viewer.store()
+    with pytest.raises(DataError, match="3 removed"):
+        check_still_not_edited(run, PICKS, overwrite=True)
+    check_still_not_edited(run, PICKS, overwrite="edited")
 
 
 def test_other_runs_are_named_in_short(here):

@@ -71,12 +71,21 @@ def test_a_set_that_the_run_lacks_is_empty_and_an_object_needs_one(here, run):
 
 def test_rejected_places_take_picks_away_and_remain(here, run):
     add_picks(here, CORRECTED, user="napari", session="manual-1")
-    add_picks(here, [FOUND[1], CORRECTED[1], [900, 900, 100]], user="me-rejected")
-    united = read(run, REJECTED)
+    add_picks(here, [FOUND[1], CORRECTED[1], [900, 900, 100]], user="napari-rejected")
+    united = read(run, {"ribosome": PickSets.parse("ribosome:napari-rejected/1")})
     assert united.points.positions.tolist() == CORRECTED.tolist()
     assert united.rejected.tolist() == [FOUND[1].tolist(), [900, 900, 100]]
     assert united.counts.num_contradicted == 1
     assert [keep.tolist() for keep in united.kept] == [[False, False], [True, True]]
+
+
+def test_a_rejection_stands_against_the_last_set_of_another_user(here, run):
+    add_picks(here, CORRECTED, user="napari", session="manual-1")
+    add_picks(here, [CORRECTED[1]], user="me-rejected")
+    united = read(run, REJECTED)
+    assert CORRECTED[1].tolist() not in united.points.positions.tolist()
+    assert united.rejected.tolist() == [CORRECTED[1].tolist()]
+    assert united.counts.num_contradicted == 0
 
 
 def test_the_radius_of_the_config_counts_where_none_is_given(here, run):

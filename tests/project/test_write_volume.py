@@ -3,8 +3,12 @@ import json
 import numpy as np
 import pytest
 import zarr
+from fsspec.implementations.memory import MemoryFileSystem
+from zarr.storage import FSStore
 
+import octopi.project.write_volume as write_volume_module
 from octopi.geometry import Grid
+from octopi.project.storage import write_file
 from octopi.project.write_volume import write_volume
 
 
@@ -61,3 +65,24 @@ def test_attributes_that_json_cannot_hold_are_refused_before_a_byte_is_written(f
             attributes={"labels": {1, 2}},
         )
     assert not (tmp_path / "a.zarr").exists()
+
+
+def test_an_error_after_the_metadata_arrived_leaves_a_volume(monkeypatch):
+    fs = MemoryFileSystem()
+    path, grid = "/late-error/a.zarr", Grid.cubic((2, 2, 2), 10)
+    write_volume(fs, path, np.zeros((2, 2, 2), np.uint8), grid=grid, attributes={})
+
+    def write_then_fail(fs, path, content):
+        write_file(fs, path, content)
+        raise OSError("the answer was lost")
+
+    monkeypatch.setattr(write_volume_module, "write_file", write_then_fail)
+    for _ in range(2):  # of a store whose metadata name the usual level, and the other
+        with pytest.raises(OSError, match="lost"):
+            write_volume(fs, path, np.ones((2, 2, 2), np.uint8), grid=grid, attributes={})
+        attributes = json.loads(fs.cat_file(f"{path}/.zattrs"))
+        level = attributes["multiscales"][0]["datasets"][0]["path"]
+        store = FSStore(path, fs=fs, dimension_separator="/")
+        assert (zarr.open(store, "r")[level][:] == 1).all()
+        assert fs.exists(f"{path}/{level}/0/0/0")
+    fs.rm("/late-error", recursive=True)

@@ -71,3 +71,10 @@ def test_rejected_places_are_background():
     target = np.array([rejected_value(1), rejected_value(1), rejected_value(2), 1], np.uint8)
     counts = count_voxels(segmentation, target, {"a": 1, "b": 2})
     assert counts == {"a": Counts(tp=1, fp=1), "b": Counts(fp=1)}
+
+
+def test_outside_of_what_is_annotated_rejected_places_are_background_of_their_object_alone():
+    segmentation = np.array([1, 2])
+    target = np.full(2, rejected_value(1, else_unknown=True), np.uint8)
+    counts = count_voxels(segmentation, target, {"a": 1, "b": 2})
+    assert counts == {"a": Counts(fp=1), "b": Counts()}

@@ -216,6 +216,19 @@ def test_a_rejected_place_is_certainly_none_of_its_class_and_no_more():
     assert possible[0, :, 4, 4, 4].tolist() == [False, True, True]
 
 
+def test_outside_of_what_is_annotated_a_rejected_place_may_be_any_other_class():
+    target = torch.zeros(1, 1, 3, 3, 3, dtype=torch.uint8)
+    target[0, 0, 0, 0, 0] = rejected_value(1, else_unknown=True)
+    target[0, 0, 1, 1, 1] = rejected_value(1)
+    classes = PartialClasses((False, False, False), reach=1, has_rejected=True)
+    nothing = torch.zeros(1, 3, 1, 1, 1, dtype=torch.bool)
+    background, possible = classes.apply(target, nothing)
+    assert not background.any()
+    assert possible[0, 1:, 0, 0, 0].tolist() == [False, True]
+    assert not possible[0, :, 1, 1, 1].any()
+    assert not possible[0, :, 2, 2, 2].any()
+
+
 @pytest.mark.parametrize("annotated", [True, False])
 def test_a_rejected_place_is_pushed_down_wherever_its_class_is_not_annotated(annotated):
     target = torch.zeros(1, 1, 9, 9, 9, dtype=torch.uint8)
