@@ -1,5 +1,6 @@
 """What interrupts a training or a command at the line that a test is about."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -25,14 +26,19 @@ class Saboteur(pl.Callback):
         self.deed = deed
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:
-        order = Path("sabotage")
-        if self.deed is not None:
-            do(self.deed, module)
-        elif order.exists():
-            step, deed = order.read_text(encoding="utf-8").split()
-            if trainer.global_step == int(step):
-                order.unlink()
-                do(deed, module)
+        if deed := self.deed or take_order(trainer.global_step):
+            do(deed, module)
+
+
+def take_order(step: int) -> str | None:
+    """Read the deed of this step and remove the file; of several processes, one gets it."""
+    order = Path("sabotage")
+    with contextlib.suppress(FileNotFoundError):
+        at_step, deed = order.read_text(encoding="utf-8").split()
+        if step == int(at_step):
+            order.unlink()
+            return deed
+    return None
 
 
 def do(deed: str, module: pl.LightningModule) -> None:

@@ -114,7 +114,7 @@ def test_marks_of_rejected_places_belong_to_targets_that_have_them():
     ("attributes", "message"),
     [
         ({"labels": {"apo": 255}}, "a label above 254"),
-        ({"labels": {"apo": 128}, "rejected": {"apo": "apo:a/1"}}, "a label above 127"),
+        ({"labels": {"apo": 128}, "rejected": {"apo": "apo:a/1"}}, "a label above 84"),
         ({"labels": {"apo": 1}, "rejected": {"ribo": "ribo:a/1"}}, "says how ribo is annotated"),
         ({"labels": {"apo": 1}, "not_annotated": ["ribo"]}, "says how ribo is annotated"),
         ({"labels": {"apo": 1}, "annotation": {"ribo": "partial"}}, "says how ribo is annotated"),
