@@ -212,10 +212,10 @@ def describe_edit(picks: Any, where: str) -> str | None:
             map(tuple, _rounded(read_picks(picks, where, warn=lambda _remark: None).points))
         )
     except (DataError, OSError, ValueError, TypeError):
-        return "octopi did not write it as it is"
+        return "octopi did not write them as they are"
     added, removed = (now - before).total(), (before - now).total()
     return (
-        f"somebody has changed it since octopi wrote it: {added} picks added, {removed} removed"
+        f"somebody has changed them since octopi wrote them: {added} picks added, {removed} removed"
         + ("" if added or removed else ", other orientations or scores")
     )
 

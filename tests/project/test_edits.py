@@ -84,7 +84,7 @@ def test_picks_without_a_fingerprint_count_as_a_persons(here, run):
     del content["octopi"]
     path.write_text(json.dumps(content), encoding="utf-8")
     path.with_name(f"{path.name}.octopi").unlink()
-    assert run.describe_edit(PICKS) == "octopi did not write it as it is"
+    assert run.describe_edit(PICKS) == "octopi did not write them as they are"
 
 
 def test_a_file_that_cannot_be_read_is_not_replaced(here, run):
@@ -125,7 +125,7 @@ def test_voxels_that_somebody_painted_are_found(here, run):
 
 def test_what_a_person_decided_is_never_octopis_own(here, run):
     run.write_picks(PICKS, POINTS, provenance={"source": "x"}, by_person=True)
-    assert run.describe_edit(PICKS) == "octopi did not write it as it is"
+    assert run.describe_edit(PICKS) == "octopi did not write them as they are"
     assert run.picks_provenance(PICKS) == {"source": "x"}
     with pytest.raises(DataError, match="overwrite=edited"):
         refuse(run)
