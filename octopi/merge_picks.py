@@ -4,9 +4,8 @@ Run it as `octopi merge_picks picks=[octopi/1,curator/1] user_id=merged` or
 `python -m octopi.merge_picks …`.
 """
 
-import itertools
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -29,6 +28,7 @@ from octopi.project import (
     keep_known,
     keep_runs_with,
 )
+from octopi.project.edits import free_session
 from octopi.project.united_picks import UnitedPicks, unite_sets
 from octopi.system.job_folder import Job
 
@@ -121,7 +121,7 @@ def merge_run(
         query = PicksQuery(name, settings.user_id, settings.session_id)
         is_there = query in existing
         if is_there and (query in sources or not _has_same_points(run, query, united.points)):
-            refuse_to_replace(run, query, existing)
+            refuse_to_replace(run, query)
         run.check_can_write(query)
         merged[name] = MergedPicks(query, united, orientations, is_there)
     return merged
@@ -132,13 +132,12 @@ def _has_same_points(run: Run, query: PicksQuery, points: Points | None) -> bool
     return points is not None and np.array_equal(stored.positions, points.positions)
 
 
-def refuse_to_replace(run: Run, query: PicksQuery, existing: Collection[PicksQuery]) -> NoReturn:
+def refuse_to_replace(run: Run, query: PicksQuery) -> NoReturn:
     """Raise DataError because a run has other picks under a query."""
-    taken = {q.session_id for q in existing if q.user_id == query.user_id}
-    free = next(number for number in itertools.count(2) if str(number) not in taken)
     raise DataError(
         f"Run {run.name} already has the picks {query}, {len(run.read_picks(query))} of them. "
-        f"merge_picks replaces nothing: write another session, as with session_id={free}."
+        "merge_picks replaces nothing: write another session, as with "
+        f"session_id={free_session([run], query)}."
     )
 
 

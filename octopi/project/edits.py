@@ -48,7 +48,7 @@ def check_not_edited(
     raise DataError(
         f"Run {run.name}: the {query.kind} {query} would be replaced, and {edit}."
         f"{f' So are {others}.' if others else ''} Keep what is there and write elsewhere: "
-        f"{setting}={_free_session(runs, query)}. Or {use}. Or lose it: overwrite={EDITED}."
+        f"{setting}={free_session(runs, query)}. Or {use}. Or lose it: overwrite={EDITED}."
     )
 
 
@@ -83,7 +83,7 @@ def describe_edit(run: Run, query: Query) -> str | None:
     return None if is_same else "somebody has changed its voxels since octopi wrote it"
 
 
-def _free_session(runs: Sequence[Run], query: Query) -> str:
+def free_session(runs: Sequence[Run], query: Query) -> str:
     """Return a later session under which the user has nothing of this kind in any of the runs."""
     taken = {
         other.session_id
