@@ -23,10 +23,11 @@ def render_page(
         content: what the page begins with.
         blocks: id -> what is decoded only when it is shown, such as pictures.
         title: of the page; any text.
-        parts: package and name of its files; the first is the template and the script, the style
+        parts: package and name of its files; the first is the template and, after that of the
+            theme, the script; the style
             is that of all.
     """
-    script = _read(parts[0], "js")
+    script = _read("octopi.html_report/theme", "js") + _read(parts[0], "js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     values = {
         "title": html.escape(title),

@@ -837,19 +837,11 @@
     refresh.later = setTimeout(drawGallery, 120);
   };
   const update = () => { objects.forEach((o, k) => drawPlots(k)); refresh(); };
-  const themes = ["auto", "light", "dark"];
-  const setTheme = (theme) => {
-    if (theme === "auto") delete document.documentElement.dataset.theme; else document.documentElement.dataset.theme = theme;
-    $("theme").textContent = `Theme: ${theme}`;
-    try { localStorage.setItem("octopi-theme", theme); } catch { /* a file from an attachment may have no storage */ }
-  };
-  const remembered = () => { try { return localStorage.getItem("octopi-theme") || "auto"; } catch { return "auto"; } };
   const recolour = () => { update(); drawReliability(); if (data.training) drawTraining(); };
 
   $("title").textContent = data.title;
   $("subtitle").textContent = data.subtitle;
-  setTheme(themes.includes(remembered()) ? remembered() : "auto");
-  $("theme").addEventListener("click", () => { setTheme(themes[(themes.indexOf($("theme").textContent.slice(7)) + 1) % 3]); recolour(); });
+  startTheme($("theme"), recolour);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
   fill($("run"), runs.map((run, i) => make("option", { value: i }, `${run.name} (${run.role})`)));
   $("run").addEventListener("change", (e) => { showRun(Number(e.target.value)).then(drawGallery); });

@@ -298,15 +298,7 @@
     event.preventDefault();
     action();
   });
-  const themes = ["auto", "light", "dark"];
-  const setTheme = (theme) => {
-    if (theme === "auto") delete document.documentElement.dataset.theme; else document.documentElement.dataset.theme = theme;
-    $("theme").textContent = `Theme: ${theme}`;
-    try { localStorage.setItem("octopi-theme", theme); } catch { /* a file from an attachment may have no storage */ }
-  };
-  const remembered = () => { try { return localStorage.getItem("octopi-theme") || "auto"; } catch { return "auto"; } };
-  setTheme(themes.includes(remembered()) ? remembered() : "auto");
-  $("theme").addEventListener("click", () => setTheme(themes[(themes.indexOf($("theme").textContent.slice(7)) + 1) % 3]));
+  startTheme($("theme"));
   $("title").textContent = `${data.title} · review`;
   $("origin").textContent = data.origin;
   $("command").textContent = `${data.command}${FILE}`;
