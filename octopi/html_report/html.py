@@ -24,8 +24,7 @@ def render_page(
         blocks: id -> what is decoded only when it is shown, such as pictures.
         title: of the page; any text.
         parts: package and name of its files; the first is the template and, after that of the
-            theme, the script; the style
-            is that of all.
+            theme, the script; the style is that of all.
     """
     script = _read("octopi.html_report/theme", "js") + _read(parts[0], "js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
