@@ -118,6 +118,7 @@ class TrainSettings:
     seed: Seed
     fold: CountOrZero | None
     num_folds: NumFolds | None
+    max_cpu_seconds: Positive | None
     resume: str | None
     init_from: str | None
     trust: list[str]
