@@ -14,7 +14,17 @@ from octopi.config.settings.types import (
     Sets,
     Spacings,
 )
-from octopi.ranges import Beta, CountOrZero, Factor, NumFolds, Seed, Share, Spacing, Workers
+from octopi.ranges import (
+    Beta,
+    CountOrZero,
+    Factor,
+    NumFolds,
+    Positive,
+    Seed,
+    Share,
+    Spacing,
+    Workers,
+)
 
 
 @dataclass
@@ -75,6 +85,7 @@ class TrainSettings:
     seed: Seed
     fold: CountOrZero | None
     num_folds: NumFolds | None
+    max_cpu_seconds: Positive | None
     resume: str | None
     init_from: str | None
     trust: list[str]
