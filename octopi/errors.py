@@ -5,7 +5,6 @@ import enum
 import errno
 import heapq
 import os
-import signal
 import sysconfig
 import traceback
 from collections.abc import Iterable, Sequence
@@ -18,8 +17,7 @@ MAX_COMPARED = 500  # names that are compared with a misspelt one; each takes up
 MAX_MESSAGE_LENGTH = 600  # characters of a message that a person still reads
 
 
-# That end a job, beside Ctrl-C: a queue sends them, or a terminal that is closed.
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+WHAT_IS_KEPT = "What was finished is kept, nothing is half-written; the same command does the rest."
 
 
 class ExitCode(enum.IntEnum):

@@ -14,6 +14,7 @@ from octopi.config.files import OVERLAYS, choices
 from octopi.config.overrides import shell_override
 from octopi.errors import (
     MAX_MESSAGE_LENGTH,
+    WHAT_IS_KEPT,
     ExitCode,
     OctopiError,
     describe_error,
@@ -66,7 +67,7 @@ def _print(message: str) -> None:
 def describe(error: BaseException) -> str:
     """Return the message of an error, which its exit code says is no mistake in octopi."""
     if isinstance(error, KeyboardInterrupt):
-        return "Interrupted."
+        return f"Interrupted. {WHAT_IS_KEPT}"
     if isinstance(error, OSError) and error.strerror:
         cure = " Set TMPDIR to one that can be written." if is_without_tmpdir(error) else ""
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror + cure
