@@ -180,6 +180,7 @@ def exit_code_of(error: BaseException) -> int:
         isinstance(error, MemoryError)
         or (isinstance(error, OSError) and error.errno in _RESOURCE_ERRNOS)
         or is_without_tmpdir(error)
+        or is_database_error(error)
         or "out of memory" in str(error).lower()
     ):
         code = ExitCode.RESOURCE
@@ -215,6 +216,12 @@ def _is_library(path: str) -> bool:
 def is_without_tmpdir(error: BaseException) -> bool:
     """Return whether Python found no folder for temporary files that can be written."""
     return isinstance(error, FileNotFoundError) and "temporary directory" in str(error)
+
+
+def is_database_error(error: BaseException) -> bool:
+    """Return whether the database of a study failed, such as one that stays locked."""
+    is_of_optuna = type(error).__name__ == "StorageInternalError"
+    return is_of_optuna or type(error).__module__.startswith("sqlalchemy.")
 
 
 def is_interruption(error: BaseException) -> bool:

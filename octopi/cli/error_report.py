@@ -20,6 +20,7 @@ from octopi.errors import (
     describe_error,
     did_you_mean,
     exit_code_of,
+    is_database_error,
     is_without_tmpdir,
     shorten,
     users_code,
@@ -76,11 +77,22 @@ def describe(error: BaseException) -> str:
     if type(error).__module__.startswith("hydra"):
         return explain_hydra_error(error)
     if exit_code_of(error) == ExitCode.RESOURCE and not isinstance(error, OctopiError):
-        return (
-            f"Out of memory: {shorten(describe_error(error), 300)}. In a training choose fewer "
-            "data.crops_per_step or a smaller data.crop_size; else a smaller predictor.window_size."
-        )
+        return explain_lack_of_resources(error)
     return str(error).strip() or type(error).__name__
+
+
+def explain_lack_of_resources(error: BaseException) -> str:
+    """Say that a database or the memory failed, and what to do."""
+    if is_database_error(error):
+        reason = shorten(describe_error(error.__cause__ or error), 300)
+        return (
+            f"The database of the study cannot be used: {reason}. If another program has locked "
+            "it, close that. Finished trainings are kept; the same command does the rest."
+        )
+    return (
+        f"Out of memory: {shorten(describe_error(error), 300)}. In a training choose fewer "
+        "data.crops_per_step or a smaller data.crop_size; else a smaller predictor.window_size."
+    )
 
 
 def explain_omegaconf_error(error: OmegaConfBaseException) -> str:
