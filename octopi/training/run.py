@@ -46,6 +46,7 @@ from octopi.training.cpu_budget import CpuBudget
 from octopi.training.curves import draw_curves
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
 from octopi.training.folder import TrainingFolder
+from octopi.training.loss import adapt_loss, build_loss
 from octopi.training.module import PickingModule
 from octopi.training.schedule import build_lr_scheduler, check_lr_scheduler
 from octopi.training.silence import silence_lightning
@@ -116,7 +117,7 @@ def build_training(
     data = build_data(settings, info, divisor)
     check_memory(net, settings)
     check_optim(net, settings)
-    loss_function: nn.Module = loss or build(settings.loss, "loss")
+    loss_function = adapt_loss(loss) if loss else build_loss(settings.loss, info.labels)
     check_loss(loss_function, len(info.labels) + 1)
     module = PickingModule(
         net,
