@@ -4,6 +4,7 @@ import difflib
 import enum
 import errno
 import heapq
+import inspect
 import os
 import sysconfig
 import traceback
@@ -207,6 +208,31 @@ def users_code(error: BaseException) -> traceback.FrameSummary | None:
     ]
     is_users = [not frame.filename.startswith(_PACKAGE) for frame in own]
     return own[-1] if is_users and is_users[-1] and not all(is_users) else None
+
+
+def place_in_users_code(error: BaseException, thing: object = None) -> str:
+    """Return the file and line of the user's in which an error arose, as " in FILE, line N".
+
+    Args:
+        error: that was caught.
+        thing: object of the user that the error is about, where none of its lines raised it.
+    """
+    if frame := users_code(error):
+        return f" in {shorten(frame.filename, 160)}, line {frame.lineno}"
+    return users_definition(thing)
+
+
+def users_definition(thing: object) -> str:
+    """Return where a user defined a function or an object's class; "" of what a library defines."""
+    thing = getattr(thing, "func", thing)  # of a partial
+    code = getattr(thing, "__code__", None)
+    try:
+        path = code.co_filename if code else inspect.getsourcefile(type(thing))
+        line = code.co_firstlineno if code else inspect.getsourcelines(type(thing))[1]
+    except (OSError, TypeError):
+        return ""
+    is_own = path and not path.startswith(_PACKAGE) and not _is_library(path)
+    return f" in {shorten(path, 160)}, line {line}" if is_own else ""
 
 
 def _is_library(path: str) -> bool:

@@ -137,6 +137,7 @@ def test_two_checkpoints_predict_one_score_map(trained, here, octopi_command):
     assert len(run.score_map_attributes(tomogram, name)["checkpoints"]) == 2
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_queue_of_runs(trained, here, octopi_command):
     model = f"checkpoint={trained / 'best_model.pth'}"
     assert octopi_command("segment", model, "runs=[TS_01,TS_02]", "accelerator=cpu") == 0
@@ -195,6 +196,7 @@ def test_localize_finds_maxima_on_a_gpu_if_requested(
     assert "accelerator must be cpu or gpu, not 'tpu'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_error_in_one_process_is_reported_and_a_rerun_does_the_rest(
     trained, here, octopi_command, capfd
 ):

@@ -7,7 +7,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from octopi.arguments import TARGET
-from octopi.config.nodes import check_node
+from octopi.config.nodes import call_parameters, check_node, import_target, own_arguments
 from octopi.config.sections import SECTIONS
 from octopi.errors import ExitCode, OctopiError, SettingError, describe_error, exit_code_of
 from octopi.stored import Kind, build_stored, part_node
@@ -35,6 +35,11 @@ def build(
     section = SECTIONS.get(path) or SECTIONS[path.partition(".")[0]]
     node = dict(node)
     allowed = check_node(node, section, path)
+    if TARGET in node:
+        target = import_target(str(node[TARGET]), path)
+        for name in own_arguments(node, target, section):
+            del node[name]
+        partial = partial or bool(call_parameters(target, section))
     try:
         return instantiate(
             node,

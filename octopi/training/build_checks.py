@@ -6,14 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from octopi.errors import SettingError
+from octopi.errors import SettingError, place_in_users_code
+from octopi.training.loss import ClassIndexLoss, Loss
 from octopi.training.metrics import check_metric
 
 TRAINING_METRICS = ("train/loss",)  # that are logged beside val/METRIC
 _EDGE = 8  # voxels
 
 
-def check_loss(loss: nn.Module, num_classes: int) -> None:
+def check_loss(loss: Loss, num_classes: int) -> None:
     """Raise SettingError unless the loss takes what the network and the data give it.
 
     Args:
@@ -26,18 +27,28 @@ def check_loss(loss: nn.Module, num_classes: int) -> None:
     target[..., 0] = num_classes - 1
     try:
         with torch.random.fork_rng(devices=[]):
-            value = loss.cpu()(logits, target)
-        if not (isinstance(value, Tensor) and value.numel() == 1 and value.requires_grad):
-            raise TypeError("it does not return a number with a gradient.")
+            value = (loss.cpu() if isinstance(loss, nn.Module) else loss)(logits, target)
+        if not isinstance(value, Tensor):
+            raise TypeError(f"it returns {type(value).__name__}, not a tensor.")
+        if value.ndim:
+            raise TypeError(f"it returns {list(value.shape)} numbers, not one. Take their mean.")
+        if not value.requires_grad:
+            raise TypeError("what it returns has no gradient.")
         if not torch.autograd.grad(value, logits)[0].any():
             raise ValueError("nothing changes it. Are all of its weights 0?")
     except Exception as error:  # a loss of the user may raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise SettingError(
-            f"loss: {type(loss).__name__} cannot be computed from logits of shape "
-            f"(2, {num_classes}, z, y, x) and labels (2, 1, z, y, x): {reason} Choose another, as "
-            "octopi train --help lists them, or wrap it in a class of yours."
+            f"loss: {name_of(loss)}{place_in_users_code(error, loss)} cannot be computed from "
+            f"logits of shape (2, {num_classes}, z, y, x) and labels (2, 1, z, y, x): {reason} "
+            "Choose another, as octopi train --help lists them, or wrap it in a class of yours."
         ) from error
+
+
+def name_of(part: Any) -> str:
+    """Return the name of a function, or of an object's class."""
+    part = getattr(part, "loss", part) if isinstance(part, ClassIndexLoss) else part
+    return str(getattr(getattr(part, "func", part), "__name__", type(part).__name__))
 
 
 def check_monitors(callbacks: Iterable[Any], object_names: Sequence[str]) -> None:
