@@ -26,7 +26,13 @@ from octopi.training.run import build_training
 
 logger = logging.getLogger(__name__)
 
-KEYS_SET_PER_FOLD = {"resume", "fold", "trainer.max_time", "trainer.enable_progress_bar"}
+KEYS_SET_PER_FOLD = {
+    "resume",
+    "fold",
+    "trainer.max_time",
+    "max_cpu_seconds",
+    "trainer.enable_progress_bar",
+}
 
 
 class FoldsError(OctopiError):
@@ -76,9 +82,9 @@ def train_folds(
     costs = build_training(settings, folder).costs(settings)  # finds errors before the first fold
     training.write_config(settings)
     environments = slot_environments(settings, None, settings.num_folds)
-    limit = time_limit(settings, len(environments))
+    limits = fold_limits(settings, len(environments))
     tasks = [
-        TrainingTask(fold, folder / fold_name(fold), fold_overrides(overrides, fold, limit))
+        TrainingTask(fold, folder / fold_name(fold), fold_overrides(overrides, fold, limits))
         for fold in range(settings.num_folds)
     ]
     queue = FoldQueue([task for task in tasks if not task.outcome()])
@@ -99,6 +105,22 @@ def train_folds(
     return {**read_json(folder / RESULTS_FILE)["out_of_fold"], **costs}
 
 
+def fold_limits(settings: TrainSettings, num_slots: int) -> list[str]:
+    """Return the overrides that give each fold its share of the time and the CPU-seconds.
+
+    Args:
+        settings: of the whole training.
+        num_slots: folds that train at once, which share the CPU-seconds but not the time.
+    """
+    limits = []
+    if (max_time := time_limit(settings, num_slots)) is not None:
+        limits.append(override_text("trainer.max_time", max_time))
+    if settings.max_cpu_seconds is not None:
+        share = settings.max_cpu_seconds / (settings.num_folds or 1)
+        limits.append(override_text("max_cpu_seconds", share))
+    return limits
+
+
 def time_limit(settings: TrainSettings, num_slots: int) -> str | None:
     """Return the share of `trainer.max_time` that each fold has, as Lightning writes it.
 
@@ -117,14 +139,13 @@ def time_limit(settings: TrainSettings, num_slots: int) -> str | None:
     return f"{hours // 24:02}:{hours % 24:02}:{minutes:02}:{seconds:02}"
 
 
-def fold_overrides(overrides: Sequence[str], fold: int, limit: str | None) -> list[str]:
+def fold_overrides(overrides: Sequence[str], fold: int, limits: Sequence[str]) -> list[str]:
     """Return the overrides of one fold.
 
     Args:
         overrides: of the whole training.
         fold: its number.
-        limit: its `trainer.max_time`; None = none.
+        limits: from `fold_limits`.
     """
     shared = [o for o in overrides if override_key(o) not in KEYS_SET_PER_FOLD]
-    max_time = [] if limit is None else [override_text("trainer.max_time", limit)]
-    return [*shared, f"fold={fold}", "trainer.enable_progress_bar=false", *max_time]
+    return [*shared, f"fold={fold}", "trainer.enable_progress_bar=false", *limits]

@@ -106,11 +106,15 @@ class Outcome:
         state: "complete", or another word such as "pruned".
         values: of the objectives, by name; None = n/a.
         seconds: that it took.
+        steps: of the optimizer; None where it is not recorded.
+        cpu_seconds_per_step: without validations; None where it is not recorded.
     """
 
     state: str
     values: dict[str, float | None]
     seconds: float
+    steps: float | None = None
+    cpu_seconds_per_step: float | None = None
 
 
 def read_outcome(folder: Path) -> Outcome | None:
@@ -125,13 +129,14 @@ def read_outcome(folder: Path) -> Outcome | None:
     cure = "Delete it and start the same command again: the training goes on from its checkpoint."
     content = read_mapping(path, cure=cure)
     values, seconds = content.get("values"), content.get("seconds")
+    costs = [content.get(name) for name in ("steps", "cpu_seconds_per_step")]
     if (
         not isinstance(values, dict)
-        or not all(isinstance(value, int | float | None) for value in values.values())
+        or not all(isinstance(value, int | float | None) for value in [*values.values(), *costs])
         or not isinstance(seconds, int | float)
     ):
         raise damaged(path, "it does not hold values and seconds", cure=cure)
-    return Outcome(str(content.get("state")), values, seconds)
+    return Outcome(str(content.get("state")), values, seconds, *costs)
 
 
 def read_training_config(folder: Path) -> dict[str, Any]:

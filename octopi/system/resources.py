@@ -53,6 +53,13 @@ def memory() -> int:
     return max(0, free)
 
 
+def cpu_seconds_of(pid: int) -> float:
+    """Return the CPU-seconds of another process so far; 0 where the system does not tell."""
+    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    # utime and stime are fields 14 and 15 of proc(5); the first two are cut off
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
 def peak_memory() -> int:
     """Return the peak RAM of this process in bytes, since it began or since the last call.
 

@@ -42,6 +42,7 @@ CHANGEABLE_ON_RESUME = PLACES | {  # when a training is resumed
     "dry_run",
     "trainer.max_epochs",
     "trainer.max_time",
+    "max_cpu_seconds",
     "trainer.enable_progress_bar",
 }
 # Keys that Lightning needs in a checkpoint to resume from it.
@@ -117,6 +118,7 @@ class TrainingFolder:
         self.path = path
         self.writes = writes
         self.state = "complete"  # or how else the training ended, such as "pruned"
+        self.cost: dict[str, float] = {}  # steps and CPU-seconds, by name
         self.tags: dict[str, str] = {}  # of the tracker's run
         self.start_time = time.monotonic()
 
@@ -209,7 +211,7 @@ class TrainingFolder:
         values = {name: metrics.get(name) for name in settings.objectives}
         if self.writes:
             seconds = round(time.monotonic() - self.start_time, 1)
-            outcome = {"state": self.state, "values": values, "seconds": seconds}
+            outcome = {"state": self.state, "values": values, "seconds": seconds, **self.cost}
             write_json(self.path / OUTCOME_FILE, outcome)
         best = metrics.get(settings.best_metric)
         shown = "n/a" if best is None else f"{best:.4f}"

@@ -19,6 +19,7 @@ from octopi.geometry import Grid, Points
 from octopi.models.properties import logits_per_head
 from octopi.models.soup import sample_weights
 from octopi.targets import drop_unknown
+from octopi.training.cpu_budget import CpuBudget
 from octopi.training.metrics import Counts, count_voxels, metric_value, voxel_metrics
 from octopi.training.unknown import PartialClasses, has_unknown, leave_out_unknown
 
@@ -68,7 +69,7 @@ class PickingModule(pl.LightningModule):
         self,
         net: nn.Module,
         *,
-        loss: nn.Module,
+        loss: Callable[[Tensor, Tensor], Tensor],
         optimizer: Callable[..., Optimizer],
         lr_scheduler: Callable[..., LRScheduler | ReduceLROnPlateau],
         validation_steps: ValidationSteps,
@@ -116,7 +117,7 @@ class PickingModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, **timing}}
 
     def spent_budget(self, step: int) -> float:
-        """Return the part of the step or time budget that is spent, whichever is further."""
+        """Return the part of the step, time or CPU budget that is spent, whichever is furthest."""
         # Not trainer.estimated_stepping_batches: it would load the crops of epoch 0 for a resume.
         batches = (self.trainer.max_epochs or 0) * self.steps_per_epoch
         total = batches / self.trainer.accumulate_grad_batches
@@ -125,7 +126,8 @@ class PickingModule(pl.LightningModule):
             elapsed, remaining = timer.time_elapsed(), timer.time_remaining()
             if remaining is not None:
                 spent = max(spent, elapsed / max(elapsed + remaining, 1e-9))
-        return spent
+        budgets = [c for c in self.trainer.callbacks if isinstance(c, CpuBudget)]  # type: ignore[attr-defined]
+        return max([spent, *(budget.spent for budget in budgets)])
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
         """Return the loss of a batch, over all heads of a deeply supervised network.
@@ -134,9 +136,7 @@ class PickingModule(pl.LightningModule):
         training ends with the same weights as an uninterrupted one.
         """
         torch.manual_seed(self.seed * 1_000_003 + self.global_step)
-        loss = self._total_loss(
-            logits_per_head(self.net(batch["image"])), batch["target"], batch["not_annotated"]
-        )
+        loss = self.batch_loss(batch)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise DivergedError(
@@ -153,6 +153,11 @@ class PickingModule(pl.LightningModule):
             batch_size=1,
         )
         return loss
+
+    def batch_loss(self, batch: Mapping[str, Any]) -> Tensor:
+        """Return the loss of a batch, over all heads of a deeply supervised network."""
+        outputs = logits_per_head(self.net(batch["image"]))
+        return self._total_loss(outputs, batch["target"], batch["not_annotated"])
 
     def _total_loss(
         self, outputs: Sequence[Tensor], target: Tensor, not_annotated: Tensor

@@ -34,7 +34,7 @@ from octopi.system import resources
 from octopi.system.job_folder import LAST_CHECKPOINT_FILE, RESULTS_FILE
 from octopi.training import ddp
 from octopi.training.best_model import BestModelWriter
-from octopi.training.build_checks import check_loss, check_monitors
+from octopi.training.build_checks import check_augment, check_loss, check_monitors
 from octopi.training.callbacks import (
     LastCheckpoint,
     LogProgress,
@@ -42,9 +42,11 @@ from octopi.training.callbacks import (
     StopOnSignal,
     WriteHistory,
 )
+from octopi.training.cpu_budget import CpuBudget
 from octopi.training.curves import draw_curves
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
 from octopi.training.folder import TrainingFolder
+from octopi.training.loss import adapt_loss, build_loss
 from octopi.training.module import PickingModule
 from octopi.training.schedule import build_lr_scheduler, check_lr_scheduler
 from octopi.training.silence import silence_lightning
@@ -69,6 +71,7 @@ class Training:
         trainer: of Lightning.
         best_model: keeps the weights that validated best.
         history: records losses and metrics.
+        cpu_budget: counts the CPU-seconds, and ends the training with them.
     """
 
     info: DatasetInfo
@@ -79,6 +82,7 @@ class Training:
     trainer: pl.Trainer
     best_model: SaveBestModel
     history: WriteHistory
+    cpu_budget: CpuBudget
 
     def costs(self, settings: TrainSettings) -> dict[str, float]:
         """Return the network's costs by name, where one of them is an objective."""
@@ -111,9 +115,10 @@ def build_training(
     divisor = size_divisor(net)
     check_num_classes(net, divisor, len(info.labels) + 1)
     data = build_data(settings, info, divisor)
+    check_augment(data.augment, settings.data["crop_size"], len(info.labels) + 1)
     check_memory(net, settings)
     check_optim(net, settings)
-    loss_function: nn.Module = loss or build(settings.loss, "loss")
+    loss_function = adapt_loss(loss) if loss else build_loss(settings.loss, info.labels)
     check_loss(loss_function, len(info.labels) + 1)
     module = PickingModule(
         net,
@@ -129,6 +134,7 @@ def build_training(
     )
     best_model = SaveBestModel(BestModelWriter(folder, settings, info, data, divisor))
     history = WriteHistory(folder / RESULTS_FILE, best_model, info.metrics_note)
+    cpu_budget = CpuBudget(settings.max_cpu_seconds)
     users_callbacks = [
         build(node, f"callbacks.{name}") for name, node in settings.callbacks.items()
     ]
@@ -137,12 +143,13 @@ def build_training(
         best_model,  # before weight averaging, so that it saves the weights that are validated
         *users_callbacks,
         history,
+        cpu_budget,
         LogProgress(),
         StopOnSignal(functools.partial(stopped_error, folder)),
         LastCheckpoint(folder / LAST_CHECKPOINT_FILE),
     ]
     trainer = build_trainer(settings, folder, callbacks, divisor)
-    return Training(info, net, divisor, data, module, trainer, best_model, history)
+    return Training(info, net, divisor, data, module, trainer, best_model, history, cpu_budget)
 
 
 def build_trainer(
@@ -161,6 +168,11 @@ def build_trainer(
         callbacks=callbacks,
     )
     ddp.check_and_prepare_ddp(trainer.world_size)
+    if settings.max_cpu_seconds is not None and trainer.world_size > 1:
+        raise SettingError(
+            "max_cpu_seconds counts those of one process, and each device has its own. Leave "
+            "trainer.devices at 1, or set trainer.max_time instead."
+        )
     return trainer
 
 
@@ -193,6 +205,7 @@ def run_training(
             raise DataError(f"The training ended without a best model. {problem}")
         ends = [getattr(callback, "end_state", None) for callback in trainer.callbacks]  # type: ignore[attr-defined]
         folder.state = next(filter(None, ends), folder.state)
+        folder.cost = training.cpu_budget.cost(trainer.global_step)
         if folder.writes:
             draw_curves(folder.path, training.history.as_dict())
             log_shares(training.best_model.annotated_share, data.validation_truth(), training.info)
@@ -243,6 +256,7 @@ def build_data(settings: TrainSettings, info: DatasetInfo, divisor: int) -> Tomo
         tomograms=info.tomograms,
         labels=info.labels,
         augment=build(settings.augment, "augment") if settings.augment else None,
+        sampler=build(settings.sampler, "sampler") if settings.sampler else None,
         truth=info.true_picks,
     )
 

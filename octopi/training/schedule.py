@@ -21,8 +21,8 @@ class Schedule(ABC):
     """A factor of the base learning rate.
 
     `progress` is the part of the budget that is spent, 0..1: of the epochs or, where
-    `trainer.max_time` ends first, of the time. So a training that is cut short by its time
-    budget has still cooled down.
+    `trainer.max_time` or `max_cpu_seconds` ends first, of those. So a training that is cut short
+    by its budget has still cooled down.
     """
 
     @abstractmethod
