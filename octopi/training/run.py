@@ -169,8 +169,13 @@ def build_trainer(
         logger=False,
         callbacks=callbacks,
     )
-from octopi.training.folder import AUTO, TrainingFolder
-from octopi.training.loss import adapt_loss, build_loss
+    ranks.check_tasks(trainer.num_devices, trainer.num_nodes)
+    ddp.prepare_first_rank(trainer.world_size)
+    if settings.max_cpu_seconds is not None and trainer.world_size > 1:
+        raise SettingError(
+            "max_cpu_seconds counts those of one process, and each device has its own. Leave "
+            "trainer.devices at 1, or set trainer.max_time instead."
+        )
     return trainer
 
 
