@@ -76,8 +76,8 @@ class SlurmRunner:
             SettingError: SLURM refuses the jobs.
             ResourceError: SLURM cannot be reached.
         """
-        known = {task.number: self._known_job(task) for task in tasks}
-        new = [task for task in tasks if known[task.number] is None]
+        job_of = {task.number: self._known_job(task) for task in tasks}
+        new = [task for task in tasks if job_of[task.number] is None]
         executor = self._executor()
         commands = [(self._command(task), str(task.folder / OUTPUT_FILE)) for task in new]
         try:
@@ -88,10 +88,10 @@ class SlurmRunner:
         for task, job in zip(new, jobs, strict=True):
             task.folder.mkdir(parents=True, exist_ok=True)
             write_text(task.folder / JOB_FILE, job.job_id)
-            known[task.number] = job
+            job_of[task.number] = job
         if jobs:
             logger.info("%d jobs submitted to SLURM: %s.", len(jobs), jobs[0].job_id.split("_")[0])
-        return [SlurmTraining(known[task.number], task, self.states.of) for task in tasks]
+        return [SlurmTraining(job_of[task.number], task, self.states.of) for task in tasks]
 
     def _command(self, task: TrainingTask) -> list[str]:
         """Return the command of a training, which goes on where SLURM starts its job again."""
@@ -112,13 +112,13 @@ class SlurmRunner:
 
     def _executor(self) -> submitit.AutoExecutor:
         """Make what submits the jobs, with the parameters of Hydra's launcher."""
-        own = {
+        submitit_options = {
             f"slurm_{key}": value
             for key, value in self.parameters.items()
             if key in SUBMITIT_KEYS - {"submitit_folder"}
         }
         folder = self.parameters["submitit_folder"]
-        executor = submitit.AutoExecutor(folder, cluster="slurm", **own)
+        executor = submitit.AutoExecutor(folder, cluster="slurm", **submitit_options)
         delay = self.parameters.get("signal_delay_s", 120)
         further = {**(self.parameters.get("additional_parameters") or {})}
         further.setdefault("signal", f"USR1@{delay}")  # on which a training stops; not on USR2
@@ -149,7 +149,7 @@ def refusal(text: str) -> SettingError | ResourceError:
     reason = shorten(lines[0].removeprefix("sbatch: error: ").strip(), 250)
     if re.search("contact|timed out", text, re.IGNORECASE):
         return ResourceError(f"SLURM does not take jobs: {reason}. Start the same command later.")
-    cures = [cure for words, cure in CURES.items() if re.search(words, text, re.IGNORECASE)]
+    cures = [cure for pattern, cure in CURES.items() if re.search(pattern, text, re.IGNORECASE)]
     cure = cures[0] if cures else "…"
     return SettingError(
         f"SLURM refused the job: {reason}. Change hydra.launcher.{cure} and start again in the "

@@ -82,5 +82,5 @@ def exit_code(job: str) -> int:
     done = subprocess.run(
         ["scontrol", "show", "job", job], capture_output=True, text=True, check=False
     )
-    found = re.search(r"ExitCode=(\d+):", done.stdout)
-    return int(found[1]) if found else 0
+    match = re.search(r"ExitCode=(\d+):", done.stdout)
+    return int(match[1]) if match else 0
