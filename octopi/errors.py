@@ -6,7 +6,6 @@ import errno
 import heapq
 import inspect
 import os
-import signal
 import sysconfig
 import traceback
 from collections.abc import Iterable, Sequence
@@ -19,8 +18,7 @@ MAX_COMPARED = 500  # names that are compared with a misspelt one; each takes up
 MAX_MESSAGE_LENGTH = 600  # characters of a message that a person still reads
 
 
-# That end a job, beside Ctrl-C: a queue sends them, or a terminal that is closed.
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+WHAT_IS_KEPT = "What was finished is kept, nothing is half-written; the same command does the rest."
 
 
 class ExitCode(enum.IntEnum):
@@ -183,6 +181,7 @@ def exit_code_of(error: BaseException) -> int:
         isinstance(error, MemoryError)
         or (isinstance(error, OSError) and error.errno in _RESOURCE_ERRNOS)
         or is_without_tmpdir(error)
+        or is_database_error(error)
         or "out of memory" in str(error).lower()
     ):
         code = ExitCode.RESOURCE
@@ -243,6 +242,12 @@ def _is_library(path: str) -> bool:
 def is_without_tmpdir(error: BaseException) -> bool:
     """Return whether Python found no folder for temporary files that can be written."""
     return isinstance(error, FileNotFoundError) and "temporary directory" in str(error)
+
+
+def is_database_error(error: BaseException) -> bool:
+    """Return whether the database of a study failed, such as one that stays locked."""
+    is_of_optuna = type(error).__name__ == "StorageInternalError"
+    return is_of_optuna or type(error).__module__.startswith("sqlalchemy.")
 
 
 def is_interruption(error: BaseException) -> bool:

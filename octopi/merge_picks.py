@@ -29,6 +29,7 @@ from octopi.project import (
     keep_runs_with,
 )
 from octopi.project.edits import free_session
+from octopi.project.shared_work import output_settings
 from octopi.project.united_picks import UnitedPicks, unite_sets
 from octopi.system.job_folder import Job
 
@@ -61,13 +62,14 @@ def merge_picks(settings: MergePicksSettings, _job: Job) -> None:
     )
     picks = keep_known(picks, project.objects, named=bool(settings.objects))
     what = f"picks {settings.user_id}/{settings.session_id}"
-    with project.writing(runs, what, dry_run=settings.dry_run):
+    with project.writing(runs, what, output_settings(settings), dry_run=settings.dry_run) as work:
         merged = keep_runs_with(
             runs,
             lambda run: merge_run(run, picks, rejected, settings),
             all_required=settings.runs is not None,
         )
-        for run, of_run in tqdm(merged, desc="merge_picks", unit="run"):
+        todo = work.one_by_one(merged, lambda pair: pair[0])
+        for run, of_run in tqdm(todo, desc="merge_picks", unit="run", total=len(merged)):
             for one in of_run.values():
                 if not (one.united.points is None or one.is_there or settings.dry_run):
                     run.write_picks(

@@ -47,11 +47,25 @@ def check_node(node: Any, section: Section, path: str) -> list[str]:
             raise SettingError(
                 f"{node[TARGET]} needs the parameter {missing[0]}. Add '+{path}.{missing[0]}=…'."
             )
+        if dotted_name(target).startswith("monai.networks."):
+            _check_layers(fitted, path)
         typing.cast(dict, node).update(fitted)
         names = [str(node[TARGET]), dotted_name(target)]
     for part_path, part in parts.items():
         names += check_node(part, section, part_path)
     return names
+
+
+def _check_layers(node: Mapping[str, Any], path: str) -> None:
+    """Raise SettingError where MONAI has too few strides, or would leave some out unasked."""
+    channels, strides = node.get("channels"), node.get("strides")
+    if not (isinstance(channels, list) and isinstance(strides, list)):
+        return
+    if len(strides) != len(channels) - 1:
+        raise SettingError(
+            f"{path}.strides={strides} does not fit {path}.channels={channels}: a stride stands "
+            f"between two layers. Give {len(channels) - 1} of them, or {len(strides) + 1} channels."
+        )
 
 
 def own_arguments(node: Mapping[str, Any], target: Any, section: Section) -> dict[str, Any]:

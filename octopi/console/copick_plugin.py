@@ -14,6 +14,8 @@ import click
 from click.core import ParameterSource
 from copick.cli.util import add_config_option, add_debug_option, add_run_names_option
 
+from octopi.signals import stop_while_importing
+
 
 class Page(click.Command):
     """A command whose help ends with the config groups and settings of octopi's command."""
@@ -84,6 +86,7 @@ def _run(
         os.environ["OCTOPI_PROJECT"] = config  # an argument takes precedence over it
     elif config:
         options = {"project.config": config, **options}
+    stop_while_importing()
     from octopi.config.overrides import override_texts  # noqa: PLC0415  brings Hydra
 
     main = importlib.import_module(f"octopi.{verb}").main

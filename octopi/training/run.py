@@ -34,7 +34,7 @@ from octopi.system import resources
 from octopi.system.job_folder import LAST_CHECKPOINT_FILE, RESULTS_FILE
 from octopi.training import ddp
 from octopi.training.best_model import BestModelWriter
-from octopi.training.build_checks import check_loss, check_monitors
+from octopi.training.build_checks import check_augment, check_loss, check_monitors
 from octopi.training.callbacks import (
     LastCheckpoint,
     LogProgress,
@@ -115,6 +115,7 @@ def build_training(
     divisor = size_divisor(net)
     check_num_classes(net, divisor, len(info.labels) + 1)
     data = build_data(settings, info, divisor)
+    check_augment(data.augment, settings.data["crop_size"], len(info.labels) + 1)
     check_memory(net, settings)
     check_optim(net, settings)
     loss_function = adapt_loss(loss) if loss else build_loss(settings.loss, info.labels)
@@ -255,6 +256,7 @@ def build_data(settings: TrainSettings, info: DatasetInfo, divisor: int) -> Tomo
         tomograms=info.tomograms,
         labels=info.labels,
         augment=build(settings.augment, "augment") if settings.augment else None,
+        sampler=build(settings.sampler, "sampler") if settings.sampler else None,
         truth=info.true_picks,
     )
 
