@@ -115,7 +115,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save once before the first step, to find a folder that cannot be written."""
-        if not self.path.exists():
+        if trainer.ckpt_path is None:  # the same in every rank
             trainer.save_checkpoint(self.path, weights_only=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -255,8 +255,13 @@ class StopOnSignal(Callback):
         self._check(trainer)
 
     def _check(self, trainer: pl.Trainer) -> None:
-        if self.received is not None:
-            raise self.make_error(self.received, trainer.current_epoch)
+        received = self.received or 0
+        if trainer.world_size > 1:  # all ranks stop after the same step, or some wait for ever
+            number = torch.tensor(received, device=trainer.strategy.root_device)
+            torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX)
+            received = int(number)
+        if received:
+            raise self.make_error(received, trainer.current_epoch)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore the previous signal handlers."""
