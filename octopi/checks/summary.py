@@ -207,7 +207,7 @@ def _pick_issues(reports: Sequence[RunReport], request: CheckRequest) -> Iterabl
 def _choose_known_picks(
     existing: Collection[PicksQuery], request: CheckRequest
 ) -> dict[str, PickSets]:
-    return keep_known(_choose_sets(existing, request)[0], request.objects, named=False)
+    return keep_known(_choose_sets(existing, request)[0], request.objects, required=False)
 
 
 def _choose_sets(
