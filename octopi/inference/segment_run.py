@@ -18,6 +18,7 @@ from octopi.models.checkpoint_info import CheckpointInfo
 from octopi.project import Run, SegmentationQuery, TomogramQuery, score_map_name
 from octopi.project.edits import check_still_not_edited
 from octopi.project.provenance import check_same_provenance, has_changed, identify_tomogram
+from octopi.project.shared_work import finish
 
 
 @dataclass(frozen=True)
@@ -163,4 +164,5 @@ def write_scores(scored: TaskVolume, settings: SegmentSettings, ensemble: Ensemb
             grid=grid,
             attributes={**attributes, "labels": ensemble.info.labels},
         )
+    finish(run)
     return run.name
