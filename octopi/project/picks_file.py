@@ -165,7 +165,7 @@ def to_json(
     if orientations is not None:
         _check_finite(orientations, "orientations", where)
         transformations[:, :3, :3] = orientations
-    scores = np.ones(len(points)) if points.scores is None else points.scores
+    scores = points.scores_or_ones
     _check_finite(scores, "scores", where)
     config = picks.run.root.config
     # Points of a filament share its id, which we do not know; 0 says so.
