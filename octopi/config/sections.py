@@ -45,10 +45,15 @@ SECTIONS = {
     "project": Section("octopi.project.open_project|octopi.phantom.make_phantom"),
     "data": Section(
         "octopi.data.datamodule.build_data_module",
-        ("runs", "target", "tomograms", "labels", "augment", "truth"),
+        ("runs", "target", "tomograms", "labels", "augment", "sampler", "truth"),
         limits={"working_spacing": Spacing | None},
     ),
-    "augment": Section("octopi.data.augment", several=True),
+    "augment": Section(
+        "octopi.data.augment|monai.transforms.transform.RandomizableTransform",
+        several=True,
+        called_with=("image", "target", "rng"),
+    ),
+    "sampler": Section("octopi.data.crops.CropChooser", called_with=("runs", "num_crops", "rng")),
     "model": Section("torch.nn.Module", ("out_channels",)),
     "loss": Section(
         "torch.nn.Module",
