@@ -215,11 +215,11 @@ class LogProgress(Callback):
             return
         self._logged = now
         spent = pl_module.spent_budget(trainer.global_step)
-        left = (now - self._start) * (1 - spent) / max(spent - self._spent_before, 1e-9)
+        seconds_left = (now - self._start) * (1 - spent) / max(spent - self._spent_before, 1e-9)
         logger.info(
             "step %d, epoch %d: loss %.4f; %.0f %% of the training done, about %.0f min left",
             trainer.global_step, trainer.current_epoch, float(outputs["loss"]), 100 * spent,
-            left / 60,
+            seconds_left / 60,
         )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
 from octopi.errors import DataError, ResourceError, SettingError, StoppedBySignal
 from octopi.models import checkpoint
+from octopi.models.net_output import NetOutput
 from octopi.models.precision import choose_device_type, count_devices, training_precision
 from octopi.models.properties import (
     COST_METRICS,
@@ -27,6 +28,7 @@ from octopi.models.properties import (
     check_num_classes,
     check_size,
     network_costs,
+    output_stride,
     size_divisor,
 )
 from octopi.picking import sort_by_label
@@ -50,6 +52,8 @@ from octopi.training.loss import adapt_loss, build_loss
 from octopi.training.module import PickingModule
 from octopi.training.schedule import build_lr_scheduler, check_lr_scheduler
 from octopi.training.silence import silence_lightning
+from octopi.training.target_form import target_form
+from octopi.training.training_loss import TrainingLoss
 from octopi.training.unknown import PartialClasses
 from octopi.training.validation import build_validation, check_metric_names, log_shares
 
@@ -113,26 +117,32 @@ def build_training(
 
     net = build_net(settings, info)
     divisor = size_divisor(net)
-    check_num_classes(net, divisor, len(info.labels) + 1)
+    net_output = NetOutput(settings.outputs, output_stride(net, divisor))
+    check_num_classes(net, divisor, net_output.num_channels(len(info.labels)))
     data = build_data(settings, info, divisor)
     check_augment(data.augment, settings.data["crop_size"], len(info.labels) + 1)
     check_memory(net, settings)
     check_optim(net, settings)
-    loss_function = adapt_loss(loss) if loss else build_loss(settings.loss, info.labels)
-    check_loss(loss_function, len(info.labels) + 1)
+    form = target_form(net_output)
+    loss_function = adapt_loss(loss, form) if loss else build_loss(settings.loss, info.labels, form)
+    check_loss(loss_function, form, len(info.labels))
     module = PickingModule(
         net,
-        validation_steps=build_validation(settings, info, divisor),
-        loss=loss_function,
+        validation_steps=build_validation(settings, info, divisor, net_output),
+        loss=TrainingLoss(
+            loss_function,
+            num_objects=max(info.labels.values()),
+            net_output=net_output,
+            partial=partial_classes(settings, info),
+        ),
         optimizer=build(settings.optim["optimizer"], "optim.optimizer", partial=True),
         lr_scheduler=functools.partial(build_lr_scheduler, settings.optim["lr_scheduler"]),
         labels=info.labels,
-        partial=partial_classes(settings, info),
         best_metric=settings.best_metric,
         steps_per_epoch=data.steps_per_epoch,
         seed=settings.seed,
     )
-    best_model = SaveBestModel(BestModelWriter(folder, settings, info, data, divisor))
+    best_model = SaveBestModel(BestModelWriter(folder, settings, info, data, divisor, net_output))
     history = WriteHistory(folder / RESULTS_FILE, best_model, info.metrics_note)
     cpu_budget = CpuBudget(settings.max_cpu_seconds)
     users_callbacks = [
@@ -218,7 +228,11 @@ def run_training(
 
 def build_net(settings: TrainSettings, info: DatasetInfo) -> nn.Module:
     """Build the network, with another training's weights where `init_from` names one."""
-    net: nn.Module = build(settings.model, "model", out_channels=len(info.labels) + 1)
+    net: nn.Module = build(
+        settings.model,
+        "model",
+        out_channels=NetOutput(settings.outputs).num_channels(len(info.labels)),
+    )
     if settings.init_from:
         weights, checkpoint_info = checkpoint.read(settings.init_from)
         new_weights = checkpoint.load_matching_weights(net, weights)
