@@ -147,7 +147,7 @@ def write_page(project: Project, settings: ReviewSettings, job: Job) -> None:
 def find_all_scores(project: Project, settings: ReviewSettings) -> list[RunScores]:
     """Find the score maps of all runs, sorted by run; check that they are of today's tomograms."""
     located = keep_runs_with(
-        project.select(settings.runs),
+        project.select(settings.runs, keep_contents=True),
         lambda run: find_reviewed_scores(run, settings.input, settings.tomo_type),
         all_required=settings.runs is not None,
     )

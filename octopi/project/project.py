@@ -91,8 +91,12 @@ class Project:
             reopen=self._select_one,
         )
 
-    def select(self, names: Sequence[str] | None) -> list[Run]:
+    def select(self, names: Sequence[str] | None, *, keep_contents: bool = False) -> list[Run]:
         """Return the runs of these names, in this order; all runs for None.
+
+        Args:
+            names: of the runs.
+            keep_contents: whether each is listed once, for one command; see `Run.keep_contents`.
 
         Raises:
             DataError: the project has no runs.
@@ -105,7 +109,7 @@ class Project:
                     f"{self} has no runs: ExperimentRuns is empty or absent. "
                     "Check static_root and overlay_root in the config."
                 )
-            return list(self.runs)
+            names = [run.name for run in self.runs]
         if not names:
             raise SettingError("runs=[] names no run. Leave it out for all runs, or name some.")
         repeated = [name for name, times in Counter(names).items() if times > 1]
@@ -115,7 +119,10 @@ class Project:
         for name in names:
             if name not in by_name:
                 raise NotInProjectError(str(self), "run", name, by_name)
-        return [by_name[name] for name in names]
+        runs = [by_name[name] for name in names]
+        for run in runs if keep_contents else ():
+            run.keep_contents()
+        return runs
 
     def _select_one(self, name: str) -> Run:
         return self.select([name])[0]

@@ -25,7 +25,13 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from octopi.errors import LockedError, ResourceError, shorten
-from octopi.project.storage import can_rename, filesystem_inside, overlay_folder, write_file
+from octopi.project.storage import (
+    can_rename,
+    filesystem_inside,
+    overlay_folder,
+    read_file,
+    write_file,
+)
 from octopi.system.files import is_running
 
 BEAT = 30.0  # seconds between two signs of life of a worker
@@ -78,10 +84,9 @@ class WorkFolder:
     def read(self, name: str) -> str | None:
         """Read a file; return None where there is none."""
         try:
-            content: bytes = self.fs.cat_file(f"{self.path}/{name}")
+            return read_file(self.fs, f"{self.path}/{name}").decode(errors="replace")
         except FileNotFoundError:
             return None
-        return content.decode(errors="replace")
 
     def read_mapping(self, name: str) -> dict[str, Any]:
         """Read a JSON file that holds a mapping; return {} where there is none, or half of one."""
