@@ -180,6 +180,11 @@ class Project:
                 "that they are not kept apart. Start one at a time, or each with other runs=[…]."
             )
 
+    def work_folders(self) -> list[WorkFolder]:
+        """Return the folders by which processes share what they write, of each output."""
+        with storage_errors_as_data_error("What is at work"):
+            return [folder for root in self._roots.values() for folder in WorkFolder.all_of(root)]
+
     @property
     def overlays(self) -> list[str]:
         """Where results are written, one overlay root per config."""

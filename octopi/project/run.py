@@ -39,6 +39,17 @@ class Run(VolumeStore):
             self._warn_once(f"Run {self.name}: copick takes files for other picks. {advice}")
         return picks
 
+    def item_names(self) -> set[str]:
+        """List in words what is stored of the run, finished or not; open nothing."""
+        contents = self.contents()
+        score_maps = (
+            f"score map {name} of {query}"
+            for query, tomogram in contents.tomograms.items()
+            for name in contents.features(tomogram)
+        )
+        stored = (*contents.tomograms, *contents.picks, *contents.segmentations)
+        return {*score_maps, *(f"{query.kind} {query}" for query in stored)}
+
     def read_picks(self, query: PicksQuery) -> Points:
         """Read particle centres in Å, x y z, with their scores where they have any."""
         return self._read_picks(query).points

@@ -56,7 +56,17 @@ class WorkFolder:
     def of_output(cls, root: Any, output: str) -> Self:
         """Return the folder of an output, such as `picks octopi/1`, in a copick root's overlay."""
         fs = filesystem_inside(root.fs_overlay)
-        return cls(fs, f"{overlay_folder(root)}/.octopi/work/{file_name(output)}")
+        return cls(fs, f"{_all_work(root)}/{file_name(output)}")
+
+    @classmethod
+    def all_of(cls, root: Any) -> list[Self]:
+        """Return the folders of all outputs that were ever written to a copick root's overlay."""
+        fs = filesystem_inside(root.fs_overlay)
+        try:
+            entries = fs.ls(_all_work(root), detail=False)
+        except FileNotFoundError:
+            return []
+        return [cls(fs, str(entry).rstrip("/")) for entry in entries]
 
     def create(self, name: str, content: str) -> bool:
         """Make a file; return False where another process has made it."""
@@ -209,6 +219,10 @@ class Claim:
     def drop(self) -> None:
         """Drop the claim, and those of the workers that it was taken from."""
         self.folder.remove(*map(self.file, range(1, self.number + 1)))
+
+
+def _all_work(root: Any) -> str:
+    return f"{overlay_folder(root)}/.octopi/work"
 
 
 def lost_error() -> LockedError:
