@@ -96,8 +96,8 @@ def check_runs(project: Project, settings: CheckSettings, request: CheckRequest)
     with ThreadPoolExecutor(settings.num_workers) as pool:
         futures = [pool.submit(check_run, run, request) for run in runs]
         try:
-            for _ in tqdm(as_completed(futures), total=len(runs), desc="check", unit="run"):
-                pass
+            for future in tqdm(as_completed(futures), total=len(runs), desc="check", unit="run"):
+                future.result()  # raises what is no issue of one run
             return [future.result() for future in futures]
         finally:
             pool.shutdown(cancel_futures=True)

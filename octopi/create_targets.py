@@ -136,7 +136,7 @@ def create_target(
         decided = paint(grid, decided_spheres(inputs, plan))
         target = np.where((target == UNKNOWN) & (decided > 0), decided, target)
         sources[REGION] = plan.annotated
-    known = drop_unknown(inputs.inside, target, grid)
+    known_picks = drop_unknown(inputs.inside, target, grid)
     rejected = {plan.labels[n]: (inputs.united[n].rejected, plan.radii[n]) for n in plan.rejected}
     target = mark_rejected(target, grid, rejected)
     query = target_query(settings, float(np.mean(grid.spacing)))
@@ -170,7 +170,7 @@ def create_target(
             if one.points is not None or len(one.rejected)
         },
         num_outside=sum(len(p) - len(inputs.inside[name]) for name, p in inputs.picks.items()),
-        num_unknown=sum(len(p) - len(known[name]) for name, p in inputs.inside.items()),
+        num_unknown=sum(len(p) - len(known_picks[name]) for name, p in inputs.inside.items()),
         not_annotated=inputs.not_annotated,
         num_bytes=0 if state == "unchanged" else target.nbytes,
     )

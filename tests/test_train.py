@@ -79,8 +79,9 @@ def test_a_training_killed_at_an_epoch_boundary_ends_as_one_that_was_not(
     assert history["train_loss"]["epoch"] == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("again", [["resume=job"], [*WORDS, "resume=auto"]])
 def test_sigterm_ends_with_143_and_a_checkpoint_that_goes_on_to_the_same_end(
-    targets, final_weights, octopi_command, capsys
+    targets, final_weights, octopi_command, capsys, again
 ):
     # in the middle of the third epoch
     (targets / "sabotage").write_text("5 SIGTERM", encoding="utf-8")
@@ -89,7 +90,7 @@ def test_sigterm_ends_with_143_and_a_checkpoint_that_goes_on_to_the_same_end(
     assert "resume=" in err
     assert "Traceback" not in err
     checkpoint.load(targets / "job" / "best_model.pth")
-    assert octopi_command("train", "resume=job") == 0
+    assert octopi_command("train", *again) == 0
     assert _equal(_weights(targets / "job"), final_weights)
 
 
@@ -278,10 +279,10 @@ def test_a_checkpoint_that_cannot_be_gone_on_from_is_refused_and_nothing_in_it_i
     assert octopi_command("train", "resume=job", "trainer.max_epochs=2") == 0
 
 
-@pytest.mark.parametrize("epochs", [1, 2])
-def test_a_best_model_that_is_lost_is_written_anew(targets, octopi_command, caplog, epochs):
+def test_a_best_model_that_is_lost_is_written_anew(targets, octopi_command, caplog):
     assert octopi_command("train", *WORDS, "trainer.max_epochs=1") == 0
-    for spoiled in (None, b"", b"PK"):
+    # nothing is left to train, then an epoch is, then nothing again
+    for spoiled, epochs in ((None, 1), (b"", 2), (b"PK", 2)):
         path = targets / "job" / "best_model.pth"
         path.unlink()
         if spoiled is not None:

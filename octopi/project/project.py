@@ -31,7 +31,6 @@ from octopi.project.shared_work import SharedWork, Worker
 from octopi.project.storage import (
     check_overlay,
     check_roots,
-    overlay_folder,
     storage_errors_as_data_error,
     storage_errors_as_resource_error,
 )
@@ -164,11 +163,9 @@ class Project:
             root: Worker(WorkFolder.of_output(root, output), settings, output) for root in roots
         }
         with contextlib.ExitStack() as stack:
-            for root, worker in workers.items():
-                where = f"What is at work on {output}"
-                with storage_errors_as_resource_error(where, overlay_folder(root)):
-                    self._warn_if_shared(worker)
-                    worker.join()
+            for worker in workers.values():
+                self._warn_if_shared(worker)
+                worker.join()
                 stack.callback(worker.leave)
             yield SharedWork(workers)
 

@@ -1,5 +1,6 @@
 """Stored volumes: what their metadata say, read and checked before any voxel is."""
 
+import functools
 import hashlib
 import json
 import math
@@ -16,7 +17,7 @@ from zarr.storage import FSStore
 from octopi.errors import DataError
 from octopi.geometry import Grid, same_spacing
 from octopi.project.copick_api import UNITFACTOR
-from octopi.project.storage import storage_errors_as_data_error
+from octopi.project.storage import storage_errors_as_data_error, with_retries
 
 COMPLETE = "octopi_complete"
 MAX_CHUNKS = 1_000_000  # of an array; with more its shape or chunks are wrong
@@ -100,7 +101,9 @@ def open_volume(
         attributes = _read_attributes(store, where)
         try:
             level = _finest_level(attributes)
-            array = zarr.open_array(store=store, path=level.path, mode="r")
+            # zarr.open_array asks first whether it exists, and takes an error for "no"
+            make_array = functools.partial(zarr.Array, store, path=level.path, read_only=True)
+            array = with_retries(make_array, store.fs)
             _check_metadata(array)
         except DAMAGED_METADATA as error:
             raise DataError(
@@ -150,7 +153,7 @@ def is_finished(item: Any, *, by_octopi: bool = False) -> bool:
             attributes = json.loads(store[".zattrs"])
             level = _finest_level(attributes)
             finished = bool(attributes.get(COMPLETE, not by_octopi))
-            return finished and f"{level.path}/.zarray" in store
+            return finished and bool(store[f"{level.path}/.zarray"])
         except KeyError:  # no metadata, but for those of zarr 3, which are refused when opened
             return not by_octopi and "zarr.json" in store
         except DAMAGED_METADATA:
@@ -194,7 +197,7 @@ def background(array: zarr.Array) -> NDArray[Any]:
 
 def _read_attributes(store: Any, where: str) -> dict[str, Any]:
     try:
-        return json.loads(store[".zattrs"])
+        return json.loads(with_retries(functools.partial(store.__getitem__, ".zattrs"), store.fs))
     except KeyError as error:
         if store.fs.exists(f"{store.path}/zarr.json"):
             raise DataError(

@@ -30,6 +30,7 @@ from octopi.project.storage import (
     filesystem_inside,
     overlay_folder,
     read_file,
+    storage_errors_as_resource_error,
     write_file,
 )
 from octopi.system.files import is_running
@@ -93,10 +94,11 @@ class WorkFolder:
 
     def read(self, name: str) -> str | None:
         """Read a file; return None where there is none."""
-        try:
-            return read_file(self.fs, f"{self.path}/{name}").decode(errors="replace")
-        except FileNotFoundError:
-            return None
+        with self._storage_errors():
+            try:
+                return read_file(self.fs, f"{self.path}/{name}").decode(errors="replace")
+            except FileNotFoundError:
+                return None
 
     def read_mapping(self, name: str) -> dict[str, Any]:
         """Read a JSON file that holds a mapping; return {} where there is none, or half of one."""
@@ -108,24 +110,30 @@ class WorkFolder:
 
     def write_mapping(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a mapping as a JSON file, whole."""
-        write_file(self.fs, f"{self.path}/{name}", json.dumps(content).encode())
+        with self._storage_errors():
+            write_file(self.fs, f"{self.path}/{name}", json.dumps(content).encode())
 
     def remove(self, *names: str) -> None:
         """Remove files, those that are there."""
-        if len(names) > 1 and not can_rename(self.fs):
-            self.fs.rm([f"{self.path}/{name}" for name in names])  # a thousand in one request
-            return
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                self.fs.rm_file(f"{self.path}/{name}")
+        with self._storage_errors():
+            if len(names) > 1 and not can_rename(self.fs):
+                self.fs.rm([f"{self.path}/{name}" for name in names])  # a thousand in one request
+                return
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    self.fs.rm_file(f"{self.path}/{name}")
 
     def list_files(self) -> "Listing":
         """List the folder, afresh."""
-        try:
-            entries = self.fs.ls(self.path, detail=True, refresh=True)
-        except FileNotFoundError:
-            entries = []
+        with self._storage_errors():
+            try:
+                entries = self.fs.ls(self.path, detail=True, refresh=True)
+            except FileNotFoundError:
+                entries = []
         return Listing({entry["name"].rpartition("/")[2]: _modified(entry) for entry in entries})
+
+    def _storage_errors(self) -> contextlib.AbstractContextManager[None]:
+        return storage_errors_as_resource_error("What processes are at work on", self.path)
 
     def is_exclusive(self) -> bool:
         """Return whether the storage lets only one of two processes make a file."""

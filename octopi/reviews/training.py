@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from octopi.config.overrides import override_key, shell_override
-from octopi.html_report.score_maps import ScoreMapReference, find_training_of
+from octopi.html_report.score_maps import find_training_of
 from octopi.html_report.training_history import TrainingHistory, read_training_history
 from octopi.project import (
     PickSets,
@@ -17,9 +17,8 @@ from octopi.project import (
     SegmentationQuery,
     TomogramQuery,
     find_pick_sets,
-    score_map_name,
 )
-from octopi.project.run_scores import RunScores, find_scores
+from octopi.project.run_scores import RunScores
 from octopi.system.job_folder import BEST_MODEL_FILE, CONFIG_FILE
 
 
@@ -58,14 +57,6 @@ class TrainedOn:
         return {name: sets for name, sets in existing_sets.items() if sets and name not in missing}
 
 
-def find_reviewed_scores(run: Run, name: str, tomo_type: str | None) -> RunScores:
-    """Find the score map of a run; of several, that of the tomogram type that is shown."""
-    map_name = score_map_name(SegmentationQuery.parse(name))
-    types = {query.tomo_type for query, stored in run.score_maps() if stored == map_name}
-    of_type = tomo_type if tomo_type in types else None
-    return find_scores(run, "scores", name, tomo_type=of_type, voxel_spacing=None)
-
-
 def find_trained_on(
     project: Project,
     scores: Sequence[RunScores],
@@ -93,10 +84,10 @@ def find_trained_on(
     if annotations is None:
         sets = {n: PickSets.parse(text) for n, text in attributes.get("picks", {}).items()}
     else:
-        named, _ = find_pick_sets(
+        sets, _ = find_pick_sets(
             project.runs, objects=None, source=list(annotations), rejected=None
         )
-        sets = {name: named[name] for name in objects if name in named}
+        sets = {name: sets[name] for name in objects if name in sets}
     picks = {name: one.queries for name, one in sets.items()}
     return TrainedOn(picks, attributes, query, history)
 
@@ -109,12 +100,7 @@ def _find_history(
         folder = Path(checkpoint[0]).absolute().parent
         is_one = len(checkpoint) == 1 and (folder / CONFIG_FILE).is_file()
         return read_training_history(folder) if is_one else None
-    references = [
-        ScoreMapReference(one.run, one.location, score_map_name(one.query), one.read_attributes())
-        for one in scores
-        if isinstance(one.location, TomogramQuery)
-    ]
-    return find_training_of(references)
+    return find_training_of(one for one in scores if isinstance(one.location, TomogramQuery))
 
 
 def _target_attributes(run: Run, target: SegmentationQuery | None) -> Mapping:
@@ -183,12 +169,12 @@ def _picks_setting(
     """
     before = [[query for query in sets if query not in accepted] for sets in picks.values()]
     by_object = [[query.user_session for query in sets] for sets in before] or [[]]
-    named = [*by_object[0], *dict.fromkeys(query.user_session for query in accepted)]
+    user_sessions = [*by_object[0], *dict.fromkeys(query.user_session for query in accepted)]
     queries = [query for sets in [*before, accepted] for query in sets]
-    existing = {q for run in project.runs for q in run.picks() if q.user_session in named}
+    existing = {q for run in project.runs for q in run.picks() if q.user_session in user_sessions}
     others = [q for q in existing.difference(queries) if q.object_name in project.objects]
     if all(one == by_object[0] for one in by_object) and not others:
-        return named
+        return user_sessions
     return list(map(str, queries))
 
 
@@ -196,8 +182,8 @@ def _painting_settings(trained_on: TrainedOn) -> dict[str, Any]:
     """Return the settings that say how else than from picks the target was painted."""
     attributes = trained_on.attributes
     radii, painted = attributes.get("object_radii", {}), attributes.get("sphere_radii", {})
-    known = [n for n in trained_on.picks if radii.get(n) and painted.get(n)]
-    scales = {n: round(painted[n] / radii[n], 6) for n in known}
+    painted_names = [n for n in trained_on.picks if radii.get(n) and painted.get(n)]
+    scales = {n: round(painted[n] / radii[n], 6) for n in painted_names}
     are_same = len(set(scales.values())) == 1
     return {
         "targets.segmentations": list(attributes.get("masks", {}).values()),
