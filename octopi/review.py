@@ -150,7 +150,7 @@ def write_page(project: Project, settings: ReviewSettings, job: Job) -> None:
 def find_all_scores(project: Project, settings: ReviewSettings) -> list[RunScores]:
     """Find the score maps of all runs, sorted by run; check that they are of today's tomograms."""
     located = keep_runs_with(
-        project.select(settings.runs),
+        project.select(settings.runs, keep_contents=True),
         lambda run: find_score_map(run, settings.input, settings.tomo_type),
         all_required=settings.runs is not None,
     )

@@ -89,7 +89,7 @@ def collect_report(
             one training whose folder still exists.
         settings: of the command.
     """
-    runs = project.select(settings.runs)
+    runs = project.select(settings.runs, keep_contents=True)
     target = _find_target(history, settings)
     truth = find_truth(runs, target, settings)
     maps = find_score_maps(runs, settings)
