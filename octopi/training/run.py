@@ -187,7 +187,7 @@ def build_trainer(
         callbacks=callbacks,
     )
     ranks.check_tasks(trainer.num_devices, trainer.num_nodes)
-    ddp.prepare_first_rank(trainer.world_size)
+    ddp.prepare_first_rank(trainer.num_devices)
     if settings.max_cpu_seconds is not None and trainer.world_size > 1:
         raise SettingError(
             "max_cpu_seconds counts those of one process, and each device has its own. Leave "
