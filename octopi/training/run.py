@@ -33,6 +33,7 @@ from octopi.models.properties import (
 )
 from octopi.system import ranks, resources, slurm
 from octopi.system.job_folder import LAST_CHECKPOINT_FILE, RESULTS_FILE
+from octopi.system.progress import shows_bars
 from octopi.training import ddp
 from octopi.training.best_model import BestModelWriter
 from octopi.training.build_checks import (
@@ -184,6 +185,7 @@ def build_trainer(
         precision=precision,
         default_root_dir=str(folder),
         logger=False,
+        enable_progress_bar=settings.trainer["enable_progress_bar"] and shows_bars(),
         callbacks=callbacks,
     )
     ranks.check_tasks(trainer.num_devices, trainer.num_nodes)
