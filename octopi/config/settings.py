@@ -31,14 +31,19 @@ OptionalNode = Annotated[ConfigNode, OPTIONAL]  # null is nothing: {}
 RunNames = list[str] | None
 
 
-def _check_distinct(names: list[str]) -> list[str]:
-    if len(set(names)) < len(names):
-        raise ValueError("A name is there twice.")
-    return names
+def _check_distinct(items: list) -> list:
+    if len(set(items)) < len(items):
+        raise ValueError("One of them is there twice.")
+    return items
 
 
 Names = Annotated[
     list[str],
+    Field(min_length=1, description="(not empty, each once)"),
+    AfterValidator(_check_distinct),
+]
+Seeds = Annotated[
+    list[Seed],
     Field(min_length=1, description="(not empty, each once)"),
     AfterValidator(_check_distinct),
 ]
@@ -185,6 +190,20 @@ class EvaluateSettings:
     annotated: str | None
     user_id: str
     session_id: str
+    dry_run: bool
+
+
+@dataclass
+class CompareSettings:
+    """Settings of `compare`."""
+
+    project: ConfigNode
+    base: str | None
+    methods: Names
+    seeds: Seeds
+    num_folds: NumFolds | None
+    cpu_seconds: Positive | None
+    trust: list[str]
     dry_run: bool
 
 

@@ -25,7 +25,7 @@ from octopi.system.job_folder import (
     OUTCOME_FILE,
     PLACES,
     Job,
-    fold_name,
+    has_training,
     read_training_config,
 )
 from octopi.system.passwords import mask_passwords
@@ -81,7 +81,7 @@ def _check_used(folder: Path, settings: TrainSettings) -> None:
     """Raise SettingError unless the folder is unused, or is that of the training to resume."""
     if settings.resume:
         check_resume(folder, settings)
-    elif any((folder / name).exists() for name in (LAST_CHECKPOINT_FILE, fold_name(0))):
+    elif has_training(folder):
         raise SettingError(
             f"{folder} already holds a training. Continue it with "
             f"{shell_override('resume', folder)}, or choose another folder with "
