@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from octopi.ranges import Factor, NotNegative, Share
 
+Weight = Tensor | None  # (c,) of each class, background first; None = 1 each
+_check_arguments = validate_call(config={"arbitrary_types_allowed": True})
+
 
 class FocalTverskyLoss(nn.Module):
     """Mean over classes of (1 - Tversky index)^(1/γ); γ above 1 emphasises the hard classes.
@@ -19,19 +22,23 @@ class FocalTverskyLoss(nn.Module):
     Source: Abraham and Khan 2018, arXiv:1810.07842, equation 3.
     """
 
-    @validate_call
+    weight: Weight
+
+    @_check_arguments
     def __init__(
         self,
         alpha: NotNegative = 0.7,
         beta: NotNegative = 0.3,
         gamma: Factor = 1.0,
         smooth: NotNegative = 1e-5,
+        weight: Weight = None,
     ) -> None:
         super().__init__()
         self.alpha = alpha
         self.beta = beta
         self.gamma = gamma
         self.smooth = smooth
+        self.register_buffer("weight", weight, persistent=False)
         self.tversky = TverskyLoss(
             to_onehot_y=True,
             softmax=True,
@@ -45,13 +52,14 @@ class FocalTverskyLoss(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss, a scalar."""
         loss = self.tversky(logits, target).clamp_min(self.smooth)  # no infinite slope at zero
-        return loss.pow(1 / self.gamma).mean()
+        loss = loss.pow(1 / self.gamma)
+        return loss.mean() if self.weight is None else (loss * self.weight).mean()
 
 
 class WeightedFocalTverskyLoss(nn.Module):
     """weight_tversky * Tversky + weight_focal * focal loss, γ being the focal exponent."""
 
-    @validate_call
+    @_check_arguments
     def __init__(  # noqa: PLR0917  the published signature
         self,
         gamma: Factor = 1.0,
@@ -60,11 +68,13 @@ class WeightedFocalTverskyLoss(nn.Module):
         weight_tversky: NotNegative = 0.5,
         weight_focal: NotNegative = 0.5,
         smooth: NotNegative = 1e-5,
+        weight: Weight = None,
     ) -> None:
         super().__init__()
         self.gamma = gamma
         self.alpha = alpha
         self.beta = beta
+        self.register_buffer("weight", weight, persistent=False)
         self.weight_tversky = weight_tversky
         self.weight_focal = weight_focal
         self.smooth = smooth
@@ -73,14 +83,17 @@ class WeightedFocalTverskyLoss(nn.Module):
             softmax=True,
             alpha=alpha,
             beta=beta,
+            reduction="mean" if weight is None else "none",
             smooth_nr=smooth,
             smooth_dr=smooth,
         )
-        self.focal = FocalLoss(to_onehot_y=True, use_softmax=True, gamma=gamma)
+        self.focal = FocalLoss(to_onehot_y=True, use_softmax=True, gamma=gamma, weight=weight)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss, a scalar."""
         tversky = self.tversky(logits, target)
+        if self.weight is not None:
+            tversky = (tversky * self.weight).mean()
         return self.weight_tversky * tversky + self.weight_focal * self.focal(logits, target)
 
 
@@ -99,9 +112,13 @@ class TverskyCrossEntropyLoss(nn.Module):
         weight_cross_entropy: weight of the cross-entropy term.
         label_smoothing: part of each target that is spread evenly over all classes.
         smooth: voxels added to both sides of the Tversky index.
+        weight: of each class (c,), background first: multiplies `object_weight` in the
+            cross-entropy and the Tversky term of an object; None = 1 each.
     """
 
-    @validate_call
+    weight: Weight
+
+    @_check_arguments
     def __init__(
         self,
         *,
@@ -112,6 +129,7 @@ class TverskyCrossEntropyLoss(nn.Module):
         weight_cross_entropy: NotNegative,
         label_smoothing: Share,
         smooth: NotNegative,
+        weight: Weight = None,
     ) -> None:
         super().__init__()
         self.alpha = alpha
@@ -121,12 +139,15 @@ class TverskyCrossEntropyLoss(nn.Module):
         self.weight_cross_entropy = weight_cross_entropy
         self.label_smoothing = label_smoothing
         self.smooth = smooth
+        self.register_buffer("weight", weight, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss, a scalar."""
         labels = target[:, 0].long()
         weight = logits.new_full((logits.shape[1],), self.object_weight)
         weight[0] = 1.0
+        if self.weight is not None:
+            weight = weight * self.weight
         cross_entropy = nn.functional.cross_entropy(
             logits, labels, weight=weight, label_smoothing=self.label_smoothing
         )
@@ -143,4 +164,7 @@ class TverskyCrossEntropyLoss(nn.Module):
         fp, fn = scores.sum(axes)[1:] - tp, num_true_voxels - tp
         index = (tp + self.smooth) / (tp + self.alpha * fp + self.beta * fn + self.smooth)
         is_present = (num_true_voxels > 0).to(scores.dtype)
-        return ((1 - index) * is_present).sum() / is_present.sum().clamp_min(1)
+        loss = (1 - index) * is_present
+        if self.weight is not None:
+            loss = loss * self.weight[1:]
+        return loss.sum() / is_present.sum().clamp_min(1)

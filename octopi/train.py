@@ -40,7 +40,7 @@ def train(
         check_folder(job.folder, settings)
         if is_all_folds:
             check_one_device(settings)
-        training = build_training(settings, job.folder)
+        training = build_training(settings, job.folder, loss=loss)
         log_dry_run("train", dry_run.describe_training(settings, job, training))
         return None
     with training_folder(job, settings) as folder:

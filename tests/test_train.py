@@ -310,6 +310,7 @@ def test_a_folder_that_cannot_be_written_is_found_out_before_the_first_step(
     assert not (targets / "outputs" / "cache").exists()
 
 
+@pytest.mark.slow
 def test_all_folds_of_a_training_become_one_model_with_out_of_fold_thresholds(
     targets, octopi_command
 ):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -45,6 +46,8 @@ def expand_overrides(arguments: list[str], *, verb: str) -> list[str]:
     check_flags(arguments, verb)
     if verb == "report":
         arguments = expand_paths(arguments)
+    if verb == "compare":
+        arguments = expand_base(arguments)
     arguments = expand_target(arguments, verb=verb)
     arguments = expand_experiment_folder(expand_resume(arguments, verb=verb), verb=verb)
     return add_folder(expand_experiment_file(arguments, verb=verb), verb=verb)
@@ -83,6 +86,16 @@ def expand_paths(arguments: list[str]) -> list[str]:
             key = "project.config" if argument.endswith(".json") else "folder"
             out.append(override_text(key, argument))
     return out
+
+
+def expand_base(arguments: list[str]) -> list[str]:
+    """Move `experiment=…` of a comparison into its base, whose trainings take it."""
+    experiment, base = last_value(arguments, "experiment"), last_value(arguments, "base")
+    if experiment is None:
+        return arguments
+    words = [f"experiment={shlex.quote(experiment)}", *([base] if base else [])]
+    kept = [a for a in arguments if a.partition("=")[0] not in ("experiment", "base")]
+    return [*kept, override_text("base", " ".join(words))]
 
 
 def expand_target(arguments: list[str], *, verb: str) -> list[str]:

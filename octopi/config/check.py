@@ -18,7 +18,8 @@ from octopi.config.files import CONF_DIR, OVERLAYS, choices, groups_of
 from octopi.config.nodes import check_node
 from octopi.config.overrides import override_key
 from octopi.config.sections import SECTIONS, Section, node_at
-from octopi.config.settings import LOOSE, OPTIONAL, SETTINGS_CLASSES, ConfigNode
+from octopi.config.settings import SETTINGS_CLASSES
+from octopi.config.settings.types import LOOSE, OPTIONAL, ConfigNode
 from octopi.errors import SettingError, did_you_mean
 
 Settings = TypeVar("Settings")
@@ -132,7 +133,8 @@ def _drop_arguments_of_old_targets(values: dict, overrides: Sequence[str]) -> No
         node = node_at(values, path)
         if f"{path}.{TARGET}" in typed_keys and isinstance(node, dict):
             for key in list(node):
-                if f"{path}.{key}" not in typed_keys:
+                argument = f"{path}.{key}."
+                if not any(f"{typed}.".startswith(argument) for typed in typed_keys):
                     del node[key]
 
 

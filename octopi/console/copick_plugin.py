@@ -14,6 +14,8 @@ import click
 from click.core import ParameterSource
 from copick.cli.util import add_config_option, add_debug_option, add_run_names_option
 
+from octopi.signals import stop_while_importing
+
 _OPTIONS = {"project.config": "--config", "runs": "--run-names"}
 
 
@@ -93,6 +95,7 @@ def _run(
     elif config:
         options = {"project.config": config, **options}
     _check_given_once(options, arguments)
+    stop_while_importing()
     try:
         from octopi.config.overrides import override_texts  # noqa: PLC0415  brings Hydra
 

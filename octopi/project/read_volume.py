@@ -6,7 +6,7 @@ import math
 import operator
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,17 @@ def read_mask(
     values = LabelValues()
     mask = read_array(volume, values).reshape(volume.grid.shape) != 0
     return mask, values.check_mask(volume.where, may_be_full=may_be_full)
+
+
+def read_scores(volume: StoredVolume, objects: Collection[str] | None) -> NDArray[Any]:
+    """Read a score map (c, z, y, x); raise DataError unless it has a channel for each object."""
+    scores = read_array(volume)
+    if objects is not None and (scores.ndim != 4 or len(scores) != len(objects)):
+        raise DataError(
+            f"{volume.where} of shape {list(scores.shape)} has {len(scores)} channels for "
+            f"{len(objects)} objects. Write it again."
+        )
+    return scores
 
 
 def read_array(volume: StoredVolume, values: LabelValues | None = None) -> NDArray[Any]:

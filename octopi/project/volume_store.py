@@ -229,12 +229,6 @@ class VolumeStore:
     ) -> None:
         """Write a label volume (z, y, x) with its grid and attributes, replacing an older one."""
         self.check_can_write(query)
-        if labels.dtype != np.uint8 or labels.ndim != 3:
-            raise ValueError(f"Labels are uint8 (z, y, x), not {labels.dtype} {labels.shape}.")
-        if not same_spacing(query.voxel_spacing or 0, float(np.mean(grid.spacing))):
-            raise ValueError(
-                f"{query} does not name the voxel spacing of its grid, {grid.spacing} Å."
-            )
         item = copick_items.new_segmentation(self._copick, query)
         attributes = {**attributes, FINGERPRINT: digest_array(labels)}
         with storage_errors_as_resource_error(self._where(query), item.path):
@@ -277,15 +271,9 @@ class VolumeStore:
             Scores (c, z, y, x), 0..255 for 0..1, their grid, and octopi's attributes.
         """
         volume = self._open_score_map(query, name)
-        scores, grid = read_volume.read_array(volume), volume.grid
         attributes = octopi_attributes(volume)
-        objects = attributes.get("objects")
-        if objects is not None and (scores.ndim != 4 or len(scores) != len(objects)):
-            raise DataError(
-                f"{volume.where} of shape {list(scores.shape)} has {len(scores)} channels for "
-                f"{len(objects)} objects. Write it again."
-            )
-        return scores, grid, attributes
+        scores = read_volume.read_scores(volume, attributes.get("objects"))
+        return scores, volume.grid, attributes
 
     def score_map_attributes(self, query: TomogramQuery, name: str) -> dict[str, Any]:
         """Read octopi's attributes of a score map, and no voxel."""
@@ -302,8 +290,6 @@ class VolumeStore:
     ) -> None:
         """Write a score map (c, z, y, x) beside its tomogram, replacing an older one."""
         check_name("score map", name)
-        if scores.dtype != np.uint8 or scores.ndim != 4:
-            raise ValueError(f"Scores are uint8 (c, z, y, x), not {scores.dtype} {scores.shape}.")
         item = copick_items.new_features(self._tomogram(query), name)
         with storage_errors_as_resource_error(f"{self._where(query)}, score map {name}", item.path):
             write_volume(item.fs, item.path, scores, grid=grid, attributes=attributes)

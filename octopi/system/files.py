@@ -221,8 +221,8 @@ def staged(target: Path, *, fsync: bool = False) -> Iterator[Path]:
 def temporary_folder(parent: Path) -> Iterator[Path]:
     """Make a folder below another for the block; of a killed process the next writer removes it."""
     path = _stage_path(parent)
-    path.mkdir(mode=0o700)
     try:
+        path.mkdir(mode=0o700)
         yield path
     finally:
         _remove(path)

@@ -14,7 +14,8 @@ from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Event
 from typing import TypeVar
 
-from octopi.errors import STOP_SIGNALS, ResourceError
+from octopi.errors import ResourceError
+from octopi.signals import STOP_SIGNALS
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -14,7 +14,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from torch import Tensor
 
-from octopi.errors import STOP_SIGNALS
+from octopi.signals import signals_to_handle
 from octopi.system.files import staged, write_json
 from octopi.training.best_model import BestModelWriter
 from octopi.training.module import PickingModule
@@ -238,7 +238,7 @@ class StopOnSignal(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Install the signal handlers."""
-        for number in (*STOP_SIGNALS, signal.SIGINT):
+        for number in signals_to_handle():
             self._previous[number] = signal.signal(number, self._record_signal)
 
     def _record_signal(self, number: int, frame: FrameType | None) -> None:

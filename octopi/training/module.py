@@ -69,7 +69,7 @@ class PickingModule(pl.LightningModule):
         self,
         net: nn.Module,
         *,
-        loss: nn.Module,
+        loss: Callable[[Tensor, Tensor], Tensor],
         optimizer: Callable[..., Optimizer],
         lr_scheduler: Callable[..., LRScheduler | ReduceLROnPlateau],
         validation_steps: ValidationSteps,
@@ -136,9 +136,7 @@ class PickingModule(pl.LightningModule):
         training ends with the same weights as an uninterrupted one.
         """
         torch.manual_seed(self.seed * 1_000_003 + self.global_step)
-        loss = self._total_loss(
-            logits_per_head(self.net(batch["image"])), batch["target"], batch["not_annotated"]
-        )
+        loss = self.batch_loss(batch)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise DivergedError(
@@ -155,6 +153,11 @@ class PickingModule(pl.LightningModule):
             batch_size=1,
         )
         return loss
+
+    def batch_loss(self, batch: Mapping[str, Any]) -> Tensor:
+        """Return the loss of a batch, over all heads of a deeply supervised network."""
+        outputs = logits_per_head(self.net(batch["image"]))
+        return self._total_loss(outputs, batch["target"], batch["not_annotated"])
 
     def _total_loss(
         self, outputs: Sequence[Tensor], target: Tensor, not_annotated: Tensor

@@ -34,7 +34,7 @@ from octopi.system import resources
 from octopi.system.job_folder import LAST_CHECKPOINT_FILE, RESULTS_FILE
 from octopi.training import ddp
 from octopi.training.best_model import BestModelWriter
-from octopi.training.build_checks import check_loss, check_monitors
+from octopi.training.build_checks import check_augment, check_loss, check_monitors
 from octopi.training.callbacks import (
     LastCheckpoint,
     LogProgress,
@@ -46,6 +46,7 @@ from octopi.training.cpu_budget import CpuBudget
 from octopi.training.curves import draw_curves
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
 from octopi.training.folder import TrainingFolder
+from octopi.training.loss import adapt_loss, build_loss
 from octopi.training.module import PickingModule
 from octopi.training.schedule import build_lr_scheduler, check_lr_scheduler
 from octopi.training.silence import silence_lightning
@@ -114,9 +115,10 @@ def build_training(
     divisor = size_divisor(net)
     check_num_classes(net, divisor, len(info.labels) + 1)
     data = build_data(settings, info, divisor)
+    check_augment(data.augment, settings.data["crop_size"], len(info.labels) + 1)
     check_memory(net, settings)
     check_optim(net, settings)
-    loss_function: nn.Module = loss or build(settings.loss, "loss")
+    loss_function = adapt_loss(loss) if loss else build_loss(settings.loss, info.labels)
     check_loss(loss_function, len(info.labels) + 1)
     module = PickingModule(
         net,
@@ -254,6 +256,7 @@ def build_data(settings: TrainSettings, info: DatasetInfo, divisor: int) -> Tomo
         tomograms=info.tomograms,
         labels=info.labels,
         augment=build(settings.augment, "augment") if settings.augment else None,
+        sampler=build(settings.sampler, "sampler") if settings.sampler else None,
         truth=info.true_picks,
     )
 

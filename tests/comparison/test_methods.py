@@ -16,9 +16,9 @@ TRAINING = " ".join(TINY)
 
 def read(methods, *, base=TRAINING, seeds="[1,2]", num_folds=3, cpu_seconds="null"):
     overrides = [f"seeds={seeds}", f"num_folds={num_folds}", f"cpu_seconds={cpu_seconds}"]
-    settings, folder = compose("compare", [*overrides, "methods=[x]"])
+    settings, _ = compose("compare", [*overrides, "methods=[x]"])
     settings = dataclasses.replace(settings, base=base, methods=methods)
-    return read_methods(settings, [], folder)
+    return read_methods(settings, [], Path("job").absolute())
 
 
 def test_each_method_is_the_base_with_its_overrides_and_the_seeds_of_all(here):
@@ -67,7 +67,9 @@ def test_a_method_may_have_another_number_of_folds(here):
         (["loss=dice", "loss=dice "], "would share a folder"),
     ],
 )
-def test_a_method_that_cannot_be_compared_is_refused(here, octopi_command, capsys, methods, message):
+def test_a_method_that_cannot_be_compared_is_refused(
+    here, octopi_command, capsys, methods, message
+):
     typed = override_texts({"base": TRAINING, "methods": methods, "num_folds": 3})
     overrides = [*typed, "dry_run=true"]
     assert octopi_command("compare", *overrides) == 2

@@ -58,7 +58,7 @@ def test_what_makes_a_run_hard_for_both_cancels():
     rng = np.random.default_rng(2)
     hits = rng.integers(1, 9, (1, 8, 2))
     base = np.stack([hits, 0 * hits, 10 - hits], axis=-1)
-    method = base + [1, 0, -1]
+    method = base + np.array([1, 0, -1])
     paired = compare(base, method)[OVERALL]
     unpaired = compare(base, method[:, ::-1])[OVERALL]
     assert paired.verdict == BETTER
