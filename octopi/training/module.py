@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from octopi.models.soup import sample_weights
 from octopi.targets import drop_unknown
 from octopi.training.cpu_budget import CpuBudget
 from octopi.training.metrics import Counts, count_voxels, metric_value, voxel_metrics
+from octopi.training.mixing import Mix
 from octopi.training.unknown import PartialClasses, has_unknown, leave_out_unknown
 
 PicksByObject = Mapping[str, Points]
@@ -65,7 +67,7 @@ class ValidationSteps:
 class PickingModule(pl.LightningModule):
     """Trains a network; validates it by the picks that it gives in whole tomograms."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the parts of a training, each built by itself
         self,
         net: nn.Module,
         *,
@@ -78,6 +80,7 @@ class PickingModule(pl.LightningModule):
         steps_per_epoch: int,
         seed: int,
         partial: PartialClasses | None = None,
+        mix: Mix | None = None,
     ) -> None:
         super().__init__()
         self.net = net
@@ -88,6 +91,7 @@ class PickingModule(pl.LightningModule):
         self.validation_steps = validation_steps
         self.labels = dict(labels)
         self.partial = partial
+        self.mix = mix
         self.best_metric = best_metric
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
@@ -156,22 +160,26 @@ class PickingModule(pl.LightningModule):
 
     def batch_loss(self, batch: Mapping[str, Any]) -> Tensor:
         """Return the loss of a batch, over all heads of a deeply supervised network."""
-        outputs = logits_per_head(self.net(batch["image"]))
-        return self._total_loss(outputs, batch["target"], batch["not_annotated"])
+        image, target = batch["image"], batch["target"]
+        possible = batch["not_annotated"][:, :, None, None, None]
+        if self.partial is not None:
+            target, possible = self.partial.apply(target, possible)
+        targets = [(1.0, target, possible)]
+        if self.mix is not None:
+            rng = np.random.default_rng((self.seed, self.global_step))
+            image, targets = self.mix(image, target, possible, rng)
+        outputs = logits_per_head(self.net(image))
+        losses = [weight * self._total_loss(outputs, *known) for weight, *known in targets]
+        return torch.stack(losses).sum()
 
-    def _total_loss(
-        self, outputs: Sequence[Tensor], target: Tensor, not_annotated: Tensor
-    ) -> Tensor:
+    def _total_loss(self, outputs: Sequence[Tensor], target: Tensor, possible: Tensor) -> Tensor:
         """Average the losses of the heads, weighed 1, 1/2, 1/4 …; resize the target for each.
 
         Args:
             outputs: logits of each head.
             target: (b, 1, z, y, x).
-            not_annotated: (b, c), which classes are not annotated in the run of a crop.
+            possible: (b, c, z, y, x) or smaller, the classes that background may belong to.
         """
-        possible = not_annotated[:, :, None, None, None]
-        if self.partial is not None:
-            target, possible = self.partial.apply(target, possible)
         is_incomplete = has_unknown(target, possible)
         total = outputs[0].new_zeros((), dtype=torch.float32)
         weights = [0.5**i for i in range(len(outputs))]

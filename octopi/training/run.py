@@ -47,6 +47,7 @@ from octopi.training.curves import draw_curves
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
 from octopi.training.folder import TrainingFolder
 from octopi.training.loss import adapt_loss, build_loss
+from octopi.training.mixing import build_mix
 from octopi.training.module import PickingModule
 from octopi.training.schedule import build_lr_scheduler, check_lr_scheduler
 from octopi.training.silence import silence_lightning
@@ -118,7 +119,9 @@ def build_training(
     check_augment(data.augment, settings.data["crop_size"], len(info.labels) + 1)
     check_memory(net, settings)
     check_optim(net, settings)
-    loss_function = adapt_loss(loss) if loss else build_loss(settings.loss, info.labels)
+    loss_function = (
+        adapt_loss(loss) if loss else build_loss(settings.loss, info.labels, info.particle_volumes)
+    )
     check_loss(loss_function, len(info.labels) + 1)
     module = PickingModule(
         net,
@@ -128,6 +131,7 @@ def build_training(
         lr_scheduler=functools.partial(build_lr_scheduler, settings.optim["lr_scheduler"]),
         labels=info.labels,
         partial=partial_classes(settings, info),
+        mix=build_mix(settings.mix, settings.data["crops_per_step"]),
         best_metric=settings.best_metric,
         steps_per_epoch=data.steps_per_epoch,
         seed=settings.seed,
