@@ -732,7 +732,7 @@ doctor memory_gb=much
 doctor folder=x
 """.strip().splitlines()
 
-CONSOLE = ["trian", "train model=unett", "completion tcsh", "completion candidates octopi tra"]
+CONSOLE = ["trian", "train model=unett"]
 
 
 def record_wrong(recorder: Recorder) -> None:

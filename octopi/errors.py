@@ -210,25 +210,25 @@ def users_code(error: BaseException) -> traceback.FrameSummary | None:
     return own[-1] if is_users and is_users[-1] and not all(is_users) else None
 
 
-def place_in_users_code(error: BaseException, thing: object = None) -> str:
+def place_in_users_code(error: BaseException, obj: object = None) -> str:
     """Return the file and line of the user's in which an error arose, as " in FILE, line N".
 
     Args:
         error: that was caught.
-        thing: object of the user that the error is about, where none of its lines raised it.
+        obj: object of the user that the error is about, where none of its lines raised it.
     """
     if frame := users_code(error):
         return f" in {shorten(frame.filename, 160)}, line {frame.lineno}"
-    return users_definition(thing)
+    return users_definition(obj)
 
 
-def users_definition(thing: object) -> str:
+def users_definition(obj: object) -> str:
     """Return where a user defined a function or an object's class; "" of what a library defines."""
-    thing = getattr(thing, "func", thing)  # of a partial
-    code = getattr(thing, "__code__", None)
+    obj = getattr(obj, "func", obj)  # of a partial
+    code = getattr(obj, "__code__", None)
     try:
-        path = code.co_filename if code else inspect.getsourcefile(type(thing))
-        line = code.co_firstlineno if code else inspect.getsourcelines(type(thing))[1]
+        path = code.co_filename if code else inspect.getsourcefile(type(obj))
+        line = code.co_firstlineno if code else inspect.getsourcelines(type(obj))[1]
     except (OSError, TypeError):
         return ""
     is_own = path and not path.startswith(_PACKAGE) and not _is_library(path)

@@ -34,6 +34,7 @@ from octopi.project import (
 from octopi.project.edits import check_not_edited, check_still_not_edited
 from octopi.project.label_values import odd_share
 from octopi.project.objects import mark_values, volume_labels
+from octopi.project.shared_work import output_settings
 from octopi.system.job_folder import Job
 
 logger = logging.getLogger(__name__)
@@ -64,24 +65,37 @@ def extract(settings: ExtractSettings, _job: Job) -> None:
     for query in queries:
         picks = {run.name: run.read_picks(query) for run, existing in inputs if query in existing}
         warn_of_odd_picks(query, picks, grids)
-    project.check_writable(touch=not settings.dry_run)
     counts: Counter[tuple[str, str]] = Counter()
-    for run, run_queries in tqdm(inputs, desc="extract", unit="run"):
-        surface = read_surface(run, settings)
-        for query in run_queries:
-            groups = split(PickGroup(*run.read_oriented(query)), surface, settings)
-            for name, group in groups.items():
-                counts[name, query.object_name] += len(group.points)
-                if not settings.dry_run:
-                    output = output_query(query, name, settings)
-                    check_still_not_edited(run, output, overwrite=settings.overwrite)
-                    run.write_picks(output, group.points, orientations=group.orientations)
+    output = f"picks {settings.user_id}/{output_session('*', settings)}"
+    with project.writing(
+        [run for run, _ in inputs], output, output_settings(settings), dry_run=settings.dry_run
+    ) as work:
+        todo = work.one_by_one(inputs, lambda pair: pair[0])
+        for run, run_queries in tqdm(todo, desc="extract", unit="run", total=len(inputs)):
+            counts += extract_run(run, run_queries, settings)
     lines = format_counts(counts, [query.object_name for query in queries], settings)
     if settings.dry_run:
         names = shorten_list(run.name for run, _ in inputs)
         log_dry_run("extract", [f"would run  {len(inputs)} runs: {names}", *lines])
     else:
         logger.info("Picks of %d runs are split:\n%s", len(inputs), "\n".join(lines))
+
+
+def extract_run(
+    run: Run, queries: Iterable[PicksQuery], settings: ExtractSettings
+) -> Counter[tuple[str, str]]:
+    """Split and write the picks of a run; count those of each group and object."""
+    counts: Counter[tuple[str, str]] = Counter()
+    surface = read_surface(run, settings)
+    for query in queries:
+        groups = split(PickGroup(*run.read_oriented(query)), surface, settings)
+        for name, group in groups.items():
+            counts[name, query.object_name] += len(group.points)
+            if not settings.dry_run:
+                output = output_query(query, name, settings)
+                check_still_not_edited(run, output, overwrite=settings.overwrite)
+                run.write_picks(output, group.points, orientations=group.orientations)
+    return counts
 
 
 def check_settings(settings: ExtractSettings) -> None:

@@ -1,9 +1,13 @@
 """The losses MONAI lacks: focal variants of Tversky, and Tversky beside weighted cross-entropy.
 
-All take logits (b, c, z, y, x) and integer targets (b, 1, z, y, x), 0 = background, and return a
-scalar. α weighs false positives, β false negatives. The defaults are those of the published API;
-a training takes its values from `conf/loss`.
+All take logits (b, c, z, y, x) and targets, and return a scalar. The form of the targets is
+"labels": integers (b, 1, z, y, x), 0 = background; "classes": the share of each class (b, c, z, y,
+x); or "objects": a score of each object, of which a voxel may be several, for logits of a sigmoid.
+α weighs false positives, β false negatives. The defaults are those of the published API; a training
+takes its values from `conf/loss`.
 """
+
+from typing import Literal
 
 from monai.losses.focal_loss import FocalLoss
 from monai.losses.tversky import TverskyLoss
@@ -12,6 +16,7 @@ from torch import Tensor, nn
 
 from octopi.ranges import Factor, NotNegative, Share
 
+TargetForm = Literal["labels", "classes", "objects"]
 Weight = Tensor | None  # (c,) of each class, background first; None = 1 each
 _check_arguments = validate_call(config={"arbitrary_types_allowed": True})
 
@@ -25,23 +30,26 @@ class FocalTverskyLoss(nn.Module):
     weight: Weight
 
     @_check_arguments
-    def __init__(
+    def __init__(  # noqa: PLR0917  the published signature, and what a training adds
         self,
         alpha: NotNegative = 0.7,
         beta: NotNegative = 0.3,
         gamma: Factor = 1.0,
         smooth: NotNegative = 1e-5,
         weight: Weight = None,
+        form: TargetForm = "labels",
     ) -> None:
         super().__init__()
+        self.form = form
         self.alpha = alpha
         self.beta = beta
         self.gamma = gamma
         self.smooth = smooth
         self.register_buffer("weight", weight, persistent=False)
         self.tversky = TverskyLoss(
-            to_onehot_y=True,
-            softmax=True,
+            to_onehot_y=form == "labels",
+            softmax=form != "objects",
+            sigmoid=form == "objects",
             alpha=alpha,
             beta=beta,
             reduction="none",
@@ -69,8 +77,10 @@ class WeightedFocalTverskyLoss(nn.Module):
         weight_focal: NotNegative = 0.5,
         smooth: NotNegative = 1e-5,
         weight: Weight = None,
+        form: TargetForm = "labels",
     ) -> None:
         super().__init__()
+        self.form = form
         self.gamma = gamma
         self.alpha = alpha
         self.beta = beta
@@ -79,15 +89,21 @@ class WeightedFocalTverskyLoss(nn.Module):
         self.weight_focal = weight_focal
         self.smooth = smooth
         self.tversky = TverskyLoss(
-            to_onehot_y=True,
-            softmax=True,
+            to_onehot_y=form == "labels",
+            softmax=form != "objects",
+            sigmoid=form == "objects",
             alpha=alpha,
             beta=beta,
             reduction="mean" if weight is None else "none",
             smooth_nr=smooth,
             smooth_dr=smooth,
         )
-        self.focal = FocalLoss(to_onehot_y=True, use_softmax=True, gamma=gamma, weight=weight)
+        self.focal = FocalLoss(
+            to_onehot_y=form == "labels",
+            use_softmax=form != "objects",
+            gamma=gamma,
+            weight=weight,
+        )
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss, a scalar."""
@@ -114,6 +130,7 @@ class TverskyCrossEntropyLoss(nn.Module):
         smooth: voxels added to both sides of the Tversky index.
         weight: of each class (c,), background first: multiplies `object_weight` in the
             cross-entropy and the Tversky term of an object; None = 1 each.
+        form: of the targets.
     """
 
     weight: Weight
@@ -130,8 +147,10 @@ class TverskyCrossEntropyLoss(nn.Module):
         label_smoothing: Share,
         smooth: NotNegative,
         weight: Weight = None,
+        form: TargetForm = "labels",
     ) -> None:
         super().__init__()
+        self.form = form
         self.alpha = alpha
         self.beta = beta
         self.object_weight = object_weight
@@ -143,28 +162,44 @@ class TverskyCrossEntropyLoss(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss, a scalar."""
-        labels = target[:, 0].long()
-        weight = logits.new_full((logits.shape[1],), self.object_weight)
-        weight[0] = 1.0
-        if self.weight is not None:
-            weight = weight * self.weight
-        cross_entropy = nn.functional.cross_entropy(
-            logits, labels, weight=weight, label_smoothing=self.label_smoothing
-        )
-        tversky = self._tversky(logits, labels)
+        if self.form == "labels":
+            target = target[:, 0].long()
+            truth = nn.functional.one_hot(target, logits.shape[1]).movedim(-1, 1)
+        else:
+            truth = target
+        cross_entropy = self._cross_entropy(logits, target)
+        tversky = self._tversky(logits, truth)
         return self.weight_cross_entropy * cross_entropy + self.weight_tversky * tversky
 
-    def _tversky(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def _cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the mean cross-entropy of the voxels, those of objects weighed."""
+        weight = logits.new_full((logits.shape[1],), self.object_weight)
+        if self.form != "objects":
+            weight[0] = 1.0
+        if self.weight is not None:
+            weight = weight * self.weight
+        if self.form != "objects":
+            return nn.functional.cross_entropy(
+                logits, target, weight=weight, label_smoothing=self.label_smoothing
+            )
+        weights = 1 + (weight.view(-1, 1, 1, 1) - 1) * target
+        smooth = target * (1 - self.label_smoothing) + self.label_smoothing / 2
+        return nn.functional.binary_cross_entropy_with_logits(
+            logits, smooth, weight=weights, reduction="sum"
+        ) / weights.sum().clamp_min(self.smooth)
+
+    def _tversky(self, logits: Tensor, truth: Tensor) -> Tensor:
         """Return the mean Tversky loss over the objects in the batch."""
-        scores = logits.softmax(dim=1)
-        truth = nn.functional.one_hot(labels, logits.shape[1]).movedim(-1, 1).to(scores.dtype)
-        axes = (0, 2, 3, 4)
-        tp = (scores * truth).sum(axes)[1:]
-        num_true_voxels = truth.sum(axes)[1:]
-        fp, fn = scores.sum(axes)[1:] - tp, num_true_voxels - tp
+        is_exclusive = self.form != "objects"
+        scores = logits.softmax(dim=1) if is_exclusive else logits.sigmoid()
+        truth = truth.to(scores.dtype)
+        axes, first = (0, 2, 3, 4), int(is_exclusive)
+        tp = (scores * truth).sum(axes)[first:]
+        num_true_voxels = truth.sum(axes)[first:]
+        fp, fn = scores.sum(axes)[first:] - tp, num_true_voxels - tp
         index = (tp + self.smooth) / (tp + self.alpha * fp + self.beta * fn + self.smooth)
         is_present = (num_true_voxels > 0).to(scores.dtype)
         loss = (1 - index) * is_present
         if self.weight is not None:
-            loss = loss * self.weight[1:]
+            loss = loss * self.weight[first:]
         return loss.sum() / is_present.sum().clamp_min(1)

@@ -74,7 +74,8 @@ def score_methods(methods: Sequence[Method], info: DatasetInfo) -> Iterator[Scor
             if truth is None:
                 truth = read_truth(info, out_of_fold_candidates(folds))
             _check_same_runs(folds, truth, method.name)
-            validation = build_validation(settings, info, folds[0].info.size_divisor)
+            first = folds[0].info
+            validation = build_validation(settings, info, first.size_divisor, first.net_output)
             for beta, picks in pick_out_of_fold(folds, truth, validation).items():
                 both = keep_comparable(picks, truth)
                 report = scorer(both.picks, both.truth, radii=info.radii, weights=info.weights)

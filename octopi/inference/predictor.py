@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from octopi.inference.flips import mean_over_flips
 from octopi.inference.windows import padded_shape, take, windows
+from octopi.models.net_output import NetOutput
 from octopi.models.precision import autocast
-from octopi.models.properties import check_size, finest_logits
+from octopi.models.properties import EXCLUSIVE, check_size, finest_logits
 from octopi.ranges import Edges, Halo, NumSides
 
 
@@ -52,7 +53,12 @@ class Predictor:
             check_size(self.window_size, divisor=divisor, key="predictor.window_size")
 
     def __call__(
-        self, nets: Sequence[nn.Module], volume: NDArray, *, divisor: int
+        self,
+        nets: Sequence[nn.Module],
+        volume: NDArray,
+        *,
+        divisor: int,
+        net_output: NetOutput = EXCLUSIVE,
     ) -> NDArray[np.uint8]:
         """Return the mean score map of the networks.
 
@@ -60,6 +66,7 @@ class Predictor:
             nets: on one device, in evaluation mode, with the same channels.
             volume: (z, y, x), prepared as in training.
             divisor: voxels of which every edge of a network's input must be a multiple.
+            net_output: what the networks' logits mean.
 
         Returns:
             (c, z, y, x), uint8, 255 = a score of 1; a channel for each object.
@@ -67,7 +74,7 @@ class Predictor:
         device = next(nets[0].parameters()).device
         shape, size = padded_shape(volume.shape, self.window_size, divisor=divisor, halo=self.halo)
         padded = _pad(volume, shape)
-        score = functools.partial(mean_score, nets)
+        score = functools.partial(mean_score, nets, net_output)
         out: Tensor | None = None
         with torch.inference_mode(), autocast(device):
             # Volume and scores stay on the device, so that no window is copied or waited for.
@@ -96,20 +103,9 @@ def _pad(volume: NDArray, shape: Sequence[int]) -> NDArray:
     return np.pad(volume, padding, mode="reflect" if can_reflect else "edge")
 
 
-def mean_score(nets: Sequence[nn.Module], image: Tensor) -> Tensor:
-    """Average the networks' class scores (b, c, z, y, x), without the background."""
-    total = torch.softmax(finest_logits(nets[0], image).float(), dim=1)
+def mean_score(nets: Sequence[nn.Module], net_output: NetOutput, image: Tensor) -> Tensor:
+    """Average the networks' scores of the objects, (b, c, z, y, x)."""
+    total = net_output.scores(finest_logits(nets[0], image).float(), image.shape[2:])
     for net in nets[1:]:
-        total = total + torch.softmax(finest_logits(net, image).float(), dim=1)
-    return total[:, 1:] / len(nets)
-
-
-def segmentation_of(scores: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the label volume (z, y, x) of a score map: the best class, background 0 included."""
-    out = np.zeros(scores.shape[1:], dtype=np.uint8)
-    for z in range(scores.shape[1]):
-        plane = scores[:, z]
-        background = 255 - np.minimum(plane.sum(axis=0, dtype=np.int32), 255)
-        best = plane.argmax(axis=0)
-        out[z] = np.where(plane.max(axis=0) > background, best + 1, 0)
-    return out
+        total = total + net_output.scores(finest_logits(net, image).float(), image.shape[2:])
+    return total / len(nets)

@@ -13,6 +13,7 @@ from octopi.errors import (
     shorten,
     users_definition,
 )
+from octopi.losses import TargetForm
 from octopi.targets import UNKNOWN
 from octopi.training.loss import ClassIndexLoss, Loss
 from octopi.training.metrics import check_metric
@@ -22,17 +23,22 @@ NUM_AUGMENT_TRIALS = 8  # of a step that may do nothing half of the time
 _EDGE = 8  # voxels
 
 
-def check_loss(loss: Loss, num_classes: int) -> None:
+def check_loss(loss: Loss, form: TargetForm, num_objects: int) -> None:
     """Raise SettingError unless the loss takes what the network and the data give it.
 
     Args:
         loss: of the training.
-        num_classes: of the logits, background included.
+        form: of the targets.
+        num_objects: of the targets, background not included.
     """
+    num_classes = num_objects + (form != "objects")
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn((2, num_classes, *[_EDGE] * 3), generator=generator, requires_grad=True)
     target = torch.zeros((2, 1, *[_EDGE] * 3), dtype=torch.uint8)
-    target[..., 0] = num_classes - 1
+    target[..., 0] = num_objects
+    if form != "labels":
+        classes = torch.arange(num_objects + 1)[num_objects + 1 - num_classes :]
+        target = (target == classes[None, :, None, None, None]).float()
     try:
         with torch.random.fork_rng(devices=[]):
             value = (loss.cpu() if isinstance(loss, nn.Module) else loss)(logits, target)
@@ -48,7 +54,8 @@ def check_loss(loss: Loss, num_classes: int) -> None:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise SettingError(
             f"loss: {name_of(loss)}{place_in_users_code(error, loss)} cannot be computed from "
-            f"logits of shape (2, {num_classes}, z, y, x) and labels (2, 1, z, y, x): {reason} "
+            f"logits of shape (2, {num_classes}, z, y, x) and {form} "
+            f"(2, {target.shape[1]}, z, y, x): {reason} "
             "Choose another, as octopi train --help lists them, or wrap it in a class of yours."
         ) from error
 

@@ -1,7 +1,7 @@
 """The LightningModule: a network, its loss, and validation as in the commands."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from octopi.targets import drop_unknown
 from octopi.training.cpu_budget import CpuBudget
 from octopi.training.metrics import Counts, count_voxels, metric_value, voxel_metrics
 from octopi.training.mixing import Mix
-from octopi.training.unknown import PartialClasses, has_unknown, leave_out_unknown
+from octopi.training.training_loss import TrainingLoss
 
 PicksByObject = Mapping[str, Points]
 DIVERGED = (
@@ -67,11 +67,11 @@ class ValidationSteps:
 class PickingModule(pl.LightningModule):
     """Trains a network; validates it by the picks that it gives in whole tomograms."""
 
-    def __init__(  # noqa: PLR0913  the parts of a training, each built by itself
+    def __init__(
         self,
         net: nn.Module,
         *,
-        loss: Callable[[Tensor, Tensor], Tensor],
+        loss: TrainingLoss,
         optimizer: Callable[..., Optimizer],
         lr_scheduler: Callable[..., LRScheduler | ReduceLROnPlateau],
         validation_steps: ValidationSteps,
@@ -79,7 +79,6 @@ class PickingModule(pl.LightningModule):
         best_metric: str,
         steps_per_epoch: int,
         seed: int,
-        partial: PartialClasses | None = None,
         mix: Mix | None = None,
     ) -> None:
         super().__init__()
@@ -90,7 +89,6 @@ class PickingModule(pl.LightningModule):
         self.make_lr_scheduler = lr_scheduler
         self.validation_steps = validation_steps
         self.labels = dict(labels)
-        self.partial = partial
         self.mix = mix
         self.best_metric = best_metric
         self.steps_per_epoch = steps_per_epoch
@@ -160,42 +158,13 @@ class PickingModule(pl.LightningModule):
 
     def batch_loss(self, batch: Mapping[str, Any]) -> Tensor:
         """Return the loss of a batch, over all heads of a deeply supervised network."""
-        image, target = batch["image"], batch["target"]
-        possible = batch["not_annotated"][:, :, None, None, None]
-        if self.partial is not None:
-            target, possible = self.partial.apply(target, possible)
-        targets = [(1.0, target, possible)]
-        if self.mix is not None:
-            rng = np.random.default_rng((self.seed, self.global_step))
-            image, targets = self.mix(image, target, possible, rng)
+        if self.mix is None:
+            return self.loss(logits_per_head(self.net(batch["image"])), batch)
+        rng = np.random.default_rng((self.seed, self.global_step))
+        image, targets = self.mix(batch["image"], *self.loss.read_target(batch), rng)
         outputs = logits_per_head(self.net(image))
-        losses = [weight * self._total_loss(outputs, *known) for weight, *known in targets]
+        losses = [share * self.loss.compare(outputs, *known) for share, *known in targets]
         return torch.stack(losses).sum()
-
-    def _total_loss(self, outputs: Sequence[Tensor], target: Tensor, possible: Tensor) -> Tensor:
-        """Average the losses of the heads, weighed 1, 1/2, 1/4 …; resize the target for each.
-
-        Args:
-            outputs: logits of each head.
-            target: (b, 1, z, y, x).
-            possible: (b, c, z, y, x) or smaller, the classes that background may belong to.
-        """
-        is_incomplete = has_unknown(target, possible)
-        total = outputs[0].new_zeros((), dtype=torch.float32)
-        weights = [0.5**i for i in range(len(outputs))]
-        for weight, out in zip(weights, outputs, strict=True):
-            fitted, fitted_possible = target, possible
-            if out.shape[2:] != target.shape[2:]:
-                fitted = nn.functional.interpolate(target.float(), out.shape[2:], mode="nearest")
-                if possible.shape[2:] == target.shape[2:]:
-                    fitted_possible = nn.functional.interpolate(
-                        possible.float(), out.shape[2:], mode="nearest"
-                    ).bool()
-            logits = out.float()
-            if is_incomplete:
-                logits, fitted = leave_out_unknown(logits, fitted, fitted_possible)
-            total = total + weight * self.loss(logits, fitted)
-        return total / sum(weights)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save no checkpoint of a net that has diverged."""

@@ -110,3 +110,10 @@ def test_a_comparison_has_the_same_folder_each_time_it_is_typed():
     assert first[-1] == again[-1]
     assert first[-1].startswith("hydra.run.dir='outputs/compare/comparison-")
     assert expand_overrides(["methods=[loss=tversky]"], verb="compare")[-1] != first[-1]
+
+
+def test_resume_auto_keeps_the_command_line_and_needs_the_same_folder_each_time():
+    typed = ["model=unet", "resume=auto", "hydra.run.dir=job"]
+    assert expand_overrides(typed, verb="train") == typed
+    with pytest.raises(SettingError, match=r"hydra\.run\.dir=outputs/NAME"):
+        expand_overrides(["resume=auto"], verb="train")

@@ -7,7 +7,8 @@ from torch import nn
 
 from octopi.errors import SettingError
 from octopi.inference.flips import FLIPS, mean_over_flips
-from octopi.inference.predictor import Predictor, segmentation_of
+from octopi.inference.predictor import Predictor
+from octopi.models.net_output import NetOutput
 
 
 class Local(nn.Module):
@@ -78,7 +79,7 @@ def test_all_flips_are_different():
 
 def test_a_segmentation_is_the_best_class_with_background_among_them():
     scores = np.array([[200, 100, 60], [10, 120, 70]], dtype=np.uint8).reshape(2, 1, 1, 3)
-    assert segmentation_of(scores).ravel().tolist() == [1, 2, 0]
+    assert NetOutput().segmentation(scores).ravel().tolist() == [1, 2, 0]
 
 
 def test_a_setting_out_of_its_range_is_refused():

@@ -11,9 +11,9 @@ SETTINGS = {"softmax": True, "to_onehot_y": True}
 
 
 def test_a_loss_that_teaches_nothing_is_refused():
-    check_loss(DiceCELoss(**SETTINGS), 3)
+    check_loss(DiceCELoss(**SETTINGS), "labels", 2)
     with pytest.raises(SettingError, match="Are all of its weights 0"):
-        check_loss(DiceCELoss(lambda_dice=0.0, lambda_ce=0.0, **SETTINGS), 3)
+        check_loss(DiceCELoss(lambda_dice=0.0, lambda_ce=0.0, **SETTINGS), "labels", 2)
 
 
 AUGMENTATIONS = '''"""Augmentations of a user."""

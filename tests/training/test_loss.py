@@ -43,7 +43,7 @@ class PerVoxel:
 
 
 def loss_of(name, **arguments):
-    return build_loss({"_target_": name, **arguments}, LABELS)(LOGITS, TARGET)
+    return build_loss({"_target_": name, **arguments}, LABELS, "labels")(LOGITS, TARGET)
 
 
 def test_cross_entropy_of_torch_takes_the_labels_of_a_target():
@@ -101,9 +101,9 @@ def test_weights_of_one_change_nothing_and_others_count_their_object_alone(name,
     ones = loss_of(name, **arguments, weights={"apo": 1.0, "ribosome": 1.0})
     assert float(ones) == pytest.approx(float(plain))
     logits = LOGITS.clone().requires_grad_()
-    only = build_loss({"_target_": name, **arguments, "weights": {"apo": 0.0}}, LABELS)
+    only = build_loss({"_target_": name, **arguments, "weights": {"apo": 0.0}}, LABELS, "labels")
     gradient = torch.autograd.grad(only(logits, TARGET), logits)[0]
-    full = build_loss({"_target_": name, **arguments}, LABELS)
+    full = build_loss({"_target_": name, **arguments}, LABELS, "labels")
     other = torch.autograd.grad(full(logits, TARGET), logits)[0]
     assert float(gradient[:, 1].abs().sum()) < float(other[:, 1].abs().sum())
 
@@ -131,7 +131,7 @@ def test_tversky_terms_are_weighed_by_object():
 )
 def test_wrong_weights_are_refused(name, arguments, words):
     with pytest.raises(SettingError, match=words):
-        build_loss({"_target_": name, **arguments}, LABELS)
+        build_loss({"_target_": name, **arguments}, LABELS, "labels")
 
 
 @pytest.fixture(scope="module")
@@ -144,24 +144,24 @@ def own_losses(tmp_path_factory):
 
 
 def test_a_function_of_the_user_is_a_loss(own_losses):
-    loss = build_loss({"_target_": "my_losses.absolute", "scale": 2.0}, LABELS)
-    check_loss(loss, 3)
+    loss = build_loss({"_target_": "my_losses.absolute", "scale": 2.0}, LABELS, "labels")
+    check_loss(loss, "labels", 2)
     expected = 2 * (LOGITS.softmax(1)[:, :1] - (TARGET == 0).float()).abs().mean()
     assert float(loss(LOGITS, TARGET)) == pytest.approx(float(expected))
     with pytest.raises(SettingError, match="needs the parameter scale"):
-        build_loss({"_target_": "my_losses.absolute"}, LABELS)
+        build_loss({"_target_": "my_losses.absolute"}, LABELS, "labels")
 
 
 def test_a_loss_that_returns_a_volume_is_refused_with_its_file_and_line(own_losses):
-    loss = build_loss({"_target_": "my_losses.PerVoxel"}, LABELS)
+    loss = build_loss({"_target_": "my_losses.PerVoxel"}, LABELS, "labels")
     place = rf"PerVoxel in {own_losses / 'my_losses.py'}, line 9"
     with pytest.raises(SettingError, match=rf"{place}.*returns \[2, 8, 8, 8\] numbers"):
-        check_loss(loss, 3)
+        check_loss(loss, "labels", 2)
 
 
 def test_what_is_called_otherwise_is_no_loss(own_losses):
     with pytest.raises(SettingError, match="or your own"):
-        build_loss({"_target_": "pathlib.Path"}, LABELS)
+        build_loss({"_target_": "pathlib.Path"}, LABELS, "labels")
 
 
 def test_a_weighted_loss_trains_and_the_checkpoint_remembers(here, octopi_command):
@@ -186,9 +186,9 @@ def test_weights_by_frequency_let_every_object_count_alike():
 def test_weights_by_frequency_are_those_of_the_loss():
     node = {"_target_": "torch.nn.CrossEntropyLoss"}
     by_frequency = build_loss(
-        {**node, "weights": "frequency"}, LABELS, lambda: {"apo": 1.0, "ribosome": 3.0}
+        {**node, "weights": "frequency"}, LABELS, "labels", lambda: {"apo": 1.0, "ribosome": 3.0}
     )
-    by_name = build_loss({**node, "weights": {"apo": 2.0, "ribosome": 2 / 3}}, LABELS)
+    by_name = build_loss({**node, "weights": {"apo": 2.0, "ribosome": 2 / 3}}, LABELS, "labels")
     assert by_frequency(LOGITS, TARGET) == pytest.approx(float(by_name(LOGITS, TARGET)))
 
 

@@ -5,9 +5,11 @@ import pytest
 import torch
 from tiny import TINY
 
-from octopi.losses import TverskyCrossEntropyLoss
+from octopi.losses import FocalTverskyLoss, TverskyCrossEntropyLoss
+from octopi.models.net_output import NetOutput
 from octopi.targets import UNKNOWN
 from octopi.training.mixing import CutMix, MixUp, draw_box
+from octopi.training.training_loss import TrainingLoss
 from octopi.training.unknown import PartialClasses, leave_out_unknown
 
 SHAPE = (2, 1, 8, 8, 8)
@@ -114,3 +116,23 @@ def test_a_step_with_one_crop_is_refused(here, octopi_command, capsys):
     one = ["mix=cutmix", "data.crops_per_step=1", "dry_run=true"]
     assert octopi_command("train", *TINY, *one) == 2
     assert "mix needs two crops in a step" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("make", MIXES)
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_the_loss_of_a_mixed_batch_is_finite_and_reproducible(batch, make, exclusive):
+    loss = TrainingLoss(
+        torch.nn.BCEWithLogitsLoss() if not exclusive else FocalTverskyLoss(),
+        num_objects=NUM_CLASSES - 1,
+        net_output=NetOutput() if exclusive else NetOutput(outputs="independent"),
+    )
+    image, target, possible = batch
+    known = {"target": target, "not_annotated": possible[..., 0, 0, 0]}
+    outputs = [torch.randn((2, NUM_CLASSES if exclusive else NUM_CLASSES - 1, *SHAPE[2:]))]
+    values = []
+    for _ in range(2):
+        _, parts = make(alpha=1.0, prob=1.0)(image, *loss.read_target(known), rng(3))
+        values.append(sum(share * loss.compare(outputs, *both) for share, *both in parts))
+    assert torch.isfinite(values[0])
+    assert values[0] == values[1]
+    assert loss(outputs, known) == loss.compare(outputs, *loss.read_target(known))

@@ -76,6 +76,7 @@ class TrainSettings:
     predictor: ConfigNode
     localizer: ConfigNode
     scorer: ConfigNode
+    outputs: Literal["exclusive", "independent"]
     target: str
     voxel_spacing: Spacing | Spacings | None
     tomo_types: Names | None
