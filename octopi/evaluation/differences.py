@@ -2,14 +2,17 @@
 
 Both methods are scored on the same runs, in trainings with the same seeds. A resample draws runs
 and seeds with replacement, the same for both (Efron and Tibshirani 1993, chapter 8): what makes a
-run hard or a seed lucky for both cancels. Seeds are resampled where there are several.
+run hard or a seed lucky for both cancels. Few runs vary less in resamples than in truth: the
+interval is widened for their number (Hesterberg 2015, doi:10.1080/00031305.2015.1089789).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm, t
 
 from octopi.evaluation.score_report import Interval
 from octopi.evaluation.scores import fbeta, interval_of, weighted_means
@@ -95,13 +98,21 @@ def compare_counts(
     object_weights = np.array(list(weights.values()), dtype=float)
     scores = [_scores(counts, beta, object_weights, whole)[0] for counts in (base, method)]
     resampled = [_scores(counts, beta, object_weights, resampling) for counts in (base, method)]
-    intervals = [interval_of(column) for column in (resampled[1] - resampled[0]).T]
+    tail = expanded_tail(base.shape[1])
+    intervals = [interval_of(column, tail) for column in (resampled[1] - resampled[0]).T]
     return {
         name: Difference(_number(first), _number(second), interval)
         for name, first, second, interval in zip(
             [OVERALL, *weights], *scores, intervals, strict=True
         )
     }
+
+
+def expanded_tail(num_runs: int) -> float:
+    """Return the part of the resamples beyond each end of a 95 % interval, for so many runs."""
+    if num_runs < 2:
+        return 0.025
+    return float(norm.cdf(math.sqrt(num_runs / (num_runs - 1)) * t.ppf(0.025, num_runs - 1)))
 
 
 def _scores(

@@ -199,12 +199,17 @@ def weighted_means(values: NDArray[np.float64], weights: NDArray[np.float64]) ->
     return np.divide(sums, norm, out=np.full(norm.shape, math.nan), where=norm > 0)
 
 
-def interval_of(values: NDArray[np.float64]) -> Interval | None:
-    """Return the 2.5th and 97.5th percentile of the values that are not NaN; None without any."""
+def interval_of(values: NDArray[np.float64], tail: float = 0.025) -> Interval | None:
+    """Return the interval that leaves out a part of the values on each side; None without any.
+
+    Args:
+        values: of which those that are NaN are left out.
+        tail: the part.
+    """
     values = values[~np.isnan(values)]
     if not len(values):
         return None
-    low, high = np.percentile(values, [2.5, 97.5])
+    low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
 
 

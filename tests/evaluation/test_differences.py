@@ -11,6 +11,7 @@ from octopi.evaluation.differences import (
     Difference,
     Resampling,
     compare_counts,
+    expanded_tail,
 )
 
 WEIGHTS = {"apo": 1.0, "ribosome": 3.0}
@@ -90,13 +91,17 @@ def test_an_object_without_particles_is_left_out():
     assert differences[OVERALL].value == pytest.approx(f1(7) - f1(5))
 
 
-def test_the_interval_covers_the_true_difference_about_as_often_as_it_says():
+@pytest.mark.parametrize("num_runs", [6, 30])
+def test_the_interval_covers_the_true_difference_about_as_often_as_it_says(num_runs):
     rng = np.random.default_rng(3)
     num_covered = 0
     for _ in range(200):
-        hits = rng.binomial(10, 0.5, (1, 30, 2))
-        base = np.stack([hits, 0 * hits, 10 - hits], axis=-1)
-        other = rng.binomial(10, 0.5, (1, 30, 2))
-        method = np.stack([other, 0 * other, 10 - other], axis=-1)
+        hits = rng.binomial(10, 0.5, (2, 1, num_runs, 2))
+        base, method = np.stack([hits, 0 * hits, 10 - hits], axis=-1)
         num_covered += compare(base, method)[OVERALL].verdict == NONE_SHOWN
-    assert 0.88 < num_covered / 200 < 0.99
+    assert 0.89 < num_covered / 200 <= 0.99
+
+
+def test_the_tails_of_many_runs_are_those_of_the_normal_distribution():
+    assert expanded_tail(10**6) == pytest.approx(0.025, rel=1e-3)
+    assert expanded_tail(3) < expanded_tail(6) < expanded_tail(30) < 0.025
