@@ -16,6 +16,7 @@ COMMANDS = (
     "summarize",
     "check",
     "doctor",
+    "status",
     "plan",
     "report",
     "review",

@@ -16,9 +16,9 @@ from torch import Tensor
 from octopi.config.build import build
 from octopi.errors import SettingError
 from octopi.ranges import Factor, Share
+from octopi.training.painters import Painter, Spheres, needs_particles
 
-# The weight of its loss, a target (b, 1, z, y, x), and the classes that are possible in it.
-WeightedTarget = tuple[float, Tensor, Tensor]
+Known = Mapping[str, Tensor]  # as `TrainingLoss.read_known` returns it
 
 
 class Mix(ABC):
@@ -29,36 +29,32 @@ class Mix(ABC):
         prob: chance per step.
     """
 
+    cuts_particles = False  # so that it fits no painter that needs whole ones
+
     @validate_call
     def __init__(self, *, alpha: Factor, prob: Share) -> None:
         self.alpha = alpha
         self.prob = prob
 
     def __call__(
-        self, image: Tensor, target: Tensor, possible: Tensor, rng: np.random.Generator
-    ) -> tuple[Tensor, list[WeightedTarget]]:
-        """Return the mixed image and its targets.
+        self, image: Tensor, known: Known, rng: np.random.Generator
+    ) -> tuple[Tensor, list[tuple[float, Known]]]:
+        """Return the mixed image, and what is known of it, each with the weight of its loss.
 
         Args:
             image: (b, 1, z, y, x), b at least 2.
-            target: (b, 1, z, y, x), unknown voxels included.
-            possible: (b, c, z, y, x) or (b, c, 1, 1, 1), as in `unknown.leave_out_unknown`.
+            known: of the crops of the image.
             rng: for the choices.
         """
         if rng.random() >= self.prob:
-            return image, [(1.0, target, possible)]
-        return self.mix(image, target, possible, float(rng.beta(self.alpha, self.alpha)), rng)
+            return image, [(1.0, known)]
+        return self.mix(image, known, float(rng.beta(self.alpha, self.alpha)), rng)
 
     @abstractmethod
     def mix(
-        self,
-        image: Tensor,
-        target: Tensor,
-        possible: Tensor,
-        share: float,
-        rng: np.random.Generator,
-    ) -> tuple[Tensor, list[WeightedTarget]]:
-        """Mix, so that a share of each crop stays; arguments as in `__call__`."""
+        self, image: Tensor, known: Known, share: float, rng: np.random.Generator
+    ) -> tuple[Tensor, list[tuple[float, Known]]]:
+        """Mix, so that a share of each crop stays; otherwise as `__call__`."""
 
 
 class MixUp(Mix):
@@ -68,17 +64,11 @@ class MixUp(Mix):
     """
 
     def mix(
-        self,
-        image: Tensor,
-        target: Tensor,
-        possible: Tensor,
-        share: float,
-        rng: np.random.Generator,
-    ) -> tuple[Tensor, list[WeightedTarget]]:
-        """Return the sum of the images, and both targets."""
-        others = [tensor.roll(1, 0) for tensor in (target, possible)]
-        mixed = torch.lerp(image.roll(1, 0), image, share)
-        return mixed, [(share, target, possible), (1 - share, others[0], others[1])]
+        self, image: Tensor, known: Known, share: float, rng: np.random.Generator
+    ) -> tuple[Tensor, list[tuple[float, Known]]]:
+        """Return the sum of the images, and what is known of both."""
+        other = {name: tensor.roll(1, 0) for name, tensor in known.items()}
+        return torch.lerp(image.roll(1, 0), image, share), [(share, known), (1 - share, other)]
 
 
 class CutMix(Mix):
@@ -87,21 +77,18 @@ class CutMix(Mix):
     Source: Yun et al. 2019, arXiv:1905.04899.
     """
 
+    cuts_particles = True
+
     def mix(
-        self,
-        image: Tensor,
-        target: Tensor,
-        possible: Tensor,
-        share: float,
-        rng: np.random.Generator,
-    ) -> tuple[Tensor, list[WeightedTarget]]:
-        """Return images and targets with the box of another crop."""
+        self, image: Tensor, known: Known, share: float, rng: np.random.Generator
+    ) -> tuple[Tensor, list[tuple[float, Known]]]:
+        """Return images with the box of another crop, and what is known of them."""
         box = draw_box(image.shape[2:], 1 - share, rng)
-        possible = possible.expand(-1, -1, *target.shape[2:])
-        mixed, mixed_target, mixed_possible = (
-            replace_box(tensor, box) for tensor in (image, target, possible)
-        )
-        return mixed, [(1.0, mixed_target, mixed_possible)]
+        mixed = {
+            name: replace_box(tensor.expand(-1, -1, *image.shape[2:]), box)
+            for name, tensor in known.items()
+        }
+        return replace_box(image, box), [(1.0, mixed)]
 
 
 def draw_box(shape: torch.Size, share: float, rng: np.random.Generator) -> tuple[slice, ...]:
@@ -121,11 +108,13 @@ def replace_box(tensor: Tensor, box: tuple[slice, ...]) -> Tensor:
     return mixed
 
 
-def build_mix(node: Mapping[str, Any], crops_per_step: int) -> Mix | None:
+def build_mix(
+    node: Mapping[str, Any], crops_per_step: int, painter: Painter | Spheres
+) -> Mix | None:
     """Build what `mix` describes; None where it is empty.
 
     Raises:
-        SettingError: a step has a single crop.
+        SettingError: a step has a single crop, or the painter needs whole particles.
     """
     if not node:
         return None
@@ -134,4 +123,10 @@ def build_mix(node: Mapping[str, Any], crops_per_step: int) -> Mix | None:
             "mix needs two crops in a step, and data.crops_per_step is 1. Set it to 2 or more, or "
             "mix=none."
         )
-    return build(node, "mix")
+    mix: Mix = build(node, "mix")
+    if mix.cuts_particles and needs_particles(painter):
+        raise SettingError(
+            f"mix: {type(mix).__name__} cuts through particles, of which "
+            f"{type(painter).__name__} needs the middle. Choose mix=mixup or painter=spheres."
+        )
+    return mix

@@ -161,9 +161,9 @@ class PickingModule(pl.LightningModule):
         if self.mix is None:
             return self.loss(logits_per_head(self.net(batch["image"])), batch)
         rng = np.random.default_rng((self.seed, self.global_step))
-        image, targets = self.mix(batch["image"], *self.loss.read_target(batch), rng)
+        image, weighted = self.mix(batch["image"], self.loss.read_known(batch), rng)
         outputs = logits_per_head(self.net(image))
-        losses = [share * self.loss.compare(outputs, *known) for share, *known in targets]
+        losses = [weight * self.loss.compare(outputs, known) for weight, known in weighted]
         return torch.stack(losses).sum()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -30,9 +30,15 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
+def apply(mix, image, target, possible, generator):
+    """Return the mixed image, and the weight, target and possible classes of each part."""
+    mixed, parts = mix(image, {"target": target, "possible": possible}, generator)
+    return mixed, [(weight, known["target"], known["possible"]) for weight, known in parts]
+
+
 def test_mixup_adds_images_and_weighs_both_targets_by_their_shares(batch):
-    image, target, possible = batch
-    mixed, parts = MixUp(alpha=1.0, prob=1.0)(image, target, possible, rng())
+    image, target, _ = batch
+    mixed, parts = apply(MixUp(alpha=1.0, prob=1.0), *batch, rng())
     (share, first, _), (other_share, second, _) = parts
     assert 0 < share < 1
     assert share + other_share == pytest.approx(1)
@@ -44,8 +50,8 @@ def test_mixup_adds_images_and_weighs_both_targets_by_their_shares(batch):
 def test_cutmix_takes_image_target_and_what_is_possible_from_the_same_box(batch):
     image, target, possible = batch
     possible[1, 2] = True
-    mixed, [(weight, mixed_target, mixed_possible)] = CutMix(alpha=1.0, prob=1.0)(
-        image, target, possible, rng(1)
+    mixed, [(weight, mixed_target, mixed_possible)] = apply(
+        CutMix(alpha=1.0, prob=1.0), *batch, rng(1)
     )
     assert weight == 1
     is_other = mixed != image
@@ -58,7 +64,7 @@ def test_cutmix_takes_image_target_and_what_is_possible_from_the_same_box(batch)
 
 @pytest.mark.parametrize("make", MIXES)
 def test_a_mix_that_never_happens_changes_nothing(batch, make):
-    mixed, [(weight, target, possible)] = make(alpha=1.0, prob=0.0)(*batch, rng())
+    mixed, [(weight, target, possible)] = apply(make(alpha=1.0, prob=0.0), *batch, rng())
     assert weight == 1
     assert mixed is batch[0]
     assert target is batch[1]
@@ -85,7 +91,7 @@ def test_no_loss_depends_on_logits_where_a_target_is_unknown(batch, make, seed, 
         alpha=0.3, beta=0.7, object_weight=10, weight_tversky=1, weight_cross_entropy=1,
         label_smoothing=smoothing, smooth=1,
     )  # fmt: skip
-    _, parts = make(alpha=1.0, prob=1.0)(image, target, possible, rng(seed))
+    _, parts = apply(make(alpha=1.0, prob=1.0), image, target, possible, rng(seed))
     logits = torch.randn((2, NUM_CLASSES, *SHAPE[2:]), requires_grad=True)
     total = sum(w * loss(*leave_out_unknown(logits, t, p)) for w, t, p in parts)
     (gradient,) = torch.autograd.grad(total, logits)
@@ -102,7 +108,7 @@ def test_background_far_from_incomplete_picks_stays_unknown(batch, make):
     target[0, 0, 0, 0, 0] = 1  # of a class of which not every particle is annotated
     partial = PartialClasses((False, True, False), reach=1)
     target, possible = partial.apply(target, possible)
-    _, parts = make(alpha=1.0, prob=1.0)(image, target, possible, rng(2))
+    _, parts = apply(make(alpha=1.0, prob=1.0), image, target, possible, rng(2))
     before = sorted(p[:, 1].sum().item() for _, _, p in [(1, target, possible)])
     trusted = 2 * 2 * 2  # voxels around the pick, in one crop
     for _, mixed_target, mixed_possible in parts:
@@ -123,7 +129,7 @@ def test_a_step_with_one_crop_is_refused(here, octopi_command, capsys):
 def test_the_loss_of_a_mixed_batch_is_finite_and_reproducible(batch, make, exclusive):
     loss = TrainingLoss(
         torch.nn.BCEWithLogitsLoss() if not exclusive else FocalTverskyLoss(),
-        num_objects=NUM_CLASSES - 1,
+        radii=[2.0] * (NUM_CLASSES - 1),
         net_output=NetOutput() if exclusive else NetOutput(outputs="independent"),
     )
     image, target, possible = batch
@@ -131,8 +137,16 @@ def test_the_loss_of_a_mixed_batch_is_finite_and_reproducible(batch, make, exclu
     outputs = [torch.randn((2, NUM_CLASSES if exclusive else NUM_CLASSES - 1, *SHAPE[2:]))]
     values = []
     for _ in range(2):
-        _, parts = make(alpha=1.0, prob=1.0)(image, *loss.read_target(known), rng(3))
-        values.append(sum(share * loss.compare(outputs, *both) for share, *both in parts))
+        _, parts = make(alpha=1.0, prob=1.0)(image, loss.read_known(known), rng(3))
+        values.append(sum(weight * loss.compare(outputs, part) for weight, part in parts))
     assert torch.isfinite(values[0])
     assert values[0] == values[1]
-    assert loss(outputs, known) == loss.compare(outputs, *loss.read_target(known))
+    assert loss(outputs, known) == loss.compare(outputs, loss.read_known(known))
+
+
+def test_a_painter_of_whole_particles_takes_mixup_and_no_cutmix(here, octopi_command, capsys):
+    assert octopi_command("create_targets") == 0
+    offsets = ["painter=offsets", "dry_run=true"]
+    assert octopi_command("train", *TINY, *offsets, "mix=mixup") == 0
+    assert octopi_command("train", *TINY, *offsets, "mix=cutmix") == 2
+    assert "cuts through particles" in capsys.readouterr().err

@@ -67,6 +67,7 @@ class TrainSettings:
     augment: OptionalNode
     mix: OptionalNode
     sampler: OptionalNode
+    painter: ConfigNode
     model: ConfigNode
     loss: ConfigNode
     optim: ConfigNode
