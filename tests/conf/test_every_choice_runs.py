@@ -120,6 +120,7 @@ def choices_of(verb: str, group: str) -> list[str]:
 def rounds(verb: str) -> list[list[str]]:
     """Words that together take every choice of every group, a run each."""
     groups = {name: choices_of(verb, name) for name in groups_of(verb) if name not in OVERLAYS}
+    groups |= {"mix": groups["mix"][::-1]} if "mix" in groups else {}  # so cutmix meets spheres
     number = max(map(len, groups.values()))
     columns = [itertools.islice(itertools.cycle(taken), number) for taken in groups.values()]
     rows = [
