@@ -37,7 +37,10 @@ TRUSTED_NETS = frozenset(
         "SwinUNETR",
         "VNet",
     )
-) | {f"octopi.models.unets.Sized{name}" for name in ("UNet", "AttentionUnet", "DynUNet")}
+) | {
+    f"octopi.models.unets.{name}"
+    for name in ("UNetPlusPlus", "SizedUNet", "SizedAttentionUnet", "SizedDynUNet")
+}
 NET = Kind("net", nn.Module, TRUSTED_NETS)
 
 

@@ -46,6 +46,7 @@ from octopi.training.cpu_budget import CpuBudget
 from octopi.training.curves import draw_curves
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
 from octopi.training.folder import AUTO, TrainingFolder
+from octopi.training.mixing import build_mix
 from octopi.training.module import PickingModule
 from octopi.training.network import build_net, read_net_output
 from octopi.training.painters import needs_particles
@@ -129,6 +130,7 @@ def build_training(
         optimizer=build(settings.optim["optimizer"], "optim.optimizer", partial=True),
         lr_scheduler=functools.partial(build_lr_scheduler, settings.optim["lr_scheduler"]),
         labels=info.labels,
+        mix=build_mix(settings.mix, settings.data["crops_per_step"], painter),
         best_metric=settings.best_metric,
         steps_per_epoch=data.steps_per_epoch,
         seed=settings.seed,
