@@ -17,7 +17,7 @@ from octopi.errors import SettingError
 from octopi.models.precision import choose_device_type
 from octopi.processes.tasks import ProcessResult, RunningTask, TrainingTask
 from octopi.system import ranks, resources
-from octopi.system.job_folder import LAST_CHECKPOINT_FILE, OUTPUT_FILE
+from octopi.system.job_folder import OUTPUT_FILE, has_training
 from octopi.system.worker_pool import signal_when_parent_ends
 
 MAX_ON_CPU = 4  # trainings at once, unless more are requested
@@ -53,7 +53,7 @@ class LocalRunner:
         task.folder.mkdir(parents=True, exist_ok=True)
         log = task.folder / OUTPUT_FILE
         overrides = [*task.overrides, override_text("hydra.run.dir", task.folder)]
-        if (task.folder / LAST_CHECKPOINT_FILE).exists():
+        if has_training(task.folder):
             overrides = [override_text("resume", task.folder)]
         with log.open("ab") as file:
             process = subprocess.Popen(
