@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from octopi.cli.compose import config_search_arguments
 from octopi.comparison.methods import Method, SeedTraining
 from octopi.cross_validation.run import FoldQueue
@@ -12,6 +10,7 @@ from octopi.errors import SweepError
 from octopi.processes.local import LocalRunner, check_one_device
 from octopi.processes.tasks import TrainingTask, run_tasks
 from octopi.system.job_folder import OUTPUT_FILE, Job
+from octopi.system.progress import ProgressBar
 from octopi.training.dry_run import describe_training
 from octopi.training.run import build_training
 
@@ -62,7 +61,8 @@ def run_missing(methods: Sequence[Method], folder: Path) -> None:
     queue = FoldQueue(list(tasks))
     resume_command = f"the same command (hydra.run.dir={folder})"
     num_done = len(trainings) - len(tasks)
-    with tqdm(total=len(trainings), initial=num_done, unit="training") as bar:
+    total = len(trainings)
+    with ProgressBar(total=total, initial=num_done, desc="compare", unit="training") as bar:
         runner = LocalRunner([{}], MODULE, config_search_arguments())
         run_tasks(queue, runner, bar, resume_command=resume_command)
     if queue.failed:
