@@ -57,7 +57,11 @@ class SlurmCluster:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.servers: list[subprocess.Popen] = []
-        self.environment = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": _path()}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which SLURM's programs are found, and find the servers."""
+        return {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": _path()}
 
     def start(self) -> None:
         """Start the servers and wait until the node accepts jobs."""

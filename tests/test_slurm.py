@@ -1,6 +1,7 @@
 """Job scripts, as users write them, in a real SLURM of one node on this machine."""
 
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -170,3 +171,40 @@ def test_a_job_that_fails_is_told_with_its_cause_and_its_log(slurm: SlurmCluster
     assert command.wait() == 6
     assert "ended as FAILED" in command.output()
     assert "_log.err" in command.output()
+
+
+def logs_of_jobs() -> str:
+    """Return what the jobs of a test have printed."""
+    return "\n".join(path.read_text(encoding="utf-8") for path in Path().glob("job_*.out"))
+
+
+PAGE = Path(__file__).parents[1] / "docs" / "clusters.md"
+
+
+def scripts_of_the_page() -> list[str]:
+    """List the job scripts that docs/clusters.md shows."""
+    blocks = re.findall(
+        r"```text\n(#!/bin/bash\n.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert len(blocks) == 2
+    return blocks
+
+
+@pytest.mark.parametrize("script", scripts_of_the_page(), ids=["job", "array of folds"])
+def test_the_job_scripts_of_the_page_run(slurm: SlurmCluster, targets, monkeypatch, script: str):
+    program = Path("bin/octopi").absolute()
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/bash\nexec {octopi()} "$@" {shlex.join(TINY)}\n', encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    if "--array" not in script:
+        script = script.rstrip() + f" {shlex.join(SPLIT)}"
+    job = slurm.submit(script.replace(" --gpus=1", ""), "--output=job_%a.out")
+    assert slurm.wait_for_end(job, seconds=600) == "0:0", logs_of_jobs()
+    wait_for(lambda: job not in slurm.run("squeue", "--noheader", "--format=%A"), seconds=300)
+    states = slurm.run("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T")
+    assert set(states.split()) == {"COMPLETED"}, logs_of_jobs()
+    made = (
+        "outputs/folds/model_config.yaml" if "--array" in script else "outputs/job/best_model.pth"
+    )
+    assert Path(made).is_file()
