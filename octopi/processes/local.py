@@ -21,6 +21,7 @@ from octopi.system.job_folder import LAST_CHECKPOINT_FILE, OUTPUT_FILE
 from octopi.system.worker_pool import signal_when_parent_ends
 
 MAX_ON_CPU = 4  # trainings at once, unless more are requested
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 class LocalRunner:
@@ -121,9 +122,9 @@ def slot_environments(
         num_tasks: number of trainings, which bounds it.
     """
     if choose_device_type(settings.trainer["accelerator"], "trainer.accelerator") == "cuda":
-        num_gpus = torch.cuda.device_count()
-        count = min(num_slots or num_gpus, num_tasks)
-        return [{"CUDA_VISIBLE_DEVICES": str(slot % num_gpus)} for slot in range(count)]
+        gpus = visible_gpus()
+        count = min(num_slots or len(gpus), num_tasks)
+        return [{VISIBLE_GPUS: gpus[slot % len(gpus)]} for slot in range(count)]
     cores = resources.num_cores()
     count = max(1, min(num_slots or min(cores, MAX_ON_CPU), num_tasks))
     # As many threads as cores and no spinning: trainings side by side waste nothing on each other.
@@ -131,13 +132,21 @@ def slot_environments(
     return [share] * count
 
 
+def visible_gpus() -> list[str]:
+    """Name the GPUs that torch sees as CUDA does, by index, UUID or MIG instance; the job's own."""
+    names = os.environ.get(VISIBLE_GPUS, "")
+    count = torch.cuda.device_count()
+    return (
+        [name.strip() for name in names.split(",")][:count] if names else [*map(str, range(count))]
+    )
+
+
 def check_one_device(settings: TrainSettings) -> None:
     """Raise SettingError where one of several trainings would take more than one device."""
     devices, nodes = settings.trainer.get("devices", 1), settings.trainer.get("num_nodes", 1)
-    count = len(devices) if isinstance(devices, list) else devices
-    if count not in ("auto", -1, "-1", 1, "1") or nodes != 1:
+    if devices not in ("auto", -1, "-1", 1, "1") or nodes != 1:
         raise SettingError(
             "In a sweep, or where one command trains all folds, each training has one device and "
-            "several train at once: leave trainer.devices at 1. To share a training among devices "
-            "start it by itself (fold=0 num_folds=…)."
+            f"several train at once: leave trainer.devices at 1. {VISIBLE_GPUS} chooses the GPUs. "
+            "To share a training among devices start it by itself (fold=0 num_folds=…)."
         )
