@@ -21,7 +21,7 @@ from octopi.models.soup import sample_weights
 from octopi.targets import drop_unknown
 from octopi.training.cpu_budget import CpuBudget
 from octopi.training.metrics import Counts, count_voxels, metric_value, voxel_metrics
-from octopi.training.unknown import PartialClasses, has_unknown, leave_out_unknown
+from octopi.training.unknown import PartialClasses, leave_out_unknown, may_have_unknown
 
 PicksByObject = Mapping[str, Points]
 DIVERGED = (
@@ -136,7 +136,7 @@ class PickingModule(pl.LightningModule):
         training ends with the same weights as an uninterrupted one.
         """
         torch.manual_seed(self.seed * 1_000_003 + self.global_step)
-        loss = self._total_loss(
+        loss = self.total_loss(
             logits_per_head(self.net(batch["image"])), batch["target"], batch["not_annotated"]
         )
         value = float(loss.detach())
@@ -156,7 +156,7 @@ class PickingModule(pl.LightningModule):
         )
         return loss
 
-    def _total_loss(
+    def total_loss(
         self, outputs: Sequence[Tensor], target: Tensor, not_annotated: Tensor
     ) -> Tensor:
         """Average the losses of the heads, weighed 1, 1/2, 1/4 …; resize the target for each.
@@ -169,7 +169,7 @@ class PickingModule(pl.LightningModule):
         possible = not_annotated[:, :, None, None, None]
         if self.partial is not None:
             target, possible = self.partial.apply(target, possible)
-        is_incomplete = has_unknown(target, possible)
+        is_incomplete = may_have_unknown(target, possible)
         total = outputs[0].new_zeros((), dtype=torch.float32)
         weights = [0.5**i for i in range(len(outputs))]
         for weight, out in zip(weights, outputs, strict=True):

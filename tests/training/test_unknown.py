@@ -9,7 +9,7 @@ from octopi.config.build import build
 from octopi.config.files import CONF_DIR
 from octopi.targets import UNKNOWN, rejected_value
 from octopi.training.module import PickingModule
-from octopi.training.unknown import PartialClasses, has_unknown, leave_out_unknown
+from octopi.training.unknown import PartialClasses, leave_out_unknown, may_have_unknown
 
 pytestmark = pytest.mark.filterwarnings("ignore:You are trying to `self.log")  # no trainer here
 NUM_CLASSES = 4  # background and three objects
@@ -106,7 +106,7 @@ def test_complete_data_give_the_very_loss(loss, logits, target):
     plain = loss(logits, target)
     assert torch.equal(value, plain)
     assert torch.equal(slope, torch.autograd.grad(plain, logits)[0])
-    assert not has_unknown(target, NOTHING)
+    assert not may_have_unknown(target, NOTHING)
 
 
 class TwoHeads(nn.Module):
@@ -238,7 +238,7 @@ def test_a_rejected_place_is_pushed_down_wherever_its_class_is_not_annotated(ann
     module.partial = PartialClasses((False,) * NUM_CLASSES, reach=1, has_rejected=True)
     not_annotated = torch.tensor([[False, not annotated, False, False]])
     logits = module.net(image).detach().requires_grad_()
-    loss = module._total_loss([logits], target, not_annotated)
+    loss = module.total_loss([logits], target, not_annotated)
     loss.backward()
     slope = logits.grad[0, 1]
     assert slope[8, 8, 8] > 0  # down
