@@ -8,6 +8,11 @@ import logging
 import os
 import signal
 
+from torch import nn
+
+from octopi.config.settings import TrainSettings
+from octopi.models.precision import count_devices
+from octopi.models.properties import unused_parameters
 from octopi.system.worker_pool import signal_when_parent_ends
 
 FIRST_RANK = "OCTOPI_FIRST_RANK"  # environment variable: the process that started the others
@@ -31,6 +36,21 @@ def check_and_prepare_ddp(num_ranks: int) -> None:
         end_with_first_rank()
         return
     os.environ[FIRST_RANK] = str(os.getpid())
+
+
+def strategy_for(net: nn.Module, settings: TrainSettings) -> str:
+    """Return the user's strategy, or the one for a network with parameters without a gradient.
+
+    Ranks wait for each other's gradients; those that never come must be looked for in each step.
+    """
+    strategy = settings.trainer.get("strategy", "auto")
+    accelerator, devices = settings.trainer["accelerator"], settings.trainer["devices"]
+    num_ranks = count_devices(accelerator, devices, "trainer.")
+    num_ranks *= settings.trainer.get("num_nodes", 1)
+    if num_ranks == 1 or strategy not in ("auto", "ddp"):
+        return strategy
+    has_unused = unused_parameters(net, settings.data["crop_size"])
+    return "ddp_find_unused_parameters_true" if has_unused else strategy
 
 
 def end_with_first_rank() -> None:

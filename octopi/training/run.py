@@ -20,6 +20,7 @@ from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
 from octopi.errors import DataError, ResourceError, SettingError, StoppedBySignal
 from octopi.models import checkpoint
+from octopi.models.devices import log_device
 from octopi.models.precision import choose_device_type, count_devices, training_precision
 from octopi.models.properties import (
     COST_METRICS,
@@ -34,7 +35,7 @@ from octopi.system import resources
 from octopi.system.job_folder import LAST_CHECKPOINT_FILE, RESULTS_FILE
 from octopi.training import ddp
 from octopi.training.best_model import BestModelWriter
-from octopi.training.build_checks import check_loss, check_monitors
+from octopi.training.build_checks import check_deterministic, check_loss, check_monitors
 from octopi.training.callbacks import (
     LastCheckpoint,
     LogProgress,
@@ -47,6 +48,7 @@ from octopi.training.curves import draw_curves
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
 from octopi.training.folder import TrainingFolder
 from octopi.training.module import PickingModule
+from octopi.training.out_of_memory import explain_out_of_memory
 from octopi.training.schedule import build_lr_scheduler, check_lr_scheduler
 from octopi.training.silence import silence_lightning
 from octopi.training.unknown import PartialClasses
@@ -118,6 +120,7 @@ def build_training(
     check_optim(net, settings)
     loss_function: nn.Module = loss or build(settings.loss, "loss")
     check_loss(loss_function, len(info.labels) + 1)
+    check_deterministic(net, loss_function, settings, len(info.labels) + 1)
     module = PickingModule(
         net,
         validation_steps=build_validation(settings, info, divisor),
@@ -146,14 +149,18 @@ def build_training(
         StopOnSignal(functools.partial(stopped_error, folder)),
         LastCheckpoint(folder / LAST_CHECKPOINT_FILE),
     ]
-    trainer = build_trainer(settings, folder, callbacks, divisor)
+    trainer = build_trainer(settings, folder, callbacks, divisor, net)
     return Training(info, net, divisor, data, module, trainer, best_model, history, cpu_budget)
 
 
 def build_trainer(
-    settings: TrainSettings, folder: Path, callbacks: list[pl.Callback], divisor: int
+    settings: TrainSettings,
+    folder: Path,
+    callbacks: list[pl.Callback],
+    divisor: int,
+    net: nn.Module,
 ) -> pl.Trainer:
-    """Build the trainer, with the precision that suits device and crops unless one is set."""
+    """Build the trainer, with the precision and strategy that suit device, crops and network."""
     precision = settings.trainer["precision"] or training_precision(
         settings.trainer["accelerator"], min(settings.data["crop_size"]) // divisor
     )
@@ -164,13 +171,9 @@ def build_trainer(
         default_root_dir=str(folder),
         logger=False,
         callbacks=callbacks,
+        strategy=ddp.strategy_for(net, settings),
     )
     ddp.check_and_prepare_ddp(trainer.world_size)
-    if settings.max_cpu_seconds is not None and trainer.world_size > 1:
-        raise SettingError(
-            "max_cpu_seconds counts those of one process, and each device has its own. Leave "
-            "trainer.devices at 1, or set trainer.max_time instead."
-        )
     return trainer
 
 
@@ -190,13 +193,19 @@ def run_training(
     """
     training = build_training(settings, folder.path, loss=loss)
     trainer, data = training.trainer, training.data
+    device_type, precision = trainer.strategy.root_device.type, str(trainer.precision)
+    log_device(settings.trainer["accelerator"], device_type, precision, number=trainer.world_size)
     last = folder.read_checkpoint(training.module) if settings.resume else None
     folder.write_config(settings)
     with folder.tracked(settings) as tracker:
         trainer.logger = tracker
         data.setup()
         folder.write_data_record(data, training.info, resumed=settings.resume is not None)
-        with explain_lost_workers():
+        crops, size = settings.data["crops_per_step"], settings.data["crop_size"]
+        with (
+            explain_lost_workers(),
+            explain_out_of_memory(training.module, trainer, crops, size, training.divisor),
+        ):
             trainer.fit(training.module, datamodule=data, ckpt_path=last, weights_only=True)
         validate_last_weights(training)
         if folder.writes and (problem := training.best_model.save.find_problem()):

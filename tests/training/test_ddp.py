@@ -1,6 +1,7 @@
 """One training shared by two processes is the training of one with as many crops a step."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -61,6 +62,18 @@ def test_two_ranks_learn_what_one_process_learns(here, octopi_command):
         assert logs == ["train.log"]  # every rank appends to one
     cached = list((here / "outputs" / "cache").glob("*.npy"))
     assert len(cached) == len({path.read_bytes() for path in cached})
+
+
+@pytest.mark.slow
+def test_two_ranks_train_a_network_that_leaves_parameters_unused(here, octopi_command):
+    assert octopi_command("create_targets", "tomo_types=[denoised]") == 0
+    words = [word for word in WORDS if not word.startswith("model.")]
+    words += ["model=unet_plus_plus", "model.features=[4,4,4,4,4,4]", "trainer.max_epochs=1"]
+    command = [sys.executable, "-m", "octopi.train", *words, "trainer.devices=2"]
+    done = subprocess.run([*command, "hydra.run.dir=job"], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    (loss,), _ = learned(here / "job")
+    assert math.isfinite(loss)
 
 
 def test_several_devices_in_a_sweep_are_refused(here, octopi_command, capfd):
