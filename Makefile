@@ -4,7 +4,7 @@ BIN := .venv/bin
 TORCH := torch==2.13.0
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: demo env test check docs bench gpu accuracy clean
+.PHONY: demo env test test-all check docs bench gpu accuracy clean
 
 DEMO := project=demo experiment=demo
 MODEL := checkpoint=outputs/demo/train/best_model.pth
@@ -39,9 +39,10 @@ env: .venv/.complete
 	$(BIN)/python -m pip install --quiet --no-deps -e .
 	touch $@
 
-# A process a core, each on one thread.
-test: env
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
+# A process a core, each on one thread; without the tests that take more than ten seconds each.
+test: MARKED = -m "not slow"
+test test-all: env
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(MARKED)
 
 check: env
 	$(BIN)/ruff format --check octopi tests benchmarks

@@ -630,7 +630,6 @@ def record_files(recorder: Recorder) -> None:
     write_mrc(recorder.folder / "mrcs")
     files = ["folder=mrcs", "files=*_10.00Apx.mrc"]
     recorder.run_checked("import_tomograms", *files, "tomo_type=imported")
-    recorder.run_checked("import_tomograms", *files, "tomo_type=coarse", "resample_to=16")
     recorder.note("tiny: tomograms", recorder.read("project", tiny(recorder), "tomograms"))
     picks = recorder.read("project", tiny(recorder), "picks")
     recorder.note("tiny: extracted", {k: v for k, v in picks.items() if "/x-" in k})
@@ -732,7 +731,7 @@ doctor memory_gb=much
 doctor folder=x
 """.strip().splitlines()
 
-CONSOLE = ["trian", "train model=unett", "completion tcsh", "completion candidates octopi tra"]
+CONSOLE = ["trian", "train model=unett"]
 
 
 def record_wrong(recorder: Recorder) -> None:

@@ -3,8 +3,8 @@
 python benchmarks/gpu.py [--peer PEER/bin/python] [--small] [--cpu]
 
 Prints a table in Markdown, for RESULTS.md, and one JSON line. The first steps of a training are
-left out of its figures. Then it runs `arithmetic.py`, for precision, memory format and `torch.compile`,
-and the scripts that compare with octopi 1.7.0. `--cpu` tries it where there is no GPU.
+left out of its figures. Then it runs `arithmetic.py`, for precision, memory format and
+`torch.compile`, and the scripts that compare with octopi 1.7.0. `--cpu` tries it without a GPU.
 """
 
 import argparse

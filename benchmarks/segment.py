@@ -55,7 +55,6 @@ def ours(sides: int, folder: Path, sizes: Sizes) -> dict[str, float]:
     from octopi.config.build import build
     from octopi.data.cache import prepare_volume
     from octopi.geometry import Grid
-    from octopi.inference.predictor import segmentation_of
     from octopi.models import checkpoint
 
     torch.set_num_threads(sizes["threads"])
@@ -65,7 +64,7 @@ def ours(sides: int, folder: Path, sizes: Sizes) -> dict[str, float]:
     grid = Grid.cubic(volume.shape, VOXEL_SPACING)
     clock = Clock()
     scores = predictor([net], prepare_volume(volume, grid), divisor=info.size_divisor)
-    labels = segmentation_of(scores)
+    labels = info.net_output.segmentation(scores)
     seconds, cpu = clock.read()
     assert labels.shape == volume.shape
     return {"seconds": seconds, "cpu": cpu, "passes": passes(volume.shape, predictor, info)}

@@ -5,7 +5,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
@@ -120,7 +120,8 @@ def fit(value: Any, annotation: Any, path: str) -> Any:
     Raises:
         SettingError: if the value does not fit the annotation, or is not finite.
     """
-    if annotation is Any:
+    kinds = {typing.get_origin(choice) or choice for choice in alternatives(annotation)}
+    if {Any, Collection, Hashable} & kinds:  # pydantic knows no list as one of the latter
         check_finite(value, path)
         return value
     value = _converted(value, annotation)

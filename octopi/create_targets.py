@@ -32,6 +32,7 @@ from octopi.pick_sets import PickCounts, sum_counts
 from octopi.project import Project, Run, SegmentationQuery, keep_runs_with
 from octopi.project.edits import check_not_edited, check_still_not_edited
 from octopi.project.provenance import REGION, check_same_provenance
+from octopi.project.shared_work import output_settings
 from octopi.system.job_folder import Job
 from octopi.system.resources import format_bytes
 from octopi.targets import UNKNOWN, add_masks, drop_unknown, mark_rejected, paint
@@ -67,29 +68,13 @@ def create_targets(settings: CreateTargetsSettings, _job: Job) -> None:
     project: Project = build(settings.project, "project")
     runs = project.select(settings.runs)
     plan = make_plan(project, runs, settings.targets)
-    annotated = keep_runs_with(
-        runs, lambda run: check_has_inputs(run, plan), all_required=settings.runs is not None
-    )
-    inputs = [read_inputs(run, plan, settings) for run, _ in annotated]
-    warn_of_missing_annotations(project, inputs, plan)
-    check_inputs(inputs, plan)
-    if settings.overwrite:
-        check_not_edited(
-            [run for run, _ in annotated],
-            lambda run: run.segmentations_of(target_query(settings)),
-            overwrite=settings.overwrite,
-            setting="targets.session_id",
-        )
-    targets = []
-    with (
-        project.writing(
-            [run for run, _ in annotated],
-            f"targets {target_query(settings)}",
-            dry_run=settings.dry_run,
-        ),
-        tqdm(inputs, desc="targets", unit="run") as bar,
-    ):
-        targets += [create_target(run_inputs, plan, settings) for run_inputs in bar]
+    output = f"targets {target_query(settings)}"
+    made_by = output_settings(settings, data=settings.data["working_spacing"])
+    with project.writing(runs, output, made_by, dry_run=settings.dry_run) as work:
+        inputs = read_all_inputs(project, runs, plan, settings)
+        todo = work.one_by_one(inputs, lambda one: one.run)
+        bar = tqdm(todo, desc="targets", unit="run", total=len(inputs))
+        targets = [create_target(run_inputs, plan, settings) for run_inputs in bar]
     if settings.dry_run:
         log_dry_run("create_targets", describe_dry_run(project, runs, plan, targets))
         return
@@ -105,6 +90,26 @@ def create_targets(settings: CreateTargetsSettings, _job: Job) -> None:
         sum(target.num_outside for target in targets),
         sum(target.num_unknown for target in targets),
     )
+
+
+def read_all_inputs(
+    project: Project, runs: Sequence[Run], plan: PaintingPlan, settings: CreateTargetsSettings
+) -> list[RunInputs]:
+    """Read and check what the target of every run with annotations is painted from."""
+    annotated = keep_runs_with(
+        runs, lambda run: check_has_inputs(run, plan), all_required=settings.runs is not None
+    )
+    inputs = [read_inputs(run, plan, settings) for run, _ in annotated]
+    warn_of_missing_annotations(project, inputs, plan)
+    check_inputs(inputs, plan)
+    if settings.overwrite:
+        check_not_edited(
+            [run for run, _ in annotated],
+            lambda run: run.segmentations_of(target_query(settings)),
+            overwrite=settings.overwrite,
+            setting="targets.session_id",
+        )
+    return inputs
 
 
 def target_query(
@@ -131,7 +136,7 @@ def create_target(
         decided = paint(grid, decided_spheres(inputs, plan))
         target = np.where((target == UNKNOWN) & (decided > 0), decided, target)
         sources[REGION] = plan.annotated
-    known = drop_unknown(inputs.inside, target, grid)
+    known_picks = drop_unknown(inputs.inside, target, grid)
     rejected = {plan.labels[n]: (inputs.united[n].rejected, plan.radii[n]) for n in plan.rejected}
     target = mark_rejected(target, grid, rejected)
     query = target_query(settings, float(np.mean(grid.spacing)))
@@ -165,7 +170,7 @@ def create_target(
             if one.points is not None or len(one.rejected)
         },
         num_outside=sum(len(p) - len(inputs.inside[name]) for name, p in inputs.picks.items()),
-        num_unknown=sum(len(p) - len(known[name]) for name, p in inputs.inside.items()),
+        num_unknown=sum(len(p) - len(known_picks[name]) for name, p in inputs.inside.items()),
         not_annotated=inputs.not_annotated,
         num_bytes=0 if state == "unchanged" else target.nbytes,
     )

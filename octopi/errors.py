@@ -4,8 +4,8 @@ import difflib
 import enum
 import errno
 import heapq
+import inspect
 import os
-import signal
 import sysconfig
 import traceback
 from collections.abc import Iterable, Sequence
@@ -18,8 +18,7 @@ MAX_COMPARED = 500  # names that are compared with a misspelt one; each takes up
 MAX_MESSAGE_LENGTH = 600  # characters of a message that a person still reads
 
 
-# That end a job, beside Ctrl-C: a queue sends them, or a terminal that is closed.
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+WHAT_IS_KEPT = "What was finished is kept, nothing is half-written; the same command does the rest."
 
 
 class ExitCode(enum.IntEnum):
@@ -182,6 +181,7 @@ def exit_code_of(error: BaseException) -> int:
         isinstance(error, MemoryError)
         or (isinstance(error, OSError) and error.errno in _RESOURCE_ERRNOS)
         or is_without_tmpdir(error)
+        or is_database_error(error)
         or "out of memory" in str(error).lower()
     ):
         code = ExitCode.RESOURCE
@@ -210,6 +210,31 @@ def users_code(error: BaseException) -> traceback.FrameSummary | None:
     return own[-1] if is_users and is_users[-1] and not all(is_users) else None
 
 
+def place_in_users_code(error: BaseException, obj: object = None) -> str:
+    """Return the file and line of the user's in which an error arose, as " in FILE, line N".
+
+    Args:
+        error: that was caught.
+        obj: object of the user that the error is about, where none of its lines raised it.
+    """
+    if frame := users_code(error):
+        return f" in {shorten(frame.filename, 160)}, line {frame.lineno}"
+    return users_definition(obj)
+
+
+def users_definition(obj: object) -> str:
+    """Return where a user defined a function or an object's class; "" of what a library defines."""
+    obj = getattr(obj, "func", obj)  # of a partial
+    code = getattr(obj, "__code__", None)
+    try:
+        path = code.co_filename if code else inspect.getsourcefile(type(obj))
+        line = code.co_firstlineno if code else inspect.getsourcelines(type(obj))[1]
+    except (OSError, TypeError):
+        return ""
+    is_own = path and not path.startswith(_PACKAGE) and not _is_library(path)
+    return f" in {shorten(path, 160)}, line {line}" if is_own else ""
+
+
 def _is_library(path: str) -> bool:
     return path.startswith(_LIBRARIES) or "site-packages" in path
 
@@ -217,6 +242,12 @@ def _is_library(path: str) -> bool:
 def is_without_tmpdir(error: BaseException) -> bool:
     """Return whether Python found no folder for temporary files that can be written."""
     return isinstance(error, FileNotFoundError) and "temporary directory" in str(error)
+
+
+def is_database_error(error: BaseException) -> bool:
+    """Return whether the database of a study failed, such as one that stays locked."""
+    is_of_optuna = type(error).__name__ == "StorageInternalError"
+    return is_of_optuna or type(error).__module__.startswith("sqlalchemy.")
 
 
 def is_interruption(error: BaseException) -> bool:

@@ -58,12 +58,12 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     true_queries = keep_known(
         find_picks(runs, objects=settings.objects, source=settings.truth),
         project.objects,
-        named=bool(settings.objects),
+        required=bool(settings.objects),
     )
     check_is_not_truth(true_queries, settings)
     picked = find_picked_objects(runs, true_queries, settings)
     queries = {name: PicksQuery(name, settings.user_id, settings.session_id) for name in picked}
-    queries = keep_known(queries, project.objects, named=False)
+    queries = keep_known(queries, project.objects, required=False)
     localized = keep_localized(runs, true_queries, queries, all_required=settings.runs is not None)
     region = None if settings.annotated is None else SegmentationQuery.parse(settings.annotated)
     if region is not None:
@@ -126,8 +126,8 @@ def describe_scores(  # noqa: PLR0917  what a scorer takes
         settings: of the command.
     """
     annotated = compare_all(picks, truth, radii=radii, tolerance_scale=scorer.tolerance_scale)
-    found = {name: one for name, one in annotated.items() if one.hits.any()}
-    shares = {name: share for name, (_, share) in fit_partial(found).items()}
+    with_hits = {name: one for name, one in annotated.items() if one.hits.any()}
+    shares = {name: share for name, (_, share) in fit_partial(with_hits).items()}
     if settings.truth_annotation == "partial":
         return with_shares(report, annotated, shares)
     figures = {name: dataclasses.astuple(share) for name, share in shares.items()}
@@ -148,8 +148,8 @@ def sum_expected(
     for name, query in queries.items():
         scored = [run for run in runs if name in truth.get(run.name, {})]
         numbers = [run.picks_provenance(query).get("expected_particles") for run in scored]
-        known = [number for number in numbers if number is not None]
-        sums[name] = sum(known) if scored and len(known) == len(scored) else None
+        numbers_known = [number for number in numbers if number is not None]
+        sums[name] = sum(numbers_known) if scored and len(numbers_known) == len(scored) else None
     return sums
 
 

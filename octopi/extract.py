@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from octopi.checks.picks import warn_of_odd_picks
@@ -16,6 +17,7 @@ from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import ExtractSettings
 from octopi.errors import DataError, NotInProjectError, SettingError, did_you_mean, shorten_list
+from octopi.geometry import Grid
 from octopi.membranes.split import PAIR_GROUPS, SIDES, PickGroup, pair_picks, split_picks
 from octopi.membranes.surface import Surface, fill_enclosed
 from octopi.project import (
@@ -32,6 +34,7 @@ from octopi.project import (
 from octopi.project.edits import check_not_edited, check_still_not_edited
 from octopi.project.label_values import odd_share
 from octopi.project.objects import mark_values, volume_labels
+from octopi.project.shared_work import output_settings
 from octopi.system.job_folder import Job
 
 logger = logging.getLogger(__name__)
@@ -57,28 +60,42 @@ def extract(settings: ExtractSettings, _job: Job) -> None:
         lambda run: outputs.intersection(run.picks()),
         overwrite=settings.overwrite,
     )
+    check_membrane_label([run for run, _ in inputs], settings)
     grids = {run.name: next(iter(readable_grids(run)), None) for run, _ in inputs}
     for query in queries:
         picks = {run.name: run.read_picks(query) for run, existing in inputs if query in existing}
         warn_of_odd_picks(query, picks, grids)
-    project.check_writable(touch=not settings.dry_run)
     counts: Counter[tuple[str, str]] = Counter()
-    for run, run_queries in tqdm(inputs, desc="extract", unit="run"):
-        surface = read_surface(run, settings)
-        for query in run_queries:
-            groups = split(PickGroup(*run.read_oriented(query)), surface, settings)
-            for name, group in groups.items():
-                counts[name, query.object_name] += len(group.points)
-                if not settings.dry_run:
-                    output = output_query(query, name, settings)
-                    check_still_not_edited(run, output, overwrite=settings.overwrite)
-                    run.write_picks(output, group.points, orientations=group.orientations)
+    output = f"picks {settings.user_id}/{output_session('*', settings)}"
+    with project.writing(
+        [run for run, _ in inputs], output, output_settings(settings), dry_run=settings.dry_run
+    ) as work:
+        todo = work.one_by_one(inputs, lambda pair: pair[0])
+        for run, run_queries in tqdm(todo, desc="extract", unit="run", total=len(inputs)):
+            counts += extract_run(run, run_queries, settings)
     lines = format_counts(counts, [query.object_name for query in queries], settings)
     if settings.dry_run:
         names = shorten_list(run.name for run, _ in inputs)
         log_dry_run("extract", [f"would run  {len(inputs)} runs: {names}", *lines])
     else:
         logger.info("Picks of %d runs are split:\n%s", len(inputs), "\n".join(lines))
+
+
+def extract_run(
+    run: Run, queries: Iterable[PicksQuery], settings: ExtractSettings
+) -> Counter[tuple[str, str]]:
+    """Split and write the picks of a run; count those of each group and object."""
+    counts: Counter[tuple[str, str]] = Counter()
+    surface = read_surface(run, settings)
+    for query in queries:
+        groups = split(PickGroup(*run.read_oriented(query)), surface, settings)
+        for name, group in groups.items():
+            counts[name, query.object_name] += len(group.points)
+            if not settings.dry_run:
+                output = output_query(query, name, settings)
+                check_still_not_edited(run, output, overwrite=settings.overwrite)
+                run.write_picks(output, group.points, orientations=group.orientations)
+    return counts
 
 
 def check_settings(settings: ExtractSettings) -> None:
@@ -128,9 +145,7 @@ def read_surface(run: Run, settings: ExtractSettings) -> Surface | None:
     if settings.membrane is None:
         return None
     query = SegmentationQuery.parse(settings.membrane)
-    mask, grid, attributes = run.read_segmentation(query)
-    if marks := mark_values(attributes):
-        mask = np.where(np.isin(mask, list(marks)), 0, mask)
+    mask, grid, attributes = read_labels(run, query)
     if settings.membrane_label is not None:
         mask = np.where(mask == find_label(settings.membrane_label, attributes, run), mask, 0)
     if not mask.any():
@@ -140,6 +155,32 @@ def read_surface(run: Run, settings: ExtractSettings) -> Surface | None:
     if settings.fill_enclosed:
         mask = fill_enclosed(mask)
     return Surface(mask, grid, smoothing=settings.smoothing)
+
+
+def read_labels(run: Run, query: SegmentationQuery) -> tuple[NDArray[Any], Grid, Mapping[str, Any]]:
+    """Read a segmentation, its grid and attributes; background where its values are no labels."""
+    labels, grid, attributes = run.read_segmentation(query)
+    if marks := mark_values(attributes):
+        labels = np.where(np.isin(labels, list(marks)), 0, labels)
+    return labels, grid, attributes
+
+
+def check_membrane_label(runs: Iterable[Run], settings: ExtractSettings) -> None:
+    """Raise DataError unless the segmentation of at least one run holds `membrane_label`."""
+    if settings.membrane is None or settings.membrane_label is None:
+        return
+    query, existing, is_there = SegmentationQuery.parse(settings.membrane), set(), False
+    for run in runs:
+        labels, _, attributes = read_labels(run, query)
+        values = set(np.unique(labels).tolist()) - {0}
+        is_there |= find_label(settings.membrane_label, attributes, run) in values
+        existing |= values
+    if not is_there:
+        raise DataError(
+            f"{query} holds no label {settings.membrane_label} in any run. It holds: "
+            f"{shorten_list(f'{value:g}' for value in sorted(existing)) or 'none'}. Give "
+            "membrane_label=… one of these, or leave it out for all labels."
+        )
 
 
 def find_label(label: int | str, attributes: Mapping[str, Any], run: Run) -> int:

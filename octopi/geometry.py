@@ -134,38 +134,6 @@ class Grid:
         return type(self)((z, y, x), (dz, dy, dx))
 
 
-def trim_to_cubic_voxels(
-    grid: Grid, spacing: float, *, max_trimmed: int
-) -> tuple[tuple[int, int, int], Grid]:
-    """Make a grid of nearly cubic voxels at a coarser spacing from most of a cubic grid's box.
-
-    Both begin at the same voxel. Each side gives up the voxels at its end that would stretch the
-    new ones.
-
-    Args:
-        grid: of cubic voxels.
-        spacing: of the result, Å.
-        max_trimmed: voxels that a side may give up.
-
-    Returns:
-        How many voxels of the grid are used, z y x, and the coarser grid over them.
-    """
-    factor = spacing / grid.spacing[0]
-    lengths = [_best_length(length, factor, max_trimmed) for length in grid.shape]
-    used = Grid.cubic(lengths, grid.spacing[0])
-    return used.shape, used.with_shape([max(1, round(length / factor)) for length in lengths])
-
-
-def _best_length(length: int, factor: float, max_trimmed: int) -> int:
-    """Return the longest of the lengths that a coarsening by `factor` divides most evenly."""
-
-    def stretch(n: int) -> float:
-        return round(abs(n / max(1, round(n / factor)) / factor - 1), 6)
-
-    candidates = range(length, max(length - max_trimmed, length // 2, 1) - 1, -1)
-    return min(candidates, key=stretch)  # the first, which is the longest, where several are best
-
-
 def fourier_resample(
     volume: NDArray[np.float32],
     shape: Sequence[int],

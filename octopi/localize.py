@@ -14,7 +14,6 @@ from octopi.candidates import find_run_candidates, read_checkpoint_info
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build, build_part
 from octopi.config.settings import LocalizeSettings
-from octopi.data.cache import map_in_threads
 from octopi.errors import SettingError, shorten_list
 from octopi.evaluation.data_thresholds import (
     MIN_CHANCE,
@@ -39,8 +38,11 @@ from octopi.project.edits import check_not_edited, check_still_not_edited
 from octopi.project.picks_file import PROVENANCE
 from octopi.project.run_scores import RunScores, find_scores, warn_of_several_networks
 from octopi.project.score_map import particle_radii
+from octopi.project.shared_work import SharedWork, finish, output_settings
+from octopi.project.work_folder import new_worker_id
 from octopi.system.files import write_json
 from octopi.system.job_folder import EXPECTED_FILE, Job
+from octopi.system.worker_pool import run_in_threads
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +79,10 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
         overwrite=settings.overwrite,
     )
     localizer = build_localizer(settings, checkpoint_info, all_scores[0])
-    with project.writing(runs, f"picks {output}", dry_run=settings.dry_run):
+    # Thresholds from data are chosen from all runs, by one process.
+    alone = {"process": new_worker_id()} if settings.thresholds_from == "data" else {}
+    made_by = output_settings(settings) | alone
+    with project.writing(runs, f"picks {output}", made_by, dry_run=settings.dry_run) as work:
         for scores in all_scores:
             check_outputs(scores, settings, checkpoint_info)
             scores.check()  # of every run before the first is written
@@ -86,50 +91,64 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
             lines = describe(project, all_scores, settings, localizer, checkpoint_info)
             log_dry_run("localize", lines)
             return
-        candidates_by_run = find_candidates(all_scores, settings, localizer, checkpoint_info)
+        results = find_candidates(all_scores, work, settings, localizer, checkpoint_info)
+        candidates_by_run = [run_candidates for _, run_candidates in results]
         by_data = {}
         if settings.thresholds_from == "data":
             by_data = thresholds_by_data(candidates_by_run, settings.beta, settings.thresholds)
-            for scores, run_candidates in zip(all_scores, candidates_by_run, strict=True):
+            for scores, run_candidates in results:
                 write_run_picks(scores, run_candidates, by_data, settings)
+                finish(scores.run)
     expected = expect_all(candidates_by_run, by_data, settings.beta, settings.thresholds)
     write_json(job.folder / EXPECTED_FILE, to_dict(expected))
     logger.info(
         "Picks of %d runs as %s. Expected of them, with 95 %% intervals:\n%s",
-        len(runs), output, format_expected(expected),
+        len(results), output, format_expected(expected),
     )  # fmt: skip
 
 
 def find_candidates(
     all_scores: Sequence[RunScores],
+    work: SharedWork,
     settings: LocalizeSettings,
     localizer: Localizer,
     checkpoint_info: PickingInfo | None,
-) -> list[RunCandidates]:
-    """Find the candidates of every object in every run; write the picks if thresholds are known.
+) -> list[tuple[RunScores, RunCandidates]]:
+    """Find the candidates of every object in every run that no other process picks in.
+
+    The picks of a run are written at once where the thresholds are known.
 
     Args:
         all_scores: of the runs.
+        work: shared with other processes.
         settings: of the command.
         localizer: finds the candidates.
         checkpoint_info: overrides what is stored with the scores.
+
+    Returns:
+        The scores and the candidates of each run, sorted by run.
     """
+
+    def find(scores: RunScores) -> tuple[RunScores, RunCandidates]:
+        run_candidates = find_run_candidates(
+            scores,
+            localizer,
+            checkpoint_info,
+            lowest_chances=lambda info: lowest_chances(info, settings),
+        )
+        if settings.thresholds_from == "training":
+            write_run_picks(scores, run_candidates, {}, settings)
+            finish(scores.run)
+            run_candidates = replace(run_candidates, by_object={})  # frees their memory
+        return scores, run_candidates
+
+    results = []
     with tqdm(total=len(all_scores), desc="localize", unit="run") as bar:
-
-        def find(scores: RunScores) -> RunCandidates:
-            run_candidates = find_run_candidates(
-                scores,
-                localizer,
-                checkpoint_info,
-                lowest_chances=lambda info: lowest_chances(info, settings),
-            )
-            if settings.thresholds_from == "training":
-                write_run_picks(scores, run_candidates, {}, settings)
-                run_candidates = replace(run_candidates, by_object={})  # frees their memory
-            bar.update()
-            return run_candidates
-
-        return map_in_threads(find, all_scores, num_threads=settings.num_workers)
+        for free in work.rounds(all_scores, lambda scores: scores.run):
+            for result in run_in_threads(find, free, num_threads=settings.num_workers):
+                results.append(result)
+                bar.update()
+    return sorted(results, key=lambda result: result[0].run.name)
 
 
 def lowest_chances(info: PickingInfo, settings: LocalizeSettings) -> dict[str, float]:

@@ -1,9 +1,13 @@
 """The losses MONAI lacks: focal variants of Tversky, and Tversky beside weighted cross-entropy.
 
-All take logits (b, c, z, y, x) and integer targets (b, 1, z, y, x), 0 = background, and return a
-scalar. α weighs false positives, β false negatives. The defaults are those of the published API;
-a training takes its values from `conf/loss`.
+All take logits (b, c, z, y, x) and targets, and return a scalar. The form of the targets is
+"labels": integers (b, 1, z, y, x), 0 = background; "classes": the share of each class (b, c, z, y,
+x); or "objects": a score of each object, of which a voxel may be several, for logits of a sigmoid.
+α weighs false positives, β false negatives. The defaults are those of the published API; a training
+takes its values from `conf/loss`.
 """
+
+from typing import Literal
 
 from monai.losses.focal_loss import FocalLoss
 from monai.losses.tversky import TverskyLoss
@@ -12,6 +16,10 @@ from torch import Tensor, nn
 
 from octopi.ranges import Factor, NotNegative, Share
 
+TargetForm = Literal["labels", "classes", "objects"]
+Weight = Tensor | None  # (c,) of each class, background first; None = 1 each
+_check_arguments = validate_call(config={"arbitrary_types_allowed": True})
+
 
 class FocalTverskyLoss(nn.Module):
     """Mean over classes of (1 - Tversky index)^(1/γ); γ above 1 emphasises the hard classes.
@@ -19,22 +27,29 @@ class FocalTverskyLoss(nn.Module):
     Source: Abraham and Khan 2018, arXiv:1810.07842, equation 3.
     """
 
-    @validate_call
-    def __init__(
+    weight: Weight
+
+    @_check_arguments
+    def __init__(  # noqa: PLR0917  the published signature, and what a training adds
         self,
         alpha: NotNegative = 0.7,
         beta: NotNegative = 0.3,
         gamma: Factor = 1.0,
         smooth: NotNegative = 1e-5,
+        weight: Weight = None,
+        form: TargetForm = "labels",
     ) -> None:
         super().__init__()
+        self.form = form
         self.alpha = alpha
         self.beta = beta
         self.gamma = gamma
         self.smooth = smooth
+        self.register_buffer("weight", weight, persistent=False)
         self.tversky = TverskyLoss(
-            to_onehot_y=True,
-            softmax=True,
+            to_onehot_y=form == "labels",
+            softmax=form != "objects",
+            sigmoid=form == "objects",
             alpha=alpha,
             beta=beta,
             reduction="none",
@@ -45,13 +60,14 @@ class FocalTverskyLoss(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss, a scalar."""
         loss = self.tversky(logits, target).clamp_min(self.smooth)  # no infinite slope at zero
-        return loss.pow(1 / self.gamma).mean()
+        loss = loss.pow(1 / self.gamma)
+        return loss.mean() if self.weight is None else (loss * self.weight).mean()
 
 
 class WeightedFocalTverskyLoss(nn.Module):
     """weight_tversky * Tversky + weight_focal * focal loss, γ being the focal exponent."""
 
-    @validate_call
+    @_check_arguments
     def __init__(  # noqa: PLR0917  the published signature
         self,
         gamma: Factor = 1.0,
@@ -60,27 +76,40 @@ class WeightedFocalTverskyLoss(nn.Module):
         weight_tversky: NotNegative = 0.5,
         weight_focal: NotNegative = 0.5,
         smooth: NotNegative = 1e-5,
+        weight: Weight = None,
+        form: TargetForm = "labels",
     ) -> None:
         super().__init__()
+        self.form = form
         self.gamma = gamma
         self.alpha = alpha
         self.beta = beta
+        self.register_buffer("weight", weight, persistent=False)
         self.weight_tversky = weight_tversky
         self.weight_focal = weight_focal
         self.smooth = smooth
         self.tversky = TverskyLoss(
-            to_onehot_y=True,
-            softmax=True,
+            to_onehot_y=form == "labels",
+            softmax=form != "objects",
+            sigmoid=form == "objects",
             alpha=alpha,
             beta=beta,
+            reduction="mean" if weight is None else "none",
             smooth_nr=smooth,
             smooth_dr=smooth,
         )
-        self.focal = FocalLoss(to_onehot_y=True, use_softmax=True, gamma=gamma)
+        self.focal = FocalLoss(
+            to_onehot_y=form == "labels",
+            use_softmax=form != "objects",
+            gamma=gamma,
+            weight=weight,
+        )
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss, a scalar."""
         tversky = self.tversky(logits, target)
+        if self.weight is not None:
+            tversky = (tversky * self.weight).mean()
         return self.weight_tversky * tversky + self.weight_focal * self.focal(logits, target)
 
 
@@ -99,9 +128,14 @@ class TverskyCrossEntropyLoss(nn.Module):
         weight_cross_entropy: weight of the cross-entropy term.
         label_smoothing: part of each target that is spread evenly over all classes.
         smooth: voxels added to both sides of the Tversky index.
+        weight: of each class (c,), background first: multiplies `object_weight` in the
+            cross-entropy and the Tversky term of an object; None = 1 each.
+        form: of the targets.
     """
 
-    @validate_call
+    weight: Weight
+
+    @_check_arguments
     def __init__(
         self,
         *,
@@ -112,8 +146,11 @@ class TverskyCrossEntropyLoss(nn.Module):
         weight_cross_entropy: NotNegative,
         label_smoothing: Share,
         smooth: NotNegative,
+        weight: Weight = None,
+        form: TargetForm = "labels",
     ) -> None:
         super().__init__()
+        self.form = form
         self.alpha = alpha
         self.beta = beta
         self.object_weight = object_weight
@@ -121,26 +158,48 @@ class TverskyCrossEntropyLoss(nn.Module):
         self.weight_cross_entropy = weight_cross_entropy
         self.label_smoothing = label_smoothing
         self.smooth = smooth
+        self.register_buffer("weight", weight, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss, a scalar."""
-        labels = target[:, 0].long()
-        weight = logits.new_full((logits.shape[1],), self.object_weight)
-        weight[0] = 1.0
-        cross_entropy = nn.functional.cross_entropy(
-            logits, labels, weight=weight, label_smoothing=self.label_smoothing
-        )
-        tversky = self._tversky(logits, labels)
+        if self.form == "labels":
+            target = target[:, 0].long()
+            truth = nn.functional.one_hot(target, logits.shape[1]).movedim(-1, 1)
+        else:
+            truth = target
+        cross_entropy = self._cross_entropy(logits, target)
+        tversky = self._tversky(logits, truth)
         return self.weight_cross_entropy * cross_entropy + self.weight_tversky * tversky
 
-    def _tversky(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def _cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the mean cross-entropy of the voxels, those of objects weighed."""
+        weight = logits.new_full((logits.shape[1],), self.object_weight)
+        if self.form != "objects":
+            weight[0] = 1.0
+        if self.weight is not None:
+            weight = weight * self.weight
+        if self.form != "objects":
+            return nn.functional.cross_entropy(
+                logits, target, weight=weight, label_smoothing=self.label_smoothing
+            )
+        weights = 1 + (weight.view(-1, 1, 1, 1) - 1) * target
+        smooth = target * (1 - self.label_smoothing) + self.label_smoothing / 2
+        return nn.functional.binary_cross_entropy_with_logits(
+            logits, smooth, weight=weights, reduction="sum"
+        ) / weights.sum().clamp_min(self.smooth)
+
+    def _tversky(self, logits: Tensor, truth: Tensor) -> Tensor:
         """Return the mean Tversky loss over the objects in the batch."""
-        scores = logits.softmax(dim=1)
-        truth = nn.functional.one_hot(labels, logits.shape[1]).movedim(-1, 1).to(scores.dtype)
-        axes = (0, 2, 3, 4)
-        tp = (scores * truth).sum(axes)[1:]
-        num_true_voxels = truth.sum(axes)[1:]
-        fp, fn = scores.sum(axes)[1:] - tp, num_true_voxels - tp
+        is_exclusive = self.form != "objects"
+        scores = logits.softmax(dim=1) if is_exclusive else logits.sigmoid()
+        truth = truth.to(scores.dtype)
+        axes, first = (0, 2, 3, 4), int(is_exclusive)
+        tp = (scores * truth).sum(axes)[first:]
+        num_true_voxels = truth.sum(axes)[first:]
+        fp, fn = scores.sum(axes)[first:] - tp, num_true_voxels - tp
         index = (tp + self.smooth) / (tp + self.alpha * fp + self.beta * fn + self.smooth)
         is_present = (num_true_voxels > 0).to(scores.dtype)
-        return ((1 - index) * is_present).sum() / is_present.sum().clamp_min(1)
+        loss = (1 - index) * is_present
+        if self.weight is not None:
+            loss = loss * self.weight[first:]
+        return loss.sum() / is_present.sum().clamp_min(1)

@@ -29,6 +29,7 @@ from octopi.project import (
     keep_runs_with,
 )
 from octopi.project.edits import free_session
+from octopi.project.shared_work import output_settings
 from octopi.project.united_picks import UnitedPicks, unite_sets
 from octopi.system.job_folder import Job
 
@@ -59,15 +60,16 @@ def merge_picks(settings: MergePicksSettings, _job: Job) -> None:
     picks, rejected = find_pick_sets(
         runs, objects=settings.objects, source=settings.picks, rejected=settings.rejected
     )
-    picks = keep_known(picks, project.objects, named=bool(settings.objects))
+    picks = keep_known(picks, project.objects, required=bool(settings.objects))
     what = f"picks {settings.user_id}/{settings.session_id}"
-    with project.writing(runs, what, dry_run=settings.dry_run):
+    with project.writing(runs, what, output_settings(settings), dry_run=settings.dry_run) as work:
         merged = keep_runs_with(
             runs,
             lambda run: merge_run(run, picks, rejected, settings),
             all_required=settings.runs is not None,
         )
-        for run, of_run in tqdm(merged, desc="merge_picks", unit="run"):
+        todo = work.one_by_one(merged, lambda pair: pair[0])
+        for run, of_run in tqdm(todo, desc="merge_picks", unit="run", total=len(merged)):
             for one in of_run.values():
                 if not (one.united.points is None or one.is_there or settings.dry_run):
                     run.write_picks(
@@ -108,16 +110,20 @@ def merge_run(
         raise NotInProjectError(f"Run {run.name}", "picks", shorten_list(sources), existing)
     points = {query: of_query for query, (of_query, _) in stored.items()}
     merged = {}
-    for name, named in picks.items():
+    for name, sets in picks.items():
         radius_of = run.objects[name].require_radius
-        united = unite_sets(points, named, rejected.get(name), radius_of)
+        united = unite_sets(points, sets, rejected.get(name), radius_of)
         parts = [
             (stored[query][1], keep)
-            for query, keep in zip(named.queries, united.kept, strict=True)
+            for query, keep in zip(sets.queries, united.kept, strict=True)
             if keep.any()
         ]
-        known = [rotations[keep] for rotations, keep in parts if rotations is not None]
-        orientations = np.concatenate(known) if known and len(known) == len(parts) else None
+        kept_rotations = [rotations[keep] for rotations, keep in parts if rotations is not None]
+        orientations = (
+            np.concatenate(kept_rotations)
+            if kept_rotations and len(kept_rotations) == len(parts)
+            else None
+        )
         query = PicksQuery(name, settings.user_id, settings.session_id)
         is_there = query in existing
         if is_there and (query in sources or not _has_same_points(run, query, united.points)):

@@ -121,6 +121,7 @@ class _Trainer:
     min_steps: Count | None
     max_steps: Count | Literal[-1]
     num_nodes: Count
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"]
     num_sanity_val_steps: Annotated[int, Field(ge=-1, le=LARGEST)]
 
 

@@ -1,8 +1,7 @@
 """Write an HTML report: picks on tomograms, their scores, and where they come from.
 
 Run it as `octopi report FOLDER_OF_A_TRAINING`, `octopi report PROJECT.json` or
-`python -m octopi.report folder=…`. The file needs no server and no network; PNGs for logs are
-beside it.
+`python -m octopi.report folder=…`. The file needs no server and no network.
 """
 
 import collections
@@ -20,11 +19,10 @@ from octopi.evaluation.scores import Scorer
 from octopi.html_report.collect import ReportData, collect_report
 from octopi.html_report.content import open_commands, page_content, provenance_rows, render_runs
 from octopi.html_report.html import render_page
-from octopi.html_report.threshold_figure import plot_thresholds
 from octopi.html_report.training_history import TrainingHistory, read_training_history
 from octopi.phantom.store import CONFIG_NAME
 from octopi.project import Project, open_project
-from octopi.system.files import write_figure, write_text
+from octopi.system.files import write_text
 from octopi.system.job_folder import CONFIG_FILE, Job
 from octopi.system.passwords import TRACKING_VARIABLE, mask_passwords
 from octopi.tracking import mlflow
@@ -33,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def report(settings: ReportSettings, job: Job) -> Path:
-    """Write the HTML report and two PNGs beside it; return the path of the page."""
+    """Write the HTML report; return the path of the page."""
     scorer: Scorer = build(settings.scorer, "scorer")
     folder = None if settings.folder is None else Path(settings.folder).absolute()
     history = None if folder is None else read_training_history(folder)
@@ -50,7 +48,7 @@ def report(settings: ReportSettings, job: Job) -> Path:
         log_dry_run("report", describe_report(path, data, settings))
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    tomograms, blocks = render_runs(path, data, project, settings)
+    tomograms, blocks = render_runs(data, project, settings)
     content = {
         "title": project.config_paths[0].stem,
         "subtitle": summarize_runs(data, settings),
@@ -61,8 +59,6 @@ def report(settings: ReportSettings, job: Job) -> Path:
     title = f"{project.config_paths[0].stem} · octopi report"
     by_id = {f"run-{number}": block for number, block in enumerate(blocks)}
     write_text(path, render_page(content, by_id, title=title))
-    figure = plot_thresholds(data.runs, data.objects, scorer, data.estimated_shares)
-    write_figure(path.with_suffix(".png"), figure)
     if history is not None:
         add_to_tracker(path, history)
     logger.info("%d runs, %.1f MB: %s", len(data.runs), path.stat().st_size / 1e6, path)
@@ -110,7 +106,7 @@ def describe_report(path: Path, data: ReportData, settings: ReportSettings) -> l
         counts = ", ".join(f"{name} {len(points)}" for name, points in run.candidates.items())
         lines.append(f"run         {run.name}: candidates of {counts}")
     state = "is replaced" if path.exists() else "is new"
-    return [*lines, f"written     {path}, which {state}, and PNGs beside it"]
+    return [*lines, f"written     {path}, which {state}"]
 
 
 def summarize_runs(data: ReportData, settings: ReportSettings) -> str:
@@ -123,7 +119,7 @@ def summarize_runs(data: ReportData, settings: ReportSettings) -> str:
 
 
 def add_to_tracker(path: Path, history: TrainingHistory) -> None:
-    """Add the page and its PNGs to the training's MLflow run, where MLflow tracked it."""
+    """Add the page to the training's MLflow run, where MLflow tracked it."""
     node = history.config.get("logger")
     if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
         return
@@ -136,9 +132,8 @@ def add_to_tracker(path: Path, history: TrainingHistory) -> None:
             TRACKING_VARIABLE,
         )
         return
-    files = [path, path.with_suffix(".png"), path.with_name(f"{path.stem}_picks.png")]
     node = {**node, "tracking_uri": address}
-    mlflow.add_artifacts(history.folder, node, [file for file in files if file.is_file()])
+    mlflow.add_artifacts(history.folder, node, [path])
 
 
 main = command("report", report)

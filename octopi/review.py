@@ -57,8 +57,10 @@ def review(settings: ReviewSettings, job: Job) -> None:
     typed = set(map(override_key, job.overrides))
     check_review_settings(settings, typed)
     project: Project = build(settings.project, "project")
-    named = [*(settings.annotations or ()), *([settings.picks] if "picks" in typed else ())]
-    find_pick_sets(project.runs, objects=None, source=list(dict.fromkeys(named)), rejected=None)
+    typed_sets = [*(settings.annotations or ()), *([settings.picks] if "picks" in typed else ())]
+    find_pick_sets(
+        project.runs, objects=None, source=list(dict.fromkeys(typed_sets)), rejected=None
+    )
     if settings.decisions is None:
         write_page(project, settings, job)
     else:

@@ -38,6 +38,7 @@ from octopi.project import (
     keep_runs_with,
 )
 from octopi.project.edits import check_not_edited
+from octopi.project.shared_work import output_settings
 from octopi.system.job_folder import Job
 from octopi.system.resources import format_bytes
 from octopi.system.worker_pool import map_ahead, run_in_processes
@@ -59,7 +60,12 @@ def segment(settings: SegmentSettings, _job: Job) -> None:
     project: Project = build(settings.project, "project")
     tasks = select_tomograms(project, settings, ensemble.info)
     runs, output = [task.run for task in tasks], f"scores {output_query(settings)}"
-    with project.writing(runs, output, dry_run=settings.dry_run):
+    made_by = output_settings(
+        settings,
+        checkpoint=sorted(ensemble.attributes["checkpoints"].values()),
+        predictor=ensemble.attributes["predictor"],
+    )
+    with project.writing(runs, output, made_by, dry_run=settings.dry_run) as work:
         todo = [t for t in tasks if settings.overwrite or not is_done(t, settings, ensemble)]
         done = [task for task in tasks if task not in todo]
         if settings.segmentation:
@@ -77,9 +83,10 @@ def segment(settings: SegmentSettings, _job: Job) -> None:
             log_dry_run("segment", lines)
             return
         with tqdm(total=len(todo), desc="segment", unit="run") as bar:
-            for run_name in segment_all(todo, settings, ensemble, devices):
-                bar.set_postfix_str(run_name)
-                bar.update()
+            for free in work.rounds(todo, lambda task: task.run):
+                for run_name in segment_all(free, settings, ensemble, devices):
+                    bar.set_postfix_str(run_name)
+                    bar.update()
     logger.info("%s exists in %d runs.", output_query(settings), len(tasks))
 
 
@@ -157,7 +164,7 @@ def describe(
 
 
 def segment_all(
-    todo: Sequence[TomogramTask],
+    todo: Iterable[TomogramTask],
     settings: SegmentSettings,
     ensemble: Ensemble,
     devices: Sequence[torch.device],

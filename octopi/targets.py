@@ -110,7 +110,7 @@ def partial_objects(
             f"targets.annotation names {shorten_list(unknown)}, of which there are no picks or "
             f"masks. Objects: {shorten_list(object_names)}."
         )
-    return sorted(name for name, word in annotation.items() if word == "partial")
+    return sorted(name for name, state in annotation.items() if state == "partial")
 
 
 def drop_unknown(
@@ -128,12 +128,12 @@ def drop_unknown(
         labels: of the objects; None where the target has no marks of rejected places.
     """
     last = np.asarray(grid.shape) - 1
-    known, marks = {}, marks_outside(labels) if labels else {}
+    known_picks, marks = {}, marks_outside(labels) if labels else {}
     for name, of_object in points.items():
         voxels = np.clip(np.rint(grid.to_voxels(of_object.positions)), 0, last).astype(np.intp)
         unknown = [UNKNOWN, *(mark for other, mark in marks.items() if other != name)]
-        known[name] = of_object[~np.isin(target[tuple(voxels.T)], unknown)]
-    return known
+        known_picks[name] = of_object[~np.isin(target[tuple(voxels.T)], unknown)]
+    return known_picks
 
 
 def mark_unknown(mask: NDArray, where: str) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from octopi.cli.job import command, log_dry_run
 from octopi.config.settings import TrainSettings
 from octopi.sweeps.sweeper import OctopiSweeper
+from octopi.system import ranks
 from octopi.system.job_folder import Job
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def train(
         job: its folder and overrides.
         loss: used in place of what `settings.loss` describes.
     """
+    ranks.prepare_secondary()
+    ranks.check_tasks(settings.trainer.get("devices", 1), settings.trainer.get("num_nodes", 1))
     # torch and Lightning take seconds to import, which --help must not wait for.
     from octopi.cross_validation.run import train_folds  # noqa: PLC0415
     from octopi.processes.local import check_one_device  # noqa: PLC0415
@@ -40,7 +43,7 @@ def train(
         check_folder(job.folder, settings)
         if is_all_folds:
             check_one_device(settings)
-        training = build_training(settings, job.folder)
+        training = build_training(settings, job.folder, loss=loss)
         log_dry_run("train", dry_run.describe_training(settings, job, training))
         return None
     with training_folder(job, settings) as folder:

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +15,10 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import settings
+from slurm_cluster import SlurmCluster, missing_programs
 from tiny import PHANTOM, enter_copy
 
+import octopi
 from octopi.phantom import make_phantom
 from octopi.system import resources
 
@@ -87,6 +90,32 @@ def octopi_command() -> Command:
         return int(left.value.code or 0)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def slurm_servers() -> Iterator[SlurmCluster]:
+    """A SLURM of one node, on this machine."""
+    if missing := missing_programs():
+        pytest.skip(f"Debian's slurmctld, slurmd, slurm-client, munge: no {', '.join(missing)}")
+    with tempfile.TemporaryDirectory(prefix="octopi-slurm-") as folder:
+        cluster = SlurmCluster(Path(folder))
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+@pytest.fixture
+def slurm(
+    slurm_servers: SlurmCluster, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SlurmCluster]:
+    """A SLURM whose jobs find octopi and the project of the test; they end with it."""
+    for name, value in slurm_servers.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYTHONPATH", str(Path(octopi.__file__).parents[1]))
+    yield slurm_servers
+    slurm_servers.cancel_all()
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def digest_files(folder: Path) -> Results:
 def visible_files(folder: Path) -> Iterator[Path]:
     """Yield the files in a folder that readers list, sorted."""
     for path in sorted(folder.rglob("*")):
-        hidden = [n for n in path.relative_to(folder).parts if n.startswith((".octopi-", ".lock"))]
+        hidden = [n for n in path.relative_to(folder).parts if n.startswith((".octopi", ".lock"))]
         if path.is_file() and not hidden:
             yield path
 

@@ -24,6 +24,8 @@ from typing import Any
 
 from saboteur import DeathAtFile, DeathAtMoment
 
+from octopi.signals import STOP_SIGNALS
+
 Death = DeathAtFile | DeathAtMoment | None
 FORK_SERVER = multiprocessing.get_context("forkserver")
 FORK = multiprocessing.get_context("fork")
@@ -167,7 +169,8 @@ def _run_main(
     os.dup2(output, sys.__stderr__.fileno())
     os.environ.clear()
     os.environ.update(environment)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     logging.getLogger().handlers.clear()
     sys.argv = [module, *overrides]

@@ -86,7 +86,7 @@ class DeathAtFile:
 
 
 class DeathAtMoment:
-    """Counts what its process does to files of the working folder, and kills it at one of these.
+    """Counts what its process does to files of the working folder, and ends it at one of these.
 
     A moment is before a file is opened to be written, made or removed, and before and after a file
     or folder is renamed.
@@ -94,12 +94,14 @@ class DeathAtMoment:
     Args:
         number: of the moment, from 1; 0 = never.
         record: file that gets a letter for each moment: `r` beside a rename, else a dot.
+        signal_number: that is sent at the moment.
     """
 
     EVENTS = frozenset({"open", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"})
 
-    def __init__(self, number: int, record: Path) -> None:
+    def __init__(self, number: int, record: Path, signal_number: int = signal.SIGKILL) -> None:
         self.number = number
+        self.signal_number = signal_number
         self.record = record.absolute()
         self.count = 0
 
@@ -135,4 +137,4 @@ class DeathAtMoment:
             self.count += 1
             os.write(self.file, letter.encode())
             if self.count == self.number:
-                os.kill(self.pid, signal.SIGKILL)
+                os.kill(self.pid, self.signal_number)

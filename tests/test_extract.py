@@ -159,6 +159,8 @@ def test_a_dry_run_logs_the_counts_and_writes_nothing(project, here, octopi_comm
         ([SPLIT, "picks=octopi"], 2, "USER/SESSION"),
         ([SPLIT, "session_id=a_b"], 2, "a-b-inside"),
         ([SPLIT, "membrane_label=vesicl"], 3, "Did you mean vesicle"),
+        ([SPLIT, "membrane_label=99"], 3, "It holds: 1, 2."),
+        ([SPLIT, "membrane_label=0"], 2, "membrane_label"),
         ([SPLIT, "picks=nobody/1"], 3, "nobody/1"),
         ([SPLIT, "runs=[TS_03]"], 3, "It has: membrane:curation/0"),
         (["membrane=organelle:tool/2"], 3, "organelle:tool/1"),

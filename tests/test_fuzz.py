@@ -141,6 +141,7 @@ def check_file(path, content, read, *arguments):
         path.write_bytes(before)
 
 
+@pytest.mark.slow
 @many
 @given(st.data())
 def test_picks(folder, project, data):
@@ -164,6 +165,7 @@ def test_project_configs(folder, data):
     check_file(path, content, read_project, folder)
 
 
+@pytest.mark.slow
 @settings(many, max_examples=200)
 @given(st.data())
 def test_volumes(folder, project, data):

@@ -19,6 +19,8 @@ from processes import Command
 from saboteur import DeathAtMoment
 from tiny import enter_copy
 
+from octopi.signals import STOP_SIGNALS
+
 pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("KILLS", "1"))  # of each command
 COLUMNS = ["kills", "beside a rename", "lost", "torn", "orphans", "not finished", "other results"]
@@ -47,10 +49,16 @@ def table():
         Path(os.environ["KILLS_TABLE"]).write_text(text, encoding="utf-8")
 
 
-def run(command: KilledCommand, overrides: list[str], moment: int, log: Path) -> int:
+def run(
+    command: KilledCommand,
+    overrides: list[str],
+    moment: int,
+    log: Path,
+    number: int = signal.SIGKILL,
+) -> int:
     """Run a command, with its other workers if it has any; return the exit code of the first."""
     log.with_suffix(".moments").write_bytes(b"")
-    death = DeathAtMoment(moment, log.with_suffix(".moments"))
+    death = DeathAtMoment(moment, log.with_suffix(".moments"), number)
     first = Command(command.verb, *overrides, log=log, death=death)
     others = [Command(command.verb, *overrides, log=log) for _ in range(1, command.num_workers)]
     code = first.wait()
@@ -133,3 +141,30 @@ def test_a_command_that_was_killed_ends_as_one_that_was_not(
             faults.append((moment, letters[moment - 1], dict(result), torn, leftovers, end))
     if faults:
         pytest.fail("\n".join(map(str, faults)))
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_that_gets_a_signal_says_what_is_kept_and_ends_as_one_that_got_none(
+    pipeline, name, tmp_path, monkeypatch
+):
+    command, folder, log = COMMANDS[name], tmp_path / "work", tmp_path / "log"
+    number = (*STOP_SIGNALS, signal.SIGINT)[list(COMMANDS).index(name) % 4]
+    enter_copy(pipeline / "project.json", folder, monkeypatch)
+    assert run(command, command.overrides, 0, log) == 0, log.read_text(encoding="utf-8")
+    after = command.results(folder)
+    letters = log.with_suffix(".moments").read_text(encoding="ascii")
+    shutil.rmtree(folder)
+    enter_copy(pipeline / "project.json", folder, monkeypatch)
+    moment = random.Random(name).randint(1, len(letters))
+    assert run(command, command.overrides, moment, log, number) == 128 + number
+    errors = [line for line in log.read_text(encoding="utf-8").splitlines() if "octopi: " in line]
+    stopped = f"octopi: Stopped by {number.name}"
+    assert errors[-1].startswith((stopped, "octopi: Interrupted. What was")), errors
+    assert torn_files(folder) == []
+    code = run(command, command.overrides, 0, log)
+    if code == 2 and command.resume is not None:  # it was advised so
+        code = run(command, [f"resume={command.resume}"], 0, log)
+    assert code == 0, log.read_text(encoding="utf-8")
+    assert command.results(folder) == after
+    assert list(folder.rglob(".octopi-*")) == []

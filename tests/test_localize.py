@@ -218,12 +218,11 @@ def test_scores_of_a_tomogram_that_was_replaced_are_refused(here, localize, octo
     )
 
 
-def test_two_processes_do_not_write_the_same_picks_at_once(here, localize, octopi_command, capfd):
-    project = open_project(here / "project.json")
+def test_a_process_with_other_settings_does_not_write_the_same_picks_at_once(here, localize, capfd):
     holder = (
         "from octopi.project import open_project\n"
         "project = open_project('project.json')\n"
-        "with project.writing(project.runs[:1], 'picks octopi/1', dry_run=False):\n"
+        "with project.writing(project.runs, 'picks octopi/1', {'beta': 2}, dry_run=False):\n"
         "    print('ready', flush=True)\n"
         "    input()\n"
     )
@@ -232,10 +231,9 @@ def test_two_processes_do_not_write_the_same_picks_at_once(here, localize, octop
         assert other.stdout.readline() == b"ready\n"
         assert localize(["ribosome"]) == 7
         error = capfd.readouterr().err
-        assert f"Another process is writing picks octopi/1 of run {project.runs[0].name}" in error
+        assert "Another process is writing picks octopi/1 with other settings: beta is 2" in error
         assert localize(["ribosome"], "dry_run=true") == 0
         assert localize(["ribosome"], "session_id=2") == 0
-        assert localize(["ribosome"], f"runs=[{project.runs[1].name}]") == 0
         other.communicate(b"\n")
     assert localize(["ribosome"]) == 0
 

@@ -137,6 +137,7 @@ def test_two_checkpoints_predict_one_score_map(trained, here, octopi_command):
     assert len(run.score_map_attributes(tomogram, name)["checkpoints"]) == 2
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_queue_of_runs(trained, here, octopi_command):
     model = f"checkpoint={trained / 'best_model.pth'}"
     assert octopi_command("segment", model, "runs=[TS_01,TS_02]", "accelerator=cpu") == 0
@@ -195,6 +196,7 @@ def test_localize_finds_maxima_on_a_gpu_if_requested(
     assert "accelerator must be cpu or gpu, not 'tpu'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_error_in_one_process_is_reported_and_a_rerun_does_the_rest(
     trained, here, octopi_command, capfd
 ):
@@ -379,6 +381,9 @@ def test_without_validation_runs_thresholds_come_from_the_training_runs(here, oc
         ("train", ["best_metric=fbeta"], 2, "Known: avg_f1"),
         ("train", ["data.crop_size=[15,32,32]"], 2, "multiples of 2"),
         ("train", ["model.strides=[0]"], 2, "model.strides must be"),
+        ("train", ["model.strides=[2,2]"], 2, "Give 1 of them, or 3 channels"),
+        ("train", ["model.channels=[4,8,8]"], 2, "Give 2 of them, or 2 channels"),
+        ("plan", ["model.strides=[2,2,1,1]"], 2, "Give 3 of them, or 5 channels"),
         ("train", ["data.crop_size=16"], 2, "data.crop_size must be a list of int"),
         ("train", ["localizer=checkpoint"], 2, "Choose localizer=components, peaks or watershed"),
         ("train", ["predictor=checkpoint"], 2, "Choose predictor=default"),

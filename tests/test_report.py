@@ -365,8 +365,6 @@ def test_a_training_shows_its_held_out_runs_curves_and_split(
     assert text_of(browser, "#split-table").count("validation") == 2
     assert browser.execute_script("return document.querySelectorAll('#charts svg').length") == 1
     assert browser.execute_script("return document.querySelector('#pictures img').width") > 0
-    assert (trained / "report.png").is_file()
-    assert (trained / "report_picks.png").is_file()
 
 
 def test_scores_of_partial_annotations_are_estimates_and_chances_are_compared_with_outcomes(
@@ -439,7 +437,7 @@ def test_a_tracked_training_has_its_report_among_its_artifacts(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", node["tracking_uri"])
     assert octopi_command("report", f"folder={trained}") == 0
     artifacts = mlflow.mlflow_client(node).list_artifacts(run_id)
-    assert {item.path for item in artifacts} == {"report.html", "report.png", "report_picks.png"}
+    assert {item.path for item in artifacts} == {"report.html"}
 
 
 def test_text_of_a_training_is_shown_as_text_without_passwords(trained, opened, octopi_command):

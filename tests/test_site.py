@@ -205,6 +205,7 @@ def site(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_site_holds_every_command_and_network(site):
     commands = (site / "commands.html").read_text(encoding="utf-8")
     assert all(f'id="{verb}"' in commands for verb in COMMANDS)
@@ -213,6 +214,7 @@ def test_the_site_holds_every_command_and_network(site):
         assert f"<code>{path.stem}</code>" in models
 
 
+@pytest.mark.slow
 def test_the_site_documents_the_functions_from_docstrings(site):
     page = (site / "python.html").read_text(encoding="utf-8")
     for name in (
@@ -223,12 +225,14 @@ def test_the_site_documents_the_functions_from_docstrings(site):
         assert f'id="{name}"' in page
 
 
+@pytest.mark.slow
 def test_the_site_loads_nothing_from_elsewhere(site):
     loaded = re.compile(r"<(?:script|img|link|iframe)[^>]+(?:src|href)=\"?(https?://[^\s\">]+)")
     for page in site.rglob("*.html"):
         assert not loaded.findall(page.read_text(encoding="utf-8")), page
 
 
+@pytest.mark.slow
 def test_the_site_can_be_searched(site):
     index = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
     assert any("out-of-fold" in entry["text"] for entry in index["docs"])

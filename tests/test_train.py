@@ -79,8 +79,9 @@ def test_a_training_killed_at_an_epoch_boundary_ends_as_one_that_was_not(
     assert history["train_loss"]["epoch"] == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("again", [["resume=job"], [*WORDS, "resume=auto"]])
 def test_sigterm_ends_with_143_and_a_checkpoint_that_goes_on_to_the_same_end(
-    targets, final_weights, octopi_command, capsys
+    targets, final_weights, octopi_command, capsys, again
 ):
     # in the middle of the third epoch
     (targets / "sabotage").write_text("5 SIGTERM", encoding="utf-8")
@@ -89,7 +90,7 @@ def test_sigterm_ends_with_143_and_a_checkpoint_that_goes_on_to_the_same_end(
     assert "resume=" in err
     assert "Traceback" not in err
     checkpoint.load(targets / "job" / "best_model.pth")
-    assert octopi_command("train", "resume=job") == 0
+    assert octopi_command("train", *again) == 0
     assert _equal(_weights(targets / "job"), final_weights)
 
 
@@ -310,6 +311,7 @@ def test_a_folder_that_cannot_be_written_is_found_out_before_the_first_step(
     assert not (targets / "outputs" / "cache").exists()
 
 
+@pytest.mark.slow
 def test_all_folds_of_a_training_become_one_model_with_out_of_fold_thresholds(
     targets, octopi_command
 ):

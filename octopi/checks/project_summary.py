@@ -72,7 +72,7 @@ def summarise_project(project: Project, settings: PlanSettings) -> ProjectSummar
     sets, rejected = find_pick_sets(
         selected, objects=targets.objects, source=targets.picks, rejected=targets.rejected
     )
-    sets = keep_known(sets, project.objects, named=bool(targets.objects))
+    sets = keep_known(sets, project.objects, required=bool(targets.objects))
     masks = find_segmentations(selected, targets.segmentations)
     partially_annotated = partial_objects(targets.annotation, [*sets, *masks])
     if annotated := find_annotated(selected, targets):

@@ -10,7 +10,7 @@ from octopi.checks.run_report import CheckRequest, Issue, RunReport
 from octopi.checks.tables import format_counts, format_rows, total_counts
 from octopi.data.cache import working_grid
 from octopi.data.folds import ONE_RUN, check_none_absent
-from octopi.errors import NotInProjectError, OctopiError, SettingError, shorten_list
+from octopi.errors import NotInProjectError, OctopiError, SettingError
 from octopi.geometry import format_shape
 from octopi.project import (
     PickSets,
@@ -207,7 +207,7 @@ def _pick_issues(reports: Sequence[RunReport], request: CheckRequest) -> Iterabl
 def _choose_known_picks(
     existing: Collection[PicksQuery], request: CheckRequest
 ) -> dict[str, PickSets]:
-    return keep_known(_choose_sets(existing, request)[0], request.objects, named=False)
+    return keep_known(_choose_sets(existing, request)[0], request.objects, required=False)
 
 
 def _choose_sets(
@@ -240,26 +240,12 @@ def _target_issues(training: Sequence[RunReport], request: CheckRequest) -> Iter
             yield Issue(report.name, text, blocks_training=True)
     painted = first.attributes.get("picks", {})
     yield from issues_of(check_painted_objects, painted, request.objects)
-    yield from _compare_order(first.labels, request)
     for name in first.labels:
         if name in request.objects and request.objects[name].radius is not None:
             yield from issues_of(request.objects[name].require_radius)
     yield from _rare_objects(first.labels, training)
     if len(training) == 1:
         yield Issue("", ONE_RUN, blocks_training=False)
-
-
-def _compare_order(labels: Mapping[str, int], request: CheckRequest) -> Iterable[Issue]:
-    """Report objects that the copick config has in another order."""
-    target_order = sorted(labels, key=labels.__getitem__)
-    common = [name for name in request.objects if name in labels]
-    config_order = sorted(common, key=lambda name: request.objects[name].label or 0)
-    if [name for name in target_order if name in common] != config_order:
-        text = (
-            f"The targets number their objects {shorten_list(target_order)}; the copick config "
-            f"{shorten_list(config_order)}. That is no fault: targets carry their own labels."
-        )
-        yield Issue("", text, blocks_training=False)
 
 
 def _rare_objects(labels: Mapping[str, int], training: Sequence[RunReport]) -> Iterable[Issue]:

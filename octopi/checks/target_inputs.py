@@ -127,7 +127,7 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
     picks, rejected = find_pick_sets(
         runs, objects=settings.objects, source=settings.picks, rejected=settings.rejected
     )
-    picks = keep_known(picks, project.objects, named=bool(settings.objects))
+    picks = keep_known(picks, project.objects, required=bool(settings.objects))
     rejected = {name: sets for name, sets in rejected.items() if name in picks}
     names = list(picks)
     if unknown_objects := scales.keys() - picks.keys():
@@ -273,9 +273,11 @@ def check_inputs(inputs: Sequence[RunInputs], plan: PaintingPlan) -> None:
     for name, query in plan.masks.items():
         runs = {v: i.run.name for i in inputs if (v := i.mask_values.get(name))}
         if len(runs) > 1:
-            found = shorten_list(f"{value:g} in run {run_name}" for value, run_name in runs.items())
+            values = shorten_list(
+                f"{value:g} in run {run_name}" for value, run_name in runs.items()
+            )
             raise DataError(
-                f"The mask {query} holds {found}: are these labels of several objects? A mask of "
+                f"The mask {query} holds {values}: are these labels of several objects? A mask of "
                 "one object holds 0 and the same value in all runs. Save the one object alone."
             )
 

@@ -14,11 +14,13 @@ from octopi.config.files import OVERLAYS, choices
 from octopi.config.overrides import shell_override
 from octopi.errors import (
     MAX_MESSAGE_LENGTH,
+    WHAT_IS_KEPT,
     ExitCode,
     OctopiError,
     describe_error,
     did_you_mean,
     exit_code_of,
+    is_database_error,
     is_without_tmpdir,
     shorten,
     users_code,
@@ -66,7 +68,7 @@ def _print(message: str) -> None:
 def describe(error: BaseException) -> str:
     """Return the message of an error, which its exit code says is no mistake in octopi."""
     if isinstance(error, KeyboardInterrupt):
-        return "Interrupted."
+        return f"Interrupted. {WHAT_IS_KEPT}"
     if isinstance(error, OSError) and error.strerror:
         cure = " Set TMPDIR to one that can be written." if is_without_tmpdir(error) else ""
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror + cure
@@ -75,11 +77,22 @@ def describe(error: BaseException) -> str:
     if type(error).__module__.startswith("hydra"):
         return explain_hydra_error(error)
     if exit_code_of(error) == ExitCode.RESOURCE and not isinstance(error, OctopiError):
-        return (
-            f"Out of memory: {shorten(describe_error(error), 300)}. In a training choose fewer "
-            "data.crops_per_step or a smaller data.crop_size; else a smaller predictor.window_size."
-        )
+        return explain_lack_of_resources(error)
     return str(error).strip() or type(error).__name__
+
+
+def explain_lack_of_resources(error: BaseException) -> str:
+    """Say that a database or the memory failed, and what to do."""
+    if is_database_error(error):
+        reason = shorten(describe_error(error.__cause__ or error), 300)
+        return (
+            f"The database of the study cannot be used: {reason}. If another program has locked "
+            "it, close that. Finished trainings are kept; the same command does the rest."
+        )
+    return (
+        f"Out of memory: {shorten(describe_error(error), 300)}. In a training choose fewer "
+        "data.crops_per_step or a smaller data.crop_size; else a smaller predictor.window_size."
+    )
 
 
 def explain_omegaconf_error(error: OmegaConfBaseException) -> str:

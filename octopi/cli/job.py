@@ -23,7 +23,8 @@ from octopi.cli.typed_text import quote_texts
 from octopi.config.check import check_settings, without_null_groups
 from octopi.config.files import CONF_DIR
 from octopi.config.settings import SETTINGS_CLASSES
-from octopi.errors import STOP_SIGNALS, ExitCode, StoppedBySignal
+from octopi.errors import WHAT_IS_KEPT, ExitCode, StoppedBySignal
+from octopi.signals import handler_after_work, signals_to_handle
 from octopi.system import resources
 from octopi.system.job_folder import Job
 from octopi.system.utf8 import use_utf8
@@ -83,7 +84,8 @@ def run_command(verb: str, work: Work, *, plugins: Sequence[type], opens_folder:
 def stop_on_signals() -> Iterator[None]:
     """Let the signals that end a job raise StoppedBySignal, so that all is tidied up on the way.
 
-    A second one ends the process at once. Processes that are forked from this one just end.
+    A second one ends the process at once. Processes that are forked from this one just end. What
+    `nohup` ignores stays ignored.
     """
     pid = os.getpid()
 
@@ -93,16 +95,17 @@ def stop_on_signals() -> Iterator[None]:
             signal.raise_signal(number)
         raise StoppedBySignal(
             128 + number,
-            f"Stopped by {signal.Signals(number).name}. What was finished is kept, nothing is "
-            "half-written; the same command does the rest.",
+            f"Stopped by {signal.Signals(number).name}. {WHAT_IS_KEPT}",
         )
 
-    before = [signal.signal(number, stop) for number in STOP_SIGNALS]
+    handlers = {number: signal.getsignal(number) for number in signals_to_handle()}
+    for number in handlers:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else stop)
     try:
         yield
     finally:
-        for number, handler in zip(STOP_SIGNALS, before, strict=True):
-            signal.signal(number, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler_after_work(number, handler))
 
 
 def _run_single(verb: str, work: Work, overrides: Sequence[str], *, opens_folder: bool) -> None:

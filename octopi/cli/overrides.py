@@ -43,6 +43,12 @@ def expand_overrides(arguments: list[str], *, verb: str) -> list[str]:
     if asks_dry_run(arguments) and MULTIRUN & set(arguments) and verb != "train":
         raise SettingError("dry_run=true describes one job at a time: leave out -m.")
     check_flags(arguments, verb)
+    is_auto = last_value(arguments, "resume") == "auto" and not MULTIRUN & set(arguments)
+    if is_auto and last_value(arguments, "hydra.run.dir") is None:
+        raise SettingError(
+            "resume=auto goes on in the folder in which the same command began: name that with "
+            "hydra.run.dir=outputs/NAME."
+        )
     if verb == "report":
         arguments = expand_paths(arguments)
     arguments = expand_target(arguments, verb=verb)

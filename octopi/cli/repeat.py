@@ -30,9 +30,12 @@ SWEEP_TAGS = ("mlflow.parentRunId", "trial", "fold")  # that a sweep gives the r
 
 
 def expand_resume(arguments: list[str], *, verb: str) -> list[str]:
-    """Replace `resume=FOLDER` by the settings in its config.yaml; what is typed beside it wins."""
+    """Replace `resume=FOLDER` by the settings in its config.yaml; what is typed beside it wins.
+
+    `resume=auto` stays: its command line is the one that began the training.
+    """
     path = last_value(arguments, "resume")
-    if path is None:
+    if path in (None, "auto"):
         return arguments
     folder = Path(path).absolute()
     typed = [a for a in arguments if not a.startswith("resume=")]

@@ -279,7 +279,9 @@ def _find_argument(path: list[str], config: Mapping[str, Any]) -> tuple[Any, lis
         if isinstance(node, Mapping) and TARGET in node:
             try:
                 target = import_target(str(node[TARGET]), path[0])
-                return argument_annotation(target, argument), path[length + 1 :]
+                own_arguments = SECTIONS[path[0]].own_arguments if path[0] in SECTIONS else {}
+                hint = own_arguments.get(argument) or argument_annotation(target, argument)
+                return hint, path[length + 1 :]
             except (SettingError, ValueError):  # refused later, with its cause
                 return Any, []
     section = SECTIONS.get(path[0])

@@ -7,8 +7,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from octopi.arguments import TARGET
-from octopi.config.nodes import check_node
-from octopi.config.sections import SECTIONS
+from octopi.config.nodes import call_parameters, check_node, import_target, own_arguments
+from octopi.config.sections import SECTIONS, Section
 from octopi.errors import ExitCode, OctopiError, SettingError, describe_error, exit_code_of
 from octopi.stored import Kind, build_stored, part_node
 
@@ -33,11 +33,13 @@ def build(
         SettingError: if the section may not build the node, or the constructor refuses it.
     """
     section = SECTIONS.get(path) or SECTIONS[path.partition(".")[0]]
-    node = dict(node)
-    allowed = check_node(node, section, path)
+    checked = dict(node)
+    allowed = check_node(checked, section, path)
+    prepared = _without_own_arguments(checked, section, path)
+    partial = prepared.pop("_partial_", False) or partial
     try:
         return instantiate(
-            node,
+            prepared,
             **build_arguments,
             _partial_=partial,
             _convert_="all",
@@ -54,6 +56,22 @@ def build(
             text = str(cause).partition("\n    full_key")[0]  # that OmegaConf adds
             raise SettingError(f"{path}: {text}") from error
         raise SettingError(f"{path}: {name} cannot be built: {describe_error(cause)}.") from error
+
+
+def _without_own_arguments(node: Any, section: Section, path: str) -> Any:
+    """Return a node as Hydra builds it: functions that are called later are not called."""
+    if isinstance(node, Mapping):
+        out = {k: _without_own_arguments(v, section, path) for k, v in node.items()}
+        if TARGET in node:
+            target = import_target(str(node[TARGET]), path)
+            for name in own_arguments(node, target, section):
+                del out[name]
+            if call_parameters(target, section):
+                out["_partial_"] = True
+        return out
+    if isinstance(node, list | tuple):
+        return [_without_own_arguments(item, section, path) for item in node]
+    return node
 
 
 def build_part(

@@ -133,7 +133,8 @@ def _drop_arguments_of_old_targets(values: dict, overrides: Sequence[str]) -> No
         node = node_at(values, path)
         if f"{path}.{TARGET}" in typed_keys and isinstance(node, dict):
             for key in list(node):
-                if f"{path}.{key}" not in typed_keys:
+                argument = f"{path}.{key}."
+                if not any(f"{typed}.".startswith(argument) for typed in typed_keys):
                     del node[key]
 
 

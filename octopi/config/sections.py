@@ -7,6 +7,7 @@ from typing import Any
 from octopi.ranges import (
     Edges,
     Halo,
+    NotNegative,
     NumSides,
     RadiiOrZero,
     Share,
@@ -24,12 +25,18 @@ class Section:
         passed_at_build: the arguments that the command passes at build, so that YAML need not.
         limits: argument -> its annotation, for a node that names no class.
         several: whether it holds named targets, of which null leaves one out.
+        own_arguments: argument -> its annotation, of what octopi applies itself to whatever is
+            built; a class with a parameter of that name gets it as it is.
+        called_with: what the built object is called with; a class or function of the user that
+            can be called so may be built too, whatever it derives from.
     """
 
     allowed: str
     passed_at_build: tuple[str, ...] = ()
     limits: Mapping[str, Any] = field(default_factory=dict)
     several: bool = False
+    own_arguments: Mapping[str, Any] = field(default_factory=dict)
+    called_with: tuple[str, ...] = ()
 
 
 # Whose classes a config from a file may name; others are imported only where the user trusts them.
@@ -38,12 +45,21 @@ SECTIONS = {
     "project": Section("octopi.project.open_project|octopi.phantom.make_phantom"),
     "data": Section(
         "octopi.data.datamodule.build_data_module",
-        ("runs", "target", "tomograms", "labels", "augment", "truth"),
+        ("runs", "target", "tomograms", "labels", "augment", "sampler", "truth"),
         limits={"working_spacing": Spacing | None},
     ),
-    "augment": Section("octopi.data.augment", several=True),
+    "augment": Section(
+        "octopi.data.augment|monai.transforms.transform.RandomizableTransform",
+        several=True,
+        called_with=("image", "target", "rng"),
+    ),
+    "sampler": Section("octopi.data.crops.CropChooser", called_with=("runs", "num_crops", "rng")),
     "model": Section("torch.nn.Module", ("out_channels",)),
-    "loss": Section("torch.nn.Module"),
+    "loss": Section(
+        "torch.nn.Module",
+        own_arguments={"weights": dict[str, NotNegative] | None},
+        called_with=("logits", "target"),
+    ),
     "optim.optimizer": Section("torch.optim.Optimizer", ("params",)),
     "optim.lr_scheduler": Section(
         "octopi.training.schedule.Schedule|torch.optim.lr_scheduler.LRScheduler", ("optimizer",)

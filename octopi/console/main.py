@@ -7,7 +7,8 @@ from typing import NoReturn
 
 from octopi.cli.help import command_summary, wants_help, write_help
 from octopi.config.files import COMMANDS
-from octopi.errors import ExitCode, SettingError, did_you_mean
+from octopi.console.completion import SCRIPT
+from octopi.errors import ExitCode, did_you_mean
 from octopi.system.utf8 import use_utf8
 
 
@@ -23,7 +24,8 @@ def main() -> NoReturn:
         is_known = not arguments or wants_help(arguments[:1])
         sys.exit(ExitCode.DONE if is_known else ExitCode.SETTING)
     if arguments[0] == "completion":
-        complete(arguments[1:])
+        print(SCRIPT, end="")
+        sys.exit(ExitCode.DONE)
     verb = arguments[0].replace("-", "_")
     if verb not in COMMANDS:
         print(
@@ -40,21 +42,6 @@ def main() -> NoReturn:
     sys.exit(ExitCode.DONE)
 
 
-def complete(arguments: list[str]) -> NoReturn:
-    """Print the script that a shell sources, or what its TAB may offer."""
-    from octopi.console import completion  # noqa: PLC0415  brings yaml, which --help does without
-
-    try:
-        if arguments[:1] == ["candidates"]:
-            print("\n".join(completion.completions(" ".join(arguments[1:]))))
-        else:
-            print(completion.script(arguments[0] if arguments else ""), end="")
-    except SettingError as error:
-        print(f"octopi: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    sys.exit(ExitCode.DONE)
-
-
 def usage() -> str:
     """List the commands, a line each."""
     width = max(map(len, COMMANDS))
@@ -67,7 +54,7 @@ def usage() -> str:
             *(f"  {verb:<{width}}  {command_summary(verb)}" for verb in COMMANDS),
             "",
             "octopi COMMAND --help lists a command's groups and settings.",
-            "TAB completes them after: source <(octopi completion bash)   (or zsh, fish)",
+            "TAB completes them after: source <(octopi completion)",
             "No data at hand? Add project=demo.",
         ]
     )

@@ -79,7 +79,8 @@ def build_ensemble(
     """
     folds = read_folds(fold_folders)
     info = read_dataset_info(build(settings.project, "project"), settings)
-    validation = build_validation(settings, info, folds[0].info.size_divisor)
+    first = folds[0].info
+    validation = build_validation(settings, info, first.size_divisor, first.net_output)
     candidates = out_of_fold_candidates(folds)
     truth = read_truth(info, candidates)
     calibration = validation.calibrate(candidates, truth)

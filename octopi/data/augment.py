@@ -7,7 +7,7 @@ while the missing wedge allows only small tilts out of the plane.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from pydantic import validate_call
@@ -39,13 +39,40 @@ class Compose:
         for name, step in steps.items():
             if not callable(step):
                 raise ValueError(f"The augmentation {name} needs a _target_; it is {step!r}.")
-        self.steps = steps
+        self.steps = {
+            name: DictionaryTransform(step) if hasattr(step, "set_random_state") else step
+            for name, step in steps.items()
+        }
 
     def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
         """Apply every step."""
         for step in self.steps.values():
             image, target = step(image, target, rng)
         return image, target
+
+
+class DictionaryTransform:
+    """A random dictionary transform of MONAI, whose keys are image and target, on each crop.
+
+    Args:
+        transform: such as `monai.transforms.RandGaussianSmoothd`.
+    """
+
+    def __init__(self, transform: Any) -> None:
+        self.transform = transform
+
+    def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
+        """Transform every crop."""
+        crops = []
+        for pair in zip(image, target, strict=True):
+            self.transform.set_random_state(int(torch.randint(2**31, (1,), generator=rng)))
+            out = self.transform(dict(zip(("image", "target"), pair, strict=True)))
+            crops.append([torch.as_tensor(out[key]) for key in ("image", "target")])
+        images, targets = (
+            torch.stack([getattr(crop, "as_tensor", lambda c=crop: c)() for crop in column])
+            for column in zip(*crops, strict=True)
+        )
+        return images, targets.to(target.dtype)
 
 
 class Flip:

@@ -1,6 +1,7 @@
 """Draw the crops of a training step, and read them from the cached tomograms."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octopi.data.cache import IMAGE_BYTES, TARGET_BYTES, VolumeCache
+from octopi.errors import SettingError, shorten, users_definition
 from octopi.geometry import Grid
 from octopi.targets import UNKNOWN, rejected_value
 
@@ -73,6 +75,25 @@ class CropSettings:
     seed: int
 
 
+class CropChooser(ABC):
+    """Chooses the crops of a step, in place of equal shares of the objects."""
+
+    @abstractmethod
+    def __call__(
+        self,
+        runs: Sequence[Sequence[CachedTomogram]],
+        num_crops: int,
+        rng: np.random.Generator,
+    ) -> list[tuple[CachedTomogram, Sequence[int]]]:
+        """Return a tomogram and the middle voxel, z y x, of each crop.
+
+        Args:
+            runs: for each run, its tomograms.
+            num_crops: of the step.
+            rng: for all random numbers.
+        """
+
+
 def find_positions(target: NDArray[np.uint8]) -> dict[int, NDArray[np.integer]]:
     """Return label -> flat indices of its voxels, at most MAX_POSITIONS drawn evenly.
 
@@ -123,6 +144,7 @@ class CropSampler:
         labels: labels that crops are centred on in equal shares, without background. Rejected
             places have a share as well, smaller where there are fewer of them than particles.
         settings: how crops are drawn.
+        choose: chooses the crops instead; None for equal shares.
     """
 
     def __init__(
@@ -132,11 +154,15 @@ class CropSampler:
         *,
         labels: Sequence[int],
         settings: CropSettings,
+        choose: CropChooser | None = None,
     ) -> None:
         self.cache = cache
         self.runs = runs
         self.num_classes = max(labels) + 1
-        has_rejected = any(REJECTED in variant.positions for run in runs for variant in run)
+        self.choose = choose
+        has_rejected = choose is None and any(
+            REJECTED in variant.positions for run in runs for variant in run
+        )
         self.labels = np.asarray([*labels, *([REJECTED] if has_rejected else [])])
         self.rejected_share = self._rejected_share(labels) if has_rejected else 1.0
         self.settings = settings
@@ -168,7 +194,10 @@ class CropSampler:
         """Draw the crops of a step for all ranks together; every `num_ranks`th is one rank's."""
         key = np.random.SeedSequence((self.settings.seed, epoch, step, 0))
         rng = np.random.Generator(np.random.Philox(key))
-        labels = self._draw_labels(self.settings.crops_per_step * num_ranks, rng)
+        num_crops = self.settings.crops_per_step * num_ranks
+        if self.choose is not None:
+            return self._chosen_crops(self.choose, num_crops, rng)
+        labels = self._draw_labels(num_crops, rng)
         return [
             self._crop_around(label, self.runs[run], rng)
             for label, run in zip(labels, self._draw_runs(labels, rng), strict=True)
@@ -226,6 +255,46 @@ class CropSampler:
         jitter = rng.uniform(-0.5, 0.5, 3) * self.settings.center_jitter
         relative_position = 0.5 + jitter  # of the voxel in the crop, 0..1
         start = np.asarray(voxel) - (relative_position * self._size).astype(int)
+        return self._crop_at(variant, start, run, rng)
+
+    def _chosen_crops(
+        self, choose: CropChooser, num_crops: int, rng: np.random.Generator
+    ) -> list[Crop]:
+        """Return the crops around the voxels that the user's sampler chooses."""
+        chosen = list(choose(self.runs, num_crops, rng))
+        run_of = {id(variant): run for run in self.runs for variant in run}
+        is_right = len(chosen) == num_crops and all(
+            len(pair) == 2 and id(pair[0]) in run_of and np.shape(pair[1]) == (3,)
+            for pair in chosen
+        )
+        if not is_right:
+            raise SettingError(
+                f"sampler: {type(choose).__name__}{users_definition(choose)} must return "
+                f"{num_crops} pairs of a tomogram of its runs and a voxel (z, y, x), not "
+                f"{len(chosen)}: {shorten(chosen, 200)}."
+            )
+        return [
+            self._crop_at(
+                variant, np.asarray(voxel, int) - self._size // 2, run_of[id(variant)], rng
+            )
+            for variant, voxel in chosen
+        ]
+
+    def _crop_at(
+        self,
+        variant: CachedTomogram,
+        start: NDArray[np.integer],
+        run: Sequence[CachedTomogram],
+        rng: np.random.Generator,
+    ) -> Crop:
+        """Return a crop that begins at a voxel, moved into its tomogram, with what is blended in.
+
+        Args:
+            variant: the tomogram.
+            start: first voxel, z y x.
+            run: all tomograms of the run.
+            rng: for all random numbers.
+        """
         last = np.maximum(np.asarray(variant.grid.shape) - self._size, 0)
         z, y, x = np.clip(start, 0, last).tolist()
         others = [v for v in run if v is not variant and v.grid == variant.grid]

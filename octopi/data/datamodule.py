@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from octopi.data.augment import Augmentation
 from octopi.data.cache import DryRunCache, VolumeCache
-from octopi.data.crops import CropSampler, CropSettings
+from octopi.data.crops import CachedTomogram, CropChooser, CropSampler, CropSettings
 from octopi.data.datasets import CropDataset, StepSampler, ValidationVolume, VolumeDataset, identity
 from octopi.data.folds import Split, SplitSettings
 from octopi.data.gpu_volumes import DeviceVolumes, fits_on_gpu, log_location
@@ -69,6 +69,7 @@ def build_data_module(  # noqa: PLR0913  the keys of conf/data are flat: users t
     tomograms: Sequence[TomogramQuery],
     labels: Mapping[str, int],
     augment: Augmentation | None,
+    sampler: CropChooser | None,
     truth: Callable[[Run], Mapping[str, Points]],
     working_spacing: Spacing | None,
     crop_size: Edges,
@@ -96,6 +97,7 @@ def build_data_module(  # noqa: PLR0913  the keys of conf/data are flat: users t
         tomograms: that a crop may be cut from; validation uses the first.
         labels: object name -> label, as stored with the target.
         augment: changes a training batch on its device; None for nothing.
+        sampler: chooses the crops; None for equal shares of the objects.
         truth: gives the particles of a validation run, by object.
         working_spacing: Å, tomograms are Fourier-cropped to it; None keeps their own.
         crop_size: see `crops.CropSettings`, as for crops_per_step, background_fraction,
@@ -128,6 +130,7 @@ def build_data_module(  # noqa: PLR0913  the keys of conf/data are flat: users t
         steps_per_epoch=steps_per_epoch,
         num_workers=num_workers,
         augment=augment,
+        sampler=sampler,
         truth=truth,
     )
 
@@ -141,6 +144,7 @@ class TomogramDataModule(pl.LightningDataModule):
         steps_per_epoch: batches in an epoch.
         num_workers: processes that cut crops.
         augment: changes a training batch on its device; None for nothing.
+        sampler: chooses the crops; None for equal shares of the objects.
         truth: gives the particles of a validation run, by object.
     """
 
@@ -152,6 +156,7 @@ class TomogramDataModule(pl.LightningDataModule):
         steps_per_epoch: int,
         num_workers: int,
         augment: Augmentation | None,
+        sampler: CropChooser | None,
         truth: Callable[[Run], Mapping[str, Points]],
     ) -> None:
         super().__init__()
@@ -159,6 +164,7 @@ class TomogramDataModule(pl.LightningDataModule):
         self.crops = crops
         self.cache = preparation.reader.cache
         self.augment = augment
+        self.choose_crops = sampler
         self.truth = truth
         self.steps_per_epoch = steps_per_epoch
         self.num_workers = num_workers
@@ -182,6 +188,8 @@ class TomogramDataModule(pl.LightningDataModule):
         self.preparation.reader = dataclasses.replace(self.preparation.reader, cache=self.cache)
         self._load()
         assert self.split is not None
+        if self.choose_crops is not None:
+            self._make_sampler([self._volumes[name].variants for name in self.split.train])
         sizes: dict[str, int] = {}
         for name, volumes in self._volumes.items():
             used = volumes.variants[: None if name in self.split.train else 1]
@@ -194,8 +202,7 @@ class TomogramDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Make the loader of crops; they are the same for any number of workers, and any device."""
         runs = [volumes.variants for volumes in self._volumes_of("train")]
-        labels = list(self.preparation.reader.labels.values())
-        sampler = CropSampler(self.cache, runs, labels=labels, settings=self.crops)
+        sampler = self._make_sampler(runs)
         rank, num_ranks, device = 0, 1, torch.device("cpu")
         if self.trainer:
             rank, num_ranks = self.trainer.global_rank, self.trainer.world_size
@@ -218,6 +225,20 @@ class TomogramDataModule(pl.LightningDataModule):
             timeout=WORKER_TIMEOUT if num_workers else 0,
             pin_memory=torch.cuda.is_available() and not on_gpu,
         )
+
+    def _make_sampler(self, runs: Sequence[Sequence[CachedTomogram]]) -> CropSampler:
+        """Make the sampler of crops; one of the user draws a step here, where its errors are told.
+
+        Args:
+            runs: for each training run, its tomograms.
+        """
+        labels = list(self.preparation.reader.labels.values())
+        sampler = CropSampler(
+            self.cache, runs, labels=labels, settings=self.crops, choose=self.choose_crops
+        )
+        if self.choose_crops is not None:
+            sampler.draw_crops(epoch=0, step=0, num_ranks=1)
+        return sampler
 
     def val_dataloader(self) -> DataLoader | list:
         """Make the loader of the validation volumes; an empty list where no run validates."""

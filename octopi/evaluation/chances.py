@@ -225,9 +225,9 @@ def _share_posteriors(likelihoods: NDArray[np.float64]) -> NDArray[np.float64]:
     # (k, common share): the likelihood of an object, its own share summed out
     evidence = np.asarray(logsumexp(likelihoods[:, None] + log_conditional, axis=2))
     posteriors = np.empty_like(likelihoods)
-    for k, own in enumerate(likelihoods):
+    for k, likelihood in enumerate(likelihoods):
         common = log_prior + evidence.sum(axis=0) - evidence[k]  # what the other objects tell
-        joint = own + logsumexp(common[:, None] + log_conditional, axis=0)
+        joint = likelihood + logsumexp(common[:, None] + log_conditional, axis=0)
         posteriors[k] = np.exp(joint - logsumexp(joint))
     return posteriors
 

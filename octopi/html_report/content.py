@@ -3,20 +3,14 @@
 import datetime
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-from numpy.typing import NDArray
 
 from octopi.config.overrides import shell_override
 from octopi.config.settings import ReportSettings
-from octopi.evaluation.picks_figure import draw_picks
 from octopi.evaluation.scores import Scorer
 from octopi.evaluation.share_report import advise_partial, count_annotated, describe_shares
-from octopi.geometry import Grid, Points
 from octopi.html_report.collect import ReportData
 from octopi.html_report.runs import (
-    ShownRun,
     pick_arrays,
     render_pictures,
     score_runs,
@@ -33,12 +27,11 @@ MAX_BYTES_PER_RUN = 2_600_000  # even where the page may be larger
 
 
 def render_runs(
-    path: Path, data: ReportData, project: Project, settings: ReportSettings
+    data: ReportData, project: Project, settings: ReportSettings
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Describe each run's tomogram and render its pictures, with one run in memory at a time.
 
     Args:
-        path: of the page; a PNG of the run with the most particles is written beside it.
         data: the runs and objects to show.
         project: that the tomograms are read from.
         settings: which tomograms to show, and how large the page may be.
@@ -47,7 +40,6 @@ def render_runs(
         A description of the tomogram and a block of pictures for each run.
     """
     max_bytes = _bytes_per_run(data, settings)
-    largest = max(data.runs, key=lambda run: sum(map(len, (run.truth or run.candidates).values())))
     descriptions, blocks = [], []
     for run in data.runs:
         project_run = project.select([run.name])[0]
@@ -73,8 +65,6 @@ def render_runs(
                 "quality": mosaic.quality,
             }
         )
-        if run is largest:
-            _draw_run(path.with_name(f"{path.stem}_picks.png"), run, data, volume, grid)
     return descriptions, blocks
 
 
@@ -84,22 +74,6 @@ def _bytes_per_run(data: ReportData, settings: ReportSettings) -> float:
     used = sum(len(chart["picture"]) for chart in charts) + sum(map(size_of_arrays, data.runs))
     available = settings.max_megabytes * 1e6 - PAGE_BYTES - used
     return min(MAX_BYTES_PER_RUN, available / len(data.runs))
-
-
-def _draw_run(path: Path, run: ShownRun, data: ReportData, volume: NDArray, grid: Grid) -> None:
-    """Draw the run's picks at the initial thresholds on a slice of its tomogram."""
-    objects = data.objects
-    draw_picks(
-        path,
-        volume,
-        grid,
-        picks={
-            name: run.ranked(name).above(objects.initial_thresholds[name]) for name in objects.radii
-        },
-        truth={name: run.truth.get(name, Points.empty()) for name in objects.radii},
-        radii=objects.radii,
-        colors={name: objects.in_project[name].color for name in objects.radii},
-    )
 
 
 def page_content(

@@ -29,7 +29,7 @@ from octopi.system.job_folder import (
 
 logger = logging.getLogger(__name__)
 
-OWN_PICTURES = ("curves", "picks", "report")  # the page draws the same, or they are the report's
+OWN_PICTURES = ("curves", "picks")  # the page draws the same
 VALIDATION, TRAINING, TEST, NEW = "validation", "training", "test", "not in training"
 ROLES = {"train": TRAINING, "validation": VALIDATION, "test": TEST}  # by the part of a split
 

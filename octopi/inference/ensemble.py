@@ -50,7 +50,9 @@ class Ensemble:
 
     def predict(self, volume: NDArray) -> NDArray:
         """Return the score map (c, z, y, x), uint8, of a prepared tomogram (z, y, x)."""
-        scores = self.predictor(self.nets, volume, divisor=self.info.size_divisor)
+        scores = self.predictor(
+            self.nets, volume, divisor=self.info.size_divisor, net_output=self.info.net_output
+        )
         if len(scores) != len(self.info.labels):
             raise DataError(
                 f"The network scores {len(scores)} objects, not {len(self.info.labels)}."

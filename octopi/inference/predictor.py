@@ -8,7 +8,7 @@ is the quantised score map itself: every voxel is computed once, against 5.3 tim
 import functools
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -19,8 +19,9 @@ from torch.nn import functional
 
 from octopi.inference.flips import mean_over_flips
 from octopi.inference.windows import fit_window, take, windows
+from octopi.models.net_output import NetOutput
 from octopi.models.precision import autocast
-from octopi.models.properties import check_size, finest_logits
+from octopi.models.properties import EXCLUSIVE, check_size, finest_logits
 from octopi.ranges import Edges, Halo, NumSides
 from octopi.system.large_arrays import allocate
 
@@ -61,7 +62,12 @@ class Predictor:
             check_size(self.window_size, divisor=divisor, key="predictor.window_size")
 
     def __call__(
-        self, nets: Sequence[nn.Module], volume: NDArray, *, divisor: int
+        self,
+        nets: Sequence[nn.Module],
+        volume: NDArray,
+        *,
+        divisor: int,
+        net_output: NetOutput = EXCLUSIVE,
     ) -> NDArray[np.uint8]:
         """Return the mean score map of the networks.
 
@@ -69,14 +75,17 @@ class Predictor:
             nets: on one device, in evaluation mode, with the same channels.
             volume: (z, y, x), prepared as in training.
             divisor: voxels of which every edge of a network's input must be a multiple.
+            net_output: what the networks' logits mean.
 
         Returns:
             (c, z, y, x), uint8, 255 = a score of 1; a channel for each object.
         """
+        device = next(nets[0].parameters()).device
+        score = functools.partial(mean_score, nets, net_output)
         while True:
             size = self._window_of(volume.shape, divisor)
             try:
-                return self._predict(nets, volume, divisor)
+                return self._predict(score, volume, size, device)
             except torch.OutOfMemoryError:
                 smaller = smaller_window(size, divisor=divisor, halo=self.halo)
                 if smaller is None:
@@ -94,11 +103,12 @@ class Predictor:
         return fit_window(shape, self.window_size, divisor=divisor, halo=self.halo)
 
     def _predict(
-        self, nets: Sequence[nn.Module], volume: NDArray, divisor: int
+        self,
+        score: Callable[[Tensor], Tensor],
+        volume: NDArray,
+        size: Sequence[int],
+        device: torch.device,
     ) -> NDArray[np.uint8]:
-        device = next(nets[0].parameters()).device
-        size = self._window_of(volume.shape, divisor)
-        score = functools.partial(mean_score, nets)
         out: Tensor | None = None
         with torch.inference_mode(), autocast(device):
             # Where they fit, volume and scores stay on the device: no window is waited for.
@@ -158,20 +168,9 @@ def _pad(image: Tensor, size: Sequence[int], shape: Sequence[int]) -> Tensor:
     return functional.pad(image, padding, mode="reflect" if can_reflect else "replicate")
 
 
-def mean_score(nets: Sequence[nn.Module], image: Tensor) -> Tensor:
-    """Average the networks' class scores (b, c, z, y, x), without the background."""
-    total = torch.softmax(finest_logits(nets[0], image).float(), dim=1)
+def mean_score(nets: Sequence[nn.Module], net_output: NetOutput, image: Tensor) -> Tensor:
+    """Average the networks' scores of the objects, (b, c, z, y, x)."""
+    total = net_output.scores(finest_logits(nets[0], image).float(), image.shape[2:])
     for net in nets[1:]:
-        total = total + torch.softmax(finest_logits(net, image).float(), dim=1)
-    return total[:, 1:] / len(nets)
-
-
-def segmentation_of(scores: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the label volume (z, y, x) of a score map: the best class, background 0 included."""
-    out = allocate(scores.shape[1:], np.uint8, purpose="A segmentation")
-    for z in range(scores.shape[1]):
-        plane = scores[:, z]
-        background = 255 - np.minimum(plane.sum(axis=0, dtype=np.int32), 255)
-        best = plane.argmax(axis=0)
-        out[z] = np.where(plane.max(axis=0) > background, best + 1, 0)
-    return out
+        total = total + net_output.scores(finest_logits(net, image).float(), image.shape[2:])
+    return total / len(nets)

@@ -14,11 +14,11 @@ from octopi.data.cache import prepare_volume, working_grid
 from octopi.errors import ResourceError
 from octopi.geometry import Grid
 from octopi.inference.ensemble import Ensemble
-from octopi.inference.predictor import segmentation_of
 from octopi.models.checkpoint_info import CheckpointInfo
 from octopi.project import Run, SegmentationQuery, TomogramQuery, score_map_name
 from octopi.project.edits import check_still_not_edited
 from octopi.project.provenance import check_same_provenance, has_changed, identify_tomogram
+from octopi.project.shared_work import finish
 
 
 @dataclass(frozen=True)
@@ -160,8 +160,9 @@ def write_scores(scored: TaskVolume, settings: SegmentSettings, ensemble: Ensemb
         check_still_not_edited(run, query, overwrite=settings.overwrite)
         run.write_segmentation(
             query,
-            segmentation_of(scored.values),
+            ensemble.info.net_output.segmentation(scored.values),
             grid=grid,
             attributes={**attributes, "labels": ensemble.info.labels},
         )
+    finish(run)
     return run.name

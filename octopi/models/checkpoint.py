@@ -12,7 +12,8 @@ from torch import nn
 
 from octopi.errors import ResourceError, SettingError, shorten_list
 from octopi.models.checkpoint_info import CheckpointInfo, parse_info
-from octopi.models.properties import EnsembleNet
+from octopi.models.net_output import NetOutput
+from octopi.models.properties import EXCLUSIVE, EnsembleNet
 from octopi.stored import Kind, build_stored
 from octopi.system.files import staged
 
@@ -121,7 +122,7 @@ def build_trained_net(
         where: where both are from, for errors.
         trust: full names of network classes, beside MONAI's, that may be built.
     """
-    net = build_net(info.net, where=where, trust=trust)
+    net = build_net(info.net, where=where, trust=trust, net_output=info.net_output)
     try:
         net.load_state_dict(weights)
     except RuntimeError as error:
@@ -130,7 +131,11 @@ def build_trained_net(
 
 
 def build_net(
-    node: Mapping[str, Any], *, where: str = "The checkpoint", trust: Collection[str] = ()
+    node: Mapping[str, Any],
+    *,
+    where: str = "The checkpoint",
+    trust: Collection[str] = (),
+    net_output: NetOutput = EXCLUSIVE,
 ) -> nn.Module:
     """Build the untrained network that a checkpoint's `net` describes.
 
@@ -138,9 +143,10 @@ def build_net(
         node: `_target_` and arguments, of an ensemble those of its members.
         where: where it is from, for errors.
         trust: full names of network classes, beside MONAI's, that may be built.
+        net_output: what the logits of an ensemble's members mean.
     """
     nets = [build_stored(member, NET, where, trust) for member in ensemble_members(node)]
-    return EnsembleNet(nets) if node.get("_target_") == ENSEMBLE else nets[0]
+    return EnsembleNet(nets, net_output) if node.get("_target_") == ENSEMBLE else nets[0]
 
 
 def ensemble_members(node: Mapping[str, Any]) -> list[Mapping[str, Any]]:

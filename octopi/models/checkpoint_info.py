@@ -15,6 +15,7 @@ from pydantic import Field
 from octopi.arguments import fit
 from octopi.errors import SettingError, shorten_list
 from octopi.geometry import same_spacing
+from octopi.models.net_output import NetOutput
 from octopi.picking import Chance, PickingInfo, mean_chances, mean_thresholds, sort_by_label
 from octopi.ranges import Positive, Share
 
@@ -38,6 +39,7 @@ class CheckpointInfo:
         localizer: `_target_` and arguments of the localizer that validation used.
         thresholds: β -> object name -> chance from which a peak is a pick, best for that F-beta.
         beta: the β whose thresholds are taken unless another is requested.
+        net_output: what the network's logits mean.
         chances: object name -> how likely its peaks are particles, by their scores.
         annotated_share: object name -> share of its particles that seems annotated: the estimate
             and its 95 % interval.
@@ -57,6 +59,7 @@ class CheckpointInfo:
     localizer: dict[str, Any]
     thresholds: dict[str, dict[str, Share]]
     beta: Positive
+    net_output: NetOutput = field(default_factory=NetOutput)
     chances: dict[str, Chance] = field(default_factory=dict)
     annotated_share: dict[str, list[Share]] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -96,7 +99,8 @@ def parse_info(content: Any, where: str | Path) -> CheckpointInfo:
         if name in keys and name not in ("metrics", "provenance"):  # for people only
             fit(content[name], annotation, f"{where}: its info's {name}")
     chances = {name: Chance(**one) for name, one in content.get("chances", {}).items()}
-    return CheckpointInfo(**{**content, "chances": chances})
+    net_output = NetOutput(**content.get("net_output", {}))
+    return CheckpointInfo(**{**content, "chances": chances, "net_output": net_output})
 
 
 def trained_runs(info: CheckpointInfo) -> list[str]:
@@ -117,7 +121,7 @@ def check_same_objects(paths: Sequence[str | Path], infos: Sequence[CheckpointIn
     """Raise SettingError unless the checkpoints' scores mean the same objects at the same scale."""
     first = infos[0]
     for path, info in zip(paths, infos, strict=True):
-        for key in ("labels", "working_spacing"):
+        for key in ("labels", "working_spacing", "net_output"):
             value, first_value = getattr(info, key), getattr(first, key)
             if value != first_value:
                 raise SettingError(

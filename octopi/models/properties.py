@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from octopi.errors import SettingError, describe_error
+from octopi.models.net_output import NetOutput
 
+EXCLUSIVE = NetOutput()
 DIVISORS = (1, 2, 4, 8, 16, 32, 64)
 COST_METRICS = ("inference_gflop", "parameters")  # what a network costs; less is better
 WEIGHT_BYTES = 4  # of a parameter, float32
@@ -37,50 +39,69 @@ def finest_logits(net: nn.Module, image: Tensor) -> Tensor:
 
 
 class EnsembleNet(nn.Module):
-    """Several networks as one, whose class scores are the mean of theirs.
+    """Several networks as one, whose scores are the mean of theirs.
 
     Args:
         nets: with the same inputs and classes.
+        net_output: what their logits mean.
     """
 
-    def __init__(self, nets: Sequence[nn.Module]) -> None:
+    def __init__(self, nets: Sequence[nn.Module], net_output: NetOutput = EXCLUSIVE) -> None:
         super().__init__()
         if not nets:
             raise ValueError("EnsembleNet needs at least one network.")
         self.nets = nn.ModuleList(nets)
+        self.net_output = net_output
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return logits whose softmax is the mean of the networks' softmax."""
-        total = sum(torch.softmax(finest_logits(net, image).float(), dim=1) for net in self.nets)
-        return torch.log((torch.as_tensor(total) / len(self.nets)).clamp_min(1e-12))
+        """Return logits whose scores are the mean of the networks' scores."""
+        all_logits = [finest_logits(net, image).float() for net in self.nets]
+        return self.net_output.mean_logits(all_logits)
 
 
 def size_divisor(net: nn.Module) -> int:
     """Find the number of voxels of which every edge of the network's input must be a multiple.
 
-    Only shapes, not numbers, are sent through the network.
+    The output has the grid of the input, or a coarser one: see `output_stride`. Only shapes, not
+    numbers, are sent through the network.
     """
     meta_net = copy.deepcopy(net).to("meta").eval()
     problem: str | None = ""
     for divisor in DIVISORS:
-        problem = next(filter(None, (_problem(meta_net, [divisor * n] * 3) for n in (3, 5))), None)
-        if problem is None:
+        strides = [_find_stride(meta_net, divisor * n) for n in (3, 5)]
+        problem = next((text for text in strides if isinstance(text, str)), None)
+        if problem is None and strides[0] == strides[1]:
             return divisor
     raise SettingError(
         f"{type(net).__name__} maps no cube with edges of up to {5 * DIVISORS[-1]} voxels onto "
-        f"logits of the same size: {problem:.200}. octopi needs (b, 1, z, y, x) -> (b, c, z, y, x)."
+        f"logits of that size, or of a whole part of it: {problem:.200}. octopi needs "
+        "(b, 1, z, y, x) -> (b, c, z / stride, y / stride, x / stride)."
     )
 
 
-def _problem(meta_net: nn.Module, size: Sequence[int]) -> str | None:
-    """Return why a network takes no image of this size, or None if it does."""
-    image = torch.empty(1, 1, *size, device="meta")
+def output_stride(net: nn.Module, divisor: int) -> int:
+    """Return how many voxels of the input are an edge of a voxel of the network's output.
+
+    Args:
+        net: whose finest head counts.
+        divisor: see `size_divisor`, which found that there is a stride.
+    """
+    stride = _find_stride(copy.deepcopy(net).to("meta").eval(), 3 * divisor)
+    assert isinstance(stride, int)
+    return stride
+
+
+def _find_stride(meta_net: nn.Module, edge: int) -> int | str:
+    """Return the stride of a network's output for a cube, or why it has none."""
+    image = torch.empty(1, 1, *[edge] * 3, device="meta")
     try:
         shape = list(finest_logits(meta_net, image).shape)
     except Exception as error:  # noqa: BLE001  a network of the user may raise anything
         return describe_error(error)
-    is_same = len(shape) == 5 and shape[2:] == list(size)
-    return None if is_same else f"{list(image.shape)} becomes {shape}"
+    is_cube = len(shape) == 5 and len(set(shape[2:])) == 1 and shape[2] > 0
+    if not is_cube or edge % shape[2]:
+        return f"{list(image.shape)} becomes {shape}"
+    return edge // shape[2]
 
 
 def check_num_classes(net: nn.Module, divisor: int, num_classes: int) -> None:
@@ -89,15 +110,15 @@ def check_num_classes(net: nn.Module, divisor: int, num_classes: int) -> None:
     Args:
         net: the network.
         divisor: voxels of which every edge of its input is a multiple.
-        num_classes: background included.
+        num_classes: channels of logits; background included, where it has one.
     """
     image = torch.empty(1, 1, *[divisor * 3] * 3, device="meta")
     for logits in logits_per_head(copy.deepcopy(net).to("meta").eval()(image)):
         if logits.shape[1] != num_classes:
             raise SettingError(
                 f"{type(net).__name__} maps {list(image.shape)} onto {list(logits.shape)}, but "
-                f"there are {num_classes} classes with the background. A network makes "
-                "out_channels of them, in each of its heads."
+                f"{num_classes} channels are needed. A network makes out_channels of them, in each "
+                "of its heads."
             )
 
 

@@ -16,7 +16,7 @@ from octopi.config.settings import TrainSettings
 from octopi.errors import SettingError
 from octopi.models.precision import choose_device_type
 from octopi.processes.tasks import ProcessResult, RunningTask, TrainingTask
-from octopi.system import resources
+from octopi.system import ranks, resources
 from octopi.system.job_folder import LAST_CHECKPOINT_FILE, OUTPUT_FILE
 from octopi.system.worker_pool import signal_when_parent_ends
 
@@ -55,7 +55,7 @@ class LocalRunner:
         with log.open("ab") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", self.module, *self.hydra_arguments, *overrides],
-                env=os.environ | environment,
+                env=ranks.without_rank(os.environ) | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,

@@ -10,7 +10,8 @@ from typing import IO, Any, Protocol
 
 from tqdm import tqdm
 
-from octopi.errors import STOP_SIGNALS, ExitCode, StoppedBySignal
+from octopi.errors import ExitCode, StoppedBySignal
+from octopi.signals import STOP_SIGNALS, signals_to_handle
 from octopi.system.job_folder import Outcome, read_outcome
 
 POLL_INTERVAL = 0.2  # seconds
@@ -170,7 +171,7 @@ def forward_signals(running: Mapping[int, tuple[TrainingTask, RunningTask]]) -> 
         for _, process in running.values():
             process.send(signal.SIGKILL if is_second else number)
 
-    numbers = (*STOP_SIGNALS, signal.SIGINT)
+    numbers = signals_to_handle()
     handlers = [signal.signal(number, forward) for number in numbers]
     try:
         yield received

@@ -27,7 +27,7 @@ def read_true_picks(
         name: united.points
         for name, united in read_united_picks(
             run,
-            {name: named for name, named in sets.items() if name not in missing},
+            {name: of_object for name, of_object in sets.items() if name not in missing},
             rejected,
             attributes.get("object_radii", {}),
         ).items()

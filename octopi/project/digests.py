@@ -25,5 +25,5 @@ def digest_array(values: NDArray[Any]) -> str:
 
 def digest_picks(content: Mapping[str, Any]) -> str:
     """Return a hash (sha256, hex) of all that a file of picks says of its points."""
-    said = [content.get("unit"), content.get("trust_orientation"), content.get("points")]
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    fields = [content.get("unit"), content.get("trust_orientation"), content.get("points")]
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

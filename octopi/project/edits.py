@@ -85,7 +85,7 @@ def describe_edit(run: Run, query: Query) -> str | None:
 
 def free_session(runs: Sequence[Run], query: Query) -> str:
     """Return a later session under which the user has nothing of this kind in any of the runs."""
-    taken = {
+    used_sessions = {
         other.session_id
         for run in runs
         for other in (run.picks() if isinstance(query, PicksQuery) else run.segmentations())
@@ -96,4 +96,4 @@ def free_session(runs: Sequence[Run], query: Query) -> str:
         names = map(str, itertools.count(int(session) + 1))
     else:
         names = (f"{session}-{number}" for number in itertools.count(2))
-    return next(name for name in names if name not in taken)
+    return next(name for name in names if name not in used_sessions)

@@ -172,10 +172,10 @@ def require_labels(attributes: Mapping[str, Any], where: str) -> dict[str, int]:
             f"{where} gives {shorten_list(too_large)} a label above {highest}; higher values are "
             f"for what is unknown or rejected. {WRITE_TARGET_AGAIN}"
         )
-    named = {
+    described = {
         n for key in ("not_annotated", "annotation", "rejected") for n in attributes.get(key, ())
     }
-    if unknown := sorted(named - labels.keys()):
+    if unknown := sorted(described - labels.keys()):
         raise DataError(
             f"{where} says how {shorten_list(unknown)} is annotated, of which it has no label. "
             f"{WRITE_TARGET_AGAIN}"

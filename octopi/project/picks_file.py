@@ -104,10 +104,10 @@ def _check_place(
     named_object = str(content.get("pickable_object_name") or object_name)
     advice = "Move it to its place, or correct what it says."
     if named_run != run_name:
-        said = f"{where}: the file says that it is of run {shorten(named_run)}"
+        message = f"{where}: the file says that it is of run {shorten(named_run)}"
         if picks.run.root.get_run(named_run) is not None:
-            raise DataError(f"{said}, which the project has too ({picks.path}). {advice}")
-        warn(f"{said}, which the project does not have. Was run {run_name} renamed?")
+            raise DataError(f"{message}, which the project has too ({picks.path}). {advice}")
+        warn(f"{message}, which the project does not have. Was run {run_name} renamed?")
     if named_object != object_name:
         warn(f"{where}: the file says that it is of {shorten(named_object)}. {advice}")
 

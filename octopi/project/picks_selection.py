@@ -98,8 +98,8 @@ def choose_pick_sets(
             f"{min(map(str, both))} cannot be both picks and rejected places. Leave it out of one "
             "of the two."
         )
-    named = {text.partition(":")[0] for text in _listed(rejected) if ":" in text}
-    if unpicked := sorted(named - picks.keys()):
+    rejected_names = {text.partition(":")[0] for text in _listed(rejected) if ":" in text}
+    if unpicked := sorted(rejected_names - picks.keys()):
         raise SettingError(
             f"Places of {shorten_list(unpicked)} are rejected, of which there are no picks. "
             f"Objects with picks: {shorten_list(sorted(picks))}."
@@ -139,24 +139,24 @@ def _named_sets(
 
 
 def keep_known(
-    picks: Mapping[str, PicksOrSets], known: Collection[str], *, named: bool
+    picks: Mapping[str, PicksOrSets], config_names: Collection[str], *, required: bool
 ) -> dict[str, PicksOrSets]:
     """Return the picks of objects that the copick config has, in its order; warn of the others.
 
     Args:
         picks: object name -> picks.
-        known: names of the objects in the copick config.
-        named: whether the user named the objects.
+        config_names: names of the objects in the copick config.
+        required: whether the user named the objects.
 
     Raises:
         DataError: the config has none of the objects, or lacks one that the user named.
     """
-    if not known:
+    if not config_names:
         raise DataError(NO_OBJECTS)
-    kept = {name: picks[name] for name in known if name in picks}
+    kept = {name: picks[name] for name in config_names if name in picks}
     for name in sorted(picks.keys() - kept):
-        error = NotInProjectError("The copick config", "object", name, known)
-        if named or not kept:
+        error = NotInProjectError("The copick config", "object", name, config_names)
+        if required or not kept:
             raise error
         logger.warning("The picks %s are left out. %s", picks[name], error)
     return kept

@@ -4,7 +4,7 @@ import contextlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,16 +27,16 @@ from octopi.project.copick_api import open_root
 from octopi.project.objects import NO_OBJECTS, PickableObject, merge_objects
 from octopi.project.queries import TomogramQuery, check_name, check_run_name
 from octopi.project.run import Run
+from octopi.project.shared_work import SharedWork, Worker
 from octopi.project.storage import (
     check_overlay,
     check_roots,
-    is_local,
     overlay_folder,
     storage_errors_as_data_error,
     storage_errors_as_resource_error,
 )
+from octopi.project.work_folder import WorkFolder
 from octopi.project.write_volume import write_volume
-from octopi.system.locks import lock_names
 
 logger = logging.getLogger(__name__)
 
@@ -136,29 +136,42 @@ class Project:
             check_overlay(root, path, touch=touch)
 
     @contextlib.contextmanager
-    def writing(self, runs: Sequence[Run], output: str, *, dry_run: bool) -> Iterator[None]:
-        """Check that the overlays accept files, and let no other process write the same meanwhile.
-
-        Object stores have no locks: there two processes are not kept apart.
+    def writing(
+        self, runs: Sequence[Run], output: str, settings: Mapping[str, Any], *, dry_run: bool
+    ) -> Iterator[SharedWork]:
+        """Check that the overlays accept files; share the runs with processes that write the same.
 
         Args:
             runs: that are written to.
             output: what is written to each, such as `picks octopi/1`.
-            dry_run: whether nothing is written; then nothing is locked.
+            settings: what makes it; a process with others is refused, one with the same helps.
+            dry_run: whether nothing is written; then nothing is shared.
 
         Raises:
             ResourceError: an overlay accepts no files.
-            LockedError: another process writes this output to one of the runs.
+            LockedError: another process writes this output with other settings.
         """
         self.check_writable(touch=not dry_run)
-        advice = "Wait until it has ended, or choose other runs or another session_id."
+        roots = {} if dry_run else {run.copick_root: None for run in runs}
+        workers = {
+            root: Worker(WorkFolder.of_output(root, output), settings, output) for root in roots
+        }
         with contextlib.ExitStack() as stack:
-            for root in self._roots.values():
-                names = [f"{output} of run {r.name}" for r in runs if r.copick_root is root]
-                if not dry_run and names and is_local(root.fs_overlay):
-                    path = Path(overlay_folder(root)) / ".lock"
-                    stack.enter_context(lock_names(path, names, advice))
-            yield
+            for root, worker in workers.items():
+                where = f"What is at work on {output}"
+                with storage_errors_as_resource_error(where, overlay_folder(root)):
+                    self._warn_if_shared(worker)
+                    worker.join()
+                stack.callback(worker.leave)
+            yield SharedWork(workers)
+
+    def _warn_if_shared(self, worker: Worker) -> None:
+        """Warn of storage that cannot keep two processes apart."""
+        if not worker.folder.is_exclusive():
+            self.warn_once(
+                f"{worker.folder.path}: this storage lets two processes make the same file, so "
+                "that they are not kept apart. Start one at a time, or each with other runs=[…]."
+            )
 
     @property
     def overlays(self) -> list[str]:

@@ -113,8 +113,10 @@ def digest_sets(run: Run, sets: Mapping[str, PickSets]) -> dict[str, str]:
         run: of the picks.
         sets: object name -> sets of its picks.
     """
-    stored = run.read_existing_picks({q: q for named in sets.values() for q in named.queries})
-    return {name: digest_stored(stored, named) for name, named in sets.items()}
+    stored = run.read_existing_picks(
+        {q: q for of_object in sets.values() for q in of_object.queries}
+    )
+    return {name: digest_stored(stored, of_object) for name, of_object in sets.items()}
 
 
 def digest_stored(stored: Mapping[PicksQuery, Points], sets: PickSets) -> str:

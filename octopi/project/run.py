@@ -70,6 +70,7 @@ class Run(VolumeStore):
         """Delete picks."""
         self.check_can_write(query)
         picks = copick_items.picks(self._copick)[query]
+        self.check_claim()
         with storage_errors_as_resource_error(self._where(query), picks.path):
             picks.fs.rm_file(picks.path)
             _delete_record(picks)
@@ -98,6 +99,7 @@ class Run(VolumeStore):
         picks = copick_items.new_picks(self._copick, query)
         where, made_of = self._where(query), provenance or {}
         content = to_json(points, orientations, picks, where, made_of, fingerprint=not by_person)
+        self.check_claim()
         with storage_errors_as_resource_error(where, picks.path):
             write_file(picks.fs, picks.path, content)
             if by_person:

@@ -134,9 +134,19 @@ def overlay_folder(root: Any) -> str:
     return root.fs_overlay._strip_protocol(root.config.overlay_root).rstrip("/")
 
 
+def filesystem_inside(fs: Any) -> Any:
+    """Return the filesystem inside of copick's wrapper, which inherits fsspec's general methods."""
+    return getattr(fs, "_fs", fs)
+
+
+def can_rename(fs: Any) -> bool:
+    """Return whether a filesystem, without copick's wrapper, renames files; no object store can."""
+    return hasattr(fs, "_mv") or type(fs).mv is not AbstractFileSystem.mv
+
+
 def is_local(fs: Any) -> bool:
     """Return whether paths of the filesystem are paths of this machine."""
-    return isinstance(getattr(fs, "_fs", fs), LocalFileSystem)
+    return isinstance(filesystem_inside(fs), LocalFileSystem)
 
 
 def write_file(fs: Any, path: str, content: bytes) -> None:
@@ -145,10 +155,9 @@ def write_file(fs: Any, path: str, content: bytes) -> None:
         with staged(Path(path)) as stage:
             stage.write_bytes(content)
         return
-    # copick's wrapper inherits fsspec's general mv; the filesystem inside may have a better one.
-    backend = getattr(fs, "_fs", fs)
+    backend = filesystem_inside(fs)
     backend.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-    if hasattr(backend, "_mv") or type(backend).mv is not AbstractFileSystem.mv:
+    if can_rename(backend):
         stage = f"{path}.partial"  # of one name, so that the next writer replaces a killed one's
         backend.pipe_file(stage, content)
         backend.mv(stage, path)

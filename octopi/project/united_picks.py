@@ -61,8 +61,8 @@ def read_united_picks(
     stored = run.read_existing_picks({query: query for one in sets for query in one.queries})
 
     return {
-        name: unite_sets(stored, named, rejected.get(name), partial(_radius, run, name, radii))
-        for name, named in picks.items()
+        name: unite_sets(stored, of_object, rejected.get(name), partial(_radius, run, name, radii))
+        for name, of_object in picks.items()
     }
 
 
@@ -104,10 +104,10 @@ def unite_sets(
     is_by_last = np.array([*itertools.chain(*by_last)], bool)
     positions = [one.positions for one in points]
     union = unite(positions, places, radius=radius(), is_by_last=is_by_last)
-    left = [one[keep] for one, keep in zip(points, union.kept, strict=True)]
-    scores = [np.ones(len(one), np.float32) if one.scores is None else one.scores for one in left]
+    kept = [one[keep] for one, keep in zip(points, union.kept, strict=True)]
+    scores = [np.ones(len(one), np.float32) if one.scores is None else one.scores for one in kept]
     remain = union.is_rejected
-    all_points = Points(np.concatenate([one.positions for one in left]), np.concatenate(scores))
+    all_points = Points(np.concatenate([one.positions for one in kept]), np.concatenate(scores))
     return UnitedPicks(
         all_points if is_annotated else None,
         union.kept,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from octopi.geometry import Grid
     from octopi.project.objects import PickableObject
+    from octopi.project.work_folder import Claim
 
 
 class VolumeStore:
@@ -63,9 +64,20 @@ class VolumeStore:
         self.copick_root = copick_run.root
         self._warn_once = warn_once
         self._reopen = reopen
+        self.claim: Claim | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self._reopen, (self.name,)
+        return self._reopen, (self.name,), {"claim": self.claim}
+
+    @property
+    def stored_name(self) -> str:
+        """The name of the run in its own project."""
+        return str(self._copick.name)
+
+    def check_claim(self) -> None:
+        """Raise LockedError if the run was claimed for this process, but is another's by now."""
+        if self.claim is not None:
+            self.claim.check()
 
     def __repr__(self) -> str:
         return f"Run({self.name!r})"
@@ -231,6 +243,7 @@ class VolumeStore:
         self.check_can_write(query)
         item = copick_items.new_segmentation(self._copick, query)
         attributes = {**attributes, FINGERPRINT: digest_array(labels)}
+        self.check_claim()
         with storage_errors_as_resource_error(self._where(query), item.path):
             write_volume(item.fs, item.path, labels, grid=grid, attributes=attributes)
 
@@ -245,6 +258,7 @@ class VolumeStore:
             item = items[existing]
             if item.path != kept:
                 self.check_can_write(existing)
+                self.check_claim()
                 with storage_errors_as_resource_error(self._where(existing), item.path):
                     item.fs.rm(item.path, recursive=True)
 
@@ -291,6 +305,7 @@ class VolumeStore:
         """Write a score map (c, z, y, x) beside its tomogram, replacing an older one."""
         check_name("score map", name)
         item = copick_items.new_features(self._tomogram(query), name)
+        self.check_claim()
         with storage_errors_as_resource_error(f"{self._where(query)}, score map {name}", item.path):
             write_volume(item.fs, item.path, scores, grid=grid, attributes=attributes)
 

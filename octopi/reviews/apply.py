@@ -13,6 +13,7 @@ from octopi.errors import DataError, NotInProjectError, OctopiError, SettingErro
 from octopi.geometry import Points
 from octopi.project import PicksQuery, Project
 from octopi.project.picks_selection import REJECTED_SUFFIX
+from octopi.project.work_folder import new_worker_id
 from octopi.reviews.decisions import DecisionsFile, check_belongs, read_decisions
 from octopi.reviews.training import (
     find_reviewed_scores,
@@ -30,7 +31,8 @@ def apply_decisions(
     """Write the accepted and rejected places as picks of new sessions; log what to type next."""
     file = read_decisions(path)
     output = f"decisions of {settings.user_id}"
-    with project.writing(project.runs, output, dry_run=settings.dry_run):  # all: one next session
+    # of all runs, and by one process: the next session is chosen for all
+    with project.writing(project.runs, output, {"page": new_worker_id()}, dry_run=settings.dry_run):
         session_id, is_applied = choose_session(project, file, settings)
         decided = picks_of(file, settings.user_id, session_id)
         existing = {(run.name, q) for run in project.runs for q in run.picks() if is_applied}

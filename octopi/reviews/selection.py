@@ -149,11 +149,11 @@ def _likeliest_other(
     card: Card, run: RunToReview, radii: Mapping[str, float], thresholds: Mapping[str, float]
 ) -> str | None:
     """Return the object beside the card's own that a likely candidate at its place is of."""
-    own, likely = Points(np.array([card.position])), {}
+    card_point, likely = Points(np.array([card.position])), {}
     for name, points in run.candidates.items():
         if name != card.object_name:
             reach = SAME_PLACE * max(radii[name], radii[card.object_name])
-            chance = float(_chances(points)[_near(own, points, reach)[0]].max(initial=0))
+            chance = float(_chances(points)[_near(card_point, points, reach)[0]].max(initial=0))
             if chance >= min(thresholds[name], max(card.chance, 0.01)):
                 likely[name] = chance
     return max(likely, key=likely.__getitem__, default=None)

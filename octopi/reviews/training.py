@@ -93,10 +93,10 @@ def find_trained_on(
     if annotations is None:
         sets = {n: PickSets.parse(text) for n, text in attributes.get("picks", {}).items()}
     else:
-        named, _ = find_pick_sets(
+        sets, _ = find_pick_sets(
             project.runs, objects=None, source=list(annotations), rejected=None
         )
-        sets = {name: named[name] for name in objects if name in named}
+        sets = {name: sets[name] for name in objects if name in sets}
     picks = {name: one.queries for name, one in sets.items()}
     return TrainedOn(picks, attributes, query, history)
 
@@ -183,12 +183,12 @@ def _picks_setting(
     """
     before = [[query for query in sets if query not in accepted] for sets in picks.values()]
     by_object = [[query.user_session for query in sets] for sets in before] or [[]]
-    named = [*by_object[0], *dict.fromkeys(query.user_session for query in accepted)]
+    user_sessions = [*by_object[0], *dict.fromkeys(query.user_session for query in accepted)]
     queries = [query for sets in [*before, accepted] for query in sets]
-    existing = {q for run in project.runs for q in run.picks() if q.user_session in named}
+    existing = {q for run in project.runs for q in run.picks() if q.user_session in user_sessions}
     others = [q for q in existing.difference(queries) if q.object_name in project.objects]
     if all(one == by_object[0] for one in by_object) and not others:
-        return named
+        return user_sessions
     return list(map(str, queries))
 
 
@@ -196,8 +196,8 @@ def _painting_settings(trained_on: TrainedOn) -> dict[str, Any]:
     """Return the settings that say how else than from picks the target was painted."""
     attributes = trained_on.attributes
     radii, painted = attributes.get("object_radii", {}), attributes.get("sphere_radii", {})
-    known = [n for n in trained_on.picks if radii.get(n) and painted.get(n)]
-    scales = {n: round(painted[n] / radii[n], 6) for n in known}
+    painted_names = [n for n in trained_on.picks if radii.get(n) and painted.get(n)]
+    scales = {n: round(painted[n] / radii[n], 6) for n in painted_names}
     are_same = len(set(scales.values())) == 1
     return {
         "targets.segmentations": list(attributes.get("masks", {}).values()),

@@ -8,7 +8,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.study import StudyDirection
 
 from octopi.config.overrides import shell_override
-from octopi.errors import SettingError
+from octopi.errors import SettingError, is_database_error
 from octopi.models.properties import COST_METRICS
 from octopi.sweeps.journal import JOURNAL, Journal
 from octopi.sweeps.sweep_file import CURE, read_search_info
@@ -17,6 +17,8 @@ from octopi.system.job_folder import STUDY_FILE
 
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+SQLITE_WAIT = 30.0  # seconds that a locked SQLite file is waited for; SQLite's own 5 are too few
 
 
 def open_study(folder: Path) -> optuna.Study:
@@ -71,7 +73,8 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
     if url is None:
         return JournalStorage(Journal(folder / JOURNAL))
     try:
-        return RDBStorage(absolute_sqlite_url(url))
+        wait = {"connect_args": {"timeout": SQLITE_WAIT}} if sqlite_path(url) else None
+        return RDBStorage(absolute_sqlite_url(url), engine_kwargs=wait)
     except ImportError as error:
         raise SettingError(
             f"hydra.sweeper.storage: {error.__cause__ or error}. Install the driver of this "
@@ -80,8 +83,8 @@ def open_storage(folder: Path, url: str | None) -> BaseStorage:
     except (ValueError, RuntimeError) as error:  # RuntimeError: the tables are of another Optuna
         raise SettingError(f"hydra.sweeper.storage: {error}") from error
     except Exception as error:  # importing sqlalchemy to name its errors takes long
-        if type(error).__module__.startswith("sqlalchemy"):
-            text = str(error).splitlines()[0]
+        text = str(error).partition("\n")[0]
+        if is_database_error(error) and "locked" not in text:
             raise SettingError(f"hydra.sweeper.storage cannot be reached: {text}") from error
         raise
 

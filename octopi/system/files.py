@@ -221,8 +221,8 @@ def staged(target: Path, *, fsync: bool = False) -> Iterator[Path]:
 def temporary_folder(parent: Path) -> Iterator[Path]:
     """Make a folder below another for the block; of a killed process the next writer removes it."""
     path = _stage_path(parent)
-    path.mkdir(mode=0o700)
     try:
+        path.mkdir(mode=0o700)
         yield path
     finally:
         _remove(path)
@@ -296,11 +296,12 @@ def sweep_leftovers(folder: Path, pattern: str = "") -> None:
         with contextlib.suppress(OSError):  # another writer's sweep was quicker
             is_old = time.time() - leftover.lstat().st_mtime > _WEEK
             is_local = parts[0] == _digest(socket.gethostname())
-            if is_old or (is_local and not _is_running(int(parts[1]))):
+            if is_old or (is_local and not is_running(int(parts[1]))):
                 _remove(leftover)
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Return whether this machine runs a process of this number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

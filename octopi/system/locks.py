@@ -1,21 +1,15 @@
 """File locks that end with the process that holds them, however it ends."""
 
 import contextlib
-import errno
 import fcntl
-import hashlib
-import logging
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from octopi.errors import LockedError
-
-logger = logging.getLogger(__name__)
-_NOT_SUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def try_lock(path: Path) -> IO[str] | None:
@@ -75,35 +69,6 @@ def lock_folder(folder: Path) -> Iterator[None]:
             f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}"
         )
         file.flush()
-        yield
-
-
-@contextlib.contextmanager
-def lock_names(path: Path, names: Iterable[str], advice: str) -> Iterator[None]:
-    """Keep other processes from the same names while the block runs; each is a byte of the file.
-
-    Such locks also hold between machines that share the folder by NFS.
-
-    Args:
-        path: of the file, which stays empty.
-        names: what is written.
-        advice: what to do while another process writes one of them.
-
-    Raises:
-        LockedError: another process has locked one of the names.
-    """
-    with path.open("a", encoding="utf-8") as file:
-        for name in names:
-            position = int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "little")
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, position)
-            except OSError as error:
-                if error.errno in _NOT_SUPPORTED:
-                    logger.warning("%s cannot be locked: write from one process only.", path.parent)
-                    break
-                if error.errno not in (errno.EAGAIN, errno.EACCES):
-                    raise
-                raise LockedError(f"Another process is writing {name}. {advice}") from error
         yield
 
 

@@ -2,19 +2,29 @@
 
 import contextlib
 import ctypes
+import functools
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+    wait,
+)
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Event
 from typing import TypeVar
 
-from octopi.errors import STOP_SIGNALS, ResourceError
+from octopi.errors import ResourceError
+from octopi.signals import STOP_SIGNALS
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -56,7 +66,7 @@ def run_in_processes(
 
     Args:
         work: takes an item, returns its result.
-        items: in the order in which they are begun.
+        items: in the order in which they are begun; each is taken when a process is free.
         initializer: called first in each process, with its worker name.
         worker_names: of devices for example; a process is started for each.
 
@@ -74,10 +84,9 @@ def run_in_processes(
         initargs=(free, stop, initializer),
     )
     try:
-        with _sigint_blocked():
-            futures = [pool.submit(_run_unless_stopped, work, item) for item in items]
-        for future in as_completed(futures):
-            yield future.result()
+        yield from _run_as_free(
+            functools.partial(_submit_uninterrupted, pool, work), items, len(worker_names)
+        )
     except BrokenProcessPool as error:
         raise ResourceError(
             "A process is lost; most often the machine ran out of memory. Use fewer devices. "
@@ -86,6 +95,39 @@ def run_in_processes(
     finally:
         stop.set()
         pool.shutdown(cancel_futures=True)
+
+
+def run_in_threads(
+    work: Callable[[Item], Result], items: Iterable[Item], *, num_threads: int
+) -> Iterator[Result]:
+    """Call a function with each item in threads; yield results as they are ready.
+
+    An item is taken when a thread is free for it; after a failure no other is.
+    """
+    with ThreadPoolExecutor(num_threads) as pool:
+        yield from _run_as_free(functools.partial(pool.submit, work), items, num_threads)
+
+
+def _run_as_free(
+    submit: Callable[[Item], "Future[Result]"], items: Iterable[Item], num_workers: int
+) -> Iterator[Result]:
+    """Yield results as they are ready; take an item when a worker is free for it."""
+    running: set[Future[Result]] = set()
+    for item in items:
+        running.add(submit(item))
+        if len(running) == num_workers:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+    for future in as_completed(running):
+        yield future.result()
+
+
+def _submit_uninterrupted(
+    pool: Executor, work: Callable[[Item], Result], item: Item
+) -> "Future[Result]":
+    with _sigint_blocked():  # it may start a process
+        return pool.submit(_run_unless_stopped, work, item)
 
 
 def map_ahead(

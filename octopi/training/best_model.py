@@ -13,6 +13,7 @@ from octopi.errors import OctopiError
 from octopi.evaluation.candidates import read_candidates, write_candidates
 from octopi.models import checkpoint
 from octopi.models.checkpoint_info import CheckpointInfo
+from octopi.models.net_output import NetOutput
 from octopi.models.soup import INITIAL_WEIGHTS_KEY
 from octopi.system.files import to_builtin_types, write_yaml
 from octopi.system.job_folder import BEST_MODEL_FILE, CANDIDATES_FILE, MODEL_CONFIG_FILE
@@ -31,6 +32,7 @@ class BestModelWriter:
         info: of the dataset.
         data: that is trained on.
         divisor: voxels of which every edge of the network's input is a multiple.
+        net_output: what the network's logits mean.
     """
 
     folder: Path
@@ -38,6 +40,7 @@ class BestModelWriter:
     info: DatasetInfo
     data: TomogramDataModule
     divisor: int
+    net_output: NetOutput
 
     def __call__(self, weights: dict[str, Tensor], module: PickingModule) -> None:
         """Write the weights and the candidates of their validation."""
@@ -59,7 +62,10 @@ class BestModelWriter:
         calibration = module.calibration
         assert data.split is not None
         return CheckpointInfo(
-            net={**settings.model, "out_channels": len(info.labels) + 1},
+            net={
+                **settings.model,
+                "out_channels": self.net_output.num_channels(len(info.labels)),
+            },
             labels=info.labels,
             radii=info.radii,
             weights=info.weights,
@@ -73,6 +79,7 @@ class BestModelWriter:
             chances=calibration.chances,
             annotated_share=calibration.share_intervals(),
             beta=settings.threshold_beta,
+            net_output=self.net_output,
             metrics={name: value for name, value in module.metrics.items() if value is not None},
             provenance=to_builtin_types(
                 {

@@ -9,12 +9,22 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from octopi.config.settings import TrainSettings
-from octopi.errors import SettingError
+from octopi.errors import (
+    SettingError,
+    describe_error,
+    place_in_users_code,
+    shorten,
+    users_definition,
+)
+from octopi.losses import TargetForm
 from octopi.models.precision import choose_device_type
 from octopi.models.properties import logits_per_head
+from octopi.targets import UNKNOWN
+from octopi.training.loss import ClassIndexLoss, Loss
 from octopi.training.metrics import check_metric
 
 TRAINING_METRICS = ("train/loss",)  # that are logged beside val/METRIC
+NUM_AUGMENT_TRIALS = 8  # of a step that may do nothing half of the time
 _EDGE = 8  # voxels
 # those for which torch.use_deterministic_algorithms raises an error on a GPU, see its documentation
 _NOT_DETERMINISTIC = {
@@ -29,31 +39,101 @@ _NOT_DETERMINISTIC = {
 }
 
 
-def check_loss(loss: nn.Module, num_classes: int) -> None:
+def check_loss(loss: Loss, form: TargetForm, num_objects: int) -> None:
     """Raise SettingError unless the loss takes what the network and the data give it.
 
     Args:
         loss: of the training.
-        num_classes: of the logits, background included.
+        form: of the targets.
+        num_objects: of the targets, background not included.
     """
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn((2, num_classes, *[_EDGE] * 3), generator=generator, requires_grad=True)
-    target = torch.zeros((2, 1, *[_EDGE] * 3), dtype=torch.uint8)
-    target[..., 0] = num_classes - 1
+    logits, target = example_batch(form, num_objects)
+    num_classes = logits.shape[1]
     try:
         with torch.random.fork_rng(devices=[]):
-            value = loss.cpu()(logits, target)
-        if not (isinstance(value, Tensor) and value.numel() == 1 and value.requires_grad):
-            raise TypeError("it does not return a number with a gradient.")
+            value = (loss.cpu() if isinstance(loss, nn.Module) else loss)(logits, target)
+        if not isinstance(value, Tensor):
+            raise TypeError(f"it returns {type(value).__name__}, not a tensor.")
+        if value.ndim:
+            raise TypeError(f"it returns {list(value.shape)} numbers, not one. Take their mean.")
+        if not value.requires_grad:
+            raise TypeError("what it returns has no gradient.")
         if not torch.autograd.grad(value, logits)[0].any():
             raise ValueError("nothing changes it. Are all of its weights 0?")
     except Exception as error:  # a loss of the user may raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise SettingError(
-            f"loss: {type(loss).__name__} cannot be computed from logits of shape "
-            f"(2, {num_classes}, z, y, x) and labels (2, 1, z, y, x): {reason} Choose another, as "
-            "octopi train --help lists them, or wrap it in a class of yours."
+            f"loss: {name_of(loss)}{place_in_users_code(error, loss)} cannot be computed from "
+            f"logits of shape (2, {num_classes}, z, y, x) and {form} "
+            f"(2, {target.shape[1]}, z, y, x): {reason} "
+            "Choose another, as octopi train --help lists them, or wrap it in a class of yours."
         ) from error
+
+
+def example_batch(form: TargetForm, num_objects: int) -> tuple[Tensor, Tensor]:
+    """Make logits with a gradient, and a target of a form; arguments as in `check_loss`."""
+    num_classes = num_objects + (form != "objects")
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn((2, num_classes, *[_EDGE] * 3), generator=generator, requires_grad=True)
+    target = torch.zeros((2, 1, *[_EDGE] * 3), dtype=torch.uint8)
+    target[..., 0] = num_objects
+    if form != "labels":
+        classes = torch.arange(num_objects + 1)[num_objects + 1 - num_classes :]
+        target = (target == classes[None, :, None, None, None]).float()
+    return logits, target
+
+
+def name_of(part: Any) -> str:
+    """Return the name of a function, or of an object's class."""
+    part = getattr(part, "loss", part) if isinstance(part, ClassIndexLoss) else part
+    return str(getattr(getattr(part, "func", part), "__name__", type(part).__name__))
+
+
+def check_augment(augment: Any, crop_size: Sequence[int], num_classes: int) -> None:
+    """Raise SettingError unless each augmentation of the user keeps shapes, labels and numbers.
+
+    Args:
+        augment: of the training; octopi's own steps are not tried.
+        crop_size: voxels, z y x.
+        num_classes: of the targets, background included.
+    """
+    for name, step in getattr(augment, "steps", {"": augment} if augment else {}).items():
+        part = getattr(step, "transform", step)  # of MONAI's
+        if type(part).__module__.startswith("octopi."):
+            continue
+        key = f"augment.{name}".removesuffix(".")
+        for seed in range(NUM_AUGMENT_TRIALS):
+            rng = torch.Generator().manual_seed(seed)
+            image = torch.randn((2, 1, *crop_size), generator=rng)
+            # the last label beside background: what is interpolated lies between them
+            target = torch.randint(2, image.shape, generator=rng, dtype=torch.uint8)
+            target *= num_classes - 1
+            try:
+                problem = _augment_problem(step(image.clone(), target.clone(), rng), image, target)
+            except Exception as error:  # what a user or MONAI wrote may raise anything
+                where, reason = place_in_users_code(error), shorten(describe_error(error), 250)
+                raise SettingError(f"{key}: {name_of(part)}{where} fails: {reason}.") from error
+            if problem:
+                raise SettingError(
+                    f"{key}: {name_of(part)}{users_definition(part)} {problem}. It takes and "
+                    "returns image and target, both (b, 1, z, y, x), with labels kept."
+                )
+
+
+def _augment_problem(out: Any, image: Tensor, target: Tensor) -> str | None:
+    """Return what is wrong with an augmented batch; None if nothing is."""
+    if not (isinstance(out, tuple | list) and len(out) == 2 and all(map(torch.is_tensor, out))):
+        return f"returns {type(out).__name__}, not image and target"
+    for name, new, old in zip(("image", "target"), out, (image, target), strict=True):
+        if new.shape != old.shape:
+            return f"changes the {name} from {list(old.shape)} to {list(new.shape)}"
+        if new.dtype != old.dtype:
+            return f"makes the {name} {new.dtype}, not {old.dtype}"
+    if not out[0].isfinite().all():
+        return "makes voxels that are NaN or infinite"
+    if not torch.isin(out[1], torch.cat([target.unique(), target.new_tensor([0, UNKNOWN])])).all():
+        return "makes labels that no target has. Are labels interpolated? Take their nearest"
+    return None
 
 
 def check_monitors(callbacks: Iterable[Any], object_names: Sequence[str]) -> None:
@@ -87,7 +167,7 @@ class _OperationNames(TorchDispatchMode):
 
 
 def check_deterministic(
-    net: nn.Module, loss: nn.Module, settings: TrainSettings, num_classes: int
+    net: nn.Module, loss: Loss, settings: TrainSettings, form: TargetForm, num_objects: int
 ) -> None:
     """Raise SettingError where a GPU cannot train this network or loss deterministically."""
     kind = choose_device_type(settings.trainer["accelerator"])
@@ -95,7 +175,7 @@ def check_deterministic(
         return
     culprits = {
         f"the network {type(net).__name__}": net_operations(net, settings.data["crop_size"]),
-        f"the loss {type(loss).__name__}": loss_operations(loss, num_classes),
+        f"the loss {name_of(loss)}": loss_operations(loss, form, num_objects),
     }
     for name, operations in culprits.items():
         if found := sorted(operations & _NOT_DETERMINISTIC):
@@ -120,10 +200,9 @@ def net_operations(net: nn.Module, size: Sequence[int]) -> set[str]:
     return operations.names
 
 
-def loss_operations(loss: nn.Module, num_classes: int) -> set[str]:
+def loss_operations(loss: Loss, form: TargetForm, num_objects: int) -> set[str]:
     """Return the names of torch's operations in a loss and its gradient."""
-    logits = torch.zeros((2, num_classes, *[_EDGE] * 3), requires_grad=True)
-    target = torch.zeros((2, 1, *[_EDGE] * 3), dtype=torch.uint8)
+    logits, target = example_batch(form, num_objects)
     with _OperationNames() as operations, torch.random.fork_rng(devices=[]):
         torch.autograd.grad(loss(logits, target), logits)
     return operations.names

@@ -14,7 +14,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from torch import Tensor
 
-from octopi.errors import STOP_SIGNALS
+from octopi.signals import signals_to_handle
 from octopi.system.files import staged, write_json
 from octopi.training.best_model import BestModelWriter
 from octopi.training.module import PickingModule
@@ -115,7 +115,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save once before the first step, to find a folder that cannot be written."""
-        if not self.path.exists():
+        if trainer.ckpt_path is None:  # the same in every rank
             trainer.save_checkpoint(self.path, weights_only=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -215,11 +215,11 @@ class LogProgress(Callback):
             return
         self._logged = now
         spent = pl_module.spent_budget(trainer.global_step)
-        left = (now - self._start) * (1 - spent) / max(spent - self._spent_before, 1e-9)
+        seconds_left = (now - self._start) * (1 - spent) / max(spent - self._spent_before, 1e-9)
         logger.info(
             "step %d, epoch %d: loss %.4f; %.0f %% of the training done, about %.0f min left",
             trainer.global_step, trainer.current_epoch, float(outputs["loss"]), 100 * spent,
-            left / 60,
+            seconds_left / 60,
         )  # fmt: skip
 
 
@@ -238,7 +238,7 @@ class StopOnSignal(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Install the signal handlers."""
-        for number in (*STOP_SIGNALS, signal.SIGINT):
+        for number in signals_to_handle():
             self._previous[number] = signal.signal(number, self._record_signal)
 
     def _record_signal(self, number: int, frame: FrameType | None) -> None:
@@ -255,8 +255,13 @@ class StopOnSignal(Callback):
         self._check(trainer)
 
     def _check(self, trainer: pl.Trainer) -> None:
-        if self.received is not None:
-            raise self.make_error(self.received, trainer.current_epoch)
+        received = self.received or 0
+        if trainer.world_size > 1:  # all ranks stop after the same step, or some wait for ever
+            number = torch.tensor(received, device=trainer.strategy.root_device)
+            torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX)
+            received = int(number)
+        if received:
+            raise self.make_error(received, trainer.current_epoch)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore the previous signal handlers."""

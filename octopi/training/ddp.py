@@ -1,41 +1,120 @@
-"""Training on several devices: Lightning starts a process, a rank, for each.
+"""Training on several devices: a process, a rank, for each.
 
-The secondary ranks run this command line again. They train and validate as the first does, and
-write nothing.
+All train and validate as the first does; only the first writes.
 """
 
-import logging
+import datetime
 import os
-import signal
+import socket
+from typing import Any
 
+import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from torch import nn
 
 from octopi.config.settings import TrainSettings
+from octopi.errors import OctopiError, ResourceError
 from octopi.models.precision import count_devices
 from octopi.models.properties import unused_parameters
-from octopi.system.worker_pool import signal_when_parent_ends
+from octopi.system import ranks
 
-FIRST_RANK = "OCTOPI_FIRST_RANK"  # environment variable: the process that started the others
-
-
-def is_secondary_rank() -> bool:
-    """Return whether another process on this machine started this rank."""
-    return int(os.environ.get("LOCAL_RANK", "0")) > 0
+START_TIMEOUT = datetime.timedelta(minutes=5)  # for all ranks to import what they need
+PORTS = range(1024, 65536)
+PORT_DISTANCE = 10_000  # of the port at which the ranks meet first from that of the training
 
 
-def check_and_prepare_ddp(num_ranks: int) -> None:
-    """Prepare for several ranks, so that none outlives the first.
+class SrunEnvironment(SLURMEnvironment):
+    """The ranks that srun started, by `--ntasks` or `--ntasks-per-node`; octopi requeues itself."""
+
+    def __init__(self) -> None:
+        super().__init__(auto_requeue=False)
+
+    @staticmethod
+    def _validate_srun_used() -> None:
+        """Do without the hint that there is an srun."""
+
+    @staticmethod
+    def _validate_srun_variables() -> None:
+        """Accept `--ntasks`: `ranks.check_tasks` has compared it with the devices."""
+
+    def validate_settings(self, num_devices: int, num_nodes: int) -> None:
+        """Accept them: `ranks.check_tasks` has compared them with the tasks."""
+
+    @property
+    def main_address(self) -> str:
+        """The address of the first rank.
+
+        Raises:
+            ResourceError: the name of its machine does not resolve.
+        """
+        if os.environ.get("SLURM_STEP_NUM_NODES", "1") == "1":
+            os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
+        name = super().main_address
+        try:
+            socket.getaddrinfo(name, None)
+        except OSError as error:
+            raise ResourceError(
+                f"The ranks cannot find the first of them: the name of its machine, {name}, does "
+                "not resolve. Set MASTER_ADDR to its address in the job script."
+            ) from error
+        return name
+
+
+def environment_plugins() -> dict[str, Any]:
+    """Return the trainer's argument that says who starts the ranks, where SLURM is involved."""
+    if ranks.num_tasks() > 1:
+        return {"plugins": [SrunEnvironment()]}
+    if "SLURM_NTASKS" in os.environ and ranks.TORCHRUN not in os.environ:
+        return {"plugins": [LightningEnvironment()]}  # one task starts its ranks itself
+    return {}
+
+
+def prepare_first_rank(world_size: int) -> None:
+    """Let the ranks that this one will start know it, so that none outlives it."""
+    if world_size > 1 and not ranks.is_secondary():
+        os.environ[ranks.FIRST_RANK] = str(os.getpid())
+
+
+def start_together(error: OctopiError | None = None) -> None:
+    """Wait in each task of srun until the first may begin; end all of them if it may not.
 
     Args:
-        num_ranks: processes that train together.
+        error: why the first rank may not begin.
+
+    Raises:
+        OctopiError: in the other ranks, why the first may not begin.
+        ResourceError: another rank did not come.
     """
-    if num_ranks == 1:
+    if ranks.num_tasks() == 1:
         return
-    if is_secondary_rank():
-        logging.getLogger("octopi").setLevel(logging.WARNING)  # the first rank logs the same
-        end_with_first_rank()
-        return
-    os.environ[FIRST_RANK] = str(os.getpid())
+    environment = SrunEnvironment()
+    rank, size = environment.global_rank(), environment.world_size()
+    port = PORTS[(environment.main_port + PORT_DISTANCE) % len(PORTS)]
+    try:
+        store = torch.distributed.TCPStore(  # pyright: ignore[reportPrivateImportUsage]  documented
+            environment.main_address,
+            port,
+            is_master=rank == 0,
+            timeout=START_TIMEOUT,
+            wait_for_workers=False,
+        )
+        if rank == 0:
+            store.set("start", f"{error.exit_code} {error}" if error else "")
+            store.wait([str(other) for other in range(1, size)], START_TIMEOUT)
+        else:
+            answer = store.get("start").decode()
+            store.set(str(rank), "")
+    except torch.distributed.DistError as lost:
+        raise ResourceError(
+            f"The {size} ranks of this training did not all start within "
+            f"{START_TIMEOUT.seconds // 60} minutes. See the messages of the others."
+        ) from lost
+    if rank and answer:
+        code, _, text = answer.partition(" ")
+        refusal = OctopiError(text)
+        refusal.exit_code = int(code)
+        raise refusal
 
 
 def strategy_for(net: nn.Module, settings: TrainSettings) -> str:
@@ -53,8 +132,8 @@ def strategy_for(net: nn.Module, settings: TrainSettings) -> str:
     return "ddp_find_unused_parameters_true" if has_unused else strategy
 
 
-def end_with_first_rank() -> None:
-    """End this process when the first rank ends, however that happens."""
-    signal_when_parent_ends(signal.SIGKILL)
-    if os.environ.get(FIRST_RANK, str(os.getppid())) != str(os.getppid()):
-        os._exit(1)  # it ended before the line above
+def is_lost_rank(error: BaseException) -> bool:
+    """Return whether an error says that another rank has ended."""
+    texts = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL")
+    is_distributed = torch.distributed.is_initialized() and isinstance(error, RuntimeError)
+    return is_distributed and any(text in str(error) for text in texts)

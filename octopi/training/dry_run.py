@@ -13,18 +13,20 @@ from octopi.system.job_folder import BEST_MODEL_FILE, LAST_CHECKPOINT_FILE, RESU
 from octopi.system.resources import check_writable, format_bytes, free_space
 from octopi.training.dataset_info import DatasetInfo
 from octopi.training.run import Training, build_data
+from octopi.training.trial import try_training
 
 Summaries = Mapping[int | None, DryRunSummary]  # by fold
 
 
 def describe_training(settings: TrainSettings, job: Job, training: Training) -> list[str]:
-    """Return lines on what the training would do; write nothing.
+    """Return lines on what the training would do, a step of which is tried; write nothing.
 
     Raises:
         DataError: data that the training would refuse.
         ResourceError: too little room for the cache.
     """
     summaries = summarize_folds(settings, training)
+    try_training(settings, training)
     cache_dir = settings.data["cache_dir"]
     missing = {key: size for s in summaries.values() for key, size in s.missing.items()}
     check_space(cache_dir, sum(missing.values()))

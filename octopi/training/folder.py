@@ -14,8 +14,8 @@ from torch import nn
 from octopi.config.overrides import shell_override
 from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
-from octopi.errors import DataError, SettingError, shorten_list
-from octopi.system import locks
+from octopi.errors import DataError, OctopiError, ResourceError, SettingError, shorten_list
+from octopi.system import locks, ranks, slurm
 from octopi.system.files import differing_keys, read_json, to_builtin_types, write_json, write_yaml
 from octopi.system.job_folder import (
     BEST_MODEL_FILE,
@@ -36,6 +36,7 @@ from octopi.training.dataset_info import DatasetInfo
 
 logger = logging.getLogger(__name__)
 
+AUTO = "auto"  # value of `resume`: begin, or go on where the folder holds a training
 CHANGEABLE_ON_RESUME = PLACES | {  # when a training is resumed
     "resume",
     "trust",
@@ -60,15 +61,41 @@ def training_folder(job: Job, settings: TrainSettings) -> Iterator["TrainingFold
         LockedError: another process trains there.
         SettingError: another training's folder, or nothing to resume.
     """
-    if ddp.is_secondary_rank():
-        job.open_folder()
-        yield TrainingFolder(job.folder, writes=False)
+    if ranks.is_secondary():
+        if ranks.num_tasks() == 1:  # else its folder may have another time in its name
+            job.open_folder()
+        ddp.start_together()
+        yield TrainingFolder(job.folder, resumes=resumes(job.folder, settings), writes=False)
         return
-    check_folder(job.folder, settings)  # a refused command leaves nothing behind, not even a lock
-    with locks.lock_folder(job.folder):
-        _check_used(job.folder, settings)
-        job.open_folder()
-        yield TrainingFolder(job.folder)
+    with contextlib.ExitStack() as lock:
+        try:
+            check_folder(job.folder, settings)  # a refused command leaves nothing, not even a lock
+            lock.enter_context(locks.lock_folder(job.folder))
+            _check_used(job.folder, settings)
+            job.open_folder()
+        except OctopiError as error:
+            with contextlib.suppress(ResourceError):  # the other ranks failed too
+                ddp.start_together(error)
+            raise
+        is_resumed = resumes(job.folder, settings)
+        ddp.start_together()
+        if is_resumed:
+            logger.info("The training in %s goes on.", job.folder)
+        yield TrainingFolder(job.folder, resumes=is_resumed)
+
+
+def resumes(folder: Path, settings: TrainSettings) -> bool:
+    """Return whether the training that the folder holds goes on.
+
+    With `resume=auto`, and in a job that SLURM has started again, it does where there is one.
+    """
+    if settings.resume == AUTO or (settings.resume is None and slurm.is_restarted()):
+        return _holds_training(folder)
+    return settings.resume is not None
+
+
+def _holds_training(folder: Path) -> bool:
+    return any((folder / name).exists() for name in (LAST_CHECKPOINT_FILE, fold_name(0)))
 
 
 def check_folder(folder: Path, settings: TrainSettings) -> None:
@@ -79,13 +106,13 @@ def check_folder(folder: Path, settings: TrainSettings) -> None:
 
 def _check_used(folder: Path, settings: TrainSettings) -> None:
     """Raise SettingError unless the folder is unused, or is that of the training to resume."""
-    if settings.resume:
+    if resumes(folder, settings):
         check_resume(folder, settings)
-    elif any((folder / name).exists() for name in (LAST_CHECKPOINT_FILE, fold_name(0))):
+    elif _holds_training(folder):
         raise SettingError(
             f"{folder} already holds a training. Continue it with "
             f"{shell_override('resume', folder)}, or choose another folder with "
-            "hydra.run.dir=… (model_save_path in Python)."
+            "hydra.run.dir=… (model_save_path in Python). In a job script type resume=auto."
         )
 
 
@@ -111,11 +138,13 @@ class TrainingFolder:
 
     Args:
         path: of the folder.
+        resumes: whether the training that it holds goes on.
         writes: False where another process writes its files; then nothing is written.
     """
 
-    def __init__(self, path: Path, *, writes: bool = True) -> None:
+    def __init__(self, path: Path, *, resumes: bool, writes: bool = True) -> None:
         self.path = path
+        self.resumes = resumes
         self.writes = writes
         self.state = "complete"  # or how else the training ended, such as "pruned"
         self.cost: dict[str, float] = {}  # steps and CPU-seconds, by name
@@ -156,9 +185,7 @@ class TrainingFolder:
             raise SettingError(f"{path} is the checkpoint of another network. {cure}")
         return path
 
-    def write_data_record(
-        self, data: TomogramDataModule, info: DatasetInfo, *, resumed: bool
-    ) -> None:
+    def write_data_record(self, data: TomogramDataModule, info: DatasetInfo) -> None:
         """Write which runs train and validate, and on what data, into `data.json`.
 
         Raises:
@@ -176,7 +203,7 @@ class TrainingFolder:
             "content": data.content(),
         }
         record = to_builtin_types(record)
-        if resumed and path.is_file() and (before := _read_record(path)) != record:
+        if self.resumes and path.is_file() and (before := _read_record(path)) != record:
             changed = shorten_list(differing_keys(before, record))
             raise DataError(
                 f"The data has changed since {self.path} began: {changed}. Restore it, or start "

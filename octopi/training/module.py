@@ -1,7 +1,7 @@
 """The LightningModule: a network, its loss, and validation as in the commands."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from octopi.models.soup import sample_weights
 from octopi.targets import drop_unknown
 from octopi.training.cpu_budget import CpuBudget
 from octopi.training.metrics import Counts, count_voxels, metric_value, voxel_metrics
-from octopi.training.unknown import PartialClasses, leave_out_unknown, may_have_unknown
+from octopi.training.training_loss import TrainingLoss
 
 PicksByObject = Mapping[str, Points]
 DIVERGED = (
@@ -69,7 +69,7 @@ class PickingModule(pl.LightningModule):
         self,
         net: nn.Module,
         *,
-        loss: nn.Module,
+        loss: TrainingLoss,
         optimizer: Callable[..., Optimizer],
         lr_scheduler: Callable[..., LRScheduler | ReduceLROnPlateau],
         validation_steps: ValidationSteps,
@@ -77,7 +77,6 @@ class PickingModule(pl.LightningModule):
         best_metric: str,
         steps_per_epoch: int,
         seed: int,
-        partial: PartialClasses | None = None,
     ) -> None:
         super().__init__()
         self.net = net
@@ -87,7 +86,6 @@ class PickingModule(pl.LightningModule):
         self.make_lr_scheduler = lr_scheduler
         self.validation_steps = validation_steps
         self.labels = dict(labels)
-        self.partial = partial
         self.best_metric = best_metric
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
@@ -136,9 +134,7 @@ class PickingModule(pl.LightningModule):
         training ends with the same weights as an uninterrupted one.
         """
         torch.manual_seed(self.seed * 1_000_003 + self.global_step)
-        loss = self.total_loss(
-            logits_per_head(self.net(batch["image"])), batch["target"], batch["not_annotated"]
-        )
+        loss = self.batch_loss(batch)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise DivergedError(
@@ -156,35 +152,10 @@ class PickingModule(pl.LightningModule):
         )
         return loss
 
-    def total_loss(
-        self, outputs: Sequence[Tensor], target: Tensor, not_annotated: Tensor
-    ) -> Tensor:
-        """Average the losses of the heads, weighed 1, 1/2, 1/4 …; resize the target for each.
-
-        Args:
-            outputs: logits of each head.
-            target: (b, 1, z, y, x).
-            not_annotated: (b, c), which classes are not annotated in the run of a crop.
-        """
-        possible = not_annotated[:, :, None, None, None]
-        if self.partial is not None:
-            target, possible = self.partial.apply(target, possible)
-        is_incomplete = may_have_unknown(target, possible)
-        total = outputs[0].new_zeros((), dtype=torch.float32)
-        weights = [0.5**i for i in range(len(outputs))]
-        for weight, out in zip(weights, outputs, strict=True):
-            fitted, fitted_possible = target, possible
-            if out.shape[2:] != target.shape[2:]:
-                fitted = nn.functional.interpolate(target.float(), out.shape[2:], mode="nearest")
-                if possible.shape[2:] == target.shape[2:]:
-                    fitted_possible = nn.functional.interpolate(
-                        possible.float(), out.shape[2:], mode="nearest"
-                    ).bool()
-            logits = out.float()
-            if is_incomplete:
-                logits, fitted = leave_out_unknown(logits, fitted, fitted_possible)
-            total = total + weight * self.loss(logits, fitted)
-        return total / sum(weights)
+    def batch_loss(self, batch: Mapping[str, Any]) -> Tensor:
+        """Return the loss of a batch, over all heads of a deeply supervised network."""
+        outputs = logits_per_head(self.net(batch["image"]))
+        return self.loss(outputs, batch)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save no checkpoint of a net that has diverged."""

@@ -9,7 +9,6 @@ import pytorch_lightning as pl
 import torch
 
 from octopi.errors import ResourceError, shorten
-from octopi.models.properties import logits_per_head
 from octopi.training.module import PickingModule
 
 
@@ -75,14 +74,13 @@ def smaller_batches(
 def fits(module: PickingModule, trainer: pl.Trainer, crops: int, size: Sequence[int]) -> bool:
     """Return whether a step of so many crops fits into the memory; its weights do not change."""
     device = module.to(trainer.strategy.root_device).device
-    classes = len(module.labels) + 1
-    image = torch.zeros((crops, 1, *size), device=device)
     target = torch.zeros((crops, 1, *size), device=device, dtype=torch.uint8)
-    not_annotated = torch.zeros((crops, classes), device=device, dtype=torch.bool)
+    classes = torch.zeros((crops, len(module.labels) + 1), device=device, dtype=torch.bool)
+    batch = {"image": target.float(), "target": target, "not_annotated": classes}
     module.zero_grad()
     try:
         with trainer.precision_plugin.forward_context():
-            loss = module.total_loss(logits_per_head(module.net(image)), target, not_annotated)
+            loss = module.batch_loss(batch)
         loss.backward()
     except torch.OutOfMemoryError:
         return False

@@ -21,6 +21,7 @@ from octopi.data.datamodule import TomogramDataModule
 from octopi.errors import DataError, ResourceError, SettingError, StoppedBySignal
 from octopi.models import checkpoint
 from octopi.models.devices import log_device
+from octopi.models.net_output import NetOutput
 from octopi.models.precision import choose_device_type, count_devices, training_precision
 from octopi.models.properties import (
     COST_METRICS,
@@ -28,14 +29,20 @@ from octopi.models.properties import (
     check_num_classes,
     check_size,
     network_costs,
+    output_stride,
     size_divisor,
 )
 from octopi.picking import sort_by_label
-from octopi.system import resources
+from octopi.system import ranks, resources, slurm
 from octopi.system.job_folder import LAST_CHECKPOINT_FILE, RESULTS_FILE
 from octopi.training import ddp
 from octopi.training.best_model import BestModelWriter
-from octopi.training.build_checks import check_deterministic, check_loss, check_monitors
+from octopi.training.build_checks import (
+    check_augment,
+    check_deterministic,
+    check_loss,
+    check_monitors,
+)
 from octopi.training.callbacks import (
     LastCheckpoint,
     LogProgress,
@@ -46,11 +53,14 @@ from octopi.training.callbacks import (
 from octopi.training.cpu_budget import CpuBudget
 from octopi.training.curves import draw_curves
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
-from octopi.training.folder import TrainingFolder
+from octopi.training.folder import AUTO, TrainingFolder
+from octopi.training.loss import adapt_loss, build_loss
 from octopi.training.module import PickingModule
 from octopi.training.out_of_memory import explain_out_of_memory
 from octopi.training.schedule import build_lr_scheduler, check_lr_scheduler
 from octopi.training.silence import silence_lightning
+from octopi.training.target_form import target_form
+from octopi.training.training_loss import TrainingLoss
 from octopi.training.unknown import PartialClasses
 from octopi.training.validation import build_validation, check_metric_names, log_shares
 
@@ -114,26 +124,33 @@ def build_training(
 
     net = build_net(settings, info)
     divisor = size_divisor(net)
-    check_num_classes(net, divisor, len(info.labels) + 1)
+    net_output = NetOutput(settings.outputs, output_stride(net, divisor))
+    check_num_classes(net, divisor, net_output.num_channels(len(info.labels)))
     data = build_data(settings, info, divisor)
+    check_augment(data.augment, settings.data["crop_size"], len(info.labels) + 1)
     check_memory(net, settings)
     check_optim(net, settings)
-    loss_function: nn.Module = loss or build(settings.loss, "loss")
-    check_loss(loss_function, len(info.labels) + 1)
-    check_deterministic(net, loss_function, settings, len(info.labels) + 1)
+    form = target_form(net_output)
+    loss_function = adapt_loss(loss, form) if loss else build_loss(settings.loss, info.labels, form)
+    check_loss(loss_function, form, len(info.labels))
+    check_deterministic(net, loss_function, settings, form, len(info.labels))
     module = PickingModule(
         net,
-        validation_steps=build_validation(settings, info, divisor),
-        loss=loss_function,
+        validation_steps=build_validation(settings, info, divisor, net_output),
+        loss=TrainingLoss(
+            loss_function,
+            num_objects=max(info.labels.values()),
+            net_output=net_output,
+            partial=partial_classes(settings, info),
+        ),
         optimizer=build(settings.optim["optimizer"], "optim.optimizer", partial=True),
         lr_scheduler=functools.partial(build_lr_scheduler, settings.optim["lr_scheduler"]),
         labels=info.labels,
-        partial=partial_classes(settings, info),
         best_metric=settings.best_metric,
         steps_per_epoch=data.steps_per_epoch,
         seed=settings.seed,
     )
-    best_model = SaveBestModel(BestModelWriter(folder, settings, info, data, divisor))
+    best_model = SaveBestModel(BestModelWriter(folder, settings, info, data, divisor, net_output))
     history = WriteHistory(folder / RESULTS_FILE, best_model, info.metrics_note)
     cpu_budget = CpuBudget(settings.max_cpu_seconds)
     users_callbacks = [
@@ -146,7 +163,7 @@ def build_training(
         history,
         cpu_budget,
         LogProgress(),
-        StopOnSignal(functools.partial(stopped_error, folder)),
+        StopOnSignal(functools.partial(stopped_error, folder, requeues=settings.resume == AUTO)),
         LastCheckpoint(folder / LAST_CHECKPOINT_FILE),
     ]
     trainer = build_trainer(settings, folder, callbacks, divisor, net)
@@ -164,16 +181,24 @@ def build_trainer(
     precision = settings.trainer["precision"] or training_precision(
         settings.trainer["accelerator"], min(settings.data["crop_size"]) // divisor
     )
+    plugins = {} if settings.trainer.get("plugins") else ddp.environment_plugins()
     trainer: pl.Trainer = build(
         settings.trainer,
         "trainer",
+        **plugins,
         precision=precision,
         default_root_dir=str(folder),
         logger=False,
         callbacks=callbacks,
         strategy=ddp.strategy_for(net, settings),
     )
-    ddp.check_and_prepare_ddp(trainer.world_size)
+    ranks.check_tasks(trainer.num_devices, trainer.num_nodes)
+    ddp.prepare_first_rank(trainer.world_size)
+    if settings.max_cpu_seconds is not None and trainer.world_size > 1:
+        raise SettingError(
+            "max_cpu_seconds counts those of one process, and each device has its own. Leave "
+            "trainer.devices at 1, or set trainer.max_time instead."
+        )
     return trainer
 
 
@@ -195,15 +220,15 @@ def run_training(
     trainer, data = training.trainer, training.data
     device_type, precision = trainer.strategy.root_device.type, str(trainer.precision)
     log_device(settings.trainer["accelerator"], device_type, precision, number=trainer.world_size)
-    last = folder.read_checkpoint(training.module) if settings.resume else None
+    last = folder.read_checkpoint(training.module) if folder.resumes else None
     folder.write_config(settings)
     with folder.tracked(settings) as tracker:
         trainer.logger = tracker
         data.setup()
-        folder.write_data_record(data, training.info, resumed=settings.resume is not None)
+        folder.write_data_record(data, training.info)
         crops, size = settings.data["crops_per_step"], settings.data["crop_size"]
         with (
-            explain_lost_workers(),
+            explain_lost_processes(),
             explain_out_of_memory(training.module, trainer, crops, size, training.divisor),
         ):
             trainer.fit(training.module, datamodule=data, ckpt_path=last, weights_only=True)
@@ -222,7 +247,11 @@ def run_training(
 
 def build_net(settings: TrainSettings, info: DatasetInfo) -> nn.Module:
     """Build the network, with another training's weights where `init_from` names one."""
-    net: nn.Module = build(settings.model, "model", out_channels=len(info.labels) + 1)
+    net: nn.Module = build(
+        settings.model,
+        "model",
+        out_channels=NetOutput(settings.outputs).num_channels(len(info.labels)),
+    )
     if settings.init_from:
         weights, checkpoint_info = checkpoint.read(settings.init_from)
         new_weights = checkpoint.load_matching_weights(net, weights)
@@ -263,6 +292,7 @@ def build_data(settings: TrainSettings, info: DatasetInfo, divisor: int) -> Tomo
         tomograms=info.tomograms,
         labels=info.labels,
         augment=build(settings.augment, "augment") if settings.augment else None,
+        sampler=build(settings.sampler, "sampler") if settings.sampler else None,
         truth=info.true_picks,
     )
 
@@ -309,11 +339,17 @@ def validate_last_weights(training: Training) -> None:
 
 
 @contextlib.contextmanager
-def explain_lost_workers() -> Iterator[None]:
-    """Turn a lost data worker into a ResourceError that says what to do."""
+def explain_lost_processes() -> Iterator[None]:
+    """Turn a lost data worker or rank into a ResourceError that says what to do."""
     try:
         yield
     except (RuntimeError, OSError, EOFError) as error:
+        if ddp.is_lost_rank(error):
+            raise ResourceError(
+                "Another rank of this training has ended, so this one ends too. Its own message, "
+                "or the scheduler's, says why: most often the machine ran out of memory. "
+                "Continue with resume=FOLDER_OF_THE_JOB."
+            ) from error
         if not str(error).startswith("DataLoader") and not was_broken_off(error):
             raise
         reason = str(error).strip(" .") or type(error).__name__
@@ -332,17 +368,22 @@ def was_broken_off(error: Exception) -> bool:
     return received or "in pin memory thread" in str(error)
 
 
-def stopped_error(folder: Path, number: int, epoch: int) -> StoppedBySignal:
+def stopped_error(folder: Path, number: int, epoch: int, *, requeues: bool) -> StoppedBySignal:
     """Return the exception that ends a training after a signal.
+
+    On SIGUSR1 have SLURM start the job again, as Lightning does.
 
     Args:
         folder: of the training.
         number: of the signal.
         epoch: at whose beginning `last.ckpt` was written.
+        requeues: whether the same job script would go on.
     """
+    is_warning = requeues and number == signal.SIGUSR1 and not ranks.is_secondary()
+    what_next = slurm.requeue_job() if is_warning else ""
     return StoppedBySignal(
         128 + number,
         f"Stopped by {signal.Signals(number).name} in epoch {epoch}; the state before that epoch "
-        f"is in {folder / LAST_CHECKPOINT_FILE}.\nContinue with: octopi train "
-        f"{shell_override('resume', folder)}",
+        f"is in {folder / LAST_CHECKPOINT_FILE}.\n"
+        + (what_next or f"Continue with: octopi train {shell_override('resume', folder)}"),
     )

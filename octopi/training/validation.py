@@ -12,7 +12,7 @@ from octopi.evaluation.coverage import keep_comparable
 from octopi.evaluation.score_report import Report
 from octopi.evaluation.share_report import advise_partial, count_annotated, describe_shares
 from octopi.geometry import PicksByRun
-from octopi.inference.predictor import segmentation_of
+from octopi.models.net_output import NetOutput
 from octopi.models.properties import COST_METRICS
 from octopi.training.dataset_info import DatasetInfo
 from octopi.training.metrics import check_metric
@@ -31,13 +31,16 @@ def check_metric_names(settings: TrainSettings, object_names: list[str]) -> None
             check_metric(name, object_names)
 
 
-def build_validation(settings: TrainSettings, info: DatasetInfo, divisor: int) -> ValidationSteps:
+def build_validation(
+    settings: TrainSettings, info: DatasetInfo, divisor: int, net_output: NetOutput
+) -> ValidationSteps:
     """Build the steps of a validation: the same calls that the commands make.
 
     Args:
         settings: of the training.
         info: of the dataset.
         divisor: voxels of which every edge of the network's input is a multiple.
+        net_output: what the network's logits mean.
     """
     predictor = build(settings.predictor, "predictor")
     predictor.check(divisor)
@@ -65,8 +68,10 @@ def build_validation(settings: TrainSettings, info: DatasetInfo, divisor: int) -
         )
 
     return ValidationSteps(
-        predict=lambda net, volume: predictor([net], volume, divisor=divisor),
-        segment=segmentation_of,
+        predict=lambda net, volume: predictor(
+            [net], volume, divisor=divisor, net_output=net_output
+        ),
+        segment=net_output.segmentation,
         localize=lambda scores, grid: localizer(scores[channels], grid=grid, radii=info.radii),
         calibrate=calibrate_picks,
         beta=settings.threshold_beta,

@@ -92,3 +92,10 @@ def test_a_target_named_twice_or_other_settings_of_targets_are_left_to_be_refuse
             compose("train", typed)
     made = ["targets.session_id=2"]
     assert expand_overrides(made, verb="create_targets") == made
+
+
+def test_resume_auto_keeps_the_command_line_and_needs_the_same_folder_each_time():
+    typed = ["model=unet", "resume=auto", "hydra.run.dir=job"]
+    assert expand_overrides(typed, verb="train") == typed
+    with pytest.raises(SettingError, match=r"hydra\.run\.dir=outputs/NAME"):
+        expand_overrides(["resume=auto"], verb="train")

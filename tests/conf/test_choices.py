@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 from required_settings import BASE
 
 from octopi.config.check import check_settings, without_null_groups
@@ -28,7 +29,7 @@ def conf(tmp_path, monkeypatch):
         yield
 
 
-def checked_settings(verb, *overrides):
+def composed(verb, *overrides):
     typed_keys = set(map(override_key, overrides))
     overrides = [*(o for o in BASE.get(verb, []) if override_key(o) not in typed_keys), *overrides]
     overrides = without_null_groups(overrides, verb)
@@ -37,6 +38,11 @@ def checked_settings(verb, *overrides):
     cfg.hydra.job.num = 0
     HydraConfig.instance().set_config(cfg)
     del cfg.hydra
+    return cfg, overrides
+
+
+def checked_settings(verb, *overrides):
+    cfg, overrides = composed(verb, *overrides)
     return check_settings(cfg, SETTINGS_CLASSES[verb], overrides=overrides)
 
 
@@ -123,12 +129,15 @@ def keys_of(node, path=""):
 
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_every_value_set_to_null_is_taken_or_named(verb):
+    cfg, _ = composed(verb)
     for key in keys_of(dataclasses.asdict(checked_settings(verb))):
         top = key.partition(".")[0]
         if (CONF_DIR / key).is_dir():
             continue  # a group, see above
+        changed = cfg.copy()
+        OmegaConf.update(changed, key, None)
         try:
-            checked_settings(verb, f"{key}=null")
+            check_settings(changed, SETTINGS_CLASSES[verb], overrides=[f"{key}=null"])
         except SettingError as error:
             assert top in str(error) or "threshold_beta" in str(error)  # which refers to scorer
 

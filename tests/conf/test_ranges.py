@@ -5,6 +5,7 @@ import math
 import random
 import typing
 
+import pytest
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
@@ -134,6 +135,7 @@ def settings_with_numbers():
     return found
 
 
+@pytest.mark.slow
 def test_every_number_of_every_yaml_file_has_a_range():
     found = settings_with_numbers()
     assert len({setting for _, setting, *_ in found}) > 100
@@ -197,6 +199,7 @@ def refusal_of_annotation(annotation, setting, value):
     return None
 
 
+@pytest.mark.slow
 def test_a_number_outside_its_range_is_refused_by_name():
     rng = random.Random(0)
     seen, problems = set(), []

@@ -1,5 +1,6 @@
 """Augmentations: image and target move together, labels stay labels, chance is reproducible."""
 
+import monai.transforms
 import numpy as np
 import pytest
 import torch
@@ -189,3 +190,20 @@ def test_a_gpu_makes_the_same_choices():
         _, on_cpu = step(image, target, generator(4))
         _, on_gpu = step(image.cuda(), target.cuda(), generator(4))
         assert (on_cpu != on_gpu.cpu()).float().mean() < 1e-3
+
+
+def test_a_dictionary_transform_of_monai_changes_crops_by_the_generator_alone():
+    transform = monai.transforms.RandFlipd(keys=["image", "target"], prob=0.5, spatial_axis=2)
+    augment = Compose(flip=transform)
+    image = torch.arange(8 * 4**3, dtype=torch.float32).reshape(8, 1, 4, 4, 4)
+    target = (image % 3).to(torch.uint8)
+    first = augment(image, target, torch.Generator().manual_seed(5))
+    again = augment(image, target, torch.Generator().manual_seed(5))
+    assert all(map(torch.equal, first, again))
+    assert [type(tensor) for tensor in first] == [torch.Tensor, torch.Tensor]
+    assert torch.equal(first[1], (first[0] % 3).to(torch.uint8))
+    flipped = [torch.equal(new, old.flip(3)) for new, old in zip(first[0], image, strict=True)]
+    kept = [torch.equal(new, old) for new, old in zip(first[0], image, strict=True)]
+    assert any(flipped)
+    assert any(kept)
+    assert all(a != b for a, b in zip(flipped, kept, strict=True))

@@ -17,6 +17,7 @@ from octopi.data.crops import (
     pool_rejected,
     read_crop,
 )
+from octopi.errors import SettingError
 from octopi.geometry import Grid
 from octopi.targets import UNKNOWN, rejected_value
 
@@ -267,3 +268,31 @@ def test_rejected_places_of_one_run_change_no_draw_where_there_are_none(tmp_path
     assert pool_rejected(positions, [1, 2]) == positions
     sampler = sampler_over(tmp_path, [target])
     assert sampler.labels.tolist() == [1, 2]
+
+
+def test_the_users_sampler_chooses_the_middles_of_crops(tmp_path):
+    def choose(runs, num_crops, rng):
+        return [(runs[k % 2][0], (12, 16, 4 + int(rng.integers(8)))) for k in range(num_crops)]
+
+    sampler = sampler_over(tmp_path, [volume_with(k1=(1, 1, 1))] * 2)
+    sampler.choose = choose
+    crops = sampler.crops_of_rank(**STEP)
+    assert [crop.variant.name for crop in crops] == ["image 0 0", "image 1 0"] * 2
+    assert {crop.start[:2] for crop in crops} == {(8, 12)}
+    assert len({crop.start[2] for crop in crops}) > 1
+    assert crops == sampler.crops_of_rank(**STEP)
+    other_step = {**STEP, "step": 6}
+    assert crops != sampler.crops_of_rank(**other_step)
+
+
+@pytest.mark.parametrize(
+    "chosen", [[], [("TS_01", (1, 2, 3))] * 4, None], ids=["too few", "a name", "two numbers"]
+)
+def test_a_sampler_that_chooses_something_else_is_refused(tmp_path, chosen):
+    def choose(runs, num_crops, rng):
+        return [(runs[0][0], (1, 2))] * num_crops if chosen is None else chosen
+
+    sampler = sampler_over(tmp_path, [volume_with(k1=(1, 1, 1))])
+    sampler.choose = choose
+    with pytest.raises(SettingError, match=r"sampler: .*test_crops.py, line \d+ must return 4"):
+        sampler.crops_of_rank(**STEP)

@@ -66,6 +66,7 @@ def make_data(project, tmp_path, **changes):
         "tomograms": [WBP],
         "labels": LABELS,
         "augment": None,
+        "sampler": None,
         "truth": truth_of,
         "working_spacing": None,
         "crop_size": [16, 16, 16],

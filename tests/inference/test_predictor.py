@@ -9,7 +9,8 @@ from torch import nn
 
 from octopi.errors import SettingError
 from octopi.inference.flips import FLIPS, mean_over_flips
-from octopi.inference.predictor import Predictor, _pad, segmentation_of
+from octopi.inference.predictor import Predictor, _pad
+from octopi.models.net_output import NetOutput
 from octopi.system import resources
 
 
@@ -120,7 +121,7 @@ def test_all_flips_are_different():
 
 def test_a_segmentation_is_the_best_class_with_background_among_them():
     scores = np.array([[200, 100, 60], [10, 120, 70]], dtype=np.uint8).reshape(2, 1, 1, 3)
-    assert segmentation_of(scores).ravel().tolist() == [1, 2, 0]
+    assert NetOutput().segmentation(scores).ravel().tolist() == [1, 2, 0]
 
 
 def test_a_setting_out_of_its_range_is_refused():
@@ -135,7 +136,7 @@ def test_a_setting_out_of_its_range_is_refused():
 @pytest.mark.parametrize("window_size", [None, [8, 16, 16]])
 def test_a_volume_larger_than_the_memory_gets_the_same_scores(volume, monkeypatch, window_size):
     expected = predict(volume, Local(), window_size=window_size)
-    expected_labels = segmentation_of(expected)
+    expected_labels = NetOutput().segmentation(expected)
     files, open_file = [], tempfile.TemporaryFile
     monkeypatch.setattr(resources, "memory", lambda: 1000)
     monkeypatch.setattr(
@@ -143,5 +144,5 @@ def test_a_volume_larger_than_the_memory_gets_the_same_scores(volume, monkeypatc
     )
     scores = predict(volume, Local(), window_size=window_size)
     assert (scores == expected).all()
-    assert (segmentation_of(scores) == expected_labels).all()
+    assert (NetOutput().segmentation(scores) == expected_labels).all()
     assert len(files) == 2

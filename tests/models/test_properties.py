@@ -11,6 +11,7 @@ from octopi.models.properties import (
     check_num_classes,
     check_size,
     logits_per_head,
+    output_stride,
     size_divisor,
 )
 
@@ -34,8 +35,19 @@ def test_finding_the_divisor_leaves_the_network_as_it_was():
 
 
 def test_a_network_that_shrinks_its_input_is_refused():
-    with pytest.raises(SettingError, match="same size"):
-        size_divisor(nn.Conv3d(1, 2, 3, stride=2, padding=1))
+    with pytest.raises(SettingError, match="of that size"):
+        size_divisor(nn.Conv3d(1, 2, 3))
+
+
+@pytest.mark.parametrize(("layers", "divisor", "stride"), [(1, 2, 2), (2, 4, 4)])
+def test_an_output_at_a_stride_is_found(layers, divisor, stride):
+    net = nn.Sequential(nn.Conv3d(1, 2, 1), *[nn.AvgPool3d(2) for _ in range(layers)])
+    assert size_divisor(net) == divisor
+    assert output_stride(net, divisor) == stride
+
+
+def test_a_network_at_the_grid_of_its_input_has_a_stride_of_one():
+    assert output_stride(unet((2, 2)), 4) == 1
 
 
 class Own(nn.Module):
@@ -74,7 +86,7 @@ def test_a_network_that_fails_is_refused_with_the_cause(net, cause):
     "make", [lambda image: image, lambda image: (image.repeat(1, 3, 1, 1, 1), image)]
 )
 def test_a_network_of_another_number_of_classes_is_refused_in_each_head(make):
-    with pytest.raises(SettingError, match="3 classes"):
+    with pytest.raises(SettingError, match="3 channels"):
         check_num_classes(Own(make=make), 1, 3)
     check_num_classes(Own(make=lambda image: image.repeat(1, 3, 1, 1, 1)), 1, 3)
 

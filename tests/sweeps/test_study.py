@@ -2,13 +2,17 @@
 
 import contextlib
 import sqlite3
+import threading
 
 import optuna
 import pytest
 import yaml
 from planted import SEARCH_SETTINGS, begin_search
+from sqlalchemy.exc import OperationalError
 
-from octopi.errors import DataError, SettingError
+from octopi.cli.error_report import describe
+from octopi.errors import DataError, ExitCode, SettingError, exit_code_of
+from octopi.sweeps import study as study_module
 from octopi.sweeps.study import open_storage, open_study, optimisation_directions
 from octopi.system.job_folder import STUDY_FILE
 
@@ -20,6 +24,40 @@ def test_a_study_may_be_in_a_database(tmp_path, monkeypatch):
     study.tell(study.ask(), 0.5)
     assert (tmp_path / "trials.db").exists()
     assert [trial.value for trial in open_study(folder).get_trials()] == [0.5]
+    study._storage.remove_session()
+
+
+@contextlib.contextmanager
+def locked(path, *, seconds=None):
+    """Let another program hold a SQLite file, for so many seconds or to the end of the block."""
+    with contextlib.closing(sqlite3.connect(path, check_same_thread=False)) as other:
+        other.execute("begin exclusive")
+        timer = threading.Timer(seconds or 0, other.rollback)
+        if seconds:
+            timer.start()
+        yield
+        if seconds:
+            timer.join()
+
+
+def test_a_locked_database_is_waited_for(tmp_path):
+    study = begin_search(tmp_path / "sweep", storage=f"sqlite:///{tmp_path}/trials.db")
+    with locked(tmp_path / "trials.db", seconds=0.3):
+        study.tell(study.ask(), 0.5)
+    study._storage.remove_session()
+
+
+def test_a_database_that_stays_locked_is_no_mistake_and_says_what_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(study_module, "SQLITE_WAIT", 0.1)
+    study = begin_search(tmp_path / "sweep", storage=f"sqlite:///{tmp_path}/trials.db")
+    with locked(tmp_path / "trials.db"):
+        with pytest.raises(optuna.exceptions.StorageInternalError) as asked:
+            study.ask()
+        with pytest.raises(OperationalError) as opened:
+            open_study(tmp_path / "sweep")
+    for error in (asked.value, opened.value):
+        assert exit_code_of(error) == ExitCode.RESOURCE
+        assert "database is locked. If another program" in describe(error)
     study._storage.remove_session()
 
 

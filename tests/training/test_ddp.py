@@ -4,13 +4,16 @@ import json
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from processes import wait_until
+from processes import FORK, wait_until
+
+from octopi.errors import LockedError, OctopiError, ResourceError
 
 WORDS = [
     "tomo_types=[denoised]",
@@ -122,3 +125,57 @@ def test_the_second_rank_ends_with_the_first_that_is_killed(here, octopi_command
     finally:
         if runs(second):
             os.kill(second, signal.SIGKILL)
+
+
+def start_as_task(number, refusal, answers):
+    """Meet the other task of a step, as a training does; put what came of it into a queue."""
+    from octopi.training import ddp
+
+    os.environ |= {"SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS": "2", "SLURM_PROCID": str(number)}
+    try:
+        ddp.start_together(refusal)
+    except OctopiError as error:
+        answers.put((number, error.exit_code, str(error)))
+    else:
+        answers.put((number, 0, ""))
+
+
+@pytest.mark.parametrize("refusal", [None, LockedError("the folder is in use")])
+def test_every_task_begins_or_is_refused_with_the_first(monkeypatch, refusal):
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
+    answers = FORK.SimpleQueue()
+    tasks = [
+        FORK.Process(target=start_as_task, args=(number, refusal if number == 0 else None, answers))
+        for number in (0, 1)
+    ]
+    for task in tasks:
+        task.start()
+    for task in tasks:
+        task.join()
+    got = sorted(answers.get() for _ in tasks)
+    told = (0, "") if refusal is None else (7, "the folder is in use")
+    assert got == [(0, 0, ""), (1, *told)]
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def test_a_name_that_does_not_resolve_is_said_before_the_ranks_wait(monkeypatch):
+    from octopi.training.ddp import SrunEnvironment
+
+    monkeypatch.setenv("SLURM_STEP_NUM_NODES", "2")
+    monkeypatch.setenv("SLURM_NODELIST", "no-such-node[1-2].invalid")
+    with pytest.raises(ResourceError, match=r"no-such-node1.*MASTER_ADDR"):
+        _ = SrunEnvironment().main_address
+
+
+def test_a_connection_that_another_rank_closed_is_a_lost_rank(monkeypatch):
+    from octopi.training.run import explain_lost_processes
+
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    lost = pytest.raises(ResourceError, match="Another rank")
+    with lost, explain_lost_processes():
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [::1]:1")

@@ -207,9 +207,9 @@ def test_a_dry_run_may_be_asked_for_in_a_file(here, octopi_command):
 @pytest.mark.parametrize(
     ("overrides", "names"),
     [
-        (["loss._target_=torch.nn.CrossEntropyLoss"], ["loss", "CrossEntropyLoss", "(2, 1, z, y"]),
+        (["loss._target_=torch.nn.MSELoss"], ["loss", "MSELoss", "(2, 1, z, y"]),
         (["loss=dice_ce", "+loss.weight=[0.1,1,3]"], ["loss", "weight"]),
-        (["loss=dice", "+loss.reduction=none"], ["loss", "gradient"]),
+        (["loss=dice", "+loss.reduction=none"], ["loss", "numbers, not one"]),
         (
             ["callbacks.early_stopping.monitor=val_loss"],
             ["EarlyStopping", "val_loss", "train/loss"],

@@ -5,7 +5,7 @@ from tiny import TINY
 from torch.utils.data import DataLoader
 
 from octopi.errors import ResourceError
-from octopi.training.run import explain_lost_workers
+from octopi.training.run import explain_lost_processes
 
 KILLER = """
 import multiprocessing, os, signal
@@ -41,10 +41,10 @@ def test_a_worker_killed_while_it_sends_a_crop_is_a_lost_worker(monkeypatch):
 
     monkeypatch.setattr(crops._data_queue, "get", broken_off)
     lost = pytest.raises(ResourceError, match=r"crops is lost: .*Connection reset.*num_workers")
-    with lost, explain_lost_workers():
+    with lost, explain_lost_processes():
         list(crops)
 
 
 def test_a_connection_of_somebody_else_is_not_a_lost_worker():
-    with pytest.raises(ConnectionResetError), explain_lost_workers():
+    with pytest.raises(ConnectionResetError), explain_lost_processes():
         raise ConnectionResetError(104, "Connection reset by peer")

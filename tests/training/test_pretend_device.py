@@ -21,6 +21,7 @@ from octopi.models.unets import SizedDynUNet, SizedUNet
 from octopi.training.callbacks import LogProgress
 from octopi.training.module import PickingModule
 from octopi.training.silence import silence_lightning
+from octopi.training.training_loss import TrainingLoss
 from octopi.training.unknown import PartialClasses
 from octopi.training.weight_averaging import EMAWeightAveraging
 
@@ -61,7 +62,7 @@ def waits_of_steps(net, loss, **more):
     module = PickingModule(
         net,
         validation_steps=None,
-        loss=loss,
+        loss=TrainingLoss(loss, num_objects=NUM_CLASSES - 1, **more),
         optimizer=torch.optim.AdamW,
         lr_scheduler=functools.partial(
             lambda optimizer, progress: torch.optim.lr_scheduler.ConstantLR(optimizer)
@@ -70,7 +71,6 @@ def waits_of_steps(net, loss, **more):
         best_metric="object_fbeta",
         steps_per_epoch=STEPS,
         seed=0,
-        **more,
     )
     silence_lightning()
     note = NoteWaits(CountWaits())

@@ -9,6 +9,7 @@ from octopi.config.build import build
 from octopi.config.files import CONF_DIR
 from octopi.targets import UNKNOWN, rejected_value
 from octopi.training.module import PickingModule
+from octopi.training.training_loss import TrainingLoss
 from octopi.training.unknown import PartialClasses, leave_out_unknown, may_have_unknown
 
 pytestmark = pytest.mark.filterwarnings("ignore:You are trying to `self.log")  # no trainer here
@@ -124,7 +125,7 @@ class TwoHeads(nn.Module):
 def module_of(net, loss):
     return PickingModule(
         net,
-        loss=loss,
+        loss=TrainingLoss(loss, num_objects=3),
         optimizer=torch.optim.Adam,
         lr_scheduler=torch.optim.lr_scheduler.ConstantLR,
         validation_steps=None,
@@ -235,10 +236,10 @@ def test_a_rejected_place_is_pushed_down_wherever_its_class_is_not_annotated(ann
     target[0, 0, 8, 8, 8] = rejected_value(1)
     image = torch.randn((1, 1, 9, 9, 9))
     module = module_of(nn.Conv3d(1, NUM_CLASSES, 1), CrossEntropy())
-    module.partial = PartialClasses((False,) * NUM_CLASSES, reach=1, has_rejected=True)
+    module.loss.partial = PartialClasses((False,) * NUM_CLASSES, reach=1, has_rejected=True)
     not_annotated = torch.tensor([[False, not annotated, False, False]])
     logits = module.net(image).detach().requires_grad_()
-    loss = module.total_loss([logits], target, not_annotated)
+    loss = module.loss([logits], {"target": target, "not_annotated": not_annotated})
     loss.backward()
     slope = logits.grad[0, 1]
     assert slope[8, 8, 8] > 0  # down

@@ -27,7 +27,7 @@ class ExtractSettings:
     objects: Names | None
     runs: RunNames
     membrane: str | None
-    membrane_label: Annotated[int, Field(ge=0, le=2**32 - 1)] | str | None
+    membrane_label: Annotated[int, Field(ge=1, le=2**32 - 1)] | str | None
     fill_enclosed: bool
     near_distance: Interval
     orient_to_membrane: bool

@@ -65,6 +65,7 @@ class TrainSettings:
     project: ConfigNode
     data: ConfigNode
     augment: OptionalNode
+    sampler: OptionalNode
     model: ConfigNode
     loss: ConfigNode
     optim: ConfigNode
@@ -74,6 +75,7 @@ class TrainSettings:
     predictor: ConfigNode
     localizer: ConfigNode
     scorer: ConfigNode
+    outputs: Literal["exclusive", "independent"]
     target: str
     voxel_spacing: Spacing | Spacings | None
     tomo_types: Names | None

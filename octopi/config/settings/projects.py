@@ -27,7 +27,6 @@ class ImportTomogramsSettings:
     tomo_type: str
     voxel_spacing: Spacing | None
     ignore_header: bool
-    resample_to: Spacing | None
     overwrite: bool
     dry_run: bool
 

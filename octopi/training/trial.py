@@ -1,0 +1,113 @@
+"""Try one step and one validation on random numbers, so that what fails fails in the dry run."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from octopi.config.settings import TrainSettings
+from octopi.errors import (
+    ExitCode,
+    OctopiError,
+    SettingError,
+    describe_error,
+    exit_code_of,
+    place_in_users_code,
+    shorten,
+)
+from octopi.geometry import Grid, Points
+from octopi.training.run import Training
+
+MAX_CROPS = 2  # of the trial's step
+
+
+def try_training(settings: TrainSettings, training: Training) -> None:
+    """Take one step and validate one window, both of random numbers, on the CPU.
+
+    Raises:
+        SettingError: the network, the loss, the localizer or the scorer fails at them.
+    """
+    generator = torch.Generator().manual_seed(0)
+    batch = draw_batch(settings, training, generator)
+    with torch.random.fork_rng(devices=[]):
+        try_step(training, batch)
+        image = batch["image"][0, 0].numpy()
+        try_validation(settings, training, image)
+
+
+def draw_batch(
+    settings: TrainSettings, training: Training, generator: torch.Generator
+) -> dict[str, Any]:
+    """Draw a batch as the data module would give it: noise, and a label in each row of voxels."""
+    size = (min(settings.data["crops_per_step"], MAX_CROPS), 1, *settings.data["crop_size"])
+    classes = max(training.info.labels.values()) + 1
+    return {
+        "image": torch.randn(size, generator=generator),
+        "target": torch.randint(0, classes, size, generator=generator, dtype=torch.uint8),
+        "not_annotated": torch.zeros((size[0], classes), dtype=torch.bool),
+    }
+
+
+def try_step(training: Training, batch: Mapping[str, Any]) -> None:
+    """Compute loss and gradients of a batch; raise SettingError where they are no numbers."""
+    module = training.module.cpu().train()
+    with _explained("A training step"):
+        loss = module.batch_loss(batch)
+        loss.backward()
+    gradients = [p.grad for p in module.net.parameters() if p.grad is not None]
+    if not all(tensor.isfinite().all() for tensor in [loss, *gradients]):
+        raise SettingError(
+            f"A training step on random numbers gives a loss of {float(loss.detach()):g} or "
+            "gradients that are not finite. Choose another loss or network."
+        )
+    module.net.zero_grad()
+
+
+def try_validation(settings: TrainSettings, training: Training, image: np.ndarray) -> None:
+    """Predict a volume, find candidates in it, calibrate and score them.
+
+    Args:
+        settings: of the training.
+        training: whose net and validation are tried.
+        image: (z, y, x).
+    """
+    module = training.module.eval()
+    steps, info = module.validation_steps, training.info
+    spacing = settings.data["working_spacing"] or info.tomograms[0].voxel_spacing
+    grid = Grid.cubic(image.shape, spacing)
+    with _explained("A validation"):
+        scores = steps.predict(module.net, image)
+        steps.segment(scores)
+        candidates = {"trial": steps.localize(scores, grid)}
+        check_candidates(candidates["trial"], settings.localizer)
+        centre = np.array([image.shape[::-1]]) * spacing / 2
+        truth = {"trial": {name: Points(centre) for name in info.radii}}
+        calibration = steps.calibrate(candidates, truth)
+        steps.score_candidates(candidates, truth, calibration)
+    module.train()
+
+
+def check_candidates(candidates: Any, node: Mapping[str, Any]) -> None:
+    """Raise SettingError unless a localizer returned points with scores for each object."""
+    is_right = isinstance(candidates, Mapping) and all(
+        isinstance(points, Points) and points.scores is not None for points in candidates.values()
+    )
+    if not is_right:
+        raise SettingError(
+            f"localizer: {node.get('_target_')} must return Points with scores for each object, "
+            f"not {candidates!r:.200}."
+        )
+
+
+@contextlib.contextmanager
+def _explained(work: str) -> Iterator[None]:
+    """Raise what fails as a SettingError that says where."""
+    try:
+        yield
+    except Exception as error:  # a class of the user or of a library may raise anything
+        if isinstance(error, OctopiError) or exit_code_of(error) == ExitCode.RESOURCE:
+            raise
+        place, reason = place_in_users_code(error), shorten(describe_error(error), 300)
+        raise SettingError(f"{work} on random numbers fails{place}: {reason}.") from error

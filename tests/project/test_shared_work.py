@@ -1,0 +1,238 @@
+"""Processes share the runs of an output: each run is done once, whoever is lost on the way."""
+
+import os
+import pickle
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from octopi.errors import LockedError
+from octopi.project import shared_work, work_folder
+from octopi.project.shared_work import Worker, finish, output_settings
+from octopi.project.work_folder import WorkFolder
+
+OUTPUT, SETTINGS = "picks octopi/1", {"beta": 1, "names": ("a", "b")}
+NUM_RUNS = 12
+
+
+@pytest.fixture
+def project(anywhere):
+    """A project of a few runs, on each backend."""
+    for number in range(NUM_RUNS):
+        anywhere.at("Picks", run=f"TS_{number:02d}").mkdir(parents=True)
+    return anywhere.open()
+
+
+@pytest.fixture
+def shared(request, anywhere):
+    """A project that several processes can share; one in memory is a process's own."""
+    if anywhere.overlay.startswith("memory:"):
+        pytest.skip("what is in memory has one process")
+    return request.getfixturevalue("project")
+
+
+@pytest.fixture
+def local(files):
+    for number in range(NUM_RUNS):
+        files.at("Picks", run=f"TS_{number:02d}").mkdir(parents=True)
+    return files
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(shared_work, "POLLING", (0.01, 0.05))
+
+
+def writing(project, settings=SETTINGS):
+    return project.writing(project.runs, OUTPUT, settings, dry_run=False)
+
+
+def folder_of(project):
+    return WorkFolder.of_output(project.runs[0].copick_root, OUTPUT)
+
+
+def do_all(project, work, log):
+    for run in work.one_by_one(project.runs, lambda run: run):
+        run.check_claim()
+        log.append(run.name)
+
+
+def work_together(files, num_workers):
+    """Do all runs by several workers at once; return the names of the runs that they did."""
+    start, log = threading.Barrier(num_workers), []
+
+    def work_beside_others(project):
+        with writing(project) as work:
+            start.wait(30)
+            do_all(project, work, log)
+
+    with ThreadPoolExecutor(num_workers) as pool:
+        list(pool.map(work_beside_others, [files.open() for _ in range(num_workers)]))
+    return log
+
+
+def test_each_run_is_done_once_by_those_who_work_at_the_same_time(shared, anywhere):
+    log = work_together(anywhere, 4)
+    assert sorted(log) == [run.name for run in shared.runs]
+    assert not folder_of(shared).list_files().modified
+
+
+def test_a_later_job_does_all_again_and_one_that_joins_does_not(local):
+    project, log = local.open(), []
+    for _ in range(2):
+        with writing(project) as work:
+            do_all(project, work, log)
+    assert len(log) == 2 * NUM_RUNS
+    with writing(project) as work:
+        do_all(project, work, log)
+        other = local.open()
+        with writing(other) as others_work:
+            do_all(other, others_work, log)
+        assert others_work.num_elsewhere == NUM_RUNS
+    assert len(log) == 3 * NUM_RUNS
+
+
+def test_another_with_other_settings_is_refused_and_says_what_differs(project, anywhere):
+    other = {**SETTINGS, "beta": 2}
+    with writing(project):
+        message = r"picks octopi/1 with other settings: beta is 1 there, 2 here \(process \d+ on"
+        with pytest.raises(LockedError, match=message), writing(anywhere.open(), other):
+            pass
+        with anywhere.open().writing(project.runs, "picks octopi/2", {}, dry_run=False):
+            pass
+    with writing(anywhere.open(), other):
+        pass
+
+
+def lose_worker(project, run_names):
+    """Let a process that was killed have claimed runs; return its claims."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    worker = Worker(folder_of(project), SETTINGS, OUTPUT)
+    worker.id = worker.id.replace(f"-{os.getpid()}-", f"-{process.pid}-")
+    worker.join()
+    worker._stop.set()
+    worker.look()
+    return [worker.claim(name) for name in run_names]
+
+
+def test_the_runs_of_a_lost_worker_are_taken_over_once(shared, anywhere):
+    lost, *_ = lose_worker(shared, ["TS_03", "TS_07"])
+    log = work_together(anywhere, 3)
+    assert sorted(log) == [run.name for run in shared.runs]
+    with pytest.raises(LockedError):
+        lost.check()
+    assert not folder_of(shared).list_files().modified
+
+
+def test_a_worker_of_another_machine_keeps_its_runs_for_the_lease(local):
+    project = local.open()
+    folder = folder_of(project)
+    far = Worker(folder, SETTINGS, OUTPUT)
+    far.id = "far-away-0-1-abc"
+    far.join()
+    far._stop.set()
+    far.look()
+    claim = far.claim("TS_00")
+    near = Worker(folder, SETTINGS, OUTPUT)
+    near.join()
+    near.look()
+    assert near.job == far.job
+    assert near.claim("TS_00") is False
+    written = Path(folder.path, f"worker.{far.id}")
+    os.utime(written, (0, written.stat().st_mtime - work_folder.LEASE))
+    near.look()
+    assert near.claim("TS_00").number == claim.number + 1
+    near.leave()
+
+
+def test_a_worker_that_was_silent_for_the_lease_takes_no_other_run(local):
+    worker = Worker(folder_of(local.open()), SETTINGS, OUTPUT)
+    worker.join()
+    worker.look()
+    worker._shown -= work_folder.LEASE + 1
+    with pytest.raises(LockedError, match="could write nothing for 5 minutes"):
+        worker.claim("TS_00")
+    worker.show_life()
+    with pytest.raises(LockedError):
+        worker.claim("TS_00")
+    worker.leave()
+
+
+def test_an_error_or_a_signal_drops_the_claims(local):
+    project = local.open()
+    for error in (KeyboardInterrupt, ValueError):
+        with pytest.raises(error), writing(project) as work:
+            for _ in next(work.rounds(project.runs, lambda run: run)):
+                assert folder_of(project).list_files().claims()
+                raise error
+        assert not folder_of(project).list_files().modified
+
+
+def test_who_waits_takes_what_another_drops(local):
+    project, log = local.open(), []
+    holder = writing(project)
+    work = holder.__enter__()
+    free = next(work.rounds(project.runs, lambda run: run))
+    for _ in range(3):
+        next(free)  # claimed, and not done
+    finish(project.runs[0])
+    other = local.open()
+    with writing(other) as others_work:
+        timer = threading.Timer(0.3, holder.__exit__, [None, None, None])
+        timer.start()
+        do_all(other, others_work, log)
+        timer.join()
+    assert sorted(log) == [run.name for run in project.runs[1:]]
+
+
+def test_tasks_of_an_array_that_come_late_find_nothing_to_do(local, monkeypatch):
+    log = []
+
+    def run_task(task, settings=SETTINGS):
+        monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
+        monkeypatch.setenv("SLURM_JOB_ID", task)
+        project = local.open()
+        with writing(project, settings) as work:
+            do_all(project, work, log)
+
+    run_task("7")
+    run_task("8")
+    assert len(log) == NUM_RUNS
+    run_task("8")  # the same command again, in the same task
+    assert len(log) == 2 * NUM_RUNS
+    run_task("9", {"beta": 5})
+    assert len(log) == 3 * NUM_RUNS
+
+
+def test_a_run_keeps_its_claim_in_another_process(local):
+    project = local.open()
+    with writing(project) as work:
+        (run, *_) = next(work.rounds(project.runs[:1], lambda run: run))
+        copy = pickle.loads(pickle.dumps(run))
+        copy.check_claim()
+        finish(copy)
+        with pytest.raises(LockedError):
+            run.check_claim()
+
+
+def test_a_dry_run_claims_nothing(local):
+    project = local.open()
+    with writing(project), project.writing(project.runs, OUTPUT, {"beta": 2}, dry_run=True) as work:
+        assert [*work.one_by_one(project.runs, lambda run: run)] == project.runs
+
+
+def test_settings_of_where_a_process_works_do_not_count():
+    @dataclass
+    class Settings:
+        project: dict
+        devices: int
+        checkpoint: list
+        beta: float
+
+    settings = Settings({}, 3, ["here/best.pth"], 2.0)
+    assert output_settings(settings, checkpoint=["abc"]) == {"checkpoint": ["abc"], "beta": 2.0}

@@ -1,0 +1,183 @@
+"""A SLURM of one node on this machine's loopback, from Debian's packages, without systemd."""
+
+import getpass
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
+NODE = "localhost"  # resolves, as the processes of a training that find each other need it
+
+CONFIG = """
+ClusterName=octopi
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller_port}
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+SlurmdParameters=config_overrides
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+MpiDefault=none
+ReturnToService=2
+KillWait=20
+MinJobAge=300
+PropagateResourceLimitsExcept=ALL
+NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={node_port} CPUs=4 RealMemory=6000
+PartitionName=main Nodes={node} Default=YES State=UP
+"""
+
+
+def missing_programs() -> list[str]:
+    """List the programs that are not installed."""
+    return [name for name in PROGRAMS if shutil.which(name, path=_path()) is None]
+
+
+class SlurmCluster:
+    """The servers of a cluster, in a folder of their own.
+
+    Args:
+        folder: for configuration, state and logs; its path must be short.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.servers: list[subprocess.Popen] = []
+        self.environment = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": _path()}
+
+    def start(self) -> None:
+        """Start the servers and wait until the node accepts jobs."""
+        for name in ("state", "spool"):
+            (self.folder / name).mkdir()
+        controller_port, node_port = _free_ports(2)
+        (self.folder / "slurm.conf").write_text(
+            CONFIG.format(
+                folder=self.folder,
+                host=socket.gethostname().partition(".")[0],
+                user=getpass.getuser(),
+                node=NODE,
+                controller_port=controller_port,
+                node_port=node_port,
+            ),
+            encoding="utf-8",
+        )
+        key, munge_socket = self.folder / "munge.key", self.folder / "munge.socket"
+        key.write_bytes(secrets.token_bytes(128))
+        key.chmod(0o400)
+        paths = {"key-file": key, "socket": munge_socket} | {
+            name: self.folder / f"munged.{name}" for name in ("pid-file", "seed-file", "log-file")
+        }
+        options = [f"--{name}={path}" for name, path in paths.items()]
+        self._serve("munged", "--foreground", "--force", "--num-threads=2", *options)
+        self._wait("munge", "--no-input", f"--socket={munge_socket}")
+        config = str(self.folder / "slurm.conf")
+        self._serve("slurmctld", "-D", "-f", config)
+        self._wait("scontrol", "ping")
+        self._serve("slurmd", "-D", "-N", NODE, "-f", config)
+        self._wait("srun", "true")
+
+    def stop(self) -> None:
+        """Cancel all jobs and end the servers."""
+        self.cancel_all()
+        for server in reversed(self.servers):
+            server.terminate()
+            server.wait(30)
+
+    def cancel_all(self) -> None:
+        """Kill and cancel every job."""
+        if (self.folder / "slurm.conf").exists():
+            user = f"--user={getpass.getuser()}"
+            self.run("scancel", user, "--signal=KILL", "--full")
+            self.run("scancel", user)
+
+    def run(self, *command: str) -> str:
+        """Run a program of SLURM; return what it prints."""
+        done = subprocess.run(
+            command, env=os.environ | self.environment, capture_output=True, text=True, check=False
+        )
+        return done.stdout + done.stderr
+
+    def submit(self, script: str, *options: str) -> str:
+        """Submit a job script; return the id of the job."""
+        path = self.folder / f"script_{time.monotonic_ns()}.sh"
+        path.write_text(f"#!/bin/bash\n{script}\n", encoding="utf-8")
+        answer = self.run("sbatch", "--parsable", *options, str(path)).strip()
+        assert answer.isdigit(), answer
+        return answer
+
+    def state(self, job: str) -> dict[str, str]:
+        """Return what `scontrol` shows of a job."""
+        words = self.run("scontrol", "show", "job", job).split()
+        return dict(word.split("=", 1) for word in words if "=" in word)
+
+    def wait_for_end(self, job: str, *, seconds: float = 180) -> str:
+        """Wait until a job has ended; return its exit code as SLURM writes it, CODE:SIGNAL."""
+        ended = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED"}
+        wait_for(lambda: self.state(job)["JobState"] in ended, seconds=seconds)
+        return self.state(job)["ExitCode"]
+
+    def _serve(self, *command: str) -> None:
+        with (self.folder / f"{command[0]}.out").open("wb") as log:
+            server = subprocess.Popen(
+                command,
+                env=os.environ | self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.servers.append(server)
+
+    def _wait(self, *command: str) -> None:
+        """Wait until a program succeeds."""
+        environment = os.environ | self.environment
+
+        def answers() -> bool:
+            assert self.servers[-1].poll() is None, self.logs()
+            done = subprocess.run(command, env=environment, capture_output=True, check=False)
+            return done.returncode == 0
+
+        wait_for(answers, seconds=60)
+
+    def logs(self) -> str:
+        """Return the ends of what the servers have logged."""
+        files = [*self.folder.glob("*.out"), *self.folder.glob("*.log")]
+        return "\n".join(
+            f"{path.name}: {path.read_text(errors='replace')[-500:]}" for path in files
+        )
+
+
+def wait_for(condition: Callable[[], bool], *, seconds: float) -> None:
+    """Wait until a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"It did not happen in {seconds} s."
+        time.sleep(0.2)
+
+
+def _path() -> str:
+    return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
