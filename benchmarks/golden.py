@@ -630,6 +630,7 @@ def record_files(recorder: Recorder) -> None:
     write_mrc(recorder.folder / "mrcs")
     files = ["folder=mrcs", "files=*_10.00Apx.mrc"]
     recorder.run_checked("import_tomograms", *files, "tomo_type=imported")
+    recorder.run_checked("import_tomograms", *files, "tomo_type=coarse", "resample_to=16")
     recorder.note("tiny: tomograms", recorder.read("project", tiny(recorder), "tomograms"))
     picks = recorder.read("project", tiny(recorder), "picks")
     recorder.note("tiny: extracted", {k: v for k, v in picks.items() if "/x-" in k})

@@ -81,6 +81,10 @@ class ResourceError(OctopiError):
     exit_code = ExitCode.RESOURCE
 
 
+class NoAnswerError(ResourceError):
+    """A server that does not answer or fails: whatever else it stores cannot be read either."""
+
+
 class DivergedError(OctopiError):
     """A loss, a weight or a statistic of a training that is not a number."""
 

@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+from scipy.spatial import KDTree
 
 SAME = 1e-2  # relative: people and programs round spacings
 NEARLY_EXACT = 1e-3  # relative: copick rounds to three decimals, headers hold single precision
@@ -57,6 +58,11 @@ class Points:
         """Return the points that a mask, index array or slice selects."""
         scores = None if self.scores is None else self.scores[keep]
         return type(self)(self.positions[keep], scores)
+
+    @property
+    def scores_or_ones(self) -> NDArray[np.float32]:
+        """The scores (n,); 1 where there are none, as in copick."""
+        return np.ones(len(self), np.float32) if self.scores is None else self.scores
 
     def above(self, threshold: float) -> Self:
         """Return the points whose score is at least the threshold; all of them without scores."""
@@ -132,6 +138,47 @@ class Grid:
             s * n / m for s, n, m in zip(self.spacing, self.shape, (z, y, x), strict=True)
         )
         return type(self)((z, y, x), (dz, dy, dx))
+
+
+def distances_to_nearest(
+    points: NDArray[np.float64], others: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the distances (n,) of points (n, 3) to the nearest of others; infinite without any."""
+    if not len(others) or not len(points):
+        return np.full(len(points), np.inf)
+    return KDTree(others).query(points)[0]
+
+
+def trim_to_cubic_voxels(
+    grid: Grid, spacing: float, *, max_trimmed: int
+) -> tuple[tuple[int, int, int], Grid]:
+    """Make a grid of nearly cubic voxels at a coarser spacing from most of a cubic grid's box.
+
+    Both begin at the same voxel. Each side gives up the voxels at its end that would stretch the
+    new ones.
+
+    Args:
+        grid: of cubic voxels.
+        spacing: of the result, Å.
+        max_trimmed: voxels that a side may give up.
+
+    Returns:
+        How many voxels of the grid are used, z y x, and the coarser grid over them.
+    """
+    factor = spacing / grid.spacing[0]
+    lengths = [_best_length(length, factor, max_trimmed) for length in grid.shape]
+    used = Grid.cubic(lengths, grid.spacing[0])
+    return used.shape, used.with_shape([max(1, round(length / factor)) for length in lengths])
+
+
+def _best_length(length: int, factor: float, max_trimmed: int) -> int:
+    """Return the longest of the lengths that a coarsening by `factor` divides most evenly."""
+
+    def stretch(n: int) -> float:
+        return round(abs(n / max(1, round(n / factor)) / factor - 1), 6)
+
+    candidates = range(length, max(length - max_trimmed, length // 2, 1) - 1, -1)
+    return min(candidates, key=stretch)  # the first, which is the longest, where several are best
 
 
 def fourier_resample(

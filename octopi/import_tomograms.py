@@ -32,7 +32,9 @@ from octopi.geometry import (
     MAX_OFFSET,
     Grid,
     format_shape,
+    fourier_resample,
     same_spacing,
+    trim_to_cubic_voxels,
 )
 from octopi.project import (
     Project,
@@ -49,6 +51,7 @@ logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 MAX_FAULTS_LENGTH = 500  # characters
+MAX_TRIMMED = 16  # voxels a side may lose so that resampled voxels are cubes
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,14 @@ class TomogramImport:
     Args:
         header: of the file.
         run_name: of the run that gets the tomogram.
+        used_shape: how many of the file's voxels are used, z y x from the first on.
         grid: that the tomogram is stored on.
         query: its type and voxel spacing.
     """
 
     header: mrc.Header
     run_name: str
+    used_shape: tuple[int, int, int]
     grid: Grid
     query: TomogramQuery
 
@@ -73,8 +78,9 @@ class TomogramImport:
         return self.header.path
 
     def read_volume(self) -> NDArray[np.float32]:
-        """Read the voxels of the file."""
-        return mrc.read_voxels(self.header)
+        """Read the voxels of the file on the grid of the tomogram."""
+        z, y, x = self.used_shape
+        return fourier_resample(mrc.read_voxels(self.header)[:z, :y, :x], self.grid.shape)
 
 
 def import_tomograms(settings: ImportTomogramsSettings, _job: Job) -> None:
@@ -141,7 +147,7 @@ def describe_dry_run(project: Project, tomograms: Sequence[TomogramImport]) -> l
 def plan_imports(
     paths: Mapping[str, Path], settings: ImportTomogramsSettings
 ) -> list[TomogramImport]:
-    """Read the files' headers and tell the grid of each tomogram.
+    """Read the files' headers and choose the grid of each tomogram.
 
     Args:
         paths: run name -> file.
@@ -161,9 +167,9 @@ def plan_imports(
     check_same_spacing({h.path.name: s for h, s in zip(headers, spacings, strict=True)})
     tomograms = []
     for run_name, header, spacing in zip(paths, headers, spacings, strict=True):
-        query = TomogramQuery(settings.tomo_type, round(spacing, 3))
-        grid = Grid.cubic(header.shape, spacing)
-        tomograms.append(TomogramImport(header, run_name, grid, query))
+        used_shape, grid = choose_grid(header.shape, spacing, settings.resample_to)
+        query = TomogramQuery(settings.tomo_type, round(float(np.mean(grid.spacing)), 3))
+        tomograms.append(TomogramImport(header, run_name, used_shape, grid, query))
     return tomograms
 
 
@@ -187,6 +193,30 @@ def shorten_faults(faults: Sequence[str]) -> str:
         num_shown += 1
     num_others = len(faults) - num_shown
     return "\n".join(faults[:num_shown]) + (f"\n… and {num_others} more" if num_others else "")
+
+
+def choose_grid(
+    shape: tuple[int, int, int], spacing: float, resample_to: float | None
+) -> tuple[tuple[int, int, int], Grid]:
+    """Choose the voxels that are used, z y x, and the grid that they are stored on.
+
+    Args:
+        shape: of the file, voxels z y x.
+        spacing: of the file, Å.
+        resample_to: Å; None = store the file's own voxels.
+
+    Raises:
+        SettingError: `resample_to` is finer than the file.
+    """
+    file_grid = Grid.cubic(shape, spacing)
+    if resample_to is None or same_spacing(resample_to, spacing):
+        return shape, file_grid
+    if resample_to < spacing:
+        raise SettingError(
+            f"resample_to={resample_to:g} is finer than the tomograms ({spacing:g} Å): that adds "
+            "voxels but no detail. Choose a coarser one."
+        )
+    return trim_to_cubic_voxels(file_grid, resample_to, max_trimmed=MAX_TRIMMED)
 
 
 def select_missing(

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import ConfigDict
 
 from octopi.errors import DataError, SettingError, did_you_mean, shorten_list
 from octopi.geometry import Points
@@ -40,6 +41,8 @@ class Chance:
         covariance: of offset and slope: variance, covariance, variance.
         found: part of the particles that are candidates at all, however low their scores.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # a stored one has these fields and no other
 
     offset: float = 0.0
     slope: Positive = 1.0

@@ -8,12 +8,15 @@ import itertools
 import json
 import logging
 import resource
+import zipfile
 from pathlib import Path
 
 import mrcfile
 import numpy as np
 import pytest
+import torch
 import yaml
+from checkpoints import NET, make_info
 from damage import damaged_bytes, damaged_values, deep
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -27,6 +30,8 @@ from octopi.config.check import check_settings
 from octopi.config.settings import SETTINGS_CLASSES
 from octopi.errors import exit_code_of
 from octopi.formats import mrc
+from octopi.models import checkpoint
+from octopi.picking import Chance
 from octopi.project import open_project
 from octopi.project.objects import object_labels
 from octopi.project.volume_check import check_segmentation, check_tomogram
@@ -203,6 +208,43 @@ def test_mrc_headers(tmp_path_factory, data):
         header.spacing(None, ignore_header=False)
         mrc.check_voxels(header)
         mrc.read_voxels(header)
+
+
+@pytest.fixture(scope="module")
+def stored_checkpoint(tmp_path_factory):
+    """The path of a sound checkpoint."""
+    path = tmp_path_factory.mktemp("fuzz") / "model.pth"
+    info = make_info(chances={"virus": Chance(1.0)}, annotated_share={"virus": [0.5, 0.4, 0.6]})
+    checkpoint.save(path, checkpoint.build_net(NET).state_dict(), info)
+    return path
+
+
+@few
+@given(st.data())
+def test_what_checkpoints_say(stored_checkpoint, data):
+    content = torch.load(stored_checkpoint, weights_only=True)
+    said = {key: value for key, value in content.items() if key != "weights"}
+    damaged = data.draw(damaged_values(said))
+    path = stored_checkpoint.with_name("damaged.pth")
+    torch.save({**content, **damaged} if isinstance(damaged, dict) else damaged, path)
+    with read_or_refused():
+        checkpoint.load(path)
+
+
+@few
+@given(st.data())
+def test_bytes_of_checkpoints(stored_checkpoint, data):
+    path = stored_checkpoint.with_name("damaged.pth")
+    with zipfile.ZipFile(stored_checkpoint) as sound, zipfile.ZipFile(path, "w") as damaged:
+        names = st.sampled_from([name for name in sound.namelist() if "/data/" not in name])
+        spoiled = data.draw(names)
+        for name in sound.namelist():
+            content = sound.read(name)
+            if name == spoiled:
+                content = data.draw(damaged_bytes(content))
+            damaged.writestr(name, content)
+    with read_or_refused():
+        checkpoint.load(path)
 
 
 def read_experiment(path, verb):

@@ -9,6 +9,7 @@ from octopi.data.cache import check_target_fits, resample_labels
 from octopi.errors import DataError
 from octopi.formats.mrc import Header
 from octopi.geometry import EXACT, Grid, format_shape
+from octopi.import_tomograms import choose_grid
 from octopi.project import SegmentationQuery, TomogramQuery
 from octopi.project.queries import nearest
 from octopi.project.stored_volume import _trusted_spacing
@@ -45,6 +46,11 @@ class TestOnePercent:
         else:
             with pytest.raises(DataError, match="by its header"):
                 header.spacing(pair[1], ignore_header=False)
+
+    def test_of_an_imported_tomogram(self, pair, same):
+        fine, coarse = sorted(pair)
+        _, grid = choose_grid((1000, 1000, 1000), fine, coarse)
+        assert (grid.shape == (1000, 1000, 1000)) is same
 
     def test_of_a_volume_and_what_copick_lists(self, pair, same):
         scale = (pair[0],) * 3

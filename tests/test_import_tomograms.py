@@ -5,7 +5,8 @@ import mrcfile
 import numpy as np
 import pytest
 
-from octopi.geometry import Grid
+from octopi.geometry import Grid, fourier_resample
+from octopi.import_tomograms import choose_grid
 from octopi.project import Project, TomogramQuery, open_project
 
 SHAPE = (12, 20, 26)
@@ -223,12 +224,36 @@ def test_a_nearly_equal_spacing_counts_as_the_same(mrcs, here, run_import, capfd
 
 def test_a_dry_run_lists_the_tomograms_and_writes_none(mrcs, here, run_import, capfd):
     before = sorted(here.rglob("*"))
-    assert run_import("dry_run=true") == 0
+    assert run_import("dry_run=true", "resample_to=16") == 0
     output = "".join(capfd.readouterr())
-    assert "lam_1.mrc: run lam_1, wbp@8.0, 12×20×26 voxels" in output
+    assert "lam_1.mrc: run lam_1, wbp@16.0, 6×10×13 voxels" in output
     assert sorted(here.rglob("*")) == before
     write_mrc(mrcs / "lam_2.mrc", voxel_size=0.0)
     assert run_import("dry_run=true") == 3
+
+
+def test_tomograms_are_resampled_by_cropping_their_spectrum(mrcs, here, run_import):
+    assert run_import("resample_to=16") == 0
+    volume, grid = read_imported(here, "lam_1", spacing=16.0)
+    assert grid == Grid.cubic((6, 10, 13), 16.0)
+    np.testing.assert_allclose(volume, fourier_resample(noise(1), (6, 10, 13)), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(184, 630, 630), (185, 631, 629), (92, 315, 320)])
+@pytest.mark.parametrize("resample_to", [10.0, 13.33, 20.0])
+def test_resampled_voxels_are_cubes_and_keep_the_first_voxel(shape, resample_to):
+    used, grid = choose_grid(shape, 5.006, resample_to)
+    assert all(n - 16 <= m <= n for n, m in zip(shape, used, strict=True))
+    assert max(grid.spacing) / min(grid.spacing) - 1 < 2e-3
+    np.testing.assert_allclose(grid.spacing, resample_to, rtol=2e-3)
+    np.testing.assert_allclose(grid.spacing, np.array(used) * 5.006 / grid.shape)
+
+
+def test_a_spacing_within_one_percent_is_left_alone():
+    assert choose_grid((64, 64, 64), 10.012, 10.0) == (
+        (64, 64, 64),
+        Grid.cubic((64, 64, 64), 10.012),
+    )
 
 
 @pytest.mark.parametrize(
@@ -239,6 +264,7 @@ def test_a_dry_run_lists_the_tomograms_and_writes_none(mrcs, here, run_import, c
         (["files=a.mrc"], "one *"),
         (["tomo_type=my_type"], "my-type"),
         (["tomo_type=features"], "features"),
+        (["resample_to=4"], "finer"),
         (["voxel_spacing=-1"], "0.5 … 100"),
         (["ignore_header=true"], "needs voxel_spacing"),
     ],
@@ -252,7 +278,7 @@ def test_settings_that_cannot_be_followed_are_refused(
     assert overlay_files(here) == before
 
 
-@pytest.mark.parametrize("setting", ["voxel_spacing=0.05", "voxel_spacing=800"])
+@pytest.mark.parametrize("setting", ["voxel_spacing=0.05", "voxel_spacing=800", "resample_to=101"])
 def test_a_spacing_that_no_tomogram_has_is_refused(mrcs, run_import, capfd, setting):
     assert run_import(setting, "ignore_header=true") == 2
     assert "0.5 … 100" in capfd.readouterr().err
@@ -314,14 +340,14 @@ def test_an_interrupted_import_goes_on(mrcs, here, run_import, monkeypatch, capf
 
     with monkeypatch.context() as patch:
         patch.setattr(Project, "write_tomogram", stop_at_the_second)
-        assert run_import() == 130
+        assert run_import("resample_to=16") == 130
     written = {path: path.stat().st_mtime_ns for path in overlay_files(here)}
-    assert run_import() == 0
+    assert run_import("resample_to=16") == 0
     assert "1 of 2 tomograms were imported before" in "".join(capfd.readouterr())
     assert all(path.stat().st_mtime_ns == time for path, time in written.items() if path.is_file())
-    assert read_imported(here, "lam_2")[1].shape == SHAPE
+    assert read_imported(here, "lam_2", spacing=16.0)[1] == Grid.cubic((6, 10, 13), 16.0)
     write_mrc(mrcs / "lam_1.mrc", noise(9))
-    assert run_import() == 2
+    assert run_import("resample_to=16") == 2
     assert "with other voxels" in capfd.readouterr().err
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octopi.data.cache import working_grid
-from octopi.errors import OctopiError
+from octopi.errors import NoAnswerError, OctopiError
 from octopi.geometry import Grid, Points, same_spacing
 from octopi.pick_sets import PickCounts
 from octopi.project import (
@@ -140,8 +140,10 @@ class RunReport:
 
     @contextlib.contextmanager
     def errors_as_issues(self, *, blocks_training: bool = True) -> Iterator[None]:
-        """Turn an error inside the block into an issue."""
+        """Turn an error inside the block into an issue, but for a server that does not answer."""
         try:
             yield
+        except NoAnswerError:
+            raise
         except OctopiError as error:
             self.add_issues(str(error), blocks_training=blocks_training)

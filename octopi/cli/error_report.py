@@ -70,7 +70,7 @@ def describe(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return f"Interrupted. {WHAT_IS_KEPT}"
     if isinstance(error, OSError) and error.strerror:
-        cure = " Set TMPDIR to one that can be written." if is_without_tmpdir(error) else ""
+        cure = ". Set TMPDIR to one that can be written." if is_without_tmpdir(error) else ""
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror + cure
     if isinstance(error, OmegaConfBaseException):
         return explain_omegaconf_error(error)

@@ -1,8 +1,6 @@
 """Checkpoints: the weights of a network and all it takes to use them, in one file."""
 
 import dataclasses
-import pickle
-import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from octopi.errors import ResourceError, SettingError, shorten_list
+from octopi.errors import ResourceError, SettingError, describe_error, shorten, shorten_list
 from octopi.models.checkpoint_info import CheckpointInfo, parse_info
 from octopi.models.net_output import NetOutput
 from octopi.models.properties import EXCLUSIVE, EnsembleNet
@@ -67,13 +65,7 @@ def read(path: str | Path) -> tuple[dict[str, torch.Tensor], CheckpointInfo]:
             f"There is no checkpoint {path}. Checkpoints beside it: "
             f"{shorten_list(siblings) or 'none'}."
         )
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, OSError, zipfile.BadZipFile) as error:
-        raise SettingError(
-            f"{path} is not a checkpoint of octopi, or is damaged: {_first_line(error)} "
-            "Use the best_model.pth of a training."
-        ) from error
+    content = load_file(path, cure="Use the best_model.pth of a training.")
     if not (isinstance(content, dict) and {"format", INFO_KEY, "weights"} <= content.keys()):
         raise SettingError(
             f"{path} holds no {INFO_KEY}, so its weights alone cannot be used. "
@@ -89,12 +81,36 @@ def read(path: str | Path) -> tuple[dict[str, torch.Tensor], CheckpointInfo]:
         and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in weights.items())
     ):
         raise SettingError(f"{path}: its weights are not tensors by name. Use another checkpoint.")
+    if bad := [name for name, value in weights.items() if not torch.isfinite(value).all()]:
+        raise SettingError(
+            f"{path}: the weights {shorten_list(bad)} hold values that are NaN or infinite: the "
+            "training diverged, or the file is damaged. Use another checkpoint."
+        )
     return dict(weights), parse_info(content[INFO_KEY], path)
 
 
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().split("\n", 1)[0] or type(error).__name__
-    return text if len(text) < 200 else text[:200] + "…"
+def load_file(path: Path, *, cure: str) -> Any:
+    """Read a file that torch wrote; run nothing that is in it.
+
+    Args:
+        path: of the file.
+        cure: what the user can do if it is damaged, for the error.
+
+    Raises:
+        SettingError: it is damaged, of a newer PyTorch, or holds more than numbers and text.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a damaged file raises depends on where it is damaged
+        reason = shorten(describe_error(error), 200)
+        if "maximum supported version" in str(error):
+            raise SettingError(
+                f"{path} was written by a newer PyTorch than {torch.__version__} ({reason}). "
+                "Update it here: pip install --upgrade torch"
+            ) from error
+        raise SettingError(
+            f"{path} is damaged, or is not a checkpoint that octopi wrote: {reason}. {cure}"
+        ) from error
 
 
 def load(path: str | Path, *, trust: Collection[str] = ()) -> tuple[nn.Module, CheckpointInfo]:

@@ -1,6 +1,7 @@
 """Storage below copick: atomic writes, retries, and errors that say what to do."""
 
 import contextlib
+import errno
 import logging
 import sys
 import time
@@ -8,11 +9,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from botocore.exceptions import BotoCoreError
+import botocore.exceptions
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from octopi.errors import DISK_FULL, DataError, ResourceError, SettingError, shorten
+from octopi.errors import (
+    DISK_FULL,
+    WHAT_IS_KEPT,
+    DataError,
+    NoAnswerError,
+    ResourceError,
+    SettingError,
+    describe_error,
+    shorten,
+)
 from octopi.system.files import staged, sweep_leftovers, temporary_folder
 from octopi.system.resources import check_writable
 
@@ -20,6 +31,26 @@ from octopi.system.resources import check_writable
 PATTERN_SIGNS = frozenset("*?[")
 # What local disks, ssh and S3 raise when storage fails; s3fs lets botocore's own errors through.
 STORAGE_ERRORS = (OSError, BotoCoreError)
+# That a server does not answer, or not now (503); EREMOTEIO is s3fs's for 500.
+NO_ANSWER = (ConnectionError, TimeoutError, HTTPClientError, botocore.exceptions.ConnectionError)
+OUTAGES = frozenset(
+    {
+        errno.EBUSY,
+        errno.EREMOTEIO,
+        errno.ETIMEDOUT,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.ENETDOWN,
+        errno.EPIPE,
+    }
+)
+# What clients of servers raise beside OSError; a project that needs them imports them.
+_CLIENT_ERRORS = (
+    ("gql.transport.exceptions", "TransportError"),
+    ("requests.exceptions", "RequestException"),
+    ("aiohttp", "ClientError"),
+    ("asyncssh", "Error"),
+)
 RETRY_DELAYS = (1.0, 4.0, 16.0)  # seconds between tries on remote storage
 
 Result = TypeVar("Result")
@@ -28,24 +59,37 @@ logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def storage_errors_as_data_error(where: str) -> Iterator[None]:
-    """Turn storage errors inside the block into a DataError that says what was being read."""
+    """Turn storage errors inside the block into a DataError that says what was being read.
+
+    Where a server does not answer it is a NoAnswerError: nothing else would be read either.
+    """
     try:
         yield
-    except _portal_errors() as error:
-        raise DataError(
-            f"{where} cannot be read: the CryoET Data Portal does not answer ({str(error)[:200]}). "
-            "Check the network of this machine, or copy the data to a disk that it reaches."
-        ) from error
-    except STORAGE_ERRORS as error:
+    except (*STORAGE_ERRORS, *_client_errors()) as error:
+        if is_outage(error):
+            raise NoAnswerError(
+                f"{where} cannot be read: the server does not answer, or fails "
+                f"({shorten(describe_error(error), 200)}). Check the network of this machine, or "
+                f"copy the data to a disk that it reaches. {WHAT_IS_KEPT}"
+            ) from error
         raise DataError(
             f"{where} cannot be read: {error}. Check that its storage is there and try again."
         ) from error
 
 
-def _portal_errors() -> tuple[type[BaseException], ...]:
-    """Return what the portal's client raises without a network; it is imported with a project."""
-    module = sys.modules.get("gql.transport.exceptions")
-    return (module.TransportError,) if module else ()
+def is_outage(error: BaseException) -> bool:
+    """Return whether a server does not answer or fails, so that no file is to blame."""
+    if isinstance(error, (*NO_ANSWER, *_client_errors())):
+        return True
+    number = getattr(error, "errno", None)
+    # s3fs takes codes that it does not know for an I/O error
+    return number in OUTAGES or (number == errno.EIO and isinstance(error.__cause__, ClientError))
+
+
+def _client_errors() -> tuple[type[BaseException], ...]:
+    """Return the errors of those clients that are imported."""
+    modules = [(sys.modules.get(module), name) for module, name in _CLIENT_ERRORS]
+    return tuple(getattr(module, name) for module, name in modules if module)
 
 
 def with_retries(fetch: Callable[[], Result], fs: Any) -> Result:
@@ -61,7 +105,7 @@ def with_retries(fetch: Callable[[], Result], fs: Any) -> Result:
             return fetch()
         except (FileNotFoundError, PermissionError):
             raise
-        except STORAGE_ERRORS as error:
+        except (*STORAGE_ERRORS, *_client_errors()) as error:
             logger.warning("Storage failed (%s); trying again in %g s.", error, delay)
             time.sleep(delay)
     return fetch()
@@ -72,9 +116,11 @@ def storage_errors_as_resource_error(where: str, path: str) -> Iterator[None]:
     """Turn storage errors inside the block into a ResourceError with a cure."""
     try:
         yield
-    except STORAGE_ERRORS as error:
+    except (*STORAGE_ERRORS, *_client_errors()) as error:
         is_full = getattr(error, "errno", None) in DISK_FULL
         cure = "Make room there" if is_full else "Make it writable"
+        if is_outage(error):
+            cure = f"{WHAT_IS_KEPT} Wait until the server answers"
         raise ResourceError(
             f"{where} cannot be written to {shorten(path, 200)}: "
             f"{getattr(error, 'strerror', None) or shorten(error, 200)}. "
@@ -149,6 +195,14 @@ def is_local(fs: Any) -> bool:
     return isinstance(filesystem_inside(fs), LocalFileSystem)
 
 
+def read_file(fs: Any, path: str) -> bytes:
+    """Read a file; raise FileNotFoundError where there is none."""
+    # s3fs would first ask for the size, and list where there is none
+    options = {"max_concurrency": 1} if hasattr(filesystem_inside(fs), "max_concurrency") else {}
+    content: bytes = fs.cat_file(path, **options)
+    return content
+
+
 def write_file(fs: Any, path: str, content: bytes) -> None:
     """Write a file; a reader meets the old or the new content, never a part."""
     if is_local(fs):
@@ -156,8 +210,8 @@ def write_file(fs: Any, path: str, content: bytes) -> None:
             stage.write_bytes(content)
         return
     backend = filesystem_inside(fs)
-    backend.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
     if can_rename(backend):
+        backend.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
         stage = f"{path}.partial"  # of one name, so that the next writer replaces a killed one's
         backend.pipe_file(stage, content)
         backend.mv(stage, path)

@@ -1,5 +1,6 @@
 """Stored volumes: what their metadata say, read and checked before any voxel is."""
 
+import functools
 import hashlib
 import json
 import math
@@ -11,11 +12,12 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.errors import MetadataError
+from zarr.storage import FSStore
 
 from octopi.errors import DataError
 from octopi.geometry import Grid, same_spacing
 from octopi.project.copick_api import UNITFACTOR
-from octopi.project.storage import storage_errors_as_data_error
+from octopi.project.storage import storage_errors_as_data_error, with_retries
 
 COMPLETE = "octopi_complete"
 MAX_CHUNKS = 1_000_000  # of an array; with more its shape or chunks are wrong
@@ -91,7 +93,7 @@ def open_volume(
         DataError: the metadata are unfinished, damaged or not of a volume.
     """
     with storage_errors_as_data_error(where):
-        store = item.zarr()
+        store = _open_store(item)
         # copick's stores take any I/O error for a missing chunk, which zarr then fills with zeros.
         store.exceptions = (KeyError,)
         # An array that does not name its separator has dots, whatever copick's stores take.
@@ -99,7 +101,9 @@ def open_volume(
         attributes = _read_attributes(store, where)
         try:
             level = _finest_level(attributes)
-            array = zarr.open_array(store=store, path=level.path, mode="r")
+            # zarr.open_array asks first whether it exists, and takes an error for "no"
+            make_array = functools.partial(zarr.Array, store, path=level.path, read_only=True)
+            array = with_retries(make_array, store.fs)
             _check_metadata(array)
         except DAMAGED_METADATA as error:
             raise DataError(
@@ -124,6 +128,18 @@ def open_volume(
     return StoredVolume(where, store, level.path, array, separator, grid, attributes, mask_of)
 
 
+def _open_store(item: Any) -> Any:
+    """Open the store of a copick item to read; copick would first look whether it exists."""
+    run = item.voxel_spacing.run if hasattr(item, "voxel_spacing") else getattr(item, "run", None)
+    run = item.tomogram.voxel_spacing.run if run is None else run
+    part = "static" if item.read_only else "overlay"
+    fs = getattr(run, f"fs_{part}", None)
+    if getattr(run, "fs_static", None) is None or fs is None:
+        return item.zarr()  # of the data portal
+    path = item.path if hasattr(item, "path") else getattr(item, f"{part}_path")
+    return FSStore(path, fs=fs, mode="r", dimension_separator="/")
+
+
 def is_finished(item: Any, *, by_octopi: bool = False) -> bool:
     """Return whether the writer of a copick item has finished, and with `by_octopi` was octopi.
 
@@ -131,13 +147,13 @@ def is_finished(item: Any, *, by_octopi: bool = False) -> bool:
     a rewrite could stop half-way.
     """
     with storage_errors_as_data_error(str(getattr(item, "path", item))):
-        store = item.zarr()
+        store = _open_store(item)
         store.exceptions = (KeyError,)
         try:
             attributes = json.loads(store[".zattrs"])
             level = _finest_level(attributes)
             finished = bool(attributes.get(COMPLETE, not by_octopi))
-            return finished and f"{level.path}/.zarray" in store
+            return finished and bool(store[f"{level.path}/.zarray"])
         except KeyError:  # no metadata, but for those of zarr 3, which are refused when opened
             return not by_octopi and "zarr.json" in store
         except DAMAGED_METADATA:
@@ -181,7 +197,7 @@ def background(array: zarr.Array) -> NDArray[Any]:
 
 def _read_attributes(store: Any, where: str) -> dict[str, Any]:
     try:
-        return json.loads(store[".zattrs"])
+        return json.loads(with_retries(functools.partial(store.__getitem__, ".zattrs"), store.fs))
     except KeyError as error:
         if store.fs.exists(f"{store.path}/zarr.json"):
             raise DataError(

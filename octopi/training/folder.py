@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from octopi.config.overrides import shell_override
 from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
 from octopi.errors import DataError, OctopiError, ResourceError, SettingError, shorten_list
+from octopi.models import checkpoint
 from octopi.system import locks, ranks, slurm
 from octopi.system.files import differing_keys, read_json, to_builtin_types, write_json, write_yaml
 from octopi.system.job_folder import (
@@ -171,13 +171,7 @@ class TrainingFolder:
             "The training cannot be resumed. Start anew in another folder, with "
             f"init_from={self.path / BEST_MODEL_FILE} to keep what was learned."
         )
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # what a damaged file raises depends on where it is damaged
-            why = str(error).strip().partition("\n")[0][:200] or type(error).__name__
-            raise SettingError(
-                f"{path} is damaged, or is not a checkpoint that octopi wrote: {why} {cure}"
-            ) from error
+        state = checkpoint.load_file(path, cure=cure)
         if not isinstance(state, dict) or not state.keys() >= REQUIRED_STATE:
             raise SettingError(f"{path} is not a checkpoint of a training. {cure}")
         shapes = {name: value.shape for name, value in module.state_dict().items()}

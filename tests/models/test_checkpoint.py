@@ -1,7 +1,9 @@
 """A checkpoint is all it takes to predict, runs no code of its own, and is never half written."""
 
+import dataclasses
 import os
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -85,8 +87,40 @@ def test_trust_admits_networks_only(tmp_path, net):
 def test_the_error_names_a_damaged_file(tmp_path, content):
     path = tmp_path / "best_model.pth"
     path.write_bytes(content)
-    with pytest.raises(SettingError, match=r"best_model.pth is not a checkpoint"):
+    with pytest.raises(SettingError, match=r"best_model.pth is damaged, or is not a checkpoint"):
         checkpoint.load(path)
+
+
+def test_a_checkpoint_of_a_newer_pytorch_says_to_update_it(tmp_path, net):
+    checkpoint.save(tmp_path / "model.pth", net.state_dict(), make_info())
+    with (
+        zipfile.ZipFile(tmp_path / "model.pth") as old,
+        zipfile.ZipFile(tmp_path / "newer.pth", "w") as new,
+    ):
+        for name in old.namelist():
+            new.writestr(name, b"99" if name.endswith("/version") else old.read(name))
+    with pytest.raises(SettingError, match=r"newer PyTorch than .*version 99.*pip install"):
+        checkpoint.load(tmp_path / "newer.pth")
+
+
+def test_what_else_a_checkpoint_holds_is_left_alone_or_refused_by_name(tmp_path, net):
+    path = tmp_path / "model.pth"
+    weights, info = net.state_dict(), dataclasses.asdict(make_info())
+
+    def load(**changes):
+        content = {"format": 1, "recipe": info, "weights": weights}
+        torch.save({**content, **changes}, path)
+        return checkpoint.load(path)
+
+    load(notes="mine")
+    for changes, cause in (
+        ({"recipe": info | {"notes": 1}}, "its info has notes"),
+        ({"recipe": info | {"chances": {"virus": {"slope": 1.0, "notes": 1}}}}, "chances"),
+        ({"weights": {**weights, "notes": torch.zeros(1)}}, 'do not fit its network.*"notes"'),
+        ({"weights": {"a": torch.tensor([1.0, torch.nan])}}, "the weights a hold .* NaN"),
+    ):
+        with pytest.raises(SettingError, match=f"(?s)model.pth.*{cause}"):
+            load(**changes)
 
 
 def test_for_a_missing_file_the_checkpoints_beside_it_are_listed(tmp_path, net):

@@ -1,7 +1,11 @@
 from pathlib import Path
 
+import aiohttp
+import asyncssh
 import fsspec
 import pytest
+from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
+from s3fs.errors import translate_boto_error
 
 from octopi.errors import DataError, ResourceError
 from octopi.project import storage
@@ -18,7 +22,30 @@ def test_a_storage_failure_says_what_was_read():
         pytest.raises(DataError, match=r"The tomogram cannot be read: .*gone"),
         storage_errors_as_data_error("The tomogram"),
     ):
-        raise ConnectionResetError("gone")
+        raise OSError("gone")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionResetError("gone"),
+        TimeoutError("gone"),
+        translate_boto_error(ClientError({"Error": {"Code": "SlowDown", "Message": "gone"}}, "")),
+        translate_boto_error(ClientError({"Error": {"Code": "500", "Message": "gone"}}, "")),
+        translate_boto_error(ClientError({"Error": {"Code": "504", "Message": "gone"}}, "")),
+        ConnectTimeoutError(endpoint_url="gone"),
+        EndpointConnectionError(endpoint_url="gone"),
+        aiohttp.ServerDisconnectedError("gone"),
+        asyncssh.ConnectionLost("gone"),
+    ],
+)
+def test_a_server_that_does_not_answer_ends_the_work_with_4_and_says_what_is_kept(error):
+    for explained, doing in (
+        (storage_errors_as_data_error("The tomogram"), "The tomogram cannot be read: .*gone"),
+        (storage_errors_as_resource_error("Picks", "a"), "Picks cannot be written to a: .*gone"),
+    ):
+        with pytest.raises(ResourceError, match=f"{doing}.*What was finished is kept"), explained:
+            raise error
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
@@ -81,7 +108,7 @@ def test_a_portal_that_does_not_answer_is_named_with_the_cure():
     from gql.transport.exceptions import TransportConnectionFailed
 
     with (
-        pytest.raises(DataError, match=r"Portal does not answer \(no route\).*network"),
+        pytest.raises(ResourceError, match=r"not answer, or fails \(.*no route\).*network"),
         storage_errors_as_data_error("The list of runs"),
     ):
         raise TransportConnectionFailed("no route")

@@ -27,6 +27,7 @@ class ImportTomogramsSettings:
     tomo_type: str
     voxel_spacing: Spacing | None
     ignore_header: bool
+    resample_to: Spacing | None
     overwrite: bool
     dry_run: bool
 
@@ -48,6 +49,16 @@ class CheckSettings:
     voxels: bool
     dry_run: bool
     num_workers: Workers
+
+
+@dataclass
+class StatusSettings:
+    """Settings of `status`."""
+
+    project: ConfigNode
+    folder: str | None
+    runs: RunNames
+    dry_run: bool
 
 
 @dataclass
