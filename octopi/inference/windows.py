@@ -84,10 +84,10 @@ def _edges(length: int, limit: int, halo: int, divisor: int) -> set[int]:
 
 def _shortest_window(length: int, size: int, halo: int, divisor: int) -> int:
     """Return the shortest legal window of which as few cover the length as of this size."""
-    whole = -(-length // divisor) * divisor
-    count = _count(length, min(size, whole), halo)
+    padded = -(-length // divisor) * divisor
+    count = _count(length, min(size, padded), halo)
     needed = length if count == 1 else 2 * halo + -(-(length - 2 * halo) // count)
-    return min(size, whole, -(-needed // divisor) * divisor)
+    return min(size, padded, -(-needed // divisor) * divisor)
 
 
 def windows(shape: Sequence[int], size: Sequence[int], *, halo: Sequence[int]) -> Iterator[Window]:

@@ -48,9 +48,9 @@ def explain_missing_gpu() -> str | None:
     None where it sees one, where no driver knows of one, or where the user has hidden them.
     """
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
-    if torch.cuda.is_available() or hidden or (found := query_driver()) is None:
+    if torch.cuda.is_available() or hidden or (answer := query_driver()) is None:
         return None
-    driver, gpu = found
+    driver, gpu = answer
     wheels = torch.version.cuda
     major = int(driver.partition(".")[0])
     newest = 13 if major >= CUDA_13_DRIVER else 12 if major >= CUDA_12_DRIVER else 0

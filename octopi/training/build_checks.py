@@ -1,6 +1,7 @@
 """What a training checks of its parts before it begins, in the dry run too."""
 
 import copy
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -8,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from octopi.config.build import build
 from octopi.config.settings import TrainSettings
 from octopi.errors import (
+    ResourceError,
     SettingError,
     describe_error,
     place_in_users_code,
@@ -18,10 +21,12 @@ from octopi.errors import (
 )
 from octopi.losses import TargetForm
 from octopi.models.precision import choose_device_type
-from octopi.models.properties import logits_per_head
+from octopi.models.properties import activation_bytes, logits_per_head
+from octopi.system import resources
 from octopi.targets import UNKNOWN
 from octopi.training.loss import ClassIndexLoss, Loss
 from octopi.training.metrics import check_metric
+from octopi.training.schedule import check_lr_scheduler
 
 TRAINING_METRICS = ("train/loss",)  # that are logged beside val/METRIC
 NUM_AUGMENT_TRIALS = 8  # of a step that may do nothing half of the time
@@ -154,6 +159,37 @@ def check_monitors(callbacks: Iterable[Any], object_names: Sequence[str]) -> Non
             raise SettingError(f"{name} watches {monitor}. {error}") from error
 
 
+def check_memory(net: nn.Module, settings: TrainSettings) -> None:
+    """Raise ResourceError if not even a step's activations fit into the device that trains."""
+    crops, size = settings.data["crops_per_step"], settings.data["crop_size"]
+    needed = crops * activation_bytes(net, size)
+    on_gpu = choose_device_type(settings.trainer["accelerator"]) == "cuda"
+    free = torch.cuda.get_device_properties(0).total_memory if on_gpu else resources.memory()
+    if needed > free:
+        raise ResourceError(
+            f"A step of {crops} crops of {list(size)} voxels needs more than {needed / 1e9:.0f} GB "
+            f"for this network; {'the GPU has' if on_gpu else 'free are'} {free / 1e9:.0f} GB. "
+            "Choose fewer data.crops_per_step, a smaller data.crop_size or a smaller network."
+        )
+
+
+def check_optim(net: nn.Module, settings: TrainSettings) -> None:
+    """Try optimizer and scheduler for one step; Lightning makes its own in `fit`."""
+    weights = [nn.Parameter(torch.zeros_like(weight)) for weight in net.parameters()]
+    if not weights:
+        raise SettingError(f"{type(net).__name__} has no weights to train.")
+    for weight in weights:
+        weight.grad = torch.zeros_like(weight)
+    optimizer = build(settings.optim["optimizer"], "optim.optimizer", params=weights)
+    trainer, batches = settings.trainer, settings.data["steps_per_epoch"]
+    check_lr_scheduler(
+        settings.optim["lr_scheduler"],
+        optimizer,
+        num_steps=trainer["max_epochs"] * math.ceil(batches / trainer["accumulate_grad_batches"]),
+        best_metric=settings.best_metric,
+    )
+
+
 class _OperationNames(TorchDispatchMode):
     """Collects the names of the operations that torch does, backwards too."""
 
@@ -178,9 +214,9 @@ def check_deterministic(
         f"the loss {name_of(loss)}": loss_operations(loss, form, num_objects),
     }
     for name, operations in culprits.items():
-        if found := sorted(operations & _NOT_DETERMINISTIC):
+        if refused := sorted(operations & _NOT_DETERMINISTIC):
             raise SettingError(
-                f"trainer.deterministic=true: on a GPU torch has no deterministic {found[0]}, "
+                f"trainer.deterministic=true: on a GPU torch has no deterministic {refused[0]}, "
                 f"which {name} needs. Choose another, or trainer.deterministic=false: seeds then "
                 "still fix the data, but not the last bits of the weights."
             )

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import logging
-import math
 import signal
 import traceback
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as pl
-import torch
 from torch import nn
 
 from octopi.config.build import build
@@ -22,10 +20,9 @@ from octopi.errors import DataError, ResourceError, SettingError, StoppedBySigna
 from octopi.models import checkpoint
 from octopi.models.devices import log_device
 from octopi.models.net_output import NetOutput
-from octopi.models.precision import choose_device_type, count_devices, training_precision
+from octopi.models.precision import count_devices, training_precision
 from octopi.models.properties import (
     COST_METRICS,
-    activation_bytes,
     check_num_classes,
     check_size,
     network_costs,
@@ -33,7 +30,7 @@ from octopi.models.properties import (
     size_divisor,
 )
 from octopi.picking import sort_by_label
-from octopi.system import ranks, resources, slurm
+from octopi.system import ranks, slurm
 from octopi.system.job_folder import LAST_CHECKPOINT_FILE, RESULTS_FILE
 from octopi.training import ddp
 from octopi.training.best_model import BestModelWriter
@@ -41,7 +38,9 @@ from octopi.training.build_checks import (
     check_augment,
     check_deterministic,
     check_loss,
+    check_memory,
     check_monitors,
+    check_optim,
 )
 from octopi.training.callbacks import (
     LastCheckpoint,
@@ -57,7 +56,7 @@ from octopi.training.folder import AUTO, TrainingFolder
 from octopi.training.loss import adapt_loss, build_loss
 from octopi.training.module import PickingModule
 from octopi.training.out_of_memory import explain_out_of_memory
-from octopi.training.schedule import build_lr_scheduler, check_lr_scheduler
+from octopi.training.schedule import build_lr_scheduler
 from octopi.training.silence import silence_lightning
 from octopi.training.target_form import target_form
 from octopi.training.training_loss import TrainingLoss
@@ -130,19 +129,10 @@ def build_training(
     check_augment(data.augment, settings.data["crop_size"], len(info.labels) + 1)
     check_memory(net, settings)
     check_optim(net, settings)
-    form = target_form(net_output)
-    loss_function = adapt_loss(loss, form) if loss else build_loss(settings.loss, info.labels, form)
-    check_loss(loss_function, form, len(info.labels))
-    check_deterministic(net, loss_function, settings, form, len(info.labels))
     module = PickingModule(
         net,
         validation_steps=build_validation(settings, info, divisor, net_output),
-        loss=TrainingLoss(
-            loss_function,
-            num_objects=max(info.labels.values()),
-            net_output=net_output,
-            partial=partial_classes(settings, info),
-        ),
+        loss=build_training_loss(settings, info, net, net_output, loss=loss),
         optimizer=build(settings.optim["optimizer"], "optim.optimizer", partial=True),
         lr_scheduler=functools.partial(build_lr_scheduler, settings.optim["lr_scheduler"]),
         labels=info.labels,
@@ -168,6 +158,27 @@ def build_training(
     ]
     trainer = build_trainer(settings, folder, callbacks, divisor, net)
     return Training(info, net, divisor, data, module, trainer, best_model, history, cpu_budget)
+
+
+def build_training_loss(
+    settings: TrainSettings,
+    info: DatasetInfo,
+    net: nn.Module,
+    net_output: NetOutput,
+    *,
+    loss: nn.Module | None,
+) -> TrainingLoss:
+    """Build the loss for what the network gives and the data know; check that it can be used."""
+    form = target_form(net_output)
+    built = adapt_loss(loss, form) if loss else build_loss(settings.loss, info.labels, form)
+    check_loss(built, form, len(info.labels))
+    check_deterministic(net, built, settings, form, len(info.labels))
+    return TrainingLoss(
+        built,
+        num_objects=max(info.labels.values()),
+        net_output=net_output,
+        partial=partial_classes(settings, info),
+    )
 
 
 def build_trainer(
@@ -294,37 +305,6 @@ def build_data(settings: TrainSettings, info: DatasetInfo, divisor: int) -> Tomo
         augment=build(settings.augment, "augment") if settings.augment else None,
         sampler=build(settings.sampler, "sampler") if settings.sampler else None,
         truth=info.true_picks,
-    )
-
-
-def check_memory(net: nn.Module, settings: TrainSettings) -> None:
-    """Raise ResourceError if not even a step's activations fit into the device that trains."""
-    crops, size = settings.data["crops_per_step"], settings.data["crop_size"]
-    needed = crops * activation_bytes(net, size)
-    on_gpu = choose_device_type(settings.trainer["accelerator"]) == "cuda"
-    free = torch.cuda.get_device_properties(0).total_memory if on_gpu else resources.memory()
-    if needed > free:
-        raise ResourceError(
-            f"A step of {crops} crops of {list(size)} voxels needs more than {needed / 1e9:.0f} GB "
-            f"for this network; {'the GPU has' if on_gpu else 'free are'} {free / 1e9:.0f} GB. "
-            "Choose fewer data.crops_per_step, a smaller data.crop_size or a smaller network."
-        )
-
-
-def check_optim(net: nn.Module, settings: TrainSettings) -> None:
-    """Try optimizer and scheduler for one step; Lightning makes its own in `fit`."""
-    weights = [nn.Parameter(torch.zeros_like(weight)) for weight in net.parameters()]
-    if not weights:
-        raise SettingError(f"{type(net).__name__} has no weights to train.")
-    for weight in weights:
-        weight.grad = torch.zeros_like(weight)
-    optimizer = build(settings.optim["optimizer"], "optim.optimizer", params=weights)
-    trainer, batches = settings.trainer, settings.data["steps_per_epoch"]
-    check_lr_scheduler(
-        settings.optim["lr_scheduler"],
-        optimizer,
-        num_steps=trainer["max_epochs"] * math.ceil(batches / trainer["accumulate_grad_batches"]),
-        best_metric=settings.best_metric,
     )
 
 
