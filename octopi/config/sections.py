@@ -45,7 +45,16 @@ SECTIONS = {
     "project": Section("octopi.project.open_project|octopi.phantom.make_phantom"),
     "data": Section(
         "octopi.data.datamodule.build_data_module",
-        ("runs", "target", "tomograms", "labels", "augment", "sampler", "truth"),
+        (
+            "runs",
+            "target",
+            "tomograms",
+            "labels",
+            "augment",
+            "sampler",
+            "truth",
+            "numbers_particles",
+        ),
         limits={"working_spacing": Spacing | None},
     ),
     "augment": Section(
@@ -54,6 +63,9 @@ SECTIONS = {
         called_with=("image", "target", "rng"),
     ),
     "sampler": Section("octopi.data.crops.CropChooser", called_with=("runs", "num_crops", "rng")),
+    "painter": Section(
+        "octopi.training.painters", called_with=("labels", "particles", "radii", "stride")
+    ),
     "model": Section("torch.nn.Module", ("out_channels",)),
     "loss": Section(
         "torch.nn.Module",

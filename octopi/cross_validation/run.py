@@ -64,6 +64,14 @@ class FoldQueue:
         if result.code:
             self.failed[task.number] = result
 
+    def record_interruption(self, task: TrainingTask, result: ProcessResult) -> None:
+        """Remember that a fold was stopped."""
+        self.failed[task.number] = result
+
+    def num_elsewhere(self) -> int:
+        """Return 0: no other process trains folds of this job."""
+        return 0
+
 
 def train_folds(
     settings: TrainSettings, training: TrainingFolder, overrides: Sequence[str], *, module: str

@@ -1,6 +1,7 @@
-"""Trainings started by a launcher of Hydra: joblib, submitit, ray."""
+"""Trainings started by a launcher of Hydra that is not SLURM's: joblib, ray."""
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from octopi.config.overrides import override_text
@@ -21,9 +22,9 @@ class LauncherRunner:
         self.launcher = launcher
         self.size = size
 
-    def start(self, task: TrainingTask) -> RunningTask:
-        """Start a thread that calls the launcher and waits for the training to end."""
-        return LauncherThread(self.launcher, task)
+    def start(self, tasks: Sequence[TrainingTask]) -> list[RunningTask]:
+        """Start a thread for each, which calls the launcher and waits for the training to end."""
+        return [LauncherThread(self.launcher, task) for task in tasks]
 
 
 class LauncherThread:

@@ -44,7 +44,11 @@ class LocalRunner:
         self.module = module
         self.hydra_arguments = hydra_arguments
 
-    def start(self, task: TrainingTask) -> RunningTask:
+    def start(self, tasks: Sequence[TrainingTask]) -> list[RunningTask]:
+        """Start several trainings."""
+        return [self._start(task) for task in tasks]
+
+    def _start(self, task: TrainingTask) -> RunningTask:
         """Start a training, or resume it; what it prints goes into a file of its folder."""
         environment = self.free.pop()
         task.folder.mkdir(parents=True, exist_ok=True)

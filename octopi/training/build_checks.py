@@ -1,8 +1,9 @@
 """What a training checks of its parts before it begins, in the dry run too."""
 
 import copy
+import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from octopi.config.build import build
 from octopi.config.settings import TrainSettings
+from octopi.data.particles import LABELS, MAX_NUMBER
 from octopi.errors import (
     ResourceError,
     SettingError,
@@ -94,14 +96,52 @@ def name_of(part: Any) -> str:
     return str(getattr(getattr(part, "func", part), "__name__", type(part).__name__))
 
 
-def check_augment(augment: Any, crop_size: Sequence[int], num_classes: int) -> None:
+def check_painter(painter: Any, radii: Sequence[float], stride: int) -> None:
+    """Raise SettingError unless a painter gives each object a score on the grid of the output.
+
+    Args:
+        painter: of the training.
+        radii: of each object, voxels.
+        stride: voxels of the input along an edge of a voxel of the output.
+    """
+    edge = _EDGE * stride
+    labels = torch.zeros((2, 1, edge, edge, edge), dtype=torch.uint8)
+    labels[0, 0, 2:5, 2:5, 2:5], labels[1, 0, 2:5, 2:5, 2:5] = 1, len(radii)
+    place = users_definition(painter)
+    try:
+        painted = painter(labels, (labels > 0).int(), radii, stride)
+    except Exception as error:  # what a user wrote may raise anything
+        place, reason = place_in_users_code(error), shorten(describe_error(error), 250)
+        raise SettingError(f"painter: {name_of(painter)}{place} fails: {reason}.") from error
+    expected, problem = [2, len(radii), *[_EDGE] * 3], ""
+    if not torch.is_tensor(painted):
+        problem = f"returns {type(painted).__name__}"
+    elif list(painted.shape) != expected:
+        problem = f"returns {list(painted.shape)}"
+    elif ((painted < 0) | (painted > 1)).any():
+        problem = f"returns scores from {painted.min():.3g} to {painted.max():.3g}"
+    if problem:
+        raise SettingError(
+            f"painter: {name_of(painter)}{place} {problem}. For labels {list(labels.shape)} of "
+            f"{len(radii)} objects, at a stride of {stride}, it returns a score of 0 to 1 for each "
+            f"object, without background: {expected}."
+        )
+
+
+def check_augment(
+    augment: Any, crop_size: Sequence[int], num_classes: int, *, numbers_particles: bool = False
+) -> None:
     """Raise SettingError unless each augmentation of the user keeps shapes, labels and numbers.
 
     Args:
         augment: of the training; octopi's own steps are not tried.
         crop_size: voxels, z y x.
         num_classes: of the targets, background included.
+        numbers_particles: whether a target's voxels have the number of their particle, too.
     """
+    dtype, highest = torch.uint8, num_classes - 1
+    if numbers_particles:
+        dtype, highest = torch.int32, MAX_NUMBER * LABELS + num_classes - 1
     for name, step in getattr(augment, "steps", {"": augment} if augment else {}).items():
         part = getattr(step, "transform", step)  # of MONAI's
         if type(part).__module__.startswith("octopi."):
@@ -111,8 +151,7 @@ def check_augment(augment: Any, crop_size: Sequence[int], num_classes: int) -> N
             rng = torch.Generator().manual_seed(seed)
             image = torch.randn((2, 1, *crop_size), generator=rng)
             # the last label beside background: what is interpolated lies between them
-            target = torch.randint(2, image.shape, generator=rng, dtype=torch.uint8)
-            target *= num_classes - 1
+            target = torch.randint(2, image.shape, generator=rng, dtype=dtype) * highest
             try:
                 problem = _augment_problem(step(image.clone(), target.clone(), rng), image, target)
             except Exception as error:  # what a user or MONAI wrote may raise anything
@@ -159,6 +198,19 @@ def check_monitors(callbacks: Iterable[Any], object_names: Sequence[str]) -> Non
             raise SettingError(f"{name} watches {monitor}. {error}") from error
 
 
+def check_net(net: nn.Module, settings: TrainSettings) -> None:
+    """Check that the network fits into the memory, can be optimized and is as deterministic as set.
+
+    Raises:
+        ResourceError: too little memory for a step.
+        SettingError: a setting that cannot be used with this network.
+    """
+    check_memory(net, settings)
+    check_optim(net, settings)
+    operations = functools.partial(net_operations, net, settings.data["crop_size"])
+    check_deterministic(f"the network {type(net).__name__}", operations, settings)
+
+
 def check_memory(net: nn.Module, settings: TrainSettings) -> None:
     """Raise ResourceError if not even a step's activations fit into the device that trains."""
     crops, size = settings.data["crops_per_step"], settings.data["crop_size"]
@@ -203,23 +255,24 @@ class _OperationNames(TorchDispatchMode):
 
 
 def check_deterministic(
-    net: nn.Module, loss: Loss, settings: TrainSettings, form: TargetForm, num_objects: int
+    part: str, operations: Callable[[], set[str]], settings: TrainSettings
 ) -> None:
-    """Raise SettingError where a GPU cannot train this network or loss deterministically."""
+    """Raise SettingError where a GPU cannot compute a part of a training deterministically.
+
+    Args:
+        part: its kind and name.
+        operations: returns the names of the operations that it needs.
+        settings: of the training.
+    """
     kind = choose_device_type(settings.trainer["accelerator"])
     if kind != "cuda" or settings.trainer.get("deterministic") is not True:
         return
-    culprits = {
-        f"the network {type(net).__name__}": net_operations(net, settings.data["crop_size"]),
-        f"the loss {name_of(loss)}": loss_operations(loss, form, num_objects),
-    }
-    for name, operations in culprits.items():
-        if refused := sorted(operations & _NOT_DETERMINISTIC):
-            raise SettingError(
-                f"trainer.deterministic=true: on a GPU torch has no deterministic {refused[0]}, "
-                f"which {name} needs. Choose another, or trainer.deterministic=false: seeds then "
-                "still fix the data, but not the last bits of the weights."
-            )
+    if refused := sorted(operations() & _NOT_DETERMINISTIC):
+        raise SettingError(
+            f"trainer.deterministic=true: on a GPU torch has no deterministic {refused[0]}, "
+            f"which {part} needs. Choose another, or trainer.deterministic=false: seeds then "
+            "still fix the data, but not the last bits of the weights."
+        )
 
 
 def net_operations(net: nn.Module, size: Sequence[int]) -> set[str]:

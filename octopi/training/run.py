@@ -29,18 +29,14 @@ from octopi.models.properties import (
     output_stride,
     size_divisor,
 )
-from octopi.picking import sort_by_label
 from octopi.system import ranks, slurm
 from octopi.system.job_folder import LAST_CHECKPOINT_FILE, RESULTS_FILE
 from octopi.training import ddp
 from octopi.training.best_model import BestModelWriter
 from octopi.training.build_checks import (
     check_augment,
-    check_deterministic,
-    check_loss,
-    check_memory,
     check_monitors,
-    check_optim,
+    check_net,
 )
 from octopi.training.callbacks import (
     LastCheckpoint,
@@ -53,19 +49,15 @@ from octopi.training.cpu_budget import CpuBudget
 from octopi.training.curves import draw_curves
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
 from octopi.training.folder import AUTO, TrainingFolder
-from octopi.training.loss import adapt_loss, build_loss
 from octopi.training.module import PickingModule
 from octopi.training.out_of_memory import explain_out_of_memory
+from octopi.training.painters import Offsets, Painter, Spheres, needs_particles
 from octopi.training.schedule import build_lr_scheduler
 from octopi.training.silence import silence_lightning
-from octopi.training.target_form import target_form
-from octopi.training.training_loss import TrainingLoss
-from octopi.training.unknown import PartialClasses
+from octopi.training.training_loss import build_training_loss
 from octopi.training.validation import build_validation, check_metric_names, log_shares
 
 logger = logging.getLogger(__name__)
-
-NEAR = 0.7  # radii around a painted sphere, where what is not marked is background
 
 
 @dataclass(frozen=True)
@@ -121,18 +113,23 @@ def build_training(
     info = read_dataset_info(build(settings.project, "project"), settings)
     check_metric_names(settings, list(info.radii))
 
-    net = build_net(settings, info)
+    painter = build(settings.painter, "painter")
+    net = build_net(settings, info, painter)
     divisor = size_divisor(net)
-    net_output = NetOutput(settings.outputs, output_stride(net, divisor))
+    net_output = read_net_output(settings, net, divisor, painter)
     check_num_classes(net, divisor, net_output.num_channels(len(info.labels)))
     data = build_data(settings, info, divisor)
-    check_augment(data.augment, settings.data["crop_size"], len(info.labels) + 1)
-    check_memory(net, settings)
-    check_optim(net, settings)
+    check_augment(
+        data.augment,
+        settings.data["crop_size"],
+        len(info.labels) + 1,
+        numbers_particles=needs_particles(painter),
+    )
+    check_net(net, settings)
     module = PickingModule(
         net,
         validation_steps=build_validation(settings, info, divisor, net_output),
-        loss=build_training_loss(settings, info, net, net_output, loss=loss),
+        loss=build_training_loss(settings, info, net_output, painter, loss),
         optimizer=build(settings.optim["optimizer"], "optim.optimizer", partial=True),
         lr_scheduler=functools.partial(build_lr_scheduler, settings.optim["lr_scheduler"]),
         labels=info.labels,
@@ -143,10 +140,7 @@ def build_training(
     best_model = SaveBestModel(BestModelWriter(folder, settings, info, data, divisor, net_output))
     history = WriteHistory(folder / RESULTS_FILE, best_model, info.metrics_note)
     cpu_budget = CpuBudget(settings.max_cpu_seconds)
-    users_callbacks = [
-        build(node, f"callbacks.{name}") for name, node in settings.callbacks.items()
-    ]
-    check_monitors(users_callbacks, list(info.radii))
+    users_callbacks = build_callbacks(settings, info)
     callbacks = [
         best_model,  # before weight averaging, so that it saves the weights that are validated
         *users_callbacks,
@@ -160,25 +154,18 @@ def build_training(
     return Training(info, net, divisor, data, module, trainer, best_model, history, cpu_budget)
 
 
-def build_training_loss(
-    settings: TrainSettings,
-    info: DatasetInfo,
-    net: nn.Module,
-    net_output: NetOutput,
-    *,
-    loss: nn.Module | None,
-) -> TrainingLoss:
-    """Build the loss for what the network gives and the data know; check that it can be used."""
-    form = target_form(net_output)
-    built = adapt_loss(loss, form) if loss else build_loss(settings.loss, info.labels, form)
-    check_loss(built, form, len(info.labels))
-    check_deterministic(net, built, settings, form, len(info.labels))
-    return TrainingLoss(
-        built,
-        num_objects=max(info.labels.values()),
-        net_output=net_output,
-        partial=partial_classes(settings, info),
-    )
+def read_net_output(
+    settings: TrainSettings, net: nn.Module, divisor: int, painter: Painter | Spheres
+) -> NetOutput:
+    """Return what a network's logits mean; arguments as in `build_training`."""
+    return NetOutput(settings.outputs, output_stride(net, divisor), isinstance(painter, Offsets))
+
+
+def build_callbacks(settings: TrainSettings, info: DatasetInfo) -> list[pl.Callback]:
+    """Build the callbacks that the user chose; check what they watch."""
+    callbacks = [build(node, f"callbacks.{name}") for name, node in settings.callbacks.items()]
+    check_monitors(callbacks, list(info.radii))
+    return callbacks
 
 
 def build_trainer(
@@ -256,13 +243,11 @@ def run_training(
     return {**best.metrics, settings.best_metric: best.best, **training.costs(settings)}
 
 
-def build_net(settings: TrainSettings, info: DatasetInfo) -> nn.Module:
+def build_net(settings: TrainSettings, info: DatasetInfo, painter: Painter | Spheres) -> nn.Module:
     """Build the network, with another training's weights where `init_from` names one."""
-    net: nn.Module = build(
-        settings.model,
-        "model",
-        out_channels=NetOutput(settings.outputs).num_channels(len(info.labels)),
-    )
+    output = NetOutput(settings.outputs, offsets=isinstance(painter, Offsets))
+    num_channels = output.num_channels(len(info.labels))
+    net: nn.Module = build(settings.model, "model", out_channels=num_channels)
     if settings.init_from:
         weights, checkpoint_info = checkpoint.read(settings.init_from)
         new_weights = checkpoint.load_matching_weights(net, weights)
@@ -273,23 +258,6 @@ def build_net(settings: TrainSettings, info: DatasetInfo) -> nn.Module:
             ", ".join(checkpoint_info.object_names),
         )
     return net
-
-
-def partial_classes(settings: TrainSettings, info: DatasetInfo) -> PartialClasses | None:
-    """Return the classes of which some particles may not be annotated, or places are rejected.
-
-    None where neither is so.
-
-    Background is trusted within NEAR radii of such objects, on average, around their spheres.
-    """
-    if not info.partial and not info.rejected:
-        return None
-    spacing = settings.data["working_spacing"] or info.tomograms[0].voxel_spacing
-    radii = [info.radii[name] for name in info.partial if name in info.radii]
-    reach = max(1, round(NEAR * sum(radii) / max(len(radii), 1) / spacing))
-    names = sort_by_label(info.labels)
-    is_partial = (False, *(name in info.partial for name in names))
-    return PartialClasses(is_partial, reach, has_rejected=bool(info.rejected))
 
 
 def build_data(settings: TrainSettings, info: DatasetInfo, divisor: int) -> TomogramDataModule:
@@ -305,6 +273,7 @@ def build_data(settings: TrainSettings, info: DatasetInfo, divisor: int) -> Tomo
         augment=build(settings.augment, "augment") if settings.augment else None,
         sampler=build(settings.sampler, "sampler") if settings.sampler else None,
         truth=info.true_picks,
+        numbers_particles=needs_particles(build(settings.painter, "painter")),
     )
 
 

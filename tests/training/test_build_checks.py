@@ -9,7 +9,13 @@ from torch import nn
 
 from octopi.config.build import build
 from octopi.errors import SettingError
-from octopi.training.build_checks import check_augment, check_deterministic, check_loss
+from octopi.training.build_checks import (
+    check_augment,
+    check_deterministic,
+    check_loss,
+    loss_operations,
+    net_operations,
+)
 
 SETTINGS = {"softmax": True, "to_onehot_y": True}
 
@@ -139,23 +145,24 @@ def settings_of(accelerator, *, deterministic=True):
 
 
 @pytest.mark.parametrize(
-    ("net", "loss", "named"),
+    ("part", "operations", "refused"),
     [
-        (Blurry(), DiceLoss(**SETTINGS), "upsample_trilinear3d_backward, which the network Blurry"),
-        (nn.Conv3d(1, 3, 1), DiceCELoss(**SETTINGS), "nll_loss2d_forward, which the loss DiceCE"),
-        (nn.Conv3d(1, 3, 1), DiceLoss(**SETTINGS), None),
+        ("the net", lambda: net_operations(Blurry(), [8, 8, 8]), "upsample_trilinear3d_backward"),
+        ("the net", lambda: net_operations(nn.Conv3d(1, 3, 1), [8, 8, 8]), None),
+        ("the loss", lambda: loss_operations(DiceCELoss(**SETTINGS), "labels", 2), "nll_loss2d"),
+        ("the loss", lambda: loss_operations(DiceLoss(**SETTINGS), "labels", 2), None),
     ],
 )
 def test_what_a_gpu_cannot_do_deterministically_is_refused_there_alone(
-    monkeypatch, net, loss, named
+    monkeypatch, part, operations, refused
 ):
-    check_deterministic(net, loss, settings_of("cpu"), "labels", 2)
+    check_deterministic(part, operations, settings_of("cpu"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for deterministic in (False, "warn"):
-        check_deterministic(net, loss, settings_of("gpu", deterministic=deterministic), "labels", 2)
-    if named is None:
-        check_deterministic(net, loss, settings_of("gpu"), "labels", 2)
+        check_deterministic(part, operations, settings_of("gpu", deterministic=deterministic))
+    if refused is None:
+        check_deterministic(part, operations, settings_of("gpu"))
         return
-    with pytest.raises(SettingError, match=named) as error:
-        check_deterministic(net, loss, settings_of("gpu"), "labels", 2)
+    with pytest.raises(SettingError, match=f"{refused}.*, which {part} needs") as error:
+        check_deterministic(part, operations, settings_of("gpu"))
     assert len(str(error.value)) <= 600

@@ -62,7 +62,7 @@ def waits_of_steps(net, loss, **more):
     module = PickingModule(
         net,
         validation_steps=None,
-        loss=TrainingLoss(loss, num_objects=NUM_CLASSES - 1, **more),
+        loss=TrainingLoss(loss, radii=[3.0] * (NUM_CLASSES - 1), **more),
         optimizer=torch.optim.AdamW,
         lr_scheduler=functools.partial(
             lambda optimizer, progress: torch.optim.lr_scheduler.ConstantLR(optimizer)

@@ -66,6 +66,7 @@ class TrainSettings:
     data: ConfigNode
     augment: OptionalNode
     sampler: OptionalNode
+    painter: ConfigNode
     model: ConfigNode
     loss: ConfigNode
     optim: ConfigNode
