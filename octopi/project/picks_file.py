@@ -33,6 +33,7 @@ PROVENANCE = {
     "chance": Chance,  # by which scores of the network became those of the picks
     "expected_particles": float,  # of the object in the run
 }
+GZIP = b"\x1f\x8b"  # with which a file that gzip wrote begins
 _IDENTITY = np.eye(4).tolist()
 
 
@@ -135,6 +136,8 @@ def _content(picks: Any) -> dict[str, Any]:
     # copick's loader checks the matrix of each point by itself: ten times as long
     fetch = functools.partial(picks.fs.cat_file, picks.path)
     content = with_retries(fetch, picks.fs).removeprefix(codecs.BOM_UTF8)  # of Windows editors
+    if content.startswith(GZIP):
+        raise ValueError("it is compressed, for it begins as gzip does: unpack it")
     return pydantic_core.from_json(content)
 
 

@@ -34,6 +34,10 @@ class Run(VolumeStore):
             self._warn_once(f"Run {self.name}: copick takes files for other picks. {advice}")
         return picks
 
+    def packed_picks(self) -> list[str]:
+        """List the files of picks that are packed, or end with .JSON, and so are not read."""
+        return copick_items.packed_picks(self._copick)
+
     def read_picks(self, query: PicksQuery) -> Points:
         """Read particle centres in Å, x y z, with their scores where they have any."""
         return self._read_picks(query).points

@@ -1,3 +1,4 @@
+import gzip
 import json
 import re
 
@@ -75,6 +76,13 @@ def test_a_truncated_file_is_named(files, length):
     ) as caught:
         _read(files)
     assert caught.value.exit_code == 3
+
+
+def test_a_compressed_file_says_to_unpack_it(files):
+    path = files.add_picks([files.point(1, 2, 3)])
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(DataError, match=r"curator_1_ribosome\.json .*as gzip does: unpack it"):
+        _read(files)
 
 
 @pytest.mark.parametrize("content", ["[]", '{"points": [{"location": null}]}'])
