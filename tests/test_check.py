@@ -386,6 +386,15 @@ def test_the_shares_that_a_training_found_are_repeated_with_the_override_to_add(
     assert check("checkpoint=b.pth")[0] == 2
 
 
+def test_picks_that_are_damaged_are_not_called_absent(check, here):
+    (path,) = here.glob("static/**/TS_02/Picks/curation_0_ribosome.json")
+    path.write_text("{", encoding="utf-8")
+    code, output = check("tomo_types=[denoised]")
+    assert code == 3
+    assert "is truncated or damaged" in output
+    assert "ribosome is not annotated" not in output
+
+
 def test_picks_that_are_packed_are_named_and_not_taken_for_none(check, here):
     for number, path in enumerate(sorted(here.glob("static/**/curation_0_ribosome.json"))):
         path.rename(path.with_suffix(".json.gz" if number else ".JSON"))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mlflow import MlflowClient
 from processes import FORK, wait_until
 
 from octopi.errors import LockedError, OctopiError, ResourceError
@@ -56,12 +57,16 @@ def test_two_ranks_learn_what_one_process_learns(here, octopi_command):
     shared = ["data.crops_per_step=2", "trainer.devices=2"]
     console = ["-c", "from octopi.console.main import main; main()", "train"]
     for name, start in {"module": ["-m", "octopi.train"], "console": console}.items():
-        both_loss, both_state = trained(here / name, *shared, start=start)
+        tracker = ["logger=mlflow"] if name == "module" else []
+        both_loss, both_state = trained(here / name, *shared, *tracker, start=start)
         assert both_loss == pytest.approx(loss, rel=1e-5)
         for key, value in state.items():
             torch.testing.assert_close(both_state[key], value, rtol=1e-4, atol=1e-6)
         logs = sorted(path.name for path in (here / name).glob("*.log"))
         assert logs == ["train.log"]  # every rank appends to one
+    client = MlflowClient(f"sqlite:///{here / 'outputs' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("octopi")
+    assert len(client.search_runs([experiment.experiment_id])) == 1  # of both ranks
     cached = list((here / "outputs" / "cache").glob("*.npy"))
     assert len(cached) == len({path.read_bytes() for path in cached})
 
