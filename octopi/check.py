@@ -76,7 +76,7 @@ def find_united(
     """
     try:
         picks, rejected = find_pick_sets(
-            project.select(settings.runs),
+            project.select(settings.runs, keep_contents=True),
             objects=None, source=settings.picks, rejected=settings.rejected,
         )  # fmt: skip
     except OctopiError:
@@ -92,7 +92,7 @@ def find_united(
 
 def check_runs(project: Project, settings: CheckSettings, request: CheckRequest) -> list[RunReport]:
     """Check the selected runs in threads; each has one chunk in memory at a time."""
-    runs = project.select(settings.runs)
+    runs = project.select(settings.runs, keep_contents=True)
     with ThreadPoolExecutor(settings.num_workers) as pool:
         futures = [pool.submit(check_run, run, request) for run in runs]
         try:

@@ -66,7 +66,7 @@ class PaintedTarget:
 def create_targets(settings: CreateTargetsSettings, _job: Job) -> None:
     """Paint and write a target for every run that has picks or masks; warn about the others."""
     project: Project = build(settings.project, "project")
-    runs = project.select(settings.runs)
+    runs = project.select(settings.runs, keep_contents=True)
     plan = make_plan(project, runs, settings.targets)
     output = f"targets {target_query(settings)}"
     made_by = output_settings(settings, data=settings.data["working_spacing"])

@@ -54,7 +54,7 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     """
     scorer: Scorer = build(settings.scorer, "scorer")
     project: Project = build(settings.project, "project")
-    runs = project.select(settings.runs)
+    runs = project.select(settings.runs, keep_contents=True)
     true_queries = keep_known(
         find_picks(runs, objects=settings.objects, source=settings.truth),
         project.objects,

@@ -34,7 +34,7 @@ def export(settings: ExportSettings, job: Job) -> None:
     """Write the picks of each object in the format; write nothing if some file cannot be made."""
     writer: Format = build(settings.format, "format")
     project: Project = build(settings.project, "project")
-    runs = project.select(settings.runs)
+    runs = project.select(settings.runs, keep_contents=True)
     source = f"{settings.user_id}/{settings.session_id}"
     queries = find_picks(runs, objects=settings.objects, source=source)
     check_settings(runs, queries, settings)

@@ -44,7 +44,7 @@ def extract(settings: ExtractSettings, _job: Job) -> None:
     """Split the picks of every run; write each group of them, also an empty one, as a session."""
     check_settings(settings)
     project: Project = build(settings.project, "project")
-    runs = project.select(settings.runs)
+    runs = project.select(settings.runs, keep_contents=True)
     queries = find_picks(runs, objects=settings.objects, source=settings.picks).values()
     inputs = keep_runs_with(
         runs,

@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import KDTree
 
 SAME = 1e-2  # relative: people and programs round spacings
 NEARLY_EXACT = 1e-3  # relative: copick rounds to three decimals, headers hold single precision
@@ -57,6 +58,11 @@ class Points:
         """Return the points that a mask, index array or slice selects."""
         scores = None if self.scores is None else self.scores[keep]
         return type(self)(self.positions[keep], scores)
+
+    @property
+    def scores_or_ones(self) -> NDArray[np.float32]:
+        """The scores (n,); 1 where there are none, as in copick."""
+        return np.ones(len(self), np.float32) if self.scores is None else self.scores
 
     def above(self, threshold: float) -> Self:
         """Return the points whose score is at least the threshold; all of them without scores."""
@@ -132,6 +138,15 @@ class Grid:
             s * n / m for s, n, m in zip(self.spacing, self.shape, (z, y, x), strict=True)
         )
         return type(self)((z, y, x), (dz, dy, dx))
+
+
+def distances_to_nearest(
+    points: NDArray[np.float64], others: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the distances (n,) of points (n, 3) to the nearest of others; infinite without any."""
+    if not len(others) or not len(points):
+        return np.full(len(points), np.inf)
+    return KDTree(others).query(points)[0]
 
 
 def trim_to_cubic_voxels(

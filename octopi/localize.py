@@ -60,7 +60,7 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
     checkpoint_info = read_checkpoint_info(settings.checkpoint)
     project: Project = build(settings.project, "project")
     located = keep_runs_with(
-        project.select(settings.runs),
+        project.select(settings.runs, keep_contents=True),
         lambda run: find_scores(
             run,
             settings.source,

@@ -56,7 +56,7 @@ class MergedPicks:
 def merge_picks(settings: MergePicksSettings, _job: Job) -> None:
     """Write the union of the sets of every object, run by run; replace nothing."""
     project: Project = build(settings.project, "project")
-    runs = project.select(settings.runs)
+    runs = project.select(settings.runs, keep_contents=True)
     picks, rejected = find_pick_sets(
         runs, objects=settings.objects, source=settings.picks, rejected=settings.rejected
     )

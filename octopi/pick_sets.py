@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
+
+from octopi.geometry import distances_to_nearest
 
 SAME_PARTICLE = 0.5  # radii of the object; nearer points of two sets are one particle
 
@@ -54,27 +55,21 @@ def unite(
     if len(sets) > 1:
         against_all[-1] = rejected[~is_by_last]
     kept = [
-        ~_are_near(points, places, limit) for points, places in zip(sets, against_all, strict=True)
+        distances_to_nearest(points, places) >= limit
+        for points, places in zip(sets, against_all, strict=True)
     ]
     num_rejected = sum(int((~keep).sum()) for keep in kept)
     remaining = [points[keep] for points, keep in zip(sets, kept, strict=True)]
     num_merged = 0
     for number, points in enumerate(remaining[:-1]):
-        is_merged = _are_near(points, np.concatenate(remaining[number + 1 :]), limit)
+        later = np.concatenate(remaining[number + 1 :])
+        is_merged = distances_to_nearest(points, later) < limit
         kept[number][kept[number]] = ~is_merged
         num_merged += int(is_merged.sum())
     union = [points[keep] for points, keep in zip(sets, kept, strict=True)]
-    is_rejected = ~_are_near(rejected, np.concatenate([np.zeros((0, 3)), *union]), limit)
+    remaining_points = np.concatenate([np.zeros((0, 3)), *union])
+    is_rejected = distances_to_nearest(rejected, remaining_points) >= limit
     return Union(kept, is_rejected, num_merged, num_rejected)
-
-
-def _are_near(
-    points: NDArray[np.float64], others: NDArray[np.float64], limit: float
-) -> NDArray[np.bool_]:
-    """Return which points (n, 3) have one of the others (m, 3) nearer than the limit, in Å."""
-    if not len(points) or not len(others):
-        return np.zeros(len(points), bool)
-    return KDTree(others).query(points)[0] < limit
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from octopi.config.settings import ReviewSettings
 from octopi.errors import DataError, SettingError, shorten, shorten_list
 from octopi.evaluation.data_thresholds import MIN_CHANCE
 from octopi.geometry import Points
+from octopi.html_report.score_maps import find_score_map
 from octopi.picking import PickingInfo
 from octopi.project import (
     OCTOPI_USER,
@@ -43,7 +44,7 @@ from octopi.project.score_map import particle_radii
 from octopi.reviews.apply import apply_decisions
 from octopi.reviews.page import ShownRun, build_page, describe_objects, is_page
 from octopi.reviews.selection import RunToReview, choose_cards, count_kinds
-from octopi.reviews.training import TrainedOn, find_reviewed_scores, find_trained_on
+from octopi.reviews.training import TrainedOn, find_trained_on
 from octopi.system.files import write_text
 from octopi.system.job_folder import Job
 
@@ -149,8 +150,8 @@ def write_page(project: Project, settings: ReviewSettings, job: Job) -> None:
 def find_all_scores(project: Project, settings: ReviewSettings) -> list[RunScores]:
     """Find the score maps of all runs, sorted by run; check that they are of today's tomograms."""
     located = keep_runs_with(
-        project.select(settings.runs),
-        lambda run: find_reviewed_scores(run, settings.input, settings.tomo_type),
+        project.select(settings.runs, keep_contents=True),
+        lambda run: find_score_map(run, settings.input, settings.tomo_type),
         all_required=settings.runs is not None,
     )
     all_scores = [scores for _, scores in sorted(located, key=lambda pair: pair[0].name)]

@@ -121,7 +121,7 @@ def select_tomograms(
             spacing,
         )
     tomograms = keep_runs_with(
-        project.select(settings.runs),
+        project.select(settings.runs, keep_contents=True),
         lambda run: run.find_tomogram(tomo_type, spacing),
         all_required=settings.runs is not None,
     )

@@ -29,14 +29,14 @@ def read_truth(run):
     return {name: run.read_picks(query) for name, query in queries.items()}
 
 
-def write_scores(run, names, *, seed):
+def write_scores(run, names, *, seed, name="predict-octopi-1"):
     """Write a score map with peaks near most particles, of unlike heights, and a few false ones."""
     rng = np.random.default_rng(seed)
     tomogram = run.tomograms()[0]
     grid, truth = run.tomogram_grid(tomogram), read_truth(run)
     scores = np.zeros((len(names), *grid.shape), dtype=np.uint8)
-    for channel, name in zip(scores, names, strict=True):
-        particles = truth[name].positions
+    for channel, object_name in zip(scores, names, strict=True):
+        particles = truth[object_name].positions
         false = rng.uniform([100, 100, 100], [860, 860, 380], (3, 3))
         field = np.zeros(grid.shape)
         shifted = particles + rng.normal(0, 15, particles.shape)
@@ -58,7 +58,7 @@ def write_scores(run, names, *, seed):
         "localizer": PEAKS,
         "checkpoints": {"best_model.pth": "0"},
     }
-    run.write_score_map(tomogram, "predict-octopi-1", scores, grid=grid, attributes=attributes)
+    run.write_score_map(tomogram, name, scores, grid=grid, attributes=attributes)
 
 
 def content_of(page):

@@ -10,7 +10,7 @@ from octopi.checks.project_summary import ProjectSummary
 from octopi.config.settings import PlanSettings
 from octopi.geometry import format_shape
 from octopi.system import resources
-from octopi.system.resources import format_bytes
+from octopi.system.resources import format_bytes, format_duration
 
 BUSY = 1.5  # load of a core above which measured seconds are too many
 
@@ -87,10 +87,3 @@ def describe_shortages(
             "or with data.crops_per_step=1."
         )
     return lines
-
-
-def format_duration(seconds: float) -> str:
-    """Format a time, as in 40 s, 12 min, 3.5 h."""
-    if seconds < 90:
-        return f"{seconds:.2g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

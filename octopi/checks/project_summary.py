@@ -67,7 +67,7 @@ class ProjectSummary:
 
 def summarise_project(project: Project, settings: PlanSettings) -> ProjectSummary:
     """Summarise a project from metadata and picks; read no tomogram."""
-    selected = project.select(settings.runs)
+    selected = project.select(settings.runs, keep_contents=True)
     targets = settings.targets
     sets, rejected = find_pick_sets(
         selected, objects=targets.objects, source=targets.picks, rejected=targets.rejected

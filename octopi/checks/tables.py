@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from rich.table import Table
-
-from octopi.system.tables import format_table
+from octopi.system import tables
 
 MAX_ROWS = 20
 
@@ -13,13 +11,9 @@ Counts = Mapping[str, Mapping[str, int]]  # run name -> object name -> number of
 
 def format_rows(head: Sequence[str], rows: Sequence[Sequence[str]], totals: Sequence[str]) -> str:
     """Format rows as aligned text; say how many are left out, and end with the totals."""
-    table = Table(*head, box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for row in rows[:MAX_ROWS]:
-        table.add_row(*row)
-    if len(rows) > MAX_ROWS:
-        table.add_row(f"… {len(rows) - MAX_ROWS} more")
-    table.add_row(*totals)
-    return format_table(table)
+    left_out = [[f"… {len(rows) - MAX_ROWS} more"]] if len(rows) > MAX_ROWS else []
+    shown = [*rows[:MAX_ROWS], *left_out, totals]
+    return tables.format_rows(head, shown, to_the_right=False)
 
 
 def format_counts(counts: Mapping[str, int], object_names: Sequence[str]) -> list[str]:

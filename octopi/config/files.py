@@ -15,6 +15,7 @@ COMMANDS = (
     "summarize",
     "check",
     "doctor",
+    "status",
     "plan",
     "report",
     "review",

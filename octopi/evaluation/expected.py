@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 from scipy.special import expit
 
 from octopi.evaluation.calibration import best_threshold
 from octopi.evaluation.chances import count_in_bins
 from octopi.evaluation.score_report import Interval
 from octopi.picking import Chance
-from octopi.system.tables import format_table
+from octopi.system.tables import format_rows
 
 MIN_PARTICLES = 10  # expected; fewer are too few to choose a threshold by
 NUM_DRAWS = 400  # of the chances, for the intervals
@@ -127,12 +126,8 @@ def to_dict(expected: Mapping[str, Expected]) -> dict[str, Any]:
 
 def format_expected(expected: Mapping[str, Expected]) -> str:
     """Format the figures as aligned text."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("object", no_wrap=True)
-    for head in ("from chance", "picks", "particles", "precision", "recall"):
-        table.add_column(head, justify="right", no_wrap=True)
-    for name, one in expected.items():
-        table.add_row(
+    rows = [
+        (
             name,
             f"{one.threshold:.3f}",
             str(one.num_picks),
@@ -140,7 +135,9 @@ def format_expected(expected: Mapping[str, Expected]) -> str:
             _format(one.precision, one.precision_interval),
             _format(one.recall, one.recall_interval),
         )
-    return format_table(table)
+        for name, one in expected.items()
+    ]
+    return format_rows(["object", "from chance", "picks", "particles", "precision", "recall"], rows)
 
 
 def _format(value: float | None, interval: Interval | None, digits: int = 3) -> str:

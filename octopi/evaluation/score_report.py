@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rich.table import Table
-
 from octopi.evaluation.reliability import Reliability
-from octopi.system.tables import format_table
+from octopi.system.tables import format_rows
 
 Interval = tuple[float, float]
 
@@ -83,20 +81,17 @@ class Report:
 
     def table(self) -> str:
         """Format the report as aligned text."""
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        table.add_column("object", no_wrap=True)
-        for head in ("weight", "tp", "fp", "fn", "precision", "recall", f"F{self.beta:g}", "F1"):
-            table.add_column(head, justify="right", no_wrap=True)
-        table.add_column("95 % interval", no_wrap=True)
-        if self.reliability:
-            table.add_column("score error", justify="right", no_wrap=True)
-            table.add_column("expected", justify="right", no_wrap=True)
-        for name, score in self.scores.items():
-            table.add_row(name, *_cells(score), *self._reliability_cells(name))
+        figures = ["precision", "recall", f"F{self.beta:g}", "F1", "95 % interval"]
+        head = ["object", "weight", "tp", "fp", "fn", *figures]
+        head += ["score error", "expected"] if self.reliability else []
+        rows = [
+            [name, *_cells(score), *self._reliability_cells(name)]
+            for name, score in self.scores.items()
+        ]
         mark = "~" if any(map(_mark, self.scores.values())) else ""
         totals = [mark + format_figure(value) for value in (self.total, self.mean_f1)]
-        table.add_row("weighted total", *[""] * 6, *totals, format_interval(self.interval))
-        return format_table(table)
+        rows.append(["weighted total", *[""] * 6, *totals, format_interval(self.interval)])
+        return format_rows(head, rows)
 
     def _reliability_cells(self, name: str) -> list[str]:
         """Format an object's calibration error and expected number of particles."""

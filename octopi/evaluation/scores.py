@@ -286,7 +286,7 @@ def pool_hits(
     """
     scores, hits = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
     for run, points in picks.items():
-        pick_scores = np.ones(len(points)) if points.scores is None else points.scores.astype(float)
+        pick_scores = points.scores_or_ones.astype(float)
         order = np.argsort(-pick_scores, kind="stable")
         true_positions = truth.get(run, Points.empty()).positions
         scores.append(pick_scores[order])

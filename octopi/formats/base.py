@@ -178,12 +178,6 @@ def have_scores(particle_sets: Sequence[Particles]) -> bool:
     return any(len(p.points) and p.points.scores is not None for p in particle_sets)
 
 
-def get_scores(particles: Particles) -> NDArray[np.floating]:
-    """Return the scores (n,), 1 where there are none, as in copick."""
-    scores = particles.points.scores
-    return np.ones(len(particles.points)) if scores is None else scores
-
-
 def get_orientations(particles: Particles) -> NDArray[np.float64]:
     """Return the orientations (n, 3, 3); raise DataError if some are no rotations."""
     rotations = particles.orientations

@@ -12,7 +12,6 @@ from octopi.formats.base import (
     PixelFormat,
     format_number,
     get_orientations,
-    get_scores,
     have_orientations,
     have_scores,
 )
@@ -45,7 +44,7 @@ class Csv(PixelFormat):
         for particles in particle_sets:
             numbers = [particles.points.positions, self.to_pixels(particles)]
             edge = np.full((len(particles.points), 1), np.mean(self.pixel_edges(particles)))
-            numbers += [edge, get_scores(particles)[:, None]] if has_scores else [edge]
+            numbers += [edge, particles.points.scores_or_ones[:, None]] if has_scores else [edge]
             if has_angles and len(particles.points):
                 numbers.append(get_orientations(particles).reshape(-1, 9))
             tomogram = self.tomogram_name(particles)

@@ -17,7 +17,6 @@ from octopi.formats.base import (
     PixelFormat,
     format_number,
     get_orientations,
-    get_scores,
     have_orientations,
 )
 
@@ -47,7 +46,7 @@ class Dynamo(PixelFormat):
         has_angles = have_orientations(particle_sets)
         rows: list[str] = []
         for index, particles in enumerate(particle_sets, start=1):
-            positions, scores = self.to_pixels(particles), get_scores(particles)
+            positions, scores = self.to_pixels(particles), particles.points.scores_or_ones
             angles = np.zeros_like(positions)
             if has_angles and len(positions):
                 angles = dynamo_angles(get_orientations(particles))

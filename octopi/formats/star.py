@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from octopi.errors import DataError, SettingError
 from octopi.formats.angles import relion_angles
-from octopi.formats.base import BARE_WORD, Particles, format_number, get_orientations, get_scores
+from octopi.formats.base import BARE_WORD, Particles, format_number, get_orientations
 
 SIZE = ("rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ")
 PIXEL_SIZE = "rlnTomoTiltSeriesPixelSize"
@@ -100,7 +100,7 @@ def particle_columns(
         values.append(relion_angles(get_orientations(particles)))
     if has_scores:
         names.append(SCORE)
-        values.append(get_scores(particles)[:, None])
+        values.append(particles.points.scores_or_ones[:, None])
     columns = zip(names, np.hstack(values).T, strict=True)
     return {name: list(map(format_number, column)) for name, column in columns}
 

@@ -13,7 +13,6 @@ from octopi.evaluation.coverage import keep_comparable
 from octopi.geometry import Points
 from octopi.html_report.runs import Objects, ShownRun
 from octopi.html_report.score_maps import (
-    ScoreMapReference,
     find_score_maps,
     find_training_of,
     keep_maps_of,
@@ -32,6 +31,7 @@ from octopi.project import (
     find_pick_sets,
 )
 from octopi.project.annotation import read_true_picks
+from octopi.project.run_scores import RunScores
 from octopi.project.score_map import particle_channels, particle_radii
 from octopi.project.united_picks import read_united_picks
 
@@ -89,7 +89,7 @@ def collect_report(
             one training whose folder still exists.
         settings: of the command.
     """
-    runs = project.select(settings.runs)
+    runs = project.select(settings.runs, keep_contents=True)
     target = _find_target(history, settings)
     truth = find_truth(runs, target, settings)
     maps = find_score_maps(runs, settings)
@@ -120,7 +120,7 @@ def collect_report(
         objects=_describe_objects(shown, info, project, settings.beta),
         truth=truth,
         info=info,
-        checkpoints={} if first_map is None else first_map.checkpoints,
+        checkpoints={} if first_map is None else first_map.checkpoints(),
         history=history,
         partial=_read_partial(runs, target),
     )
@@ -197,20 +197,18 @@ def _read_particles(
     return {name: one.points for name, one in united.items() if one.points is not None}
 
 
-def _picking_info(
-    history: TrainingHistory | None, score_map: ScoreMapReference | None
-) -> PickingInfo:
+def _picking_info(history: TrainingHistory | None, score_map: RunScores | None) -> PickingInfo:
     """Return the picking info of the training or else of a score map; empty without either."""
     if history is not None and history.checkpoint_info is not None:
         return history.checkpoint_info.picking
     if score_map is not None:
-        return PickingInfo.from_score_map(score_map.attributes)
+        return score_map.read_info()
     return PickingInfo(objects=[], radii={})
 
 
 def _view_run(
     run: Run,
-    score_map: ScoreMapReference | None,
+    score_map: RunScores | None,
     history: TrainingHistory | None,
     *,
     info: PickingInfo,
@@ -244,13 +242,11 @@ def _by_chance(candidates: Mapping[str, Points], info: PickingInfo) -> dict[str,
     return {name: apply_chance(points, info.chance(name)) for name, points in candidates.items()}
 
 
-def _localize(
-    reference: ScoreMapReference, info: PickingInfo, trust: Sequence[str]
-) -> Mapping[str, Points]:
+def _localize(scores: RunScores, info: PickingInfo, trust: Sequence[str]) -> Mapping[str, Points]:
     """Find all candidates in a score map, with the localizer of the training or the map."""
-    run = reference.run
+    run = scores.run
     localizer = build_stored_localizer(info, run.name, trust)
-    score_map, radii = reference.read(), particle_radii(info, run.objects)
+    score_map, radii = scores.read(), particle_radii(info, run.objects)
     return localizer(particle_channels(score_map, radii), grid=score_map.grid, radii=radii)
 
 

@@ -54,7 +54,7 @@ class ShownRun:
     def ranked(self, name: str) -> Points:
         """Return an object's candidates, best first; those without scores get the score 1."""
         points = self.candidates.get(name, Points.empty())
-        scores = np.ones(len(points), np.float32) if points.scores is None else points.scores
+        scores = points.scores_or_ones
         order = np.argsort(-scores, kind="stable")
         return Points(points.positions[order], scores[order])
 

@@ -1,76 +1,50 @@
 """Find score maps in a project, and the training that made them."""
 
+import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from octopi.config.settings import ReportSettings
-from octopi.errors import SettingError, shorten_list
+from octopi.errors import NotInProjectError
 from octopi.html_report.training_history import TrainingHistory, read_training_history
 from octopi.models.checkpoint_info import digest
-from octopi.project import Run, SegmentationQuery, TomogramQuery, score_map_name
-from octopi.project.score_map import ScoreMap, read_score_map
+from octopi.project import Run
+from octopi.project.run_scores import RunScores, find_scores
 from octopi.system.job_folder import BEST_MODEL_FILE, CONFIG_FILE
 
 
-@dataclass(frozen=True)
-class ScoreMapReference:
-    """A score map of a run, not read yet.
-
-    Args:
-        run: whose score map.
-        tomogram: beside which it is stored.
-        name: of the score map.
-        attributes: stored with it.
-    """
-
-    run: Run
-    tomogram: TomogramQuery
-    name: str
-    attributes: Mapping[str, Any]
-
-    @property
-    def checkpoints(self) -> Mapping[str, str]:
-        """The digest of each checkpoint that made the map, by its path."""
-        stored = self.attributes.get("checkpoints")
-        return stored if isinstance(stored, Mapping) else {}
-
-    def read(self) -> ScoreMap:
-        """Read the score map."""
-        return read_score_map(self.run, self.tomogram, self.name)
-
-
-def find_score_maps(runs: Iterable[Run], settings: ReportSettings) -> dict[str, ScoreMapReference]:
-    """Find the score map of each run that has one, by the run's name.
-
-    Raises:
-        SettingError: a run has score maps of several tomograms, and `tomo_type` chooses none.
-    """
-    name = score_map_name(SegmentationQuery.parse(settings.input))
+def find_score_maps(runs: Iterable[Run], settings: ReportSettings) -> dict[str, RunScores]:
+    """Find the score map of each run that has one, by the run's name; see `find_score_map`."""
     maps = {}
     for run in runs:
-        tomograms = [query for query, map_name in run.score_maps() if map_name == name]
-        fit = [q for q in tomograms if settings.tomo_type in (None, q.tomo_type)] or tomograms
-        if len(fit) > 1:
-            raise SettingError(
-                f"Run {run.name} has score maps {name} of {shorten_list(fit)}. "
-                "Say which: tomo_type=…"
-            )
-        for query in fit:
-            attributes = run.score_map_attributes(query, name)
-            maps[run.name] = ScoreMapReference(run, query, name, attributes)
+        with contextlib.suppress(NotInProjectError):
+            maps[run.name] = find_score_map(run, settings.input, settings.tomo_type)
     return maps
 
 
-def find_training_of(maps: Iterable[ScoreMapReference]) -> TrainingHistory | None:
+def find_score_map(run: Run, name: str, tomo_type: str | None) -> RunScores:
+    """Find the score map of a run; of several, that of the tomogram type that is shown.
+
+    Raises:
+        NotInProjectError: there is none.
+        SettingError: there are several, and `tomo_type` chooses none.
+    """
+    find = functools.partial(find_scores, run, "scores", name, voxel_spacing=None)
+    try:
+        return find(tomo_type=tomo_type)
+    except NotInProjectError:
+        return find(tomo_type=None)
+
+
+def find_training_of(maps: Iterable[RunScores]) -> TrainingHistory | None:
     """Read the history of the one training that made all maps, if its folder still exists.
 
     A map is data: the folder it names is read only where the checkpoint there has the digest that
     the map names.
     """
-    checkpoints = {tuple(score_map.checkpoints.items()) for score_map in maps}
+    checkpoints = {tuple(score_map.checkpoints().items()) for score_map in maps}
     if len(checkpoints) != 1 or len(only := next(iter(checkpoints))) != 1:
         return None
     path, stored_digest = Path(only[0][0]).absolute(), only[0][1]
@@ -79,12 +53,10 @@ def find_training_of(maps: Iterable[ScoreMapReference]) -> TrainingHistory | Non
     return dataclasses.replace(read_training_history(path.parent), candidates={}, folds={})
 
 
-def keep_maps_of(
-    history: TrainingHistory, maps: Mapping[str, ScoreMapReference]
-) -> dict[str, ScoreMapReference]:
+def keep_maps_of(history: TrainingHistory, maps: Mapping[str, RunScores]) -> dict[str, RunScores]:
     """Keep the maps that the training's best model made."""
     best_model = _digest(history.folder / BEST_MODEL_FILE)
-    return {name: m for name, m in maps.items() if best_model in m.checkpoints.values()}
+    return {name: m for name, m in maps.items() if best_model in m.checkpoints().values()}
 
 
 def _digest(path: Path) -> str | None:

@@ -32,6 +32,7 @@ with keep_log_handlers():
     import copick
     from copick.models import CopickLocation, CopickPicksFile, CopickPoint
     from copick.util.ome import UNITFACTOR
+    from copick.util.segmentation import parse_segmentation_store_name
 
 __all__ = [
     "UNITFACTOR",
@@ -40,6 +41,7 @@ __all__ = [
     "CopickPoint",
     "keep_log_handlers",
     "open_root",
+    "parse_segmentation_store_name",
 ]
 
 

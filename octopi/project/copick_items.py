@@ -1,4 +1,4 @@
-"""Copick's items of a run, by query; listed afresh on each call, since copick's lists go stale."""
+"""Copick's items of a run, by query, and new ones."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -12,27 +12,23 @@ Item = Any  # copick's picks, segmentations, tomograms and features differ by ba
 Query = TypeVar("Query")
 
 
-def tomograms(run: Item) -> dict[TomogramQuery, Item]:
-    """List the run's tomograms."""
-
-    def query_all() -> list[Item]:
-        return [t for spacing in run.query_voxelspacings() for t in spacing.query_tomograms()]
-
-    items = _list(run, "VoxelSpacing folders", query_all)
+def tomograms(run: Item, query: Callable[[], Iterable[Item]]) -> dict[TomogramQuery, Item]:
+    """Return the run's tomograms that a query lists."""
+    items = _list(run, "VoxelSpacing folders", query)
     return _by_query(items, lambda t: TomogramQuery(t.tomo_type, t.voxel_spacing.voxel_size))
 
 
-def picks(run: Item) -> dict[PicksQuery, Item]:
-    """List the run's picks."""
-    items = _list(run, "Picks", run.query_picks)
+def picks(run: Item, query: Callable[[], Iterable[Item]]) -> dict[PicksQuery, Item]:
+    """Return the run's picks that a query lists."""
     return _by_query(
-        items, lambda p: PicksQuery(p.pickable_object_name, p.user_id, str(p.session_id))
+        _list(run, "Picks", query),
+        lambda p: PicksQuery(p.pickable_object_name, p.user_id, str(p.session_id)),
     )
 
 
-def segmentations(run: Item) -> dict[SegmentationQuery, Item]:
-    """List the run's label volumes; of two with one query, the one of several objects counts."""
-    items = _list(run, "Segmentations", run.query_segmentations)
+def segmentations(run: Item, query: Callable[[], Iterable[Item]]) -> dict[SegmentationQuery, Item]:
+    """Return the label volumes that a query lists; of two, the one of several objects counts."""
+    items = _list(run, "Segmentations", query)
     labels = [s for s in items if s.segmentation_type in ("binary", "multilabel")]
     return _by_query(
         sorted(labels, key=lambda s: s.is_multilabel),
@@ -40,9 +36,9 @@ def segmentations(run: Item) -> dict[SegmentationQuery, Item]:
     )
 
 
-def features(tomogram: Item) -> dict[str, Item]:
-    """List the features of a tomogram, by name."""
-    items = _list(tomogram.voxel_spacing.run, "features", tomogram.query_features)
+def features(tomogram: Item, query: Callable[[], Iterable[Item]]) -> dict[str, Item]:
+    """Return the features of a tomogram that a query lists, by name."""
+    items = _list(tomogram.voxel_spacing.run, "features", query)
     return _by_query(items, lambda f: f.feature_type)
 
 

@@ -59,13 +59,8 @@ def check_still_not_edited(
 
     Work takes hours, in which a person may save what was made before.
     """
-
-    def list_replaced(run: Run) -> Iterable[Query]:
-        if isinstance(query, PicksQuery):
-            return {query}.intersection(run.picks())
-        return run.segmentations_of(query)
-
-    check_not_edited([run], list_replaced, overwrite=overwrite, setting=setting)
+    if run.is_stored(query):
+        check_not_edited([run], lambda _run: [query], overwrite=overwrite, setting=setting)
 
 
 def describe_edit(run: Run, query: Query) -> str | None:

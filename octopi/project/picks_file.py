@@ -19,7 +19,7 @@ from octopi.geometry import Points
 from octopi.picking import Chance
 from octopi.project.copick_api import CopickLocation, CopickPoint
 from octopi.project.digests import digest_picks
-from octopi.project.storage import storage_errors_as_data_error, with_retries
+from octopi.project.storage import read_file, storage_errors_as_data_error, with_retries
 
 OURS = "octopi"  # the key in a file of picks
 FINGERPRINT = "content"  # the key in ours: the digest of the points that octopi wrote
@@ -134,7 +134,7 @@ def _content(picks: Any) -> dict[str, Any]:
     if getattr(picks.meta, "portal_metadata", None) is not None and picks.read_only:
         return picks.load().model_dump()
     # copick's loader checks the matrix of each point by itself: ten times as long
-    fetch = functools.partial(picks.fs.cat_file, picks.path)
+    fetch = functools.partial(read_file, picks.fs, picks.path)
     content = with_retries(fetch, picks.fs).removeprefix(codecs.BOM_UTF8)  # of Windows editors
     if content.startswith(GZIP):
         raise ValueError("it is compressed, for it begins as gzip does: unpack it")
@@ -168,7 +168,7 @@ def to_json(
     if orientations is not None:
         _check_finite(orientations, "orientations", where)
         transformations[:, :3, :3] = orientations
-    scores = np.ones(len(points)) if points.scores is None else points.scores
+    scores = points.scores_or_ones
     _check_finite(scores, "scores", where)
     config = picks.run.root.config
     # Points of a filament share its id, which we do not know; 0 says so.
@@ -209,7 +209,7 @@ def describe_edit(picks: Any, where: str) -> str | None:
         except (ValueError, TypeError, KeyError, AttributeError):
             pass
     try:
-        written = json.loads(picks.fs.cat_file(record_path(picks)))
+        written = json.loads(read_file(picks.fs, record_path(picks)))
         before = Counter(map(tuple, written))
         now = Counter(
             map(tuple, _rounded(read_picks(picks, where, warn=lambda _remark: None).points))

@@ -31,7 +31,6 @@ from octopi.project.shared_work import SharedWork, Worker
 from octopi.project.storage import (
     check_overlay,
     check_roots,
-    overlay_folder,
     storage_errors_as_data_error,
     storage_errors_as_resource_error,
 )
@@ -91,8 +90,12 @@ class Project:
             reopen=self._select_one,
         )
 
-    def select(self, names: Sequence[str] | None) -> list[Run]:
+    def select(self, names: Sequence[str] | None, *, keep_contents: bool = False) -> list[Run]:
         """Return the runs of these names, in this order; all runs for None.
+
+        Args:
+            names: of the runs.
+            keep_contents: whether each is listed once, for one command; see `Run.keep_contents`.
 
         Raises:
             DataError: the project has no runs.
@@ -105,7 +108,7 @@ class Project:
                     f"{self} has no runs: ExperimentRuns is empty or absent. "
                     "Check static_root and overlay_root in the config."
                 )
-            return list(self.runs)
+            names = [run.name for run in self.runs]
         if not names:
             raise SettingError("runs=[] names no run. Leave it out for all runs, or name some.")
         repeated = [name for name, times in Counter(names).items() if times > 1]
@@ -115,7 +118,10 @@ class Project:
         for name in names:
             if name not in by_name:
                 raise NotInProjectError(str(self), "run", name, by_name)
-        return [by_name[name] for name in names]
+        runs = [by_name[name] for name in names]
+        for run in runs if keep_contents else ():
+            run.keep_contents()
+        return runs
 
     def _select_one(self, name: str) -> Run:
         return self.select([name])[0]
@@ -157,11 +163,9 @@ class Project:
             root: Worker(WorkFolder.of_output(root, output), settings, output) for root in roots
         }
         with contextlib.ExitStack() as stack:
-            for root, worker in workers.items():
-                where = f"What is at work on {output}"
-                with storage_errors_as_resource_error(where, overlay_folder(root)):
-                    self._warn_if_shared(worker)
-                    worker.join()
+            for worker in workers.values():
+                self._warn_if_shared(worker)
+                worker.join()
                 stack.callback(worker.leave)
             yield SharedWork(workers)
 
@@ -172,6 +176,11 @@ class Project:
                 f"{worker.folder.path}: this storage lets two processes make the same file, so "
                 "that they are not kept apart. Start one at a time, or each with other runs=[…]."
             )
+
+    def work_folders(self) -> list[WorkFolder]:
+        """Return the folders by which processes share what they write, of each output."""
+        with storage_errors_as_data_error("What is at work"):
+            return [folder for root in self._roots.values() for folder in WorkFolder.all_of(root)]
 
     @property
     def overlays(self) -> list[str]:

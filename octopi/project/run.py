@@ -6,11 +6,16 @@ import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from octopi.errors import NotInProjectError
+from octopi.errors import DataError, NotInProjectError
 from octopi.project import copick_items, picks_file
 from octopi.project.picks_file import StoredPicks, checked_orientations, read_picks, to_json
-from octopi.project.queries import PicksQuery
-from octopi.project.storage import storage_errors_as_resource_error, write_file
+from octopi.project.queries import PicksQuery, SegmentationQuery
+from octopi.project.storage import (
+    read_file,
+    storage_errors_as_data_error,
+    storage_errors_as_resource_error,
+    write_file,
+)
 from octopi.project.volume_store import VolumeStore
 
 if TYPE_CHECKING:
@@ -23,11 +28,11 @@ Key = TypeVar("Key")
 
 
 class Run(VolumeStore):
-    """One imaged area of a project; every call lists the storage again, so nothing is stale."""
+    """One imaged area of a project; see `contents` for when it is listed."""
 
     def picks(self) -> list[PicksQuery]:
         """List the picks, empty ones too; warn of files that copick takes for another object's."""
-        picks = sorted(copick_items.picks(self._copick), key=str)
+        picks = sorted(self.contents().picks, key=str)
         is_known = all(query.object_name in self.objects for query in picks)
         if not is_known and (wrong := copick_items.misnamed_picks(self._copick)):
             advice = copick_items.name_advice(wrong)
@@ -38,13 +43,24 @@ class Run(VolumeStore):
         """List the files of picks that are packed, or end with .JSON, and so are not read."""
         return copick_items.packed_picks(self._copick)
 
+    def item_names(self) -> set[str]:
+        """List in words what is stored of the run, finished or not; open nothing."""
+        contents = self.contents()
+        score_maps = (
+            f"score map {name} of {query}"
+            for query, tomogram in contents.tomograms.items()
+            for name in contents.features(tomogram)
+        )
+        stored = (*contents.tomograms, *contents.picks, *contents.segmentations)
+        return {*score_maps, *(f"{query.kind} {query}" for query in stored)}
+
     def read_picks(self, query: PicksQuery) -> Points:
         """Read particle centres in Å, x y z, with their scores where they have any."""
         return self._read_picks(query).points
 
     def read_existing_picks(self, queries: Mapping[Key, PicksQuery]) -> dict[Key, Points]:
         """Read the picks that exist in this run, as `read_picks` does; skip the others."""
-        existing = copick_items.picks(self._copick)
+        existing = self.contents().picks
         return {
             name: read_picks(existing[query], self._where(query), self._warn_once).points
             for name, query in queries.items()
@@ -67,16 +83,35 @@ class Run(VolumeStore):
 
     def describe_edit(self, query: PicksQuery) -> str | None:
         """Say how picks differ from what octopi wrote; return None if they do not."""
-        item = copick_items.picks(self._copick)[query]
+        item = self.contents().picks[query]
         return picks_file.describe_edit(item, self._where(query))
+
+    def is_stored(self, query: PicksQuery | SegmentationQuery) -> bool:
+        """Look now whether there are picks or a label volume that octopi would replace."""
+        if isinstance(query, SegmentationQuery):
+            item = copick_items.new_segmentation(self._copick, query)
+            path = f"{item.path}/.zattrs"
+        else:
+            item = copick_items.new_picks(self._copick, query)
+            path = item.path
+        try:
+            with storage_errors_as_data_error(self._where(query)):
+                read_file(item.fs, path)
+        except DataError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return False
+            raise
+        self._note(query, item)  # it may have come after the run was listed
+        return True
 
     def delete_picks(self, query: PicksQuery) -> None:
         """Delete picks."""
         self.check_can_write(query)
-        picks = copick_items.picks(self._copick)[query]
+        picks = self.contents().picks[query]
         self.check_claim()
         with storage_errors_as_resource_error(self._where(query), picks.path):
             picks.fs.rm_file(picks.path)
+            self._note(query, None)
             _delete_record(picks)
 
     def write_picks(
@@ -106,13 +141,14 @@ class Run(VolumeStore):
         self.check_claim()
         with storage_errors_as_resource_error(where, picks.path):
             write_file(picks.fs, picks.path, content)
+            self._note(query, picks)
             if by_person:
                 _delete_record(picks)
             else:
                 write_file(picks.fs, picks_file.record_path(picks), picks_file.to_record(points))
 
     def _read_picks(self, query: PicksQuery) -> StoredPicks:
-        existing = copick_items.picks(self._copick)
+        existing = self.contents().picks
         if query not in existing:
             names = sorted(map(str, existing))
             raise NotInProjectError(f"Run {self.name}", query.kind, query, names)

@@ -84,6 +84,10 @@ class RunScores:
                 advice="Give each an object with this label in the copick config.",
             )
 
+    def checkpoints(self) -> dict[str, str]:
+        """Return the digest of each checkpoint that made the scores, by its path."""
+        return self.read_attributes().get("checkpoints", {})
+
     def network(self) -> dict[str, Any]:
         """Return what the scores were computed with."""
         attributes = self.read_attributes()
@@ -126,9 +130,10 @@ def find_scores(
         available = [f"{map_name} of {tomogram}" for tomogram, map_name in score_maps]
         raise NotInProjectError(f"Run {run.name}", "score map", name, available)
     if len(tomograms) > 1:
+        types = {tomogram.tomo_type for tomogram in tomograms}
         raise SettingError(
             f"Run {run.name} has score maps {name} of {shorten_list(tomograms)}. "
-            "Say which: tomo_type=… voxel_spacing=…"
+            f"Say which: {'voxel_spacing' if len(types) == 1 else 'tomo_type'}=…"
         )
     return RunScores(run, tomograms[0], parsed)
 

@@ -16,10 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from octopi.errors import LockedError, shorten, shorten_list
+from octopi.errors import LockedError, ResourceError, shorten, shorten_list
 from octopi.project import work_folder
 from octopi.project.run import Run
-from octopi.project.storage import STORAGE_ERRORS
 from octopi.project.work_folder import Claim, WorkFolder, file_name, lost_error
 from octopi.system.files import differing_values, to_builtin_types
 
@@ -85,7 +84,7 @@ class Worker:
 
     def _keep_showing_life(self) -> None:
         while not self._stop.wait(work_folder.BEAT):
-            with suppress(*STORAGE_ERRORS):  # tried again; after LEASE seconds the worker is lost
+            with suppress(ResourceError):  # tried again; after LEASE seconds the worker is lost
                 self.show_life()
 
     def _choose_job(self) -> None:
@@ -195,7 +194,7 @@ class Worker:
     def leave(self) -> None:
         """Drop the claims that are left, and the worker's file; the last one removes the job's."""
         self._stop.set()
-        with suppress(*STORAGE_ERRORS):  # what cannot be removed expires
+        with suppress(ResourceError):  # what cannot be removed expires
             self._clean_up()
 
     def _clean_up(self) -> None:

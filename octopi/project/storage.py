@@ -195,6 +195,14 @@ def is_local(fs: Any) -> bool:
     return isinstance(filesystem_inside(fs), LocalFileSystem)
 
 
+def read_file(fs: Any, path: str) -> bytes:
+    """Read a file; raise FileNotFoundError where there is none."""
+    # s3fs would first ask for the size, and list where there is none
+    options = {"max_concurrency": 1} if hasattr(filesystem_inside(fs), "max_concurrency") else {}
+    content: bytes = fs.cat_file(path, **options)
+    return content
+
+
 def write_file(fs: Any, path: str, content: bytes) -> None:
     """Write a file; a reader meets the old or the new content, never a part."""
     if is_local(fs):
@@ -202,8 +210,8 @@ def write_file(fs: Any, path: str, content: bytes) -> None:
             stage.write_bytes(content)
         return
     backend = filesystem_inside(fs)
-    backend.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
     if can_rename(backend):
+        backend.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
         stage = f"{path}.partial"  # of one name, so that the next writer replaces a killed one's
         backend.pipe_file(stage, content)
         backend.mv(stage, path)

@@ -12,6 +12,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.errors import MetadataError
+from zarr.storage import FSStore
 
 from octopi.errors import DataError
 from octopi.geometry import Grid, same_spacing
@@ -92,7 +93,7 @@ def open_volume(
         DataError: the metadata are unfinished, damaged or not of a volume.
     """
     with storage_errors_as_data_error(where):
-        store = item.zarr()
+        store = _open_store(item)
         # copick's stores take any I/O error for a missing chunk, which zarr then fills with zeros.
         store.exceptions = (KeyError,)
         # An array that does not name its separator has dots, whatever copick's stores take.
@@ -127,6 +128,18 @@ def open_volume(
     return StoredVolume(where, store, level.path, array, separator, grid, attributes, mask_of)
 
 
+def _open_store(item: Any) -> Any:
+    """Open the store of a copick item to read; copick would first look whether it exists."""
+    run = item.voxel_spacing.run if hasattr(item, "voxel_spacing") else getattr(item, "run", None)
+    run = item.tomogram.voxel_spacing.run if run is None else run
+    part = "static" if item.read_only else "overlay"
+    fs = getattr(run, f"fs_{part}", None)
+    if getattr(run, "fs_static", None) is None or fs is None:
+        return item.zarr()  # of the data portal
+    path = item.path if hasattr(item, "path") else getattr(item, f"{part}_path")
+    return FSStore(path, fs=fs, mode="r", dimension_separator="/")
+
+
 def is_finished(item: Any, *, by_octopi: bool = False) -> bool:
     """Return whether the writer of a copick item has finished, and with `by_octopi` was octopi.
 
@@ -134,7 +147,7 @@ def is_finished(item: Any, *, by_octopi: bool = False) -> bool:
     a rewrite could stop half-way.
     """
     with storage_errors_as_data_error(str(getattr(item, "path", item))):
-        store = item.zarr()
+        store = _open_store(item)
         store.exceptions = (KeyError,)
         try:
             attributes = json.loads(store[".zattrs"])

@@ -105,7 +105,7 @@ def unite_sets(
     positions = [one.positions for one in points]
     union = unite(positions, places, radius=radius(), is_by_last=is_by_last)
     kept = [one[keep] for one, keep in zip(points, union.kept, strict=True)]
-    scores = [np.ones(len(one), np.float32) if one.scores is None else one.scores for one in kept]
+    scores = [one.scores_or_ones for one in kept]
     remain = union.is_rejected
     all_points = Points(np.concatenate([one.positions for one in kept]), np.concatenate(scores))
     return UnitedPicks(

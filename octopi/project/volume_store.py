@@ -23,6 +23,7 @@ from octopi.project.queries import (
     select_tomogram,
     tomogram_name,
 )
+from octopi.project.run_contents import RunContents
 from octopi.project.storage import storage_errors_as_resource_error
 from octopi.project.write_volume import write_volume
 from octopi.ranges import PLAUSIBLE_SPACING
@@ -65,9 +66,10 @@ class VolumeStore:
         self._warn_once = warn_once
         self._reopen = reopen
         self.claim: Claim | None = None
+        self._kept: RunContents | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self._reopen, (self.name,), {"claim": self.claim}
+        return self._reopen, (self.name,), {"claim": self.claim, "_kept": None}
 
     @property
     def stored_name(self) -> str:
@@ -82,11 +84,29 @@ class VolumeStore:
     def __repr__(self) -> str:
         return f"Run({self.name!r})"
 
+    def contents(self) -> RunContents:
+        """Return what is stored of the run: what `keep_contents` has listed, else what is now."""
+        return self._kept or RunContents(self._copick)
+
+    def keep_contents(self) -> None:
+        """List each folder of the run once from now on, when it is first needed."""
+        self._kept = self._kept or RunContents(self._copick)
+
+    def _note(self, query: PicksQuery | SegmentationQuery, item: Any | None) -> None:
+        """Note in a list that is kept that an item was written, or with None deleted."""
+        if self._kept is None:
+            return
+        items: dict[Any, Any] = self._kept.picks
+        if isinstance(query, SegmentationQuery):
+            items = self._kept.segmentations
+            query = replace(query, voxel_spacing=round(query.voxel_spacing or 0, 3))
+        items.pop(query, None)
+        if item is not None:
+            items[query] = item
+
     def tomograms(self) -> list[TomogramQuery]:
         """List the tomograms, by voxel spacing and type."""
-        return sorted(
-            copick_items.tomograms(self._copick), key=lambda q: (q.voxel_spacing, q.tomo_type)
-        )
+        return sorted(self.contents().tomograms, key=lambda q: (q.voxel_spacing, q.tomo_type))
 
     def find_tomogram(self, tomo_type: str | None, voxel_spacing: float | None) -> TomogramQuery:
         """Find a tomogram.
@@ -150,7 +170,7 @@ class VolumeStore:
     def segmentations(self) -> list[SegmentationQuery]:
         """List the label volumes that are finished; warn about the others."""
         finished = []
-        for query, item in copick_items.segmentations(self._copick).items():
+        for query, item in self.contents().segmentations.items():
             if stored_volume.is_finished(item):
                 finished.append(query)
             else:
@@ -169,7 +189,7 @@ class VolumeStore:
             NotInProjectError: there is none.
             SettingError: there are several.
         """
-        existing = copick_items.segmentations(self._copick)
+        existing = self.contents().segmentations
         same_name = [q for q in existing if q.name_user_session == query.name_user_session]
         # An unfinished one is taken only where there is no other, for the error that names it.
         candidates = [q for q in same_name if stored_volume.is_finished(existing[q])] or same_name
@@ -183,7 +203,7 @@ class VolumeStore:
     def open_segmentation(self, query: SegmentationQuery) -> stored_volume.StoredVolume:
         """Open a label volume, see `find_segmentation`; read only its metadata."""
         stored = self.find_segmentation(query)
-        item = copick_items.segmentations(self._copick)[stored]
+        item = self.contents().segmentations[stored]
         return stored_volume.open_volume(
             item,
             self._where(stored),
@@ -246,6 +266,7 @@ class VolumeStore:
         self.check_claim()
         with storage_errors_as_resource_error(self._where(query), item.path):
             write_volume(item.fs, item.path, labels, grid=grid, attributes=attributes)
+        self._note(query, item)
 
     def delete_segmentations_at_other_spacings(self, query: SegmentationQuery) -> None:
         """Delete the label volumes of this name, user and session but the one of the query.
@@ -253,27 +274,29 @@ class VolumeStore:
         What has no metadata stays: another program may be writing it.
         """
         kept = copick_items.new_segmentation(self._copick, query).path
-        items = copick_items.segmentations(self._copick)
-        for existing in self.segmentations_of(query):
+        items = self.contents().segmentations
+        others = [q for q in items if q.name_user_session == query.name_user_session]
+        for existing in others:
             item = items[existing]
-            if item.path != kept:
+            if item.path != kept and stored_volume.is_finished(item):
                 self.check_can_write(existing)
                 self.check_claim()
                 with storage_errors_as_resource_error(self._where(existing), item.path):
                     item.fs.rm(item.path, recursive=True)
+                self._note(existing, None)
 
     def score_maps(self) -> list[tuple[TomogramQuery, str]]:
         """List the finished score maps as pairs of tomogram and name."""
         return [
             (query, name)
-            for query, tomogram in copick_items.tomograms(self._copick).items()
-            for name, item in sorted(copick_items.features(tomogram).items())
+            for query, tomogram in self.contents().tomograms.items()
+            for name, item in sorted(self.contents().features(tomogram).items())
             if stored_volume.is_finished(item, by_octopi=True)
         ]
 
     def has_score_map(self, query: TomogramQuery, name: str) -> bool:
         """Return whether the tomogram has a finished score map of this name."""
-        item = copick_items.features(self._tomogram(query)).get(name)
+        item = self.contents().features(self._tomogram(query)).get(name)
         return item is not None and stored_volume.is_finished(item, by_octopi=True)
 
     def read_score_map(
@@ -322,11 +345,11 @@ class VolumeStore:
             objects = [entry.name for entry in self._copick.root.config.pickable_objects]
             if query.object_name not in objects:
                 raise NotInProjectError(self.project_name, "object", query.object_name, objects)
-            existing = copick_items.picks(self._copick).get(query)
+            existing = self.contents().picks.get(query)
         else:
             check_name("name", query.name)
             query = replace(query, voxel_spacing=round(query.voxel_spacing or 0, 3))
-            existing = copick_items.segmentations(self._copick).get(query)
+            existing = self.contents().segmentations.get(query)
         if existing is not None and existing.read_only:
             raise SettingError(
                 f"Run {self.name} already has the {query.kind} {query} in its read-only data. "
@@ -334,13 +357,13 @@ class VolumeStore:
             )
 
     def _tomogram(self, query: TomogramQuery) -> Any:
-        existing = copick_items.tomograms(self._copick)
+        existing = self.contents().tomograms
         if query not in existing:
             raise NotInProjectError(f"Run {self.name}", query.kind, query, self.tomograms())
         return existing[query]
 
     def _open_score_map(self, query: TomogramQuery, name: str) -> stored_volume.StoredVolume:
-        existing = copick_items.features(self._tomogram(query))
+        existing = self.contents().features(self._tomogram(query))
         if name not in existing:
             raise NotInProjectError(self._where(query), "score map", name, existing)
         where = f"{self._where(query)}, score map {name}"

@@ -25,7 +25,14 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from octopi.errors import LockedError, ResourceError, shorten
-from octopi.project.storage import can_rename, filesystem_inside, overlay_folder, write_file
+from octopi.project.storage import (
+    can_rename,
+    filesystem_inside,
+    overlay_folder,
+    read_file,
+    storage_errors_as_resource_error,
+    write_file,
+)
 from octopi.system.files import is_running
 
 BEAT = 30.0  # seconds between two signs of life of a worker
@@ -50,7 +57,17 @@ class WorkFolder:
     def of_output(cls, root: Any, output: str) -> Self:
         """Return the folder of an output, such as `picks octopi/1`, in a copick root's overlay."""
         fs = filesystem_inside(root.fs_overlay)
-        return cls(fs, f"{overlay_folder(root)}/.octopi/work/{file_name(output)}")
+        return cls(fs, f"{_all_work(root)}/{file_name(output)}")
+
+    @classmethod
+    def all_of(cls, root: Any) -> list[Self]:
+        """Return the folders of all outputs that were ever written to a copick root's overlay."""
+        fs = filesystem_inside(root.fs_overlay)
+        try:
+            entries = fs.ls(_all_work(root), detail=False)
+        except FileNotFoundError:
+            return []
+        return [cls(fs, str(entry).rstrip("/")) for entry in entries]
 
     def create(self, name: str, content: str) -> bool:
         """Make a file; return False where another process has made it."""
@@ -77,11 +94,11 @@ class WorkFolder:
 
     def read(self, name: str) -> str | None:
         """Read a file; return None where there is none."""
-        try:
-            content: bytes = self.fs.cat_file(f"{self.path}/{name}")
-        except FileNotFoundError:
-            return None
-        return content.decode(errors="replace")
+        with self._storage_errors():
+            try:
+                return read_file(self.fs, f"{self.path}/{name}").decode(errors="replace")
+            except FileNotFoundError:
+                return None
 
     def read_mapping(self, name: str) -> dict[str, Any]:
         """Read a JSON file that holds a mapping; return {} where there is none, or half of one."""
@@ -93,24 +110,30 @@ class WorkFolder:
 
     def write_mapping(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a mapping as a JSON file, whole."""
-        write_file(self.fs, f"{self.path}/{name}", json.dumps(content).encode())
+        with self._storage_errors():
+            write_file(self.fs, f"{self.path}/{name}", json.dumps(content).encode())
 
     def remove(self, *names: str) -> None:
         """Remove files, those that are there."""
-        if len(names) > 1 and not can_rename(self.fs):
-            self.fs.rm([f"{self.path}/{name}" for name in names])  # a thousand in one request
-            return
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                self.fs.rm_file(f"{self.path}/{name}")
+        with self._storage_errors():
+            if len(names) > 1 and not can_rename(self.fs):
+                self.fs.rm([f"{self.path}/{name}" for name in names])  # a thousand in one request
+                return
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    self.fs.rm_file(f"{self.path}/{name}")
 
     def list_files(self) -> "Listing":
         """List the folder, afresh."""
-        try:
-            entries = self.fs.ls(self.path, detail=True, refresh=True)
-        except FileNotFoundError:
-            entries = []
+        with self._storage_errors():
+            try:
+                entries = self.fs.ls(self.path, detail=True, refresh=True)
+            except FileNotFoundError:
+                entries = []
         return Listing({entry["name"].rpartition("/")[2]: _modified(entry) for entry in entries})
+
+    def _storage_errors(self) -> contextlib.AbstractContextManager[None]:
+        return storage_errors_as_resource_error("What processes are at work on", self.path)
 
     def is_exclusive(self) -> bool:
         """Return whether the storage lets only one of two processes make a file."""
@@ -204,6 +227,10 @@ class Claim:
     def drop(self) -> None:
         """Drop the claim, and those of the workers that it was taken from."""
         self.folder.remove(*map(self.file, range(1, self.number + 1)))
+
+
+def _all_work(root: Any) -> str:
+    return f"{overlay_folder(root)}/.octopi/work"
 
 
 def lost_error() -> LockedError:

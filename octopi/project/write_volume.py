@@ -1,17 +1,23 @@
 """Write volumes as OME-Zarr: one level, every chunk, metadata last."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import zarr
 from numcodecs import Blosc
 from numpy.typing import NDArray
-from zarr.storage import FSStore
 
 from octopi.geometry import Grid
-from octopi.project.storage import is_local, write_file
+from octopi.project.storage import (
+    can_rename,
+    filesystem_inside,
+    is_local,
+    read_file,
+    write_file,
+)
 from octopi.project.stored_volume import COMPLETE
 from octopi.system.files import staged
 
@@ -56,46 +62,67 @@ def _write_remotely(
     is written beside the old one before they name it, then again under the level that all
     programs read: of a writer killed anywhere, the old volume or the new one stays.
     """
-    current = _stored_level(fs, path)
+    current, old_files = _stored_level(fs, path), _files_below(fs, path)
+    files: dict[str, bytes] = {}
+    _fill(files, _LEVEL, volume)
     try:
         if current is None:
-            _remove(fs, path)
+            _remove(fs, path, old_files)
         for level in (_LEVEL,) if current in (None, _BESIDE) else (_BESIDE, _LEVEL):
-            metadata = _ome_metadata(level, volume.ndim, grid, attributes)
-            _remove(fs, f"{path}/{level}")
-            _fill(FSStore(path, fs=fs, dimension_separator="/", exceptions=()), level, volume)
-            write_file(fs, f"{path}/.zattrs", metadata)
+            if current is not None:
+                _remove(fs, f"{path}/{level}", old_files)
+            of_level = {re.sub(f"^{_LEVEL}/", f"{level}/", name): files[name] for name in files}
+            _upload(fs, {f"{path}/{name}": content for name, content in of_level.items()})
+            old_files += [f"{path}/{name}" for name in of_level]
+            write_file(fs, f"{path}/.zattrs", _ome_metadata(level, volume.ndim, grid, attributes))
     except BaseException:
         current = _stored_level(fs, path)  # a write may arrive although it fails
-        unfinished = f"/{_LEVEL if current == _BESIDE else _BESIDE}"
-        _remove(fs, path if current is None else path + unfinished)
+        unfinished = f"/{_LEVEL if current == _BESIDE else _BESIDE}" if current else ""
+        _remove(fs, path + unfinished, _files_below(fs, path))
         raise
-    _remove_others(fs, path)
+    children = {file.removeprefix(f"{path}/").partition("/")[0] for file in old_files}
+    for child in children - {_LEVEL, ".zattrs", ".zgroup"}:
+        _remove(fs, f"{path}/{child}", old_files)
 
 
 def _stored_level(fs: Any, path: str) -> str | None:
     """Return the level that the metadata of a store name; None where they are missing."""
-    fs.invalidate_cache()
     try:
-        attributes = json.loads(fs.cat_file(f"{path}/.zattrs"))
+        attributes = json.loads(read_file(fs, f"{path}/.zattrs"))
         return str(attributes["multiscales"][0]["datasets"][0]["path"])
     except (FileNotFoundError, ValueError, LookupError, TypeError):
         return None
 
 
-def _remove_others(fs: Any, path: str) -> None:
-    """Remove from a store what does not belong to its only level."""
-    fs.invalidate_cache()
-    for child in fs.ls(path, detail=False):
-        if child.rstrip("/").rpartition("/")[2] not in (_LEVEL, ".zattrs", ".zgroup"):
-            _remove(fs, child)
+def _files_below(fs: Any, path: str) -> list[str]:
+    """List the files of a store."""
+    fs.invalidate_cache(path)
+    if can_rename(filesystem_inside(fs)):
+        return list(fs.find(path))
+    folder, _, name = path.rpartition("/")  # one request, even if there is nothing
+    files = fs.find(folder, prefix=f"{name}/")
+    return [file for file in files if file.startswith(f"{path}/")]
 
 
-def _remove(fs: Any, path: str) -> None:
-    fs.invalidate_cache()
-    if fs.exists(path):
-        fs.rm(path, recursive=True)
-        fs.invalidate_cache()
+def _remove(fs: Any, path: str, files: Sequence[str]) -> None:
+    """Remove those of the files that are a path or below it."""
+    removed = [file for file in files if file == path or file.startswith(f"{path}/")]
+    if can_rename(filesystem_inside(fs)):
+        if removed and fs.exists(path):
+            fs.rm(path, recursive=True)  # with its folders
+    elif removed:
+        fs.rm(removed)
+    fs.invalidate_cache(path)
+
+
+def _upload(fs: Any, files: Mapping[str, bytes]) -> None:
+    """Write files; an object store takes many at once."""
+    if can_rename(filesystem_inside(fs)):
+        for folder in sorted({path.rpartition("/")[0] for path in files}):
+            fs.makedirs(folder, exist_ok=True)
+        fs.pipe(dict(files))
+    else:
+        filesystem_inside(fs).pipe(dict(files))
 
 
 def _fill(store: Any, level: str, volume: NDArray[Any]) -> None:

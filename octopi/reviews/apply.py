@@ -11,12 +11,12 @@ from octopi.cli.job import log_dry_run
 from octopi.config.settings import ReviewSettings
 from octopi.errors import DataError, NotInProjectError, OctopiError, SettingError
 from octopi.geometry import Points
+from octopi.html_report.score_maps import find_score_map
 from octopi.project import PicksQuery, Project
 from octopi.project.picks_selection import REJECTED_SUFFIX
 from octopi.project.work_folder import new_worker_id
 from octopi.reviews.decisions import DecisionsFile, check_belongs, read_decisions
 from octopi.reviews.training import (
-    find_reviewed_scores,
     find_trained_on,
     next_session,
     write_commands,
@@ -138,7 +138,7 @@ def retrain_command(
     all_scores = []
     for run in (runs[name] for name in file.runs if name in runs):
         with contextlib.suppress(NotInProjectError):  # the map was deleted meanwhile
-            all_scores.append(find_reviewed_scores(run, settings.input, settings.tomo_type))
+            all_scores.append(find_score_map(run, settings.input, settings.tomo_type))
     trained_on = find_trained_on(
         project,
         all_scores,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from octopi.geometry import Points
+from octopi.geometry import Points, distances_to_nearest
 from octopi.picking import log_odds
 
 UNCERTAIN, UNMARKED, DOUBTED = "uncertain", "unmarked", "doubted"
@@ -120,7 +120,7 @@ def _cards_of(run: RunToReview, name: str, radius: float, threshold: float) -> l
     if annotated is not None:
         is_unmarked = (q >= 0.5) & (q > gains)
         gains, kinds = np.where(is_unmarked, q, gains), np.where(is_unmarked, UNMARKED, kinds)
-        keep = _distances(points, annotated) > SAME_PLACE * radius
+        keep = distances_to_nearest(points.positions, annotated.positions) > SAME_PLACE * radius
         doubted = _doubted(run, name, radius, threshold)
     cards = [
         Card(run.name, name, _place(points, i), float(_chances(points)[i]), str(kinds[i]), gain)
@@ -129,7 +129,8 @@ def _cards_of(run: RunToReview, name: str, radius: float, threshold: float) -> l
     ]
     cards = sorted([*cards, *doubted], key=lambda card: (-card.gain, card.position))
     places = Points(np.array([card.position for card in cards]))
-    is_new = _distances(places, run.decided.get(name, Points.empty())) > SAME_PLACE * radius
+    decided = run.decided.get(name, Points.empty())
+    is_new = distances_to_nearest(places.positions, decided.positions) > SAME_PLACE * radius
     return [card for card, new in zip(cards, is_new, strict=True) if new]
 
 
@@ -170,8 +171,7 @@ def _shift(chances: NDArray[np.float64], threshold: float) -> NDArray[np.float64
 
 
 def _chances(points: Points) -> NDArray[np.float64]:
-    scores = np.ones(len(points)) if points.scores is None else points.scores
-    return np.asarray(scores, np.float64)
+    return points.scores_or_ones.astype(np.float64)
 
 
 def _place(points: Points, index: int) -> tuple[float, float, float]:
@@ -184,10 +184,3 @@ def _near(points: Points, others: Points, reach: float) -> list[list[int]]:
     if not len(others) or not len(points):
         return [[] for _ in range(len(points))]
     return KDTree(others.positions).query_ball_point(points.positions, reach).tolist()
-
-
-def _distances(points: Points, others: Points) -> NDArray[np.float64]:
-    """Return the distance of each point to the nearest of the others, infinite without any."""
-    if not len(others) or not len(points):
-        return np.full(len(points), np.inf)
-    return KDTree(others.positions).query(points.positions)[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from octopi.config.overrides import override_key, shell_override
-from octopi.html_report.score_maps import ScoreMapReference, find_training_of
+from octopi.html_report.score_maps import find_training_of
 from octopi.html_report.training_history import TrainingHistory, read_training_history
 from octopi.project import (
     PickSets,
@@ -17,9 +17,8 @@ from octopi.project import (
     SegmentationQuery,
     TomogramQuery,
     find_pick_sets,
-    score_map_name,
 )
-from octopi.project.run_scores import RunScores, find_scores
+from octopi.project.run_scores import RunScores
 from octopi.system.job_folder import BEST_MODEL_FILE, CONFIG_FILE
 
 
@@ -56,14 +55,6 @@ class TrainedOn:
         missing, existing = attributes.get("not_annotated", ()), set(run.picks())
         existing_sets = {n: [q for q in qs if q in existing] for n, qs in self.picks.items()}
         return {name: sets for name, sets in existing_sets.items() if sets and name not in missing}
-
-
-def find_reviewed_scores(run: Run, name: str, tomo_type: str | None) -> RunScores:
-    """Find the score map of a run; of several, that of the tomogram type that is shown."""
-    map_name = score_map_name(SegmentationQuery.parse(name))
-    types = {query.tomo_type for query, stored in run.score_maps() if stored == map_name}
-    of_type = tomo_type if tomo_type in types else None
-    return find_scores(run, "scores", name, tomo_type=of_type, voxel_spacing=None)
 
 
 def find_trained_on(
@@ -109,12 +100,7 @@ def _find_history(
         folder = Path(checkpoint[0]).absolute().parent
         is_one = len(checkpoint) == 1 and (folder / CONFIG_FILE).is_file()
         return read_training_history(folder) if is_one else None
-    references = [
-        ScoreMapReference(one.run, one.location, score_map_name(one.query), one.read_attributes())
-        for one in scores
-        if isinstance(one.location, TomogramQuery)
-    ]
-    return find_training_of(references)
+    return find_training_of(one for one in scores if isinstance(one.location, TomogramQuery))
 
 
 def _target_attributes(run: Run, target: SegmentationQuery | None) -> Mapping:

@@ -13,6 +13,7 @@ from octopi.config.overrides import shell_override
 from octopi.sweeps.results import STATES, StudyResults, shorten, shorten_distinctly
 from octopi.system.files import write_yaml
 from octopi.system.job_folder import SEARCH_RESULTS_FILE, trial_name
+from octopi.system.tables import format_rows
 
 MAX_TRIALS = 10  # in the table
 SCREEN_WIDTH = 100  # characters
@@ -108,38 +109,19 @@ def _ranking(results: StudyResults) -> list[str]:
         label: [_cell(name, trial) for trial in best]
         for label, name in zip(labels, results.varying, strict=True)
     }
-    fitting = _fitting(columns, cells)
-    rows = _aligned(columns | fitting)
-    if left_out := [results.labels[name] for name in results.varying[len(fitting) :]]:
+    tables = [
+        _aligned(columns | dict(list(cells.items())[:number])) for number in range(len(cells) + 1)
+    ]
+    fitting = [rows for rows in tables if max(map(len, rows)) <= SCREEN_WIDTH] or tables[:1]
+    rows = fitting[-1]
+    if left_out := [results.labels[name] for name in results.varying[len(fitting) - 1 :]]:
         text = f"They differ in {len(left_out)} more: {', '.join(left_out)}"
         rows += textwrap.wrap(text, SCREEN_WIDTH, subsequent_indent="  ")
     return rows + (["* none is better in every objective"] if several else [])
 
 
-def _fitting(columns: Mapping[str, list[str]], more: Mapping[str, list[str]]) -> dict:
-    """Take the first of the further columns, as many as fit on the screen."""
-    used = sum(_width(head, cells) + 2 for head, cells in columns.items())
-    out = {}
-    for label, cells in more.items():
-        used += _width(label, cells) + 2
-        if used - 2 > SCREEN_WIDTH:
-            break
-        out[label] = cells
-    return out
-
-
-def _width(head: str, cells: list[str]) -> int:
-    return max(map(len, [head, *cells]))
-
-
-def _aligned(columns: Mapping[str, list[str]]) -> list[str]:
-    """Align columns as lines: the first to the left, the others to the right."""
-    padded = [
-        [cell.rjust(width) if index else cell.ljust(width) for cell in (head, *cells)]
-        for index, (head, cells) in enumerate(columns.items())
-        if (width := _width(head, cells))
-    ]
-    return ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
+def _aligned(columns: Mapping[str, Sequence[str]]) -> list[str]:
+    return format_rows(list(columns), zip(*columns.values(), strict=True)).splitlines()
 
 
 def _seconds(trial: FrozenTrial) -> str:

@@ -72,6 +72,12 @@ def lock_folder(folder: Path) -> Iterator[None]:
         yield
 
 
+def folder_owner(folder: Path) -> str | None:
+    """Say which process works in a folder; return None where none does."""
+    path = folder / ".lock"
+    return (path.read_text(encoding="utf-8") or "another process") if is_locked(path) else None
+
+
 def check_not_locked(folder: Path) -> None:
     """Raise LockedError if another process works in the folder."""
     if is_locked(folder / ".lock"):
@@ -79,7 +85,7 @@ def check_not_locked(folder: Path) -> None:
 
 
 def _locked_error(folder: Path) -> LockedError:
-    owner = (folder / ".lock").read_text(encoding="utf-8") or "another process"
+    owner = folder_owner(folder) or "another process"
     return LockedError(
         f"{folder} is in use by {owner}. Wait for it, or choose another folder with hydra.run.dir=…"
     )

@@ -98,6 +98,13 @@ def check_writable(path: str | Path, advice: str) -> None:
         raise ResourceError(f"Nothing can be written to {path}: {folder} {reason}. {advice}")
 
 
+def format_duration(seconds: float) -> str:
+    """Format a time, as in 40 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def format_bytes(num_bytes: float) -> str:
     """Write a number of bytes for people: 1.5 GB."""
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

@@ -86,7 +86,7 @@ def read_dataset_info(project: Project, settings: TrainSettings) -> DatasetInfo:
     name_user_session = target.name_user_session
     runs = [
         run
-        for run in project.select(settings.runs)
+        for run in project.select(settings.runs, keep_contents=True)
         if settings.runs is not None
         or any(q.name_user_session == name_user_session for q in run.segmentations())
     ]

@@ -58,22 +58,22 @@ def test_a_write_that_fails_leaves_the_old_label_volume_and_nothing_else(
     run.write_segmentation(TARGETS, _labels(1), grid=GRID, attributes={"old": 1})
     before = anywhere.files_of_run()
 
-    def failing(write):
-        def write_but_no_chunk(store, key, value):
-            if "/0/" in key:
+    def write_but_no_chunk(store, key, value):
+        if "/0/" in key:
+            raise fault
+        write(store, key, value)
+
+    def pipe_but_no_chunk(files):
+        for path, content in files.items():
+            if "/0/0" in path or "-new/0" in path:
                 raise fault
-            write(store, key, value)
+            wrapped.pipe_file(path, content)
 
-        return write_but_no_chunk
-
-    def set_items(store, values):
-        for key, value in values.items():
-            store[key] = value
-
+    write, wrapped = zarr.DirectoryStore.__setitem__, run.copick_root.fs_overlay
     with monkeypatch.context() as patch:
-        patch.setattr(zarr.storage.FSStore, "setitems", set_items)
-        for store in (zarr.storage.FSStore, zarr.DirectoryStore):
-            patch.setattr(store, "__setitem__", failing(store.__setitem__))
+        patch.setattr(zarr.DirectoryStore, "__setitem__", write_but_no_chunk)
+        for fs in (wrapped, wrapped._fs):
+            patch.setattr(fs, "pipe", pipe_but_no_chunk)
         with pytest.raises((ResourceError, KeyboardInterrupt)):
             run.write_segmentation(TARGETS, _labels(2), grid=GRID, attributes={"new": 1})
     labels, _, attributes = run.read_segmentation(TARGETS)

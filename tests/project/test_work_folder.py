@@ -39,10 +39,11 @@ def test_every_storage_of_the_tests_keeps_two_processes_apart(folder):
 
 
 def test_a_storage_that_lets_both_make_a_file_is_found_out(folder, monkeypatch):
-    opened = type(folder.fs).open
+    opened, piped = type(folder.fs).open, folder.fs.pipe_file
     monkeypatch.setattr(
         type(folder.fs), "open", lambda fs, path, mode, **k: opened(fs, path, "wb", **k)
     )
+    monkeypatch.setattr(folder.fs, "pipe_file", lambda path, content, mode: piped(path, content))
     assert not folder.is_exclusive()
 
 

@@ -7,11 +7,11 @@ from scored_project import copy_project, make_scored_project
 
 from octopi.config.overrides import override_key, override_value
 from octopi.geometry import Points
+from octopi.html_report.score_maps import find_score_map
 from octopi.html_report.training_history import TrainingHistory
 from octopi.project import PicksQuery, SegmentationQuery, open_project
 from octopi.reviews.training import (
     TrainedOn,
-    find_reviewed_scores,
     find_trained_on,
     next_session,
     write_commands,
@@ -140,9 +140,7 @@ def test_what_a_target_was_painted_from_is_found_through_the_checkpoint(
     job = f"hydra.run.dir={tmp_path / 'job'}"
     assert octopi_command("create_targets", "targets.annotation={ribosome: partial}", job) == 0
     (tmp_path / "config.yaml").write_text("target: targets:octopi/1\n", encoding="utf-8")
-    scores = [
-        find_reviewed_scores(run, "predict:octopi/1", None) for run in open_project(config).runs
-    ]
+    scores = [find_score_map(run, "predict:octopi/1", None) for run in open_project(config).runs]
     project = open_project(config)
     options = {"checkpoint": [str(tmp_path / "best_model.pth")], "objects": OBJECTS}
     assert find_trained_on(project, [], annotations=None, **options).partial  # of any run

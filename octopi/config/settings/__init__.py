@@ -12,6 +12,7 @@ from octopi.config.settings.projects import (
     DoctorSettings,
     ImportTomogramsSettings,
     PlanSettings,
+    StatusSettings,
 )
 from octopi.config.settings.results import (
     EvaluateSettings,
@@ -29,6 +30,7 @@ SETTINGS_CLASSES: dict[str, type] = {
     "summarize": SummarizeSettings,
     "check": CheckSettings,
     "doctor": DoctorSettings,
+    "status": StatusSettings,
     "plan": PlanSettings,
     "report": ReportSettings,
     "review": ReviewSettings,

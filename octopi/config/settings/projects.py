@@ -52,6 +52,16 @@ class CheckSettings:
 
 
 @dataclass
+class StatusSettings:
+    """Settings of `status`."""
+
+    project: ConfigNode
+    folder: str | None
+    runs: RunNames
+    dry_run: bool
+
+
+@dataclass
 class DoctorSettings:
     """Settings of `doctor`."""
 

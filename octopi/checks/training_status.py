@@ -1,0 +1,114 @@
+"""How far the trainings in a folder are: one, or those of a sweep or of folds."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from octopi.checks.tables import format_rows
+from octopi.errors import DataError, SettingError
+from octopi.system import locks
+from octopi.system.files import read_mapping
+from octopi.system.job_folder import (
+    CONFIG_FILE,
+    LAST_CHECKPOINT_FILE,
+    RESULTS_FILE,
+    fold_folders,
+    read_outcome,
+    trial_folders,
+)
+from octopi.system.resources import format_duration
+
+
+@dataclass(frozen=True)
+class TrainingStatus:
+    """How far a training is.
+
+    Args:
+        name: of its folder.
+        state: how it ended, "at work", or "interrupted".
+        epochs: that are whole, and how many there are to be; "" where it has not begun.
+        metric: name and last value of the metric by which the best model is chosen.
+        saved: when `last.ckpt` was written.
+        left: estimate of the time that is left, and who is at work.
+    """
+
+    name: str
+    state: str
+    epochs: str
+    metric: str
+    saved: str
+    left: str
+
+
+def read_trainings(folder: Path) -> list[TrainingStatus]:
+    """Read how far each training in a folder is.
+
+    Raises:
+        SettingError: there is none.
+    """
+    folders = [*trial_folders(folder), *fold_folders(folder)]
+    folders = [inner for outer in folders for inner in fold_folders(outer) or [outer]]
+    if not folders and (folder / CONFIG_FILE).is_file():
+        folders = [folder]
+    if not folders:
+        raise SettingError(
+            f"{folder} is not the folder of a training, of folds or of a sweep: it has neither "
+            f"{CONFIG_FILE} nor fold_* nor trial_*."
+        )
+    return [read_training(path, str(path.relative_to(folder.parent))) for path in folders]
+
+
+def read_training(folder: Path, name: str) -> TrainingStatus:
+    """Read how far a training is; what is damaged is said in place of the state."""
+    owner = locks.folder_owner(folder)
+    try:
+        outcome = read_outcome(folder)
+        results = _read(folder / RESULTS_FILE)
+        config = _read(folder / CONFIG_FILE)
+    except DataError as error:
+        return TrainingStatus(name, f"damaged: {error}", "", "", "", owner or "")
+    state = outcome.state if outcome else "at work" if owner else "interrupted"
+    history = results.get("history")
+    done = int((_series(history, "train_loss", "epoch") or [-1])[-1]) + 1
+    trainer = config.get("trainer")
+    total = trainer.get("max_epochs") if isinstance(trainer, Mapping) else None
+    best_metric = str(results.get("best_metric"))
+    values = _series(history, best_metric, "value")
+    saved = folder / LAST_CHECKPOINT_FILE
+    ages = []
+    if saved.is_file():
+        ages = [saved.stat().st_mtime - (folder / CONFIG_FILE).stat().st_mtime]
+    left = owner or ""
+    if owner and ages and done and isinstance(total, int) and total > done:
+        left = f"about {format_duration(ages[0] / done * (total - done))}; {owner}"
+    return TrainingStatus(
+        name,
+        state,
+        f"{done} of {total}" if config else "",
+        f"{best_metric} {values[-1]:.4g}" if values else "",
+        time.strftime("%F %T", time.localtime(saved.stat().st_mtime)) if ages else "",
+        left,
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return read_mapping(path) if path.is_file() else {}
+
+
+def _series(history: Any, name: str, key: str) -> list[float]:
+    """Return the epochs or values of a metric that are numbers, if the file holds such a list."""
+    series = history.get(name) if isinstance(history, Mapping) else None
+    values = series.get(key) if isinstance(series, Mapping) else None
+    numbers = values if isinstance(values, list) else []
+    return [number for number in numbers if isinstance(number, int | float)]
+
+
+def format_trainings(trainings: Sequence[TrainingStatus]) -> str:
+    """Format a line for each training, and how many are in which state."""
+    head = ["training", "state", "epochs", "last metric", "last.ckpt", "left"]
+    rows = [[t.name, t.state, t.epochs, t.metric, t.saved, t.left] for t in trainings]
+    states = dict.fromkeys(t.state for t in trainings)
+    counts = [f"{sum(t.state == state for t in trainings)} {state}" for state in states]
+    return format_rows(head, rows, [f"all {len(rows)}", ", ".join(counts)])

@@ -1,0 +1,144 @@
+"""What is stored of a run, from one listing of each of its folders."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+from octopi.project import copick_items
+from octopi.project.copick_api import CopickPicksFile, parse_segmentation_store_name
+from octopi.project.copick_items import Item
+from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
+
+PICKS, SEGMENTATIONS, SPACING = "Picks", "Segmentations", "VoxelSpacing"
+
+
+class RunContents:
+    """The copick items of a run by query, listed when first asked for and then kept.
+
+    copick's own queries list each folder several times, which takes minutes in an object store.
+    Only runs of the data portal are asked by them.
+
+    Args:
+        copick_run: copick's run.
+    """
+
+    def __init__(self, copick_run: Item) -> None:
+        self._run = copick_run
+        self._stores: dict[str, list[tuple[str, bool]]] = {}
+        self._features: dict[tuple[float, str], dict[str, Item]] = {}
+
+    @cached_property
+    def picks(self) -> dict[PicksQuery, Item]:
+        """The picks."""
+        return copick_items.picks(self._run, self._query(self._run.query_picks, self._list_picks))
+
+    @cached_property
+    def segmentations(self) -> dict[SegmentationQuery, Item]:
+        """The label volumes; of two with one query, the one of several objects counts."""
+        query = self._query(self._run.query_segmentations, self._list_segmentations)
+        return copick_items.segmentations(self._run, query)
+
+    @cached_property
+    def tomograms(self) -> dict[TomogramQuery, Item]:
+        """The tomograms."""
+
+        def query_all() -> list[Item]:
+            spacings = self._run.query_voxelspacings()
+            return [t for spacing in spacings for t in spacing.query_tomograms()]
+
+        return copick_items.tomograms(self._run, self._query(query_all, self._list_tomograms))
+
+    def features(self, tomogram: Item) -> dict[str, Item]:
+        """Return the features of a tomogram, by name."""
+        key = (tomogram.voxel_spacing.voxel_size, tomogram.tomo_type)
+        if key not in self._features:
+            query = self._query(tomogram.query_features, lambda: self._list_features(tomogram))
+            self._features[key] = copick_items.features(tomogram, query)
+        return self._features[key]
+
+    def _query(
+        self, of_copick: Callable[[], Any], of_folders: Callable[[], Iterator[Item]]
+    ) -> Callable[[], Any]:
+        """Choose how to list: the data portal has no folder of static data."""
+        return of_copick if getattr(self._run, "fs_static", None) is None else of_folders
+
+    def _list_picks(self) -> Iterator[Item]:
+        make = self._run._picks_factory()
+        for name, read_only in self._names(PICKS, "*.json"):
+            user, session, object_name = name.removesuffix(".json").split("_")[:3]
+            file = CopickPicksFile(
+                pickable_object_name=object_name, user_id=user, session_id=session
+            )
+            yield make(run=self._run, file=file, read_only=read_only)
+
+    def _list_segmentations(self) -> Iterator[Item]:
+        make, make_meta = self._run._segmentation_factory()
+        for name, read_only in self._names(SEGMENTATIONS, "*.zarr"):
+            if fields := parse_segmentation_store_name(name, SEGMENTATIONS):
+                yield make(run=self._run, meta=make_meta(**fields), read_only=read_only)
+
+    def _list_tomograms(self) -> Iterator[Item]:
+        make_spacing, make_meta = self._run._voxel_spacing_factory()
+        folders = [name for name, _ in self._names("", f"{SPACING}*")]
+        for size in dict.fromkeys(float(name.removeprefix(SPACING)) for name in folders):
+            spacing = make_spacing(run=self._run, meta=make_meta(voxel_size=size))
+            make, make_tomogram_meta = spacing._tomogram_factory()
+            for name, read_only in self._names(f"{SPACING}{size:.3f}", "*.zarr"):
+                tomo_type = name.removesuffix(".zarr")
+                if "features" not in tomo_type:
+                    meta = make_tomogram_meta(tomo_type=tomo_type)
+                    yield make(voxel_spacing=spacing, meta=meta, read_only=read_only)
+
+    def _list_features(self, tomogram: Item) -> Iterator[Item]:
+        make, make_meta = tomogram._feature_factory()
+        start, end = f"{tomogram.tomo_type}_", "_features.zarr"
+        for name, read_only in self._names(
+            f"{SPACING}{tomogram.voxel_spacing.voxel_size:.3f}", f"{start}*{end}"
+        ):
+            meta = make_meta(
+                tomo_type=tomogram.tomo_type,
+                feature_type=name.removeprefix(start).removesuffix(end),
+            )
+            yield make(tomogram=tomogram, meta=meta, read_only=read_only)
+
+    def _names(self, folder: str, pattern: str) -> list[tuple[str, bool]]:
+        """Return the names in a folder of the run that fit, and whether each is read-only.
+
+        Args:
+            folder: "" for that of the run itself.
+            pattern: a beginning and an end with * between.
+        """
+        start, end = pattern.split("*")
+        if folder not in self._stores:
+            self._stores[folder] = [
+                (name, read_only)
+                for read_only in (False, True)
+                if not (read_only and self._run.static_is_overlay)
+                for name in self._list_folder(folder, read_only=read_only)
+            ]
+        return [
+            (name, read_only)
+            for name, read_only in self._stores[folder]
+            if name.startswith(start) and name.endswith(end) and not name.startswith(".")
+        ]
+
+    def _list_folder(self, folder: str, *, read_only: bool) -> list[str]:
+        part = "static" if read_only else "overlay"
+        fs, path = getattr(self._run, f"fs_{part}"), getattr(self._run, f"{part}_path")
+        if folder and (folder, read_only) not in self._names("", "*"):
+            return []  # asked for, an object store would list twice
+        try:
+            entries = fs.ls(f"{path}/{folder}".rstrip("/"), detail=True, refresh=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [
+            entry["name"].rstrip("/").rpartition("/")[2]
+            for entry in entries
+            if not entry["name"].rstrip("/").endswith(".zarr") or _is_folder(entry, fs)
+        ]
+
+
+def _is_folder(entry: Mapping[str, Any], fs: Any) -> bool:
+    """Return whether an entry of a listing is a folder, or a link to one."""
+    kind = entry["type"]
+    return kind == "directory" or (kind != "file" and fs.isdir(entry["name"]))
