@@ -67,7 +67,10 @@ def read_picks(picks: Any, where: str, warn: Callable[[str], None]) -> StoredPic
     try:
         with storage_errors_as_data_error(where):
             content = _content(picks)
-        unit, entries = content.get("unit", "angstrom"), content.get("points") or []
+        unit, entries = content.get("unit", "angstrom"), content.get("points")
+        if not isinstance(entries, list | None):
+            raise TypeError("its points are no list")
+        entries = entries or []
         trusted = content.get("trust_orientation", True)
         locations = [[entry["location"][axis] for axis in "xyz"] for entry in entries]
         transforms = [entry.get("transformation_") or _IDENTITY for entry in entries]

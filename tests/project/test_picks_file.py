@@ -85,7 +85,9 @@ def test_a_compressed_file_says_to_unpack_it(files):
         _read(files)
 
 
-@pytest.mark.parametrize("content", ["[]", '{"points": [{"location": null}]}'])
+@pytest.mark.parametrize(
+    "content", ["[]", '{"points": {}}', '{"points": ""}', '{"points": [{"location": null}]}']
+)
 def test_a_file_of_another_form_is_named(files, content):
     files.add_picks([]).write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=r"curator_1_ribosome\.json"):
