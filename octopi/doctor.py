@@ -1,12 +1,14 @@
 """Check this machine and environment; say what would hinder octopi, and what to do.
 
-Run it as `octopi doctor` or `python -m octopi.doctor`; nothing is written.
+Run it as `octopi doctor` or `python -m octopi.doctor`; nothing is written, but for a file that is
+removed at once, to try the storage of the project.
 """
 
 import importlib.metadata
 import logging
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import octopi
@@ -46,6 +48,7 @@ def check_environment(settings: DoctorSettings) -> list[CheckLine]:
     requirements = importlib.metadata.requires("octopi") or []
     cache = settings.cache_dir or read_yaml(CONF_DIR / "data" / "default.yaml")["cache_dir"]
     uri = settings.tracking_uri or read_yaml(CONF_DIR / "logger" / "mlflow.yaml")["tracking_uri"]
+    config = settings.project["config"]  # that of a synthetic project is a mapping
     disk, memory = settings.disk_gb * 1e9, settings.memory_gb * 1e9
     return [
         environment.check_python(metadata["Requires-Python"]),
@@ -65,6 +68,7 @@ def check_environment(settings: DoctorSettings) -> list[CheckLine]:
         environment.check_folder(
             "cache", Path(cache), disk, "Set data.cache_dir to another folder."
         ),
+        *environment.check_sharing(None if isinstance(config, Mapping) else config),
         environment.check_tracking_store(uri),
         environment.check_slurm(shutil.which("sbatch"), packages),
     ]

@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from octopi.checks import environment
 from octopi.checks.environment import OK, PROBLEM, WARNING
@@ -123,6 +124,26 @@ def test_doctor_logs_a_line_for_each_check_and_writes_nothing(
                  "outputs", "cache", "mlflow", "slurm"):  # fmt: skip
         assert any(line.split()[1:2] == [name] for line in log.splitlines()), name
     assert not list(tmp_path.iterdir())
+
+
+def test_doctor_tries_whether_the_storage_keeps_processes_apart(here, octopi_command, capfd):
+    assert octopi_command("doctor") == 0
+    assert "exclusive files (O_EXCL); any number of processes" in capfd.readouterr().err
+    assert not [path for path in (here / "overlay").rglob("*") if path.is_file()]
+    assert environment.check_sharing(None) == []
+    (line,) = environment.check_sharing(str(here / "absent.json"))
+    assert line.state == WARNING
+    assert "not checked: There is no copick config" in line.text
+
+
+def test_a_storage_that_does_not_keep_them_apart_is_a_warning(here, monkeypatch):
+    opened = LocalFileSystem.open
+    monkeypatch.setattr(
+        LocalFileSystem, "open", lambda fs, path, mode, **k: opened(fs, path, "wb", **k)
+    )
+    (line,) = environment.check_sharing(str(here / "project.json"))
+    assert line.state == WARNING
+    assert "lets two processes make the same file. Start one at a time" in line.text
 
 
 def test_a_problem_ends_with_exit_code_4_and_says_what_to_do(

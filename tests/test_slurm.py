@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import Command
 from slurm_cluster import SlurmCluster, wait_for
+from sweeping import read_states
 from tiny import TINY
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SPLIT = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
 OCTOPI = [sys.executable, "-c", "from octopi.console.main import main; main()"]
@@ -105,3 +107,66 @@ def environments_of_ranks() -> str:
         if "\0LOCAL_RANK=1\0" in text and str(Path.cwd()) in text:
             texts.append(text)
     return "\n".join(texts)
+
+
+LAUNCHER = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=main"]
+SEARCH = [
+    *("hydra.sweep.dir=sweep", "hydra.sweeper.n_trials=2", "optim.optimizer.lr=1e-3"),
+    "+hydra.sweeper.params={loss.alpha:'interval(0.2,0.5)'}",
+]
+
+
+def start_sweep(*words: str) -> Command:
+    """Start a sweep whose trainings are jobs of SLURM."""
+    log = Path(f"sweep-{len(list(Path().glob('sweep-*.log')))}.log")
+    return Command("train", "-m", *TINY, *SPLIT, *LAUNCHER, *words, log=log)
+
+
+def sweep(*words: str, exit_code: int) -> str:
+    """Run a sweep whose trainings are jobs of SLURM; return what it printed."""
+    command = start_sweep(*words)
+    assert command.wait() == exit_code, command.output()
+    return command.output()
+
+
+def job_of(folder: str) -> str:
+    """Return the id of the job of a training."""
+    return Path(folder, "slurm_job").read_text(encoding="utf-8")
+
+
+def test_a_refused_job_is_no_trial_and_a_cancelled_one_goes_on(slurm: SlurmCluster, targets):
+    search = [*SEARCH, "trainer.max_epochs=60", "trainer.check_val_every_n_epoch=60"]
+    refused = sweep(*search, "hydra.launcher.partition=nowhere", exit_code=2)
+    assert "invalid partition specified: nowhere. Change hydra.launcher.partition=…" in refused
+    assert read_states(Path("sweep")) == ["RUNNING"] * 2  # drawn, and taken up by the next start
+
+    command = start_sweep(*search)
+    wait_for(lambda: Path("sweep/trial_1/last.ckpt").exists(), seconds=240)
+    array = job_of("sweep/trial_0").removesuffix("_0")
+    assert job_of("sweep/trial_1") == f"{array}_1"
+    slurm.run("scancel", f"{array}_1")
+    assert command.wait() == 6, command.output()
+    assert "1 trials were interrupted: SLURM's job " in command.output()
+    assert sorted(read_states(Path("sweep"))) == ["COMPLETE", "RUNNING"]
+    sweep(*search, exit_code=0)
+    assert read_states(Path("sweep")) == ["COMPLETE"] * 2
+    assert epochs("sweep/trial_1") == list(range(60))
+
+
+def test_folds_are_a_job_array_also_when_submitted_from_within_a_job(slurm: SlurmCluster, targets):
+    folds = ["fold=0,1,2", "num_folds=3", "hydra.sweep.dir=sweep", "hydra.launcher.mem_gb=1"]
+    script = octopi("train", "-m", *TINY, *LAUNCHER, *folds)
+    job = slurm.submit(script, "--mem-per-cpu=200", "--output=job.out")
+    code = slurm.wait_for_end(job, seconds=400)
+    assert code == "0:0", Path("job.out").read_text(encoding="utf-8")
+    assert Path("sweep/model_config.yaml").is_file()
+    assert len({job_of(f"sweep/fold_{fold}").partition("_")[0] for fold in range(3)}) == 1
+
+
+def test_a_job_that_fails_is_told_with_its_cause_and_its_log(slurm: SlurmCluster, targets):
+    folds = ["fold=0,1", "num_folds=3", "hydra.sweep.dir=sweep", "hydra.launcher.setup=['exit 3']"]
+    log = Path("log")
+    command = Command("train", "-m", *TINY, *LAUNCHER, *folds, log=log)
+    assert command.wait() == 6
+    assert "ended as FAILED" in command.output()
+    assert "_log.err" in command.output()

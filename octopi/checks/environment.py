@@ -15,7 +15,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from octopi.errors import ResourceError
+from octopi.errors import OctopiError, ResourceError
 from octopi.system import resources
 from octopi.system.files import sqlite_path
 
@@ -194,6 +194,34 @@ def check_folder(name: str, path: Path, needed: float, advice: str) -> CheckLine
     if free < needed:
         return CheckLine(name, WARNING, f"{text}, below {resources.format_bytes(needed)}. {advice}")
     return CheckLine(name, OK, text)
+
+
+def check_sharing(config: str | Sequence[str] | None) -> list[CheckLine]:
+    """Check by which means the overlays of a project keep processes apart; make and remove a file.
+
+    Args:
+        config: copick configs; None = there is no project to check.
+    """
+    if not config:
+        return []
+    try:
+        from octopi.project import open_project  # noqa: PLC0415  copick may be missing
+
+        folders = open_project(config).folders_to_share()
+        lines = [(folder.path, folder.describe_exclusive()) for folder in folders]
+    except (ImportError, OctopiError) as error:
+        return [CheckLine("sharing", WARNING, f"not checked: {error}")]
+    return [
+        CheckLine("sharing", OK, f"{path}: {means}; any number of processes share the runs")
+        if means
+        else CheckLine(
+            "sharing",
+            WARNING,
+            f"{path}: this storage lets two processes make the same file. Start one at a time, or "
+            "each with other runs=[…].",
+        )
+        for path, means in lines
+    ]
 
 
 def check_tracking_store(uri: str) -> CheckLine:

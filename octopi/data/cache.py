@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 CHUNK_VOXELS = 1 << 15  # normalised at once: they fit into the processor's cache
-IMAGE_BYTES, TARGET_BYTES = 2, 1  # of a cached voxel: float16 and uint8
+IMAGE_BYTES, TARGET_BYTES, CODE_BYTES = 2, 1, 4  # of a cached voxel: float16, uint8, int32
 NORMALISATION = (
     "zero mean, unit std, outliers clipped, v2"  # part of every key: change it with the arithmetic
 )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi.data.cache import IMAGE_BYTES, TARGET_BYTES, VolumeCache
+from octopi.data.cache import CODE_BYTES, IMAGE_BYTES, TARGET_BYTES, VolumeCache
 from octopi.errors import SettingError, shorten, users_definition
 from octopi.geometry import Grid
 from octopi.targets import UNKNOWN, rejected_value
@@ -28,6 +28,8 @@ class CachedTomogram:
         grid: the grid of both.
         positions: label (0: background; REJECTED) -> flat indices of voxels with it.
         not_annotated: labels of the objects that nobody annotated in the run.
+        codes: cache key of the target with the particles numbered, see `particles`; None where
+            nobody needs their numbers.
     """
 
     name: str
@@ -36,11 +38,18 @@ class CachedTomogram:
     grid: Grid
     positions: Mapping[int, NDArray[np.integer]] = field(repr=False)
     not_annotated: frozenset[int] = frozenset()
+    codes: str | None = None
+
+    @property
+    def crop_target(self) -> str:
+        """Cache key of the target that crops are cut from."""
+        return self.codes or self.target
 
     def num_bytes(self) -> dict[str, int]:
-        """Return the bytes of the two volumes, by cache key."""
+        """Return the bytes of the volumes, by cache key."""
         voxels = math.prod(self.grid.shape)
-        return {self.volume: IMAGE_BYTES * voxels, self.target: TARGET_BYTES * voxels}
+        codes = {self.codes: CODE_BYTES * voxels} if self.codes else {}
+        return {self.volume: IMAGE_BYTES * voxels, self.target: TARGET_BYTES * voxels, **codes}
 
 
 @dataclass(frozen=True)
@@ -173,10 +182,10 @@ class CropSampler:
         }
 
     def read(self, crops: Sequence[Crop]) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
-        """Read crops: images and targets, both (b, 1, z, y, x)."""
+        """Read crops: images and targets, or codes of targets, both (b, 1, z, y, x)."""
         images = [self._read_image(crop) for crop in crops]
         targets = [
-            read_crop(self.cache.open(c.variant.target), c.start, self._size, "constant")
+            read_crop(self.cache.open(c.variant.crop_target), c.start, self._size, "constant")
             for c in crops
         ]
         return np.stack(images)[:, None], np.stack(targets)[:, None]

@@ -23,6 +23,7 @@ from octopi.data.crops import CachedTomogram, CropChooser, CropSampler, CropSett
 from octopi.data.datasets import CropDataset, StepSampler, ValidationVolume, VolumeDataset, identity
 from octopi.data.folds import Split, SplitSettings
 from octopi.data.gpu_volumes import DeviceVolumes, fits_on_gpu
+from octopi.data.particles import split_codes
 from octopi.data.preparation import DataPreparation
 from octopi.data.sources import RunVolumes, SourceReader
 from octopi.geometry import Grid, Points
@@ -71,6 +72,7 @@ def build_data_module(  # noqa: PLR0913  the keys of conf/data are flat: users t
     augment: Augmentation | None,
     sampler: CropChooser | None,
     truth: Callable[[Run], Mapping[str, Points]],
+    numbers_particles: bool,
     working_spacing: Spacing | None,
     crop_size: Edges,
     crops_per_step: CropsPerStep,
@@ -99,6 +101,7 @@ def build_data_module(  # noqa: PLR0913  the keys of conf/data are flat: users t
         augment: changes a training batch on its device; None for nothing.
         sampler: chooses the crops; None for equal shares of the objects.
         truth: gives the particles of a validation run, by object.
+        numbers_particles: whether a batch says of which particle each voxel is.
         working_spacing: Å, tomograms are Fourier-cropped to it; None keeps their own.
         crop_size: see `crops.CropSettings`, as for crops_per_step, background_fraction,
             center_jitter and blend.
@@ -123,7 +126,8 @@ def build_data_module(  # noqa: PLR0913  the keys of conf/data are flat: users t
         tuple(crop_size), crops_per_step, background_fraction, center_jitter, blend, seed
     )
     cache = VolumeCache(cache_dir)
-    reader = SourceReader(cache, target, tomograms, labels, working_spacing, num_workers)
+    particles = truth if numbers_particles else None
+    reader = SourceReader(cache, target, tomograms, labels, working_spacing, num_workers, particles)
     return TomogramDataModule(
         DataPreparation(runs, split, reader, tilt_series_pattern=tilt_series_pattern),
         crops,
@@ -285,7 +289,16 @@ class TomogramDataModule(pl.LightningDataModule):
             key = np.random.SeedSequence((self.crops.seed, *batch["draw"]), spawn_key=(1,))
             rng = torch.Generator().manual_seed(int(key.generate_state(1)[0]))
             image, target = self.augment(image, target, rng)
-        return {"image": image, "target": target, "not_annotated": batch["not_annotated"]}
+        numbers = {}
+        if self.preparation.reader.particles is not None:
+            labels, numbers["particles"] = split_codes(target)
+            target = labels.to(torch.uint8)
+        return {
+            "image": image,
+            "target": target,
+            "not_annotated": batch["not_annotated"],
+            **numbers,
+        }
 
     def content(self) -> dict[str, dict[str, str]]:
         """Return hashes (hex) of the data that trains and validates, by run and what it is.

@@ -24,7 +24,7 @@ class DeviceVolumes:
     def __init__(
         self, cache: VolumeCache, variants: Sequence[CachedTomogram], device: torch.device
     ) -> None:
-        keys = dict.fromkeys(key for v in variants for key in (v.volume, v.target))
+        keys = dict.fromkeys(key for v in variants for key in (v.volume, v.crop_target))
         self._volumes = {
             key: torch.from_numpy(np.array(cache.open(key))).to(device) for key in keys
         }
@@ -41,7 +41,7 @@ class DeviceVolumes:
         ]
         pairs = list(zip(crops, boxes, strict=True))
         images = [self._volumes[crop.variant.volume][box] for crop, box in pairs]
-        targets = [self._volumes[crop.variant.target][box] for crop, box in pairs]
+        targets = [self._volumes[crop.variant.crop_target][box] for crop, box in pairs]
         return torch.stack(images)[:, None], torch.stack(targets)[:, None]
 
 

@@ -18,9 +18,11 @@ from octopi.data.cache import (
     working_grid,
 )
 from octopi.data.crops import CachedTomogram, find_positions, pool_rejected
+from octopi.data.particles import number_particles
 from octopi.errors import DataError, NotInProjectError, ResourceError
-from octopi.geometry import Grid
+from octopi.geometry import Grid, Points
 from octopi.project import Run, SegmentationQuery, TomogramQuery
+from octopi.project.digests import digest_points
 from octopi.project.objects import WRITE_TARGET_AGAIN, check_labels, find_unexpected_labels
 from octopi.project.provenance import describe_changed_inputs
 from octopi.system import resources
@@ -60,6 +62,8 @@ class SourceReader:
         labels: object name -> label.
         working_spacing: Å; None keeps each tomogram's own.
         num_threads: runs read at once; 0 counts as 1.
+        particles: gives the particles of a run, by object, that are to be numbered; None where
+            nobody needs their numbers.
 
     Raises:
         ValueError: the working spacing is not positive.
@@ -71,6 +75,7 @@ class SourceReader:
     labels: Mapping[str, int]
     working_spacing: float | None
     num_threads: int
+    particles: Callable[[Run], Mapping[str, Points]] | None = None
 
     def read_targets(self, runs: Iterable[Run]) -> dict[str, RunVolumes]:
         """Read and cache the targets; return the volumes of each run by its name."""
@@ -135,7 +140,15 @@ class SourceReader:
             key = f"{run.name} {query} {run.fingerprint(query)} {grid.shape} {NORMALISATION}"
             target_key, positions = targets[grid]
             variants.append(
-                CachedTomogram(str(query), key, target_key, grid, positions, unknown_labels)
+                CachedTomogram(
+                    str(query),
+                    key,
+                    target_key,
+                    grid,
+                    positions,
+                    unknown_labels,
+                    self._cache_codes(run, grid, target_key),
+                )
             )
             loaders[key] = partial(_prepare, run, query, grid)
         classes = [
@@ -188,6 +201,20 @@ class SourceReader:
         rows = self.cache.get(positions_key, find_rows)
         self.cache.fill({target_key: read_target}, num_threads=1)  # in case it was deleted alone
         return target_key, pool_rejected(_rows_to_positions(rows), self.labels.values())
+
+    def _cache_codes(self, run: Run, grid: Grid, target_key: str) -> str | None:
+        """Cache the target with its particles numbered; return its key, None if nobody needs it."""
+        if self.particles is None:
+            return None
+        particles = self.particles(run)
+        digests = {name: digest_points(points) for name, points in particles.items()}
+        key = f"codes {target_key} {digests}"
+
+        def number() -> NDArray[np.int32]:
+            return number_particles(self.cache.open(target_key), grid, particles, self.labels)
+
+        self.cache.fill({key: number}, num_threads=1)
+        return key
 
     def _read_target(self, run: Run, grid: Grid) -> NDArray[np.uint8]:
         """Read the target onto a working grid, after a check of its labels."""

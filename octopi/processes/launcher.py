@@ -1,12 +1,13 @@
-"""Trainings started by a launcher of Hydra: joblib, submitit, ray."""
+"""Trainings started by a launcher of Hydra that is not SLURM's: joblib, ray."""
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from octopi.config.overrides import override_text
 from octopi.errors import exit_code_of
 from octopi.processes.tasks import ProcessResult, RunningTask, TrainingTask
-from octopi.system.job_folder import LAST_CHECKPOINT_FILE
+from octopi.system.job_folder import has_training
 
 
 class LauncherRunner:
@@ -21,9 +22,9 @@ class LauncherRunner:
         self.launcher = launcher
         self.size = size
 
-    def start(self, task: TrainingTask) -> RunningTask:
-        """Start a thread that calls the launcher and waits for the training to end."""
-        return LauncherThread(self.launcher, task)
+    def start(self, tasks: Sequence[TrainingTask]) -> list[RunningTask]:
+        """Start a thread for each, which calls the launcher and waits for the training to end."""
+        return [LauncherThread(self.launcher, task) for task in tasks]
 
 
 class LauncherThread:
@@ -36,7 +37,7 @@ class LauncherThread:
 
     def _launch(self, launcher: Any, task: TrainingTask) -> None:
         overrides = [*task.overrides, override_text("hydra.sweep.subdir", task.folder.name)]
-        if (task.folder / LAST_CHECKPOINT_FILE).exists():
+        if has_training(task.folder):
             overrides += [override_text("resume", task.folder)]
         try:
             (job,) = launcher.launch([overrides], initial_job_idx=task.number)

@@ -1,5 +1,6 @@
 """Several trainings, each in a process of its own: as many at once as there is room for."""
 
+import logging
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,10 @@ from octopi.errors import ExitCode, StoppedBySignal
 from octopi.signals import STOP_SIGNALS, signals_to_handle
 from octopi.system.job_folder import Outcome, read_outcome
 
+logger = logging.getLogger(__name__)
+
 POLL_INTERVAL = 0.2  # seconds
+WAIT_INTERVAL = 2.0  # seconds between looks at what other processes have finished
 # Exit codes of a training that is to be continued: stopped by a signal, or run by another process.
 UNFINISHED_CODES = {
     *(128 + number for number in STOP_SIGNALS),
@@ -85,6 +89,14 @@ class TaskQueue(Protocol):
         """Record how a training ended."""
         ...
 
+    def record_interruption(self, task: TrainingTask, result: ProcessResult) -> None:
+        """Record that a training was stopped, so that it is left to the next start."""
+        ...
+
+    def num_elsewhere(self) -> int:
+        """Count the trainings that other processes may still finish."""
+        ...
+
 
 class RunningTask(Protocol):
     """A training that runs."""
@@ -103,8 +115,8 @@ class Runner(Protocol):
 
     size: int
 
-    def start(self, task: TrainingTask) -> RunningTask:
-        """Start a training."""
+    def start(self, tasks: Sequence[TrainingTask]) -> Sequence[RunningTask]:
+        """Start several trainings."""
         ...
 
 
@@ -122,23 +134,59 @@ def run_tasks(queue: TaskQueue, runner: Runner, bar: "tqdm[Any]", *, resume_comm
     """
     running: dict[int, tuple[TrainingTask, RunningTask]] = {}
     with forward_signals(running) as received:
-        while True:
-            while len(running) < runner.size and not received and (task := queue.next()):
-                running[task.number] = (task, runner.start(task))
-            if not running:
+        waits = False
+        while not received:
+            _start_next(queue, runner, running)
+            if not running and not (num_elsewhere := queue.num_elsewhere()):
                 break
+            if not running and not waits:
+                waits = True
+                logger.info("Waiting for %d trainings that run elsewhere.", num_elsewhere)
+            time.sleep(POLL_INTERVAL if running else WAIT_INTERVAL)
+            _record_ended(queue, running, received, bar)
+        while running:
             time.sleep(POLL_INTERVAL)
-            for task, result in _take_ended(running):
-                if not was_stopped(result, received):
-                    queue.record_result(task, result)
-                    bar.update()
-                task.release()
+            _record_ended(queue, running, received, bar)
         if received:
             raise StoppedBySignal(
                 128 + received[0],
                 f"Stopped by {signal.Signals(received[0]).name}; the state of every training is "
                 f"kept.\nContinue with: {resume_command}",
             )
+
+
+def _start_next(
+    queue: TaskQueue, runner: Runner, running: dict[int, tuple[TrainingTask, RunningTask]]
+) -> None:
+    """Start as many trainings as the runner has free slots; let others take what cannot start."""
+    tasks: list[TrainingTask] = []
+    try:
+        while len(running) + len(tasks) < runner.size and (task := queue.next()):
+            tasks.append(task)
+        started = runner.start(tasks) if tasks else []
+    except BaseException:
+        for task in tasks:
+            queue.record_interruption(task, ProcessResult(ExitCode.INTERRUPTED, "not started"))
+            task.release()
+        raise
+    for task, training in zip(tasks, started, strict=True):
+        running[task.number] = (task, training)
+
+
+def _record_ended(
+    queue: TaskQueue,
+    running: dict[int, tuple[TrainingTask, RunningTask]],
+    received: Sequence[int],
+    bar: "tqdm[Any]",
+) -> None:
+    """Record the trainings that have ended; let others take those that were stopped."""
+    for task, result in _take_ended(running):
+        if was_stopped(result, received):
+            queue.record_interruption(task, result)
+        else:
+            queue.record_result(task, result)
+            bar.update()
+        task.release()
 
 
 def _take_ended(

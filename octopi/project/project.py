@@ -182,6 +182,10 @@ class Project:
         with storage_errors_as_data_error("What is at work"):
             return [folder for root in self._roots.values() for folder in WorkFolder.all_of(root)]
 
+    def folders_to_share(self) -> list[WorkFolder]:
+        """Return a folder of each overlay in which `WorkFolder.is_exclusive` can be tried."""
+        return [WorkFolder.of_output(root, "") for root in self._roots.values()]
+
     @property
     def overlays(self) -> list[str]:
         """Where results are written, one overlay root per config."""

@@ -132,6 +132,12 @@ class WorkFolder:
                 entries = []
         return Listing({entry["name"].rpartition("/")[2]: _modified(entry) for entry in entries})
 
+    def describe_exclusive(self) -> str:
+        """Say by which means only one process can make a file; "" if two can. Try it."""
+        if not self.is_exclusive():
+            return ""
+        return "exclusive files (O_EXCL)" if can_rename(self.fs) else "conditional puts"
+
     def _storage_errors(self) -> contextlib.AbstractContextManager[None]:
         return storage_errors_as_resource_error("What processes are at work on", self.path)
 

@@ -63,6 +63,7 @@ class GridQueue:
         tracker: the resolved `logger`.
         fold: that all train, where it is not swept.
         failed: number of a training -> why it failed.
+        interrupted: number of a training -> what stopped it; the next start takes it up.
     """
 
     folder: Path
@@ -70,11 +71,12 @@ class GridQueue:
     tracker: Mapping[str, Any]
     fold: int | None = None
     failed: dict[int, str] = field(default_factory=dict)
+    interrupted: dict[int, str] = field(default_factory=dict)
 
     def next(self) -> TrainingTask | None:
         """Claim the first training that is missing; return None if there is none."""
         for number in self.missing():
-            if number in self.failed:
+            if number in self.failed or number in self.interrupted:
                 continue
             combination = self.combinations[number]
             task = claim_training(
@@ -96,6 +98,14 @@ class GridQueue:
         if reason := failure_reason(task, result):
             self.failed[task.number] = reason
             logger.warning("%s failed: %s", task.folder.name, reason)
+
+    def record_interruption(self, task: TrainingTask, result: ProcessResult) -> None:
+        """Remember what stopped a training."""
+        self.interrupted[task.number] = result.reason
+
+    def num_elsewhere(self) -> int:
+        """Count the trainings that other workers have taken."""
+        return len(set(self.missing()) - self.failed.keys() - self.interrupted.keys())
 
     def training_folder(self, number: int) -> Path:
         """Return the folder of a training."""

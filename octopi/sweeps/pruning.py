@@ -8,7 +8,9 @@ import pytorch_lightning as pl
 from optuna.pruners import BasePruner
 from pytorch_lightning.callbacks import Callback
 
+from octopi.errors import SettingError, is_database_error
 from octopi.sweeps.study import open_study
+from octopi.system.passwords import mask_passwords
 from octopi.training.module import PickingModule
 
 logger = logging.getLogger(__name__)
@@ -26,25 +28,47 @@ class Pruning(Callback):
     """
 
     def __init__(self, folder: str, number: int, pruner: BasePruner | None = None) -> None:
-        self.study = open_study(Path(folder))
-        self.study.pruner = pruner or optuna.pruners.NopPruner()
+        self.folder = Path(folder)
         self.number = number
+        self.pruner = pruner or optuna.pruners.NopPruner()
+        self.study: optuna.Study | None = None
+        self.unreported: dict[int, float] = {}  # epoch -> value
         self.end_state: str | None = None  # how the training ended, if it ended by this
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report the best metric of this epoch; stop the training if the pruner says so."""
+        """Report the best metric of this epoch; stop the training if the pruner says so.
+
+        A report that the study's database does not take is sent with the next one.
+        """
         assert isinstance(pl_module, PickingModule)
         value = pl_module.best_value
-        if trainer.sanity_checking or value is None or len(self.study.directions) > 1:
+        if trainer.sanity_checking or value is None:
             return
-        trial = self.study.get_trials(deepcopy=False)[self.number]
-        self.study._storage.set_trial_intermediate_value(
-            trial._trial_id, trainer.current_epoch, value
-        )
-        trial = self.study.get_trials(deepcopy=True)[self.number]
-        if not self.end_state and self.study.pruner.prune(self.study, trial):
+        self.unreported[trainer.current_epoch] = value
+        try:
+            is_pruned = self._report()
+        except Exception as error:
+            if not (is_database_error(error) or isinstance(error, SettingError)):
+                raise
+            reason = mask_passwords(str(error.__cause__ or error).partition("\n")[0])
+            logger.warning("This validation is reported to the search later: %s", reason)
+            return
+        if is_pruned and not self.end_state:
             self.end_state = "pruned"
             trainer.should_stop = True
             logger.info(
                 "epoch %d: pruned at %s %.4f.", trainer.current_epoch, pl_module.best_metric, value
             )
+
+    def _report(self) -> bool:
+        """Report all values that the study does not have yet; return whether to stop."""
+        if self.study is None:
+            self.study = open_study(self.folder, patience=0)
+        study = self.study
+        if len(study.directions) > 1:
+            return False
+        trial_id = study.get_trials(deepcopy=False)[self.number]._trial_id
+        for epoch, value in list(self.unreported.items()):
+            study._storage.set_trial_intermediate_value(trial_id, epoch, value)
+            del self.unreported[epoch]
+        return self.pruner.prune(study, study.get_trials(deepcopy=True)[self.number])

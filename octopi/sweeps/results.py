@@ -15,6 +15,8 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from octopi.errors import shorten
+
 MAX_LENGTH = 24  # characters of a choice in a picture
 STATES = {
     TrialState.COMPLETE: "complete",
@@ -221,14 +223,6 @@ def shorten_distinctly(texts: Iterable[str], length: int = MAX_LENGTH) -> list[s
     return [
         short if cut.count(short) == 1 else text for short, text in zip(cut, texts, strict=True)
     ]
-
-
-def shorten(text: str, length: int = MAX_LENGTH) -> str:
-    """Cut a text that is longer than `length` in its middle."""
-    if len(text) <= length:
-        return text
-    head = (length - 1) // 2
-    return f"{text[:head]}…{text[len(text) - (length - 1 - head) :]}"
 
 
 def _dominates(one: list[float], other: list[float]) -> bool:

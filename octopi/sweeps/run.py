@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from optuna.trial import TrialState
-from tqdm import tqdm
 
 from octopi.cli.compose import config_search_arguments
 from octopi.cli.job import end_dry_run_without_phantom, log_dry_run
@@ -30,7 +28,8 @@ from octopi.sweeps.study import open_study
 from octopi.sweeps.sweep_file import check_same_sweep, shared_settings, write_sweep_file
 from octopi.sweeps.tracking import tracked_sweep
 from octopi.system import locks
-from octopi.system.job_folder import ANY_TRIAL, OUTCOME_FILE, OUTPUT_FILE
+from octopi.system.job_folder import ANY_TRIAL, OUTCOME_FILE
+from octopi.system.progress import ProgressBar
 from octopi.training.dataset_info import read_dataset_info
 from octopi.training.validation import check_metric_names
 
@@ -66,10 +65,24 @@ class Sweep:
     def make_runner(self, num_tasks: int) -> Runner:
         """Return what starts the trainings: Hydra's launcher, or processes of this machine."""
         launcher, num_slots = self.sweeper.launcher(), self.sweeper.n_jobs
+        if type(launcher).__name__ == "SlurmLauncher":
+            return self._slurm_runner(launcher.params, num_tasks)
         if launcher is not None:
             return LauncherRunner(launcher, min(num_slots or num_tasks, num_tasks))
         environments = slot_environments(self.settings, num_slots, num_tasks)
         return LocalRunner(environments, self.sweeper.module, config_search_arguments())
+
+    def _slurm_runner(self, parameters: Mapping[str, Any], num_tasks: int) -> Runner:
+        """Return what submits the trainings to SLURM, each for as long as `trainer.max_time`."""
+        # submitit is an extra, which only those need who use SLURM
+        from octopi.processes.slurm_jobs import SlurmRunner, job_minutes  # noqa: PLC0415
+
+        typed = self.sweeper.config.hydra.overrides.hydra
+        max_time = self.settings.trainer["max_time"]
+        if max_time and not any(o.startswith("hydra.launcher.timeout_min=") for o in typed):
+            parameters = {**parameters, "timeout_min": job_minutes(max_time)}
+        size = min(self.sweeper.n_jobs or num_tasks, num_tasks)
+        return SlurmRunner(parameters, size, self.sweeper.module, config_search_arguments())
 
 
 def run_sweep(sweeper: "OctopiSweeper", folder: Path, arguments: list[str]) -> float | None:
@@ -132,7 +145,9 @@ def run_search(sweep: Sweep) -> float | None:
         return None
     write_sweep_file(folder, sweep_settings)
     queue = open_queue(sweep, space)
-    bar = tqdm(total=num_trials, initial=min(queue.num_finished(), num_trials), unit="trial")
+    bar = ProgressBar(
+        total=num_trials, initial=min(queue.num_finished(), num_trials), unit="trial", desc="search"
+    )
     with tracked_sweep(folder, sweep.settings) as metrics, bar:
         try:
             runner = sweep.make_runner(num_trials)
@@ -170,22 +185,30 @@ def write_summary(queue: TrialQueue) -> None:
 
 
 def best_value(queue: TrialQueue) -> float | None:
-    """Return the best value of the first objective; None while other workers train the rest.
+    """Return the best value of the first objective.
 
     Raises:
-        SweepError: no trial succeeded.
+        SweepError: no trial succeeded, or some were interrupted.
     """
+    if queue.interrupted:
+        raise interruption_error(queue.interrupted, "trials", f"hydra.sweep.dir={queue.folder}")
     results = StudyResults(queue.study, queue.objectives)
     if results.ranked:
         return results.objectives[0].value_of(results.ranked[0])
     trials = results.trials
-    if any(trial.state is TrialState.RUNNING for trial in trials):
-        logger.info("The trials that are left run elsewhere.")
-        return None
     reasons = {trial.user_attrs.get("reason", trial.state.name.lower()) for trial in trials}
     raise SweepError(
         f"None of {len(trials)} trials succeeded. Causes: {shorten_list(sorted(reasons), '; ')}.\n"
-        f"Their logs are {queue.folder}/{ANY_TRIAL}/{OUTPUT_FILE}."
+        f"Their logs are in {queue.folder}/{ANY_TRIAL}."
+    )
+
+
+def interruption_error(interrupted: Mapping[int, str], kind: str, folder: str) -> SweepError:
+    """Return the error of a sweep of which some trainings were stopped."""
+    reasons = shorten_list(sorted(set(interrupted.values())), "; ")
+    return SweepError(
+        f"{len(interrupted)} {kind} were interrupted: {reasons}. "
+        f"The same command takes them up where they stopped ({folder})."
     )
 
 
@@ -211,7 +234,9 @@ def run_grid(sweep: Sweep) -> float | None:
         log_dry_run("train -m", describe_grid(folder, names, missing))
         return None
     write_sweep_file(folder, sweep_settings)
-    bar = tqdm(total=len(names), initial=len(names) - len(missing), unit="training")
+    bar = ProgressBar(
+        total=len(names), initial=len(names) - len(missing), unit="training", desc="sweep"
+    )
     with tracked_sweep(folder, sweep.settings) as metrics, bar:
         runner = sweep.make_runner(len(names))
         run_tasks(queue, runner, bar, resume_command=sweep.resume_command)
@@ -223,6 +248,8 @@ def run_grid(sweep: Sweep) -> float | None:
                 f"{len(queue.failed)} of {len(names)} trainings failed. {reasons}.\n"
                 f"Run what is missing with {sweep.resume_command}."
             )
+        if queue.interrupted:
+            raise interruption_error(queue.interrupted, "trainings", f"hydra.sweep.dir={folder}")
     return best
 
 

@@ -4,7 +4,7 @@ import importlib.util
 import logging
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,7 @@ class TrialQueue:
         objectives: names of what a trial returns.
         tracker: the resolved `logger`.
         fold: that all trials train, if they train one.
+        interrupted: number of a trial -> what stopped it; the next start takes it up.
     """
 
     folder: Path
@@ -89,6 +90,7 @@ class TrialQueue:
     objectives: list[str]
     tracker: dict[str, Any]
     fold: int | None = None
+    interrupted: dict[int, str] = field(default_factory=dict)
 
     def next(self) -> TrainingTask | None:
         """Claim an abandoned trial, or a new one; return None if there is none."""
@@ -134,7 +136,8 @@ class TrialQueue:
 
     def _adopt_abandoned_trial(self, trial: FrozenTrial) -> TrainingTask | None:
         """Claim a trial whose worker died; return None if it runs, has finished or is given up."""
-        if is_claimed(self.folder / trial_name(trial.number), trial.number):
+        folder = self.folder / trial_name(trial.number)
+        if trial.number in self.interrupted or is_claimed(folder, trial.number):
             return None
         self.study.sampler = self._sampler(trial.number)  # draws only what was not drawn yet
         self.study.sampler.before_trial(self.study, trial)
@@ -174,6 +177,21 @@ class TrialQueue:
         self.study.tell(task.number, values, skip_if_finished=True)
         text = ", ".join(f"{n} {v:.4f}" for n, v in zip(self.objectives, values, strict=True))
         logger.info("Trial %d: %s.", task.number, text)
+
+    def record_interruption(self, task: TrainingTask, result: ProcessResult) -> None:
+        """Remember what stopped a trial; it counts as no attempt."""
+        self.interrupted[task.number] = result.reason
+        trial = self.study.get_trials(deepcopy=False)[task.number]
+        attempts = trial.user_attrs.get("attempts", 1)
+        self._set_attribute(task.number, "attempts", max(0, attempts - 1))
+        logger.info("Trial %d was interrupted: %s", task.number, result.reason)
+
+    def num_elsewhere(self) -> int:
+        """Count the trials that other workers have taken."""
+        trials = self.study.get_trials(deepcopy=False)
+        return sum(
+            t.state is TrialState.RUNNING and t.number not in self.interrupted for t in trials
+        )
 
     def _fail(self, number: int, reason: str) -> None:
         self._set_attribute(number, "reason", reason)

@@ -10,6 +10,7 @@ from optuna.study import StudyDirection
 from octopi.config.overrides import shell_override
 from octopi.errors import SettingError, is_database_error
 from octopi.models.properties import COST_METRICS
+from octopi.sweeps.database import PATIENCE, PatientDatabase
 from octopi.sweeps.journal import JOURNAL, Journal
 from octopi.sweeps.sweep_file import CURE, read_search_info
 from octopi.system.files import absolute_sqlite_url, damaged, sqlite_path
@@ -21,15 +22,19 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 SQLITE_WAIT = 30.0  # seconds that a locked SQLite file is waited for; SQLite's own 5 are too few
 
 
-def open_study(folder: Path) -> optuna.Study:
+def open_study(folder: Path, *, patience: float = PATIENCE) -> optuna.Study:
     """Open the study of a search's folder; make it if it is new.
+
+    Args:
+        folder: of the search.
+        patience: seconds that each access waits for a database that does not answer.
 
     Raises:
         SettingError: the folder is not a search's, or its database cannot be reached.
         DataError: `study.yaml` is damaged.
     """
     search = read_search_info(folder)
-    storage = open_storage(folder, search.storage)
+    storage = open_storage(folder, search.storage, patience)
     directions = optimisation_directions(search.objectives)
     sampler = optuna.samplers.RandomSampler()
     try:
@@ -68,12 +73,14 @@ def check_storage(folder: Path, typed: str | None) -> None:
         )
 
 
-def open_storage(folder: Path, url: str | None) -> BaseStorage:
+def open_storage(folder: Path, url: str | None, patience: float = PATIENCE) -> BaseStorage:
     """Open the storage of a study: a journal in the folder or, with a URL, a database."""
     if url is None:
         return JournalStorage(Journal(folder / JOURNAL))
     try:
-        wait = {"connect_args": {"timeout": SQLITE_WAIT}} if sqlite_path(url) else None
+        if sqlite_path(url) is None:
+            return PatientDatabase(url, patience)
+        wait = {"connect_args": {"timeout": SQLITE_WAIT}}
         return RDBStorage(absolute_sqlite_url(url), engine_kwargs=wait)
     except ImportError as error:
         raise SettingError(

@@ -10,7 +10,8 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from octopi.config.overrides import shell_override
-from octopi.sweeps.results import STATES, StudyResults, shorten, shorten_distinctly
+from octopi.errors import shorten
+from octopi.sweeps.results import STATES, StudyResults, shorten_distinctly
 from octopi.system.files import write_yaml
 from octopi.system.job_folder import SEARCH_RESULTS_FILE, trial_name
 from octopi.system.tables import format_rows

@@ -1,9 +1,19 @@
 """The SLURM job that this process is part of. Standard library only."""
 
+import contextlib
 import os
+import re
 import subprocess
+import time
+from collections.abc import Iterable, Iterator
 
-from octopi.errors import shorten
+from octopi.errors import ResourceError, shorten
+
+UNFINISHED_STATES = {
+    *("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING"),
+    *("REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SIGNALING", "STAGE_OUT"),
+}
+RETRY_WAITS = (5, 15, 60)  # seconds, while the controller of SLURM does not answer
 
 
 def is_restarted() -> bool:
@@ -26,3 +36,51 @@ def requeue_job() -> str:
         reason = str(getattr(error, "stderr", None) or error).strip()
         return f"SLURM does not start job {job} again: {shorten(reason, 150)}."
     return f"SLURM starts job {job} again, which goes on from there."
+
+
+@contextlib.contextmanager
+def outside_job() -> Iterator[None]:
+    """Hide the settings of this job in the block, which those that are submitted there would take.
+
+    Where this process is in no job they are the user's own, such as SBATCH_ACCOUNT.
+    """
+    names = list(os.environ) if "SLURM_JOB_ID" in os.environ else []
+    prefixes = ("SLURM_", "SLURMD_", "SRUN_", "SBATCH_", "SALLOC_")
+    hidden = {
+        name: os.environ.pop(name)
+        for name in names
+        if name.startswith(prefixes) and not name.startswith("SLURM_CONF")
+    }
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def job_states(jobs: Iterable[str]) -> dict[str, str]:
+    """Return the states of jobs, such as 12 or 12_3, that SLURM still knows.
+
+    Raises:
+        ResourceError: SLURM does not answer.
+    """
+    ids = sorted({job.partition("_")[0] for job in jobs})
+    command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i %T"]
+    for wait in (*RETRY_WAITS, None):
+        done = subprocess.run(
+            [*command, f"--jobs={','.join(ids)}"], capture_output=True, text=True, check=False
+        )
+        if done.returncode == 0 or "Invalid job id" in done.stderr:
+            lines = (line.split() for line in done.stdout.splitlines())
+            return {line[0]: line[1] for line in lines if len(line) == 2}
+        if wait is not None:
+            time.sleep(wait)
+    raise ResourceError(f"SLURM does not answer: {shorten(done.stderr.strip(), 200)}.")
+
+
+def exit_code(job: str) -> int:
+    """Return the exit code of a job that has ended; 0 where SLURM no longer knows it."""
+    done = subprocess.run(
+        ["scontrol", "show", "job", job], capture_output=True, text=True, check=False
+    )
+    match = re.search(r"ExitCode=(\d+):", done.stdout)
+    return int(match[1]) if match else 0

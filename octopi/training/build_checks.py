@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from octopi.data.particles import LABELS, MAX_NUMBER
 from octopi.errors import (
     SettingError,
     describe_error,
@@ -66,14 +67,52 @@ def name_of(part: Any) -> str:
     return str(getattr(getattr(part, "func", part), "__name__", type(part).__name__))
 
 
-def check_augment(augment: Any, crop_size: Sequence[int], num_classes: int) -> None:
+def check_painter(painter: Any, radii: Sequence[float], stride: int) -> None:
+    """Raise SettingError unless a painter gives each object a score on the grid of the output.
+
+    Args:
+        painter: of the training.
+        radii: of each object, voxels.
+        stride: voxels of the input along an edge of a voxel of the output.
+    """
+    edge = _EDGE * stride
+    labels = torch.zeros((2, 1, edge, edge, edge), dtype=torch.uint8)
+    labels[0, 0, 2:5, 2:5, 2:5], labels[1, 0, 2:5, 2:5, 2:5] = 1, len(radii)
+    place = users_definition(painter)
+    try:
+        painted = painter(labels, (labels > 0).int(), radii, stride)
+    except Exception as error:  # what a user wrote may raise anything
+        place, reason = place_in_users_code(error), shorten(describe_error(error), 250)
+        raise SettingError(f"painter: {name_of(painter)}{place} fails: {reason}.") from error
+    expected, problem = [2, len(radii), *[_EDGE] * 3], ""
+    if not torch.is_tensor(painted):
+        problem = f"returns {type(painted).__name__}"
+    elif list(painted.shape) != expected:
+        problem = f"returns {list(painted.shape)}"
+    elif ((painted < 0) | (painted > 1)).any():
+        problem = f"returns scores from {painted.min():.3g} to {painted.max():.3g}"
+    if problem:
+        raise SettingError(
+            f"painter: {name_of(painter)}{place} {problem}. For labels {list(labels.shape)} of "
+            f"{len(radii)} objects, at a stride of {stride}, it returns a score of 0 to 1 for each "
+            f"object, without background: {expected}."
+        )
+
+
+def check_augment(
+    augment: Any, crop_size: Sequence[int], num_classes: int, *, numbers_particles: bool = False
+) -> None:
     """Raise SettingError unless each augmentation of the user keeps shapes, labels and numbers.
 
     Args:
         augment: of the training; octopi's own steps are not tried.
         crop_size: voxels, z y x.
         num_classes: of the targets, background included.
+        numbers_particles: whether a target's voxels have the number of their particle, too.
     """
+    dtype, highest = torch.uint8, num_classes - 1
+    if numbers_particles:
+        dtype, highest = torch.int32, MAX_NUMBER * LABELS + num_classes - 1
     for name, step in getattr(augment, "steps", {"": augment} if augment else {}).items():
         part = getattr(step, "transform", step)  # of MONAI's
         if type(part).__module__.startswith("octopi."):
@@ -83,8 +122,7 @@ def check_augment(augment: Any, crop_size: Sequence[int], num_classes: int) -> N
             rng = torch.Generator().manual_seed(seed)
             image = torch.randn((2, 1, *crop_size), generator=rng)
             # the last label beside background: what is interpolated lies between them
-            target = torch.randint(2, image.shape, generator=rng, dtype=torch.uint8)
-            target *= num_classes - 1
+            target = torch.randint(2, image.shape, generator=rng, dtype=dtype) * highest
             try:
                 problem = _augment_problem(step(image.clone(), target.clone(), rng), image, target)
             except Exception as error:  # what a user or MONAI wrote may raise anything

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import logging
 import math
 import signal
 import traceback
@@ -19,8 +18,6 @@ from octopi.config.overrides import shell_override
 from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
 from octopi.errors import DataError, ResourceError, SettingError, StoppedBySignal
-from octopi.models import checkpoint
-from octopi.models.net_output import NetOutput
 from octopi.models.precision import choose_device_type, count_devices, training_precision
 from octopi.models.properties import (
     COST_METRICS,
@@ -28,15 +25,17 @@ from octopi.models.properties import (
     check_num_classes,
     check_size,
     network_costs,
-    output_stride,
     size_divisor,
 )
-from octopi.picking import sort_by_label
 from octopi.system import ranks, resources, slurm
 from octopi.system.job_folder import LAST_CHECKPOINT_FILE, RESULTS_FILE
+from octopi.system.progress import shows_bars
 from octopi.training import ddp
 from octopi.training.best_model import BestModelWriter
-from octopi.training.build_checks import check_augment, check_loss, check_monitors
+from octopi.training.build_checks import (
+    check_augment,
+    check_monitors,
+)
 from octopi.training.callbacks import (
     LastCheckpoint,
     LogProgress,
@@ -48,18 +47,14 @@ from octopi.training.cpu_budget import CpuBudget
 from octopi.training.curves import draw_curves
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
 from octopi.training.folder import AUTO, TrainingFolder
-from octopi.training.loss import adapt_loss, build_loss
+from octopi.training.mixing import build_mix
 from octopi.training.module import PickingModule
+from octopi.training.network import build_net, read_net_output
+from octopi.training.painters import needs_particles
 from octopi.training.schedule import build_lr_scheduler, check_lr_scheduler
 from octopi.training.silence import silence_lightning
-from octopi.training.target_form import target_form
-from octopi.training.training_loss import TrainingLoss
-from octopi.training.unknown import PartialClasses
+from octopi.training.training_loss import build_training_loss
 from octopi.training.validation import build_validation, check_metric_names, log_shares
-
-logger = logging.getLogger(__name__)
-
-NEAR = 0.7  # radii around a painted sphere, where what is not marked is background
 
 
 @dataclass(frozen=True)
@@ -115,29 +110,28 @@ def build_training(
     info = read_dataset_info(build(settings.project, "project"), settings)
     check_metric_names(settings, list(info.radii))
 
-    net = build_net(settings, info)
+    painter = build(settings.painter, "painter")
+    net = build_net(settings, info, painter)
     divisor = size_divisor(net)
-    net_output = NetOutput(settings.outputs, output_stride(net, divisor))
+    net_output = read_net_output(settings, net, divisor, painter)
     check_num_classes(net, divisor, net_output.num_channels(len(info.labels)))
     data = build_data(settings, info, divisor)
-    check_augment(data.augment, settings.data["crop_size"], len(info.labels) + 1)
+    check_augment(
+        data.augment,
+        settings.data["crop_size"],
+        len(info.labels) + 1,
+        numbers_particles=needs_particles(painter),
+    )
     check_memory(net, settings)
     check_optim(net, settings)
-    form = target_form(net_output)
-    loss_function = adapt_loss(loss, form) if loss else build_loss(settings.loss, info.labels, form)
-    check_loss(loss_function, form, len(info.labels))
     module = PickingModule(
         net,
         validation_steps=build_validation(settings, info, divisor, net_output),
-        loss=TrainingLoss(
-            loss_function,
-            num_objects=max(info.labels.values()),
-            net_output=net_output,
-            partial=partial_classes(settings, info),
-        ),
+        loss=build_training_loss(settings, info, net_output, painter, loss),
         optimizer=build(settings.optim["optimizer"], "optim.optimizer", partial=True),
         lr_scheduler=functools.partial(build_lr_scheduler, settings.optim["lr_scheduler"]),
         labels=info.labels,
+        mix=build_mix(settings.mix, settings.data["crops_per_step"], painter),
         best_metric=settings.best_metric,
         steps_per_epoch=data.steps_per_epoch,
         seed=settings.seed,
@@ -145,10 +139,7 @@ def build_training(
     best_model = SaveBestModel(BestModelWriter(folder, settings, info, data, divisor, net_output))
     history = WriteHistory(folder / RESULTS_FILE, best_model, info.metrics_note)
     cpu_budget = CpuBudget(settings.max_cpu_seconds)
-    users_callbacks = [
-        build(node, f"callbacks.{name}") for name, node in settings.callbacks.items()
-    ]
-    check_monitors(users_callbacks, list(info.radii))
+    users_callbacks = build_callbacks(settings, info)
     callbacks = [
         best_model,  # before weight averaging, so that it saves the weights that are validated
         *users_callbacks,
@@ -160,6 +151,13 @@ def build_training(
     ]
     trainer = build_trainer(settings, folder, callbacks, divisor)
     return Training(info, net, divisor, data, module, trainer, best_model, history, cpu_budget)
+
+
+def build_callbacks(settings: TrainSettings, info: DatasetInfo) -> list[pl.Callback]:
+    """Build the callbacks that the user chose; check what they watch."""
+    callbacks = [build(node, f"callbacks.{name}") for name, node in settings.callbacks.items()]
+    check_monitors(callbacks, list(info.radii))
+    return callbacks
 
 
 def build_trainer(
@@ -177,10 +175,11 @@ def build_trainer(
         precision=precision,
         default_root_dir=str(folder),
         logger=False,
+        enable_progress_bar=settings.trainer["enable_progress_bar"] and shows_bars(),
         callbacks=callbacks,
     )
     ranks.check_tasks(trainer.num_devices, trainer.num_nodes)
-    ddp.prepare_first_rank(trainer.world_size)
+    ddp.prepare_first_rank(trainer.num_devices)
     if settings.max_cpu_seconds is not None and trainer.world_size > 1:
         raise SettingError(
             "max_cpu_seconds counts those of one process, and each device has its own. Leave "
@@ -226,42 +225,6 @@ def run_training(
     return {**best.metrics, settings.best_metric: best.best, **training.costs(settings)}
 
 
-def build_net(settings: TrainSettings, info: DatasetInfo) -> nn.Module:
-    """Build the network, with another training's weights where `init_from` names one."""
-    net: nn.Module = build(
-        settings.model,
-        "model",
-        out_channels=NetOutput(settings.outputs).num_channels(len(info.labels)),
-    )
-    if settings.init_from:
-        weights, checkpoint_info = checkpoint.read(settings.init_from)
-        new_weights = checkpoint.load_matching_weights(net, weights)
-        logger.info(
-            "init_from %s: %s are new (its objects: %s), all other weights are loaded.",
-            settings.init_from,
-            ", ".join(new_weights) or "no weights",
-            ", ".join(checkpoint_info.object_names),
-        )
-    return net
-
-
-def partial_classes(settings: TrainSettings, info: DatasetInfo) -> PartialClasses | None:
-    """Return the classes of which some particles may not be annotated, or places are rejected.
-
-    None where neither is so.
-
-    Background is trusted within NEAR radii of such objects, on average, around their spheres.
-    """
-    if not info.partial and not info.rejected:
-        return None
-    spacing = settings.data["working_spacing"] or info.tomograms[0].voxel_spacing
-    radii = [info.radii[name] for name in info.partial if name in info.radii]
-    reach = max(1, round(NEAR * sum(radii) / max(len(radii), 1) / spacing))
-    names = sort_by_label(info.labels)
-    is_partial = (False, *(name in info.partial for name in names))
-    return PartialClasses(is_partial, reach, has_rejected=bool(info.rejected))
-
-
 def build_data(settings: TrainSettings, info: DatasetInfo, divisor: int) -> TomogramDataModule:
     """Build the data module; nothing is read yet."""
     check_size(settings.data["crop_size"], divisor=divisor, key="data.crop_size")
@@ -275,6 +238,7 @@ def build_data(settings: TrainSettings, info: DatasetInfo, divisor: int) -> Tomo
         augment=build(settings.augment, "augment") if settings.augment else None,
         sampler=build(settings.sampler, "sampler") if settings.sampler else None,
         truth=info.true_picks,
+        numbers_particles=needs_particles(build(settings.painter, "painter")),
     )
 
 

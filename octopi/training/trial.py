@@ -40,12 +40,17 @@ def try_training(settings: TrainSettings, training: Training) -> None:
 def draw_batch(
     settings: TrainSettings, training: Training, generator: torch.Generator
 ) -> dict[str, Any]:
-    """Draw a batch as the data module would give it: noise, and a label in each row of voxels."""
+    """Draw a batch as the data module would give it: noise, any labels, and one particle each."""
     size = (min(settings.data["crops_per_step"], MAX_CROPS), 1, *settings.data["crop_size"])
     classes = max(training.info.labels.values()) + 1
+    target = torch.randint(0, classes, size, generator=generator, dtype=torch.uint8)
+    particles = torch.zeros(size, dtype=torch.int32)
+    for volume in (target, particles):
+        volume[:, :, 2:7, 2:7, 2:7] = 1
     return {
         "image": torch.randn(size, generator=generator),
-        "target": torch.randint(0, classes, size, generator=generator, dtype=torch.uint8),
+        "target": target,
+        "particles": particles,
         "not_annotated": torch.zeros((size[0], classes), dtype=torch.bool),
     }
 

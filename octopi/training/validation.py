@@ -7,11 +7,15 @@ from typing import Any
 from octopi.config.build import build
 from octopi.config.overrides import shell_override
 from octopi.config.settings import TrainSettings
+from octopi.errors import SettingError
 from octopi.evaluation.calibration import Calibration, calibrate
 from octopi.evaluation.coverage import keep_comparable
 from octopi.evaluation.score_report import Report
 from octopi.evaluation.share_report import advise_partial, count_annotated, describe_shares
 from octopi.geometry import PicksByRun
+from octopi.localization.components import Components
+from octopi.localization.localizer import Localizer
+from octopi.localization.watershed import Watershed
 from octopi.models.net_output import NetOutput
 from octopi.models.properties import COST_METRICS
 from octopi.training.dataset_info import DatasetInfo
@@ -45,6 +49,7 @@ def build_validation(
     predictor = build(settings.predictor, "predictor")
     predictor.check(divisor)
     localizer = build(settings.localizer, "localizer")
+    check_gathers(localizer, net_output)
     scorer = build(settings.scorer, "scorer")
     channels = [info.labels[name] - 1 for name in info.radii]
 
@@ -77,6 +82,16 @@ def build_validation(
         beta=settings.threshold_beta,
         score=score,
     )
+
+
+def check_gathers(localizer: Localizer, net_output: NetOutput) -> None:
+    """Raise SettingError if scores gather in points, and the localizer looks for regions."""
+    if net_output.offsets and isinstance(localizer, Components | Watershed):
+        raise SettingError(
+            "painter=offsets gathers the scores of a particle at its centre, where "
+            f"{type(localizer).__name__} finds no region of its size. Choose localizer=peaks, or "
+            "painter=spheres or heatmaps."
+        )
 
 
 def object_metrics(report: Report) -> dict[str, float | None]:

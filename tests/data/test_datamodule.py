@@ -68,6 +68,7 @@ def make_data(project, tmp_path, **changes):
         "augment": None,
         "sampler": None,
         "truth": truth_of,
+        "numbers_particles": False,
         "working_spacing": None,
         "crop_size": [16, 16, 16],
         "crops_per_step": 3,

@@ -15,7 +15,7 @@ from typing import Any
 
 import optuna
 import pytest
-from processes import FORK_SERVER, Command
+from processes import FORK_SERVER, Command, wait_until
 from tiny import TINY
 
 from octopi.tracking.mlflow import list_artifacts
@@ -32,41 +32,69 @@ pytestmark = [
 ]
 
 
+class Server:
+    """PostgreSQL on loopback, which can be stopped and started again.
+
+    Args:
+        folder: of its data and log.
+        password: of its user `octopi`.
+        user: arguments of Popen for the user that it runs as.
+    """
+
+    def __init__(self, folder: Path, password: str, user: dict[str, Any]) -> None:
+        self.folder, self.user = folder, user
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"postgresql://octopi:{password}@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        """Start it, and wait until it accepts connections."""
+        options = ["-D", str(self.folder / "data"), "-h", "127.0.0.1", "-p", str(self.port)]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(PROGRAMS[-1]), *options, "-k", "", "-F"],
+                cwd=self.folder,
+                stderr=log,
+                stdout=log,
+                **self.user,
+            )
+        wait_for(self.url, self.process, self.folder / "log")
+
+    def stop(self) -> None:
+        """Stop it at once, with all its connections."""
+        self.process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
+        self.process.wait()
+
+
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """Start a server on loopback for the tests; yield its URL, with user and password."""
-    programs, password = PROGRAMS[-1].parent, secrets.token_hex(16)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def server() -> Iterator[Server]:
+    """A server for the tests."""
+    password = secrets.token_hex(16)
     # Not in pytest's own folder, which only its owner may enter; PostgreSQL will not be root.
     with (
-        tempfile.TemporaryDirectory(prefix="octopi-postgres-") as folder,
-        unprivileged_user(folder) as user,
+        tempfile.TemporaryDirectory(prefix="octopi-postgres-") as name,
+        unprivileged_user(name) as user,
     ):
-        data, secret = Path(folder) / "data", Path(folder) / "password"
+        folder = Path(name)
+        data, secret = folder / "data", folder / "password"
         secret.write_text(password, encoding="utf-8")
         secret.chmod(0o644)  # the folder is 0700
         options = ["--username=octopi", "--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync"]
-        initdb = [str(programs / "initdb"), f"--pgdata={data}", *options]
+        initdb = [str(PROGRAMS[-1].parent / "initdb"), f"--pgdata={data}", *options]
         subprocess.run(initdb, check=True, capture_output=True, cwd=folder, **user)
-        server_options = ["-D", str(data), "-h", "127.0.0.1", "-p", str(port), "-k", "", "-F"]
-        with (
-            (Path(folder) / "log").open("wb") as log,
-            subprocess.Popen(
-                [str(programs / "postgres"), *server_options],
-                cwd=folder,
-                stderr=log,
-                stdout=log,
-                **user,
-            ) as server,
-        ):
-            address = f"postgresql://octopi:{password}@127.0.0.1:{port}/postgres"
-            try:
-                wait_for(address, server, Path(folder) / "log")
-                yield address
-            finally:
-                server.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
+        postgres = Server(folder, password, user)
+        postgres.start()
+        try:
+            yield postgres
+        finally:
+            postgres.stop()
+
+
+@pytest.fixture(scope="module")
+def url(server: Server) -> str:
+    """Its URL, with user and password."""
+    return server.url
 
 
 @contextmanager
@@ -172,3 +200,56 @@ def test_a_search_writes_the_password_into_study_yaml_only(here, octopi_command,
     assert not [path for path in others if password.encode() in path.read_bytes()]
     assert {p.name for p in list_artifacts(here / "sweep" / "trial_0")} >= {"best_model.pth"}
     assert password not in sweep.output()
+
+
+def test_an_outage_ends_neither_a_search_nor_its_trainings(here, octopi_command, server):
+    assert octopi_command("create_targets") == 0
+    arguments = [
+        *(word for word in TINY if not word.startswith("trainer.max_epochs")),
+        "trainer.max_epochs=30",
+        "data.train_runs=[TS_01,TS_02]",
+        "data.validation_runs=[TS_03]",
+        "+hydra.sweeper.params={optim.optimizer.lr:'tag(log,interval(1e-4,1e-2))'}",
+        f"hydra.sweep.dir={here / 'sweep'}",
+        f"hydra.sweeper.storage='{server.url}'",
+        "hydra.sweeper.study_name=outage",
+        "hydra.sweeper.n_trials=3",
+        "hydra.sweeper.n_jobs=2",
+    ]
+    before = num_reported(server.url)
+    search = Command("train", "-m", *arguments, log=here / "log")
+    wait_until(lambda: num_reported(server.url) > before + 2)
+    for seconds in (1, 10):
+        server.stop()
+        time.sleep(seconds)
+        server.start()
+    assert search.wait() == 0, search.output()
+    with stored(server.url) as storage:
+        trials = optuna.load_study(study_name="outage", storage=storage).get_trials()
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
+    for trial in trials:
+        assert sorted(trial.intermediate_values) == list(range(30))
+    password = server.url.split(":")[2].split("@")[0]
+    assert password not in search.output()
+
+
+def num_reported(url: str) -> int:
+    """Count what the trainings of the search have reported so far."""
+    with psycopg.connect(url) as connection:
+        try:
+            (row,) = connection.execute("select count(*) from trial_intermediate_values")
+        except psycopg.errors.UndefinedTable:
+            return 0
+        return row[0]
+
+
+def test_a_wrong_password_is_one_line_without_it(here, octopi_command, url, capfd):
+    assert octopi_command("create_targets") == 0
+    wrong = url.replace(url.split(":")[2].split("@")[0], "not-the-password")
+    params = "+hydra.sweeper.params={optim.optimizer.lr:'interval(1e-4,1e-2)'}"
+    words = [*TINY, params, "hydra.sweep.dir=sweep", f"hydra.sweeper.storage='{wrong}'"]
+    capfd.readouterr()
+    assert octopi_command("train", "-m", *words) == 2
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("octopi: ")]
+    assert "password authentication failed" in line
+    assert "not-the-password" not in line

@@ -1,15 +1,17 @@
 """Outputs at a stride and of objects that overlap, through every command after the training."""
 
+import itertools
 import json
-import sys
 from pathlib import Path
 
 import pytest
-from tiny import TINY
+from tiny import TINY, enter_copy
 
 from octopi.models import checkpoint
 from octopi.project import open_project
 
+PAINTERS, OUTPUTS = ("spheres", "heatmaps", "offsets"), ("exclusive", "independent")
+LOCALIZERS = ("peaks", "watershed", "components")
 RUNS = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
 WORDS = [*(word for word in TINY if not word.startswith("model.")), *RUNS]
 NET = '''"""A network whose output is at a part of its input's resolution."""
@@ -28,21 +30,70 @@ class Coarse(nn.Module):
 
     def forward(self, image):
         return self.layers(image)
+
+
+class ThreeObjects:
+    """A painter of another number of objects."""
+
+    def __call__(self, labels, particles, radii, stride):
+        return 0.0 * labels[:, [0, 0, 0], ::stride, ::stride, ::stride]
 '''
 
 
+@pytest.fixture(scope="module")
+def folder(tiny_phantom, tmp_path_factory, octopi_command):
+    """A working folder with targets and a network of the user, for all of these tests."""
+    folder = tmp_path_factory.mktemp("outputs")
+    with pytest.MonkeyPatch.context() as patch:
+        enter_copy(tiny_phantom, folder, patch)
+        (folder / "my_coarse_net.py").write_text(NET, encoding="utf-8")
+        patch.syspath_prepend(folder)
+        assert octopi_command("create_targets") == 0
+        yield folder
+
+
 @pytest.fixture
-def coarse_net(here, octopi_command, monkeypatch):
-    assert octopi_command("create_targets") == 0
-    (here / "my_coarse_net.py").write_text(NET, encoding="utf-8")
-    monkeypatch.syspath_prepend(here)
-    monkeypatch.delitem(sys.modules, "my_coarse_net", raising=False)
+def coarse_net(folder):
     return ["model._target_=my_coarse_net.Coarse"]
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("painter", "outputs", "stride", "localizer"),
+    list(itertools.product(PAINTERS, OUTPUTS, (1, 2), LOCALIZERS)),
+)
+def test_every_painter_output_stride_and_localizer_take_a_step_or_say_what_fits(
+    octopi_command, coarse_net, capfd, painter, outputs, stride, localizer
+):
+    chosen = [f"painter={painter}", f"outputs={outputs}", f"localizer={localizer}"]
+    words = [*WORDS, *coarse_net, f"+model.stride={stride}", *chosen, "dry_run=true"]
+    gathers = painter == "offsets" and localizer != "peaks"
+    assert octopi_command("train", *words) == (2 if gathers else 0)
+    assert ("Choose localizer=peaks" in "".join(capfd.readouterr())) == gathers
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("painter", "outputs"), [("heatmaps", "exclusive"), ("offsets", "independent")]
+)
+def test_painted_targets_train_resume_and_pick(octopi_command, coarse_net, painter, outputs):
+    job = f"{painter}_job"
+    chosen = [f"painter={painter}", f"outputs={outputs}", "+model.stride=2"]
+    words = [*WORDS, *coarse_net, *chosen, "augment=default", f"hydra.run.dir={job}"]
+    assert octopi_command("train", *words) == 0
+    assert octopi_command("train", f"resume={job}", "trainer.max_epochs=2") == 0
+    _, info = checkpoint.read(f"{job}/best_model.pth")
+    assert info.net_output.offsets == (painter == "offsets")
+    trust = "trust=[my_coarse_net.Coarse]"
+    segment = [f"checkpoint={job}/best_model.pth", trust, "segmentation=true", f"name={painter}"]
+    assert octopi_command("segment", *segment) == 0
+    assert octopi_command("localize", f"input={painter}:octopi/1", f"session_id={painter}") == 0
+    assert octopi_command("evaluate", f"session_id={painter}", f"hydra.run.dir={job}_scored") == 0
+
+
+@pytest.mark.slow
 def test_a_coarse_output_of_independent_objects_goes_through_every_command(
-    here, octopi_command, coarse_net
+    folder, octopi_command, coarse_net
 ):
     words = [*WORDS, *coarse_net, "+model.stride=2", "outputs=independent"]
     folds = ["num_folds=3", "data.ratios=null", "data.train_runs=null", "data.validation_runs=null"]
@@ -53,7 +104,7 @@ def test_a_coarse_output_of_independent_objects_goes_through_every_command(
     trust = "trust=[my_coarse_net.Coarse]"
     segment = ["checkpoint=job/best_model.pth", trust, "segmentation=true"]
     assert octopi_command("segment", *segment) == 0
-    run = open_project(here / "project.json").runs[0]
+    run = open_project(folder / "project.json").runs[0]
     (tomogram, name), *_ = run.score_maps()
     scores, grid, _ = run.read_score_map(tomogram, name)
     assert grid.shape == run.tomogram_grid(tomogram).shape == scores.shape[1:]
@@ -73,6 +124,7 @@ def test_a_stride_that_does_not_divide_the_crop_is_refused(octopi_command, coars
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
+        (["painter._target_=my_coarse_net.ThreeObjects"], "my_coarse_net.py, line 19"),
         (["outputs=independent", "loss=dice_ce"], "classes that exclude each other"),
         (["loss._target_=torch.nn.BCEWithLogitsLoss"], "Set outputs=independent"),
         (["outputs=both"], "outputs must be exclusive or independent"),

@@ -1,5 +1,7 @@
 """Unknown voxels and classes teach nothing, whatever the loss."""
 
+import math
+
 import pytest
 import torch
 import yaml
@@ -125,7 +127,7 @@ class TwoHeads(nn.Module):
 def module_of(net, loss):
     return PickingModule(
         net,
-        loss=TrainingLoss(loss, num_objects=3),
+        loss=TrainingLoss(loss, radii=[math.nan] * 3),
         optimizer=torch.optim.Adam,
         lr_scheduler=torch.optim.lr_scheduler.ConstantLR,
         validation_steps=None,

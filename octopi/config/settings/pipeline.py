@@ -65,7 +65,9 @@ class TrainSettings:
     project: ConfigNode
     data: ConfigNode
     augment: OptionalNode
+    mix: OptionalNode
     sampler: OptionalNode
+    painter: ConfigNode
     model: ConfigNode
     loss: ConfigNode
     optim: ConfigNode

@@ -65,6 +65,7 @@ class StatusSettings:
 class DoctorSettings:
     """Settings of `doctor`."""
 
+    project: ConfigNode
     outputs: str
     cache_dir: str | None
     tracking_uri: str | None
