@@ -121,7 +121,7 @@ def test_a_tomogram_is_waited_for_once_however_many_windows_it_has():
 
 def test_crops_are_cut_on_the_device_without_waiting(tmp_path):
     cache = SimpleNamespace(open=lambda key: np.zeros((20, 20, 20), np.float16))
-    variant = SimpleNamespace(volume="v", target="t")
+    variant = SimpleNamespace(volume="v", crop_target="t")
     crops = [SimpleNamespace(variant=variant, start=(i, 1, 2)) for i in range(3)]
     volumes = DeviceVolumes(cache, [variant], DEVICE)
     with CountWaits() as counter:
