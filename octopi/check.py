@@ -7,8 +7,6 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
-from tqdm import tqdm
-
 from octopi.checks.run_report import CheckRequest, Issue, RunReport
 from octopi.checks.runs import check_run
 from octopi.checks.summary import (
@@ -28,6 +26,7 @@ from octopi.models.checkpoint_info import CheckpointInfo
 from octopi.pick_sets import sum_counts
 from octopi.project import PickSets, Project, SegmentationQuery, find_pick_sets
 from octopi.system.job_folder import Job
+from octopi.system.progress import ProgressBar
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +95,9 @@ def check_runs(project: Project, settings: CheckSettings, request: CheckRequest)
     with ThreadPoolExecutor(settings.num_workers) as pool:
         futures = [pool.submit(check_run, run, request) for run in runs]
         try:
-            for future in tqdm(as_completed(futures), total=len(runs), desc="check", unit="run"):
+            for future in ProgressBar(
+                as_completed(futures), total=len(runs), desc="check", unit="run"
+            ):
                 future.result()  # raises what is no issue of one run
             return [future.result() for future in futures]
         finally:

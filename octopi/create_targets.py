@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from octopi.checks.target_inputs import (
     PaintingPlan,
@@ -34,6 +33,7 @@ from octopi.project.edits import check_not_edited, check_still_not_edited
 from octopi.project.provenance import REGION, check_same_provenance
 from octopi.project.shared_work import output_settings
 from octopi.system.job_folder import Job
+from octopi.system.progress import ProgressBar
 from octopi.system.resources import format_bytes
 from octopi.targets import UNKNOWN, add_masks, drop_unknown, mark_rejected, paint
 
@@ -73,7 +73,7 @@ def create_targets(settings: CreateTargetsSettings, _job: Job) -> None:
     with project.writing(runs, output, made_by, dry_run=settings.dry_run) as work:
         inputs = read_all_inputs(project, runs, plan, settings)
         todo = work.one_by_one(inputs, lambda one: one.run)
-        bar = tqdm(todo, desc="targets", unit="run", total=len(inputs))
+        bar = ProgressBar(todo, desc="targets", unit="run", total=len(inputs))
         targets = [create_target(run_inputs, plan, settings) for run_inputs in bar]
     if settings.dry_run:
         log_dry_run("create_targets", describe_dry_run(project, runs, plan, targets))

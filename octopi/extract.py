@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from octopi.checks.picks import warn_of_odd_picks
 from octopi.cli.job import command, log_dry_run
@@ -36,6 +35,7 @@ from octopi.project.label_values import odd_share
 from octopi.project.objects import mark_values, volume_labels
 from octopi.project.shared_work import output_settings
 from octopi.system.job_folder import Job
+from octopi.system.progress import ProgressBar
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def extract(settings: ExtractSettings, _job: Job) -> None:
         [run for run, _ in inputs], output, output_settings(settings), dry_run=settings.dry_run
     ) as work:
         todo = work.one_by_one(inputs, lambda pair: pair[0])
-        for run, run_queries in tqdm(todo, desc="extract", unit="run", total=len(inputs)):
+        for run, run_queries in ProgressBar(todo, desc="extract", unit="run", total=len(inputs)):
             counts += extract_run(run, run_queries, settings)
     lines = format_counts(counts, [query.object_name for query in queries], settings)
     if settings.dry_run:

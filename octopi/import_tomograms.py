@@ -14,7 +14,6 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
@@ -44,6 +43,7 @@ from octopi.project import (
     readable_grids,
 )
 from octopi.system.job_folder import Job
+from octopi.system.progress import ProgressBar
 from octopi.system.resources import format_bytes
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ def import_tomograms(settings: ImportTomogramsSettings, _job: Job) -> None:
     if settings.dry_run:
         log_dry_run("import_tomograms", describe_dry_run(project, missing))
         return
-    for tomogram in tqdm(missing, desc="import", unit="tomogram"):
+    for tomogram in ProgressBar(missing, desc="import", unit="tomogram"):
         volume = tomogram.read_volume()
         project.write_tomogram(tomogram.run_name, tomogram.query, volume, grid=tomogram.grid)
     logger.info(

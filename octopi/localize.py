@@ -8,8 +8,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
-from tqdm import tqdm
-
 from octopi.candidates import find_run_candidates, read_checkpoint_info
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build, build_part
@@ -42,6 +40,7 @@ from octopi.project.shared_work import SharedWork, finish, output_settings
 from octopi.project.work_folder import new_worker_id
 from octopi.system.files import write_json
 from octopi.system.job_folder import EXPECTED_FILE, Job
+from octopi.system.progress import ProgressBar
 from octopi.system.worker_pool import run_in_threads
 
 logger = logging.getLogger(__name__)
@@ -143,7 +142,7 @@ def find_candidates(
         return scores, run_candidates
 
     results = []
-    with tqdm(total=len(all_scores), desc="localize", unit="run") as bar:
+    with ProgressBar(total=len(all_scores), desc="localize", unit="run") as bar:
         for free in work.rounds(all_scores, lambda scores: scores.run):
             for result in run_in_threads(find, free, num_threads=settings.num_workers):
                 results.append(result)

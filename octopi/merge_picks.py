@@ -11,7 +11,6 @@ from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
@@ -32,6 +31,7 @@ from octopi.project.edits import free_session
 from octopi.project.shared_work import output_settings
 from octopi.project.united_picks import UnitedPicks, unite_sets
 from octopi.system.job_folder import Job
+from octopi.system.progress import ProgressBar
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def merge_picks(settings: MergePicksSettings, _job: Job) -> None:
             all_required=settings.runs is not None,
         )
         todo = work.one_by_one(merged, lambda pair: pair[0])
-        for run, of_run in tqdm(todo, desc="merge_picks", unit="run", total=len(merged)):
+        for run, of_run in ProgressBar(todo, desc="merge_picks", unit="run", total=len(merged)):
             for one in of_run.values():
                 if not (one.united.points is None or one.is_there or settings.dry_run):
                     run.write_picks(

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from octopi.cli.job import command, log_dry_run
 from octopi.config.build import build
@@ -39,6 +38,7 @@ from octopi.project import (
 from octopi.project.edits import check_not_edited
 from octopi.project.shared_work import output_settings
 from octopi.system.job_folder import Job
+from octopi.system.progress import ProgressBar
 from octopi.system.resources import format_bytes
 from octopi.system.worker_pool import map_ahead, run_in_processes
 
@@ -78,7 +78,7 @@ def segment(settings: SegmentSettings, _job: Job) -> None:
             lines = describe(project, todo, done, settings, ensemble, devices=devices)
             log_dry_run("segment", lines)
             return
-        with tqdm(total=len(todo), desc="segment", unit="run") as bar:
+        with ProgressBar(total=len(todo), desc="segment", unit="run") as bar:
             for free in work.rounds(todo, lambda task: task.run):
                 for run_name in segment_all(free, settings, ensemble, devices):
                     bar.set_postfix_str(run_name)

@@ -3,6 +3,7 @@
 BASE = {
     "segment": ["checkpoint=model.pth"],
     "summarize": ["folder=sweep"],
+    "compare": ["methods=['loss=dice']"],
     "merge_picks": ["picks=[octopi/1,curator/1]", "user_id=merged"],
     "extract": ["membrane=membrane:tool/1"],
     "export": ["format=csv"],

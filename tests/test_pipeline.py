@@ -351,9 +351,9 @@ def test_fine_tuning_onto_other_objects_keeps_the_body(trained, here, octopi_com
     kept = [name for name in after if after[name].shape == before[name].shape]
     assert len(kept) >= len(after) - 4
     assert all(torch.allclose(after[name], before[name], atol=1e-4) for name in kept)
-    assert "all other weights are loaded" in (here / "tuned" / "train.log").read_text(
-        encoding="utf-8"
-    )
+    log = (here / "tuned" / "train.log").read_text(encoding="utf-8")
+    assert "in the last layers ribosome are kept, none are new" in log
+    assert "all other weights are loaded" in log
 
 
 def test_a_training_needs_neither_logger_callbacks_nor_augmentation(here, octopi_command):

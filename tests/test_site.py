@@ -45,6 +45,7 @@ BEFORE = {
     "exploration.md": FIRST,
     "cross-validation.md": FIRST,
     "clusters.md": FIRST,
+    "did-it-help.md": FIRST,
     "score.md": PICKS,
     "incomplete-picks.md": FIRST,
     "correct-and-retrain.md": PICKS,
@@ -54,6 +55,8 @@ SIZES = {
     "n_trials=20": "n_trials=1",
     "choice(8,16)": "choice(2,4)",
     "seed=1,2,3": "seed=1",
+    "seeds=[1,2,3]": "seeds=[1]",
+    "cpu_seconds=900": "cpu_seconds=1",
     "[16,32,32]": "[4,8,8]",
 }
 SMALL = {
@@ -121,6 +124,12 @@ class Shell:
             (page,) = self.folder.glob("outputs/review/project-*.html")
             decide(page, {0: "accept", 1: "reject", 2: "relabel"}, name=path)
             shutil.move(self.folder / "outputs/review" / path, self.folder)
+        if verb == "compare":
+            small = make_small(["trainer.max_epochs=1"])
+            overrides = [
+                f"{word} {' '.join(small)}" if word.startswith("base=") else word
+                for word in overrides
+            ]
         if verb == "train":
             return run_command(verb, *make_small([*overrides]))
         return self.octopi_command(verb, *overrides)
@@ -167,7 +176,7 @@ def test_every_page_with_commands_is_tested():
     pages = {
         path.name for path in DOCS.glob("*.md") if "```bash" in path.read_text(encoding="utf-8")
     }
-    assert pages == {*BEFORE, "adding-models.md"}
+    assert pages == {*BEFORE, "adding-models.md", "adding-your-own.md"}
 
 
 def test_every_replaced_size_is_on_a_page():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -51,9 +52,11 @@ def expand_overrides(arguments: list[str], *, verb: str) -> list[str]:
         )
     if verb == "report":
         arguments = expand_paths(arguments)
+    if verb == "compare":
+        arguments = expand_base(arguments)
     arguments = expand_target(arguments, verb=verb)
     arguments = expand_experiment_folder(expand_resume(arguments, verb=verb), verb=verb)
-    return add_sweep_folder(expand_experiment_file(arguments, verb=verb), verb=verb)
+    return add_folder(expand_experiment_file(arguments, verb=verb), verb=verb)
 
 
 def check_flags(arguments: list[str], verb: str) -> None:
@@ -89,6 +92,16 @@ def expand_paths(arguments: list[str]) -> list[str]:
             key = "project.config" if argument.endswith(".json") else "folder"
             out.append(override_text(key, argument))
     return out
+
+
+def expand_base(arguments: list[str]) -> list[str]:
+    """Move `experiment=…` of a comparison into its base, whose trainings take it."""
+    experiment, base = last_value(arguments, "experiment"), last_value(arguments, "base")
+    if experiment is None:
+        return arguments
+    words = [f"experiment={shlex.quote(experiment)}", *([base] if base else [])]
+    kept = [a for a in arguments if a.partition("=")[0] not in ("experiment", "base")]
+    return [*kept, override_text("base", " ".join(words))]
 
 
 def expand_target(arguments: list[str], *, verb: str) -> list[str]:
@@ -139,11 +152,13 @@ def asks_dry_run(arguments: Iterable[str]) -> bool:
     return (last_value(arguments, "dry_run") or "").lower() == "true"
 
 
-def add_sweep_folder(arguments: list[str], *, verb: str) -> list[str]:
-    """Give a sweep the same folder each time it is started, unless another is named."""
-    if not MULTIRUN & set(arguments) or last_value(arguments, "hydra.sweep.dir"):
+def add_folder(arguments: list[str], *, verb: str) -> list[str]:
+    """Give a sweep or a comparison the same folder each time, unless another is named."""
+    is_sweep = bool(MULTIRUN & set(arguments))
+    key = "hydra.sweep.dir" if is_sweep else "hydra.run.dir"
+    if not (is_sweep or verb == "compare") or last_value(arguments, key):
         return arguments
     overrides = sorted(a for a in arguments if not a.startswith(OVERRIDES_THAT_CHANGE_NO_RESULT))
-    name = last_value(arguments, "search") or "sweep"
+    name = (last_value(arguments, "search") or "sweep") if is_sweep else "comparison"
     digest = hashlib.sha256("\n".join(overrides).encode()).hexdigest()[:6]
-    return [*arguments, override_text("hydra.sweep.dir", f"outputs/{verb}/{name}-{digest}")]
+    return [*arguments, override_text(key, f"outputs/{verb}/{name}-{digest}")]

@@ -181,7 +181,8 @@ def _verbatim(typed: str, key: str, annotation: Any) -> Any:
     """
     text, is_list = typed.strip(), _takes(annotation, _LISTS)
     in_brackets = is_list and text[0] == "[" and text[-1] == "]"
-    items = text[1:-1].split(",") if in_brackets else [text]
+    # commas in the brackets of an item are its own: [loss=dice,data.crop_size=[32,64,64]]
+    items = re.findall(r"(?:\[[^][]*\]|[^,[])+", text[1:-1]) if in_brackets else [text]
     texts = [Interpolation(item.strip()) for item in items]
     is_certain = not any("\\" in item or item[:1] in ("'", '"', "[", "{") for item in texts)
     if in_brackets and is_certain:

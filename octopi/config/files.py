@@ -12,6 +12,7 @@ COMMANDS = (
     "segment",
     "localize",
     "evaluate",
+    "compare",
     "summarize",
     "check",
     "doctor",

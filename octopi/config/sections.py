@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from octopi.ranges import (
     Edges,
@@ -58,10 +58,11 @@ SECTIONS = {
         limits={"working_spacing": Spacing | None},
     ),
     "augment": Section(
-        "octopi.data.augment|monai.transforms.transform.RandomizableTransform",
+        "octopi.data.augment|octopi.data.fourier|monai.transforms.transform.RandomizableTransform",
         several=True,
         called_with=("image", "target", "rng"),
     ),
+    "mix": Section("octopi.training.mixing.Mix"),
     "sampler": Section("octopi.data.crops.CropChooser", called_with=("runs", "num_crops", "rng")),
     "painter": Section(
         "octopi.training.painters", called_with=("labels", "particles", "radii", "stride")
@@ -69,7 +70,7 @@ SECTIONS = {
     "model": Section("torch.nn.Module", ("out_channels",)),
     "loss": Section(
         "torch.nn.Module",
-        own_arguments={"weights": dict[str, NotNegative] | None},
+        own_arguments={"weights": dict[str, NotNegative] | Literal["frequency"] | None},
         called_with=("logits", "target"),
     ),
     "optim.optimizer": Section("torch.optim.Optimizer", ("params",)),

@@ -182,16 +182,27 @@ def compare_calibrations(
     by_method: CalibrationsByMethod = {method: {} for method in THRESHOLD_METHODS}
     for fold in folds:
         others = [other for other in folds if other is not fold]
-        candidates = out_of_fold_candidates(others)
         by_method[POOLED][fold.name] = pooled
         by_method[OWN][fold.name] = calibration_of(fold.info)
-        by_method[OTHERS][fold.name] = validation.calibrate(
-            candidates, {run: truth[run] for run in candidates}
-        )
+        by_method[OTHERS][fold.name] = calibrate_on(others, truth, validation)
         by_method[MEAN_OF_OTHERS][fold.name] = mean_calibration(
             [calibration_of(other.info) for other in others]
         )
     return by_method
+
+
+def calibrate_on(
+    folds: Sequence[Fold], truth: PicksByRun, validation: ValidationSteps
+) -> Calibration:
+    """Calibrate on the runs that some folds held out, as one.
+
+    Args:
+        folds: some of them.
+        truth: of the runs that all folds held out.
+        validation: calibrates.
+    """
+    candidates = out_of_fold_candidates(folds)
+    return validation.calibrate(candidates, {run: truth[run] for run in candidates})
 
 
 def calibration_of(info: CheckpointInfo) -> Calibration:

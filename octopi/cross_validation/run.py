@@ -9,8 +9,6 @@ import logging
 import math
 from collections.abc import Sequence
 
-from tqdm import tqdm
-
 from octopi.cli.compose import config_search_arguments
 from octopi.config.overrides import override_key, override_text, shell_override
 from octopi.config.settings import TrainSettings
@@ -21,6 +19,7 @@ from octopi.processes.local import LocalRunner, check_one_device, slot_environme
 from octopi.processes.tasks import ProcessResult, TrainingTask, run_tasks
 from octopi.system.files import read_json
 from octopi.system.job_folder import OUTPUT_FILE, RESULTS_FILE, fold_name
+from octopi.system.progress import ProgressBar
 from octopi.training.folder import TrainingFolder
 from octopi.training.run import build_training
 
@@ -98,7 +97,9 @@ def train_folds(
     queue = FoldQueue([task for task in tasks if not task.outcome()])
     runner = LocalRunner(environments, module, config_search_arguments())
     resume_command = f"octopi train {shell_override('resume', folder)}"
-    with tqdm(total=len(tasks), initial=len(tasks) - len(queue.tasks), unit="fold") as bar:
+    with ProgressBar(
+        total=len(tasks), initial=len(tasks) - len(queue.tasks), unit="fold", desc="folds"
+    ) as bar:
         run_tasks(queue, runner, bar, resume_command=resume_command)
     if queue.failed:
         fold, result = next(iter(queue.failed.items()))

@@ -147,7 +147,7 @@ def _score(
     if tp + fn == 0:
         return Score(tp, fp, fn, None, None, None, None, None, weight, {})
     value: dict[str, Any] = {name: float(v) for name, v in _statistics(counts, beta).items()}
-    spread = {name: _interval(v) for name, v in _statistics(resampled, beta).items()}
+    spread = {name: interval_of(v) for name, v in _statistics(resampled, beta).items()}
     interval = spread.pop("fbeta")
     intervals = {name: both for name, both in spread.items() if both is not None}
     return Score(tp, fp, fn, **value, interval=interval, weight=weight, intervals=intervals)
@@ -185,18 +185,31 @@ def _mean(
     total = float(np.average(fbeta(pooled, beta)[counted], weights=object_weights[counted]))
     # A resample may miss every run with an object: its weight goes to the others.
     each = fbeta(resampled, beta)
-    weights = np.where(np.isnan(each), 0, object_weights)
-    norm = weights.sum(axis=1)
-    sums = (np.nan_to_num(each) * weights).sum(axis=1)
-    return total, _interval(sums[norm > 0] / norm[norm > 0])
+    return total, interval_of(weighted_means(each, object_weights))
 
 
-def _interval(values: NDArray[np.float64]) -> Interval | None:
-    """Return the 2.5th and 97.5th percentile of the values that are not NaN; None without any."""
+def weighted_means(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray:
+    """Average values (…, objects) over the objects by weight, without those that are NaN.
+
+    NaN where no object with a weight has a value.
+    """
+    present = np.where(np.isnan(values), 0, weights)
+    norm = present.sum(axis=-1)
+    sums = (np.nan_to_num(values) * present).sum(axis=-1)
+    return np.divide(sums, norm, out=np.full(norm.shape, math.nan), where=norm > 0)
+
+
+def interval_of(values: NDArray[np.float64], tail: float = 0.025) -> Interval | None:
+    """Return the interval that leaves out a part of the values on each side; None without any.
+
+    Args:
+        values: of which those that are NaN are left out.
+        tail: the part.
+    """
     values = values[~np.isnan(values)]
     if not len(values):
         return None
-    low, high = np.percentile(values, [2.5, 97.5])
+    low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
 
 

@@ -1,7 +1,7 @@
 """Checkpoints: the weights of a network and all it takes to use them, in one file."""
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,10 @@ TRUSTED_NETS = frozenset(
         "SwinUNETR",
         "VNet",
     )
-) | {f"octopi.models.unets.Sized{name}" for name in ("UNet", "AttentionUnet", "DynUNet")}
+) | {
+    f"octopi.models.unets.{name}"
+    for name in ("UNetPlusPlus", "SizedUNet", "SizedAttentionUnet", "SizedDynUNet")
+}
 NET = Kind("net", nn.Module, TRUSTED_NETS)
 
 
@@ -175,24 +178,73 @@ def ensemble_members(node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return nets
 
 
-def load_matching_weights(net: nn.Module, weights: Weights) -> list[str]:
+def load_matching_weights(
+    net: nn.Module,
+    weights: Weights,
+    channel_axes: Mapping[str, Sequence[int]] | None = None,
+    rows: Sequence[tuple[int, int]] = (),
+) -> list[str]:
     """Load the weights whose name and shape match those of the network.
 
     Args:
         net: is changed.
         weights: of another network; of an ensemble the first member's are taken.
+        channel_axes: weight -> its axes along which each index is a channel of the output, see
+            `find_channel_axes`. Of these weights the rows of the channels are loaded.
+        rows: channel of the network, channel of the other one, where both are the same.
 
     Returns:
-        The names of the network's weights that stay new, such as those of another head.
+        The names of the network's weights that stay new, at least in part.
     """
-    new_weights = net.state_dict()
+    new_weights, axes_of = net.state_dict(), channel_axes or {}
     weights = {name.removeprefix("nets.0."): value for name, value in weights.items()}
-    matching = {
-        name: value
-        for name, value in weights.items()
-        if name in new_weights and new_weights[name].shape == value.shape
-    }
-    if not matching:
+    indices = torch.tensor(rows, dtype=torch.long).reshape(-1, 2)
+    loaded, complete = {}, set()
+    for name in new_weights.keys() & weights.keys():
+        new, value, axes = new_weights[name], weights[name], axes_of.get(name, ())
+        if new.ndim == value.ndim and all(
+            new.shape[k] == value.shape[k] for k in range(new.ndim) if k not in axes
+        ):
+            loaded[name] = _copy_rows(new, value, axes, indices)
+            if not axes or len(rows) == new.shape[axes[0]]:
+                complete.add(name)
+    if not any(name not in axes_of for name in loaded):
         raise SettingError("init_from: not one weight of that checkpoint fits this network.")
-    net.load_state_dict(matching, strict=False)
-    return [name for name in new_weights if name not in matching]
+    net.load_state_dict(loaded, strict=False)
+    return [name for name in new_weights if name not in complete]
+
+
+def _copy_rows(
+    new: torch.Tensor, old: torch.Tensor, axes: Sequence[int], indices: torch.Tensor
+) -> torch.Tensor:
+    """Return new weights in which the rows along axes are those of old ones.
+
+    Args:
+        new: of any shape.
+        old: of the same shape but for the axes.
+        axes: those along which rows are copied; without any, all is copied.
+        indices: (n, 2), new and old row of each.
+    """
+    if not axes:
+        return old
+    into, of = indices.unbind(1)
+    part = _copy_rows(
+        new.index_select(axes[0], into), old.index_select(axes[0], of), axes[1:], indices
+    )
+    return new.index_copy(axes[0], into, part.to(new.dtype))
+
+
+def find_channel_axes(net: nn.Module, wider: nn.Module) -> dict[str, list[int]]:
+    """Return the axes of weights along which each index is a channel of the network's output.
+
+    Args:
+        net: the network.
+        wider: the same with one more channel.
+    """
+    shapes = {name: value.shape for name, value in wider.state_dict().items()}
+    changed = {
+        name: [k for k, n in enumerate(value.shape) if shapes[name][k] != n]
+        for name, value in net.state_dict().items()
+        if name in shapes and len(shapes[name]) == value.ndim
+    }
+    return {name: axes for name, axes in changed.items() if axes}

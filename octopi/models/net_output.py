@@ -41,6 +41,11 @@ class NetOutput:
         """Return how many channels a network has for so many objects."""
         return num_objects + self.is_exclusive + NUM_OFFSETS * self.offsets
 
+    def channels(self, object_names: Sequence[str]) -> list[str | int]:
+        """Return what each channel is: 0 = background, names of objects, 1 to 3 = offsets."""
+        background: list[str | int] = [0] if self.is_exclusive else []
+        return [*background, *object_names, *range(1, 1 + NUM_OFFSETS * self.offsets)]
+
     def split(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits of the classes, and the offsets; without any these have no channel."""
         last = logits.shape[1] - NUM_OFFSETS * self.offsets

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 from monai.networks.nets.attentionunet import AttentionUnet
+from monai.networks.nets.basic_unetplusplus import BasicUNetPlusPlus
 from monai.networks.nets.dynunet import DynUNet
 from monai.networks.nets.unet import UNet
 from pydantic import validate_call
+from torch import Tensor
 
 from octopi.ranges import (
     MAX_CHANNELS,
@@ -18,6 +20,18 @@ from octopi.ranges import (
     ShareBelowOne,
     Stride,
 )
+
+
+class UNetPlusPlus(BasicUNetPlusPlus):
+    """MONAI's BasicUNetPlusPlus, whose heads come with the deepest first.
+
+    MONAI returns them from the shallowest, which sees the least, to the deepest; of the heads of a
+    deeply supervised network octopi predicts with the first, and weighs it most.
+    """
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the logits of each head."""
+        return super().forward(x)[::-1]
 
 
 class SizedUNet(UNet):

@@ -7,7 +7,7 @@ from typing import Any
 from octopi.config.overrides import override_text
 from octopi.errors import exit_code_of
 from octopi.processes.tasks import ProcessResult, RunningTask, TrainingTask
-from octopi.system.job_folder import LAST_CHECKPOINT_FILE
+from octopi.system.job_folder import has_training
 
 
 class LauncherRunner:
@@ -37,7 +37,7 @@ class LauncherThread:
 
     def _launch(self, launcher: Any, task: TrainingTask) -> None:
         overrides = [*task.overrides, override_text("hydra.sweep.subdir", task.folder.name)]
-        if (task.folder / LAST_CHECKPOINT_FILE).exists():
+        if has_training(task.folder):
             overrides += [override_text("resume", task.folder)]
         try:
             (job,) = launcher.launch([overrides], initial_job_idx=task.number)

@@ -17,7 +17,7 @@ from octopi.errors import SettingError
 from octopi.models.precision import choose_device_type
 from octopi.processes.tasks import ProcessResult, RunningTask, TrainingTask
 from octopi.system import ranks, resources
-from octopi.system.job_folder import LAST_CHECKPOINT_FILE, OUTPUT_FILE
+from octopi.system.job_folder import OUTPUT_FILE, has_training
 from octopi.system.worker_pool import signal_when_parent_ends
 
 MAX_ON_CPU = 4  # trainings at once, unless more are requested
@@ -53,7 +53,7 @@ class LocalRunner:
         task.folder.mkdir(parents=True, exist_ok=True)
         log = task.folder / OUTPUT_FILE
         overrides = [*task.overrides, override_text("hydra.run.dir", task.folder)]
-        if (task.folder / LAST_CHECKPOINT_FILE).exists():
+        if has_training(task.folder):
             overrides = [override_text("resume", task.folder)]
         with log.open("ab") as file:
             process = subprocess.Popen(
@@ -127,12 +127,12 @@ def slot_environments(
     if choose_device_type(settings.trainer["accelerator"], "trainer.accelerator") == "cuda":
         num_gpus = torch.cuda.device_count()
         count = min(num_slots or num_gpus, num_tasks)
-        return [{"CUDA_VISIBLE_DEVICES": str(slot % num_gpus)} for slot in range(count)]
+        threads = {"OMP_NUM_THREADS": str(resources.num_threads(max(1, count)))}
+        gpus = [str(slot % num_gpus) for slot in range(count)]
+        return [{"CUDA_VISIBLE_DEVICES": gpu, **threads} for gpu in gpus]
     cores = resources.num_cores()
     count = max(1, min(num_slots or min(cores, MAX_ON_CPU), num_tasks))
-    # As many threads as cores and no spinning: trainings side by side waste nothing on each other.
-    share = {"OMP_NUM_THREADS": str(max(1, cores // count)), "OMP_WAIT_POLICY": "PASSIVE"}
-    return [share] * count
+    return [{"OMP_NUM_THREADS": str(resources.num_threads(count))}] * count
 
 
 def check_one_device(settings: TrainSettings) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from tqdm import tqdm
 
 from octopi.cli.compose import config_search_arguments
 from octopi.cli.job import end_dry_run_without_phantom, log_dry_run
@@ -30,6 +29,7 @@ from octopi.sweeps.sweep_file import check_same_sweep, shared_settings, write_sw
 from octopi.sweeps.tracking import tracked_sweep
 from octopi.system import locks
 from octopi.system.job_folder import ANY_TRIAL, OUTCOME_FILE
+from octopi.system.progress import ProgressBar
 from octopi.training.dataset_info import read_dataset_info
 from octopi.training.validation import check_metric_names
 
@@ -145,7 +145,9 @@ def run_search(sweep: Sweep) -> float | None:
         return None
     write_sweep_file(folder, sweep_settings)
     queue = open_queue(sweep, space)
-    bar = tqdm(total=num_trials, initial=min(queue.num_finished(), num_trials), unit="trial")
+    bar = ProgressBar(
+        total=num_trials, initial=min(queue.num_finished(), num_trials), unit="trial", desc="search"
+    )
     with tracked_sweep(folder, sweep.settings) as metrics, bar:
         try:
             runner = sweep.make_runner(num_trials)
@@ -232,7 +234,9 @@ def run_grid(sweep: Sweep) -> float | None:
         log_dry_run("train -m", describe_grid(folder, names, missing))
         return None
     write_sweep_file(folder, sweep_settings)
-    bar = tqdm(total=len(names), initial=len(names) - len(missing), unit="training")
+    bar = ProgressBar(
+        total=len(names), initial=len(names) - len(missing), unit="training", desc="sweep"
+    )
     with tracked_sweep(folder, sweep.settings) as metrics, bar:
         runner = sweep.make_runner(len(names))
         run_tasks(queue, runner, bar, resume_command=sweep.resume_command)

@@ -26,6 +26,8 @@ SEARCH_RESULTS_FILE = "optimization_results.yaml"
 PARENT_RUN = "parent_run"  # key in study.yaml: the MLflow run of the sweep
 
 SCORES_FILE = "scores.json"  # of evaluate
+COMPARISON_FILE = "comparison.json"  # of compare
+COMPARISON_TABLE = "comparison.md"  # the same for people
 EXPECTED_FILE = "expected.json"  # of localize: what its picks are worth, without a truth
 _ANY_FOLD, ANY_TRIAL = "fold_*", "trial_*"  # patterns of the names below
 _ADVICE = f"Start anew, with init_from={BEST_MODEL_FILE} to keep what was learned."
@@ -64,6 +66,11 @@ class Job:
 def fold_name(fold: int) -> str:
     """Return the name of a fold's folder."""
     return f"fold_{fold}"
+
+
+def has_training(folder: Path) -> bool:
+    """Return whether a training has begun in a folder, or the first of its folds."""
+    return any((folder / name).exists() for name in (LAST_CHECKPOINT_FILE, fold_name(0)))
 
 
 def trial_name(number: int) -> str:

@@ -10,13 +10,18 @@ from pathlib import Path
 from octopi.errors import ResourceError
 
 UNLIMITED = 1 << 60  # cgroup v1 writes a number like this where there is no limit
+# Looks of an OpenMP thread at its neighbours before it sleeps, GCC's default is millions. A step on
+# two idle cores takes 2 % longer, and beside 20 busy processes a tenth of the time.
+SPINS = "1000"
 CGROUPS = Path("/sys/fs/cgroup")
 CGROUPS_OF_PROCESS = Path("/proc/self/cgroup")
 MEMINFO = Path("/proc/meminfo")
 
 
 def num_cores() -> int:
-    """Count the cores that this process may keep busy, by its affinity and its control groups.
+    """Count the cores that this process may keep busy.
+
+    That is the fewest that its affinity, its control groups and SLURM give it.
 
     `joblib.cpu_count()` reads the quota of the root group only: of a process in a group below it,
     as in a systemd slice or a job of a queue, it counts all cores.
@@ -29,7 +34,37 @@ def num_cores() -> int:
         quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
         if quota.isdigit() and period.isdigit():
             cores = min(cores, int(quota) / int(period))
-    return max(1, int(cores))
+    return max(1, int(min(cores, _slurm_cores())))
+
+
+def _slurm_cores() -> float:
+    """Return the cores that SLURM gave this task; many clusters do not bind it to them."""
+    if per_task := os.environ.get("SLURM_CPUS_PER_TASK", ""):
+        return float(per_task)
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS") or 1)
+    nodes = int(os.environ.get("SLURM_STEP_NUM_NODES") or 1)
+    return float(os.environ.get("SLURM_CPUS_ON_NODE") or UNLIMITED) / max(1, tasks // nodes)
+
+
+def num_threads(processes: int = 1) -> int:
+    """Return the threads that each of some processes may compute with, side by side.
+
+    OMP_NUM_THREADS, where the user sets it, is an upper bound.
+    """
+    share = max(1, num_cores() // processes)
+    typed = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return min(share, int(typed)) if typed.isdecimal() and int(typed) else share
+
+
+def limit_threads() -> None:
+    """Keep OpenMP to the cores of this process, before a library that uses it is imported.
+
+    By itself it knows the affinity only.
+    """
+    if num_cores() < len(os.sched_getaffinity(0)):
+        os.environ["OMP_NUM_THREADS"] = str(num_threads())
+    if "OMP_WAIT_POLICY" not in os.environ:  # the user's
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 def memory() -> int:

@@ -1,6 +1,8 @@
 """Dataset info: runs, target, tomograms, labels, radii and weights of a training."""
 
+import collections
 import dataclasses
+import math
 from typing import Any
 
 from octopi.config.settings import TrainSettings
@@ -59,6 +61,15 @@ class DatasetInfo:
     def true_picks(self, run: Run) -> dict[str, Points]:
         """Read the particles of a run that its target was painted from."""
         return read_true_picks(run, self.picks, self.target)
+
+    def particle_volumes(self) -> dict[str, float]:
+        """Return the volume of all particles of each object in all runs, Å³."""
+        counts = collections.Counter[str]()
+        for run in self.runs:
+            counts.update({name: len(points) for name, points in self.true_picks(run).items()})
+        return {
+            name: counts[name] * 4 / 3 * math.pi * radius**3 for name, radius in self.radii.items()
+        }
 
     def content(self) -> dict[str, Any]:
         """Return what tells the dataset from others, wherever its project lies; read no voxel."""

@@ -13,7 +13,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
 from octopi.errors import OctopiError, ResourceError
-from octopi.system import ranks
+from octopi.system import ranks, resources
 
 START_TIMEOUT = datetime.timedelta(minutes=5)  # for all ranks to import what they need
 PORTS = range(1024, 65536)
@@ -66,10 +66,17 @@ def environment_plugins() -> dict[str, Any]:
     return {}
 
 
-def prepare_first_rank(world_size: int) -> None:
-    """Let the ranks that this one will start know it, so that none outlives it."""
-    if world_size > 1 and not ranks.is_secondary():
+def prepare_first_rank(num_devices: int) -> None:
+    """Let the ranks that this one will start know it, so that none outlives it, and share cores.
+
+    Args:
+        num_devices: of this machine, a rank for each.
+    """
+    if num_devices > 1 and ranks.num_tasks() == 1 and not ranks.is_secondary():
         os.environ[ranks.FIRST_RANK] = str(os.getpid())
+        threads = resources.num_threads(num_devices)
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        torch.set_num_threads(threads)
 
 
 def start_together(error: OctopiError | None = None) -> None:

@@ -25,7 +25,7 @@ from octopi.system.job_folder import (
     OUTCOME_FILE,
     PLACES,
     Job,
-    fold_name,
+    has_training,
     read_training_config,
 )
 from octopi.system.passwords import mask_passwords
@@ -90,12 +90,8 @@ def resumes(folder: Path, settings: TrainSettings) -> bool:
     With `resume=auto`, and in a job that SLURM has started again, it does where there is one.
     """
     if settings.resume == AUTO or (settings.resume is None and slurm.is_restarted()):
-        return _holds_training(folder)
+        return has_training(folder)
     return settings.resume is not None
-
-
-def _holds_training(folder: Path) -> bool:
-    return any((folder / name).exists() for name in (LAST_CHECKPOINT_FILE, fold_name(0)))
 
 
 def check_folder(folder: Path, settings: TrainSettings) -> None:
@@ -108,7 +104,7 @@ def _check_used(folder: Path, settings: TrainSettings) -> None:
     """Raise SettingError unless the folder is unused, or is that of the training to resume."""
     if resumes(folder, settings):
         check_resume(folder, settings)
-    elif _holds_training(folder):
+    elif has_training(folder):
         raise SettingError(
             f"{folder} already holds a training. Continue it with "
             f"{shell_override('resume', folder)}, or choose another folder with "

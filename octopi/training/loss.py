@@ -1,5 +1,7 @@
 """Build the loss of a training, with weights by object name, for the targets that it is given."""
 
+import logging
+import statistics
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +14,10 @@ from octopi.config.nodes import import_target
 from octopi.errors import SettingError, did_you_mean, shorten_list
 from octopi.losses import TargetForm
 
+logger = logging.getLogger(__name__)
+
 Loss = Callable[[Tensor, Tensor], Tensor]  # (logits, target) -> a number
+FREQUENCY = "frequency"  # a value of loss.weights
 BACKGROUND_WEIGHT = 1.0  # and that of objects which loss.weights does not name
 
 
@@ -32,13 +37,19 @@ class ClassIndexLoss(nn.Module):
         return self.loss(logits, target[:, 0].long())
 
 
-def build_loss(node: Mapping[str, Any], labels: Mapping[str, int], form: TargetForm) -> Loss:
+def build_loss(
+    node: Mapping[str, Any],
+    labels: Mapping[str, int],
+    form: TargetForm,
+    volumes: Callable[[], Mapping[str, float]] = dict,
+) -> Loss:
     """Build the loss that `loss` describes.
 
     Args:
-        node: of the config; `weights` maps names of objects to weights.
+        node: of the config; `weights` maps names of objects to weights, or is `frequency`.
         labels: object name -> label.
         form: of the targets.
+        volumes: reads the volume of all particles of each object, for weights by frequency.
 
     Raises:
         SettingError: a weight is of an unknown object, the loss takes no weights, or it cannot be
@@ -47,6 +58,9 @@ def build_loss(node: Mapping[str, Any], labels: Mapping[str, int], form: TargetF
     target = import_target(str(node[TARGET]), "loss")
     node = fit_to_form(node, target, form)
     weights = None if "weights" in parameters_of(target) else node.get("weights")
+    if weights == FREQUENCY:
+        weights = frequency_weights(volumes())
+        logger.info("Weights of the objects in the loss: %s.", _describe_weights(weights))
     if not weights:
         return adapt_loss(build(node, "loss"), form)
     if unknown := sorted(weights.keys() - labels.keys()):
@@ -87,6 +101,25 @@ def fit_to_form(node: Mapping[str, Any], target: Any, form: TargetForm) -> dict[
         fitted |= {"softmax": False, "use_softmax": False, "sigmoid": True}
         fitted |= {"include_background": True}  # the first channel is an object
     return {**node, **{key: value for key, value in fitted.items() if key in parameters}}
+
+
+def frequency_weights(volumes: Mapping[str, float]) -> dict[str, float]:
+    """Return weights that let each object count alike: the median volume over its own.
+
+    Source: median frequency balancing of Eigen and Fergus 2015, arXiv:1411.4734, among objects.
+
+    Args:
+        volumes: object name -> volume of all its particles; 0 where there are none.
+    """
+    present = {name: volume for name, volume in volumes.items() if volume > 0}
+    if not present:
+        return {}
+    median = statistics.median(present.values())
+    return {name: median / volume for name, volume in present.items()}
+
+
+def _describe_weights(weights: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {weight:.3g}" for name, weight in weights.items()) or "all 1"
 
 
 def class_weights(

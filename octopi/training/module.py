@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from octopi.models.soup import sample_weights
 from octopi.targets import drop_unknown
 from octopi.training.cpu_budget import CpuBudget
 from octopi.training.metrics import Counts, count_voxels, metric_value, voxel_metrics
+from octopi.training.mixing import Mix
 from octopi.training.training_loss import TrainingLoss
 
 PicksByObject = Mapping[str, Points]
@@ -77,6 +79,7 @@ class PickingModule(pl.LightningModule):
         best_metric: str,
         steps_per_epoch: int,
         seed: int,
+        mix: Mix | None = None,
     ) -> None:
         super().__init__()
         self.net = net
@@ -86,6 +89,7 @@ class PickingModule(pl.LightningModule):
         self.make_lr_scheduler = lr_scheduler
         self.validation_steps = validation_steps
         self.labels = dict(labels)
+        self.mix = mix
         self.best_metric = best_metric
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
@@ -154,8 +158,13 @@ class PickingModule(pl.LightningModule):
 
     def batch_loss(self, batch: Mapping[str, Any]) -> Tensor:
         """Return the loss of a batch, over all heads of a deeply supervised network."""
-        outputs = logits_per_head(self.net(batch["image"]))
-        return self.loss(outputs, batch)
+        if self.mix is None:
+            return self.loss(logits_per_head(self.net(batch["image"])), batch)
+        rng = np.random.default_rng((self.seed, self.global_step))
+        image, weighted = self.mix(batch["image"], self.loss.read_known(batch), rng)
+        outputs = logits_per_head(self.net(image))
+        losses = [weight * self.loss.compare(outputs, known) for weight, known in weighted]
+        return torch.stack(losses).sum()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save no checkpoint of a net that has diverged."""

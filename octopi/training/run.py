@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import logging
 import math
 import signal
 import traceback
@@ -19,8 +18,6 @@ from octopi.config.overrides import shell_override
 from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
 from octopi.errors import DataError, ResourceError, SettingError, StoppedBySignal
-from octopi.models import checkpoint
-from octopi.models.net_output import NetOutput
 from octopi.models.precision import choose_device_type, count_devices, training_precision
 from octopi.models.properties import (
     COST_METRICS,
@@ -28,11 +25,11 @@ from octopi.models.properties import (
     check_num_classes,
     check_size,
     network_costs,
-    output_stride,
     size_divisor,
 )
 from octopi.system import ranks, resources, slurm
 from octopi.system.job_folder import LAST_CHECKPOINT_FILE, RESULTS_FILE
+from octopi.system.progress import shows_bars
 from octopi.training import ddp
 from octopi.training.best_model import BestModelWriter
 from octopi.training.build_checks import (
@@ -50,14 +47,14 @@ from octopi.training.cpu_budget import CpuBudget
 from octopi.training.curves import draw_curves
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
 from octopi.training.folder import AUTO, TrainingFolder
+from octopi.training.mixing import build_mix
 from octopi.training.module import PickingModule
-from octopi.training.painters import Offsets, Painter, Spheres, needs_particles
+from octopi.training.network import build_net, read_net_output
+from octopi.training.painters import needs_particles
 from octopi.training.schedule import build_lr_scheduler, check_lr_scheduler
 from octopi.training.silence import silence_lightning
 from octopi.training.training_loss import build_training_loss
 from octopi.training.validation import build_validation, check_metric_names, log_shares
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -134,6 +131,7 @@ def build_training(
         optimizer=build(settings.optim["optimizer"], "optim.optimizer", partial=True),
         lr_scheduler=functools.partial(build_lr_scheduler, settings.optim["lr_scheduler"]),
         labels=info.labels,
+        mix=build_mix(settings.mix, settings.data["crops_per_step"], painter),
         best_metric=settings.best_metric,
         steps_per_epoch=data.steps_per_epoch,
         seed=settings.seed,
@@ -153,13 +151,6 @@ def build_training(
     ]
     trainer = build_trainer(settings, folder, callbacks, divisor)
     return Training(info, net, divisor, data, module, trainer, best_model, history, cpu_budget)
-
-
-def read_net_output(
-    settings: TrainSettings, net: nn.Module, divisor: int, painter: Painter | Spheres
-) -> NetOutput:
-    """Return what a network's logits mean; arguments as in `build_training`."""
-    return NetOutput(settings.outputs, output_stride(net, divisor), isinstance(painter, Offsets))
 
 
 def build_callbacks(settings: TrainSettings, info: DatasetInfo) -> list[pl.Callback]:
@@ -184,10 +175,11 @@ def build_trainer(
         precision=precision,
         default_root_dir=str(folder),
         logger=False,
+        enable_progress_bar=settings.trainer["enable_progress_bar"] and shows_bars(),
         callbacks=callbacks,
     )
     ranks.check_tasks(trainer.num_devices, trainer.num_nodes)
-    ddp.prepare_first_rank(trainer.world_size)
+    ddp.prepare_first_rank(trainer.num_devices)
     if settings.max_cpu_seconds is not None and trainer.world_size > 1:
         raise SettingError(
             "max_cpu_seconds counts those of one process, and each device has its own. Leave "
@@ -231,23 +223,6 @@ def run_training(
             log_shares(training.best_model.annotated_share, data.validation_truth(), training.info)
     best = training.best_model
     return {**best.metrics, settings.best_metric: best.best, **training.costs(settings)}
-
-
-def build_net(settings: TrainSettings, info: DatasetInfo, painter: Painter | Spheres) -> nn.Module:
-    """Build the network, with another training's weights where `init_from` names one."""
-    output = NetOutput(settings.outputs, offsets=isinstance(painter, Offsets))
-    num_channels = output.num_channels(len(info.labels))
-    net: nn.Module = build(settings.model, "model", out_channels=num_channels)
-    if settings.init_from:
-        weights, checkpoint_info = checkpoint.read(settings.init_from)
-        new_weights = checkpoint.load_matching_weights(net, weights)
-        logger.info(
-            "init_from %s: %s are new (its objects: %s), all other weights are loaded.",
-            settings.init_from,
-            ", ".join(new_weights) or "no weights",
-            ", ".join(checkpoint_info.object_names),
-        )
-    return net
 
 
 def build_data(settings: TrainSettings, info: DatasetInfo, divisor: int) -> TomogramDataModule:

@@ -63,12 +63,25 @@ class TrainingLoss(nn.Module):
             batch: target (b, 1, z, y, x); not_annotated (b, c), which classes are not annotated in
                 the run of a crop; and particles (b, 1, z, y, x) where the painter needs them.
         """
+        return self.compare(outputs, self.read_known(batch))
+
+    def read_known(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return what is known of a batch: target, particles, and the classes that are possible.
+
+        These are (b, c, z, y, x) or smaller: the classes that background may belong to.
+        """
         target, possible = batch["target"], batch["not_annotated"][:, :, None, None, None]
         if self.partial is not None:
             target, possible = self.partial.apply(target, possible)
+        particles = {"particles": batch["particles"]} if "particles" in batch else {}
+        return {"target": target, "possible": possible, **particles}
+
+    def compare(self, outputs: Sequence[Tensor], known: Mapping[str, Tensor]) -> Tensor:
+        """Return the loss as `forward` does, for what `read_known` returns."""
+        target, possible = known["target"], known["possible"]
         stride, painted = self.net_output.stride, None
         if not isinstance(self.painter, Spheres):
-            painted = self.painter(target, batch.get("particles"), self.radii, stride)  # type: ignore[arg-type]
+            painted = self.painter(target, known.get("particles"), self.radii, stride)  # type: ignore[arg-type]
         labels, possible = coarsen_target(
             target, possible, stride=stride, num_objects=len(self.radii)
         )
@@ -87,7 +100,7 @@ class TrainingLoss(nn.Module):
                 is_incomplete=is_incomplete,
             )
             total = total + weight * loss
-        return total / sum(weights) + self._loss_of_offsets(outputs[0], target, batch)
+        return total / sum(weights) + self._loss_of_offsets(outputs[0], known)
 
     def _loss_of_head(
         self,
@@ -106,14 +119,12 @@ class TrainingLoss(nn.Module):
             logits, labels = leave_out_unknown(logits, labels, possible)
         return self.loss(logits, labels if shares is None else shares)
 
-    def _loss_of_offsets(
-        self, output: Tensor, target: Tensor, batch: Mapping[str, Any]
-    ) -> Tensor | float:
+    def _loss_of_offsets(self, output: Tensor, known: Mapping[str, Tensor]) -> Tensor | float:
         """Return the loss of the offsets of the finest head; 0 without any."""
         if not isinstance(self.painter, Offsets):
             return 0.0
         _, predicted = self.net_output.split(output.float())
-        offsets = self.painter.offsets(target, batch["particles"], self.net_output.stride)
+        offsets = self.painter.offsets(known["target"], known["particles"], self.net_output.stride)
         return self.painter.loss(predicted, offsets)
 
 
@@ -139,7 +150,11 @@ def build_training_loss(
     if is_painted:
         check_painter(painter, radii, net_output.stride)
     form = target_form(net_output, is_painted=is_painted)
-    function = adapt_loss(loss, form) if loss else build_loss(settings.loss, info.labels, form)
+    function = (
+        adapt_loss(loss, form)
+        if loss
+        else build_loss(settings.loss, info.labels, form, info.particle_volumes)
+    )
     check_loss(function, form, len(info.labels))
     return TrainingLoss(
         function,

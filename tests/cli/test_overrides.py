@@ -4,6 +4,7 @@ import pytest
 
 from octopi.cli.overrides import expand_overrides, expand_paths
 from octopi.cli.python_api import compose
+from octopi.config.overrides import override_value
 from octopi.errors import SettingError
 
 AWKWARD = "it's, a=[b] ü"
@@ -92,6 +93,23 @@ def test_a_target_named_twice_or_other_settings_of_targets_are_left_to_be_refuse
             compose("train", typed)
     made = ["targets.session_id=2"]
     assert expand_overrides(made, verb="create_targets") == made
+
+
+def test_an_experiment_of_a_comparison_is_that_of_its_base(tmp_path):
+    typed = ["experiment=czii", "base='loss=dice seed=1'", "methods=[loss=focal]"]
+    expanded = expand_overrides([*typed, "hydra.run.dir=job"], verb="compare")
+    assert override_value(expanded[-1]) == "experiment=czii loss=dice seed=1"
+    assert expanded[:-1] == ["methods=[loss=focal]", "hydra.run.dir=job"]
+
+
+def test_a_comparison_has_the_same_folder_each_time_it_is_typed():
+    typed = ["methods=[loss=focal]", "base=loss=dice"]
+    first, again = (
+        expand_overrides([*typed, *more], verb="compare") for more in ([], ["trust=[a]"])
+    )
+    assert first[-1] == again[-1]
+    assert first[-1].startswith("hydra.run.dir='outputs/compare/comparison-")
+    assert expand_overrides(["methods=[loss=tversky]"], verb="compare")[-1] != first[-1]
 
 
 def test_resume_auto_keeps_the_command_line_and_needs_the_same_folder_each_time():

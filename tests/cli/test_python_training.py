@@ -20,13 +20,13 @@ TVERSKY = TverskyLoss(to_onehot_y=True, softmax=True, alpha=0.3, beta=0.7)
         ({"architecture": "segresnet", "init_filters": 8}, "SegResNetDS"),
         ({"architecture": "SwinUNETR", "feature_size": 12, "dim_in": (32, 64, 64)}, "SwinUNETR"),
         ({"architecture": "MedNeXt"}, "MedNeXt"),
-        ({"architecture": "UnetPlusPlus"}, "BasicUNetPlusPlus"),
+        ({"architecture": "UnetPlusPlus"}, "UNetPlusPlus"),
         ({"_target_": "monai.networks.nets.BasicUNet", "spatial_dims": 3}, "BasicUNet"),
     ],
 )
 def test_an_architecture_is_chosen_by_name_and_its_arguments_go_to_it(model, target):
     settings, _ = compose("train", model_overrides(model))
-    assert settings.model["_target_"].startswith("monai.networks.nets.")
+    assert settings.model["_target_"].startswith(("monai.networks.nets.", "octopi.models.unets."))
     assert settings.model["_target_"].endswith(f".{target}")
     arguments = {k: v for k, v in model.items() if k not in ("architecture", "dim_in")}
     assert arguments.items() <= settings.model.items()

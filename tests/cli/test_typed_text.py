@@ -181,3 +181,15 @@ def test_the_advice_on_names_that_cannot_be_typed_works(
     config = compose_config(verb, expand_overrides(["experiment=experiment/mine.yaml"], verb=verb))
     found = OmegaConf.to_container(config[key])
     assert found == value or value.items() <= found.items()
+
+
+@pytest.mark.parametrize(
+    ("typed", "methods"),
+    [
+        ("[loss=dice,model=unet lr=1e-3]", ["loss=dice", "model=unet lr=1e-3"]),
+        ("[data.crop_size=[32,64,64],seed=1]", ["data.crop_size=[32,64,64]", "seed=1"]),
+    ],
+)
+def test_overrides_in_a_list_need_no_quotes(typed, methods):
+    (quoted,) = quote_texts([f"methods={typed}"], "compare", multirun=False)
+    assert override_value(quoted) == methods

@@ -47,6 +47,12 @@ OVERRIDES = {
     "segment": ["checkpoint=model/best_model.pth", "runs=[TS_03]", "overwrite=true"],
     "localize": ["runs=[TS_03]", "thresholds=0.5"],
     "evaluate": ["runs=[TS_03]"],
+    "compare": [  # its trainings are run in tests/test_compare.py
+        f"base={' '.join([*TRAINING[:-3], 'data.validation_runs=null data.train_runs=null'])}",
+        "methods=[loss=dice]",
+        "num_folds=2",
+        "dry_run=true",
+    ],
     "check": ["runs=[TS_03]"],
     "plan": ["runs=[TS_03]", "folder=plan", "name=mine", "overwrite=true", *QUICK_PLAN],
     "report": ["runs=[TS_03]", "output=report.html"],
@@ -97,9 +103,12 @@ def narrow(overrides: list[str]) -> list[str]:
     return NARROW[models[-1]] if models else []
 
 
-def crop(overrides: list[str]) -> list[str]:
-    """Return the crop of a network that halves five times."""
-    return ["data.crop_size=[32,64,64]"] if "model=swin_unetr" in overrides else []
+def needed(overrides: list[str]) -> list[str]:
+    """Return the crop of a network that halves five times, and what else a choice asks for."""
+    crop = ["data.crop_size=[32,64,64]"] if "model=swin_unetr" in overrides else []
+    spacing = ["data.working_spacing=20.0"] if "augment=fourier" in overrides else []
+    two = ["data.crops_per_step=2"] if {"mix=mixup", "mix=cutmix"} & set(overrides) else []
+    return [*crop, *spacing, *two]
 
 
 def choices_of(verb: str, group: str) -> list[str]:
@@ -111,6 +120,7 @@ def choices_of(verb: str, group: str) -> list[str]:
 def rounds(verb: str) -> list[list[str]]:
     """Words that together take every choice of every group, a run each."""
     groups = {name: choices_of(verb, name) for name in groups_of(verb) if name not in OVERLAYS}
+    groups |= {"mix": groups["mix"][::-1]} if "mix" in groups else {}  # so cutmix meets spheres
     number = max(map(len, groups.values()))
     columns = [itertools.islice(itertools.cycle(taken), number) for taken in groups.values()]
     rows = [
@@ -166,7 +176,7 @@ def project(tmp_path_factory, octopi_command):
 def test_every_choice_runs(project, octopi_command, verb, chosen):
     overrides = [*OVERRIDES[verb], *chosen]
     overrides += DEMO if "project=demo" in chosen else []
-    overrides += [*narrow(chosen), *(crop(chosen) if verb == "train" else [])]
+    overrides += [*narrow(chosen), *(needed(chosen) if verb == "train" else [])]
     overrides += [] if verb in ("plan", "report", "review") else ["hydra.run.dir=job"]
     for path in (Path("job"), Path("plan")):
         shutil.rmtree(path, ignore_errors=True)
@@ -184,7 +194,7 @@ def test_what_a_search_suggests_is_trained(project, octopi_command, search):
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=2)).ask()
     shutil.rmtree("job", ignore_errors=True)
     overrides = [*space.fixed, *suggest_overrides(space, trial)]
-    small = [*TRAINING, *narrow(overrides), *crop(overrides), "hydra.run.dir=job"]
+    small = [*TRAINING, *narrow(overrides), *needed(overrides), "hydra.run.dir=job"]
     assert octopi_command("train", *overrides, *small) == 0
     assert Path("job/best_model.pth").is_file()
 

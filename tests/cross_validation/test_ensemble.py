@@ -5,10 +5,10 @@ import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from planted_folds import BAD, GOOD, NUM_PARTICLES, plant_candidates, plant_folds
 
 from octopi.config.build import build
 from octopi.config.check import check_settings
@@ -18,17 +18,11 @@ from octopi.cross_validation.ensemble import build_ensemble
 from octopi.cross_validation.table import summarize_folds
 from octopi.errors import DataError, SettingError
 from octopi.evaluation.candidates import write_candidates
-from octopi.geometry import Points
 from octopi.models import checkpoint
-from octopi.models.checkpoint_info import CheckpointInfo
 from octopi.models.soup import split_ensemble
-from octopi.system.files import write_json, write_yaml
+from octopi.system.files import write_yaml
 from octopi.training.best_model import write_model
 from octopi.training.dataset_info import read_dataset_info
-from octopi.training.validation import CALIBRATED_BETAS
-
-NUM_PARTICLES = 2  # of each object in each run
-GOOD, BAD = 0.95, 0.001
 
 
 @pytest.fixture
@@ -48,33 +42,7 @@ def info(settings):
 
 @pytest.fixture
 def folders(here, settings, info):
-    """Three folds of one run each: every particle is a good candidate, and as many bad ones."""
-    net = {**settings.model, "out_channels": len(info.labels) + 1}
-    weights = checkpoint.build_net(net).state_dict()
-    for i, run in enumerate(info.runs):
-        folder = here / "cv" / f"fold_{i}"
-        folder.mkdir(parents=True)
-        checkpoint_info = CheckpointInfo(
-            net=net,
-            labels=info.labels,
-            radii=info.radii,
-            weights=info.weights,
-            voxel_spacing=info.tomograms[0].voxel_spacing,
-            working_spacing=None,
-            tomo_types=["denoised"],
-            size_divisor=2,
-            predictor=settings.predictor,
-            localizer=settings.localizer,
-            thresholds={
-                f"{beta:g}": dict.fromkeys(info.radii, 0.3 * i) for beta in CALIBRATED_BETAS
-            },
-            beta=4.0,
-            provenance={"fold": i},
-        )
-        write_model(folder, {k: v + i for k, v in weights.items()}, checkpoint_info)
-        write_json(folder / "results.json", {"history": {"train_loss": i}})
-        write_candidates(folder / "candidates.npz", {run.name: plant_candidates(info, run)})
-    return sorted((here / "cv").iterdir())
+    return plant_folds(here / "cv", settings, info)
 
 
 @pytest.fixture
@@ -89,23 +57,6 @@ def build_results(folders, settings):
         return results
 
     return build_and_read
-
-
-def plant_candidates(info, run, *, good=GOOD, bad=BAD, missed=None):
-    """Return a candidate for each particle, but for the first of one object, and as many bad ones.
-
-    Args:
-        good: score of a candidate at a particle.
-        bad: score of the others.
-        missed: the object of which the first particle has no candidate.
-    """
-    out = {}
-    for name, truth in info.true_picks(run).items():
-        right = truth.positions[int(name == missed) :]
-        wrong = 1e5 + np.arange(3 * NUM_PARTICLES).reshape(-1, 3) * 1e4
-        scores = [*[good] * len(right), *[bad] * len(wrong)]
-        out[name] = Points(np.concatenate([right, wrong]), np.array(scores))
-    return out
 
 
 def replant(folder, info, run, **changes):

@@ -8,6 +8,7 @@ import zipfile
 import pytest
 import torch
 from checkpoints import NET, make_info
+from monai.networks.nets import UNet
 
 from octopi.errors import SettingError
 from octopi.models import checkpoint
@@ -150,3 +151,44 @@ def test_other_objects_keep_the_body_and_get_a_new_head(net):
 def test_weights_none_of_which_fits_are_refused(net):
     with pytest.raises(SettingError, match="not one weight"):
         checkpoint.load_matching_weights(torch.nn.Linear(2, 2), net.state_dict())
+
+
+def test_the_rows_of_the_channels_that_both_networks_have_are_loaded():
+    def make(num_channels):
+        return UNet(3, 1, num_channels, channels=[4, 8], strides=[2], num_res_units=1, norm="batch")
+
+    old, new = make(4), make(3)
+    axes = checkpoint.find_channel_axes(new, make(4))
+    assert sum(len(of_weight) > 1 for of_weight in axes.values()) >= 1  # channels to channels
+    before = {name: value.clone() for name, value in new.state_dict().items()}
+    rows = [(0, 0), (2, 1)]  # background, and an object that was first and is second
+    new_names = checkpoint.load_matching_weights(new, old.state_dict(), axes, rows)
+    assert set(new_names) == set(axes)
+    for name, value in new.state_dict().items():
+        of_old = old.state_dict()[name]
+        if name not in axes:
+            assert torch.equal(value, of_old), name
+            continue
+        for axis in axes[name]:
+            of_old = of_old.index_select(axis, torch.tensor([0, 1]))
+        kept, fresh = value, before[name]
+        for axis in axes[name]:
+            kept = kept.index_select(axis, torch.tensor([0, 2]))
+        assert torch.equal(kept, of_old), name
+        first = axes[name][0]
+        assert torch.equal(
+            value.index_select(first, torch.tensor([1])),
+            fresh.index_select(first, torch.tensor([1])),
+        )
+
+
+def test_another_order_of_the_same_objects_moves_their_rows():
+    old, new = torch.nn.Conv3d(2, 3, 1), torch.nn.Conv3d(2, 3, 1)
+    body = {"body": torch.nn.Conv3d(1, 2, 1)}
+    nets = [torch.nn.Sequential(body["body"], head) for head in (old, new)]
+    wider = torch.nn.Sequential(body["body"], torch.nn.Conv3d(2, 4, 1))
+    axes = checkpoint.find_channel_axes(nets[1], wider)
+    rows = [(0, 0), (1, 2), (2, 1)]
+    assert checkpoint.load_matching_weights(nets[1], nets[0].state_dict(), axes, rows) == []
+    assert torch.equal(new.weight, old.weight[[0, 2, 1]])
+    assert torch.equal(new.bias, old.bias[[0, 2, 1]])

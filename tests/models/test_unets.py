@@ -9,8 +9,8 @@ from monai.networks.nets import AttentionUnet, DynUNet, UNet
 
 from octopi.config.files import CONF_DIR
 from octopi.models.checkpoint import TRUSTED_NETS, build_net
-from octopi.models.properties import logits_per_head, size_divisor
-from octopi.models.unets import SizedAttentionUnet, SizedDynUNet, SizedUNet
+from octopi.models.properties import finest_logits, logits_per_head, size_divisor
+from octopi.models.unets import SizedAttentionUnet, SizedDynUNet, SizedUNet, UNetPlusPlus
 
 
 def same_net(one, other):
@@ -107,3 +107,16 @@ def test_the_defaults_are_those_of_the_config(cls, name):
     assert {k: list(v) if isinstance(v, tuple) else v for k, v in defaults.items()} == {
         k: v for k, v in node.items() if k != "_target_"
     }
+
+
+def test_the_first_head_of_unet_plus_plus_is_the_deepest_and_is_what_it_gives_alone():
+    arguments = {"spatial_dims": 3, "out_channels": 2, "features": (4, 4, 8, 8, 8, 4)}
+    supervised = UNetPlusPlus(deep_supervision=True, **arguments).eval()
+    alone = UNetPlusPlus(**arguments).eval()
+    alone.load_state_dict(supervised.state_dict())
+    image = torch.randn(1, 1, 32, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        heads, (only,) = supervised(image), alone(image)
+    assert len(heads) == 4
+    assert torch.equal(heads[0], only)
+    assert torch.equal(finest_logits(supervised, image), only)

@@ -1,9 +1,13 @@
 """What this process may use: its affinity and its control groups, not the whole machine."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import octopi
 from octopi.system import resources
 
 
@@ -38,3 +42,51 @@ def test_without_limits_the_free_memory_and_the_affinity_count(control_groups, f
     control_groups({"memory.max": "max", "cpu.max": "max 100000"})
     assert resources.memory() == 16_384_000_000
     assert resources.num_cores() == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("variables", "cores"),
+    [
+        ({"SLURM_CPUS_PER_TASK": "2", "SLURM_CPUS_ON_NODE": "8"}, 2),
+        ({"SLURM_CPUS_ON_NODE": "3"}, 3),
+        ({"SLURM_CPUS_ON_NODE": "8", "SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NUM_NODES": "2"}, 4),
+        ({"SLURM_CPUS_PER_TASK": "64"}, 8),
+    ],
+)
+def test_slurm_bounds_the_cores_where_it_does_not_bind_the_process(monkeypatch, variables, cores):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert resources.num_cores() == cores
+
+
+@pytest.mark.parametrize(
+    ("typed", "processes", "threads"),
+    [(None, 1, 8), (None, 3, 2), (None, 20, 1), ("1", 1, 1), ("4,2", 1, 4), ("64", 2, 4)],
+)
+def test_processes_share_the_cores_and_the_users_number_is_an_upper_bound(
+    monkeypatch, typed, processes, threads
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    if typed is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", typed)
+    assert resources.num_threads(processes) == threads
+
+
+def test_torch_computes_with_the_cores_of_the_job_and_its_threads_hardly_spin(tmp_path):
+    report = "import os, torch; print(torch.get_num_threads(), os.environ.get('GOMP_SPINCOUNT'))"
+    (tmp_path / "octopi").write_text(f"import octopi\n{report}\n", encoding="utf-8")
+    path = str(Path(octopi.__file__).parents[1])
+    given = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"} | {"PYTHONPATH": path}
+    job = {"SLURM_CPUS_PER_TASK": "1"}
+    for variables, printed in (
+        (job, "1 1000"),
+        (job | {"GOMP_SPINCOUNT": "7"}, "1 7"),
+        (job | {"OMP_WAIT_POLICY": "ACTIVE"}, "1 None"),
+    ):
+        command = [sys.executable, str(tmp_path / "octopi")]
+        done = subprocess.run(
+            command, env=given | variables, capture_output=True, text=True, check=False
+        )
+        assert done.stdout.strip() == printed, done.stderr

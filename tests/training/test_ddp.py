@@ -1,9 +1,11 @@
 """One training shared by two processes is the training of one with as many crops a step."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -56,12 +58,17 @@ def test_two_ranks_learn_what_one_process_learns(here, octopi_command):
     shared = ["data.crops_per_step=2", "trainer.devices=2"]
     console = ["-c", "from octopi.console.main import main; main()", "train"]
     for name, start in {"module": ["-m", "octopi.train"], "console": console}.items():
-        both_loss, both_state = trained(here / name, *shared, start=start)
+        tracker = ["logger=mlflow"] if name == "module" else []
+        both_loss, both_state = trained(here / name, *shared, *tracker, start=start)
         assert both_loss == pytest.approx(loss, rel=1e-5)
         for key, value in state.items():
             torch.testing.assert_close(both_state[key], value, rtol=1e-4, atol=1e-6)
         logs = sorted(path.name for path in (here / name).glob("*.log"))
         assert logs == ["train.log"]  # every rank appends to one
+    with contextlib.closing(sqlite3.connect(here / "outputs" / "mlflow.db")) as runs_of_mlflow:
+        assert runs_of_mlflow.execute("select count(*) from runs").fetchone() == (
+            1,
+        )  # of two ranks
     cached = list((here / "outputs" / "cache").glob("*.npy"))
     assert len(cached) == len({path.read_bytes() for path in cached})
 

@@ -10,7 +10,7 @@ from tiny import TINY
 from octopi.errors import SettingError
 from octopi.losses import FocalTverskyLoss, TverskyCrossEntropyLoss
 from octopi.training.build_checks import check_loss
-from octopi.training.loss import build_loss
+from octopi.training.loss import build_loss, frequency_weights
 
 SEED = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(2, 3, 4, 4, 4, generator=SEED)
@@ -173,3 +173,29 @@ def test_a_weighted_loss_trains_and_the_checkpoint_remembers(here, octopi_comman
     assert octopi_command("train", *job) == 0
     assert "ribosome: 4" in Path("job/config.yaml").read_text(encoding="utf-8")
     assert octopi_command("train", *words, "loss.weights={ribosom: 4}", "dry_run=true") == 2
+
+
+def test_weights_by_frequency_let_every_object_count_alike():
+    volumes = {"apo": 2.0, "ribosome": 8.0, "membrane": 0.0, "proteasome": 4.0}
+    weights = frequency_weights(volumes)
+    assert weights == {"apo": 2.0, "ribosome": 0.5, "proteasome": 1.0}
+    assert len({weights[name] * volumes[name] for name in weights}) == 1
+    assert frequency_weights({"apo": 0.0}) == {}
+
+
+def test_weights_by_frequency_are_those_of_the_loss():
+    node = {"_target_": "torch.nn.CrossEntropyLoss"}
+    by_frequency = build_loss(
+        {**node, "weights": "frequency"}, LABELS, "labels", lambda: {"apo": 1.0, "ribosome": 3.0}
+    )
+    by_name = build_loss({**node, "weights": {"apo": 2.0, "ribosome": 2 / 3}}, LABELS, "labels")
+    assert by_frequency(LOGITS, TARGET) == pytest.approx(float(by_name(LOGITS, TARGET)))
+
+
+def test_a_training_weighs_objects_by_their_picks(here, octopi_command, capfd):
+    assert octopi_command("create_targets") == 0
+    assert octopi_command("train", *TINY, "loss.weights=frequency", "dry_run=true") == 0
+    # as many of each: what is small weighs more
+    assert "apo-ferritin" in capfd.readouterr().err.partition("Weights of the objects")[2]
+    assert octopi_command("train", *TINY, "loss.weights=often", "dry_run=true") == 2
+    assert "loss.weights must be" in capfd.readouterr().err

@@ -15,6 +15,7 @@ from octopi.config.settings.projects import (
     StatusSettings,
 )
 from octopi.config.settings.results import (
+    CompareSettings,
     EvaluateSettings,
     ReportSettings,
     ReviewSettings,
@@ -27,6 +28,7 @@ SETTINGS_CLASSES: dict[str, type] = {
     "segment": SegmentSettings,
     "localize": LocalizeSettings,
     "evaluate": EvaluateSettings,
+    "compare": CompareSettings,
     "summarize": SummarizeSettings,
     "check": CheckSettings,
     "doctor": DoctorSettings,

@@ -65,6 +65,7 @@ class TrainSettings:
     project: ConfigNode
     data: ConfigNode
     augment: OptionalNode
+    mix: OptionalNode
     sampler: OptionalNode
     painter: ConfigNode
     model: ConfigNode

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from octopi.config.settings.types import ConfigNode, Names, RunNames, UserSession
-from octopi.ranges import Beta, Count, Positive
+from octopi.config.settings.types import ConfigNode, Names, RunNames, Seeds, UserSession
+from octopi.ranges import Beta, Count, NumFolds, Positive
 
 
 @dataclass
@@ -20,6 +20,20 @@ class EvaluateSettings:
     annotated: str | None
     user_id: str
     session_id: str
+    dry_run: bool
+
+
+@dataclass
+class CompareSettings:
+    """Settings of `compare`."""
+
+    project: ConfigNode
+    base: str | None
+    methods: Names
+    seeds: Seeds
+    num_folds: NumFolds | None
+    cpu_seconds: Positive | None
+    trust: list[str]
     dry_run: bool
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from octopi.ranges import NotNegative, Number, Spacing
+from octopi.ranges import NotNegative, Number, Seed, Spacing
 
 LOOSE, OPTIONAL = "need not name a class", "may be empty"
 ConfigNode = dict[str, Any]
@@ -13,14 +13,19 @@ OptionalNode = Annotated[ConfigNode, OPTIONAL]  # null is nothing: {}
 RunNames = list[str] | None
 
 
-def _check_distinct(names: list[str]) -> list[str]:
-    if len(set(names)) < len(names):
-        raise ValueError("A name is there twice.")
-    return names
+def _check_distinct(items: list) -> list:
+    if len(set(items)) < len(items):
+        raise ValueError("One of them is there twice.")
+    return items
 
 
 Names = Annotated[
     list[str],
+    Field(min_length=1, description="(not empty, each once)"),
+    AfterValidator(_check_distinct),
+]
+Seeds = Annotated[
+    list[Seed],
     Field(min_length=1, description="(not empty, each once)"),
     AfterValidator(_check_distinct),
 ]

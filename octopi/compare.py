@@ -1,0 +1,66 @@
+"""Compare methods of training with a base, out of fold: did it help, and is that more than chance?
+
+Run it as `octopi compare base=experiment=czii 'methods=[loss=dice,model=unet]'` or
+`python -m octopi.compare …`.
+"""
+
+import logging
+from collections.abc import Sequence
+
+from octopi.cli.job import command, log_dry_run
+from octopi.config.build import build
+from octopi.config.overrides import override_key
+from octopi.config.settings import CompareSettings
+from octopi.system import locks
+from octopi.system.files import write_json, write_text
+from octopi.system.job_folder import COMPARISON_FILE, COMPARISON_TABLE, Job
+
+logger = logging.getLogger(__name__)
+
+
+def compare(settings: CompareSettings, job: Job) -> None:
+    """Train what is missing, compare every method with the base, write and log the table.
+
+    Args:
+        settings: of the comparison.
+        job: its folder holds the trainings; the same folder again trains only what is missing.
+    """
+    # torch and Lightning take seconds to import, which --help must not wait for.
+    from octopi.comparison.methods import read_info, read_methods  # noqa: PLC0415
+    from octopi.comparison.scores import compare_all, score_methods, to_json  # noqa: PLC0415
+    from octopi.comparison.table import format_comparison, format_markdown  # noqa: PLC0415
+    from octopi.comparison.trainings import check_trainings, run_missing  # noqa: PLC0415
+
+    project = [o for o in job.overrides if override_key(o).split(".")[0] == "project"]
+    methods = read_methods(settings, project, job.folder)
+    info = read_info(methods, build(settings.project, "project"))
+    check_trainings(methods)
+    if settings.dry_run:
+        locks.check_not_locked(job.folder)
+        log_dry_run("compare", describe(methods, job))
+        return
+    with locks.lock_folder(job.folder):
+        job.open_folder()
+        run_missing(methods, job.folder)
+        scored = list(score_methods(methods, info))
+        scorer = build(methods[0].trainings[0].settings.scorer, "scorer")
+        comparison = to_json(methods, scored, compare_all(scored, info, scorer))
+        write_json(job.folder / COMPARISON_FILE, comparison)
+        write_text(job.folder / COMPARISON_TABLE, format_markdown(comparison))
+    logger.info("%s\n%s", job.folder, format_comparison(comparison))
+
+
+def describe(methods: Sequence, job: Job) -> list[str]:
+    """Return lines on which trainings a comparison would run."""
+    lines = [f"folder     {job.folder}"]
+    for method in methods:
+        missing = [str(training.seed) for training in method.trainings if not training.is_finished]
+        seeds = f"seeds {', '.join(missing)} to be trained" if missing else "finished"
+        lines.append(f"method     {method.name}: {seeds}")
+    return lines
+
+
+main = command("compare", compare, opens_folder=True)
+
+if __name__ == "__main__":
+    main()

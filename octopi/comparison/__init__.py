@@ -1,0 +1,1 @@
+"""Compare methods by paired trainings, scored out of fold."""

@@ -1,0 +1,273 @@
+"""The methods of a comparison: overrides to train with, or folders of finished trainings."""
+
+import hashlib
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from octopi.cli.overrides import expand_overrides
+from octopi.cli.python_api import compose
+from octopi.cli.typed_text import quote_texts
+from octopi.config.check import without_null_groups
+from octopi.config.overrides import override_key, override_text, replace_overrides
+from octopi.config.settings import CompareSettings, TrainSettings
+from octopi.errors import SettingError, shorten, shorten_list
+from octopi.project import Project
+from octopi.ranges import LARGEST
+from octopi.system.files import differing_keys, to_builtin_types
+from octopi.system.job_folder import PLACES, read_outcome, read_training_config
+from octopi.training.dataset_info import DatasetInfo, read_dataset_info
+
+BASE = "base"
+MAX_FOLDER_NAME = 80  # characters
+# What the comparison itself decides for every training.
+DECIDED = {"seed", "fold", "resume", "dry_run", "max_cpu_seconds", "trainer.max_time"}
+# Settings that change no result, so that a finished training with others counts.
+IGNORED = PLACES | {"resume", "trust", "dry_run", "trainer.enable_progress_bar"}
+
+
+@dataclass(frozen=True)
+class SeedTraining:
+    """A training of a method: a cross-validation with one seed.
+
+    Args:
+        folder: of the training.
+        seed: of its folds, crops and first weights.
+        overrides: of its command line; empty where it must be finished already.
+        settings: of the training.
+    """
+
+    folder: Path
+    seed: int
+    overrides: list[str]
+    settings: TrainSettings
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has ended."""
+        return read_outcome(self.folder) is not None
+
+
+@dataclass(frozen=True)
+class Method:
+    """One of the methods that are compared.
+
+    Args:
+        name: as it was typed.
+        trainings: one for each seed.
+    """
+
+    name: str
+    trainings: list[SeedTraining]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of the trainings, sorted."""
+        return sorted(training.seed for training in self.trainings)
+
+
+def read_methods(
+    settings: CompareSettings, project_overrides: Sequence[str], folder: Path
+) -> list[Method]:
+    """Read the base and the methods, in this order; check what each training would be told.
+
+    Args:
+        settings: of the comparison.
+        project_overrides: that name the project, for every training.
+        folder: of the comparison, in which new trainings have theirs.
+
+    Raises:
+        SettingError: a method is neither overrides nor folders of finished trainings, or cannot be
+            compared with the base.
+    """
+    base, *others = [
+        _split(text, role)
+        for text, role in [
+            (settings.base or "", BASE),
+            *((text, "methods") for text in settings.methods),
+        ]
+    ]
+    is_new = _is_overrides(base)
+    if any(words and _is_overrides(words) is not is_new for words in others):
+        raise SettingError(
+            "base and methods are either all overrides, as in base=experiment=czii "
+            "methods=[loss=dice], or all folders of finished trainings."
+        )
+    texts = [BASE, *settings.methods]
+    if is_new:
+        overrides = [_expand(base), *(_merge(_expand(base), _expand(words)) for words in others)]
+        names = [_folder_name(text) for text in texts]
+        if len(set(names)) < len(names):
+            raise SettingError(f"Two methods would share a folder: {shorten_list(names)}.")
+        methods = [
+            Method(
+                text,
+                [
+                    _new_training(folder / name / f"seed_{seed}", words, seed, settings)
+                    for seed in settings.seeds
+                ],
+            )
+            for text, name, words in zip(
+                texts, names, [[*project_overrides, *each] for each in overrides], strict=True
+            )
+        ]
+    else:
+        methods = [
+            Method(
+                text,
+                [_finished_training(Path(word), project_overrides, settings) for word in words],
+            )
+            for text, words in zip(texts, [base, *others], strict=True)
+        ]
+    for method in methods:
+        _check_pairing(method, methods[0])
+    return methods
+
+
+def _split(text: str, role: str) -> list[str]:
+    """Split a method into its words, as a shell does."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise SettingError(f"{role}: {shorten(text)} cannot be read: {error}.") from error
+    if flags := [word for word in words if word.startswith("-")]:
+        raise SettingError(f"{role}: {flags[0]} is no setting; settings have no dashes.")
+    for key in map(override_key, words):
+        if key in DECIDED or key.split(".")[0] in ("project", "hydra"):
+            raise SettingError(
+                f"{role}: {key} is the same for all methods. Set it beside them, as project=…, "
+                "seeds=[1,2], cpu_seconds=… or hydra.run.dir=…"
+            )
+    if words and 0 < sum(_is_override(word) for word in words) < len(words):
+        raise SettingError(
+            f"{role}: {shorten(text)} names settings and a folder. A method is either overrides, "
+            "with a blank between two of them, or folders of finished trainings."
+        )
+    return words
+
+
+def _is_override(word: str) -> bool:
+    return word.startswith("~") or ("=" in word and not Path(word).exists())
+
+
+def _is_overrides(words: Sequence[str]) -> bool:
+    """Return whether a method is to be trained; one without words is the default training."""
+    return all(map(_is_override, words))
+
+
+def _expand(words: Sequence[str]) -> list[str]:
+    """Expand the short forms of overrides, as `octopi train` does."""
+    return expand_overrides(without_null_groups(words, "train"), verb="train")
+
+
+def _merge(base: Sequence[str], words: Sequence[str]) -> list[str]:
+    """Return the overrides of the base, of which those of a method replace some."""
+    return replace_overrides(base, *words)
+
+
+def _folder_name(text: str) -> str:
+    """Return a folder's name like the text: `loss-dice`."""
+    name = re.sub(r"[^A-Za-z0-9_.,+-]+", "-", text).strip("-.")
+    if 0 < len(name) <= MAX_FOLDER_NAME:
+        return name
+    digest = hashlib.sha256(text.encode()).hexdigest()[:6]
+    return f"{name[: MAX_FOLDER_NAME - 7]}-{digest}"
+
+
+def _new_training(
+    folder: Path, overrides: Sequence[str], seed: int, settings: CompareSettings
+) -> SeedTraining:
+    """Return a training of this comparison, finished or not, with checked settings."""
+    decided = [override_text("seed", seed)]
+    if settings.cpu_seconds is not None:  # which alone are the budget
+        decided.append(override_text("max_cpu_seconds", settings.cpu_seconds))
+        decided.append(override_text("trainer.max_epochs", LARGEST))
+    if settings.num_folds is not None and "num_folds" not in map(override_key, overrides):
+        decided.append(override_text("num_folds", settings.num_folds))
+    words = quote_texts(replace_overrides(overrides, *decided), "train", multirun=False)
+    training = SeedTraining(folder, seed, words, compose("train", words)[0])
+    if training.is_finished:
+        _check_same_settings(training)
+    return training
+
+
+def _check_same_settings(training: SeedTraining) -> None:
+    """Raise SettingError where a finished training was another one."""
+    before = read_training_config(training.folder)
+    now = to_builtin_types(vars(training.settings))
+    changed = [
+        key
+        for key in differing_keys(before, now)
+        if key not in IGNORED and not key.startswith("logger")
+    ]
+    if changed:
+        raise SettingError(
+            f"{training.folder} holds a training with other settings: {shorten_list(changed)}. "
+            "Compare in another folder with hydra.run.dir=…"
+        )
+
+
+def _finished_training(
+    folder: Path, project_overrides: Sequence[str], settings: CompareSettings
+) -> SeedTraining:
+    """Return a training that somebody finished, with its settings."""
+    if read_outcome(folder) is None:
+        what = "not the folder of a finished training" if folder.is_dir() else "no folder"
+        raise SettingError(
+            f"{folder} is {what}, and no override either. Type overrides as SETTING=VALUE, or name "
+            "the folder of a cross-validation (num_folds=…) that has ended."
+        )
+    words = [
+        override_text("experiment", folder.absolute()),
+        override_text("trust", settings.trust),
+        *project_overrides,
+    ]
+    of_training = compose("train", _expand(words))[0]
+    return SeedTraining(folder, of_training.seed, [], of_training)
+
+
+def _check_pairing(method: Method, base: Method) -> None:
+    """Raise SettingError unless a method is scored out of fold, with the seeds of the base."""
+    for training in method.trainings:
+        if training.settings.num_folds is None or training.settings.fold is not None:
+            raise SettingError(
+                f"{method.name}: it trains no folds, so no run is scored by a network that has "
+                "not seen it. Set num_folds=2 or more."
+            )
+    if method.seeds != base.seeds:
+        raise SettingError(
+            f"The seeds of {shorten(method.name)} are {method.seeds}, those of the base "
+            f"{base.seeds}. Only trainings with the same seeds are paired."
+        )
+
+
+def read_info(methods: Sequence[Method], project: Project) -> DatasetInfo:
+    """Read the base's dataset; check that all methods are scored on its runs and particles.
+
+    Args:
+        methods: the base first.
+        project: of all trainings.
+
+    Raises:
+        SettingError: a method is scored on others than the base, which comes first.
+    """
+    infos = [read_dataset_info(project, method.trainings[0].settings) for method in methods]
+    for method, info in zip(methods, infos, strict=True):
+        if differing := differing_keys(_scored_content(infos[0]), _scored_content(info)):
+            raise SettingError(
+                f"{shorten(method.name)} is scored otherwise than the base: "
+                f"{shorten_list(differing)} differ. Compare on the same runs and particles."
+            )
+    return infos[0]
+
+
+def _scored_content(info: DatasetInfo) -> dict[str, object]:
+    """Return what scores depend on beside the candidates."""
+    return {
+        "runs": sorted(run.name for run in info.runs),
+        "radii": info.radii,
+        "weights": info.weights,
+        "picks": info.content()["picks"],
+    }

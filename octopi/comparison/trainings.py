@@ -1,0 +1,74 @@
+"""Run the trainings of a comparison that are missing, one after the other."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from octopi.cli.compose import config_search_arguments
+from octopi.comparison.methods import Method, SeedTraining
+from octopi.cross_validation.run import FoldQueue
+from octopi.errors import SweepError
+from octopi.processes.local import LocalRunner, check_one_device
+from octopi.processes.tasks import TrainingTask, run_tasks
+from octopi.system.job_folder import OUTPUT_FILE, Job
+from octopi.training.dry_run import describe_training
+from octopi.training.run import build_training
+
+MODULE = "octopi.train"
+
+
+def list_trainings(methods: Sequence[Method]) -> list[SeedTraining]:
+    """List all trainings, seed by seed: so every seed that is done compares all methods."""
+    return [training for of_seed in zip(*_by_seed(methods), strict=True) for training in of_seed]
+
+
+def _by_seed(methods: Sequence[Method]) -> list[list[SeedTraining]]:
+    return [sorted(method.trainings, key=lambda training: training.seed) for method in methods]
+
+
+def check_trainings(methods: Sequence[Method]) -> None:
+    """Check what each method trains, as its dry run does; write nothing.
+
+    Raises:
+        OctopiError: a method that cannot be trained.
+    """
+    for method in methods:
+        missing = [training for training in method.trainings if not training.is_finished]
+        if missing:
+            folder, settings = missing[0].folder, missing[0].settings
+            check_one_device(settings)
+            training = build_training(settings, folder)
+            describe_training(settings, Job(folder, missing[0].overrides), training)
+
+
+def run_missing(methods: Sequence[Method], folder: Path) -> None:
+    """Run every training that has not ended; a training uses all devices or cores for its folds.
+
+    Args:
+        methods: with their trainings.
+        folder: of the comparison, for the message of what continues it.
+
+    Raises:
+        SweepError: a training failed; the others have been run.
+        StoppedBySignal: after SIGTERM or Ctrl-C.
+    """
+    trainings = list_trainings(methods)
+    tasks = [
+        TrainingTask(number, training.folder, training.overrides)
+        for number, training in enumerate(trainings)
+        if not training.is_finished
+    ]
+    queue = FoldQueue(list(tasks))
+    resume_command = f"the same command (hydra.run.dir={folder})"
+    num_done = len(trainings) - len(tasks)
+    with tqdm(total=len(trainings), initial=num_done, unit="training") as bar:
+        runner = LocalRunner([{}], MODULE, config_search_arguments())
+        run_tasks(queue, runner, bar, resume_command=resume_command)
+    if queue.failed:
+        number, result = next(iter(queue.failed.items()))
+        raise SweepError(
+            f"{len(queue.failed)} of {len(trainings)} trainings failed. "
+            f"{trainings[number].folder}: {result.reason} (see {OUTPUT_FILE} there).\n"
+            f"Run what is missing with {resume_command}, without what cannot be trained."
+        )
