@@ -4,7 +4,7 @@ BIN := .venv/bin
 TORCH := torch==2.13.0
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: demo env test test-all check docs bench accuracy clean
+.PHONY: demo env test test-all check docs bench gpu accuracy clean
 
 DEMO := project=demo experiment=demo
 MODEL := checkpoint=outputs/demo/train/best_model.pth
@@ -60,6 +60,11 @@ docs: env
 # octopi==1.7.0: without it there are no ratios. Best on a machine with nothing else to do.
 bench: env
 	$(BIN)/python benchmarks/run.py $(if $(PEER),--peer $(PEER))
+
+# On a machine with a GPU: what only it can show, and its figures.
+gpu: env
+	$(BIN)/python -m pytest tests/gpu tests/inference/test_gpu_peaks.py
+	$(BIN)/python benchmarks/gpu.py $(if $(PEER),--peer $(PEER))
 
 accuracy: env
 	$(BIN)/python benchmarks/accuracy.py --minutes 30

@@ -68,7 +68,7 @@ def write_project(folder: Path, num_runs: int) -> None:
             positions = positions + rng.normal(0, 10, positions.shape)
             write_picks(run / f"Picks/guess_0_{name}.json", positions, run_name, name)
         volume = rng.standard_normal(SHAPE, dtype=np.float32)
-        write_volume(run / f"VoxelSpacing{VOXEL_SPACING:.3f}/denoised.zarr", volume)
+        write_volume(run / f"VoxelSpacing{VOXEL_SPACING:.3f}/wbp.zarr", volume)
 
 
 def run_names(num_runs: int) -> list[str]:

@@ -5,13 +5,13 @@ convention). Arrays are (z, y, x); points are (x, y, z) in Å.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 import scipy.fft
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.spatial import KDTree
 
 SAME = 1e-2  # relative: people and programs round spacings
@@ -181,22 +181,37 @@ def _best_length(length: int, factor: float, max_trimmed: int) -> int:
     return min(candidates, key=stretch)  # the first, which is the longest, where several are best
 
 
-def fourier_resample(volume: NDArray[np.float32], shape: Sequence[int]) -> NDArray[np.float32]:
+def fourier_resample(
+    volume: NDArray[np.float32],
+    shape: Sequence[int],
+    *,
+    empty: Callable[[Sequence[int], DTypeLike], NDArray] = np.empty,
+    max_voxels: int = 1 << 27,
+) -> NDArray[np.float32]:
     """Resample a volume to another shape of the same box, by cropping or padding its spectrum.
 
-    The mean and the first voxel's centre stay. One axis is resampled after the other, so that the
-    largest copy is one half-cropped volume.
+    The mean and the first voxel's centre stay. One axis is resampled after the other, and of a
+    large volume one slab after the other.
 
     Args:
         volume: (z, y, x).
         shape: of the result, voxels z y x.
+        empty: makes the arrays for the results of each axis.
+        max_voxels: resampled at once.
     """
     out = np.asarray(volume, dtype=np.float32)
     for axis, size in enumerate(shape):
-        length = out.shape[axis]
-        if size != length:
-            spectrum = np.asarray(scipy.fft.rfft(out, axis=axis, workers=-1))
+        if size == out.shape[axis]:
+            continue
+        source, length = out, out.shape[axis]
+        new_shape = [*source.shape[:axis], size, *source.shape[axis + 1 :]]
+        out = empty(new_shape, np.float32)
+        across = 0 if axis else 1  # lines along the axis stay whole
+        layers = max(1, max_voxels * source.shape[across] // source.size)
+        for start in range(0, source.shape[across], layers):
+            slab = (slice(None),) * across + (slice(start, start + layers),)
+            spectrum = np.asarray(scipy.fft.rfft(source[slab], axis=axis, workers=-1))
             cropped = spectrum.take(range(min(size // 2 + 1, spectrum.shape[axis])), axis=axis)
             smaller = np.asarray(scipy.fft.irfft(cropped, n=size, axis=axis, workers=-1))
-            out = smaller * np.float32(size / length)
-    return np.ascontiguousarray(out, dtype=np.float32)
+            np.multiply(smaller, np.float32(size / length), out=out[slab])
+    return out if out.flags.c_contiguous else np.ascontiguousarray(out)

@@ -29,7 +29,8 @@ from octopi.inference.segment_run import (
 )
 from octopi.inference.windows import num_windows
 from octopi.models.checkpoint_info import CheckpointInfo
-from octopi.models.precision import choose_device_type, count_devices
+from octopi.models.devices import log_device
+from octopi.models.precision import choose_device_type, count_devices, half_precision
 from octopi.project import (
     Project,
     check_name,
@@ -52,6 +53,9 @@ def segment(settings: SegmentSettings, _job: Job) -> None:
     if not (settings.scores or settings.segmentation):
         raise SettingError("Nothing to write: set scores=true or segmentation=true.")
     devices = select_devices(settings)
+    device_type = devices[0].type
+    arithmetic = str(half_precision(device_type) or torch.float32).removeprefix("torch.")
+    log_device(settings.accelerator, device_type, arithmetic, number=len(devices))
     ensemble = read_ensemble(settings)
     project: Project = build(settings.project, "project")
     tasks = select_tomograms(project, settings, ensemble.info)

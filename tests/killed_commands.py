@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -67,6 +68,12 @@ def visible_files(folder: Path) -> Iterator[Path]:
         hidden = [n for n in path.relative_to(folder).parts if n.startswith((".octopi", ".lock"))]
         if path.is_file() and not hidden:
             yield path
+
+
+def report_page(folder: Path) -> Results:
+    """Return a digest of a report, without the time at which it was written."""
+    text = (folder / "page/report.html").read_text(encoding="utf-8")
+    return {"report": digest(re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "", text).encode())}
 
 
 def digest(content: bytes) -> str:
@@ -172,9 +179,7 @@ COMMANDS = {
     "extract": KilledCommand("extract", ["membrane=membrane:curation/0", "pairs=[10,400]"]),
     "import_tomograms": KilledCommand("import_tomograms", ["folder=mrcs", "tomo_type=raw"]),
     "export": KilledCommand("export", ["format=relion5", "out=exported"], files_in("exported")),
-    "report": KilledCommand(
-        "report", ["folder=model", "output=page/report.html"], files_in("page")
-    ),
+    "report": KilledCommand("report", ["folder=model", "output=page/report.html"], report_page),
     "review": KilledCommand("review", ["output=looked/page.html"], files_in("looked")),
     "review, applying": KilledCommand("review", ["decisions=decisions.json"]),
     "plan": KilledCommand(

@@ -383,3 +383,20 @@ def test_the_shares_that_a_training_found_are_repeated_with_the_override_to_add(
     assert "About 30% of the ribosome seem annotated (20% to 40%)." in output
     assert "targets.annotation={ribosome" not in output
     assert check("checkpoint=b.pth")[0] == 2
+
+
+def test_picks_that_are_damaged_are_not_called_absent(check, here):
+    (path,) = here.glob("static/**/TS_02/Picks/curation_0_ribosome.json")
+    path.write_text("{", encoding="utf-8")
+    code, output = check("tomo_types=[denoised]")
+    assert code == 3
+    assert "is truncated or damaged" in output
+    assert "ribosome is not annotated" not in output
+
+
+def test_picks_that_are_packed_are_named_and_not_taken_for_none(check, here):
+    for number, path in enumerate(sorted(here.glob("static/**/curation_0_ribosome.json"))):
+        path.rename(path.with_suffix(".json.gz" if number else ".JSON"))
+    output = check("tomo_types=[denoised]")[1]
+    assert "TS_01: curation_0_ribosome.JSON are not read" in output
+    assert "TS_02: curation_0_ribosome.json.gz are not read" in output

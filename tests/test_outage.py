@@ -63,7 +63,7 @@ def test_a_command_ends_with_4_and_says_what_is_kept_and_the_same_does_the_rest(
 ):
     fsspec.get_filesystem_class("s3").clear_instance_cache()  # a new process knows no listing
     server.methods, server.code = methods, ("SlowDown", "InternalError")[len(verb) % 2]
-    server.number_left = 30 if methods == READS else 1
+    server.number_left = 12 if methods == READS else 1
     try:
         code = octopi_command(verb, *COMMANDS[verb])
     finally:

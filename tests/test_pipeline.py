@@ -67,6 +67,9 @@ def test_a_training_leaves_its_model_its_record_and_its_log(trained):
         "data.json",
         "train.log",
     }
+    log = (trained / "train.log").read_text(encoding="utf-8")
+    assert "Device: 1 × CPU" in log
+    assert "outputs/cache, which stay in RAM" in log
     _, info = checkpoint.load(trained / "best_model.pth")
     assert info.labels == OBJECTS
     assert set(info.thresholds["4"]) == set(OBJECTS)

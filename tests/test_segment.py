@@ -29,8 +29,9 @@ def test_a_gpu_too_small_for_a_window_is_answered_with_run_and_setting(
     monkeypatch.setattr(torch.nn.Conv3d, "forward", no_memory)
     assert segment("small.pth") == 4
     message = capsys.readouterr().err
-    assert "Run TS_01: the GPU is too small for windows of" in message
-    assert "predictor.window_size" in message
+    assert "do not fit into the GPU's memory: going on with" in message
+    assert "Run TS_01: the GPU is too small even for windows of" in message
+    assert "accelerator=cpu" in message.split("octopi: ")[-1]
     assert not list((here / "overlay").rglob("*.zarr"))
 
 

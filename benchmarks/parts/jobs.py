@@ -107,8 +107,17 @@ def watched(folder: Path, sizes: Sizes, *, steps: int, words: Sequence[str] = ()
     return watch
 
 
-def write_checkpoint(path: Path, *, radii: Mapping[str, float], seed: int) -> None:
-    """Write a network with random weights, and the checkpoint info that a training would write."""
+def write_checkpoint(
+    path: Path, *, radii: Mapping[str, float], seed: int, words: Sequence[str] | None = None
+) -> None:
+    """Write a network with random weights, and the checkpoint info that a training would write.
+
+    Args:
+        path: of the checkpoint.
+        radii: object name -> Å.
+        seed: of the weights.
+        words: settings of the network; None = that which both sides train.
+    """
     import torch
 
     from octopi.cli.python_api import compose
@@ -118,7 +127,7 @@ def write_checkpoint(path: Path, *, radii: Mapping[str, float], seed: int) -> No
     from octopi.models.properties import size_divisor
     from parts.synthetic import TOMO_TYPE, VOXEL_SPACING
 
-    composed: Any = compose("train", ["project.config=none", *net_words()])[0]
+    composed: Any = compose("train", ["project.config=none", *(words or net_words())])[0]
     settings: TrainSettings = composed
     node = {**settings.model, "out_channels": len(radii) + 1}
     torch.manual_seed(seed)

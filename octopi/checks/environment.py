@@ -135,30 +135,24 @@ def check_torch() -> list[CheckLine]:
     try:
         import torch  # noqa: PLC0415  the import is what is checked
 
-        from octopi.models.precision import computes_bf16  # noqa: PLC0415  imports torch
+        from octopi.models import devices, precision  # noqa: PLC0415  imports torch
     except (ImportError, OSError) as error:
         text = f"torch cannot be imported ({error}): install it again."
         return [CheckLine("torch", PROBLEM, text)]
     lines = [CheckLine("torch", OK, str(torch.__version__))]
-    driver = shutil.which("nvidia-smi")
+    dtype = precision.half_precision("cuda" if torch.cuda.is_available() else "cpu")
+    arithmetic = str(dtype or torch.float32).removeprefix("torch.")
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
             gpu = torch.cuda.get_device_properties(number)
-            precision = "bf16" if computes_bf16("cuda") else "float32 (no bf16 in hardware)"
             text = (
-                f"{gpu.name}, {resources.format_bytes(gpu.total_memory)}, computes in {precision}"
+                f"{gpu.name}, {resources.format_bytes(gpu.total_memory)}, computes in {arithmetic}"
             )
             lines.append(CheckLine("gpu", OK, f"{text}, CUDA {torch.version.cuda}"))
-    elif driver:
-        why = "is built for CPUs" if torch.version.cuda is None else "finds the driver too old"
-        text = (
-            f"{driver} exists but torch sees no GPU: it {why}. Install torch for your driver, or "
-            "update the driver: https://pytorch.org/get-started/locally"
-        )
-        lines.append(CheckLine("gpu", WARNING, text))
+    elif reason := devices.explain_missing_gpu():
+        lines.append(CheckLine("gpu", WARNING, reason))
     else:
-        precision = "bf16" if computes_bf16("cpu") else "float32"
-        lines.append(CheckLine("gpu", OK, f"none; the CPU computes in {precision}"))
+        lines.append(CheckLine("gpu", OK, f"none; the CPU computes in {arithmetic}"))
     return lines
 
 

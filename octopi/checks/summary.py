@@ -60,8 +60,9 @@ def summarise(reports: Sequence[RunReport], request: CheckRequest) -> CheckSumma
     ]
     issues += _object_warnings(reports, request)
     issues += _missing_tomograms(training, request, has_targets=has_targets)
+    readable = [r for r in training if {q.object_name for q in r.annotations} <= r.picks.keys()]
     gaps = describe_gaps(
-        {r.name: r.picks for r in training if r.annotations}, partial_objects_of(training)
+        {r.name: r.picks for r in readable if r.annotations}, partial_objects_of(training)
     )
     issues += [Issue("", text, blocks_training=False) for text in gaps]
     issues += _duplicate_tomograms(reports)

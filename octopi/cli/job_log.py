@@ -96,6 +96,9 @@ def open_job_folder(config: DictConfig) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sweep_leftovers(folder)
+        if folder.parent.name == hydra.job.name:  # outputs/NAME/TIME
+            sweep_leftovers(folder.parent, "*/")  # of the jobs before, each in a folder of its own
+            sweep_leftovers(folder.parent, "*/.hydra/")
         if hydra.output_subdir is not None:
             write_overrides(folder / hydra.output_subdir, hydra.overrides.task)
         _configure_log(hydra.job_logging, hydra.verbose)

@@ -1,6 +1,7 @@
 """Cache of volumes: read, resampled and normalised once per machine, then memory-mapped."""
 
 import contextlib
+import functools
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,6 +18,7 @@ from octopi.project.digests import digest_array
 from octopi.project.outliers import clip_outliers, describe_outliers
 from octopi.project.value_range import ValueRange
 from octopi.system.files import staged
+from octopi.system.large_arrays import allocate
 from octopi.system.locks import wait_for_lock
 from octopi.system.resources import format_bytes, free_space
 
@@ -157,7 +159,8 @@ def prepare_volume(
     volume, num_outliers = clip_outliers(volume)
     if num_outliers:
         logger.warning("%s: %s.", where, describe_outliers(num_outliers, volume.size))
-    return normalise(fourier_resample(volume, grid.shape), dtype)
+    empty = functools.partial(allocate, purpose=where)
+    return normalise(fourier_resample(volume, grid.shape, empty=empty), dtype)
 
 
 def normalise(volume: NDArray[np.float32], dtype: DTypeLike = np.float32) -> NDArray[np.floating]:
@@ -169,7 +172,7 @@ def normalise(volume: NDArray[np.float32], dtype: DTypeLike = np.float32) -> NDA
     values.add(volume)
     values.check("A tomogram")
     parts = [slice(start, start + CHUNK_VOXELS) for start in range(0, volume.size, CHUNK_VOXELS)]
-    voxels, out = volume.reshape(-1), np.empty(volume.size, dtype)
+    voxels, out = volume.reshape(-1), allocate([volume.size], dtype, purpose="A tomogram")
     mean = voxels.mean(dtype=np.float64)
     squares = 0.0
     for part in parts:

@@ -22,7 +22,7 @@ from octopi.data.cache import DryRunCache, VolumeCache
 from octopi.data.crops import CachedTomogram, CropChooser, CropSampler, CropSettings
 from octopi.data.datasets import CropDataset, StepSampler, ValidationVolume, VolumeDataset, identity
 from octopi.data.folds import Split, SplitSettings
-from octopi.data.gpu_volumes import DeviceVolumes, fits_on_gpu
+from octopi.data.gpu_volumes import DeviceVolumes, fits_on_gpu, log_location
 from octopi.data.particles import split_codes
 from octopi.data.preparation import DataPreparation
 from octopi.data.sources import RunVolumes, SourceReader
@@ -217,6 +217,7 @@ class TomogramDataModule(pl.LightningDataModule):
         on_gpu = fits_on_gpu(variants, size, blend=blend, device=device)
         self._gpu_volumes = DeviceVolumes(self.cache, variants, device) if on_gpu else None
         num_workers = 0 if on_gpu else self.num_workers
+        log_location(variants, self.cache, on_gpu=on_gpu)
         return DataLoader(
             CropDataset(
                 sampler, self.steps_per_epoch, rank=rank, num_ranks=num_ranks, cut_crops=not on_gpu

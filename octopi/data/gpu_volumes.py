@@ -1,5 +1,6 @@
-"""Training volumes in the memory of a GPU."""
+"""Training volumes in the memory of a GPU, where they fit."""
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,6 +9,9 @@ from torch import Tensor
 
 from octopi.data.cache import VolumeCache
 from octopi.data.crops import CachedTomogram, Crop
+from octopi.system import resources
+
+logger = logging.getLogger(__name__)
 
 MAX_GPU_MEMORY_FRACTION = 1 / 3  # of its free memory, for volumes; the rest is for the step
 
@@ -59,5 +63,21 @@ def fits_on_gpu(
     padded = any(n < s for v in variants for n, s in zip(v.grid.shape, size, strict=True))
     if device.type != "cuda" or blend or padded:
         return False
-    sizes = {key: size for v in variants for key, size in v.num_bytes().items()}
-    return sum(sizes.values()) <= MAX_GPU_MEMORY_FRACTION * torch.cuda.mem_get_info(device)[0]
+    return total_bytes(variants) <= MAX_GPU_MEMORY_FRACTION * torch.cuda.mem_get_info(device)[0]
+
+
+def total_bytes(variants: Sequence[CachedTomogram]) -> int:
+    """Count the bytes of all tomograms and targets, each of them once."""
+    return sum({key: size for v in variants for key, size in v.num_bytes().items()}.values())
+
+
+def log_location(variants: Sequence[CachedTomogram], cache: VolumeCache, *, on_gpu: bool) -> None:
+    """Log where the volumes are while crops are cut from them: on the GPU, in RAM or on disk."""
+    size = resources.format_bytes(total_bytes(variants))
+    if on_gpu:
+        logger.info("Volumes: %s on the GPU, where crops are cut.", size)
+        return
+    free = resources.memory()
+    stays = "which stay in RAM" if total_bytes(variants) <= free else "read from disk for each crop"
+    free_text = resources.format_bytes(free)
+    logger.info("Volumes: %s in %s, %s (%s free).", size, cache.directory, stays, free_text)

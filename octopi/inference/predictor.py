@@ -6,27 +6,36 @@ is the quantised score map itself: every voxel is computed once, against 5.3 tim
 """
 
 import functools
-from collections.abc import Sequence
+import logging
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import validate_call
 from torch import Tensor, nn
+from torch.nn import functional
 
 from octopi.inference.flips import mean_over_flips
-from octopi.inference.windows import padded_shape, take, windows
+from octopi.inference.windows import fit_window, take, windows
 from octopi.models.net_output import NetOutput
 from octopi.models.precision import autocast
 from octopi.models.properties import EXCLUSIVE, check_size, finest_logits
 from octopi.ranges import Edges, Halo, NumSides
+from octopi.system.large_arrays import allocate
+
+logger = logging.getLogger(__name__)
+
+MAX_GPU_MEMORY_FRACTION = 1 / 4  # of its free memory, for a volume or its scores
 
 
 class Predictor:
     """Predict the score map of a tomogram.
 
     Args:
-        window_size: voxels (z, y, x); None = the whole tomogram at once.
+        window_size: voxels (z, y, x) of which a window has no more, in the shape that fits the
+            tomogram; None = the whole tomogram at once.
         halo: voxels (z, y, x) at a window's inner borders whose scores are discarded.
         num_sides: 1 to 8 flips over which scores are averaged.
 
@@ -72,21 +81,46 @@ class Predictor:
             (c, z, y, x), uint8, 255 = a score of 1; a channel for each object.
         """
         device = next(nets[0].parameters()).device
-        shape, size = padded_shape(volume.shape, self.window_size, divisor=divisor, halo=self.halo)
-        padded = _pad(volume, shape)
         score = functools.partial(mean_score, nets, net_output)
+        while True:
+            size = self._window_of(volume.shape, divisor)
+            try:
+                return self._predict(score, volume, size, device)
+            except torch.OutOfMemoryError:
+                smaller = smaller_window(size, divisor=divisor, halo=self.halo)
+                if smaller is None:
+                    raise
+                logger.warning(
+                    "Windows of %s voxels do not fit into the GPU's memory: going on with %s. "
+                    "Thresholds were calibrated with the larger ones.",
+                    size,
+                    smaller,
+                )
+                self.window_size = smaller
+            torch.cuda.empty_cache()  # after the error, whose traceback holds the activations
+
+    def _window_of(self, shape: Sequence[int], divisor: int) -> list[int]:
+        return fit_window(shape, self.window_size, divisor=divisor, halo=self.halo)
+
+    def _predict(
+        self,
+        score: Callable[[Tensor], Tensor],
+        volume: NDArray,
+        size: Sequence[int],
+        device: torch.device,
+    ) -> NDArray[np.uint8]:
         out: Tensor | None = None
         with torch.inference_mode(), autocast(device):
-            # Volume and scores stay on the device, so that no window is copied or waited for.
-            volume_on_device = torch.from_numpy(np.require(padded, requirements=["C", "W"])).to(
-                device
-            )
+            # Where they fit, volume and scores stay on the device: no window is waited for.
+            source = torch.from_numpy(np.require(volume, requirements=["C", "W"]))
+            if has_room(device, source.nbytes):
+                source = source.to(device)
             for window in windows(volume.shape, size, halo=self.halo):
-                image = take(volume_on_device, window.input_region)[None, None].float()
+                image = take(source, window.input_region)[None, None].to(device).float()
+                image = _pad(image, size, volume.shape)
                 scores = mean_over_flips(score, image, num_flips=self.num_sides)[0]
                 if out is None:
-                    shape = (scores.shape[0], *volume.shape)
-                    out = torch.zeros(shape, dtype=torch.uint8, device=device)
+                    out = _empty_scores((scores.shape[0], *volume.shape), device)
                 take(out, window.output_region).copy_(
                     take(scores, window.valid_region).mul(255).round_()
                 )
@@ -94,13 +128,44 @@ class Predictor:
         return out.cpu().numpy()
 
 
-def _pad(volume: NDArray, shape: Sequence[int]) -> NDArray:
-    """Pad the far ends by reflection; by the outermost voxel where the volume is too short."""
-    padding = [(0, max(0, n - m)) for n, m in zip(shape, volume.shape, strict=True)]
-    if not any(after for _, after in padding):
-        return volume
-    can_reflect = all(after < n for (_, after), n in zip(padding, volume.shape, strict=True))
-    return np.pad(volume, padding, mode="reflect" if can_reflect else "edge")
+def has_room(device: torch.device, num_bytes: int) -> bool:
+    """Return whether an array may live on the device beside the windows that go through it."""
+    if device.type != "cuda":
+        return True
+    return num_bytes <= MAX_GPU_MEMORY_FRACTION * torch.cuda.mem_get_info(device)[0]
+
+
+def _empty_scores(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    if device.type == "cpu" or not has_room(device, math.prod(shape)):
+        return torch.from_numpy(allocate(shape, np.uint8, purpose="A score map"))
+    return torch.empty(shape, dtype=torch.uint8, device=device)
+
+
+def smaller_window(size: Sequence[int], *, divisor: int, halo: Sequence[int]) -> list[int] | None:
+    """Halve the longest edge of a window; return None where that leaves nothing inside the halo.
+
+    Args:
+        size: voxels z y x.
+        divisor: voxels of which every edge must be a multiple.
+        halo: voxels z y x.
+    """
+    smaller = list(size)
+    axis = smaller.index(max(smaller))
+    smaller[axis] = smaller[axis] // 2 // divisor * divisor
+    return smaller if smaller[axis] > 2 * halo[axis] else None
+
+
+def _pad(image: Tensor, size: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """Pad the far ends of a window (1, 1, z, y, x) of a volume that is shorter than it.
+
+    By reflection; by the outermost voxel where the volume is too short for that.
+    """
+    missing = [n - m for n, m in zip(size, image.shape[2:], strict=True)]
+    if not any(missing):
+        return image
+    can_reflect = all(after < n for after, n in zip(missing, shape, strict=True))
+    padding = [edge for after in reversed(missing) for edge in (0, after)]
+    return functional.pad(image, padding, mode="reflect" if can_reflect else "replicate")
 
 
 def mean_score(nets: Sequence[nn.Module], net_output: NetOutput, image: Tensor) -> Tensor:

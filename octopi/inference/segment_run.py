@@ -137,9 +137,9 @@ def predict(prepared: TaskVolume, ensemble: Ensemble) -> TaskVolume:
         scores = ensemble.predict(prepared.values)
     except torch.OutOfMemoryError as error:
         raise ResourceError(
-            f"Run {prepared.task.run.name}: the GPU is too small for windows of "
-            f"{ensemble.predictor.window_size or list(prepared.values.shape)} voxels. "
-            "Choose a smaller predictor.window_size."
+            f"Run {prepared.task.run.name}: the GPU is too small even for windows of "
+            f"{ensemble.predictor.window_size or list(prepared.values.shape)} voxels, the smallest "
+            "that predictor.halo leaves. Does another program use it? Else use accelerator=cpu."
         ) from error
     return dataclasses.replace(prepared, values=scores)
 

@@ -1,5 +1,7 @@
 """Sliding windows, and the part of each whose output is kept."""
 
+import functools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
@@ -11,7 +13,7 @@ class Window:
     """A window and the part of its output that is kept.
 
     Args:
-        input_region: the window, in the padded volume.
+        input_region: the window; its end may lie beyond that of a shorter volume.
         valid_region: the part that is kept, counted from the window's corner.
         output_region: the same part in the volume.
     """
@@ -21,17 +23,17 @@ class Window:
     output_region: tuple[slice, slice, slice]
 
 
-def padded_shape(
+def fit_window(
     shape: Sequence[int],
     window_size: Sequence[int] | None,
     *,
     divisor: int,
     halo: Sequence[int],
-) -> tuple[list[int], list[int]]:
-    """Return the shape to pad a volume to, and the size of the windows that then fit it.
+) -> list[int]:
+    """Return the size of the windows for a volume; along a shorter axis they reach beyond its end.
 
-    A window longer than the volume is shortened to the next multiple of `divisor`, a shorter one as
-    far as it needs no more windows.
+    Of the windows with no more voxels than `window_size`, and edges of half to twice of its, these
+    are the ones of which the fewest voxels cover the volume.
 
     Args:
         shape: of the volume, voxels z y x.
@@ -39,10 +41,9 @@ def padded_shape(
         divisor: voxels of which every edge of a window must be a multiple.
         halo: voxels z y x that are discarded at inner borders.
     """
-    whole_size = [-(-n // divisor) * divisor for n in shape]
-    fits = zip(shape, window_size or whole_size, whole_size, halo, strict=True)
-    size = [_shortest_window(length, min(n, w), h, divisor) for length, n, w, h in fits]
-    return [max(n, w) for n, w in zip(shape, size, strict=True)], size
+    if window_size is None:
+        return [-(-n // divisor) * divisor for n in shape]
+    return list(_best_size(tuple(shape), tuple(window_size), divisor, tuple(halo)))
 
 
 def num_windows(
@@ -52,16 +53,41 @@ def num_windows(
     divisor: int,
     halo: Sequence[int],
 ) -> tuple[int, list[int]]:
-    """Return how many windows cover a volume, and their size; arguments as in `padded_shape`."""
-    _, size = padded_shape(shape, window_size, divisor=divisor, halo=halo)
+    """Return how many windows cover a volume, and their size; arguments as in `fit_window`."""
+    size = fit_window(shape, window_size, divisor=divisor, halo=halo)
     return sum(1 for _ in windows(shape, size, halo=halo)), size
+
+
+@functools.cache
+def _best_size(
+    shape: tuple[int, ...], limit: tuple[int, ...], divisor: int, halo: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Return the size of the windows that cover a volume best, see `fit_window`."""
+    axes = zip(shape, limit, halo, strict=True)
+    options = [_edges(length, edge, h, divisor) for length, edge, h in axes]
+    sizes = [size for size in product(*options) if math.prod(size) <= math.prod(limit)]
+
+    def computed_voxels(size: tuple[int, ...]) -> tuple[int, int]:
+        """Count the voxels of all windows; of equal numbers larger windows are better."""
+        counts = map(_count, shape, size, halo)
+        return math.prod(counts) * math.prod(size), -math.prod(size)
+
+    return min(sizes, key=computed_voxels)
+
+
+def _edges(length: int, limit: int, halo: int, divisor: int) -> set[int]:
+    """Return the edges of windows to choose from, each the shortest of which as many suffice."""
+    shortest = max(limit // 2, 2 * halo + 1)
+    lengths = {limit, *range(-(-shortest // divisor) * divisor, 2 * limit + 1, divisor)}
+    return {_shortest_window(length, n, halo, divisor) for n in lengths}
 
 
 def _shortest_window(length: int, size: int, halo: int, divisor: int) -> int:
     """Return the shortest legal window of which as few cover the length as of this size."""
-    count = _count(length, size, halo)
-    needed = 2 * halo + -(-(length - 2 * halo) // count)
-    return min(size, -(-needed // divisor) * divisor)
+    padded = -(-length // divisor) * divisor
+    count = _count(length, min(size, padded), halo)
+    needed = length if count == 1 else 2 * halo + -(-(length - 2 * halo) // count)
+    return min(size, padded, -(-needed // divisor) * divisor)
 
 
 def windows(shape: Sequence[int], size: Sequence[int], *, halo: Sequence[int]) -> Iterator[Window]:

@@ -11,6 +11,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from octopi.system.large_arrays import allocate
+
 Outputs = Literal["exclusive", "independent"]
 NUM_OFFSETS = 3  # channels: z, y, x
 MIN_SHARE = 1e-12  # scores below have no logarithm
@@ -85,7 +87,7 @@ class NetOutput:
         Of exclusive outputs a voxel takes the best class, background 0 included; of independent
         ones the best object with a score of at least one half.
         """
-        out = np.zeros(scores.shape[1:], dtype=np.uint8)
+        out = allocate(scores.shape[1:], np.uint8, purpose="A segmentation")
         for z in range(scores.shape[1]):
             plane = scores[:, z]
             best = plane.argmax(axis=0)

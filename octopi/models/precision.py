@@ -1,15 +1,18 @@
 """The devices of the machine, and the precision they compute in."""
 
+import contextlib
 import functools
 from typing import Any
 
 import torch
 
 from octopi.errors import ResourceError, SettingError, did_you_mean
+from octopi.models.devices import explain_missing_gpu
 from octopi.system import resources
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda")
 MAX_UNSAFE_EDGE = 2  # voxels, see `training_precision`
+TRAINING_PRECISIONS = {torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed", None: "32-true"}
 
 
 def choose_device_type(accelerator: Any, key: str = "accelerator") -> str:
@@ -28,7 +31,8 @@ def choose_device_type(accelerator: Any, key: str = "accelerator") -> str:
         raise SettingError(f"{key} is auto, cpu or gpu, not {accelerator}.{hint}")
     on_gpu = accelerator != "cpu" and torch.cuda.is_available()
     if accelerator in ("gpu", "cuda") and not on_gpu:
-        raise ResourceError(f"{key}={accelerator}, but torch sees no GPU. Use {key}=cpu.")
+        reason = explain_missing_gpu() or f"torch sees no GPU. Use {key}=cpu."
+        raise ResourceError(f"{key}={accelerator}, but {reason}")
     return "cuda" if on_gpu else "cpu"
 
 
@@ -62,24 +66,32 @@ def count_devices(accelerator: Any, devices: Any, prefix: str = "") -> int:
 
 
 @functools.cache
-def computes_bf16(device_type: str) -> bool:
-    """Return whether the machine has bf16 arithmetic in hardware."""
-    if device_type == "cuda":
-        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+def half_precision(device_type: str) -> torch.dtype | None:
+    """Return the 16-bit type in which the hardware is fast; None = it has none.
+
+    GPUs before compute capability 8 emulate bf16, but have fast float16 from 7 on.
+    """
+    if device_type == "cuda" and torch.cuda.is_available():
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return torch.bfloat16
+        return torch.float16 if torch.cuda.get_device_capability() >= (7, 0) else None
     if device_type == "cpu":
         capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return False
+        if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"):
+            return torch.bfloat16
+    return None
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """Return a context that computes in bf16 where the device can, else in float32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=computes_bf16(device.type))
+def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Return a context that computes in 16 bits where the device is fast in them."""
+    dtype = half_precision(device.type)
+    return torch.autocast(device.type, dtype=dtype) if dtype else contextlib.nullcontext()
 
 
 def training_precision(accelerator: str, coarsest: int) -> str:
     """Return Lightning's name for the default precision of a training.
 
+    Of float16 that scales the loss, so that no gradient is rounded to 0.
     On a CPU torch 2.13 (oneDNN) reads memory that nothing was written to in the bf16 gradient of a
     convolution over two planes: NaN, or a wrong gradient, now and then.
 
@@ -89,4 +101,4 @@ def training_precision(accelerator: str, coarsest: int) -> str:
     """
     kind = choose_device_type(accelerator)
     safe = kind == "cuda" or coarsest > MAX_UNSAFE_EDGE
-    return "bf16-mixed" if computes_bf16(kind) and safe else "32-true"
+    return TRAINING_PRECISIONS[half_precision(kind) if safe else None]

@@ -138,6 +138,19 @@ def network_costs(net: nn.Module, size: Sequence[int]) -> dict[str, float]:
     }
 
 
+def unused_parameters(net: nn.Module, size: Sequence[int]) -> list[str]:
+    """Return the names of the parameters that get no gradient from any head of the network.
+
+    Args:
+        net: only shapes, not numbers, are sent through it.
+        size: voxels z y x of a crop.
+    """
+    meta_net = copy.deepcopy(net).to("meta").train()
+    heads = logits_per_head(meta_net(torch.empty(2, 1, *size, device="meta")))
+    torch.stack([head.float().sum() for head in heads]).sum().backward()
+    return [n for n, p in meta_net.named_parameters() if p.requires_grad and p.grad is None]
+
+
 def count_parameters(net: nn.Module) -> int:
     """Count the trainable and fixed parameters of a network."""
     return sum(p.numel() for p in net.parameters())

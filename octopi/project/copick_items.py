@@ -111,13 +111,24 @@ def _advice(run: Item, what: str) -> str:
 
 def misnamed_picks(run: Item) -> list[str]:
     """List the files among a run's picks that copick cannot read, or reads as another object's."""
-    wrong = []
+    names = [name for name in _picks_files(run) if name.endswith(".json")]
+    return [name for name in names if name.count("_") != 2 and name[0] != "."]
+
+
+def packed_picks(run: Item) -> list[str]:
+    """List the files among a run's picks that copick leaves out for their ending."""
+    names = [name for name in _picks_files(run) if name[0] != "."]
+    endings = tuple(f".json{packed}" for packed in ("", ".gz", ".bz2", ".xz", ".zst", ".zip"))
+    return [n for n in names if n.lower().endswith(endings) and not n.endswith(".json")]
+
+
+def _picks_files(run: Item) -> list[str]:
+    names = []
     for part in ("overlay", "static"):  # the data portal has no folder of static data
         fs, folder = getattr(run, f"fs_{part}", None), getattr(run, f"{part}_path", None)
         if fs and folder:
-            names = [path.rpartition("/")[2] for path in fs.glob(f"{folder}/Picks/*.json")]
-            wrong += [name for name in names if name.count("_") != 2 and name[0] != "."]
-    return wrong
+            names += [path.rpartition("/")[2] for path in fs.glob(f"{folder}/Picks/*")]
+    return names
 
 
 def name_advice(wrong: Sequence[str]) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from octopi.system.large_arrays import allocate, slabs
+
 FAR = 100  # deviations from the median, beyond which a voxel is an outlier
 MAX_STRETCH = 4  # of the standard deviation, over that of the middle voxels
 MIN_PADDING = 0.05  # of all voxels that have one value
@@ -81,8 +83,17 @@ def clip_outliers(volume: NDArray[np.float32]) -> tuple[NDArray[np.float32], int
     low, high = OrdinaryRange.of(sample.values).limits
     if not (volume.min() < low or volume.max() > high):
         return volume, 0
-    ordinary = volume[(volume >= low) & (volume <= high)]
-    return np.clip(volume, ordinary.min(), ordinary.max()), volume.size - ordinary.size
+    lowest, highest, num_ordinary = math.inf, -math.inf, 0
+    for slab in slabs(volume.shape):
+        part = volume[slab]
+        ordinary = part[(part >= low) & (part <= high)]
+        num_ordinary += ordinary.size
+        lowest = min(lowest, ordinary.min(initial=np.inf))
+        highest = max(highest, ordinary.max(initial=-np.inf))
+    clipped = allocate(volume.shape, volume.dtype, purpose="A tomogram with outliers")
+    for slab in slabs(volume.shape):
+        np.clip(volume[slab], lowest, highest, out=clipped[slab])
+    return clipped, volume.size - num_ordinary
 
 
 def describe_outliers(num_outliers: int, num_voxels: int) -> str:

@@ -33,6 +33,7 @@ PROVENANCE = {
     "chance": Chance,  # by which scores of the network became those of the picks
     "expected_particles": float,  # of the object in the run
 }
+GZIP = b"\x1f\x8b"  # with which a file that gzip wrote begins
 _IDENTITY = np.eye(4).tolist()
 
 
@@ -66,7 +67,10 @@ def read_picks(picks: Any, where: str, warn: Callable[[str], None]) -> StoredPic
     try:
         with storage_errors_as_data_error(where):
             content = _content(picks)
-        unit, entries = content.get("unit", "angstrom"), content.get("points") or []
+        unit, entries = content.get("unit", "angstrom"), content.get("points")
+        if not isinstance(entries, list | None):
+            raise TypeError("its points are no list")
+        entries = entries or []
         trusted = content.get("trust_orientation", True)
         locations = [[entry["location"][axis] for axis in "xyz"] for entry in entries]
         transforms = [entry.get("transformation_") or _IDENTITY for entry in entries]
@@ -135,6 +139,8 @@ def _content(picks: Any) -> dict[str, Any]:
     # copick's loader checks the matrix of each point by itself: ten times as long
     fetch = functools.partial(read_file, picks.fs, picks.path)
     content = with_retries(fetch, picks.fs).removeprefix(codecs.BOM_UTF8)  # of Windows editors
+    if content.startswith(GZIP):
+        raise ValueError("it is compressed, for it begins as gzip does: unpack it")
     return pydantic_core.from_json(content)
 
 

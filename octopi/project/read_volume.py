@@ -19,6 +19,7 @@ from octopi.project.storage import storage_errors_as_data_error, with_retries
 from octopi.project.stored_volume import StoredVolume, background, chunk_regions
 from octopi.project.value_range import ValueRange
 from octopi.system import resources
+from octopi.system.large_arrays import allocate
 
 UNDECODABLE = (RuntimeError, ValueError, EOFError, zlib.error, gzip.BadGzipFile)
 
@@ -28,9 +29,10 @@ def read_tomogram(volume: StoredVolume) -> NDArray[np.float32]:
 
     Raises:
         DataError: a chunk is missing or damaged, a voxel is not finite, or all are the same.
+        ResourceError: it fits neither into the memory nor on the disk, see `allocate`.
     """
-    check_memory(volume, np.dtype(np.float32))
-    out = np.empty(volume.array.shape, dtype=np.float32)
+    check_memory(volume)
+    out = allocate(volume.array.shape, np.float32, purpose=volume.where)
     values = ValueRange()
     for region, chunk in _chunks(volume, all_required=True):
         with np.errstate(over="ignore"):

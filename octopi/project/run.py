@@ -39,6 +39,10 @@ class Run(VolumeStore):
             self._warn_once(f"Run {self.name}: copick takes files for other picks. {advice}")
         return picks
 
+    def packed_picks(self) -> list[str]:
+        """List the files of picks that are packed, or end with .JSON, and so are not read."""
+        return copick_items.packed_picks(self._copick)
+
     def item_names(self) -> set[str]:
         """List in words what is stored of the run, finished or not; open nothing."""
         contents = self.contents()

@@ -1,13 +1,20 @@
 """What a training checks of its parts before it begins, in the dry run too."""
 
-from collections.abc import Iterable, Sequence
+import copy
+import functools
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from octopi.config.build import build
+from octopi.config.settings import TrainSettings
 from octopi.data.particles import LABELS, MAX_NUMBER
 from octopi.errors import (
+    ResourceError,
     SettingError,
     describe_error,
     place_in_users_code,
@@ -15,13 +22,28 @@ from octopi.errors import (
     users_definition,
 )
 from octopi.losses import TargetForm
+from octopi.models.precision import choose_device_type
+from octopi.models.properties import activation_bytes, logits_per_head
+from octopi.system import resources
 from octopi.targets import UNKNOWN
 from octopi.training.loss import ClassIndexLoss, Loss
 from octopi.training.metrics import check_metric
+from octopi.training.schedule import check_lr_scheduler
 
 TRAINING_METRICS = ("train/loss",)  # that are logged beside val/METRIC
 NUM_AUGMENT_TRIALS = 8  # of a step that may do nothing half of the time
 _EDGE = 8  # voxels
+# those for which torch.use_deterministic_algorithms raises an error on a GPU, see its documentation
+_NOT_DETERMINISTIC = {
+    *("avg_pool3d_backward", "_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward"),
+    *("adaptive_max_pool2d_backward", "fractional_max_pool2d_backward"),
+    *("fractional_max_pool3d_backward", "max_unpool2d", "max_unpool3d"),
+    *("upsample_linear1d_backward", "upsample_bilinear2d_backward"),
+    *("upsample_bicubic2d_backward", "upsample_trilinear3d_backward"),
+    *("reflection_pad1d_backward", "reflection_pad2d_backward", "reflection_pad3d_backward"),
+    *("nll_loss2d_forward", "grid_sampler_2d_backward", "grid_sampler_3d_backward"),
+    *("cumsum", "histc", "put_"),
+}
 
 
 def check_loss(loss: Loss, form: TargetForm, num_objects: int) -> None:
@@ -32,14 +54,8 @@ def check_loss(loss: Loss, form: TargetForm, num_objects: int) -> None:
         form: of the targets.
         num_objects: of the targets, background not included.
     """
-    num_classes = num_objects + (form != "objects")
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn((2, num_classes, *[_EDGE] * 3), generator=generator, requires_grad=True)
-    target = torch.zeros((2, 1, *[_EDGE] * 3), dtype=torch.uint8)
-    target[..., 0] = num_objects
-    if form != "labels":
-        classes = torch.arange(num_objects + 1)[num_objects + 1 - num_classes :]
-        target = (target == classes[None, :, None, None, None]).float()
+    logits, target = example_batch(form, num_objects)
+    num_classes = logits.shape[1]
     try:
         with torch.random.fork_rng(devices=[]):
             value = (loss.cpu() if isinstance(loss, nn.Module) else loss)(logits, target)
@@ -59,6 +75,19 @@ def check_loss(loss: Loss, form: TargetForm, num_objects: int) -> None:
             f"(2, {target.shape[1]}, z, y, x): {reason} "
             "Choose another, as octopi train --help lists them, or wrap it in a class of yours."
         ) from error
+
+
+def example_batch(form: TargetForm, num_objects: int) -> tuple[Tensor, Tensor]:
+    """Make logits with a gradient, and a target of a form; arguments as in `check_loss`."""
+    num_classes = num_objects + (form != "objects")
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn((2, num_classes, *[_EDGE] * 3), generator=generator, requires_grad=True)
+    target = torch.zeros((2, 1, *[_EDGE] * 3), dtype=torch.uint8)
+    target[..., 0] = num_objects
+    if form != "labels":
+        classes = torch.arange(num_objects + 1)[num_objects + 1 - num_classes :]
+        target = (target == classes[None, :, None, None, None]).float()
+    return logits, target
 
 
 def name_of(part: Any) -> str:
@@ -167,3 +196,102 @@ def check_monitors(callbacks: Iterable[Any], object_names: Sequence[str]) -> Non
             check_metric(monitor.removeprefix("val/"), object_names)
         except SettingError as error:
             raise SettingError(f"{name} watches {monitor}. {error}") from error
+
+
+def check_net(net: nn.Module, settings: TrainSettings) -> None:
+    """Check that the network fits into the memory, can be optimized and is as deterministic as set.
+
+    Raises:
+        ResourceError: too little memory for a step.
+        SettingError: a setting that cannot be used with this network.
+    """
+    check_memory(net, settings)
+    check_optim(net, settings)
+    operations = functools.partial(net_operations, net, settings.data["crop_size"])
+    check_deterministic(f"the network {type(net).__name__}", operations, settings)
+
+
+def check_memory(net: nn.Module, settings: TrainSettings) -> None:
+    """Raise ResourceError if not even a step's activations fit into the device that trains."""
+    crops, size = settings.data["crops_per_step"], settings.data["crop_size"]
+    needed = crops * activation_bytes(net, size)
+    on_gpu = choose_device_type(settings.trainer["accelerator"]) == "cuda"
+    free = torch.cuda.get_device_properties(0).total_memory if on_gpu else resources.memory()
+    if needed > free:
+        raise ResourceError(
+            f"A step of {crops} crops of {list(size)} voxels needs more than {needed / 1e9:.0f} GB "
+            f"for this network; {'the GPU has' if on_gpu else 'free are'} {free / 1e9:.0f} GB. "
+            "Choose fewer data.crops_per_step, a smaller data.crop_size or a smaller network."
+        )
+
+
+def check_optim(net: nn.Module, settings: TrainSettings) -> None:
+    """Try optimizer and scheduler for one step; Lightning makes its own in `fit`."""
+    weights = [nn.Parameter(torch.zeros_like(weight)) for weight in net.parameters()]
+    if not weights:
+        raise SettingError(f"{type(net).__name__} has no weights to train.")
+    for weight in weights:
+        weight.grad = torch.zeros_like(weight)
+    optimizer = build(settings.optim["optimizer"], "optim.optimizer", params=weights)
+    trainer, batches = settings.trainer, settings.data["steps_per_epoch"]
+    check_lr_scheduler(
+        settings.optim["lr_scheduler"],
+        optimizer,
+        num_steps=trainer["max_epochs"] * math.ceil(batches / trainer["accumulate_grad_batches"]),
+        best_metric=settings.best_metric,
+    )
+
+
+class _OperationNames(TorchDispatchMode):
+    """Collects the names of the operations that torch does, backwards too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def check_deterministic(
+    part: str, operations: Callable[[], set[str]], settings: TrainSettings
+) -> None:
+    """Raise SettingError where a GPU cannot compute a part of a training deterministically.
+
+    Args:
+        part: its kind and name.
+        operations: returns the names of the operations that it needs.
+        settings: of the training.
+    """
+    kind = choose_device_type(settings.trainer["accelerator"])
+    if kind != "cuda" or settings.trainer.get("deterministic") is not True:
+        return
+    if refused := sorted(operations() & _NOT_DETERMINISTIC):
+        raise SettingError(
+            f"trainer.deterministic=true: on a GPU torch has no deterministic {refused[0]}, "
+            f"which {part} needs. Choose another, or trainer.deterministic=false: seeds then "
+            "still fix the data, but not the last bits of the weights."
+        )
+
+
+def net_operations(net: nn.Module, size: Sequence[int]) -> set[str]:
+    """Return the names of torch's operations in a step of a network; only shapes are sent through.
+
+    Args:
+        net: the network.
+        size: of a crop, voxels z y x.
+    """
+    meta_net = copy.deepcopy(net).to("meta").train()
+    with _OperationNames() as operations:
+        heads = logits_per_head(meta_net(torch.empty(2, 1, *size, device="meta")))
+        torch.stack([head.float().sum() for head in heads]).sum().backward()
+    return operations.names
+
+
+def loss_operations(loss: Loss, form: TargetForm, num_objects: int) -> set[str]:
+    """Return the names of torch's operations in a loss and its gradient."""
+    logits, target = example_batch(form, num_objects)
+    with _OperationNames() as operations, torch.random.fork_rng(devices=[]):
+        torch.autograd.grad(loss(logits, target), logits)
+    return operations.names

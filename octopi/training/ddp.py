@@ -11,8 +11,12 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from torch import nn
 
+from octopi.config.settings import TrainSettings
 from octopi.errors import OctopiError, ResourceError
+from octopi.models.precision import count_devices
+from octopi.models.properties import unused_parameters
 from octopi.system import ranks, resources
 
 START_TIMEOUT = datetime.timedelta(minutes=5)  # for all ranks to import what they need
@@ -118,6 +122,21 @@ def start_together(error: OctopiError | None = None) -> None:
         refusal = OctopiError(text)
         refusal.exit_code = int(code)
         raise refusal
+
+
+def strategy_for(net: nn.Module, settings: TrainSettings) -> str:
+    """Return the user's strategy, or the one for a network with parameters without a gradient.
+
+    Ranks wait for each other's gradients; those that never come must be looked for in each step.
+    """
+    strategy = settings.trainer.get("strategy", "auto")
+    accelerator, devices = settings.trainer["accelerator"], settings.trainer["devices"]
+    num_ranks = count_devices(accelerator, devices, "trainer.")
+    num_ranks *= settings.trainer.get("num_nodes", 1)
+    if num_ranks == 1 or strategy not in ("auto", "ddp"):
+        return strategy
+    has_unused = unused_parameters(net, settings.data["crop_size"])
+    return "ddp_find_unused_parameters_true" if has_unused else strategy
 
 
 def is_lost_rank(error: BaseException) -> bool:

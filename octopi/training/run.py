@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import math
 import signal
 import traceback
 from collections.abc import Iterator
@@ -10,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as pl
-import torch
 from torch import nn
 
 from octopi.config.build import build
@@ -18,16 +16,16 @@ from octopi.config.overrides import shell_override
 from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
 from octopi.errors import DataError, ResourceError, SettingError, StoppedBySignal
-from octopi.models.precision import choose_device_type, count_devices, training_precision
+from octopi.models.devices import log_device
+from octopi.models.precision import count_devices, training_precision
 from octopi.models.properties import (
     COST_METRICS,
-    activation_bytes,
     check_num_classes,
     check_size,
     network_costs,
     size_divisor,
 )
-from octopi.system import ranks, resources, slurm
+from octopi.system import ranks, slurm
 from octopi.system.job_folder import LAST_CHECKPOINT_FILE, RESULTS_FILE
 from octopi.system.progress import shows_bars
 from octopi.training import ddp
@@ -35,6 +33,7 @@ from octopi.training.best_model import BestModelWriter
 from octopi.training.build_checks import (
     check_augment,
     check_monitors,
+    check_net,
 )
 from octopi.training.callbacks import (
     LastCheckpoint,
@@ -50,8 +49,9 @@ from octopi.training.folder import AUTO, TrainingFolder
 from octopi.training.mixing import build_mix
 from octopi.training.module import PickingModule
 from octopi.training.network import build_net, read_net_output
+from octopi.training.out_of_memory import explain_out_of_memory
 from octopi.training.painters import needs_particles
-from octopi.training.schedule import build_lr_scheduler, check_lr_scheduler
+from octopi.training.schedule import build_lr_scheduler
 from octopi.training.silence import silence_lightning
 from octopi.training.training_loss import build_training_loss
 from octopi.training.validation import build_validation, check_metric_names, log_shares
@@ -122,8 +122,7 @@ def build_training(
         len(info.labels) + 1,
         numbers_particles=needs_particles(painter),
     )
-    check_memory(net, settings)
-    check_optim(net, settings)
+    check_net(net, settings)
     module = PickingModule(
         net,
         validation_steps=build_validation(settings, info, divisor, net_output),
@@ -149,7 +148,7 @@ def build_training(
         StopOnSignal(functools.partial(stopped_error, folder, requeues=settings.resume == AUTO)),
         LastCheckpoint(folder / LAST_CHECKPOINT_FILE),
     ]
-    trainer = build_trainer(settings, folder, callbacks, divisor)
+    trainer = build_trainer(settings, folder, callbacks, divisor, net)
     return Training(info, net, divisor, data, module, trainer, best_model, history, cpu_budget)
 
 
@@ -161,9 +160,13 @@ def build_callbacks(settings: TrainSettings, info: DatasetInfo) -> list[pl.Callb
 
 
 def build_trainer(
-    settings: TrainSettings, folder: Path, callbacks: list[pl.Callback], divisor: int
+    settings: TrainSettings,
+    folder: Path,
+    callbacks: list[pl.Callback],
+    divisor: int,
+    net: nn.Module,
 ) -> pl.Trainer:
-    """Build the trainer, with the precision that suits device and crops unless one is set."""
+    """Build the trainer, with the precision and strategy that suit device, crops and network."""
     precision = settings.trainer["precision"] or training_precision(
         settings.trainer["accelerator"], min(settings.data["crop_size"]) // divisor
     )
@@ -177,6 +180,7 @@ def build_trainer(
         logger=False,
         enable_progress_bar=settings.trainer["enable_progress_bar"] and shows_bars(),
         callbacks=callbacks,
+        strategy=ddp.strategy_for(net, settings),
     )
     ranks.check_tasks(trainer.num_devices, trainer.num_nodes)
     ddp.prepare_first_rank(trainer.num_devices)
@@ -204,13 +208,19 @@ def run_training(
     """
     training = build_training(settings, folder.path, loss=loss)
     trainer, data = training.trainer, training.data
+    device_type, precision = trainer.strategy.root_device.type, str(trainer.precision)
+    log_device(settings.trainer["accelerator"], device_type, precision, number=trainer.world_size)
     last = folder.read_checkpoint(training.module) if folder.resumes else None
     folder.write_config(settings)
     with folder.tracked(settings) as tracker:
         trainer.logger = tracker
         data.setup()
         folder.write_data_record(data, training.info)
-        with explain_lost_processes():
+        crops, size = settings.data["crops_per_step"], settings.data["crop_size"]
+        with (
+            explain_lost_processes(),
+            explain_out_of_memory(training.module, trainer, crops, size, training.divisor),
+        ):
             trainer.fit(training.module, datamodule=data, ckpt_path=last, weights_only=True)
         validate_last_weights(training)
         if folder.writes and (problem := training.best_model.save.find_problem()):
@@ -239,37 +249,6 @@ def build_data(settings: TrainSettings, info: DatasetInfo, divisor: int) -> Tomo
         sampler=build(settings.sampler, "sampler") if settings.sampler else None,
         truth=info.true_picks,
         numbers_particles=needs_particles(build(settings.painter, "painter")),
-    )
-
-
-def check_memory(net: nn.Module, settings: TrainSettings) -> None:
-    """Raise ResourceError if not even a step's activations fit into the device that trains."""
-    crops, size = settings.data["crops_per_step"], settings.data["crop_size"]
-    needed = crops * activation_bytes(net, size)
-    on_gpu = choose_device_type(settings.trainer["accelerator"]) == "cuda"
-    free = torch.cuda.get_device_properties(0).total_memory if on_gpu else resources.memory()
-    if needed > free:
-        raise ResourceError(
-            f"A step of {crops} crops of {list(size)} voxels needs more than {needed / 1e9:.0f} GB "
-            f"for this network; {'the GPU has' if on_gpu else 'free are'} {free / 1e9:.0f} GB. "
-            "Choose fewer data.crops_per_step, a smaller data.crop_size or a smaller network."
-        )
-
-
-def check_optim(net: nn.Module, settings: TrainSettings) -> None:
-    """Try optimizer and scheduler for one step; Lightning makes its own in `fit`."""
-    weights = [nn.Parameter(torch.zeros_like(weight)) for weight in net.parameters()]
-    if not weights:
-        raise SettingError(f"{type(net).__name__} has no weights to train.")
-    for weight in weights:
-        weight.grad = torch.zeros_like(weight)
-    optimizer = build(settings.optim["optimizer"], "optim.optimizer", params=weights)
-    trainer, batches = settings.trainer, settings.data["steps_per_epoch"]
-    check_lr_scheduler(
-        settings.optim["lr_scheduler"],
-        optimizer,
-        num_steps=trainer["max_epochs"] * math.ceil(batches / trainer["accumulate_grad_batches"]),
-        best_metric=settings.best_metric,
     )
 
 

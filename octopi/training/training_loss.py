@@ -1,5 +1,6 @@
 """The loss of a batch: over all heads of a network, and from no more than what is known."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +12,13 @@ from octopi.config.settings import TrainSettings
 from octopi.models.net_output import NetOutput
 from octopi.models.properties import EXCLUSIVE
 from octopi.picking import sort_by_label
-from octopi.training.build_checks import check_loss, check_painter
+from octopi.training.build_checks import (
+    check_deterministic,
+    check_loss,
+    check_painter,
+    loss_operations,
+    name_of,
+)
 from octopi.training.dataset_info import DatasetInfo
 from octopi.training.loss import Loss, adapt_loss, build_loss
 from octopi.training.painters import Offsets, Painter, Spheres
@@ -23,7 +30,7 @@ from octopi.training.target_form import (
     resize_nearest,
     target_form,
 )
-from octopi.training.unknown import PartialClasses, has_unknown, leave_out_unknown
+from octopi.training.unknown import PartialClasses, leave_out_unknown, may_have_unknown
 
 NEAR = 0.7  # radii around a painted sphere, where what is not marked is background
 
@@ -87,7 +94,7 @@ class TrainingLoss(nn.Module):
         )
         if painted is not None:
             labels = mark_unpainted(labels, painted)
-        is_incomplete = has_unknown(labels, possible)
+        is_incomplete = may_have_unknown(labels, possible)
         total = outputs[0].new_zeros((), dtype=torch.float32)
         weights = [0.5**i for i in range(len(outputs))]
         for weight, out in zip(weights, outputs, strict=True):
@@ -156,6 +163,8 @@ def build_training_loss(
         else build_loss(settings.loss, info.labels, form, info.particle_volumes)
     )
     check_loss(function, form, len(info.labels))
+    operations = functools.partial(loss_operations, function, form, len(info.labels))
+    check_deterministic(f"the loss {name_of(function)}", operations, settings)
     return TrainingLoss(
         function,
         radii=radii,

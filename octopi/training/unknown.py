@@ -65,9 +65,12 @@ class PartialClasses:
         Args:
             target: (b, 1, z, y, x).
         """
-        partial = torch.tensor(self.is_partial, device=target.device)
-        labels = partial.nonzero()[:, 0].to(target.dtype)
-        is_near = torch.isin(target, labels).float()
+        # Labels are compared one by one: a tensor of them would be waited for on a GPU.
+        partial = torch.zeros(len(self.is_partial), dtype=torch.bool, device=target.device)
+        is_near = torch.zeros_like(target, dtype=torch.float32)
+        for label in (i for i, is_partial in enumerate(self.is_partial) if is_partial):
+            partial[label] = True
+            is_near.masked_fill_(target == label, 1)
         for axis in range(3):  # a box is three lines: a tenth of the time
             size, padding = [1, 1, 1], [0, 0, 0]
             size[axis], padding[axis] = 2 * self.reach + 1, self.reach
@@ -75,8 +78,14 @@ class PartialClasses:
         return partial[None, :, None, None, None] & (is_near == 0)
 
 
-def has_unknown(target: Tensor, possible: Tensor) -> bool:
-    """Return whether anything is unknown in a batch; arguments as in `leave_out_unknown`."""
+def may_have_unknown(target: Tensor, possible: Tensor) -> bool:
+    """Return whether anything may be unknown in a batch; arguments as in `leave_out_unknown`.
+
+    A GPU is not asked, since the answer would be waited for: where nothing is unknown,
+    `leave_out_unknown` changes nothing.
+    """
+    if target.device.type != "cpu":
+        return True
     return bool((target == UNKNOWN).any() or possible.any())
 
 

@@ -83,17 +83,27 @@ def test_a_job_folder_that_cannot_be_written_is_named(tmp_path, octopi_command, 
     assert "hydra.run.dir" in error
 
 
-def test_a_job_removes_what_a_killed_one_left_in_its_folder(tmp_path, octopi_command, monkeypatch):
+@pytest.mark.parametrize(
+    ("folder", "overrides"),
+    [
+        ("mine", ["hydra.run.dir=mine"]),
+        ("outputs/evaluate/2026-01-01_00-00-00", []),
+        ("outputs/evaluate/2026-01-01_00-00-00/.hydra", []),
+    ],
+)
+def test_a_job_removes_what_a_killed_one_left(
+    tmp_path, octopi_command, monkeypatch, folder, overrides
+):
     monkeypatch.chdir(tmp_path)
     died = subprocess.Popen([sys.executable, "-c", ""])
     died.wait()
     monkeypatch.setattr(os, "getpid", lambda: died.pid)
-    with pytest.raises(KeyError), files.staged(tmp_path / "mine" / "a") as stage:
+    with pytest.raises(KeyError), files.staged(tmp_path / folder / "a") as stage:
         stage.touch()
         monkeypatch.setattr(files, "_remove", lambda _: None)
         raise KeyError
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     assert stage.exists()
-    octopi_command("summarize", "folder=x", "hydra.run.dir=mine")
+    octopi_command("evaluate", *overrides)
     assert not stage.exists()

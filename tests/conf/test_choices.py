@@ -79,7 +79,7 @@ def test_an_experiment_serves_every_command(verb, experiment):
 
 @pytest.mark.parametrize("path", sorted(CONF_DIR.rglob("*.yaml")), ids=lambda p: p.stem)
 def test_a_config_file_is_short(path):
-    assert path.read_text(encoding="utf-8").count("\n") <= 40
+    assert path.read_text(encoding="utf-8").count("\n") <= 45
 
 
 @pytest.mark.parametrize(

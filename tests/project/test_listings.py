@@ -90,7 +90,7 @@ COMMANDS = [
     "merge_picks picks=[octopi/1,curation/0] user_id=merged",
     "export format=csv out=exported",
     "check",
-    "report input=scored:octopi/1 output=report.html",
+    "report input=scored:octopi/1 truth=curation/0 output=report.html",
     f"train dry_run=true {' '.join(TINY)}",
 ]
 

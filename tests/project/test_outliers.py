@@ -6,6 +6,7 @@ import pytest
 from octopi.errors import DataError
 from octopi.project.outliers import OrdinaryRange, VoxelSample, clip_outliers, describe_spread
 from octopi.project.value_range import ValueRange
+from octopi.system import large_arrays
 
 SHAPE = (20, 32, 40)
 
@@ -41,6 +42,16 @@ def test_hot_voxels_are_clipped_to_the_range_of_the_others(value):
     clipped, number = clip_outliers(volume)
     assert number == 2
     np.testing.assert_array_equal(clipped, np.clip(expected, others.min(), others.max()))
+
+
+def test_outliers_are_clipped_slab_by_slab_as_at_once(monkeypatch):
+    volume = noise(5)
+    volume[2, 3, 4], volume[-1, 0, 0] = 1e6, -1e6
+    whole, number = clip_outliers(volume)
+    monkeypatch.setattr(large_arrays, "SLAB_VOXELS", 1000)
+    parts, same_number = clip_outliers(volume)
+    np.testing.assert_array_equal(parts, whole)
+    assert number == same_number == 2
 
 
 @pytest.mark.parametrize("value", [0, 1e4])

@@ -1,3 +1,4 @@
+import gzip
 import json
 import re
 
@@ -77,7 +78,16 @@ def test_a_truncated_file_is_named(files, length):
     assert caught.value.exit_code == 3
 
 
-@pytest.mark.parametrize("content", ["[]", '{"points": [{"location": null}]}'])
+def test_a_compressed_file_says_to_unpack_it(files):
+    path = files.add_picks([files.point(1, 2, 3)])
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(DataError, match=r"curator_1_ribosome\.json .*as gzip does: unpack it"):
+        _read(files)
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", '{"points": {}}', '{"points": ""}', '{"points": [{"location": null}]}']
+)
 def test_a_file_of_another_form_is_named(files, content):
     files.add_picks([]).write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=r"curator_1_ribosome\.json"):

@@ -1,11 +1,21 @@
 """Losses and callbacks are tried before a training begins."""
 
+from types import SimpleNamespace
+
 import pytest
-from monai.losses import DiceCELoss
+import torch
+from monai.losses import DiceCELoss, DiceLoss
+from torch import nn
 
 from octopi.config.build import build
 from octopi.errors import SettingError
-from octopi.training.build_checks import check_augment, check_loss
+from octopi.training.build_checks import (
+    check_augment,
+    check_deterministic,
+    check_loss,
+    loss_operations,
+    net_operations,
+)
 
 SETTINGS = {"softmax": True, "to_onehot_y": True}
 
@@ -113,3 +123,46 @@ def test_an_augmentation_of_monai_that_interpolates_labels_is_refused():
 def test_a_transform_of_monai_that_is_not_random_is_refused():
     with pytest.raises(SettingError, match="or your own"):
         compose(_target_="monai.transforms.SaveImaged", keys=["image"])
+
+
+class Blurry(nn.Module):
+    """A network that resizes by linear interpolation."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv3d(1, 3, 1)
+
+    def forward(self, image):
+        small = self.conv(image)[..., ::2, ::2, ::2]
+        return nn.functional.interpolate(small, scale_factor=2, mode="trilinear")
+
+
+def settings_of(accelerator, *, deterministic=True):
+    return SimpleNamespace(
+        trainer={"accelerator": accelerator, "deterministic": deterministic},
+        data={"crop_size": [8, 8, 8]},
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "operations", "refused"),
+    [
+        ("the net", lambda: net_operations(Blurry(), [8, 8, 8]), "upsample_trilinear3d_backward"),
+        ("the net", lambda: net_operations(nn.Conv3d(1, 3, 1), [8, 8, 8]), None),
+        ("the loss", lambda: loss_operations(DiceCELoss(**SETTINGS), "labels", 2), "nll_loss2d"),
+        ("the loss", lambda: loss_operations(DiceLoss(**SETTINGS), "labels", 2), None),
+    ],
+)
+def test_what_a_gpu_cannot_do_deterministically_is_refused_there_alone(
+    monkeypatch, part, operations, refused
+):
+    check_deterministic(part, operations, settings_of("cpu"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for deterministic in (False, "warn"):
+        check_deterministic(part, operations, settings_of("gpu", deterministic=deterministic))
+    if refused is None:
+        check_deterministic(part, operations, settings_of("gpu"))
+        return
+    with pytest.raises(SettingError, match=f"{refused}.*, which {part} needs") as error:
+        check_deterministic(part, operations, settings_of("gpu"))
+    assert len(str(error.value)) <= 600

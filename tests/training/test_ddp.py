@@ -1,9 +1,12 @@
 """One training shared by two processes is the training of one with as many crops a step."""
 
+import contextlib
 import json
+import math
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -56,14 +59,31 @@ def test_two_ranks_learn_what_one_process_learns(here, octopi_command):
     shared = ["data.crops_per_step=2", "trainer.devices=2"]
     console = ["-c", "from octopi.console.main import main; main()", "train"]
     for name, start in {"module": ["-m", "octopi.train"], "console": console}.items():
-        both_loss, both_state = trained(here / name, *shared, start=start)
+        tracker = ["logger=mlflow"] if name == "module" else []
+        both_loss, both_state = trained(here / name, *shared, *tracker, start=start)
         assert both_loss == pytest.approx(loss, rel=1e-5)
         for key, value in state.items():
             torch.testing.assert_close(both_state[key], value, rtol=1e-4, atol=1e-6)
         logs = sorted(path.name for path in (here / name).glob("*.log"))
         assert logs == ["train.log"]  # every rank appends to one
+    with contextlib.closing(sqlite3.connect(here / "outputs" / "mlflow.db")) as runs_of_mlflow:
+        assert runs_of_mlflow.execute("select count(*) from runs").fetchone() == (
+            1,
+        )  # of two ranks
     cached = list((here / "outputs" / "cache").glob("*.npy"))
     assert len(cached) == len({path.read_bytes() for path in cached})
+
+
+@pytest.mark.slow
+def test_two_ranks_train_a_network_that_leaves_parameters_unused(here, octopi_command):
+    assert octopi_command("create_targets", "tomo_types=[denoised]") == 0
+    words = [word for word in WORDS if not word.startswith("model.")]
+    words += ["model=unet_plus_plus", "model.features=[4,4,4,4,4,4]", "trainer.max_epochs=1"]
+    command = [sys.executable, "-m", "octopi.train", *words, "trainer.devices=2"]
+    done = subprocess.run([*command, "hydra.run.dir=job"], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    (loss,), _ = learned(here / "job")
+    assert math.isfinite(loss)
 
 
 def test_several_devices_in_a_sweep_are_refused(here, octopi_command, capfd):
