@@ -13,6 +13,7 @@ import mrcfile
 import numpy as np
 import optuna
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from processes import run_command
 from tiny import PHANTOM, TINY
@@ -177,6 +178,8 @@ def test_every_choice_runs(project, octopi_command, verb, chosen):
     overrides = [*OVERRIDES[verb], *chosen]
     overrides += DEMO if "project=demo" in chosen else []
     overrides += [*narrow(chosen), *(needed(chosen) if verb == "train" else [])]
+    if "trainer=gpu" in chosen and not torch.cuda.is_available():
+        overrides.append("trainer.accelerator=cpu")
     overrides += [] if verb in ("plan", "report", "review") else ["hydra.run.dir=job"]
     for path in (Path("job"), Path("plan")):
         shutil.rmtree(path, ignore_errors=True)
