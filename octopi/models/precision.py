@@ -36,20 +36,22 @@ def choose_device_type(accelerator: Any, key: str = "accelerator") -> str:
     return "cuda" if on_gpu else "cpu"
 
 
-def count_devices(accelerator: Any, devices: Any, prefix: str = "") -> int:
-    """Count the devices that share the work; refuse more than this process has.
+def count_devices(accelerator: Any, devices: Any, prefix: str = "", tasks: int = 1) -> int:
+    """Count the devices that share the work; refuse more than there are for it.
 
     Args:
         accelerator: see `choose_device_type`.
         devices: a number of them or auto; of GPUs also -1 for all, or a list of their indices.
         prefix: of the two settings, for the message.
+        tasks: of srun on this machine that share the work; each has cores of its own, and all see
+            the same GPUs.
 
     Raises:
         SettingError: this machine has no such devices.
         ResourceError: a GPU is requested, but torch sees none.
     """
     on_gpu = choose_device_type(accelerator, f"{prefix}accelerator") == "cuda"
-    most = torch.cuda.device_count() if on_gpu else resources.num_cores()
+    most = torch.cuda.device_count() if on_gpu else tasks * resources.num_cores()
     text = str(devices)
     if text == "auto":
         return most if on_gpu else 1
@@ -61,8 +63,9 @@ def count_devices(accelerator: Any, devices: Any, prefix: str = "") -> int:
     is_list = isinstance(devices, list) or "," in text
     if on_gpu and is_list and set(indices) <= set(map(str, range(most))) and indices:
         return len(set(indices))
-    limit = f"{most}, the GPUs that torch sees" if on_gpu else f"{most}, the cores of this process"
-    raise SettingError(f"{prefix}devices must be 1 to {limit}; not {devices}.")
+    whose = "this process" if tasks == 1 else f"the {tasks} tasks of srun on this machine"
+    limit = "the GPUs that torch sees" if on_gpu else f"the cores of {whose}"
+    raise SettingError(f"{prefix}devices must be 1 to {most}, {limit}; not {devices}.")
 
 
 @functools.cache

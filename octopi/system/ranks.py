@@ -27,6 +27,11 @@ def num_tasks() -> int:
     return 1 if TORCHRUN in os.environ else int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
 
 
+def tasks_per_node() -> int:
+    """Count the ranks that srun has started on each machine; 1 where it started none."""
+    return max(1, num_tasks() // int(os.environ.get("SLURM_STEP_NUM_NODES", "1")))
+
+
 def is_secondary() -> bool:
     """Return whether this process is another rank than the first."""
     if num_tasks() > 1:
@@ -73,10 +78,10 @@ def check_tasks(devices: Any, num_nodes: int) -> None:
         )
     if tasks in (1, count * num_nodes):
         return
-    nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
-    per_node = tasks // nodes
+    per_node = tasks_per_node()
     raise SettingError(
         f"srun started {tasks} tasks, and each trains on one device; trainer.devices={count} with "
         f"trainer.num_nodes={num_nodes} are {count * num_nodes}. Type trainer.devices={per_node} "
-        f"trainer.num_nodes={nodes}, or start one task, which starts the others: srun --ntasks=1 …"
+        f"trainer.num_nodes={tasks // per_node}, or start one task, which starts the others: "
+        "srun --ntasks=1 …"
     )

@@ -6,6 +6,7 @@ All train and validate as the first does; only the first writes.
 import datetime
 import os
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -124,15 +125,27 @@ def start_together(error: OctopiError | None = None) -> None:
         raise refusal
 
 
+def count_ranks(trainer: Mapping[str, Any]) -> int:
+    """Count the ranks on this machine, one for each device; refuse more than there are.
+
+    Args:
+        trainer: the settings `trainer.…`.
+
+    Raises:
+        SettingError: this machine has no such devices.
+        ResourceError: a GPU is requested, but torch sees none.
+    """
+    accelerator, devices = trainer["accelerator"], trainer["devices"]
+    return count_devices(accelerator, devices, "trainer.", ranks.tasks_per_node())
+
+
 def strategy_for(net: nn.Module, settings: TrainSettings) -> str:
     """Return the user's strategy, or the one for a network with parameters without a gradient.
 
     Ranks wait for each other's gradients; those that never come must be looked for in each step.
     """
     strategy = settings.trainer.get("strategy", "auto")
-    accelerator, devices = settings.trainer["accelerator"], settings.trainer["devices"]
-    num_ranks = count_devices(accelerator, devices, "trainer.")
-    num_ranks *= settings.trainer.get("num_nodes", 1)
+    num_ranks = count_ranks(settings.trainer) * settings.trainer.get("num_nodes", 1)
     if num_ranks == 1 or strategy not in ("auto", "ddp"):
         return strategy
     has_unused = unused_parameters(net, settings.data["crop_size"])

@@ -17,7 +17,7 @@ from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
 from octopi.errors import DataError, ResourceError, SettingError, StoppedBySignal
 from octopi.models.devices import log_device
-from octopi.models.precision import count_devices, training_precision
+from octopi.models.precision import training_precision
 from octopi.models.properties import (
     COST_METRICS,
     check_num_classes,
@@ -105,7 +105,7 @@ def build_training(
         ResourceError: too little memory for a step.
     """
     silence_lightning()
-    count_devices(settings.trainer["accelerator"], settings.trainer["devices"], "trainer.")
+    ddp.count_ranks(settings.trainer)
     pl.seed_everything(settings.seed, verbose=False)
     info = read_dataset_info(build(settings.project, "project"), settings)
     check_metric_names(settings, list(info.radii))

@@ -15,7 +15,7 @@ import pytest
 import torch
 from processes import FORK, wait_until
 
-from octopi.errors import LockedError, OctopiError, ResourceError
+from octopi.errors import LockedError, OctopiError, ResourceError, SettingError
 
 WORDS = [
     "tomo_types=[denoised]",
@@ -186,3 +186,20 @@ def test_a_connection_that_another_rank_closed_is_a_lost_rank(monkeypatch):
     lost = pytest.raises(ResourceError, match="Another rank")
     with lost, explain_lost_processes():
         raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [::1]:1")
+
+
+def test_each_task_of_srun_adds_its_cores_to_a_training(monkeypatch, control_groups):
+    from octopi.training import ddp
+
+    control_groups({"cpu.max": "max 100000"})
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "2")
+    monkeypatch.setenv("SLURM_STEP_NUM_NODES", "2")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    assert ddp.count_ranks({"accelerator": "cpu", "devices": 2}) == 2
+    message = r"devices must be 1 to 2, the cores of the 2 tasks of srun on this machine; not 3"
+    with pytest.raises(SettingError, match=message):
+        ddp.count_ranks({"accelerator": "cpu", "devices": 3})
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")  # one on each of the two machines
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "1")
+    with pytest.raises(SettingError, match=r"devices must be 1 to 1, the cores of this process"):
+        ddp.count_ranks({"accelerator": "cpu", "devices": 2})
