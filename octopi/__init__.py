@@ -4,7 +4,8 @@ import sys
 
 if sys.argv[0].rpartition("/")[2] in ("octopi", "-m"):  # a command, not a program that imports us
     from octopi.signals import stop_while_importing
-    from octopi.system.resources import limit_threads
 
     stop_while_importing()  # before what the command imports, which takes seconds
+    from octopi.system.resources import limit_threads
+
     limit_threads()

@@ -111,7 +111,11 @@ class SlurmCluster:
     def run(self, *command: str) -> str:
         """Run a program of SLURM; return what it prints."""
         done = subprocess.run(
-            command, env=os.environ | self.environment, capture_output=True, text=True, check=False
+            command,
+            env=os.environ | self.environment,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
         )
         return done.stdout + done.stderr
 
@@ -161,7 +165,8 @@ class SlurmCluster:
         """Return the ends of what the servers have logged."""
         files = [*self.folder.glob("*.out"), *self.folder.glob("*.log")]
         return "\n".join(
-            f"{path.name}: {path.read_text(errors='replace')[-500:]}" for path in files
+            f"{path.name}: {path.read_text(encoding='utf-8', errors='replace')[-500:]}"
+            for path in files
         )
 
 

@@ -18,6 +18,9 @@ CASES = sorted(Path(FOLDER).rglob("[0-9][0-9]_*.py")) if FOLDER else []
 def test_the_check_before_agrees_with_the_work_after(case):
     program = Path(__file__).with_name("both_ways.py")
     ended = subprocess.run(
-        [sys.executable, str(program), str(case)], capture_output=True, text=True, check=False
+        [sys.executable, str(program), str(case)],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -212,7 +212,7 @@ def test_several_sets_and_rejected_places(spoiled, caplog, name):
         if done[0]:
             assert_said(done[1], f"{caplog.text} {said[1]}")
     if said[0]:
-        assert not list(here.glob("overlay/**/*targets*"))
+        assert not list(here.glob("overlay/ExperimentRuns/**/*targets*"))
 
 
 @pytest.mark.parametrize("name", MASKS)
@@ -221,5 +221,5 @@ def test_a_dry_run_says_what_painting_or_picking_a_label_volume_says(spoiled, na
     here = spoiled("plain", MASKS[name])
     before = outcome(here, *work, "dry_run=true")
     assert outcome(here, *work) == before
-    written = [*here.glob("overlay/**/*targets*"), *here.glob("overlay/**/*.json")]
+    written = [*here.glob("overlay/ExperimentRuns/**/*targets*"), *here.glob("overlay/**/*.json")]
     assert bool(written) == (before[0] == 0)  # all or nothing

@@ -119,7 +119,9 @@ def test_new_trainings_are_paired_and_a_rerun_trains_only_what_is_missing(
     assert first["costs"]["base"]["cpu_seconds_per_step"] > 0
     splits = [
         [
-            json.loads((here / f"job/{name}/seed_1/fold_{i}/data.json").read_text())["split"]
+            json.loads(
+                (here / f"job/{name}/seed_1/fold_{i}/data.json").read_text(encoding="utf-8")
+            )["split"]
             for i in range(3)
         ]
         for name in ("base", "loss-dice")

@@ -35,11 +35,11 @@ def server(tiny_phantom, tmp_path_factory, octopi_command):
     """An S3 server with a project that has all that the commands need; its folder is here."""
     server, folder = FaultyS3(), tmp_path_factory.mktemp("s3")
     fs = fsspec.filesystem("s3", **server.access)
-    fs.mkdir("bucket")
-    fs.put(str(tiny_phantom.parent / "static"), "bucket/static", recursive=True)
+    fs.mkdir("outages")
+    fs.put(str(tiny_phantom.parent / "static"), "outages/static", recursive=True)
     config = json.loads(tiny_phantom.read_text(encoding="utf-8"))
     for part in ("static", "overlay"):
-        config |= {f"{part}_root": f"s3://bucket/{part}", f"{part}_fs_args": server.access}
+        config |= {f"{part}_root": f"s3://outages/{part}", f"{part}_fs_args": server.access}
     (folder / "project.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

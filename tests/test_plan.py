@@ -35,7 +35,7 @@ def test_every_command_takes_a_plan_as_its_experiment(planned, here, octopi_comm
     assert octopi_command("train", experiment, *SHORT, *once) == 0
     config = yaml.safe_load((here / "job" / "config.yaml").read_text(encoding="utf-8"))
     assert config["data"]["crop_size"] == [24, 48, 48]
-    assert config["predictor"]["window_size"] == [26, 48, 48]  # wider than its halos
+    assert config["predictor"]["window_size"] == [24, 48, 48]
     model = "checkpoint=job/best_model.pth"
     assert (
         octopi_command("segment", experiment, model, "runs=[TS_03]", "predictor.num_sides=1") == 0

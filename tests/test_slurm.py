@@ -102,7 +102,7 @@ def environments_of_ranks() -> str:
     texts = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
-            text = path.read_text(errors="replace")
+            text = path.read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
         if "\0LOCAL_RANK=1\0" in text and str(Path.cwd()) in text:

@@ -60,7 +60,9 @@ def test_it_says_who_is_at_work_on_which_run(here, octopi_command, capfd, monkey
 
 def make_training(folder, *, epochs, state=None):
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump({"trainer": {"max_epochs": 8}}))
+    (folder / "config.yaml").write_text(
+        yaml.safe_dump({"trainer": {"max_epochs": 8}}), encoding="utf-8"
+    )
     (folder / "last.ckpt").write_bytes(b"")
     started = (folder / "last.ckpt").stat().st_mtime - 120
     os.utime(folder / "config.yaml", (0, started))
@@ -69,10 +71,10 @@ def make_training(folder, *, epochs, state=None):
         "object_fbeta": {"epoch": [epochs - 1], "value": [0.875]},
     }
     content = {"best_metric": "object_fbeta", "history": history}
-    (folder / "results.json").write_text(json.dumps(content))
+    (folder / "results.json").write_text(json.dumps(content), encoding="utf-8")
     if state:
         outcome = {"state": state, "values": {}, "seconds": 1.0}
-        (folder / "outcome.json").write_text(json.dumps(outcome))
+        (folder / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
 
 
 def test_it_says_how_far_the_trainings_of_a_sweep_are(tmp_path, octopi_command, capfd):
@@ -100,11 +102,23 @@ def test_folds_and_one_training_are_listed_likewise(tmp_path, octopi_command, ca
         assert expected in capfd.readouterr().err
 
 
+def test_trainings_of_a_grid_are_listed_by_the_names_of_their_folders(
+    tmp_path, octopi_command, capfd
+):
+    for name in ("seed_10", "seed_9", "loss_dice"):
+        make_training(tmp_path / "grid" / name, epochs=8, state="complete")
+    (tmp_path / "grid/.hydra").mkdir()
+    (tmp_path / "grid/.hydra/config.yaml").touch()
+    assert octopi_command("status", f"folder={tmp_path}/grid") == 0
+    lines = [line.split()[0] for line in capfd.readouterr().err.splitlines() if "grid/" in line]
+    assert lines[-3:] == ["grid/loss_dice", "grid/seed_9", "grid/seed_10"]
+
+
 @pytest.mark.parametrize("text", ["{", '{"history": [1]}', '{"history": {"train_loss": 3}}'])
 def test_what_is_damaged_is_said_and_the_others_are_listed(tmp_path, octopi_command, capfd, text):
     make_training(tmp_path / "folds/fold_0", epochs=8, state="complete")
     make_training(tmp_path / "folds/fold_1", epochs=1)
-    (tmp_path / "folds/fold_1/results.json").write_text(text)
+    (tmp_path / "folds/fold_1/results.json").write_text(text, encoding="utf-8")
     assert octopi_command("status", f"folder={tmp_path}/folds") == 0
     output = capfd.readouterr().err
     assert "fold_0" in output
@@ -119,5 +133,5 @@ def test_a_folder_without_trainings_is_refused(tmp_path, octopi_command, capfd):
 def test_it_does_not_import_what_takes_seconds():
     code = "import octopi.status, sys; print({'torch', 'optuna', 'monai'} & set(sys.modules))"
     command = [sys.executable, "-c", code]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
     assert result.stdout.strip() == "set()"

@@ -1,5 +1,6 @@
 """How far the trainings in a folder are: one, or those of a sweep or of folds."""
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from octopi.system.job_folder import (
     RESULTS_FILE,
     fold_folders,
     read_outcome,
-    trial_folders,
 )
 from octopi.system.resources import format_duration
 
@@ -48,16 +48,27 @@ def read_trainings(folder: Path) -> list[TrainingStatus]:
     Raises:
         SettingError: there is none.
     """
-    folders = [*trial_folders(folder), *fold_folders(folder)]
-    folders = [inner for outer in folders for inner in fold_folders(outer) or [outer]]
+    folders = [inner for outer in _inner_jobs(folder) for inner in fold_folders(outer) or [outer]]
     if not folders and (folder / CONFIG_FILE).is_file():
         folders = [folder]
     if not folders:
         raise SettingError(
             f"{folder} is not the folder of a training, of folds or of a sweep: it has neither "
-            f"{CONFIG_FILE} nor fold_* nor trial_*."
+            f"{CONFIG_FILE} nor folders with one."
         )
     return [read_training(path, str(path.relative_to(folder.parent))) for path in folders]
+
+
+def _inner_jobs(folder: Path) -> list[Path]:
+    """List the folders of folds, or of a sweep's trainings, by name; numbers in names by value."""
+    jobs = [path.parent for path in folder.glob(f"[!.]*/{CONFIG_FILE}")]
+    return sorted(
+        jobs,
+        key=lambda job: [
+            (int(part), "") if part.isdecimal() else (-1, part)
+            for part in re.split(r"(\d+)", job.name)
+        ],
+    )
 
 
 def read_training(folder: Path, name: str) -> TrainingStatus:

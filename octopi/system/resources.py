@@ -10,8 +10,8 @@ from pathlib import Path
 from octopi.errors import ResourceError
 
 UNLIMITED = 1 << 60  # cgroup v1 writes a number like this where there is no limit
-# Looks of an OpenMP thread at its neighbours before it sleeps, GCC's default is millions. A step on
-# two idle cores takes 2 % longer, and beside 20 busy processes a tenth of the time.
+# Looks of an OpenMP thread at its neighbours before it sleeps, GCC's default is millions. Beside 20
+# busy processes a step takes a tenth of the time; on free cores a few per cent more, if any.
 SPINS = "1000"
 CGROUPS = Path("/sys/fs/cgroup")
 CGROUPS_OF_PROCESS = Path("/proc/self/cgroup")

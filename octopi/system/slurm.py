@@ -30,7 +30,11 @@ def requeue_job() -> str:
         return ""
     try:
         subprocess.run(
-            ["scontrol", "requeue", job], check=True, capture_output=True, text=True, timeout=60
+            ["scontrol", "requeue", job],
+            check=True,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
         )
     except (OSError, subprocess.SubprocessError) as error:
         reason = str(getattr(error, "stderr", None) or error).strip()
@@ -67,7 +71,10 @@ def job_states(jobs: Iterable[str]) -> dict[str, str]:
     command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i %T"]
     for wait in (*RETRY_WAITS, None):
         done = subprocess.run(
-            [*command, f"--jobs={','.join(ids)}"], capture_output=True, text=True, check=False
+            [*command, f"--jobs={','.join(ids)}"],
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
         )
         if done.returncode == 0 or "Invalid job id" in done.stderr:
             lines = (line.split() for line in done.stdout.splitlines())
@@ -80,7 +87,7 @@ def job_states(jobs: Iterable[str]) -> dict[str, str]:
 def exit_code(job: str) -> int:
     """Return the exit code of a job that has ended; 0 where SLURM no longer knows it."""
     done = subprocess.run(
-        ["scontrol", "show", "job", job], capture_output=True, text=True, check=False
+        ["scontrol", "show", "job", job], capture_output=True, encoding="utf-8", check=False
     )
     match = re.search(r"ExitCode=(\d+):", done.stdout)
     return int(match[1]) if match else 0

@@ -55,6 +55,8 @@ OVERRIDES = {
         "dry_run=true",
     ],
     "check": ["runs=[TS_03]"],
+    "doctor": [],
+    "status": [],
     "plan": ["runs=[TS_03]", "folder=plan", "name=mine", "overwrite=true", *QUICK_PLAN],
     "report": ["runs=[TS_03]", "output=report.html"],
     "merge_picks": [
@@ -180,12 +182,14 @@ def test_every_choice_runs(project, octopi_command, verb, chosen):
     overrides += [*narrow(chosen), *(needed(chosen) if verb == "train" else [])]
     if "trainer=gpu" in chosen and not torch.cuda.is_available():
         overrides.append("trainer.accelerator=cpu")
-    overrides += [] if verb in ("plan", "report", "review") else ["hydra.run.dir=job"]
+    has_folder = verb not in ("plan", "report", "review", "doctor", "status")
+    overrides += ["hydra.run.dir=job"] if has_folder else []
     for path in (Path("job"), Path("plan")):
         shutil.rmtree(path, ignore_errors=True)
     for path in (Path("report.html"), Path("review.html")):
         path.unlink(missing_ok=True)
-    assert octopi_command(verb, *overrides) == 0
+    fine = (0, 4) if verb == "doctor" else (0,)  # 4: this machine lacks something
+    assert octopi_command(verb, *overrides) in fine
     assert list(Path().glob(WRITTEN.get(verb, "*")))
 
 

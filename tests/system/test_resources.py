@@ -87,6 +87,6 @@ def test_torch_computes_with_the_cores_of_the_job_and_its_threads_hardly_spin(tm
     ):
         command = [sys.executable, str(tmp_path / "octopi")]
         done = subprocess.run(
-            command, env=given | variables, capture_output=True, text=True, check=False
+            command, env=given | variables, capture_output=True, encoding="utf-8", check=False
         )
         assert done.stdout.strip() == printed, done.stderr

@@ -32,7 +32,9 @@ LOSSES = [path.stem for path in sorted(CONF_DIR.glob("loss/*.yaml"))]
 
 
 def loss_of(name):
-    return build(yaml.safe_load((CONF_DIR / f"loss/{name}.yaml").read_text("utf-8")), "loss")
+    return build(
+        yaml.safe_load((CONF_DIR / f"loss/{name}.yaml").read_text(encoding="utf-8")), "loss"
+    )
 
 
 def batch():
