@@ -57,6 +57,16 @@ def clean_environment() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def same_environment() -> Iterator[None]:
+    """What a test, or Lightning in it, sets in the environment is undone after it."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def tiny_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The config of a synthetic project of three runs; nobody writes into it."""
@@ -113,7 +123,8 @@ def slurm(
     """A SLURM whose jobs find octopi and the project of the test; they end with it."""
     for name, value in slurm_servers.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PYTHONPATH", str(Path(octopi.__file__).parents[1]))
+    paths = (Path(octopi.__file__).parents[1], Path(__file__).parent)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, paths)))
     yield slurm_servers
     slurm_servers.cancel_all()
 

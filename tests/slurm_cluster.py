@@ -16,7 +16,9 @@ NODE = "localhost"  # resolves, as the processes of a training that find each ot
 CONFIG = """
 ClusterName=octopi
 SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={controller_port}
+SlurmctldPort={port}
+FirstJobId={port}
+MessageTimeout=60
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
@@ -37,7 +39,7 @@ ReturnToService=2
 KillWait=20
 MinJobAge=300
 PropagateResourceLimitsExcept=ALL
-NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={node_port} CPUs=4 RealMemory=6000
+NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={next_port} CPUs=4 RealMemory=6000
 PartitionName=main Nodes={node} Default=YES State=UP
 """
 
@@ -57,6 +59,7 @@ class SlurmCluster:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.servers: list[subprocess.Popen] = []
+        self.lock = socket.socket(socket.AF_UNIX)  # held as long as its ports are used
 
     @property
     def environment(self) -> dict[str, str]:
@@ -67,15 +70,15 @@ class SlurmCluster:
         """Start the servers and wait until the node accepts jobs."""
         for name in ("state", "spool"):
             (self.folder / name).mkdir()
-        controller_port, node_port = _free_ports(2)
+        port = self._reserve_ports()
         (self.folder / "slurm.conf").write_text(
             CONFIG.format(
                 folder=self.folder,
                 host=socket.gethostname().partition(".")[0],
                 user=getpass.getuser(),
                 node=NODE,
-                controller_port=controller_port,
-                node_port=node_port,
+                port=port,
+                next_port=port + 1,
             ),
             encoding="utf-8",
         )
@@ -100,6 +103,7 @@ class SlurmCluster:
         for server in reversed(self.servers):
             server.terminate()
             server.wait(30)
+        self.lock.close()
 
     def cancel_all(self) -> None:
         """Kill and cancel every job."""
@@ -128,15 +132,47 @@ class SlurmCluster:
         return answer
 
     def state(self, job: str) -> dict[str, str]:
-        """Return what `scontrol` shows of a job."""
-        words = self.run("scontrol", "show", "job", job).split()
-        return dict(word.split("=", 1) for word in words if "=" in word)
+        """Return what `scontrol` shows of a job that is no array."""
+        (task,) = self.tasks(job)
+        return task
 
-    def wait_for_end(self, job: str, *, seconds: float = 180) -> str:
-        """Wait until a job has ended; return its exit code as SLURM writes it, CODE:SIGNAL."""
+    def tasks(self, job: str) -> list[dict[str, str]]:
+        """Return what `scontrol` shows of each task of a job array; one of another job."""
+        lines = self.run("scontrol", "--oneliner", "show", "job", job).splitlines()
+        return [
+            dict(word.split("=", 1) for word in line.split() if "=" in word)
+            for line in lines
+            if line.startswith("JobId=")
+        ]
+
+    def wait_for_end(self, job: str, *, seconds: float = 400) -> str:
+        """Wait until all tasks of a job have ended; return the highest exit code, CODE:SIGNAL."""
         ended = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED"}
-        wait_for(lambda: self.state(job)["JobState"] in ended, seconds=seconds)
-        return self.state(job)["ExitCode"]
+        wait_for(
+            lambda: (
+                bool(states := {task["JobState"] for task in self.tasks(job)}) and states <= ended
+            ),
+            seconds=seconds,
+        )
+        return max(task["ExitCode"] for task in self.tasks(job))
+
+    def _reserve_ports(self) -> int:
+        """Return the first of two free ports, below those that the kernel hands out.
+
+        No cluster of another process of the tests takes them at the same time: the name of the
+        lock is unique on the machine, and goes with this process. The first job's number, from
+        which the tasks of srun derive their ports, is the port's: ports of clusters are far apart.
+        """
+        for port in range(20_000, 24_000, 100):
+            try:
+                self.lock.bind(f"\0octopi-slurm-{port}")
+            except OSError:
+                continue
+            if _is_free(port) and _is_free(port + 1):
+                return port
+            self.lock.close()
+            self.lock = socket.socket(socket.AF_UNIX)
+        raise AssertionError("There are no free ports for a cluster.")
 
     def _serve(self, *command: str) -> None:
         with (self.folder / f"{command[0]}.out").open("wb") as log:
@@ -182,11 +218,6 @@ def _path() -> str:
     return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+def _is_free(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) != 0

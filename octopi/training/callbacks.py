@@ -1,6 +1,7 @@
 """Callbacks: save the best model and the last checkpoint, write the history, stop on signals."""
 
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -234,6 +235,7 @@ class StopOnSignal(Callback):
     def __init__(self, make_error: Callable[[int, int], BaseException]) -> None:
         self.make_error = make_error
         self.received: int | None = None
+        self.warned = False
         self._previous: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -261,6 +263,7 @@ class StopOnSignal(Callback):
             torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX)
             received = int(number)
         if received:
+            self.warned = received == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ
             raise self.make_error(received, trainer.current_epoch)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -268,7 +271,13 @@ class StopOnSignal(Callback):
         self._restore()
 
     def on_exception(self, *args: Any) -> None:
-        """Restore the previous signal handlers."""
+        """Restore the previous signal handlers.
+
+        SLURM, which warned by SIGUSR1 and is to start the job again, sends SIGTERM now: that must
+        not break off what ends this training, nor hide why it ends.
+        """
+        if self.warned:
+            self._previous.pop(signal.SIGTERM, None)
         self._restore()
 
     def _restore(self) -> None:

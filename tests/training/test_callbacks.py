@@ -1,10 +1,13 @@
 """Callbacks of a training."""
 
 import re
+import signal
+from types import SimpleNamespace
 
+import pytest
 from tiny import TINY
 
-from octopi.training.callbacks import LogProgress
+from octopi.training.callbacks import LogProgress, StopOnSignal
 
 
 def test_a_long_training_says_in_its_log_how_far_it_is(here, octopi_command, monkeypatch):
@@ -17,3 +20,35 @@ def test_a_long_training_says_in_its_log_how_far_it_is(here, octopi_command, mon
     assert parts == sorted(parts)
     assert parts[-1] == 100
     assert "about 0 min left" in said
+
+
+@pytest.mark.parametrize(
+    ("number", "in_job", "reaches"),
+    [
+        (signal.SIGUSR1, True, False),  # SLURM starts the job again, and ends it so
+        (signal.SIGUSR1, False, True),
+        (signal.SIGHUP, True, True),
+    ],
+)
+def test_the_end_of_a_job_that_slurm_starts_again_is_not_broken_off(
+    monkeypatch, number, in_job, reaches
+):
+    if in_job:
+        monkeypatch.setenv("SLURM_JOB_ID", "12")
+    got = []
+    kept = {each: signal.getsignal(each) for each in (signal.SIGTERM, number)}
+    signal.signal(signal.SIGTERM, lambda *_: got.append("SIGTERM"))
+    try:
+        stop = StopOnSignal(InterruptedError)
+        stop.on_train_start(None, None)
+        signal.raise_signal(number)
+        with pytest.raises(InterruptedError) as error:
+            stop.on_train_batch_end(SimpleNamespace(world_size=1, current_epoch=2))
+        assert error.value.args == (number, 2)
+        stop.on_exception()
+        signal.raise_signal(signal.SIGTERM)
+        assert bool(got) is reaches
+        assert signal.getsignal(number) is kept[number]
+    finally:
+        for each, handler in kept.items():
+            signal.signal(each, handler)
