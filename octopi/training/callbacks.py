@@ -79,7 +79,8 @@ class SaveBestModel(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state of a training; forget a best model that cannot be read any more."""
-        if problem := self.save.find_problem():
+        was_saved = state_dict["best_epoch"] is not None  # which the first validation does
+        if was_saved and (problem := self.save.find_problem()):
             logger.warning(
                 "The best model so far is lost. %s The next validation writes a new one.", problem
             )
