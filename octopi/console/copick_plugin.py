@@ -7,7 +7,7 @@ imported here, before a command runs, but click and what copick's command line h
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -15,6 +15,8 @@ from click.core import ParameterSource
 from copick.cli.util import add_config_option, add_debug_option, add_run_names_option
 
 from octopi.signals import stop_while_importing
+
+_OPTIONS = {"project.config": "--config", "runs": "--run-names"}
 
 
 class Page(click.Command):
@@ -30,7 +32,9 @@ class Page(click.Command):
         super().format_epilog(ctx, formatter)
 
 
-def _command(verb: str, *, name: str, purpose: str, examples: Sequence[str]) -> click.Command:
+def _command(
+    verb: str, *, name: str, purpose: str, examples: Sequence[str], related: Mapping[str, str]
+) -> click.Command:
     """Make a command of octopi one of copick's, with copick's usual options.
 
     Args:
@@ -38,11 +42,15 @@ def _command(verb: str, *, name: str, purpose: str, examples: Sequence[str]) -> 
         name: its name in copick.
         purpose: the first line of its help.
         examples: command lines.
+        related: commands to read about too, each with what it does.
     """
     text = [
         purpose,
         f"OVERRIDES are those of `octopi {verb}`: GROUP=CHOICE, KEY=VALUE, +NEW=VALUE, ~GONE.",
         "\n    ".join(["\b\nExamples:", *examples]),
+        "\n    ".join(
+            ["\b\nSee also:", *(f"{command}: {purpose}" for command, purpose in related.items())]
+        ),
     ]
 
     @click.command(
@@ -86,14 +94,29 @@ def _run(
         os.environ["OCTOPI_PROJECT"] = config  # an argument takes precedence over it
     elif config:
         options = {"project.config": config, **options}
+    _check_given_once(options, arguments)
     stop_while_importing()
-    from octopi.config.overrides import override_texts  # noqa: PLC0415  brings Hydra
+    try:
+        from octopi.config.overrides import override_texts  # noqa: PLC0415  brings Hydra
 
-    main = importlib.import_module(f"octopi.{verb}").main
+        main = importlib.import_module(f"octopi.{verb}").main
+    except ModuleNotFoundError as error:
+        raise click.UsageError(
+            f"octopi {verb} needs the package {error.name}, which is not installed here. "
+            f"Install it: pip install {error.name}"
+        ) from error
     if debug:
         options["hydra.verbose"] = "octopi"
     sys.argv = [f"octopi {verb}", *override_texts(options), *arguments]
     main()
+
+
+def _check_given_once(options: Mapping[str, Any], arguments: Sequence[str]) -> None:
+    """Raise UsageError if an argument sets what an option of copick's sets too."""
+    for key in options:
+        same = [text for text in arguments if text.split("=")[0] in (key, key.split(".")[0])]
+        if same:
+            raise click.UsageError(f"{_OPTIONS[key]} and {same[0]} say the same. Keep one.")
 
 
 targets = _command(
@@ -104,6 +127,7 @@ targets = _command(
         "copick process octopi-targets -c project.json tomo_types=[denoised]",
         "copick process octopi-targets -c project.json targets.picks=curation/0",
     ],
+    related={"copick training octopi": "train on them"},
 )
 training = _command(
     "train",
@@ -113,12 +137,17 @@ training = _command(
         "copick training octopi -c project.json tomo_types=[denoised] model=unet",
         "copick training octopi -c project.json -m fold=0,1,2 num_folds=3",
     ],
+    related={
+        "copick process octopi-targets": "paint what it trains on",
+        "copick inference octopi": "apply its checkpoint",
+    },
 )
 inference = _command(
     "segment",
     name="octopi",
     purpose="Apply a checkpoint to tomograms; writes score maps.",
     examples=["copick inference octopi -c project.json checkpoint=first/best_model.pth"],
+    related={"copick inference octopi-picks": "turn score maps into picks, in seconds"},
 )
 picks = _command(
     "localize",
@@ -129,16 +158,22 @@ picks = _command(
         "copick inference octopi-picks -c project.json source=segmentation input=NAME:USER/SESSION "
         "localizer=watershed",
     ],
+    related={
+        "copick inference octopi": "make score maps",
+        "copick evaluation octopi": "score picks against truth",
+    },
 )
 evaluation = _command(
     "evaluate",
     name="octopi",
     purpose="Score picks against truth: precision, recall and F-beta per object.",
     examples=["copick evaluation octopi -c project.json truth=curation/0 -r TS_04"],
+    related={"copick inference octopi-picks": "make picks"},
 )
 extract = _command(
     "extract",
     name="octopi-extract",
     purpose="Split picks by a membrane, turn them to it, find the middles of pairs.",
     examples=["copick logical octopi-extract -c project.json membrane=NAME:USER/SESSION"],
+    related={"copick inference octopi-picks": "make picks"},
 )

@@ -80,7 +80,9 @@ def test_groups_of_copick_have_the_commands_of_octopi_with_their_settings(
     code, output = copick(group, name, "--help")
     assert code == 0
     assert f"octopi {verb}" in output
-    assert all(text in output for text in ("COPICK_CONFIG", "--run-names", "Examples:"))
+    assert all(
+        text in output for text in ("COPICK_CONFIG", "--run-names", "Examples:", "See also:")
+    )
     assert "project     demo, local*" in output
 
 
@@ -107,8 +109,19 @@ def test_arguments_take_precedence_over_the_environment(copick, project, here):
 
 
 @pytest.mark.parametrize(
+    "argument", ["project.config=other.json", "project=demo", "runs=[TS_01]", "runs=null"]
+)
+def test_an_argument_that_repeats_an_option_is_refused(copick, project, argument):
+    code, output = copick("evaluation", "octopi", "-c", project, "-r", "TS_02", argument)
+    assert code == 2
+    assert f"{argument} say the same" in output
+
+
+@pytest.mark.parametrize(
     ("arguments", "code"),
     [
+        (["foo=1"], 2),
+        (["+scorer.foo=[1,2]", "~scorer.beta"], 2),
         (["--no-such-option"], 2),
         (["truth=nobody/1"], 3),
     ],
@@ -145,6 +158,13 @@ def run_copick_without(absent, *arguments):
 @pytest.mark.parametrize("arguments", [["--version"], ["training", "octopi", "--help"], ["info"]])
 def test_copick_answers_where_packages_of_octopi_are_missing(arguments):
     assert run_copick_without(HEAVY, *arguments).returncode == 0
+
+
+def test_a_missing_package_is_named_with_how_to_install_it():
+    outcome = run_copick_without(["torch"], "training", "octopi")
+    assert outcome.returncode == 2
+    assert "pip install torch" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
 
 
 def test_copick_becomes_no_heavier():
