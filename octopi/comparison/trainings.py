@@ -5,12 +5,10 @@ from pathlib import Path
 
 from octopi.cli.compose import config_search_arguments
 from octopi.comparison.methods import Method, SeedTraining
-from octopi.cross_validation.run import FoldQueue
 from octopi.errors import SweepError
 from octopi.processes.local import LocalRunner, check_one_device
-from octopi.processes.tasks import TrainingTask, run_tasks
+from octopi.processes.tasks import TrainingTask, run_unfinished
 from octopi.system.job_folder import OUTPUT_FILE, Job
-from octopi.system.progress import ProgressBar
 from octopi.training.dry_run import describe_training
 from octopi.training.run import build_training
 
@@ -56,19 +54,16 @@ def run_missing(methods: Sequence[Method], folder: Path) -> None:
     tasks = [
         TrainingTask(number, training.folder, training.overrides)
         for number, training in enumerate(trainings)
-        if not training.is_finished
     ]
-    queue = FoldQueue(list(tasks))
     resume_command = f"the same command (hydra.run.dir={folder})"
-    num_done = len(trainings) - len(tasks)
-    total = len(trainings)
-    with ProgressBar(total=total, initial=num_done, desc="compare", unit="training") as bar:
-        runner = LocalRunner([{}], MODULE, config_search_arguments())
-        run_tasks(queue, runner, bar, resume_command=resume_command)
-    if queue.failed:
-        number, result = next(iter(queue.failed.items()))
+    runner = LocalRunner([{}], MODULE, config_search_arguments())
+    failed = run_unfinished(
+        tasks, runner, desc="compare", unit="training", resume_command=resume_command
+    )
+    if failed:
+        number, result = next(iter(failed.items()))
         raise SweepError(
-            f"{len(queue.failed)} of {len(trainings)} trainings failed. "
+            f"{len(failed)} of {len(trainings)} trainings failed. "
             f"{trainings[number].folder}: {result.reason} (see {OUTPUT_FILE} there).\n"
             f"Run what is missing with {resume_command}, without what cannot be trained."
         )

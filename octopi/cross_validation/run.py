@@ -4,7 +4,6 @@ Each fold trains in a process of its own, without its part of the runs, and writ
 that its best model finds there. Together they decide the thresholds of the ensemble.
 """
 
-import dataclasses
 import logging
 import math
 from collections.abc import Sequence
@@ -16,10 +15,10 @@ from octopi.cross_validation.ensemble import build_ensemble
 from octopi.cross_validation.table import summarize_folds
 from octopi.errors import OctopiError
 from octopi.processes.local import LocalRunner, check_one_device, slot_environments
-from octopi.processes.tasks import ProcessResult, TrainingTask, run_tasks
+from octopi.processes.tasks import TrainingTask, run_unfinished
 from octopi.system.files import read_json
 from octopi.system.job_folder import OUTPUT_FILE, RESULTS_FILE, fold_name
-from octopi.system.progress import ProgressBar
+from octopi.system.resources import parse_duration
 from octopi.training.folder import TrainingFolder
 from octopi.training.run import build_training
 
@@ -40,36 +39,6 @@ class FoldsError(OctopiError):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
-
-
-@dataclasses.dataclass
-class FoldQueue:
-    """The folds that have not finished.
-
-    Args:
-        tasks: one for each.
-        failed: number of a fold -> how it ended.
-    """
-
-    tasks: list[TrainingTask]
-    failed: dict[int, ProcessResult] = dataclasses.field(default_factory=dict)
-
-    def next(self) -> TrainingTask | None:
-        """Take the next fold; None if there is none."""
-        return self.tasks.pop(0) if self.tasks else None
-
-    def record_result(self, task: TrainingTask, result: ProcessResult) -> None:
-        """Remember a failure."""
-        if result.code:
-            self.failed[task.number] = result
-
-    def record_interruption(self, task: TrainingTask, result: ProcessResult) -> None:
-        """Remember that a fold was stopped."""
-        self.failed[task.number] = result
-
-    def num_elsewhere(self) -> int:
-        """Return 0: no other process trains folds of this job."""
-        return 0
 
 
 def train_folds(
@@ -94,17 +63,18 @@ def train_folds(
         TrainingTask(fold, folder / fold_name(fold), fold_overrides(overrides, fold, limits))
         for fold in range(settings.num_folds)
     ]
-    queue = FoldQueue([task for task in tasks if not task.outcome()])
-    runner = LocalRunner(environments, module, config_search_arguments())
     resume_command = f"octopi train {shell_override('resume', folder)}"
-    with ProgressBar(
-        total=len(tasks), initial=len(tasks) - len(queue.tasks), unit="fold", desc="folds"
-    ) as bar:
-        run_tasks(queue, runner, bar, resume_command=resume_command)
-    if queue.failed:
-        fold, result = next(iter(queue.failed.items()))
+    failed = run_unfinished(
+        tasks,
+        LocalRunner(environments, module, config_search_arguments()),
+        desc="folds",
+        unit="fold",
+        resume_command=resume_command,
+    )
+    if failed:
+        fold, result = next(iter(failed.items()))
         raise FoldsError(
-            f"{len(queue.failed)} folds did not finish. Fold {fold}: {result.reason} "
+            f"{len(failed)} folds did not finish. Fold {fold}: {result.reason} "
             f"(see {tasks[fold].folder / OUTPUT_FILE}).\n"
             f"Run what is missing with: {resume_command}",
             result.code if result.code > 0 else 1,
@@ -140,10 +110,8 @@ def time_limit(settings: TrainSettings, num_slots: int) -> str | None:
     max_time = settings.trainer["max_time"]
     if max_time is None:
         return None
-    days, hours, minutes, seconds = (int(part) for part in str(max_time).split(":"))
-    total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
     num_batches = math.ceil((settings.num_folds or 1) / num_slots)
-    minutes, seconds = divmod(int(total / num_batches), 60)
+    minutes, seconds = divmod(parse_duration(str(max_time)) // num_batches, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours // 24:02}:{hours % 24:02}:{minutes:02}:{seconds:02}"
 

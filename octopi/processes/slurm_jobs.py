@@ -22,6 +22,7 @@ from octopi.processes.tasks import ProcessResult, TrainingTask
 from octopi.system import slurm
 from octopi.system.files import write_text
 from octopi.system.job_folder import OUTPUT_FILE
+from octopi.system.resources import parse_duration
 
 logger = logging.getLogger(__name__)
 
@@ -139,8 +140,7 @@ def job_minutes(max_time: str) -> int:
     Args:
         max_time: DD:HH:MM:SS.
     """
-    days, hours, minutes, seconds = (int(part) for part in max_time.split(":"))
-    return ((days * 24 + hours) * 60 + minutes) + math.ceil(seconds / 60) + MINUTES_BESIDE_STEPS
+    return math.ceil(parse_duration(max_time) / 60) + MINUTES_BESIDE_STEPS
 
 
 def refusal(text: str) -> SettingError | ResourceError:

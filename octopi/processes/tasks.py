@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -14,6 +14,7 @@ from tqdm import tqdm
 from octopi.errors import ExitCode, StoppedBySignal
 from octopi.signals import STOP_SIGNALS, signals_to_handle
 from octopi.system.job_folder import Outcome, read_outcome
+from octopi.system.progress import ProgressBar
 
 logger = logging.getLogger(__name__)
 
@@ -153,6 +154,61 @@ def run_tasks(queue: TaskQueue, runner: Runner, bar: "tqdm[Any]", *, resume_comm
                 f"Stopped by {signal.Signals(received[0]).name}; the state of every training is "
                 f"kept.\nContinue with: {resume_command}",
             )
+
+
+@dataclass
+class _FixedQueue:
+    """Trainings of one process: each is started once, none runs elsewhere.
+
+    Args:
+        tasks: to start.
+        failed: number of a training -> how it ended, of those that did not finish.
+    """
+
+    tasks: list[TrainingTask]
+    failed: dict[int, ProcessResult] = field(default_factory=dict)
+
+    def next(self) -> TrainingTask | None:
+        """Take the next training; None if there is none."""
+        return self.tasks.pop(0) if self.tasks else None
+
+    def record_result(self, task: TrainingTask, result: ProcessResult) -> None:
+        """Remember a failure."""
+        if result.code:
+            self.failed[task.number] = result
+
+    def record_interruption(self, task: TrainingTask, result: ProcessResult) -> None:
+        """Remember that a training was stopped."""
+        self.failed[task.number] = result
+
+    def num_elsewhere(self) -> int:
+        """Return 0: no other process takes from this queue."""
+        return 0
+
+
+def run_unfinished(
+    tasks: Sequence[TrainingTask], runner: Runner, *, desc: str, unit: str, resume_command: str
+) -> dict[int, ProcessResult]:
+    """Run those of some trainings that have not finished.
+
+    Args:
+        tasks: all of them.
+        runner: starts them.
+        desc: what is done, for the progress.
+        unit: what a training is, for the progress.
+        resume_command: as of `run_tasks`.
+
+    Returns:
+        number of a training -> how it ended, of those that did not finish.
+
+    Raises:
+        StoppedBySignal: after SIGTERM or Ctrl-C, when no training runs any more.
+    """
+    queue = _FixedQueue([task for task in tasks if not task.outcome()])
+    num_done = len(tasks) - len(queue.tasks)
+    with ProgressBar(total=len(tasks), initial=num_done, unit=unit, desc=desc) as bar:
+        run_tasks(queue, runner, bar, resume_command=resume_command)
+    return queue.failed
 
 
 def _start_next(

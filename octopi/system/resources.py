@@ -133,6 +133,12 @@ def check_writable(path: str | Path, advice: str) -> None:
         raise ResourceError(f"Nothing can be written to {path}: {folder} {reason}. {advice}")
 
 
+def parse_duration(text: str) -> int:
+    """Return the seconds of a time that is written as `trainer.max_time` is, DD:HH:MM:SS."""
+    days, hours, minutes, seconds = (int(part) for part in text.split(":"))
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
 def format_duration(seconds: float) -> str:
     """Format a time, as in 40 s, 12 min, 3.5 h."""
     if seconds < 90:
