@@ -61,10 +61,11 @@ def summarize_folds(settings: TrainSettings, training: Training) -> Summaries:
     folds: Sequence[int | None] = [settings.fold]
     if settings.num_folds is not None and settings.fold is None:
         folds = range(settings.num_folds)
+    info, painter = training.info, training.module.loss.painter
     summaries = {}
     for fold in folds:
         fold_settings = dataclasses.replace(settings, data={**settings.data, "fold": fold})
-        data = build_data(fold_settings, training.info, training.divisor)
+        data = build_data(fold_settings, info, training.divisor, painter)
         summaries[fold] = data.describe()
     return summaries
 
