@@ -64,7 +64,7 @@ def try_validation(settings: TrainSettings, training: Training, image: np.ndarra
     """
     module = training.module.eval()
     steps, info = module.validation_steps, training.info
-    spacing = settings.data["working_spacing"] or info.tomograms[0].voxel_spacing
+    spacing = info.working_spacing(settings)
     grid = Grid.cubic(image.shape, spacing)
     with _explained("A validation"):
         scores = steps.predict(module.net, image)
