@@ -67,8 +67,9 @@ def fits_on_gpu(
 
 
 def total_bytes(variants: Sequence[CachedTomogram]) -> int:
-    """Count the bytes of all tomograms and targets, each of them once."""
-    return sum({key: size for v in variants for key, size in v.num_bytes().items()}.values())
+    """Count the bytes of the tomograms and targets that crops are cut from, each of them once."""
+    sizes = {key: v.num_bytes()[key] for v in variants for key in (v.volume, v.crop_target)}
+    return sum(sizes.values())
 
 
 def log_location(variants: Sequence[CachedTomogram], cache: VolumeCache, *, on_gpu: bool) -> None:

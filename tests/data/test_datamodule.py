@@ -392,11 +392,14 @@ def test_batches_are_the_same_where_the_device_that_trains_holds_the_volumes(
     assert cut_on_device.seen == cut_in_workers.seen
 
 
-def test_only_a_gpu_with_room_holds_the_volumes(project, tmp_path, monkeypatch):
-    data = ready(project, tmp_path)
+@pytest.mark.parametrize(("numbers_particles", "voxel_bytes"), [(False, 2 + 1), (True, 2 + 4)])
+def test_only_a_gpu_with_room_holds_the_volumes(
+    project, tmp_path, monkeypatch, numbers_particles, voxel_bytes
+):
+    data = ready(project, tmp_path, numbers_particles=numbers_particles)
     sampler = data.train_dataloader().dataset.sampler
     variants = [variant for run in sampler.runs for variant in run]
-    needed = 3 * np.prod(SHAPE) * len(variants)
+    needed = voxel_bytes * np.prod(SHAPE) * len(variants)
     gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
     free = {"bytes": 3 * needed}
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free["bytes"], 10**12))
