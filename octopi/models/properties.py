@@ -145,10 +145,21 @@ def unused_parameters(net: nn.Module, size: Sequence[int]) -> list[str]:
         net: only shapes, not numbers, are sent through it.
         size: voxels z y x of a crop.
     """
+    meta_net = backward_on_meta(net, size)
+    return [n for n, p in meta_net.named_parameters() if p.requires_grad and p.grad is None]
+
+
+def backward_on_meta(net: nn.Module, size: Sequence[int]) -> nn.Module:
+    """Send the shapes of two crops through a copy of the network, and back; return the copy.
+
+    Args:
+        net: that is copied; every head of it counts.
+        size: voxels z y x of a crop.
+    """
     meta_net = copy.deepcopy(net).to("meta").train()
     heads = logits_per_head(meta_net(torch.empty(2, 1, *size, device="meta")))
     torch.stack([head.float().sum() for head in heads]).sum().backward()
-    return [n for n, p in meta_net.named_parameters() if p.requires_grad and p.grad is None]
+    return meta_net
 
 
 def count_parameters(net: nn.Module) -> int:

@@ -1,6 +1,5 @@
 """What a training checks of its parts before it begins, in the dry run too."""
 
-import copy
 import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +22,7 @@ from octopi.errors import (
 )
 from octopi.losses import TargetForm
 from octopi.models.precision import choose_device_type
-from octopi.models.properties import activation_bytes, logits_per_head
+from octopi.models.properties import activation_bytes, backward_on_meta
 from octopi.system import resources
 from octopi.targets import UNKNOWN
 from octopi.training.loss import ClassIndexLoss, Loss
@@ -282,10 +281,8 @@ def net_operations(net: nn.Module, size: Sequence[int]) -> set[str]:
         net: the network.
         size: of a crop, voxels z y x.
     """
-    meta_net = copy.deepcopy(net).to("meta").train()
     with _OperationNames() as operations:
-        heads = logits_per_head(meta_net(torch.empty(2, 1, *size, device="meta")))
-        torch.stack([head.float().sum() for head in heads]).sum().backward()
+        backward_on_meta(net, size)
     return operations.names
 
 
