@@ -67,11 +67,11 @@ def check_loss(loss: Loss, form: TargetForm, num_objects: int) -> None:
         if not torch.autograd.grad(value, logits)[0].any():
             raise ValueError("nothing changes it. Are all of its weights 0?")
     except Exception as error:  # a loss of the user may raise anything
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        reason = shorten(describe_error(error), 300)
         raise SettingError(
             f"loss: {name_of(loss)}{place_in_users_code(error, loss)} cannot be computed from "
             f"logits of shape (2, {num_classes}, z, y, x) and {form} "
-            f"(2, {target.shape[1]}, z, y, x): {reason} "
+            f"(2, {target.shape[1]}, z, y, x): {reason}. "
             "Choose another, as octopi train --help lists them, or wrap it in a class of yours."
         ) from error
 
