@@ -24,7 +24,7 @@ from octopi.project import open_project
 from octopi.training.weight_averaging import FusedAverage
 
 NUM_GPUS = torch.cuda.device_count()
-pytestmark = pytest.mark.skipif(NUM_GPUS == 0, reason="needs a GPU")
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(NUM_GPUS == 0, reason="needs a GPU")]
 on_two = pytest.mark.skipif(NUM_GPUS < 2, reason="needs two GPUs")
 SPLIT = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
 
