@@ -5,13 +5,12 @@ import json
 import fsspec
 import pytest
 from faulty_s3 import FaultyS3
-from tiny import TINY
+from tiny import RUNS, TINY
 
 from octopi.project import storage
 
 pytestmark = pytest.mark.slow
 READS, WRITES = ("GET", "HEAD"), ("PUT", "POST", "DELETE")
-RUNS = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
 SEGMENT = ["checkpoint=model/best_model.pth", "accelerator=cpu", "overwrite=true"]
 COMMANDS = {
     "check": [],

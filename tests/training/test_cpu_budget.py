@@ -5,8 +5,8 @@ import multiprocessing
 import time
 
 import pytest
-from processes import wait_until
 from tiny import TINY
+from waiting import wait_until
 
 from octopi.system.job_folder import read_outcome
 from octopi.training import cpu_budget
