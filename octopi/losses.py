@@ -46,16 +46,7 @@ class FocalTverskyLoss(nn.Module):
         self.gamma = gamma
         self.smooth = smooth
         self.register_buffer("weight", weight, persistent=False)
-        self.tversky = TverskyLoss(
-            to_onehot_y=form == "labels",
-            softmax=form != "objects",
-            sigmoid=form == "objects",
-            alpha=alpha,
-            beta=beta,
-            reduction="none",
-            smooth_nr=smooth,
-            smooth_dr=smooth,
-        )
+        self.tversky = _tversky_loss(form, alpha, beta, smooth)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss, a scalar."""
@@ -88,16 +79,7 @@ class WeightedFocalTverskyLoss(nn.Module):
         self.weight_tversky = weight_tversky
         self.weight_focal = weight_focal
         self.smooth = smooth
-        self.tversky = TverskyLoss(
-            to_onehot_y=form == "labels",
-            softmax=form != "objects",
-            sigmoid=form == "objects",
-            alpha=alpha,
-            beta=beta,
-            reduction="mean" if weight is None else "none",
-            smooth_nr=smooth,
-            smooth_dr=smooth,
-        )
+        self.tversky = _tversky_loss(form, alpha, beta, smooth)
         self.focal = FocalLoss(
             to_onehot_y=form == "labels",
             use_softmax=form != "objects",
@@ -107,10 +89,23 @@ class WeightedFocalTverskyLoss(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss, a scalar."""
-        tversky = self.tversky(logits, target)
-        if self.weight is not None:
-            tversky = (tversky * self.weight).mean()
+        loss = self.tversky(logits, target)
+        tversky = loss.mean() if self.weight is None else (loss * self.weight).mean()
         return self.weight_tversky * tversky + self.weight_focal * self.focal(logits, target)
+
+
+def _tversky_loss(form: TargetForm, alpha: float, beta: float, smooth: float) -> TverskyLoss:
+    """Return the Tversky loss of each crop and class, for targets of a form."""
+    return TverskyLoss(
+        to_onehot_y=form == "labels",
+        softmax=form != "objects",
+        sigmoid=form == "objects",
+        alpha=alpha,
+        beta=beta,
+        reduction="none",
+        smooth_nr=smooth,
+        smooth_dr=smooth,
+    )
 
 
 class TverskyCrossEntropyLoss(nn.Module):

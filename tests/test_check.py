@@ -398,3 +398,14 @@ def test_picks_that_are_packed_are_named_and_not_taken_for_none(check, here):
     output = check("tomo_types=[denoised]")[1]
     assert "TS_01: curation_0_ribosome.JSON are not read" in output
     assert "TS_02: curation_0_ribosome.json.gz are not read" in output
+
+
+def test_packed_picks_of_a_project_in_one_folder_are_named_once(check, here):
+    config = json.loads((here / "project.json").read_text(encoding="utf-8"))
+    config["static_root"], config["static_fs_args"] = config["overlay_root"], {}
+    (here / "project.json").write_text(json.dumps(config), encoding="utf-8")
+    folder = next(here.glob("overlay/ExperimentRuns/TS_01"), here / "overlay/ExperimentRuns/TS_01")
+    (folder / "Picks").mkdir(parents=True, exist_ok=True)
+    (folder / "Picks/curation_0_ribosome.json.gz").touch()
+    output = check("tomo_types=[denoised]")[1]
+    assert output.count("curation_0_ribosome.json.gz") == 1

@@ -56,7 +56,7 @@ class Method:
 
     Args:
         name: as it was typed.
-        trainings: one for each seed.
+        trainings: one for each seed, in the order of the seeds.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Method:
     @property
     def seeds(self) -> list[int]:
         """The seeds of the trainings, sorted."""
-        return sorted(training.seed for training in self.trainings)
+        return [training.seed for training in self.trainings]
 
 
 def read_methods(
@@ -97,7 +97,10 @@ def read_methods(
         )
     texts = [BASE, *settings.methods]
     if is_new:
-        overrides = [_expand(base), *(_merge(_expand(base), _expand(words)) for words in others)]
+        overrides = [
+            _expand(base),
+            *(replace_overrides(_expand(base), *_expand(words)) for words in others),
+        ]
         names = [_folder_name(text) for text in texts]
         if len(set(names)) < len(names):
             raise SettingError(f"Two methods would share a folder: {shorten_list(names)}.")
@@ -106,7 +109,7 @@ def read_methods(
                 text,
                 [
                     _new_training(folder / name / f"seed_{seed}", words, seed, settings)
-                    for seed in settings.seeds
+                    for seed in sorted(settings.seeds)
                 ],
             )
             for text, name, words in zip(
@@ -117,7 +120,10 @@ def read_methods(
         methods = [
             Method(
                 text,
-                [_finished_training(Path(word), project_overrides, settings) for word in words],
+                sorted(
+                    (_finished_training(Path(word), project_overrides, settings) for word in words),
+                    key=lambda training: training.seed,
+                ),
             )
             for text, words in zip(texts, [base, *others], strict=True)
         ]
@@ -160,11 +166,6 @@ def _is_overrides(words: Sequence[str]) -> bool:
 def _expand(words: Sequence[str]) -> list[str]:
     """Expand the short forms of overrides, as `octopi train` does."""
     return expand_overrides(without_null_groups(words, "train"), verb="train")
-
-
-def _merge(base: Sequence[str], words: Sequence[str]) -> list[str]:
-    """Return the overrides of the base, of which those of a method replace some."""
-    return replace_overrides(base, *words)
 
 
 def _folder_name(text: str) -> str:

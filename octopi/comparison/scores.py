@@ -69,7 +69,7 @@ def score_methods(methods: Sequence[Method], info: DatasetInfo) -> Iterator[Scor
     truth: PicksByRun | None = None
     for method in methods:
         reports: dict[float, list] = {beta: [] for beta in BETAS}
-        for training in sorted(method.trainings, key=lambda each: each.seed):
+        for training in method.trainings:
             folds = _read_folds(training)
             if truth is None:
                 truth = read_truth(info, out_of_fold_candidates(folds))

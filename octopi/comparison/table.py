@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rich.table import Table
-
 from octopi.evaluation.differences import OVERALL
 from octopi.evaluation.score_report import format_figure
-from octopi.system.tables import format_table
+from octopi.system.tables import format_rows
 
 COLUMNS = ("method", "score", "base", "method's", "difference", "95 % interval", "in words")
 COST_COLUMNS = ("method", "steps a fold", "CPU s a step")
@@ -19,18 +17,9 @@ def format_comparison(comparison: Mapping[str, Any]) -> str:
     Args:
         comparison: the content of `comparison.json`.
     """
-    tables = []
-    for columns, rows in (
-        (COLUMNS, difference_rows(comparison)),
-        (COST_COLUMNS, cost_rows(comparison)),
-    ):
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for name in columns:
-            table.add_column(name, no_wrap=True, justify="left" if name == "method" else "right")
-        for row in rows:
-            table.add_row(*row)
-        tables.append(format_table(table))
-    return "\n".join([describe(comparison), *tables])
+    differences = format_rows(COLUMNS, difference_rows(comparison))
+    costs = format_rows(COST_COLUMNS, cost_rows(comparison))
+    return "\n".join([describe(comparison), differences, costs])
 
 
 def format_markdown(comparison: Mapping[str, Any]) -> str:

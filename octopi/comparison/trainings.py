@@ -17,11 +17,11 @@ MODULE = "octopi.train"
 
 def list_trainings(methods: Sequence[Method]) -> list[SeedTraining]:
     """List all trainings, seed by seed: so every seed that is done compares all methods."""
-    return [training for of_seed in zip(*_by_seed(methods), strict=True) for training in of_seed]
-
-
-def _by_seed(methods: Sequence[Method]) -> list[list[SeedTraining]]:
-    return [sorted(method.trainings, key=lambda training: training.seed) for method in methods]
+    return [
+        training
+        for of_seed in zip(*(method.trainings for method in methods), strict=True)
+        for training in of_seed
+    ]
 
 
 def check_trainings(methods: Sequence[Method]) -> None:

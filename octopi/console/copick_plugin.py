@@ -96,6 +96,7 @@ def _run(
         options = {"project.config": config, **options}
     _check_given_once(options, arguments)
     stop_while_importing()
+    importlib.import_module("octopi.system.resources").limit_threads()  # as `octopi` itself does
     try:
         from octopi.config.overrides import override_texts  # noqa: PLC0415  brings Hydra
 

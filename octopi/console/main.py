@@ -24,6 +24,9 @@ def main() -> NoReturn:
         is_known = not arguments or wants_help(arguments[:1])
         sys.exit(ExitCode.DONE if is_known else ExitCode.SETTING)
     if arguments[0] == "completion":
+        if arguments[1:] not in ([], ["bash"]):
+            print("octopi: completion is for bash: source <(octopi completion)", file=sys.stderr)
+            sys.exit(ExitCode.SETTING)
         print(SCRIPT, end="")
         sys.exit(ExitCode.DONE)
     verb = arguments[0].replace("-", "_")

@@ -131,23 +131,18 @@ class SourceReader:
         not_annotated = frozenset(attributes.get("not_annotated", ())) & self.labels.keys()
         unknown_labels = frozenset(self.labels[name] for name in not_annotated)
         fingerprint = run.fingerprint(self.target)
-        targets: dict[Grid, tuple[str, Positions]] = {}
+        targets: dict[Grid, tuple[str, Positions, str | None]] = {}
         variants, loaders = [], {}
         for query in self._find_tomograms(run):
             grid = working_grid(run.tomogram_grid(query), self.working_spacing)
             if grid not in targets:
-                targets[grid] = self._cache_target(run, grid, fingerprint)
+                target_key, positions = self._cache_target(run, grid, fingerprint)
+                targets[grid] = target_key, positions, self._cache_codes(run, grid, target_key)
             key = f"{run.name} {query} {run.fingerprint(query)} {grid.shape} {NORMALISATION}"
-            target_key, positions = targets[grid]
+            target_key, positions, codes_key = targets[grid]
             variants.append(
                 CachedTomogram(
-                    str(query),
-                    key,
-                    target_key,
-                    grid,
-                    positions,
-                    unknown_labels,
-                    self._cache_codes(run, grid, target_key),
+                    str(query), key, target_key, grid, positions, unknown_labels, codes_key
                 )
             )
             loaders[key] = partial(_prepare, run, query, grid)

@@ -135,9 +135,12 @@ def run_tasks(queue: TaskQueue, runner: Runner, bar: "tqdm[Any]", *, resume_comm
     """
     running: dict[int, tuple[TrainingTask, RunningTask]] = {}
     with forward_signals(running) as received:
-        waits = False
+        waits, next_look = False, 0.0
         while not received:
-            _start_next(queue, runner, running)
+            if not running or time.monotonic() >= next_look:
+                _start_next(queue, runner, running)
+                next_look = time.monotonic() + WAIT_INTERVAL
+            num_running = len(running)
             if not running and not (num_elsewhere := queue.num_elsewhere()):
                 break
             if not running and not waits:
@@ -145,6 +148,8 @@ def run_tasks(queue: TaskQueue, runner: Runner, bar: "tqdm[Any]", *, resume_comm
                 logger.info("Waiting for %d trainings that run elsewhere.", num_elsewhere)
             time.sleep(POLL_INTERVAL if running else WAIT_INTERVAL)
             _record_ended(queue, running, received, bar)
+            if len(running) < num_running:
+                next_look = 0.0
         while running:
             time.sleep(POLL_INTERVAL)
             _record_ended(queue, running, received, bar)

@@ -111,18 +111,25 @@ def _advice(run: Item, what: str) -> str:
 
 def misnamed_picks(run: Item) -> list[str]:
     """List the files among a run's picks that copick cannot read, or reads as another object's."""
-    names = [name for name in _picks_files(run) if name.endswith(".json")]
+    names = [name for name in picks_files(run) if name.endswith(".json")]
     return [name for name in names if name.count("_") != 2 and name[0] != "."]
 
 
-def packed_picks(run: Item) -> list[str]:
-    """List the files among a run's picks that copick leaves out for their ending."""
-    names = [name for name in _picks_files(run) if name[0] != "."]
+def packed_picks(run: Item, list_files: Callable[[], Iterable[str]]) -> list[str]:
+    """List the files among a run's picks that copick leaves out for their ending.
+
+    Args:
+        run: copick's run.
+        list_files: lists the names of all files of picks.
+    """
+    with storage_errors_as_data_error(f"Run {run.name}: the list of Picks"):
+        names = dict.fromkeys(name for name in list_files() if name[0] != ".")
     endings = tuple(f".json{packed}" for packed in ("", ".gz", ".bz2", ".xz", ".zst", ".zip"))
     return [n for n in names if n.lower().endswith(endings) and not n.endswith(".json")]
 
 
-def _picks_files(run: Item) -> list[str]:
+def picks_files(run: Item) -> list[str]:
+    """List the names of a run's files of picks, also those that are not copick's."""
     names = []
     for part in ("overlay", "static"):  # the data portal has no folder of static data
         fs, folder = getattr(run, f"fs_{part}", None), getattr(run, f"{part}_path", None)

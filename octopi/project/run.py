@@ -41,7 +41,7 @@ class Run(VolumeStore):
 
     def packed_picks(self) -> list[str]:
         """List the files of picks that are packed, or end with .JSON, and so are not read."""
-        return copick_items.packed_picks(self._copick)
+        return self.contents().packed_picks
 
     def item_names(self) -> set[str]:
         """List in words what is stored of the run, finished or not; open nothing."""

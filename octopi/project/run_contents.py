@@ -33,6 +33,15 @@ class RunContents:
         return copick_items.picks(self._run, self._query(self._run.query_picks, self._list_picks))
 
     @cached_property
+    def packed_picks(self) -> list[str]:
+        """The files of picks that are packed, or end with .JSON, and so are not read."""
+        list_files = self._query(
+            lambda: copick_items.picks_files(self._run),
+            lambda: (name for name, _ in self._names(PICKS, "*")),
+        )
+        return copick_items.packed_picks(self._run, list_files)
+
+    @cached_property
     def segmentations(self) -> dict[SegmentationQuery, Item]:
         """The label volumes; of two with one query, the one of several objects counts."""
         query = self._query(self._run.query_segmentations, self._list_segmentations)
@@ -57,7 +66,7 @@ class RunContents:
         return self._features[key]
 
     def _query(
-        self, of_copick: Callable[[], Any], of_folders: Callable[[], Iterator[Item]]
+        self, of_copick: Callable[[], Any], of_folders: Callable[[], Iterator[Any]]
     ) -> Callable[[], Any]:
         """Choose how to list: the data portal has no folder of static data."""
         return of_copick if getattr(self._run, "fs_static", None) is None else of_folders

@@ -287,10 +287,11 @@ class VolumeStore:
 
     def score_maps(self) -> list[tuple[TomogramQuery, str]]:
         """List the finished score maps as pairs of tomogram and name."""
+        contents = self.contents()
         return [
             (query, name)
-            for query, tomogram in self.contents().tomograms.items()
-            for name, item in sorted(self.contents().features(tomogram).items())
+            for query, tomogram in contents.tomograms.items()
+            for name, item in sorted(contents.features(tomogram).items())
             if stored_volume.is_finished(item, by_octopi=True)
         ]
 

@@ -57,7 +57,7 @@ class PatientDatabase(RDBStorage):
                 if not is_database_error(error) or time.monotonic() - start >= self.patience:
                     raise
                 if not is_again:
-                    reason = mask_passwords(str(error.__cause__ or error).partition("\n")[0])
+                    reason = describe_failure(error)
                     logger.warning("The database of the search does not answer: %s", reason)
                 is_again = True
                 time.sleep(wait)
@@ -66,6 +66,11 @@ class PatientDatabase(RDBStorage):
                 if is_again:
                     logger.info("The database of the search answers again.")
                 return value
+
+
+def describe_failure(error: Exception) -> str:
+    """Say in a line, without passwords, why a database failed."""
+    return mask_passwords(str(error.__cause__ or error).partition("\n")[0])
 
 
 def _make_patient(name: str) -> Callable[..., Any]:

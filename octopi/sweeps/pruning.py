@@ -9,8 +9,8 @@ from optuna.pruners import BasePruner
 from pytorch_lightning.callbacks import Callback
 
 from octopi.errors import SettingError, is_database_error
+from octopi.sweeps.database import describe_failure
 from octopi.sweeps.study import open_study
-from octopi.system.passwords import mask_passwords
 from octopi.training.module import PickingModule
 
 logger = logging.getLogger(__name__)
@@ -50,8 +50,9 @@ class Pruning(Callback):
         except Exception as error:
             if not (is_database_error(error) or isinstance(error, SettingError)):
                 raise
-            reason = mask_passwords(str(error.__cause__ or error).partition("\n")[0])
-            logger.warning("This validation is reported to the search later: %s", reason)
+            logger.warning(
+                "This validation is reported to the search later: %s", describe_failure(error)
+            )
             return
         if is_pruned and not self.end_state:
             self.end_state = "pruned"

@@ -78,12 +78,6 @@ def trial_name(number: int) -> str:
     return f"trial_{number}"
 
 
-def trial_folders(folder: Path) -> list[Path]:
-    """List the folders of a sweep's trainings by number; an empty list where it has none."""
-    folders = [path for path in folder.glob(ANY_TRIAL) if path.name.partition("_")[2].isdecimal()]
-    return sorted(folders, key=lambda path: int(path.name.partition("_")[2]))
-
-
 def fold_folders(folder: Path) -> list[Path]:
     """List the folders of a training's folds, sorted; an empty list where it has none."""
     return sorted(path for path in folder.glob(_ANY_FOLD) if path.is_dir())

@@ -58,6 +58,10 @@ class DatasetInfo:
             "pick and as wrong voxels. Against all particles, precision, F1 and F-beta are higher."
         )
 
+    def working_spacing(self, settings: TrainSettings) -> float:
+        """Return the voxel spacing that a training computes on, Å; without a setting its data's."""
+        return settings.data["working_spacing"] or self.tomograms[0].voxel_spacing
+
     def true_picks(self, run: Run) -> dict[str, Points]:
         """Read the particles of a run that its target was painted from."""
         return read_true_picks(run, self.picks, self.target)

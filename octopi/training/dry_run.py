@@ -12,6 +12,7 @@ from octopi.models.properties import checkpoint_bytes, count_parameters
 from octopi.system.job_folder import BEST_MODEL_FILE, LAST_CHECKPOINT_FILE, RESULTS_FILE, Job
 from octopi.system.resources import check_writable, format_bytes, free_space
 from octopi.training.dataset_info import DatasetInfo
+from octopi.training.folder import resumes
 from octopi.training.run import Training, build_data
 from octopi.training.trial import try_training
 
@@ -37,7 +38,7 @@ def describe_training(settings: TrainSettings, job: Job, training: Training) -> 
     net, info = training.net, training.info
     best_model, last_checkpoint = checkpoint_bytes(count_parameters(net))
     return [
-        f"folder     {job.folder}" + (" (goes on)" if settings.resume else ""),
+        f"folder     {job.folder}" + (" (goes on)" if resumes(job.folder, settings) else ""),
         f"objects    {', '.join(info.labels)}",
         f"tomograms  {', '.join(map(str, info.tomograms))}; "
         f"worked on as {shapes} voxels of {spacings} Å",
@@ -60,10 +61,11 @@ def summarize_folds(settings: TrainSettings, training: Training) -> Summaries:
     folds: Sequence[int | None] = [settings.fold]
     if settings.num_folds is not None and settings.fold is None:
         folds = range(settings.num_folds)
+    info, painter = training.info, training.module.loss.painter
     summaries = {}
     for fold in folds:
         fold_settings = dataclasses.replace(settings, data={**settings.data, "fold": fold})
-        data = build_data(fold_settings, training.info, training.divisor)
+        data = build_data(fold_settings, info, training.divisor, painter)
         summaries[fold] = data.describe()
     return summaries
 

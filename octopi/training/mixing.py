@@ -18,6 +18,7 @@ from octopi.errors import SettingError
 from octopi.ranges import Factor, Share
 from octopi.training.painters import Painter, Spheres, needs_particles
 
+MIN_CROPS = 2  # of a step whose crops are mixed
 Known = Mapping[str, Tensor]  # as `TrainingLoss.read_known` returns it
 
 
@@ -118,7 +119,7 @@ def build_mix(
     """
     if not node:
         return None
-    if crops_per_step < 2:
+    if crops_per_step < MIN_CROPS:
         raise SettingError(
             "mix needs two crops in a step, and data.crops_per_step is 1. Set it to 2 or more, or "
             "mix=none."

@@ -9,7 +9,9 @@ import pytorch_lightning as pl
 import torch
 
 from octopi.errors import ResourceError, shorten
+from octopi.training.mixing import MIN_CROPS
 from octopi.training.module import PickingModule
+from octopi.training.trial_batch import draw_batch
 
 
 @contextlib.contextmanager
@@ -35,8 +37,9 @@ def explain_out_of_memory(
         reason = shorten(str(error).partition(". ")[0], 100)
     else:
         return
-    advice = "Not even one crop of the smallest size fits: choose a smaller network."
-    for fewer, smaller in smaller_batches(crops, size, divisor):
+    fewest = MIN_CROPS if module.mix else 1
+    advice = "Not even a step of the smallest size fits: choose a smaller network."
+    for fewer, smaller in smaller_batches(crops, size, divisor, fewest):
         if fits(module, trainer, fewer, smaller):
             advice = f"A step fits with data.crops_per_step={fewer}"
             if list(smaller) != list(size):
@@ -54,29 +57,29 @@ def explain_out_of_memory(
 
 
 def smaller_batches(
-    crops: int, size: Sequence[int], divisor: int
+    crops: int, size: Sequence[int], divisor: int, fewest: int = 1
 ) -> Iterator[tuple[int, list[int]]]:
     """Yield ever smaller steps, as numbers of crops and their size: fewer crops, then smaller.
 
-    The smallest has one crop, each edge of which is twice the divisor.
+    The smallest has the fewest crops, each edge of which is twice the divisor.
     """
     size = list(size)
-    while crops > 1:
-        crops //= 2
+    while crops > fewest:
+        crops = max(crops // 2, fewest)
         yield crops, size
     while max(size) >= 4 * divisor:
         axis = size.index(max(size))
         size = [*size]
         size[axis] = size[axis] // 2 // divisor * divisor
-        yield 1, size
+        yield crops, size
 
 
 def fits(module: PickingModule, trainer: pl.Trainer, crops: int, size: Sequence[int]) -> bool:
     """Return whether a step of so many crops fits into the memory; its weights do not change."""
     device = module.to(trainer.strategy.root_device).device
-    target = torch.zeros((crops, 1, *size), device=device, dtype=torch.uint8)
-    classes = torch.zeros((crops, len(module.labels) + 1), device=device, dtype=torch.bool)
-    batch = {"image": target.float(), "target": target, "not_annotated": classes}
+    generator = torch.Generator().manual_seed(0)
+    on_cpu = draw_batch(crops, size, max(module.labels.values()) + 1, generator)
+    batch = {name: tensor.to(device) for name, tensor in on_cpu.items()}
     module.zero_grad()
     try:
         with trainer.precision_plugin.forward_context():

@@ -50,7 +50,7 @@ from octopi.training.mixing import build_mix
 from octopi.training.module import PickingModule
 from octopi.training.network import build_net, read_net_output
 from octopi.training.out_of_memory import explain_out_of_memory
-from octopi.training.painters import needs_particles
+from octopi.training.painters import Painter, Spheres, needs_particles
 from octopi.training.schedule import build_lr_scheduler
 from octopi.training.silence import silence_lightning
 from octopi.training.training_loss import build_training_loss
@@ -115,7 +115,7 @@ def build_training(
     divisor = size_divisor(net)
     net_output = read_net_output(settings, net, divisor, painter)
     check_num_classes(net, divisor, net_output.num_channels(len(info.labels)))
-    data = build_data(settings, info, divisor)
+    data = build_data(settings, info, divisor, painter)
     check_augment(
         data.augment,
         settings.data["crop_size"],
@@ -235,7 +235,9 @@ def run_training(
     return {**best.metrics, settings.best_metric: best.best, **training.costs(settings)}
 
 
-def build_data(settings: TrainSettings, info: DatasetInfo, divisor: int) -> TomogramDataModule:
+def build_data(
+    settings: TrainSettings, info: DatasetInfo, divisor: int, painter: Painter | Spheres
+) -> TomogramDataModule:
     """Build the data module; nothing is read yet."""
     check_size(settings.data["crop_size"], divisor=divisor, key="data.crop_size")
     return build(
@@ -248,7 +250,7 @@ def build_data(settings: TrainSettings, info: DatasetInfo, divisor: int) -> Tomo
         augment=build(settings.augment, "augment") if settings.augment else None,
         sampler=build(settings.sampler, "sampler") if settings.sampler else None,
         truth=info.true_picks,
-        numbers_particles=needs_particles(build(settings.painter, "painter")),
+        numbers_particles=needs_particles(painter),
     )
 
 

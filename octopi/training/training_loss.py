@@ -151,7 +151,7 @@ def build_training_loss(
         painter: of what it learns.
         loss: used in place of what `settings.loss` describes.
     """
-    spacing = settings.data["working_spacing"] or info.tomograms[0].voxel_spacing
+    spacing = info.working_spacing(settings)
     radii = [info.radii.get(name, math.nan) / spacing for name in sort_by_label(info.labels)]
     is_painted = not isinstance(painter, Spheres)
     if is_painted:
@@ -183,7 +183,7 @@ def partial_classes(settings: TrainSettings, info: DatasetInfo) -> PartialClasse
     """
     if not info.partial and not info.rejected:
         return None
-    spacing = settings.data["working_spacing"] or info.tomograms[0].voxel_spacing
+    spacing = info.working_spacing(settings)
     radii = [info.radii[name] for name in info.partial if name in info.radii]
     reach = max(1, round(NEAR * sum(radii) / max(len(radii), 1) / spacing))
     names = sort_by_label(info.labels)

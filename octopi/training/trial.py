@@ -19,6 +19,7 @@ from octopi.errors import (
 )
 from octopi.geometry import Grid, Points
 from octopi.training.run import Training
+from octopi.training.trial_batch import draw_batch
 
 MAX_CROPS = 2  # of the trial's step
 
@@ -30,29 +31,12 @@ def try_training(settings: TrainSettings, training: Training) -> None:
         SettingError: the network, the loss, the localizer or the scorer fails at them.
     """
     generator = torch.Generator().manual_seed(0)
-    batch = draw_batch(settings, training, generator)
+    crops, classes = settings.data["crops_per_step"], max(training.info.labels.values()) + 1
+    batch = draw_batch(min(crops, MAX_CROPS), settings.data["crop_size"], classes, generator)
     with torch.random.fork_rng(devices=[]):
         try_step(training, batch)
         image = batch["image"][0, 0].numpy()
         try_validation(settings, training, image)
-
-
-def draw_batch(
-    settings: TrainSettings, training: Training, generator: torch.Generator
-) -> dict[str, Any]:
-    """Draw a batch as the data module would give it: noise, any labels, and one particle each."""
-    size = (min(settings.data["crops_per_step"], MAX_CROPS), 1, *settings.data["crop_size"])
-    classes = max(training.info.labels.values()) + 1
-    target = torch.randint(0, classes, size, generator=generator, dtype=torch.uint8)
-    particles = torch.zeros(size, dtype=torch.int32)
-    for volume in (target, particles):
-        volume[:, :, 2:7, 2:7, 2:7] = 1
-    return {
-        "image": torch.randn(size, generator=generator),
-        "target": target,
-        "particles": particles,
-        "not_annotated": torch.zeros((size[0], classes), dtype=torch.bool),
-    }
 
 
 def try_step(training: Training, batch: Mapping[str, Any]) -> None:
@@ -80,7 +64,7 @@ def try_validation(settings: TrainSettings, training: Training, image: np.ndarra
     """
     module = training.module.eval()
     steps, info = module.validation_steps, training.info
-    spacing = settings.data["working_spacing"] or info.tomograms[0].voxel_spacing
+    spacing = info.working_spacing(settings)
     grid = Grid.cubic(image.shape, spacing)
     with _explained("A validation"):
         scores = steps.predict(module.net, image)

@@ -48,3 +48,13 @@ def completions(line):
 )
 def test_commands_choices_and_keys_are_completed(line, expected):
     assert sorted(set(completions(line))) == sorted(expected)
+
+
+@pytest.mark.parametrize("shell", ["zsh", "bsh"])
+def test_another_shell_is_refused(shell):
+    done = subprocess.run(
+        [SCRIPT, "completion", shell], capture_output=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "source <(octopi completion)" in done.stderr

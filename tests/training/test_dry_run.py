@@ -178,6 +178,12 @@ def test_a_training_that_is_gone_on_with_is_told_as_such(run_dry, trained):
     assert "job (goes on)" in output
 
 
+def test_a_training_that_begins_with_resume_auto_is_not_said_to_go_on(run_dry, targets):
+    code, output = run_dry("train", *TINY, "resume=auto", "hydra.run.dir=job")
+    assert code == 0
+    assert "goes on" not in output
+
+
 def test_the_demo_project_is_not_made(run_dry, here):
     code, output = run_dry("create_targets", "project=demo")
     assert code == 0
