@@ -63,7 +63,7 @@ bench: env
 
 # On a machine with a GPU: what only it can show, and its figures.
 gpu: env
-	$(BIN)/python -m pytest tests/gpu tests/inference/test_gpu_peaks.py
+	$(BIN)/python -m pytest -m gpu
 	$(BIN)/python benchmarks/gpu.py $(if $(PEER),--peer $(PEER))
 
 accuracy: env

@@ -1,5 +1,8 @@
-"""A small network and the info of its checkpoint."""
+"""A small network and its checkpoint."""
 
+from pathlib import Path
+
+from octopi.models import checkpoint
 from octopi.models.checkpoint_info import CheckpointInfo
 
 NET = {
@@ -28,3 +31,8 @@ def make_info(**changes):
         "beta": 4.0,
     }
     return CheckpointInfo(**(values | changes))
+
+
+def save_checkpoint(path: Path, info: CheckpointInfo) -> None:
+    """Save the network that an info describes, untrained."""
+    checkpoint.save(path, checkpoint.build_net(info.net).state_dict(), info)

@@ -31,7 +31,8 @@ settings.load_profile("octopi")
 # Variables that programs read for a user or a cluster; a test says itself what it needs of them.
 FOREIGN_VARIABLES = (
     "OCTOPI_", "COPICK_", "HYDRA_", "OPTUNA_", "MLFLOW_", "AWS_", "PG",
-    "SLURM", "SRUN_", "SUBMITIT_", "OMPI_", "PMI_", "PL_", "MASTER_", "LOCAL_RANK", "WORLD_SIZE",
+    "SLURM", "SRUN_", "SBATCH_", "SALLOC_", "SUBMITIT_", "OMPI_", "PMI_", "PL_", "TORCHELASTIC_",
+    "MASTER_", "NODE_RANK", "LOCAL_RANK", "RANK", "WORLD_SIZE", "OMP_", "GOMP_",
 )  # fmt: skip
 
 

@@ -18,12 +18,14 @@ class FaultyS3:
     Attributes:
         code: S3's name of the error.
         methods: of the requests that are counted and fail.
+        part: of the paths of those; "" = of any path.
         number_left: of those that are answered before; None = all are.
     """
 
     def __init__(self) -> None:
         self.code = "SlowDown"
         self.methods: tuple[str, ...] = ()
+        self.part = ""
         self.number_left: int | None = None
         self.app = DomainDispatcherApplication(create_backend_app)
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -45,7 +47,8 @@ class FaultyS3:
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request."""
         method = environ["REQUEST_METHOD"]
-        if self.number_left is None or method not in self.methods:
+        is_counted = method in self.methods and self.part in environ["PATH_INFO"]
+        if self.number_left is None or not is_counted:
             return self.app(environ, start)
         self.number_left -= 1
         if self.number_left >= 0:

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 import yaml
 from scored_project import decide
-from sweeping import RUNS, run_sweep
-from tiny import TINY
+from sweeping import run_sweep
+from tiny import RUNS, TINY
 
 from octopi.sweeps.study import open_study
 

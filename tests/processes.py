@@ -16,7 +16,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -75,15 +74,6 @@ def run_command(verb: str, *overrides: str, log: Path = Path("processes.log")) -
     code = command.wait()
     sys.stdout.write(command.output())  # pytest shows it where a test fails
     return code
-
-
-def wait_until(condition: Callable[[], Any], *, seconds: float = 120) -> Any:
-    """Return the condition's value as soon as it is true."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, f"It did not happen in {seconds} s."
-        time.sleep(0.02)
-    return value
 
 
 def _run_command(

@@ -7,8 +7,9 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
+
+from waiting import wait_until
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 NODE = "localhost"  # resolves, as the processes of a training that find each other need it
@@ -148,11 +149,12 @@ class SlurmCluster:
     def wait_for_end(self, job: str, *, seconds: float = 400) -> str:
         """Wait until all tasks of a job have ended; return the highest exit code, CODE:SIGNAL."""
         ended = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED"}
-        wait_for(
+        wait_until(
             lambda: (
                 bool(states := {task["JobState"] for task in self.tasks(job)}) and states <= ended
             ),
             seconds=seconds,
+            seconds_between=0.2,
         )
         return max(task["ExitCode"] for task in self.tasks(job))
 
@@ -195,7 +197,7 @@ class SlurmCluster:
             done = subprocess.run(command, env=environment, capture_output=True, check=False)
             return done.returncode == 0
 
-        wait_for(answers, seconds=60)
+        wait_until(answers, seconds=60, seconds_between=0.2)
 
     def logs(self) -> str:
         """Return the ends of what the servers have logged."""
@@ -204,14 +206,6 @@ class SlurmCluster:
             f"{path.name}: {path.read_text(encoding='utf-8', errors='replace')[-500:]}"
             for path in files
         )
-
-
-def wait_for(condition: Callable[[], bool], *, seconds: float) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"It did not happen in {seconds} s."
-        time.sleep(0.2)
 
 
 def _path() -> str:

@@ -5,11 +5,10 @@ from pathlib import Path
 
 from processes import Command
 from saboteur import DeathAtFile
-from tiny import TINY
+from tiny import RUNS, TINY
 
 from octopi.sweeps.study import open_study
 
-RUNS = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
 OVERLAY = """# @package _global_
 hydra:
   sweeper:

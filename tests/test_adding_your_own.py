@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny import TINY
+from tiny import RUNS, TINY
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "adding-your-own.md").read_text(
     encoding="utf-8"
@@ -14,7 +14,7 @@ PAGE = (Path(__file__).resolve().parents[1] / "docs" / "adding-your-own.md").rea
 FILE = re.compile(r"Here is\s+`([\w.]+)`:\n\n```python\n(.*?)```", flags=re.DOTALL)
 COMMANDS = re.compile(r"```bash\n(.*?)```", flags=re.DOTALL)
 PARTS = "augment sampler painter loss schedule localizer scorer callback logger"
-SMALL = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]", *TINY]
+SMALL = [*RUNS, *TINY]
 
 
 def test_every_part_has_an_example_of_at_most_twenty_lines():

@@ -7,11 +7,10 @@ import fsspec
 import numpy as np
 import pytest
 import zarr
-from checkpoints import NET, make_info
+from checkpoints import make_info, save_checkpoint
 from tiny import TINY
 
 from octopi.geometry import Points
-from octopi.models import checkpoint
 from octopi.project import PicksQuery, open_project
 
 
@@ -370,9 +369,8 @@ def test_the_shares_that_a_training_found_are_repeated_with_the_override_to_add(
 ):
     thin_picks(here, "ribosome", 20)
     shares = {"ribosome": [0.3, 0.2, 0.4]}
-    net = checkpoint.build_net(NET)
     info = make_info(labels={"ribosome": 1, "apo-ferritin": 2}, annotated_share=shares)
-    checkpoint.save(here / "a.pth", net.state_dict(), info)
+    save_checkpoint(here / "a.pth", info)
     code, output = check("checkpoint=a.pth")
     assert code == 0
     assert "About 30% of the ribosome seem annotated (20% to 40%)." in output

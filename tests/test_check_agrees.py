@@ -7,8 +7,7 @@ import logging
 import shutil
 
 import pytest
-from checkpoints import NET, make_info
-from monai.networks.nets import UNet
+from checkpoints import NET, make_info, save_checkpoint
 from spoiled import MASKS, OBJECTS, PICKS, PROJECTS, SETS, TARGETS, TOMOGRAMS
 from tiny import PHANTOM, TINY, enter_copy
 
@@ -19,7 +18,6 @@ from octopi.create_targets import create_targets
 from octopi.errors import ExitCode, OctopiError
 from octopi.evaluate import evaluate
 from octopi.localize import localize
-from octopi.models import checkpoint
 from octopi.phantom import make_phantom
 from octopi.plan import plan
 from octopi.segment import segment
@@ -73,8 +71,7 @@ def projects(tmp_path_factory):
             radii=dict.fromkeys(names, 100.0), weights=dict.fromkeys(names, 1.0),
             thresholds={"4": dict.fromkeys(names, 0.5)}, voxel_spacing=20.0,
         )  # fmt: skip
-        net = UNet(**{key: value for key, value in info.net.items() if key != "_target_"})
-        checkpoint.save(painted / "small.pth", net.state_dict(), info)
+        save_checkpoint(painted / "small.pth", info)
         for path in painted.glob("static/**/Picks/*.json"):
             shutil.copy(path, path.with_name(path.name.replace("curation_0", "octopi_1")))
         plain = tmp_path_factory.mktemp("plain")

@@ -10,7 +10,7 @@ import copick
 import numpy as np
 import pytest
 from foreign_volumes import add_segmentation, change_object
-from tiny import TINY
+from tiny import RUNS, TINY
 
 from octopi.evaluation.candidates import read_candidates
 from octopi.geometry import Points
@@ -403,9 +403,8 @@ def test_a_training_learns_and_validates_what_is_known(project, here, octopi_com
         file.unlink()
     assert octopi_command("create_targets", REGION, "targets.annotation={ribosome: partial}") == 0
     assert octopi_command("check") == 0
-    split = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
     capfd.readouterr()
-    assert octopi_command("train", *TINY, *split, "hydra.run.dir=job") == 0
+    assert octopi_command("train", *TINY, *RUNS, "hydra.run.dir=job") == 0
     log = capfd.readouterr().err
     assert "ribosome is not annotated in 1 of 3 runs" in log
     results = json.loads((here / "job" / "results.json").read_text(encoding="utf-8"))
@@ -583,8 +582,7 @@ def test_a_run_with_rejected_places_alone_has_a_target(corrected, here, octopi_c
     attributes = corrected.runs[0].segmentation_attributes(TARGET)
     assert attributes["not_annotated"] == ["ribosome"]
     assert octopi_command("check") == 0
-    split = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
-    assert octopi_command("train", *TINY, *split, "hydra.run.dir=job") == 0
+    assert octopi_command("train", *TINY, *RUNS, "hydra.run.dir=job") == 0
 
 
 def test_without_anything_left_check_and_create_targets_refuse_alike(
@@ -598,14 +596,13 @@ def test_without_anything_left_check_and_create_targets_refuse_alike(
 
 
 def test_a_training_goes_on_with_corrected_picks_as_typed(corrected, here, octopi_command):
-    split = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
     assert octopi_command("create_targets", "targets.picks=found/1") == 0
-    assert octopi_command("train", *TINY, *split, "hydra.run.dir=first") == 0
+    assert octopi_command("train", *TINY, *RUNS, "hydra.run.dir=first") == 0
     corrections = [*SETS, "targets.session_id=2"]
     assert octopi_command("create_targets", *corrections) == 0
     assert octopi_command("check", "targets.session_id=2") == 0
     second = ["init_from=first/best_model.pth", "targets.session_id=2", "hydra.run.dir=second"]
-    assert octopi_command("train", *TINY, *split, *second) == 0
+    assert octopi_command("train", *TINY, *RUNS, *second) == 0
     config = (here / "second" / "config.yaml").read_text(encoding="utf-8")
     assert "target: targets:octopi/2" in config
 
@@ -615,10 +612,9 @@ def test_a_training_learns_from_rejected_places_and_knows_its_sets(
 ):
     paint = [*SETS, "targets.annotation=partial"]
     assert octopi_command("create_targets", *paint) == 0
-    split = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
-    assert octopi_command("train", *TINY, *split, "dry_run=true") == 0
+    assert octopi_command("train", *TINY, *RUNS, "dry_run=true") == 0
     assert "ribosome 4" in "".join(capfd.readouterr())
-    assert octopi_command("train", *TINY, *split, "hydra.run.dir=job") == 0
+    assert octopi_command("train", *TINY, *RUNS, "hydra.run.dir=job") == 0
     words = ["input=targets:octopi/1", "source=segmentation", "localizer=components"]
     assert octopi_command("localize", *words, "session_id=7") == 0
     assert len(corrected.runs[0].read_picks(PicksQuery("ribosome", "octopi", "7"))) == 2

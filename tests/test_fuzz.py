@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from checkpoints import NET, make_info
+from checkpoints import make_info, save_checkpoint
 from damage import damaged_bytes, damaged_values, deep
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -215,7 +215,7 @@ def stored_checkpoint(tmp_path_factory):
     """The path of a sound checkpoint."""
     path = tmp_path_factory.mktemp("fuzz") / "model.pth"
     info = make_info(chances={"virus": Chance(1.0)}, annotated_share={"virus": [0.5, 0.4, 0.6]})
-    checkpoint.save(path, checkpoint.build_net(NET).state_dict(), info)
+    save_checkpoint(path, info)
     return path
 
 

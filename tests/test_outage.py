@@ -5,13 +5,12 @@ import json
 import fsspec
 import pytest
 from faulty_s3 import FaultyS3
-from tiny import TINY
+from tiny import RUNS, TINY
 
 from octopi.project import storage
 
 pytestmark = pytest.mark.slow
 READS, WRITES = ("GET", "HEAD"), ("PUT", "POST", "DELETE")
-RUNS = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
 SEGMENT = ["checkpoint=model/best_model.pth", "accelerator=cpu", "overwrite=true"]
 COMMANDS = {
     "check": [],
@@ -27,7 +26,13 @@ COMMANDS = {
     "extract": ["membrane=membrane:curation/0"],
     "export": ["format=csv", "out=exported"],
 }
-WRITING = ("create_targets", "segment", "localize", "merge_picks", "extract")
+WRITING = {  # what writes into the project, and with what there is something new to write
+    "create_targets": ["targets.session_id=3"],
+    "segment": [],
+    "localize": [],
+    "merge_picks": ["session_id=2"],
+    "extract": [],
+}
 
 
 @pytest.fixture(scope="module")
@@ -55,21 +60,26 @@ def server(tiny_phantom, tmp_path_factory, octopi_command):
 
 
 @pytest.mark.parametrize(
-    ("verb", "methods"),
-    [*((verb, READS) for verb in COMMANDS), *((verb, WRITES) for verb in WRITING)],
+    ("verb", "methods", "part"),
+    [
+        *((verb, READS, "") for verb in COMMANDS),
+        ("segment", WRITES, ""),  # of the folder that says who is at work
+        *((verb, WRITES, "ExperimentRuns") for verb in WRITING),
+    ],
 )
 def test_a_command_ends_with_4_and_says_what_is_kept_and_the_same_does_the_rest(
-    server, octopi_command, capfd, verb, methods
+    server, octopi_command, capfd, verb, methods, part
 ):
     fsspec.get_filesystem_class("s3").clear_instance_cache()  # a new process knows no listing
     server.methods, server.code = methods, ("SlowDown", "InternalError")[len(verb) % 2]
-    server.number_left = 12 if methods == READS else 1
+    server.part, server.number_left = part, 12 if methods == READS else 1
+    words = [*COMMANDS[verb], *(WRITING[verb] if methods == WRITES else [])]
     try:
-        code = octopi_command(verb, *COMMANDS[verb])
+        code = octopi_command(verb, *words)
     finally:
         server.number_left = None
     error = capfd.readouterr().err.rpartition("octopi: ")[2]
     assert code == 4, error
     assert "What was finished is kept" in error
     assert len(error) <= 600
-    assert octopi_command(verb, *COMMANDS[verb]) == 0
+    assert octopi_command(verb, *words) == 0

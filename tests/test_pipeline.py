@@ -9,9 +9,10 @@ import pytest
 import torch
 import yaml
 import zarr
-from processes import Command, run_command, wait_until
+from processes import Command, run_command
 from scipy.spatial import KDTree
-from tiny import TINY
+from tiny import RUNS, TINY
+from waiting import wait_until
 
 from octopi.inference import gpu_peaks
 from octopi.models import checkpoint
@@ -29,8 +30,7 @@ OBJECTS = {
 @pytest.fixture
 def trained(here, octopi_command):
     assert octopi_command("create_targets") == 0
-    overrides = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
-    assert octopi_command("train", *TINY, *overrides, "hydra.run.dir=job") == 0
+    assert octopi_command("train", *TINY, *RUNS, "hydra.run.dir=job") == 0
     return here / "job"
 
 
@@ -306,8 +306,7 @@ def test_label_volumes_of_anyone_can_be_localized(here, octopi_command):
 def test_a_membrane_is_learned_but_not_picked(here, octopi_command):
     overrides = ["targets.segmentations=[membrane:curation/0]"]
     assert octopi_command("create_targets", *overrides) == 0
-    runs = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
-    assert octopi_command("train", *TINY, *runs, "hydra.run.dir=job") == 0
+    assert octopi_command("train", *TINY, *RUNS, "hydra.run.dir=job") == 0
     _, info = checkpoint.load(here / "job" / "best_model.pth")
     assert info.labels == {**OBJECTS, "membrane": 6}
     assert set(info.radii) == set(OBJECTS)
@@ -331,10 +330,9 @@ def test_a_users_network_needs_trust_and_no_registration(here, octopi_command, c
         encoding="utf-8",
     )
     assert octopi_command("create_targets") == 0
-    runs = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
     network = ["model._target_=my_own_net.Tiny", "+model.width=4", "hydra.run.dir=job"]
     overrides = [override for override in TINY if not override.startswith("model.")]
-    assert octopi_command("train", *overrides, *runs, *network) == 0
+    assert octopi_command("train", *overrides, *RUNS, *network) == 0
     model = ["checkpoint=job/best_model.pth", "runs=[TS_01]"]
     assert octopi_command("segment", *model) == 2
     assert "trust=[my_own_net.Tiny]" in capsys.readouterr().err
@@ -345,9 +343,8 @@ def test_fine_tuning_onto_other_objects_keeps_the_body(trained, here, octopi_com
     overrides = ["targets.objects=[ribosome]", "targets.session_id=2"]
     assert octopi_command("create_targets", *overrides) == 0
     start = [f"init_from={trained / 'best_model.pth'}", "target=targets:octopi/2"]
-    runs = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
     tuned = ["optim.optimizer.lr=1e-9", "hydra.run.dir=tuned", "best_metric=fBeta4_ribosome"]
-    assert octopi_command("train", *TINY, *runs, *start, *tuned) == 0
+    assert octopi_command("train", *TINY, *RUNS, *start, *tuned) == 0
     before, _ = checkpoint.read(trained / "best_model.pth")
     after, info = checkpoint.read(here / "tuned" / "best_model.pth")
     assert info.labels == {"ribosome": 1}

@@ -2,10 +2,7 @@
 
 import pytest
 import torch
-from checkpoints import NET, make_info
-from monai.networks.nets import UNet
-
-from octopi.models import checkpoint
+from checkpoints import make_info, save_checkpoint
 
 WORDS = ["predictor=default", "predictor.window_size=null", "predictor.num_sides=1"]
 
@@ -19,9 +16,7 @@ def segment(here, octopi_command):
 def test_a_gpu_too_small_for_a_window_is_answered_with_run_and_setting(
     here, segment, monkeypatch, capsys
 ):
-    info = make_info(net=NET, voxel_spacing=20.0)
-    net = UNet(**{key: value for key, value in info.net.items() if key != "_target_"})
-    checkpoint.save(here / "small.pth", net.state_dict(), info)
+    save_checkpoint(here / "small.pth", make_info(voxel_spacing=20.0))
 
     def no_memory(*_args):
         raise torch.OutOfMemoryError("CUDA out of memory")

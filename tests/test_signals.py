@@ -1,5 +1,6 @@
 """A signal ends a command with its code and a line, from when it begins to be imported."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -32,6 +33,7 @@ def end_at_import(folder: Path, command: list[str], number: int, module: str) ->
     ended = subprocess.run(
         command,
         env=os.environ | {"PYTHONPATH": path, "SIGNAL": str(int(number)), "SIGNAL_AT": module},
+        preexec_fn=functools.partial(signal.signal, signal.SIGHUP, signal.SIG_DFL),  # under nohup
         capture_output=True,
         encoding="utf-8",
         check=False,

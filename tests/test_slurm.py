@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 from processes import Command
-from slurm_cluster import SlurmCluster, wait_for
+from slurm_cluster import SlurmCluster
 from stopping import ENOUGH
-from sweeping import read_states
-from tiny import TINY
+from sweeping import read_states, run_sweep, start_sweep
+from tiny import RUNS, TINY
+from waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-SPLIT = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
 OCTOPI = [sys.executable, "-c", "from octopi.console.main import main; main()"]
 
 
@@ -26,7 +26,7 @@ def octopi(*words: str) -> str:
 
 def train(*words: str) -> str:
     """Return a line of a job script that trains."""
-    return octopi("train", *TINY, *SPLIT, *words)
+    return octopi("train", *TINY, *RUNS, *words)
 
 
 @pytest.fixture
@@ -50,12 +50,12 @@ LONG = ["trainer.max_epochs=1000000", "+callbacks.enough._target_=stopping.StopW
 def test_a_job_that_slurm_starts_again_goes_on(slurm: SlurmCluster, targets, by: str):
     script = f"srun {train(*LONG, 'resume=auto', 'hydra.run.dir=job')}"
     job = slurm.submit(script, "--requeue", "--open-mode=append", "--output=job.out")
-    wait_for(lambda: len(epochs("job")) > 2, seconds=300)
+    wait_until(lambda: len(epochs("job")) > 2, seconds=300)
     if by == "warning":  # what --signal=USR1@SECONDS sends before the time limit
         slurm.run("scancel", "--signal=USR1", job)
     else:
         slurm.run("scontrol", "requeue", job)
-    wait_for(lambda: slurm.state(job)["Restarts"] == "1", seconds=300)
+    wait_until(lambda: slurm.state(job)["Restarts"] == "1", seconds=300, seconds_between=0.2)
     Path(ENOUGH).touch()
     assert slurm.wait_for_end(job) == "0:0", Path("job.out").read_text(encoding="utf-8")
     log = Path("job.out").read_text(encoding="utf-8")
@@ -97,7 +97,7 @@ def test_tasks_that_are_not_the_devices_are_refused_by_each(slurm: SlurmCluster,
 def test_one_task_starts_the_ranks_of_its_devices(slurm: SlurmCluster, targets):
     script = f"srun {train('trainer.devices=2', 'hydra.run.dir=ranks')}"
     job = slurm.submit(script, "--ntasks=1", "--cpus-per-task=2", "--output=job.out")
-    wait_for(lambda: "NODE_RANK=0" in environments_of_ranks(), seconds=300)
+    wait_until(lambda: "NODE_RANK=0" in environments_of_ranks(), seconds=300)
     assert slurm.wait_for_end(job) == "0:0", Path("job.out").read_text(encoding="utf-8")
 
 
@@ -121,32 +121,20 @@ SEARCH = [
 ]
 
 
-def start_sweep(*words: str) -> Command:
-    """Start a sweep whose trainings are jobs of SLURM."""
-    log = Path(f"sweep-{len(list(Path().glob('sweep-*.log')))}.log")
-    return Command("train", "-m", *TINY, *SPLIT, *LAUNCHER, *words, log=log)
-
-
-def sweep(*words: str, exit_code: int) -> str:
-    """Run a sweep whose trainings are jobs of SLURM; return what it printed."""
-    command = start_sweep(*words)
-    assert command.wait() == exit_code, command.output()
-    return command.output()
-
-
 def job_of(folder: str) -> str:
     """Return the id of the job of a training."""
     return Path(folder, "slurm_job").read_text(encoding="utf-8")
 
 
 def test_a_refused_job_is_no_trial_and_a_cancelled_one_goes_on(slurm: SlurmCluster, targets):
-    search = [*SEARCH, *LONG]
-    refused = sweep(*search, "hydra.launcher.partition=nowhere", exit_code=2)
+    search = [*LAUNCHER, *SEARCH, *LONG]
+    nowhere = "hydra.launcher.partition=nowhere"
+    refused = run_sweep(*search, nowhere, log=Path("refused.log"), exit_code=2)
     assert "invalid partition specified: nowhere. Change hydra.launcher.partition=…" in refused
     assert read_states(Path("sweep")) == ["RUNNING"] * 2  # drawn, and taken up by the next start
 
-    command = start_sweep(*search)
-    wait_for(lambda: len(epochs("sweep/trial_1")) > 2, seconds=300)
+    command = start_sweep(*search, log=Path("cancelled.log"))
+    wait_until(lambda: len(epochs("sweep/trial_1")) > 2, seconds=300)
     array = job_of("sweep/trial_0").removesuffix("_0")
     assert job_of("sweep/trial_1") == f"{array}_1"
     slurm.run("scancel", f"{array}_1")
@@ -155,7 +143,7 @@ def test_a_refused_job_is_no_trial_and_a_cancelled_one_goes_on(slurm: SlurmClust
     assert command.wait() == 6, command.output()
     assert "1 trials were interrupted: SLURM's job " in command.output()
     assert sorted(read_states(Path("sweep"))) == ["COMPLETE", "RUNNING"]
-    sweep(*search, exit_code=0)
+    run_sweep(*search)
     assert read_states(Path("sweep")) == ["COMPLETE"] * 2
     assert epochs("sweep/trial_1") == list(range(len(epochs("sweep/trial_1"))))
 
@@ -204,7 +192,7 @@ def test_the_job_scripts_of_the_page_run(slurm: SlurmCluster, targets, monkeypat
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
     if "--array" not in script:
-        script = script.rstrip() + f" {shlex.join(SPLIT)}"
+        script = script.rstrip() + f" {shlex.join(RUNS)}"
     job = slurm.submit(script.replace(" --gpus=1", ""), "--output=job_%a.out")
     assert slurm.wait_for_end(job, seconds=600) == "0:0", logs_of_jobs()
     states = [task["JobState"] for task in slurm.tasks(job)]

@@ -13,13 +13,12 @@ import pytest
 import torch
 import yaml
 from processes import Command, run_command
-from tiny import TINY, enter_copy
+from tiny import RUNS, TINY, enter_copy
 
 from octopi.config.overrides import override_text
 from octopi.models import checkpoint
 from octopi.system.locks import lock_folder
 
-RUNS = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
 SABOTAGE = "+callbacks.saboteur={_target_: saboteur.Saboteur}"
 WORDS = [*TINY, *RUNS, SABOTAGE, "trainer.max_epochs=4", "model.dropout=0.2", "hydra.run.dir=job"]
 

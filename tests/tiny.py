@@ -29,6 +29,7 @@ TINY = [
     "predictor.num_sides=1",
     "tomo_types=[denoised]",
 ]
+RUNS = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
 
 
 def enter_copy(config: Path, folder: Path, patch: pytest.MonkeyPatch) -> None:

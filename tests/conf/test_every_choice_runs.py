@@ -16,7 +16,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from processes import run_command
-from tiny import PHANTOM, TINY
+from tiny import PHANTOM, RUNS, TINY
 
 from octopi.config.files import COMMANDS, CONF_DIR, choices, groups_of
 from octopi.phantom import make_phantom
@@ -34,8 +34,7 @@ TRAINING = [
     "data.steps_per_epoch=1",
     "data.ratios=null",
     "data.test_runs=null",
-    "data.train_runs=[TS_01,TS_02]",
-    "data.validation_runs=[TS_03]",
+    *RUNS,
     "num_folds=null",
 ]
 QUICK_PLAN = [

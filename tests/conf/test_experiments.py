@@ -1,6 +1,7 @@
 """Every experiment does a step of the real thing, with each of the five commands."""
 
 import pytest
+from tiny import RUNS
 
 from octopi.config.files import choices
 
@@ -8,8 +9,7 @@ SMALL = [
     "num_folds=null",
     "data.ratios=null",
     "data.test_runs=null",
-    "data.train_runs=[TS_01,TS_02]",
-    "data.validation_runs=[TS_03]",
+    *RUNS,
     "data.crop_size=[16,32,32]",
     "data.steps_per_epoch=1",
     "trainer.max_epochs=1",

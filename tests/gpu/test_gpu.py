@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from tiny import TINY
+from tiny import RUNS, TINY
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
@@ -24,14 +24,13 @@ from octopi.project import open_project
 from octopi.training.weight_averaging import FusedAverage
 
 NUM_GPUS = torch.cuda.device_count()
-pytestmark = pytest.mark.skipif(NUM_GPUS == 0, reason="needs a GPU")
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(NUM_GPUS == 0, reason="needs a GPU")]
 on_two = pytest.mark.skipif(NUM_GPUS < 2, reason="needs two GPUs")
-SPLIT = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
 
 
 def words_of(accelerator, *more):
     kept = [word for word in TINY if not word.startswith(("trainer.accelerator", "trainer.prec"))]
-    return [*kept, *SPLIT, f"trainer.accelerator={accelerator}", *more]
+    return [*kept, *RUNS, f"trainer.accelerator={accelerator}", *more]
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from tiny import TINY
+from tiny import RUNS, TINY
 
 from octopi.models import checkpoint
 from octopi.models.soup import INITIAL_WEIGHTS_KEY, average_weights
@@ -30,15 +30,14 @@ def segment(octopi_command, name, *checkpoints, overrides=()):
 
 def test_the_mean_of_scores_is_that_of_separate_score_maps(targets, octopi_command):
     """Of two architectures, window sizes and divisors."""
-    runs = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
-    unet = [*TINY, *runs, "hydra.run.dir=unet"]
+    unet = [*TINY, *RUNS, "hydra.run.dir=unet"]
     other = [
         *(
             override
             for override in TINY
             if not override.startswith(("model.", "predictor.", "data.crop"))
         ),
-        *runs,
+        *RUNS,
         "model=segresnet",
         "model.init_filters=8",
         "model.blocks_down=[1,1,1]",

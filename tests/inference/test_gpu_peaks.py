@@ -10,9 +10,8 @@ from octopi.geometry import Grid
 from octopi.inference import gpu_peaks
 from octopi.localization import peaks
 
-GPU = pytest.param(
-    "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-)
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+GPU = pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])
 DEVICES = pytest.mark.parametrize("device", ["cpu", GPU])
 
 

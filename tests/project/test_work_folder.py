@@ -109,6 +109,5 @@ def test_a_worker_of_this_machine_without_a_process_is_dead_at_once():
 def test_the_name_of_any_run_is_that_of_a_file(name):
     stored = file_name(name)
     assert "/" not in stored
-    assert stored not in ("", ".", "..") or len(f"claim.{stored}.1") > 2
     assert len(f"claim.{stored}.1".encode()) < 255
     assert stored != file_name(f"{name}x")

@@ -15,8 +15,9 @@ from typing import Any
 
 import optuna
 import pytest
-from processes import FORK_SERVER, Command, wait_until
-from tiny import TINY
+from processes import FORK_SERVER, Command
+from tiny import RUNS, TINY
+from waiting import wait_until
 
 from octopi.tracking.mlflow import list_artifacts
 
@@ -178,8 +179,7 @@ def test_a_search_writes_the_password_into_study_yaml_only(here, octopi_command,
     assert octopi_command("create_targets") == 0
     arguments = [
         *TINY,
-        "data.train_runs=[TS_01,TS_02]",
-        "data.validation_runs=[TS_03]",
+        *RUNS,
         "+hydra.sweeper.params={optim.optimizer.lr:'tag(log,interval(1e-4,1e-2))'}",
         "logger=mlflow",
         f"hydra.sweep.dir={here / 'sweep'}",
@@ -207,8 +207,7 @@ def test_an_outage_ends_neither_a_search_nor_its_trainings(here, octopi_command,
     arguments = [
         *(word for word in TINY if not word.startswith("trainer.max_epochs")),
         "trainer.max_epochs=30",
-        "data.train_runs=[TS_01,TS_02]",
-        "data.validation_runs=[TS_03]",
+        *RUNS,
         "+hydra.sweeper.params={optim.optimizer.lr:'tag(log,interval(1e-4,1e-2))'}",
         f"hydra.sweep.dir={here / 'sweep'}",
         f"hydra.sweeper.storage='{server.url}'",

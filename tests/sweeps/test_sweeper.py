@@ -5,10 +5,10 @@ import sys
 
 import pytest
 import yaml
-from processes import wait_until
 from saboteur import DeathAtFile
-from sweeping import RUNS, hash_files, read_states, run_sweep, start_sweep, write_overlay
-from tiny import TINY
+from sweeping import hash_files, read_states, run_sweep, start_sweep, write_overlay
+from tiny import RUNS, TINY
+from waiting import wait_until
 
 from octopi.sweeps.study import open_study
 from octopi.system.locks import is_locked

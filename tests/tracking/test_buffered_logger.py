@@ -16,11 +16,10 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from tiny import TINY
+from tiny import RUNS, TINY
 
 from octopi.tracking.buffered_logger import make_tracker
 
-RUNS = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its database
 
 

@@ -9,15 +9,14 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from processes import FORK_SERVER
-from tiny import TINY
+from tiny import RUNS, TINY
 
 from octopi.tracking import mlflow
 from octopi.tracking.buffered_logger import make_tracker
 
 WORDS = [
     *TINY,
-    "data.train_runs=[TS_01,TS_02]",
-    "data.validation_runs=[TS_03]",
+    *RUNS,
     "+callbacks.saboteur={_target_: saboteur.Saboteur}",
     "logger=mlflow",
 ]

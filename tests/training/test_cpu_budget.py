@@ -6,6 +6,7 @@ import time
 
 import pytest
 from tiny import TINY
+from waiting import wait_until
 
 from octopi.system.job_folder import read_outcome
 from octopi.training import cpu_budget
@@ -65,13 +66,9 @@ def work(seconds):
 
 def test_data_workers_count():
     process = multiprocessing.get_context("fork").Process(target=work, args=(0.3,), daemon=True)
-    before = training_cpu_seconds()
     process.start()
     try:
-        while training_cpu_seconds() - before < 0.2 and process.is_alive():
-            pass
-        spent_here = time.process_time()
-        assert training_cpu_seconds() - spent_here > 0
+        wait_until(lambda: training_cpu_seconds() - time.process_time() > 0.2, seconds=60)
     finally:
         process.kill()
         process.join()

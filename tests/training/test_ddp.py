@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import FORK, wait_until
+from processes import FORK
+from waiting import wait_until
 
 from octopi.errors import LockedError, OctopiError, ResourceError, SettingError
 

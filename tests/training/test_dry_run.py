@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny import TINY
+from tiny import RUNS, TINY
 
 from octopi.system.locks import lock_folder
 
@@ -142,8 +142,7 @@ def test_a_report_tells_its_runs_and_file(run_dry, trained, octopi_command, here
 
 @pytest.fixture
 def trained(here, targets, octopi_command):
-    words = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
-    assert octopi_command("train", *TINY, *words, "hydra.run.dir=job") == 0
+    assert octopi_command("train", *TINY, *RUNS, "hydra.run.dir=job") == 0
     return "checkpoint=job/best_model.pth"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from monai.losses import DiceCELoss, FocalLoss
-from tiny import TINY
+from tiny import RUNS, TINY
 
 from octopi.errors import SettingError
 from octopi.losses import FocalTverskyLoss, TverskyCrossEntropyLoss
@@ -166,13 +166,12 @@ def test_what_is_called_otherwise_is_no_loss(own_losses):
 
 def test_a_weighted_loss_trains_and_the_checkpoint_remembers(here, octopi_command):
     assert octopi_command("create_targets") == 0
-    words = [*TINY, "data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
     weights = "loss.weights={ribosome: 4}"
-    job = [*words, "loss=dice_ce", weights, "hydra.run.dir=job"]
+    job = [*TINY, *RUNS, "loss=dice_ce", weights, "hydra.run.dir=job"]
     assert octopi_command("train", *job, "dry_run=true") == 0
     assert octopi_command("train", *job) == 0
     assert "ribosome: 4" in Path("job/config.yaml").read_text(encoding="utf-8")
-    assert octopi_command("train", *words, "loss.weights={ribosom: 4}", "dry_run=true") == 2
+    assert octopi_command("train", *TINY, *RUNS, "loss.weights={ribosom: 4}", "dry_run=true") == 2
 
 
 def test_weights_by_frequency_let_every_object_count_alike():

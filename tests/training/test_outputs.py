@@ -5,14 +5,13 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny import TINY, enter_copy
+from tiny import RUNS, TINY, enter_copy
 
 from octopi.models import checkpoint
 from octopi.project import open_project
 
 PAINTERS, OUTPUTS = ("spheres", "heatmaps", "offsets"), ("exclusive", "independent")
 LOCALIZERS = ("peaks", "watershed", "components")
-RUNS = ["data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]"]
 WORDS = [*(word for word in TINY if not word.startswith("model.")), *RUNS]
 NET = '''"""A network whose output is at a part of its input's resolution."""
 

@@ -3,9 +3,9 @@
 import sys
 
 import pytest
-from tiny import TINY
+from tiny import RUNS, TINY
 
-DRY = [*TINY, "data.train_runs=[TS_01,TS_02]", "data.validation_runs=[TS_03]", "dry_run=true"]
+DRY = [*TINY, *RUNS, "dry_run=true"]
 SCORER = [
     "scorer.tolerance_scale=0.5",
     "scorer.beta=1",
