@@ -33,7 +33,7 @@ from octopi.project import (
 from octopi.project.edits import check_not_edited, check_still_not_edited
 from octopi.project.label_values import odd_share
 from octopi.project.objects import mark_values, volume_labels
-from octopi.project.shared_work import output_settings
+from octopi.project.shared_work import failing_alone, output_settings
 from octopi.system.job_folder import Job
 from octopi.system.progress import ProgressBar
 
@@ -72,7 +72,8 @@ def extract(settings: ExtractSettings, _job: Job) -> None:
     ) as work:
         todo = work.one_by_one(inputs, lambda pair: pair[0])
         for run, run_queries in ProgressBar(todo, desc="extract", unit="run", total=len(inputs)):
-            counts += extract_run(run, run_queries, settings)
+            with failing_alone(run):
+                counts += extract_run(run, run_queries, settings)
     lines = format_counts(counts, [query.object_name for query in queries], settings)
     if settings.dry_run:
         names = shorten_list(run.name for run, _ in inputs)
