@@ -28,6 +28,7 @@ from octopi.config.build import build
 from octopi.config.settings import CreateTargetsSettings
 from octopi.errors import shorten_list
 from octopi.pick_sets import PickCounts, sum_counts
+from octopi.processes.job_array import start_workers
 from octopi.project import Project, Run, SegmentationQuery, keep_runs_with
 from octopi.project.edits import check_not_edited, check_still_not_edited
 from octopi.project.provenance import REGION, check_same_provenance
@@ -253,7 +254,7 @@ def describe_dry_run(
     ]
 
 
-main = command("create_targets", create_targets)
+main = command("create_targets", create_targets, start_workers=start_workers)
 
 if __name__ == "__main__":
     main()

@@ -19,6 +19,7 @@ from octopi.errors import DataError, NotInProjectError, SettingError, did_you_me
 from octopi.geometry import Grid
 from octopi.membranes.split import PAIR_GROUPS, SIDES, PickGroup, pair_picks, split_picks
 from octopi.membranes.surface import Surface, fill_enclosed
+from octopi.processes.job_array import start_workers
 from octopi.project import (
     PicksQuery,
     Project,
@@ -226,7 +227,7 @@ def format_counts(
     ]
 
 
-main = command("extract", extract)
+main = command("extract", extract, start_workers=start_workers)
 
 if __name__ == "__main__":
     main()

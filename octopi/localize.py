@@ -25,6 +25,7 @@ from octopi.localization import LOCALIZER
 from octopi.localization.localizer import Localizer
 from octopi.localization.peaks import Peaks
 from octopi.picking import PickingInfo
+from octopi.processes.job_array import start_workers
 from octopi.project import (
     PicksQuery,
     Project,
@@ -305,7 +306,7 @@ def use_gpu(localizer: Localizer) -> None:
     localizer.find_maxima = gpu_finder()
 
 
-main = command("localize", localize)
+main = command("localize", localize, start_workers=start_workers)
 
 if __name__ == "__main__":
     main()

@@ -33,6 +33,7 @@ from octopi.inference.windows import num_windows
 from octopi.models.checkpoint_info import CheckpointInfo
 from octopi.models.devices import log_device
 from octopi.models.precision import choose_device_type, count_devices, half_precision
+from octopi.processes.job_array import start_workers
 from octopi.project import (
     Project,
     check_name,
@@ -228,7 +229,7 @@ def segment_runs(
         yield from map_ahead(writer, write, map(compute_scores, volumes))
 
 
-main = command("segment", segment)
+main = command("segment", segment, start_workers=start_workers)
 
 if __name__ == "__main__":
     main()

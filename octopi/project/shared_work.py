@@ -22,7 +22,8 @@ Item = TypeVar("Item")
 logger = logging.getLogger(__name__)
 # Settings that say where and how a process works, not what it writes.
 _ABOUT_THE_PROCESS = {
-    *("project", "runs", "dry_run", "trust", "accelerator", "devices", "num_workers"),
+    *("project", "runs", "dry_run", "trust"),
+    *("accelerator", "devices", "num_workers", "workers"),
 }
 POLLING = (0.5, 10.0)  # seconds between looks at the work of others, from and to
 
