@@ -28,10 +28,11 @@ from octopi.config.build import build
 from octopi.config.settings import CreateTargetsSettings
 from octopi.errors import shorten_list
 from octopi.pick_sets import PickCounts, sum_counts
+from octopi.processes.job_array import start_workers
 from octopi.project import Project, Run, SegmentationQuery, keep_runs_with
 from octopi.project.edits import check_not_edited, check_still_not_edited
 from octopi.project.provenance import REGION, check_same_provenance
-from octopi.project.shared_work import output_settings
+from octopi.project.shared_work import failing_alone, output_settings
 from octopi.system.job_folder import Job
 from octopi.system.progress import ProgressBar
 from octopi.system.resources import format_bytes
@@ -74,7 +75,10 @@ def create_targets(settings: CreateTargetsSettings, _job: Job) -> None:
         inputs = read_all_inputs(project, runs, plan, settings)
         todo = work.one_by_one(inputs, lambda one: one.run)
         bar = ProgressBar(todo, desc="targets", unit="run", total=len(inputs))
-        targets = [create_target(run_inputs, plan, settings) for run_inputs in bar]
+        targets = []
+        for run_inputs in bar:
+            with failing_alone(run_inputs.run):
+                targets.append(create_target(run_inputs, plan, settings))
     if settings.dry_run:
         log_dry_run("create_targets", describe_dry_run(project, runs, plan, targets))
         return
@@ -250,7 +254,7 @@ def describe_dry_run(
     ]
 
 
-main = command("create_targets", create_targets)
+main = command("create_targets", create_targets, start_workers=start_workers)
 
 if __name__ == "__main__":
     main()

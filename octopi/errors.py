@@ -31,7 +31,7 @@ class ExitCode(enum.IntEnum):
     DATA = 3
     RESOURCE = 4
     DIVERGED = 5
-    SWEEP = 6
+    PARTS = 6  # of a sweep, or some of the runs
     LOCKED = 7
     INTERRUPTED = 128 + 2  # by SIGINT, Ctrl-C
     UNREAD = 128 + 13  # its output is a pipe that nobody reads any more
@@ -95,7 +95,7 @@ class DivergedError(OctopiError):
 class SweepError(OctopiError):
     """A search or cross-validation that ended without a usable result."""
 
-    exit_code = ExitCode.SWEEP
+    exit_code = ExitCode.PARTS
 
 
 class LockedError(OctopiError):

@@ -19,6 +19,7 @@ from octopi.errors import DataError, NotInProjectError, SettingError, did_you_me
 from octopi.geometry import Grid
 from octopi.membranes.split import PAIR_GROUPS, SIDES, PickGroup, pair_picks, split_picks
 from octopi.membranes.surface import Surface, fill_enclosed
+from octopi.processes.job_array import start_workers
 from octopi.project import (
     PicksQuery,
     Project,
@@ -33,7 +34,7 @@ from octopi.project import (
 from octopi.project.edits import check_not_edited, check_still_not_edited
 from octopi.project.label_values import odd_share
 from octopi.project.objects import mark_values, volume_labels
-from octopi.project.shared_work import output_settings
+from octopi.project.shared_work import failing_alone, output_settings
 from octopi.system.job_folder import Job
 from octopi.system.progress import ProgressBar
 
@@ -72,7 +73,8 @@ def extract(settings: ExtractSettings, _job: Job) -> None:
     ) as work:
         todo = work.one_by_one(inputs, lambda pair: pair[0])
         for run, run_queries in ProgressBar(todo, desc="extract", unit="run", total=len(inputs)):
-            counts += extract_run(run, run_queries, settings)
+            with failing_alone(run):
+                counts += extract_run(run, run_queries, settings)
     lines = format_counts(counts, [query.object_name for query in queries], settings)
     if settings.dry_run:
         names = shorten_list(run.name for run, _ in inputs)
@@ -225,7 +227,7 @@ def format_counts(
     ]
 
 
-main = command("extract", extract)
+main = command("extract", extract, start_workers=start_workers)
 
 if __name__ == "__main__":
     main()

@@ -25,6 +25,7 @@ from octopi.localization import LOCALIZER
 from octopi.localization.localizer import Localizer
 from octopi.localization.peaks import Peaks
 from octopi.picking import PickingInfo
+from octopi.processes.job_array import start_workers
 from octopi.project import (
     PicksQuery,
     Project,
@@ -36,7 +37,7 @@ from octopi.project.edits import check_not_edited, check_still_not_edited
 from octopi.project.picks_file import PROVENANCE
 from octopi.project.run_scores import RunScores, find_scores, warn_of_several_networks
 from octopi.project.score_map import particle_radii
-from octopi.project.shared_work import SharedWork, finish, output_settings
+from octopi.project.shared_work import SharedWork, failing_alone, finish, output_settings
 from octopi.project.work_folder import new_worker_id
 from octopi.system.files import write_json
 from octopi.system.job_folder import EXPECTED_FILE, Job
@@ -128,24 +129,24 @@ def find_candidates(
         The scores and the candidates of each run, sorted by run.
     """
 
-    def find(scores: RunScores) -> tuple[RunScores, RunCandidates]:
-        run_candidates = find_run_candidates(
-            scores,
-            localizer,
-            checkpoint_info,
-            lowest_chances=lambda info: lowest_chances(info, settings),
-        )
-        if settings.thresholds_from == "training":
-            write_run_picks(scores, run_candidates, {}, settings)
-            finish(scores.run)
-            run_candidates = replace(run_candidates, by_object={})  # frees their memory
-        return scores, run_candidates
+    def find(scores: RunScores) -> None:
+        with failing_alone(scores.run):
+            run_candidates = find_run_candidates(
+                scores,
+                localizer,
+                checkpoint_info,
+                lowest_chances=lambda info: lowest_chances(info, settings),
+            )
+            if settings.thresholds_from == "training":
+                write_run_picks(scores, run_candidates, {}, settings)
+                finish(scores.run)
+                run_candidates = replace(run_candidates, by_object={})  # frees their memory
+            results.append((scores, run_candidates))
 
-    results = []
+    results: list[tuple[RunScores, RunCandidates]] = []
     with ProgressBar(total=len(all_scores), desc="localize", unit="run") as bar:
         for free in work.rounds(all_scores, lambda scores: scores.run):
-            for result in run_in_threads(find, free, num_threads=settings.num_workers):
-                results.append(result)
+            for _ in run_in_threads(find, free, num_threads=settings.num_workers):
                 bar.update()
     return sorted(results, key=lambda result: result[0].run.name)
 
@@ -305,7 +306,7 @@ def use_gpu(localizer: Localizer) -> None:
     localizer.find_maxima = gpu_finder()
 
 
-main = command("localize", localize)
+main = command("localize", localize, start_workers=start_workers)
 
 if __name__ == "__main__":
     main()

@@ -4,6 +4,7 @@ Run it as `octopi segment checkpoint=best_model.pth` or `python -m octopi.segmen
 """
 
 import functools
+import itertools
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ from octopi.errors import SettingError, shorten_list
 from octopi.geometry import same_spacing
 from octopi.inference.ensemble import Ensemble, load_ensemble
 from octopi.inference.segment_run import (
+    TaskVolume,
     TomogramTask,
     is_done,
     output_query,
@@ -31,13 +33,14 @@ from octopi.inference.windows import num_windows
 from octopi.models.checkpoint_info import CheckpointInfo
 from octopi.models.devices import log_device
 from octopi.models.precision import choose_device_type, count_devices, half_precision
+from octopi.processes.job_array import start_workers
 from octopi.project import (
     Project,
     check_name,
     keep_runs_with,
 )
 from octopi.project.edits import check_not_edited
-from octopi.project.shared_work import output_settings
+from octopi.project.shared_work import failing_alone, output_settings
 from octopi.system.job_folder import Job
 from octopi.system.progress import ProgressBar
 from octopi.system.resources import format_bytes
@@ -176,11 +179,13 @@ def segment_all(
         return
     # two processes a GPU: while one computes, the other reads and writes
     workers = [*devices] * 2 if devices[0].type == "cuda" else devices
-    yield from run_in_processes(
-        _segment_in_worker,
-        todo,
-        initializer=functools.partial(_start_worker, settings),
-        worker_names=[str(device) for device in workers],
+    yield from itertools.chain.from_iterable(
+        run_in_processes(
+            _segment_in_worker,
+            todo,
+            initializer=functools.partial(_start_worker, settings),
+            worker_names=[str(device) for device in workers],
+        )
     )
 
 
@@ -194,8 +199,8 @@ def _start_worker(settings: SegmentSettings, device_name: str) -> None:
         torch.set_num_threads(max(1, torch.get_num_threads() // settings.devices))
 
 
-def _segment_in_worker(task: TomogramTask) -> str:
-    return next(segment_runs([task], **_worker, overlap=False))
+def _segment_in_worker(task: TomogramTask) -> list[str]:
+    return list(segment_runs([task], **_worker, overlap=False))
 
 
 def segment_runs(
@@ -206,18 +211,25 @@ def segment_runs(
     With `overlap` the next tomogram is read and the last one's scores are written while the
     network computes: worth its memory where that happens on another device.
     """
-    read = functools.partial(read_volume, settings=settings, info=ensemble.info)
     compute_scores = functools.partial(predict, ensemble=ensemble)
     write = functools.partial(write_scores, settings=settings, ensemble=ensemble)
+
+    def read(task: TomogramTask) -> TaskVolume | None:
+        with failing_alone(task.run):
+            return read_volume(task, settings, ensemble.info)
+        return None
+
     if not overlap:
         for task in tasks:
-            yield write(compute_scores(read(task)))
+            if volume := read(task):
+                yield write(compute_scores(volume))
         return
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        yield from map_ahead(writer, write, map(compute_scores, map_ahead(reader, read, tasks)))
+        volumes = filter(None, map_ahead(reader, read, tasks))
+        yield from map_ahead(writer, write, map(compute_scores, volumes))
 
 
-main = command("segment", segment)
+main = command("segment", segment, start_workers=start_workers)
 
 if __name__ == "__main__":
     main()

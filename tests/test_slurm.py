@@ -14,6 +14,8 @@ from sweeping import read_states, run_sweep, start_sweep
 from tiny import RUNS, TINY
 from waiting import wait_until
 
+from octopi.project import open_project
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 OCTOPI = [sys.executable, "-c", "from octopi.console.main import main; main()"]
@@ -173,6 +175,51 @@ def logs_of_jobs() -> str:
 
 
 PAGE = Path(__file__).parents[1] / "docs" / "clusters.md"
+
+
+def workers_of(verb: str, *words: str) -> Command:
+    """Start a command as several jobs, in the folder VERB."""
+    folder = f"hydra.sweep.dir={verb}"
+    return Command(verb, "-m", *LAUNCHER, *words, folder, log=Path(f"{verb}.log"))
+
+
+def test_workers_of_a_command_share_its_runs(slurm: SlurmCluster, here: Path, octopi_command):
+    targets = workers_of("create_targets", "workers=3")
+    assert targets.wait() == 0, targets.output()
+    assert "3 jobs submitted to SLURM" in targets.output()
+    logs = [path.read_text(encoding="utf-8") for path in here.glob("create_targets/*/output.txt")]
+    counts = re.findall(r"Targets targets:octopi/1 of (\d) runs", "\n".join(logs))
+    assert len(counts) == 3
+    assert sum(map(int, counts)) == 3
+    assert octopi_command("train", *TINY, *RUNS, "hydra.run.dir=job") == 0
+    model = "checkpoint=job/best_model.pth"
+    for verb, words in {
+        "segment": [model, "accelerator=cpu"],
+        "localize": [model],
+        "extract": ["picks=curation/0", "pairs=[10,500]"],
+    }.items():
+        command = workers_of(verb, *words, "workers=2")
+        assert command.wait() == 0, command.output()
+        assert "Every run is done" in command.output()
+    runs = open_project(here / "project.json").runs
+    assert all("score map predict-octopi-1 of denoised@20.0" in run.item_names() for run in runs)
+
+
+def test_a_worker_that_is_cancelled_is_replaced_by_the_others(slurm: SlurmCluster, here: Path):
+    alone = "hydra.launcher.cpus_per_task=4"  # so that the second waits for the first
+    command = workers_of("create_targets", "workers=2", alone)
+    wait_until(lambda: Path("create_targets/worker_1/slurm_job").exists(), seconds=60)
+    slurm.run("scancel", job_of("create_targets/worker_1"))
+    assert command.wait() == 0, command.output()
+    assert "The other workers have done its runs" in command.output()
+
+
+def test_workers_that_all_fail_are_told_with_their_cause(slurm: SlurmCluster, here: Path):
+    command = workers_of("segment", "checkpoint=none.pth", "workers=2")
+    assert command.wait() == 2, command.output()
+    assert "No worker has ended well. worker_" in command.output()
+    assert "none.pth" in command.output()
+    assert "/output.txt" in command.output()
 
 
 def scripts_of_the_page() -> list[str]:

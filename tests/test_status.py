@@ -1,5 +1,6 @@
 """`octopi status` says what exists, who is at work, and how far trainings are."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -8,9 +9,11 @@ import sys
 import pytest
 import yaml
 
+from octopi.errors import DataError
 from octopi.project import open_project
-from octopi.project.shared_work import Worker
+from octopi.project.shared_work import RunsFailedError, failing_alone
 from octopi.project.work_folder import WorkFolder
+from octopi.project.worker import Worker
 from octopi.system.locks import lock_folder
 
 
@@ -56,6 +59,26 @@ def test_it_says_who_is_at_work_on_which_run(here, octopi_command, capfd, monkey
     worker.leave()
     assert octopi_command("status") == 0
     assert "No process is at work on it." in capfd.readouterr().err
+
+
+def test_it_says_which_runs_have_failed_and_why(here, octopi_command, capfd):
+    project = open_project(here / "project.json")
+    shared = project.writing(project.runs, "picks octopi/1", {}, dry_run=False)
+    with contextlib.suppress(RunsFailedError), shared as work:
+        for run in work.one_by_one(project.runs, lambda run: run):
+            with failing_alone(run):
+                if run.name == "TS_02":
+                    raise DataError("Run TS_02: its scores are damaged.")
+        assert octopi_command("status") == 0
+        output = capfd.readouterr().err
+        assert "picks octopi/1: 2 of 3 runs done" in output
+        assert "  failed 1 of 3 tries: Run TS_02: its scores are damaged." in output
+    before = all_files(here)
+    assert octopi_command("status") == 0
+    assert all_files(here) == before
+    output = capfd.readouterr().err
+    assert "picks octopi/1: runs failed in the last job" in output
+    assert "  failed 1 of 3 tries: Run TS_02: its scores are damaged." in output
 
 
 def make_training(folder, *, epochs, state=None):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from octopi.checks.tables import format_rows
 from octopi.errors import shorten_list
 from octopi.project import Project, Run
-from octopi.project.shared_work import describe_worker
-from octopi.project.work_folder import Listing, WorkFolder
+from octopi.project.work_folder import MAX_TRIES, Listing, WorkFolder, read_failures
+from octopi.project.worker import describe_worker
 from octopi.system.resources import format_duration
 from octopi.system.worker_pool import run_in_threads
 
@@ -27,6 +27,7 @@ class Work:
         claims: run, as in the names of files -> the process that works on it.
         done: how many runs are done.
         total: how many there are to do.
+        failures: why runs failed that are not done, a line for each.
         seconds_left: estimated from the runs that are done; None where too few are.
     """
 
@@ -35,6 +36,7 @@ class Work:
     claims: Mapping[str, str]
     done: int
     total: int
+    failures: Sequence[str]
     seconds_left: float | None
 
 
@@ -64,32 +66,39 @@ def format_contents(contents: Mapping[str, set[str]]) -> str:
 
 
 def find_work(project: Project) -> list[Work]:
-    """Find what processes are writing now, on any machine."""
+    """Find what processes are writing now, on any machine, and which runs have failed."""
     works = [read_work(folder) for folder in project.work_folders()]
     return [work for work in works if work is not None]
 
 
 def read_work(folder: WorkFolder) -> Work | None:
-    """Read what is being written to an output; return None where no process is at work."""
+    """Read what is being written to an output, or failed the last time; return None without."""
     listing = folder.list_files()
     now = max(time.time(), *listing.modified.values(), 0.0)
     alive = [worker for worker in listing.workers() if listing.is_alive(worker, now)]
     contents = {worker: folder.read_mapping(f"worker.{worker}") for worker in alive}
     workers = {worker: content for worker, content in contents.items() if content}
-    if not workers:
+    newest = listing.newest_job()
+    if not workers and not listing.failed(newest):
         return None
     claims = {
         run: folder.read(f"claim.{run}.{number}") or "" for run, number in listing.claims().items()
     }
-    first = next(iter(workers.values()))
+    record = folder.read_mapping(f"job.{newest}") if not workers else {}
+    first = next(iter(workers.values()), {**record, "job": newest})
     job, total = int(first.get("job", 0)), int(first.get("num_runs", 0))
     done = len(listing.done(job))
+    failures = read_failures(folder, listing, job)
     return Work(
         output=str(first.get("output")),
         workers=workers,
         claims={run: worker for run, worker in claims.items() if worker in workers},
         done=done,
         total=total,
+        failures=[
+            f"failed {failure['tries']} of {MAX_TRIES} tries: {failure.get('message')}"
+            for failure in failures.values()
+        ],
         seconds_left=estimate_seconds(listing, job, total - done),
     )
 
@@ -105,6 +114,8 @@ def estimate_seconds(listing: Listing, job: int, num_left: int) -> float | None:
 
 def format_work(work: Work) -> str:
     """Format what is at work: how far it is, and on which runs, by which processes."""
+    if not work.workers:
+        return "\n  ".join([f"{work.output}: runs failed in the last job", *work.failures])
     left = ""
     if work.seconds_left is not None:
         left = f", about {format_duration(work.seconds_left)} left"
@@ -112,5 +123,5 @@ def format_work(work: Work) -> str:
     for worker, content in work.workers.items():
         runs = [run for run, owner in work.claims.items() if owner == worker]
         doing = f"at work on {shorten_list(runs)}" if runs else "waiting"
-        lines.append(f"  {describe_worker(worker, content)}: {doing}")
-    return "\n".join(lines)
+        lines.append(f"{describe_worker(worker, content)}: {doing}")
+    return "\n  ".join([*lines, *work.failures])

@@ -14,14 +14,21 @@ import hydra
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
-from octopi.cli.compose import composed_job, multirun_job, single_run_overrides
+from octopi.cli.compose import (
+    composed_job,
+    config_search_arguments,
+    multirun_job,
+    single_run_overrides,
+)
 from octopi.cli.error_report import report_error
 from octopi.cli.help import wants_help, write_help
 from octopi.cli.job_log import traceback_in_log, warn_of_repeats
 from octopi.cli.overrides import expand_overrides
 from octopi.cli.typed_text import quote_texts
+from octopi.cli.workers import WORKERS, check_one_worker, slurm_parameters, worker_overrides
 from octopi.config.check import check_settings, without_null_groups
 from octopi.config.files import CONF_DIR
+from octopi.config.overrides import override_key
 from octopi.config.settings import SETTINGS_CLASSES
 from octopi.errors import WHAT_IS_KEPT, ExitCode, StoppedBySignal
 from octopi.signals import handler_after_work, signals_to_handle
@@ -32,10 +39,17 @@ from octopi.system.utf8 import use_utf8
 logger = logging.getLogger(__name__)
 
 Work = Callable[[Any, Job], Any]
+# Takes the parameters of the launcher, the module and arguments to run, overrides, folder, number.
+StartWorkers = Callable[[Mapping[str, Any], Sequence[str], Sequence[str], Path, int], None]
 
 
 def command(
-    verb: str, work: Work, *, plugins: Sequence[type] = (), opens_folder: bool = False
+    verb: str,
+    work: Work,
+    *,
+    plugins: Sequence[type] = (),
+    opens_folder: bool = False,
+    start_workers: StartWorkers | None = None,
 ) -> Callable[[], NoReturn]:
     """Return the program behind `python -m octopi.VERB` and `octopi VERB`.
 
@@ -44,11 +58,26 @@ def command(
         work: what it does with its settings, in its job.
         plugins: Hydra plugins of its own.
         opens_folder: whether `work` calls `Job.open_folder` itself, after checks of its own.
+        start_workers: starts the command on several machines, as `-m workers=N` asks.
     """
-    return functools.partial(run_command, verb, work, plugins=plugins, opens_folder=opens_folder)
+    return functools.partial(
+        run_command,
+        verb,
+        work,
+        plugins=plugins,
+        opens_folder=opens_folder,
+        start_workers=start_workers,
+    )
 
 
-def run_command(verb: str, work: Work, *, plugins: Sequence[type], opens_folder: bool) -> NoReturn:
+def run_command(
+    verb: str,
+    work: Work,
+    *,
+    plugins: Sequence[type],
+    opens_folder: bool,
+    start_workers: StartWorkers | None,
+) -> NoReturn:
     """Run a command with the overrides in `sys.argv` and exit; see `command`."""
     use_utf8()
     for name in ("stdout", "stderr"):
@@ -67,7 +96,11 @@ def run_command(verb: str, work: Work, *, plugins: Sequence[type], opens_folder:
         with stop_on_signals():
             sys.argv[1:] = expand_overrides(without_null_groups(sys.argv[1:], verb), verb=verb)
             overrides = single_run_overrides(sys.argv[1:])
-            if overrides is None:
+            of_workers = start_workers and worker_overrides(sys.argv[1:])
+            if start_workers and of_workers:
+                of_workers = quote_texts(of_workers, verb, multirun=False)
+                _run_workers(verb, of_workers, start_workers)
+            elif overrides is None:
                 sys.argv[1:] = quote_texts(sys.argv[1:], verb, multirun=True)
                 _run_by_hydra(verb, work, plugins)
             else:
@@ -113,11 +146,24 @@ def _run_single(verb: str, work: Work, overrides: Sequence[str], *, opens_folder
     with composed_job(verb, overrides) as (job, cfg):
         warn_of_repeats(job.overrides)
         settings = check_settings(cfg, SETTINGS_CLASSES[verb], overrides=job.overrides)
+        check_one_worker(settings)
         if settings.dry_run:
             _check_dry_run(settings, job)
         elif not opens_folder:
             job.open_folder()
         work(settings, job)
+
+
+def _run_workers(verb: str, overrides: Sequence[str], start_workers: StartWorkers) -> None:
+    """Check the settings of a command, and start it as the tasks of a job array."""
+    folder_of_sweep = "hydra.run.dir=${hydra.sweep.dir}"
+    with composed_job(verb, [*overrides, folder_of_sweep]) as (job, cfg):
+        settings = check_settings(cfg, SETTINGS_CLASSES[verb], overrides=job.overrides)
+        parameters = slurm_parameters(settings.workers)
+        command = [f"octopi.{verb}", *config_search_arguments()]
+        shared = [o for o in job.overrides if override_key(o) != WORKERS]
+        job.open_folder()
+        start_workers(parameters, command, shared, job.folder, settings.workers)
 
 
 def _run_by_hydra(verb: str, work: Work, plugins: Sequence[type]) -> None:

@@ -55,6 +55,7 @@ class SlurmRunner:
         size: trainings at once.
         module: that `python -m` runs for a training.
         hydra_arguments: that each training needs to find its configs.
+        on_restart: overrides by which a job that SLURM starts again goes on.
     """
 
     def __init__(
@@ -63,11 +64,13 @@ class SlurmRunner:
         size: int,
         module: str,
         hydra_arguments: Sequence[str] = (),
+        on_restart: Sequence[str] = ("resume=auto",),
     ) -> None:
         self.parameters = parameters
         self.size = size
         self.module = module
         self.hydra_arguments = hydra_arguments
+        self.on_restart = on_restart
         self.states = JobStates()
 
     def start(self, tasks: Sequence[TrainingTask]) -> list["SlurmTraining"]:
@@ -96,7 +99,8 @@ class SlurmRunner:
 
     def _command(self, task: TrainingTask) -> list[str]:
         """Return the command of a training, which goes on where SLURM starts its job again."""
-        overrides = [*task.overrides, override_text("hydra.run.dir", task.folder), "resume=auto"]
+        folder = override_text("hydra.run.dir", task.folder)
+        overrides = [*task.overrides, folder, *self.on_restart]
         return [sys.executable, "-m", self.module, *self.hydra_arguments, *overrides]
 
     def _known_job(self, task: TrainingTask) -> Any:
@@ -153,7 +157,7 @@ def refusal(text: str) -> SettingError | ResourceError:
     cure = cures[0] if cures else "…"
     return SettingError(
         f"SLURM refused the job: {reason}. Change hydra.launcher.{cure} and start again in the "
-        "same folder: no training has failed by this."
+        "same folder: nothing has failed by this."
     )
 
 

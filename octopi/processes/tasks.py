@@ -156,8 +156,8 @@ def run_tasks(queue: TaskQueue, runner: Runner, bar: "tqdm[Any]", *, resume_comm
         if received:
             raise StoppedBySignal(
                 128 + received[0],
-                f"Stopped by {signal.Signals(received[0]).name}; the state of every training is "
-                f"kept.\nContinue with: {resume_command}",
+                f"Stopped by {signal.Signals(received[0]).name}; what was done is kept."
+                f"\nContinue with: {resume_command}",
             )
 
 

@@ -1,6 +1,7 @@
 """Projects: the runs and objects of one or several copick configs."""
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 
 from octopi.errors import (
     DataError,
+    LockedError,
     NotInProjectError,
     ResourceError,
     SettingError,
@@ -29,7 +31,7 @@ from octopi.project.copick_api import open_root
 from octopi.project.objects import NO_OBJECTS, PickableObject, merge_objects
 from octopi.project.queries import TomogramQuery, check_name, check_run_name
 from octopi.project.run import Run
-from octopi.project.shared_work import SharedWork, Worker
+from octopi.project.shared_work import SharedWork
 from octopi.project.storage import (
     check_overlay,
     check_roots,
@@ -39,6 +41,7 @@ from octopi.project.storage import (
     storage_errors_as_resource_error,
 )
 from octopi.project.work_folder import WorkFolder
+from octopi.project.worker import Worker
 from octopi.project.write_volume import write_volume
 
 logger = logging.getLogger(__name__)
@@ -167,18 +170,21 @@ class Project:
         Raises:
             ResourceError: an overlay accepts no files.
             LockedError: another process writes this output with other settings.
+            RunsFailedError: runs failed by a DataError within `failing_alone`.
         """
         self.check_writable(touch=not dry_run)
         roots = {} if dry_run else {run.copick_root: None for run in runs}
         workers = {
             root: Worker(WorkFolder.of_output(root, output), settings, output) for root in roots
         }
+        work = SharedWork(workers)
         with contextlib.ExitStack() as stack:
             for worker in workers.values():
                 self._warn_if_shared(worker)
                 worker.join()
-                stack.callback(worker.leave)
-            yield SharedWork(workers)
+                stack.push(functools.partial(_leave, worker))
+            yield work
+            work.check_failures()
 
     def _warn_if_shared(self, worker: Worker) -> None:
         """Warn of storage that cannot keep two processes apart."""
@@ -229,6 +235,12 @@ class Project:
 
     def __str__(self) -> str:
         return f"Project {shorten_list(path.name for path in self.config_paths)}"
+
+
+def _leave(worker: Worker, _kind: object, error: BaseException | None, _place: object) -> None:
+    """Let a worker leave; only an error of the work itself counts as a failure of its runs."""
+    is_by_command = isinstance(error, SettingError | LockedError)
+    worker.leave(error if isinstance(error, Exception) and not is_by_command else None)
 
 
 def open_project(config: str | Path | Sequence[str | Path] | None) -> Project:

@@ -5,7 +5,7 @@ Each output has a folder `.octopi/work/OUTPUT` in the overlay, which copick does
 - `worker.ID`, rewritten every BEAT seconds by each process at work, with its settings;
 - `job.N`, made by the first of the processes that work together, and `left.N.TASK`, see `launch`;
 - `claim.RUN.G`, made by the process that works on a run; G counts how often it was taken over;
-- `done.N.RUN`, when the run is done.
+- `done.N.RUN`, when the run is done, or `failed.N.RUN.G`, with the cause: G counts tries, too.
 
 Files that must have one owner are made exclusively: `O_EXCL` on disks and over ssh, a conditional
 put on S3. Ages are compared by the clock of the storage alone.
@@ -22,9 +22,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
-from octopi.errors import LockedError, ResourceError, shorten
+from octopi.errors import (
+    LockedError,
+    OctopiError,
+    ResourceError,
+    describe_error,
+    exit_code_of,
+    shorten,
+)
 from octopi.project.storage import (
     can_rename,
     filesystem_inside,
@@ -37,6 +44,7 @@ from octopi.system.files import is_running
 
 BEAT = 30.0  # seconds between two signs of life of a worker
 LEASE = 300.0  # seconds without one, after which another may take over its runs
+MAX_TRIES = 3  # of a run by the workers of a job, failed or lost
 _MODIFIED = ("mtime", "LastModified", "created")  # keys of different filesystems
 _MAX_NAME = 100  # characters of a run's name in the name of a file
 
@@ -177,10 +185,17 @@ class Listing:
 
     def claims(self) -> dict[str, int]:
         """Return the newest claim on each run, by its name in files."""
+        return self._newest("claim.")
+
+    def failed(self, job: int) -> dict[str, int]:
+        """Return the last failed try of each run of a job that failed, by its name in files."""
+        return self._newest(f"failed.{job}.")
+
+    def _newest(self, start: str) -> dict[str, int]:
         newest: dict[str, int] = {}
         for name in self.modified:
-            run, _, number = _rest(name, "claim.").rpartition(".")
-            if name.startswith("claim.") and number.isdecimal():
+            run, _, number = _rest(name, start).rpartition(".")
+            if name.startswith(start) and number.isdecimal():
                 newest[run] = max(newest.get(run, 0), int(number))
         return newest
 
@@ -204,7 +219,7 @@ class Claim:
     Args:
         folder: of the output.
         run: its name in files.
-        number: 1, or more if others have lost it.
+        number: 1, or more if others have lost it or failed.
         worker: the id of the worker.
         job: that the worker takes part in.
     """
@@ -230,9 +245,33 @@ class Claim:
         self.folder.create(f"done.{self.job}.{self.run}", self.worker)
         self.drop()
 
+    def fail(self, error: BaseException) -> None:
+        """Note that the run failed, and why; the claim stays, so that tries are counted."""
+        message = str(error) if isinstance(error, OctopiError) else describe_error(error)
+        if not message.startswith("Run "):
+            message = f"Run {unquote(self.run)}: {message}"
+        content = {"message": shorten(message, 400), "code": exit_code_of(error)}
+        self.folder.create(f"failed.{self.job}.{self.run}.{self.number}", json.dumps(content))
+
     def drop(self) -> None:
         """Drop the claim, and those of the workers that it was taken from."""
         self.folder.remove(*map(self.file, range(1, self.number + 1)))
+
+
+def read_failures(folder: WorkFolder, listing: Listing, job: int) -> dict[str, dict[str, Any]]:
+    """Read how often runs, by their names in files, have failed in a job and are not done, and why.
+
+    Args:
+        folder: of the output.
+        listing: of the folder.
+        job: the number of the job.
+    """
+    done = listing.done(job)
+    return {
+        run: {"tries": number, **folder.read_mapping(f"failed.{job}.{run}.{number}")}
+        for run, number in listing.failed(job).items()
+        if run not in done
+    }
 
 
 def _all_work(root: Any) -> str:

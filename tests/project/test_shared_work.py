@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from octopi.errors import LockedError
+from octopi.errors import DataError, ExitCode, LockedError, SettingError
 from octopi.project import shared_work, work_folder
-from octopi.project.shared_work import Worker, finish, output_settings
+from octopi.project.shared_work import RunsFailedError, failing_alone, finish, output_settings
 from octopi.project.work_folder import WorkFolder
+from octopi.project.worker import Worker
 
 OUTPUT, SETTINGS = "picks octopi/1", {"beta": 1, "names": ("a", "b")}
 NUM_RUNS = 12
@@ -163,14 +164,109 @@ def test_a_worker_that_was_silent_for_the_lease_takes_no_other_run(local):
     worker.leave()
 
 
-def test_an_error_or_a_signal_drops_the_claims(local):
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SettingError("wrong"), ValueError("odd")])
+def test_an_error_or_a_signal_drops_the_claims(local, error):
     project = local.open()
-    for error in (KeyboardInterrupt, ValueError):
-        with pytest.raises(error), writing(project) as work:
-            for _ in next(work.rounds(project.runs, lambda run: run)):
-                assert folder_of(project).list_files().claims()
-                raise error
-        assert not folder_of(project).list_files().modified
+    with pytest.raises(error if isinstance(error, type) else type(error)), writing(project) as work:
+        for _ in next(work.rounds(project.runs, lambda run: run)):
+            assert folder_of(project).list_files().claims()
+            raise error
+    listing = folder_of(project).list_files()
+    assert not listing.claims()
+    is_of_the_run = isinstance(error, ValueError) and not isinstance(error, SettingError)
+    assert bool(listing.failed(1)) == bool(listing.modified) == is_of_the_run
+
+
+class Broken:
+    """Work in which one run fails, as long as it is broken."""
+
+    def __init__(self):
+        self.is_broken = True
+        self.tries, self.done = [], []
+
+    def do_all(self, project):
+        with writing(project) as work:
+            for run in work.one_by_one(project.runs, lambda run: run):
+                with failing_alone(run):
+                    if run.name == "TS_05" and self.is_broken:
+                        self.tries.append(run.claim.number)
+                        raise DataError("Run TS_05: the tomogram is damaged.")
+                    self.done.append(run.name)
+
+
+def test_a_run_that_fails_is_tried_three_times_by_all_workers_and_the_others_are_done(
+    shared, anywhere
+):
+    work, start = Broken(), threading.Barrier(5)
+
+    def work_beside_others(project):
+        with writing(project):  # none leaves before all have come
+            start.wait(30)
+            with pytest.raises(RunsFailedError, match=r"1 of 12 .* Run TS_05: ") as caught:
+                work.do_all(project)
+            start.wait(30)
+            assert caught.value.exit_code == ExitCode.PARTS
+            raise KeyboardInterrupt
+
+    def work_and_leave(project):
+        with pytest.raises(KeyboardInterrupt):
+            work_beside_others(project)
+
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(work_and_leave, [anywhere.open() for _ in range(5)]))
+    assert sorted(work.tries) == [1, 2, 3]
+    assert sorted(work.done) == [run.name for run in shared.runs if run.name != "TS_05"]
+
+
+def test_one_process_tries_a_failing_run_once_and_the_next_start_tries_it_again(local):
+    work = Broken()
+    for times in (1, 2):
+        with pytest.raises(RunsFailedError):
+            work.do_all(local.open())
+        assert work.tries == [1] * times
+        assert folder_of(local.open()).list_files().failed(times) == {"TS_05": 1}
+    work.is_broken = False
+    work.do_all(local.open())
+    assert work.done.count("TS_05") == 1
+    assert not folder_of(local.open()).list_files().modified
+
+
+def test_where_every_run_fails_the_error_is_that_of_the_run(local):
+    project = local.open()
+    with pytest.raises(RunsFailedError) as caught, writing(project) as work:
+        for run in work.one_by_one(project.runs[:1], lambda run: run):
+            with failing_alone(run):
+                raise DataError("Run TS_00: it is damaged. Copy it again.")
+    assert str(caught.value) == "Run TS_00: it is damaged. Copy it again."
+    assert caught.value.exit_code == ExitCode.DATA
+
+
+def test_a_run_that_three_workers_were_lost_by_is_given_up(local):
+    project, log = local.open(), []
+    message = r"TS_03: process \d+ on .* was lost"
+    with pytest.raises(RunsFailedError, match=message), writing(project) as work:
+        for number in (1, 2, 3):
+            (claim,) = lose_worker(project, ["TS_03"])
+            assert claim.number == number
+        do_all(project, work, log)
+    assert sorted(log) == [run.name for run in project.runs if run.name != "TS_03"]
+    with writing(project) as work:
+        do_all(project, work, log)
+    assert log.count("TS_03") == 1
+
+
+def test_a_run_that_ended_three_processes_is_left_out_by_the_others(local):
+    project, log = local.open(), []
+    message = "Run TS_00: MemoryError: it does not fit"
+    with pytest.raises(RunsFailedError, match=message), writing(project) as work:
+        for _ in range(3):
+            other = local.open()
+            with pytest.raises(MemoryError), writing(other) as others_work:
+                for run in next(others_work.rounds(other.runs[:1], lambda run: run)):
+                    assert run.name == "TS_00"
+                    raise MemoryError("it does not fit into the memory")
+        do_all(project, work, log)
+    assert sorted(log) == [run.name for run in project.runs[1:]]
 
 
 def test_who_waits_takes_what_another_drops(local):

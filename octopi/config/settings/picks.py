@@ -15,7 +15,7 @@ from octopi.config.settings.types import (
     Sets,
     UserSession,
 )
-from octopi.ranges import Number, Smoothing, Spacing
+from octopi.ranges import Number, Smoothing, Spacing, Workers
 
 
 @dataclass
@@ -35,6 +35,7 @@ class ExtractSettings:
     pairs: NotNegativeInterval | None
     user_id: str
     session_id: str | None
+    workers: Workers
     overwrite: Overwrite
     dry_run: bool
 

@@ -54,6 +54,7 @@ class CreateTargetsSettings:
     voxel_spacing: Spacing | None
     tomo_types: Names | None
     runs: RunNames
+    workers: Workers
     overwrite: Overwrite
     dry_run: bool
 
@@ -114,6 +115,7 @@ class SegmentSettings:
     segmentation: bool
     accelerator: str
     devices: Workers
+    workers: Workers
     overwrite: Overwrite
     trust: list[str]
     dry_run: bool
@@ -138,6 +140,7 @@ class LocalizeSettings:
     session_id: str
     accelerator: Literal["cpu", "gpu"]
     num_workers: Workers
+    workers: Workers
     overwrite: Overwrite
     trust: list[str]
     dry_run: bool

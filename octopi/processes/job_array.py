@@ -1,0 +1,66 @@
+"""A command as the tasks of one job array of SLURM, which share its runs by claims."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from octopi.errors import ExitCode, OctopiError
+from octopi.processes.tasks import ProcessResult, TrainingTask, run_unfinished
+
+logger = logging.getLogger(__name__)
+
+
+class WorkersError(OctopiError):
+    """Jobs of which none has done the work; the exit code is that of the first of them."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def start_workers(
+    parameters: Mapping[str, Any],
+    command: Sequence[str],
+    overrides: Sequence[str],
+    folder: Path,
+    number: int,
+) -> None:
+    """Submit a command several times, as one job array, and wait until its runs are done.
+
+    Args:
+        parameters: of Hydra's launcher submitit_slurm.
+        command: the module that `python -m` runs, and arguments that each job needs.
+        overrides: of the command, the same for all.
+        folder: in which each job has its own.
+        number: of jobs.
+
+    Raises:
+        WorkersError: no job has ended well; one that has, has waited for those of the others.
+    """
+    # submitit is an extra, which only those need who use SLURM
+    from octopi.processes.slurm_jobs import SlurmRunner  # noqa: PLC0415
+
+    module, *arguments = command
+    runner = SlurmRunner(parameters, number, module, arguments, on_restart=())
+    tasks = [
+        TrainingTask(index, folder / f"worker_{index}", [*overrides]) for index in range(number)
+    ]
+    resume_command = f"the same command (hydra.sweep.dir={folder})"
+    failed = run_unfinished(
+        tasks, runner, desc="workers", unit="worker", resume_command=resume_command
+    )
+    causes = [f"{tasks[index].folder.name}: {result.reason}" for index, result in failed.items()]
+    if len(failed) == number:
+        raise WorkersError(
+            f"No worker has ended well. {causes[0]}\nContinue with {resume_command}.",
+            exit_code(next(iter(failed.values()))),
+        )
+    for cause in causes:
+        logger.warning("%s. The other workers have done its runs.", cause.rstrip("."))
+    logger.info("Every run is done. The logs of the workers are in %s.", folder)
+
+
+def exit_code(result: ProcessResult) -> int:
+    """Return the exit code that stands for a job: its own, unless a signal has ended it."""
+    return result.code if 0 < result.code <= ExitCode.LOCKED else ExitCode.PARTS
