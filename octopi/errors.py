@@ -8,6 +8,7 @@ import inspect
 import os
 import sysconfig
 import traceback
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -282,4 +283,13 @@ def did_you_mean(requested: str, choices: Iterable[str]) -> str:
         close = [_SYNONYMS[requested]]
     else:
         close = closest_matches(requested, choices, number=3, cutoff=0.6)
-    return f" Did you mean {' or '.join(map(shorten, close))}?" if close else ""
+    if not close:
+        return ""
+    alike = [choice for choice in close if _looks_like(choice, requested)]
+    hint = " It only looks the same: its letters are other characters. Copy it." if alike else ""
+    return f" Did you mean {' or '.join(map(shorten, alike or close))}?{hint}"
+
+
+def _looks_like(one: str, other: str) -> bool:
+    """Return whether two texts differ only in how Unicode writes their letters."""
+    return unicodedata.normalize("NFKC", one) == unicodedata.normalize("NFKC", other)

@@ -1,5 +1,6 @@
 """Targets: paint spheres around picks and masks of structures into the label volume to learn."""
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -226,18 +227,18 @@ def _gather(grid: Grid, spheres: Mapping[int, tuple[ArrayLike, float]]) -> _Sphe
 def _find_overlaps(grid: Grid, spheres: _Spheres) -> dict[int, list[int]]:
     """For each sphere, list those of another label that it overlaps."""
     overlaps: dict[int, list[int]] = {}
-    if len(spheres.labels) < 2:
-        return overlaps
     centres = spheres.centres * grid.spacing
     radii = np.sqrt(spheres.squared_radii)
-    pairs = KDTree(centres).query_pairs(2 * radii.max(), output_type="ndarray")
-    first, second = pairs[:, 0], pairs[:, 1]
-    distances = np.linalg.norm(centres[first] - centres[second], axis=1)
-    overlap = distances <= radii[first] + radii[second]
-    overlap &= spheres.labels[first] != spheres.labels[second]
-    for one, other in pairs[overlap].tolist():
-        overlaps.setdefault(one, []).append(other)
-        overlaps.setdefault(other, []).append(one)
+    members = [np.flatnonzero(spheres.labels == label) for label in np.unique(spheres.labels)]
+    for ours, theirs in itertools.combinations(members, 2):
+        reach = radii[ours].max() + radii[theirs].max()
+        near = KDTree(centres[ours]).query_ball_tree(KDTree(centres[theirs]), reach)
+        for one, others in zip(ours.tolist(), near, strict=True):
+            candidates = theirs[others]
+            distances = np.linalg.norm(centres[candidates] - centres[one], axis=1)
+            for other in candidates[distances <= radii[candidates] + radii[one]].tolist():
+                overlaps.setdefault(one, []).append(other)
+                overlaps.setdefault(other, []).append(one)
     return overlaps
 
 

@@ -159,7 +159,10 @@ def test_picks_that_are_not_numbers_or_not_json_are_problems(check, here):
     path.write_text(path.read_text(encoding="utf-8")[:-20], encoding="utf-8")
     code, output = check()
     assert code == 3
-    assert "1 of 2 picks have coordinates that are not numbers (counting from 0: 0)" in output
+    assert (
+        "1 of 2 picks have coordinates that are not numbers up to 1e+09 (counting from 0: 0)"
+        in output
+    )
     assert str(path) in output
 
 
@@ -396,8 +399,8 @@ def test_picks_that_are_packed_are_named_and_not_taken_for_none(check, here):
     for number, path in enumerate(sorted(here.glob("static/**/curation_0_ribosome.json"))):
         path.rename(path.with_suffix(".json.gz" if number else ".JSON"))
     output = check("tomo_types=[denoised]")[1]
-    assert "TS_01: curation_0_ribosome.JSON are not read" in output
-    assert "TS_02: curation_0_ribosome.json.gz are not read" in output
+    assert "TS_01: not read are curation_0_ribosome.JSON." in output
+    assert "TS_02: not read are curation_0_ribosome.json.gz." in output
 
 
 def test_packed_picks_of_a_project_in_one_folder_are_named_once(check, here):

@@ -47,6 +47,13 @@ def test_close_matches_are_named_also_for_what_other_projects_call_a_setting():
     assert did_you_mean("batch_size", ["strides"]) == ""
 
 
+def test_a_name_that_only_looks_the_same_is_said_to_be_another():
+    composed, decomposed = "F\u00e4hre", "Fa\u0308hre"
+    message = did_you_mean(composed, ["Fahre", decomposed])
+    assert message.startswith(f" Did you mean {decomposed}? It only looks the same")
+    assert "looks the same" not in did_you_mean("Faehre", [decomposed, "Fahre"])
+
+
 @pytest.mark.parametrize(
     ("error", "code", "interrupts"),
     [

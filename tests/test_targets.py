@@ -1,6 +1,7 @@
 """The label of each painted voxel follows from its distances to the centres."""
 
 import resource
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -61,6 +62,16 @@ def test_painting_agrees_with_the_definition_on_crowded_random_spheres():
     box = np.array([240.0, 200.0, 160.0])
     spheres = {k: (rng.random((15, 3)) * box, r) for k, r in ((1, 22.0), (2, 41.0), (5, 31.0))}
     assert np.array_equal(paint(GRID, spheres), brute_force(GRID, spheres))
+
+
+def test_thousands_of_centres_in_one_place_take_little_memory():
+    centres = 100 + np.random.default_rng(0).random((4000, 3))
+    tracemalloc.start()
+    target = paint(GRID, {1: (centres, 30.0), 2: ([[100.0, 100.0, 120.0]], 30.0)})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert set(np.unique(target)) == {0, 1, 2}
+    assert peak < 30e6  # a list of all pairs would take 128e6
 
 
 def test_the_nearer_centre_wins_whatever_the_label_or_the_order():

@@ -40,13 +40,9 @@ def check_run(run: Run, request: CheckRequest) -> RunReport:
     with report.errors_as_issues():
         report.existing_picks = run.picks()
         run.segmentations()
-        packed = run.packed_picks()
         report.is_listed = True
     if not report.is_listed:
         return report
-    if packed:
-        text = f"{shorten_list(packed)} are not read: unpack them, and end their names with .json"
-        report.add_issues(f"{text}.", blocks_training=False)
     for check in (_check_tomograms, _check_picks, _check_target, _check_others_segmentations):
         with report.errors_as_issues():
             check(run, request, report)

@@ -18,6 +18,7 @@ from omegaconf import open_dict
 
 from octopi.cli.error_report import explain_hydra_error
 from octopi.cli.job_log import ScreenHandler, masking_formatter, write_overrides
+from octopi.cli.workers import check_one_worker
 from octopi.config.check import check_settings
 from octopi.config.files import choices
 from octopi.config.overrides import compose_config
@@ -94,7 +95,9 @@ def compose(verb: str, overrides: Sequence[str]) -> tuple[Any, Path]:
     folder = Path(cfg.hydra.run.dir)
     with open_dict(cfg):
         del cfg["hydra"]
-    return check_settings(cfg, SETTINGS_CLASSES[verb], overrides=overrides), folder
+    settings = check_settings(cfg, SETTINGS_CLASSES[verb], overrides=overrides)
+    check_one_worker(settings)
+    return settings, folder
 
 
 def compose_and_run(

@@ -115,19 +115,6 @@ def misnamed_picks(run: Item) -> list[str]:
     return [name for name in names if name.count("_") != 2 and name[0] != "."]
 
 
-def packed_picks(run: Item, list_files: Callable[[], Iterable[str]]) -> list[str]:
-    """List the files among a run's picks that copick leaves out for their ending.
-
-    Args:
-        run: copick's run.
-        list_files: lists the names of all files of picks.
-    """
-    with storage_errors_as_data_error(f"Run {run.name}: the list of Picks"):
-        names = dict.fromkeys(name for name in list_files() if name[0] != ".")
-    endings = tuple(f".json{packed}" for packed in ("", ".gz", ".bz2", ".xz", ".zst", ".zip"))
-    return [n for n in names if n.lower().endswith(endings) and not n.endswith(".json")]
-
-
 def picks_files(run: Item) -> list[str]:
     """List the names of a run's files of picks, also those that are not copick's."""
     names = []

@@ -33,6 +33,7 @@ PROVENANCE = {
     "chance": Chance,  # by which scores of the network became those of the picks
     "expected_particles": float,  # of the object in the run
 }
+LARGEST = 1e9  # coordinate in Å, or score, of a file that is not damaged
 GZIP = b"\x1f\x8b"  # with which a file that gzip wrote begins
 _IDENTITY = np.eye(4).tolist()
 
@@ -68,11 +69,10 @@ def read_picks(picks: Any, where: str, warn: Callable[[str], None]) -> StoredPic
         with storage_errors_as_data_error(where):
             content = _content(picks)
         unit, entries = content.get("unit", "angstrom"), content.get("points")
-        if not isinstance(entries, list | None):
-            raise TypeError("its points are no list")
-        entries = entries or []
+        if not isinstance(entries, list):
+            raise TypeError("its points are no list, which is [] where there are none")
         trusted = content.get("trust_orientation", True)
-        locations = [[entry["location"][axis] for axis in "xyz"] for entry in entries]
+        locations = [_location(number, entry) for number, entry in enumerate(entries)]
         transforms = [entry.get("transformation_") or _IDENTITY for entry in entries]
         transforms = np.array(transforms, float).reshape(len(entries), 4, 4)
         if not np.allclose(transforms[:, 3], _IDENTITY[3]):
@@ -82,7 +82,7 @@ def read_picks(picks: Any, where: str, warn: Callable[[str], None]) -> StoredPic
         # In copick the centre is the location plus the translation of the orientation.
         positions = np.array(locations, float).reshape(len(entries), 3)
         positions = positions + transforms[:, :3, 3]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise DataError(
             f"{where} cannot be understood: {picks.path} is truncated or damaged "
             f"({type(error).__name__}: {str(error).splitlines()[0]}). "
@@ -90,13 +90,26 @@ def read_picks(picks: Any, where: str, warn: Callable[[str], None]) -> StoredPic
         ) from error
     _check_place(content, picks, where, warn)
     if unit != "angstrom":
-        raise DataError(f"{where} are in {unit}; only angstrom is understood ({picks.path}).")
+        raise DataError(
+            f"{where} are in {unit}; only angstrom is understood ({picks.path}). Convert the "
+            "coordinates to Å, and correct the unit."
+        )
     _check_finite(positions, "coordinates", f"{where} ({picks.path})")
     _check_finite(scores, "scores", f"{where} ({picks.path})")
     has_scores = not entries or any("score" in entry for entry in entries)
     rotations = transforms[:, :3, :3] if trusted else None
     points = Points(positions, scores if has_scores else None)
     return StoredPicks(points, rotations, _provenance(content.get(OURS)))
+
+
+def _location(number: int, entry: Any) -> list[Any]:
+    """Return x, y and z of a point in a file of picks."""
+    try:
+        return [entry["location"][axis] for axis in "xyz"]
+    except (TypeError, KeyError) as error:
+        raise ValueError(
+            f"point {number}, counting from 0, has no location with x, y and z"
+        ) from error
 
 
 def _check_place(
@@ -242,9 +255,9 @@ def _rounded(points: Points) -> list[list[float]]:
 
 
 def _check_finite(values: np.ndarray, what: str, where: str) -> None:
-    rows = np.unique(np.nonzero(~np.isfinite(values))[0])
+    rows = np.unique(np.nonzero(~(np.abs(values) <= LARGEST))[0])
     if len(rows):
         raise DataError(
             f"{where}: {len(rows)} of {len(values)} picks have {what} that are not numbers "
-            f"(counting from 0: {shorten_list(rows)}). Correct or remove them."
+            f"up to {LARGEST:g} (counting from 0: {shorten_list(rows)}). Correct or remove them."
         )

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -21,6 +22,7 @@ from octopi.errors import (
     ResourceError,
     SettingError,
     did_you_mean,
+    shorten,
     shorten_list,
 )
 from octopi.geometry import Grid
@@ -33,6 +35,8 @@ from octopi.project.shared_work import SharedWork
 from octopi.project.storage import (
     check_overlay,
     check_roots,
+    is_absent,
+    root_folders,
     storage_errors_as_data_error,
     storage_errors_as_resource_error,
 )
@@ -71,6 +75,11 @@ class Project:
         copick_runs = []
         prefixes = _prefixes(self.config_paths)
         for prefix, (path, root) in zip(prefixes, self._roots.items(), strict=True):
+            if is_absent(root, "static_root"):
+                self.warn_once(
+                    f"{path}: its static_root {shorten(root.config.static_root, 200)} is not "
+                    "there, so that only overlay_root is read. Correct it, or mount its disk."
+                )
             with storage_errors_as_data_error(f"The list of runs of {path}"):
                 try:
                     copick_runs += [(prefix, run) for run in root.query()]
@@ -107,8 +116,10 @@ class Project:
         """
         if names is None:
             if not self.runs:
+                roots = [folder for root in self._roots.values() for folder in root_folders(root)]
                 raise DataError(
-                    f"{self} has no runs: ExperimentRuns is empty or absent. "
+                    f"{self} has no runs: ExperimentRuns is empty or absent in "
+                    f"{shorten_list(roots, item_length=160)}. "
                     "Check static_root and overlay_root in the config."
                 )
             names = [run.name for run in self.runs]
@@ -261,6 +272,11 @@ def _check_config(path: Path) -> None:
         raise SettingError(
             f"{path} is a folder, not a copick config. Name a JSON file; in it are: {choices}."
         )
+    if os.path.lexists(path) and not path.is_file():
+        raise SettingError(
+            f"{path} is no copick config but a link that leads nowhere, or no file. Set "
+            "OCTOPI_PROJECT or project.config to a JSON file."
+        )
     if not path.is_file():
         choices = [str(p) for p in path.parent.glob("*.json")] if path.parent.is_dir() else []
         raise SettingError(
@@ -282,19 +298,31 @@ def _open_root(path: Path) -> Any:
         try:
             return open_root(path)
         except ValidationError as error:
-            # The values are left out: a config may hold the keys to its storage.
-            faults = {".".join(map(str, f["loc"])): f["msg"] for f in error.errors()}
-            if "overlay_root" in faults:
+            faults = error.errors()
+            if ("overlay_root",) in [fault["loc"] for fault in faults]:
                 raise ResourceError(
                     f"{path} has no usable overlay_root, so nothing can be written. "
                     "Add one that points at a folder of yours."
                 ) from error
-            listed = shorten_list((f"{key}: {text}" for key, text in faults.items()), "; ")
-            raise SettingError(f"{path} is not a valid copick config: {listed}.") from error
+            described = (_describe_fault(fault, path) for fault in faults)
+            listed = shorten_list(described, "; ", item_length=200)
+            raise SettingError(
+                f"{path} is not a valid copick config: {listed}. Correct it there."
+            ) from error
         except TypeError as error:
             raise _refused_options(path, error) from error
         except (ValueError, ImportError) as error:
             raise SettingError(f"copick cannot open {path}: {error}.") from error
+
+
+def _describe_fault(fault: Mapping[str, Any], path: Path) -> str:
+    """Say where a copick config is wrong, and of which object; it may hold keys to its storage."""
+    key, message = ".".join(map(str, fault["loc"])), str(fault["msg"]).rstrip(".")
+    if fault["loc"][0] != "pickable_objects" or len(fault["loc"]) < 3:
+        return f"{key}: {message}"
+    entry = json.loads(path.read_text(encoding="utf-8"))["pickable_objects"][fault["loc"][1]]
+    name = entry.get("name", "") if isinstance(entry, dict) else entry
+    return f"{key} of {shorten(name)!r}: {message}, but it is {shorten(repr(fault['input']))}"
 
 
 def _refused_options(path: str | Path, error: TypeError) -> SettingError:

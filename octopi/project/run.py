@@ -39,10 +39,6 @@ class Run(VolumeStore):
             self._warn_once(f"Run {self.name}: copick takes files for other picks. {advice}")
         return picks
 
-    def packed_picks(self) -> list[str]:
-        """List the files of picks that are packed, or end with .JSON, and so are not read."""
-        return self.contents().packed_picks
-
     def item_names(self) -> set[str]:
         """List in words what is stored of the run, finished or not; open nothing."""
         contents = self.contents()

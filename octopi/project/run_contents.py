@@ -4,12 +4,15 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
+from octopi.errors import shorten_list
 from octopi.project import copick_items
 from octopi.project.copick_api import CopickPicksFile, parse_segmentation_store_name
 from octopi.project.copick_items import Item
 from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
 
 PICKS, SEGMENTATIONS, SPACING = "Picks", "Segmentations", "VoxelSpacing"
+NO_FOLDER = " (no folder)"  # after the name of a .zarr that is a file
+PACKED = ("", ".txt", ".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tar.gz", ".tgz", NO_FOLDER)
 
 
 class RunContents:
@@ -20,10 +23,12 @@ class RunContents:
 
     Args:
         copick_run: copick's run.
+        warn: called with what copick does not read for its name.
     """
 
-    def __init__(self, copick_run: Item) -> None:
+    def __init__(self, copick_run: Item, warn: Callable[[str], None]) -> None:
         self._run = copick_run
+        self._warn = warn
         self._stores: dict[str, list[tuple[str, bool]]] = {}
         self._features: dict[tuple[float, str], dict[str, Item]] = {}
 
@@ -31,15 +36,6 @@ class RunContents:
     def picks(self) -> dict[PicksQuery, Item]:
         """The picks."""
         return copick_items.picks(self._run, self._query(self._run.query_picks, self._list_picks))
-
-    @cached_property
-    def packed_picks(self) -> list[str]:
-        """The files of picks that are packed, or end with .JSON, and so are not read."""
-        list_files = self._query(
-            lambda: copick_items.picks_files(self._run),
-            lambda: (name for name, _ in self._names(PICKS, "*")),
-        )
-        return copick_items.packed_picks(self._run, list_files)
 
     @cached_property
     def segmentations(self) -> dict[SegmentationQuery, Item]:
@@ -72,6 +68,7 @@ class RunContents:
         return of_copick if getattr(self._run, "fs_static", None) is None else of_folders
 
     def _list_picks(self) -> Iterator[Item]:
+        self._warn_of_unread(PICKS, self._packed(PICKS, ".json"))
         make = self._run._picks_factory()
         for name, read_only in self._names(PICKS, "*.json"):
             user, session, object_name = name.removesuffix(".json").split("_")[:3]
@@ -82,21 +79,52 @@ class RunContents:
 
     def _list_segmentations(self) -> Iterator[Item]:
         make, make_meta = self._run._segmentation_factory()
+        unread = self._packed(SEGMENTATIONS, ".zarr")
         for name, read_only in self._names(SEGMENTATIONS, "*.zarr"):
             if fields := parse_segmentation_store_name(name, SEGMENTATIONS):
                 yield make(run=self._run, meta=make_meta(**fields), read_only=read_only)
+            else:
+                unread.append(name)
+        self._warn_of_unread(SEGMENTATIONS, unread)
 
     def _list_tomograms(self) -> Iterator[Item]:
         make_spacing, make_meta = self._run._voxel_spacing_factory()
         folders = [name for name, _ in self._names("", f"{SPACING}*")]
+        unread: list[str] = []
         for size in dict.fromkeys(float(name.removeprefix(SPACING)) for name in folders):
             spacing = make_spacing(run=self._run, meta=make_meta(voxel_size=size))
             make, make_tomogram_meta = spacing._tomogram_factory()
+            unread += self._packed(f"{SPACING}{size:.3f}", ".zarr")
             for name, read_only in self._names(f"{SPACING}{size:.3f}", "*.zarr"):
                 tomo_type = name.removesuffix(".zarr")
                 if "features" not in tomo_type:
                     meta = make_tomogram_meta(tomo_type=tomo_type)
                     yield make(voxel_spacing=spacing, meta=meta, read_only=read_only)
+            exact = f"{SPACING}{size:.3f}"
+            unread += [n for n in folders if float(n.removeprefix(SPACING)) == size and n != exact]
+        self._warn_of_unread(SPACING, unread)
+
+    def _packed(self, folder: str, ending: str) -> list[str]:
+        """List the names in a folder that would end so if they were unpacked or corrected."""
+        endings = tuple(ending + packed for packed in PACKED)
+        names = [name for name, _ in self._names(folder, "*")]
+        return [n for n in names if n.lower().endswith(endings) and not n.endswith(ending)]
+
+    def _warn_of_unread(self, kind: str, names: list[str]) -> None:
+        """Warn of names in a run that are nearly copick's: nothing there is read.
+
+        Args:
+            kind: the folder they are in, or are meant to be.
+            names: that were found in it.
+        """
+        folders = [name for name, _ in self._names("", "*") if not name.startswith(kind)]
+        unread = [*names, *(n for n in folders if n.lower().startswith(kind.lower()))]
+        if unread:
+            self._warn(
+                f"Run {self._run.name}: not read are {shorten_list(dict.fromkeys(unread))}. copick "
+                "reads Picks/USER_SESSION_OBJECT.json, VoxelSpacing10.000/TYPE.zarr and "
+                "Segmentations/10.000_USER_SESSION_NAME.zarr: unpack them, and correct their names."
+            )
 
     def _list_features(self, tomogram: Item) -> Iterator[Item]:
         make, make_meta = tomogram._feature_factory()
@@ -140,10 +168,10 @@ class RunContents:
             entries = fs.ls(f"{path}/{folder}".rstrip("/"), detail=True, refresh=True)
         except (FileNotFoundError, NotADirectoryError):
             return []
+        names = {entry["name"].rstrip("/").rpartition("/")[2]: entry for entry in entries}
         return [
-            entry["name"].rstrip("/").rpartition("/")[2]
-            for entry in entries
-            if not entry["name"].rstrip("/").endswith(".zarr") or _is_folder(entry, fs)
+            name if not name.endswith(".zarr") or _is_folder(entry, fs) else name + NO_FOLDER
+            for name, entry in names.items()
         ]
 
 

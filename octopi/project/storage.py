@@ -160,7 +160,7 @@ def check_overlay(root: Any, config_path: str, *, touch: bool) -> None:
 
 
 def check_roots(root: Any, config_path: str) -> None:
-    """Raise SettingError if copick would read the path of a project as a pattern.
+    """Raise SettingError if copick would take the path of a project for a pattern or another path.
 
     Args:
         root: copick's root.
@@ -173,11 +173,38 @@ def check_roots(root: Any, config_path: str) -> None:
                 f"{key} in {config_path} is {shorten(folder)}: copick reads the signs * ? [ as a "
                 "pattern and finds nothing there. Rename the folder."
             )
+        if folder and "$" in folder and is_absent(root, key):
+            raise SettingError(
+                f"{key} in {config_path} is {shorten(folder)}, which is not there: copick replaces "
+                "no variables. Write the path itself."
+            )
+
+
+def root_folders(root: Any) -> list[str]:
+    """List the paths of a copick root's overlay and read-only data on their filesystems."""
+    keys = [key for key in ("overlay_root", "static_root") if getattr(root.config, key, None)]
+    return list(dict.fromkeys(_root_folder(root, key) for key in keys))
+
+
+def is_absent(root: Any, key: str) -> bool:
+    """Return whether a folder of a project, such as its `static_root`, is not on this machine.
+
+    What another machine stores is not looked at, and what the config does not name is not absent.
+    """
+    if not getattr(root.config, key, None):
+        return False
+    is_here = is_local(getattr(root, f"fs_{key.removesuffix('_root')}"))
+    return is_here and not Path(_root_folder(root, key)).exists()
+
+
+def _root_folder(root: Any, key: str) -> str:
+    fs = getattr(root, f"fs_{key.removesuffix('_root')}")
+    return str(fs._strip_protocol(getattr(root.config, key))).rstrip("/")
 
 
 def overlay_folder(root: Any) -> str:
     """Return the path of a copick root's overlay on its filesystem."""
-    return root.fs_overlay._strip_protocol(root.config.overlay_root).rstrip("/")
+    return _root_folder(root, "overlay_root")
 
 
 def filesystem_inside(fs: Any) -> Any:

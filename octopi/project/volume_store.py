@@ -86,11 +86,11 @@ class VolumeStore:
 
     def contents(self) -> RunContents:
         """Return what is stored of the run: what `keep_contents` has listed, else what is now."""
-        return self._kept or RunContents(self._copick)
+        return self._kept or RunContents(self._copick, self._warn_once)
 
     def keep_contents(self) -> None:
         """List each folder of the run once from now on, when it is first needed."""
-        self._kept = self._kept or RunContents(self._copick)
+        self._kept = self._kept or RunContents(self._copick, self._warn_once)
 
     def _note(self, query: PicksQuery | SegmentationQuery, item: Any | None) -> None:
         """Note in a list that is kept that an item was written, or with None deleted."""

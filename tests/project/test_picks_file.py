@@ -110,7 +110,7 @@ def test_scores_that_are_not_numbers_are_counted(files):
 
 def test_picks_in_voxels_are_refused(files):
     files.add_picks([files.point(1, 2, 3)], unit="pixel")
-    with pytest.raises(DataError, match="are in pixel; only angstrom"):
+    with pytest.raises(DataError, match=r"are in pixel; only angstrom .*Convert"):
         _read(files)
 
 
@@ -136,3 +136,26 @@ def test_orientations_that_the_file_does_not_trust_are_unknown(files):
 def test_no_picks_have_no_orientations(files):
     files.add_picks([])
     assert files.run().read_oriented(RIBOSOME)[1].shape == (0, 3, 3)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"points": null}'])
+def test_a_file_without_a_list_of_points_is_not_taken_for_an_empty_one(files, content):
+    files.add_picks([]).write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=r"curator_1_ribosome\.json .*\[\] where there are none"):
+        _read(files)
+
+
+@pytest.mark.parametrize("entry", ["null", "{}", '{"location": null}', '{"location": [1, 2, 3]}'])
+def test_a_point_without_a_location_is_named_by_its_number(files, entry):
+    path = files.add_picks([files.point(1, 2, 3)])
+    path.write_text(path.read_text(encoding="utf-8").replace("[{", f"[{entry}, {{", 1))
+    with pytest.raises(DataError, match="point 0, counting from 0, has no location"):
+        _read(files)
+
+
+@pytest.mark.parametrize("x", ["1e300", "-1e12", "1" + "0" * 400])
+def test_coordinates_beyond_any_tomogram_are_refused_before_anything_computes_with_them(files, x):
+    path = files.add_picks([files.point(7.5, 2, 3)])
+    path.write_text(path.read_text(encoding="utf-8").replace("7.5", x), encoding="utf-8")
+    with pytest.raises(DataError, match=r"curator_1_ribosome\.json"):
+        _read(files)

@@ -93,7 +93,7 @@ def test_a_run_named_twice_is_refused(three):
 
 
 def test_a_project_without_runs_says_where_to_look(files):
-    with pytest.raises(DataError, match=r"has no runs.*static_root and overlay_root"):
+    with pytest.raises(DataError, match=r"has no runs.*/overlay.*static_root and overlay_root"):
         files.open().select(None)
 
 
@@ -186,3 +186,42 @@ def test_options_that_a_storage_does_not_have_are_named_without_its_keys(files, 
     with pytest.raises(SettingError, match=r"(?s)banana.*overlay_fs_args") as refused:
         _ = open_project(config).runs
     assert "hunter2" not in str(refused.value)
+
+
+def test_what_is_no_file_or_leads_nowhere_is_not_proposed_as_itself(tmp_path):
+    link = tmp_path / "project.json"
+    link.symlink_to(tmp_path / "gone.json")
+    with pytest.raises(SettingError, match=r"a link that leads nowhere") as caught:
+        open_project(link)
+    assert "Did you mean" not in str(caught.value)
+
+
+def test_a_root_with_a_variable_is_refused_where_no_folder_has_that_name(files):
+    for key in ("overlay_root", "static_root"):
+        with pytest.raises(SettingError, match=rf"{key} in .*\$SCRATCH.*replaces no variables"):
+            open_project(files.config(**{key: "local:///data/$SCRATCH/here"}))
+    (files.folder / "$SCRATCH").mkdir()
+    open_project(files.config(overlay_root=f"local://{files.folder}/$SCRATCH"))
+
+
+def test_read_only_data_that_are_not_there_are_no_empty_project(three, caplog):
+    three.open().select(None)
+    assert not caplog.text
+    (three.folder / "overlay" / "ExperimentRuns" / "TS_7").mkdir(parents=True)
+    config = three.config(static_root="local:///mnt/not-mounted")
+    assert [run.name for run in open_project(config).select(None)] == ["TS_7"]
+    assert "/mnt/not-mounted is not there, so that only overlay_root is read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"radius": "60 A"}, "radius of 'virus'.*valid number.*but it is '60 A'.*Correct it there"),
+        ({"label": 0}, "label of 'virus'.*reserved for background.*but it is 0"),
+        ({"name": 70}, "name of '70'.*valid string"),
+    ],
+)
+def test_an_object_that_is_no_object_of_copick_is_named_with_what_it_says(files, change, words):
+    entry = {"name": "virus", "is_particle": True, "label": 1, "radius": 60.0, **change}
+    with pytest.raises(SettingError, match=words):
+        open_project(files.config(pickable_objects=[entry]))

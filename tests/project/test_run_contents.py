@@ -30,7 +30,7 @@ def fill(files):
 
 def test_it_finds_what_copick_finds(anywhere):
     run = fill(anywhere)
-    contents, of_copick = RunContents(run._copick), run._copick
+    contents, of_copick = RunContents(run._copick, print), run._copick
     tomograms = [t for s in of_copick.query_voxelspacings() for t in s.query_tomograms()]
     assert sorted((q.tomo_type, q.voxel_spacing) for q in contents.tomograms) == sorted(
         (t.tomo_type, t.voxel_spacing.voxel_size) for t in tomograms
@@ -69,3 +69,36 @@ def test_what_is_kept_knows_what_this_process_writes_and_not_what_others_do(file
     assert run.segmentations_of(coarse) == files.run().segmentations_of(coarse) == [coarse]
     assert run.is_stored(coarse)
     assert not run.is_stored(TARGETS)
+
+
+def test_what_is_nearly_copicks_is_named_and_not_taken_for_nothing(files, caplog):
+    files.add_tomogram(files.noise())
+    files.add_picks([])
+    for name in ("curation_0_ribosome.json.txt", "curation_0_virus.json~"):
+        files.at("Picks", name).write_text("{}", encoding="utf-8")
+    for name in ("wbp.zarr.zip", "file.zarr"):
+        files.at("VoxelSpacing10.000", name).write_bytes(b"")
+    for folder, name in (
+        ("VoxelSpacing10.000", "raw.ZARR"),
+        ("VoxelSpacing20", "wbp.zarr"),
+        ("segmentations", "10.000_a_1_membrane.zarr"),
+        ("Segmentations", "membrane.zarr"),
+    ):
+        files.at(folder, name).mkdir(parents=True)
+    run = files.run()
+    run.picks(), run.tomograms(), run.segmentations()
+    picks, tomograms, segmentations = (record.message for record in caplog.records)
+    assert "Run TS_1: not read are curation_0_ribosome.json.txt. copick reads" in picks
+    for name in ("wbp.zarr.zip", "raw.ZARR", "file.zarr (no folder)", "VoxelSpacing20"):
+        assert name in tomograms
+    assert "not read are membrane.zarr, segmentations. copick" in segmentations
+    assert "json~" not in caplog.text
+
+
+def test_an_orderly_run_is_not_remarked_on(files, caplog):
+    files.add_tomogram(files.noise())
+    files.add_picks([])
+    files.at("Picks", ".DS_Store").write_bytes(b"")
+    run = files.run()
+    run.picks(), run.tomograms(), run.segmentations()
+    assert not caplog.text
