@@ -37,14 +37,18 @@ class UNetPlusPlus(BasicUNetPlusPlus):
 class LightHeadUNet(UNet):
     """MONAI's UNet without convolutions at the resolution of its input.
 
-    There MONAI's UNet has as many channels as classes, too few for a processor's vectors: a tenth of
-    the operations of a training step takes more than a quarter of its time. Here the last layer is
-    one transposed convolution whose kernel is its stride, a sub-pixel convolution
+    There MONAI's UNet has as many channels as classes, too few for a processor's vectors: a tenth
+    of the operations of a training step takes a quarter of its time. Here the last layer is one
+    transposed convolution whose kernel is its stride, a sub-pixel convolution
     (https://arxiv.org/abs/1609.07009).
     """
 
     def _get_up_layer(
-        self, in_channels: int, out_channels: int, strides: int, is_top: bool
+        self,
+        in_channels: int,
+        out_channels: int,
+        strides: int,
+        is_top: bool,  # noqa: FBT001  as MONAI calls it
     ) -> nn.Module:
         """Return a layer of the decoder; the last one gives the logits."""
         if is_top:
