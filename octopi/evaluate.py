@@ -18,7 +18,7 @@ from octopi.evaluation.chances import describe_share, fit_partial
 from octopi.evaluation.coverage import keep_comparable
 from octopi.evaluation.partial import with_shares
 from octopi.evaluation.picks_figure import draw_picks
-from octopi.evaluation.reliability import plot_reliability
+from octopi.evaluation.reliability_figure import plot_reliability
 from octopi.evaluation.score_report import Report
 from octopi.evaluation.scores import Scorer
 from octopi.evaluation.share_report import clearly_incomplete, describe_shares

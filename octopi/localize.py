@@ -35,7 +35,12 @@ from octopi.project import (
 )
 from octopi.project.edits import check_not_edited, check_still_not_edited
 from octopi.project.picks_file import PROVENANCE
-from octopi.project.run_scores import RunScores, find_scores, warn_of_several_networks
+from octopi.project.run_scores import (
+    RunScores,
+    find_scores,
+    warn_of_other_radii,
+    warn_of_several_networks,
+)
 from octopi.project.score_map import particle_radii
 from octopi.project.shared_work import SharedWork, failing_alone, finish, output_settings
 from octopi.project.work_folder import new_worker_id
@@ -85,6 +90,8 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
     with project.writing(runs, f"picks {output}", made_by, dry_run=settings.dry_run) as work:
         for scores in all_scores:
             check_outputs(scores, settings, checkpoint_info)
+            info = checkpoint_info or scores.read_info()
+            warn_of_other_radii(info, project.objects, project.warn_once)
             scores.check()  # of every run before the first is written
         warn_of_several_networks(all_scores, project.warn_once)
         if settings.dry_run:

@@ -400,3 +400,13 @@ def test_neither_the_order_of_runs_nor_a_kill_half_way_changes_the_result(
     order = "runs=[TS_03,TS_01,TS_02]"
     assert octopi_command("localize", "localizer=peaks", *command, order, "num_workers=3") == 0
     assert result() == expected
+
+
+def test_a_radius_that_is_another_one_than_in_training_is_said(here, localize, capfd):
+    now = open_project(here / "project.json").objects["ribosome"].require_radius()
+    assert localize(["ribosome"], "dry_run=true", radii={"ribosome": now}) == 0
+    assert "in training" not in capfd.readouterr().err
+    assert localize(["ribosome"], "dry_run=true", radii={"ribosome": 2 * now}) == 0
+    error = capfd.readouterr().err
+    assert f"The radius of ribosome is {now:g} Å in the copick config" in error
+    assert f"was {2 * now:g} Å in training" in error

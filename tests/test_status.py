@@ -3,8 +3,6 @@
 import contextlib
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -151,10 +149,3 @@ def test_what_is_damaged_is_said_and_the_others_are_listed(tmp_path, octopi_comm
 def test_a_folder_without_trainings_is_refused(tmp_path, octopi_command, capfd):
     assert octopi_command("status", f"folder={tmp_path}") == 2
     assert "is not the folder of a training, of folds or of a sweep" in capfd.readouterr().err
-
-
-def test_it_does_not_import_what_takes_seconds():
-    code = "import octopi.status, sys; print({'torch', 'optuna', 'monai'} & set(sys.modules))"
-    command = [sys.executable, "-c", code]
-    result = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
-    assert result.stdout.strip() == "set()"

@@ -24,6 +24,7 @@ from octopi.cli.error_report import report_error
 from octopi.cli.help import wants_help, write_help
 from octopi.cli.job_log import traceback_in_log, warn_of_repeats
 from octopi.cli.overrides import expand_overrides
+from octopi.cli.repeat import warn_of_other_project
 from octopi.cli.typed_text import quote_texts
 from octopi.cli.workers import WORKERS, check_one_worker, slurm_parameters, worker_overrides
 from octopi.config.check import check_settings, without_null_groups
@@ -147,6 +148,7 @@ def _run_single(verb: str, work: Work, overrides: Sequence[str], *, opens_folder
         warn_of_repeats(job.overrides)
         settings = check_settings(cfg, SETTINGS_CLASSES[verb], overrides=job.overrides)
         check_one_worker(settings)
+        warn_of_other_project(job.overrides, getattr(settings, "project", {}))
         if settings.dry_run:
             _check_dry_run(settings, job)
         elif not opens_folder:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import os
+import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,6 +43,7 @@ MULTIRUN = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
 
 def expand_overrides(arguments: list[str], *, verb: str) -> list[str]:
     """Return the command line with every short form replaced by what it stands for."""
+    arguments = [expand_home(argument) for argument in arguments]
     if asks_dry_run(arguments) and MULTIRUN & set(arguments) and verb != "train":
         raise SettingError("dry_run=true describes one job at a time: leave out -m.")
     check_flags(arguments, verb)
@@ -57,6 +60,15 @@ def expand_overrides(arguments: list[str], *, verb: str) -> list[str]:
     arguments = expand_target(arguments, verb=verb)
     arguments = expand_experiment_folder(expand_resume(arguments, verb=verb), verb=verb)
     return add_folder(expand_experiment_file(arguments, verb=verb), verb=verb)
+
+
+def expand_home(argument: str) -> str:
+    """Replace a `~` that begins a path in an override: shells leave it as it is behind a `=`."""
+    return re.sub(
+        r"(?<=[=\[,])([\s'\"]*)(~[\w.-]*)(?=/)|(?<==)()(~)$",
+        lambda m: (m[1] or "") + os.path.expanduser(m[2] or m[4]),  # noqa: PTH111  ~NAME may be none
+        argument,
+    )
 
 
 def check_flags(arguments: list[str], verb: str) -> None:

@@ -1,6 +1,8 @@
 """Repeat a training: `resume=FOLDER` and `experiment=FOLDER` as the overrides they stand for."""
 
 import dataclasses
+import logging
+import os
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -17,6 +19,7 @@ from octopi.config.overrides import (
     last_value,
     override_key,
     override_text,
+    shell_override,
     trusted_names,
 )
 from octopi.config.sections import LIBRARIES
@@ -25,6 +28,8 @@ from octopi.errors import SettingError, shorten
 from octopi.system.job_folder import CONFIG_FILE, best_trial_folder, read_training_config
 from octopi.system.passwords import TRACKER_ADDRESSES, mask_passwords, with_passwords
 from octopi.tracking import mlflow
+
+logger = logging.getLogger(__name__)
 
 SWEEP_TAGS = ("mlflow.parentRunId", "trial", "fold")  # that a sweep gives the runs of its trials
 
@@ -48,6 +53,23 @@ def expand_resume(arguments: list[str], *, verb: str) -> list[str]:
         override_text("resume", folder),
         override_text("hydra.run.dir", folder),
     ]
+
+
+def warn_of_other_project(overrides: Iterable[str], project: Mapping[str, Any]) -> None:
+    """Warn that a training which is repeated has another project than OCTOPI_PROJECT names."""
+    overrides, named = list(overrides), os.environ.get("OCTOPI_PROJECT")
+    config = project.get("config")
+    is_stored = any(override.startswith("+project=") for override in overrides)
+    if not (named and is_stored and isinstance(config, str)):
+        return
+    is_typed = last_value(overrides, "project.config") is not None
+    if not is_typed and Path(named).expanduser().resolve() != Path(config).resolve():
+        logger.warning(
+            "The project is %s, as in the training that is repeated, and not that of "
+            "OCTOPI_PROJECT. To take that, type %s.",
+            shorten(config, 160),
+            shell_override("project.config", named),
+        )
 
 
 def _is_project_there(node: Any) -> bool:

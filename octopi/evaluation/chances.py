@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, logsumexp
-from scipy.stats import norm
 
 from octopi.picking import SCORE_CLIP, Chance, log_odds
 
@@ -212,7 +211,7 @@ def _share_posteriors(likelihoods: NDArray[np.float64]) -> NDArray[np.float64]:
         likelihoods: logarithms (k, s).
     """
     positions = logit(SHARES[:-1])
-    around = norm.pdf(positions[None], positions[:, None], SPREAD)
+    around = np.exp(-(((positions[None] - positions[:, None]) / SPREAD) ** 2) / 2)
     around /= around.sum(axis=1, keepdims=True)
     num = len(SHARES)
     conditional = np.zeros((num, num))  # common share, the object's share

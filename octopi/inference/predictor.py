@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from octopi.inference.flips import mean_over_flips
 from octopi.inference.windows import fit_window, take, windows
+from octopi.models.logits import to_scores
 from octopi.models.net_output import NetOutput
 from octopi.models.precision import autocast
 from octopi.models.properties import EXCLUSIVE, check_size, finest_logits
@@ -170,7 +171,7 @@ def _pad(image: Tensor, size: Sequence[int], shape: Sequence[int]) -> Tensor:
 
 def mean_score(nets: Sequence[nn.Module], net_output: NetOutput, image: Tensor) -> Tensor:
     """Average the networks' scores of the objects, (b, c, z, y, x)."""
-    total = net_output.scores(finest_logits(nets[0], image).float(), image.shape[2:])
+    total = to_scores(finest_logits(nets[0], image).float(), net_output, image.shape[2:])
     for net in nets[1:]:
-        total = total + net_output.scores(finest_logits(net, image).float(), image.shape[2:])
+        total = total + to_scores(finest_logits(net, image).float(), net_output, image.shape[2:])
     return total / len(nets)

@@ -62,6 +62,12 @@ def read(path: str | Path) -> tuple[dict[str, torch.Tensor], CheckpointInfo]:
         SettingError: there is no such file, or it is not a checkpoint of this version of octopi.
     """
     path = Path(path)
+    if path.is_dir():
+        inside = sorted(str(p) for p in [*path.glob("*.pth"), *path.glob("*/*.pth")])
+        raise SettingError(
+            f"{path} is a folder, not a checkpoint. Checkpoints in it: "
+            f"{shorten_list(inside, item_length=160) or 'none'}."
+        )
     if not path.is_file():
         siblings = sorted(p.name for p in path.parent.glob("*.pth")) if path.parent.is_dir() else []
         raise SettingError(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from octopi.errors import SettingError, describe_error
+from octopi.models.logits import mean_logits
 from octopi.models.net_output import NetOutput
 
 EXCLUSIVE = NetOutput()
@@ -56,7 +57,7 @@ class EnsembleNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Return logits whose scores are the mean of the networks' scores."""
         all_logits = [finest_logits(net, image).float() for net in self.nets]
-        return self.net_output.mean_logits(all_logits)
+        return mean_logits(all_logits, self.net_output)
 
 
 def size_divisor(net: nn.Module) -> int:

@@ -15,7 +15,7 @@ from octopi.project.objects import PickableObject, check_labels, volume_labels
 from octopi.project.provenance import describe_differences, replaced_tomogram
 from octopi.project.queries import SegmentationQuery, TomogramQuery, score_map_name
 from octopi.project.run import Run
-from octopi.project.score_map import ScoreMap, read_score_map
+from octopi.project.score_map import ScoreMap, particle_radii, read_score_map
 from octopi.project.selection import check_covers_tomogram
 
 logger = logging.getLogger(__name__)
@@ -146,6 +146,19 @@ def particle_labels(
     if attributes.get("labels"):
         return labels
     return {name: label for name, label in labels.items() if objects[name].is_particle}
+
+
+def warn_of_other_radii(
+    info: PickingInfo, objects: Mapping[str, PickableObject], warn_once: Callable[[str], None]
+) -> None:
+    """Warn of objects whose radius is another one in the copick config now than in training."""
+    for name, radius in particle_radii(info, objects).items():
+        trained = info.radii[name]
+        if trained is not None and not same_spacing(trained, radius):
+            warn_once(
+                f"The radius of {name} is {radius:g} Å in the copick config, which counts, but was "
+                f"{trained:g} Å in training: thresholds and distances fit that."
+            )
 
 
 def warn_of_several_networks(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from octopi.config.settings import TrainSettings
+from octopi.models.logits import split_logits
 from octopi.models.net_output import NetOutput
 from octopi.models.properties import EXCLUSIVE
 from octopi.picking import sort_by_label
@@ -98,7 +99,7 @@ class TrainingLoss(nn.Module):
         total = outputs[0].new_zeros((), dtype=torch.float32)
         weights = [0.5**i for i in range(len(outputs))]
         for weight, out in zip(weights, outputs, strict=True):
-            logits, _ = self.net_output.split(out.float())
+            logits, _ = split_logits(out.float(), self.net_output)
             loss = self._loss_of_head(
                 logits,
                 labels=resize_nearest(labels, logits),
@@ -130,7 +131,7 @@ class TrainingLoss(nn.Module):
         """Return the loss of the offsets of the finest head; 0 without any."""
         if not isinstance(self.painter, Offsets):
             return 0.0
-        _, predicted = self.net_output.split(output.float())
+        _, predicted = split_logits(output.float(), self.net_output)
         offsets = self.painter.offsets(known["target"], known["particles"], self.net_output.stride)
         return self.painter.loss(predicted, offsets)
 

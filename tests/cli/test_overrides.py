@@ -16,6 +16,24 @@ def test_a_bare_path_is_a_project_or_a_folder():
     assert expand_paths(["--cfg", "job", "+x=1"]) == ["--cfg", "job", "+x=1"]
 
 
+@pytest.mark.parametrize(
+    ("typed", "expanded"),
+    [
+        ("checkpoint=~/a.pth", "checkpoint=/home/me/a.pth"),
+        ("checkpoint=[~/a.pth, ~/b.pth]", "checkpoint=[/home/me/a.pth, /home/me/b.pth]"),
+        ("+out='~/a b'", "+out='/home/me/a b'"),
+        ("out=~", "out=/home/me"),
+        ("out=~nobody-here/x", "out=~nobody-here/x"),
+        ("out=./~/x", "out=./~/x"),
+        ("name=a~b", "name=a~b"),
+        ("~callbacks.swa", "~callbacks.swa"),
+    ],
+)
+def test_the_home_folder_may_be_a_tilde_behind_the_sign_of_a_setting(monkeypatch, typed, expanded):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert expand_overrides([typed], verb="segment") == [expanded]
+
+
 def test_an_experiment_of_conf_is_left_to_hydra():
     assert expand_overrides(["experiment=czii"], verb="train") == ["experiment=czii"]
 

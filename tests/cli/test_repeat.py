@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 
 from octopi.cli.overrides import expand_overrides
 from octopi.cli.python_api import compose
-from octopi.cli.repeat import expand_resume, setting_overrides
+from octopi.cli.repeat import expand_resume, setting_overrides, warn_of_other_project
 from octopi.config.files import COMMANDS
 from octopi.config.overrides import compose_config, override_text
 from octopi.errors import SettingError
@@ -245,3 +245,23 @@ def test_a_repeated_training_logs_into_its_own_folder(tmp_path):
     overrides = expand_overrides([f"experiment={folder}"], verb="train")
     assert "/elsewhere" not in " ".join(overrides)
     assert any("save_dir:'${hydra:runtime.output_dir}'" in override for override in overrides)
+
+
+@pytest.mark.parametrize("key", ["experiment", "resume"])
+def test_that_a_repeated_training_keeps_its_project_is_said(tmp_path, monkeypatch, caplog, key):
+    mine, named = tmp_path / "mine.json", tmp_path / "named.json"
+    mine.touch()
+    named.touch()
+    folder = make_job(tmp_path / "job", f"project.config={mine}")
+
+    def remarks(*typed, variable=named):
+        caplog.clear()
+        monkeypatch.setenv("OCTOPI_PROJECT", str(variable))
+        overrides = expand_overrides([f"{key}={folder}", *typed], verb="train")
+        warn_of_other_project(overrides, settings_of(overrides)["project"])
+        return caplog.text
+
+    assert f"The project is {mine}, as in" in remarks()
+    assert f"project.config={named}" in remarks()
+    assert not remarks(f"project.config={named}")
+    assert not remarks(variable=mine)

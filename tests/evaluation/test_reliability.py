@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from octopi.evaluation.reliability import plot_reliability, reliability
+from octopi.evaluation.reliability import reliability
+from octopi.evaluation.reliability_figure import plot_reliability
 
 
 def drawn(rng, num, power=1.0):

@@ -130,6 +130,13 @@ def test_for_a_missing_file_the_checkpoints_beside_it_are_listed(tmp_path, net):
         checkpoint.load(tmp_path / "model.pth")
 
 
+def test_of_a_folder_the_checkpoints_in_it_are_listed(tmp_path, net):
+    (tmp_path / "fold-0").mkdir()
+    checkpoint.save(tmp_path / "fold-0" / "best_model.pth", net.state_dict(), make_info())
+    with pytest.raises(SettingError, match=r"is a folder.* in it: .*/fold-0/best_model.pth"):
+        checkpoint.load(tmp_path)
+
+
 def test_bare_weights_are_refused_with_the_reason(tmp_path, net):
     torch.save(net.state_dict(), tmp_path / "weights.pth")
     with pytest.raises(SettingError, match="no recipe"):

@@ -10,6 +10,7 @@ from octopi.data.augment import Affine, Flip, Rot90
 from octopi.data.particles import number_particles, split_codes
 from octopi.errors import SettingError
 from octopi.geometry import Grid, Points
+from octopi.models.logits import to_scores
 from octopi.models.net_output import NetOutput
 from octopi.targets import UNKNOWN, paint
 from octopi.training.build_checks import check_painter
@@ -136,7 +137,7 @@ def test_scores_gather_where_offsets_point():
     offsets = Offsets(weight=1.0).offsets(labels, particles, 1)
     scores = 0.9 * torch.stack([labels[:, 0] == 1, labels[:, 0] == 2], 1).float()
     logits = torch.cat([torch.logit(scores, eps=1e-6), offsets.nan_to_num()], dim=1)
-    out = NetOutput("independent", offsets=True).scores(logits, SHAPE)[0]
+    out = to_scores(logits, NetOutput("independent", offsets=True), SHAPE)[0]
     assert out.max() == pytest.approx(0.9, abs=1e-4)
     for k, name in enumerate("ab"):
         voxels = (out[k] > 0.5).nonzero().float()
