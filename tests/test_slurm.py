@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from processes import Command
-from slurm_cluster import SlurmCluster
+from slurm_cluster import NODE, SlurmCluster
 from stopping import ENOUGH
 from sweeping import read_states, run_sweep, start_sweep
 from tiny import RUNS, TINY
@@ -148,6 +148,55 @@ def test_a_refused_job_is_no_trial_and_a_cancelled_one_goes_on(slurm: SlurmClust
     run_sweep(*search)
     assert read_states(Path("sweep")) == ["COMPLETE"] * 2
     assert epochs("sweep/trial_1") == list(range(len(epochs("sweep/trial_1"))))
+
+
+def start_search(*words: str) -> Command:
+    """Start a search whose trainings end when told to; return when both have trained epochs."""
+    command = start_sweep(*LAUNCHER, *SEARCH, *LONG, *words, log=Path("search.log"))
+    trials = ("sweep/trial_0", "sweep/trial_1")
+    wait_until(
+        lambda: not command.process.is_alive() or all(len(epochs(trial)) > 2 for trial in trials),
+        seconds=300,
+    )
+    assert command.process.is_alive(), command.output()
+    return command
+
+
+def check_each_epoch_is_trained_once() -> None:
+    """Demand two finished trials whose histories lack no epoch and repeat none."""
+    assert read_states(Path("sweep")) == ["COMPLETE"] * 2
+    for trial in ("sweep/trial_0", "sweep/trial_1"):
+        assert epochs(trial) == list(range(len(epochs(trial))))
+
+
+def test_a_trial_whose_job_is_requeued_goes_on_in_the_same_sweep(slurm: SlurmCluster, targets):
+    command = start_search()
+    job = job_of("sweep/trial_1")
+    slurm.run("scontrol", "requeue", job)
+    wait_until(lambda: slurm.state(job).get("Restarts") == "1", seconds=60)
+    done = len(epochs("sweep/trial_1"))
+    wait_until(lambda: len(epochs("sweep/trial_1")) > done + 2, seconds=400)
+    Path(ENOUGH).touch()
+    assert command.wait() == 0, command.output()
+    assert "goes on." in Path("sweep/trial_1/output.txt").read_text(encoding="utf-8")
+    check_each_epoch_is_trained_once()
+
+
+def test_trials_whose_node_is_lost_are_taken_up_by_the_next_start(slurm: SlurmCluster, targets):
+    no_requeue = "+hydra.launcher.additional_parameters={no-requeue: true}"
+    command = start_search(no_requeue)
+    node = ("scontrol", "update", f"NodeName={NODE}")
+    slurm.run(*node, "State=DOWN", "Reason=lost")
+    try:
+        assert command.wait() == 6, command.output()
+        assert "2 trials were interrupted: SLURM's job " in command.output()
+        assert "ended as NODE_FAIL" in command.output()
+        assert read_states(Path("sweep")) == ["RUNNING"] * 2
+    finally:
+        slurm.run(*node, "State=RESUME")
+    Path(ENOUGH).touch()
+    run_sweep(*LAUNCHER, *SEARCH, *LONG, no_requeue)
+    check_each_epoch_is_trained_once()
 
 
 def test_folds_are_a_job_array_also_when_submitted_from_within_a_job(slurm: SlurmCluster, targets):
