@@ -149,6 +149,10 @@ class StoppedBySignal(BaseException):
 
 # That a disk or quota is full, or a file larger than `ulimit -f` allows.
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# That a path is that of something else, or none that this disk can have.
+PATH_ERRNOS = frozenset(
+    {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTEMPTY}
+)
 _RESOURCE_ERRNOS = {
     *DISK_FULL,
     errno.EIO,
@@ -159,6 +163,7 @@ _RESOURCE_ERRNOS = {
     errno.EPERM,
     errno.ENOMEM,
     errno.EMFILE,
+    *PATH_ERRNOS,
 }
 _PACKAGE = str(Path(__file__).parent) + os.sep
 _LIBRARIES = (*(path + os.sep for path in set(sysconfig.get_paths().values())), "<")

@@ -136,6 +136,9 @@ def test_an_error_in_octopi_itself_is_a_mistake_whoever_calls_it():
     assert (exit_code_of(error), users_code(error)) == (ExitCode.MISTAKE, None)
 
 
-@pytest.mark.parametrize("number", [errno.EFBIG, errno.ENOSPC, errno.EDQUOT, errno.EIO])
+@pytest.mark.parametrize(
+    "number",
+    [errno.EFBIG, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOTDIR, errno.ENAMETOOLONG],
+)
 def test_what_a_disk_refuses_is_no_mistake(number):
     assert exit_code_of(OSError(number, "x", "file")) == ExitCode.RESOURCE

@@ -14,6 +14,7 @@ from octopi.config.files import OVERLAYS, choices
 from octopi.config.overrides import shell_override
 from octopi.errors import (
     MAX_MESSAGE_LENGTH,
+    PATH_ERRNOS,
     WHAT_IS_KEPT,
     ExitCode,
     OctopiError,
@@ -25,7 +26,7 @@ from octopi.errors import (
     shorten,
     users_code,
 )
-from octopi.system.passwords import mask_passwords
+from octopi.system.passwords import mask_passwords, to_printable
 
 MAX_LINES = 20
 
@@ -59,7 +60,7 @@ def _print_mistake(error: BaseException) -> None:
 def _print(message: str) -> None:
     for bar in list(getattr(tqdm, "_instances", ())):
         bar.close()  # which ends its line
-    message = mask_passwords(message)
+    message = to_printable(message)
     lines = [line.rstrip() for line in message.splitlines() if line.strip()] or ["failed"]
     text = "\n".join(["octopi: " + lines[0], *lines[1:MAX_LINES]])
     sys.stderr.write(shorten(text, MAX_MESSAGE_LENGTH) + "\n")
@@ -70,8 +71,7 @@ def describe(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return f"Interrupted. {WHAT_IS_KEPT}"
     if isinstance(error, OSError) and error.strerror:
-        cure = ". Set TMPDIR to one that can be written." if is_without_tmpdir(error) else ""
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror + cure
+        return explain_os_error(error)
     if isinstance(error, OmegaConfBaseException):
         return explain_omegaconf_error(error)
     if type(error).__module__.startswith("hydra"):
@@ -79,6 +79,15 @@ def describe(error: BaseException) -> str:
     if exit_code_of(error) == ExitCode.RESOURCE and not isinstance(error, OctopiError):
         return explain_lack_of_resources(error)
     return str(error).strip() or type(error).__name__
+
+
+def explain_os_error(error: OSError) -> str:
+    """Say what the system refused, of which path, and what to do."""
+    cure = ". Name another path, or move away what is there" * (error.errno in PATH_ERRNOS)
+    if is_without_tmpdir(error):
+        cure = ". Set TMPDIR to one that can be written"
+    where = f": {shorten(error.filename, 300)}" if error.filename else ""
+    return f"{error.strerror}{where}{cure}."
 
 
 def explain_lack_of_resources(error: BaseException) -> str:

@@ -31,7 +31,7 @@ from octopi.config.check import check_settings, without_null_groups
 from octopi.config.files import CONF_DIR
 from octopi.config.overrides import override_key
 from octopi.config.settings import SETTINGS_CLASSES
-from octopi.errors import WHAT_IS_KEPT, ExitCode, StoppedBySignal
+from octopi.errors import WHAT_IS_KEPT, ExitCode, ResourceError, StoppedBySignal
 from octopi.signals import handler_after_work, signals_to_handle
 from octopi.system import resources
 from octopi.system.job_folder import Job
@@ -90,11 +90,10 @@ def run_command(
     if wants_help(sys.argv[1:]):
         write_help(verb)
         sys.exit(ExitCode.DONE)
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # a user's own network lies beside the user
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, in single and multiruns
     try:
         with stop_on_signals():
+            _add_current_folder()
             sys.argv[1:] = expand_overrides(without_null_groups(sys.argv[1:], verb), verb=verb)
             overrides = single_run_overrides(sys.argv[1:])
             of_workers = start_workers and worker_overrides(sys.argv[1:])
@@ -112,6 +111,22 @@ def run_command(
     except BaseException as error:  # noqa: BLE001  the last line before a bare traceback
         sys.exit(report_error(error))
     sys.exit(ExitCode.DONE)
+
+
+def _add_current_folder() -> None:
+    """Let modules be imported from the current folder: a user's own network lies there.
+
+    Raises:
+        ResourceError: it was deleted.
+    """
+    try:
+        folder = str(Path.cwd())
+    except FileNotFoundError as error:
+        raise ResourceError(
+            "The folder that octopi was started in is not there any more. Change to one that is."
+        ) from error
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import os
 import re
 import shlex
@@ -154,9 +155,23 @@ def expand_experiment_file(arguments: list[str], *, verb: str) -> list[str]:
             f"file://{path.parents[1]} to the search path and say experiment={path.stem}."
         )
     check_yaml_texts(path, verb)
+    check_header(path)
     kept = [a for a in arguments if not a.startswith("experiment=")]
     search = override_text(SEARCHPATH, [f"file://{path.parents[1]}"])
     return [*kept, override_text("experiment", path.stem), search]
+
+
+def check_header(path: Path) -> None:
+    """Raise SettingError unless a file says, as Hydra wants, where its settings belong."""
+    text = path.read_text(encoding="utf-8")
+    lines = map(str.strip, text.splitlines())
+    comments = itertools.takewhile(lambda line: line[:1] in ("#", ""), lines)
+    if not any(re.match(r"#\s*@package\s", line) for line in comments):
+        no_mark = ", and save it as UTF-8 without BOM" if text[:1] == "\ufeff" else ""
+        raise SettingError(
+            f"{path} does not say where its settings belong. Make its first line "
+            f"`# @package _global_`{no_mark}."
+        )
 
 
 def asks_dry_run(arguments: Iterable[str]) -> bool:

@@ -67,7 +67,7 @@ def read(path: str | Path) -> tuple[dict[str, torch.Tensor], CheckpointInfo]:
     Raises:
         SettingError: there is no such file, or it is not a checkpoint of this version of octopi.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.is_dir():
         inside = sorted(str(p) for p in [*path.glob("*.pth"), *path.glob("*/*.pth")])
         raise SettingError(

@@ -141,7 +141,7 @@ def object_labels(objects: Mapping[str, PickableObject]) -> dict[str, int]:
         if label <= 0 or len(sharing) > 1:
             raise DataError(
                 f"The copick config gives the label {label} to {shorten_list(sharing)}; a label "
-                "volume needs a label above 0 for each object. Set label in pickable_objects."
+                "volume needs another one above 0 for each object. Set label in pickable_objects."
             )
     return {sharing[0]: label for label, sharing in names.items()}
 

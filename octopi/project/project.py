@@ -5,6 +5,7 @@ import functools
 import json
 import logging
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -85,6 +86,12 @@ class Project:
                     copick_runs += [(prefix, run) for run in root.query()]
                 except TypeError as error:  # S3's client takes its options when it connects
                     raise _refused_options(path, error) from error
+        for _, run in copick_runs:
+            if any(unicodedata.category(sign) == "Cc" for sign in run.name):
+                raise DataError(
+                    f"The name of run {run.name!r} has control characters, which lists and logs "
+                    "cannot show. Rename its folder."
+                )
         times = Counter(run.name for _, run in copick_runs)
         runs = [
             self._make_run(run.name if times[run.name] == 1 else f"{prefix}/{run.name}", run)

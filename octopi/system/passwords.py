@@ -19,6 +19,8 @@ _ASSIGNED = re.compile(
     rf"((?:^|[\s?&+{{,'\"]){_SECRET}['\"]?\s*[=:]\s*['\"]?)[^\s&,}}'\"]+", re.IGNORECASE
 )
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but those of lines and tabs
+
 
 def mask_passwords(content: Any) -> Any:
     """Replace passwords and keys in the content (text, lists, mappings) by stars.
@@ -37,12 +39,20 @@ def mask_passwords(content: Any) -> Any:
     return content
 
 
+def to_printable(text: str) -> str:
+    """Return a text for the screen: without passwords, and with control characters as escapes.
+
+    In the name of a file such characters would steer the terminal.
+    """
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], mask_passwords(text))
+
+
 def _is_secret(key: Any, value: Any) -> bool:
     return isinstance(value, str) and _SECRET_KEY.fullmatch(str(key)) is not None
 
 
 class MaskingFormatter(logging.Formatter):
-    """Formats a record as another formatter does, without passwords."""
+    """Formats a record as another formatter does, without passwords and control characters."""
 
     def __init__(self, formatter: logging.Formatter) -> None:
         super().__init__()
@@ -50,7 +60,7 @@ class MaskingFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format the record and its traceback."""
-        return mask_passwords(self.formatter.format(record))
+        return to_printable(self.formatter.format(record))
 
 
 def with_passwords(config: Mapping[str, Any], typed_keys: Iterable[str], where: object) -> Any:

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import re
 import subprocess
 import sys
 
@@ -25,6 +26,7 @@ from octopi.errors import DataError, DivergedError, ResourceError, SettingError,
         (ResourceError("x"), 4),
         (MisconfigurationException("profiler must be simple"), 2),
         (OSError(errno.ENOSPC, "No space left on device", "f"), 4),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "f"), 4),
         (PermissionError(errno.EACCES, "Permission denied", "f"), 4),
         (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in []"), 4),
         (MemoryError(), 4),
@@ -39,6 +41,12 @@ def test_every_error_has_its_exit_code(error, code, capsys):
     err = capsys.readouterr().err
     assert err.startswith("octopi: ")
     assert "Traceback" not in err
+
+
+def test_a_path_that_cannot_be_is_named_with_what_to_do(capsys):
+    assert report_error(OSError(errno.ENAMETOOLONG, "File name too long", "q" * 900)) == 4
+    message = capsys.readouterr().err
+    assert re.fullmatch(r"octopi: File name too long: q+ … q+\. Name another path.*\n", message)
 
 
 def test_an_error_in_the_class_of_a_user_names_file_and_line(here, octopi_command, capfd):

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -107,3 +108,16 @@ def test_a_job_removes_what_a_killed_one_left(
     assert stage.exists()
     octopi_command("evaluate", *overrides)
     assert not stage.exists()
+
+
+def test_a_folder_that_was_deleted_under_the_command_is_said_so(tmp_path, octopi_command, capfd):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    before = Path.cwd()
+    os.chdir(gone)
+    try:
+        gone.rmdir()
+        assert octopi_command("check") == 4
+    finally:
+        os.chdir(before)
+    assert "started in is not there any more. Change to one that is" in capfd.readouterr().err

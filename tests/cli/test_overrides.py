@@ -50,6 +50,25 @@ def test_the_same_sweep_has_the_same_folder_and_another_has_another():
     assert expand_overrides(["seed=1"], verb="train") == ["seed=1"]
 
 
+@pytest.mark.parametrize(
+    ("text", "cure"),
+    [
+        ("seed: 1\n", "_global_`\\."),
+        ("", "_global_`\\."),
+        ("seed: 1\n# @package _global_\n", "_global_`\\."),
+        ("\ufeff# @package _global_\nseed: 1\n", ".*without BOM"),
+    ],
+)
+def test_a_file_that_does_not_say_where_its_settings_belong_is_refused(tmp_path, text, cure):
+    path = tmp_path / "experiment" / "mine.yaml"
+    path.parent.mkdir()
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(SettingError, match=rf"(?s)mine.yaml .*first line `# @package {cure}"):
+        expand_overrides([f"experiment={path}"], verb="train")
+    path.write_text("\n# mine\r\n#@package _global_\nseed: 1\n", encoding="utf-8")
+    assert expand_overrides([f"experiment={path}"], verb="train")
+
+
 def test_an_experiment_may_be_a_file(tmp_path):
     path = tmp_path / AWKWARD / "experiment" / "mine.yaml"
     path.parent.mkdir(parents=True)

@@ -225,3 +225,11 @@ def test_an_object_that_is_no_object_of_copick_is_named_with_what_it_says(files,
     entry = {"name": "virus", "is_particle": True, "label": 1, "radius": 60.0, **change}
     with pytest.raises(SettingError, match=words):
         open_project(files.config(pickable_objects=[entry]))
+
+
+@pytest.mark.parametrize("name", ["TS_1\n08:00:00 ERROR forged", "TS_\x1b[31m1"])
+def test_a_run_whose_name_steers_a_terminal_is_refused(files, name):
+    files.add_tomogram(files.noise(), run=name)
+    with pytest.raises(DataError, match=r"TS_.*control characters.*Rename its folder") as caught:
+        files.open().select(None)
+    assert str(caught.value).isprintable()

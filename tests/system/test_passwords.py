@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from octopi.errors import SettingError
-from octopi.system.passwords import MaskingFormatter, mask_passwords, with_passwords
+from octopi.system.passwords import MaskingFormatter, mask_passwords, to_printable, with_passwords
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,9 @@ def test_a_masked_password_is_typed_again_or_taken_from_the_environment(monkeypa
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://lab:secret@server")
     restored = with_passwords(stored, [], "config.yaml")
     assert restored["logger"]["tracking_uri"] == "http://lab:secret@server"
+
+
+def test_control_characters_do_not_reach_a_terminal():
+    assert to_printable("run \x1b[31mred\x07\r\x9b\nü\tx") == "run \\x1b[31mred\\x07\\r\\x9b\nü\tx"
+    record = logging.makeLogRecord({"msg": "TS\x1b]0;owned\x07"})
+    assert MaskingFormatter(logging.Formatter("%(message)s")).format(record).isprintable()

@@ -1,5 +1,7 @@
 """A training neither needs its tracker nor forgets what to tell it."""
 
+import json
+import operator
 import os
 import signal
 import socket
@@ -10,13 +12,16 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from stopping import ENOUGH
+from sweeping import start_sweep
 from tiny import RUNS, TINY
+from waiting import wait_until
 
 from octopi.tracking.buffered_logger import make_tracker
 
@@ -90,12 +95,59 @@ def test_what_a_server_missed_is_told_when_it_is_back(node, tmp_path, caplog, mo
         assert [item.path for item in client.list_artifacts(run.info.run_id)] == ["results.json"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_two_trainings_outlive_a_server_that_is_killed(here, octopi_command, comes_back):
+    assert octopi_command("create_targets") == 0
+    with serving(here) as (server, uri):
+        sweep = start_sweep(
+            *("seed=1,2", "hydra.sweeper.n_jobs=2", "hydra.sweep.dir=sweep"),
+            *("logger=mlflow", f"logger.tracking_uri={uri}", "trainer.max_epochs=1000000"),
+            "+callbacks.enough._target_=stopping.StopWhenTold",
+            log=here / "sweep.log",
+        )
+        folders = [here / "sweep" / f"seed_{seed}" for seed in (1, 2)]
+        wait_until(lambda: all(num_epochs(folder) > 1 for folder in folders), seconds=300)
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    killed_at = [num_epochs(folder) for folder in folders]
+    went_on = [number + 2 for number in killed_at]
+    wait_until(lambda: all(map(operator.ge, map(num_epochs, folders), went_on)), seconds=300)
+    with serving(here, uri) if comes_back else nullcontext():
+        Path(ENOUGH).touch()
+        assert sweep.wait() == 0, sweep.output()
+        logs = [(folder / "train.log").read_text(encoding="utf-8") for folder in folders]
+        assert [log.count("cannot be reached") for log in logs] == [1, 1]
+        assert "mistake" not in "".join([sweep.output(), *logs])
+        if not comes_back:
+            assert [log.count("were not sent to the tracker") for log in logs] == [1, 1]
+            return
+        assert [log.count("all buffered records were sent") for log in logs] == [1, 1]
+        client = MlflowClient(uri)
+        runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+        assert {run.info.run_name: run.info.status for run in runs} == dict.fromkeys(
+            ("sweep", "seed_1", "seed_2"), "FINISHED"
+        )
+        for folder in folders:
+            (run,) = (run for run in runs if run.info.run_name == folder.name)
+            told = client.get_metric_history(run.info.run_id, "val/object_fbeta")
+            assert len({metric.step for metric in told}) == num_epochs(folder)
+
+
+def num_epochs(folder: Path) -> int:
+    """Count the epochs in a training's history; 0 before it has one."""
+    if not (folder / "results.json").exists():
+        return 0
+    history = json.loads((folder / "results.json").read_text(encoding="utf-8"))["history"]
+    return len(history.get("train_loss", {"epoch": []})["epoch"])
+
+
 @contextmanager
-def serving(folder: Path) -> Iterator[tuple[subprocess.Popen, str]]:
-    """An MLflow server that answers, and its address."""
+def serving(folder: Path, address: str | None = None) -> Iterator[tuple[subprocess.Popen, str]]:
+    """An MLflow server that answers, and its address: a free one, or that of one before."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        port = address.rpartition(":")[2] if address else free.getsockname()[1]
     words = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     store = ["--backend-store-uri", f"sqlite:///{folder / 'server.db'}"]
     artifacts = ["--artifacts-destination", str(folder / "served")]
@@ -109,7 +161,8 @@ def serving(folder: Path) -> Iterator[tuple[subprocess.Popen, str]]:
             wait_for(f"http://127.0.0.1:{port}/health", server)
             yield server, f"http://127.0.0.1:{port}"
         finally:
-            os.killpg(server.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # a test has killed it
+                os.killpg(server.pid, signal.SIGKILL)
 
 
 def wait_for(address: str, server: subprocess.Popen) -> None:
