@@ -20,7 +20,12 @@ from octopi.checks.plan_notes import (
     describe_shortages,
     describe_sizes,
 )
-from octopi.checks.planning_rules import fit_to_memory, plan_sizes
+from octopi.checks.planning_rules import (
+    fit_to_memory,
+    fit_to_minutes,
+    most_folds,
+    plan_sizes,
+)
 from octopi.checks.project_summary import summarise_project
 from octopi.checks.tables import annotation_table
 from octopi.cli.job import command, log_dry_run
@@ -98,11 +103,12 @@ def plan_experiment(project: Project, settings: PlanSettings, job: Job) -> str:
     costs = measure(net, settings, sizes.crop_size, num_classes=len(summary.radii) + 1,
                     device=device, memory=memory)  # fmt: skip
     sizes = fit_to_memory(sizes, costs, settings, memory=memory, larger_helps=on_gpu)
+    sizes = fit_to_minutes(sizes, costs, summary, settings)
     estimated = estimate(summary, sizes, costs, settings)
     device_name = torch.cuda.get_device_name() if on_gpu else f"{costs.num_cores} cores"
     notes = [
         *describe_project(str(project), summary),
-        *describe_sizes(summary, sizes, settings.num_folds),
+        *describe_sizes(summary, sizes, most_folds(settings)),
         *describe_estimate(estimated, sizes, costs, device_name=device_name),
         *describe_shortages(estimated, costs, settings),
     ]

@@ -2,6 +2,8 @@ import pytest
 import yaml
 from tiny import TINY
 
+from octopi.checks.measured_cost import Cost, NetworkCosts
+
 PLAN = "outputs/plan/experiment/project.yaml"
 SHORT = [o for o in TINY if o.startswith(("trainer.", "model.", "data.steps", "data.num"))]
 
@@ -79,6 +81,29 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(here, octopi_command, capfd
     assert "outputs/plan/experiment/mine.yaml would be written" in output
     assert "radius_scale: 0.4" in output
     assert sorted(here.rglob("*")) == before
+
+
+def test_minutes_decide_how_many_folds_there_are_and_how_long_they_train(
+    here, octopi_command, capfd, monkeypatch
+):
+    seconds_of_a_step = 0.9 * 60 / 1000  # so that a minute has 1,000 steps
+    crop = Cost(seconds_of_a_step / 2, 1, 1)
+    costs = NetworkCosts(crop, crop, 1, 2, 1, on_gpu=False)
+    monkeypatch.setattr("octopi.plan.measure_network", lambda *_, **__: costs)
+    planned = {}
+    for minutes in (0.5, 2.5, 60):
+        words = [f"minutes={minutes}", f"name=p{minutes:g}", "experiment=czii", "dry_run=false"]
+        assert octopi_command("plan", *words) == 0
+        text = (here / f"outputs/plan/experiment/p{minutes:g}.yaml").read_text(encoding="utf-8")
+        planned[minutes] = yaml.safe_load(text), text
+    none, two, all_runs = planned.values()
+    assert none[0]["num_folds"] is None
+    assert none[0]["data"]["ratios"] == [0.667, 0.333, 0.0]
+    assert "No folds: 30 s are about 500 steps here" in none[1].replace("\n# ", " ")
+    assert two[0]["num_folds"] == 2
+    assert two[0]["trainer"] == {"max_time": "00:00:02:30", "max_epochs": 12}  # of 100 steps
+    assert all_runs[0]["num_folds"] == 3
+    assert "steps_per_fold" not in all_runs[1]
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ import json
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from clusters_page import SCRIPTS, SMALL, find_command
 from processes import Command
 from slurm_cluster import NODE, SlurmCluster
 from stopping import ENOUGH
@@ -223,9 +225,6 @@ def logs_of_jobs() -> str:
     return "\n".join(path.read_text(encoding="utf-8") for path in Path().glob("job_*.out"))
 
 
-PAGE = Path(__file__).parents[1] / "docs" / "clusters.md"
-
-
 def workers_of(verb: str, *words: str) -> Command:
     """Start a command as several jobs, in the folder VERB."""
     folder = f"hydra.sweep.dir={verb}"
@@ -271,29 +270,62 @@ def test_workers_that_all_fail_are_told_with_their_cause(slurm: SlurmCluster, he
     assert "/output.txt" in command.output()
 
 
-def scripts_of_the_page() -> list[str]:
-    """List the job scripts that docs/clusters.md shows."""
-    blocks = re.findall(
-        r"```text\n(#!/bin/bash\n.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL
-    )
-    assert len(blocks) == 2
-    return blocks
+@pytest.fixture
+def program(slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program `octopi` of the scripts, whose trainings are tiny."""
+    path = Path("bin/octopi").absolute()
+    path.parent.mkdir()
+    small = f'[ "$1" = train ] && set -- "$@" {shlex.join(TINY)}'
+    path.write_text(f'#!/bin/bash\n{small}\nexec {octopi()} "$@"\n', encoding="utf-8")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(path.parent), prepend=":")
 
 
-@pytest.mark.parametrize("script", scripts_of_the_page(), ids=["job", "array of folds"])
-def test_the_job_scripts_of_the_page_run(slurm: SlurmCluster, targets, monkeypatch, script: str):
-    program = Path("bin/octopi").absolute()
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/bash\nexec {octopi()} "$@" {shlex.join(TINY)}\n', encoding="utf-8")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
-    if "--array" not in script:
-        script = script.rstrip() + f" {shlex.join(RUNS)}"
-    job = slurm.submit(script.replace(" --gpus=1", ""), "--output=job_%a.out")
+def run_script(slurm: SlurmCluster, script: str, *, tasks: int) -> None:
+    """Run a job script of the page on a node without a GPU; demand that all its tasks succeed."""
+    script = re.sub(r" --gpus(-per-node)?=1", "", script).replace("array=1-8", f"array=1-{tasks}")
+    job = slurm.submit(script, "--output=job_%a.out")
     assert slurm.wait_for_end(job, seconds=600) == "0:0", logs_of_jobs()
     states = [task["JobState"] for task in slurm.tasks(job)]
-    assert states == ["COMPLETED"] * (3 if "--array" in script else 1), logs_of_jobs()
-    made = (
-        "outputs/folds/model_config.yaml" if "--array" in script else "outputs/job/best_model.pth"
-    )
-    assert Path(made).is_file()
+    assert states == ["COMPLETED"] * tasks, logs_of_jobs()
+
+
+def test_the_script_of_the_page_for_a_training_runs(slurm: SlurmCluster, targets, program):
+    (script,) = (script for script in SCRIPTS if "--array" not in script)
+    run_script(slurm, f"{script.rstrip()} {shlex.join(RUNS)}", tasks=1)
+    assert Path("outputs/job/best_model.pth").is_file()
+
+
+def test_the_script_of_the_page_for_folds_runs(slurm: SlurmCluster, targets, program):
+    (script,) = (script for script in SCRIPTS if "fold=0,1,2" in script)
+    run_script(slurm, script, tasks=3)
+    assert Path("outputs/folds/model_config.yaml").is_file()
+
+
+def run_command(*words: str, more: Sequence[str] = ()) -> str:
+    """Run a command of the page that submits jobs, two workers or trials; return its output."""
+    nowhere = {"hydra.launcher.partition=gpu", "hydra.launcher.gpus_per_node=1"}
+    kept = [word for word in find_command(*words) if word not in nowhere]
+    kept = [word.replace("workers=8", "workers=2") for word in kept]
+    command = Command(*kept, *more, log=Path("command.log"))
+    assert command.wait() == 0, command.output()
+    return command.output()
+
+
+def test_the_search_and_the_folds_of_the_page_run(slurm: SlurmCluster, targets):
+    search = [*SMALL, "hydra.sweeper.n_trials=2", "hydra.sweep.dir=search"]
+    assert "2 jobs submitted" in run_command("search=unet", LAUNCHER[0], more=search)
+    assert read_states(Path("search")) == ["COMPLETE"] * 2
+    run_command("fold=0,1,2", LAUNCHER[0], more=[*TINY, "hydra.sweep.dir=folds"])
+    assert Path("folds/model_config.yaml").is_file()
+
+
+def test_both_ways_of_the_page_to_segment_many_tomograms_run(
+    slurm: SlurmCluster, targets, program, octopi_command
+):
+    assert octopi_command("train", *TINY, *RUNS, "hydra.run.dir=outputs/job") == 0
+    (script,) = (script for script in SCRIPTS if "octopi segment" in script)
+    run_script(slurm, script, tasks=2)
+    runs = open_project("project.json").runs
+    assert all("score map predict-octopi-1 of denoised@20.0" in run.item_names() for run in runs)
+    assert "2 jobs submitted" in run_command("segment", "workers=8", more=["overwrite=true"])

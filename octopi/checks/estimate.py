@@ -45,14 +45,15 @@ def estimate(
     """Estimate time, memory and disk from the measured costs of a crop and a window."""
     trainer, predictor = settings.trainer, settings.predictor
     folds = sizes.num_folds or 1
-    steps = folds * trainer["max_epochs"] * settings.data["steps_per_epoch"]
+    epochs = sizes.max_epochs or trainer["max_epochs"]
+    steps = folds * epochs * settings.data["steps_per_epoch"]
     predict_seconds = [
         num_computed_voxels(grid.shape, sizes.window_size, predictor["halo"], sizes.divisor)
         * predictor["num_sides"]
         * costs.window.seconds_per_voxel
         for grid in sizes.grids
     ]
-    validations = trainer["max_epochs"] // trainer["check_val_every_n_epoch"]
+    validations = max(1, epochs // trainer["check_val_every_n_epoch"])
     step_bytes = sizes.crops_per_step * costs.crop.num_bytes
     reading = FLOAT * READING_COPIES * max(math.prod(grid.shape) for grid in summary.grids)
     folds_at_once = 1 if costs.on_gpu else min(folds, costs.num_cores)

@@ -12,6 +12,7 @@ from octopi.config.files import CONF_DIR
 from octopi.config.overrides import override_key, override_value
 from octopi.config.settings import PlanSettings
 from octopi.system.files import YamlDumper, read_yaml
+from octopi.system.resources import format_time_limit
 
 GROUPS = ("model", "loss", "trainer", "predictor")
 SECTIONS = ("data", "targets", *GROUPS)
@@ -48,7 +49,13 @@ def as_experiment(
         },
         "predictor": {"window_size": sizes.window_size},
     }
-    if sizes.num_folds is None and settings.num_folds:
+    if settings.minutes is not None:
+        max_time = format_time_limit(round(60 * settings.minutes))
+        content["trainer"] = {"max_time": max_time, "max_epochs": sizes.max_epochs}
+    if sizes.num_folds is None and sizes.max_epochs is not None and len(summary.runs) > 2:
+        validation = round(1 / len(summary.runs), 3)  # one run, for the thresholds
+        content["data"]["ratios"] = [1 - validation, validation, 0.0]
+    elif sizes.num_folds is None and settings.num_folds:
         content["data"]["ratios"] = [1.0, 0.0, 0.0]
     for override in overrides:
         key = override_key(override)

@@ -31,8 +31,8 @@ def describe_project(project: str, summary: ProjectSummary) -> list[str]:
     ]
 
 
-def describe_sizes(summary: ProjectSummary, sizes: Sizes, num_folds: int | None) -> list[str]:
-    """Describe the planned sizes, and why they differ from the `num_folds` requested."""
+def describe_sizes(summary: ProjectSummary, sizes: Sizes, most_folds: int) -> list[str]:
+    """Describe the planned sizes, and why there are fewer folds than there may be."""
     voxel = sizes.grids[0].spacing[-1]
     smallest, largest = min(summary.radii.values()), max(summary.radii.values())
     lines = [
@@ -40,7 +40,7 @@ def describe_sizes(summary: ProjectSummary, sizes: Sizes, num_folds: int | None)
         f"object ({smallest:g} Å) keeps {smallest / voxel:.2g} voxels of radius; a crop is "
         f"{sizes.crop_size[-1] * voxel:.0f} Å wide, the largest object {2 * largest:g} Å."
     ]
-    if sizes.num_folds != num_folds and sizes.why_fewer_folds:
+    if (sizes.num_folds or 1) < most_folds and sizes.why_fewer_folds:
         lines.append(f"{sizes.num_folds or 'No'} folds: {sizes.why_fewer_folds}")
     if sizes.exceeds_memory:
         lines.append("Even one crop may be too much for the memory.")

@@ -11,6 +11,10 @@ from octopi.data.cache import working_grid
 from octopi.data.folds import SplitSettings, split_runs
 from octopi.errors import DataError, SettingError
 from octopi.geometry import Grid
+from octopi.system.resources import format_duration
+
+SHARE_OF_STEPS = 0.9  # of a training's time; the others are its start and its validations
+MOST_FOLDS = 4
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Sizes:
         window_size: voxels z y x.
         num_folds: None = no folds.
         why_fewer_folds: the reason for fewer folds than requested; empty without one.
+        max_epochs: of each fold, within the minutes that were requested; None = the recipe's.
         radius_scales: object -> radius of its spheres, in radii, where the recipe's is too small.
         divisor: of which every edge of the network's input is a multiple.
         exceeds_memory: whether even one crop may be too much for the memory.
@@ -40,6 +45,7 @@ class Sizes:
     radius_scales: dict[str, float]
     divisor: int
     exceeds_memory: bool = False
+    max_epochs: int | None = None
 
 
 def plan_sizes(summary: ProjectSummary, settings: PlanSettings, *, divisor: int) -> Sizes:
@@ -54,7 +60,7 @@ def plan_sizes(summary: ProjectSummary, settings: PlanSettings, *, divisor: int)
     spacing = working_spacing(radii.values(), summary.voxel_spacing, rules)
     grids = [working_grid(grid, spacing) for grid in summary.grids]
     voxel = grids[0].spacing[-1]
-    folds, why_fewer = num_folds(settings.num_folds or 1, summary.classes, seed=settings.seed)
+    folds, why_fewer = num_folds(most_folds(settings), summary.classes, seed=settings.seed)
     return Sizes(
         working_spacing=spacing,
         grids=grids,
@@ -108,6 +114,40 @@ def fit_to_memory(
         halo=settings.predictor["halo"],
     )
     return replace(sizes, crops_per_step=crops, window_size=window, exceeds_memory=exceeds_memory)
+
+
+def fit_to_minutes(
+    sizes: Sizes, costs: NetworkCosts, summary: ProjectSummary, settings: PlanSettings
+) -> Sizes:
+    """Return the sizes with the folds and epochs of `minutes`, where they were requested.
+
+    Folds take their thresholds from all runs, and one network has more steps: there are as many
+    folds as have enough of them.
+
+    Args:
+        sizes: planned without regard to time.
+        costs: measured for one crop of these sizes.
+        summary: of the project.
+        settings: of the plan.
+    """
+    if settings.minutes is None:
+        return sizes
+    step_seconds = sizes.crops_per_step * costs.crop.seconds
+    steps = SHARE_OF_STEPS * 60 * settings.minutes / step_seconds
+    folds, why = sizes.num_folds, sizes.why_fewer_folds
+    if (enough := int(steps / settings.rules.steps_per_fold)) < (folds or 1):
+        folds, _ = num_folds(enough, summary.classes, seed=settings.seed)
+        why = (
+            f"{format_duration(60 * settings.minutes)} are about {steps:.0f} steps here, and each "
+            f"fold should have {settings.rules.steps_per_fold} (rules.steps_per_fold)."
+        )
+    epochs = max(1, round(steps / (folds or 1) / settings.data["steps_per_epoch"]))
+    return replace(sizes, num_folds=folds, why_fewer_folds=why, max_epochs=epochs)
+
+
+def most_folds(settings: PlanSettings) -> int:
+    """Return the greatest number of folds that a plan may have."""
+    return settings.num_folds or (1 if settings.minutes is None else MOST_FOLDS)
 
 
 def edges(select: Callable[[Iterable[int]], int], grids: Sequence[Grid]) -> list[int]:

@@ -18,7 +18,7 @@ from octopi.processes.local import LocalRunner, check_one_device, slot_environme
 from octopi.processes.tasks import TrainingTask, run_unfinished
 from octopi.system.files import read_json
 from octopi.system.job_folder import OUTPUT_FILE, RESULTS_FILE, fold_name
-from octopi.system.resources import parse_duration
+from octopi.system.resources import format_time_limit, parse_duration
 from octopi.training.folder import TrainingFolder
 from octopi.training.run import build_training
 
@@ -111,9 +111,7 @@ def time_limit(settings: TrainSettings, num_slots: int) -> str | None:
     if max_time is None:
         return None
     num_batches = math.ceil((settings.num_folds or 1) / num_slots)
-    minutes, seconds = divmod(parse_duration(str(max_time)) // num_batches, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours // 24:02}:{hours % 24:02}:{minutes:02}:{seconds:02}"
+    return format_time_limit(parse_duration(str(max_time)) // num_batches)
 
 
 def fold_overrides(overrides: Sequence[str], fold: int, limits: Sequence[str]) -> list[str]:

@@ -139,6 +139,13 @@ def parse_duration(text: str) -> int:
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
+def format_time_limit(seconds: int) -> str:
+    """Write seconds as `trainer.max_time` is written, DD:HH:MM:SS."""
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours // 24:02}:{hours % 24:02}:{minutes:02}:{seconds:02}"
+
+
 def format_duration(seconds: float) -> str:
     """Format a time, as in 40 s, 12 min, 3.5 h."""
     if seconds < 90:

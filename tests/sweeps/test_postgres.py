@@ -15,6 +15,7 @@ from typing import Any
 
 import optuna
 import pytest
+from clusters_page import SMALL, find_command
 from processes import FORK_SERVER, Command
 from tiny import RUNS, TINY
 from waiting import wait_until
@@ -200,6 +201,20 @@ def test_a_search_writes_the_password_into_study_yaml_only(here, octopi_command,
     assert not [path for path in others if password.encode() in path.read_bytes()]
     assert {p.name for p in list_artifacts(here / "sweep" / "trial_0")} >= {"best_model.pth"}
     assert password not in sweep.output()
+
+
+def test_the_search_of_the_page_on_clusters_runs(here, octopi_command, url):
+    assert octopi_command("create_targets") == 0
+    address = "hydra.sweeper.storage=postgresql://USER@HOST/DATABASE"
+    words = [
+        f"hydra.sweeper.storage='{url}'" if word == address else word
+        for word in find_command("hydra.sweeper.study_name=mine", address)
+    ]
+    search = Command(*words, *SMALL, "hydra.sweeper.n_trials=2", log=here / "log")
+    assert search.wait() == 0, search.output()
+    with stored(url) as storage:
+        trials = optuna.load_study(study_name="mine", storage=storage).get_trials()
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 2
 
 
 def test_an_outage_ends_neither_a_search_nor_its_trainings(here, octopi_command, server):

@@ -10,6 +10,7 @@ from octopi.ranges import (
     Factor,
     FactorOrZero,
     NotNegative,
+    Positive,
     Seed,
     Share,
     Spacing,
@@ -86,6 +87,7 @@ class Rules:
         voxels_per_target: least radius of a target's sphere, in working voxels.
         max_crops_per_step: largest batch.
         memory_share: part of the free memory that a step or a window may take.
+        steps_per_fold: within `minutes`, at least; there are fewer folds where there are less.
     """
 
     voxels_per_radius: Factor
@@ -95,6 +97,7 @@ class Rules:
     voxels_per_target: Factor
     max_crops_per_step: CropsPerStep
     memory_share: Share
+    steps_per_fold: Count
 
 
 @dataclass
@@ -117,4 +120,5 @@ class PlanSettings:
     runs: RunNames
     seed: Seed
     num_folds: Count | None
+    minutes: Positive | None
     rules: Rules
