@@ -57,6 +57,13 @@ def check(settings: CheckSettings, _job: Job) -> None:
         counts = sum_counts(sets.user_sessions, (r.origins[name] for r in reports if r.origins))
         logger.info("%s: %s.", name, counts)
     summary = summarise(reports, request)
+    if summary.has_targets and (settings.picks is not None or settings.rejected is not None):
+        find_pick_sets(  # raises the error of sets that do not exist, which no issue says then
+            project.select(settings.runs),
+            objects=None,
+            source=settings.picks,
+            rejected=settings.rejected,
+        )
     if not summary.has_targets:  # they are written next
         summary.problems.extend(issues_of(project.check_writable, touch=False))
     if checkpoint_info is not None:

@@ -68,6 +68,10 @@ def plan_path(settings: PlanSettings) -> Path:
     config = settings.project["config"]
     first = config[0] if isinstance(config, list) else config
     name = settings.name or (Path(first).stem if isinstance(first, str) else "demo")
+    if Path(name).name != name or name == "..":
+        raise SettingError(
+            f"name={name} is no name of a file: leave out / and say where in folder=…"
+        )
     path = Path(settings.folder) / "experiment" / f"{name}.yaml"
     if (CONF_DIR / "experiment" / path.name).exists():
         raise SettingError(f"octopi has an experiment {name} of its own. Choose another name=…")

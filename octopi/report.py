@@ -7,6 +7,7 @@ Run it as `octopi report FOLDER_OF_A_TRAINING`, `octopi report PROJECT.json` or
 import collections
 import datetime
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from octopi.system.passwords import TRACKING_VARIABLE, mask_passwords
 from octopi.tracking import mlflow
 
 logger = logging.getLogger(__name__)
+
+TITLE_END = " · octopi report"  # of every page, by which the next one knows it
 
 
 def report(settings: ReportSettings, job: Job) -> Path:
@@ -56,7 +59,7 @@ def report(settings: ReportSettings, job: Job) -> Path:
         "commands": open_commands(project, data.history),
         "provenance": provenance_rows(data, project, scorer, job.overrides),
     }
-    title = f"{project.config_paths[0].stem} · octopi report"
+    title = f"{shorten(project.config_paths[0].stem)}{TITLE_END}"
     by_id = {f"run-{number}": block for number, block in enumerate(blocks)}
     write_text(path, render_page(content, by_id, title=title))
     if history is not None:
@@ -91,12 +94,31 @@ def choose_project(settings: ReportSettings, history: TrainingHistory | None, jo
 
 
 def choose_path(settings: ReportSettings, project: Project) -> Path:
-    """Choose the path of the page: output=…, else the training's folder, else outputs/report."""
+    """Choose the path of the page: output=…, else the training's folder, else outputs/report.
+
+    Raises:
+        DataError: there is something that is no report.
+    """
     if settings.output is not None:
-        return Path(settings.output).absolute()
-    if settings.folder is not None:
-        return Path(settings.folder).absolute() / "report.html"
-    return Path("outputs/report").absolute() / f"{project.config_paths[0].stem}.html"
+        path = Path(settings.output).absolute()
+    elif settings.folder is not None:
+        path = Path(settings.folder).absolute() / "report.html"
+    else:
+        path = Path("outputs/report").absolute() / f"{project.config_paths[0].stem}.html"
+    if os.path.lexists(path) and not is_report(path):
+        raise DataError(
+            f"{shorten(path, 200)} exists, and is no report of octopi. It is not replaced: move it "
+            "away, or choose another file with output=…"
+        )
+    return path
+
+
+def is_report(path: Path) -> bool:
+    """Return whether there is a report that may be replaced."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return f"{TITLE_END}</title>".encode() in file.read(4096)
 
 
 def describe_report(path: Path, data: ReportData, settings: ReportSettings) -> list[str]:

@@ -412,3 +412,14 @@ def test_packed_picks_of_a_project_in_one_folder_are_named_once(check, here):
     (folder / "Picks/curation_0_ribosome.json.gz").touch()
     output = check("tomo_types=[denoised]")[1]
     assert output.count("curation_0_ribosome.json.gz") == 1
+
+
+@pytest.mark.parametrize("typed", ["picks=nope/1", "picks=[curation/0,nope/1]", "rejected=nope/1"])
+def test_sets_that_are_typed_and_not_there_are_refused_also_beside_targets(
+    check, targets, octopi_command, typed
+):
+    code, output = check(typed, "tomo_types=[denoised]")
+    assert code == 3
+    assert "has no picks nope/1" in output
+    again = ("overwrite=true", "dry_run=true", "tomo_types=[denoised]")
+    assert octopi_command("create_targets", f"targets.{typed}", *again) == 3

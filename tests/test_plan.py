@@ -61,6 +61,13 @@ def test_an_existing_plan_is_not_replaced_without_overwrite(planned, here, octop
     assert "mine" in path.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("name", ["../x", "a/b", ".."])
+def test_a_name_that_climbs_out_of_the_folder_is_refused(here, octopi_command, capfd, name):
+    assert octopi_command("plan", f"name={name}", "overwrite=true") == 2
+    assert "is no name of a file" in capfd.readouterr().err
+    assert not list(here.rglob("x.yaml"))
+
+
 def test_a_dry_run_shows_the_plan_and_writes_nothing(here, octopi_command, capfd):
     before = sorted(here.rglob("*"))
     overrides = [

@@ -545,3 +545,17 @@ def test_errors_say_what_to_do(overrides, code, message, here, octopi_command, c
     assert octopi_command("report", *overrides) == code
     assert message in capfd.readouterr().err
     assert not (here / "page.html").exists()
+
+
+@pytest.mark.parametrize("name", ["project.json", "thesis.html", "folder"])
+def test_a_report_replaces_nothing_but_a_report(here, trained, octopi_command, capfd, name):
+    (here / "thesis.html").write_text("<html>mine</html>", encoding="utf-8")
+    (here / "folder").mkdir()
+    before = (here / "project.json").read_bytes()
+    for extra in ("dry_run=false", "dry_run=true"):
+        assert octopi_command("report", f"folder={trained}", f"output={name}", extra) == 3
+        assert f"{name} exists, and is no report of octopi" in capfd.readouterr().err
+    assert (here / "project.json").read_bytes() == before
+    assert (here / "thesis.html").read_text(encoding="utf-8") == "<html>mine</html>"
+    for _ in range(2):
+        assert octopi_command("report", f"folder={trained}", "output=page.html") == 0

@@ -199,7 +199,9 @@ def staged(target: Path, *, fsync: bool = False) -> Iterator[Path]:
 
     Raises:
         OSError: with the file, the bytes needed and those free, where the disk is full.
+        FileExistsError: the target is a device or a pipe, such as /dev/null.
     """
+    _check_replaceable(target)
     stage = _stage_path(target.parent)
     old = stage.with_name(f"{stage.name}-old")
     try:
@@ -215,6 +217,12 @@ def staged(target: Path, *, fsync: bool = False) -> Iterator[Path]:
     finally:
         _remove(stage)
         _remove(old)
+
+
+def _check_replaceable(target: Path) -> None:
+    """Raise FileExistsError for a device or a pipe: the administrator may rename a file over it."""
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise FileExistsError(errno.EEXIST, "This is no file", str(target))
 
 
 @contextlib.contextmanager

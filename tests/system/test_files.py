@@ -52,6 +52,17 @@ def test_a_staged_file_replaces_the_old_one_at_the_end(tmp_path):
     assert list(target.parent.iterdir()) == [target]
 
 
+def test_a_pipe_or_device_is_never_replaced_by_a_file(tmp_path):
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for target in (pipe, link):
+        with pytest.raises(FileExistsError, match="no file"), staged(target) as stage:
+            stage.touch()
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+
+
 def test_a_staged_folder_replaces_the_old_one_wholly(tmp_path):
     target = tmp_path / "labels.zarr"
     for name in ("old", "new"):
