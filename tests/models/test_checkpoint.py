@@ -12,6 +12,7 @@ from monai.networks.nets import UNet
 
 from octopi.errors import SettingError
 from octopi.models import checkpoint
+from octopi.models.unets import LightHeadUNet
 
 
 @pytest.fixture
@@ -160,13 +161,16 @@ def test_weights_none_of_which_fits_are_refused(net):
         checkpoint.load_matching_weights(torch.nn.Linear(2, 2), net.state_dict())
 
 
-def test_the_rows_of_the_channels_that_both_networks_have_are_loaded():
+@pytest.mark.parametrize("network", [UNet, LightHeadUNet])
+def test_the_rows_of_the_channels_that_both_networks_have_are_loaded(network):
     def make(num_channels):
-        return UNet(3, 1, num_channels, channels=[4, 8], strides=[2], num_res_units=1, norm="batch")
+        sizes = {"channels": [4, 8], "strides": [2], "num_res_units": 1}
+        return network(3, 1, num_channels, norm="batch", **sizes)
 
     old, new = make(4), make(3)
     axes = checkpoint.find_channel_axes(new, make(4))
-    assert sum(len(of_weight) > 1 for of_weight in axes.values()) >= 1  # channels to channels
+    channels_to_channels = sum(len(of_weight) > 1 for of_weight in axes.values())
+    assert (channels_to_channels >= 1) is (network is UNet)
     before = {name: value.clone() for name, value in new.state_dict().items()}
     rows = [(0, 0), (2, 1)]  # background, and an object that was first and is second
     new_names = checkpoint.load_matching_weights(new, old.state_dict(), axes, rows)
