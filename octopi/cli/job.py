@@ -26,7 +26,13 @@ from octopi.cli.job_log import traceback_in_log, warn_of_repeats
 from octopi.cli.overrides import expand_overrides
 from octopi.cli.repeat import warn_of_other_project
 from octopi.cli.typed_text import quote_texts
-from octopi.cli.workers import WORKERS, check_one_worker, slurm_parameters, worker_overrides
+from octopi.cli.workers import (
+    WORKERS,
+    check_one_worker,
+    check_shareable,
+    slurm_parameters,
+    worker_overrides,
+)
 from octopi.config.check import check_settings, without_null_groups
 from octopi.config.files import CONF_DIR
 from octopi.config.overrides import override_key
@@ -176,6 +182,7 @@ def _run_workers(verb: str, overrides: Sequence[str], start_workers: StartWorker
     folder_of_sweep = "hydra.run.dir=${hydra.sweep.dir}"
     with composed_job(verb, [*overrides, folder_of_sweep]) as (job, cfg):
         settings = check_settings(cfg, SETTINGS_CLASSES[verb], overrides=job.overrides)
+        check_shareable(settings)
         parameters = slurm_parameters(settings.workers)
         command = [f"octopi.{verb}", *config_search_arguments()]
         shared = [o for o in job.overrides if override_key(o) != WORKERS]
