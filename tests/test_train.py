@@ -302,6 +302,16 @@ def test_a_used_folder_is_not_trained_into_again(targets, octopi_command, capsys
     assert (targets / "job" / "best_model.pth").read_bytes() == before
 
 
+def test_a_training_replaces_no_file_of_somebody_else(targets, octopi_command, capsys):
+    (targets / "job").mkdir()
+    for name in ("config.yaml", "best_model.pth"):
+        (targets / "job" / name).write_text("mine", encoding="utf-8")
+    for extra in ("dry_run=true", "dry_run=false"):
+        assert octopi_command("train", *WORDS, extra) == 2
+        assert "job has config.yaml, best_model.pth, which no training" in capsys.readouterr().err
+    assert {p.read_text(encoding="utf-8") for p in (targets / "job").iterdir()} == {"mine"}
+
+
 def test_a_folder_that_cannot_be_written_is_found_out_before_the_first_step(
     targets, octopi_command, capsys
 ):

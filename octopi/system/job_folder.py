@@ -1,5 +1,6 @@
 """The files of a job's folder: their names, and how to read them."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,15 @@ def fold_name(fold: int) -> str:
 def has_training(folder: Path) -> bool:
     """Return whether a training has begun in a folder, or the first of its folds."""
     return any((folder / name).exists() for name in (LAST_CHECKPOINT_FILE, fold_name(0)))
+
+
+def others_files(folder: Path) -> list[str]:
+    """List the files in a folder that a training would replace, unless it is that of a training."""
+    with contextlib.suppress(SettingError):
+        if read_training_config(folder).keys() >= {"project", "data", "model", "trainer"}:
+            return []
+    names = (CONFIG_FILE, BEST_MODEL_FILE, DATA_FILE)
+    return [name for name in names if (folder / name).exists()]
 
 
 def trial_name(number: int) -> str:

@@ -26,6 +26,7 @@ from octopi.system.job_folder import (
     PLACES,
     Job,
     has_training,
+    others_files,
     read_training_config,
 )
 from octopi.system.passwords import mask_passwords
@@ -109,6 +110,11 @@ def _check_used(folder: Path, settings: TrainSettings) -> None:
             f"{folder} already holds a training. Continue it with "
             f"{shell_override('resume', folder)}, or choose another folder with "
             "hydra.run.dir=… (model_save_path in Python). In a job script type resume=auto."
+        )
+    elif others := others_files(folder):
+        raise SettingError(
+            f"{folder} has {shorten_list(others)}, which no training of octopi wrote and this one "
+            "would replace. Choose another folder with hydra.run.dir=… (model_save_path in Python)."
         )
 
 

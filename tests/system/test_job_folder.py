@@ -1,10 +1,12 @@
 """Files of a job's folder are read as data: they lead to no other folder, and damage is named."""
 
+import json
+
 import pytest
 import yaml
 
 from octopi.errors import DataError
-from octopi.system.job_folder import Outcome, best_trial_folder, read_outcome
+from octopi.system.job_folder import Outcome, best_trial_folder, others_files, read_outcome
 
 
 def write_results(folder, content):
@@ -58,3 +60,16 @@ def test_a_damaged_outcome_is_named_with_the_cure(tmp_path, text):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=f"{path} is damaged: .*Delete it and start"):
         read_outcome(tmp_path)
+
+
+def test_files_in_the_way_of_a_training_are_listed_unless_a_training_wrote_them(tmp_path):
+    assert others_files(tmp_path) == []
+    (tmp_path / "data.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "notes.txt").touch()
+    assert others_files(tmp_path) == ["data.json"]
+    for text in ("color: red\n", "- a\n", "a: [", ""):
+        (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
+        assert others_files(tmp_path) == ["config.yaml", "data.json"]
+    settings = dict.fromkeys(("project", "data", "model", "trainer", "seed"), 1)
+    (tmp_path / "config.yaml").write_text(json.dumps(settings), encoding="utf-8")
+    assert others_files(tmp_path) == []
