@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from octopi.cli.overrides import expand_overrides
 from octopi.cli.python_api import compose
 from octopi.config.overrides import override_text
 from octopi.cross_validation.ensemble import (
@@ -110,7 +111,9 @@ def score_folder(folder: Path, trust: list[str]) -> dict[str, list[float]]:
 def load_fold(folder: Path, trust: list[str]) -> Training:
     """Build a finished fold again, with the weights that it kept."""
     overrides = [override_text("experiment", folder.absolute()), override_text("trust", trust)]
-    training = build_training(compose("train", overrides)[0], folder)
+    training = build_training(
+        compose("train", expand_overrides(overrides, verb="train"))[0], folder
+    )
     training.net.load_state_dict(checkpoint.read(folder / BEST_MODEL_FILE)[0])
     training.net.eval()
     training.data.setup()
