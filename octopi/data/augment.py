@@ -195,6 +195,35 @@ class Intensity:
         return torch.addcmul(offset, image, factor), target
 
 
+class Ramp:
+    """Add a part of a ramp of density to each crop, such as a change of thickness makes.
+
+    Args:
+        height: largest difference of two opposite sides along each axis, in standard deviations of
+            the tomogram; the middle is raised or lowered by up to half of it.
+        prob: chance per crop.
+    """
+
+    @validate_call
+    def __init__(self, *, height: FactorOrZero, prob: Share) -> None:
+        self.height = height
+        self.prob = prob
+
+    def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
+        """Add a ramp to some of the crops."""
+        chosen = _uniform(rng, len(image), 1) < self.prob
+        heights = _symmetric(rng, len(image), 4) * self.height * chosen
+        if not chosen.any():
+            return image, target
+        middle, *slopes = heights.to(image.device).view(len(image), 4, 1, 1, 1).split(1, dim=1)
+        ramp = middle / 2
+        for axis, slope in enumerate(slopes, start=2):
+            shape = [-1 if k == axis else 1 for k in range(image.ndim)]
+            line = torch.linspace(-0.5, 0.5, image.shape[axis], device=image.device)
+            ramp = ramp + slope * line.view(shape)
+        return image + ramp, target
+
+
 class GaussianNoise:
     """Add white noise to each crop.
 

@@ -5,14 +5,18 @@ import numpy as np
 import pytest
 import torch
 
-from octopi.data.augment import Affine, Compose, Flip, GaussianNoise, Intensity, Rot90
+from octopi.data.augment import Affine, Compose, Flip, GaussianNoise, Intensity, Ramp, Rot90
 
 SPACE = [
     Flip(axes=["z", "y", "x"], prob=0.5),
     Rot90(prob=0.5),
     Affine(angle_in_plane=180, angle_tilt=10, scale=0.1, prob=1.0),
 ]
-VALUES = [Intensity(scale=0.2, shift=0.2, prob=1.0), GaussianNoise(std=0.5, prob=1.0)]
+VALUES = [
+    Intensity(scale=0.2, shift=0.2, prob=1.0),
+    Ramp(height=1.0, prob=1.0),
+    GaussianNoise(std=0.5, prob=1.0),
+]
 
 
 def generator(seed=0):
@@ -74,6 +78,7 @@ def test_no_label_appears_that_was_not_there(step):
         Affine(angle_in_plane=90, angle_tilt=9, scale=0.1, prob=0),
         Affine(angle_in_plane=0, angle_tilt=0, scale=0, prob=1),
         Intensity(scale=0.5, shift=0.5, prob=0),
+        Ramp(height=2.0, prob=0),
         GaussianNoise(std=0.5, prob=0),
         Compose(),
     ],
@@ -154,11 +159,28 @@ def test_noise_and_intensity_have_the_strength_asked_for_and_spare_the_target():
     assert shifts.min() < -0.2 < 0.2 < shifts.max()
 
 
+def test_a_ramp_is_straight_and_as_high_as_was_asked():
+    image, target = torch.zeros(64, 1, 8, 12, 16), torch.zeros(64, 1, 8, 12, 16, dtype=torch.uint8)
+    ramps, same = Ramp(height=0.8, prob=0.5)(image, target, generator())
+    assert same is target
+    heights = torch.stack(
+        [ramps[:, 0, -1, 0, 0] - ramps[:, 0, 0, 0, 0], ramps[:, 0, 0, 0, -1] - ramps[:, 0, 0, 0, 0]]
+    )
+    assert heights.abs().max() <= 0.8
+    assert heights.min() < -0.6 < 0.6 < heights.max()
+    assert 16 < (heights == 0).all(0).sum() < 48  # crops without one
+    for axis in (2, 3, 4):
+        assert ramps.diff(n=2, dim=axis).abs().max() < 1e-6
+    middles = ramps.mean((2, 3, 4))
+    assert middles.abs().max() <= 0.4001
+    assert middles.min() < -0.3 < 0.3 < middles.max()
+
+
 def test_steps_run_in_the_order_they_are_named():
     image, target = balls()
-    both = Compose(flip=SPACE[0], noise=VALUES[1])
+    both = Compose(flip=SPACE[0], noise=VALUES[-1])
     rng = generator(5)
-    one_by_one = VALUES[1](*SPACE[0](image, target, rng), rng)
+    one_by_one = VALUES[-1](*SPACE[0](image, target, rng), rng)
     assert torch.equal(both(image, target, generator(5))[0], one_by_one[0])
 
 
@@ -172,6 +194,7 @@ def test_steps_run_in_the_order_they_are_named():
         lambda: Affine(angle_in_plane=0, angle_tilt=-1, scale=0, prob=1),
         lambda: Affine(angle_in_plane=0, angle_tilt=0, scale=1, prob=1),
         lambda: Intensity(scale=1, shift=0, prob=1),
+        lambda: Ramp(height=-1, prob=1),
         lambda: GaussianNoise(std=-1, prob=1),
         lambda: Compose(flip={"prob": 1}),
     ],
