@@ -129,11 +129,12 @@ class RunsFailedError(OctopiError):
 
     def __init__(self, failures: Sequence[Mapping[str, Any]], num_runs: int) -> None:
         causes = [f"{str(failure.get('message')).rstrip('.')}." for failure in failures]
-        are_all = len(failures) >= num_runs
-        counted = "" if num_runs == 1 else f"{len(failures)} of {num_runs} runs failed. "
-        advice = "" if are_all else " The others are done; the same command tries these again."
-        super().__init__(f"{counted}{shorten_list(causes, ' ', item_length=350)}{advice}")
-        self.exit_code = failures[0].get("code", self.exit_code) if are_all else ExitCode.PARTS
+        counted = "" if num_runs == 1 else f" {len(failures)} of {num_runs} runs failed."
+        if len(failures) < num_runs:
+            counted += " The others are done; the same command tries these again."
+        super().__init__(f"{shorten_list(causes, ' ', item_length=350)}{counted}")
+        codes = {failure.get("code", ExitCode.PARTS) for failure in failures}
+        self.exit_code = codes.pop() if len(codes) == 1 else ExitCode.PARTS
 
 
 @contextmanager
