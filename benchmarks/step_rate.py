@@ -1,13 +1,12 @@
 r"""How near a training step of a network comes to the processor's matrix products.
 
-    python benchmarks/step_rate.py unet_deep plain mednext
+    python benchmarks/step_rate.py unet_deep mednext
     ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
         python benchmarks/step_rate.py --float32
 
-Names are choices of `model=`; `plain` is unet_deep as MONAI's UNet has it: convolutions of seven
-channels at the finest resolution, and PReLU. One thread, two crops of 32×64×64, forward, loss and
-backward, turn about; medians. A line for each: CPU seconds, GFLOP, GFLOP a CPU-second, and the
-same of a matrix product of 2,048² in float32.
+Names are choices of `model=`. One thread, two crops of 32×64×64, forward, loss and backward, turn
+about; medians. A line for each: CPU seconds, GFLOP, GFLOP a CPU-second, and the same of a matrix
+product of 2,048² in float32.
 """
 
 import argparse
@@ -18,7 +17,6 @@ import time
 from collections.abc import Callable
 
 import torch
-from monai.networks.nets import UNet
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -32,7 +30,7 @@ CLASSES, CROPS, EDGE = 7, (2, 1, 32, 64, 64), 2048
 def main() -> None:
     """Time the networks turn about."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", default=["plain", "unet_deep"])
+    parser.add_argument("models", nargs="*", default=["unet_deep"])
     parser.add_argument("--float32", action="store_true", help="also where bf16 is faster")
     parser.add_argument("--repeats", type=int, default=9)
     arguments = parser.parse_args()
@@ -61,9 +59,6 @@ def main() -> None:
 
 def build_net(name: str) -> nn.Module:
     """Build a network of seven classes."""
-    if name == "plain":
-        sizes = {"channels": (32, 64, 128, 128), "strides": (2, 2, 2), "num_res_units": 2}
-        return UNet(3, 1, CLASSES, norm="instance", **sizes)
     settings, _ = compose("train", ["project.config=none", f"model={name}"])
     return build(settings.model, "model", out_channels=CLASSES)
 

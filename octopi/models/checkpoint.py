@@ -39,13 +39,7 @@ TRUSTED_NETS = frozenset(
     )
 ) | {
     f"octopi.models.unets.{name}"
-    for name in (
-        "UNetPlusPlus",
-        "LightHeadUNet",
-        "SizedUNet",
-        "SizedAttentionUnet",
-        "SizedDynUNet",
-    )
+    for name in ("UNetPlusPlus", "SizedUNet", "SizedAttentionUnet", "SizedDynUNet")
 }
 NET = Kind("net", nn.Module, TRUSTED_NETS)
 

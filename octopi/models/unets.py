@@ -7,7 +7,7 @@ from monai.networks.nets.basic_unetplusplus import BasicUNetPlusPlus
 from monai.networks.nets.dynunet import DynUNet
 from monai.networks.nets.unet import UNet
 from pydantic import validate_call
-from torch import Tensor, nn
+from torch import Tensor
 
 from octopi.ranges import (
     MAX_CHANNELS,
@@ -32,28 +32,6 @@ class UNetPlusPlus(BasicUNetPlusPlus):
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the logits of each head."""
         return super().forward(x)[::-1]
-
-
-class LightHeadUNet(UNet):
-    """MONAI's UNet without convolutions at the resolution of its input.
-
-    There MONAI's UNet has as many channels as classes, too few for a processor's vectors: a tenth
-    of the operations of a training step takes a quarter of its time. Here the last layer is one
-    transposed convolution whose kernel is its stride, a sub-pixel convolution
-    (https://arxiv.org/abs/1609.07009).
-    """
-
-    def _get_up_layer(
-        self,
-        in_channels: int,
-        out_channels: int,
-        strides: int,
-        is_top: bool,  # noqa: FBT001  as MONAI calls it
-    ) -> nn.Module:
-        """Return a layer of the decoder; the last one gives the logits."""
-        if is_top:
-            return nn.ConvTranspose3d(in_channels, out_channels, strides, strides)
-        return super()._get_up_layer(in_channels, out_channels, strides, is_top)
 
 
 class SizedUNet(UNet):

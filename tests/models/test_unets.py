@@ -10,13 +10,7 @@ from monai.networks.nets import AttentionUnet, DynUNet, UNet
 from octopi.config.files import CONF_DIR
 from octopi.models.checkpoint import TRUSTED_NETS, build_net
 from octopi.models.properties import finest_logits, logits_per_head, size_divisor
-from octopi.models.unets import (
-    LightHeadUNet,
-    SizedAttentionUnet,
-    SizedDynUNet,
-    SizedUNet,
-    UNetPlusPlus,
-)
+from octopi.models.unets import SizedAttentionUnet, SizedDynUNet, SizedUNet, UNetPlusPlus
 
 
 def same_net(one, other):
@@ -31,23 +25,6 @@ def test_channels_double_as_the_resolution_halves_and_then_both_stay():
     sized = SizedUNet(3, base_channels=4, num_layers=3, num_hidden_layers=2, num_res_units=2)
     named = UNet(3, 1, 3, [4, 8, 16, 16, 16], [2, 2, 1, 1], num_res_units=2)
     assert same_net(sized, named)
-
-
-def test_a_light_head_leaves_all_but_the_last_layer_below_the_resolution_of_the_input():
-    settings = {"in_channels": 1, "channels": [4, 8, 8], "strides": [2, 2], "num_res_units": 2}
-    net = LightHeadUNet(3, out_channels=3, **settings).eval()
-    plain = UNet(3, out_channels=3, **settings)
-    layers = [m for m in net.modules() if isinstance(m, torch.nn.Conv3d | torch.nn.ConvTranspose3d)]
-    shapes = {}
-    for layer in layers:
-        layer.register_forward_hook(lambda m, _, out: shapes.update({m: list(out.shape)}))
-    with torch.no_grad():
-        logits = net(torch.rand(2, 1, 16, 16, 16))
-    full = [layer for layer, shape in shapes.items() if shape[2:] == [16, 16, 16]]
-    assert list(logits.shape) == [2, 3, 16, 16, 16]
-    assert full == layers[-1:]
-    below = {name: v.shape for name, v in net.state_dict().items() if "model.2" not in name[:8]}
-    assert below.items() <= {name: v.shape for name, v in plain.state_dict().items()}.items()
 
 
 def test_an_attention_unet_is_sized_the_same_way():
