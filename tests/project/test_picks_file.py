@@ -148,7 +148,9 @@ def test_a_file_without_a_list_of_points_is_not_taken_for_an_empty_one(files, co
 @pytest.mark.parametrize("entry", ["null", "{}", '{"location": null}', '{"location": [1, 2, 3]}'])
 def test_a_point_without_a_location_is_named_by_its_number(files, entry):
     path = files.add_picks([files.point(1, 2, 3)])
-    path.write_text(path.read_text(encoding="utf-8").replace("[{", f"[{entry}, {{", 1))
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("[{", f"[{entry}, {{", 1), encoding="utf-8"
+    )
     with pytest.raises(DataError, match="point 0, counting from 0, has no location"):
         _read(files)
 
