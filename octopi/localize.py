@@ -89,8 +89,8 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
     made_by = output_settings(settings) | alone
     with project.writing(runs, f"picks {output}", made_by, dry_run=settings.dry_run) as work:
         for scores in all_scores:
-            check_outputs(scores, settings, checkpoint_info)
             info = checkpoint_info or scores.read_info()
+            check_outputs(scores.run, info, settings)
             warn_of_other_radii(info, project.objects, project.warn_once)
             scores.check()  # of every run before the first is written
         warn_of_several_networks(all_scores, project.warn_once)
@@ -207,11 +207,8 @@ def other_picks(run: Run, info: PickingInfo, settings: LocalizeSettings) -> list
     return [q for q in run.picks() if q.user_session == output and q.object_name not in names]
 
 
-def check_outputs(
-    scores: RunScores, settings: LocalizeSettings, checkpoint_info: PickingInfo | None
-) -> None:
+def check_outputs(run: Run, info: PickingInfo, settings: LocalizeSettings) -> None:
     """Raise SettingError if picks cannot be written, or the session would keep another model's."""
-    run, info = scores.run, checkpoint_info or scores.read_info()
     for name in particle_radii(info, run.objects):
         run.check_can_write(PicksQuery(name, settings.user_id, settings.session_id))
     others = other_picks(run, info, settings)
