@@ -39,6 +39,7 @@ def check(settings: CheckSettings, _job: Job) -> None:
     """
     checkpoint_info = read_checkpoint_info(settings)
     project: Project = build(settings.project, "project")
+    united, error = find_united(project, settings)
     request = CheckRequest(
         target=SegmentationQuery.parse(settings.target),
         tomo_types=settings.tomo_types,
@@ -46,24 +47,20 @@ def check(settings: CheckSettings, _job: Job) -> None:
         working_spacing=settings.data["working_spacing"],
         picks=settings.picks,
         rejected=settings.rejected,
-        united=find_united(project, settings),
+        united=united,
         objects=project.objects,
         min_distance=settings.min_distance,
         voxels=settings.voxels,
     )
     reports = check_runs(project, settings, request)
     logger.info("%s\n%s", project, table(reports, request))
-    for name, (sets, _) in request.united.items():
+    for name, (sets, _) in united.items():
         counts = sum_counts(sets.user_sessions, (r.origins[name] for r in reports if r.origins))
         logger.info("%s: %s.", name, counts)
     summary = summarise(reports, request)
-    if summary.has_targets and (settings.picks is not None or settings.rejected is not None):
-        find_pick_sets(  # raises the error of sets that do not exist, which no issue says then
-            project.select(settings.runs),
-            objects=None,
-            source=settings.picks,
-            rejected=settings.rejected,
-        )
+    are_sets_typed = settings.picks is not None or settings.rejected is not None
+    if error is not None and are_sets_typed and summary.has_targets:  # which no issue says then
+        raise error
     if not summary.has_targets:  # they are written next
         summary.problems.extend(issues_of(project.check_writable, touch=False))
     if checkpoint_info is not None:
@@ -73,27 +70,28 @@ def check(settings: CheckSettings, _job: Job) -> None:
 
 def find_united(
     project: Project, settings: CheckSettings
-) -> dict[str, tuple[PickSets, PickSets | None]]:
+) -> tuple[dict[str, tuple[PickSets, PickSets | None]], OctopiError | None]:
     """Find the objects with several sets of picks, or with rejected places, and a radius.
 
     Returns:
-        Object name -> its picks and rejected places; empty where they cannot be found, which is an
-        issue of the project.
+        Object name -> its picks and rejected places; and why sets cannot be found, where that is
+        so: an issue of the project, if it has no targets.
     """
     try:
         picks, rejected = find_pick_sets(
             project.select(settings.runs, keep_contents=True),
             objects=None, source=settings.picks, rejected=settings.rejected,
         )  # fmt: skip
-    except OctopiError:
-        return {}
-    return {
+    except OctopiError as error:
+        return {}, error
+    united = {
         name: (sets, rejected.get(name))
         for name, sets in picks.items()
         if (len(sets.queries) > 1 or name in rejected)
         and name in project.objects
         and project.objects[name].has_radius
     }
+    return united, None
 
 
 def check_runs(project: Project, settings: CheckSettings, request: CheckRequest) -> list[RunReport]:
