@@ -13,9 +13,8 @@ from octopi.config.overrides import override_key, override_text, shell_override
 from octopi.config.settings import TrainSettings
 from octopi.cross_validation.ensemble import build_ensemble
 from octopi.cross_validation.table import summarize_folds
-from octopi.errors import OctopiError
 from octopi.processes.local import LocalRunner, check_one_device, slot_environments
-from octopi.processes.tasks import TrainingTask, run_unfinished
+from octopi.processes.tasks import TrainingTask, UnfinishedError, run_unfinished
 from octopi.system.files import read_json
 from octopi.system.job_folder import OUTPUT_FILE, RESULTS_FILE, fold_name
 from octopi.system.resources import format_time_limit, parse_duration
@@ -31,14 +30,6 @@ KEYS_SET_PER_FOLD = {
     "max_cpu_seconds",
     "trainer.enable_progress_bar",
 }
-
-
-class FoldsError(OctopiError):
-    """Folds that did not finish; the exit code is that of the first of them."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 def train_folds(
@@ -73,7 +64,7 @@ def train_folds(
     )
     if failed:
         fold, result = next(iter(failed.items()))
-        raise FoldsError(
+        raise UnfinishedError(
             f"{len(failed)} folds did not finish. Fold {fold}: {result.reason} "
             f"(see {tasks[fold].folder / OUTPUT_FILE}).\n"
             f"Run what is missing with: {resume_command}",

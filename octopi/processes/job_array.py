@@ -5,18 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from octopi.errors import ExitCode, OctopiError
-from octopi.processes.tasks import ProcessResult, TrainingTask, run_unfinished
+from octopi.errors import ExitCode
+from octopi.processes.tasks import (
+    ProcessResult,
+    TrainingTask,
+    UnfinishedError,
+    run_unfinished,
+)
 
 logger = logging.getLogger(__name__)
-
-
-class WorkersError(OctopiError):
-    """Jobs of which none has done the work; the exit code is that of the first of them."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 def start_workers(
@@ -36,7 +33,7 @@ def start_workers(
         number: of jobs.
 
     Raises:
-        WorkersError: no job has ended well; one that has, has waited for those of the others.
+        UnfinishedError: no job has ended well; one that has, has waited for those of the others.
     """
     # submitit is an extra, which only those need who use SLURM
     from octopi.processes.slurm_jobs import SlurmRunner  # noqa: PLC0415
@@ -52,7 +49,7 @@ def start_workers(
     )
     causes = [f"{tasks[index].folder.name}: {result.reason}" for index, result in failed.items()]
     if len(failed) == number:
-        raise WorkersError(
+        raise UnfinishedError(
             f"No worker has ended well. {causes[0]}\nContinue with {resume_command}.",
             exit_code(next(iter(failed.values()))),
         )

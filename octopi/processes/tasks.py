@@ -11,7 +11,7 @@ from typing import IO, Any, Protocol
 
 from tqdm import tqdm
 
-from octopi.errors import ExitCode, StoppedBySignal
+from octopi.errors import ExitCode, OctopiError, StoppedBySignal
 from octopi.signals import STOP_SIGNALS, signals_to_handle
 from octopi.system.job_folder import Outcome, read_outcome
 from octopi.system.progress import ProgressBar
@@ -159,6 +159,14 @@ def run_tasks(queue: TaskQueue, runner: Runner, bar: "tqdm[Any]", *, resume_comm
                 f"Stopped by {signal.Signals(received[0]).name}; what was done is kept."
                 f"\nContinue with: {resume_command}",
             )
+
+
+class UnfinishedError(OctopiError):
+    """Trainings that did not finish; the exit code is that of the first of them."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 @dataclass
