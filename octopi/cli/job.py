@@ -102,8 +102,7 @@ def run_command(
             _add_current_folder()
             sys.argv[1:] = expand_overrides(without_null_groups(sys.argv[1:], verb), verb=verb)
             overrides = single_run_overrides(sys.argv[1:])
-            of_workers = start_workers and worker_overrides(sys.argv[1:])
-            if start_workers and of_workers:
+            if start_workers and (of_workers := worker_overrides(sys.argv[1:])):
                 of_workers = quote_texts(of_workers, verb, multirun=False)
                 _run_workers(verb, of_workers, start_workers)
             elif overrides is None:
