@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octopi.checks.picks import describe_not_annotated, warn_of_odd_picks
-from octopi.config.settings.pipeline import CreateTargetsSettings, TargetsSettings
+from octopi.config.setting_types import TargetsSettings
+from octopi.config.settings import CreateTargetsSettings
 from octopi.data.cache import working_grid
 from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
 from octopi.geometry import Grid, Points
