@@ -29,7 +29,7 @@ from octopi.system import ranks, slurm
 from octopi.system.job_folder import LAST_CHECKPOINT_FILE, RESULTS_FILE
 from octopi.system.progress import shows_bars
 from octopi.training import ddp
-from octopi.training.best_model import BestModelWriter
+from octopi.training.best_model import SaveBestModel
 from octopi.training.build_checks import (
     check_augment,
     check_monitors,
@@ -38,7 +38,6 @@ from octopi.training.build_checks import (
 from octopi.training.callbacks import (
     LastCheckpoint,
     LogProgress,
-    SaveBestModel,
     StopOnSignal,
     WriteHistory,
 )
@@ -135,8 +134,8 @@ def build_training(
         steps_per_epoch=data.steps_per_epoch,
         seed=settings.seed,
     )
-    best_model = SaveBestModel(BestModelWriter(folder, settings, info, data, divisor, net_output))
-    history = WriteHistory(folder / RESULTS_FILE, best_model, info.metrics_note)
+    best_model = SaveBestModel(folder, settings, info, data, divisor, net_output)
+    history = WriteHistory(folder / RESULTS_FILE, best_model)
     cpu_budget = CpuBudget(settings.max_cpu_seconds)
     users_callbacks = build_callbacks(settings, info)
     callbacks = [
@@ -223,7 +222,7 @@ def run_training(
         ):
             trainer.fit(training.module, datamodule=data, ckpt_path=last, weights_only=True)
         validate_last_weights(training)
-        if folder.writes and (problem := training.best_model.save.find_problem()):
+        if folder.writes and (problem := training.best_model.find_problem()):
             raise DataError(f"The training ended without a best model. {problem}")
         ends = [getattr(callback, "end_state", None) for callback in trainer.callbacks]  # type: ignore[attr-defined]
         folder.state = next(filter(None, ends), folder.state)
