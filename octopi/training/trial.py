@@ -1,23 +1,15 @@
 """Try one step and one validation on random numbers, so that what fails fails in the dry run."""
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
 from octopi.config.settings import TrainSettings
-from octopi.errors import (
-    ExitCode,
-    OctopiError,
-    SettingError,
-    describe_error,
-    exit_code_of,
-    place_in_users_code,
-    shorten,
-)
+from octopi.errors import SettingError
 from octopi.geometry import Grid, Points
+from octopi.training.build_checks import explain_failure
 from octopi.training.run import Training
 from octopi.training.trial_batch import draw_batch
 
@@ -42,7 +34,7 @@ def try_training(settings: TrainSettings, training: Training) -> None:
 def try_step(training: Training, batch: Mapping[str, Any]) -> None:
     """Compute loss and gradients of a batch; raise SettingError where they are no numbers."""
     module = training.module.cpu().train()
-    with _explained("A training step"):
+    with explain_failure("A training step on random numbers"):
         loss = module.batch_loss(batch)
         loss.backward()
     gradients = [p.grad for p in module.net.parameters() if p.grad is not None]
@@ -66,7 +58,7 @@ def try_validation(settings: TrainSettings, training: Training, image: np.ndarra
     steps, info = module.validation_steps, training.info
     spacing = info.working_spacing(settings)
     grid = Grid.cubic(image.shape, spacing)
-    with _explained("A validation"):
+    with explain_failure("A validation on random numbers"):
         scores = steps.predict(module.net, image)
         steps.segment(scores)
         candidates = {"trial": steps.localize(scores, grid)}
@@ -88,15 +80,3 @@ def check_candidates(candidates: Any, node: Mapping[str, Any]) -> None:
             f"localizer: {node.get('_target_')} must return Points with scores for each object, "
             f"not {candidates!r:.200}."
         )
-
-
-@contextlib.contextmanager
-def _explained(work: str) -> Iterator[None]:
-    """Raise what fails as a SettingError that says where."""
-    try:
-        yield
-    except Exception as error:  # a class of the user or of a library may raise anything
-        if isinstance(error, OctopiError) or exit_code_of(error) == ExitCode.RESOURCE:
-            raise
-        place, reason = place_in_users_code(error), shorten(describe_error(error), 300)
-        raise SettingError(f"{work} on random numbers fails{place}: {reason}.") from error
