@@ -16,7 +16,7 @@ from octopi.checks.summary import (
     summarise,
     table,
 )
-from octopi.cli.job import command
+from octopi.cli.job import Command
 from octopi.config.build import build
 from octopi.config.overrides import shell_override
 from octopi.config.settings import CheckSettings
@@ -176,7 +176,7 @@ def _lines(issues: list[Issue]) -> str:
     return "".join(f"\n  {issue}" for issue in issues)
 
 
-main = command("check", check)
+main = Command("check", check)
 
 if __name__ == "__main__":
     main()

@@ -7,7 +7,7 @@ Run it as `octopi compare base=experiment=czii 'methods=[loss=dice,model=unet]'`
 import logging
 from collections.abc import Sequence
 
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.overrides import override_key
 from octopi.config.settings import CompareSettings
@@ -60,7 +60,7 @@ def describe(methods: Sequence, job: Job) -> list[str]:
     return lines
 
 
-main = command("compare", compare, opens_folder=True)
+main = Command("compare", compare, opens_folder=True)
 
 if __name__ == "__main__":
     main()

@@ -23,7 +23,7 @@ from octopi.checks.target_inputs import (
     read_region,
     warn_of_missing_annotations,
 )
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import CreateTargetsSettings
 from octopi.errors import shorten_list
@@ -254,7 +254,7 @@ def describe_dry_run(
     ]
 
 
-main = command("create_targets", create_targets, start_workers=start_workers)
+main = Command("create_targets", create_targets, start_workers=start_workers)
 
 if __name__ == "__main__":
     main()

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from octopi.checks.picks import warn_of_odd_picks
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import EvaluateSettings
 from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
@@ -313,7 +313,7 @@ def draw_run_with_most_particles(
     )
 
 
-main = command("evaluate", evaluate)
+main = Command("evaluate", evaluate)
 
 if __name__ == "__main__":
     main()

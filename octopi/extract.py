@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octopi.checks.picks import warn_of_odd_picks
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import ExtractSettings
 from octopi.errors import DataError, NotInProjectError, SettingError, did_you_mean, shorten_list
@@ -227,7 +227,7 @@ def format_counts(
     ]
 
 
-main = command("extract", extract, start_workers=start_workers)
+main = Command("extract", extract, start_workers=start_workers)
 
 if __name__ == "__main__":
     main()

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import ImportTomogramsSettings
 from octopi.errors import DataError, SettingError, shorten_list
@@ -268,7 +268,7 @@ def is_stored(run: Run, tomogram: TomogramImport) -> bool:
         return False
 
 
-main = command("import_tomograms", import_tomograms)
+main = Command("import_tomograms", import_tomograms)
 
 if __name__ == "__main__":
     main()

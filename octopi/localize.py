@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from octopi.candidates import find_run_candidates, read_checkpoint_info
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build, build_part
 from octopi.config.settings import LocalizeSettings
 from octopi.errors import SettingError, shorten_list
@@ -310,7 +310,7 @@ def use_gpu(localizer: Localizer) -> None:
     localizer.find_maxima = gpu_finder()
 
 
-main = command("localize", localize, start_workers=start_workers)
+main = Command("localize", localize, start_workers=start_workers)
 
 if __name__ == "__main__":
     main()

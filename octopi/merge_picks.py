@@ -12,7 +12,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import MergePicksSettings
 from octopi.errors import DataError, NotInProjectError, shorten_list
@@ -147,7 +147,7 @@ def refuse_to_replace(run: Run, query: PicksQuery) -> NoReturn:
     )
 
 
-main = command("merge_picks", merge_picks)
+main = Command("merge_picks", merge_picks)
 
 if __name__ == "__main__":
     main()

@@ -28,7 +28,7 @@ from octopi.checks.planning_rules import (
 )
 from octopi.checks.project_summary import summarise_project
 from octopi.checks.tables import annotation_table
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.files import CONF_DIR
 from octopi.config.settings import PlanSettings
@@ -136,7 +136,7 @@ def measure(
         ) from error
 
 
-main = command("plan", plan)
+main = Command("plan", plan)
 
 if __name__ == "__main__":
     main()

@@ -18,7 +18,7 @@ from octopi.candidates import (
     find_run_candidates,
     read_checkpoint_info,
 )
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.overrides import override_key
 from octopi.config.settings import ReviewSettings
@@ -258,7 +258,7 @@ def choose_path(settings: ReviewSettings, project: Project, page_id: str) -> Pat
     return path
 
 
-main = command("review", review)
+main = Command("review", review)
 
 if __name__ == "__main__":
     main()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from octopi.checks.training_status import format_trainings, read_trainings
 from octopi.checks.work_status import find_work, format_contents, format_work, list_contents
-from octopi.cli.job import command
+from octopi.cli.job import Command
 from octopi.config.build import build
 from octopi.config.settings import StatusSettings
 from octopi.project import Project
@@ -31,7 +31,7 @@ def status(settings: StatusSettings, _job: Job) -> None:
     logger.info("\n".join(map(format_work, work)) or "No process is at work on it.")
 
 
-main = command("status", status)
+main = Command("status", status)
 
 if __name__ == "__main__":
     main()
