@@ -11,7 +11,7 @@ from octopi.comparison.methods import Method, SeedTraining
 from octopi.config.build import build
 from octopi.cross_validation.ensemble import (
     Fold,
-    calibrate_on,
+    calibrate_on_others,
     out_of_fold_candidates,
     read_folds,
     read_truth,
@@ -113,7 +113,7 @@ def pick_out_of_fold(
     """Pick in each fold's runs at the thresholds of the other folds: β -> picks of all runs."""
     picks: dict[float, dict] = {beta: {} for beta in BETAS}
     for fold in folds:
-        calibration = calibrate_on([f for f in folds if f is not fold], truth, validation)
+        calibration = calibrate_on_others(folds, fold, truth, validation)
         for beta in BETAS:
             picks[beta] |= calibration.pick(fold.candidates, beta)
     return dict(picks)

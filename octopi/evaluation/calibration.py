@@ -5,7 +5,7 @@ a candidate is a particle is therefore fitted as a smooth function of its score 
 threshold is the one with the best expected F-beta.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +21,6 @@ from octopi.picking import (
     Chance,
     apply_chance,
     beta_key,
-    mean_chances,
-    mean_thresholds,
 )
 
 THRESHOLD_IF_NEVER_FOUND = 1.0  # of an object none of whose particles is a candidate
@@ -163,17 +161,3 @@ def best_threshold(scores: NDArray, chance: Chance, num_particles: float, beta: 
     value[scores == below] = -1  # no threshold separates equal scores
     best = int(np.argmax(value))
     return float(chance.of((scores[best] + below[best]) / 2))
-
-
-def mean_calibration(calibrations: Sequence[Calibration]) -> Calibration:
-    """Average thresholds and chances of networks of the same objects.
-
-    Returns:
-        The means for the β and objects that all of them have.
-    """
-    all_chances = [one.chances for one in calibrations]
-    return Calibration(
-        mean_thresholds([one.thresholds for one in calibrations], all_chances),
-        mean_chances(all_chances),
-        shares={},
-    )
