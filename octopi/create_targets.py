@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from octopi.checks.target_inputs import (
     PaintingPlan,
     RunInputs,
-    check_has_inputs,
     check_inputs,
     decided_spheres,
+    keep_annotated,
     make_plan,
     read_inputs,
     read_mask,
@@ -29,7 +29,7 @@ from octopi.config.settings import CreateTargetsSettings
 from octopi.errors import shorten_list
 from octopi.pick_sets import PickCounts, sum_counts
 from octopi.processes.job_array import start_workers
-from octopi.project import Project, Run, SegmentationQuery, keep_runs_with
+from octopi.project import Project, Run, SegmentationQuery
 from octopi.project.edits import check_not_edited, check_still_not_edited
 from octopi.project.provenance import REGION, check_same_provenance
 from octopi.project.shared_work import failing_alone, output_settings
@@ -100,15 +100,13 @@ def read_all_inputs(
     project: Project, runs: Sequence[Run], plan: PaintingPlan, settings: CreateTargetsSettings
 ) -> list[RunInputs]:
     """Read and check what the target of every run with annotations is painted from."""
-    annotated = keep_runs_with(
-        runs, lambda run: check_has_inputs(run, plan), all_required=settings.runs is not None
-    )
-    inputs = [read_inputs(run, plan, settings) for run, _ in annotated]
+    annotated = keep_annotated(runs, plan, all_required=settings.runs is not None)
+    inputs = [read_inputs(run, plan, settings) for run in annotated]
     warn_of_missing_annotations(project, inputs, plan)
     check_inputs(inputs, plan)
     if settings.overwrite:
         check_not_edited(
-            [run for run, _ in annotated],
+            annotated,
             lambda run: run.segmentations_of(target_query(settings)),
             overwrite=settings.overwrite,
             setting="targets.session_id",
