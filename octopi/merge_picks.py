@@ -7,7 +7,6 @@ Run it as `octopi merge_picks picks=[octopi/1,curator/1] user_id=merged` or
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,7 +126,11 @@ def merge_run(
         query = PicksQuery(name, settings.user_id, settings.session_id)
         is_there = query in existing
         if is_there and (query in sources or not _has_same_points(run, query, united.points)):
-            refuse_to_replace(run, query)
+            raise DataError(
+                f"Run {run.name} already has the picks {query}, {len(run.read_picks(query))} of "
+                "them. merge_picks replaces nothing: write another session, as with "
+                f"session_id={free_session([run], query)}."
+            )
         run.check_can_write(query)
         merged[name] = MergedPicks(query, united, orientations, is_there)
     return merged
@@ -136,15 +139,6 @@ def merge_run(
 def _has_same_points(run: Run, query: PicksQuery, points: Points | None) -> bool:
     stored = run.read_picks(query)
     return points is not None and np.array_equal(stored.positions, points.positions)
-
-
-def refuse_to_replace(run: Run, query: PicksQuery) -> NoReturn:
-    """Raise DataError because a run has other picks under a query."""
-    raise DataError(
-        f"Run {run.name} already has the picks {query}, {len(run.read_picks(query))} of them. "
-        "merge_picks replaces nothing: write another session, as with "
-        f"session_id={free_session([run], query)}."
-    )
 
 
 main = Command("merge_picks", merge_picks)

@@ -21,7 +21,7 @@ from octopi.cli.compose import (
     single_run_overrides,
 )
 from octopi.cli.error_report import report_error
-from octopi.cli.help import wants_help, write_help
+from octopi.cli.help import help_text, wants_help
 from octopi.cli.job_log import traceback_in_log, warn_of_repeats
 from octopi.cli.overrides import expand_overrides
 from octopi.cli.repeat import warn_of_other_project
@@ -78,7 +78,7 @@ class Command:
         logging.raiseExceptions = False  # a log on a full disk is incomplete, without tracebacks
         sys.argv[0] = f"octopi {self.verb}"  # the name in a usage line, however it was started
         if wants_help(sys.argv[1:]):
-            write_help(self.verb)
+            sys.stdout.write(help_text(self.verb))
             sys.exit(ExitCode.DONE)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, also in multiruns
         try:
