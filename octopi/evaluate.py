@@ -23,19 +23,17 @@ from octopi.evaluation.score_report import Report
 from octopi.evaluation.scores import Scorer
 from octopi.evaluation.share_report import clearly_incomplete, describe_shares
 from octopi.geometry import PicksByRun, Points
-from octopi.project import (
-    PicksQuery,
-    Project,
-    Run,
-    SegmentationQuery,
+from octopi.project import Project
+from octopi.project.picks_selection import find_picks, keep_known
+from octopi.project.provenance import replaced_tomogram
+from octopi.project.queries import PicksQuery, SegmentationQuery
+from octopi.project.run import Run
+from octopi.project.selection import (
     check_covers_tomogram,
-    find_picks,
-    keep_known,
     keep_runs_with,
     readable_grids,
     tomogram_for_display,
 )
-from octopi.project.provenance import replaced_tomogram
 from octopi.system.files import write_figure, write_json
 from octopi.system.job_folder import PICKS_PICTURE, RELIABILITY_PICTURE, SCORES_FILE, Job
 from octopi.targets import drop_unknown, mark_unknown
