@@ -16,7 +16,8 @@ from incomplete import Commands, best_possible, read
 
 from octopi.evaluation.scores import Matched
 from octopi.phantom import make_phantom
-from octopi.project import PicksQuery, open_project
+from octopi.project import open_project
+from octopi.project.queries import PicksQuery
 
 SHAPE = [80, 320, 320]  # voxels z y x: room for the 75
 NUM_PARTICLES = {1 / 5: 3, 1: 15, 5: 75}  # times as frequent as in training -> in a tomogram

@@ -30,7 +30,8 @@ from octopi.evaluation.scores import Matched, fbeta
 from octopi.geometry import PicksByRun, Points
 from octopi.models import checkpoint as checkpoint_file
 from octopi.phantom import make_phantom
-from octopi.project import PicksQuery, Project, SegmentationQuery, open_project
+from octopi.project import Project, open_project
+from octopi.project.queries import PicksQuery, SegmentationQuery
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PHANTOM = REPOSITORY.parent / "shared" / "data" / "phantom-dev"

@@ -23,7 +23,8 @@ from incomplete import ANNOTATOR, Commands, best_possible, make_project, read
 
 from octopi.evaluation.scores import Matched
 from octopi.geometry import Points
-from octopi.project import PicksQuery, Project, open_project
+from octopi.project import Project, open_project
+from octopi.project.queries import PicksQuery
 
 CURATOR = "curator"
 FIRST_PICKS = 10  # of each object, in the first run

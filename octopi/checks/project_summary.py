@@ -11,16 +11,11 @@ from octopi.config.settings import PlanSettings
 from octopi.errors import DataError
 from octopi.geometry import Grid
 from octopi.pick_sets import PickCounts, sum_counts
-from octopi.project import (
-    Project,
-    Run,
-    TomogramQuery,
-    find_pick_sets,
-    find_segmentations,
-    is_denoised,
-    keep_known,
-    keep_runs_with,
-)
+from octopi.project import Project
+from octopi.project.picks_selection import find_pick_sets, keep_known
+from octopi.project.queries import TomogramQuery
+from octopi.project.run import Run
+from octopi.project.selection import find_segmentations, is_denoised, keep_runs_with
 from octopi.project.united_picks import read_united_picks
 from octopi.targets import check_any_inside, partial_objects
 

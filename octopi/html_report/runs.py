@@ -17,7 +17,7 @@ from octopi.evaluation.scores import Scorer
 from octopi.geometry import Grid, Points
 from octopi.html_report import mosaics
 from octopi.html_report.mosaics import Mosaic
-from octopi.project import PickableObject
+from octopi.project.objects import PickableObject
 from octopi.project.score_map import ScoreMap, particle_channels
 
 MAX_CROPS = 6000  # pictures of particles on a page
