@@ -53,7 +53,8 @@ def _write_scores(folder: Path, labels: Any, radii: Mapping[str, float], *, clut
 
     from octopi.cli.python_api import compose
     from octopi.geometry import Grid
-    from octopi.project import SegmentationQuery, TomogramQuery, open_project, score_map_name
+    from octopi.project import open_project
+    from octopi.project.queries import SegmentationQuery, TomogramQuery, score_map_name
 
     root = copick.from_file(str(config_of(folder, "maker")))
     tomogram = root.new_run("r00").new_voxel_spacing(VOXEL_SPACING).new_tomogram(TOMO_TYPE)

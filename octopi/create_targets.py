@@ -29,9 +29,11 @@ from octopi.config.settings import CreateTargetsSettings
 from octopi.errors import shorten_list
 from octopi.pick_sets import PickCounts, sum_counts
 from octopi.processes.job_array import start_workers
-from octopi.project import Project, Run, SegmentationQuery
+from octopi.project import Project
 from octopi.project.edits import check_not_edited, check_still_not_edited
 from octopi.project.provenance import REGION, check_same_provenance
+from octopi.project.queries import SegmentationQuery
+from octopi.project.run import Run
 from octopi.project.shared_work import failing_alone, output_settings
 from octopi.system.job_folder import Job
 from octopi.system.progress import ProgressBar

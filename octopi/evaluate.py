@@ -23,27 +23,22 @@ from octopi.evaluation.score_report import Report
 from octopi.evaluation.scores import Scorer
 from octopi.evaluation.share_report import clearly_incomplete, describe_shares
 from octopi.geometry import PicksByRun, Points
-from octopi.project import (
-    PicksQuery,
-    Project,
-    Run,
-    SegmentationQuery,
+from octopi.project import Project
+from octopi.project.picks_selection import find_picks, keep_known
+from octopi.project.provenance import replaced_tomogram
+from octopi.project.queries import PicksQuery, SegmentationQuery
+from octopi.project.run import Run
+from octopi.project.selection import (
     check_covers_tomogram,
-    find_picks,
-    keep_known,
     keep_runs_with,
     readable_grids,
     tomogram_for_display,
 )
-from octopi.project.provenance import replaced_tomogram
 from octopi.system.files import write_figure, write_json
-from octopi.system.job_folder import SCORES_FILE, Job
+from octopi.system.job_folder import PICKS_PICTURE, RELIABILITY_PICTURE, SCORES_FILE, Job
 from octopi.targets import drop_unknown, mark_unknown
 
 logger = logging.getLogger(__name__)
-
-PICTURE = "picks.png"
-RELIABILITY_PICTURE = "reliability.png"
 
 
 def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
@@ -97,7 +92,9 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     shares = {n: share for n, one in report.scores.items() if (share := one.annotated_share)}
     figure = plot_reliability(report.reliability, estimated=shares)
     write_figure(job.folder / RELIABILITY_PICTURE, figure)
-    draw_run_with_most_particles(job.folder / PICTURE, project, runs, picks=picks, truth=truth)
+    draw_run_with_most_particles(
+        job.folder / PICKS_PICTURE, project, runs, picks=picks, truth=truth
+    )
     logger.info("Scores of %d runs (%s):\n%s", len(truth), path, report.table())
     if settings.truth_annotation == "partial":
         with_truth = [name for name, score in report.scores.items() if score.tp + score.fn]
@@ -278,7 +275,7 @@ def describe(job: Job, picks: PicksByRun, truth: PicksByRun) -> list[str]:
     """Describe, for a dry run, what would be done; in lines."""
     names = dict.fromkeys(name for run in [*truth.values(), *picks.values()] for name in run)
     return [
-        f"folder     {job.folder}: {SCORES_FILE}, {PICTURE}, {RELIABILITY_PICTURE}, log",
+        f"folder     {job.folder}: {SCORES_FILE}, {PICKS_PICTURE}, {RELIABILITY_PICTURE}, log",
         f"would run  {len(truth)} runs: {shorten_list(truth)}",
         *(
             f"object     {name}: {_count(picks, name)} picks, {_count(truth, name)} in truth"

@@ -35,13 +35,10 @@ from octopi.geometry import (
     same_spacing,
     trim_to_cubic_voxels,
 )
-from octopi.project import (
-    Project,
-    Run,
-    TomogramQuery,
-    check_name,
-    readable_grids,
-)
+from octopi.project import Project
+from octopi.project.queries import TomogramQuery, check_name
+from octopi.project.run import Run
+from octopi.project.selection import readable_grids
 from octopi.system.job_folder import Job
 from octopi.system.progress import ProgressBar
 from octopi.system.resources import format_bytes

@@ -26,15 +26,11 @@ from octopi.localization.localizer import Localizer
 from octopi.localization.peaks import Peaks
 from octopi.picking import PickingInfo
 from octopi.processes.job_array import start_workers
-from octopi.project import (
-    PicksQuery,
-    Project,
-    Run,
-    check_name,
-    keep_runs_with,
-)
+from octopi.project import Project
 from octopi.project.edits import check_not_edited, check_still_not_edited
 from octopi.project.picks_file import PROVENANCE
+from octopi.project.queries import PicksQuery, check_name
+from octopi.project.run import Run
 from octopi.project.run_scores import (
     RunScores,
     find_scores,
@@ -42,6 +38,7 @@ from octopi.project.run_scores import (
     warn_of_several_networks,
 )
 from octopi.project.score_map import particle_radii
+from octopi.project.selection import keep_runs_with
 from octopi.project.shared_work import SharedWork, failing_alone, finish, output_settings
 from octopi.project.work_folder import new_worker_id
 from octopi.system.files import write_json

@@ -34,12 +34,10 @@ from octopi.models.checkpoint_info import CheckpointInfo
 from octopi.models.devices import log_device
 from octopi.models.precision import choose_device_type, count_devices, half_precision
 from octopi.processes.job_array import start_workers
-from octopi.project import (
-    Project,
-    check_name,
-    keep_runs_with,
-)
+from octopi.project import Project
 from octopi.project.edits import check_not_edited
+from octopi.project.queries import check_name
+from octopi.project.selection import keep_runs_with
 from octopi.project.shared_work import failing_alone, output_settings
 from octopi.system.job_folder import Job
 from octopi.system.progress import ProgressBar

@@ -9,7 +9,7 @@ from octopi.evaluation.candidates import write_candidates
 from octopi.geometry import Points
 from octopi.models import checkpoint
 from octopi.models.checkpoint_info import CheckpointInfo
-from octopi.project import Run
+from octopi.project.run import Run
 from octopi.system.files import write_json
 from octopi.training.best_model import write_model
 from octopi.training.dataset_info import DatasetInfo

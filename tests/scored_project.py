@@ -9,7 +9,9 @@ import yaml
 from scipy.ndimage import gaussian_filter
 
 from octopi.config.files import CONF_DIR
-from octopi.project import PicksQuery, find_picks, open_project
+from octopi.project import open_project
+from octopi.project.picks_selection import find_picks
+from octopi.project.queries import PicksQuery
 
 PEAKS = yaml.safe_load((CONF_DIR / "localizer" / "peaks.yaml").read_text(encoding="utf-8"))
 

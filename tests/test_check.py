@@ -11,7 +11,8 @@ from checkpoints import make_info, save_checkpoint
 from tiny import TINY
 
 from octopi.geometry import Points
-from octopi.project import PicksQuery, open_project
+from octopi.project import open_project
+from octopi.project.queries import PicksQuery
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from tiny import RUNS, TINY
 
 from octopi.evaluation.candidates import read_candidates
 from octopi.geometry import Points
-from octopi.project import PicksQuery, SegmentationQuery, open_project
+from octopi.project import open_project
 from octopi.project.provenance import describe_changed_inputs
+from octopi.project.queries import PicksQuery, SegmentationQuery
 from octopi.targets import UNKNOWN, rejected_value
 
 TARGET = SegmentationQuery("targets", "octopi", "1")

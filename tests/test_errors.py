@@ -19,7 +19,7 @@ from octopi.errors import (
     shorten_list,
     users_code,
 )
-from octopi.project import TomogramQuery
+from octopi.project.queries import TomogramQuery
 
 
 def test_an_error_from_another_process_has_the_same_message():

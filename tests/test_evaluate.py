@@ -7,7 +7,7 @@ import pytest
 from tiny_project import OBJECTS, make_project
 
 from octopi.geometry import Grid, Points
-from octopi.project import PicksQuery, SegmentationQuery
+from octopi.project.queries import PicksQuery, SegmentationQuery
 
 RUNS = ("TS_1", "TS_2")
 POINTS = Points(np.array([[100.0, 100, 100], [200, 150, 80]]))

@@ -7,7 +7,8 @@ import pytest
 import starfile
 
 from octopi.geometry import Points
-from octopi.project import PicksQuery, open_project
+from octopi.project import open_project
+from octopi.project.queries import PicksQuery
 
 POSITIONS = np.array([[100.0, 200.0, 60.0], [400.0, 500.0, 120.0]])
 CENTRE = np.array([48, 48, 24]) / 2 * 20.0

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from octopi.geometry import Grid, Points
-from octopi.project import PicksQuery, SegmentationQuery, open_project
+from octopi.project import open_project
+from octopi.project.queries import PicksQuery, SegmentationQuery
 
 GRID = Grid.cubic((24, 48, 48), 20.0)
 CENTRE = np.array([480.0, 470.0, 235.0])

@@ -10,8 +10,7 @@ from octopi.errors import DataError
 from octopi.formats.mrc import Header
 from octopi.geometry import EXACT, Grid, format_shape
 from octopi.import_tomograms import choose_grid
-from octopi.project import SegmentationQuery, TomogramQuery
-from octopi.project.queries import nearest
+from octopi.project.queries import SegmentationQuery, TomogramQuery, nearest
 from octopi.project.stored_volume import _trusted_spacing
 
 SAME = [(10.0, 10.1), (10.0, 9.9), (20.0, 20.2), (30.0, 29.7), (13.48, 13.48 * 1.01), (10.0, 10.0)]

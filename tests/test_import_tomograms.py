@@ -7,7 +7,8 @@ import pytest
 
 from octopi.geometry import Grid, fourier_resample
 from octopi.import_tomograms import choose_grid
-from octopi.project import Project, TomogramQuery, open_project
+from octopi.project import Project, open_project
+from octopi.project.queries import TomogramQuery
 
 SHAPE = (12, 20, 26)
 

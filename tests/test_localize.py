@@ -17,8 +17,9 @@ from foreign_volumes import add_segmentation, change_object
 from octopi.errors import DataError, NotInProjectError, SettingError
 from octopi.geometry import Grid
 from octopi.picking import Chance
-from octopi.project import PicksQuery, SegmentationQuery, open_project
+from octopi.project import open_project
 from octopi.project.provenance import identify_tomogram
+from octopi.project.queries import PicksQuery, SegmentationQuery
 from octopi.project.run_scores import RunScores, find_scores
 
 

@@ -6,7 +6,8 @@ from foreign_picks import add_picks, change_points
 from foreign_volumes import change_object
 
 from octopi.geometry import Points
-from octopi.project import PicksQuery, open_project
+from octopi.project import open_project
+from octopi.project.queries import PicksQuery
 
 FOUND = np.array([[100.0, 100, 100], [400, 400, 200]])
 CORRECTED = np.array([[130.0, 100, 100], [700, 700, 300]])

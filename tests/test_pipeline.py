@@ -16,7 +16,8 @@ from waiting import wait_until
 
 from octopi.inference import gpu_peaks
 from octopi.models import checkpoint
-from octopi.project import PicksQuery, open_project
+from octopi.project import open_project
+from octopi.project.queries import PicksQuery
 
 OBJECTS = {
     "apo-ferritin": 1,

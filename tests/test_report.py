@@ -21,7 +21,8 @@ from scored_project import PEAKS, content_of, copy_project, read_truth, write_sc
 from octopi.evaluation.candidates import write_candidates
 from octopi.evaluation.scores import Matched
 from octopi.geometry import Points
-from octopi.project import PicksQuery, open_project
+from octopi.project import open_project
+from octopi.project.queries import PicksQuery
 from octopi.tracking import mlflow
 
 NASTY = "<img src=x onerror=document.title='owned'>"

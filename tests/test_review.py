@@ -10,8 +10,9 @@ import pytest
 from scored_project import content_of, copy_project, decide, make_scored_project
 
 from octopi.geometry import Points
-from octopi.project import PicksQuery, open_project
+from octopi.project import open_project
 from octopi.project import run as project_run
+from octopi.project.queries import PicksQuery
 from octopi.reviews.page import ShownObject, ShownRun, build_page
 from octopi.reviews.selection import DOUBTED, UNCERTAIN, UNMARKED, Card
 

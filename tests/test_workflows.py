@@ -24,7 +24,8 @@ from octopi.cli.python_training import (
 from octopi.entry_points.run_create_targets import create_sub_train_targets
 from octopi.errors import DataError, NotInProjectError, OctopiError, SettingError
 from octopi.models import checkpoint
-from octopi.project import PicksQuery, SegmentationQuery, open_project
+from octopi.project import open_project
+from octopi.project.queries import PicksQuery, SegmentationQuery
 from octopi.pytorch import model_search_submitter
 from octopi.pytorch.model_search_submitter import ModelSearchSubmit
 

@@ -6,7 +6,8 @@ import copick
 import numpy as np
 
 from octopi.geometry import Grid, Points
-from octopi.project import PicksQuery, SegmentationQuery, open_project
+from octopi.project import open_project
+from octopi.project.queries import PicksQuery, SegmentationQuery
 from octopi.targets import paint
 
 SPACING = 10.012

@@ -10,7 +10,10 @@ from octopi.config.settings import PlanSettings
 from octopi.errors import DataError
 from octopi.geometry import Grid
 from octopi.pick_sets import PickCounts, sum_counts
-from octopi.project import Project, Run, TomogramQuery, is_denoised
+from octopi.project import Project
+from octopi.project.queries import TomogramQuery
+from octopi.project.run import Run
+from octopi.project.selection import is_denoised
 from octopi.project.united_picks import read_united_picks
 from octopi.targets import check_any_inside
 

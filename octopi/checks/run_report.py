@@ -13,8 +13,8 @@ from octopi.data.cache import working_grid
 from octopi.errors import NoAnswerError, OctopiError
 from octopi.geometry import Grid, Points, same_spacing
 from octopi.pick_sets import PickCounts
-from octopi.project import PickSets, PicksQuery, SegmentationQuery, TomogramQuery
 from octopi.project.objects import PickableObject
+from octopi.project.queries import PickSets, PicksQuery, SegmentationQuery, TomogramQuery
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,12 @@ from octopi.checks.tables import format_counts, format_rows, total_counts
 from octopi.data.folds import ONE_RUN, check_none_absent
 from octopi.errors import NotInProjectError, OctopiError, SettingError
 from octopi.geometry import format_shape
-from octopi.project import (
-    PickSets,
-    PicksQuery,
-    TomogramQuery,
-    choose_pick_sets,
-    keep_known,
-    select_tomogram,
-    several_types_message,
-)
 from octopi.project.objects import NO_OBJECTS, check_painted_objects, object_labels
 from octopi.project.pick_contrast import clear_sign
+from octopi.project.picks_selection import choose_pick_sets, keep_known
 from octopi.project.provenance import check_same_painting
+from octopi.project.queries import PickSets, PicksQuery, TomogramQuery, select_tomogram
+from octopi.project.selection import several_types_message
 from octopi.targets import check_any_inside, check_has_marks, target_labels
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from octopi.checks.tables import format_rows
 from octopi.errors import shorten_list
-from octopi.project import Run
+from octopi.project.run import Run
 from octopi.project.work_folder import MAX_TRIES, Listing, WorkFolder, read_failures
 from octopi.project.worker import describe_worker
 from octopi.system.resources import format_duration

@@ -27,8 +27,9 @@ from octopi.data.particles import split_codes
 from octopi.data.preparation import DataPreparation
 from octopi.data.sources import RunVolumes, SourceReader
 from octopi.geometry import Grid, Points
-from octopi.project import Run, SegmentationQuery, TomogramQuery
 from octopi.project.digests import digest_points
+from octopi.project.queries import SegmentationQuery, TomogramQuery
+from octopi.project.run import Run
 from octopi.ranges import (
     Count,
     CountOrZero,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from octopi.data.folds import Split, SplitSettings, check_none_absent, split_runs
 from octopi.data.sources import RunVolumes, SourceReader
 from octopi.errors import shorten_list
-from octopi.project import Run
+from octopi.project.run import Run
 
 logger = logging.getLogger(__name__)
 

@@ -21,10 +21,11 @@ from octopi.data.crops import CachedTomogram, find_positions, pool_rejected
 from octopi.data.particles import number_particles
 from octopi.errors import DataError, NotInProjectError, ResourceError
 from octopi.geometry import Grid, Points
-from octopi.project import Run, SegmentationQuery, TomogramQuery
 from octopi.project.digests import digest_points
 from octopi.project.objects import WRITE_TARGET_AGAIN, check_labels, find_unexpected_labels
 from octopi.project.provenance import describe_changed_inputs
+from octopi.project.queries import SegmentationQuery, TomogramQuery
+from octopi.project.run import Run
 from octopi.system import resources
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from pathlib import Path
 from octopi.errors import DataError, SettingError, shorten_list
 from octopi.formats import mrc
 from octopi.geometry import same_spacing
-from octopi.project import check_run_name
+from octopi.project.queries import check_run_name
 
 logger = logging.getLogger(__name__)
 

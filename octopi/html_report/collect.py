@@ -23,14 +23,11 @@ from octopi.html_report.training_history import (
     TrainingHistory,
 )
 from octopi.picking import DEFAULT_THRESHOLD, PickingInfo, apply_chance
-from octopi.project import (
-    PickSets,
-    Project,
-    Run,
-    SegmentationQuery,
-    find_pick_sets,
-)
+from octopi.project import Project
 from octopi.project.annotation import read_true_picks
+from octopi.project.picks_selection import find_pick_sets
+from octopi.project.queries import PickSets, SegmentationQuery
+from octopi.project.run import Run
 from octopi.project.run_scores import RunScores
 from octopi.project.score_map import particle_channels, particle_radii
 from octopi.project.united_picks import read_united_picks

@@ -17,7 +17,8 @@ from octopi.html_report.runs import (
     size_of_arrays,
 )
 from octopi.html_report.training_history import TrainingHistory
-from octopi.project import Project, tomogram_for_display
+from octopi.project import Project
+from octopi.project.selection import tomogram_for_display
 from octopi.system.job_folder import BEST_MODEL_FILE
 from octopi.system.passwords import mask_passwords
 from octopi.system.versions import git_commit, versions
@@ -107,7 +108,7 @@ def page_content(
             }
             for run, tomogram in zip(data.runs, tomograms, strict=True)
         ],
-        "scores": None if scores is None else scores.to_dict() | {"curves": None, "runs": None},
+        "scores": None if scores is None else scores.to_dict() | {"runs": None},
         "training": None if data.history is None else data.history.to_dict(),
     }
 

@@ -10,7 +10,7 @@ from octopi.config.settings import ReportSettings
 from octopi.errors import NotInProjectError
 from octopi.html_report.training_history import TrainingHistory, read_training_history
 from octopi.models.checkpoint_info import digest
-from octopi.project import Run
+from octopi.project.run import Run
 from octopi.project.run_scores import RunScores, find_scores
 from octopi.system.job_folder import BEST_MODEL_FILE, CONFIG_FILE
 

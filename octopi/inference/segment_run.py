@@ -15,9 +15,10 @@ from octopi.errors import ResourceError
 from octopi.geometry import Grid
 from octopi.inference.ensemble import Ensemble
 from octopi.models.checkpoint_info import CheckpointInfo
-from octopi.project import Run, SegmentationQuery, TomogramQuery, score_map_name
 from octopi.project.edits import check_still_not_edited
 from octopi.project.provenance import check_same_provenance, has_changed, identify_tomogram
+from octopi.project.queries import SegmentationQuery, TomogramQuery, score_map_name
+from octopi.project.run import Run
 from octopi.project.shared_work import finish
 
 

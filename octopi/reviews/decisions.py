@@ -14,9 +14,11 @@ from pydantic.dataclasses import dataclass
 
 from octopi.errors import DataError, SettingError, shorten, shorten_list
 from octopi.geometry import Points
-from octopi.project import PicksQuery, Project, Run
+from octopi.project import Project
 from octopi.project.digests import digest_points
 from octopi.project.provenance import has_changed
+from octopi.project.queries import PicksQuery
+from octopi.project.run import Run
 from octopi.ranges import Share
 from octopi.reviews.page import FORMAT, VERSION
 

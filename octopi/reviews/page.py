@@ -15,9 +15,11 @@ from octopi.errors import SettingError
 from octopi.geometry import Grid, Points
 from octopi.html_report.html import render_page
 from octopi.html_report.mosaics import SLAB_RADII, cut_slab, to_grey, to_webp
-from octopi.project import PickableObject, Run, TomogramQuery
 from octopi.project.digests import digest_points
+from octopi.project.objects import PickableObject
 from octopi.project.provenance import identify_tomogram
+from octopi.project.queries import TomogramQuery
+from octopi.project.run import Run
 from octopi.reviews.selection import Card
 
 FORMAT, VERSION = "octopi review", 1  # of the file of decisions

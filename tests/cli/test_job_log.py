@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from octopi.cli import job_log, python_api
 from octopi.cli.job import Command
+from octopi.errors import SettingError
 from octopi.system.job_folder import Job
 
 
@@ -68,3 +69,15 @@ def test_the_log_of_the_published_functions_looks_like_that_of_a_command(tmp_pat
     python_api.run_in_folder("segment", lambda *_: python_api.logger.info("token=mine"), None, job)
     log = (job.folder / "segment.log").read_text(encoding="utf-8")
     assert re.fullmatch(r"\d\d:\d\d:\d\d INFO token=\*\*\*\n", log)
+
+
+def test_the_first_job_in_a_folder_replaces_no_file_that_octopi_did_not_write(tmp_path):
+    scores = tmp_path / "scores.json"
+    scores.write_text("mine", encoding="utf-8")
+    with pytest.raises(SettingError, match=r"scores\.json, which octopi did not write"):
+        job_log.write_overrides(tmp_path / ".hydra", ["beta=1"])
+    assert not (tmp_path / ".hydra").exists()
+    scores.unlink()
+    job_log.write_overrides(tmp_path / ".hydra", ["beta=1"])
+    scores.write_text("of evaluate", encoding="utf-8")
+    job_log.write_overrides(tmp_path / ".hydra", ["beta=2"])

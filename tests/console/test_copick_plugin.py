@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from octopi.project import PicksQuery, open_project
+from octopi.project import open_project
 from octopi.project.copick_api import keep_log_handlers
+from octopi.project.queries import PicksQuery
 
 with keep_log_handlers():
     import copick.cli.cli as copick_cli

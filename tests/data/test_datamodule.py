@@ -18,7 +18,8 @@ from octopi.data.datamodule import ValidationVolume, build_data_module
 from octopi.data.gpu_volumes import fits_on_gpu
 from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError
 from octopi.geometry import Grid
-from octopi.project import PicksQuery, SegmentationQuery, TomogramQuery, open_project
+from octopi.project import open_project
+from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
 from octopi.system import resources
 
 pytestmark = [

@@ -15,8 +15,8 @@ from fsspec.asyn import AsyncFileSystem
 
 from octopi.errors import DataError, ResourceError
 from octopi.geometry import Grid, Points
-from octopi.project import PicksQuery, SegmentationQuery, TomogramQuery
 from octopi.project.copick_api import keep_log_handlers
+from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
 
 OURS = PicksQuery("ribosome", "octopi", "1")
 TARGETS = SegmentationQuery("targets", "octopi", "1", 10.0)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from octopi.errors import DataError
-from octopi.project import PicksQuery, SegmentationQuery
+from octopi.project.queries import PicksQuery, SegmentationQuery
 
 
 def test_the_overlays_copy_goes_before_the_static_one(files):

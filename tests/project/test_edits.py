@@ -8,8 +8,9 @@ import pytest
 
 from octopi.errors import DataError
 from octopi.geometry import Points
-from octopi.project import PicksQuery, SegmentationQuery, open_project
+from octopi.project import open_project
 from octopi.project.edits import check_not_edited, check_still_not_edited, describe_edit
+from octopi.project.queries import PicksQuery, SegmentationQuery
 
 PICKS = PicksQuery("ribosome", "octopi", "1")
 POINTS = Points(np.array([[10.5, 20.25, 30], [40, 50, 60], [70, 80, 90]]), np.array([0.9, 0.8, 1]))

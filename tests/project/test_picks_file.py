@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from octopi.errors import DataError
-from octopi.project import PicksQuery
+from octopi.project.queries import PicksQuery
 
 RIBOSOME = PicksQuery("ribosome", "curator", "1")
 

@@ -1,7 +1,8 @@
 import pytest
 
 from octopi.errors import NotInProjectError, SettingError
-from octopi.project import PicksQuery, choose_pick_sets, choose_picks, is_annotation
+from octopi.project.picks_selection import choose_pick_sets, choose_picks, is_annotation
+from octopi.project.queries import PicksQuery
 
 EXISTING = {
     PicksQuery.parse(text)

@@ -7,7 +7,8 @@ import pytest
 
 from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError
 from octopi.geometry import Grid
-from octopi.project import TomogramQuery, open_project
+from octopi.project import open_project
+from octopi.project.queries import TomogramQuery
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import pytest
 
 from octopi.errors import SettingError
-from octopi.project import (
+from octopi.project.queries import (
     PicksQuery,
     SegmentationQuery,
     TomogramQuery,

@@ -7,7 +7,7 @@ import zarr
 
 from octopi.errors import DataError
 from octopi.geometry import Grid
-from octopi.project import SegmentationQuery, TomogramQuery
+from octopi.project.queries import SegmentationQuery, TomogramQuery
 
 WBP = TomogramQuery("wbp", 10.0)
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from octopi.errors import DataError
-from octopi.project import TomogramQuery, open_project
+from octopi.project import open_project
+from octopi.project.queries import TomogramQuery
 
 WBP = TomogramQuery("wbp", 10.0)
 

@@ -6,7 +6,8 @@ import pytest
 
 from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError
 from octopi.geometry import Grid, Points
-from octopi.project import PicksQuery, SegmentationQuery, TomogramQuery, open_project
+from octopi.project import open_project
+from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
 
 OURS = PicksQuery("ribosome", "octopi", "1")
 TARGETS = SegmentationQuery("targets", "octopi", "1", 10.0)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from octopi.geometry import Grid, Points
-from octopi.project import PicksQuery, SegmentationQuery, TomogramQuery
+from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
 from octopi.project.run_contents import RunContents
 
 TARGETS = SegmentationQuery("targets", "octopi", "1", 10.0)

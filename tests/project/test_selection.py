@@ -1,12 +1,11 @@
 import pytest
 
 from octopi.errors import NotInProjectError, SettingError
-from octopi.project import (
-    SegmentationQuery,
-    TomogramQuery,
+from octopi.project import open_project
+from octopi.project.queries import SegmentationQuery, TomogramQuery
+from octopi.project.selection import (
     find_segmentations,
     keep_runs_with,
-    open_project,
     select_training_tomograms,
     tomogram_for_display,
 )

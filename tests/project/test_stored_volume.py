@@ -8,7 +8,7 @@ import zarr
 
 from octopi.errors import DataError, OctopiError
 from octopi.geometry import Grid
-from octopi.project import TomogramQuery
+from octopi.project.queries import TomogramQuery
 
 WBP = TomogramQuery("wbp", 10.0)
 

@@ -7,8 +7,9 @@ from foreign_volumes import change_object
 
 from octopi.errors import DataError, NotInProjectError
 from octopi.geometry import Points
-from octopi.project import PickSets, PicksQuery, open_project
+from octopi.project import open_project
 from octopi.project.provenance import describe_changed_inputs
+from octopi.project.queries import PickSets, PicksQuery
 from octopi.project.united_picks import read_united_picks
 
 RADIUS = 100.0

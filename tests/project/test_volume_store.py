@@ -6,7 +6,7 @@ import pytest
 
 from octopi.errors import DataError, NotInProjectError, SettingError
 from octopi.geometry import Grid
-from octopi.project import PicksQuery, SegmentationQuery, TomogramQuery
+from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
 
 OURS = PicksQuery("ribosome", "octopi", "1")
 TARGETS = SegmentationQuery("targets", "octopi", "1", 10.0)

@@ -10,7 +10,8 @@ from scored_project import copy_project, decide, make_scored_project
 
 from octopi.errors import MAX_MESSAGE_LENGTH, DataError
 from octopi.geometry import Points
-from octopi.project import PicksQuery, open_project
+from octopi.project import open_project
+from octopi.project.queries import PicksQuery
 from octopi.reviews.decisions import check_belongs, read_decisions
 
 SOME = {0: "accept", 1: "reject", 2: "relabel", 3: "accept", 5: "reject", 8: "accept"}

@@ -9,7 +9,8 @@ from octopi.config.overrides import override_key, override_value
 from octopi.geometry import Points
 from octopi.html_report.score_maps import find_score_map
 from octopi.html_report.training_history import TrainingHistory
-from octopi.project import PicksQuery, SegmentationQuery, open_project
+from octopi.project import open_project
+from octopi.project.queries import PicksQuery, SegmentationQuery
 from octopi.reviews.training import (
     TrainedOn,
     find_trained_on,

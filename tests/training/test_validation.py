@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from octopi.geometry import Points
-from octopi.project import SegmentationQuery
+from octopi.project.queries import SegmentationQuery
 from octopi.training.dataset_info import DatasetInfo
 from octopi.training.validation import log_shares
 
