@@ -102,7 +102,7 @@ def read_all_inputs(
     project: Project, runs: Sequence[Run], plan: PaintingPlan, settings: CreateTargetsSettings
 ) -> list[RunInputs]:
     """Read and check what the target of every run with annotations is painted from."""
-    annotated = keep_annotated(runs, plan, all_required=settings.runs is not None)
+    annotated = keep_annotated(runs, plan, settings.runs)
     inputs = [read_inputs(run, plan, settings) for run in annotated]
     warn_of_missing_annotations(project, inputs, plan)
     check_inputs(inputs, plan)

@@ -41,11 +41,7 @@ def extract(settings: ExtractSettings, _job: Job) -> None:
     project: Project = build(settings.project, "project")
     runs = project.select(settings.runs, keep_contents=True)
     queries = find_picks(runs, objects=settings.objects, source=settings.picks).values()
-    inputs = keep_runs_with(
-        runs,
-        lambda run: find_inputs(run, queries, settings),
-        all_required=settings.runs is not None,
-    )
+    inputs = keep_runs_with(runs, lambda run: find_inputs(run, queries, settings), settings.runs)
     outputs = {output_query(q, name, settings) for q in queries for name in group_names(settings)}
     for run, _ in inputs:
         for output in outputs:

@@ -70,7 +70,7 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
             tomo_type=settings.tomo_type,
             voxel_spacing=settings.voxel_spacing,
         ),
-        all_required=settings.runs is not None,
+        settings.runs,
     )
     # Sums and the first run's info must not depend on the order in which runs are named.
     runs, all_scores = zip(*sorted(located, key=lambda pair: pair[0].name), strict=True)

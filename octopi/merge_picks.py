@@ -59,9 +59,7 @@ def merge_picks(settings: MergePicksSettings, _job: Job) -> None:
     what = f"picks {settings.user_id}/{settings.session_id}"
     with project.writing(runs, what, output_settings(settings), dry_run=settings.dry_run) as work:
         merged = keep_runs_with(
-            runs,
-            lambda run: merge_run(run, picks, rejected, settings),
-            all_required=settings.runs is not None,
+            runs, lambda run: merge_run(run, picks, rejected, settings), settings.runs
         )
         todo = work.one_by_one(merged, lambda pair: pair[0])
         for run, of_run in ProgressBar(todo, desc="merge_picks", unit="run", total=len(merged)):

@@ -145,7 +145,7 @@ def find_all_scores(project: Project, settings: ReviewSettings) -> list[RunScore
     located = keep_runs_with(
         project.select(settings.runs, keep_contents=True),
         lambda run: find_score_map(run, settings.input, settings.tomo_type),
-        all_required=settings.runs is not None,
+        settings.runs,
     )
     all_scores = [scores for _, scores in sorted(located, key=lambda pair: pair[0].name)]
     for scores in all_scores:

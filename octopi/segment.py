@@ -128,7 +128,7 @@ def select_tomograms(
     tomograms = keep_runs_with(
         project.select(settings.runs, keep_contents=True),
         lambda run: run.find_tomogram(tomo_type, spacing),
-        all_required=settings.runs is not None,
+        settings.runs,
     )
     return [TomogramTask(run, tomogram) for run, tomogram in tomograms]
 

@@ -65,7 +65,7 @@ def summarise_project(project: Project, settings: PlanSettings) -> ProjectSummar
     """
     selected = project.select(settings.runs, keep_contents=True)
     plan = make_plan(project, selected, settings.targets)
-    runs = keep_annotated(selected, plan, all_required=settings.runs is not None)
+    runs = keep_annotated(selected, plan, settings.runs)
     united = {
         run.name: read_united_picks(run, plan.picks, plan.rejected, plan.object_radii)
         for run in runs

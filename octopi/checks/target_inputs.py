@@ -150,12 +150,10 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
     )
 
 
-def keep_annotated(runs: Sequence[Run], plan: PaintingPlan, *, all_required: bool) -> list[Run]:
-    """Return the runs that have something to paint; warn about the others.
-
-    Raises:
-        NotInProjectError: no run has, or one has not and all are required.
-    """
+def keep_annotated(
+    runs: Sequence[Run], plan: PaintingPlan, named: Sequence[str] | None
+) -> list[Run]:
+    """Return the runs that have something to paint, see `keep_runs_with`."""
 
     def check_has_inputs(run: Run) -> None:
         if plan.annotated:
@@ -167,7 +165,7 @@ def keep_annotated(runs: Sequence[Run], plan: PaintingPlan, *, all_required: boo
             existing = [*run.picks(), *run.segmentations()]
             raise NotInProjectError(f"Run {run.name}", "picks or masks", requested, existing)
 
-    return [run for run, _ in keep_runs_with(runs, check_has_inputs, all_required=all_required)]
+    return [run for run, _ in keep_runs_with(runs, check_has_inputs, named)]
 
 
 def warn_of_missing_annotations(
