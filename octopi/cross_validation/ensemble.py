@@ -16,7 +16,6 @@ from torch import Tensor
 from octopi.config.build import build
 from octopi.config.settings import TrainSettings
 from octopi.cross_validation.table import (
-    MEAN_OF_OTHERS,
     OTHERS,
     OWN,
     POOLED,
@@ -24,7 +23,7 @@ from octopi.cross_validation.table import (
     plot_folds,
 )
 from octopi.errors import DataError, SettingError, shorten_list
-from octopi.evaluation.calibration import Calibration, mean_calibration
+from octopi.evaluation.calibration import Calibration
 from octopi.evaluation.candidates import read_candidates
 from octopi.evaluation.coverage import keep_comparable
 from octopi.evaluation.partial import estimate_scores
@@ -87,7 +86,7 @@ def build_ensemble(
     metrics = validation.score_candidates(candidates, truth, calibration)
     by_method = compare_calibrations(folds, truth, validation, calibration)
     scorer = build(settings.scorer, "scorer")
-    shares = calibration.shares_of(info.partial)
+    shares = {n: share for n, share in calibration.shares.items() if n in info.partial}
 
     def score(picks: PicksByRun, truth: PicksByRun) -> Report:
         report = scorer(picks, truth, radii=info.radii, weights=info.weights)
@@ -98,7 +97,7 @@ def build_ensemble(
         **({"metrics_note": info.metrics_note} if info.metrics_note else {}),
         "out_of_fold": metrics,
         "thresholds": calibration.thresholds,
-        "annotated_share": calibration.share_intervals(),
+        "annotated_share": calibration.shares,
         "scores": {
             method: score_folds(folds, by_fold, truth, validation, score)
             for method, by_fold in by_method.items()
@@ -110,7 +109,7 @@ def build_ensemble(
         write_model(staging_folder, weights, ensemble_info)
         write_figure(staging_folder / "folds.png", plot_folds(results))
         write_json(staging_folder / RESULTS_FILE, results)
-    log_shares(calibration.share_intervals(), truth, info)
+    log_shares(calibration.shares, truth, info)
     return metrics.get(settings.best_metric)
 
 
@@ -171,7 +170,7 @@ def compare_calibrations(
     """Calibrate for the runs that each fold held out, by every method.
 
     That of all folds together and of the fold itself saw the candidates that they are scored on.
-    That of the other folds, and the mean of the other folds' own, did not.
+    That of the other folds did not.
 
     Args:
         folds: all of them.
@@ -183,11 +182,8 @@ def compare_calibrations(
     for fold in folds:
         others = [other for other in folds if other is not fold]
         by_method[POOLED][fold.name] = pooled
-        by_method[OWN][fold.name] = calibration_of(fold.info)
+        by_method[OWN][fold.name] = Calibration(fold.info.thresholds, fold.info.chances, shares={})
         by_method[OTHERS][fold.name] = calibrate_on(others, truth, validation)
-        by_method[MEAN_OF_OTHERS][fold.name] = mean_calibration(
-            [calibration_of(other.info) for other in others]
-        )
     return by_method
 
 
@@ -203,11 +199,6 @@ def calibrate_on(
     """
     candidates = out_of_fold_candidates(folds)
     return validation.calibrate(candidates, {run: truth[run] for run in candidates})
-
-
-def calibration_of(info: CheckpointInfo) -> Calibration:
-    """Return the calibration that a checkpoint holds."""
-    return Calibration(info.thresholds, info.chances, shares={})
 
 
 def score_folds(
@@ -263,7 +254,7 @@ def combine_nets(
         net={"_target_": ENSEMBLE, "nets": [fold.info.net for fold in folds]},
         thresholds=calibration.thresholds,
         chances=calibration.chances,
-        annotated_share=calibration.share_intervals(),
+        annotated_share=calibration.shares,
         metrics={name: value for name, value in metrics.items() if value is not None},
         provenance={"folds": [fold.info.provenance for fold in folds]},
     )
