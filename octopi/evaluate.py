@@ -14,14 +14,14 @@ from octopi.config.build import build
 from octopi.config.settings import EvaluateSettings
 from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
 from octopi.evaluation.calibration import compare_all
-from octopi.evaluation.chances import describe_share, fit_partial
+from octopi.evaluation.chances import fit_partial
 from octopi.evaluation.coverage import keep_comparable
 from octopi.evaluation.partial import with_shares
 from octopi.evaluation.picks_figure import draw_picks
 from octopi.evaluation.reliability_figure import plot_reliability
 from octopi.evaluation.score_report import Report
 from octopi.evaluation.scores import Scorer
-from octopi.evaluation.share_report import clearly_incomplete, describe_shares
+from octopi.evaluation.share_report import clearly_incomplete, describe_share, describe_shares
 from octopi.geometry import PicksByRun, Points
 from octopi.project import Project
 from octopi.project.picks_selection import find_picks, keep_known
@@ -125,12 +125,11 @@ def describe_scores(  # noqa: PLR0917  what a scorer takes
     shares = {name: share for name, (_, share) in fit_partial(with_hits).items()}
     if settings.truth_annotation == "partial":
         return with_shares(report, annotated, shares)
-    figures = {name: dataclasses.astuple(share) for name, share in shares.items()}
     num_annotated = {name: one.num_picks for name, one in annotated.items()}
-    for name in clearly_incomplete(figures, num_annotated):
+    for name in clearly_incomplete(shares, num_annotated):
         logger.warning(
             "%s If particles are missing in the truth, precision, F-beta and F1 are too low: "
-            "truth_annotation=partial estimates them.", describe_share(name, *figures[name]),
+            "truth_annotation=partial estimates them.", describe_share(name, shares[name]),
         )  # fmt: skip
     return with_shares(report, annotated, {})
 

@@ -81,7 +81,7 @@ def build_ensemble(
         OTHERS: {fold.name: calibrate_on_others(folds, fold, truth, validation) for fold in folds},
     }
     scorer = build(settings.scorer, "scorer")
-    shares = calibration.shares_of(info.partial)
+    shares = {n: share for n, share in calibration.shares.items() if n in info.partial}
 
     def score(picks: PicksByRun, truth: PicksByRun) -> Report:
         report = scorer(picks, truth, radii=info.radii, weights=info.weights)
@@ -92,7 +92,7 @@ def build_ensemble(
         **({"metrics_note": info.metrics_note} if info.metrics_note else {}),
         "out_of_fold": metrics,
         "thresholds": calibration.thresholds,
-        "annotated_share": calibration.share_intervals(),
+        "annotated_share": calibration.shares,
         "scores": {
             method: score_folds(folds, by_fold, truth, validation, score)
             for method, by_fold in by_method.items()
@@ -104,7 +104,7 @@ def build_ensemble(
         write_model(staging_folder, weights, ensemble_info)
         write_figure(staging_folder / "folds.png", plot_folds(results))
         write_json(staging_folder / RESULTS_FILE, results)
-    log_shares(calibration.share_intervals(), truth, info)
+    log_shares(calibration.shares, truth, info)
     return metrics.get(settings.best_metric)
 
 
@@ -232,7 +232,7 @@ def combine_nets(
         net={"_target_": ENSEMBLE, "nets": [fold.info.net for fold in folds]},
         thresholds=calibration.thresholds,
         chances=calibration.chances,
-        annotated_share=calibration.share_intervals(),
+        annotated_share=calibration.shares,
         metrics={name: value for name, value in metrics.items() if value is not None},
         provenance={"folds": [fold.info.provenance for fold in folds]},
     )

@@ -16,12 +16,7 @@ from octopi.evaluation.coverage import Coverage, keep_comparable
 from octopi.evaluation.matching import count_new_hits, first_hit_one_to_one
 from octopi.evaluation.scores import fbeta
 from octopi.geometry import PicksByRun, Points
-from octopi.picking import (
-    DEFAULT_THRESHOLD,
-    Chance,
-    apply_chance,
-    beta_key,
-)
+from octopi.picking import DEFAULT_THRESHOLD, Chance, apply_chance, beta_key
 
 THRESHOLD_IF_NEVER_FOUND = 1.0  # of an object none of whose particles is a candidate
 
@@ -39,14 +34,6 @@ class Calibration:
     thresholds: dict[str, dict[str, float]]
     chances: dict[str, Chance]
     shares: dict[str, AnnotatedShare]
-
-    def share_intervals(self) -> dict[str, list[float]]:
-        """Return the estimate and the 95 % interval of every share, by object."""
-        return {name: [one.share, one.low, one.high] for name, one in self.shares.items()}
-
-    def shares_of(self, names: Collection[str]) -> dict[str, AnnotatedShare]:
-        """Return the shares of these objects, of those that have one."""
-        return {name: share for name, share in self.shares.items() if name in names}
 
     def pick(self, candidates: PicksByRun, beta: float) -> dict[str, dict[str, Points]]:
         """Return the candidates at or above the thresholds for this β, scored by their chances.
@@ -107,7 +94,7 @@ def calibrate(
             return DEFAULT_THRESHOLD
         if name not in with_hits:
             return THRESHOLD_IF_NEVER_FOUND
-        share = shares[name].share if name in partial else 1.0
+        share = shares[name][0] if name in partial else 1.0
         beta = min(beta, 1.0) if weights.get(name) == 0 else beta
         num_particles = with_hits[name].num_picks / share
         return best_threshold(with_hits[name].scores, chances[name], num_particles, beta)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from octopi.evaluation.chances import AnnotatedShare
 from octopi.evaluation.reliability import Reliability
 from octopi.system.tables import format_rows
 
@@ -39,7 +40,7 @@ class Score:
     interval: Interval | None
     weight: float
     intervals: dict[str, Interval]
-    annotated_share: tuple[float, float, float] | None = None
+    annotated_share: AnnotatedShare | None = None
 
 
 @dataclass(frozen=True)

@@ -123,14 +123,14 @@ def _score(
     tp, fp, fn = _triple(counts)
     if tp + fn == 0:
         return Score(tp, fp, fn, None, None, None, None, None, weight, {})
-    value: dict[str, Any] = {name: float(v) for name, v in _statistics(counts, beta).items()}
-    spread = {name: interval_of(v) for name, v in _statistics(resampled, beta).items()}
+    value: dict[str, Any] = {name: float(v) for name, v in compute_figures(counts, beta).items()}
+    spread = {name: interval_of(v) for name, v in compute_figures(resampled, beta).items()}
     interval = spread.pop("fbeta")
     intervals = {name: both for name, both in spread.items() if both is not None}
     return Score(tp, fp, fn, **value, interval=interval, weight=weight, intervals=intervals)
 
 
-def _statistics(counts: NDArray[np.int64], beta: float) -> dict[str, NDArray[np.float64]]:
+def compute_figures(counts: NDArray[np.int64], beta: float) -> dict[str, NDArray[np.float64]]:
     """Compute the figures of counts (…, 3) = tp, fp, fn, by name; NaN where there is no truth."""
     tp, fp, fn = np.moveaxis(counts, -1, 0)
     has_truth = tp + fn > 0

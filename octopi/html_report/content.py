@@ -93,7 +93,7 @@ def page_content(
         "beta": scorer.beta,
         "toleranceScale": scorer.tolerance_scale,
         "objects": [
-            {**one, "share": shares[one["name"]].share if one["name"] in shares else None}
+            {**one, "share": shares[one["name"]][0] if one["name"] in shares else None}
             for one in data.objects.to_list(scorer.tolerance_scale)
         ],
         "annotation": describe_annotation(data),
