@@ -11,6 +11,7 @@ from octopi.arguments import (
     check_arguments,
     check_finite,
     fit,
+    import_target,
     missing_arguments,
     parameters_of,
 )
@@ -36,7 +37,7 @@ def check_node(node: Any, section: Section, path: str) -> list[str]:
         return []
     names = []
     if isinstance(node, Mapping) and TARGET in node:
-        target = import_target(str(node[TARGET]), f"{path}.{TARGET}")
+        target = import_target(str(node[TARGET]), f"{path}.{TARGET}={node[TARGET]}")
         _check_kind(target, section, node[TARGET], path)
         own = own_arguments(node, target, section)
         fitted = {key: fit(own[key], section.own_arguments[key], f"{path}.{key}") for key in own}
@@ -79,20 +80,6 @@ def call_parameters(target: Any, section: Section) -> list[str]:
     if not inspect.isfunction(target) or not section.called_with:
         return []
     return list(inspect.signature(target).parameters)[: len(section.called_with)]
-
-
-def import_target(target: str, path: str) -> Any:
-    """Import the class or function that a dotted name stands for."""
-    module_name, _, name = target.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module_name), name)
-    except ModuleNotFoundError as error:
-        absent = str(error.name).partition(".")[0]
-        is_in_target = target.startswith(f"{absent}.")
-        advice = "" if is_in_target else f" Install it: pip install {absent}"
-        raise SettingError(f"{path}={target} cannot be imported: {error}.{advice}") from error
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise SettingError(f"{path}={target} cannot be imported: {error}.") from error
 
 
 def _check_kind(target: Any, section: Section, name: str, path: str) -> None:

@@ -14,8 +14,7 @@ from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from octopi.arguments import TARGET, check_arguments, fit
-from octopi.config.nodes import import_target
+from octopi.arguments import TARGET, check_arguments, fit, import_target
 from octopi.config.overrides import Interpolation, override_text
 from octopi.errors import SettingError, shorten_list
 from octopi.processes.tasks import ProcessResult, TaskQueue, TrainingTask
@@ -59,7 +58,8 @@ def check_sweeper(node: DictConfig) -> None:
         fit(numbers[key], annotation, f"hydra.sweeper.{key}")
     sampler = {key: value for key, value in numbers["sampler"].items() if key != "_partial_"}
     path = "hydra.sweeper.sampler"
-    check_arguments(import_target(sampler[TARGET], f"{path}.{TARGET}"), sampler, path)
+    target = import_target(sampler[TARGET], f"{path}.{TARGET}={sampler[TARGET]}")
+    check_arguments(target, sampler, path)
 
 
 @dataclass

@@ -74,7 +74,7 @@ class SaveBestModel(Callback):
         if self.best is None or (value is not None and value > self.best):
             self.best, self.best_epoch = value, trainer.current_epoch
             self.metrics = dict(pl_module.metrics)
-            self.annotated_share = pl_module.calibration.share_intervals()
+            self.annotated_share = pl_module.calibration.shares
             write_candidates(self.folder / CANDIDATES_FILE, pl_module.candidates)
             write_model(self.folder, self._weights, self.checkpoint_info(pl_module))
             if value is not None:
@@ -134,7 +134,7 @@ class SaveBestModel(Callback):
             localizer=settings.localizer,
             thresholds=calibration.thresholds,
             chances=calibration.chances,
-            annotated_share=calibration.share_intervals(),
+            annotated_share=calibration.shares,
             beta=settings.threshold_beta,
             net_output=self.net_output,
             metrics={name: value for name, value in module.metrics.items() if value is not None},

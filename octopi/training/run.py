@@ -137,10 +137,11 @@ def build_training(
     best_model = SaveBestModel(folder, settings, info, data, divisor, net_output)
     history = WriteHistory(folder / RESULTS_FILE, best_model)
     cpu_budget = CpuBudget(settings.max_cpu_seconds)
-    users_callbacks = build_callbacks(settings, info)
+    own_callbacks = [build(node, f"callbacks.{name}") for name, node in settings.callbacks.items()]
+    check_monitors(own_callbacks, list(info.radii))
     callbacks = [
         best_model,  # before weight averaging, so that it saves the weights that are validated
-        *users_callbacks,
+        *own_callbacks,
         history,
         cpu_budget,
         LogProgress(),
@@ -149,13 +150,6 @@ def build_training(
     ]
     trainer = build_trainer(settings, folder, callbacks, divisor, net)
     return Training(info, net, divisor, data, module, trainer, best_model, history, cpu_budget)
-
-
-def build_callbacks(settings: TrainSettings, info: DatasetInfo) -> list[pl.Callback]:
-    """Build the callbacks that the user chose; check what they watch."""
-    callbacks = [build(node, f"callbacks.{name}") for name, node in settings.callbacks.items()]
-    check_monitors(callbacks, list(info.radii))
-    return callbacks
 
 
 def build_trainer(
