@@ -23,7 +23,6 @@ STATES = {
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
     TrialState.RUNNING: "running",
-    TrialState.WAITING: "waiting",
 }
 NUM_GOOD = 5  # trials that importance takes for good, where there are enough
 

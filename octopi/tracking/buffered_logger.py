@@ -37,8 +37,8 @@ def make_tracker(node: Mapping[str, Any] | None, folder: Path) -> "BufferedLogge
     path = folder / mlflow.RUN_ID_FILE
     if mlflow.is_mlflow(node):
         mlflow.shorten_mlflow_timeouts()
-        if path.exists():
-            node = {**node, "run_id": path.read_text(encoding="utf-8").strip()}
+        if run_id := mlflow.read_run_id(folder):
+            node = {**node, "run_id": run_id}
     return BufferedLogger(build(node, "logger"), node, path)
 
 

@@ -227,7 +227,14 @@ class TrainingFolder:
             Whatever is raised inside.
         """
         tracker = make_tracker(settings.logger, self.path) if self.writes else None
-        with mlflow.tracked_run(tracker, self.path, settings) as tags:
+        if tracker is None:
+            yield None
+            return
+        tags: dict[str, str] = {}
+        tracker.log_hyperparams(mlflow.storable_keys(_storable(settings)))
+        with mlflow.ended_run(
+            lambda status: tracker.end(status, tags, mlflow.list_artifacts(self.path))
+        ):
             yield tracker
             tags |= {**self.tags, "state": self.state}
 
