@@ -89,14 +89,8 @@ def _check_kind(target: Any, section: Section, name: str, path: str) -> None:
     wrote to be called as the section calls it.
     """
     kinds = section.allowed.split("|")
-    if name in kinds or any(_is_class_of(target, kind) for kind in kinds):
-        return
-    for kind in kinds:
-        module_name, _, class_name = kind.rpartition(".")
-        base = getattr(importlib.import_module(module_name), class_name, None)
-        if isinstance(base, type) and isinstance(target, type) and issubclass(target, base):
-            return
-    if _is_called_alike(target, section):
+    is_of_kind = name in kinds or any(_is_of_kind(target, kind) for kind in kinds)
+    if is_of_kind or _is_called_alike(target, section):
         return
     own = f", or your own ({', '.join(section.called_with)}) -> …" if section.called_with else ""
     raise SettingError(
@@ -122,6 +116,11 @@ def _is_called_alike(target: Any, section: Section) -> bool:
     return True
 
 
-def _is_class_of(target: Any, package: str) -> bool:
-    module = getattr(target, "__module__", "")
-    return isinstance(target, type) and f"{module}.".startswith(f"{package}.")
+def _is_of_kind(target: Any, kind: str) -> bool:
+    """Return whether a target is the class of this name, one derived of it, or of this package."""
+    if not isinstance(target, type):
+        return False
+    module_name, _, class_name = kind.rpartition(".")
+    base = getattr(importlib.import_module(module_name), class_name, None)
+    is_derived = isinstance(base, type) and issubclass(target, base)
+    return is_derived or f"{target.__module__}.".startswith(f"{kind}.")
