@@ -20,20 +20,14 @@ from numpy.typing import NDArray
 from pydantic import validate_call
 
 from octopi.errors import DataError, SettingError, did_you_mean, shorten_list
-from octopi.formats.base import (
-    Format,
-    Particles,
-    format_number,
-    have_orientations,
-    have_scores,
-)
+from octopi.formats.base import Format, Particles, format_number
 from octopi.formats.star import (
     OPTICS,
     PIXEL_SIZE,
     Columns,
     ListedTomogram,
     join_columns,
-    particle_columns,
+    particle_tables,
     read_tomograms,
     star_text,
 )
@@ -124,14 +118,12 @@ class Relion5(Format):
         and optics are known; without them RELION takes both from its tomograms.star.
         """
         frames = [self.tomogram_frame(particles) for particles in particle_sets]
-        flags = {
-            "has_angles": have_orientations(particle_sets),
-            "has_scores": have_scores(particle_sets),
-        }
-        tables = [
-            _particle_table(particles, frame, **flags)
-            for particles, frame in zip(particle_sets, frames, strict=True)
-        ]
+        tables = particle_tables(
+            particle_sets,
+            ("rlnTomoName", [frame.name for frame in frames]),
+            CENTERED,
+            [p.points.positions - f.centre for p, f in zip(particle_sets, frames, strict=True)],
+        )
         files = {f"{object_name}.star": star_text(_add_optics_groups(tables, frames))}
         import_list: dict[str, list[str]] = {"rlnTomoName": [], "rlnTomoImportParticleFile": []}
         for frame, table in zip(frames, tables, strict=True):
@@ -205,19 +197,6 @@ def check_same_box(particles: Particles, size: NDArray[np.float64], pixel_size: 
         f"{format_shape(size * pixel_size)} Å, but its tomogram covers {format_shape(covered)} Å. "
         "Correct the unbinned size or the pixel size; sizes are x, y, z."
     )
-
-
-def _particle_table(
-    particles: Particles, frame: TomogramFrame, *, has_angles: bool, has_scores: bool
-) -> dict[str, list[str]]:
-    """Format the columns of the picks of one tomogram."""
-    centred = particles.points.positions - frame.centre
-    return {
-        "rlnTomoName": [frame.name] * len(centred),
-        **particle_columns(
-            particles, CENTERED, centred, has_angles=has_angles, has_scores=has_scores
-        ),
-    }
 
 
 def _add_optics_groups(
