@@ -95,19 +95,19 @@ class Relion5(Format):
                     "format.pixel_size, format.binning and format.tomogram_size."
                 )
             self.listed_tomograms = read_tomograms(Path(tomograms_star))
-        self.tomogram_size = self._check_size(tomogram_size)
-        self.optics = _check_optics(voltage, spherical_aberration, amplitude_contrast)
-
-    def _check_size(self, tomogram_size: Sequence[int] | None) -> NDArray[np.float64] | None:
-        """Return the size, if any; raise SettingError unless it counts known pixels."""
-        if tomogram_size is None:
-            return None
-        if self.pixel_size is None and self.binning is None:
+        if tomogram_size and pixel_size is None and binning is None:
             raise SettingError(
                 "format.tomogram_size counts unbinned pixels. Say how large they are: "
                 "format.pixel_size=… (Å) or format.binning=…"
             )
-        return np.asarray(tomogram_size, dtype=np.float64)
+        self.tomogram_size = tomogram_size
+        optics = (voltage, spherical_aberration, amplitude_contrast)
+        self.optics = tuple(float(value) for value in optics if value is not None) or None
+        if self.optics and None in optics:
+            raise SettingError(
+                "An optics group needs all of format.voltage, format.spherical_aberration and "
+                "format.amplitude_contrast. Give all three, or none."
+            )
 
     def files(
         self, object_name: str, particle_sets: Sequence[Particles], *, folder: Path
@@ -146,8 +146,9 @@ class Relion5(Format):
             return TomogramFrame(name, centre, listed.pixel_size, self.optics or listed.optics)
         edges = self.pixel_edges(particles)
         if self.tomogram_size is not None:
-            check_same_box(particles, self.tomogram_size, float(edges[0]))
-            centre = self.tomogram_size / 2 * edges
+            size = np.asarray(self.tomogram_size, float)
+            check_same_box(particles, size, float(edges[0]))
+            centre = size / 2 * edges
         elif particles.grid is not None:
             centre = np.multiply(particles.grid.shape, particles.grid.spacing)[::-1] / 2
         else:
@@ -168,17 +169,6 @@ def _find_tomogram(name: str, listed_tomograms: Mapping[str, ListedTomogram]) ->
             f"{shorten_list(listed_tomograms, closest_to=name) or 'none'}. Adjust format.tomo_name."
         )
     return listed_tomograms[name]
-
-
-def _check_optics(*values: float | None) -> tuple[float, ...] | None:
-    """Return kV, mm and amplitude contrast, None without any; SettingError if some are missing."""
-    optics = tuple(float(value) for value in values if value is not None)
-    if 0 < len(optics) < len(values):
-        raise SettingError(
-            "An optics group needs all of format.voltage, format.spherical_aberration and "
-            "format.amplitude_contrast. Give all three, or none."
-        )
-    return optics or None
 
 
 def check_same_box(particles: Particles, size: NDArray[np.float64], pixel_size: float) -> None:
