@@ -54,9 +54,9 @@ def main() -> None:
         maker = [sys.executable, arguments.data / "make_config.py", out / "overlay", config]
         subprocess.run(maker, check=True, stdout=subprocess.DEVNULL)
     methods = ",".join(f'"{METHODS[number]}"' for number in arguments.only)
-    of_targets = ("experiment=", "targets.", "data.working_spacing=")
+    target_keys = ("experiment=", "targets.", "data.working_spacing=")
     commands = {
-        "create_targets": [t for t in shlex.split(arguments.base) if t.startswith(of_targets)],
+        "create_targets": [t for t in shlex.split(arguments.base) if t.startswith(target_keys)],
         "compare": [
             f'base="{arguments.base}"',
             f"methods=[{methods}]",

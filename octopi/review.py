@@ -18,7 +18,7 @@ from octopi.candidates import (
     find_run_candidates,
     read_checkpoint_info,
 )
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.overrides import override_key
 from octopi.config.settings import ReviewSettings
@@ -145,7 +145,7 @@ def find_all_scores(project: Project, settings: ReviewSettings) -> list[RunScore
     located = keep_runs_with(
         project.select(settings.runs, keep_contents=True),
         lambda run: find_score_map(run, settings.input, settings.tomo_type),
-        all_required=settings.runs is not None,
+        settings.runs,
     )
     all_scores = [scores for _, scores in sorted(located, key=lambda pair: pair[0].name)]
     for scores in all_scores:
@@ -249,7 +249,7 @@ def choose_path(settings: ReviewSettings, project: Project, page_id: str) -> Pat
     return path
 
 
-main = command("review", review)
+main = Command("review", review)
 
 if __name__ == "__main__":
     main()

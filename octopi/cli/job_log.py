@@ -17,7 +17,7 @@ from octopi.config.files import CONF_DIR
 from octopi.config.overrides import repeated_overrides
 from octopi.errors import ResourceError, SettingError, shorten_list
 from octopi.system.files import read_yaml, sweep_leftovers, write_yaml
-from octopi.system.job_folder import OVERRIDES_FILE
+from octopi.system.job_folder import OTHER_OUTPUTS, OVERRIDES_FILE, check_holds_no_others
 from octopi.system.passwords import MaskingFormatter, mask_passwords
 
 logger = logging.getLogger(__name__)
@@ -122,9 +122,14 @@ def _configure_log(node: DictConfig, verbose: Any) -> None:
 
 
 def write_overrides(folder: Path, overrides: Iterable[str]) -> None:
-    """Keep the overrides that a job began with, for people to read; a resumed one keeps its own."""
+    """Keep the overrides that a job began with, for people to read; a resumed one keeps its own.
+
+    Raises:
+        SettingError: the folder above is no job's and has files that a job would replace.
+    """
     path = folder / OVERRIDES_FILE
     if not path.exists():
+        check_holds_no_others(folder.parent, OTHER_OUTPUTS)
         folder.mkdir(parents=True, exist_ok=True)
         write_yaml(path, mask_passwords(list(overrides)))
 

@@ -28,20 +28,7 @@ COMPLETE = 0.5  # prior probability that everything is annotated
 COMPLETE_ALONE = 0.1  # the same of an object where others are incomplete
 SPREAD = 0.4  # of the objects' shares around the common one, in log-odds
 
-
-@dataclass(frozen=True)
-class AnnotatedShare:
-    """The share of an object's particles that are annotated.
-
-    Args:
-        share: 0..1, 1 where all are.
-        low: end of the 95 % interval.
-        high: end of the 95 % interval.
-    """
-
-    share: float = 1.0
-    low: float = 1.0
-    high: float = 1.0
+AnnotatedShare = list[float]  # of an object's particles, 0..1, and the ends of its 95 % interval
 
 
 @dataclass(frozen=True)
@@ -94,11 +81,11 @@ def fit_partial(
         at_share = fit_logistic(*count_in_bins(one.scores, one.hits), share=share)[0]
         fitted[name] = (
             make_chance(one, at_share, covariance),
-            AnnotatedShare(
+            [
                 share,
                 min(share, _quantile(posterior, 0.025)),
                 max(share, _quantile(posterior, 0.975)),
-            ),
+            ],
         )
     return fitted
 
@@ -235,8 +222,3 @@ def _quantile(posterior: NDArray[np.float64], level: float) -> float:
     """Return the share below which a part of the probability lies."""
     index = int(np.searchsorted(np.cumsum(posterior), level))
     return float(SHARES[min(index, len(SHARES) - 1)])
-
-
-def describe_share(name: str, share: float, low: float, high: float) -> str:
-    """Say which part of an object's particles seems annotated, with its 95 % interval."""
-    return f"About {share:.0%} of the {name} seem annotated ({low:.0%} to {high:.0%})."

@@ -1,77 +1,36 @@
 """Matching of picks with particles: the CZII challenge's rule and one-to-one matching.
 
-Each rule counts tp, fp, fn for one object in one run. Its `Matcher` counts how many more particles
-each pick finds when picks are added best first, which gives the counts at every threshold: SciPy
-has the maximum matching, but not one for each threshold.
+A rule says, for one object in one run, which pick first finds each particle when picks are added
+best first: that gives the counts at every threshold. SciPy has the maximum matching, but not one
+for each threshold.
 """
-
-from collections.abc import Callable
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.spatial import KDTree
 
-Matcher = Callable[[NDArray[np.float64], NDArray[np.float64], float], NDArray[np.int64]]
 
-
-def match_czii(
-    picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
-) -> tuple[int, int, int]:
-    """Count tp, fp, fn by the rule of the CZII challenge.
-
-    A particle is found if any pick is within the tolerance; every pick that is not needed for
-    that is a false positive. A pick between two particles finds both, so fp can be negative.
-
-    Args:
-        picks: (n, 3) in Å.
-        truth: (m, 3) in Å.
-        tolerance: Å, inclusive.
-    """
-    tp = len(set(chain.from_iterable(_neighbours(picks, truth, tolerance))))
-    return tp, len(picks) - tp, len(truth) - tp
-
-
-def match_one_to_one(
-    picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
-) -> tuple[int, int, int]:
-    """Count tp, fp, fn with as many pairs as possible, each pick and particle in one at most.
-
-    Args:
-        picks: (n, 3) in Å.
-        truth: (m, 3) in Å.
-        tolerance: Å, inclusive.
-    """
-    neighbours = _neighbours(picks, truth, tolerance)
-    ends = np.concatenate([[0], np.cumsum([len(particles) for particles in neighbours])])
-    particles = np.fromiter(chain.from_iterable(neighbours), dtype=np.int32, count=int(ends[-1]))
-    if not len(particles):
-        return 0, len(picks), len(truth)
-    pairs = csr_array((np.ones(len(particles)), particles, ends), shape=(len(picks), len(truth)))
-    tp = int((maximum_bipartite_matching(pairs, perm_type="column") >= 0).sum())
-    return tp, len(picks) - tp, len(truth) - tp
-
-
-def new_hits_czii(
-    picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
-) -> NDArray[np.int64]:
-    """Count the particles that each pick finds and no pick before it does (n,)."""
-    return _count_hits(first_hit_czii(picks, truth, tolerance), len(picks))
-
-
-def new_hits_one_to_one(
-    picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
-) -> NDArray[np.int64]:
-    """Return 1 for each pick that enlarges the maximum matching of those before it, else 0 (n,)."""
-    return _count_hits(first_hit_one_to_one(picks, truth, tolerance), len(picks))
+def count_new_hits(first_hits: NDArray[np.int64], num_picks: int) -> NDArray[np.int64]:
+    """Count the particles that each pick is the first to find (n,); a rule gives `first_hits`."""
+    return np.bincount(first_hits[first_hits >= 0], minlength=num_picks)
 
 
 def first_hit_czii(
     picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
 ) -> NDArray[np.int64]:
-    """Return the first pick, best first, within the tolerance of each particle, or -1 (m,)."""
+    """Return the first pick within the tolerance of each particle, or -1, as the CZII challenge.
+
+    Every pick that is not needed for that is a false positive. A pick between two particles finds
+    both, so there can be more particles found than picks.
+
+    Args:
+        picks: (n, 3) in Å, best first.
+        truth: (m, 3) in Å.
+        tolerance: Å, inclusive.
+
+    Returns:
+        (m,) indices of picks.
+    """
     first_hits = np.full(len(truth), -1, dtype=np.int64)
     for pick, particles in enumerate(_neighbours(picks, truth, tolerance)):
         for particle in particles:
@@ -105,11 +64,6 @@ def first_hit_one_to_one(
     return first_hits
 
 
-def _count_hits(first_hits: NDArray[np.int64], num_picks: int) -> NDArray[np.int64]:
-    """Count the particles that each pick is the first to find."""
-    return np.bincount(first_hits[first_hits >= 0], minlength=num_picks)
-
-
 def _augment(
     pick: int, neighbours: list[list[int]], pick_of: dict[int, int], unreachable: set[int]
 ) -> bool:
@@ -140,24 +94,14 @@ def _augment(
                 particle_of[pick_of[particle]] = particle
                 queue.append(pick_of[particle])
                 continue
-            _match_along_path(particle, pick, pick_of, reached_from, particle_of)
+            end = particle  # match each particle on the path, from here back, with the pick before
+            while (before := reached_from[end]) != pick:
+                pick_of[end] = before
+                end = particle_of[before]
+            pick_of[end] = pick
             return True
     unreachable.update(reached_from)
     return False
-
-
-def _match_along_path(
-    particle: int,
-    pick: int,
-    pick_of: dict[int, int],
-    reached_from: dict[int, int],
-    particle_of: dict[int, int],
-) -> None:
-    """Match each particle on the path, from the free one back to the pick, with the pick before."""
-    pick_of[particle] = reached_from[particle]
-    while pick_of[particle] != pick:
-        particle = particle_of[pick_of[particle]]
-        pick_of[particle] = reached_from[particle]
 
 
 def _neighbours(

@@ -9,15 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import validate_call
 
-from octopi.evaluation.matching import (
-    Matcher,
-    first_hit_czii,
-    first_hit_one_to_one,
-    match_czii,
-    match_one_to_one,
-    new_hits_czii,
-    new_hits_one_to_one,
-)
+from octopi.evaluation.matching import first_hit_czii, first_hit_one_to_one
 from octopi.evaluation.score_report import Interval, Report, Score
 from octopi.geometry import PicksByRun, Points
 from octopi.ranges import Beta, Factor, NumResamples, Seed
@@ -44,18 +36,14 @@ class Scorer(ABC):
 
     @staticmethod
     @abstractmethod
-    def count(picks: NDArray, truth: NDArray, tolerance: float) -> tuple[int, int, int]:
-        """Count tp, fp, fn of one object in one run; positions (n, 3), (m, 3), all in Å."""
+    def first_hits(picks: NDArray, truth: NDArray, tolerance: float) -> NDArray[np.int64]:
+        """Return the pick that first finds each particle of one object in one run, or -1 (m,).
 
-    @staticmethod
-    @abstractmethod
-    def matcher(picks: NDArray, truth: NDArray, tolerance: float) -> NDArray[np.int64]:
-        """Count the particles that each pick, best first, adds to those found (n,)."""
-
-    @staticmethod
-    @abstractmethod
-    def finders(picks: NDArray, truth: NDArray, tolerance: float) -> NDArray[np.int64]:
-        """Return the pick that first finds each particle, or -1 (m,)."""
+        Args:
+            picks: (n, 3) in Å, best first.
+            truth: (m, 3) in Å.
+            tolerance: Å.
+        """
 
     def __call__(
         self,
@@ -97,7 +85,6 @@ class Scorer(ABC):
                 run: dict(zip(names, map(_triple, counts[i]), strict=True))
                 for i, run in enumerate(runs)
             },
-            curves={name: self._curve(picks, truth, name, radii[name]) for name in names},
         )
 
     def _count(
@@ -106,19 +93,9 @@ class Scorer(ABC):
         """Count tp, fp, fn of one object (radius in Å) in one run."""
         pick_positions = picks.get(run, {}).get(name, Points.empty()).positions
         true_positions = truth.get(run, {}).get(name, Points.empty()).positions
-        return self.count(pick_positions, true_positions, self.tolerance_scale * radius)
-
-    def _curve(
-        self, picks: PicksByRun, truth: PicksByRun, name: str, radius: float
-    ) -> dict[str, list[float]]:
-        """Compute the curve of one object (radius in Å), see `pr_curve`."""
-        return pr_curve(
-            select_object(picks, name),
-            select_object(truth, name),
-            tolerance=self.tolerance_scale * radius,
-            beta=self.beta,
-            matcher=self.matcher,
-        )
+        tolerance = self.tolerance_scale * radius
+        tp = int((self.first_hits(pick_positions, true_positions, tolerance) >= 0).sum())
+        return tp, len(pick_positions) - tp, len(true_positions) - tp
 
     def _resample(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Draw runs with replacement and pool their counts (resamples, objects, 3).
@@ -146,14 +123,14 @@ def _score(
     tp, fp, fn = _triple(counts)
     if tp + fn == 0:
         return Score(tp, fp, fn, None, None, None, None, None, weight, {})
-    value: dict[str, Any] = {name: float(v) for name, v in _statistics(counts, beta).items()}
-    spread = {name: interval_of(v) for name, v in _statistics(resampled, beta).items()}
+    value: dict[str, Any] = {name: float(v) for name, v in compute_figures(counts, beta).items()}
+    spread = {name: interval_of(v) for name, v in compute_figures(resampled, beta).items()}
     interval = spread.pop("fbeta")
     intervals = {name: both for name, both in spread.items() if both is not None}
     return Score(tp, fp, fn, **value, interval=interval, weight=weight, intervals=intervals)
 
 
-def _statistics(counts: NDArray[np.int64], beta: float) -> dict[str, NDArray[np.float64]]:
+def compute_figures(counts: NDArray[np.int64], beta: float) -> dict[str, NDArray[np.float64]]:
     """Compute the figures of counts (…, 3) = tp, fp, fn, by name; NaN where there is no truth."""
     tp, fp, fn = np.moveaxis(counts, -1, 0)
     has_truth = tp + fn > 0
@@ -225,85 +202,10 @@ def fbeta(counts: NDArray, beta: float) -> NDArray[np.float64]:
 class Matched(Scorer):
     """One pick finds at most one particle, and one particle counts for at most one pick."""
 
-    count = staticmethod(match_one_to_one)
-    matcher = staticmethod(new_hits_one_to_one)
-    finders = staticmethod(first_hit_one_to_one)
+    first_hits = staticmethod(first_hit_one_to_one)
 
 
 class Czii(Scorer):
     """The rule of the CZII cryo-ET object identification challenge, to the bit."""
 
-    count = staticmethod(match_czii)
-    matcher = staticmethod(new_hits_czii)
-    finders = staticmethod(first_hit_czii)
-
-
-def select_object(picks: PicksByRun, name: str) -> dict[str, Points]:
-    """Return the picks of one object by run name; none for a run that lacks it."""
-    return {run: objects.get(name, Points.empty()) for run, objects in picks.items()}
-
-
-def pr_curve(
-    picks: Mapping[str, Points],
-    truth: Mapping[str, Points],
-    *,
-    tolerance: float,
-    beta: float,
-    matcher: Matcher,
-) -> dict[str, list[float]]:
-    """Compute precision, recall and F-beta of one object at every threshold, best score first.
-
-    Args:
-        picks: run name -> scored picks; those without scores count as 1.
-        truth: run name -> particles.
-        tolerance: Å.
-        beta: recall weighs β² times precision.
-        matcher: of the scorer.
-
-    Returns:
-        Lists by the names threshold, precision, recall and fbeta; the last two are empty where
-        there is no truth.
-    """
-    scores, hits = pool_hits(picks, truth, tolerance=tolerance, matcher=matcher)
-    num_particles = sum(len(points) for points in truth.values())
-    # Equal scores share a threshold, so a curve has a point at the last of them only.
-    last = np.flatnonzero(np.diff(scores, append=-np.inf))
-    num, tp = last + 1, np.cumsum(hits)[last]
-    curve = {"threshold": scores[last].tolist(), "precision": (tp / num).tolist()}
-    if not num_particles:
-        return curve | {"recall": [], "fbeta": []}
-    counts = np.stack([tp, num - tp, num_particles - tp], axis=-1)
-    return curve | {
-        "recall": (tp / num_particles).tolist(),
-        "fbeta": fbeta(counts, beta).tolist(),
-    }
-
-
-def pool_hits(
-    picks: Mapping[str, Points],
-    truth: Mapping[str, Points],
-    *,
-    tolerance: float,
-    matcher: Matcher,
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Pool the picks of all runs, best first.
-
-    Args:
-        picks: run name -> picks; those without scores count as 1.
-        truth: run name -> particles.
-        tolerance: Å.
-        matcher: of the scorer.
-
-    Returns:
-        Scores (n,) and the number of particles that each pick adds to those found (n,).
-    """
-    scores, hits = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
-    for run, points in picks.items():
-        pick_scores = points.scores_or_ones.astype(float)
-        order = np.argsort(-pick_scores, kind="stable")
-        true_positions = truth.get(run, Points.empty()).positions
-        scores.append(pick_scores[order])
-        hits.append(matcher(points.positions[order], true_positions, tolerance))
-    all_scores, all_hits = np.concatenate(scores), np.concatenate(hits)
-    order = np.argsort(-all_scores, kind="stable")
-    return all_scores[order], all_hits[order]
+    first_hits = staticmethod(first_hit_czii)

@@ -61,7 +61,7 @@ class ReportData:
     partial: frozenset[str] | None = None
 
     @property
-    def annotated_share(self) -> Mapping[str, Sequence[float]]:
+    def annotated_share(self) -> Mapping[str, AnnotatedShare]:
         """The estimate and the 95 % interval of the share that is annotated, by object."""
         info = None if self.history is None else self.history.checkpoint_info
         return {} if info is None else info.annotated_share
@@ -69,10 +69,8 @@ class ReportData:
     @property
     def estimated_shares(self) -> dict[str, AnnotatedShare]:
         """The shares through which scores are estimated: those of partially annotated objects."""
-        shares = self.annotated_share.items()
-        return {
-            name: AnnotatedShare(*share) for name, share in shares if name in (self.partial or ())
-        }
+        partial = self.partial or ()
+        return {name: share for name, share in self.annotated_share.items() if name in partial}
 
 
 def collect_report(

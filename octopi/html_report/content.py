@@ -90,7 +90,7 @@ def page_content(
         "beta": scorer.beta,
         "toleranceScale": scorer.tolerance_scale,
         "objects": [
-            {**one, "share": shares[one["name"]].share if one["name"] in shares else None}
+            {**one, "share": shares[one["name"]][0] if one["name"] in shares else None}
             for one in data.objects.to_list(scorer.tolerance_scale)
         ],
         "annotation": describe_annotation(data),
@@ -105,7 +105,7 @@ def page_content(
             }
             for run, tomogram in zip(data.runs, tomograms, strict=True)
         ],
-        "scores": None if scores is None else scores.to_dict() | {"curves": None, "runs": None},
+        "scores": None if scores is None else scores.to_dict() | {"runs": None},
         "training": None if data.history is None else data.history.to_dict(),
     }
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from octopi.evaluation.calibration import compare_all
 from octopi.evaluation.chances import AnnotatedShare
+from octopi.evaluation.matching import count_new_hits
 from octopi.evaluation.partial import with_shares
 from octopi.evaluation.score_report import Report
 from octopi.evaluation.scores import Scorer
@@ -138,10 +139,10 @@ def pick_arrays(run: ShownRun, objects: Objects, scorer: Scorer) -> list[dict[st
         candidates = run.ranked(name)
         particles = run.truth.get(name, Points.empty())
         assert candidates.scores is not None
-        finders = scorer.finders(
+        finders = scorer.first_hits(
             candidates.positions, particles.positions, scorer.tolerance_scale * radius
         )
-        gains = np.bincount(finders[finders >= 0], minlength=len(candidates))
+        gains = count_new_hits(finders, len(candidates))
         arrays.append(
             {
                 "positions": to_base64(candidates.positions.astype(np.float32)),

@@ -148,17 +148,17 @@ def tomogram_for_display(run: Run, tomo_type: str | None = None) -> TomogramQuer
 
 
 def keep_runs_with(
-    runs: Iterable[Run], find: Callable[[Run], Result], *, all_required: bool
+    runs: Iterable[Run], find: Callable[[Run], Result], named: Sequence[str] | None
 ) -> list[tuple[Run, Result]]:
     """Return the runs where `find` succeeds, with its results; warn about the others.
 
     Args:
         runs: to search.
         find: raises NotInProjectError for a run that lacks what is searched for.
-        all_required: whether every run must have it, such as those that the user named.
+        named: runs that the user named, who then wants them all; None = those that have it.
 
     Raises:
-        NotInProjectError: no run has it, or one lacks it and all are required.
+        NotInProjectError: no run has it, or one that was named lacks it.
     """
     results, errors = [], []
     for run in runs:
@@ -166,7 +166,7 @@ def keep_runs_with(
             results.append((run, find(run)))
         except NotInProjectError as error:
             errors.append(error)
-    if errors and (all_required or not results):
+    if errors and (named is not None or not results):
         raise errors[0]
     if errors:
         total = len(results) + len(errors)

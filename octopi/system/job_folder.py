@@ -1,12 +1,12 @@
 """The files of a job's folder: their names, and how to read them."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from octopi.errors import DataError, SettingError
+from octopi.errors import DataError, SettingError, shorten_list
 from octopi.system.files import damaged, read_mapping
 
 OVERRIDES_FILE = "overrides.yaml"  # the command line of a job
@@ -30,6 +30,12 @@ SCORES_FILE = "scores.json"  # of evaluate
 COMPARISON_FILE = "comparison.json"  # of compare
 COMPARISON_TABLE = "comparison.md"  # the same for people
 EXPECTED_FILE = "expected.json"  # of localize: what its picks are worth, without a truth
+PICKS_PICTURE, RELIABILITY_PICTURE = "picks.png", "reliability.png"  # of evaluate
+TRAINING_OUTPUTS = (CONFIG_FILE, BEST_MODEL_FILE, DATA_FILE)
+OTHER_OUTPUTS = (
+    *(SCORES_FILE, PICKS_PICTURE, RELIABILITY_PICTURE),
+    *(EXPECTED_FILE, COMPARISON_FILE, COMPARISON_TABLE),
+)
 _ANY_FOLD, ANY_TRIAL = "fold_*", "trial_*"  # patterns of the names below
 _ADVICE = f"Start anew, with init_from={BEST_MODEL_FILE} to keep what was learned."
 
@@ -74,13 +80,24 @@ def has_training(folder: Path) -> bool:
     return any((folder / name).exists() for name in (LAST_CHECKPOINT_FILE, fold_name(0)))
 
 
-def others_files(folder: Path) -> list[str]:
-    """List the files in a folder that a training would replace, unless it is that of a training."""
+def check_holds_no_others(folder: Path, names: Sequence[str]) -> None:
+    """Refuse files in a job's folder that octopi would replace though it did not write them.
+
+    Raises:
+        SettingError: such files, and the folder is not that of a training.
+    """
+    others = [name for name in names if (folder / name).exists()]
+    if others and not _is_of_training(folder):
+        raise SettingError(
+            f"{folder} has {shorten_list(others)}, which octopi did not write and this command "
+            "would replace. Choose another folder with hydra.run.dir=… (model_save_path in Python)."
+        )
+
+
+def _is_of_training(folder: Path) -> bool:
     with contextlib.suppress(SettingError):
-        if read_training_config(folder).keys() >= {"project", "data", "model", "trainer"}:
-            return []
-    names = (CONFIG_FILE, BEST_MODEL_FILE, DATA_FILE)
-    return [name for name in names if (folder / name).exists()]
+        return read_training_config(folder).keys() >= {"project", "data", "model", "trainer"}
+    return False
 
 
 def trial_name(number: int) -> str:

@@ -77,7 +77,7 @@ class BestModelWriter:
             localizer=settings.localizer,
             thresholds=calibration.thresholds,
             chances=calibration.chances,
-            annotated_share=calibration.share_intervals(),
+            annotated_share=calibration.shares,
             beta=settings.threshold_beta,
             net_output=self.net_output,
             metrics={name: value for name, value in module.metrics.items() if value is not None},

@@ -60,7 +60,7 @@ class SaveBestModel(Callback):
         if self.best is None or (value is not None and value > self.best):
             self.best, self.best_epoch = value, trainer.current_epoch
             self.metrics = dict(pl_module.metrics)
-            self.annotated_share = pl_module.calibration.share_intervals()
+            self.annotated_share = pl_module.calibration.shares
             self.save(self._weights, pl_module)
             if value is not None:
                 logger.info(

@@ -24,9 +24,10 @@ from octopi.system.job_folder import (
     LAST_CHECKPOINT_FILE,
     OUTCOME_FILE,
     PLACES,
+    TRAINING_OUTPUTS,
     Job,
+    check_holds_no_others,
     has_training,
-    others_files,
     read_training_config,
 )
 from octopi.system.passwords import mask_passwords
@@ -111,11 +112,8 @@ def _check_used(folder: Path, settings: TrainSettings) -> None:
             f"{shell_override('resume', folder)}, or choose another folder with "
             "hydra.run.dir=… (model_save_path in Python). In a job script type resume=auto."
         )
-    elif others := others_files(folder):
-        raise SettingError(
-            f"{folder} has {shorten_list(others)}, which no training of octopi wrote and this one "
-            "would replace. Choose another folder with hydra.run.dir=… (model_save_path in Python)."
-        )
+    else:
+        check_holds_no_others(folder, TRAINING_OUTPUTS)
 
 
 def check_resume(folder: Path, settings: TrainSettings) -> None:

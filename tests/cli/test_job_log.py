@@ -9,7 +9,8 @@ import pytest
 from tqdm import tqdm
 
 from octopi.cli import job_log, python_api
-from octopi.cli.job import command
+from octopi.cli.job import Command
+from octopi.errors import SettingError
 from octopi.system.job_folder import Job
 
 
@@ -57,7 +58,7 @@ def test_a_record_of_a_command_begins_a_line_while_a_bar_is_shown(
     monkeypatch.setattr("sys.argv", ["octopi", "folder=x", *mode])
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     with pytest.raises(SystemExit), contextlib.redirect_stderr(screen):
-        command("summarize", work)()
+        Command("summarize", work)()
     lines = [line for line in lines_of(screen) if "token" in line]
     assert len(lines) == 3
     assert all(re.fullmatch(r"\d\d:\d\d:\d\d WARNING token=\*\*\*", line) for line in lines)
@@ -68,3 +69,15 @@ def test_the_log_of_the_published_functions_looks_like_that_of_a_command(tmp_pat
     python_api.run_in_folder("segment", lambda *_: python_api.logger.info("token=mine"), None, job)
     log = (job.folder / "segment.log").read_text(encoding="utf-8")
     assert re.fullmatch(r"\d\d:\d\d:\d\d INFO token=\*\*\*\n", log)
+
+
+def test_the_first_job_in_a_folder_replaces_no_file_that_octopi_did_not_write(tmp_path):
+    scores = tmp_path / "scores.json"
+    scores.write_text("mine", encoding="utf-8")
+    with pytest.raises(SettingError, match=r"scores\.json, which octopi did not write"):
+        job_log.write_overrides(tmp_path / ".hydra", ["beta=1"])
+    assert not (tmp_path / ".hydra").exists()
+    scores.unlink()
+    job_log.write_overrides(tmp_path / ".hydra", ["beta=1"])
+    scores.write_text("of evaluate", encoding="utf-8")
+    job_log.write_overrides(tmp_path / ".hydra", ["beta=2"])

@@ -3,16 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from octopi.evaluation.matching import (
-    match_czii,
-    match_one_to_one,
-    new_hits_czii,
-    new_hits_one_to_one,
-)
-from octopi.evaluation.scores import Czii, Matched, fbeta, pr_curve
+from octopi.evaluation.scores import Czii, Matched, fbeta
 from octopi.geometry import Points
 
-RULES = {Czii: (match_czii, new_hits_czii), Matched: (match_one_to_one, new_hits_one_to_one)}
+RULES = [Czii, Matched]
 RADII = {"a": 60.0, "b": 80.0}
 WEIGHTS = {"a": 1.0, "b": 3.0}
 
@@ -54,10 +48,11 @@ def test_the_total_is_the_weighted_mean_of_f_beta_of_counts_pooled_over_runs(rul
     report = scorer(rule)(picks, truth, radii=RADII, weights=WEIGHTS)
     total = 0
     for name, radius in RADII.items():
-        counts = [
-            RULES[rule][0](picks[r][name].positions, truth[r][name].positions, radius / 2)
-            for r in picks
-        ]
+        counts = []
+        for run in picks:
+            both = picks[run][name].positions, truth[run][name].positions
+            tp = (rule.first_hits(*both, radius / 2) >= 0).sum()
+            counts.append((tp, len(both[0]) - tp, len(both[1]) - tp))
         tp, fp, fn = np.sum(counts, axis=0)
         score = report.scores[name]
         assert (score.tp, score.fp, score.fn) == (tp, fp, fn)
@@ -195,35 +190,6 @@ def test_a_report_is_json_and_an_aligned_table():
 def test_a_setting_out_of_its_range_is_refused(changes):
     with pytest.raises(ValueError, match=next(iter(changes))):
         scorer(**changes)
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_the_curve_gives_the_scores_at_each_threshold(rule):
-    match, gains = RULES[rule]
-    picks, truth = random_runs(5, seed=2, size=400)
-    rng = np.random.default_rng(0)
-    scored = {r: Points(p["a"].positions, rng.integers(1, 30, len(p["a"])) / 30) for r, p in
-              picks.items()}  # fmt: skip
-    there = {r: t["a"] for r, t in truth.items()}
-    curve = pr_curve(scored, there, tolerance=30.0, beta=4.0, matcher=gains)
-    every = np.unique(np.concatenate([p.scores for p in scored.values()]))[::-1]
-    assert curve["threshold"] == pytest.approx(every)
-    for i, threshold in enumerate(curve["threshold"]):
-        tp, fp, fn = np.sum(
-            [match(scored[r].above(threshold).positions, there[r].positions, 30.0) for r in scored],
-            axis=0,
-        )
-        assert curve["precision"][i] == pytest.approx(tp / (tp + fp))
-        assert curve["recall"][i] == pytest.approx(tp / (tp + fn))
-        assert curve["fbeta"][i] == pytest.approx(official_fbeta(tp, fp, fn, 4))
-
-
-def test_a_curve_without_picks_is_empty_and_without_truth_has_no_recall():
-    nothing = pr_curve({}, {"r": Points(line(2))}, tolerance=1, beta=1, matcher=new_hits_czii)
-    assert nothing == {"threshold": [], "precision": [], "recall": [], "fbeta": []}
-    picks = {"r": Points(line(2), np.array([0.5, 0.25]))}
-    blind = pr_curve(picks, {}, tolerance=1, beta=1, matcher=new_hits_czii)
-    assert blind == {"threshold": [0.5, 0.25], "precision": [0, 0], "recall": [], "fbeta": []}
 
 
 def test_f_beta_without_truth_is_not_a_number():

@@ -5,8 +5,8 @@ import json
 import pytest
 import yaml
 
-from octopi.errors import DataError
-from octopi.system.job_folder import Outcome, best_trial_folder, others_files, read_outcome
+from octopi.errors import DataError, SettingError
+from octopi.system.job_folder import Outcome, best_trial_folder, check_holds_no_others, read_outcome
 
 
 def write_results(folder, content):
@@ -62,14 +62,17 @@ def test_a_damaged_outcome_is_named_with_the_cure(tmp_path, text):
         read_outcome(tmp_path)
 
 
-def test_files_in_the_way_of_a_training_are_listed_unless_a_training_wrote_them(tmp_path):
-    assert others_files(tmp_path) == []
+def test_files_that_octopi_did_not_write_are_refused_and_those_of_a_training_are_not(tmp_path):
+    names = ("config.yaml", "data.json")
+    check_holds_no_others(tmp_path, names)
     (tmp_path / "data.json").write_text("{}", encoding="utf-8")
     (tmp_path / "notes.txt").touch()
-    assert others_files(tmp_path) == ["data.json"]
+    with pytest.raises(SettingError, match=r"has data\.json, which octopi did not write"):
+        check_holds_no_others(tmp_path, names)
     for text in ("color: red\n", "- a\n", "a: [", ""):
         (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
-        assert others_files(tmp_path) == ["config.yaml", "data.json"]
+        with pytest.raises(SettingError, match=r"config\.yaml, data\.json.*hydra\.run\.dir="):
+            check_holds_no_others(tmp_path, names)
     settings = dict.fromkeys(("project", "data", "model", "trainer", "seed"), 1)
     (tmp_path / "config.yaml").write_text(json.dumps(settings), encoding="utf-8")
-    assert others_files(tmp_path) == []
+    check_holds_no_others(tmp_path, names)

@@ -11,7 +11,7 @@ from octopi.config.settings.types import (
     Names,
     NotNegativeInterval,
     Overwrite,
-    RunNames,
+    RunsSettings,
     Sets,
     UserSession,
 )
@@ -19,13 +19,11 @@ from octopi.ranges import Number, Smoothing, Spacing, Workers
 
 
 @dataclass
-class ExtractSettings:
+class ExtractSettings(RunsSettings):
     """Settings of `extract`."""
 
-    project: ConfigNode
     picks: UserSession
     objects: Names | None
-    runs: RunNames
     membrane: str | None
     membrane_label: Annotated[int, Field(ge=1, le=2**32 - 1)] | str | None
     fill_enclosed: bool
@@ -37,31 +35,25 @@ class ExtractSettings:
     session_id: str | None
     workers: Workers
     overwrite: Overwrite
-    dry_run: bool
 
 
 @dataclass
-class MergePicksSettings:
+class MergePicksSettings(RunsSettings):
     """Settings of `merge_picks`."""
 
-    project: ConfigNode
     picks: list[str]
     rejected: Sets
     objects: list[str] | None
-    runs: RunNames
     user_id: str
     session_id: str
-    dry_run: bool
 
 
 @dataclass
-class ExportSettings:
+class ExportSettings(RunsSettings):
     """Settings of `export`."""
 
-    project: ConfigNode
     format: ConfigNode
     objects: Names | None
-    runs: RunNames
     user_id: str
     session_id: str
     min_score: Number | dict[str, Number] | None
@@ -70,4 +62,3 @@ class ExportSettings:
     voxel_spacing: Spacing | None
     out: str | None
     overwrite: bool
-    dry_run: bool

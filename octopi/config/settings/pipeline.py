@@ -10,7 +10,7 @@ from octopi.config.settings.types import (
     Names,
     OptionalNode,
     Overwrite,
-    RunNames,
+    RunsSettings,
     Sets,
     Spacings,
 )
@@ -45,25 +45,21 @@ class TargetsSettings:
 
 
 @dataclass
-class CreateTargetsSettings:
+class CreateTargetsSettings(RunsSettings):
     """Settings of `create_targets`."""
 
-    project: ConfigNode
     data: LooseNode
     targets: TargetsSettings
     voxel_spacing: Spacing | None
     tomo_types: Names | None
-    runs: RunNames
     workers: Workers
     overwrite: Overwrite
-    dry_run: bool
 
 
 @dataclass
-class TrainSettings:
+class TrainSettings(RunsSettings):
     """Settings of `train`."""
 
-    project: ConfigNode
     data: ConfigNode
     augment: OptionalNode
     mix: OptionalNode
@@ -82,7 +78,6 @@ class TrainSettings:
     target: str
     voxel_spacing: Spacing | Spacings | None
     tomo_types: Names | None
-    runs: RunNames
     best_metric: str
     objectives: list[str]
     pruner: OptionalNode
@@ -94,20 +89,17 @@ class TrainSettings:
     resume: str | None
     init_from: str | None
     trust: list[str]
-    dry_run: bool
 
 
 @dataclass
-class SegmentSettings:
+class SegmentSettings(RunsSettings):
     """Settings of `segment`."""
 
-    project: ConfigNode
     predictor: LooseNode
     checkpoint: Names
     ensemble: Literal["scores", "soup"]  # average the scores, or the weights
     tomo_type: str | None
     voxel_spacing: Spacing | None
-    runs: RunNames
     name: str
     user_id: str
     session_id: str
@@ -118,14 +110,12 @@ class SegmentSettings:
     workers: Workers
     overwrite: Overwrite
     trust: list[str]
-    dry_run: bool
 
 
 @dataclass
-class LocalizeSettings:
+class LocalizeSettings(RunsSettings):
     """Settings of `localize`."""
 
-    project: ConfigNode
     localizer: LooseNode
     checkpoint: Names | None
     source: Literal["scores", "segmentation"]
@@ -134,7 +124,6 @@ class LocalizeSettings:
     thresholds_from: Literal["training", "data"]
     tomo_type: str | None
     voxel_spacing: Spacing | None
-    runs: RunNames
     input: str
     user_id: str
     session_id: str
@@ -143,4 +132,3 @@ class LocalizeSettings:
     workers: Workers
     overwrite: Overwrite
     trust: list[str]
-    dry_run: bool

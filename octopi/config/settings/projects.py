@@ -3,7 +3,14 @@
 from dataclasses import dataclass
 
 from octopi.config.settings.pipeline import TargetsSettings
-from octopi.config.settings.types import ConfigNode, LooseNode, Names, RunNames, Sets
+from octopi.config.settings.types import (
+    ConfigNode,
+    LooseNode,
+    Names,
+    ProjectSettings,
+    RunsSettings,
+    Sets,
+)
 from octopi.ranges import (
     Count,
     CropsPerStep,
@@ -19,10 +26,9 @@ from octopi.ranges import (
 
 
 @dataclass
-class ImportTomogramsSettings:
+class ImportTomogramsSettings(ProjectSettings):
     """Settings of `import_tomograms`."""
 
-    project: ConfigNode
     folder: str
     files: str
     tomo_type: str
@@ -30,14 +36,12 @@ class ImportTomogramsSettings:
     ignore_header: bool
     resample_to: Spacing | None
     overwrite: bool
-    dry_run: bool
 
 
 @dataclass
-class CheckSettings:
+class CheckSettings(RunsSettings):
     """Settings of `check`."""
 
-    project: ConfigNode
     data: LooseNode
     checkpoint: str | None
     target: str
@@ -45,34 +49,27 @@ class CheckSettings:
     rejected: Sets
     voxel_spacing: Spacing | None
     tomo_types: Names | None
-    runs: RunNames
     min_distance: FactorOrZero
     voxels: bool
-    dry_run: bool
     num_workers: Workers
 
 
 @dataclass
-class StatusSettings:
+class StatusSettings(RunsSettings):
     """Settings of `status`."""
 
-    project: ConfigNode
     folder: str | None
-    runs: RunNames
-    dry_run: bool
 
 
 @dataclass
-class DoctorSettings:
+class DoctorSettings(ProjectSettings):
     """Settings of `doctor`."""
 
-    project: ConfigNode
     outputs: str
     cache_dir: str | None
     tracking_uri: str | None
     memory_gb: NotNegative
     disk_gb: NotNegative
-    dry_run: bool
 
 
 @dataclass(frozen=True)
@@ -101,10 +98,9 @@ class Rules:
 
 
 @dataclass
-class PlanSettings:
+class PlanSettings(RunsSettings):
     """Settings of `plan`."""
 
-    project: ConfigNode
     data: ConfigNode
     targets: TargetsSettings
     model: ConfigNode
@@ -114,10 +110,8 @@ class PlanSettings:
     folder: str
     name: str | None
     overwrite: bool
-    dry_run: bool
     voxel_spacing: Spacing | None
     tomo_types: Names | None
-    runs: RunNames
     seed: Seed
     num_folds: Count | None
     minutes: Positive | None

@@ -3,38 +3,40 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from octopi.config.settings.types import ConfigNode, Names, RunNames, Seeds, UserSession
+from octopi.config.settings.types import (
+    ConfigNode,
+    Names,
+    ProjectSettings,
+    RunsSettings,
+    Seeds,
+    UserSession,
+)
 from octopi.ranges import Beta, Count, NumFolds, Positive
 
 
 @dataclass
-class EvaluateSettings:
+class EvaluateSettings(RunsSettings):
     """Settings of `evaluate`."""
 
-    project: ConfigNode
     scorer: ConfigNode
     truth: str | None
     objects: Names | None
-    runs: RunNames
     truth_annotation: Literal["complete", "partial"]
     annotated: str | None
     user_id: str
     session_id: str
-    dry_run: bool
 
 
 @dataclass
-class CompareSettings:
+class CompareSettings(ProjectSettings):
     """Settings of `compare`."""
 
-    project: ConfigNode
     base: str | None
     methods: Names
     seeds: Seeds
     num_folds: NumFolds | None
     cpu_seconds: Positive | None
     trust: list[str]
-    dry_run: bool
 
 
 @dataclass
@@ -47,14 +49,12 @@ class SummarizeSettings:
 
 
 @dataclass
-class ReportSettings:
+class ReportSettings(RunsSettings):
     """Settings of `report`."""
 
-    project: ConfigNode
     scorer: ConfigNode
     folder: str | None
     truth: str | None
-    runs: RunNames
     num_runs: Count
     input: str
     tomo_type: str | None
@@ -64,15 +64,12 @@ class ReportSettings:
     max_megabytes: Positive
     output: str | None
     trust: list[str]
-    dry_run: bool
 
 
 @dataclass
-class ReviewSettings:
+class ReviewSettings(RunsSettings):
     """Settings of `review`."""
 
-    project: ConfigNode
-    runs: RunNames
     decisions: str | None
     num: Count
     input: str
@@ -86,4 +83,3 @@ class ReviewSettings:
     user_id: str
     session_id: str | None
     trust: list[str]
-    dry_run: bool

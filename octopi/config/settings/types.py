@@ -1,5 +1,6 @@
-"""Types of settings that several commands have."""
+"""Settings that several commands have, and types of settings."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -10,7 +11,6 @@ LOOSE, OPTIONAL = "need not name a class", "may be empty"
 ConfigNode = dict[str, Any]
 LooseNode = Annotated[ConfigNode, LOOSE]  # its class is in a checkpoint, or not needed
 OptionalNode = Annotated[ConfigNode, OPTIONAL]  # null is nothing: {}
-RunNames = list[str] | None
 
 
 def _check_distinct(items: list) -> list:
@@ -45,3 +45,18 @@ def _check_ordered(interval: list[float]) -> list[float]:
 _PAIR = Field(min_length=2, max_length=2, description="in Å, [from, to], the smaller first")
 Interval = Annotated[list[Number], _PAIR, AfterValidator(_check_ordered)]
 NotNegativeInterval = Annotated[list[NotNegative], _PAIR, AfterValidator(_check_ordered)]
+
+
+@dataclass
+class ProjectSettings:
+    """Settings of every command on a project."""
+
+    project: ConfigNode
+    dry_run: bool
+
+
+@dataclass
+class RunsSettings(ProjectSettings):
+    """Settings of every command on some runs of a project."""
+
+    runs: list[str] | None
