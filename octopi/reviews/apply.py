@@ -17,11 +17,7 @@ from octopi.project.picks_selection import REJECTED_SUFFIX
 from octopi.project.queries import PicksQuery
 from octopi.project.work_folder import new_worker_id
 from octopi.reviews.decisions import DecisionsFile, check_belongs, read_decisions
-from octopi.reviews.training import (
-    find_trained_on,
-    next_session,
-    write_commands,
-)
+from octopi.reviews.training import find_trained_on, next_session, write_commands
 
 logger = logging.getLogger(__name__)
 
