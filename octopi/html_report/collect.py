@@ -228,7 +228,6 @@ def _describe_objects(
     default = DEFAULT_THRESHOLD if info.objects else 0.0  # all picks of a project are shown
     return Objects(
         radii=with_radius,
-        weights={name: in_project[name].weight for name in with_radius},
         thresholds=info.thresholds,
         initial_thresholds={n: float(thresholds.get(n, default)) for n in with_radius},
         in_project=in_project,

@@ -94,8 +94,6 @@ def open_volume(
     """
     with storage_errors_as_data_error(where):
         store = _open_store(item)
-        # copick's stores take any I/O error for a missing chunk, which zarr then fills with zeros.
-        store.exceptions = (KeyError,)
         # An array that does not name its separator has dots, whatever copick's stores take.
         store._dimension_separator = None
         attributes = _read_attributes(store, where)
@@ -135,9 +133,13 @@ def _open_store(item: Any) -> Any:
     part = "static" if item.read_only else "overlay"
     fs = getattr(run, f"fs_{part}", None)
     if getattr(run, "fs_static", None) is None or fs is None:
-        return item.zarr()  # of the data portal
-    path = item.path if hasattr(item, "path") else getattr(item, f"{part}_path")
-    return FSStore(path, fs=fs, mode="r", dimension_separator="/")
+        store = item.zarr()  # of the data portal
+    else:
+        path = item.path if hasattr(item, "path") else getattr(item, f"{part}_path")
+        store = FSStore(path, fs=fs, mode="r", dimension_separator="/")
+    # copick's stores take any I/O error for a missing chunk, which zarr then fills with zeros.
+    store.exceptions = (KeyError,)
+    return store
 
 
 def is_finished(item: Any, *, by_octopi: bool = False) -> bool:
@@ -148,7 +150,6 @@ def is_finished(item: Any, *, by_octopi: bool = False) -> bool:
     """
     with storage_errors_as_data_error(str(getattr(item, "path", item))):
         store = _open_store(item)
-        store.exceptions = (KeyError,)
         try:
             attributes = json.loads(store[".zattrs"])
             level = _finest_level(attributes)
