@@ -218,30 +218,20 @@ def _finest_level(attributes: dict[str, Any]) -> Level:
     dataset = multiscale["datasets"][0]
     # 0.3 has only the names of the axes
     axes = [{"name": a} if isinstance(a, str) else a for a in multiscale.get("axes", [])]
-    unit = np.array(
-        [UNITFACTOR.get(a.get("unit", "angstrom"), 1.0) for a in axes[-3:]] or [1.0] * 3
-    )
-    scale, translation = None, np.zeros(3)
+    units = [UNITFACTOR.get(a.get("unit", "angstrom"), 1.0) for a in axes[-3:]] or [1.0] * 3
+    edges, origin, has_scale = np.ones(3), np.zeros(3), False
     for owner in (dataset, multiscale):
         for step in owner.get("coordinateTransformations", []):
             kind = step.get("type", "scale")
             if kind == "scale":
                 factors = np.array(step["scale"][-3:], dtype=float)
-                scale, translation = (
-                    factors * (1 if scale is None else scale),
-                    translation * factors,
-                )
+                edges, origin, has_scale = edges * factors, origin * factors, True
             elif kind == "translation":
-                translation = translation + np.array(step["translation"][-3:], dtype=float)
-    z, y, x = translation * unit
-    if scale is not None:
-        sz, sy, sx = (scale * unit).tolist()
-    return Level(
-        dataset["path"],
-        [str(axis["name"]) for axis in axes],
-        None if scale is None else (sz, sy, sx),
-        (float(z), float(y), float(x)),
-    )
+                origin = origin + np.array(step["translation"][-3:], dtype=float)
+    sz, sy, sx = (edges * units).tolist()
+    z, y, x = (origin * units).tolist()
+    names = [str(axis["name"]) for axis in axes]
+    return Level(dataset["path"], names, (sz, sy, sx) if has_scale else None, (z, y, x))
 
 
 def _chunk_separator(array: zarr.Array, folder: str, fs: Any) -> str:
