@@ -16,7 +16,6 @@ from octopi.stored import build_stored
 def find_run_candidates(
     scores: RunScores,
     localizer: Localizer,
-    checkpoint_info: PickingInfo | None,
     *,
     lowest_chances: Callable[[PickingInfo], Mapping[str, float]],
 ) -> RunCandidates:
@@ -25,12 +24,11 @@ def find_run_candidates(
     Args:
         scores: of the run.
         localizer: finds the candidates.
-        checkpoint_info: overrides what is stored with the scores.
         lowest_chances: returns the lowest chance of interest by object; candidates below it may be
             left out.
     """
     score_map = scores.read()
-    info = checkpoint_info or score_map.info
+    info = scores.checkpoint_info or score_map.info
     radii = particle_radii(info, scores.run.objects)
     chances = lowest_chances(info)
     floors = {
