@@ -35,7 +35,7 @@ def check_run(run: Run, request: CheckRequest) -> RunReport:
     """Check the tomograms, picks and target of a run."""
     report = RunReport(run.name)
     with report.errors_as_issues():
-        report.existing_picks = run.picks()
+        run.picks()
         run.segmentations()
         report.is_listed = True
     if not report.is_listed:

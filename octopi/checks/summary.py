@@ -1,7 +1,7 @@
 """Sum up the reports of all runs: would training fail, and what is merely odd (pure)."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,11 +11,10 @@ from octopi.checks.tables import format_counts, format_rows, total_counts
 from octopi.data.folds import ONE_RUN, check_none_absent
 from octopi.errors import NotInProjectError, OctopiError, SettingError
 from octopi.geometry import format_shape
-from octopi.project.objects import NO_OBJECTS, check_painted_objects, object_labels
+from octopi.project.objects import check_painted_objects, object_labels
 from octopi.project.pick_contrast import clear_sign
-from octopi.project.picks_selection import choose_pick_sets, keep_known
 from octopi.project.provenance import check_same_painting
-from octopi.project.queries import PickSets, PicksQuery, TomogramQuery, select_tomogram
+from octopi.project.queries import TomogramQuery, select_tomogram
 from octopi.project.selection import several_types_message
 from octopi.targets import check_any_inside, check_has_marks, target_labels
 
@@ -181,37 +180,19 @@ def _minority(signs: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 def _pick_issues(reports: Sequence[RunReport], request: CheckRequest) -> Iterable[Issue]:
     """Report what would make create_targets fail."""
-    existing = {query for report in reports for query in report.existing_picks}
-    annotations = {query for report in reports for query in report.annotations}
-    if not request.objects:
-        yield Issue("", NO_OBJECTS, blocks_training=True)
-    elif not annotations:
-        yield from issues_of(_choose_known_picks, existing, request)
-    else:
-        yield from issues_of(_choose_sets, existing, request)
-        names = sorted({query.object_name for query in annotations})
-        for name in names:
-            yield from issues_of(request.objects[name].require_radius)
-        yield from issues_of(target_labels, names)
-        yield from issues_of(check_has_marks, names, request.settings.rejected or ())
-        if all(report.grid(request) for report in reports if report.annotations):
-            num_inside = sum(report.num_inside for report in reports)
-            num_outside = sum(report.num_outside for report in reports)
-            yield from issues_of(check_any_inside, num_inside, num_outside)
-
-
-def _choose_known_picks(
-    existing: Collection[PicksQuery], request: CheckRequest
-) -> dict[str, PickSets]:
-    return keep_known(_choose_sets(existing, request)[0], request.objects, required=False)
-
-
-def _choose_sets(
-    existing: Collection[PicksQuery], request: CheckRequest
-) -> tuple[dict[str, PickSets], dict[str, PickSets]]:
-    return choose_pick_sets(
-        existing, objects=None, source=request.settings.picks, rejected=request.settings.rejected
-    )
+    if request.sets_error is not None and all(report.is_listed for report in reports):
+        yield Issue("", str(request.sets_error), blocks_training=True)
+    names = sorted({query.object_name for report in reports for query in report.annotations})
+    if not names:
+        return
+    for name in names:
+        yield from issues_of(request.objects[name].require_radius)
+    yield from issues_of(target_labels, names)
+    yield from issues_of(check_has_marks, names, request.settings.rejected or ())
+    if all(report.grid(request) for report in reports if report.annotations):
+        num_inside = sum(report.num_inside for report in reports)
+        num_outside = sum(report.num_outside for report in reports)
+        yield from issues_of(check_any_inside, num_inside, num_outside)
 
 
 def issues_of(
