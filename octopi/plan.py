@@ -9,10 +9,15 @@ from pathlib import Path
 
 import torch
 
-from octopi.checks.experiment_file import as_experiment, to_yaml
+from octopi.checks.experiment_file import (
+    as_experiment,
+    describe_estimate,
+    describe_project,
+    describe_sizes,
+    to_yaml,
+)
 from octopi.checks.measured_cost import measure_network
 from octopi.checks.picks import describe_gaps
-from octopi.checks.plan_notes import describe_estimate, describe_project, describe_sizes
 from octopi.checks.planning_rules import (
     fit_to_memory,
     fit_to_minutes,
