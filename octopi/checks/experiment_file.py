@@ -23,6 +23,9 @@ from octopi.system import resources
 from octopi.system.files import YamlDumper, read_yaml
 from octopi.system.resources import format_bytes, format_duration, format_time_limit
 
+FLOAT = 4  # bytes
+READING_COPIES = 3.5  # of a tomogram, while it is read, resampled and normalised in float32
+BUSY = 1.5  # load of a core above which measured seconds are too many
 GROUPS = ("model", "loss", "trainer", "predictor")
 SECTIONS = ("data", "targets", *GROUPS)
 PLANNED = (
@@ -76,18 +79,14 @@ def as_experiment(
 def _defaults_list(overrides: Sequence[str]) -> list[Any]:
     """Return the experiment's defaults list: its recipe, itself, other choices of groups."""
     choices = {override_key(o): o.partition("=")[2] for o in overrides if "=" in o}
-    recipe = choices.get("experiment", _default_recipe())
+    own_defaults = read_yaml(CONF_DIR / "plan.yaml")["defaults"]
+    default = next((e["experiment"] for e in own_defaults if "experiment" in e), None)
+    recipe = choices.get("experiment", default)
     return [
         *([recipe] if recipe not in ("[]", None) else []),
         "_self_",
         *({f"override /{group}": choices[group]} for group in GROUPS if group in choices),
     ]
-
-
-def _default_recipe() -> str | None:
-    """Return the experiment that `plan` starts from unless another is chosen."""
-    defaults = read_yaml(CONF_DIR / "plan.yaml")["defaults"]
-    return next((e["experiment"] for e in defaults if "experiment" in e), None)
 
 
 def _set(content: dict[str, Any], key: str, value: Any) -> None:
@@ -113,11 +112,6 @@ def to_yaml(content: dict[str, Any], comments: Sequence[str]) -> str:
     body = yaml.dump(content, Dumper=Dumper, sort_keys=False, width=100, allow_unicode=True)
     lines = [f"# {line}" for comment in comments for line in textwrap.wrap(comment, 96)]
     return "\n".join(["# @package _global_", *lines, body])
-
-
-FLOAT = 4  # bytes
-READING_COPIES = 3.5  # of a tomogram, while it is read, resampled and normalised in float32
-BUSY = 1.5  # load of a core above which measured seconds are too many
 
 
 def describe_project(project: str, summary: ProjectSummary) -> list[str]:

@@ -59,7 +59,7 @@ class Issue:
 
     run_name: str
     text: str
-    blocks_training: bool
+    blocks_training: bool = False
 
     def __str__(self) -> str:
         return f"{self.run_name}: {self.text}" if self.run_name else self.text
@@ -117,11 +117,10 @@ class RunReport:
             self.num_inside += int(inside.sum())
             self.num_outside += int((~inside).sum())
 
-    def add_issues(self, *texts: str, blocks_training: bool) -> None:
-        """Add issues; drop the run's name, which goes in front of every issue, from their texts."""
-        for text in texts:
-            short = text.removeprefix(f"Run {self.name}: ").removeprefix(f"Run {self.name} ")
-            self.issues.append(Issue(self.name, short, blocks_training))
+    def add_issue(self, text: str, *, blocks_training: bool = False) -> None:
+        """Add an issue; drop the run's name, which goes in front of it, from its text."""
+        short = text.removeprefix(f"Run {self.name}: ").removeprefix(f"Run {self.name} ")
+        self.issues.append(Issue(self.name, short, blocks_training))
 
     @contextlib.contextmanager
     def errors_as_issues(self, *, blocks_training: bool = True) -> Iterator[None]:
@@ -131,4 +130,4 @@ class RunReport:
         except NoAnswerError:
             raise
         except OctopiError as error:
-            self.add_issues(str(error), blocks_training=blocks_training)
+            self.add_issue(str(error), blocks_training=blocks_training)

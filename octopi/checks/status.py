@@ -24,6 +24,7 @@ from octopi.system.job_folder import (
 from octopi.system.resources import format_duration
 from octopi.system.worker_pool import run_in_threads
 
+COLUMNS = ("training", "state", "epochs", "last metric", "last.ckpt", "left")
 NUM_THREADS = 16  # that list runs; on S3 each waits for answers
 
 
@@ -94,9 +95,6 @@ def estimate_seconds(listing: Listing, job: int, num_left: int) -> float | None:
     if len(times) < 2:
         return None
     return (max(times) - min(times)) / (len(times) - 1) * num_left
-
-
-COLUMNS = ("training", "state", "epochs", "last metric", "last.ckpt", "left")
 
 
 def read_trainings(folder: Path) -> list[list[str]]:

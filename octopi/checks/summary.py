@@ -56,7 +56,7 @@ def summarise(reports: Sequence[RunReport], request: CheckRequest) -> CheckSumma
     gaps = describe_gaps(
         {r.name: r.picks for r in readable if r.annotations}, partial_objects_of(training)
     )
-    issues += [Issue("", text, blocks_training=False) for text in gaps]
+    issues += [Issue("", text) for text in gaps]
     issues += _duplicate_tomograms(reports)
     issues += _inverted_tomograms(reports)
     issues += _target_issues(training, request) if has_targets else _pick_issues(reports, request)
@@ -78,7 +78,7 @@ def _object_warnings(reports: Sequence[RunReport], request: CheckRequest) -> Ite
     grid = next((grid for report in reports if (grid := report.grid(request))), None)
     for obj in request.objects.values():
         if grid and (text := obj.odd_radius(request.working_grid(grid))):
-            yield Issue("", text, blocks_training=False)
+            yield Issue("", text)
     yield from issues_of(object_labels, request.objects, blocks_training=False)
 
 
@@ -94,7 +94,7 @@ def _missing_tomograms(
     types = list(request.settings.tomo_types or dict.fromkeys(q.tomo_type for q in tomograms))
     if request.settings.tomo_types is None and len(types) > 1:
         text = f"The project has {several_types_message(types)}"
-        yield Issue("", text, blocks_training=False)
+        yield Issue("", text)
     common = [spacing for spacing, _ in Counter(q.voxel_spacing for q in tomograms).most_common(1)]
     for report in training:
         looks_anywhere = not has_targets or report is training[0]  # as the work does
@@ -138,7 +138,7 @@ def _duplicate_tomograms(reports: Sequence[RunReport]) -> Iterable[Issue]:
                     "trains and the other validates, scores are too good: leave one out, or see "
                     "data.tilt_series_pattern."
                 )
-                yield Issue(run_name, text, blocks_training=False)
+                yield Issue(run_name, text)
 
 
 def _inverted_tomograms(reports: Sequence[RunReport]) -> Iterable[Issue]:
@@ -156,7 +156,7 @@ def _inverted_tomograms(reports: Sequence[RunReport]) -> Iterable[Issue]:
                 f"surroundings in its tomogram {tomo_type}, unlike those of other runs. "
                 "If its contrast is inverted, multiply it by -1 and write it again."
             )
-            yield Issue(run_name, text, blocks_training=False)
+            yield Issue(run_name, text)
 
 
 def _minority(signs: Iterable[Mapping[str, int]]) -> dict[str, int]:
@@ -224,7 +224,7 @@ def _target_issues(training: Sequence[RunReport], request: CheckRequest) -> Iter
             yield from issues_of(request.objects[name].require_radius)
     yield from _rare_objects(first.labels, training)
     if len(training) == 1:
-        yield Issue("", ONE_RUN, blocks_training=False)
+        yield Issue("", ONE_RUN)
 
 
 def _rare_objects(labels: Mapping[str, int], training: Sequence[RunReport]) -> Iterable[Issue]:
@@ -238,7 +238,7 @@ def _rare_objects(labels: Mapping[str, int], training: Sequence[RunReport]) -> I
         run_names = [report.name for report in training if name in (report.classes or ())]
         if len(run_names) == 1 and len(training) > 1:
             text = f"Only {run_names[0]} holds {name}: it can be trained on or validated, not both."
-            yield Issue("", text, blocks_training=False)
+            yield Issue("", text)
 
 
 def table(reports: Sequence[RunReport], request: CheckRequest) -> str:

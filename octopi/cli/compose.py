@@ -19,6 +19,8 @@ from octopi.errors import SettingError
 from octopi.system.files import to_builtin_types
 from octopi.system.job_folder import Job
 
+WORKERS = "workers"  # the setting
+
 
 def single_run_overrides(arguments: list[str]) -> list[str] | None:
     """Return the overrides of a single run; None where Hydra must do what is asked.
@@ -93,9 +95,6 @@ def config_search_arguments() -> list[str]:
             arguments += ["--config-dir", str(source.path)]
     typed = [text for text in hydra.overrides.hydra if text.startswith(f"{SEARCHPATH}=")]
     return arguments + typed
-
-
-WORKERS = "workers"  # the setting
 
 
 def worker_overrides(arguments: Sequence[str]) -> list[str] | None:

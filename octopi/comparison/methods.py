@@ -25,6 +25,7 @@ from octopi.training.dataset_info import DatasetInfo, read_dataset_info
 from octopi.training.dry_run import describe_training
 from octopi.training.run import build_training
 
+MODULE = "octopi.train"
 BASE = "base"
 MAX_FOLDER_NAME = 80  # characters
 # What the comparison itself decides for every training.
@@ -257,9 +258,6 @@ def _scored_content(info: DatasetInfo) -> dict[str, object]:
         "weights": info.weights,
         "picks": info.content()["picks"],
     }
-
-
-MODULE = "octopi.train"
 
 
 def check_trainings(methods: Sequence[Method]) -> None:

@@ -32,6 +32,8 @@ from octopi.training.dataset_info import DatasetInfo
 from octopi.training.module import ValidationSteps
 from octopi.training.validation import build_validation
 
+COLUMNS = ("method", "score", "base", "method's", "difference", "95 % interval", "in words")
+COST_COLUMNS = ("method", "steps a fold", "CPU s a step")
 COSTS = ("steps", "cpu_seconds_per_step")
 BETAS = (1.0, 4.0)  # precision and recall alike; the CZII challenge's
 
@@ -139,10 +141,6 @@ def mean_costs(method: Method) -> dict[str, float | None]:
         name: None if not values or None in values else float(np.mean(values))
         for name, values in costs.items()
     }
-
-
-COLUMNS = ("method", "score", "base", "method's", "difference", "95 % interval", "in words")
-COST_COLUMNS = ("method", "steps a fold", "CPU s a step")
 
 
 def format_comparison(comparison: Mapping[str, Any]) -> str:
