@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from octopi.errors import SettingError
 from octopi.evaluation.data_thresholds import RunCandidates
 from octopi.localization import LOCALIZER
 from octopi.localization.localizer import Localizer
@@ -55,10 +54,5 @@ def read_checkpoint_info(checkpoints: Sequence[str] | None) -> PickingInfo | Non
 
 def build_stored_localizer(info: PickingInfo, run_name: str, trust: Sequence[str]) -> Localizer:
     """Build the localizer that the thresholds of a run's scores were calibrated with."""
-    if not info.localizer:
-        raise SettingError(
-            f"The score map of run {run_name} does not say how to localize. Write it again with "
-            "octopi segment."
-        )
     origin = f"Run {run_name}: its score map or training"
     return build_stored(info.localizer, LOCALIZER, origin, trust)
