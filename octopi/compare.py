@@ -7,7 +7,7 @@ Run it as `octopi compare base=experiment=czii 'methods=[loss=dice,model=unet]'`
 import logging
 from collections.abc import Sequence
 
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.overrides import override_key
 from octopi.config.settings import CompareSettings
@@ -27,7 +27,7 @@ def compare(settings: CompareSettings, job: Job) -> None:
     """
     # torch and Lightning take seconds to import, which --help must not wait for.
     from octopi.comparison.methods import read_info, read_methods  # noqa: PLC0415
-    from octopi.comparison.scores import compare_all, score_methods, to_json  # noqa: PLC0415
+    from octopi.comparison.scores import compare_methods  # noqa: PLC0415
     from octopi.comparison.table import format_comparison, format_markdown  # noqa: PLC0415
     from octopi.comparison.trainings import check_trainings, run_missing  # noqa: PLC0415
 
@@ -42,9 +42,7 @@ def compare(settings: CompareSettings, job: Job) -> None:
     with locks.lock_folder(job.folder):
         job.open_folder()
         run_missing(methods, job.folder)
-        scored = list(score_methods(methods, info))
-        scorer = build(methods[0].trainings[0].settings.scorer, "scorer")
-        comparison = to_json(methods, scored, compare_all(scored, info, scorer))
+        comparison = compare_methods(methods, info)
         write_json(job.folder / COMPARISON_FILE, comparison)
         write_text(job.folder / COMPARISON_TABLE, format_markdown(comparison))
     logger.info("%s\n%s", job.folder, format_comparison(comparison))
@@ -60,7 +58,7 @@ def describe(methods: Sequence, job: Job) -> list[str]:
     return lines
 
 
-main = command("compare", compare, opens_folder=True)
+main = Command("compare", compare, opens_folder=True)
 
 if __name__ == "__main__":
     main()

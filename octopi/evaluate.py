@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from octopi.checks.picks import warn_of_odd_picks
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import EvaluateSettings
 from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
@@ -59,13 +59,11 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     picked = find_picked_objects(runs, true_queries, settings)
     queries = {name: PicksQuery(name, settings.user_id, settings.session_id) for name in picked}
     queries = keep_known(queries, project.objects, required=False)
-    localized = keep_localized(runs, true_queries, queries, all_required=settings.runs is not None)
+    localized = keep_localized(runs, true_queries, queries, settings.runs)
     region = None if settings.annotated is None else SegmentationQuery.parse(settings.annotated)
     if region is not None:
         covered = keep_runs_with(
-            localized,
-            lambda run: run.find_segmentation(region),
-            all_required=settings.runs is not None,
+            localized, lambda run: run.find_segmentation(region), settings.runs
         )
         localized = [run for run, _ in covered]
     coverage = keep_comparable(
@@ -204,8 +202,7 @@ def keep_localized(
     runs: Sequence[Run],
     truth: Mapping[str, PicksQuery],
     queries: Mapping[str, PicksQuery],
-    *,
-    all_required: bool,
+    named: Sequence[str] | None,
 ) -> list[Run]:
     """Return the runs that have picks and truth; warn about those that have truth alone.
 
@@ -213,10 +210,10 @@ def keep_localized(
         runs: to choose from.
         truth: object name -> true picks.
         queries: object name -> picks to score.
-        all_required: whether every run must have picks, as where the user named them.
+        named: runs that the user named, which all must have picks.
 
     Raises:
-        NotInProjectError: no run has both, or one was not localized and all are required.
+        NotInProjectError: no run has both, or one that was named was not localized.
     """
     existing = {run.name: set(run.picks()) for run in runs}
     annotated = [run for run in runs if existing[run.name] & set(truth.values())]
@@ -229,7 +226,7 @@ def keep_localized(
                 f"Run {run.name} was not localized: it", "picks of", source, available
             )
 
-    return [run for run, _ in keep_runs_with(annotated, check_localized, all_required=all_required)]
+    return [run for run, _ in keep_runs_with(annotated, check_localized, named)]
 
 
 def warn_of_odd_sets(
@@ -309,7 +306,7 @@ def draw_run_with_most_particles(
     )
 
 
-main = command("evaluate", evaluate)
+main = Command("evaluate", evaluate)
 
 if __name__ == "__main__":
     main()

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from octopi.candidates import find_run_candidates, read_checkpoint_info
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build, build_part
 from octopi.config.settings import LocalizeSettings
 from octopi.errors import SettingError, shorten_list
@@ -70,7 +70,7 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
             tomo_type=settings.tomo_type,
             voxel_spacing=settings.voxel_spacing,
         ),
-        all_required=settings.runs is not None,
+        settings.runs,
     )
     # Sums and the first run's info must not depend on the order in which runs are named.
     runs, all_scores = zip(*sorted(located, key=lambda pair: pair[0].name), strict=True)
@@ -307,7 +307,7 @@ def use_gpu(localizer: Localizer) -> None:
     localizer.find_maxima = gpu_finder()
 
 
-main = command("localize", localize, start_workers=start_workers)
+main = Command("localize", localize, start_workers=start_workers)
 
 if __name__ == "__main__":
     main()

@@ -18,7 +18,7 @@ from octopi.candidates import (
     find_run_candidates,
     read_checkpoint_info,
 )
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.overrides import override_key
 from octopi.config.settings import ReviewSettings
@@ -145,7 +145,7 @@ def find_all_scores(project: Project, settings: ReviewSettings) -> list[RunScore
     located = keep_runs_with(
         project.select(settings.runs, keep_contents=True),
         lambda run: find_score_map(run, settings.input, settings.tomo_type),
-        all_required=settings.runs is not None,
+        settings.runs,
     )
     all_scores = [scores for _, scores in sorted(located, key=lambda pair: pair[0].name)]
     for scores in all_scores:
@@ -218,9 +218,7 @@ def read_sets(run: Run, sets: Mapping[str, Sequence[PicksQuery]]) -> dict[str, P
 
 def choose_tomogram(run: Run, settings: ReviewSettings) -> TomogramQuery:
     """Choose the tomogram of a run that is shown."""
-    if settings.tomo_type is not None:
-        return run.find_tomogram(settings.tomo_type, None)
-    tomogram = tomogram_for_display(run)
+    tomogram = tomogram_for_display(run, settings.tomo_type)
     assert tomogram is not None, "a score map lies beside a tomogram"
     return tomogram
 
@@ -251,7 +249,7 @@ def choose_path(settings: ReviewSettings, project: Project, page_id: str) -> Pat
     return path
 
 
-main = command("review", review)
+main = Command("review", review)
 
 if __name__ == "__main__":
     main()

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import SegmentSettings
 from octopi.errors import SettingError, shorten_list
@@ -128,7 +128,7 @@ def select_tomograms(
     tomograms = keep_runs_with(
         project.select(settings.runs, keep_contents=True),
         lambda run: run.find_tomogram(tomo_type, spacing),
-        all_required=settings.runs is not None,
+        settings.runs,
     )
     return [TomogramTask(run, tomogram) for run, tomogram in tomograms]
 
@@ -227,7 +227,7 @@ def segment_runs(
         yield from map_ahead(writer, write, map(compute_scores, volumes))
 
 
-main = command("segment", segment, start_workers=start_workers)
+main = Command("segment", segment, start_workers=start_workers)
 
 if __name__ == "__main__":
     main()

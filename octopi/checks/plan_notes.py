@@ -1,17 +1,22 @@
 """Explain a plan in sentences: the comments on top of its experiment."""
 
+import math
 import os
 from collections import Counter
 
-from octopi.checks.estimate import Estimate
 from octopi.checks.measured_cost import NetworkCosts
 from octopi.checks.planning_rules import Sizes, edges
 from octopi.checks.project_summary import ProjectSummary
 from octopi.config.settings import PlanSettings
+from octopi.data.cache import IMAGE_BYTES, TARGET_BYTES
 from octopi.geometry import format_shape
+from octopi.inference.windows import num_windows
+from octopi.models.properties import checkpoint_bytes
 from octopi.system import resources
 from octopi.system.resources import format_bytes, format_duration
 
+FLOAT = 4  # bytes
+READING_COPIES = 3.5  # of a tomogram, while it is read, resampled and normalised in float32
 BUSY = 1.5  # load of a core above which measured seconds are too many
 
 
@@ -48,42 +53,71 @@ def describe_sizes(summary: ProjectSummary, sizes: Sizes, most_folds: int) -> li
 
 
 def describe_estimate(
-    estimate: Estimate, sizes: Sizes, costs: NetworkCosts, *, device_name: str
+    summary: ProjectSummary,
+    sizes: Sizes,
+    costs: NetworkCosts,
+    settings: PlanSettings,
+    *,
+    device_name: str,
 ) -> list[str]:
-    """Describe the measured costs and the time, memory and disk estimated from them."""
-    gpu = f", {format_bytes(estimate.gpu)} of the GPU" if costs.on_gpu else ""
-    return [
+    """Describe what was measured, what a training takes by that, and what is too little here.
+
+    Args:
+        summary: of the project.
+        sizes: of the training.
+        costs: of a crop and a window, as measured.
+        settings: of the plan.
+        device_name: where they were measured.
+    """
+    steps, training_seconds, segment_seconds = _estimate_time(sizes, costs, settings)
+    folds, free = sizes.num_folds or 1, resources.free_space(settings.data["cache_dir"])
+    step_bytes = sizes.crops_per_step * costs.crop.num_bytes
+    reading = FLOAT * READING_COPIES * max(math.prod(grid.shape) for grid in summary.grids)
+    folds_at_once = 1 if costs.on_gpu else min(folds, costs.num_cores)
+    ram = folds_at_once * (costs.process_bytes + max(step_bytes, reading))
+    voxels = sum(math.prod(grid.shape) for grid in sizes.grids)
+    cache = voxels * (IMAGE_BYTES * len(summary.tomo_types) + TARGET_BYTES)
+    outputs = voxels * (1 + len(summary.radii))  # segmentations, score maps: a byte a voxel
+    disk = cache + outputs + folds * sum(checkpoint_bytes(costs.num_weights))
+    gpu = f", {format_bytes(step_bytes)} of the GPU" if costs.on_gpu else ""
+    lines = [
         f"Measured on {device_name}: a crop {costs.crop.seconds:.2g} s and "
         f"{format_bytes(costs.crop.num_bytes)}, a window's million voxels "
         f"{1e6 * costs.window.seconds_per_voxel:.2g} s.",
-        f"Time: training about {format_duration(estimate.training_seconds)} "
-        f"({estimate.num_steps} steps of {sizes.crops_per_step} crops; "
+        f"Time: training about {format_duration(training_seconds)} "
+        f"({steps} steps of {sizes.crops_per_step} crops; "
         "trainer.max_time=DD:HH:MM:SS ends it sooner, cooled down), segment about "
-        f"{format_duration(estimate.segment_seconds)} a tomogram.",
-        f"Memory: about {format_bytes(estimate.ram)} RAM for training{gpu}. Disk: about "
-        f"{format_bytes(estimate.disk)}, {format_bytes(estimate.cache)} of it cache.",
+        f"{format_duration(segment_seconds)} a tomogram.",
+        f"Memory: about {format_bytes(ram)} RAM for training{gpu}. Disk: about "
+        f"{format_bytes(disk)}, {format_bytes(cache)} of it cache.",
     ]
-
-
-def describe_shortages(
-    estimate: Estimate, costs: NetworkCosts, settings: PlanSettings
-) -> list[str]:
-    """Describe what this machine has too little of now."""
-    lines = []
-    load, free, memory = (
-        os.getloadavg()[0],
-        resources.free_space(settings.data["cache_dir"]),
-        resources.memory(),
-    )
+    load, memory = os.getloadavg()[0], resources.memory()
     if not costs.on_gpu and load > BUSY * costs.num_cores:
         lines.append(
             f"Others kept the machine busy meanwhile (load {load:.1f}): idle, it is faster."
         )
-    if estimate.disk > free:
+    if disk > free:
         lines.append(f"Only {format_bytes(free)} of disk are free: make room first.")
-    if not costs.on_gpu and estimate.ram > memory:
+    if not costs.on_gpu and ram > memory:
         lines.append(
             f"Only {format_bytes(memory)} of RAM are free: train fold by fold (fold=0, fold=1, …), "
             "or with data.crops_per_step=1."
         )
     return lines
+
+
+def _estimate_time(
+    sizes: Sizes, costs: NetworkCosts, settings: PlanSettings
+) -> tuple[int, float, float]:
+    """Estimate the steps and the seconds of all folds, and those of the largest tomogram."""
+    trainer, predictor, folds = settings.trainer, settings.predictor, sizes.num_folds or 1
+    epochs = sizes.max_epochs or trainer["max_epochs"]
+    steps = folds * epochs * settings.data["steps_per_epoch"]
+    halo, predict_seconds = predictor["halo"], []
+    for grid in sizes.grids:
+        count, window = num_windows(grid.shape, sizes.window_size, divisor=sizes.divisor, halo=halo)
+        voxels = count * math.prod(window) * predictor["num_sides"]
+        predict_seconds.append(voxels * costs.window.seconds_per_voxel)
+    validations = max(1, epochs // trainer["check_val_every_n_epoch"])
+    training = steps * sizes.crops_per_step * costs.crop.seconds
+    return steps, training + validations * sum(predict_seconds), folds * max(predict_seconds)

@@ -108,7 +108,7 @@ def fit_to_memory(
     )
     window = shrink_window(
         sizes.window_size,
-        bytes_per_voxel=costs.window.bytes_per_voxel,
+        bytes_per_voxel=costs.window.num_bytes / costs.window.voxels,
         max_bytes=rules.memory_share * memory,
         divisor=sizes.divisor,
         halo=settings.predictor["halo"],

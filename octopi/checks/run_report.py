@@ -1,21 +1,19 @@
 """What is checked in every run, and what is found there."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from octopi.config.settings import CheckSettings
 from octopi.data.cache import working_grid
 from octopi.errors import NoAnswerError, OctopiError
 from octopi.geometry import Grid, Points, same_spacing
 from octopi.pick_sets import PickCounts
-from octopi.project.objects import (
-    PickableObject,
-)
-from octopi.project.picks_selection import Source
+from octopi.project.objects import PickableObject
 from octopi.project.queries import PickSets, PicksQuery, SegmentationQuery, TomogramQuery
 
 
@@ -24,35 +22,27 @@ class CheckRequest:
     """What to check in every run.
 
     Args:
+        settings: of the command.
         target: the label volumes to train on.
-        tomo_types: to train on; None = all.
-        voxel_spacing: Å, of the tomograms to train on; None = all.
-        working_spacing: Å, to which tomograms are Fourier-cropped; None = as they are.
-        picks: the annotations, see `find_pick_sets`; None = everyone's but octopi's own.
-        rejected: the places found to be no particle, see `find_pick_sets`.
         united: object name -> its sets of picks and of rejected places, if it has several.
         objects: of the copick config, by name.
-        min_distance: two picks nearer than this are one particle; in radii of the object.
-        voxels: read every voxel; False counts files.
     """
 
+    settings: CheckSettings
     target: SegmentationQuery
-    tomo_types: Sequence[str] | None
-    voxel_spacing: float | None
-    working_spacing: float | None
-    picks: Source
-    rejected: Source
     united: Mapping[str, tuple[PickSets, PickSets | None]]
     objects: Mapping[str, PickableObject]
-    min_distance: float
-    voxels: bool
 
     def is_relevant(self, query: TomogramQuery) -> bool:
         """Return whether a tomogram may be trained on."""
-        spacing = self.voxel_spacing
+        types, spacing = self.settings.tomo_types, self.settings.voxel_spacing
         return (spacing is None or same_spacing(query.voxel_spacing, spacing)) and (
-            self.tomo_types is None or query.tomo_type in self.tomo_types
+            types is None or query.tomo_type in types
         )
+
+    def working_grid(self, grid: Grid) -> Grid:
+        """Return the grid to which a tomogram is Fourier-cropped."""
+        return working_grid(grid, self.settings.data["working_spacing"])
 
 
 @dataclass(frozen=True)
@@ -123,7 +113,7 @@ class RunReport:
         self.picks[name] = self.picks.get(name, 0) + len(points)
         grid = self.grid(request)
         if grid is not None:
-            inside = working_grid(grid, request.working_spacing).contains(points.positions)
+            inside = request.working_grid(grid).contains(points.positions)
             self.num_inside += int(inside.sum())
             self.num_outside += int((~inside).sum())
 

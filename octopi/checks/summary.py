@@ -8,7 +8,6 @@ from typing import Any
 from octopi.checks.picks import describe_gaps
 from octopi.checks.run_report import CheckRequest, Issue, RunReport
 from octopi.checks.tables import format_counts, format_rows, total_counts
-from octopi.data.cache import working_grid
 from octopi.data.folds import ONE_RUN, check_none_absent
 from octopi.errors import NotInProjectError, OctopiError, SettingError
 from octopi.geometry import format_shape
@@ -79,7 +78,7 @@ def _object_warnings(reports: Sequence[RunReport], request: CheckRequest) -> Ite
     """Report radii that look like another unit, and labels that two objects share."""
     grid = next((grid for report in reports if (grid := report.grid(request))), None)
     for obj in request.objects.values():
-        if grid and (text := obj.odd_radius(working_grid(grid, request.working_spacing))):
+        if grid and (text := obj.odd_radius(request.working_grid(grid))):
             yield Issue("", text, blocks_training=False)
     yield from issues_of(object_labels, request.objects, blocks_training=False)
 
@@ -93,18 +92,20 @@ def _missing_tomograms(
     is requested, a run needs any.
     """
     tomograms = [q for report in training for q in report.tomograms if request.is_relevant(q)]
-    types = list(request.tomo_types or dict.fromkeys(q.tomo_type for q in tomograms))
-    if request.tomo_types is None and len(types) > 1:
+    types = list(request.settings.tomo_types or dict.fromkeys(q.tomo_type for q in tomograms))
+    if request.settings.tomo_types is None and len(types) > 1:
         text = f"The project has {several_types_message(types)}"
         yield Issue("", text, blocks_training=False)
     common = [spacing for spacing, _ in Counter(q.voxel_spacing for q in tomograms).most_common(1)]
     for report in training:
         looks_anywhere = not has_targets or report is training[0]  # as the work does
-        spacings = [request.voxel_spacing, *common] if looks_anywhere else common
+        spacings = [request.settings.voxel_spacing, *common] if looks_anywhere else common
         errors = [_missing_tomogram(report, tomo_type, spacings) for tomo_type in types or [None]]
         for number, error in enumerate(errors):
             if error is not None:
-                is_needed = number == 0 or not has_targets if request.tomo_types else all(errors)
+                is_needed = (
+                    number == 0 or not has_targets if request.settings.tomo_types else all(errors)
+                )
                 text = str(error).removeprefix(f"Run {report.name} ")
                 yield Issue(report.name, text, blocks_training=is_needed)
 
@@ -192,7 +193,7 @@ def _pick_issues(reports: Sequence[RunReport], request: CheckRequest) -> Iterabl
         for name in names:
             yield from issues_of(request.objects[name].require_radius)
         yield from issues_of(target_labels, names)
-        yield from issues_of(check_has_marks, names, request.rejected or ())
+        yield from issues_of(check_has_marks, names, request.settings.rejected or ())
         if all(report.grid(request) for report in reports if report.annotations):
             num_inside = sum(report.num_inside for report in reports)
             num_outside = sum(report.num_outside for report in reports)
@@ -208,7 +209,9 @@ def _choose_known_picks(
 def _choose_sets(
     existing: Collection[PicksQuery], request: CheckRequest
 ) -> tuple[dict[str, PickSets], dict[str, PickSets]]:
-    return choose_pick_sets(existing, objects=None, source=request.picks, rejected=request.rejected)
+    return choose_pick_sets(
+        existing, objects=None, source=request.settings.picks, rejected=request.settings.rejected
+    )
 
 
 def issues_of(

@@ -2,8 +2,8 @@
 
 import re
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +20,11 @@ from octopi.system.job_folder import (
 )
 from octopi.system.resources import format_duration
 
-
-@dataclass(frozen=True)
-class TrainingStatus:
-    """How far a training is.
-
-    Args:
-        name: of its folder.
-        state: how it ended, "at work", or "interrupted".
-        epochs: that are whole, and how many there are to be; "" where it has not begun.
-        metric: name and last value of the metric by which the best model is chosen.
-        saved: when `last.ckpt` was written.
-        left: estimate of the time that is left, and who is at work.
-    """
-
-    name: str
-    state: str
-    epochs: str
-    metric: str
-    saved: str
-    left: str
+COLUMNS = ("training", "state", "epochs", "last metric", "last.ckpt", "left")
 
 
-def read_trainings(folder: Path) -> list[TrainingStatus]:
-    """Read how far each training in a folder is.
+def read_trainings(folder: Path) -> list[list[str]]:
+    """Read how far each training in a folder is: the cells of `COLUMNS`.
 
     Raises:
         SettingError: there is none.
@@ -71,15 +52,19 @@ def _inner_jobs(folder: Path) -> list[Path]:
     )
 
 
-def read_training(folder: Path, name: str) -> TrainingStatus:
-    """Read how far a training is; what is damaged is said in place of the state."""
+def read_training(folder: Path, name: str) -> list[str]:
+    """Read how far a training is: the cells of `COLUMNS`.
+
+    What is damaged is said in place of the state. The time that is left is estimated from the
+    epochs that are whole; beside it stands who is at work.
+    """
     owner = locks.folder_owner(folder)
     try:
         outcome = read_outcome(folder)
         results = _read(folder / RESULTS_FILE)
         config = _read(folder / CONFIG_FILE)
     except DataError as error:
-        return TrainingStatus(name, f"damaged: {error}", "", "", "", owner or "")
+        return [name, f"damaged: {error}", "", "", "", owner or ""]
     state = outcome.state if outcome else "at work" if owner else "interrupted"
     history = results.get("history")
     done = int((_series(history, "train_loss", "epoch") or [-1])[-1]) + 1
@@ -88,20 +73,19 @@ def read_training(folder: Path, name: str) -> TrainingStatus:
     best_metric = str(results.get("best_metric"))
     values = _series(history, best_metric, "value")
     saved = folder / LAST_CHECKPOINT_FILE
-    ages = []
-    if saved.is_file():
-        ages = [saved.stat().st_mtime - (folder / CONFIG_FILE).stat().st_mtime]
+    saved_at = saved.stat().st_mtime if saved.is_file() else None
     left = owner or ""
-    if owner and ages and done and isinstance(total, int) and total > done:
-        left = f"about {format_duration(ages[0] / done * (total - done))}; {owner}"
-    return TrainingStatus(
+    if owner and saved_at and done and isinstance(total, int) and total > done:
+        seconds = saved_at - (folder / CONFIG_FILE).stat().st_mtime
+        left = f"about {format_duration(seconds / done * (total - done))}; {owner}"
+    return [
         name,
         state,
         f"{done} of {total}" if config else "",
         f"{best_metric} {values[-1]:.4g}" if values else "",
-        time.strftime("%F %T", time.localtime(saved.stat().st_mtime)) if ages else "",
+        time.strftime("%F %T", time.localtime(saved_at)) if saved_at else "",
         left,
-    )
+    ]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -116,10 +100,8 @@ def _series(history: Any, name: str, key: str) -> list[float]:
     return [number for number in numbers if isinstance(number, int | float)]
 
 
-def format_trainings(trainings: Sequence[TrainingStatus]) -> str:
+def format_trainings(rows: Sequence[Sequence[str]]) -> str:
     """Format a line for each training, and how many are in which state."""
-    head = ["training", "state", "epochs", "last metric", "last.ckpt", "left"]
-    rows = [[t.name, t.state, t.epochs, t.metric, t.saved, t.left] for t in trainings]
-    states = dict.fromkeys(t.state for t in trainings)
-    counts = [f"{sum(t.state == state for t in trainings)} {state}" for state in states]
-    return format_rows(head, rows, [f"all {len(rows)}", ", ".join(counts)])
+    counts = Counter(state for _, state, *_ in rows)
+    listed = ", ".join(f"{number} {state}" for state, number in counts.items())
+    return format_rows(COLUMNS, rows, [f"all {len(rows)}", listed])

@@ -3,11 +3,9 @@
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from octopi.checks.tables import format_rows
 from octopi.errors import shorten_list
-from octopi.project import Project
 from octopi.project.run import Run
 from octopi.project.work_folder import MAX_TRIES, Listing, WorkFolder, read_failures
 from octopi.project.worker import describe_worker
@@ -15,30 +13,6 @@ from octopi.system.resources import format_duration
 from octopi.system.worker_pool import run_in_threads
 
 NUM_THREADS = 16  # that list runs; on S3 each waits for answers
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is being written to an output.
-
-    Args:
-        output: in words.
-        job: its number.
-        workers: the processes at work -> what they say of themselves.
-        claims: run, as in the names of files -> the process that works on it.
-        done: how many runs are done.
-        total: how many there are to do.
-        failures: why runs failed that are not done, a line for each.
-        seconds_left: estimated from the runs that are done; None where too few are.
-    """
-
-    output: str
-    workers: Mapping[str, Mapping[str, object]]
-    claims: Mapping[str, str]
-    done: int
-    total: int
-    failures: Sequence[str]
-    seconds_left: float | None
 
 
 def list_contents(runs: Sequence[Run]) -> dict[str, set[str]]:
@@ -66,14 +40,12 @@ def format_contents(contents: Mapping[str, set[str]]) -> str:
     return f"{text}\n\n{format_rows(['run', 'lacks'], lines, [f'{len(lines)} runs', ''])}"
 
 
-def find_work(project: Project) -> list[Work]:
-    """Find what processes are writing now, on any machine, and which runs have failed."""
-    works = [read_work(folder) for folder in project.work_folders()]
-    return [work for work in works if work is not None]
+def describe_work(folder: WorkFolder) -> str | None:
+    """Say how far the work on an output is, who is at work on which runs, and which have failed.
 
-
-def read_work(folder: WorkFolder) -> Work | None:
-    """Read what is being written to an output, or failed the last time; return None without."""
+    Returns:
+        Lines of text; None where nobody is at work and nothing has failed the last time.
+    """
     listing = folder.list_files()
     now = max(time.time(), *listing.modified.values(), 0.0)
     alive = [worker for worker in listing.workers() if listing.is_alive(worker, now)]
@@ -82,26 +54,25 @@ def read_work(folder: WorkFolder) -> Work | None:
     newest = listing.newest_job()
     if not workers and not listing.failed(newest):
         return None
-    claims = {
-        run: folder.read(f"claim.{run}.{number}") or "" for run, number in listing.claims().items()
-    }
     record = folder.read_mapping(f"job.{newest}") if not workers else {}
     first = next(iter(workers.values()), {**record, "job": newest})
     job, total = int(first.get("job", 0)), int(first.get("num_runs", 0))
-    done = len(listing.done(job))
-    failures = read_failures(folder, listing, job)
-    return Work(
-        output=str(first.get("output")),
-        workers=workers,
-        claims={run: worker for run, worker in claims.items() if worker in workers},
-        done=done,
-        total=total,
-        failures=[
-            f"failed {failure['tries']} of {MAX_TRIES} tries: {failure.get('message')}"
-            for failure in failures.values()
-        ],
-        seconds_left=estimate_seconds(listing, job, total - done),
-    )
+    failures = [
+        f"failed {failure['tries']} of {MAX_TRIES} tries: {failure.get('message')}"
+        for failure in read_failures(folder, listing, job).values()
+    ]
+    if not workers:
+        return "\n  ".join([f"{first.get('output')}: runs failed in the last job", *failures])
+    done, left = len(listing.done(job)), ""
+    if (seconds := estimate_seconds(listing, job, total - done)) is not None:
+        left = f", about {format_duration(seconds)} left"
+    lines = [f"{first.get('output')}: {done} of {total} runs done{left}"]
+    owners = {run: folder.read(f"claim.{run}.{n}") for run, n in listing.claims().items()}
+    for worker, content in workers.items():
+        runs = [run for run, owner in owners.items() if owner == worker]
+        doing = f"at work on {shorten_list(runs)}" if runs else "waiting"
+        lines.append(f"{describe_worker(worker, content)}: {doing}")
+    return "\n  ".join([*lines, *failures])
 
 
 def estimate_seconds(listing: Listing, job: int, num_left: int) -> float | None:
@@ -111,18 +82,3 @@ def estimate_seconds(listing: Listing, job: int, num_left: int) -> float | None:
     if len(times) < 2:
         return None
     return (max(times) - min(times)) / (len(times) - 1) * num_left
-
-
-def format_work(work: Work) -> str:
-    """Format what is at work: how far it is, and on which runs, by which processes."""
-    if not work.workers:
-        return "\n  ".join([f"{work.output}: runs failed in the last job", *work.failures])
-    left = ""
-    if work.seconds_left is not None:
-        left = f", about {format_duration(work.seconds_left)} left"
-    lines = [f"{work.output}: {work.done} of {work.total} runs done{left}"]
-    for worker, content in work.workers.items():
-        runs = [run for run, owner in work.claims.items() if owner == worker]
-        doing = f"at work on {shorten_list(runs)}" if runs else "waiting"
-        lines.append(f"{describe_worker(worker, content)}: {doing}")
-    return "\n  ".join([*lines, *work.failures])

@@ -82,53 +82,33 @@ def read_methods(
         SettingError: a method is neither overrides nor folders of finished trainings, or cannot be
             compared with the base.
     """
-    base, *others = [
-        _split(text, role)
-        for text, role in [
-            (settings.base or "", BASE),
-            *((text, "methods") for text in settings.methods),
-        ]
-    ]
+    texts = [BASE, *settings.methods]
+    roles = [BASE, *["methods"] * len(settings.methods)]
+    base, *others = map(_split, [settings.base or "", *settings.methods], roles)
     is_new = _is_overrides(base)
     if any(words and _is_overrides(words) is not is_new for words in others):
         raise SettingError(
             "base and methods are either all overrides, as in base=experiment=czii "
             "methods=[loss=dice], or all folders of finished trainings."
         )
-    texts = [BASE, *settings.methods]
-    if is_new:
-        overrides = [
-            _expand(base),
-            *(replace_overrides(_expand(base), *_expand(words)) for words in others),
-        ]
-        names = [_folder_name(text) for text in texts]
-        if len(set(names)) < len(names):
-            raise SettingError(f"Two methods would share a folder: {shorten_list(names)}.")
-        methods = [
-            Method(
-                text,
-                [
-                    _new_training(folder / name / f"seed_{seed}", words, seed, settings)
-                    for seed in sorted(settings.seeds)
-                ],
-            )
-            for text, name, words in zip(
-                texts, names, [[*project_overrides, *each] for each in overrides], strict=True
-            )
-        ]
-    else:
-        methods = [
-            Method(
-                text,
-                sorted(
-                    (_finished_training(Path(word), project_overrides, settings) for word in words),
-                    key=lambda training: training.seed,
-                ),
-            )
-            for text, words in zip(texts, [base, *others], strict=True)
-        ]
-    for method in methods:
-        _check_pairing(method, methods[0])
+    names = list(map(_folder_name, texts))
+    if is_new and len(set(names)) < len(names):
+        raise SettingError(f"Two methods would share a folder: {shorten_list(names)}.")
+    base_overrides = [*project_overrides, *_expand(base)] if is_new else []
+    methods: list[Method] = []
+    for text, name, words in zip(texts, names, [base, *others], strict=True):
+        if is_new:
+            overrides = replace_overrides(base_overrides, *_expand(words))
+            trainings = [
+                _new_training(folder / name / f"seed_{seed}", overrides, seed, settings)
+                for seed in settings.seeds
+            ]
+        else:
+            trainings = [
+                _finished_training(Path(word), project_overrides, settings) for word in words
+            ]
+        methods.append(Method(text, sorted(trainings, key=lambda training: training.seed)))
+        _check_pairing(methods[-1], methods[0])
     return methods
 
 

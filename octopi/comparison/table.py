@@ -28,17 +28,9 @@ def format_markdown(comparison: Mapping[str, Any]) -> str:
     Args:
         comparison: the content of `comparison.json`.
     """
-    return (
-        "\n\n".join(
-            [
-                describe(comparison),
-                _markdown_table(COLUMNS, difference_rows(comparison)),
-                _markdown_table(COST_COLUMNS, cost_rows(comparison)),
-                "",
-            ]
-        ).rstrip("\n")
-        + "\n"
-    )
+    differences = _markdown_table(COLUMNS, difference_rows(comparison))
+    costs = _markdown_table(COST_COLUMNS, cost_rows(comparison))
+    return "\n\n".join([describe(comparison), differences, costs]) + "\n"
 
 
 def describe(comparison: Mapping[str, Any]) -> str:
@@ -77,14 +69,11 @@ def _figures(one: Mapping[str, Any]) -> list[str]:
 
 def cost_rows(comparison: Mapping[str, Any]) -> list[list[str]]:
     """Return the rows of what the trainings cost."""
-    return [
-        [name, _format(cost["steps"], ".0f"), _format(cost["cpu_seconds_per_step"], ".3f")]
-        for name, cost in comparison["costs"].items()
-    ]
-
-
-def _format(value: float | None, spec: str) -> str:
-    return "n/a" if value is None else format(value, spec)
+    rows = []
+    for name, cost in comparison["costs"].items():
+        steps = "n/a" if cost["steps"] is None else f"{cost['steps']:.0f}"
+        rows.append([name, steps, format_figure(cost["cpu_seconds_per_step"])])
+    return rows
 
 
 def _markdown_table(columns: tuple[str, ...], rows: list[list[str]]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from octopi.cli.compose import config_search_arguments
-from octopi.comparison.methods import Method, SeedTraining
+from octopi.comparison.methods import Method
 from octopi.errors import SweepError
 from octopi.processes.local import LocalRunner, check_one_device
 from octopi.processes.tasks import TrainingTask, run_unfinished
@@ -13,15 +13,6 @@ from octopi.training.dry_run import describe_training
 from octopi.training.run import build_training
 
 MODULE = "octopi.train"
-
-
-def list_trainings(methods: Sequence[Method]) -> list[SeedTraining]:
-    """List all trainings, seed by seed: so every seed that is done compares all methods."""
-    return [
-        training
-        for of_seed in zip(*(method.trainings for method in methods), strict=True)
-        for training in of_seed
-    ]
 
 
 def check_trainings(methods: Sequence[Method]) -> None:
@@ -50,7 +41,9 @@ def run_missing(methods: Sequence[Method], folder: Path) -> None:
         SweepError: a training failed; the others have been run.
         StoppedBySignal: after SIGTERM or Ctrl-C.
     """
-    trainings = list_trainings(methods)
+    # seed by seed, so that every seed that is done compares all methods
+    by_seed = zip(*(method.trainings for method in methods), strict=True)
+    trainings = [training for of_seed in by_seed for training in of_seed]
     tasks = [
         TrainingTask(number, training.folder, training.overrides)
         for number, training in enumerate(trainings)

@@ -14,11 +14,9 @@ from octopi.system.job_folder import RESULTS_FILE
 from octopi.system.tables import format_table
 
 POOLED = "pooled"
-OWN = "own"
 OTHERS = "others"
 THRESHOLD_METHODS = {  # method of choosing thresholds -> its label in the table
     POOLED: "all together *",
-    OWN: "each its own *",
     OTHERS: "the other folds",
 }
 SCREEN_WIDTH = 100  # characters
