@@ -215,9 +215,7 @@ def read_sets(run: Run, sets: Mapping[str, Sequence[PicksQuery]]) -> dict[str, P
 
 def choose_tomogram(run: Run, settings: ReviewSettings) -> TomogramQuery:
     """Choose the tomogram of a run that is shown."""
-    if settings.tomo_type is not None:
-        return run.find_tomogram(settings.tomo_type, None)
-    tomogram = tomogram_for_display(run)
+    tomogram = tomogram_for_display(run, settings.tomo_type)
     assert tomogram is not None, "a score map lies beside a tomogram"
     return tomogram
 

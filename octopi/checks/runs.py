@@ -178,8 +178,7 @@ def _pick_faults(picks: PicksReport, query: PicksQuery) -> list[str]:
 
 
 def _check_target(run: Run, request: CheckRequest, report: RunReport) -> None:
-    name = request.target.name_user_session
-    if not any(query.name_user_session == name for query in run.segmentations()):
+    if not run.segmentations_of(request.target):
         return
     report.has_target = True
     volume = volume_check.check_segmentation(run, request.target, voxels=request.settings.voxels)

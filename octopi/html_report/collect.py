@@ -4,6 +4,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from octopi.candidates import build_stored_localizer
 from octopi.config.settings import ReportSettings
@@ -24,13 +25,12 @@ from octopi.html_report.training_history import (
 )
 from octopi.picking import DEFAULT_THRESHOLD, PickingInfo, apply_chance
 from octopi.project import Project
-from octopi.project.annotation import read_true_picks
+from octopi.project.annotation import read_target_attributes, read_true_picks
 from octopi.project.picks_selection import find_pick_sets
 from octopi.project.queries import PickSets, SegmentationQuery
 from octopi.project.run import Run
 from octopi.project.run_scores import RunScores
 from octopi.project.score_map import particle_channels, particle_radii
-from octopi.project.united_picks import read_united_picks
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,8 @@ def collect_report(
     """
     runs = project.select(settings.runs, keep_contents=True)
     target = _find_target(history, settings)
-    truth = find_truth(runs, target, settings)
+    target_attributes = next((a for run in runs if (a := read_target_attributes(run, target))), {})
+    truth = find_truth(runs, target_attributes, settings)
     maps = find_score_maps(runs, settings)
     if history is None:
         history = find_training_of(maps.values())
@@ -97,7 +98,7 @@ def collect_report(
     shown, not_picked = [], []
     for run in runs:
         view = _view_run(run, maps.get(run.name), history, info=info, settings=settings)
-        particles = _read_particles(run, truth, target)
+        particles: Mapping[str, Points] = read_true_picks(run, truth, target)
         if view is not None:
             particles = _comparable_truth(view, particles, truth, settings)
             not_picked += [f"{run.name} ({n})" for n in particles if n not in view.candidates]
@@ -117,7 +118,7 @@ def collect_report(
         info=info,
         checkpoints={} if first_map is None else first_map.checkpoints(),
         history=history,
-        partial=_read_partial(runs, target),
+        partial=frozenset(target_attributes.get("annotation", {})) if target_attributes else None,
     )
 
 
@@ -147,13 +148,12 @@ def _comparable_truth(
 
 
 def find_truth(
-    runs: Sequence[Run], target: SegmentationQuery | None, settings: ReportSettings
+    runs: Sequence[Run], target_attributes: Mapping[str, Any], settings: ReportSettings
 ) -> dict[str, PickSets]:
     """Find the true picks: the requested ones, those trained on, or the only ones there are."""
-    for run in runs:
-        if target is not None and _has_target(run, target):
-            source_picks = run.segmentation_attributes(target).get("picks", {})
-            return {name: PickSets.parse(text) for name, text in source_picks.items()}
+    if target_attributes:
+        source_picks = target_attributes.get("picks", {})
+        return {name: PickSets.parse(text) for name, text in source_picks.items()}
     try:
         return find_pick_sets(runs, objects=None, source=settings.truth, rejected=None)[0]
     except NotInProjectError:
@@ -168,28 +168,6 @@ def _find_target(
     """Return the target of the training; None without one, or where the user named the truth."""
     target = history.config.get("target") if history is not None else None
     return SegmentationQuery.parse(target) if settings.truth is None and target else None
-
-
-def _read_partial(runs: Sequence[Run], target: SegmentationQuery | None) -> frozenset[str] | None:
-    """Read which objects the target calls partially annotated; None without a target."""
-    for run in runs:
-        if target is not None and _has_target(run, target):
-            return frozenset(run.segmentation_attributes(target).get("annotation", {}))
-    return None
-
-
-def _has_target(run: Run, target: SegmentationQuery) -> bool:
-    return any(q.name_user_session == target.name_user_session for q in run.segmentations())
-
-
-def _read_particles(
-    run: Run, truth: Mapping[str, PickSets], target: SegmentationQuery | None
-) -> dict[str, Points]:
-    """Read the true particles of a run; without those that its target leaves unknown."""
-    if target is not None and _has_target(run, target):
-        return read_true_picks(run, truth, target)
-    united = read_united_picks(run, truth, {}, {})
-    return {name: one.points for name, one in united.items() if one.points is not None}
 
 
 def _picking_info(history: TrainingHistory | None, score_map: RunScores | None) -> PickingInfo:

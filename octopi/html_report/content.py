@@ -44,10 +44,7 @@ def render_runs(
     descriptions, blocks = [], []
     for run in data.runs:
         project_run = project.select([run.name])[0]
-        if settings.tomo_type is None:
-            query = tomogram_for_display(project_run)
-        else:
-            query = project_run.find_tomogram(settings.tomo_type, None)
+        query = tomogram_for_display(project_run, settings.tomo_type)
         if query is None:
             descriptions.append({"tomogram": None})
             blocks.append({"volume": None, "scores": None, "crops": []})
@@ -108,7 +105,7 @@ def page_content(
             }
             for run, tomogram in zip(data.runs, tomograms, strict=True)
         ],
-        "scores": None if scores is None else scores.to_dict() | {"runs": None},
+        "scores": None if scores is None else scores.to_dict() | {"curves": None, "runs": None},
         "training": None if data.history is None else data.history.to_dict(),
     }
 

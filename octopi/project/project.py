@@ -159,8 +159,8 @@ class Project:
         Args:
             touch: write a file to try; else only check permissions, and only on local disks.
         """
-        for path, root in self._roots.items():
-            check_overlay(root, path, touch=touch)
+        for root in self._roots.values():
+            check_overlay(root, touch=touch)
 
     @contextlib.contextmanager
     def writing(

@@ -128,26 +128,19 @@ def storage_errors_as_resource_error(where: str, path: str) -> Iterator[None]:
         ) from error
 
 
-def check_overlay(root: Any, config_path: str, *, touch: bool) -> None:
+def check_overlay(root: Any, *, touch: bool) -> None:
     """Raise ResourceError unless a project's overlay accepts files.
 
     Args:
         root: copick's root.
-        config_path: of its config, for messages.
         touch: write and remove a file to try; else check permissions, which only a local disk has.
     """
-    overlay = getattr(root.config, "overlay_root", None)
-    if overlay is None:
-        raise ResourceError(
-            f"{config_path} has no overlay_root, so nothing can be written. "
-            "Add one that points at a folder of yours."
-        )
     folder = overlay_folder(root)
     if is_local(root.fs_overlay):
         check_writable(folder, "Point overlay_root in the copick config elsewhere.")
     if not touch:
         return
-    with storage_errors_as_resource_error("Results", overlay):
+    with storage_errors_as_resource_error("Results", root.config.overlay_root):
         if is_local(root.fs_overlay):
             with temporary_folder(Path(folder)):
                 sweep_leftovers(Path(folder), "ExperimentRuns/*/*/")
