@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from octopi.candidates import build_stored_localizer
+from octopi.candidates import build_stored_localizer, find_run_candidates
 from octopi.config.settings import ReportSettings
 from octopi.errors import NotInProjectError, shorten_list
 from octopi.evaluation.chances import AnnotatedShare
@@ -30,7 +30,7 @@ from octopi.project.picks_selection import find_pick_sets
 from octopi.project.queries import PickSets, SegmentationQuery
 from octopi.project.run import Run
 from octopi.project.run_scores import RunScores
-from octopi.project.score_map import particle_channels, particle_radii
+from octopi.project.score_map import particle_radii
 
 logger = logging.getLogger(__name__)
 
@@ -198,9 +198,14 @@ def _view_run(
         if role == TRAINING:  # its map was made by networks that had trained on the run
             read_scores = None
         role, candidates = history.role_when_scored(run.name), history.candidates[run.name]
-        candidates = _by_chance(candidates, info)
+        candidates = {n: apply_chance(points, info.chance(n)) for n, points in candidates.items()}
     elif score_map is not None:
-        candidates = _by_chance(_localize(score_map, info, settings.trust), info)
+        scores = dataclasses.replace(score_map, checkpoint_info=info)
+        candidates = find_run_candidates(
+            scores,
+            build_stored_localizer(info, run.name, settings.trust),
+            lowest_chances=lambda info: dict.fromkeys(info.radii, 0.0),
+        ).by_object
     elif settings.folder is None:
         role, candidates = PICKED, _read_picks(run, settings)
     else:
@@ -208,19 +213,6 @@ def _view_run(
     if not candidates:
         return None
     return ShownRun(run.name, role, role != TRAINING, candidates, {}, read_scores)
-
-
-def _by_chance(candidates: Mapping[str, Points], info: PickingInfo) -> dict[str, Points]:
-    """Return the candidates, scored by their chances."""
-    return {name: apply_chance(points, info.chance(name)) for name, points in candidates.items()}
-
-
-def _localize(scores: RunScores, info: PickingInfo, trust: Sequence[str]) -> Mapping[str, Points]:
-    """Find all candidates in a score map, with the localizer of the training or the map."""
-    run = scores.run
-    localizer = build_stored_localizer(info, run.name, trust)
-    score_map, radii = scores.read(), particle_radii(info, run.objects)
-    return localizer(particle_channels(score_map, radii), grid=score_map.grid, radii=radii)
 
 
 def _read_picks(run: Run, settings: ReportSettings) -> dict[str, Points]:
