@@ -71,6 +71,7 @@ def find_united(
         so: an issue of the project, if it has no targets.
     """
     try:
+        project.require_objects()
         picks, rejected = find_pick_sets(
             project.select(settings.runs, keep_contents=True),
             objects=None, source=settings.picks, rejected=settings.rejected,

@@ -91,7 +91,7 @@ def plan_experiment(project: Project, settings: PlanSettings, job: Job) -> str:
             logger.info("%s: %s.", name, origin)
     for text in describe_gaps(summary.counts, summary.partial):
         logger.warning(text)
-    num_classes = len(summary.radii) + 1
+    num_classes = summary.num_labels + 1
     net = build(settings.model, "model", out_channels=num_classes)
     device = torch.device(
         choose_device_type(settings.trainer["accelerator"], "trainer.accelerator")

@@ -171,7 +171,7 @@ def describe_estimate(
     ram = folds_at_once * (costs.process_bytes + max(step_bytes, reading))
     voxels = sum(math.prod(grid.shape) for grid in sizes.grids)
     cache = voxels * (IMAGE_BYTES * len(summary.tomo_types) + TARGET_BYTES)
-    outputs = voxels * (1 + len(summary.radii))  # segmentations, score maps: a byte a voxel
+    outputs = voxels * (1 + summary.num_labels)  # segmentations, score maps: a byte a voxel
     disk = cache + outputs + folds * sum(checkpoint_bytes(costs.num_weights))
     gpu = f", {format_bytes(step_bytes)} of the GPU" if costs.on_gpu else ""
     lines = [
