@@ -192,9 +192,11 @@ def _view_run(
         role, candidates = history.role_when_scored(run.name), history.candidates[run.name]
         candidates = {n: apply_chance(points, info.chance(n)) for n, points in candidates.items()}
     elif score_map is not None:
-        localizer = build_stored_localizer(info, run.name, settings.trust)
+        scores = dataclasses.replace(score_map, checkpoint_info=info)
         candidates = find_run_candidates(
-            score_map, localizer, info, lowest_chances=lambda info: dict.fromkeys(info.radii, 0.0)
+            scores,
+            build_stored_localizer(info, run.name, settings.trust),
+            lowest_chances=lambda info: dict.fromkeys(info.radii, 0.0),
         ).by_object
     elif settings.folder is None:
         role, candidates = PICKED, _read_picks(run, settings)

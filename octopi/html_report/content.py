@@ -100,7 +100,7 @@ def page_content(
             }
             for run, tomogram in zip(data.runs, tomograms, strict=True)
         ],
-        "scores": None if scores is None else scores.to_dict() | {"runs": None},
+        "scores": None if scores is None else scores.to_dict() | {"curves": None, "runs": None},
         "training": None if data.history is None else data.history.to_dict(),
     }
 
