@@ -477,6 +477,7 @@ def note_scores(recorder: Recorder, name: str, *words: str) -> None:
     """Evaluate, and note the scores."""
     recorder.run_checked("evaluate", *words, f"hydra.run.dir={name}")
     scores = json.loads((recorder.folder / name / "scores.json").read_text(encoding="utf-8"))
+    recorder.note(f"{name}: curves", digest_text(json.dumps(scores.pop("curves", None))))
     recorder.note(f"{name}: scores", without_times(scores))
 
 

@@ -199,8 +199,7 @@ def decided_spheres(inputs: RunInputs, plan: PaintingPlan) -> dict[int, tuple[ND
 
 def existing_masks(run: Run, plan: PaintingPlan) -> dict[str, SegmentationQuery]:
     """Return the masks of the plan that the run has."""
-    existing = {query.name_user_session for query in run.segmentations()}
-    return {name: q for name, q in plan.masks.items() if q.name_user_session in existing}
+    return {name: query for name, query in plan.masks.items() if run.segmentations_of(query)}
 
 
 def read_inputs(run: Run, plan: PaintingPlan, settings: CreateTargetsSettings) -> RunInputs:

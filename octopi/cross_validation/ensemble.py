@@ -198,7 +198,7 @@ def score_folds(
     for name, by_run in picks.items():
         coverage = keep_comparable(by_run, {run: truth[run] for run in by_run})
         report = score(coverage.picks, coverage.truth).to_dict()
-        scores[name] = {k: v for k, v in report.items() if k != "runs"}
+        scores[name] = {k: v for k, v in report.items() if k not in ("curves", "runs")}
     return scores
 
 

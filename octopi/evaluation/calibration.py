@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi.evaluation.chances import AnnotatedShare, ComparedCandidates, fit_complete, fit_partial
-from octopi.evaluation.coverage import Coverage, keep_comparable
-from octopi.evaluation.matching import count_new_hits, first_hit_one_to_one
+from octopi.evaluation.chances import AnnotatedShare, fit_complete, fit_partial
+from octopi.evaluation.coverage import keep_comparable
+from octopi.evaluation.matching import ComparedCandidates, first_hit_one_to_one
 from octopi.evaluation.scores import fbeta
 from octopi.geometry import PicksByRun, Points
 from octopi.picking import DEFAULT_THRESHOLD, Chance, apply_chance, beta_key
@@ -120,24 +120,17 @@ def compare_all(
     """
     coverage = keep_comparable(candidates, truth)
     return {
-        name: _compare(coverage, name, tolerance_scale * radius) for name, radius in radii.items()
+        name: ComparedCandidates.pool(
+            ComparedCandidates.in_run(
+                by_object.get(name, Points.empty()),
+                coverage.truth[run].get(name, Points.empty()),
+                tolerance_scale * radius,
+                first_hit_one_to_one,
+            )
+            for run, by_object in coverage.picks.items()
+        )
+        for name, radius in radii.items()
     }
-
-
-def _compare(coverage: Coverage, name: str, tolerance: float) -> ComparedCandidates:
-    """Compare the candidates of one object in all runs, those without scores as if of score 1."""
-    scores, hits, num_particles = [np.zeros(0)], [np.zeros(0, dtype=np.int64)], 0
-    for run, by_object in coverage.picks.items():
-        points = by_object.get(name, Points.empty())
-        particles = coverage.truth[run].get(name, Points.empty())
-        order = np.argsort(-points.scores_or_ones, kind="stable")
-        first_hits = first_hit_one_to_one(points.positions[order], particles.positions, tolerance)
-        scores.append(points.scores_or_ones[order].astype(float))
-        hits.append(count_new_hits(first_hits, len(points)))
-        num_particles += len(particles)
-    all_scores, all_hits = np.concatenate(scores), np.concatenate(hits)
-    order = np.argsort(-all_scores, kind="stable")
-    return ComparedCandidates(all_scores[order], all_hits[order], num_particles)
 
 
 def best_threshold(scores: NDArray, chance: Chance, num_particles: float, beta: float) -> float:

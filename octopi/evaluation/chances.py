@@ -7,12 +7,12 @@ with few clear particles borrow from the others, since people overlook all objec
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, logsumexp
 
+from octopi.evaluation.matching import ComparedCandidates
 from octopi.picking import SCORE_CLIP, Chance, log_odds
 
 PRIOR = np.array([0.0, 1.0])  # offset and slope where the score is the chance
@@ -29,21 +29,6 @@ COMPLETE_ALONE = 0.1  # the same of an object where others are incomplete
 SPREAD = 0.4  # of the objects' shares around the common one, in log-odds
 
 AnnotatedShare = list[float]  # of an object's particles, 0..1, and the ends of its 95 % interval
-
-
-@dataclass(frozen=True)
-class ComparedCandidates:
-    """The scored candidates of an object, compared with the picks that somebody made.
-
-    Args:
-        scores: (n,), 0..1, best first.
-        hits: (n,), 1 for a candidate that is annotated, else 0.
-        num_picks: annotated particles, those without a candidate included.
-    """
-
-    scores: NDArray[np.float64]
-    hits: NDArray[np.int64]
-    num_picks: int
 
 
 def fit_complete(compared: ComparedCandidates) -> Chance:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from octopi.evaluation.chances import AnnotatedShare, ComparedCandidates
+from octopi.evaluation.chances import AnnotatedShare
+from octopi.evaluation.matching import ComparedCandidates
 from octopi.evaluation.reliability import reliability
 from octopi.evaluation.score_report import Report, Score
 from octopi.evaluation.scores import compute_figures

@@ -17,12 +17,11 @@ from octopi.arguments import fit
 from octopi.errors import DataError, SettingError, shorten, shorten_list
 from octopi.geometry import Points
 from octopi.picking import Chance
+from octopi.project.attributes import FINGERPRINT, OURS
 from octopi.project.copick_api import CopickLocation, CopickPoint
 from octopi.project.digests import digest_picks
 from octopi.project.storage import read_file, storage_errors_as_data_error, with_retries
 
-OURS = "octopi"  # the key in a file of picks
-FINGERPRINT = "content"  # the key in ours: the digest of the points that octopi wrote
 PROVENANCE = {
     "checkpoints": dict[str, str],
     "train_runs": list[str],

@@ -136,8 +136,14 @@ def is_denoised(tomo_type: str) -> bool:
     return "denois" in tomo_type
 
 
-def tomogram_for_display(run: Run) -> TomogramQuery | None:
-    """Return the tomogram to show picks on: a denoised one, else the first; None without any."""
+def tomogram_for_display(run: Run, tomo_type: str | None = None) -> TomogramQuery | None:
+    """Return the tomogram to show picks on: a denoised one, else the first; None without any.
+
+    Raises:
+        NotInProjectError: it has none of the type that is requested.
+    """
+    if tomo_type is not None:
+        return run.find_tomogram(tomo_type, None)
     return min(run.tomograms(), key=lambda query: not is_denoised(query.tomo_type), default=None)
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from octopi.evaluation.chances import SHARES, ComparedCandidates, fit_complete, fit_partial
+from octopi.evaluation.chances import SHARES, fit_complete, fit_partial
+from octopi.evaluation.matching import ComparedCandidates
 
 OBJECTS = {"clear": (200, 3.0), "other": (100, 2.0), "faint": (60, -2.0)}  # particles, separation
 
