@@ -84,7 +84,7 @@ class Predictor:
         device = next(nets[0].parameters()).device
         score = functools.partial(mean_score, nets, net_output)
         while True:
-            size = self._window_of(volume.shape, divisor)
+            size = fit_window(volume.shape, self.window_size, divisor=divisor, halo=self.halo)
             try:
                 return self._predict(score, volume, size, device)
             except torch.OutOfMemoryError:
@@ -99,9 +99,6 @@ class Predictor:
                 )
                 self.window_size = smaller
             torch.cuda.empty_cache()  # after the error, whose traceback holds the activations
-
-    def _window_of(self, shape: Sequence[int], divisor: int) -> list[int]:
-        return fit_window(shape, self.window_size, divisor=divisor, halo=self.halo)
 
     def _predict(
         self,
