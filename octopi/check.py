@@ -25,7 +25,7 @@ from octopi.evaluation.share_report import advise_partial, describe_shares
 from octopi.models.checkpoint_info import CheckpointInfo
 from octopi.pick_sets import sum_counts
 from octopi.project import Project
-from octopi.project.picks_selection import find_pick_sets
+from octopi.project.picks_selection import find_pick_sets, keep_known
 from octopi.project.queries import PickSets, SegmentationQuery
 from octopi.system.job_folder import Job
 from octopi.system.progress import ProgressBar
@@ -44,7 +44,7 @@ def check(settings: CheckSettings, _job: Job) -> None:
     project: Project = build(settings.project, "project")
     united, error = find_united(project, settings)
     target = SegmentationQuery.parse(settings.target)
-    request = CheckRequest(settings, target, united, project.objects)
+    request = CheckRequest(settings, target, united, error, project.objects)
     reports = check_runs(project, request)
     logger.info("%s\n%s", project, table(reports, request))
     for name, (sets, _) in united.items():
@@ -71,10 +71,13 @@ def find_united(
         so: an issue of the project, if it has no targets.
     """
     try:
+        project.require_objects()
         picks, rejected = find_pick_sets(
             project.select(settings.runs, keep_contents=True),
             objects=None, source=settings.picks, rejected=settings.rejected,
         )  # fmt: skip
+        if not picks.keys() & project.objects.keys():
+            keep_known(picks, project.objects, required=False)  # which says why none is known
     except OctopiError as error:
         return {}, error
     united = {

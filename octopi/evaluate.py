@@ -59,13 +59,8 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     picked = find_picked_objects(runs, true_queries, settings)
     queries = {name: PicksQuery(name, settings.user_id, settings.session_id) for name in picked}
     queries = keep_known(queries, project.objects, required=False)
-    localized = keep_localized(runs, true_queries, queries, settings.runs)
     region = None if settings.annotated is None else SegmentationQuery.parse(settings.annotated)
-    if region is not None:
-        covered = keep_runs_with(
-            localized, lambda run: run.find_segmentation(region), settings.runs
-        )
-        localized = [run for run, _ in covered]
+    localized = keep_localized(runs, true_queries, queries, region, settings.runs)
     coverage = keep_comparable(
         {run.name: read_inside(run, queries, region) for run in localized},
         {run.name: read_inside(run, true_queries, region) for run in localized},
@@ -202,18 +197,20 @@ def keep_localized(
     runs: Sequence[Run],
     truth: Mapping[str, PicksQuery],
     queries: Mapping[str, PicksQuery],
+    region: SegmentationQuery | None,
     named: Sequence[str] | None,
 ) -> list[Run]:
-    """Return the runs that have picks and truth; warn about those that have truth alone.
+    """Return the runs that have picks, truth and the region; warn about those with truth alone.
 
     Args:
         runs: to choose from.
         truth: object name -> true picks.
         queries: object name -> picks to score.
+        region: mask of what is scored; None = everywhere.
         named: runs that the user named, which all must have picks.
 
     Raises:
-        NotInProjectError: no run has both, or one that was named was not localized.
+        NotInProjectError: no run has all of it, or one that was named lacks some.
     """
     existing = {run.name: set(run.picks()) for run in runs}
     annotated = [run for run in runs if existing[run.name] & set(truth.values())]
@@ -225,6 +222,8 @@ def keep_localized(
             raise NotInProjectError(
                 f"Run {run.name} was not localized: it", "picks of", source, available
             )
+        if region is not None:
+            run.find_segmentation(region)
 
     return [run for run, _ in keep_runs_with(annotated, check_localized, named)]
 

@@ -9,10 +9,15 @@ from pathlib import Path
 
 import torch
 
-from octopi.checks.experiment_file import as_experiment, to_yaml
+from octopi.checks.experiment_file import (
+    as_experiment,
+    describe_estimate,
+    describe_project,
+    describe_sizes,
+    to_yaml,
+)
 from octopi.checks.measured_cost import measure_network
 from octopi.checks.picks import describe_gaps
-from octopi.checks.plan_notes import describe_estimate, describe_project, describe_sizes
 from octopi.checks.planning_rules import (
     fit_to_memory,
     fit_to_minutes,
@@ -86,7 +91,7 @@ def plan_experiment(project: Project, settings: PlanSettings, job: Job) -> str:
             logger.info("%s: %s.", name, origin)
     for text in describe_gaps(summary.counts, summary.partial):
         logger.warning(text)
-    num_classes = len(summary.radii) + 1
+    num_classes = summary.num_labels + 1
     net = build(settings.model, "model", out_channels=num_classes)
     device = torch.device(
         choose_device_type(settings.trainer["accelerator"], "trainer.accelerator")

@@ -4,6 +4,7 @@ Run it as `octopi review`, open the page, decide, save; then `octopi review deci
 `python -m octopi.review`. The page needs no server and no network.
 """
 
+import dataclasses
 import logging
 import shlex
 from collections import Counter
@@ -26,7 +27,6 @@ from octopi.errors import DataError, SettingError, shorten, shorten_list
 from octopi.evaluation.data_thresholds import MIN_CHANCE
 from octopi.geometry import Points
 from octopi.html_report.score_maps import find_score_map
-from octopi.picking import PickingInfo
 from octopi.project import Project
 from octopi.project.picks_selection import OCTOPI_USER, REJECTED_SUFFIX, find_pick_sets
 from octopi.project.queries import PicksQuery, TomogramQuery, check_name
@@ -86,8 +86,7 @@ def write_page(project: Project, settings: ReviewSettings, job: Job) -> None:
     """Choose what to look at in all runs that have scores, and write the page."""
     all_scores = find_all_scores(project, settings)
     warn_of_several_networks(all_scores, project.warn_once)
-    checkpoint_info = read_checkpoint_info(settings.checkpoint)
-    info = checkpoint_info or all_scores[0].read_info()
+    info = all_scores[0].read_info()
     radii, thresholds = particle_radii(info, project.objects), info.thresholds_at(settings.beta)
     trained_on = find_trained_on(
         project,
@@ -101,7 +100,7 @@ def write_page(project: Project, settings: ReviewSettings, job: Job) -> None:
             "Nothing says which picks the network was trained on, so none counts as unmarked or "
             "doubted. Name them: annotations=USER/SESSION."
         )
-    runs = [to_review(s, checkpoint_info, trained_on, radii, settings) for s in all_scores]
+    runs = [to_review(s, trained_on, radii, settings) for s in all_scores]
     cards = choose_cards(runs, radii, thresholds, settings.num)
     if not cards:
         raise DataError(
@@ -147,9 +146,10 @@ def find_all_scores(project: Project, settings: ReviewSettings) -> list[RunScore
         lambda run: find_score_map(run, settings.input, settings.tomo_type),
         settings.runs,
     )
-    all_scores = [scores for _, scores in sorted(located, key=lambda pair: pair[0].name)]
-    for scores in all_scores:
+    checkpoint_info, all_scores = read_checkpoint_info(settings.checkpoint), []
+    for _, scores in sorted(located, key=lambda pair: pair[0].name):
         scores.check()
+        all_scores.append(dataclasses.replace(scores, checkpoint_info=checkpoint_info))
     return all_scores
 
 
@@ -170,7 +170,6 @@ def page_texts(project: Project, settings: ReviewSettings, job: Job) -> dict[str
 
 def to_review(
     scores: RunScores,
-    checkpoint_info: PickingInfo | None,
     trained_on: TrainedOn,
     names: Collection[str],
     settings: ReviewSettings,
@@ -179,16 +178,14 @@ def to_review(
 
     Args:
         scores: of the run.
-        checkpoint_info: overrides what is stored with the scores.
         trained_on: what the network was trained on.
         names: of the objects that are asked about.
         settings: of the command.
     """
-    run, info = scores.run, checkpoint_info or scores.read_info()
+    run, info = scores.run, scores.read_info()
     run_candidates = find_run_candidates(
         scores,
         build_stored_localizer(info, run.name, settings.trust),
-        checkpoint_info,
         lowest_chances=lambda info: dict.fromkeys(info.radii, MIN_CHANCE),
     )
     decided: dict[str, list[PicksQuery]] = {}

@@ -7,8 +7,13 @@ written.
 import logging
 from pathlib import Path
 
-from octopi.checks.training_status import format_trainings, read_trainings
-from octopi.checks.work_status import describe_work, format_contents, list_contents
+from octopi.checks.status import (
+    describe_work,
+    format_contents,
+    format_trainings,
+    list_contents,
+    read_trainings,
+)
 from octopi.cli.job import Command
 from octopi.config.build import build
 from octopi.config.settings import StatusSettings

@@ -29,7 +29,8 @@ class ProjectSummary:
         tomo_types: to train on.
         voxel_spacing: Å, of the tomograms to train on.
         grids: of each run's tomogram.
-        radii: object -> Å.
+        radii: object -> Å, of those that are picked.
+        num_labels: number of objects with picks or masks.
         counts: run name -> object -> its picks; without those that are not annotated there.
         origins: object -> how many picks of the selected runs came from where.
         partial: names of the objects of which not every particle is annotated.
@@ -41,6 +42,7 @@ class ProjectSummary:
     voxel_spacing: float
     grids: list[Grid]
     radii: dict[str, float]
+    num_labels: int
     counts: dict[str, dict[str, int]]
     origins: dict[str, PickCounts]
     partial: list[str]
@@ -83,6 +85,7 @@ def summarise_project(project: Project, settings: PlanSettings) -> ProjectSummar
         voxel_spacing=spacing,
         grids=[run.tomogram_grid(run.find_tomogram(types[0], spacing)) for run in runs],
         radii=plan.object_radii,
+        num_labels=len(plan.labels),
         counts=counts,
         origins={
             name: sum_counts(sets.user_sessions, (one[name].counts for one in united.values()))

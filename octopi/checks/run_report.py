@@ -25,12 +25,14 @@ class CheckRequest:
         settings: of the command.
         target: the label volumes to train on.
         united: object name -> its sets of picks and of rejected places, if it has several.
+        sets_error: why sets of picks cannot be chosen; None where they can.
         objects: of the copick config, by name.
     """
 
     settings: CheckSettings
     target: SegmentationQuery
     united: Mapping[str, tuple[PickSets, PickSets | None]]
+    sets_error: OctopiError | None
     objects: Mapping[str, PickableObject]
 
     def is_relevant(self, query: TomogramQuery) -> bool:
@@ -57,7 +59,7 @@ class Issue:
 
     run_name: str
     text: str
-    blocks_training: bool
+    blocks_training: bool = False
 
     def __str__(self) -> str:
         return f"{self.run_name}: {self.text}" if self.run_name else self.text
@@ -72,7 +74,6 @@ class RunReport:
         digests: tomogram -> digest of its bytes, where they were read.
         contrasts: tomogram -> object -> contrast of its picks, where voxels were read.
         existing_tomograms: also those that cannot be opened.
-        existing_picks: of all users and objects.
         is_listed: whether picks and label volumes could be listed.
         picks: object -> number of its picks.
         origins: object -> where its picks come from, if it has several sets or rejected places.
@@ -92,7 +93,6 @@ class RunReport:
     picks: dict[str, int] = field(default_factory=dict)
     origins: dict[str, PickCounts] = field(default_factory=dict)
     existing_tomograms: list[TomogramQuery] = field(default_factory=list)
-    existing_picks: list[PicksQuery] = field(default_factory=list)
     is_listed: bool = False
     annotations: set[PicksQuery] = field(default_factory=set)
     num_inside: int = 0
@@ -117,11 +117,10 @@ class RunReport:
             self.num_inside += int(inside.sum())
             self.num_outside += int((~inside).sum())
 
-    def add_issues(self, *texts: str, blocks_training: bool) -> None:
-        """Add issues; drop the run's name, which goes in front of every issue, from their texts."""
-        for text in texts:
-            short = text.removeprefix(f"Run {self.name}: ").removeprefix(f"Run {self.name} ")
-            self.issues.append(Issue(self.name, short, blocks_training))
+    def add_issue(self, text: str, *, blocks_training: bool = False) -> None:
+        """Add an issue; drop the run's name, which goes in front of it, from its text."""
+        short = text.removeprefix(f"Run {self.name}: ").removeprefix(f"Run {self.name} ")
+        self.issues.append(Issue(self.name, short, blocks_training))
 
     @contextlib.contextmanager
     def errors_as_issues(self, *, blocks_training: bool = True) -> Iterator[None]:
@@ -131,4 +130,4 @@ class RunReport:
         except NoAnswerError:
             raise
         except OctopiError as error:
-            self.add_issues(str(error), blocks_training=blocks_training)
+            self.add_issue(str(error), blocks_training=blocks_training)

@@ -35,7 +35,7 @@ def check_run(run: Run, request: CheckRequest) -> RunReport:
     """Check the tomograms, picks and target of a run."""
     report = RunReport(run.name)
     with report.errors_as_issues():
-        report.existing_picks = run.picks()
+        run.picks()
         run.segmentations()
         report.is_listed = True
     if not report.is_listed:
@@ -69,15 +69,14 @@ def _check_tomograms(run: Run, request: CheckRequest, report: RunReport) -> None
             with report.errors_as_issues(blocks_training=blocks_training):
                 volume.check_chunks()
             if volume.constant_chunks and not volume.values.is_constant:
-                report.add_issues(
+                report.add_issue(
                     f"tomogram {query}: all voxels are the same within each of "
                     f"{len(volume.constant_chunks)} chunks "
-                    f"({shorten_list(volume.constant_chunks)}).",
-                    blocks_training=False,
+                    f"({shorten_list(volume.constant_chunks)})."
                 )
             volume.values.check(volume.volume.where)
             for remark in volume.remarks:
-                report.add_issues(f"tomogram {query}: {remark}", blocks_training=False)
+                report.add_issue(f"tomogram {query}: {remark}")
     _compare_shapes(report)
 
 
@@ -107,9 +106,7 @@ def _compare_shapes(report: RunReport) -> None:
                 f"{', '.join(types)} {format_shape(shape)}"
                 for shape, types in types_by_shape.items()
             )
-            report.add_issues(
-                f"its tomograms at {spacing:g} Å differ in shape: {text}.", blocks_training=False
-            )
+            report.add_issue(f"its tomograms at {spacing:g} Å differ in shape: {text}.")
 
 
 def _check_picks(run: Run, request: CheckRequest, report: RunReport) -> None:
@@ -121,10 +118,9 @@ def _check_picks(run: Run, request: CheckRequest, report: RunReport) -> None:
         ):
             continue
         if name not in request.objects:
-            report.add_issues(
+            report.add_issue(
                 f"picks {query} are of an object that the copick config does not have."
-                f"{did_you_mean(name, request.objects)}",
-                blocks_training=False,
+                f"{did_you_mean(name, request.objects)}"
             )
             continue
         if is_picked:
@@ -158,7 +154,7 @@ def _check_points(
             obj.require_radius() * request.settings.min_distance if obj.has_radius else None
         )
         for text in _pick_faults(examine_picks(points, grid, min_distance=min_distance), query):
-            report.add_issues(text, blocks_training=False)
+            report.add_issue(text)
 
 
 def _pick_faults(picks: PicksReport, query: PicksQuery) -> list[str]:
@@ -191,7 +187,7 @@ def _check_target(run: Run, request: CheckRequest, report: RunReport) -> None:
     report.attributes = volume.attributes
     with report.errors_as_issues():
         if message := describe_changed_inputs(run, volume.attributes):
-            report.add_issues(message, blocks_training=False)
+            report.add_issue(message)
     with report.errors_as_issues():
         report.labels = require_labels(volume.attributes, f"target {request.target}")
         if request.settings.voxels and (values := volume.label_values):
@@ -221,9 +217,7 @@ def _check_others_segmentations(run: Run, request: CheckRequest, report: RunRepo
                 _check_values(values, volume.attributes, volume.volume.where, request)
                 largest = max((n for value, n in values.counts.items() if value), default=0)
                 if text := odd_share(largest, math.prod(volume.volume.grid.shape)):
-                    report.add_issues(
-                        f"segmentation {query}: one of its labels {text}", blocks_training=False
-                    )
+                    report.add_issue(f"segmentation {query}: one of its labels {text}")
 
 
 def _check_values(
@@ -249,4 +243,4 @@ def _compare_grids(target_grid: Grid, report: RunReport, request: CheckRequest) 
                 check_target_fits(target_grid, request.working_grid(grid))
             except DataError as error:
                 text = f"tomogram {query}, target {request.target}: {error}"
-                report.add_issues(text, blocks_training=True)
+                report.add_issue(text, blocks_training=True)

@@ -15,10 +15,15 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from octopi.cli.compose import (
+    WORKERS,
+    check_one_worker,
+    check_shareable,
     composed_job,
     config_search_arguments,
     multirun_job,
     single_run_overrides,
+    slurm_parameters,
+    worker_overrides,
 )
 from octopi.cli.error_report import report_error
 from octopi.cli.help import help_text, wants_help
@@ -26,13 +31,6 @@ from octopi.cli.job_log import traceback_in_log, warn_of_repeats
 from octopi.cli.overrides import expand_overrides
 from octopi.cli.repeat import warn_of_other_project
 from octopi.cli.typed_text import quote_texts
-from octopi.cli.workers import (
-    WORKERS,
-    check_one_worker,
-    check_shareable,
-    slurm_parameters,
-    worker_overrides,
-)
 from octopi.config.check import check_settings, without_null_groups
 from octopi.config.files import CONF_DIR
 from octopi.config.overrides import override_key

@@ -1,6 +1,6 @@
-"""Score the trainings of methods out of fold and compare each method with the base."""
+"""Score the trainings of methods out of fold, compare them with the base, and tabulate it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,24 @@ from octopi.cross_validation.ensemble import (
 )
 from octopi.errors import DataError, SettingError, shorten, shorten_list
 from octopi.evaluation.coverage import keep_comparable
-from octopi.evaluation.differences import Difference, Resampling, compare_counts, stack_counts
+from octopi.evaluation.differences import (
+    OVERALL,
+    Difference,
+    Resampling,
+    compare_counts,
+    stack_counts,
+)
+from octopi.evaluation.score_report import format_figure
 from octopi.evaluation.scores import Scorer
 from octopi.geometry import PicksByRun
 from octopi.system.job_folder import fold_folders, read_outcome
+from octopi.system.tables import format_rows
 from octopi.training.dataset_info import DatasetInfo
 from octopi.training.module import ValidationSteps
 from octopi.training.validation import build_validation
 
+COLUMNS = ("method", "score", "base", "method's", "difference", "95 % interval", "in words")
+COST_COLUMNS = ("method", "steps a fold", "CPU s a step")
 COSTS = ("steps", "cpu_seconds_per_step")
 BETAS = (1.0, 4.0)  # precision and recall alike; the CZII challenge's
 
@@ -131,3 +141,73 @@ def mean_costs(method: Method) -> dict[str, float | None]:
         name: None if not values or None in values else float(np.mean(values))
         for name, values in costs.items()
     }
+
+
+def format_comparison(comparison: Mapping[str, Any]) -> str:
+    """Align a comparison as text.
+
+    Args:
+        comparison: the content of `comparison.json`.
+    """
+    differences = format_rows(COLUMNS, difference_rows(comparison))
+    costs = format_rows(COST_COLUMNS, cost_rows(comparison))
+    return "\n".join([describe(comparison), differences, costs])
+
+
+def format_markdown(comparison: Mapping[str, Any]) -> str:
+    """Write a comparison as Markdown.
+
+    Args:
+        comparison: the content of `comparison.json`.
+    """
+    differences = _markdown_table(COLUMNS, difference_rows(comparison))
+    costs = _markdown_table(COST_COLUMNS, cost_rows(comparison))
+    return "\n\n".join([describe(comparison), differences, costs]) + "\n"
+
+
+def describe(comparison: Mapping[str, Any]) -> str:
+    """Say what was compared, in two sentences."""
+    seeds = comparison["seeds"]
+    trainings = f"{len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))})"
+    return (
+        f"Out of fold over {comparison['num_runs']} runs, {trainings}, thresholds of the other "
+        "folds. Differences are paired by run and seed; F1 is the mean over objects, F4 the mean "
+        "by their weights."
+    )
+
+
+def difference_rows(comparison: Mapping[str, Any]) -> list[list[str]]:
+    """Return the rows of all methods: F1 and F4 over all objects, then F1 of each object."""
+    rows = []
+    for name, by_score in comparison["differences"].items():
+        shown = [(score, OVERALL) for score in by_score]
+        shown += [("F1", object_name) for object_name in by_score["F1"] if object_name != OVERALL]
+        for number, (score, object_name) in enumerate(shown):
+            one = by_score[score][object_name]
+            label = score if object_name == OVERALL else f"{score} {object_name}"
+            rows.append([name if number == 0 else "", label, *_figures(one), one["verdict"]])
+    return rows
+
+
+def _figures(one: Mapping[str, Any]) -> list[str]:
+    difference, interval = one["difference"], one["interval"]
+    return [
+        format_figure(one["base"]),
+        format_figure(one["method"]),
+        "n/a" if difference is None else f"{difference:+.3f}",
+        "" if interval is None else f"{interval[0]:+.3f} … {interval[1]:+.3f}",
+    ]
+
+
+def cost_rows(comparison: Mapping[str, Any]) -> list[list[str]]:
+    """Return the rows of what the trainings cost."""
+    rows = []
+    for name, cost in comparison["costs"].items():
+        steps = "n/a" if cost["steps"] is None else f"{cost['steps']:.0f}"
+        rows.append([name, steps, format_figure(cost["cpu_seconds_per_step"])])
+    return rows
+
+
+def _markdown_table(columns: tuple[str, ...], rows: list[list[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in lines)

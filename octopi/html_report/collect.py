@@ -6,23 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from octopi.candidates import build_stored_localizer
+from octopi.candidates import build_stored_localizer, find_run_candidates
 from octopi.config.settings import ReportSettings
 from octopi.errors import NotInProjectError, shorten_list
 from octopi.evaluation.chances import AnnotatedShare
 from octopi.evaluation.coverage import keep_comparable
 from octopi.geometry import Points
 from octopi.html_report.runs import Objects, ShownRun
-from octopi.html_report.score_maps import (
-    find_score_maps,
-    find_training_of,
-    keep_maps_of,
-)
-from octopi.html_report.training_history import (
-    NEW,
-    TRAINING,
-    TrainingHistory,
-)
+from octopi.html_report.score_maps import find_score_maps, find_training_of, keep_maps_of
+from octopi.html_report.training_history import NEW, TRAINING, TrainingHistory
 from octopi.picking import DEFAULT_THRESHOLD, PickingInfo, apply_chance
 from octopi.project import Project
 from octopi.project.annotation import read_target_attributes, read_true_picks
@@ -30,7 +22,7 @@ from octopi.project.picks_selection import find_pick_sets
 from octopi.project.queries import PickSets, SegmentationQuery
 from octopi.project.run import Run
 from octopi.project.run_scores import RunScores
-from octopi.project.score_map import particle_channels, particle_radii
+from octopi.project.score_map import particle_radii
 
 logger = logging.getLogger(__name__)
 
@@ -198,9 +190,14 @@ def _view_run(
         if role == TRAINING:  # its map was made by networks that had trained on the run
             read_scores = None
         role, candidates = history.role_when_scored(run.name), history.candidates[run.name]
-        candidates = _by_chance(candidates, info)
+        candidates = {n: apply_chance(points, info.chance(n)) for n, points in candidates.items()}
     elif score_map is not None:
-        candidates = _by_chance(_localize(score_map, info, settings.trust), info)
+        scores = dataclasses.replace(score_map, checkpoint_info=info)
+        candidates = find_run_candidates(
+            scores,
+            build_stored_localizer(info, run.name, settings.trust),
+            lowest_chances=lambda info: dict.fromkeys(info.radii, 0.0),
+        ).by_object
     elif settings.folder is None:
         role, candidates = PICKED, _read_picks(run, settings)
     else:
@@ -210,27 +207,12 @@ def _view_run(
     return ShownRun(run.name, role, role != TRAINING, candidates, {}, read_scores)
 
 
-def _by_chance(candidates: Mapping[str, Points], info: PickingInfo) -> dict[str, Points]:
-    """Return the candidates, scored by their chances."""
-    return {name: apply_chance(points, info.chance(name)) for name, points in candidates.items()}
-
-
-def _localize(scores: RunScores, info: PickingInfo, trust: Sequence[str]) -> Mapping[str, Points]:
-    """Find all candidates in a score map, with the localizer of the training or the map."""
-    run = scores.run
-    localizer = build_stored_localizer(info, run.name, trust)
-    score_map, radii = scores.read(), particle_radii(info, run.objects)
-    return localizer(particle_channels(score_map, radii), grid=score_map.grid, radii=radii)
-
-
 def _read_picks(run: Run, settings: ReportSettings) -> dict[str, Points]:
     """Read the picks of the requested user and session."""
-    requested = (settings.user_id, settings.session_id)
-    return {
-        query.object_name: run.read_picks(query)
-        for query in run.picks()
-        if (query.user_id, query.session_id) == requested
-    }
+    requested = f"{settings.user_id}/{settings.session_id}"
+    return run.read_existing_picks(
+        {query.object_name: query for query in run.picks() if query.user_session == requested}
+    )
 
 
 def _describe_objects(
@@ -248,7 +230,6 @@ def _describe_objects(
     default = DEFAULT_THRESHOLD if info.objects else 0.0  # all picks of a project are shown
     return Objects(
         radii=with_radius,
-        weights={name: in_project[name].weight for name in with_radius},
         thresholds=info.thresholds,
         initial_thresholds={n: float(thresholds.get(n, default)) for n in with_radius},
         in_project=in_project,

@@ -29,11 +29,13 @@ class RunScores:
         run: of the scores.
         location: the tomogram that a score map lies beside, or the label volume.
         query: name, user and session of the scores.
+        checkpoint_info: counts in place of what is stored with the scores; None = that counts.
     """
 
     run: Run
     location: TomogramQuery | SegmentationQuery
     query: SegmentationQuery
+    checkpoint_info: PickingInfo | None = None
 
     def read(self) -> ScoreMap:
         """Read the score map; the labels of a segmentation become scores of 1."""
@@ -52,6 +54,8 @@ class RunScores:
 
     def read_info(self) -> PickingInfo:
         """Read what picking needs to know of the scores, and no voxel."""
+        if self.checkpoint_info is not None:
+            return self.checkpoint_info
         attributes = self.read_attributes()
         if isinstance(self.location, TomogramQuery):
             return PickingInfo.from_score_map(attributes)
