@@ -477,6 +477,7 @@ def note_scores(recorder: Recorder, name: str, *words: str) -> None:
     """Evaluate, and note the scores."""
     recorder.run_checked("evaluate", *words, f"hydra.run.dir={name}")
     scores = json.loads((recorder.folder / name / "scores.json").read_text(encoding="utf-8"))
+    recorder.note(f"{name}: curves", digest_text(json.dumps(scores.pop("curves", None))))
     recorder.note(f"{name}: scores", without_times(scores))
 
 
@@ -503,9 +504,9 @@ def record_trainings(recorder: Recorder) -> None:
     recorder.train(
         "defaults", "tomo_types=[denoised,wbp]", "data.steps_per_epoch=1", *SPLIT, *EXACT
     )
-    blended = ["tomo_types=[denoised,wbp]", "data.blend=true", "data.num_workers=2"]
+    two_types = ["tomo_types=[denoised,wbp]", "data.num_workers=2"]
     recorder.train(
-        "blended", *TINY, *blended, "fold=0", "num_folds=3", "seed=7", "loss=focal_tversky"
+        "two_types", *TINY, *two_types, "fold=0", "num_folds=3", "seed=7", "loss=focal_tversky"
     )
     tuned = ["target=targets:octopi/2", "init_from=job/best_model.pth", "loss=dice_ce"]
     recorder.train("tuned", *TINY, *SPLIT, *tuned, "optim.optimizer.lr=1e-4")

@@ -26,8 +26,8 @@ import numpy as np
 
 from octopi.evaluation.calibration import compare_all
 from octopi.evaluation.reliability import reliability
-from octopi.evaluation.scores import Matched, fbeta
-from octopi.geometry import PicksByRun, Points
+from octopi.evaluation.scores import Matched
+from octopi.geometry import Points
 from octopi.models import checkpoint as checkpoint_file
 from octopi.phantom import make_phantom
 from octopi.project import Project, open_project
@@ -211,7 +211,9 @@ def scores(
                 }
         run("localize", f"runs=[{','.join(test)}]", checkpoint, "thresholds=0", "session_id=all")
         candidates = read(project, test, names, "all")
-        out[f"f{beta}_best"] = best_possible(candidates, complete, radii, beta=float(beta))
+        report = scorer(candidates, complete, radii=radii, weights=weights)
+        best = [max(curve["fbeta"], default=0) for curve in report.curves.values()]
+        out[f"f{beta}_best"] = round(float(np.mean(best)), 4)
     picks = {"candidates": candidates, "picks": read(project, test, names, "training-1")}
     info = checkpoint_file.read(Path(checkpoint.removeprefix("checkpoint=")))[1].picking
     for what, points in picks.items():
@@ -224,19 +226,6 @@ def scores(
                 name: [one.num_picks, len(raw), *(e if e is None else round(e, 3) for e in errors)],
             }
     return out
-
-
-def best_possible(
-    picks: PicksByRun, truth: PicksByRun, radii: Mapping[str, float], *, beta: float
-) -> float:
-    """Return the mean over objects of F-beta at the threshold that is best on this very truth."""
-    best = []
-    for one in compare_all(picks, truth, radii=radii, tolerance_scale=0.5).values():
-        last = np.flatnonzero(np.diff(one.scores, append=-np.inf))  # of the picks of equal score
-        num, tp = last + 1, np.cumsum(one.hits)[last]
-        counts = np.stack([tp, num - tp, one.num_picks - tp], axis=-1)
-        best.append(np.nan_to_num(fbeta(counts, beta)).max(initial=0))
-    return round(float(np.mean(best)), 4)
 
 
 def read(

@@ -20,7 +20,7 @@ from octopi.cli.overrides import expand_overrides
 from octopi.cli.python_api import compose
 from octopi.config.overrides import override_text
 from octopi.cross_validation.ensemble import (
-    calibrate_on,
+    calibrate_on_others,
     out_of_fold_candidates,
     read_folds,
     read_truth,
@@ -86,10 +86,7 @@ def score_folder(folder: Path, trust: list[str]) -> dict[str, list[float]]:
     trainings = [load_fold(path, trust) for path in folders]
     info, validation = trainings[0].info, trainings[0].module.validation_steps
     truth = read_truth(info, out_of_fold_candidates(folds))
-    thresholds = [
-        calibrate_on([other for other in folds if other is not fold], truth, validation)
-        for fold in folds
-    ]
+    thresholds = [calibrate_on_others(folds, fold, truth, validation) for fold in folds]
     scorer = Czii(tolerance_scale=0.5, beta=1.0, num_resamples=0, seed=0)
     weights = np.array(list(info.weights.values()))
     rows = {}

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from octopi.errors import SettingError
 from octopi.evaluation.data_thresholds import RunCandidates
 from octopi.localization import LOCALIZER
 from octopi.localization.localizer import Localizer
@@ -16,7 +15,6 @@ from octopi.stored import build_stored
 def find_run_candidates(
     scores: RunScores,
     localizer: Localizer,
-    checkpoint_info: PickingInfo | None,
     *,
     lowest_chances: Callable[[PickingInfo], Mapping[str, float]],
 ) -> RunCandidates:
@@ -25,12 +23,11 @@ def find_run_candidates(
     Args:
         scores: of the run.
         localizer: finds the candidates.
-        checkpoint_info: overrides what is stored with the scores.
         lowest_chances: returns the lowest chance of interest by object; candidates below it may be
             left out.
     """
     score_map = scores.read()
-    info = checkpoint_info or score_map.info
+    info = scores.checkpoint_info or score_map.info
     radii = particle_radii(info, scores.run.objects)
     chances = lowest_chances(info)
     floors = {
@@ -57,10 +54,5 @@ def read_checkpoint_info(checkpoints: Sequence[str] | None) -> PickingInfo | Non
 
 def build_stored_localizer(info: PickingInfo, run_name: str, trust: Sequence[str]) -> Localizer:
     """Build the localizer that the thresholds of a run's scores were calibrated with."""
-    if not info.localizer:
-        raise SettingError(
-            f"The score map of run {run_name} does not say how to localize. Write it again with "
-            "octopi segment."
-        )
     origin = f"Run {run_name}: its score map or training"
     return build_stored(info.localizer, LOCALIZER, origin, trust)

@@ -3,9 +3,9 @@
 Run it as `octopi check` or `python -m octopi.check`; nothing is written.
 """
 
+import functools
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from octopi.checks.run_report import CheckRequest, Issue, RunReport
 from octopi.checks.runs import check_run
@@ -16,7 +16,7 @@ from octopi.checks.summary import (
     summarise,
     table,
 )
-from octopi.cli.job import command
+from octopi.cli.job import Command
 from octopi.config.build import build
 from octopi.config.overrides import shell_override
 from octopi.config.settings import CheckSettings
@@ -25,10 +25,11 @@ from octopi.evaluation.share_report import advise_partial, describe_shares
 from octopi.models.checkpoint_info import CheckpointInfo
 from octopi.pick_sets import sum_counts
 from octopi.project import Project
-from octopi.project.picks_selection import find_pick_sets
+from octopi.project.picks_selection import find_pick_sets, keep_known
 from octopi.project.queries import PickSets, SegmentationQuery
 from octopi.system.job_folder import Job
 from octopi.system.progress import ProgressBar
+from octopi.system.worker_pool import run_in_threads
 
 logger = logging.getLogger(__name__)
 
@@ -42,19 +43,9 @@ def check(settings: CheckSettings, _job: Job) -> None:
     checkpoint_info = read_checkpoint_info(settings)
     project: Project = build(settings.project, "project")
     united, error = find_united(project, settings)
-    request = CheckRequest(
-        target=SegmentationQuery.parse(settings.target),
-        tomo_types=settings.tomo_types,
-        voxel_spacing=settings.voxel_spacing,
-        working_spacing=settings.data["working_spacing"],
-        picks=settings.picks,
-        rejected=settings.rejected,
-        united=united,
-        objects=project.objects,
-        min_distance=settings.min_distance,
-        voxels=settings.voxels,
-    )
-    reports = check_runs(project, settings, request)
+    target = SegmentationQuery.parse(settings.target)
+    request = CheckRequest(settings, target, united, error, project.objects)
+    reports = check_runs(project, request)
     logger.info("%s\n%s", project, table(reports, request))
     for name, (sets, _) in united.items():
         counts = sum_counts(sets.user_sessions, (r.origins[name] for r in reports if r.origins))
@@ -80,10 +71,13 @@ def find_united(
         so: an issue of the project, if it has no targets.
     """
     try:
+        project.require_objects()
         picks, rejected = find_pick_sets(
             project.select(settings.runs, keep_contents=True),
             objects=None, source=settings.picks, rejected=settings.rejected,
         )  # fmt: skip
+        if not picks.keys() & project.objects.keys():
+            keep_known(picks, project.objects, required=False)  # which says why none is known
     except OctopiError as error:
         return {}, error
     united = {
@@ -96,19 +90,16 @@ def find_united(
     return united, None
 
 
-def check_runs(project: Project, settings: CheckSettings, request: CheckRequest) -> list[RunReport]:
+def check_runs(project: Project, request: CheckRequest) -> list[RunReport]:
     """Check the selected runs in threads; each has one chunk in memory at a time."""
+    settings, reports = request.settings, {}
     runs = project.select(settings.runs, keep_contents=True)
-    with ThreadPoolExecutor(settings.num_workers) as pool:
-        futures = [pool.submit(check_run, run, request) for run in runs]
-        try:
-            for future in ProgressBar(
-                as_completed(futures), total=len(runs), desc="check", unit="run"
-            ):
-                future.result()  # raises what is no issue of one run
-            return [future.result() for future in futures]
-        finally:
-            pool.shutdown(cancel_futures=True)
+    work = functools.partial(check_run, request=request)
+    with ProgressBar(total=len(runs), desc="check", unit="run") as bar:
+        for report in run_in_threads(work, runs, num_threads=settings.num_workers):
+            reports[report.name] = report
+            bar.update()
+    return [reports[run.name] for run in runs]
 
 
 def read_checkpoint_info(settings: CheckSettings) -> CheckpointInfo | None:
@@ -178,7 +169,7 @@ def _lines(issues: list[Issue]) -> str:
     return "".join(f"\n  {issue}" for issue in issues)
 
 
-main = command("check", check)
+main = Command("check", check)
 
 if __name__ == "__main__":
     main()

@@ -7,7 +7,7 @@ Run it as `octopi compare base=experiment=czii 'methods=[loss=dice,model=unet]'`
 import logging
 from collections.abc import Sequence
 
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.overrides import override_key
 from octopi.config.settings import CompareSettings
@@ -26,28 +26,24 @@ def compare(settings: CompareSettings, job: Job) -> None:
         job: its folder holds the trainings; the same folder again trains only what is missing.
     """
     # torch and Lightning take seconds to import, which --help must not wait for.
-    from octopi.comparison.methods import read_info, read_methods  # noqa: PLC0415
-    from octopi.comparison.scores import compare_all, score_methods, to_json  # noqa: PLC0415
-    from octopi.comparison.table import format_comparison, format_markdown  # noqa: PLC0415
-    from octopi.comparison.trainings import check_trainings, run_missing  # noqa: PLC0415
+    from octopi.comparison import methods as methods_module  # noqa: PLC0415
+    from octopi.comparison import scores  # noqa: PLC0415
 
     project = [o for o in job.overrides if override_key(o).split(".")[0] == "project"]
-    methods = read_methods(settings, project, job.folder)
-    info = read_info(methods, build(settings.project, "project"))
-    check_trainings(methods)
+    methods = methods_module.read_methods(settings, project, job.folder)
+    info = methods_module.read_info(methods, build(settings.project, "project"))
+    methods_module.check_trainings(methods)
     if settings.dry_run:
         locks.check_not_locked(job.folder)
         log_dry_run("compare", describe(methods, job))
         return
     with locks.lock_folder(job.folder):
         job.open_folder()
-        run_missing(methods, job.folder)
-        scored = list(score_methods(methods, info))
-        scorer = build(methods[0].trainings[0].settings.scorer, "scorer")
-        comparison = to_json(methods, scored, compare_all(scored, info, scorer))
+        methods_module.run_missing(methods, job.folder)
+        comparison = scores.compare_methods(methods, info)
         write_json(job.folder / COMPARISON_FILE, comparison)
-        write_text(job.folder / COMPARISON_TABLE, format_markdown(comparison))
-    logger.info("%s\n%s", job.folder, format_comparison(comparison))
+        write_text(job.folder / COMPARISON_TABLE, scores.format_markdown(comparison))
+    logger.info("%s\n%s", job.folder, scores.format_comparison(comparison))
 
 
 def describe(methods: Sequence, job: Job) -> list[str]:
@@ -60,7 +56,7 @@ def describe(methods: Sequence, job: Job) -> list[str]:
     return lines
 
 
-main = command("compare", compare, opens_folder=True)
+main = Command("compare", compare, opens_folder=True)
 
 if __name__ == "__main__":
     main()

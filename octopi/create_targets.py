@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from octopi.checks.target_inputs import (
     PaintingPlan,
     RunInputs,
-    check_has_inputs,
     check_inputs,
     decided_spheres,
+    keep_annotated,
     make_plan,
     read_inputs,
     read_mask,
     read_region,
     warn_of_missing_annotations,
 )
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import CreateTargetsSettings
 from octopi.errors import shorten_list
@@ -34,7 +34,6 @@ from octopi.project.edits import check_not_edited, check_still_not_edited
 from octopi.project.provenance import REGION, check_same_provenance
 from octopi.project.queries import SegmentationQuery
 from octopi.project.run import Run
-from octopi.project.selection import keep_runs_with
 from octopi.project.shared_work import failing_alone, output_settings
 from octopi.system.job_folder import Job
 from octopi.system.progress import ProgressBar
@@ -103,15 +102,13 @@ def read_all_inputs(
     project: Project, runs: Sequence[Run], plan: PaintingPlan, settings: CreateTargetsSettings
 ) -> list[RunInputs]:
     """Read and check what the target of every run with annotations is painted from."""
-    annotated = keep_runs_with(
-        runs, lambda run: check_has_inputs(run, plan), all_required=settings.runs is not None
-    )
-    inputs = [read_inputs(run, plan, settings) for run, _ in annotated]
+    annotated = keep_annotated(runs, plan, settings.runs)
+    inputs = [read_inputs(run, plan, settings) for run in annotated]
     warn_of_missing_annotations(project, inputs, plan)
     check_inputs(inputs, plan)
     if settings.overwrite:
         check_not_edited(
-            [run for run, _ in annotated],
+            annotated,
             lambda run: run.segmentations_of(target_query(settings)),
             overwrite=settings.overwrite,
             setting="targets.session_id",
@@ -257,7 +254,7 @@ def describe_dry_run(
     ]
 
 
-main = command("create_targets", create_targets, start_workers=start_workers)
+main = Command("create_targets", create_targets, start_workers=start_workers)
 
 if __name__ == "__main__":
     main()

@@ -14,7 +14,7 @@ from pathlib import Path
 import octopi
 from octopi.checks import environment
 from octopi.checks.environment import PROBLEM, WARNING, CheckLine
-from octopi.cli.job import command
+from octopi.cli.job import Command
 from octopi.config.files import CONF_DIR
 from octopi.config.settings import DoctorSettings
 from octopi.errors import ResourceError
@@ -74,7 +74,7 @@ def check_environment(settings: DoctorSettings) -> list[CheckLine]:
     ]
 
 
-main = command("doctor", doctor)
+main = Command("doctor", doctor)
 
 if __name__ == "__main__":
     main()

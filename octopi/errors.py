@@ -110,6 +110,7 @@ def shorten_list(
     *,
     closest_to: object = "",
     item_length: int = MAX_ITEM_LENGTH,
+    list_length: int = MAX_LIST_LENGTH,
 ) -> str:
     """Join items for a message; of a long list, join a few and count the others.
 
@@ -118,13 +119,14 @@ def shorten_list(
         separator: between them.
         closest_to: what was requested; of a long list the most similar items come first.
         item_length: characters of an item, of which a longer one loses its middle.
+        list_length: characters of all items that are shown.
     """
     texts = [shorten(item, item_length) for item in items]
     if closest_to and len(texts) > MAX_LISTED:
         near = closest_matches(str(closest_to), texts, number=MAX_LISTED, cutoff=0.4)
         texts = list(dict.fromkeys([*near, *texts]))
     shown = texts[:MAX_LISTED]
-    while len(shown) > 1 and sum(map(len, shown)) > MAX_LIST_LENGTH:
+    while len(shown) > 1 and sum(map(len, shown)) > list_length:
         shown.pop()
     more = [f"… and {len(texts) - len(shown)} more"] if len(shown) < len(texts) else []
     return separator.join([*shown, *more])

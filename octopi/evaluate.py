@@ -9,19 +9,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from octopi.checks.picks import warn_of_odd_picks
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import EvaluateSettings
 from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
 from octopi.evaluation.calibration import compare_all
-from octopi.evaluation.chances import describe_share, fit_partial
+from octopi.evaluation.chances import fit_partial
 from octopi.evaluation.coverage import keep_comparable
 from octopi.evaluation.partial import with_shares
 from octopi.evaluation.picks_figure import draw_picks
 from octopi.evaluation.reliability_figure import plot_reliability
 from octopi.evaluation.score_report import Report
 from octopi.evaluation.scores import Scorer
-from octopi.evaluation.share_report import clearly_incomplete, describe_shares
+from octopi.evaluation.share_report import clearly_incomplete, describe_share, describe_shares
 from octopi.geometry import PicksByRun, Points
 from octopi.project import Project
 from octopi.project.picks_selection import find_picks, keep_known
@@ -59,15 +59,8 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
     picked = find_picked_objects(runs, true_queries, settings)
     queries = {name: PicksQuery(name, settings.user_id, settings.session_id) for name in picked}
     queries = keep_known(queries, project.objects, required=False)
-    localized = keep_localized(runs, true_queries, queries, all_required=settings.runs is not None)
     region = None if settings.annotated is None else SegmentationQuery.parse(settings.annotated)
-    if region is not None:
-        covered = keep_runs_with(
-            localized,
-            lambda run: run.find_segmentation(region),
-            all_required=settings.runs is not None,
-        )
-        localized = [run for run, _ in covered]
+    localized = keep_localized(runs, true_queries, queries, region, settings.runs)
     coverage = keep_comparable(
         {run.name: read_inside(run, queries, region) for run in localized},
         {run.name: read_inside(run, true_queries, region) for run in localized},
@@ -127,12 +120,11 @@ def describe_scores(  # noqa: PLR0917  what a scorer takes
     shares = {name: share for name, (_, share) in fit_partial(with_hits).items()}
     if settings.truth_annotation == "partial":
         return with_shares(report, annotated, shares)
-    figures = {name: dataclasses.astuple(share) for name, share in shares.items()}
     num_annotated = {name: one.num_picks for name, one in annotated.items()}
-    for name in clearly_incomplete(figures, num_annotated):
+    for name in clearly_incomplete(shares, num_annotated):
         logger.warning(
             "%s If particles are missing in the truth, precision, F-beta and F1 are too low: "
-            "truth_annotation=partial estimates them.", describe_share(name, *figures[name]),
+            "truth_annotation=partial estimates them.", describe_share(name, shares[name]),
         )  # fmt: skip
     return with_shares(report, annotated, {})
 
@@ -205,19 +197,20 @@ def keep_localized(
     runs: Sequence[Run],
     truth: Mapping[str, PicksQuery],
     queries: Mapping[str, PicksQuery],
-    *,
-    all_required: bool,
+    region: SegmentationQuery | None,
+    named: Sequence[str] | None,
 ) -> list[Run]:
-    """Return the runs that have picks and truth; warn about those that have truth alone.
+    """Return the runs that have picks, truth and the region; warn about those with truth alone.
 
     Args:
         runs: to choose from.
         truth: object name -> true picks.
         queries: object name -> picks to score.
-        all_required: whether every run must have picks, as where the user named them.
+        region: mask of what is scored; None = everywhere.
+        named: runs that the user named, which all must have picks.
 
     Raises:
-        NotInProjectError: no run has both, or one was not localized and all are required.
+        NotInProjectError: no run has all of it, or one that was named lacks some.
     """
     existing = {run.name: set(run.picks()) for run in runs}
     annotated = [run for run in runs if existing[run.name] & set(truth.values())]
@@ -229,8 +222,10 @@ def keep_localized(
             raise NotInProjectError(
                 f"Run {run.name} was not localized: it", "picks of", source, available
             )
+        if region is not None:
+            run.find_segmentation(region)
 
-    return [run for run, _ in keep_runs_with(annotated, check_localized, all_required=all_required)]
+    return [run for run, _ in keep_runs_with(annotated, check_localized, named)]
 
 
 def warn_of_odd_sets(
@@ -310,7 +305,7 @@ def draw_run_with_most_particles(
     )
 
 
-main = command("evaluate", evaluate)
+main = Command("evaluate", evaluate)
 
 if __name__ == "__main__":
     main()

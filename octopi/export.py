@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from octopi.checks.picks import warn_of_odd_picks
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import ExportSettings
 from octopi.errors import (
@@ -200,7 +200,7 @@ def write_files(folder: Path, files: Mapping[str, str]) -> None:
         ) from error
 
 
-main = command("export", export)
+main = Command("export", export)
 
 if __name__ == "__main__":
     main()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octopi.checks.picks import warn_of_odd_picks
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import ExtractSettings
 from octopi.errors import DataError, NotInProjectError, SettingError, did_you_mean, shorten_list
@@ -41,11 +41,7 @@ def extract(settings: ExtractSettings, _job: Job) -> None:
     project: Project = build(settings.project, "project")
     runs = project.select(settings.runs, keep_contents=True)
     queries = find_picks(runs, objects=settings.objects, source=settings.picks).values()
-    inputs = keep_runs_with(
-        runs,
-        lambda run: find_inputs(run, queries, settings),
-        all_required=settings.runs is not None,
-    )
+    inputs = keep_runs_with(runs, lambda run: find_inputs(run, queries, settings), settings.runs)
     outputs = {output_query(q, name, settings) for q in queries for name in group_names(settings)}
     for run, _ in inputs:
         for output in outputs:
@@ -221,7 +217,7 @@ def format_counts(
     ]
 
 
-main = command("extract", extract, start_workers=start_workers)
+main = Command("extract", extract, start_workers=start_workers)
 
 if __name__ == "__main__":
     main()

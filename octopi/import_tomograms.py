@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import ImportTomogramsSettings
 from octopi.errors import DataError, SettingError, shorten_list
@@ -88,7 +88,12 @@ def import_tomograms(settings: ImportTomogramsSettings, _job: Job) -> None:
     project: Project = build(settings.project, "project")
     paths = find_files(Path(settings.folder), settings.files)
     tomograms = plan_imports(paths, settings)
-    missing = select_missing(project, tomograms, overwrite=settings.overwrite)
+    runs = {run.name: run for run in project.runs}
+    missing = [
+        tomogram
+        for tomogram in tomograms
+        if not is_imported(runs.get(tomogram.run_name), tomogram, overwrite=settings.overwrite)
+    ]
     if num_imported := len(tomograms) - len(missing):
         logger.info("%d of %d tomograms were imported before.", num_imported, len(tomograms))
     warn_of_odd_sizes(project, missing)
@@ -179,17 +184,9 @@ def check_all(check: Callable[[Item], Result], items: Iterable[Item]) -> list[Re
         except DataError as error:
             faults.append(str(error))
     if faults:
-        raise DataError(shorten_faults(faults) + "\nNothing has been written.")
+        text = shorten_list(faults, "\n", item_length=400, list_length=MAX_FAULTS_LENGTH)
+        raise DataError(f"{text}\nNothing has been written.")
     return results
-
-
-def shorten_faults(faults: Sequence[str]) -> str:
-    """Join the first faults, as many as a person reads, and count the others."""
-    num_shown = 1
-    while num_shown < len(faults) and len("\n".join(faults[: num_shown + 1])) <= MAX_FAULTS_LENGTH:
-        num_shown += 1
-    num_others = len(faults) - num_shown
-    return "\n".join(faults[:num_shown]) + (f"\n… and {num_others} more" if num_others else "")
 
 
 def choose_grid(
@@ -216,20 +213,8 @@ def choose_grid(
     return trim_to_cubic_voxels(file_grid, resample_to, max_trimmed=MAX_TRIMMED)
 
 
-def select_missing(
-    project: Project, tomograms: Sequence[TomogramImport], *, overwrite: bool
-) -> list[TomogramImport]:
-    """Select the tomograms that are to be written: all but those whose very voxels are stored.
-
-    Raises:
-        SettingError: a run has another tomogram that may not or cannot be replaced.
-    """
-    runs = {run.name: run for run in project.runs}
-    return [t for t in tomograms if not is_imported(runs.get(t.run_name), t, overwrite=overwrite)]
-
-
 def is_imported(run: Run | None, tomogram: TomogramImport, *, overwrite: bool) -> bool:
-    """Return whether the run has the tomogram, voxel by voxel; always False with `overwrite`.
+    """Return whether the run has the tomogram's very voxels; always False with `overwrite`.
 
     Raises:
         SettingError: the run has another tomogram that may not or cannot be replaced.
@@ -265,7 +250,7 @@ def is_stored(run: Run, tomogram: TomogramImport) -> bool:
         return False
 
 
-main = command("import_tomograms", import_tomograms)
+main = Command("import_tomograms", import_tomograms)
 
 if __name__ == "__main__":
     main()

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from octopi.candidates import find_run_candidates, read_checkpoint_info
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build, build_part
 from octopi.config.settings import LocalizeSettings
 from octopi.errors import SettingError, shorten_list
@@ -20,7 +20,7 @@ from octopi.evaluation.data_thresholds import (
     has_typed_threshold,
     thresholds_by_data,
 )
-from octopi.evaluation.expected import format_expected, to_dict
+from octopi.evaluation.expected import format_expected
 from octopi.localization import LOCALIZER
 from octopi.localization.localizer import Localizer
 from octopi.localization.peaks import Peaks
@@ -70,32 +70,33 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
             tomo_type=settings.tomo_type,
             voxel_spacing=settings.voxel_spacing,
         ),
-        all_required=settings.runs is not None,
+        settings.runs,
     )
     # Sums and the first run's info must not depend on the order in which runs are named.
-    runs, all_scores = zip(*sorted(located, key=lambda pair: pair[0].name), strict=True)
+    located.sort(key=lambda pair: pair[0].name)
+    runs = [run for run, _ in located]
+    all_scores = [replace(scores, checkpoint_info=checkpoint_info) for _, scores in located]
     output = f"{settings.user_id}/{settings.session_id}"
     check_not_edited(
         runs,
         lambda run: [query for query in run.picks() if query.user_session == output],
         overwrite=settings.overwrite,
     )
-    localizer = build_localizer(settings, checkpoint_info, all_scores[0])
+    localizer = build_localizer(settings, all_scores[0])
     # Thresholds from data are chosen from all runs, by one process.
     alone = {"process": new_worker_id()} if settings.thresholds_from == "data" else {}
     made_by = output_settings(settings) | alone
     with project.writing(runs, f"picks {output}", made_by, dry_run=settings.dry_run) as work:
         for scores in all_scores:
-            info = checkpoint_info or scores.read_info()
+            info = scores.read_info()
             check_outputs(scores.run, info, settings)
             warn_of_other_radii(info, project.objects, project.warn_once)
             scores.check()  # of every run before the first is written
         warn_of_several_networks(all_scores, project.warn_once)
         if settings.dry_run:
-            lines = describe(project, all_scores, settings, localizer, checkpoint_info)
-            log_dry_run("localize", lines)
+            log_dry_run("localize", describe(project, all_scores, settings, localizer))
             return
-        results = find_candidates(all_scores, work, settings, localizer, checkpoint_info)
+        results = find_candidates(all_scores, work, settings, localizer)
         candidates_by_run = [run_candidates for _, run_candidates in results]
         by_data = {}
         if settings.thresholds_from == "data":
@@ -104,7 +105,7 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
                 write_run_picks(scores, run_candidates, by_data, settings)
                 finish(scores.run)
     expected = expect_all(candidates_by_run, by_data, settings.beta, settings.thresholds)
-    write_json(job.folder / EXPECTED_FILE, to_dict(expected))
+    write_json(job.folder / EXPECTED_FILE, {name: asdict(one) for name, one in expected.items()})
     logger.info(
         "Picks of %d runs as %s. Expected of them, with 95 %% intervals:\n%s",
         len(results), output, format_expected(expected),
@@ -116,7 +117,6 @@ def find_candidates(
     work: SharedWork,
     settings: LocalizeSettings,
     localizer: Localizer,
-    checkpoint_info: PickingInfo | None,
 ) -> list[tuple[RunScores, RunCandidates]]:
     """Find the candidates of every object in every run that no other process picks in.
 
@@ -127,7 +127,6 @@ def find_candidates(
         work: shared with other processes.
         settings: of the command.
         localizer: finds the candidates.
-        checkpoint_info: overrides what is stored with the scores.
 
     Returns:
         The scores and the candidates of each run, sorted by run.
@@ -138,7 +137,6 @@ def find_candidates(
             run_candidates = find_run_candidates(
                 scores,
                 localizer,
-                checkpoint_info,
                 lowest_chances=lambda info: lowest_chances(info, settings),
             )
             if settings.thresholds_from == "training":
@@ -223,7 +221,6 @@ def describe(
     all_scores: Sequence[RunScores],
     settings: LocalizeSettings,
     localizer: Localizer,
-    checkpoint_info: PickingInfo | None,
 ) -> list[str]:
     """Describe, for a dry run, what would be done; in lines.
 
@@ -231,7 +228,7 @@ def describe(
     """
     objects, replaced = "", 0
     for scores in all_scores:
-        info = checkpoint_info or scores.read_info()
+        info = scores.read_info()
         radii = particle_radii(info, project.objects)
         thresholds = info.thresholds_at(settings.beta, settings.thresholds)
         objects = objects or ", ".join(
@@ -264,17 +261,14 @@ def describe_threshold(
     return f"{threshold:.3g}"
 
 
-def build_localizer(
-    settings: LocalizeSettings, checkpoint_info: PickingInfo | None, scores: RunScores
-) -> Localizer:
+def build_localizer(settings: LocalizeSettings, scores: RunScores) -> Localizer:
     """Build the localizer that the thresholds were calibrated with, or the one the user chose.
 
     Args:
         settings: of the command.
-        checkpoint_info: of the user's checkpoints.
-        scores: of the first run, whose info counts without a checkpoint.
+        scores: of the first run.
     """
-    info = checkpoint_info or scores.read_info()
+    info = scores.read_info()
     where = f"Run {scores.run.name}: {settings.source} {settings.input}"
     if settings.checkpoint is not None:
         where = f"The checkpoint {shorten_list(settings.checkpoint, item_length=300)}"
@@ -289,25 +283,15 @@ def build_localizer(
     if info.localizer and node != info.localizer:
         logger.warning("The thresholds were calibrated with another localizer.")
     if settings.accelerator == "gpu":
-        use_gpu(localizer)
+        from octopi.inference.gpu_peaks import gpu_finder  # noqa: PLC0415  torch is slow to import
+
+        if not isinstance(localizer, Peaks):
+            raise SettingError("accelerator=gpu needs localizer=peaks; others work on the CPU.")
+        localizer.find_maxima = gpu_finder()
     return localizer
 
 
-def use_gpu(localizer: Localizer) -> None:
-    """Let the localizer find local maxima on the GPU.
-
-    Raises:
-        SettingError: it is not `Peaks`.
-        ResourceError: torch sees no GPU.
-    """
-    from octopi.inference.gpu_peaks import gpu_finder  # noqa: PLC0415  torch is slow to import
-
-    if not isinstance(localizer, Peaks):
-        raise SettingError("accelerator=gpu needs localizer=peaks; others work on the CPU alone.")
-    localizer.find_maxima = gpu_finder()
-
-
-main = command("localize", localize, start_workers=start_workers)
+main = Command("localize", localize, start_workers=start_workers)
 
 if __name__ == "__main__":
     main()

@@ -21,13 +21,35 @@ Weight = Tensor | None  # (c,) of each class, background first; None = 1 each
 _check_arguments = validate_call(config={"arbitrary_types_allowed": True})
 
 
-class FocalTverskyLoss(nn.Module):
+class _TverskyBase(nn.Module):
+    """Holds what all losses here take.
+
+    Args:
+        alpha: weight of false positives.
+        beta: weight of false negatives.
+        smooth: voxels added to both sides of the Tversky index.
+        weight: of each class.
+        form: of the targets.
+    """
+
+    weight: Weight
+
+    def __init__(
+        self, *, alpha: float, beta: float, smooth: float, weight: Weight, form: TargetForm
+    ) -> None:
+        super().__init__()
+        self.form = form
+        self.alpha = alpha
+        self.beta = beta
+        self.smooth = smooth
+        self.register_buffer("weight", weight, persistent=False)
+
+
+class FocalTverskyLoss(_TverskyBase):
     """Mean over classes of (1 - Tversky index)^(1/γ); γ above 1 emphasises the hard classes.
 
     Source: Abraham and Khan 2018, arXiv:1810.07842, equation 3.
     """
-
-    weight: Weight
 
     @_check_arguments
     def __init__(  # noqa: PLR0917  the published signature, and what a training adds
@@ -39,13 +61,8 @@ class FocalTverskyLoss(nn.Module):
         weight: Weight = None,
         form: TargetForm = "labels",
     ) -> None:
-        super().__init__()
-        self.form = form
-        self.alpha = alpha
-        self.beta = beta
+        super().__init__(alpha=alpha, beta=beta, smooth=smooth, weight=weight, form=form)
         self.gamma = gamma
-        self.smooth = smooth
-        self.register_buffer("weight", weight, persistent=False)
         self.tversky = _tversky_loss(form, alpha, beta, smooth)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -55,7 +72,7 @@ class FocalTverskyLoss(nn.Module):
         return loss.mean() if self.weight is None else (loss * self.weight).mean()
 
 
-class WeightedFocalTverskyLoss(nn.Module):
+class WeightedFocalTverskyLoss(_TverskyBase):
     """weight_tversky * Tversky + weight_focal * focal loss, γ being the focal exponent."""
 
     @_check_arguments
@@ -70,15 +87,10 @@ class WeightedFocalTverskyLoss(nn.Module):
         weight: Weight = None,
         form: TargetForm = "labels",
     ) -> None:
-        super().__init__()
-        self.form = form
+        super().__init__(alpha=alpha, beta=beta, smooth=smooth, weight=weight, form=form)
         self.gamma = gamma
-        self.alpha = alpha
-        self.beta = beta
-        self.register_buffer("weight", weight, persistent=False)
         self.weight_tversky = weight_tversky
         self.weight_focal = weight_focal
-        self.smooth = smooth
         self.tversky = _tversky_loss(form, alpha, beta, smooth)
         self.focal = FocalLoss(
             to_onehot_y=form == "labels",
@@ -108,7 +120,7 @@ def _tversky_loss(form: TargetForm, alpha: float, beta: float, smooth: float) ->
     )
 
 
-class TverskyCrossEntropyLoss(nn.Module):
+class TverskyCrossEntropyLoss(_TverskyBase):
     """Weighted sum of Tversky loss and cross-entropy, in which voxels of objects weigh more.
 
     The Tversky term counts voxels of all crops of the batch together and is the mean over the
@@ -128,8 +140,6 @@ class TverskyCrossEntropyLoss(nn.Module):
         form: of the targets.
     """
 
-    weight: Weight
-
     @_check_arguments
     def __init__(
         self,
@@ -144,16 +154,11 @@ class TverskyCrossEntropyLoss(nn.Module):
         weight: Weight = None,
         form: TargetForm = "labels",
     ) -> None:
-        super().__init__()
-        self.form = form
-        self.alpha = alpha
-        self.beta = beta
+        super().__init__(alpha=alpha, beta=beta, smooth=smooth, weight=weight, form=form)
         self.object_weight = object_weight
         self.weight_tversky = weight_tversky
         self.weight_cross_entropy = weight_cross_entropy
         self.label_smoothing = label_smoothing
-        self.smooth = smooth
-        self.register_buffer("weight", weight, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss, a scalar."""

@@ -7,12 +7,11 @@ Run it as `octopi merge_picks picks=[octopi/1,curator/1] user_id=merged` or
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import MergePicksSettings
 from octopi.errors import DataError, NotInProjectError, shorten_list
@@ -60,9 +59,7 @@ def merge_picks(settings: MergePicksSettings, _job: Job) -> None:
     what = f"picks {settings.user_id}/{settings.session_id}"
     with project.writing(runs, what, output_settings(settings), dry_run=settings.dry_run) as work:
         merged = keep_runs_with(
-            runs,
-            lambda run: merge_run(run, picks, rejected, settings),
-            all_required=settings.runs is not None,
+            runs, lambda run: merge_run(run, picks, rejected, settings), settings.runs
         )
         todo = work.one_by_one(merged, lambda pair: pair[0])
         for run, of_run in ProgressBar(todo, desc="merge_picks", unit="run", total=len(merged)):
@@ -123,7 +120,11 @@ def merge_run(
         query = PicksQuery(name, settings.user_id, settings.session_id)
         is_there = query in existing
         if is_there and (query in sources or not _has_same_points(run, query, united.points)):
-            refuse_to_replace(run, query)
+            raise DataError(
+                f"Run {run.name} already has the picks {query}, {len(run.read_picks(query))} of "
+                "them. merge_picks replaces nothing: write another session, as with "
+                f"session_id={free_session([run], query)}."
+            )
         run.check_can_write(query)
         merged[name] = MergedPicks(query, united, orientations, is_there)
     return merged
@@ -134,16 +135,7 @@ def _has_same_points(run: Run, query: PicksQuery, points: Points | None) -> bool
     return points is not None and np.array_equal(stored.positions, points.positions)
 
 
-def refuse_to_replace(run: Run, query: PicksQuery) -> NoReturn:
-    """Raise DataError because a run has other picks under a query."""
-    raise DataError(
-        f"Run {run.name} already has the picks {query}, {len(run.read_picks(query))} of them. "
-        "merge_picks replaces nothing: write another session, as with "
-        f"session_id={free_session([run], query)}."
-    )
-
-
-main = command("merge_picks", merge_picks)
+main = Command("merge_picks", merge_picks)
 
 if __name__ == "__main__":
     main()

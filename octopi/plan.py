@@ -8,18 +8,16 @@ import logging
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from octopi.checks.estimate import estimate
-from octopi.checks.experiment_file import as_experiment, to_yaml
-from octopi.checks.measured_cost import NetworkCosts, measure_network
-from octopi.checks.picks import describe_gaps
-from octopi.checks.plan_notes import (
+from octopi.checks.experiment_file import (
+    as_experiment,
     describe_estimate,
     describe_project,
-    describe_shortages,
     describe_sizes,
+    to_yaml,
 )
+from octopi.checks.measured_cost import measure_network
+from octopi.checks.picks import describe_gaps
 from octopi.checks.planning_rules import (
     fit_to_memory,
     fit_to_minutes,
@@ -28,7 +26,7 @@ from octopi.checks.planning_rules import (
 )
 from octopi.checks.project_summary import summarise_project
 from octopi.checks.tables import annotation_table
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.files import CONF_DIR
 from octopi.config.settings import PlanSettings
@@ -93,50 +91,35 @@ def plan_experiment(project: Project, settings: PlanSettings, job: Job) -> str:
             logger.info("%s: %s.", name, origin)
     for text in describe_gaps(summary.counts, summary.partial):
         logger.warning(text)
-    net = build(settings.model, "model", out_channels=len(summary.radii) + 1)
+    num_classes = summary.num_labels + 1
+    net = build(settings.model, "model", out_channels=num_classes)
     device = torch.device(
         choose_device_type(settings.trainer["accelerator"], "trainer.accelerator")
     )
     on_gpu = device.type == "cuda"
     memory = torch.cuda.mem_get_info()[0] if on_gpu else resources.memory()
     sizes = plan_sizes(summary, settings, divisor=size_divisor(net))
-    costs = measure(net, settings, sizes.crop_size, num_classes=len(summary.radii) + 1,
-                    device=device, memory=memory)  # fmt: skip
+    loss = build(settings.loss, "loss")
+    try:
+        costs = measure_network(net, loss, sizes.crop_size, num_classes=num_classes, device=device)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise ResourceError(
+            f"One crop of {format_shape(sizes.crop_size)} voxels does not fit into "
+            f"{resources.format_bytes(memory)}. Plan with a smaller model, or with "
+            "rules.crop_radii=3."
+        ) from error
     sizes = fit_to_memory(sizes, costs, settings, memory=memory, larger_helps=on_gpu)
     sizes = fit_to_minutes(sizes, costs, summary, settings)
-    estimated = estimate(summary, sizes, costs, settings)
     device_name = torch.cuda.get_device_name() if on_gpu else f"{costs.num_cores} cores"
     notes = [
         *describe_project(str(project), summary),
         *describe_sizes(summary, sizes, most_folds(settings)),
-        *describe_estimate(estimated, sizes, costs, device_name=device_name),
-        *describe_shortages(estimated, costs, settings),
+        *describe_estimate(summary, sizes, costs, settings, device_name=device_name),
     ]
     return to_yaml(as_experiment(summary, sizes, settings, job.overrides), notes)
 
 
-def measure(
-    net: nn.Module,
-    settings: PlanSettings,
-    crop_size: list[int],
-    *,
-    num_classes: int,
-    device: torch.device,
-    memory: int,
-) -> NetworkCosts:
-    """Measure the network's costs; raise ResourceError if one crop exceeds the memory (bytes)."""
-    loss = build(settings.loss, "loss")
-    try:
-        return measure_network(net, loss, crop_size, num_classes=num_classes, device=device)
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise ResourceError(
-            f"One crop of {format_shape(crop_size)} voxels does not fit into "
-            f"{resources.format_bytes(memory)}. Plan with a smaller model, or with "
-            "rules.crop_radii=3."
-        ) from error
-
-
-main = command("plan", plan)
+main = Command("plan", plan)
 
 if __name__ == "__main__":
     main()

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.overrides import override_key
 from octopi.config.settings import ReportSettings
@@ -158,7 +158,7 @@ def add_to_tracker(path: Path, history: TrainingHistory) -> None:
     mlflow.add_artifacts(history.folder, node, [path])
 
 
-main = command("report", report)
+main = Command("report", report)
 
 if __name__ == "__main__":
     main()

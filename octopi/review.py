@@ -4,6 +4,7 @@ Run it as `octopi review`, open the page, decide, save; then `octopi review deci
 `python -m octopi.review`. The page needs no server and no network.
 """
 
+import dataclasses
 import logging
 import shlex
 from collections import Counter
@@ -18,7 +19,7 @@ from octopi.candidates import (
     find_run_candidates,
     read_checkpoint_info,
 )
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.overrides import override_key
 from octopi.config.settings import ReviewSettings
@@ -26,7 +27,6 @@ from octopi.errors import DataError, SettingError, shorten, shorten_list
 from octopi.evaluation.data_thresholds import MIN_CHANCE
 from octopi.geometry import Points
 from octopi.html_report.score_maps import find_score_map
-from octopi.picking import PickingInfo
 from octopi.project import Project
 from octopi.project.picks_selection import OCTOPI_USER, REJECTED_SUFFIX, find_pick_sets
 from octopi.project.queries import PicksQuery, TomogramQuery, check_name
@@ -86,8 +86,7 @@ def write_page(project: Project, settings: ReviewSettings, job: Job) -> None:
     """Choose what to look at in all runs that have scores, and write the page."""
     all_scores = find_all_scores(project, settings)
     warn_of_several_networks(all_scores, project.warn_once)
-    checkpoint_info = read_checkpoint_info(settings.checkpoint)
-    info = checkpoint_info or all_scores[0].read_info()
+    info = all_scores[0].read_info()
     radii, thresholds = particle_radii(info, project.objects), info.thresholds_at(settings.beta)
     trained_on = find_trained_on(
         project,
@@ -101,7 +100,7 @@ def write_page(project: Project, settings: ReviewSettings, job: Job) -> None:
             "Nothing says which picks the network was trained on, so none counts as unmarked or "
             "doubted. Name them: annotations=USER/SESSION."
         )
-    runs = [to_review(s, checkpoint_info, trained_on, radii, settings) for s in all_scores]
+    runs = [to_review(s, trained_on, radii, settings) for s in all_scores]
     cards = choose_cards(runs, radii, thresholds, settings.num)
     if not cards:
         raise DataError(
@@ -145,11 +144,12 @@ def find_all_scores(project: Project, settings: ReviewSettings) -> list[RunScore
     located = keep_runs_with(
         project.select(settings.runs, keep_contents=True),
         lambda run: find_score_map(run, settings.input, settings.tomo_type),
-        all_required=settings.runs is not None,
+        settings.runs,
     )
-    all_scores = [scores for _, scores in sorted(located, key=lambda pair: pair[0].name)]
-    for scores in all_scores:
+    checkpoint_info, all_scores = read_checkpoint_info(settings.checkpoint), []
+    for _, scores in sorted(located, key=lambda pair: pair[0].name):
         scores.check()
+        all_scores.append(dataclasses.replace(scores, checkpoint_info=checkpoint_info))
     return all_scores
 
 
@@ -170,7 +170,6 @@ def page_texts(project: Project, settings: ReviewSettings, job: Job) -> dict[str
 
 def to_review(
     scores: RunScores,
-    checkpoint_info: PickingInfo | None,
     trained_on: TrainedOn,
     names: Collection[str],
     settings: ReviewSettings,
@@ -179,16 +178,14 @@ def to_review(
 
     Args:
         scores: of the run.
-        checkpoint_info: overrides what is stored with the scores.
         trained_on: what the network was trained on.
         names: of the objects that are asked about.
         settings: of the command.
     """
-    run, info = scores.run, checkpoint_info or scores.read_info()
+    run, info = scores.run, scores.read_info()
     run_candidates = find_run_candidates(
         scores,
         build_stored_localizer(info, run.name, settings.trust),
-        checkpoint_info,
         lowest_chances=lambda info: dict.fromkeys(info.radii, MIN_CHANCE),
     )
     decided: dict[str, list[PicksQuery]] = {}
@@ -218,9 +215,7 @@ def read_sets(run: Run, sets: Mapping[str, Sequence[PicksQuery]]) -> dict[str, P
 
 def choose_tomogram(run: Run, settings: ReviewSettings) -> TomogramQuery:
     """Choose the tomogram of a run that is shown."""
-    if settings.tomo_type is not None:
-        return run.find_tomogram(settings.tomo_type, None)
-    tomogram = tomogram_for_display(run)
+    tomogram = tomogram_for_display(run, settings.tomo_type)
     assert tomogram is not None, "a score map lies beside a tomogram"
     return tomogram
 
@@ -251,7 +246,7 @@ def choose_path(settings: ReviewSettings, project: Project, page_id: str) -> Pat
     return path
 
 
-main = command("review", review)
+main = Command("review", review)
 
 if __name__ == "__main__":
     main()

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import SegmentSettings
 from octopi.errors import SettingError, shorten_list
@@ -128,7 +128,7 @@ def select_tomograms(
     tomograms = keep_runs_with(
         project.select(settings.runs, keep_contents=True),
         lambda run: run.find_tomogram(tomo_type, spacing),
-        all_required=settings.runs is not None,
+        settings.runs,
     )
     return [TomogramTask(run, tomogram) for run, tomogram in tomograms]
 
@@ -158,7 +158,7 @@ def describe(
         ),
         f"objects    {', '.join(info.object_names)}",
         f"network    {windows} windows, {predictor.num_sides} flips of each, by "
-        f"{len(ensemble.nets)} networks",
+        f"{len(settings.checkpoint)} checkpoints",
         f"written    {' and '.join(outputs)} {output_query(settings)}, up to "
         f"{format_bytes(num_bytes)}, in {', '.join(project.overlays)}",
     ]
@@ -227,7 +227,7 @@ def segment_runs(
         yield from map_ahead(writer, write, map(compute_scores, volumes))
 
 
-main = command("segment", segment, start_workers=start_workers)
+main = Command("segment", segment, start_workers=start_workers)
 
 if __name__ == "__main__":
     main()

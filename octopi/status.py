@@ -7,9 +7,14 @@ written.
 import logging
 from pathlib import Path
 
-from octopi.checks.training_status import format_trainings, read_trainings
-from octopi.checks.work_status import find_work, format_contents, format_work, list_contents
-from octopi.cli.job import command
+from octopi.checks.status import (
+    describe_work,
+    format_contents,
+    format_trainings,
+    list_contents,
+    read_trainings,
+)
+from octopi.cli.job import Command
 from octopi.config.build import build
 from octopi.config.settings import StatusSettings
 from octopi.project import Project
@@ -27,11 +32,11 @@ def status(settings: StatusSettings, _job: Job) -> None:
     project: Project = build(settings.project, "project")
     runs = project.select(settings.runs, keep_contents=True)
     logger.info("%s\n%s", project, format_contents(list_contents(runs)))
-    work = find_work(project)
-    logger.info("\n".join(map(format_work, work)) or "No process is at work on it.")
+    work = filter(None, map(describe_work, project.work_folders()))
+    logger.info("\n".join(work) or "No process is at work on it.")
 
 
-main = command("status", status)
+main = Command("status", status)
 
 if __name__ == "__main__":
     main()

@@ -6,7 +6,7 @@ Run it as `octopi summarize folder=DIR` or `python -m octopi.summarize folder=DI
 import logging
 from pathlib import Path
 
-from octopi.cli.job import command
+from octopi.cli.job import Command
 from octopi.config.settings import SummarizeSettings
 from octopi.errors import SettingError, shorten_list
 from octopi.sweeps.sweep_file import is_search, read_search_info
@@ -66,7 +66,7 @@ def _describe_content(folder: Path) -> str:
     return f"holds {shorten_list(names)}" if names else "is empty"
 
 
-main = command("summarize", summarize)
+main = Command("summarize", summarize)
 
 if __name__ == "__main__":
     main()

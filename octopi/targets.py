@@ -286,15 +286,14 @@ def fit_mask(mask: NDArray, mask_grid: Grid, grid: Grid) -> NDArray:
     return aligned if aligned.shape == grid.shape else coarsen_mask(aligned, grid.shape)
 
 
-def align_mask(mask: NDArray, shape: Sequence[int], *, max_offset: int = MAX_OFFSET) -> NDArray:
+def align_mask(mask: NDArray, shape: Sequence[int]) -> NDArray:
     """Crop or pad a mask to a shape that differs by a voxel or two, at the far ends.
 
     The first voxel stays where it is: grids of one run share their first voxel's centre.
 
     Args:
         mask: (z, y, x) labels or booleans.
-        shape: of the result, voxels z y x.
-        max_offset: the largest difference in voxels, along any axis, that is accepted.
+        shape: of the result, voxels z y x; along each axis within MAX_OFFSET of that of the mask.
 
     Returns:
         (z, y, x) of the shape; voxels that are added are 0.
@@ -303,10 +302,10 @@ def align_mask(mask: NDArray, shape: Sequence[int], *, max_offset: int = MAX_OFF
         DataError: the shapes differ by more.
     """
     offsets = [new - old for new, old in zip(shape, mask.shape, strict=True)]
-    if max(map(abs, offsets)) > max_offset:
+    if max(map(abs, offsets)) > MAX_OFFSET:
         raise DataError(
             f"A mask of {format_shape(mask.shape)} voxels does not fit a tomogram of "
-            f"{format_shape(shape)}: they differ by more than {max_offset} voxels. Use the mask "
+            f"{format_shape(shape)}: they differ by more than {MAX_OFFSET} voxels. Use the mask "
             "made for this tomogram and voxel spacing."
         )
     cropped = mask[tuple(slice(0, length) for length in shape)]

@@ -5,7 +5,7 @@ Run it as `octopi train model=unet loss=tversky` or `python -m octopi.train …`
 
 from typing import TYPE_CHECKING
 
-from octopi.cli.job import command, log_dry_run
+from octopi.cli.job import Command, log_dry_run
 from octopi.config.settings import TrainSettings
 from octopi.sweeps.sweeper import OctopiSweeper
 from octopi.system import ranks
@@ -54,7 +54,7 @@ def train(
         return folder.finish(settings, metrics)
 
 
-main = command("train", train, plugins=[OctopiSweeper], opens_folder=True)
+main = Command("train", train, plugins=[OctopiSweeper], opens_folder=True)
 
 if __name__ == "__main__":
     main()

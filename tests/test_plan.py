@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import yaml
 from tiny import TINY
@@ -104,6 +106,28 @@ def test_minutes_decide_how_many_folds_there_are_and_how_long_they_train(
     assert two[0]["trainer"] == {"max_time": "00:00:02:30", "max_epochs": 12}  # of 100 steps
     assert all_runs[0]["num_folds"] == 3
     assert "steps_per_fold" not in all_runs[1]
+
+
+def test_a_mask_is_a_class_of_the_network_that_is_measured(here, octopi_command, monkeypatch):
+    measured = []
+
+    def measure(net, loss, crop_size, *, num_classes, device):
+        measured.append(num_classes)
+        raise MemoryError
+
+    monkeypatch.setattr("octopi.plan.measure_network", measure)
+    assert octopi_command("plan") == 4
+    assert octopi_command("plan", "targets.segmentations=[membrane:curation/0]") == 4
+    assert measured[1] == measured[0] + 1
+
+
+def test_a_run_without_picks_is_left_out_as_by_create_targets(here, octopi_command, capfd):
+    shutil.rmtree(next((here / "static").glob("**/TS_02/Picks")))
+    assert octopi_command("create_targets") == 0
+    assert octopi_command("plan", "model.channels=[4,8]", "model.strides=[2]") == 0
+    assert "2 runs, 2 of 24×48×48 voxels" in (here / PLAN).read_text(encoding="utf-8")
+    assert octopi_command("plan", "runs=[TS_02]", "name=other") == 3
+    assert "Run TS_02 has no picks or masks" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from octopi.geometry import Points
 from octopi.project import open_project
 from octopi.project import run as project_run
 from octopi.project.queries import PicksQuery
-from octopi.reviews.page import ShownObject, ShownRun, build_page
+from octopi.reviews.page import ShownRun, build_page
 from octopi.reviews.selection import DOUBTED, UNCERTAIN, UNMARKED, Card
 
 NASTY = "</script><img src=x onerror=document.title='owned'>\"'`${x}\u2028"
@@ -460,6 +460,10 @@ def test_the_slices_are_those_of_the_tomogram(reviewed, fresh):
         assert correlation > 0.6, name
 
 
+def shown_object(name, radius=60.0):
+    return {"name": name, "color": (9, 200, 9), "radius": radius, "threshold": 0.5}
+
+
 def test_five_hundred_places_fit_and_are_stepped_through_without_a_wait(reviewed, fresh):
     run = open_project(reviewed / "project.json").runs[0]
     tomogram = run.tomograms()[0]
@@ -469,7 +473,7 @@ def test_five_hundred_places_fit_and_are_stepped_through_without_a_wait(reviewed
     _, content = build_page(
         cards,
         [ShownRun(run, tomogram, {"ribosome": Points(np.array(places))}, 1.0)],
-        [ShownObject("ribosome", (9, 200, 9), 150.0, 0.5)],
+        [shown_object("ribosome", 150.0)],
         max_bytes=15e6,
         texts=TEXTS,
     )
@@ -503,11 +507,11 @@ def test_names_are_shown_as_text_and_nothing_is_loaded(reviewed, fresh):
         Card(evil_run, NASTY, (90.0 * i, 100.0, 100.0), 0.5, UNCERTAIN, 1.0, f"2{NASTY}")
         for i in (1, 2, 3)
     ]
-    objects = [ShownObject(f"{i}{NASTY}", (9, 9, 9), 60.0, 0.5) for i in range(3)]
+    objects = [shown_object(f"{i}{NASTY}") for i in range(3)]
     _, page = build_page(
         cards,
         [ShownRun(run, tomogram, picks, 1.0)],
-        [ShownObject(NASTY, (9, 9, 9), 60.0, 0.5), *objects],
+        [shown_object(NASTY), *objects],
         max_bytes=1e6,
         texts={**dict.fromkeys(TEXTS, NASTY), "annotations": None},
     )

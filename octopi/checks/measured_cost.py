@@ -34,11 +34,6 @@ class Cost:
         """Seconds for a voxel."""
         return self.seconds / self.voxels
 
-    @property
-    def bytes_per_voxel(self) -> float:
-        """Bytes for a voxel."""
-        return self.num_bytes / self.voxels
-
 
 @dataclass(frozen=True)
 class NetworkCosts:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from octopi.checks.measured_cost import NetworkCosts
 from octopi.checks.project_summary import ProjectSummary
-from octopi.config.settings.projects import PlanSettings, Rules
+from octopi.config.setting_types import Rules
+from octopi.config.settings import PlanSettings
 from octopi.data.cache import working_grid
 from octopi.data.folds import SplitSettings, split_runs
 from octopi.errors import DataError, SettingError
@@ -108,7 +109,7 @@ def fit_to_memory(
     )
     window = shrink_window(
         sizes.window_size,
-        bytes_per_voxel=costs.window.bytes_per_voxel,
+        bytes_per_voxel=costs.window.num_bytes / costs.window.voxels,
         max_bytes=rules.memory_share * memory,
         divisor=sizes.divisor,
         halo=settings.predictor["halo"],

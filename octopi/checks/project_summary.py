@@ -4,20 +4,18 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
-from octopi.checks.target_inputs import find_annotated
+from octopi.checks.target_inputs import keep_annotated, make_plan
 from octopi.config.settings import PlanSettings
 from octopi.errors import DataError
 from octopi.geometry import Grid
 from octopi.pick_sets import PickCounts, sum_counts
 from octopi.project import Project
-from octopi.project.picks_selection import find_pick_sets, keep_known
 from octopi.project.queries import TomogramQuery
 from octopi.project.run import Run
-from octopi.project.selection import find_segmentations, is_denoised, keep_runs_with
+from octopi.project.selection import is_denoised
 from octopi.project.united_picks import read_united_picks
-from octopi.targets import check_any_inside, partial_objects
+from octopi.targets import check_any_inside
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +29,8 @@ class ProjectSummary:
         tomo_types: to train on.
         voxel_spacing: Å, of the tomograms to train on.
         grids: of each run's tomogram.
-        radii: object -> Å.
+        radii: object -> Å, of those that are picked.
+        num_labels: number of objects with picks or masks.
         counts: run name -> object -> its picks; without those that are not annotated there.
         origins: object -> how many picks of the selected runs came from where.
         partial: names of the objects of which not every particle is annotated.
@@ -43,6 +42,7 @@ class ProjectSummary:
     voxel_spacing: float
     grids: list[Grid]
     radii: dict[str, float]
+    num_labels: int
     counts: dict[str, dict[str, int]]
     origins: dict[str, PickCounts]
     partial: list[str]
@@ -61,37 +61,22 @@ class ProjectSummary:
 
 
 def summarise_project(project: Project, settings: PlanSettings) -> ProjectSummary:
-    """Summarise a project from metadata and picks; read no tomogram."""
+    """Summarise a project from metadata and picks; read no tomogram.
+
+    The runs are those that create_targets paints.
+    """
     selected = project.select(settings.runs, keep_contents=True)
-    targets = settings.targets
-    sets, rejected = find_pick_sets(
-        selected, objects=targets.objects, source=targets.picks, rejected=targets.rejected
-    )
-    sets = keep_known(sets, project.objects, required=bool(targets.objects))
-    masks = find_segmentations(selected, targets.segmentations)
-    partially_annotated = partial_objects(targets.annotation, [*sets, *masks])
-    if annotated := find_annotated(selected, targets):
-        selected = [
-            run
-            for run, _ in keep_runs_with(
-                selected,
-                partial(Run.open_segmentation, query=annotated),
-                all_required=settings.runs is not None,
-            )
-        ]
-    radii = {name: project.objects[name].require_radius() for name in sets}
-    counts: dict[str, dict[str, int]] = {}
-    origins = {name: sum_counts(one.user_sessions, []) for name, one in sets.items()}
-    for run in selected:
-        united = read_united_picks(run, sets, rejected, radii)
-        counts[run.name] = {
-            name: len(one.points) for name, one in united.items() if one.points is not None
-        }
-        for name, one in united.items():
-            origins[name] += one.counts
-    runs = [run for run in selected if settings.runs is not None or any(counts[run.name].values())]
-    if not runs:
-        check_any_inside(0, 0)
+    plan = make_plan(project, selected, settings.targets)
+    runs = keep_annotated(selected, plan, settings.runs)
+    united = {
+        run.name: read_united_picks(run, plan.picks, plan.rejected, plan.object_radii)
+        for run in runs
+    }
+    counts = {
+        run: {name: len(one.points) for name, one in of_run.items() if one.points is not None}
+        for run, of_run in united.items()
+    }
+    check_any_inside(sum(sum(of_run.values()) for of_run in counts.values()), 0)
     tomograms = [run.tomograms() for run in runs]
     types, spacing = choose_tomograms(tomograms, settings)
     return ProjectSummary(
@@ -99,10 +84,14 @@ def summarise_project(project: Project, settings: PlanSettings) -> ProjectSummar
         tomo_types=types,
         voxel_spacing=spacing,
         grids=[run.tomogram_grid(run.find_tomogram(types[0], spacing)) for run in runs],
-        radii=radii,
-        counts={run.name: counts[run.name] for run in runs},
-        origins=origins,
-        partial=partially_annotated,
+        radii=plan.object_radii,
+        num_labels=len(plan.labels),
+        counts=counts,
+        origins={
+            name: sum_counts(sets.user_sessions, (one[name].counts for one in united.values()))
+            for name, sets in plan.picks.items()
+        },
+        partial=plan.partial,
         has_other_spacings=any(len({q.voxel_spacing for q in of_run}) > 1 for of_run in tomograms),
     )
 

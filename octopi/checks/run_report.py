@@ -1,21 +1,19 @@
 """What is checked in every run, and what is found there."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from octopi.config.settings import CheckSettings
 from octopi.data.cache import working_grid
 from octopi.errors import NoAnswerError, OctopiError
 from octopi.geometry import Grid, Points, same_spacing
 from octopi.pick_sets import PickCounts
-from octopi.project.objects import (
-    PickableObject,
-)
-from octopi.project.picks_selection import Source
+from octopi.project.objects import PickableObject
 from octopi.project.queries import PickSets, PicksQuery, SegmentationQuery, TomogramQuery
 
 
@@ -24,35 +22,29 @@ class CheckRequest:
     """What to check in every run.
 
     Args:
+        settings: of the command.
         target: the label volumes to train on.
-        tomo_types: to train on; None = all.
-        voxel_spacing: Å, of the tomograms to train on; None = all.
-        working_spacing: Å, to which tomograms are Fourier-cropped; None = as they are.
-        picks: the annotations, see `find_pick_sets`; None = everyone's but octopi's own.
-        rejected: the places found to be no particle, see `find_pick_sets`.
         united: object name -> its sets of picks and of rejected places, if it has several.
+        sets_error: why sets of picks cannot be chosen; None where they can.
         objects: of the copick config, by name.
-        min_distance: two picks nearer than this are one particle; in radii of the object.
-        voxels: read every voxel; False counts files.
     """
 
+    settings: CheckSettings
     target: SegmentationQuery
-    tomo_types: Sequence[str] | None
-    voxel_spacing: float | None
-    working_spacing: float | None
-    picks: Source
-    rejected: Source
     united: Mapping[str, tuple[PickSets, PickSets | None]]
+    sets_error: OctopiError | None
     objects: Mapping[str, PickableObject]
-    min_distance: float
-    voxels: bool
 
     def is_relevant(self, query: TomogramQuery) -> bool:
         """Return whether a tomogram may be trained on."""
-        spacing = self.voxel_spacing
+        types, spacing = self.settings.tomo_types, self.settings.voxel_spacing
         return (spacing is None or same_spacing(query.voxel_spacing, spacing)) and (
-            self.tomo_types is None or query.tomo_type in self.tomo_types
+            types is None or query.tomo_type in types
         )
+
+    def working_grid(self, grid: Grid) -> Grid:
+        """Return the grid to which a tomogram is Fourier-cropped."""
+        return working_grid(grid, self.settings.data["working_spacing"])
 
 
 @dataclass(frozen=True)
@@ -67,7 +59,7 @@ class Issue:
 
     run_name: str
     text: str
-    blocks_training: bool
+    blocks_training: bool = False
 
     def __str__(self) -> str:
         return f"{self.run_name}: {self.text}" if self.run_name else self.text
@@ -82,7 +74,6 @@ class RunReport:
         digests: tomogram -> digest of its bytes, where they were read.
         contrasts: tomogram -> object -> contrast of its picks, where voxels were read.
         existing_tomograms: also those that cannot be opened.
-        existing_picks: of all users and objects.
         is_listed: whether picks and label volumes could be listed.
         picks: object -> number of its picks.
         origins: object -> where its picks come from, if it has several sets or rejected places.
@@ -102,7 +93,6 @@ class RunReport:
     picks: dict[str, int] = field(default_factory=dict)
     origins: dict[str, PickCounts] = field(default_factory=dict)
     existing_tomograms: list[TomogramQuery] = field(default_factory=list)
-    existing_picks: list[PicksQuery] = field(default_factory=list)
     is_listed: bool = False
     annotations: set[PicksQuery] = field(default_factory=set)
     num_inside: int = 0
@@ -123,15 +113,14 @@ class RunReport:
         self.picks[name] = self.picks.get(name, 0) + len(points)
         grid = self.grid(request)
         if grid is not None:
-            inside = working_grid(grid, request.working_spacing).contains(points.positions)
+            inside = request.working_grid(grid).contains(points.positions)
             self.num_inside += int(inside.sum())
             self.num_outside += int((~inside).sum())
 
-    def add_issues(self, *texts: str, blocks_training: bool) -> None:
-        """Add issues; drop the run's name, which goes in front of every issue, from their texts."""
-        for text in texts:
-            short = text.removeprefix(f"Run {self.name}: ").removeprefix(f"Run {self.name} ")
-            self.issues.append(Issue(self.name, short, blocks_training))
+    def add_issue(self, text: str, *, blocks_training: bool = False) -> None:
+        """Add an issue; drop the run's name, which goes in front of it, from its text."""
+        short = text.removeprefix(f"Run {self.name}: ").removeprefix(f"Run {self.name} ")
+        self.issues.append(Issue(self.name, short, blocks_training))
 
     @contextlib.contextmanager
     def errors_as_issues(self, *, blocks_training: bool = True) -> Iterator[None]:
@@ -141,4 +130,4 @@ class RunReport:
         except NoAnswerError:
             raise
         except OctopiError as error:
-            self.add_issues(str(error), blocks_training=blocks_training)
+            self.add_issue(str(error), blocks_training=blocks_training)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from octopi.checks.picks import PicksReport, examine_picks
 from octopi.checks.run_report import CheckRequest, RunReport
-from octopi.data.cache import check_target_fits, working_grid
+from octopi.data.cache import check_target_fits
 from octopi.errors import DataError, NotInProjectError, OctopiError, did_you_mean, shorten_list
 from octopi.geometry import Grid, Points, format_shape
 from octopi.project import volume_check
@@ -35,7 +35,7 @@ def check_run(run: Run, request: CheckRequest) -> RunReport:
     """Check the tomograms, picks and target of a run."""
     report = RunReport(run.name)
     with report.errors_as_issues():
-        report.existing_picks = run.picks()
+        run.picks()
         run.segmentations()
         report.is_listed = True
     if not report.is_listed:
@@ -45,7 +45,11 @@ def check_run(run: Run, request: CheckRequest) -> RunReport:
             check(run, request, report)
     with report.errors_as_issues(), contextlib.suppress(NotInProjectError):
         # a tomogram that is missing is an issue of all runs together
-        find_tomograms(run, tomo_types=request.tomo_types, voxel_spacing=request.voxel_spacing)
+        find_tomograms(
+            run,
+            tomo_types=request.settings.tomo_types,
+            voxel_spacing=request.settings.voxel_spacing,
+        )
     return report
 
 
@@ -57,7 +61,7 @@ def _check_tomograms(run: Run, request: CheckRequest, report: RunReport) -> None
         blocks_training = request.is_relevant(query)
         with report.errors_as_issues(blocks_training=blocks_training):
             volume = volume_check.check_tomogram(
-                run, query, voxels=request.voxels, positions=positions, radii=radii
+                run, query, voxels=request.settings.voxels, positions=positions, radii=radii
             )
             report.tomograms[query] = volume.volume.grid
             report.contrasts[query] = volume.contrasts
@@ -65,15 +69,14 @@ def _check_tomograms(run: Run, request: CheckRequest, report: RunReport) -> None
             with report.errors_as_issues(blocks_training=blocks_training):
                 volume.check_chunks()
             if volume.constant_chunks and not volume.values.is_constant:
-                report.add_issues(
+                report.add_issue(
                     f"tomogram {query}: all voxels are the same within each of "
                     f"{len(volume.constant_chunks)} chunks "
-                    f"({shorten_list(volume.constant_chunks)}).",
-                    blocks_training=False,
+                    f"({shorten_list(volume.constant_chunks)})."
                 )
             volume.values.check(volume.volume.where)
             for remark in volume.remarks:
-                report.add_issues(f"tomogram {query}: {remark}", blocks_training=False)
+                report.add_issue(f"tomogram {query}: {remark}")
     _compare_shapes(report)
 
 
@@ -83,7 +86,7 @@ def _readable_positions(
     """Read the picks (n, 3), in Å, of each of the objects; skip damaged ones, an issue later."""
     positions: dict[str, list[NDArray[np.float64]]] = {}
     for query in run.picks():
-        if query.object_name in names and is_annotation(query, request.picks):
+        if query.object_name in names and is_annotation(query, request.settings.picks):
             with contextlib.suppress(OctopiError):
                 points = run.read_picks(query)
                 positions.setdefault(query.object_name, []).append(points.positions)
@@ -103,22 +106,21 @@ def _compare_shapes(report: RunReport) -> None:
                 f"{', '.join(types)} {format_shape(shape)}"
                 for shape, types in types_by_shape.items()
             )
-            report.add_issues(
-                f"its tomograms at {spacing:g} Å differ in shape: {text}.", blocks_training=False
-            )
+            report.add_issue(f"its tomograms at {spacing:g} Å differ in shape: {text}.")
 
 
 def _check_picks(run: Run, request: CheckRequest, report: RunReport) -> None:
     for query in run.picks():
         name = query.object_name
-        is_picked = is_annotation(query, request.picks)
-        if not is_picked and not (request.rejected and is_annotation(query, request.rejected)):
+        is_picked = is_annotation(query, request.settings.picks)
+        if not is_picked and not (
+            request.settings.rejected and is_annotation(query, request.settings.rejected)
+        ):
             continue
         if name not in request.objects:
-            report.add_issues(
+            report.add_issue(
                 f"picks {query} are of an object that the copick config does not have."
-                f"{did_you_mean(name, request.objects)}",
-                blocks_training=False,
+                f"{did_you_mean(name, request.objects)}"
             )
             continue
         if is_picked:
@@ -148,9 +150,11 @@ def _check_points(
     grid = report.grid(request)
     if grid is not None:
         obj = request.objects[query.object_name]
-        min_distance = obj.require_radius() * request.min_distance if obj.has_radius else None
+        min_distance = (
+            obj.require_radius() * request.settings.min_distance if obj.has_radius else None
+        )
         for text in _pick_faults(examine_picks(points, grid, min_distance=min_distance), query):
-            report.add_issues(text, blocks_training=False)
+            report.add_issue(text)
 
 
 def _pick_faults(picks: PicksReport, query: PicksQuery) -> list[str]:
@@ -174,20 +178,19 @@ def _pick_faults(picks: PicksReport, query: PicksQuery) -> list[str]:
 
 
 def _check_target(run: Run, request: CheckRequest, report: RunReport) -> None:
-    name = request.target.name_user_session
-    if not any(query.name_user_session == name for query in run.segmentations()):
+    if not run.segmentations_of(request.target):
         return
     report.has_target = True
-    volume = volume_check.check_segmentation(run, request.target, voxels=request.voxels)
+    volume = volume_check.check_segmentation(run, request.target, voxels=request.settings.voxels)
     with report.errors_as_issues():
         volume.check_chunks()
     report.attributes = volume.attributes
     with report.errors_as_issues():
         if message := describe_changed_inputs(run, volume.attributes):
-            report.add_issues(message, blocks_training=False)
+            report.add_issue(message)
     with report.errors_as_issues():
         report.labels = require_labels(volume.attributes, f"target {request.target}")
-        if request.voxels and (values := volume.label_values):
+        if request.settings.voxels and (values := volume.label_values):
             where = volume.volume.where
             values.check_labels(where)
             labels = report.labels
@@ -208,15 +211,13 @@ def _check_others_segmentations(run: Run, request: CheckRequest, report: RunRepo
                 continue
             with report.errors_as_issues(blocks_training=False):
                 check_covers_tomogram(run, query, run.open_segmentation(query).grid)
-            volume = volume_check.check_segmentation(run, query, voxels=request.voxels)
+            volume = volume_check.check_segmentation(run, query, voxels=request.settings.voxels)
             volume.check_chunks()
-            if request.voxels and (values := volume.label_values):
+            if request.settings.voxels and (values := volume.label_values):
                 _check_values(values, volume.attributes, volume.volume.where, request)
                 largest = max((n for value, n in values.counts.items() if value), default=0)
                 if text := odd_share(largest, math.prod(volume.volume.grid.shape)):
-                    report.add_issues(
-                        f"segmentation {query}: one of its labels {text}", blocks_training=False
-                    )
+                    report.add_issue(f"segmentation {query}: one of its labels {text}")
 
 
 def _check_values(
@@ -239,7 +240,7 @@ def _compare_grids(target_grid: Grid, report: RunReport, request: CheckRequest) 
     for query, grid in report.tomograms.items():
         if request.is_relevant(query):
             try:
-                check_target_fits(target_grid, working_grid(grid, request.working_spacing))
+                check_target_fits(target_grid, request.working_grid(grid))
             except DataError as error:
                 text = f"tomogram {query}, target {request.target}: {error}"
-                report.add_issues(text, blocks_training=True)
+                report.add_issue(text, blocks_training=True)

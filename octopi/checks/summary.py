@@ -1,22 +1,20 @@
 """Sum up the reports of all runs: would training fail, and what is merely odd (pure)."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from octopi.checks.picks import describe_gaps
 from octopi.checks.run_report import CheckRequest, Issue, RunReport
 from octopi.checks.tables import format_counts, format_rows, total_counts
-from octopi.data.cache import working_grid
 from octopi.data.folds import ONE_RUN, check_none_absent
 from octopi.errors import NotInProjectError, OctopiError, SettingError
 from octopi.geometry import format_shape
-from octopi.project.objects import NO_OBJECTS, check_painted_objects, object_labels
+from octopi.project.objects import check_painted_objects, object_labels
 from octopi.project.pick_contrast import clear_sign
-from octopi.project.picks_selection import choose_pick_sets, keep_known
 from octopi.project.provenance import check_same_painting
-from octopi.project.queries import PickSets, PicksQuery, TomogramQuery, select_tomogram
+from octopi.project.queries import TomogramQuery, select_tomogram
 from octopi.project.selection import several_types_message
 from octopi.targets import check_any_inside, check_has_marks, target_labels
 
@@ -58,7 +56,7 @@ def summarise(reports: Sequence[RunReport], request: CheckRequest) -> CheckSumma
     gaps = describe_gaps(
         {r.name: r.picks for r in readable if r.annotations}, partial_objects_of(training)
     )
-    issues += [Issue("", text, blocks_training=False) for text in gaps]
+    issues += [Issue("", text) for text in gaps]
     issues += _duplicate_tomograms(reports)
     issues += _inverted_tomograms(reports)
     issues += _target_issues(training, request) if has_targets else _pick_issues(reports, request)
@@ -79,8 +77,8 @@ def _object_warnings(reports: Sequence[RunReport], request: CheckRequest) -> Ite
     """Report radii that look like another unit, and labels that two objects share."""
     grid = next((grid for report in reports if (grid := report.grid(request))), None)
     for obj in request.objects.values():
-        if grid and (text := obj.odd_radius(working_grid(grid, request.working_spacing))):
-            yield Issue("", text, blocks_training=False)
+        if grid and (text := obj.odd_radius(request.working_grid(grid))):
+            yield Issue("", text)
     yield from issues_of(object_labels, request.objects, blocks_training=False)
 
 
@@ -93,18 +91,20 @@ def _missing_tomograms(
     is requested, a run needs any.
     """
     tomograms = [q for report in training for q in report.tomograms if request.is_relevant(q)]
-    types = list(request.tomo_types or dict.fromkeys(q.tomo_type for q in tomograms))
-    if request.tomo_types is None and len(types) > 1:
+    types = list(request.settings.tomo_types or dict.fromkeys(q.tomo_type for q in tomograms))
+    if request.settings.tomo_types is None and len(types) > 1:
         text = f"The project has {several_types_message(types)}"
-        yield Issue("", text, blocks_training=False)
+        yield Issue("", text)
     common = [spacing for spacing, _ in Counter(q.voxel_spacing for q in tomograms).most_common(1)]
     for report in training:
         looks_anywhere = not has_targets or report is training[0]  # as the work does
-        spacings = [request.voxel_spacing, *common] if looks_anywhere else common
+        spacings = [request.settings.voxel_spacing, *common] if looks_anywhere else common
         errors = [_missing_tomogram(report, tomo_type, spacings) for tomo_type in types or [None]]
         for number, error in enumerate(errors):
             if error is not None:
-                is_needed = number == 0 or not has_targets if request.tomo_types else all(errors)
+                is_needed = (
+                    number == 0 or not has_targets if request.settings.tomo_types else all(errors)
+                )
                 text = str(error).removeprefix(f"Run {report.name} ")
                 yield Issue(report.name, text, blocks_training=is_needed)
 
@@ -138,7 +138,7 @@ def _duplicate_tomograms(reports: Sequence[RunReport]) -> Iterable[Issue]:
                     "trains and the other validates, scores are too good: leave one out, or see "
                     "data.tilt_series_pattern."
                 )
-                yield Issue(run_name, text, blocks_training=False)
+                yield Issue(run_name, text)
 
 
 def _inverted_tomograms(reports: Sequence[RunReport]) -> Iterable[Issue]:
@@ -156,7 +156,7 @@ def _inverted_tomograms(reports: Sequence[RunReport]) -> Iterable[Issue]:
                 f"surroundings in its tomogram {tomo_type}, unlike those of other runs. "
                 "If its contrast is inverted, multiply it by -1 and write it again."
             )
-            yield Issue(run_name, text, blocks_training=False)
+            yield Issue(run_name, text)
 
 
 def _minority(signs: Iterable[Mapping[str, int]]) -> dict[str, int]:
@@ -180,35 +180,19 @@ def _minority(signs: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 def _pick_issues(reports: Sequence[RunReport], request: CheckRequest) -> Iterable[Issue]:
     """Report what would make create_targets fail."""
-    existing = {query for report in reports for query in report.existing_picks}
-    annotations = {query for report in reports for query in report.annotations}
-    if not request.objects:
-        yield Issue("", NO_OBJECTS, blocks_training=True)
-    elif not annotations:
-        yield from issues_of(_choose_known_picks, existing, request)
-    else:
-        yield from issues_of(_choose_sets, existing, request)
-        names = sorted({query.object_name for query in annotations})
-        for name in names:
-            yield from issues_of(request.objects[name].require_radius)
-        yield from issues_of(target_labels, names)
-        yield from issues_of(check_has_marks, names, request.rejected or ())
-        if all(report.grid(request) for report in reports if report.annotations):
-            num_inside = sum(report.num_inside for report in reports)
-            num_outside = sum(report.num_outside for report in reports)
-            yield from issues_of(check_any_inside, num_inside, num_outside)
-
-
-def _choose_known_picks(
-    existing: Collection[PicksQuery], request: CheckRequest
-) -> dict[str, PickSets]:
-    return keep_known(_choose_sets(existing, request)[0], request.objects, required=False)
-
-
-def _choose_sets(
-    existing: Collection[PicksQuery], request: CheckRequest
-) -> tuple[dict[str, PickSets], dict[str, PickSets]]:
-    return choose_pick_sets(existing, objects=None, source=request.picks, rejected=request.rejected)
+    if request.sets_error is not None and all(report.is_listed for report in reports):
+        yield Issue("", str(request.sets_error), blocks_training=True)
+    names = sorted({query.object_name for report in reports for query in report.annotations})
+    if not names:
+        return
+    for name in names:
+        yield from issues_of(request.objects[name].require_radius)
+    yield from issues_of(target_labels, names)
+    yield from issues_of(check_has_marks, names, request.settings.rejected or ())
+    if all(report.grid(request) for report in reports if report.annotations):
+        num_inside = sum(report.num_inside for report in reports)
+        num_outside = sum(report.num_outside for report in reports)
+        yield from issues_of(check_any_inside, num_inside, num_outside)
 
 
 def issues_of(
@@ -240,7 +224,7 @@ def _target_issues(training: Sequence[RunReport], request: CheckRequest) -> Iter
             yield from issues_of(request.objects[name].require_radius)
     yield from _rare_objects(first.labels, training)
     if len(training) == 1:
-        yield Issue("", ONE_RUN, blocks_training=False)
+        yield Issue("", ONE_RUN)
 
 
 def _rare_objects(labels: Mapping[str, int], training: Sequence[RunReport]) -> Iterable[Issue]:
@@ -254,7 +238,7 @@ def _rare_objects(labels: Mapping[str, int], training: Sequence[RunReport]) -> I
         run_names = [report.name for report in training if name in (report.classes or ())]
         if len(run_names) == 1 and len(training) > 1:
             text = f"Only {run_names[0]} holds {name}: it can be trained on or validated, not both."
-            yield Issue("", text, blocks_training=False)
+            yield Issue("", text)
 
 
 def table(reports: Sequence[RunReport], request: CheckRequest) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octopi.checks.picks import describe_not_annotated, warn_of_odd_picks
-from octopi.config.settings.pipeline import CreateTargetsSettings, TargetsSettings
+from octopi.config.setting_types import TargetsSettings
+from octopi.config.settings import CreateTargetsSettings
 from octopi.data.cache import working_grid
 from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
 from octopi.geometry import Grid, Points
@@ -22,7 +23,7 @@ from octopi.project.picks_selection import REJECTED_SUFFIX, find_pick_sets, keep
 from octopi.project.provenance import REGION
 from octopi.project.queries import PickSets, SegmentationQuery
 from octopi.project.run import Run
-from octopi.project.selection import find_segmentations, find_tomograms
+from octopi.project.selection import find_segmentations, find_tomograms, keep_runs_with
 from octopi.project.united_picks import UnitedPicks, read_united_picks
 from octopi.targets import (
     check_any_inside,
@@ -134,6 +135,8 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
         name: radius * scales.get(name, settings.radius_scale)
         for name, radius in object_radii.items()
     }
+    regions = [] if settings.annotated is None else [settings.annotated]
+    annotated = next(iter(find_segmentations(runs, regions).values()), None)
     labels = target_labels([*names, *(name for name in masks if name not in names)])
     check_has_marks(labels, rejected)
     return PaintingPlan(
@@ -143,29 +146,27 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
         radii,
         object_radii,
         labels,
-        find_annotated(runs, settings),
+        annotated,
         partial_objects(settings.annotation, list(labels)),
     )
 
 
-def find_annotated(runs: Sequence[Run], settings: TargetsSettings) -> SegmentationQuery | None:
-    """Find the mask of what is annotated; return None where everything is."""
-    if settings.annotated is None:
-        return None
-    return next(iter(find_segmentations(runs, [settings.annotated]).values()))
+def keep_annotated(
+    runs: Sequence[Run], plan: PaintingPlan, named: Sequence[str] | None
+) -> list[Run]:
+    """Return the runs that have something to paint, see `keep_runs_with`."""
 
+    def check_has_inputs(run: Run) -> None:
+        if plan.annotated:
+            run.open_segmentation(plan.annotated)
+        all_sets = [*plan.picks.values(), *plan.rejected.values()]
+        queries = [query for sets in all_sets for query in sets.queries]
+        if not existing_masks(run, plan) and not set(run.picks()) & set(queries):
+            requested = " or ".join(map(str, [*queries, *plan.masks.values()]))
+            existing = [*run.picks(), *run.segmentations()]
+            raise NotInProjectError(f"Run {run.name}", "picks or masks", requested, existing)
 
-def check_has_inputs(run: Run, plan: PaintingPlan) -> None:
-    """Raise NotInProjectError if the run has no picks, rejected places or masks, or no region."""
-    if plan.annotated:
-        run.open_segmentation(plan.annotated)
-    all_sets = [*plan.picks.values(), *plan.rejected.values()]
-    queries = [query for sets in all_sets for query in sets.queries]
-    if existing_masks(run, plan) or set(run.picks()) & set(queries):
-        return
-    requested = " or ".join(map(str, [*queries, *plan.masks.values()]))
-    existing = [*run.picks(), *run.segmentations()]
-    raise NotInProjectError(f"Run {run.name}", "picks or masks", requested, existing)
+    return [run for run, _ in keep_runs_with(runs, check_has_inputs, named)]
 
 
 def warn_of_missing_annotations(
@@ -198,8 +199,7 @@ def decided_spheres(inputs: RunInputs, plan: PaintingPlan) -> dict[int, tuple[ND
 
 def existing_masks(run: Run, plan: PaintingPlan) -> dict[str, SegmentationQuery]:
     """Return the masks of the plan that the run has."""
-    existing = {query.name_user_session for query in run.segmentations()}
-    return {name: q for name, q in plan.masks.items() if q.name_user_session in existing}
+    return {name: query for name, query in plan.masks.items() if run.segmentations_of(query)}
 
 
 def read_inputs(run: Run, plan: PaintingPlan, settings: CreateTargetsSettings) -> RunInputs:

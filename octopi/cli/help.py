@@ -1,7 +1,6 @@
 """`--help`, answered from docstrings and YAML files alone so that it takes no time."""
 
 import ast
-import sys
 
 from octopi.config.files import PACKAGE, choices, groups_of, read_command_yaml
 
@@ -19,11 +18,6 @@ def command_summary(verb: str) -> str:
 def _docstring(verb: str) -> str:
     text = (PACKAGE / f"{verb}.py").read_text(encoding="utf-8")
     return ast.get_docstring(ast.parse(text)) or ""
-
-
-def write_help(verb: str) -> None:
-    """Print what a command does, its groups and its settings."""
-    sys.stdout.write(help_text(verb))
 
 
 def help_text(verb: str) -> str:

@@ -1,12 +1,12 @@
 """Run a command: compose and check its settings, work, and exit with a code; see `ExitCode`."""
 
 import contextlib
-import functools
 import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,24 +15,22 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from octopi.cli.compose import (
+    WORKERS,
+    check_one_worker,
+    check_shareable,
     composed_job,
     config_search_arguments,
     multirun_job,
     single_run_overrides,
+    slurm_parameters,
+    worker_overrides,
 )
 from octopi.cli.error_report import report_error
-from octopi.cli.help import wants_help, write_help
+from octopi.cli.help import help_text, wants_help
 from octopi.cli.job_log import traceback_in_log, warn_of_repeats
 from octopi.cli.overrides import expand_overrides
 from octopi.cli.repeat import warn_of_other_project
 from octopi.cli.typed_text import quote_texts
-from octopi.cli.workers import (
-    WORKERS,
-    check_one_worker,
-    check_shareable,
-    slurm_parameters,
-    worker_overrides,
-)
 from octopi.config.check import check_settings, without_null_groups
 from octopi.config.files import CONF_DIR
 from octopi.config.overrides import override_key
@@ -50,15 +48,9 @@ Work = Callable[[Any, Job], Any]
 StartWorkers = Callable[[Mapping[str, Any], Sequence[str], Sequence[str], Path, int], None]
 
 
-def command(
-    verb: str,
-    work: Work,
-    *,
-    plugins: Sequence[type] = (),
-    opens_folder: bool = False,
-    start_workers: StartWorkers | None = None,
-) -> Callable[[], NoReturn]:
-    """Return the program behind `python -m octopi.VERB` and `octopi VERB`.
+@dataclass(frozen=True)
+class Command:
+    """The program behind `python -m octopi.VERB` and `octopi VERB`.
 
     Args:
         verb: its name.
@@ -67,55 +59,92 @@ def command(
         opens_folder: whether `work` calls `Job.open_folder` itself, after checks of its own.
         start_workers: starts the command on several machines, as `-m workers=N` asks.
     """
-    return functools.partial(
-        run_command,
-        verb,
-        work,
-        plugins=plugins,
-        opens_folder=opens_folder,
-        start_workers=start_workers,
-    )
 
+    verb: str
+    work: Work
+    plugins: Sequence[type] = ()
+    opens_folder: bool = False
+    start_workers: StartWorkers | None = None
 
-def run_command(
-    verb: str,
-    work: Work,
-    *,
-    plugins: Sequence[type],
-    opens_folder: bool,
-    start_workers: StartWorkers | None,
-) -> NoReturn:
-    """Run a command with the overrides in `sys.argv` and exit; see `command`."""
-    use_utf8()
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed, as some schedulers do
-            stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  to the end
-            setattr(sys, name, stream)
-    logging.raiseExceptions = False  # a log on a full disk is incomplete, and no traceback a line
-    sys.argv[0] = f"octopi {verb}"  # the name in a usage line, however the command was started
-    if wants_help(sys.argv[1:]):
-        write_help(verb)
+    def __call__(self) -> NoReturn:
+        """Run the command with the overrides in `sys.argv` and exit."""
+        use_utf8()
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # closed, as some schedulers do
+                stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  to the end
+                setattr(sys, name, stream)
+        logging.raiseExceptions = False  # a log on a full disk is incomplete, without tracebacks
+        sys.argv[0] = f"octopi {self.verb}"  # the name in a usage line, however it was started
+        if wants_help(sys.argv[1:]):
+            sys.stdout.write(help_text(self.verb))
+            sys.exit(ExitCode.DONE)
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, also in multiruns
+        try:
+            with stop_on_signals():
+                _add_current_folder()
+                self._run()
+        except SystemExit:
+            raise
+        except BaseException as error:  # noqa: BLE001  the last line before a bare traceback
+            sys.exit(report_error(error))
         sys.exit(ExitCode.DONE)
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, in single and multiruns
-    try:
-        with stop_on_signals():
-            _add_current_folder()
-            sys.argv[1:] = expand_overrides(without_null_groups(sys.argv[1:], verb), verb=verb)
-            overrides = single_run_overrides(sys.argv[1:])
-            if start_workers and (of_workers := worker_overrides(sys.argv[1:])):
-                of_workers = quote_texts(of_workers, verb, multirun=False)
-                _run_workers(verb, of_workers, start_workers)
-            elif overrides is None:
-                sys.argv[1:] = quote_texts(sys.argv[1:], verb, multirun=True)
-                _run_by_hydra(verb, work, plugins)
-            else:
-                overrides = quote_texts(overrides, verb, multirun=False)
-                _run_single(verb, work, overrides, opens_folder=opens_folder)
-    except SystemExit:
-        raise
-    except BaseException as error:  # noqa: BLE001  the last line before a bare traceback
-        sys.exit(report_error(error))
-    sys.exit(ExitCode.DONE)
+
+    def _run(self) -> None:
+        """Run the command once, as the tasks of a job array, or by Hydra."""
+        arguments = expand_overrides(without_null_groups(sys.argv[1:], self.verb), verb=self.verb)
+        sys.argv[1:] = arguments
+        overrides = single_run_overrides(arguments)
+        if self.start_workers and (of_workers := worker_overrides(arguments)):
+            of_workers = quote_texts(of_workers, self.verb, multirun=False)
+            self._run_workers(of_workers, self.start_workers)
+        elif overrides is None:
+            sys.argv[1:] = quote_texts(arguments, self.verb, multirun=True)
+            self._run_by_hydra()
+        else:
+            self._run_single(quote_texts(overrides, self.verb, multirun=False))
+
+    def _check(self, cfg: DictConfig, job: Job) -> Any:
+        """Return the settings of a composed config."""
+        return check_settings(cfg, SETTINGS_CLASSES[self.verb], overrides=job.overrides)
+
+    def _run_single(self, overrides: Sequence[str]) -> None:
+        """Run the command once, or check what its dry run can check without it."""
+        with composed_job(self.verb, overrides) as (job, cfg):
+            warn_of_repeats(job.overrides)
+            settings = self._check(cfg, job)
+            check_one_worker(settings)
+            warn_of_other_project(job.overrides, getattr(settings, "project", {}))
+            if settings.dry_run:
+                resources.check_writable(job.folder, "Choose another folder with hydra.run.dir=…")
+                end_dry_run_without_phantom(settings)
+            elif not self.opens_folder:
+                job.open_folder()
+            self.work(settings, job)
+
+    def _run_workers(self, overrides: Sequence[str], start_workers: StartWorkers) -> None:
+        """Check the settings of the command, and start it as the tasks of a job array."""
+        folder_of_sweep = "hydra.run.dir=${hydra.sweep.dir}"
+        with composed_job(self.verb, [*overrides, folder_of_sweep]) as (job, cfg):
+            settings = self._check(cfg, job)
+            check_shareable(settings)
+            parameters = slurm_parameters(settings.workers)
+            command = [f"octopi.{self.verb}", *config_search_arguments()]
+            shared = [o for o in job.overrides if override_key(o) != WORKERS]
+            job.open_folder()
+            start_workers(parameters, command, shared, job.folder, settings.workers)
+
+    def _run_by_hydra(self) -> None:
+        """Let Hydra run the command: as a multirun, or to show its config."""
+
+        @hydra.main(config_path=str(CONF_DIR), config_name=self.verb, execution_whitelist=[])
+        def task(cfg: DictConfig) -> Any:
+            with traceback_in_log():
+                job = multirun_job()
+                return self.work(self._check(cfg, job), job)
+
+        for plugin in self.plugins:
+            Plugins.instance().register(plugin)
+        task()
 
 
 def _add_current_folder() -> None:
@@ -160,54 +189,6 @@ def stop_on_signals() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler_after_work(number, handler))
-
-
-def _run_single(verb: str, work: Work, overrides: Sequence[str], *, opens_folder: bool) -> None:
-    """Run a command once, or check what its dry run can check without it."""
-    with composed_job(verb, overrides) as (job, cfg):
-        warn_of_repeats(job.overrides)
-        settings = check_settings(cfg, SETTINGS_CLASSES[verb], overrides=job.overrides)
-        check_one_worker(settings)
-        warn_of_other_project(job.overrides, getattr(settings, "project", {}))
-        if settings.dry_run:
-            _check_dry_run(settings, job)
-        elif not opens_folder:
-            job.open_folder()
-        work(settings, job)
-
-
-def _run_workers(verb: str, overrides: Sequence[str], start_workers: StartWorkers) -> None:
-    """Check the settings of a command, and start it as the tasks of a job array."""
-    folder_of_sweep = "hydra.run.dir=${hydra.sweep.dir}"
-    with composed_job(verb, [*overrides, folder_of_sweep]) as (job, cfg):
-        settings = check_settings(cfg, SETTINGS_CLASSES[verb], overrides=job.overrides)
-        check_shareable(settings)
-        parameters = slurm_parameters(settings.workers)
-        command = [f"octopi.{verb}", *config_search_arguments()]
-        shared = [o for o in job.overrides if override_key(o) != WORKERS]
-        job.open_folder()
-        start_workers(parameters, command, shared, job.folder, settings.workers)
-
-
-def _run_by_hydra(verb: str, work: Work, plugins: Sequence[type]) -> None:
-    """Let Hydra run the command: as a multirun, or to show its config."""
-
-    @hydra.main(config_path=str(CONF_DIR), config_name=verb, execution_whitelist=[])
-    def task(cfg: DictConfig) -> Any:
-        with traceback_in_log():
-            job = multirun_job()
-            settings = check_settings(cfg, SETTINGS_CLASSES[verb], overrides=job.overrides)
-            return work(settings, job)
-
-    for plugin in plugins:
-        Plugins.instance().register(plugin)
-    task()
-
-
-def _check_dry_run(settings: Any, job: Job) -> None:
-    """Raise what would end the job at once."""
-    resources.check_writable(job.folder, "Choose another folder with hydra.run.dir=…")
-    end_dry_run_without_phantom(settings)
 
 
 def end_dry_run_without_phantom(settings: Any) -> None:

@@ -6,7 +6,6 @@ import itertools
 import os
 import re
 import shlex
-from collections.abc import Iterable
 from pathlib import Path
 
 from octopi.cli.repeat import expand_experiment_folder, expand_resume
@@ -45,7 +44,8 @@ MULTIRUN = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
 def expand_overrides(arguments: list[str], *, verb: str) -> list[str]:
     """Return the command line with every short form replaced by what it stands for."""
     arguments = [expand_home(argument) for argument in arguments]
-    if asks_dry_run(arguments) and MULTIRUN & set(arguments) and verb != "train":
+    is_dry_run = (last_value(arguments, "dry_run") or "").lower() == "true"
+    if is_dry_run and MULTIRUN & set(arguments) and verb != "train":
         raise SettingError("dry_run=true describes one job at a time: leave out -m.")
     check_flags(arguments, verb)
     is_auto = last_value(arguments, "resume") == "auto" and not MULTIRUN & set(arguments)
@@ -172,11 +172,6 @@ def check_header(path: Path) -> None:
             f"{path} does not say where its settings belong. Make its first line "
             f"`# @package _global_`{no_mark}."
         )
-
-
-def asks_dry_run(arguments: Iterable[str]) -> bool:
-    """Return whether the command line asks only what would be done."""
-    return (last_value(arguments, "dry_run") or "").lower() == "true"
 
 
 def add_folder(arguments: list[str], *, verb: str) -> list[str]:

@@ -16,9 +16,9 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf import open_dict
 
+from octopi.cli.compose import check_one_worker
 from octopi.cli.error_report import explain_hydra_error
 from octopi.cli.job_log import ScreenHandler, masking_formatter, write_overrides
-from octopi.cli.workers import check_one_worker
 from octopi.config.check import check_settings
 from octopi.config.files import choices
 from octopi.config.overrides import compose_config

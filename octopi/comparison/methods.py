@@ -7,19 +7,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from octopi.cli.compose import config_search_arguments
 from octopi.cli.overrides import expand_overrides
 from octopi.cli.python_api import compose
 from octopi.cli.typed_text import quote_texts
 from octopi.config.check import without_null_groups
 from octopi.config.overrides import override_key, override_text, replace_overrides
 from octopi.config.settings import CompareSettings, TrainSettings
-from octopi.errors import SettingError, shorten, shorten_list
+from octopi.errors import SettingError, SweepError, shorten, shorten_list
+from octopi.processes.local import LocalRunner, check_one_device
+from octopi.processes.tasks import TrainingTask, run_unfinished
 from octopi.project import Project
 from octopi.ranges import LARGEST
-from octopi.system.files import differing_keys, to_builtin_types
-from octopi.system.job_folder import PLACES, read_outcome, read_training_config
+from octopi.system.files import differing_values, to_builtin_types
+from octopi.system.job_folder import OUTPUT_FILE, PLACES, Job, read_outcome, read_training_config
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
+from octopi.training.dry_run import describe_training
+from octopi.training.run import build_training
 
+MODULE = "octopi.train"
 BASE = "base"
 MAX_FOLDER_NAME = 80  # characters
 # What the comparison itself decides for every training.
@@ -82,53 +88,33 @@ def read_methods(
         SettingError: a method is neither overrides nor folders of finished trainings, or cannot be
             compared with the base.
     """
-    base, *others = [
-        _split(text, role)
-        for text, role in [
-            (settings.base or "", BASE),
-            *((text, "methods") for text in settings.methods),
-        ]
-    ]
+    texts = [BASE, *settings.methods]
+    roles = [BASE, *["methods"] * len(settings.methods)]
+    base, *others = map(_split, [settings.base or "", *settings.methods], roles)
     is_new = _is_overrides(base)
     if any(words and _is_overrides(words) is not is_new for words in others):
         raise SettingError(
             "base and methods are either all overrides, as in base=experiment=czii "
             "methods=[loss=dice], or all folders of finished trainings."
         )
-    texts = [BASE, *settings.methods]
-    if is_new:
-        overrides = [
-            _expand(base),
-            *(replace_overrides(_expand(base), *_expand(words)) for words in others),
-        ]
-        names = [_folder_name(text) for text in texts]
-        if len(set(names)) < len(names):
-            raise SettingError(f"Two methods would share a folder: {shorten_list(names)}.")
-        methods = [
-            Method(
-                text,
-                [
-                    _new_training(folder / name / f"seed_{seed}", words, seed, settings)
-                    for seed in sorted(settings.seeds)
-                ],
-            )
-            for text, name, words in zip(
-                texts, names, [[*project_overrides, *each] for each in overrides], strict=True
-            )
-        ]
-    else:
-        methods = [
-            Method(
-                text,
-                sorted(
-                    (_finished_training(Path(word), project_overrides, settings) for word in words),
-                    key=lambda training: training.seed,
-                ),
-            )
-            for text, words in zip(texts, [base, *others], strict=True)
-        ]
-    for method in methods:
-        _check_pairing(method, methods[0])
+    names = list(map(_folder_name, texts))
+    if is_new and len(set(names)) < len(names):
+        raise SettingError(f"Two methods would share a folder: {shorten_list(names)}.")
+    base_overrides = [*project_overrides, *_expand(base)] if is_new else []
+    methods: list[Method] = []
+    for text, name, words in zip(texts, names, [base, *others], strict=True):
+        if is_new:
+            overrides = replace_overrides(base_overrides, *_expand(words))
+            trainings = [
+                _new_training(folder / name / f"seed_{seed}", overrides, seed, settings)
+                for seed in settings.seeds
+            ]
+        else:
+            trainings = [
+                _finished_training(Path(word), project_overrides, settings) for word in words
+            ]
+        methods.append(Method(text, sorted(trainings, key=lambda training: training.seed)))
+        _check_pairing(methods[-1], methods[0])
     return methods
 
 
@@ -200,7 +186,7 @@ def _check_same_settings(training: SeedTraining) -> None:
     now = to_builtin_types(vars(training.settings))
     changed = [
         key
-        for key in differing_keys(before, now)
+        for key in differing_values(before, now)
         if key not in IGNORED and not key.startswith("logger")
     ]
     if changed:
@@ -256,7 +242,7 @@ def read_info(methods: Sequence[Method], project: Project) -> DatasetInfo:
     """
     infos = [read_dataset_info(project, method.trainings[0].settings) for method in methods]
     for method, info in zip(methods, infos, strict=True):
-        if differing := differing_keys(_scored_content(infos[0]), _scored_content(info)):
+        if differing := differing_values(_scored_content(infos[0]), _scored_content(info)):
             raise SettingError(
                 f"{shorten(method.name)} is scored otherwise than the base: "
                 f"{shorten_list(differing)} differ. Compare on the same runs and particles."
@@ -272,3 +258,50 @@ def _scored_content(info: DatasetInfo) -> dict[str, object]:
         "weights": info.weights,
         "picks": info.content()["picks"],
     }
+
+
+def check_trainings(methods: Sequence[Method]) -> None:
+    """Check what each method trains, as its dry run does; write nothing.
+
+    Raises:
+        OctopiError: a method that cannot be trained.
+    """
+    for method in methods:
+        missing = [training for training in method.trainings if not training.is_finished]
+        if missing:
+            folder, settings = missing[0].folder, missing[0].settings
+            check_one_device(settings)
+            training = build_training(settings, folder)
+            describe_training(settings, Job(folder, missing[0].overrides), training)
+
+
+def run_missing(methods: Sequence[Method], folder: Path) -> None:
+    """Run every training that has not ended; a training uses all devices or cores for its folds.
+
+    Args:
+        methods: with their trainings.
+        folder: of the comparison, for the message of what continues it.
+
+    Raises:
+        SweepError: a training failed; the others have been run.
+        StoppedBySignal: after SIGTERM or Ctrl-C.
+    """
+    # seed by seed, so that every seed that is done compares all methods
+    by_seed = zip(*(method.trainings for method in methods), strict=True)
+    trainings = [training for of_seed in by_seed for training in of_seed]
+    tasks = [
+        TrainingTask(number, training.folder, training.overrides)
+        for number, training in enumerate(trainings)
+    ]
+    resume_command = f"the same command (hydra.run.dir={folder})"
+    runner = LocalRunner([{}], MODULE, config_search_arguments())
+    failed = run_unfinished(
+        tasks, runner, desc="compare", unit="training", resume_command=resume_command
+    )
+    if failed:
+        number, result = next(iter(failed.items()))
+        raise SweepError(
+            f"{len(failed)} of {len(trainings)} trainings failed. "
+            f"{trainings[number].folder}: {result.reason} (see {OUTPUT_FILE} there).\n"
+            f"Run what is missing with {resume_command}, without what cannot be trained."
+        )

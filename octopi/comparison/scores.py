@@ -1,78 +1,63 @@
-"""Score the trainings of methods out of fold and compare each method with the base."""
+"""Score the trainings of methods out of fold, compare them with the base, and tabulate it."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from octopi.comparison.methods import Method, SeedTraining
 from octopi.config.build import build
 from octopi.cross_validation.ensemble import (
     Fold,
-    calibrate_on,
+    calibrate_on_others,
     out_of_fold_candidates,
     read_folds,
     read_truth,
 )
 from octopi.errors import DataError, SettingError, shorten, shorten_list
 from octopi.evaluation.coverage import keep_comparable
-from octopi.evaluation.differences import Difference, Resampling, compare_counts, stack_counts
+from octopi.evaluation.differences import (
+    OVERALL,
+    Difference,
+    Resampling,
+    compare_counts,
+    stack_counts,
+)
+from octopi.evaluation.score_report import format_figure
 from octopi.evaluation.scores import Scorer
 from octopi.geometry import PicksByRun
-from octopi.system.job_folder import Outcome, fold_folders, read_outcome
+from octopi.system.job_folder import fold_folders, read_outcome
+from octopi.system.tables import format_rows
 from octopi.training.dataset_info import DatasetInfo
 from octopi.training.module import ValidationSteps
 from octopi.training.validation import build_validation
 
+COLUMNS = ("method", "score", "base", "method's", "difference", "95 % interval", "in words")
+COST_COLUMNS = ("method", "steps a fold", "CPU s a step")
+COSTS = ("steps", "cpu_seconds_per_step")
 BETAS = (1.0, 4.0)  # precision and recall alike; the CZII challenge's
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What the trainings of a method cost, the mean of all folds and seeds; None = not recorded.
+def compare_methods(methods: Sequence[Method], info: DatasetInfo) -> dict[str, Any]:
+    """Score methods out of fold and compare each with the base; return what is stored.
+
+    Thresholds are calibrated on the other folds. F1 is the plain mean over objects, F4 the mean by
+    their weights.
 
     Args:
-        steps: of the optimizer.
-        cpu_seconds_per_step: without validations.
-    """
-
-    steps: float | None
-    cpu_seconds_per_step: float | None
-
-
-@dataclass(frozen=True)
-class ScoredMethod:
-    """A method with its counts out of fold.
-
-    Args:
-        name: of the method.
-        counts: β -> tp, fp, fn (seeds, runs, objects, 3).
-        cost: of its trainings.
-    """
-
-    name: str
-    counts: Mapping[float, NDArray[np.int64]]
-    cost: Cost
-
-
-def score_methods(methods: Sequence[Method], info: DatasetInfo) -> Iterator[ScoredMethod]:
-    """Score each method out of fold, at thresholds that are calibrated on the other folds.
-
-    Args:
-        methods: whose trainings have ended.
+        methods: whose trainings have ended, the base first.
         info: of the base's dataset, on which all are scored.
     """
-    settings = methods[0].trainings[0].settings
+    base, *others = methods
+    settings = base.trainings[0].settings
     scorer: Scorer = build(settings.scorer, "scorer")
-    truth: PicksByRun | None = None
+    truth: PicksByRun = {}
+    counts = {}
     for method in methods:
         reports: dict[float, list] = {beta: [] for beta in BETAS}
         for training in method.trainings:
             folds = _read_folds(training)
-            if truth is None:
-                truth = read_truth(info, out_of_fold_candidates(folds))
+            truth = truth or read_truth(info, out_of_fold_candidates(folds))
             _check_same_runs(folds, truth, method.name)
             first = folds[0].info
             validation = build_validation(settings, info, first.size_divisor, first.net_output)
@@ -80,12 +65,36 @@ def score_methods(methods: Sequence[Method], info: DatasetInfo) -> Iterator[Scor
                 both = keep_comparable(picks, truth)
                 report = scorer(both.picks, both.truth, radii=info.radii, weights=info.weights)
                 reports[beta].append(report.runs)
-        assert truth is not None
-        counts = {
+        counts[method.name] = {
             beta: stack_counts(of_seeds, sorted(truth), list(info.radii))
             for beta, of_seeds in reports.items()
         }
-        yield ScoredMethod(method.name, counts, mean_cost(method))
+    resampling = Resampling.draw(len(truth), len(base.trainings), scorer.num_resamples, scorer.seed)
+
+    def compare(method: Method, beta: float) -> dict[str, Any]:
+        by_object = compare_counts(
+            counts[base.name][beta],
+            counts[method.name][beta],
+            beta=beta,
+            weights={name: 1.0 if beta == 1 else info.weights[name] for name in info.radii},
+            resampling=resampling,
+        )
+        return {name: _to_json(difference) for name, difference in by_object.items()}
+
+    return {
+        "seeds": base.seeds,
+        "num_runs": len(truth),
+        "costs": {method.name: mean_costs(method) for method in methods},
+        "trainings": {method.name: [str(t.folder) for t in method.trainings] for method in methods},
+        "differences": {
+            method.name: {f"F{beta:g}": compare(method, beta) for beta in BETAS}
+            for method in others
+        },
+    }
+
+
+def _to_json(difference: Difference) -> dict[str, Any]:
+    return {**vars(difference), "difference": difference.value, "verdict": difference.verdict}
 
 
 def _read_folds(training: SeedTraining) -> list[Fold]:
@@ -113,87 +122,92 @@ def pick_out_of_fold(
     """Pick in each fold's runs at the thresholds of the other folds: β -> picks of all runs."""
     picks: dict[float, dict] = {beta: {} for beta in BETAS}
     for fold in folds:
-        calibration = calibrate_on([f for f in folds if f is not fold], truth, validation)
+        calibration = calibrate_on_others(folds, fold, truth, validation)
         for beta in BETAS:
             picks[beta] |= calibration.pick(fold.candidates, beta)
     return dict(picks)
 
 
-def mean_cost(method: Method) -> Cost:
-    """Average the costs that the folds of a method's trainings recorded."""
+def mean_costs(method: Method) -> dict[str, float | None]:
+    """Average what the folds of a method's trainings cost; None = not recorded."""
     outcomes = [
         outcome
         for training in method.trainings
         for folder in fold_folders(training.folder)
         if (outcome := read_outcome(folder)) is not None
     ]
-    return Cost(_mean(outcomes, "steps"), _mean(outcomes, "cpu_seconds_per_step"))
+    costs = {name: [getattr(outcome, name) for outcome in outcomes] for name in COSTS}
+    return {
+        name: None if not values or None in values else float(np.mean(values))
+        for name, values in costs.items()
+    }
 
 
-def _mean(outcomes: Sequence[Outcome], name: str) -> float | None:
-    values = [getattr(outcome, name) for outcome in outcomes]
-    return None if not values or None in values else float(np.mean(values))
-
-
-def compare_all(
-    scored: Sequence[ScoredMethod], info: DatasetInfo, scorer: Scorer
-) -> dict[str, dict[float, dict[str, Difference]]]:
-    """Compare each method with the base, which comes first: method -> β -> object -> difference.
-
-    F1 is the plain mean over objects, F4 the mean by their weights.
+def format_comparison(comparison: Mapping[str, Any]) -> str:
+    """Align a comparison as text.
 
     Args:
-        scored: base and methods.
-        info: of the dataset.
-        scorer: has the number of resamples and their seed.
+        comparison: the content of `comparison.json`.
     """
-    base, *others = scored
-    num_seeds, num_runs = base.counts[BETAS[0]].shape[:2]
-    resampling = Resampling.draw(num_runs, num_seeds, scorer.num_resamples, scorer.seed)
-    weights = {name: info.weights[name] for name in info.radii}
-    return {
-        method.name: {
-            beta: compare_counts(
-                base.counts[beta],
-                method.counts[beta],
-                beta=beta,
-                weights=dict.fromkeys(weights, 1.0) if beta == 1 else weights,
-                resampling=resampling,
-            )
-            for beta in BETAS
-        }
-        for method in others
-    }
+    differences = format_rows(COLUMNS, difference_rows(comparison))
+    costs = format_rows(COST_COLUMNS, cost_rows(comparison))
+    return "\n".join([describe(comparison), differences, costs])
 
 
-def to_json(
-    methods: Sequence[Method],
-    scored: Sequence[ScoredMethod],
-    differences: Mapping[str, Mapping[float, Mapping[str, Difference]]],
-) -> dict[str, Any]:
-    """Return a comparison as it is stored; None = n/a."""
-    return {
-        "seeds": methods[0].seeds,
-        "num_runs": int(scored[0].counts[BETAS[0]].shape[1]),
-        "costs": {one.name: vars(one.cost) for one in scored},
-        "trainings": {
-            method.name: [str(training.folder) for training in method.trainings]
-            for method in methods
-        },
-        "differences": {
-            name: {
-                f"F{beta:g}": {
-                    object_name: {
-                        "base": one.base,
-                        "method": one.method,
-                        "difference": one.value,
-                        "interval": one.interval,
-                        "verdict": one.verdict,
-                    }
-                    for object_name, one in by_object.items()
-                }
-                for beta, by_object in by_beta.items()
-            }
-            for name, by_beta in differences.items()
-        },
-    }
+def format_markdown(comparison: Mapping[str, Any]) -> str:
+    """Write a comparison as Markdown.
+
+    Args:
+        comparison: the content of `comparison.json`.
+    """
+    differences = _markdown_table(COLUMNS, difference_rows(comparison))
+    costs = _markdown_table(COST_COLUMNS, cost_rows(comparison))
+    return "\n\n".join([describe(comparison), differences, costs]) + "\n"
+
+
+def describe(comparison: Mapping[str, Any]) -> str:
+    """Say what was compared, in two sentences."""
+    seeds = comparison["seeds"]
+    trainings = f"{len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))})"
+    return (
+        f"Out of fold over {comparison['num_runs']} runs, {trainings}, thresholds of the other "
+        "folds. Differences are paired by run and seed; F1 is the mean over objects, F4 the mean "
+        "by their weights."
+    )
+
+
+def difference_rows(comparison: Mapping[str, Any]) -> list[list[str]]:
+    """Return the rows of all methods: F1 and F4 over all objects, then F1 of each object."""
+    rows = []
+    for name, by_score in comparison["differences"].items():
+        shown = [(score, OVERALL) for score in by_score]
+        shown += [("F1", object_name) for object_name in by_score["F1"] if object_name != OVERALL]
+        for number, (score, object_name) in enumerate(shown):
+            one = by_score[score][object_name]
+            label = score if object_name == OVERALL else f"{score} {object_name}"
+            rows.append([name if number == 0 else "", label, *_figures(one), one["verdict"]])
+    return rows
+
+
+def _figures(one: Mapping[str, Any]) -> list[str]:
+    difference, interval = one["difference"], one["interval"]
+    return [
+        format_figure(one["base"]),
+        format_figure(one["method"]),
+        "n/a" if difference is None else f"{difference:+.3f}",
+        "" if interval is None else f"{interval[0]:+.3f} … {interval[1]:+.3f}",
+    ]
+
+
+def cost_rows(comparison: Mapping[str, Any]) -> list[list[str]]:
+    """Return the rows of what the trainings cost."""
+    rows = []
+    for name, cost in comparison["costs"].items():
+        steps = "n/a" if cost["steps"] is None else f"{cost['steps']:.0f}"
+        rows.append([name, steps, format_figure(cost["cpu_seconds_per_step"])])
+    return rows
+
+
+def _markdown_table(columns: tuple[str, ...], rows: list[list[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in lines)

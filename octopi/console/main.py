@@ -5,7 +5,7 @@ import runpy
 import sys
 from typing import NoReturn
 
-from octopi.cli.help import command_summary, wants_help, write_help
+from octopi.cli.help import command_summary, help_text, wants_help
 from octopi.config.files import COMMANDS
 from octopi.console.completion import SCRIPT
 from octopi.errors import ExitCode, did_you_mean
@@ -38,7 +38,7 @@ def main() -> NoReturn:
         )
         sys.exit(ExitCode.SETTING)
     if wants_help(arguments[1:]):
-        write_help(verb)
+        print(help_text(verb), end="")
         sys.exit(ExitCode.DONE)
     sys.argv = [f"octopi {verb}", *arguments[1:]]
     runpy.run_module(f"octopi.{verb}", run_name="__main__", alter_sys=True)

@@ -1,8 +1,8 @@
 """Combine finished folds into an ensemble and score it out of fold.
 
 A run is out of fold for the net that did not train on it. The candidates of all folds in such runs
-decide the ensemble's thresholds. Only thresholds that a fold had no part in can be scored on it:
-its own, and those of all folds together, have seen its candidates.
+decide the ensemble's thresholds, which so have seen the candidates that they are scored on. Those
+of the other folds alone have not.
 """
 
 import dataclasses
@@ -15,16 +15,9 @@ from torch import Tensor
 
 from octopi.config.build import build
 from octopi.config.settings import TrainSettings
-from octopi.cross_validation.table import (
-    MEAN_OF_OTHERS,
-    OTHERS,
-    OWN,
-    POOLED,
-    THRESHOLD_METHODS,
-    plot_folds,
-)
+from octopi.cross_validation.table import OTHERS, POOLED, plot_folds
 from octopi.errors import DataError, SettingError, shorten_list
-from octopi.evaluation.calibration import Calibration, mean_calibration
+from octopi.evaluation.calibration import Calibration
 from octopi.evaluation.candidates import read_candidates
 from octopi.evaluation.coverage import keep_comparable
 from octopi.evaluation.partial import estimate_scores
@@ -39,8 +32,6 @@ from octopi.training.best_model import write_model
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
 from octopi.training.module import ValidationSteps
 from octopi.training.validation import build_validation, log_shares
-
-CalibrationsByMethod = dict[str, dict[str, Calibration]]  # method -> fold name -> calibration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,9 +76,12 @@ def build_ensemble(
     truth = read_truth(info, candidates)
     calibration = validation.calibrate(candidates, truth)
     metrics = validation.score_candidates(candidates, truth, calibration)
-    by_method = compare_calibrations(folds, truth, validation, calibration)
+    by_method = {
+        POOLED: {fold.name: calibration for fold in folds},
+        OTHERS: {fold.name: calibrate_on_others(folds, fold, truth, validation) for fold in folds},
+    }
     scorer = build(settings.scorer, "scorer")
-    shares = calibration.shares_of(info.partial)
+    shares = {n: share for n, share in calibration.shares.items() if n in info.partial}
 
     def score(picks: PicksByRun, truth: PicksByRun) -> Report:
         report = scorer(picks, truth, radii=info.radii, weights=info.weights)
@@ -98,7 +92,7 @@ def build_ensemble(
         **({"metrics_note": info.metrics_note} if info.metrics_note else {}),
         "out_of_fold": metrics,
         "thresholds": calibration.thresholds,
-        "annotated_share": calibration.share_intervals(),
+        "annotated_share": calibration.shares,
         "scores": {
             method: score_folds(folds, by_fold, truth, validation, score)
             for method, by_fold in by_method.items()
@@ -110,7 +104,7 @@ def build_ensemble(
         write_model(staging_folder, weights, ensemble_info)
         write_figure(staging_folder / "folds.png", plot_folds(results))
         write_json(staging_folder / RESULTS_FILE, results)
-    log_shares(calibration.share_intervals(), truth, info)
+    log_shares(calibration.shares, truth, info)
     return metrics.get(settings.best_metric)
 
 
@@ -165,49 +159,19 @@ def read_truth(info: DatasetInfo, run_names: Collection[str]) -> dict[str, dict[
     return {name: info.true_picks(runs[name]) for name in run_names}
 
 
-def compare_calibrations(
-    folds: Sequence[Fold], truth: PicksByRun, validation: ValidationSteps, pooled: Calibration
-) -> CalibrationsByMethod:
-    """Calibrate for the runs that each fold held out, by every method.
-
-    That of all folds together and of the fold itself saw the candidates that they are scored on.
-    That of the other folds, and the mean of the other folds' own, did not.
+def calibrate_on_others(
+    folds: Sequence[Fold], fold: Fold, truth: PicksByRun, validation: ValidationSteps
+) -> Calibration:
+    """Calibrate on the runs that the other folds held out, as one.
 
     Args:
         folds: all of them.
-        truth: of the runs that they held out.
-        validation: calibrates.
-        pooled: calibrated on all folds together.
-    """
-    by_method: CalibrationsByMethod = {method: {} for method in THRESHOLD_METHODS}
-    for fold in folds:
-        others = [other for other in folds if other is not fold]
-        by_method[POOLED][fold.name] = pooled
-        by_method[OWN][fold.name] = calibration_of(fold.info)
-        by_method[OTHERS][fold.name] = calibrate_on(others, truth, validation)
-        by_method[MEAN_OF_OTHERS][fold.name] = mean_calibration(
-            [calibration_of(other.info) for other in others]
-        )
-    return by_method
-
-
-def calibrate_on(
-    folds: Sequence[Fold], truth: PicksByRun, validation: ValidationSteps
-) -> Calibration:
-    """Calibrate on the runs that some folds held out, as one.
-
-    Args:
-        folds: some of them.
+        fold: the one that has no part in it.
         truth: of the runs that all folds held out.
         validation: calibrates.
     """
-    candidates = out_of_fold_candidates(folds)
+    candidates = out_of_fold_candidates([other for other in folds if other is not fold])
     return validation.calibrate(candidates, {run: truth[run] for run in candidates})
-
-
-def calibration_of(info: CheckpointInfo) -> Calibration:
-    """Return the calibration that a checkpoint holds."""
-    return Calibration(info.thresholds, info.chances, shares={})
 
 
 def score_folds(
@@ -234,12 +198,17 @@ def score_folds(
     for name, by_run in picks.items():
         coverage = keep_comparable(by_run, {run: truth[run] for run in by_run})
         report = score(coverage.picks, coverage.truth).to_dict()
-        scores[name] = {k: v for k, v in report.items() if k != "runs"}
+        scores[name] = {k: v for k, v in report.items() if k not in ("curves", "runs")}
     return scores
 
 
-def describe_fold(fold: Fold, by_method: CalibrationsByMethod) -> dict[str, Any]:
-    """Return a fold's results, the runs that it held out and the thresholds for them."""
+def describe_fold(fold: Fold, by_method: Mapping[str, Mapping[str, Calibration]]) -> dict[str, Any]:
+    """Return a fold's results, the runs that it held out and the thresholds for them.
+
+    Args:
+        fold: a finished one.
+        by_method: how thresholds are chosen -> fold name -> calibration.
+    """
     return {
         **fold.results,
         "held_out": sorted(fold.candidates),
@@ -263,7 +232,7 @@ def combine_nets(
         net={"_target_": ENSEMBLE, "nets": [fold.info.net for fold in folds]},
         thresholds=calibration.thresholds,
         chances=calibration.chances,
-        annotated_share=calibration.share_intervals(),
+        annotated_share=calibration.shares,
         metrics={name: value for name, value in metrics.items() if value is not None},
         provenance={"folds": [fold.info.provenance for fold in folds]},
     )

@@ -82,27 +82,13 @@ def fold_limits(settings: TrainSettings, num_slots: int) -> list[str]:
         settings: of the whole training.
         num_slots: folds that train at once, which share the CPU-seconds but not the time.
     """
-    limits = []
-    if (max_time := time_limit(settings, num_slots)) is not None:
-        limits.append(override_text("trainer.max_time", max_time))
+    limits, num_folds = [], settings.num_folds or 1
+    if (max_time := settings.trainer["max_time"]) is not None:
+        seconds = parse_duration(str(max_time)) // math.ceil(num_folds / num_slots)
+        limits.append(override_text("trainer.max_time", format_time_limit(seconds)))
     if settings.max_cpu_seconds is not None:
-        share = settings.max_cpu_seconds / (settings.num_folds or 1)
-        limits.append(override_text("max_cpu_seconds", share))
+        limits.append(override_text("max_cpu_seconds", settings.max_cpu_seconds / num_folds))
     return limits
-
-
-def time_limit(settings: TrainSettings, num_slots: int) -> str | None:
-    """Return the share of `trainer.max_time` that each fold has, as Lightning writes it.
-
-    Args:
-        settings: of the whole training.
-        num_slots: folds that train at once.
-    """
-    max_time = settings.trainer["max_time"]
-    if max_time is None:
-        return None
-    num_batches = math.ceil((settings.num_folds or 1) / num_slots)
-    return format_time_limit(parse_duration(str(max_time)) // num_batches)
 
 
 def fold_overrides(overrides: Sequence[str], fold: int, limits: Sequence[str]) -> list[str]:

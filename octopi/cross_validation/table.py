@@ -14,14 +14,10 @@ from octopi.system.job_folder import RESULTS_FILE
 from octopi.system.tables import format_table
 
 POOLED = "pooled"
-OWN = "own"
 OTHERS = "others"
-MEAN_OF_OTHERS = "mean_of_others"
 THRESHOLD_METHODS = {  # method of choosing thresholds -> its label in the table
     POOLED: "all together *",
-    OWN: "each its own *",
     OTHERS: "the other folds",
-    MEAN_OF_OTHERS: "the others' mean",
 }
 SCREEN_WIDTH = 100  # characters
 LABEL_WIDTH = 17

@@ -5,25 +5,18 @@ a candidate is a particle is therefore fitted as a smooth function of its score 
 threshold is the one with the best expected F-beta.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi.evaluation.chances import AnnotatedShare, ComparedCandidates, fit_complete, fit_partial
-from octopi.evaluation.coverage import Coverage, keep_comparable
-from octopi.evaluation.matching import count_new_hits, first_hit_one_to_one
+from octopi.evaluation.chances import AnnotatedShare, fit_complete, fit_partial
+from octopi.evaluation.coverage import keep_comparable
+from octopi.evaluation.matching import ComparedCandidates, first_hit_one_to_one
 from octopi.evaluation.scores import fbeta
 from octopi.geometry import PicksByRun, Points
-from octopi.picking import (
-    DEFAULT_THRESHOLD,
-    Chance,
-    apply_chance,
-    beta_key,
-    mean_chances,
-    mean_thresholds,
-)
+from octopi.picking import DEFAULT_THRESHOLD, Chance, apply_chance, beta_key
 
 THRESHOLD_IF_NEVER_FOUND = 1.0  # of an object none of whose particles is a candidate
 
@@ -41,14 +34,6 @@ class Calibration:
     thresholds: dict[str, dict[str, float]]
     chances: dict[str, Chance]
     shares: dict[str, AnnotatedShare]
-
-    def share_intervals(self) -> dict[str, list[float]]:
-        """Return the estimate and the 95 % interval of every share, by object."""
-        return {name: [one.share, one.low, one.high] for name, one in self.shares.items()}
-
-    def shares_of(self, names: Collection[str]) -> dict[str, AnnotatedShare]:
-        """Return the shares of these objects, of those that have one."""
-        return {name: share for name, share in self.shares.items() if name in names}
 
     def pick(self, candidates: PicksByRun, beta: float) -> dict[str, dict[str, Points]]:
         """Return the candidates at or above the thresholds for this β, scored by their chances.
@@ -109,7 +94,7 @@ def calibrate(
             return DEFAULT_THRESHOLD
         if name not in with_hits:
             return THRESHOLD_IF_NEVER_FOUND
-        share = shares[name].share if name in partial else 1.0
+        share = shares[name][0] if name in partial else 1.0
         beta = min(beta, 1.0) if weights.get(name) == 0 else beta
         num_particles = with_hits[name].num_picks / share
         return best_threshold(with_hits[name].scores, chances[name], num_particles, beta)
@@ -135,24 +120,17 @@ def compare_all(
     """
     coverage = keep_comparable(candidates, truth)
     return {
-        name: _compare(coverage, name, tolerance_scale * radius) for name, radius in radii.items()
+        name: ComparedCandidates.pool(
+            ComparedCandidates.in_run(
+                by_object.get(name, Points.empty()),
+                coverage.truth[run].get(name, Points.empty()),
+                tolerance_scale * radius,
+                first_hit_one_to_one,
+            )
+            for run, by_object in coverage.picks.items()
+        )
+        for name, radius in radii.items()
     }
-
-
-def _compare(coverage: Coverage, name: str, tolerance: float) -> ComparedCandidates:
-    """Compare the candidates of one object in all runs, those without scores as if of score 1."""
-    scores, hits, num_particles = [np.zeros(0)], [np.zeros(0, dtype=np.int64)], 0
-    for run, by_object in coverage.picks.items():
-        points = by_object.get(name, Points.empty())
-        particles = coverage.truth[run].get(name, Points.empty())
-        order = np.argsort(-points.scores_or_ones, kind="stable")
-        first_hits = first_hit_one_to_one(points.positions[order], particles.positions, tolerance)
-        scores.append(points.scores_or_ones[order].astype(float))
-        hits.append(count_new_hits(first_hits, len(points)))
-        num_particles += len(particles)
-    all_scores, all_hits = np.concatenate(scores), np.concatenate(hits)
-    order = np.argsort(-all_scores, kind="stable")
-    return ComparedCandidates(all_scores[order], all_hits[order], num_particles)
 
 
 def best_threshold(scores: NDArray, chance: Chance, num_particles: float, beta: float) -> float:
@@ -171,17 +149,3 @@ def best_threshold(scores: NDArray, chance: Chance, num_particles: float, beta: 
     value[scores == below] = -1  # no threshold separates equal scores
     best = int(np.argmax(value))
     return float(chance.of((scores[best] + below[best]) / 2))
-
-
-def mean_calibration(calibrations: Sequence[Calibration]) -> Calibration:
-    """Average thresholds and chances of networks of the same objects.
-
-    Returns:
-        The means for the β and objects that all of them have.
-    """
-    all_chances = [one.chances for one in calibrations]
-    return Calibration(
-        mean_thresholds([one.thresholds for one in calibrations], all_chances),
-        mean_chances(all_chances),
-        shares={},
-    )

@@ -7,12 +7,12 @@ with few clear particles borrow from the others, since people overlook all objec
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, logsumexp
 
+from octopi.evaluation.matching import ComparedCandidates
 from octopi.picking import SCORE_CLIP, Chance, log_odds
 
 PRIOR = np.array([0.0, 1.0])  # offset and slope where the score is the chance
@@ -28,35 +28,7 @@ COMPLETE = 0.5  # prior probability that everything is annotated
 COMPLETE_ALONE = 0.1  # the same of an object where others are incomplete
 SPREAD = 0.4  # of the objects' shares around the common one, in log-odds
 
-
-@dataclass(frozen=True)
-class AnnotatedShare:
-    """The share of an object's particles that are annotated.
-
-    Args:
-        share: 0..1, 1 where all are.
-        low: end of the 95 % interval.
-        high: end of the 95 % interval.
-    """
-
-    share: float = 1.0
-    low: float = 1.0
-    high: float = 1.0
-
-
-@dataclass(frozen=True)
-class ComparedCandidates:
-    """The scored candidates of an object, compared with the picks that somebody made.
-
-    Args:
-        scores: (n,), 0..1, best first.
-        hits: (n,), 1 for a candidate that is annotated, else 0.
-        num_picks: annotated particles, those without a candidate included.
-    """
-
-    scores: NDArray[np.float64]
-    hits: NDArray[np.int64]
-    num_picks: int
+AnnotatedShare = list[float]  # of an object's particles, 0..1, and the ends of its 95 % interval
 
 
 def fit_complete(compared: ComparedCandidates) -> Chance:
@@ -94,11 +66,11 @@ def fit_partial(
         at_share = fit_logistic(*count_in_bins(one.scores, one.hits), share=share)[0]
         fitted[name] = (
             make_chance(one, at_share, covariance),
-            AnnotatedShare(
+            [
                 share,
                 min(share, _quantile(posterior, 0.025)),
                 max(share, _quantile(posterior, 0.975)),
-            ),
+            ],
         )
     return fitted
 
@@ -235,8 +207,3 @@ def _quantile(posterior: NDArray[np.float64], level: float) -> float:
     """Return the share below which a part of the probability lies."""
     index = int(np.searchsorted(np.cumsum(posterior), level))
     return float(SHARES[min(index, len(SHARES) - 1)])
-
-
-def describe_share(name: str, share: float, low: float, high: float) -> str:
-    """Say which part of an object's particles seems annotated, with its 95 % interval."""
-    return f"About {share:.0%} of the {name} seem annotated ({low:.0%} to {high:.0%})."

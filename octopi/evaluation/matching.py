@@ -5,13 +5,60 @@ best first: that gives the counts at every threshold. SciPy has the maximum matc
 for each threshold.
 """
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from octopi.geometry import Points
+
+Rule = Callable[[NDArray, NDArray, float], NDArray[np.int64]]  # see `first_hit_one_to_one`
+
+
+@dataclass(frozen=True)
+class ComparedCandidates:
+    """The scored candidates of an object, compared with the picks that somebody made.
+
+    Args:
+        scores: (n,), 0..1, best first.
+        hits: (n,), annotated particles that each candidate is the first to find.
+        num_picks: annotated particles, those without a candidate included.
+    """
+
+    scores: NDArray[np.float64]
+    hits: NDArray[np.int64]
+    num_picks: int
+
+    @classmethod
+    def in_run(cls, candidates: Points, particles: Points, tolerance: float, rule: Rule) -> Self:
+        """Compare candidates and particles of a run; candidates without scores count as 1."""
+        scores = candidates.scores_or_ones.astype(float)
+        order = np.argsort(-scores, kind="stable")
+        first_hits = rule(candidates.positions[order], particles.positions, tolerance)
+        return cls(scores[order], count_new_hits(first_hits, len(scores)), len(particles))
+
+    @classmethod
+    def pool(cls, runs: Iterable[Self]) -> Self:
+        """Pool what was compared in each run."""
+        columns = [(one.scores, one.hits, one.num_picks) for one in runs]
+        nothing = (np.zeros(0), np.zeros(0, dtype=np.int64), 0)
+        all_scores, all_hits, num_picks = zip(nothing, *columns, strict=True)
+        scores = np.concatenate(all_scores)
+        order = np.argsort(-scores, kind="stable")
+        return cls(scores[order], np.concatenate(all_hits)[order], sum(num_picks))
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Particles found, candidates that found none, particles not found: tp, fp, fn."""
+        tp = int(self.hits.sum())
+        return tp, len(self.hits) - tp, self.num_picks - tp
+
 
 def count_new_hits(first_hits: NDArray[np.int64], num_picks: int) -> NDArray[np.int64]:
-    """Count the particles that each pick is the first to find (n,); a rule gives `first_hits`."""
+    """Count the particles that each pick is the first to find (n,)."""
     return np.bincount(first_hits[first_hits >= 0], minlength=num_picks)
 
 

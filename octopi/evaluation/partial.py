@@ -5,9 +5,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from octopi.evaluation.chances import AnnotatedShare, ComparedCandidates
+from octopi.evaluation.chances import AnnotatedShare
+from octopi.evaluation.matching import ComparedCandidates
 from octopi.evaluation.reliability import reliability
 from octopi.evaluation.score_report import Report, Score
+from octopi.evaluation.scores import compute_figures
 
 
 def with_shares(
@@ -23,7 +25,7 @@ def with_shares(
         shares: object name -> share of its particles that is annotated; none where all are.
     """
     by_object = {
-        name: reliability(one.scores, one.hits, shares[name].share if name in shares else 1.0)
+        name: reliability(one.scores, one.hits, shares[name][0] if name in shares else 1.0)
         for name, one in annotated.items()
         if len(one.scores) and one.scores.min() >= 0 and one.scores.max() <= 1  # else no chances
     }
@@ -60,33 +62,19 @@ def estimate_scores(report: Report, shares: Mapping[str, AnnotatedShare]) -> Rep
 
 def _estimate(score: Score, share: AnnotatedShare, beta: float) -> Score:
     """Return the score of an object with estimates; the same where nothing is annotated."""
-    if score.precision is None or score.recall is None:
+    if score.precision is None:
         return score
-    precision, *interval = (
-        min(1.0, score.precision / max(value, 1e-6))
-        for value in (share.share, share.high, share.low)
-    )
-    fbeta, f1 = (_fbeta(precision, score.recall, b) for b in (beta, 1.0))
-    low, high = (_fbeta(value, score.recall, beta) for value in interval)
-    f1_low, f1_high = (_fbeta(value, score.recall, 1.0) for value in interval)
-    intervals = {
-        **score.intervals,
-        "precision": (interval[0], interval[1]),
-        "f1": (f1_low, f1_high),
-    }
+    # Of the right picks only the annotated share is matched; all counts are scaled by the share.
+    counts = [(score.tp, max(s * (score.tp + score.fp) - score.tp, 0), score.fn) for s in share]
+    figures = compute_figures(np.array(counts), beta)
+    estimates = {name: float(values[0]) for name, values in figures.items()}
+    intervals = {name: (float(values[2]), float(values[1])) for name, values in figures.items()}
     return dataclasses.replace(
         score,
-        precision=precision,
-        fbeta=fbeta,
-        f1=f1,
-        interval=(low, high),
-        intervals=intervals,
-        annotated_share=(share.share, share.low, share.high),
+        precision=estimates["precision"],
+        fbeta=estimates["fbeta"],
+        f1=estimates["f1"],
+        interval=intervals["fbeta"],
+        intervals={**score.intervals, "precision": intervals["precision"], "f1": intervals["f1"]},
+        annotated_share=share,
     )
-
-
-def _fbeta(precision: float, recall: float, beta: float) -> float:
-    """Combine precision and recall."""
-    if not precision or not recall:
-        return 0.0
-    return (1 + beta**2) * precision * recall / (beta**2 * precision + recall)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from octopi.evaluation.chances import AnnotatedShare
 from octopi.evaluation.reliability import Reliability
 from octopi.system.tables import format_rows
 
@@ -39,7 +40,7 @@ class Score:
     interval: Interval | None
     weight: float
     intervals: dict[str, Interval]
-    annotated_share: tuple[float, float, float] | None = None
+    annotated_share: AnnotatedShare | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Report:
         mean_f1: unweighted mean F1 of the objects with truth.
         mean_f1_interval: as `interval`, of mean_f1.
         runs: run name -> object name -> (tp, fp, fn).
+        curves: object name -> precision, recall and F-beta at every threshold.
         reliability: object name -> the scores of picks beside how many of them are right.
         expected_particles: object name -> how many its picks say there are; None if they do not.
     """
@@ -65,6 +67,7 @@ class Report:
     mean_f1: float | None
     mean_f1_interval: Interval | None
     runs: dict[str, dict[str, tuple[int, int, int]]]
+    curves: dict[str, dict[str, list[float]]]
     reliability: dict[str, Reliability] = field(default_factory=dict)
     expected_particles: dict[str, float | None] = field(default_factory=dict)
 

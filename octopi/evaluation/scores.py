@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import validate_call
 
-from octopi.evaluation.matching import first_hit_czii, first_hit_one_to_one
+from octopi.evaluation.matching import ComparedCandidates, first_hit_czii, first_hit_one_to_one
 from octopi.evaluation.score_report import Interval, Report, Score
 from octopi.geometry import PicksByRun, Points
 from octopi.ranges import Beta, Factor, NumResamples, Seed
@@ -62,9 +62,11 @@ class Scorer(ABC):
             weights: object name -> weight in the total.
         """
         names, runs = list(radii), sorted({*picks, *truth})
+        compared = [
+            [self._compare(picks, truth, run, name, radii[name]) for name in names] for run in runs
+        ]
         counts = np.array(
-            [[self._count(picks, truth, run, name, radii[name]) for name in names] for run in runs],
-            dtype=np.int64,
+            [[one.counts for one in by_object] for by_object in compared], dtype=np.int64
         ).reshape(len(runs), len(names), 3)
         pooled, resampled = counts.sum(axis=0), self._resample(counts)
         has_truth = (pooled[:, 0] + pooled[:, 2]) > 0
@@ -85,17 +87,21 @@ class Scorer(ABC):
                 run: dict(zip(names, map(_triple, counts[i]), strict=True))
                 for i, run in enumerate(runs)
             },
+            curves={
+                name: _curve(ComparedCandidates.pool(by_run[j] for by_run in compared), self.beta)
+                for j, name in enumerate(names)
+            },
         )
 
-    def _count(
+    def _compare(
         self, picks: PicksByRun, truth: PicksByRun, run: str, name: str, radius: float
-    ) -> tuple[int, int, int]:
-        """Count tp, fp, fn of one object (radius in Å) in one run."""
-        pick_positions = picks.get(run, {}).get(name, Points.empty()).positions
-        true_positions = truth.get(run, {}).get(name, Points.empty()).positions
+    ) -> ComparedCandidates:
+        """Compare picks and particles of one object (radius in Å) in one run."""
+        picked, particles = (
+            by_run.get(run, {}).get(name, Points.empty()) for by_run in (picks, truth)
+        )
         tolerance = self.tolerance_scale * radius
-        tp = int((self.first_hits(pick_positions, true_positions, tolerance) >= 0).sum())
-        return tp, len(pick_positions) - tp, len(true_positions) - tp
+        return ComparedCandidates.in_run(picked, particles, tolerance, self.first_hits)
 
     def _resample(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Draw runs with replacement and pool their counts (resamples, objects, 3).
@@ -123,14 +129,14 @@ def _score(
     tp, fp, fn = _triple(counts)
     if tp + fn == 0:
         return Score(tp, fp, fn, None, None, None, None, None, weight, {})
-    value: dict[str, Any] = {name: float(v) for name, v in _statistics(counts, beta).items()}
-    spread = {name: interval_of(v) for name, v in _statistics(resampled, beta).items()}
+    value: dict[str, Any] = {name: float(v) for name, v in compute_figures(counts, beta).items()}
+    spread = {name: interval_of(v) for name, v in compute_figures(resampled, beta).items()}
     interval = spread.pop("fbeta")
     intervals = {name: both for name, both in spread.items() if both is not None}
     return Score(tp, fp, fn, **value, interval=interval, weight=weight, intervals=intervals)
 
 
-def _statistics(counts: NDArray[np.int64], beta: float) -> dict[str, NDArray[np.float64]]:
+def compute_figures(counts: NDArray[np.int64], beta: float) -> dict[str, NDArray[np.float64]]:
     """Compute the figures of counts (…, 3) = tp, fp, fn, by name; NaN where there is no truth."""
     tp, fp, fn = np.moveaxis(counts, -1, 0)
     has_truth = tp + fn > 0
@@ -140,6 +146,25 @@ def _statistics(counts: NDArray[np.int64], beta: float) -> dict[str, NDArray[np.
         "fbeta": fbeta(counts, beta),
         "f1": fbeta(counts, 1),
     }
+
+
+def _curve(compared: ComparedCandidates, beta: float) -> dict[str, list[float]]:
+    """Compute precision, recall and F-beta of one object at every threshold, best score first.
+
+    Returns:
+        Lists by the names threshold, precision, recall and fbeta; the last two are empty where
+        there is no truth.
+    """
+    # Equal scores share a threshold, so a curve has a point at the last of them only.
+    last = np.flatnonzero(np.diff(compared.scores, append=-np.inf))
+    num, tp = last + 1, np.cumsum(compared.hits)[last]
+    counts = np.stack([tp, num - tp, compared.num_picks - tp], axis=-1)
+    recall, value = np.empty(0), np.empty(0)
+    if compared.num_picks:
+        recall, value = tp / compared.num_picks, fbeta(counts, beta)
+    columns = {"threshold": compared.scores[last], "precision": tp / num}
+    columns |= {"recall": recall, "fbeta": value}
+    return {name: column.tolist() for name, column in columns.items()}
 
 
 def _mean(

@@ -1,10 +1,10 @@
 """What the shares of annotated particles say of a training, in sentences."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from octopi.errors import SettingError, shorten_list
-from octopi.evaluation.chances import describe_share
+from octopi.evaluation.chances import AnnotatedShare
 from octopi.geometry import PicksByRun
 
 CLEARLY_INCOMPLETE = 0.9  # an interval of a share that ends below it: particles are missing
@@ -12,15 +12,21 @@ MIN_ANNOTATED = 10  # particles; fewer tell too little for advice
 MAX_DESCRIBED = 3  # objects in an advice
 
 
-def describe_shares(shares: Mapping[str, Sequence[float]], partial: Collection[str]) -> list[str]:
+def describe_share(name: str, share: AnnotatedShare) -> str:
+    """Say which part of an object's particles seems annotated, with its 95 % interval."""
+    estimate, low, high = share
+    return f"About {estimate:.0%} of the {name} seem annotated ({low:.0%} to {high:.0%})."
+
+
+def describe_shares(shares: Mapping[str, AnnotatedShare], partial: Collection[str]) -> list[str]:
     """Say for each partially annotated object which part of its particles seems annotated.
 
     Args:
-        shares: object name -> estimate and 95 % interval.
+        shares: object name -> share of its particles that is annotated.
         partial: names of the objects that are said to be partially annotated.
     """
     return [
-        describe_share(name, *shares[name])
+        describe_share(name, shares[name])
         if name in shares
         else f"Nothing tells which part of the {name} is annotated, since no candidate lies at an "
         "annotated one. All count as annotated."
@@ -29,7 +35,7 @@ def describe_shares(shares: Mapping[str, Sequence[float]], partial: Collection[s
 
 
 def advise_partial(
-    shares: Mapping[str, Sequence[float]],
+    shares: Mapping[str, AnnotatedShare],
     num_annotated: Mapping[str, int],
     *,
     partial: Collection[str],
@@ -39,7 +45,7 @@ def advise_partial(
     """Say which objects are said to be complete and clearly are not, and what to do.
 
     Args:
-        shares: object name -> estimate and 95 % interval.
+        shares: object name -> share of its particles that is annotated.
         num_annotated: object name -> number of annotated particles that the share is taken from.
         partial: names of the objects that are said to be partially annotated.
         object_names: of all objects of the targets.
@@ -51,7 +57,7 @@ def advise_partial(
     incomplete = [name for name in clearly_incomplete(shares, num_annotated) if name not in partial]
     if not incomplete:
         return None
-    sentences = [describe_share(name, *shares[name]) for name in incomplete[:MAX_DESCRIBED]]
+    sentences = [describe_share(name, shares[name]) for name in incomplete[:MAX_DESCRIBED]]
     if more := incomplete[MAX_DESCRIBED:]:
         sentences.append(f"So it is with {shorten_list(more)}.")
     names = {*incomplete, *partial}
@@ -68,7 +74,7 @@ def advise_partial(
 
 
 def clearly_incomplete(
-    shares: Mapping[str, Sequence[float]], num_annotated: Mapping[str, int]
+    shares: Mapping[str, AnnotatedShare], num_annotated: Mapping[str, int]
 ) -> list[str]:
     """List the objects of which particles clearly are missing; arguments as in `advise_partial`."""
     return [

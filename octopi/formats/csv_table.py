@@ -45,7 +45,7 @@ class Csv(PixelFormat):
             numbers = [particles.points.positions, self.to_pixels(particles)]
             edge = np.full((len(particles.points), 1), np.mean(self.pixel_edges(particles)))
             numbers += [edge, particles.points.scores_or_ones[:, None]] if has_scores else [edge]
-            if has_angles and len(particles.points):
+            if has_angles:
                 numbers.append(get_orientations(particles).reshape(-1, 9))
             tomogram = self.tomogram_name(particles)
             for row in np.hstack(numbers):

@@ -48,7 +48,7 @@ class Dynamo(PixelFormat):
         for index, particles in enumerate(particle_sets, start=1):
             positions, scores = self.to_pixels(particles), particles.points.scores_or_ones
             angles = np.zeros_like(positions)
-            if has_angles and len(positions):
+            if has_angles:
                 angles = dynamo_angles(get_orientations(particles))
             edge = float(np.mean(self.pixel_edges(particles)))
             for position, angle, score in zip(positions, angles, scores, strict=True):

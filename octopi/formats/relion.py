@@ -20,20 +20,14 @@ from numpy.typing import NDArray
 from pydantic import validate_call
 
 from octopi.errors import DataError, SettingError, did_you_mean, shorten_list
-from octopi.formats.base import (
-    Format,
-    Particles,
-    format_number,
-    have_orientations,
-    have_scores,
-)
+from octopi.formats.base import Format, Particles, format_number
 from octopi.formats.star import (
     OPTICS,
     PIXEL_SIZE,
     Columns,
     ListedTomogram,
     join_columns,
-    particle_columns,
+    particle_tables,
     read_tomograms,
     star_text,
 )
@@ -101,19 +95,19 @@ class Relion5(Format):
                     "format.pixel_size, format.binning and format.tomogram_size."
                 )
             self.listed_tomograms = read_tomograms(Path(tomograms_star))
-        self.tomogram_size = self._check_size(tomogram_size)
-        self.optics = _check_optics(voltage, spherical_aberration, amplitude_contrast)
-
-    def _check_size(self, tomogram_size: Sequence[int] | None) -> NDArray[np.float64] | None:
-        """Return the size, if any; raise SettingError unless it counts known pixels."""
-        if tomogram_size is None:
-            return None
-        if self.pixel_size is None and self.binning is None:
+        if tomogram_size and pixel_size is None and binning is None:
             raise SettingError(
                 "format.tomogram_size counts unbinned pixels. Say how large they are: "
                 "format.pixel_size=… (Å) or format.binning=…"
             )
-        return np.asarray(tomogram_size, dtype=np.float64)
+        self.tomogram_size = tomogram_size
+        optics = (voltage, spherical_aberration, amplitude_contrast)
+        self.optics = tuple(float(value) for value in optics if value is not None) or None
+        if self.optics and None in optics:
+            raise SettingError(
+                "An optics group needs all of format.voltage, format.spherical_aberration and "
+                "format.amplitude_contrast. Give all three, or none."
+            )
 
     def files(
         self, object_name: str, particle_sets: Sequence[Particles], *, folder: Path
@@ -124,14 +118,12 @@ class Relion5(Format):
         and optics are known; without them RELION takes both from its tomograms.star.
         """
         frames = [self.tomogram_frame(particles) for particles in particle_sets]
-        flags = {
-            "has_angles": have_orientations(particle_sets),
-            "has_scores": have_scores(particle_sets),
-        }
-        tables = [
-            _particle_table(particles, frame, **flags)
-            for particles, frame in zip(particle_sets, frames, strict=True)
-        ]
+        tables = particle_tables(
+            particle_sets,
+            ("rlnTomoName", [frame.name for frame in frames]),
+            CENTERED,
+            [p.points.positions - f.centre for p, f in zip(particle_sets, frames, strict=True)],
+        )
         files = {f"{object_name}.star": star_text(_add_optics_groups(tables, frames))}
         import_list: dict[str, list[str]] = {"rlnTomoName": [], "rlnTomoImportParticleFile": []}
         for frame, table in zip(frames, tables, strict=True):
@@ -154,8 +146,9 @@ class Relion5(Format):
             return TomogramFrame(name, centre, listed.pixel_size, self.optics or listed.optics)
         edges = self.pixel_edges(particles)
         if self.tomogram_size is not None:
-            check_same_box(particles, self.tomogram_size, float(edges[0]))
-            centre = self.tomogram_size / 2 * edges
+            size = np.asarray(self.tomogram_size, float)
+            check_same_box(particles, size, float(edges[0]))
+            centre = size / 2 * edges
         elif particles.grid is not None:
             centre = np.multiply(particles.grid.shape, particles.grid.spacing)[::-1] / 2
         else:
@@ -178,17 +171,6 @@ def _find_tomogram(name: str, listed_tomograms: Mapping[str, ListedTomogram]) ->
     return listed_tomograms[name]
 
 
-def _check_optics(*values: float | None) -> tuple[float, ...] | None:
-    """Return kV, mm and amplitude contrast, None without any; SettingError if some are missing."""
-    optics = tuple(float(value) for value in values if value is not None)
-    if 0 < len(optics) < len(values):
-        raise SettingError(
-            "An optics group needs all of format.voltage, format.spherical_aberration and "
-            "format.amplitude_contrast. Give all three, or none."
-        )
-    return optics or None
-
-
 def check_same_box(particles: Particles, size: NDArray[np.float64], pixel_size: float) -> None:
     """Raise SettingError if a box (pixels x y z) is not what the run's tomogram covers.
 
@@ -205,19 +187,6 @@ def check_same_box(particles: Particles, size: NDArray[np.float64], pixel_size: 
         f"{format_shape(size * pixel_size)} Å, but its tomogram covers {format_shape(covered)} Å. "
         "Correct the unbinned size or the pixel size; sizes are x, y, z."
     )
-
-
-def _particle_table(
-    particles: Particles, frame: TomogramFrame, *, has_angles: bool, has_scores: bool
-) -> dict[str, list[str]]:
-    """Format the columns of the picks of one tomogram."""
-    centred = particles.points.positions - frame.centre
-    return {
-        "rlnTomoName": [frame.name] * len(centred),
-        **particle_columns(
-            particles, CENTERED, centred, has_angles=has_angles, has_scores=has_scores
-        ),
-    }
 
 
 def _add_optics_groups(

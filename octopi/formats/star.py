@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from octopi.errors import DataError, SettingError
 from octopi.formats.angles import relion_angles
-from octopi.formats.base import BARE_WORD, Particles, format_number, get_orientations
+from octopi.formats.base import (
+    BARE_WORD,
+    Particles,
+    format_number,
+    get_orientations,
+    have_orientations,
+    have_scores,
+)
 
 SIZE = ("rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ")
 PIXEL_SIZE = "rlnTomoTiltSeriesPixelSize"
@@ -76,33 +83,33 @@ def quote(value: str) -> str:
     )
 
 
-def particle_columns(
-    particles: Particles,
+def particle_tables(
+    particle_sets: Sequence[Particles],
+    names: tuple[str, Sequence[str]],
     axes: Sequence[str],
-    coordinates: NDArray[np.float64],
-    *,
-    has_angles: bool,
-    has_scores: bool,
-) -> dict[str, list[str]]:
-    """Format the coordinates of picks and, if the table has them, RELION's angles and the scores.
+    coordinates: Sequence[NDArray[np.float64]],
+) -> list[dict[str, list[str]]]:
+    """Format a table of each set's picks, with RELION's angles and the scores where sets have any.
 
     Args:
-        particles: the picks.
+        particle_sets: the picks.
+        names: of the column of tomograms, and of the tomogram of each set.
         axes: names of the columns of coordinates.
-        coordinates: (n, 3), x y z.
-        has_angles: whether the table has columns of angles.
-        has_scores: whether it has one of scores.
+        coordinates: (n, 3), x y z, of each set.
     """
-    names: list[str] = [*axes]
-    values: list[NDArray[np.floating]] = [coordinates]
-    if has_angles:
-        names += ANGLES
-        values.append(relion_angles(get_orientations(particles)))
-    if has_scores:
-        names.append(SCORE)
-        values.append(particles.points.scores_or_ones[:, None])
-    columns = zip(names, np.hstack(values).T, strict=True)
-    return {name: list(map(format_number, column)) for name, column in columns}
+    has_angles, has_scores = have_orientations(particle_sets), have_scores(particle_sets)
+    columns = [*axes, *(ANGLES if has_angles else ()), *[SCORE] * has_scores]
+    tables = []
+    for particles, name, positions in zip(particle_sets, names[1], coordinates, strict=True):
+        values: list[NDArray[np.floating]] = [positions]
+        if has_angles:
+            values.append(relion_angles(get_orientations(particles)))
+        if has_scores:
+            values.append(particles.points.scores_or_ones[:, None])
+        numbers = zip(columns, np.hstack(values).T, strict=True)
+        texts = {column: list(map(format_number, one)) for column, one in numbers}
+        tables.append({names[0]: [name] * len(positions), **texts})
+    return tables
 
 
 def join_columns(parts: Sequence[Columns]) -> dict[str, list[str]]:
@@ -130,7 +137,7 @@ def read_tomograms(path: Path) -> dict[str, ListedTomogram]:
     except (ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as a STAR file: {error}.") from error
     table: Any = tables.get("global", next(iter(tables.values()), {}))
-    needed = ("rlnTomoName", PIXEL_SIZE, *SIZE)
+    needed: tuple[str, ...] = ("rlnTomoName", PIXEL_SIZE, *SIZE)
     missing = [column for column in needed if column not in table]
     if missing:
         raise DataError(
@@ -139,18 +146,14 @@ def read_tomograms(path: Path) -> dict[str, ListedTomogram]:
         )
     if isinstance(table, dict):  # a list of one tomogram, written without loop_
         table = {key: [value] for key, value in table.items()}
+    if all(column in table for column in OPTICS):
+        needed += OPTICS
     rows = zip(*(list(table[column]) for column in needed), strict=True)
-    optics = list(zip(*(list(table[c]) for c in OPTICS), strict=True)) if _has_optics(table) else []
     return {
         str(name): ListedTomogram(
-            tuple(map(float, size)),
+            tuple(map(float, numbers[:3])),
             float(pixel_size),
-            tuple(map(float, optics[index])) if optics else None,
+            tuple(map(float, numbers[3:])) or None,
         )
-        for index, (name, pixel_size, *size) in enumerate(rows)
+        for name, pixel_size, *numbers in rows
     }
-
-
-def _has_optics(table: Any) -> bool:
-    """Return whether the table has all columns of optics."""
-    return all(column in table for column in OPTICS)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from octopi.errors import SettingError
-from octopi.formats.base import Particles, PixelFormat, have_orientations, have_scores
-from octopi.formats.star import join_columns, particle_columns, star_text
+from octopi.formats.base import Particles, PixelFormat
+from octopi.formats.star import join_columns, particle_tables, star_text
 from octopi.geometry import EXACT, same_spacing
 
 PIXELS = tuple(f"rlnCoordinate{axis}" for axis in "XYZ")
@@ -33,20 +33,15 @@ class Warp(PixelFormat):
     ) -> Mapping[str, str]:
         """Return `OBJECT.star`."""
         del folder
-        flags = {
-            "has_angles": have_orientations(particle_sets),
-            "has_scores": have_scores(particle_sets),
-        }
-        parts = [
-            {
-                "rlnMicrographName": [self.bare_tomogram_name(particles)] * len(particles.points),
-                **particle_columns(particles, PIXELS, self.to_pixels(particles), **flags),
-            }
-            for particles in particle_sets
-        ]
+        tables = particle_tables(
+            particle_sets,
+            ("rlnMicrographName", list(map(self.bare_tomogram_name, particle_sets))),
+            PIXELS,
+            list(map(self.to_pixels, particle_sets)),
+        )
         edge = f"{self._common_pixel_size(particle_sets):.6g}"
         note = f"# coordinates in pixels of {edge} Å: --coords_angpix {edge}\n\n"
-        return {f"{object_name}.star": note + star_text({"particles": join_columns(parts)})}
+        return {f"{object_name}.star": note + star_text({"particles": join_columns(tables)})}
 
     def _common_pixel_size(self, particle_sets: Sequence[Particles]) -> float:
         """Return the pixel size (Å) of all tomograms; raise SettingError if they differ."""

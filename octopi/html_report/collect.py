@@ -4,33 +4,25 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from octopi.candidates import build_stored_localizer
+from octopi.candidates import build_stored_localizer, find_run_candidates
 from octopi.config.settings import ReportSettings
 from octopi.errors import NotInProjectError, shorten_list
 from octopi.evaluation.chances import AnnotatedShare
 from octopi.evaluation.coverage import keep_comparable
 from octopi.geometry import Points
 from octopi.html_report.runs import Objects, ShownRun
-from octopi.html_report.score_maps import (
-    find_score_maps,
-    find_training_of,
-    keep_maps_of,
-)
-from octopi.html_report.training_history import (
-    NEW,
-    TRAINING,
-    TrainingHistory,
-)
+from octopi.html_report.score_maps import find_score_maps, find_training_of, keep_maps_of
+from octopi.html_report.training_history import NEW, TRAINING, TrainingHistory
 from octopi.picking import DEFAULT_THRESHOLD, PickingInfo, apply_chance
 from octopi.project import Project
-from octopi.project.annotation import read_true_picks
+from octopi.project.annotation import read_target_attributes, read_true_picks
 from octopi.project.picks_selection import find_pick_sets
 from octopi.project.queries import PickSets, SegmentationQuery
 from octopi.project.run import Run
 from octopi.project.run_scores import RunScores
-from octopi.project.score_map import particle_channels, particle_radii
-from octopi.project.united_picks import read_united_picks
+from octopi.project.score_map import particle_radii
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +53,7 @@ class ReportData:
     partial: frozenset[str] | None = None
 
     @property
-    def annotated_share(self) -> Mapping[str, Sequence[float]]:
+    def annotated_share(self) -> Mapping[str, AnnotatedShare]:
         """The estimate and the 95 % interval of the share that is annotated, by object."""
         info = None if self.history is None else self.history.checkpoint_info
         return {} if info is None else info.annotated_share
@@ -69,10 +61,8 @@ class ReportData:
     @property
     def estimated_shares(self) -> dict[str, AnnotatedShare]:
         """The shares through which scores are estimated: those of partially annotated objects."""
-        shares = self.annotated_share.items()
-        return {
-            name: AnnotatedShare(*share) for name, share in shares if name in (self.partial or ())
-        }
+        partial = self.partial or ()
+        return {name: share for name, share in self.annotated_share.items() if name in partial}
 
 
 def collect_report(
@@ -88,7 +78,8 @@ def collect_report(
     """
     runs = project.select(settings.runs, keep_contents=True)
     target = _find_target(history, settings)
-    truth = find_truth(runs, target, settings)
+    target_attributes = next((a for run in runs if (a := read_target_attributes(run, target))), {})
+    truth = find_truth(runs, target_attributes, settings)
     maps = find_score_maps(runs, settings)
     if history is None:
         history = find_training_of(maps.values())
@@ -99,7 +90,7 @@ def collect_report(
     shown, not_picked = [], []
     for run in runs:
         view = _view_run(run, maps.get(run.name), history, info=info, settings=settings)
-        particles = _read_particles(run, truth, target)
+        particles: Mapping[str, Points] = read_true_picks(run, truth, target)
         if view is not None:
             particles = _comparable_truth(view, particles, truth, settings)
             not_picked += [f"{run.name} ({n})" for n in particles if n not in view.candidates]
@@ -119,7 +110,7 @@ def collect_report(
         info=info,
         checkpoints={} if first_map is None else first_map.checkpoints(),
         history=history,
-        partial=_read_partial(runs, target),
+        partial=frozenset(target_attributes.get("annotation", {})) if target_attributes else None,
     )
 
 
@@ -149,13 +140,12 @@ def _comparable_truth(
 
 
 def find_truth(
-    runs: Sequence[Run], target: SegmentationQuery | None, settings: ReportSettings
+    runs: Sequence[Run], target_attributes: Mapping[str, Any], settings: ReportSettings
 ) -> dict[str, PickSets]:
     """Find the true picks: the requested ones, those trained on, or the only ones there are."""
-    for run in runs:
-        if target is not None and _has_target(run, target):
-            source_picks = run.segmentation_attributes(target).get("picks", {})
-            return {name: PickSets.parse(text) for name, text in source_picks.items()}
+    if target_attributes:
+        source_picks = target_attributes.get("picks", {})
+        return {name: PickSets.parse(text) for name, text in source_picks.items()}
     try:
         return find_pick_sets(runs, objects=None, source=settings.truth, rejected=None)[0]
     except NotInProjectError:
@@ -170,28 +160,6 @@ def _find_target(
     """Return the target of the training; None without one, or where the user named the truth."""
     target = history.config.get("target") if history is not None else None
     return SegmentationQuery.parse(target) if settings.truth is None and target else None
-
-
-def _read_partial(runs: Sequence[Run], target: SegmentationQuery | None) -> frozenset[str] | None:
-    """Read which objects the target calls partially annotated; None without a target."""
-    for run in runs:
-        if target is not None and _has_target(run, target):
-            return frozenset(run.segmentation_attributes(target).get("annotation", {}))
-    return None
-
-
-def _has_target(run: Run, target: SegmentationQuery) -> bool:
-    return any(q.name_user_session == target.name_user_session for q in run.segmentations())
-
-
-def _read_particles(
-    run: Run, truth: Mapping[str, PickSets], target: SegmentationQuery | None
-) -> dict[str, Points]:
-    """Read the true particles of a run; without those that its target leaves unknown."""
-    if target is not None and _has_target(run, target):
-        return read_true_picks(run, truth, target)
-    united = read_united_picks(run, truth, {}, {})
-    return {name: one.points for name, one in united.items() if one.points is not None}
 
 
 def _picking_info(history: TrainingHistory | None, score_map: RunScores | None) -> PickingInfo:
@@ -222,9 +190,14 @@ def _view_run(
         if role == TRAINING:  # its map was made by networks that had trained on the run
             read_scores = None
         role, candidates = history.role_when_scored(run.name), history.candidates[run.name]
-        candidates = _by_chance(candidates, info)
+        candidates = {n: apply_chance(points, info.chance(n)) for n, points in candidates.items()}
     elif score_map is not None:
-        candidates = _by_chance(_localize(score_map, info, settings.trust), info)
+        scores = dataclasses.replace(score_map, checkpoint_info=info)
+        candidates = find_run_candidates(
+            scores,
+            build_stored_localizer(info, run.name, settings.trust),
+            lowest_chances=lambda info: dict.fromkeys(info.radii, 0.0),
+        ).by_object
     elif settings.folder is None:
         role, candidates = PICKED, _read_picks(run, settings)
     else:
@@ -234,27 +207,12 @@ def _view_run(
     return ShownRun(run.name, role, role != TRAINING, candidates, {}, read_scores)
 
 
-def _by_chance(candidates: Mapping[str, Points], info: PickingInfo) -> dict[str, Points]:
-    """Return the candidates, scored by their chances."""
-    return {name: apply_chance(points, info.chance(name)) for name, points in candidates.items()}
-
-
-def _localize(scores: RunScores, info: PickingInfo, trust: Sequence[str]) -> Mapping[str, Points]:
-    """Find all candidates in a score map, with the localizer of the training or the map."""
-    run = scores.run
-    localizer = build_stored_localizer(info, run.name, trust)
-    score_map, radii = scores.read(), particle_radii(info, run.objects)
-    return localizer(particle_channels(score_map, radii), grid=score_map.grid, radii=radii)
-
-
 def _read_picks(run: Run, settings: ReportSettings) -> dict[str, Points]:
     """Read the picks of the requested user and session."""
-    requested = (settings.user_id, settings.session_id)
-    return {
-        query.object_name: run.read_picks(query)
-        for query in run.picks()
-        if (query.user_id, query.session_id) == requested
-    }
+    requested = f"{settings.user_id}/{settings.session_id}"
+    return run.read_existing_picks(
+        {query.object_name: query for query in run.picks() if query.user_session == requested}
+    )
 
 
 def _describe_objects(
@@ -272,7 +230,6 @@ def _describe_objects(
     default = DEFAULT_THRESHOLD if info.objects else 0.0  # all picks of a project are shown
     return Objects(
         radii=with_radius,
-        weights={name: in_project[name].weight for name in with_radius},
         thresholds=info.thresholds,
         initial_thresholds={n: float(thresholds.get(n, default)) for n in with_radius},
         in_project=in_project,

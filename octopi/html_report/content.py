@@ -10,12 +10,7 @@ from octopi.config.settings import ReportSettings
 from octopi.evaluation.scores import Scorer
 from octopi.evaluation.share_report import advise_partial, count_annotated, describe_shares
 from octopi.html_report.collect import ReportData
-from octopi.html_report.runs import (
-    pick_arrays,
-    render_pictures,
-    score_runs,
-    size_of_arrays,
-)
+from octopi.html_report.runs import pick_arrays, render_pictures, score_runs, size_of_arrays
 from octopi.html_report.training_history import TrainingHistory
 from octopi.project import Project
 from octopi.project.selection import tomogram_for_display
@@ -44,10 +39,7 @@ def render_runs(
     descriptions, blocks = [], []
     for run in data.runs:
         project_run = project.select([run.name])[0]
-        if settings.tomo_type is None:
-            query = tomogram_for_display(project_run)
-        else:
-            query = project_run.find_tomogram(settings.tomo_type, None)
+        query = tomogram_for_display(project_run, settings.tomo_type)
         if query is None:
             descriptions.append({"tomogram": None})
             blocks.append({"volume": None, "scores": None, "crops": []})
@@ -93,7 +85,7 @@ def page_content(
         "beta": scorer.beta,
         "toleranceScale": scorer.tolerance_scale,
         "objects": [
-            {**one, "share": shares[one["name"]].share if one["name"] in shares else None}
+            {**one, "share": shares[one["name"]][0] if one["name"] in shares else None}
             for one in data.objects.to_list(scorer.tolerance_scale)
         ],
         "annotation": describe_annotation(data),
@@ -108,7 +100,7 @@ def page_content(
             }
             for run, tomogram in zip(data.runs, tomograms, strict=True)
         ],
-        "scores": None if scores is None else scores.to_dict() | {"runs": None},
+        "scores": None if scores is None else scores.to_dict() | {"curves": None, "runs": None},
         "training": None if data.history is None else data.history.to_dict(),
     }
 

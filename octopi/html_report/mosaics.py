@@ -4,7 +4,7 @@ import base64
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -47,19 +47,12 @@ class Mosaic:
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to what the page's script reads."""
-        return {
-            "picture": data_url(self.picture),
-            "columns": self.columns,
-            "shape": self.shape,
-            "spacing": self.spacing,
-            "origin": self.origin,
-            "quality": self.quality,
-        }
+        return {**asdict(self), "picture": data_url(self.picture)}
 
 
-def data_url(picture: bytes, kind: str = "webp") -> str:
-    """Return the picture as a data URL."""
-    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+def data_url(picture: bytes) -> str:
+    """Return a WebP as a data URL."""
+    return f"data:image/webp;base64,{base64.b64encode(picture).decode()}"
 
 
 def tomogram_mosaic(volume: NDArray[np.float32], grid: Grid, *, max_bytes: int) -> Mosaic:
@@ -102,7 +95,8 @@ def score_mosaic(scores: NDArray[np.uint8], grid: Grid, numbers: Sequence[int]) 
     best_number[level == 0] = 0
     red, columns = _tile(level * (255 // SCORE_LEVELS))
     green, _ = _tile(best_number)
-    picture = _lossless(np.stack([red, green, np.zeros_like(red)], axis=-1))
+    sheet = Image.fromarray(np.stack([red, green, np.zeros_like(red)], axis=-1))
+    picture = compress(sheet, lossless=True, quality=60)
     return Mosaic(picture, columns, *_coarse_geometry(grid, factor, best.shape), 100)
 
 
@@ -111,7 +105,15 @@ def particle_gallery(
 ) -> dict[str, Any]:
     """Render a thin slab around each point at full resolution, all in one picture."""
     slabs = [
-        _neighbourhood(volume, grid, voxel, radius) for voxel in grid.to_voxels(points.positions)
+        cut_slab(
+            volume,
+            grid.spacing,
+            voxel,
+            slab=SLAB_RADII * radius,
+            reach=CROP_RADII * radius,
+            pixels=CROP,
+        )
+        for voxel in grid.to_voxels(points.positions)
     ]
     if not slabs:
         return {"picture": None, "columns": 1, "size": CROP, "num": 0}
@@ -131,23 +133,14 @@ def to_grey(values: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 def to_webp(sheet: NDArray[np.uint8], quality: int) -> bytes:
     """Compress a picture (y, x) in grey as WebP."""
+    return compress(Image.fromarray(sheet).convert("RGB"), quality=quality)
+
+
+def compress(image: Image.Image, **options: Any) -> bytes:
+    """Compress a picture as WebP, by options of Pillow's writer."""
     out = io.BytesIO()
-    Image.fromarray(sheet).convert("RGB").save(out, "WEBP", quality=quality, method=3)
+    image.save(out, "WEBP", method=3, **options)
     return out.getvalue()
-
-
-def _neighbourhood(
-    volume: NDArray[np.float32], grid: Grid, voxel: NDArray[np.float64], radius: float
-) -> NDArray[np.float32]:
-    """Cut the slab across z around a point, CROP by CROP pixels."""
-    return cut_slab(
-        volume,
-        grid.spacing,
-        voxel,
-        slab=SLAB_RADII * radius,
-        reach=CROP_RADII * radius,
-        pixels=CROP,
-    )
 
 
 def cut_slab(
@@ -225,9 +218,3 @@ def _tile(slices: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
     sheet[:num] = slices
     sheet = sheet.reshape(rows, columns, height, width).transpose(0, 2, 1, 3)
     return sheet.reshape(rows * height, columns * width), columns
-
-
-def _lossless(sheet: NDArray[np.uint8]) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(sheet).save(out, "WEBP", lossless=True, quality=60, method=3)
-    return out.getvalue()

@@ -1,6 +1,5 @@
 """Read the folder of a training or search: training history, split, candidates, pictures."""
 
-import io
 import logging
 import math
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from PIL import Image
 from octopi.errors import DataError, SettingError
 from octopi.evaluation.candidates import read_candidates
 from octopi.geometry import Points
-from octopi.html_report.mosaics import data_url
+from octopi.html_report.mosaics import compress, data_url
 from octopi.models.checkpoint_info import CheckpointInfo, parse_info
 from octopi.system.files import read_mapping
 from octopi.system.job_folder import (
@@ -104,30 +103,29 @@ def read_training_history(folder: Path) -> TrainingHistory:
             f"{folder} is not the folder of a training, a search or a cross-validation: it has no "
             f"{CONFIG_FILE}. Name such a folder with folder=…, or a project with project.config=…"
         )
+    metrics: dict[str, Any] = {}
+    splits: dict[str, Mapping[str, list[str]]] = {}
     candidates: dict[str, Mapping[str, Points]] = {}
     folds: dict[str, str] = {}
+    notes: list[str] = []
     for name, path in parts.items():
         if (path / CANDIDATES_FILE).is_file():
             of_fold = read_candidates(path / CANDIDATES_FILE)
             candidates |= of_fold
             folds |= dict.fromkeys(of_fold, name)
+        if (path / RESULTS_FILE).is_file():
+            metrics[name], note = _read_results(path / RESULTS_FILE)
+            notes.append(note)
+        if (path / DATA_FILE).is_file():
+            splits[name] = _read_split(path / DATA_FILE)
     info = folder / MODEL_CONFIG_FILE
-    results = {
-        name: _read_results(path / RESULTS_FILE)
-        for name, path in parts.items()
-        if (path / RESULTS_FILE).is_file()
-    }
     return TrainingHistory(
         folder=folder,
         checkpoint_info=parse_info(read_mapping(info), info) if info.is_file() else None,
         config=read_mapping(config),
-        metrics={name: metrics for name, (metrics, _) in results.items()},
-        note=next((note for _, note in results.values() if note), ""),
-        splits={
-            name: _read_split(path / DATA_FILE)
-            for name, path in parts.items()
-            if (path / DATA_FILE).is_file()
-        },
+        metrics=metrics,
+        note=next(filter(None, notes), ""),
+        splits=splits,
         candidates=candidates,
         folds=folds,
         pictures=pictures,
@@ -191,7 +189,5 @@ def read_pictures(folder: Path) -> list[dict[str, str]]:
 
 def _recode(path: Path) -> str:
     """Return the picture as a data URL, smaller than a PNG and without loss."""
-    out = io.BytesIO()
     with Image.open(path, formats=["PNG"]) as image:
-        image.convert("RGB").save(out, "WEBP", lossless=True, method=3)
-    return data_url(out.getvalue())
+        return data_url(compress(image.convert("RGB"), lossless=True))

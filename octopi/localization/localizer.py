@@ -1,7 +1,7 @@
 """The base class of localizers, and one object's channel of a score map."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,10 +31,6 @@ class Channel:
         """The stored value that means a score of 1."""
         return 255.0 if self.values.dtype == np.uint8 else 1.0
 
-    def stored_value(self, score: float) -> float:
-        """Return the lowest stored value that means at least this score."""
-        return lowest_stored(self.values, score * self.max_value)
-
     def in_voxels(self, scale: float) -> NDArray[np.float64]:
         """Convert a length in parts of the object's radius to voxels along z, y, x."""
         return scale * self.radius / np.asarray(self.grid.spacing)
@@ -46,38 +42,6 @@ def lowest_stored(values: NDArray, minimum: float) -> float:
     Comparing with it needs no copy of the array in another type.
     """
     return int(np.ceil(round(minimum, 6))) if values.dtype == np.uint8 else minimum
-
-
-def channels(
-    scores: NDArray,
-    *,
-    grid: Grid,
-    radii: Mapping[str, float],
-    floors: Mapping[str, float] | None = None,
-) -> Iterator[tuple[str, Channel]]:
-    """Yield each object's name and channel, in the order of `radii`.
-
-    Args:
-        scores: (c, z, y, x), uint8 in 0..255 or float in 0..1, without a background channel.
-        grid: of the scores.
-        radii: object name -> radius in Å, one for each channel, in their order.
-        floors: object name -> the lowest score of interest, for objects where it is above 0.
-
-    Raises:
-        ValueError: the scores are of another type, or do not fit the grid or the radii.
-    """
-    if scores.dtype != np.uint8 and not np.issubdtype(scores.dtype, np.floating):
-        raise ValueError(f"Scores must be uint8 or floating point, not {scores.dtype}.")
-    if scores.shape != (len(radii), *grid.shape):
-        raise ValueError(
-            f"Scores of shape {scores.shape} do not fit {len(radii)} objects on a grid of "
-            f"{grid.shape} voxels: expected {(len(radii), *grid.shape)}."
-        )
-    for name, radius in radii.items():
-        if not 0 < radius < np.inf:
-            raise ValueError(f"The radius of {name} is {radius} Å; a localizer needs one above 0.")
-    for values, (name, radius) in zip(scores, radii.items(), strict=True):
-        yield name, Channel(values, grid, radius, (floors or {}).get(name, 0.0))
 
 
 class Localizer(ABC):
@@ -106,8 +70,22 @@ class Localizer(ABC):
         Raises:
             ValueError: the scores are of another type, or do not fit the grid or the radii.
         """
-        by_name = channels(scores, grid=grid, radii=radii, floors=floors)
-        return {name: self._find(channel) for name, channel in by_name}
+        if scores.dtype != np.uint8 and not np.issubdtype(scores.dtype, np.floating):
+            raise ValueError(f"Scores must be uint8 or floating point, not {scores.dtype}.")
+        if scores.shape != (len(radii), *grid.shape):
+            raise ValueError(
+                f"Scores of shape {scores.shape} do not fit {len(radii)} objects on a grid of "
+                f"{grid.shape} voxels: expected {(len(radii), *grid.shape)}."
+            )
+        for name, radius in radii.items():
+            if not 0 < radius < np.inf:
+                raise ValueError(
+                    f"The radius of {name} is {radius} Å; a localizer needs one above 0."
+                )
+        return {
+            name: self._find(Channel(values, grid, radius, (floors or {}).get(name, 0.0)))
+            for values, (name, radius) in zip(scores, radii.items(), strict=True)
+        }
 
     @abstractmethod
     def _find(self, channel: Channel) -> Points:

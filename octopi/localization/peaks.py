@@ -114,17 +114,12 @@ class Peaks(Localizer):
         """Drop the picks that are too close to a stronger pick of another object."""
         objects = np.repeat(np.arange(len(picks)), [len(points) for points in picks.values()])
         positions = np.concatenate([points.positions for points in picks.values()])
-        scores = np.concatenate([_scores(points) for points in picks.values()])
+        scores = np.concatenate([points.scores_or_ones for points in picks.values()])
         order = np.argsort(-scores, kind="stable")
         reach = self.min_object_distance * np.array([radii[name] for name in picks])[objects]
         kept = np.zeros(len(order), dtype=bool)
         kept[order[suppress_non_maxima(positions[order], reach[order], objects[order])]] = True
         return {name: points[kept[objects == i]] for i, (name, points) in enumerate(picks.items())}
-
-
-def _scores(points: Points) -> NDArray[np.float32]:
-    assert points.scores is not None, "Peaks scores every pick."
-    return points.scores
 
 
 def find_local_maxima(values: NDArray, kernels: Sequence[Kernel], min_height: float) -> LocalMaxima:

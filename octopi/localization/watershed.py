@@ -11,7 +11,7 @@ from pydantic import validate_call
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import KDTree
 
-from octopi.geometry import Points
+from octopi.localization.components import Components
 from octopi.localization.local_maxima import (
     Box,
     local_maxima,
@@ -21,19 +21,13 @@ from octopi.localization.local_maxima import (
     tiles,
     with_margin,
 )
-from octopi.localization.localizer import Channel, Localizer
-from octopi.localization.regions import (
-    check_scales,
-    find_regions,
-    measure_parts,
-    points_of_parts,
-)
+from octopi.localization.localizer import Channel
 from octopi.ranges import Factor, FactorOrZero, PositiveShare, Radii, Share
 
 _SLAB = 16  # planes whose voxels are listed at once
 
 
-class Watershed(Localizer):
+class Watershed(Components):
     """Pick each region of likely size, after splitting touching particles at their necks.
 
     A particle is a local maximum of the distance to the outside: the centre of the largest ball
@@ -65,20 +59,10 @@ class Watershed(Localizer):
         min_distance: Radii,
         min_score: Share,
     ) -> None:
-        check_scales(min_scale, max_scale)
-        self.threshold = threshold
-        self.min_scale = min_scale
-        self.max_scale = max_scale
+        super().__init__(
+            threshold=threshold, min_scale=min_scale, max_scale=max_scale, min_score=min_score
+        )
         self.min_distance = min_distance
-        self.min_score = min_score
-
-    def _find(self, channel: Channel) -> Points:
-        smallest, largest = self.min_scale * channel.radius, self.max_scale * channel.radius
-        parts = []
-        for box, mask in find_regions(channel, self.threshold, smallest=smallest, largest=np.inf):
-            labels = self._split(mask, box, channel)
-            parts.append(measure_parts(channel, box, labels, smallest=smallest, largest=largest))
-        return points_of_parts(channel, parts, self.min_score)
 
     def _split(self, mask: NDArray[np.bool_], box: Box, channel: Channel) -> NDArray[np.int32]:
         """Label the voxels of a region by the ball they belong to, from 1."""

@@ -7,8 +7,8 @@ from octopi.errors import DataError, SettingError
 from octopi.picking import Chance
 from octopi.project.stored_volume import StoredVolume
 
-OURS = "octopi"  # the key in a volume's attributes
-FINGERPRINT = "content"  # the key in ours: the digest of the labels that octopi wrote
+OURS = "octopi"  # the key in a volume's attributes, or a file of picks
+FINGERPRINT = "content"  # the key in ours: the digest of the labels or points that octopi wrote
 ANNOTATIONS: dict[str, Any] = {
     "objects": list[str],
     "labels": dict[str, int],

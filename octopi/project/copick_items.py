@@ -1,45 +1,13 @@
-"""Copick's items of a run, by query, and new ones."""
+"""New items of copick, and the names of its files of picks."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
-from octopi.errors import DataError, shorten_list
+from octopi.errors import shorten_list
 from octopi.project.copick_api import CopickPicksFile
 from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
-from octopi.project.storage import PATTERN_SIGNS, storage_errors_as_data_error
 
 Item = Any  # copick's picks, segmentations, tomograms and features differ by backend
-Query = TypeVar("Query")
-
-
-def tomograms(run: Item, query: Callable[[], Iterable[Item]]) -> dict[TomogramQuery, Item]:
-    """Return the run's tomograms that a query lists."""
-    items = _list(run, "VoxelSpacing folders", query)
-    return _by_query(items, lambda t: TomogramQuery(t.tomo_type, t.voxel_spacing.voxel_size))
-
-
-def picks(run: Item, query: Callable[[], Iterable[Item]]) -> dict[PicksQuery, Item]:
-    """Return the run's picks that a query lists."""
-    return _by_query(
-        _list(run, "Picks", query),
-        lambda p: PicksQuery(p.pickable_object_name, p.user_id, str(p.session_id)),
-    )
-
-
-def segmentations(run: Item, query: Callable[[], Iterable[Item]]) -> dict[SegmentationQuery, Item]:
-    """Return the label volumes that a query lists; of two, the one of several objects counts."""
-    items = _list(run, "Segmentations", query)
-    labels = [s for s in items if s.segmentation_type in ("binary", "multilabel")]
-    return _by_query(
-        sorted(labels, key=lambda s: s.is_multilabel),
-        lambda s: SegmentationQuery(s.name, s.user_id, str(s.session_id), s.voxel_size),
-    )
-
-
-def features(tomogram: Item, query: Callable[[], Iterable[Item]]) -> dict[str, Item]:
-    """Return the features of a tomogram that a query lists, by name."""
-    items = _list(tomogram.voxel_spacing.run, "features", query)
-    return _by_query(items, lambda f: f.feature_type)
 
 
 def new_picks(run: Item, query: PicksQuery) -> Item:
@@ -86,43 +54,14 @@ def new_features(tomogram: Item, name: str) -> Item:
     return make(tomogram=tomogram, meta=make_meta(tomo_type=tomogram.tomo_type, feature_type=name))
 
 
-def _list(run: Item, what: str, query: Callable[[], Iterable[Item]]) -> list[Item]:
-    """Run a copick query; raise DataError that says what could not be listed."""
-    if PATTERN_SIGNS & set(run.name):
-        raise DataError(
-            f"The name of run {run.name} has one of the signs * ? [, which copick reads as a "
-            "pattern: it would list other runs in its place. Rename its folder."
-        )
-    with storage_errors_as_data_error(f"Run {run.name}: the list of {what}"):
-        try:
-            return list(query())
-        except (IndexError, ValueError) as error:  # copick splits file names without checking them
-            raise DataError(
-                f"Run {run.name}: copick cannot list its {what} ({error}). {_advice(run, what)}"
-            ) from error
-
-
-def _advice(run: Item, what: str) -> str:
-    wrong = misnamed_picks(run) if what == "Picks" else []
-    if not wrong:
-        return "A file or folder there has a name that is not copick's; move it away."
-    return name_advice(wrong)
-
-
 def misnamed_picks(run: Item) -> list[str]:
     """List the files among a run's picks that copick cannot read, or reads as another object's."""
-    names = [name for name in picks_files(run) if name.endswith(".json")]
-    return [name for name in names if name.count("_") != 2 and name[0] != "."]
-
-
-def picks_files(run: Item) -> list[str]:
-    """List the names of a run's files of picks, also those that are not copick's."""
     names = []
     for part in ("overlay", "static"):  # the data portal has no folder of static data
         fs, folder = getattr(run, f"fs_{part}", None), getattr(run, f"{part}_path", None)
         if fs and folder:
-            names += [path.rpartition("/")[2] for path in fs.glob(f"{folder}/Picks/*")]
-    return names
+            names += [path.rpartition("/")[2] for path in fs.glob(f"{folder}/Picks/*.json")]
+    return [name for name in names if name.count("_") != 2 and name[0] != "."]
 
 
 def name_advice(wrong: Sequence[str]) -> str:
@@ -133,8 +72,3 @@ def name_advice(wrong: Sequence[str]) -> str:
         f"Picks are called USER_SESSION_OBJECT.json, but there is {names}. Rename each, as in "
         f"curation_0_{object_name}.json, or move it away."
     )
-
-
-def _by_query(items: Iterable[Item], key: Callable[[Item], Query]) -> dict[Query, Item]:
-    """Return items by query; where overlay and read-only data have the same, the overlay's."""
-    return {key(item): item for item in sorted(items, key=lambda i: not i.read_only)}

@@ -6,7 +6,6 @@ voxels of a sound tomogram, gold included, lie far inside the range that counts 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,31 +44,19 @@ class VoxelSample:
         return values[np.isfinite(values)]
 
 
-@dataclass(frozen=True)
-class OrdinaryRange:
-    """The values that a tomogram's voxels may have without being outliers.
+def ordinary_range(values: NDArray[np.float32]) -> tuple[float, float, float]:
+    """Return the range of values that are no outliers, unlimited where half of them are the same.
 
-    Args:
-        median: of the voxels.
-        deviation: standard deviation, judged by the middle half of them.
+    Returns:
+        Lowest and highest ordinary value, and the standard deviation by the middle half of them.
     """
-
-    median: float
-    deviation: float
-
-    @classmethod
-    def of(cls, values: NDArray[np.float32]) -> "OrdinaryRange":
-        """Measure the range; it is unlimited where half of the values are the same."""
-        median = float(np.median(values)) if values.size else math.nan
-        deviation = float(np.median(np.abs(values - np.float32(median)))) if values.size else 0.0
-        return cls(median, _TO_STD * deviation)
-
-    @property
-    def limits(self) -> tuple[float, float]:
-        """Lowest and highest ordinary value."""
-        if not self.deviation > 0:
-            return -math.inf, math.inf
-        return self.median - FAR * self.deviation, self.median + FAR * self.deviation
+    median = float(np.median(values)) if values.size else math.nan
+    deviation = (
+        _TO_STD * float(np.median(np.abs(values - np.float32(median)))) if values.size else 0.0
+    )
+    if not deviation > 0:
+        return -math.inf, math.inf, deviation
+    return median - FAR * deviation, median + FAR * deviation, deviation
 
 
 def clip_outliers(volume: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
@@ -80,7 +67,7 @@ def clip_outliers(volume: NDArray[np.float32]) -> tuple[NDArray[np.float32], int
     """
     sample = VoxelSample(volume.shape)
     sample.add(volume, [slice(0, length) for length in volume.shape])
-    low, high = OrdinaryRange.of(sample.values).limits
+    low, high, _ = ordinary_range(sample.values)
     if not (volume.min() < low or volume.max() > high):
         return volume, 0
     lowest, highest, num_ordinary = math.inf, -math.inf, 0
@@ -120,12 +107,11 @@ def describe_spread(values: NDArray[np.float32]) -> list[str]:
                 f"{distinct[first]:g}, as padding is: it counts in the mean and the standard "
                 "deviation by which voxels are normalised. Crop it, or pad it with noise."
             )
-    ordinary = OrdinaryRange.of(values)
-    low, high = ordinary.limits
+    low, high, deviation = ordinary_range(values)
     std = float(values[(values >= low) & (values <= high)].std(dtype=np.float64))
-    if std > MAX_STRETCH * ordinary.deviation > 0:
+    if std > MAX_STRETCH * deviation > 0:
         remarks.append(
-            f"its standard deviation is {std / ordinary.deviation:.0f} times that of its middle "
+            f"its standard deviation is {std / deviation:.0f} times that of its middle "
             "voxels: a rim, padding or gold leaves little contrast to everything else. Crop it."
         )
     return remarks

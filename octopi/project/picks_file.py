@@ -18,11 +18,10 @@ from octopi.arguments import fit
 from octopi.errors import DataError, SettingError, shorten, shorten_list
 from octopi.geometry import Points
 from octopi.picking import Chance
+from octopi.project.attributes import FINGERPRINT, OURS
 from octopi.project.digests import digest_picks
 from octopi.project.storage import read_file, storage_errors_as_data_error, with_retries
 
-OURS = "octopi"  # the key in a file of picks
-FINGERPRINT = "content"  # the key in ours: the digest of the points that octopi wrote
 PROVENANCE = {
     "checkpoints": dict[str, str],
     "train_runs": list[str],
@@ -211,9 +210,9 @@ def to_json(
     ]
     digest = {FINGERPRINT: digest_picks(content)} if fingerprint else {}
     content[OURS] = {**provenance, **digest}
-    text = io.StringIO()  # smaller than the list of its pieces that `json.dumps` makes
-    json.dump(content, text, indent=4)
-    return text.getvalue().encode()
+    encoded = io.BytesIO()  # smaller than the list of its pieces that `json.dumps` makes
+    json.dump(content, codecs.getwriter("utf-8")(encoded), indent=4)
+    return encoded.getvalue()
 
 
 def describe_edit(picks: Any, where: str) -> str | None:

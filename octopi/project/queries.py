@@ -13,7 +13,7 @@ from octopi.geometry import same_spacing
 MAX_NAME_LENGTH = 64
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PICKS = re.compile(r"([^:/@\s]+):([^:/@\s]+)/([^:/@\s]+)")
-_SEGMENTATION = re.compile(_PICKS.pattern + r"(?:@([0-9.]+))?")
+_SEGMENTATION = re.compile(_PICKS.pattern + r"(?:@(\d+\.?\d*|\.\d+))?")
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,13 @@ class SegmentationQuery:
     def parse(cls, text: str) -> Self:
         """Parse `name:user/session` or `name:user/session@spacing`; else raise SettingError."""
         match = _SEGMENTATION.fullmatch(text)
-        spacing = None if match is None else _positive(match.group(4))
-        if match is None or (match.group(4) and spacing is None):
+        spacing = float(match[4]) if match and match[4] else None
+        if match is None or spacing == 0:
             raise SettingError(
                 f"{text!r} does not name a segmentation. Write name:user/session or "
                 "name:user/session@spacing, as in targets:octopi/1@10.012."
             )
-        return cls(match.group(1), match.group(2), match.group(3), spacing)
+        return cls(match[1], match[2], match[3], spacing)
 
     def __str__(self) -> str:
         spacing = "" if self.voxel_spacing is None else f"@{self.voxel_spacing}"
@@ -129,8 +129,8 @@ def nearest(queries: list[Spaced], voxel_spacing: float | None) -> list[Spaced]:
     if voxel_spacing is None:
         return queries
     near = [q for q in queries if same_spacing(q.voxel_spacing or 0, voxel_spacing)]
-    best = min((_difference(q, voxel_spacing) for q in near), default=0)
-    return [q for q in near if _difference(q, voxel_spacing) == best]
+    differences = [abs((q.voxel_spacing or 0) / voxel_spacing - 1) for q in near]
+    return [q for q, one in zip(near, differences, strict=True) if one == min(differences)]
 
 
 def select_tomogram(
@@ -191,20 +191,6 @@ def select_one(
             "Say which of them you mean."
         )
     return fit[0]
-
-
-def _difference(query: TomogramQuery | SegmentationQuery, voxel_spacing: float) -> float:
-    """Return the relative difference of the query's spacing from another (Å)."""
-    return abs((query.voxel_spacing or 0) / voxel_spacing - 1)
-
-
-def _positive(text: str | None) -> float | None:
-    """Return the number in a text of digits and dots, or None if it is none above zero."""
-    try:
-        number = float(text or 0)
-    except ValueError:
-        return None
-    return number if number > 0 else None
 
 
 def check_name(kind: str, value: str) -> str:

@@ -34,7 +34,7 @@ def read_tomogram(volume: StoredVolume) -> NDArray[np.float32]:
     check_memory(volume)
     out = allocate(volume.array.shape, np.float32, purpose=volume.where)
     values = ValueRange()
-    for region, chunk in _chunks(volume, all_required=True):
+    for region, chunk in _required_chunks(volume, all_required=True):
         with np.errstate(over="ignore"):
             out[region] = chunk
         values.add(chunk)
@@ -104,7 +104,7 @@ def read_array(volume: StoredVolume, values: LabelValues | None = None) -> NDArr
     # Other writers may leave out chunks of background (zarr's write_empty_chunks=False): every
     # chunk is required only of our label volumes, and of tomograms, which are hardly ever exactly
     # zero in a whole chunk.
-    for region, chunk in _chunks(volume, all_required=volume.by_octopi):
+    for region, chunk in _required_chunks(volume, all_required=volume.by_octopi):
         out[region] = chunk
         num_read += chunk.size
         if values is not None:
@@ -127,13 +127,10 @@ def check_memory(volume: StoredVolume, dtype: np.dtype | None = None) -> None:
         )
 
 
-def _chunks(
+def _required_chunks(
     volume: StoredVolume, *, all_required: bool
 ) -> Iterator[tuple[tuple[slice, ...], NDArray[Any]]]:
-    """Yield the region and voxels of each chunk; the voxels are overwritten by the next chunk.
-
-    We decode them ourselves: zarr reads a missing chunk as zeros, and blosc reads beyond the end of
-    a truncated one.
+    """Yield the region and voxels of each chunk, see `read_chunks`.
 
     Args:
         volume: to read.
@@ -142,23 +139,47 @@ def _chunks(
     Raises:
         DataError: after the last chunk, if any cannot be decoded or is missing; it names them.
     """
+    missing: list[str] = []
+    damaged: list[str] = []
+    for _, region, chunk in read_chunks(volume, missing, damaged):
+        yield region, chunk
+    check_chunks(volume, missing if all_required else [], damaged)
+
+
+def read_chunks(
+    volume: StoredVolume, missing: list[str], damaged: list[str], digest: Any = None
+) -> Iterator[tuple[str, tuple[slice, ...], NDArray[Any]]]:
+    """Yield the name, region and voxels of each chunk; the next one overwrites the voxels.
+
+    We decode them ourselves: zarr reads a missing chunk as zeros, and blosc reads beyond the end of
+    a truncated one.
+
+    Args:
+        volume: to read.
+        missing: to which the names of chunks are added that are not there.
+        damaged: to which those are added that cannot be decoded.
+        digest: hash of hashlib that is updated with all that is read.
+
+    Raises:
+        ResourceError: a chunk does not fit into the memory.
+    """
     array = volume.array
     check_memory(volume)
-    missing, damaged = [], []
     buffer = np.empty(array.chunks, dtype=array.dtype)  # reused: new memory each time is slow
     for name, region in chunk_regions(volume):
         fetch = functools.partial(operator.getitem, volume.store, f"{volume.level}/{name}")
         try:
             with storage_errors_as_data_error(volume.where):
                 raw = with_retries(fetch, volume.store.fs)
+            if digest is not None:
+                digest.update(name.encode() + raw)
             chunk = decode_chunk(array, raw, buffer)
         except KeyError:
             missing.append(name)
         except UNDECODABLE:
             damaged.append(name)
         else:
-            yield region, chunk[tuple(slice(s.stop - s.start) for s in region)]
-    check_chunks(volume, missing if all_required else [], damaged)
+            yield name, region, chunk[tuple(slice(s.stop - s.start) for s in region)]
 
 
 def check_chunks(volume: StoredVolume, missing: Sequence[str], damaged: Sequence[str]) -> None:

@@ -1,14 +1,17 @@
 """What is stored of a run, from one listing of each of its folders."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
-from octopi.errors import shorten_list
+from octopi.errors import DataError, shorten_list
 from octopi.project import copick_items
 from octopi.project.copick_api import CopickPicksFile, parse_segmentation_store_name
 from octopi.project.copick_items import Item
 from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
+from octopi.project.storage import PATTERN_SIGNS, storage_errors_as_data_error
+
+Query = TypeVar("Query")
 
 PICKS, SEGMENTATIONS, SPACING = "Picks", "Segmentations", "VoxelSpacing"
 NO_FOLDER = " (no folder)"  # after the name of a .zarr that is a file
@@ -35,13 +38,20 @@ class RunContents:
     @cached_property
     def picks(self) -> dict[PicksQuery, Item]:
         """The picks."""
-        return copick_items.picks(self._run, self._query(self._run.query_picks, self._list_picks))
+        items = self._list(PICKS, self._run.query_picks, self._list_picks)
+        return _by_query(
+            items, lambda p: PicksQuery(p.pickable_object_name, p.user_id, str(p.session_id))
+        )
 
     @cached_property
     def segmentations(self) -> dict[SegmentationQuery, Item]:
         """The label volumes; of two with one query, the one of several objects counts."""
-        query = self._query(self._run.query_segmentations, self._list_segmentations)
-        return copick_items.segmentations(self._run, query)
+        items = self._list(SEGMENTATIONS, self._run.query_segmentations, self._list_segmentations)
+        labels = [s for s in items if s.segmentation_type in ("binary", "multilabel")]
+        return _by_query(
+            sorted(labels, key=lambda s: s.is_multilabel),
+            lambda s: SegmentationQuery(s.name, s.user_id, str(s.session_id), s.voxel_size),
+        )
 
     @cached_property
     def tomograms(self) -> dict[TomogramQuery, Item]:
@@ -51,21 +61,49 @@ class RunContents:
             spacings = self._run.query_voxelspacings()
             return [t for spacing in spacings for t in spacing.query_tomograms()]
 
-        return copick_items.tomograms(self._run, self._query(query_all, self._list_tomograms))
+        items = self._list(f"{SPACING} folders", query_all, self._list_tomograms)
+        return _by_query(items, lambda t: TomogramQuery(t.tomo_type, t.voxel_spacing.voxel_size))
 
     def features(self, tomogram: Item) -> dict[str, Item]:
         """Return the features of a tomogram, by name."""
         key = (tomogram.voxel_spacing.voxel_size, tomogram.tomo_type)
         if key not in self._features:
-            query = self._query(tomogram.query_features, lambda: self._list_features(tomogram))
-            self._features[key] = copick_items.features(tomogram, query)
+            items = self._list(
+                "features", tomogram.query_features, lambda: self._list_features(tomogram)
+            )
+            self._features[key] = _by_query(items, lambda f: f.feature_type)
         return self._features[key]
 
-    def _query(
-        self, of_copick: Callable[[], Any], of_folders: Callable[[], Iterator[Any]]
-    ) -> Callable[[], Any]:
-        """Choose how to list: the data portal has no folder of static data."""
-        return of_copick if getattr(self._run, "fs_static", None) is None else of_folders
+    def _list(
+        self,
+        what: str,
+        of_copick: Callable[[], Iterable[Item]],
+        of_folders: Callable[[], Iterable[Item]],
+    ) -> list[Item]:
+        """List items; raise DataError that says what could not be listed.
+
+        Args:
+            what: is listed, for messages.
+            of_copick: lists it where there is no folder of static data, as in the data portal.
+            of_folders: lists it elsewhere.
+        """
+        run = self._run
+        if PATTERN_SIGNS & set(run.name):
+            raise DataError(
+                f"The name of run {run.name} has one of the signs * ? [, which copick reads as a "
+                "pattern: it would list other runs in its place. Rename its folder."
+            )
+        query = of_copick if getattr(run, "fs_static", None) is None else of_folders
+        with storage_errors_as_data_error(f"Run {run.name}: the list of {what}"):
+            try:
+                return list(query())
+            except (IndexError, ValueError) as error:  # copick splits names without checking them
+                wrong = copick_items.misnamed_picks(run) if what == PICKS else []
+                advice = "A file or folder there has a name that is not copick's; move it away."
+                raise DataError(
+                    f"Run {run.name}: copick cannot list its {what} ({error}). "
+                    f"{copick_items.name_advice(wrong) if wrong else advice}"
+                ) from error
 
     def _list_picks(self) -> Iterator[Item]:
         self._warn_of_unread(PICKS, self._packed(PICKS, ".json"))
@@ -179,3 +217,8 @@ def _is_folder(entry: Mapping[str, Any], fs: Any) -> bool:
     """Return whether an entry of a listing is a folder, or a link to one."""
     kind = entry["type"]
     return kind == "directory" or (kind != "file" and fs.isdir(entry["name"]))
+
+
+def _by_query(items: Iterable[Item], key: Callable[[Item], Query]) -> dict[Query, Item]:
+    """Return items by query; where overlay and read-only data have the same, the overlay's."""
+    return {key(item): item for item in sorted(items, key=lambda i: not i.read_only)}

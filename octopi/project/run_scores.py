@@ -15,7 +15,7 @@ from octopi.project.objects import PickableObject, check_labels, volume_labels
 from octopi.project.provenance import describe_differences, replaced_tomogram
 from octopi.project.queries import SegmentationQuery, TomogramQuery, score_map_name
 from octopi.project.run import Run
-from octopi.project.score_map import ScoreMap, particle_radii, read_score_map
+from octopi.project.score_map import ScoreMap, particle_radii
 from octopi.project.selection import check_covers_tomogram
 
 logger = logging.getLogger(__name__)
@@ -29,16 +29,20 @@ class RunScores:
         run: of the scores.
         location: the tomogram that a score map lies beside, or the label volume.
         query: name, user and session of the scores.
+        checkpoint_info: counts in place of what is stored with the scores; None = that counts.
     """
 
     run: Run
     location: TomogramQuery | SegmentationQuery
     query: SegmentationQuery
+    checkpoint_info: PickingInfo | None = None
 
     def read(self) -> ScoreMap:
         """Read the score map; the labels of a segmentation become scores of 1."""
         if isinstance(self.location, TomogramQuery):
-            return read_score_map(self.run, self.location, score_map_name(self.query))
+            name = score_map_name(self.query)
+            values, grid, attributes = self.run.read_score_map(self.location, name)
+            return ScoreMap(values, grid, PickingInfo.from_score_map(attributes))
         segmentation, grid, attributes = self.run.read_segmentation(self.location)
         labels = particle_labels(attributes, self.run.objects)
         values = np.empty((len(labels), *segmentation.shape), dtype=np.uint8)
@@ -50,6 +54,8 @@ class RunScores:
 
     def read_info(self) -> PickingInfo:
         """Read what picking needs to know of the scores, and no voxel."""
+        if self.checkpoint_info is not None:
+            return self.checkpoint_info
         attributes = self.read_attributes()
         if isinstance(self.location, TomogramQuery):
             return PickingInfo.from_score_map(attributes)

@@ -9,8 +9,6 @@ from octopi.errors import NotInProjectError
 from octopi.geometry import Grid
 from octopi.picking import PickingInfo
 from octopi.project.objects import PickableObject
-from octopi.project.queries import TomogramQuery
-from octopi.project.run import Run
 
 
 @dataclass(frozen=True)
@@ -26,12 +24,6 @@ class ScoreMap:
     values: NDArray
     grid: Grid
     info: PickingInfo
-
-
-def read_score_map(run: Run, tomogram: TomogramQuery, name: str) -> ScoreMap:
-    """Read the score map of this name that lies beside a tomogram."""
-    values, grid, attributes = run.read_score_map(tomogram, name)
-    return ScoreMap(values, grid, PickingInfo.from_score_map(attributes))
 
 
 def particle_channels(scores: ScoreMap, radii: Mapping[str, float]) -> NDArray:

@@ -136,23 +136,29 @@ def is_denoised(tomo_type: str) -> bool:
     return "denois" in tomo_type
 
 
-def tomogram_for_display(run: Run) -> TomogramQuery | None:
-    """Return the tomogram to show picks on: a denoised one, else the first; None without any."""
+def tomogram_for_display(run: Run, tomo_type: str | None = None) -> TomogramQuery | None:
+    """Return the tomogram to show picks on: a denoised one, else the first; None without any.
+
+    Raises:
+        NotInProjectError: it has none of the type that is requested.
+    """
+    if tomo_type is not None:
+        return run.find_tomogram(tomo_type, None)
     return min(run.tomograms(), key=lambda query: not is_denoised(query.tomo_type), default=None)
 
 
 def keep_runs_with(
-    runs: Iterable[Run], find: Callable[[Run], Result], *, all_required: bool
+    runs: Iterable[Run], find: Callable[[Run], Result], named: Sequence[str] | None
 ) -> list[tuple[Run, Result]]:
     """Return the runs where `find` succeeds, with its results; warn about the others.
 
     Args:
         runs: to search.
         find: raises NotInProjectError for a run that lacks what is searched for.
-        all_required: whether every run must have it, such as those that the user named.
+        named: runs that the user named, who then wants them all; None = those that have it.
 
     Raises:
-        NotInProjectError: no run has it, or one lacks it and all are required.
+        NotInProjectError: no run has it, or one that was named lacks it.
     """
     results, errors = [], []
     for run in runs:
@@ -160,7 +166,7 @@ def keep_runs_with(
             results.append((run, find(run)))
         except NotInProjectError as error:
             errors.append(error)
-    if errors and (all_required or not results):
+    if errors and (named is not None or not results):
         raise errors[0]
     if errors:
         total = len(results) + len(errors)

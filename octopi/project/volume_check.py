@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,15 +11,10 @@ from numpy.typing import NDArray
 
 from octopi.project.attributes import octopi_attributes
 from octopi.project.label_values import LabelValues
-from octopi.project.outliers import (
-    OrdinaryRange,
-    VoxelSample,
-    describe_outliers,
-    describe_spread,
-)
+from octopi.project.outliers import VoxelSample, describe_outliers, describe_spread, ordinary_range
 from octopi.project.pick_contrast import PickContrast
 from octopi.project.queries import SegmentationQuery, TomogramQuery
-from octopi.project.read_volume import UNDECODABLE, check_chunks, decode_chunk
+from octopi.project.read_volume import check_chunks, read_chunks
 from octopi.project.run import Run
 from octopi.project.storage import storage_errors_as_data_error
 from octopi.project.stored_volume import StoredVolume, background, chunk_regions, stored_files
@@ -95,12 +90,11 @@ def _odd_values(
     volume: StoredVolume, report: VolumeReport, sample: NDArray[np.float32]
 ) -> list[str]:
     """Describe the outliers, which are counted in a second pass, and the spread of the voxels."""
-    low, high = OrdinaryRange.of(sample).limits
+    low, high, _ = ordinary_range(sample)
     remarks = describe_spread(sample)
     if report.values.low < low or report.values.high > high:
-        regions = dict(chunk_regions(volume))
-        chunks = _chunks(volume, regions, report, hashlib.sha256())
-        number = sum(int(((chunk < low) | (chunk > high)).sum()) for _, chunk in chunks)
+        chunks = (chunk for _, _, chunk in read_chunks(volume, [], []))
+        number = sum(int(((chunk < low) | (chunk > high)).sum()) for chunk in chunks)
         remarks.append(describe_outliers(number, math.prod(volume.grid.shape)))
     return remarks
 
@@ -128,46 +122,19 @@ def _examine(
     voxels: bool,
     visitors: Sequence[Callable[[NDArray, Sequence[slice]], None]] = (),
 ) -> VolumeReport:
-    with storage_errors_as_data_error(volume.where):
-        files = stored_files(volume)
-        regions = dict(chunk_regions(volume))
-        report = VolumeReport(
-            volume=volume,
-            all_chunks_required=all_chunks_required,
-            attributes=octopi_attributes(volume),
-            missing=[name for name in regions if name not in files],
-            damaged=[name for name in regions if name in files and not files[name].get("size", 1)],
-        )
-        if voxels:
-            digest = hashlib.sha256()
-            for name, chunk in _chunks(volume, regions, report, digest):
-                _scan_chunk(name, chunk, report)
-                for visit in visitors:
-                    visit(chunk.reshape(chunk.shape[-3:]), regions[name][-3:])
-                del chunk  # or it would stay in memory beside the next one
-            report.digest = digest.hexdigest()
+    report = VolumeReport(volume, all_chunks_required, attributes=octopi_attributes(volume))
+    if not voxels:
+        with storage_errors_as_data_error(volume.where):
+            files = stored_files(volume)
+        names = [name for name, _ in chunk_regions(volume)]
+        report.missing = [name for name in names if name not in files]
+        report.damaged = [n for n in names if n in files and not files[n].get("size", 1)]
+        return report
+    digest = hashlib.sha256()
+    for name, region, chunk in read_chunks(volume, report.missing, report.damaged, digest):
+        if report.values.add(chunk):
+            report.constant_chunks.append(name)
+        for visit in visitors:
+            visit(chunk.reshape(chunk.shape[-3:]), region[-3:])
+    report.digest = digest.hexdigest()
     return report
-
-
-def _chunks(
-    volume: StoredVolume, regions: dict[str, tuple[slice, ...]], report: VolumeReport, digest: Any
-) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield the name and voxels of each chunk; note those that cannot be decoded in `report`."""
-    skipped = {*report.missing, *report.damaged}
-    for name, region in regions.items():
-        if name in skipped:
-            continue
-        raw = volume.store[f"{volume.level}/{name}"]
-        digest.update(name.encode())
-        digest.update(raw)
-        try:
-            chunk = decode_chunk(volume.array, raw)
-        except UNDECODABLE:
-            report.damaged.append(name)
-            continue
-        yield name, chunk[tuple(slice(s.stop - s.start) for s in region)]
-
-
-def _scan_chunk(name: str, chunk: NDArray[Any], report: VolumeReport) -> None:
-    if report.values.add(chunk):
-        report.constant_chunks.append(name)

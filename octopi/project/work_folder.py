@@ -35,8 +35,8 @@ from octopi.errors import (
 from octopi.project.storage import (
     can_rename,
     filesystem_inside,
-    overlay_folder,
     read_file,
+    root_folder,
     storage_errors_as_resource_error,
     write_file,
 )
@@ -171,17 +171,15 @@ class Listing:
 
     def workers(self) -> list[str]:
         """List the ids of the workers, dead ones too."""
-        return [_rest(name, "worker.") for name in self.modified if name.startswith("worker.")]
+        return self._named("worker.")
 
     def newest_job(self) -> int:
         """Return the number of the newest job; 0 where there was none."""
-        numbers = [_rest(name, "job.") for name in self.modified if name.startswith("job.")]
-        return max((int(number) for number in numbers if number.isdecimal()), default=0)
+        return max((int(n) for n in self._named("job.") if n.isdecimal()), default=0)
 
     def done(self, job: int) -> set[str]:
         """Return the names, as in files, of the runs that are done in a job."""
-        start = f"done.{job}."
-        return {_rest(name, start) for name in self.modified if name.startswith(start)}
+        return set(self._named(f"done.{job}."))
 
     def claims(self) -> dict[str, int]:
         """Return the newest claim on each run, by its name in files."""
@@ -193,11 +191,15 @@ class Listing:
 
     def _newest(self, start: str) -> dict[str, int]:
         newest: dict[str, int] = {}
-        for name in self.modified:
-            run, _, number = _rest(name, start).rpartition(".")
-            if name.startswith(start) and number.isdecimal():
+        for rest in self._named(start):
+            run, _, number = rest.rpartition(".")
+            if number.isdecimal():
                 newest[run] = max(newest.get(run, 0), int(number))
         return newest
+
+    def _named(self, start: str) -> list[str]:
+        """Return the rest of the names that begin so."""
+        return [name.removeprefix(start) for name in self.modified if name.startswith(start)]
 
     def is_alive(self, worker: str, now: float) -> bool:
         """Return whether a worker is at work; one of this machine without a process is not.
@@ -275,7 +277,7 @@ def read_failures(folder: WorkFolder, listing: Listing, job: int) -> dict[str, d
 
 
 def _all_work(root: Any) -> str:
-    return f"{overlay_folder(root)}/.octopi/work"
+    return f"{root_folder(root, 'overlay_root')}/.octopi/work"
 
 
 def lost_error() -> LockedError:
@@ -304,10 +306,6 @@ def file_name(text: str) -> str:
     if len(name) <= _MAX_NAME:
         return name.replace(" ", "_")
     return f"{name[:_MAX_NAME]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-
-def _rest(name: str, start: str) -> str:
-    return name.removeprefix(start)
 
 
 def _modified(entry: Mapping[str, Any]) -> float:

@@ -34,31 +34,19 @@ BYTES_IN_BASE64 = 4 / 3  # characters for each byte
 PARTS = ("octopi.reviews/page", "octopi.html_report/page")
 
 
-@dataclass(frozen=True)
-class ShownObject:
-    """An object of the page.
-
-    Args:
-        name: of the object.
-        color: red, green, blue, 0..255.
-        radius: Å.
-        threshold: the chance from which a candidate is a pick.
-    """
-
-    name: str
-    color: tuple[int, ...]
-    radius: float
-    threshold: float
-
-
 def describe_objects(
     radii: Mapping[str, float],
     thresholds: Mapping[str, float],
     objects: Mapping[str, PickableObject],
-) -> list[ShownObject]:
-    """Describe the objects of the page, in the order of the radii."""
+) -> list[dict[str, Any]]:
+    """Describe the objects of the page, in the order of the radii, as its script reads them."""
     return [
-        ShownObject(name, objects[name].color[:3], radius, thresholds[name])
+        {
+            "name": name,
+            "color": objects[name].color[:3],
+            "radius": radius,
+            "threshold": thresholds[name],
+        }
         for name, radius in radii.items()
     ]
 
@@ -83,7 +71,7 @@ class ShownRun:
 def build_page(
     cards: Sequence[Card],
     runs: Sequence[ShownRun],
-    objects: Sequence[ShownObject],
+    objects: Sequence[Mapping[str, Any]],
     *,
     max_bytes: float,
     texts: Mapping[str, Any],
@@ -93,14 +81,14 @@ def build_page(
     Args:
         cards: places to look at, in their order.
         runs: that the cards are of, the one with most to gain first.
-        objects: of the page.
+        objects: of the page, see `describe_objects`.
         max_bytes: of the page.
         texts: further content: title, picks, annotations, command.
 
     Raises:
         SettingError: the bytes are too few for this many cards.
     """
-    radii = {one.name: one.radius for one in objects}
+    radii = {one["name"]: one["radius"] for one in objects}
     by_number: dict[int, tuple[dict[str, Any], NDArray[np.uint8]]] = {}
     states = {}
     for run in runs:
@@ -111,7 +99,7 @@ def build_page(
     content = {
         "format": FORMAT,
         "version": VERSION,
-        "objects": [asdict(one) for one in objects],
+        "objects": objects,
         "runs": states,
         "mistakes": [[run.run.name, round(run.expected_mistakes, 1)] for run in runs],
         "pixels": PIXELS,

@@ -10,6 +10,7 @@ from octopi.config.overrides import override_key, shell_override
 from octopi.html_report.score_maps import find_training_of
 from octopi.html_report.training_history import TrainingHistory, read_training_history
 from octopi.project import Project
+from octopi.project.annotation import read_target_attributes
 from octopi.project.picks_selection import find_pick_sets
 from octopi.project.queries import PickSets, PicksQuery, SegmentationQuery, TomogramQuery
 from octopi.project.run import Run
@@ -46,7 +47,7 @@ class TrainedOn:
 
     def annotated_picks(self, run: Run) -> dict[str, list[PicksQuery]]:
         """Return the picks of the objects that are annotated in a run."""
-        attributes = _target_attributes(run, self.target)
+        attributes = read_target_attributes(run, self.target)
         missing, existing = attributes.get("not_annotated", ()), set(run.picks())
         existing_sets = {n: [q for q in qs if q in existing] for n, qs in self.picks.items()}
         return {name: sets for name, sets in existing_sets.items() if sets and name not in missing}
@@ -75,7 +76,7 @@ def find_trained_on(
     history = _find_history(scores, checkpoint)
     target = None if history is None else history.config.get("target")
     query = SegmentationQuery.parse(target) if isinstance(target, str) else None
-    attributes = next((a for run in project.runs if (a := _target_attributes(run, query))), {})
+    attributes = next((a for run in project.runs if (a := read_target_attributes(run, query))), {})
     if annotations is None:
         sets = {n: PickSets.parse(text) for n, text in attributes.get("picks", {}).items()}
     else:
@@ -96,15 +97,6 @@ def _find_history(
         is_one = len(checkpoint) == 1 and (folder / CONFIG_FILE).is_file()
         return read_training_history(folder) if is_one else None
     return find_training_of(one for one in scores if isinstance(one.location, TomogramQuery))
-
-
-def _target_attributes(run: Run, target: SegmentationQuery | None) -> Mapping:
-    """Return the attributes of a run's target; {} where there is none."""
-    if target is None:
-        return {}
-    names = {query.name_user_session for query in run.segmentations()}
-    has_target = target.name_user_session in names
-    return run.segmentation_attributes(target) if has_target else {}
 
 
 def write_commands(

@@ -94,19 +94,17 @@ def read_dataset_info(project: Project, settings: TrainSettings) -> DatasetInfo:
         SettingError: several tomogram types, none of them named.
     """
     target = SegmentationQuery.parse(settings.target)
-    name_user_session = target.name_user_session
     runs = [
         run
         for run in project.select(settings.runs, keep_contents=True)
-        if settings.runs is not None
-        or any(q.name_user_session == name_user_session for q in run.segmentations())
+        if settings.runs is not None or run.segmentations_of(target)
     ]
     if not runs:
         raise DataError(f"No run has the target {target}. Make it: octopi create_targets.")
     attributes = runs[0].segmentation_attributes(target)
     labels = require_labels(attributes, f"Run {runs[0].name}: target {target}")
     for run in runs[1:]:
-        if any(q.name_user_session == name_user_session for q in run.segmentations()):
+        if run.segmentations_of(target):
             others = run.segmentation_attributes(target)
             check_same_painting(run.name, others, runs[0].name, attributes)
     spacings = settings.voxel_spacing

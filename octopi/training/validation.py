@@ -1,7 +1,7 @@
 """Validation by the commands' own predictor, localizer and scorer."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from octopi.config.build import build
@@ -9,13 +9,13 @@ from octopi.config.overrides import shell_override
 from octopi.config.settings import TrainSettings
 from octopi.errors import SettingError
 from octopi.evaluation.calibration import Calibration, calibrate
+from octopi.evaluation.chances import AnnotatedShare
 from octopi.evaluation.coverage import keep_comparable
 from octopi.evaluation.score_report import Report
 from octopi.evaluation.share_report import advise_partial, count_annotated, describe_shares
 from octopi.geometry import PicksByRun
 from octopi.localization.components import Components
 from octopi.localization.localizer import Localizer
-from octopi.localization.watershed import Watershed
 from octopi.models.net_output import NetOutput
 from octopi.models.properties import COST_METRICS
 from octopi.training.dataset_info import DatasetInfo
@@ -73,9 +73,7 @@ def build_validation(
         )
 
     return ValidationSteps(
-        predict=lambda net, volume: predictor(
-            [net], volume, divisor=divisor, net_output=net_output
-        ),
+        predict=lambda net, volume: predictor(net, volume, divisor=divisor, net_output=net_output),
         segment=net_output.segmentation,
         localize=lambda scores, grid: localizer(scores[channels], grid=grid, radii=info.radii),
         calibrate=calibrate_picks,
@@ -86,7 +84,7 @@ def build_validation(
 
 def check_gathers(localizer: Localizer, net_output: NetOutput) -> None:
     """Raise SettingError if scores gather in points, and the localizer looks for regions."""
-    if net_output.offsets and isinstance(localizer, Components | Watershed):
+    if net_output.offsets and isinstance(localizer, Components):
         raise SettingError(
             "painter=offsets gathers the scores of a particle at its centre, where "
             f"{type(localizer).__name__} finds no region of its size. Choose localizer=peaks, or "
@@ -110,13 +108,13 @@ def object_metrics(report: Report) -> dict[str, float | None]:
     return metrics
 
 
-def log_shares(shares: Mapping[str, Sequence[float]], truth: PicksByRun, info: DatasetInfo) -> None:
+def log_shares(shares: Mapping[str, AnnotatedShare], truth: PicksByRun, info: DatasetInfo) -> None:
     """Log which part of the particles seems annotated, and what that means for the metrics.
 
     Warn where clearly not all are annotated that are said to be.
 
     Args:
-        shares: object name -> estimate and 95 % interval.
+        shares: object name -> share of its particles that is annotated.
         truth: run name -> object name -> annotated particles that the shares were taken from.
         info: of the dataset.
     """

@@ -3,7 +3,7 @@ import yaml
 
 from octopi.checks import planning_rules
 from octopi.config.files import CONF_DIR
-from octopi.config.settings.projects import Rules
+from octopi.config.setting_types import Rules
 from octopi.geometry import Grid
 
 RULES = Rules(**yaml.safe_load((CONF_DIR / "plan.yaml").read_text(encoding="utf-8"))["rules"])

@@ -12,7 +12,7 @@ from octopi.system import files
 
 STOPPED_WHILE_WRITING = """
 import os, pathlib, sys, time
-from octopi.cli.job import command
+from octopi.cli.job import Command
 from octopi.system.files import staged
 def work(settings, job):
     with staged(pathlib.Path("result")) as stage:
@@ -20,7 +20,7 @@ def work(settings, job):
         os.kill(os.getpid(), number)
         time.sleep(60)
 number = int(sys.argv.pop())
-command("summarize", work)()
+Command("summarize", work)()
 """
 
 LOGGING = """# @package _global_

@@ -9,7 +9,7 @@ import pytest
 from tqdm import tqdm
 
 from octopi.cli import job_log, python_api
-from octopi.cli.job import command
+from octopi.cli.job import Command
 from octopi.errors import SettingError
 from octopi.system.job_folder import Job
 
@@ -58,7 +58,7 @@ def test_a_record_of_a_command_begins_a_line_while_a_bar_is_shown(
     monkeypatch.setattr("sys.argv", ["octopi", "folder=x", *mode])
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     with pytest.raises(SystemExit), contextlib.redirect_stderr(screen):
-        command("summarize", work)()
+        Command("summarize", work)()
     lines = [line for line in lines_of(screen) if "token" in line]
     assert len(lines) == 3
     assert all(re.fullmatch(r"\d\d:\d\d:\d\d WARNING token=\*\*\*", line) for line in lines)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from octopi.evaluation import calibration
-from octopi.evaluation.chances import ComparedCandidates, fit_complete
+from octopi.evaluation.chances import fit_complete
+from octopi.evaluation.matching import ComparedCandidates
 from octopi.evaluation.scores import fbeta
 from octopi.geometry import Points
 

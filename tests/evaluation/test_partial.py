@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from octopi.evaluation.chances import AnnotatedShare
 from octopi.evaluation.partial import estimate_scores
 from octopi.evaluation.scores import Matched
 from octopi.geometry import Points
@@ -26,7 +25,7 @@ def report(num_annotated):
 
 def test_precision_is_that_of_the_particles_and_recall_stays():
     complete, partial = report(100), report(40)
-    estimated = estimate_scores(partial, {"a": AnnotatedShare(0.4, 0.35, 0.45)})
+    estimated = estimate_scores(partial, {"a": [0.4, 0.35, 0.45]})
     assert partial.scores["a"].precision == 0.4
     assert estimated.scores["a"].precision == 1.0  # only picks beyond the 40th are unmatched
     assert estimated.scores["a"].recall == partial.scores["a"].recall
@@ -34,17 +33,17 @@ def test_precision_is_that_of_the_particles_and_recall_stays():
 
 
 def test_the_interval_is_that_of_the_share():
-    estimated = estimate_scores(report(40), {"a": AnnotatedShare(0.5, 0.4, 0.8)})
+    estimated = estimate_scores(report(40), {"a": [0.5, 0.4, 0.8]})
     score = estimated.scores["a"]
     assert score.precision == pytest.approx(0.8)
     assert score.intervals["precision"] == pytest.approx((0.5, 1.0))
     assert score.interval[0] < score.fbeta < score.interval[1]
-    assert score.annotated_share == (0.5, 0.4, 0.8)
+    assert score.annotated_share == [0.5, 0.4, 0.8]
 
 
 def test_the_totals_are_those_of_the_estimates_and_marked():
     partial = report(40)
-    estimated = estimate_scores(partial, {"a": AnnotatedShare(0.5, 0.4, 0.8)})
+    estimated = estimate_scores(partial, {"a": [0.5, 0.4, 0.8]})
     scores = [score.fbeta for score in estimated.scores.values()]
     assert estimated.total == pytest.approx(np.mean(scores))
     assert estimated.total > partial.total
@@ -56,4 +55,4 @@ def test_the_totals_are_those_of_the_estimates_and_marked():
 
 def test_without_a_truth_nothing_is_estimated():
     nothing = SCORER({"r": {"a": line(3)}}, {"r": {}}, **ARGUMENTS)
-    assert estimate_scores(nothing, {"a": AnnotatedShare()}).scores["a"].precision is None
+    assert estimate_scores(nothing, {"a": [1.0, 1.0, 1.0]}).scores["a"].precision is None

@@ -192,5 +192,33 @@ def test_a_setting_out_of_its_range_is_refused(changes):
         scorer(**changes)
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_the_curve_gives_the_scores_at_each_threshold(rule):
+    picks, truth = random_runs(5, seed=2, size=400)
+    rng = np.random.default_rng(0)
+    scored = {
+        run: {"a": Points(p["a"].positions, rng.integers(1, 30, len(p["a"])) / 30)}
+        for run, p in picks.items()
+    }
+    arguments = {"radii": {"a": RADII["a"]}, "weights": WEIGHTS}
+    curve = scorer(rule)(scored, truth, **arguments).curves["a"]
+    every = np.unique(np.concatenate([p["a"].scores for p in scored.values()]))[::-1]
+    assert curve["threshold"] == pytest.approx(every)
+    for i, threshold in enumerate(curve["threshold"]):
+        kept = {run: {"a": p["a"].above(threshold)} for run, p in scored.items()}
+        score = scorer(rule)(kept, truth, **arguments).scores["a"]
+        for name in ("precision", "recall", "fbeta"):
+            assert curve[name][i] == pytest.approx(getattr(score, name))
+
+
+def test_a_curve_without_picks_is_empty_and_without_truth_has_no_recall():
+    arguments = {"radii": {"a": 1.0}, "weights": WEIGHTS}
+    nothing = scorer()({}, {"r": {"a": Points(line(2))}}, **arguments)
+    assert nothing.curves["a"] == {"threshold": [], "precision": [], "recall": [], "fbeta": []}
+    picks = {"r": {"a": Points(line(2), np.array([0.5, 0.25]))}}
+    blind = scorer()(picks, {}, **arguments).curves["a"]
+    assert blind == {"threshold": [0.5, 0.25], "precision": [0, 0], "recall": [], "fbeta": []}
+
+
 def test_f_beta_without_truth_is_not_a_number():
     assert np.isnan(fbeta(np.array([0, 5, 0]), 4))

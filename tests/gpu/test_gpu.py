@@ -131,7 +131,7 @@ def test_windows_that_do_not_fit_are_halved(caplog):
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(min(1.0, 2e9 / total))
     try:
-        scores = Predictor(window_size=None, halo=[4, 4, 4], num_sides=1)([net], volume, divisor=4)
+        scores = Predictor(window_size=None, halo=[4, 4, 4], num_sides=1)(net, volume, divisor=4)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert scores.shape == (3, 256, 256, 256)
@@ -141,7 +141,7 @@ def test_windows_that_do_not_fit_are_halved(caplog):
 def test_the_moving_average_is_torchs_own_to_the_last_bit():
     model = nn.Sequential(nn.Conv3d(1, 64, 3), nn.BatchNorm3d(64), nn.Conv3d(64, 7, 3)).cuda()
     expected = AveragedModel(model, avg_fn=get_ema_avg_fn(0.997), use_buffers=True)
-    average = FusedAverage(copy.deepcopy(model), decay=0.997, use_buffers=True)
+    average = FusedAverage(copy.deepcopy(model), decay=0.997)
     for _ in range(5):
         with torch.no_grad():
             for value in model.parameters():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from octopi.errors import DataError
-from octopi.project.outliers import OrdinaryRange, VoxelSample, clip_outliers, describe_spread
+from octopi.project.outliers import VoxelSample, clip_outliers, describe_spread, ordinary_range
 from octopi.project.value_range import ValueRange
 from octopi.system import large_arrays
 
@@ -95,7 +95,7 @@ def test_a_sample_does_not_depend_on_the_parts_that_a_volume_comes_in(monkeypatc
             parts.add(volume[region], region)
     assert 500 < len(whole.values) <= 2000
     np.testing.assert_array_equal(np.sort(whole.values), np.sort(parts.values))
-    assert OrdinaryRange.of(parts.values) == OrdinaryRange.of(whole.values)
+    assert ordinary_range(parts.values) == ordinary_range(whole.values)
 
 
 def test_numbers_beyond_float32_are_no_numbers():

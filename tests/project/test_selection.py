@@ -22,13 +22,13 @@ def test_runs_without_a_match_are_left_out_with_a_warning_unless_the_user_named_
             raise NotInProjectError("Run TS_02", "score map", "predict", [])
         return run.name.lower()
 
-    matches = keep_runs_with(runs, find, all_required=False)
+    matches = keep_runs_with(runs, find, None)
     assert [(run.name, match) for run, match in matches] == [("TS_01", "ts_01"), ("TS_03", "ts_03")]
     assert "runs: Run TS_02 has no score map predict" in caplog.text
     with pytest.raises(NotInProjectError, match="TS_02"):
-        keep_runs_with(runs, find, all_required=True)
+        keep_runs_with(runs, find, ["TS_01"])
     with pytest.raises(NotInProjectError, match="TS_02"):
-        keep_runs_with(runs[1:2], find, all_required=False)
+        keep_runs_with(runs[1:2], find, None)
 
 
 def test_a_segmentation_that_no_run_has_is_refused_with_those_that_exist(runs):
