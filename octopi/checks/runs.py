@@ -22,11 +22,10 @@ from octopi.project.objects import (
     require_labels,
     volume_labels,
 )
-from octopi.project.picks_selection import is_annotation
 from octopi.project.provenance import describe_changed_inputs
 from octopi.project.queries import PicksQuery
 from octopi.project.run import Run
-from octopi.project.selection import check_covers_tomogram, find_tomograms
+from octopi.project.selection import check_covers_tomogram, find_tomograms, is_annotation
 from octopi.project.united_picks import read_united_picks
 from octopi.project.voxel_values import LabelValues, odd_share
 

@@ -13,10 +13,10 @@ from octopi.errors import NotInProjectError
 from octopi.geometry import Points
 from octopi.pick_sets import PickCounts, unite
 from octopi.project.objects import has_unknown_voxels
-from octopi.project.picks_selection import REJECTED_SUFFIX
 from octopi.project.provenance import digest_stored
 from octopi.project.queries import PickSets, PicksQuery, SegmentationQuery
 from octopi.project.run import Run
+from octopi.project.selection import REJECTED_SUFFIX
 from octopi.targets import drop_unknown
 
 NOWHERE = np.zeros((0, 3))
