@@ -12,6 +12,7 @@ from octopi.errors import DataError, NotInProjectError, SettingError
 from octopi.geometry import NEARLY_EXACT, same_spacing
 from octopi.project import copick_items, read_volume, stored_volume
 from octopi.project.attributes import FINGERPRINT, octopi_attributes
+from octopi.project.copick_items import RunContents
 from octopi.project.digests import digest_array
 from octopi.project.queries import (
     PicksQuery,
@@ -23,7 +24,6 @@ from octopi.project.queries import (
     select_tomogram,
     tomogram_name,
 )
-from octopi.project.run_contents import RunContents
 from octopi.project.storage import storage_errors_as_resource_error
 from octopi.project.write_volume import write_volume
 from octopi.ranges import PLAUSIBLE_SPACING
