@@ -73,9 +73,6 @@ class VolumeStore:
         if self.claim is not None:
             self.claim.check()
 
-    def __repr__(self) -> str:
-        return f"Run({self.name!r})"
-
     def contents(self) -> RunContents:
         """Return what is stored of the run: what `keep_contents` has listed, else what is now."""
         return self.kept or RunContents(self.copick_run, self.warn_once)
