@@ -198,7 +198,7 @@ def keep_localized(
     truth: Mapping[str, PicksQuery],
     queries: Mapping[str, PicksQuery],
     region: SegmentationQuery | None,
-    named: Sequence[str] | None,
+    requested: Sequence[str] | None,
 ) -> list[Run]:
     """Return the runs that have picks, truth and the region; warn about those with truth alone.
 
@@ -207,7 +207,7 @@ def keep_localized(
         truth: object name -> true picks.
         queries: object name -> picks to score.
         region: mask of what is scored; None = everywhere.
-        named: runs that the user named, which all must have picks.
+        requested: runs that the user named, which all must have picks.
 
     Raises:
         NotInProjectError: no run has all of it, or one that was named lacks some.
@@ -225,7 +225,7 @@ def keep_localized(
         if region is not None:
             run.find_segmentation(region)
 
-    return [run for run, _ in keep_runs_with(annotated, check_localized, named)]
+    return [run for run, _ in keep_runs_with(annotated, check_localized, requested)]
 
 
 def warn_of_odd_sets(

@@ -151,7 +151,7 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
 
 
 def keep_annotated(
-    runs: Sequence[Run], plan: PaintingPlan, named: Sequence[str] | None
+    runs: Sequence[Run], plan: PaintingPlan, requested: Sequence[str] | None
 ) -> list[Run]:
     """Return the runs that have something to paint, see `keep_runs_with`."""
 
@@ -165,7 +165,7 @@ def keep_annotated(
             existing = [*run.picks(), *run.segmentations()]
             raise NotInProjectError(f"Run {run.name}", "picks or masks", requested, existing)
 
-    return [run for run, _ in keep_runs_with(runs, check_has_inputs, named)]
+    return [run for run, _ in keep_runs_with(runs, check_has_inputs, requested)]
 
 
 def warn_of_missing_annotations(
