@@ -9,13 +9,7 @@ from collections.abc import Sequence
 
 from octopi.checks.run_report import CheckRequest, Issue, RunReport
 from octopi.checks.runs import check_run
-from octopi.checks.summary import (
-    CheckSummary,
-    issues_of,
-    partial_objects_of,
-    summarise,
-    table,
-)
+from octopi.checks.summary import CheckSummary, issues_of, partial_objects_of, summarise, table
 from octopi.cli.job import Command
 from octopi.config.build import build
 from octopi.config.overrides import shell_override
@@ -40,7 +34,11 @@ def check(settings: CheckSettings, _job: Job) -> None:
     Raises:
         DataError: training would fail.
     """
-    checkpoint_info = read_checkpoint_info(settings)
+    checkpoint_info = None
+    if settings.checkpoint is not None:
+        from octopi.models import checkpoint  # noqa: PLC0415  torch is slow to import, rarely needed
+
+        checkpoint_info = checkpoint.read(settings.checkpoint)[1]
     project: Project = build(settings.project, "project")
     united, error = find_united(project, settings)
     target = SegmentationQuery.parse(settings.target)
@@ -100,15 +98,6 @@ def check_runs(project: Project, request: CheckRequest) -> list[RunReport]:
             reports[report.name] = report
             bar.update()
     return [reports[run.name] for run in runs]
-
-
-def read_checkpoint_info(settings: CheckSettings) -> CheckpointInfo | None:
-    """Read the info of the checkpoint that the user named."""
-    if settings.checkpoint is None:
-        return None
-    from octopi.models import checkpoint  # noqa: PLC0415  torch is slow to import, rarely needed
-
-    return checkpoint.read(settings.checkpoint)[1]
 
 
 def log_shares(
