@@ -504,9 +504,9 @@ def record_trainings(recorder: Recorder) -> None:
     recorder.train(
         "defaults", "tomo_types=[denoised,wbp]", "data.steps_per_epoch=1", *SPLIT, *EXACT
     )
-    blended = ["tomo_types=[denoised,wbp]", "data.blend=true", "data.num_workers=2"]
+    two_types = ["tomo_types=[denoised,wbp]", "data.num_workers=2"]
     recorder.train(
-        "blended", *TINY, *blended, "fold=0", "num_folds=3", "seed=7", "loss=focal_tversky"
+        "two_types", *TINY, *two_types, "fold=0", "num_folds=3", "seed=7", "loss=focal_tversky"
     )
     tuned = ["target=targets:octopi/2", "init_from=job/best_model.pth", "loss=dice_ce"]
     recorder.train("tuned", *TINY, *SPLIT, *tuned, "optim.optimizer.lr=1e-4")

@@ -63,7 +63,7 @@ def ours(sides: int, folder: Path, sizes: Sizes) -> dict[str, float]:
     predictor = build({**info.predictor, "num_sides": sides}, "predictor")
     grid = Grid.cubic(volume.shape, VOXEL_SPACING)
     clock = Clock()
-    scores = predictor([net], prepare_volume(volume, grid), divisor=info.size_divisor)
+    scores = predictor(net, prepare_volume(volume, grid), divisor=info.size_divisor)
     labels = info.net_output.segmentation(scores)
     seconds, cpu = clock.read()
     assert labels.shape == volume.shape

@@ -20,7 +20,7 @@ from octopi.evaluation.data_thresholds import (
     has_typed_threshold,
     thresholds_by_data,
 )
-from octopi.evaluation.expected import format_expected, to_dict
+from octopi.evaluation.expected import format_expected
 from octopi.localization import LOCALIZER
 from octopi.localization.localizer import Localizer
 from octopi.localization.peaks import Peaks
@@ -105,7 +105,7 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
                 write_run_picks(scores, run_candidates, by_data, settings)
                 finish(scores.run)
     expected = expect_all(candidates_by_run, by_data, settings.beta, settings.thresholds)
-    write_json(job.folder / EXPECTED_FILE, to_dict(expected))
+    write_json(job.folder / EXPECTED_FILE, {name: asdict(one) for name, one in expected.items()})
     logger.info(
         "Picks of %d runs as %s. Expected of them, with 95 %% intervals:\n%s",
         len(results), output, format_expected(expected),

@@ -158,7 +158,7 @@ def describe(
         ),
         f"objects    {', '.join(info.object_names)}",
         f"network    {windows} windows, {predictor.num_sides} flips of each, by "
-        f"{len(ensemble.nets)} networks",
+        f"{len(settings.checkpoint)} checkpoints",
         f"written    {' and '.join(outputs)} {output_query(settings)}, up to "
         f"{format_bytes(num_bytes)}, in {', '.join(project.overlays)}",
     ]

@@ -115,7 +115,7 @@ def outcome(here, verb, *overrides, work=None):
 
 def prepare(settings, job):
     """Do of a training what comes before its first step."""
-    build_training(settings, job.folder).data.prepare_data()
+    build_training(settings, job.folder).data.setup()
 
 
 def words(message):

@@ -38,7 +38,7 @@ def start(verb: str, name: str) -> Command:
 
 
 def work_folder(verb: str) -> WorkFolder:
-    root = open_project("project.json").runs[0].copick_root
+    root = open_project("project.json").runs[0].copick_run.root
     return WorkFolder.of_output(root, OUTPUTS[verb])
 
 

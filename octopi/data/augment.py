@@ -167,8 +167,9 @@ class Affine:
         angle_in_plane, tilt = (_symmetric(rng, num_crops, 2) * self.limits).unbind(1)
         azimuth = _uniform(rng, num_crops) * torch.pi
         size = 1 + _symmetric(rng, num_crops) * self.scale
-        tilted = _about_z(azimuth) @ _about_x(tilt) @ _about_z(-azimuth)
-        return _about_z(angle_in_plane) @ tilted / size[:, None, None]
+        x, y, z = range(3)
+        tilted = _rotation(azimuth, x, y) @ _rotation(tilt, y, z) @ _rotation(-azimuth, x, y)
+        return _rotation(angle_in_plane, x, y) @ tilted / size[:, None, None]
 
 
 class Intensity:
@@ -258,17 +259,8 @@ def _symmetric(rng: torch.Generator, *shape: int) -> Tensor:
     return 2 * _uniform(rng, *shape) - 1
 
 
-def _about_z(angle: Tensor) -> Tensor:
-    """Return rotations (b, 3, 3) in the x-y plane, acting on x y z."""
-    return _rotation(angle, 0, 1)
-
-
-def _about_x(angle: Tensor) -> Tensor:
-    """Return rotations (b, 3, 3) in the y-z plane, acting on x y z."""
-    return _rotation(angle, 1, 2)
-
-
 def _rotation(angle: Tensor, first: int, second: int) -> Tensor:
+    """Return rotations (b, 3, 3) in the plane of two axes, acting on x y z."""
     matrix = torch.eye(3).repeat(len(angle), 1, 1)
     matrix[:, first, first] = matrix[:, second, second] = angle.cos()
     matrix[:, first, second], matrix[:, second, first] = -angle.sin(), angle.sin()

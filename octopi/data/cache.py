@@ -4,10 +4,8 @@ import contextlib
 import functools
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -16,16 +14,14 @@ from octopi.errors import DataError, ResourceError
 from octopi.geometry import Grid, format_shape, fourier_resample, same_spacing
 from octopi.project.digests import digest_array
 from octopi.project.outliers import clip_outliers, describe_outliers
-from octopi.project.value_range import ValueRange
 from octopi.system.files import staged
 from octopi.system.large_arrays import allocate
 from octopi.system.locks import wait_for_lock
 from octopi.system.resources import format_bytes, free_space
+from octopi.system.worker_pool import run_in_threads
 
 logger = logging.getLogger(__name__)
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 CHUNK_VOXELS = 1 << 15  # normalised at once: they fit into the processor's cache
 IMAGE_BYTES, TARGET_BYTES, CODE_BYTES = 2, 1, 4  # of a cached voxel: float16, uint8, int32
 NORMALISATION = (
@@ -75,10 +71,18 @@ class VolumeCache:
         Of two processes that need the same one at once only one makes it.
         """
         missing = [item for item in makers.items() if item[0] not in self]
-        map_in_threads(lambda item: self._make(*item), missing, num_threads=num_threads)
+        for _ in run_in_threads(lambda item: self._make(*item), missing, num_threads=num_threads):
+            pass
 
     def _make(self, key: str, make: Callable[[], NDArray]) -> None:
-        with self._locked(key):
+        with contextlib.ExitStack() as stack:
+            try:  # the kernel releases the lock if the process dies
+                stack.enter_context(wait_for_lock(self._path(key).with_suffix(".lock")))
+            except OSError as error:
+                raise ResourceError(
+                    f"Cannot use the cache {self.directory}: {error}. Set data.cache_dir to a "
+                    "local folder that can be written."
+                ) from error
             if key not in self:
                 self._write(key, make())
 
@@ -93,19 +97,6 @@ class VolumeCache:
                 f"{format_bytes(free_space(self.directory))} are free: {error}. Free some space "
                 "or set data.cache_dir to another folder."
             ) from error
-
-    @contextlib.contextmanager
-    def _locked(self, key: str) -> Iterator[None]:
-        """Hold the lock of this key. The kernel releases it if the process dies."""
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(wait_for_lock(self._path(key).with_suffix(".lock")))
-            except OSError as error:
-                raise ResourceError(
-                    f"Cannot use the cache {self.directory}: {error}. Set data.cache_dir to a "
-                    "local folder that can be written."
-                ) from error
-            yield
 
     def _path(self, key: str) -> Path:
         return self.directory / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
@@ -123,17 +114,6 @@ class DryRunCache(VolumeCache):
             return self.open(key)
         except FileNotFoundError:
             return make()
-
-
-def map_in_threads(
-    work: Callable[[Item], Result], items: Iterable[Item], *, num_threads: int
-) -> list[Result]:
-    """Return the results in order; after a failure begin no other item."""
-    with ThreadPoolExecutor(max(1, num_threads)) as pool:
-        try:
-            return [future.result() for future in [pool.submit(work, item) for item in items]]
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def working_grid(grid: Grid, working_spacing: float | None) -> Grid:
@@ -168,9 +148,6 @@ def normalise(volume: NDArray[np.float32], dtype: DTypeLike = np.float32) -> NDA
 
     Unit variance bounds any voxel by the square root of their number: float16 cannot overflow.
     """
-    values = ValueRange()
-    values.add(volume)
-    values.check("A tomogram")
     parts = [slice(start, start + CHUNK_VOXELS) for start in range(0, volume.size, CHUNK_VOXELS)]
     voxels, out = volume.reshape(-1), allocate([volume.size], dtype, purpose="A tomogram")
     mean = voxels.mean(dtype=np.float64)
@@ -182,31 +159,8 @@ def normalise(volume: NDArray[np.float32], dtype: DTypeLike = np.float32) -> NDA
     for part in parts:
         normal = voxels[part] - np.float32(mean)
         normal /= np.float32(std)
-        if out.dtype == np.float16:
-            to_half(normal, out[part])
-        else:
-            out[part] = normal
+        out[part] = normal
     return out.reshape(volume.shape)
-
-
-def to_half(values: NDArray[np.float32], out: NDArray[np.float16]) -> None:
-    """Do `out[...] = values` twice as fast, for values that are finite and below 65504.
-
-    Scaled down by 2**112, a float32 has the exponent of a float16 and 13 digits more, which are
-    rounded away, a tie to the even neighbour. Below 6e-5, where a float16 has steps of 6e-8, a
-    value next to the middle of a step may go the other way.
-    """
-    bits = np.multiply(values, np.float32(2.0**-112)).view(np.uint32)
-    sign = bits >> 16
-    sign &= 0x8000
-    bits &= 0x7FFFFFFF
-    half = bits >> 13
-    half &= 1
-    half += 0xFFF
-    bits += half
-    bits >>= 13
-    bits |= sign
-    out.view(np.uint16)[...] = bits
 
 
 def resample_labels(labels: NDArray[np.uint8], stored_grid: Grid, grid: Grid) -> NDArray[np.uint8]:
@@ -215,8 +169,6 @@ def resample_labels(labels: NDArray[np.uint8], stored_grid: Grid, grid: Grid) ->
     Raises:
         DataError: the grids span different boxes, or the labels are coarser than the grid.
     """
-    if labels.shape != stored_grid.shape:
-        raise DataError(f"A target of {labels.shape} voxels claims a grid of {stored_grid.shape}.")
     check_target_fits(stored_grid, grid)
     if stored_grid.shape == grid.shape and all(
         map(same_spacing, stored_grid.spacing, grid.spacing)

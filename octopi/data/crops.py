@@ -54,12 +54,10 @@ class CachedTomogram:
 
 @dataclass(frozen=True)
 class Crop:
-    """The location of a crop: tomogram, first voxel, and perhaps a tomogram to blend in."""
+    """The location of a crop: its tomogram and first voxel."""
 
     variant: CachedTomogram
     start: tuple[int, int, int]
-    other: CachedTomogram | None = None
-    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,6 @@ class CropSettings:
         background_fraction: part of the crops centred on background; the classes share the rest.
         center_jitter: part of the crop within which the voxel it is drawn for may lie; 0 is the
             middle.
-        blend: mix two of the run's tomograms at random in each crop.
         seed: seed of every draw.
     """
 
@@ -80,7 +77,6 @@ class CropSettings:
     crops_per_step: int
     background_fraction: float
     center_jitter: float
-    blend: bool
     seed: int
 
 
@@ -183,34 +179,35 @@ class CropSampler:
 
     def read(self, crops: Sequence[Crop]) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
         """Read crops: images and targets, or codes of targets, both (b, 1, z, y, x)."""
-        images = [self._read_image(crop) for crop in crops]
-        targets = [
-            read_crop(self.cache.open(c.variant.crop_target), c.start, self._size, "constant")
-            for c in crops
-        ]
-        return np.stack(images)[:, None], np.stack(targets)[:, None]
+        return (
+            self._read_crops(crops, [crop.variant.volume for crop in crops], "reflect"),
+            self._read_crops(crops, [crop.variant.crop_target for crop in crops], "constant"),
+        )
+
+    def _read_crops(self, crops: Sequence[Crop], keys: Sequence[str], padding: str) -> NDArray:
+        """Read crops (b, 1, z, y, x) of the volumes with these keys; padding as of `read_crop`."""
+        volumes = map(self.cache.open, keys)
+        pairs = zip(volumes, crops, strict=True)
+        return np.stack([read_crop(v, c.start, self._size, padding) for v, c in pairs])[:, None]
 
     def not_annotated(self, crops: Sequence[Crop]) -> NDArray[np.bool_]:
         """Return which classes (b, c), background first, are not annotated in each crop's run."""
         classes = range(self.num_classes)
         return np.array([[k in crop.variant.not_annotated for k in classes] for crop in crops])
 
-    def crops_of_rank(self, *, epoch: int, step: int, rank: int, num_ranks: int) -> list[Crop]:
-        """Draw the crops of a step; return those of one rank."""
-        return self.draw_crops(epoch=epoch, step=step, num_ranks=num_ranks)[rank::num_ranks]
-
-    def draw_crops(self, *, epoch: int, step: int, num_ranks: int) -> list[Crop]:
-        """Draw the crops of a step for all ranks together; every `num_ranks`th is one rank's."""
+    def draw_crops(self, *, epoch: int, step: int, rank: int = 0, num_ranks: int = 1) -> list[Crop]:
+        """Draw the crops of a step for all ranks together; return those of one rank."""
         key = np.random.SeedSequence((self.settings.seed, epoch, step, 0))
         rng = np.random.Generator(np.random.Philox(key))
         num_crops = self.settings.crops_per_step * num_ranks
         if self.choose is not None:
-            return self._chosen_crops(self.choose, num_crops, rng)
+            return self._chosen_crops(self.choose, num_crops, rng)[rank::num_ranks]
         labels = self._draw_labels(num_crops, rng)
-        return [
+        crops = [
             self._crop_around(label, self.runs[run], rng)
             for label, run in zip(labels, self._draw_runs(labels, rng), strict=True)
         ]
+        return crops[rank::num_ranks]
 
     def _rejected_share(self, labels: Sequence[int]) -> float:
         """Return the rejected places per particle, summed over the labels; 1 at most.
@@ -264,16 +261,16 @@ class CropSampler:
         jitter = rng.uniform(-0.5, 0.5, 3) * self.settings.center_jitter
         relative_position = 0.5 + jitter  # of the voxel in the crop, 0..1
         start = np.asarray(voxel) - (relative_position * self._size).astype(int)
-        return self._crop_at(variant, start, run, rng)
+        return self._crop_at(variant, start)
 
     def _chosen_crops(
         self, choose: CropChooser, num_crops: int, rng: np.random.Generator
     ) -> list[Crop]:
         """Return the crops around the voxels that the user's sampler chooses."""
         chosen = list(choose(self.runs, num_crops, rng))
-        run_of = {id(variant): run for run in self.runs for variant in run}
+        variants = {id(variant) for run in self.runs for variant in run}
         is_right = len(chosen) == num_crops and all(
-            len(pair) == 2 and id(pair[0]) in run_of and np.shape(pair[1]) == (3,)
+            len(pair) == 2 and id(pair[0]) in variants and np.shape(pair[1]) == (3,)
             for pair in chosen
         )
         if not is_right:
@@ -282,61 +279,13 @@ class CropSampler:
                 f"{num_crops} pairs of a tomogram of its runs and a voxel (z, y, x), not "
                 f"{len(chosen)}: {shorten(chosen, 200)}."
             )
-        return [
-            self._crop_at(
-                variant, np.asarray(voxel, int) - self._size // 2, run_of[id(variant)], rng
-            )
-            for variant, voxel in chosen
-        ]
+        return [self._crop_at(v, np.asarray(voxel, int) - self._size // 2) for v, voxel in chosen]
 
-    def _crop_at(
-        self,
-        variant: CachedTomogram,
-        start: NDArray[np.integer],
-        run: Sequence[CachedTomogram],
-        rng: np.random.Generator,
-    ) -> Crop:
-        """Return a crop that begins at a voxel, moved into its tomogram, with what is blended in.
-
-        Args:
-            variant: the tomogram.
-            start: first voxel, z y x.
-            run: all tomograms of the run.
-            rng: for all random numbers.
-        """
+    def _crop_at(self, variant: CachedTomogram, start: NDArray[np.integer]) -> Crop:
+        """Return a crop that begins at a voxel, moved into its tomogram."""
         last = np.maximum(np.asarray(variant.grid.shape) - self._size, 0)
         z, y, x = np.clip(start, 0, last).tolist()
-        others = [v for v in run if v is not variant and v.grid == variant.grid]
-        if not (self.settings.blend and others):
-            return Crop(variant, (z, y, x))
-        return Crop(variant, (z, y, x), others[rng.integers(len(others))], rng.random())
-
-    def _read_image(self, crop: Crop) -> NDArray[np.float16]:
-        """Read the voxels of a crop; a blend keeps the unit variance of its tomograms."""
-        keys = [tomogram.volume for tomogram in (crop.variant, crop.other) if tomogram]
-        images = [
-            read_crop(self.cache.open(key), crop.start, self._size, "reflect") for key in keys
-        ]
-        if crop.other is None:
-            return images[0]
-        first, second = (image.astype(np.float32) for image in images)
-        return blend_volumes(first, second, crop.weight).astype(np.float16)
-
-
-def blend_volumes(
-    first: NDArray[np.float32], second: NDArray[np.float32], weight: float
-) -> NDArray[np.float32]:
-    """Mix two volumes of unit variance, keeping unit variance however correlated they are.
-
-    Args:
-        first: float volume.
-        second: of the same shape.
-        weight: of the first, 0..1; the second has 1 - weight.
-    """
-    size = np.sqrt(np.vdot(first, first) * np.vdot(second, second))
-    correlation = np.clip(np.vdot(first, second) / size, 0, 1) if size else 1.0
-    variance = weight**2 + (1 - weight) ** 2 + 2 * weight * (1 - weight) * correlation
-    return ((weight * first + (1 - weight) * second) / np.sqrt(variance)).astype(np.float32)
+        return Crop(variant, (z, y, x))
 
 
 def read_crop(

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from octopi.data.augment import Augmentation
 from octopi.data.cache import DryRunCache, VolumeCache
 from octopi.data.crops import CachedTomogram, CropChooser, CropSampler, CropSettings
-from octopi.data.datasets import CropDataset, StepSampler, ValidationVolume, VolumeDataset, identity
+from octopi.data.datasets import CropDataset, StepSampler, ValidationVolume, VolumeDataset
 from octopi.data.folds import Split, SplitSettings
 from octopi.data.gpu_volumes import DeviceVolumes, fits_on_gpu, log_location
 from octopi.data.particles import split_codes
@@ -80,7 +79,6 @@ def build_data_module(  # noqa: PLR0913  the keys of conf/data are flat: users t
     steps_per_epoch: Count,
     background_fraction: Share,
     center_jitter: Share,
-    blend: bool,
     num_workers: WorkersOrZero,
     cache_dir: Text,
     train_runs: Sequence[str] | None,
@@ -104,13 +102,12 @@ def build_data_module(  # noqa: PLR0913  the keys of conf/data are flat: users t
         truth: gives the particles of a validation run, by object.
         numbers_particles: whether a batch says of which particle each voxel is.
         working_spacing: Å, tomograms are Fourier-cropped to it; None keeps their own.
-        crop_size: see `crops.CropSettings`, as for crops_per_step, background_fraction,
-            center_jitter and blend.
+        crop_size: see `crops.CropSettings`, as for crops_per_step, background_fraction and
+            center_jitter.
         crops_per_step: crops in a batch of each process.
         steps_per_epoch: batches in an epoch.
         background_fraction: 0..1.
         center_jitter: 0..1.
-        blend: mix two tomograms of a run in each crop.
         num_workers: processes that cut crops, and threads that fill the cache.
         cache_dir: folder of the cache, made when needed; best on a local disk or /dev/shm.
         train_runs: see `folds.SplitSettings`, as for the next five.
@@ -123,12 +120,11 @@ def build_data_module(  # noqa: PLR0913  the keys of conf/data are flat: users t
         seed: seed of split, crops and augmentation.
     """
     split = SplitSettings(train_runs, validation_runs, test_runs, ratios, fold, num_folds, seed)
-    crops = CropSettings(
-        tuple(crop_size), crops_per_step, background_fraction, center_jitter, blend, seed
-    )
+    crops = CropSettings(tuple(crop_size), crops_per_step, background_fraction, center_jitter, seed)
     cache = VolumeCache(cache_dir)
     particles = truth if numbers_particles else None
-    reader = SourceReader(cache, target, tomograms, labels, working_spacing, num_workers, particles)
+    threads = max(1, num_workers)
+    reader = SourceReader(cache, target, tomograms, labels, working_spacing, threads, particles)
     return TomogramDataModule(
         DataPreparation(runs, split, reader, tilt_series_pattern=tilt_series_pattern),
         crops,
@@ -178,20 +174,25 @@ class TomogramDataModule(pl.LightningDataModule):
         self._volumes: dict[str, RunVolumes] = {}
         self._truths: dict[str, Mapping[str, Points]] = {}
 
-    def prepare_data(self) -> None:
-        """Split the runs and cache their volumes; Lightning does so in one process a machine."""
-        self._load()
-
     def setup(self, stage: str | None = None) -> None:
         """Split the runs and cache their volumes, where that is not done yet."""
-        self._load()
+        if self.split is not None:
+            return
+        split, volumes = self.preparation.read_targets()
+        self._volumes = {name: volumes[name] for name in (*split.train, *split.validation)}
+        self._truths = self._read_truths(split.validation)
+        self.preparation.reader.cache_tomograms(
+            all_tomograms_of=[volumes[name] for name in split.train],
+            first_only=[volumes[name] for name in split.validation],
+        )
+        self.split = split
 
     def describe(self) -> DryRunSummary:
         """Do what `setup` does, with its errors, but write nothing; return a summary."""
         cache = self.cache
         self.cache = DryRunCache(cache.directory)
         self.preparation.reader = dataclasses.replace(self.preparation.reader, cache=self.cache)
-        self._load()
+        self.setup()
         assert self.split is not None
         if self.choose_crops is not None:
             self._make_sampler([self._volumes[name].variants for name in self.split.train])
@@ -214,8 +215,7 @@ class TomogramDataModule(pl.LightningDataModule):
             device = self.trainer.strategy.root_device
         epoch, step = self._resume_position()
         variants = [variant for run in runs for variant in run]
-        size, blend = self.crops.crop_size, self.crops.blend
-        on_gpu = fits_on_gpu(variants, size, blend=blend, device=device)
+        on_gpu = fits_on_gpu(variants, self.crops.crop_size, device=device)
         self._gpu_volumes = DeviceVolumes(self.cache, variants, device) if on_gpu else None
         num_workers = 0 if on_gpu else self.num_workers
         log_location(variants, self.cache, on_gpu=on_gpu)
@@ -242,7 +242,7 @@ class TomogramDataModule(pl.LightningDataModule):
             self.cache, runs, labels=labels, settings=self.crops, choose=self.choose_crops
         )
         if self.choose_crops is not None:
-            sampler.draw_crops(epoch=0, step=0, num_ranks=1)
+            sampler.draw_crops(epoch=0, step=0)
         return sampler
 
     def val_dataloader(self) -> DataLoader | list:
@@ -266,21 +266,13 @@ class TomogramDataModule(pl.LightningDataModule):
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
     ) -> Any:
-        """Move training tensors, or cut crops there from the volumes of the device.
-
-        A validation volume stays where it is: its windows move one by one.
-        """
-        if isinstance(batch, ValidationVolume):
-            return batch
-        if "crops" in batch:
+        """Move training tensors, or cut crops there from the volumes of the device."""
+        if isinstance(batch, dict) and "crops" in batch:
             assert self._gpu_volumes is not None
             batch = dict(batch)
             crops = batch.pop("crops")
             batch["image"], batch["target"] = self._gpu_volumes.batch(crops, self.crops.crop_size)
-        return {
-            key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-            for key, value in batch.items()
-        }
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Make a training batch float32 and augment it, the same way at the same epoch and step."""
@@ -341,19 +333,9 @@ class TomogramDataModule(pl.LightningDataModule):
     def _make_loader(
         self, volumes: Sequence[RunVolumes], truths: Mapping[str, Mapping[str, Points]]
     ) -> DataLoader:
-        dataset = VolumeDataset(self.cache, volumes, truths)
-        return DataLoader(dataset, batch_size=None, collate_fn=identity)
+        return DataLoader(VolumeDataset(self.cache, volumes, truths), batch_size=None)
 
     def _volumes_of(self, part: str) -> list[RunVolumes]:
         if self.split is None:
             raise RuntimeError("Call setup() before asking for batches.")
         return [self._volumes[name] for name in self.split.parts()[part]]
-
-    def _load(self) -> None:
-        if self.split is not None:
-            return
-        split, volumes = self.preparation.read_targets()
-        self._volumes = {name: volumes[name] for name in (*split.train, *split.validation)}
-        self._truths = self._read_truths(split.validation)
-        self.preparation.cache_tomograms(split, volumes)
-        self.split = split

@@ -18,7 +18,7 @@ class ValidationVolume:
     """A whole run to validate on, memory-mapped: nothing is copied until it is used.
 
     Not a dataclass: Lightning takes those apart in search of tensors to move, and fails at frozen
-    ones such as Grid. The volume stays on the CPU; its windows move one by one.
+    ones such as Grid. So the volume stays on the CPU; its windows move one by one.
 
     Args:
         image: (z, y, x) float16, normalised, on the working grid.
@@ -107,7 +107,7 @@ class CropDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         epoch, step = divmod(index, self.steps_per_epoch)
-        crops = self.sampler.crops_of_rank(
+        crops = self.sampler.draw_crops(
             epoch=epoch, step=step, rank=self.rank, num_ranks=self.num_ranks
         )
         batch = {
@@ -147,8 +147,3 @@ class VolumeDataset(Dataset[ValidationVolume]):
             truth=self.truths[volumes.run_name],
             not_annotated=volumes.not_annotated,
         )
-
-
-def identity(item: Any) -> Any:
-    """Return the item: torch must not turn memory maps into tensors."""
-    return item

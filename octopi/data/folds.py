@@ -55,34 +55,29 @@ class SplitSettings:
 
     def __post_init__(self) -> None:
         if self.fold is not None:
-            self._check_fold()
-        elif self.ratios is not None:
-            self._check_ratios()
+            self._check_fold(self.fold)
+        elif self.ratios is not None and (abs(sum(self.ratios) - 1) > 1e-3 or not self.ratios[0]):
+            raise SettingError(
+                f"ratios are the parts for train, validation and test and add up to 1, for "
+                f"instance [0.7, 0.1, 0.2]; not {list(self.ratios)}."
+            )
 
     @property
     def names_runs(self) -> bool:
         """True if the user named the runs."""
         return self.train_runs is not None or self.validation_runs is not None
 
-    def _check_fold(self) -> None:
+    def _check_fold(self, fold: int) -> None:
         if self.names_runs:
             raise SettingError(
                 "fold and train_runs or validation_runs exclude each other: a fold chooses runs "
                 "by itself. Drop one of them; test_runs may stay."
             )
         if self.num_folds is None:
-            raise SettingError(f"fold={self.fold} needs num_folds of 2 or more.")
-        if self.fold is not None and self.fold >= self.num_folds:
+            raise SettingError(f"fold={fold} needs num_folds of 2 or more.")
+        if fold >= self.num_folds:
             raise SettingError(
-                f"fold={self.fold} is not among 0 to {self.num_folds - 1} (num_folds - 1)."
-            )
-
-    def _check_ratios(self) -> None:
-        ratios = list(self.ratios or ())
-        if abs(sum(ratios) - 1) > 1e-3 or not ratios[0]:
-            raise SettingError(
-                f"ratios are the parts for train, validation and test and add up to 1, for "
-                f"instance [0.7, 0.1, 0.2]; not {ratios}."
+                f"fold={fold} is not among 0 to {self.num_folds - 1} (num_folds - 1)."
             )
 
 
@@ -140,13 +135,10 @@ def _split_unnamed(
         assignment = dict.fromkeys(groups, 0)
         validation_part = test_part = None
     runs = {run: assignment[group] for run, group in group_by_run.items()}
-    return Split(
-        train=_sorted(
-            run for run, part in runs.items() if part not in (validation_part, test_part)
-        ),
-        validation=_sorted(run for run, part in runs.items() if part == validation_part),
-        test=_sorted([*test_runs, *(run for run, part in runs.items() if part == test_part)]),
-    )
+    validation = [run for run, part in runs.items() if part == validation_part]
+    test = [run for run, part in runs.items() if part == test_part]
+    train = runs.keys() - {*validation, *test}
+    return Split(_sorted(train), _sorted(validation), _sorted([*test_runs, *test]))
 
 
 def _split_by_name(

@@ -37,7 +37,7 @@ class DeviceVolumes:
         """Cut images float16 and targets uint8, both (b, 1, z, y, x), as `CropSampler.read` does.
 
         Args:
-            crops: within their volumes, and without a second one to blend in.
+            crops: within their volumes.
             size: of each, z y x.
         """
         boxes = [
@@ -50,18 +50,17 @@ class DeviceVolumes:
 
 
 def fits_on_gpu(
-    variants: Sequence[CachedTomogram], size: Sequence[int], *, blend: bool, device: torch.device
+    variants: Sequence[CachedTomogram], size: Sequence[int], *, device: torch.device
 ) -> bool:
     """Return whether the device is a GPU with room for the volumes, and crops can be cut there.
 
     Args:
         variants: what crops are cut from.
         size: of a crop, z y x; crops that need padding are cut on the CPU.
-        blend: whether crops are mixtures of two volumes, which are made on the CPU.
         device: that trains.
     """
     padded = any(n < s for v in variants for n, s in zip(v.grid.shape, size, strict=True))
-    if device.type != "cuda" or blend or padded:
+    if device.type != "cuda" or padded:
         return False
     return total_bytes(variants) <= MAX_GPU_MEMORY_FRACTION * torch.cuda.mem_get_info(device)[0]
 

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class DataPreparation:
-    """Splits runs, and reads and caches their volumes.
+    """Splits runs by their names and by what their targets hold.
 
     Args:
         runs: the runs to choose from; each needs the target and the tomograms.
@@ -52,7 +52,7 @@ class DataPreparation:
         Raises:
             DataError: an object is in no target that trains.
         """
-        volumes = self.reader.read_targets(self.runs[name] for name in self._candidates)
+        volumes = self.reader.read_targets([self.runs[name] for name in self._candidates])
         classes = {name: run_volumes.classes for name, run_volumes in volumes.items()}
         split = split_runs(list(self.runs), self._settings, groups=self._groups, classes=classes)
         _warn_of_missing_annotations({name: volumes[name] for name in classes})
@@ -62,13 +62,6 @@ class DataPreparation:
         for missing in sorted(set(labels) - validated_objects) if split.validation else ():
             logger.warning("No validation run holds %s: it gets no score.", missing)
         return split, volumes
-
-    def cache_tomograms(self, split: Split, volumes: Mapping[str, RunVolumes]) -> None:
-        """Cache the tomograms that training and validation need."""
-        self.reader.cache_tomograms(
-            all_tomograms_of=[volumes[name] for name in split.train],
-            first_only=[volumes[name] for name in split.validation],
-        )
 
 
 def _warn_of_missing_annotations(volumes: Mapping[str, RunVolumes]) -> None:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from octopi.data.cache import (
     NORMALISATION,
     VolumeCache,
-    map_in_threads,
     prepare_volume,
     resample_labels,
     working_grid,
@@ -22,11 +21,12 @@ from octopi.data.particles import number_particles
 from octopi.errors import DataError, NotInProjectError, ResourceError
 from octopi.geometry import Grid, Points
 from octopi.project.digests import digest_points
-from octopi.project.objects import WRITE_TARGET_AGAIN, check_labels, find_unexpected_labels
+from octopi.project.objects import WRITE_TARGET_AGAIN, check_labels
 from octopi.project.provenance import describe_changed_inputs
 from octopi.project.queries import SegmentationQuery, TomogramQuery
 from octopi.project.run import Run
 from octopi.system import resources
+from octopi.system.worker_pool import run_in_threads
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class SourceReader:
         tomograms: to use of each run; it must have the first's type, and may lack others.
         labels: object name -> label.
         working_spacing: Å; None keeps each tomogram's own.
-        num_threads: runs read at once; 0 counts as 1.
+        num_threads: runs read at once.
         particles: gives the particles of a run, by object, that are to be numbered; None where
             nobody needs their numbers.
 
@@ -78,10 +78,11 @@ class SourceReader:
     num_threads: int
     particles: Callable[[Run], Mapping[str, Points]] | None = None
 
-    def read_targets(self, runs: Iterable[Run]) -> dict[str, RunVolumes]:
+    def read_targets(self, runs: Sequence[Run]) -> dict[str, RunVolumes]:
         """Read and cache the targets; return the volumes of each run by its name."""
-        volumes = map_in_threads(self._read_run, runs, num_threads=self.num_threads)
-        return {run_volumes.run_name: run_volumes for run_volumes in volumes}
+        read = run_in_threads(self._read_run, runs, num_threads=self.num_threads)
+        volumes = {run_volumes.run_name: run_volumes for run_volumes in read}
+        return {run.name: volumes[run.name] for run in runs}
 
     def cache_tomograms(
         self, all_tomograms_of: Iterable[RunVolumes], first_only: Iterable[RunVolumes]
@@ -216,9 +217,10 @@ class SourceReader:
         """Read the target onto a working grid, after a check of its labels."""
         labels, stored_grid, attributes = run.read_segmentation(self.target)
         where = run.open_segmentation(self.target).where
-        labels = self._check_labels(where, labels, attributes)
+        values = np.unique(labels)
+        check_labels(values, self.labels, attributes, where=where, advice=WRITE_TARGET_AGAIN)
         try:
-            return resample_labels(labels, stored_grid, grid)
+            return resample_labels(labels.astype(np.uint8, copy=False), stored_grid, grid)
         except DataError as error:
             raise DataError(f"Run {run.name}: target {self.target}: {error}") from error
 
@@ -230,16 +232,6 @@ class SourceReader:
                 f"The target {self.target} of run {run.name} has the labels {dict(labels)}, "
                 f"others have {dict(self.labels)}. Make all targets with one create_targets."
             )
-
-    def _check_labels(
-        self, where: str, labels: NDArray, attributes: Mapping[str, Any]
-    ) -> NDArray[np.uint8]:
-        """Return the labels as uint8; raise DataError if one belongs to no object."""
-        highest, last = int(labels.max()), max(self.labels.values(), default=0)
-        if highest > last or find_unexpected_labels(range(highest + 1), self.labels, attributes):
-            values = np.unique(labels)
-            check_labels(values, self.labels, attributes, where=where, advice=WRITE_TARGET_AGAIN)
-        return labels.astype(np.uint8, copy=False)
 
 
 def _positions_to_rows(positions: Positions) -> NDArray[np.integer]:

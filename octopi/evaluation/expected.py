@@ -1,8 +1,7 @@
 """What picks can be expected to be worth where there is no truth, from the candidates' chances."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from scipy.special import expit
 from octopi.evaluation.calibration import best_threshold
 from octopi.evaluation.chances import count_in_bins
 from octopi.evaluation.score_report import Interval
+from octopi.evaluation.scores import interval_of
 from octopi.picking import Chance
 from octopi.system.tables import format_rows
 
@@ -85,11 +85,11 @@ def expect(scores: NDArray, chance: Chance | None, threshold: float) -> Expected
         threshold=threshold,
         num_picks=num_picks,
         particles=float(particles),
-        particles_interval=_interval(drawn_particles),
+        particles_interval=interval_of(drawn_particles),
         precision=float(true_picks / num_picks) if num_picks else None,
-        precision_interval=_interval(np.minimum(draws[0] / num_picks, 1)) if num_picks else None,
+        precision_interval=interval_of(np.minimum(draws[0] / num_picks, 1)) if num_picks else None,
         recall=float(true_picks / particles) if particles else None,
-        recall_interval=_interval(recall_draws) if particles else None,
+        recall_interval=interval_of(recall_draws) if particles else None,
     )
 
 
@@ -112,16 +112,6 @@ def _draw_counts(scores: NDArray, is_pick: NDArray[np.bool_], chance: Chance) ->
         spread = np.sqrt((probabilities * (1 - probabilities)) @ numbers)
         counts[row] = np.clip(mean + spread * noise[row], 0, len(part))
     return counts
-
-
-def _interval(values: NDArray) -> Interval:
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def to_dict(expected: Mapping[str, Expected]) -> dict[str, Any]:
-    """Convert the figures of all objects to types that JSON has."""
-    return {name: asdict(one) for name, one in expected.items()}
 
 
 def format_expected(expected: Mapping[str, Expected]) -> str:

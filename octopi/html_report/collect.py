@@ -13,16 +13,8 @@ from octopi.evaluation.chances import AnnotatedShare
 from octopi.evaluation.coverage import keep_comparable
 from octopi.geometry import Points
 from octopi.html_report.runs import Objects, ShownRun
-from octopi.html_report.score_maps import (
-    find_score_maps,
-    find_training_of,
-    keep_maps_of,
-)
-from octopi.html_report.training_history import (
-    NEW,
-    TRAINING,
-    TrainingHistory,
-)
+from octopi.html_report.score_maps import find_score_maps, find_training_of, keep_maps_of
+from octopi.html_report.training_history import NEW, TRAINING, TrainingHistory
 from octopi.picking import DEFAULT_THRESHOLD, PickingInfo, apply_chance
 from octopi.project import Project
 from octopi.project.annotation import read_target_attributes, read_true_picks
@@ -217,12 +209,10 @@ def _view_run(
 
 def _read_picks(run: Run, settings: ReportSettings) -> dict[str, Points]:
     """Read the picks of the requested user and session."""
-    requested = (settings.user_id, settings.session_id)
-    return {
-        query.object_name: run.read_picks(query)
-        for query in run.picks()
-        if (query.user_id, query.session_id) == requested
-    }
+    requested = f"{settings.user_id}/{settings.session_id}"
+    return run.read_existing_picks(
+        {query.object_name: query for query in run.picks() if query.user_session == requested}
+    )
 
 
 def _describe_objects(
@@ -240,7 +230,6 @@ def _describe_objects(
     default = DEFAULT_THRESHOLD if info.objects else 0.0  # all picks of a project are shown
     return Objects(
         radii=with_radius,
-        weights={name: in_project[name].weight for name in with_radius},
         thresholds=info.thresholds,
         initial_thresholds={n: float(thresholds.get(n, default)) for n in with_radius},
         in_project=in_project,

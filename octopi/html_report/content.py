@@ -10,12 +10,7 @@ from octopi.config.settings import ReportSettings
 from octopi.evaluation.scores import Scorer
 from octopi.evaluation.share_report import advise_partial, count_annotated, describe_shares
 from octopi.html_report.collect import ReportData
-from octopi.html_report.runs import (
-    pick_arrays,
-    render_pictures,
-    score_runs,
-    size_of_arrays,
-)
+from octopi.html_report.runs import pick_arrays, render_pictures, score_runs, size_of_arrays
 from octopi.html_report.training_history import TrainingHistory
 from octopi.project import Project
 from octopi.project.selection import tomogram_for_display

@@ -3,11 +3,11 @@
 import base64
 import hashlib
 import html
-import json
-import math
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
+
+import pydantic_core
 
 
 def render_page(
@@ -51,18 +51,8 @@ def _read(part: str, ending: str) -> str:
 
 def _json(content: Any) -> str:
     """Write the content as JSON that cannot end the element it stands in."""
-    text = json.dumps(_finite(content), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    # NaN and infinity, which JSON does not have, become null
+    text = pydantic_core.to_json(content, inf_nan_mode="null").decode()
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text
-
-
-def _finite(content: Any) -> Any:
-    """Replace NaN and infinity, which JSON does not have, by null."""
-    if isinstance(content, float) and not math.isfinite(content):
-        return None
-    if isinstance(content, Mapping):
-        return {str(key): _finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
-    return content

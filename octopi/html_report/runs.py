@@ -66,14 +66,12 @@ class Objects:
 
     Args:
         radii: name -> Å.
-        weights: name -> weight in the total.
         thresholds: key of a β -> name -> the threshold calibrated for it; may be empty.
         initial_thresholds: name -> the threshold the page begins with.
         in_project: name -> the project's description of the object.
     """
 
     radii: Mapping[str, float]
-    weights: Mapping[str, float]
     thresholds: Mapping[str, Mapping[str, float]]
     initial_thresholds: Mapping[str, float]
     in_project: Mapping[str, PickableObject]
@@ -86,7 +84,7 @@ class Objects:
                 "color": list(self.in_project[name].color[:3]),
                 "radius": radius,
                 "tolerance": tolerance_scale * radius,
-                "weight": self.weights[name],
+                "weight": self.in_project[name].weight,
                 "initialThreshold": self.initial_thresholds[name],
                 "thresholds": {
                     beta: thresholds[name]
@@ -121,7 +119,8 @@ def score_runs(
         for run in scored
     }
     truth = {run.name: run.truth for run in scored}
-    report = scorer(picks, truth, radii=objects.radii, weights=objects.weights)
+    weights = {name: objects.in_project[name].weight for name in objects.radii}
+    report = scorer(picks, truth, radii=objects.radii, weights=weights)
     annotated = compare_all(
         picks, truth, radii=objects.radii, tolerance_scale=scorer.tolerance_scale
     )

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from octopi.config.settings import ReportSettings
+from octopi.config.settings import ReportSettings, ReviewSettings
 from octopi.errors import NotInProjectError
 from octopi.html_report.training_history import TrainingHistory, read_training_history
 from octopi.models.checkpoint_info import digest
@@ -15,7 +15,9 @@ from octopi.project.run_scores import RunScores, find_scores
 from octopi.system.job_folder import BEST_MODEL_FILE, CONFIG_FILE
 
 
-def find_score_maps(runs: Iterable[Run], settings: ReportSettings) -> dict[str, RunScores]:
+def find_score_maps(
+    runs: Iterable[Run], settings: ReportSettings | ReviewSettings
+) -> dict[str, RunScores]:
     """Find the score map of each run that has one, by the run's name; see `find_score_map`."""
     maps = {}
     for run in runs:

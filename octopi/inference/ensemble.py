@@ -1,4 +1,4 @@
-"""The networks of one or more checkpoints, ready to predict score maps."""
+"""The networks of one or more checkpoints as one, ready to predict score maps."""
 
 import dataclasses
 import logging
@@ -20,6 +20,7 @@ from octopi.models.checkpoint_info import (
     digest,
     trained_runs,
 )
+from octopi.models.properties import EnsembleNet
 from octopi.models.soup import average_weights
 from octopi.stored import Kind, names_of
 
@@ -30,28 +31,28 @@ PREDICTOR = Kind("predictor", Predictor, names_of(Predictor))
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Networks that share their objects, and how they predict.
+    """Networks that share their objects, as one network, and how it predicts.
 
     Args:
-        nets: on one device, in evaluation mode.
+        net: in evaluation mode.
         info: of their checkpoints together.
         predictor: of validation, or the one that the user chose.
-        attributes: to store with what they predict.
+        attributes: to store with what it predicts.
     """
 
-    nets: list[nn.Module]
+    net: nn.Module
     info: CheckpointInfo
     predictor: Predictor
     attributes: dict[str, Any]
 
     def on_device(self, device: torch.device) -> Self:
-        """Move the networks to a device."""
-        return dataclasses.replace(self, nets=[net.to(device) for net in self.nets])
+        """Move the network to a device."""
+        return dataclasses.replace(self, net=self.net.to(device))
 
     def predict(self, volume: NDArray) -> NDArray:
         """Return the score map (c, z, y, x), uint8, of a prepared tomogram (z, y, x)."""
         scores = self.predictor(
-            self.nets, volume, divisor=self.info.size_divisor, net_output=self.info.net_output
+            self.net, volume, divisor=self.info.size_divisor, net_output=self.info.net_output
         )
         if len(scores) != len(self.info.labels):
             raise DataError(
@@ -96,23 +97,24 @@ def load_ensemble(
         "ensemble": method,
         "train_runs": sorted({name for other in infos for name in trained_runs(other)}),
     }
-    return Ensemble(_build_nets(paths, loaded, method, trust), info, built, attributes)
+    return Ensemble(_build_net(paths, loaded, method, trust), info, built, attributes)
 
 
-def _build_nets(
+def _build_net(
     paths: Sequence[str],
     loaded: Sequence[tuple[checkpoint.Weights, CheckpointInfo]],
     method: str,
     trust: Collection[str],
-) -> list[nn.Module]:
-    """Build the network of each checkpoint or, of a soup, the one with their mean weights."""
+) -> nn.Module:
+    """Build a network with the mean scores of all checkpoints or, of a soup, their mean weights."""
     if method == "soup":
         logger.info(
             "One network with the mean weights predicts; its thresholds are those of the "
             "averaged scores (ensemble=scores)."
         )
         paths, loaded = ["The soup"], [average_weights(loaded)]
-    return [
+    nets = [
         checkpoint.build_trained_net(weights, info, where=path, trust=trust)
         for path, (weights, info) in zip(paths, loaded, strict=True)
     ]
+    return nets[0] if len(nets) == 1 else EnsembleNet(nets, loaded[0][1].net_output).eval()

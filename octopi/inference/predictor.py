@@ -5,7 +5,6 @@ is the quantised score map itself: every voxel is computed once, against 5.3 tim
 `sliding_window_inference` at its usual overlap. Training's validation calls this same class.
 """
 
-import functools
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -64,27 +63,30 @@ class Predictor:
 
     def __call__(
         self,
-        nets: Sequence[nn.Module],
+        net: nn.Module,
         volume: NDArray,
         *,
         divisor: int,
         net_output: NetOutput = EXCLUSIVE,
     ) -> NDArray[np.uint8]:
-        """Return the mean score map of the networks.
+        """Return the score map of a network.
 
         Args:
-            nets: on one device, in evaluation mode, with the same channels.
+            net: in evaluation mode; `EnsembleNet` for several.
             volume: (z, y, x), prepared as in training.
-            divisor: voxels of which every edge of a network's input must be a multiple.
-            net_output: what the networks' logits mean.
+            divisor: voxels of which every edge of the network's input must be a multiple.
+            net_output: what the network's logits mean.
 
         Returns:
             (c, z, y, x), uint8, 255 = a score of 1; a channel for each object.
         """
-        device = next(nets[0].parameters()).device
-        score = functools.partial(mean_score, nets, net_output)
+        device = next(net.parameters()).device
+
+        def score(image: Tensor) -> Tensor:
+            return to_scores(finest_logits(net, image).float(), net_output, image.shape[2:])
+
         while True:
-            size = self._window_of(volume.shape, divisor)
+            size = fit_window(volume.shape, self.window_size, divisor=divisor, halo=self.halo)
             try:
                 return self._predict(score, volume, size, device)
             except torch.OutOfMemoryError:
@@ -99,9 +101,6 @@ class Predictor:
                 )
                 self.window_size = smaller
             torch.cuda.empty_cache()  # after the error, whose traceback holds the activations
-
-    def _window_of(self, shape: Sequence[int], divisor: int) -> list[int]:
-        return fit_window(shape, self.window_size, divisor=divisor, halo=self.halo)
 
     def _predict(
         self,
@@ -167,11 +166,3 @@ def _pad(image: Tensor, size: Sequence[int], shape: Sequence[int]) -> Tensor:
     can_reflect = all(after < n for after, n in zip(missing, shape, strict=True))
     padding = [edge for after in reversed(missing) for edge in (0, after)]
     return functional.pad(image, padding, mode="reflect" if can_reflect else "replicate")
-
-
-def mean_score(nets: Sequence[nn.Module], net_output: NetOutput, image: Tensor) -> Tensor:
-    """Average the networks' scores of the objects, (b, c, z, y, x)."""
-    total = to_scores(finest_logits(nets[0], image).float(), net_output, image.shape[2:])
-    for net in nets[1:]:
-        total = total + to_scores(finest_logits(net, image).float(), net_output, image.shape[2:])
-    return total / len(nets)

@@ -18,9 +18,9 @@ class Window:
         output_region: the same part in the volume.
     """
 
-    input_region: tuple[slice, slice, slice]
-    valid_region: tuple[slice, slice, slice]
-    output_region: tuple[slice, slice, slice]
+    input_region: tuple[slice, ...]
+    valid_region: tuple[slice, ...]
+    output_region: tuple[slice, ...]
 
 
 def fit_window(
@@ -102,34 +102,19 @@ def windows(shape: Sequence[int], size: Sequence[int], *, halo: Sequence[int]) -
         halo: voxels z y x.
     """
     axes = [_axis(n, w, h) for n, w, h in zip(shape, size, halo, strict=True)]
-    for z, y, x in product(*axes):
-        axis_windows = (z, y, x)
-        yield Window(
-            input_region=_as_zyx(
-                slice(start, start + length) for start, length, _, _ in axis_windows
-            ),
-            valid_region=_as_zyx(
-                slice(low - start, high - start) for start, _, low, high in axis_windows
-            ),
-            output_region=_as_zyx(slice(low, high) for _, _, low, high in axis_windows),
-        )
+    for along_axes in product(*axes):
+        yield Window(*zip(*along_axes, strict=True))
 
 
-def _as_zyx(slices: Iterator[slice]) -> tuple[slice, slice, slice]:
-    """Make a tuple of exactly three slices."""
-    z, y, x = slices
-    return z, y, x
-
-
-def _axis(length: int, size: int, halo: int) -> list[tuple[int, int, int, int]]:
-    """Return (start, size, low, high) of every window along one axis; low to high is kept."""
-    if length <= size:
-        return [(0, size, 0, length)]
+def _axis(length: int, size: int, halo: int) -> list[tuple[slice, slice, slice]]:
+    """Return the regions of every window along one axis, in the order of `Window`."""
     count = _count(length, size, halo)
-    starts = [round(i * (length - size) / (count - 1)) for i in range(count)]
+    starts = [round(i * (length - size) / (count - 1)) for i in range(count)] if count > 1 else [0]
     borders = [(a + size + b) // 2 for a, b in pairwise(starts)]
-    inner = pairwise([0, *borders, length])
-    return [(start, size, low, high) for start, (low, high) in zip(starts, inner, strict=True)]
+    return [
+        (slice(start, start + size), slice(low - start, high - start), slice(low, high))
+        for start, (low, high) in zip(starts, pairwise([0, *borders, length]), strict=True)
+    ]
 
 
 def _count(length: int, size: int, halo: int) -> int:

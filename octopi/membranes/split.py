@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from octopi.geometry import Points
-from octopi.membranes.pairs import find_middles, find_pairs
 from octopi.membranes.surface import Surface
 
 SIDES = ("inside", "near", "outside")
@@ -43,7 +43,8 @@ def split_picks(
     Args:
         picks: to split.
         surface: of a membrane or organelle.
-        near_distance: least and greatest distance of a pick that is near, Å, negative inside.
+        near_distance: least and greatest distance of a pick that is near, Å, both included,
+            negative inside.
         orient: turn the near picks: their z axis along the surface's outward normal.
 
     Returns:
@@ -51,34 +52,13 @@ def split_picks(
     """
     nearest = surface.nearest(picks.points.positions)
     picks = replace(picks, labels=nearest.labels)
-    is_on_side = split_by_distance(nearest.distances, near_distance)
-    groups = {side: picks[is_on_side[side]] for side in SIDES}
-    if orient:
-        rotations = rotations_to_normals(nearest.normals[is_on_side["near"]])
-        groups["near"] = replace(groups["near"], orientations=rotations)
-    return groups
-
-
-def split_by_distance(
-    distances: NDArray[np.float64], near_distance: Sequence[float]
-) -> dict[str, NDArray[np.bool_]]:
-    """Find the picks inside, near and outside a surface; every pick is on one side.
-
-    Args:
-        distances: (n,) in Å from the surface, negative inside.
-        near_distance: least and greatest distance of a pick that is near, Å, both included.
-
-    Returns:
-        side -> mask (n,) of the picks on it.
-
-    Raises:
-        ValueError: the range is reversed.
-    """
     low, high = near_distance
-    if not low <= high:
-        raise ValueError(f"The smaller distance comes first, not {low} before {high}.")
-    is_inside, is_outside = distances < low, distances > high
-    return {"inside": is_inside, "near": ~is_inside & ~is_outside, "outside": is_outside}
+    is_inside, is_outside = nearest.distances < low, nearest.distances > high
+    is_near = ~is_inside & ~is_outside
+    near = picks[is_near]
+    if orient:
+        near = replace(near, orientations=rotations_to_normals(nearest.normals[is_near]))
+    return {"inside": picks[is_inside], "near": near, "outside": picks[is_outside]}
 
 
 def pair_picks(
@@ -92,13 +72,44 @@ def pair_picks(
         surface: turn the middles to its normals; None = leave them without orientations.
 
     Returns:
-        "middle" -> a pick half-way between the two of each pair; "ends" -> the picks in pairs.
+        "middle" -> a pick half-way between the two of each pair, with their mean score; "ends" ->
+        the picks in pairs.
     """
-    pairs = find_pairs(picks.points.positions, distance_range, picks.labels)
-    middles, orientations = find_middles(picks.points, pairs), None
+    positions, scores = picks.points.positions, picks.points.scores
+    pairs = find_pairs(positions, distance_range, picks.labels)
+    mean_scores = None if scores is None else scores[pairs].mean(axis=1)
+    middles, orientations = Points(positions[pairs].mean(axis=1), mean_scores), None
     if surface is not None:
         orientations = rotations_to_normals(surface.nearest(middles.positions).normals)
     return {"middle": PickGroup(middles, orientations), "ends": picks[pairs.ravel()]}
+
+
+def find_pairs(
+    positions: NDArray[np.float64], distance_range: Sequence[float], labels: NDArray | None = None
+) -> NDArray[np.intp]:
+    """Pair positions whose distance lies in a range, nearest first; none is in two pairs.
+
+    Args:
+        positions: (n, 3) in Å.
+        distance_range: least and greatest distance (Å) of a pair, both included.
+        labels: (n,); only positions with the same label make pairs. None = all do.
+
+    Returns:
+        The indices (m, 2) of the pairs.
+    """
+    low, high = distance_range
+    candidates = KDTree(positions).query_pairs(high, output_type="ndarray")
+    if labels is not None:
+        candidates = candidates[labels[candidates[:, 0]] == labels[candidates[:, 1]]]
+    first, second = candidates.T
+    distances = np.linalg.norm(positions[first] - positions[second], axis=1)
+    order = np.lexsort((second, first, distances))
+    is_free, pairs = np.ones(len(positions), dtype=bool), []
+    for pair in candidates[order[distances[order] >= low]]:
+        if is_free[pair].all():
+            is_free[pair] = False
+            pairs.append(pair)
+    return np.array(pairs, dtype=np.intp).reshape(-1, 2)
 
 
 def rotations_to_normals(normals: NDArray[np.float64]) -> NDArray[np.float64]:

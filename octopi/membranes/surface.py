@@ -61,16 +61,9 @@ class Surface:
         smoothing: Å, the width of the Gaussian for normals; at least 1.5 voxels, and at most half
             the mask's thickness. Four voxels give normals within a degree; where the surface bends
             within twice that, less is more exact.
-
-    Raises:
-        ValueError: the mask does not fit the grid, or `smoothing` is negative or infinite.
     """
 
     def __init__(self, mask: NDArray, grid: Grid, *, smoothing: float) -> None:
-        if mask.shape != grid.shape:
-            raise ValueError(f"A mask of shape {mask.shape} is not on a grid of {grid.shape}.")
-        if not 0 <= smoothing < np.inf:
-            raise ValueError(f"smoothing must be 0 Å or more, not {smoothing}.")
         self._spacing = np.asarray(grid.spacing)
         self._voxel = float(self._spacing.max())
         self._smoothing = max(smoothing, _MIN_WIDTH * self._voxel)

@@ -4,9 +4,6 @@ Beam along z, tilt axis y. By the projection theorem each tilt fills one plane o
 a tilt series with one defocus is a radial transfer function times a wedge-shaped mask.
 """
 
-from dataclasses import dataclass
-from typing import Self
-
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
@@ -18,31 +15,16 @@ MAX_TILT = 60.0  # degrees
 FALLOFF = 1500.0  # Å², B-factor of radiation damage and misaligned tilts
 
 
-@dataclass(frozen=True)
-class Frequencies:
-    """The spatial frequencies of a half spectrum in 1/Å, broadcastable to (z, y, x)."""
+def frequencies(shape: tuple[int, int, int], spacing: float) -> list[NDArray[np.float32]]:
+    """Return the frequencies of scipy.fft.rfftn along z, y, x in 1/Å, ready to broadcast.
 
-    z: NDArray[np.float32]
-    y: NDArray[np.float32]
-    x: NDArray[np.float32]
-
-    @classmethod
-    def for_shape(cls, shape: tuple[int, int, int], spacing: float) -> Self:
-        """Make the frequencies of scipy.fft.rfftn of a volume of this shape and spacing (Å)."""
-        nz, ny, nx = shape
-        return cls(
-            scipy.fft.fftfreq(nz, spacing).astype(np.float32)[:, None, None],
-            scipy.fft.fftfreq(ny, spacing).astype(np.float32)[None, :, None],
-            scipy.fft.rfftfreq(nx, spacing).astype(np.float32)[None, None, :],
-        )
-
-    def squared(self) -> NDArray[np.float32]:
-        """Return their squared distances from the origin, in 1/Å²."""
-        return self.z**2 + self.y**2 + self.x**2
-
-    def measured(self) -> NDArray[np.bool_]:
-        """Return which of them were measured at some tilt: all but the missing wedge."""
-        return np.abs(self.z) <= np.float32(np.tan(np.radians(MAX_TILT))) * np.abs(self.x)
+    Args:
+        shape: of the volume.
+        spacing: of its voxels, Å.
+    """
+    nz, ny, nx = shape
+    z, y = scipy.fft.fftfreq(nz, spacing)[:, None, None], scipy.fft.fftfreq(ny, spacing)[:, None]
+    return [axis.astype(np.float32) for axis in (z, y, scipy.fft.rfftfreq(nx, spacing))]
 
 
 def contrast_transfer(squared: NDArray[np.float32], *, defocus: float) -> NDArray[np.float32]:
@@ -81,8 +63,9 @@ def simulate_tomograms(
     Returns:
         Both tomograms, of the density's shape.
     """
-    frequencies = Frequencies.for_shape(density.shape, spacing)
-    squared, is_measured = frequencies.squared(), frequencies.measured()
+    z, y, x = frequencies(density.shape, spacing)
+    squared = z**2 + y**2 + x**2
+    is_measured = np.abs(z) <= np.float32(np.tan(np.radians(MAX_TILT))) * np.abs(x)  # no wedge
     transfer = contrast_transfer(squared, defocus=defocus)
     signal = _spectrum(density)
     signal *= -transfer * np.exp(-FALLOFF / 4 * squared) * is_measured
@@ -90,7 +73,7 @@ def simulate_tomograms(
     noise = _spectrum(rng.standard_normal(density.shape, dtype=np.float32))
     # Back-projection adds up more tilts near the axis, and its ramp filter evens out the signal,
     # so that the power of the noise grows with the distance from the axis.
-    noise *= np.sqrt(np.hypot(frequencies.z, frequencies.x)) * is_measured
+    noise *= np.sqrt(np.hypot(z, x)) * is_measured
     noise *= np.float32(np.sqrt(_power(signal) / (snr * _power(noise))))
     signal += noise
     wbp = _volume(signal, density.shape)

@@ -31,16 +31,9 @@ def read_true_picks(
     attributes = read_target_attributes(run, target)
     missing = attributes.get("not_annotated", ())
     rejected = {n: PickSets.parse(text) for n, text in attributes.get("rejected", {}).items()}
-    picks = {
-        name: united.points
-        for name, united in read_united_picks(
-            run,
-            {name: of_object for name, of_object in sets.items() if name not in missing},
-            rejected,
-            attributes.get("object_radii", {}),
-        ).items()
-        if united.points is not None
-    }
+    annotated = {name: of_object for name, of_object in sets.items() if name not in missing}
+    united = read_united_picks(run, annotated, rejected, attributes.get("object_radii", {}))
+    picks = {name: one.points for name, one in united.items() if one.points is not None}
     if target is None or not has_unknown_voxels(attributes):
         return picks
     labels, grid, _ = run.read_segmentation(target)

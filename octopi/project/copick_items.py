@@ -56,18 +56,12 @@ def new_features(tomogram: Item, name: str) -> Item:
 
 def misnamed_picks(run: Item) -> list[str]:
     """List the files among a run's picks that copick cannot read, or reads as another object's."""
-    names = [name for name in picks_files(run) if name.endswith(".json")]
-    return [name for name in names if name.count("_") != 2 and name[0] != "."]
-
-
-def picks_files(run: Item) -> list[str]:
-    """List the names of a run's files of picks, also those that are not copick's."""
     names = []
     for part in ("overlay", "static"):  # the data portal has no folder of static data
         fs, folder = getattr(run, f"fs_{part}", None), getattr(run, f"{part}_path", None)
         if fs and folder:
-            names += [path.rpartition("/")[2] for path in fs.glob(f"{folder}/Picks/*")]
-    return names
+            names += [path.rpartition("/")[2] for path in fs.glob(f"{folder}/Picks/*.json")]
+    return [name for name in names if name.count("_") != 2 and name[0] != "."]
 
 
 def name_advice(wrong: Sequence[str]) -> str:

@@ -94,20 +94,17 @@ class Project:
                 )
         times = Counter(run.name for _, run in copick_runs)
         runs = [
-            self._make_run(run.name if times[run.name] == 1 else f"{prefix}/{run.name}", run)
+            Run(
+                run.name if times[run.name] == 1 else f"{prefix}/{run.name}",
+                run,
+                self.objects,
+                str(self),
+                self.warn_once,
+                self._select_one,
+            )
             for prefix, run in copick_runs
         ]
         return sorted(runs, key=lambda run: run.name)
-
-    def _make_run(self, name: str, copick_run: Any) -> Run:
-        return Run(
-            name,
-            copick_run,
-            objects=self.objects,
-            project_name=str(self),
-            warn_once=self.warn_once,
-            reopen=self._select_one,
-        )
 
     def select(self, names: Sequence[str] | None, *, keep_contents: bool = False) -> list[Run]:
         """Return the runs of these names, in this order; all runs for None.
@@ -180,26 +177,23 @@ class Project:
             RunsFailedError: runs failed by a DataError within `failing_alone`.
         """
         self.check_writable(touch=not dry_run)
-        roots = {} if dry_run else {run.copick_root: None for run in runs}
+        roots = {} if dry_run else {run.copick_run.root: None for run in runs}
         workers = {
             root: Worker(WorkFolder.of_output(root, output), settings, output) for root in roots
         }
         work = SharedWork(workers)
         with contextlib.ExitStack() as stack:
             for worker in workers.values():
-                self._warn_if_shared(worker)
+                if not worker.folder.is_exclusive():
+                    self.warn_once(
+                        f"{worker.folder.path}: this storage lets two processes make the same "
+                        "file, so that they are not kept apart. Start one at a time, or each with "
+                        "other runs=[…]."
+                    )
                 worker.join()
                 stack.push(functools.partial(_leave, worker))
             yield work
             work.check_failures()
-
-    def _warn_if_shared(self, worker: Worker) -> None:
-        """Warn of storage that cannot keep two processes apart."""
-        if not worker.folder.is_exclusive():
-            self.warn_once(
-                f"{worker.folder.path}: this storage lets two processes make the same file, so "
-                "that they are not kept apart. Start one at a time, or each with other runs=[…]."
-            )
 
     def work_folders(self) -> list[WorkFolder]:
         """Return the folders by which processes share what they write, of each output."""

@@ -34,9 +34,9 @@ class Run(VolumeStore):
         """List the picks, empty ones too; warn of files that copick takes for another object's."""
         picks = sorted(self.contents().picks, key=str)
         is_known = all(query.object_name in self.objects for query in picks)
-        if not is_known and (wrong := copick_items.misnamed_picks(self._copick)):
+        if not is_known and (wrong := copick_items.misnamed_picks(self.copick_run)):
             advice = copick_items.name_advice(wrong)
-            self._warn_once(f"Run {self.name}: copick takes files for other picks. {advice}")
+            self.warn_once(f"Run {self.name}: copick takes files for other picks. {advice}")
         return picks
 
     def item_names(self) -> set[str]:
@@ -58,7 +58,7 @@ class Run(VolumeStore):
         """Read the picks that exist in this run, as `read_picks` does; skip the others."""
         existing = self.contents().picks
         return {
-            name: read_picks(existing[query], self._where(query), self._warn_once).points
+            name: read_picks(existing[query], self._where(query), self.warn_once).points
             for name, query in queries.items()
             if query in existing
         }
@@ -85,10 +85,10 @@ class Run(VolumeStore):
     def is_stored(self, query: PicksQuery | SegmentationQuery) -> bool:
         """Look now whether there are picks or a label volume that octopi would replace."""
         if isinstance(query, SegmentationQuery):
-            item = copick_items.new_segmentation(self._copick, query)
+            item = copick_items.new_segmentation(self.copick_run, query)
             path = f"{item.path}/.zattrs"
         else:
-            item = copick_items.new_picks(self._copick, query)
+            item = copick_items.new_picks(self.copick_run, query)
             path = item.path
         try:
             with storage_errors_as_data_error(self._where(query)):
@@ -131,7 +131,7 @@ class Run(VolumeStore):
                 them unasked, see `edits`.
         """
         self.check_can_write(query)
-        picks = copick_items.new_picks(self._copick, query)
+        picks = copick_items.new_picks(self.copick_run, query)
         where, made_of = self._where(query), provenance or {}
         content = to_json(points, orientations, picks, where, made_of, fingerprint=not by_person)
         self.check_claim()
@@ -148,7 +148,7 @@ class Run(VolumeStore):
         if query not in existing:
             names = sorted(map(str, existing))
             raise NotInProjectError(f"Run {self.name}", query.kind, query, names)
-        return read_picks(existing[query], self._where(query), self._warn_once)
+        return read_picks(existing[query], self._where(query), self.warn_once)
 
 
 def _delete_record(picks: Any) -> None:

@@ -93,7 +93,7 @@ class SharedWork:
             worker.look()
         for key, item in list(waiting.items()):
             run = run_of(item)
-            worker = self._workers.get(run.copick_root)
+            worker = self._workers.get(run.copick_run.root)
             if worker is None:
                 del waiting[key]
                 yield item

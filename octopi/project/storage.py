@@ -135,7 +135,7 @@ def check_overlay(root: Any, *, touch: bool) -> None:
         root: copick's root.
         touch: write and remove a file to try; else check permissions, which only a local disk has.
     """
-    folder = overlay_folder(root)
+    folder = root_folder(root, "overlay_root")
     if is_local(root.fs_overlay):
         check_writable(folder, "Point overlay_root in the copick config elsewhere.")
     if not touch:
@@ -176,7 +176,7 @@ def check_roots(root: Any, config_path: str) -> None:
 def root_folders(root: Any) -> list[str]:
     """List the paths of a copick root's overlay and read-only data on their filesystems."""
     keys = [key for key in ("overlay_root", "static_root") if getattr(root.config, key, None)]
-    return list(dict.fromkeys(_root_folder(root, key) for key in keys))
+    return list(dict.fromkeys(root_folder(root, key) for key in keys))
 
 
 def is_absent(root: Any, key: str) -> bool:
@@ -187,17 +187,13 @@ def is_absent(root: Any, key: str) -> bool:
     if not getattr(root.config, key, None):
         return False
     is_here = is_local(getattr(root, f"fs_{key.removesuffix('_root')}"))
-    return is_here and not Path(_root_folder(root, key)).exists()
+    return is_here and not Path(root_folder(root, key)).exists()
 
 
-def _root_folder(root: Any, key: str) -> str:
+def root_folder(root: Any, key: str) -> str:
+    """Return the path of a folder of a copick root, such as `overlay_root`, on its filesystem."""
     fs = getattr(root, f"fs_{key.removesuffix('_root')}")
     return str(fs._strip_protocol(getattr(root.config, key))).rstrip("/")
-
-
-def overlay_folder(root: Any) -> str:
-    """Return the path of a copick root's overlay on its filesystem."""
-    return _root_folder(root, "overlay_root")
 
 
 def filesystem_inside(fs: Any) -> Any:

@@ -94,8 +94,6 @@ def open_volume(
     """
     with storage_errors_as_data_error(where):
         store = _open_store(item)
-        # copick's stores take any I/O error for a missing chunk, which zarr then fills with zeros.
-        store.exceptions = (KeyError,)
         # An array that does not name its separator has dots, whatever copick's stores take.
         store._dimension_separator = None
         attributes = _read_attributes(store, where)
@@ -135,9 +133,13 @@ def _open_store(item: Any) -> Any:
     part = "static" if item.read_only else "overlay"
     fs = getattr(run, f"fs_{part}", None)
     if getattr(run, "fs_static", None) is None or fs is None:
-        return item.zarr()  # of the data portal
-    path = item.path if hasattr(item, "path") else getattr(item, f"{part}_path")
-    return FSStore(path, fs=fs, mode="r", dimension_separator="/")
+        store = item.zarr()  # of the data portal
+    else:
+        path = item.path if hasattr(item, "path") else getattr(item, f"{part}_path")
+        store = FSStore(path, fs=fs, mode="r", dimension_separator="/")
+    # copick's stores take any I/O error for a missing chunk, which zarr then fills with zeros.
+    store.exceptions = (KeyError,)
+    return store
 
 
 def is_finished(item: Any, *, by_octopi: bool = False) -> bool:
@@ -148,7 +150,6 @@ def is_finished(item: Any, *, by_octopi: bool = False) -> bool:
     """
     with storage_errors_as_data_error(str(getattr(item, "path", item))):
         store = _open_store(item)
-        store.exceptions = (KeyError,)
         try:
             attributes = json.loads(store[".zattrs"])
             level = _finest_level(attributes)
@@ -217,30 +218,20 @@ def _finest_level(attributes: dict[str, Any]) -> Level:
     dataset = multiscale["datasets"][0]
     # 0.3 has only the names of the axes
     axes = [{"name": a} if isinstance(a, str) else a for a in multiscale.get("axes", [])]
-    unit = np.array(
-        [UNITFACTOR.get(a.get("unit", "angstrom"), 1.0) for a in axes[-3:]] or [1.0] * 3
-    )
-    scale, translation = None, np.zeros(3)
+    units = [UNITFACTOR.get(a.get("unit", "angstrom"), 1.0) for a in axes[-3:]] or [1.0] * 3
+    edges, origin, has_scale = np.ones(3), np.zeros(3), False
     for owner in (dataset, multiscale):
         for step in owner.get("coordinateTransformations", []):
             kind = step.get("type", "scale")
             if kind == "scale":
                 factors = np.array(step["scale"][-3:], dtype=float)
-                scale, translation = (
-                    factors * (1 if scale is None else scale),
-                    translation * factors,
-                )
+                edges, origin, has_scale = edges * factors, origin * factors, True
             elif kind == "translation":
-                translation = translation + np.array(step["translation"][-3:], dtype=float)
-    z, y, x = translation * unit
-    if scale is not None:
-        sz, sy, sx = (scale * unit).tolist()
-    return Level(
-        dataset["path"],
-        [str(axis["name"]) for axis in axes],
-        None if scale is None else (sz, sy, sx),
-        (float(z), float(y), float(x)),
-    )
+                origin = origin + np.array(step["translation"][-3:], dtype=float)
+    sz, sy, sx = (edges * units).tolist()
+    z, y, x = (origin * units).tolist()
+    names = [str(axis["name"]) for axis in axes]
+    return Level(dataset["path"], names, (sz, sy, sx) if has_scale else None, (z, y, x))
 
 
 def _chunk_separator(array: zarr.Array, folder: str, fs: Any) -> str:

@@ -11,12 +11,7 @@ from numpy.typing import NDArray
 
 from octopi.project.attributes import octopi_attributes
 from octopi.project.label_values import LabelValues
-from octopi.project.outliers import (
-    VoxelSample,
-    describe_outliers,
-    describe_spread,
-    ordinary_range,
-)
+from octopi.project.outliers import VoxelSample, describe_outliers, describe_spread, ordinary_range
 from octopi.project.pick_contrast import PickContrast
 from octopi.project.queries import SegmentationQuery, TomogramQuery
 from octopi.project.read_volume import check_chunks, read_chunks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from octopi.project.work_folder import Claim
 
 
+@dataclass(eq=False, repr=False)
 class VolumeStore:
     """The volumes of a run: its tomograms, segmentations and score maps.
 
@@ -46,35 +47,26 @@ class VolumeStore:
         project_name: the project in words, for messages.
         warn_once: logs a warning once, however many runs give it.
         reopen: opens the run of a name again, in the process that unpickles this one.
+        claim: by which the run is this process's, while it is.
+        kept: what is stored of the run, where that is listed once.
     """
 
-    def __init__(
-        self,
-        name: str,
-        copick_run: Any,
-        *,
-        objects: Mapping[str, PickableObject],
-        project_name: str,
-        warn_once: Callable[[str], None],
-        reopen: Callable[[str], VolumeStore],
-    ) -> None:
-        self.name = name
-        self.objects = objects
-        self.project_name = project_name
-        self._copick = copick_run
-        self.copick_root = copick_run.root
-        self._warn_once = warn_once
-        self._reopen = reopen
-        self.claim: Claim | None = None
-        self._kept: RunContents | None = None
+    name: str
+    copick_run: Any
+    objects: Mapping[str, PickableObject]
+    project_name: str
+    warn_once: Callable[[str], None]
+    reopen: Callable[[str], VolumeStore]
+    claim: Claim | None = None
+    kept: RunContents | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self._reopen, (self.name,), {"claim": self.claim, "_kept": None}
+        return self.reopen, (self.name,), {"claim": self.claim}
 
     @property
     def stored_name(self) -> str:
         """The name of the run in its own project."""
-        return str(self._copick.name)
+        return str(self.copick_run.name)
 
     def check_claim(self) -> None:
         """Raise LockedError if the run was claimed for this process, but is another's by now."""
@@ -86,23 +78,27 @@ class VolumeStore:
 
     def contents(self) -> RunContents:
         """Return what is stored of the run: what `keep_contents` has listed, else what is now."""
-        return self._kept or RunContents(self._copick, self._warn_once)
+        return self.kept or RunContents(self.copick_run, self.warn_once)
 
     def keep_contents(self) -> None:
         """List each folder of the run once from now on, when it is first needed."""
-        self._kept = self._kept or RunContents(self._copick, self._warn_once)
+        self.kept = self.kept or RunContents(self.copick_run, self.warn_once)
 
     def _note(self, query: PicksQuery | SegmentationQuery, item: Any | None) -> None:
         """Note in a list that is kept that an item was written, or with None deleted."""
-        if self._kept is None:
+        if self.kept is None:
             return
-        items: dict[Any, Any] = self._kept.picks
-        if isinstance(query, SegmentationQuery):
-            items = self._kept.segmentations
-            query = replace(query, voxel_spacing=round(query.voxel_spacing or 0, 3))
-        items.pop(query, None)
+        items, listed = self._items(query)
+        items.pop(listed, None)
         if item is not None:
-            items[query] = item
+            items[listed] = item
+
+    def _items(self, query: PicksQuery | SegmentationQuery) -> tuple[dict[Any, Any], Any]:
+        """Return the stored items of the query's kind, and the query as it is listed."""
+        if isinstance(query, PicksQuery):
+            return self.contents().picks, query
+        spacing = round(query.voxel_spacing or 0, 3)
+        return self.contents().segmentations, replace(query, voxel_spacing=spacing)
 
     def tomograms(self) -> list[TomogramQuery]:
         """List the tomograms, by voxel spacing and type."""
@@ -141,7 +137,7 @@ class VolumeStore:
                 "out."
             )
         return stored_volume.open_volume(
-            self._tomogram(query), self._where(query), query.voxel_spacing, warn=self._warn_once
+            self._tomogram(query), self._where(query), query.voxel_spacing, warn=self.warn_once
         )
 
     def tomogram_grid(self, query: TomogramQuery) -> Grid:
@@ -174,7 +170,7 @@ class VolumeStore:
             if stored_volume.is_finished(item):
                 finished.append(query)
             else:
-                self._warn_once(
+                self.warn_once(
                     f"{self._where(query)} is left out: it is unfinished, or no OME-Zarr."
                 )
         return sorted(finished, key=str)
@@ -208,7 +204,7 @@ class VolumeStore:
             item,
             self._where(stored),
             item.voxel_size,
-            warn=self._warn_once,
+            warn=self.warn_once,
             mask_of=None if item.is_multilabel else item.name,
         )
 
@@ -261,7 +257,7 @@ class VolumeStore:
     ) -> None:
         """Write a label volume (z, y, x) with its grid and attributes, replacing an older one."""
         self.check_can_write(query)
-        item = copick_items.new_segmentation(self._copick, query)
+        item = copick_items.new_segmentation(self.copick_run, query)
         attributes = {**attributes, FINGERPRINT: digest_array(labels)}
         self.check_claim()
         with storage_errors_as_resource_error(self._where(query), item.path):
@@ -273,7 +269,7 @@ class VolumeStore:
 
         What has no metadata stays: another program may be writing it.
         """
-        kept = copick_items.new_segmentation(self._copick, query).path
+        kept = copick_items.new_segmentation(self.copick_run, query).path
         items = self.contents().segmentations
         others = [q for q in items if q.name_user_session == query.name_user_session]
         for existing in others:
@@ -343,17 +339,15 @@ class VolumeStore:
         check_name("user_id", query.user_id)
         check_name("session_id", query.session_id)
         if isinstance(query, PicksQuery):
-            objects = [entry.name for entry in self._copick.root.config.pickable_objects]
+            objects = [entry.name for entry in self.copick_run.root.config.pickable_objects]
             if query.object_name not in objects:
                 raise NotInProjectError(self.project_name, "object", query.object_name, objects)
-            existing = self.contents().picks.get(query)
         else:
             check_name("name", query.name)
-            query = replace(query, voxel_spacing=round(query.voxel_spacing or 0, 3))
-            existing = self.contents().segmentations.get(query)
-        if existing is not None and existing.read_only:
+        items, listed = self._items(query)
+        if listed in items and items[listed].read_only:
             raise SettingError(
-                f"Run {self.name} already has the {query.kind} {query} in its read-only data. "
+                f"Run {self.name} already has the {query.kind} {listed} in its read-only data. "
                 "Write under another user_id or session_id."
             )
 
@@ -369,7 +363,7 @@ class VolumeStore:
             raise NotInProjectError(self._where(query), "score map", name, existing)
         where = f"{self._where(query)}, score map {name}"
         return stored_volume.open_volume(
-            existing[name], where, query.voxel_spacing, warn=self._warn_once, channels=True
+            existing[name], where, query.voxel_spacing, warn=self.warn_once, channels=True
         )
 
     def _where(self, query: TomogramQuery | PicksQuery | SegmentationQuery) -> str:
@@ -381,5 +375,5 @@ class VolumeStore:
         """Warn if a volume has another voxel spacing (Å) than requested; return the volume."""
         spacing = selected.voxel_spacing or 0
         if voxel_spacing and not same_spacing(spacing, voxel_spacing, tolerance=NEARLY_EXACT):
-            self._warn_once(f"Requested the {requested}; taking the nearest spacing, {spacing} Å.")
+            self.warn_once(f"Requested the {requested}; taking the nearest spacing, {spacing} Å.")
         return selected

@@ -35,8 +35,8 @@ from octopi.errors import (
 from octopi.project.storage import (
     can_rename,
     filesystem_inside,
-    overlay_folder,
     read_file,
+    root_folder,
     storage_errors_as_resource_error,
     write_file,
 )
@@ -277,7 +277,7 @@ def read_failures(folder: WorkFolder, listing: Listing, job: int) -> dict[str, d
 
 
 def _all_work(root: Any) -> str:
-    return f"{overlay_folder(root)}/.octopi/work"
+    return f"{root_folder(root, 'overlay_root')}/.octopi/work"
 
 
 def lost_error() -> LockedError:

@@ -11,13 +11,7 @@ from numcodecs import Blosc
 from numpy.typing import NDArray
 
 from octopi.geometry import Grid
-from octopi.project.storage import (
-    can_rename,
-    filesystem_inside,
-    is_local,
-    read_file,
-    write_file,
-)
+from octopi.project.storage import can_rename, filesystem_inside, is_local, read_file, write_file
 from octopi.project.stored_volume import COMPLETE
 from octopi.system.files import staged
 

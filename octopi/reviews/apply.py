@@ -1,6 +1,5 @@
 """Write what a person decided as picks, and say how to train with them."""
 
-import contextlib
 import logging
 import math
 from collections import Counter
@@ -9,19 +8,15 @@ from pathlib import Path
 
 from octopi.cli.job import log_dry_run
 from octopi.config.settings import ReviewSettings
-from octopi.errors import DataError, NotInProjectError, OctopiError, SettingError
+from octopi.errors import DataError, OctopiError, SettingError
 from octopi.geometry import Points
-from octopi.html_report.score_maps import find_score_map
+from octopi.html_report.score_maps import find_score_maps
 from octopi.project import Project
 from octopi.project.picks_selection import REJECTED_SUFFIX
 from octopi.project.queries import PicksQuery
 from octopi.project.work_folder import new_worker_id
 from octopi.reviews.decisions import DecisionsFile, check_belongs, read_decisions
-from octopi.reviews.training import (
-    find_trained_on,
-    next_session,
-    write_commands,
-)
+from octopi.reviews.training import find_trained_on, next_session, write_commands
 
 logger = logging.getLogger(__name__)
 
@@ -136,13 +131,10 @@ def retrain_command(
         DataError: nothing says which picks the network was trained on.
     """
     runs = {run.name: run for run in project.runs}
-    all_scores = []
-    for run in (runs[name] for name in file.runs if name in runs):
-        with contextlib.suppress(NotInProjectError):  # the map was deleted meanwhile
-            all_scores.append(find_score_map(run, settings.input, settings.tomo_type))
+    all_scores = find_score_maps([runs[name] for name in file.runs if name in runs], settings)
     trained_on = find_trained_on(
         project,
-        all_scores,
+        list(all_scores.values()),
         annotations=settings.annotations or file.annotations,
         checkpoint=settings.checkpoint,
         objects=file.objects,

@@ -73,9 +73,7 @@ def build_validation(
         )
 
     return ValidationSteps(
-        predict=lambda net, volume: predictor(
-            [net], volume, divisor=divisor, net_output=net_output
-        ),
+        predict=lambda net, volume: predictor(net, volume, divisor=divisor, net_output=net_output),
         segment=net_output.segmentation,
         localize=lambda scores, grid: localizer(scores[channels], grid=grid, radii=info.radii),
         calibrate=calibrate_picks,

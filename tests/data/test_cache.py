@@ -11,7 +11,6 @@ from octopi.data.cache import (
     normalise,
     prepare_volume,
     resample_labels,
-    to_half,
 )
 from octopi.errors import DataError, ResourceError
 from octopi.geometry import Grid
@@ -99,25 +98,6 @@ def test_normalised_volumes_have_zero_mean_and_unit_std_far_from_zero():
     assert done.dtype == np.float32
     assert abs(done.mean(dtype=np.float64)) < 1e-3
     assert done.std(dtype=np.float64) == pytest.approx(1, abs=1e-3)
-
-
-def test_to_half_rounds_as_numpy_does():
-    halves = np.arange(0x7BFF, dtype=np.uint16).view(np.float16).astype(np.float32)
-    between = (halves[:-1] + halves[1:]) / 2  # ties
-    near = np.nextafter(between, np.float32(0)), np.nextafter(between, np.float32(1e9))
-    values = np.concatenate([halves, between, *near])
-    values = np.concatenate([values, -values])
-    out = np.empty(values.shape, np.float16)
-    to_half(values, out)
-    wanted = values.astype(np.float16)
-    normal = np.abs(values) >= 2.0**-14
-    assert np.array_equal(out[normal].view(np.uint16), wanted[normal].view(np.uint16))
-    assert np.abs(out[~normal].astype(np.float32) - wanted[~normal]).max() <= 2.0**-24
-
-
-def test_a_constant_volume_is_refused():
-    with pytest.raises(DataError, match="is constant"):
-        normalise(np.ones((2, 2, 2), np.float32))
 
 
 def test_a_wave_survives_cropping_to_a_coarser_grid_in_place():

@@ -12,7 +12,6 @@ from octopi.data.crops import (
     CachedTomogram,
     CropSampler,
     CropSettings,
-    blend_volumes,
     find_positions,
     pool_rejected,
     read_crop,
@@ -21,9 +20,7 @@ from octopi.errors import SettingError
 from octopi.geometry import Grid
 from octopi.targets import UNKNOWN, rejected_value
 
-SETTINGS = CropSettings(
-    (8, 8, 8), 4, background_fraction=0.0, center_jitter=0.0, blend=False, seed=7
-)
+SETTINGS = CropSettings((8, 8, 8), 4, background_fraction=0.0, center_jitter=0.0, seed=7)
 GRID = Grid.cubic((24, 32, 32), 10.0)
 STEP = {"epoch": 2, "step": 5, "rank": 0, "num_ranks": 1}
 
@@ -50,7 +47,7 @@ def sampler_over(tmp_path, targets, *, num_types=1, **changes):
 
 def read_step(sampler, **step):
     """Images and targets of a rank's crops of a step."""
-    return sampler.read(sampler.crops_of_rank(**step))
+    return sampler.read(sampler.draw_crops(**step))
 
 
 def volume_with(**voxels):
@@ -136,7 +133,7 @@ def test_the_background_share_is_the_share_of_crops_centred_on_background(tmp_pa
 def test_a_step_takes_its_crops_from_different_runs(tmp_path):
     sampler = sampler_over(tmp_path, [volume_with(k1=(9, 9, 9), k2=(9, 9, 20))] * 5)
     for step in range(20):
-        runs = {crop.variant.volume for crop in sampler.draw_crops(epoch=0, step=step, num_ranks=1)}
+        runs = {crop.variant.volume for crop in sampler.draw_crops(epoch=0, step=step)}
         assert len(runs) == 4
 
 
@@ -145,39 +142,16 @@ def test_a_class_of_a_single_run_does_not_crowd_the_step_into_it(tmp_path):
     targets = [volume_with(**common, k4=(9, 20, 9))] + [volume_with(**common)] * 3
     sampler = sampler_over(tmp_path, targets)
     for step in range(20):
-        crops = sampler.draw_crops(epoch=0, step=step, num_ranks=1)
+        crops = sampler.draw_crops(epoch=0, step=step)
         assert len({crop.variant.volume for crop in crops}) == 4
 
 
 def test_every_tomogram_type_of_a_run_is_used(tmp_path):
     sampler = sampler_over(tmp_path, [volume_with(k1=(9, 9, 9))], num_types=3)
-    drawn = [
-        c.variant.volume
-        for s in range(50)
-        for c in sampler.draw_crops(epoch=0, step=s, num_ranks=1)
-    ]
+    drawn = [c.variant.volume for s in range(50) for c in sampler.draw_crops(epoch=0, step=s)]
     counts = collections.Counter(drawn)
     assert len(counts) == 3
     assert min(counts.values()) > 40
-
-
-def test_a_blend_lies_between_two_types_of_one_run(tmp_path):
-    targets = [volume_with(k1=(9, 9, 9))] * 2
-    sampler = sampler_over(tmp_path, targets, num_types=2, blend=True)
-    images, _ = read_step(sampler, **STEP)
-    values = images[:, 0, 0, 0, 0].astype(float)
-    assert all(0 <= v <= 1 or 10 <= v <= 11 for v in values)
-    assert images.dtype == np.float16
-
-
-@pytest.mark.parametrize("alike", [0.0, 0.6, 1.0])
-def test_a_blend_keeps_unit_variance_however_alike_its_parts_are(alike):
-    rng = np.random.default_rng(0)
-    first = rng.standard_normal((32, 32, 32)).astype(np.float32)
-    noise = rng.standard_normal((32, 32, 32)).astype(np.float32)
-    second = alike * first + np.sqrt(1 - alike**2).astype(np.float32) * noise
-    for weight in (0.0, 0.3, 0.5, 1.0):
-        assert blend_volumes(first, second, weight).std() == pytest.approx(1, abs=0.02)
 
 
 def test_thin_volumes_are_padded_images_by_reflection_and_targets_by_background():
@@ -230,7 +204,7 @@ def test_a_crop_says_which_classes_are_not_annotated_in_its_run(tmp_path):
     sampler = sampler_over(tmp_path, [volume_with(k1=(9, 9, 9)), volume_with(k2=(9, 9, 9))])
     first = dataclasses.replace(sampler.runs[0][0], not_annotated=frozenset({2}))
     sampler.runs[0][0] = first
-    crops = sampler.crops_of_rank(**STEP)
+    crops = sampler.draw_crops(**STEP)
     expected = [[False, False, crop.variant is first] for crop in crops]
     assert sampler.not_annotated(crops).tolist() == expected
     assert [False, False, True] in expected
@@ -248,7 +222,7 @@ def test_rejected_places_have_a_share_of_the_crops_like_one_more_label(tmp_path)
     rejected = [(middle == rejected_value(label)).sum() for label in (1, 2)]
     assert sum(rejected) == 100
     assert min(rejected) > 25
-    assert sampler.not_annotated(sampler.crops_of_rank(**STEP)).shape == (300, 3)
+    assert sampler.not_annotated(sampler.draw_crops(**STEP)).shape == (300, 3)
 
 
 def test_few_rejected_places_have_a_smaller_share(tmp_path):
@@ -276,13 +250,13 @@ def test_the_users_sampler_chooses_the_middles_of_crops(tmp_path):
 
     sampler = sampler_over(tmp_path, [volume_with(k1=(1, 1, 1))] * 2)
     sampler.choose = choose
-    crops = sampler.crops_of_rank(**STEP)
+    crops = sampler.draw_crops(**STEP)
     assert [crop.variant.name for crop in crops] == ["image 0 0", "image 1 0"] * 2
     assert {crop.start[:2] for crop in crops} == {(8, 12)}
     assert len({crop.start[2] for crop in crops}) > 1
-    assert crops == sampler.crops_of_rank(**STEP)
+    assert crops == sampler.draw_crops(**STEP)
     other_step = {**STEP, "step": 6}
-    assert crops != sampler.crops_of_rank(**other_step)
+    assert crops != sampler.draw_crops(**other_step)
 
 
 @pytest.mark.parametrize(
@@ -295,4 +269,4 @@ def test_a_sampler_that_chooses_something_else_is_refused(tmp_path, chosen):
     sampler = sampler_over(tmp_path, [volume_with(k1=(1, 1, 1))])
     sampler.choose = choose
     with pytest.raises(SettingError, match=r"sampler: .*test_crops.py, line \d+ must return 4"):
-        sampler.crops_of_rank(**STEP)
+        sampler.draw_crops(**STEP)

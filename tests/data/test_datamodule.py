@@ -76,7 +76,6 @@ def make_data(project, tmp_path, **changes):
         "steps_per_epoch": 4,
         "background_fraction": 0.1,
         "center_jitter": 0.5,
-        "blend": False,
         "num_workers": 0,
         "cache_dir": str(tmp_path / "cache"),
         "train_runs": None,
@@ -125,7 +124,7 @@ def test_batches_are_bitwise_the_same_for_any_number_of_workers(project, tmp_pat
         affine=Affine(angle_in_plane=45, angle_tilt=5, scale=0.05, prob=0.5),
         noise=GaussianNoise(std=0.3, prob=0.5),
     )
-    changes = {"tomograms": [WBP, DENOISED], "blend": True, "augment": augment}
+    changes = {"tomograms": [WBP, DENOISED], "augment": augment}
     epochs = [
         augmented_epoch(ready(project, tmp_path, num_workers=n, **changes), epoch=3)
         for n in (0, 1, 2)
@@ -335,9 +334,7 @@ def test_tomograms_of_two_voxel_spacings_train_together_each_with_its_own_target
     runs = open_project(own.config_paths[0]).runs
     data = ready(own, tmp_path, runs=runs, tomograms=both, crop_size=[8, 8, 8])
     sampler = data.train_dataloader().dataset.sampler
-    drawn = [
-        crop for step in range(30) for crop in sampler.draw_crops(epoch=0, step=step, num_ranks=1)
-    ]
+    drawn = [crop for step in range(30) for crop in sampler.draw_crops(epoch=0, step=step)]
     assert {crop.variant.grid.shape for crop in drawn} == {SHAPE, (10, 16, 20)}
     for crop in drawn:
         image, target = (data.cache.open(k) for k in (crop.variant.volume, crop.variant.target))
@@ -404,12 +401,11 @@ def test_only_a_gpu_with_room_holds_the_volumes(
     gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
     free = {"bytes": 3 * needed}
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free["bytes"], 10**12))
-    assert fits_on_gpu(variants, SHAPE, blend=False, device=gpu)
-    assert not fits_on_gpu(variants, SHAPE, blend=False, device=cpu)
-    assert not fits_on_gpu(variants, SHAPE, blend=True, device=gpu)
-    assert not fits_on_gpu(variants, [SHAPE[0] + 1, 8, 8], blend=False, device=gpu)
+    assert fits_on_gpu(variants, SHAPE, device=gpu)
+    assert not fits_on_gpu(variants, SHAPE, device=cpu)
+    assert not fits_on_gpu(variants, [SHAPE[0] + 1, 8, 8], device=gpu)
     free["bytes"] -= 3
-    assert not fits_on_gpu(variants, SHAPE, blend=False, device=gpu)
+    assert not fits_on_gpu(variants, SHAPE, device=gpu)
 
 
 def test_a_cache_that_the_disk_cannot_hold_is_refused_before_a_tomogram_is_read(

@@ -1,11 +1,13 @@
 """What picks can be expected to be worth, from chances alone."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from scipy.special import expit
 
 from octopi.evaluation.calibration import best_threshold
-from octopi.evaluation.expected import MIN_PARTICLES, expect, threshold_for, to_dict
+from octopi.evaluation.expected import MIN_PARTICLES, expect, threshold_for
 from octopi.evaluation.scores import fbeta
 from octopi.picking import Chance
 
@@ -39,7 +41,7 @@ def test_the_order_of_candidates_changes_nothing():
     scores, _ = drawn(np.random.default_rng(0), 100, 500)
     mixed = np.random.default_rng(1).permutation(scores)
     assert threshold_for(mixed, CHANCE, 1.0) == threshold_for(scores, CHANCE, 1.0)
-    first, second = (to_dict({"a": expect(s, CHANCE, 0.3)})["a"] for s in (scores, mixed))
+    first, second = (asdict(expect(s, CHANCE, 0.3)) for s in (scores, mixed))
     assert first["num_picks"] == second["num_picks"]
     assert first["particles"] == pytest.approx(second["particles"])
     assert first["recall_interval"] == pytest.approx(second["recall_interval"])

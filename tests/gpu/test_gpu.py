@@ -131,7 +131,7 @@ def test_windows_that_do_not_fit_are_halved(caplog):
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(min(1.0, 2e9 / total))
     try:
-        scores = Predictor(window_size=None, halo=[4, 4, 4], num_sides=1)([net], volume, divisor=4)
+        scores = Predictor(window_size=None, halo=[4, 4, 4], num_sides=1)(net, volume, divisor=4)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert scores.shape == (3, 256, 256, 256)

@@ -11,6 +11,7 @@ from octopi.errors import SettingError
 from octopi.inference.flips import FLIPS, mean_over_flips
 from octopi.inference.predictor import Predictor, _pad
 from octopi.models.net_output import NetOutput
+from octopi.models.properties import EnsembleNet
 from octopi.system import resources
 
 
@@ -35,7 +36,8 @@ def volume():
 
 def predict(volume, *nets, window_size, halo=(2, 2, 2), num_sides=1):
     predictor = Predictor(window_size=window_size, halo=halo, num_sides=num_sides)
-    return predictor([net.eval() for net in nets], volume, divisor=2)
+    net = nets[0] if len(nets) == 1 else EnsembleNet(nets)
+    return predictor(net.eval(), volume, divisor=2)
 
 
 def test_windows_give_what_the_whole_volume_gives(volume):
@@ -60,11 +62,11 @@ def test_windows_that_do_not_fit_into_memory_are_halved_until_they_do(volume, ca
     net = Hungry()
     net.limit = 8 * 16 * 16
     predictor = Predictor(window_size=[20, 40, 50], halo=[2, 2, 2], num_sides=1)
-    scores = predictor([net.eval()], volume, divisor=2)
+    scores = predictor(net.eval(), volume, divisor=2)
     assert np.abs(predict(volume, Local(), window_size=None).astype(int) - scores).max() <= 2
     assert "do not fit into the GPU's memory" in caplog.text
     warnings = len(caplog.records)
-    assert (predictor([net], volume, divisor=2) == scores).all()
+    assert (predictor(net, volume, divisor=2) == scores).all()
     assert len(caplog.records) == warnings  # the next tomogram begins with what fits
 
 

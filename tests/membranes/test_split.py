@@ -1,4 +1,4 @@
-"""Picks split by a plane at z = 95 Å, below which is the inside."""
+"""Picks split by a plane at z = 95 Å, below which is the inside, and pairs on a line."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,9 @@ import pytest
 from octopi.geometry import Grid, Points
 from octopi.membranes.split import (
     PickGroup,
+    find_pairs,
     pair_picks,
     rotations_to_normals,
-    split_by_distance,
     split_picks,
 )
 from octopi.membranes.surface import Surface
@@ -29,21 +29,6 @@ def surface():
 
 def heights(group):
     return group.points.positions[:, 2].tolist()
-
-
-def test_each_distance_is_on_one_side():
-    distances = np.array([-np.inf, -31, -30, 0, 100, 101, np.inf])
-    sides = split_by_distance(distances, (-30, 100))
-    assert {side: np.flatnonzero(mask).tolist() for side, mask in sides.items()} == {
-        "inside": [0, 1],
-        "near": [2, 3, 4],
-        "outside": [5, 6],
-    }
-
-
-def test_a_reversed_range_is_refused():
-    with pytest.raises(ValueError, match="smaller distance comes first"):
-        split_by_distance(np.zeros(1), (1, 0))
 
 
 def test_picks_are_split_with_their_scores_labels_and_orientations(surface):
@@ -73,6 +58,22 @@ def test_a_pair_has_a_middle_and_two_ends(surface):
     assert pair_picks(near, (0, 50), None)["middle"].orientations is None
 
 
+def test_a_pick_just_beyond_either_end_of_the_range_is_not_near(surface):
+    groups = split_picks(PickGroup(POINTS, None), surface, (-5.5, 10.5), orient=False)
+    assert heights(groups["near"]) == [90, 105]
+    groups = split_picks(PickGroup(POINTS, None), surface, (-4.5, 9.5), orient=False)
+    assert [len(groups[side].points) for side in ("inside", "near", "outside")] == [2, 0, 2]
+
+
+def test_a_middle_has_the_mean_score_of_its_pair():
+    assert pair_picks(PickGroup(POINTS[1:3], None), (0, 50), None)["middle"].points.scores == (
+        pytest.approx([0.3])
+    )
+    unscored = PickGroup(Points(line(0, 4)), None)
+    assert pair_picks(unscored, (0, 50), None)["middle"].points.scores is None
+    assert len(pair_picks(unscored, (40, 50), None)["middle"].points) == 0
+
+
 def test_picks_at_membranes_of_two_labels_make_no_pair():
     near = PickGroup(POINTS[1:3], None, labels=np.array([5, 6]))
     assert len(pair_picks(near, (0, 50), None)["ends"].points) == 0
@@ -90,3 +91,29 @@ def test_the_z_axis_is_turned_to_the_normal_by_the_shortest_way():
     np.testing.assert_allclose(np.linalg.det(rotations), 1)
     angles = np.arccos(np.clip((np.trace(rotations, axis1=1, axis2=2) - 1) / 2, -1, 1))
     np.testing.assert_allclose(angles, np.arccos(normals[:, 2]), atol=1e-6)
+
+
+def line(*xs):
+    return np.array([[x, 0.0, 0.0] for x in xs])
+
+
+def test_two_picks_within_the_range_are_a_pair():
+    assert find_pairs(line(0, 50, 500, 580), (40, 90)).tolist() == [[0, 1], [2, 3]]
+    assert find_pairs(line(0, 50, 500, 580), (60, 90)).tolist() == [[2, 3]]
+    assert find_pairs(line(0, 50), (50, 50)).tolist() == [[0, 1]]
+
+
+def test_no_pick_is_in_two_pairs_and_the_nearest_are_paired_first():
+    assert find_pairs(line(0, 60, 110), (0, 100)).tolist() == [[1, 2]]
+    assert find_pairs(line(0, 60, 110, 175), (0, 100)).tolist() == [[1, 2]]
+    assert find_pairs(line(0, 10, 60), (20, 100)).tolist() == [[1, 2]]
+
+
+def test_only_picks_of_the_same_label_are_a_pair():
+    labels = np.array([1, 2, 1])
+    assert find_pairs(line(0, 50, 80), (0, 100), labels).tolist() == [[0, 2]]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_fewer_than_two_picks_make_no_pair(number):
+    assert find_pairs(np.zeros((number, 3)), (0, 10)).shape == (0, 2)

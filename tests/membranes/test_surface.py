@@ -160,9 +160,3 @@ def test_what_a_shell_encloses_is_filled_also_where_the_volume_cuts_the_shell():
 def test_a_mask_that_encloses_nothing_is_unchanged():
     mask, _ = ball((5, 5, 5), (16, 16, 16))
     np.testing.assert_array_equal(fill_enclosed(mask), mask)
-
-
-@pytest.mark.parametrize("smoothing", [-1, np.nan, np.inf])
-def test_a_negative_or_infinite_smoothing_is_refused(smoothing):
-    with pytest.raises(ValueError, match="smoothing"):
-        Surface(np.zeros((4, 4, 4)), Grid.cubic((4, 4, 4), 1), smoothing=smoothing)

@@ -69,7 +69,7 @@ def test_a_write_that_fails_leaves_the_old_label_volume_and_nothing_else(
                 raise fault
             wrapped.pipe_file(path, content)
 
-    write, wrapped = zarr.DirectoryStore.__setitem__, run.copick_root.fs_overlay
+    write, wrapped = zarr.DirectoryStore.__setitem__, run.copick_run.root.fs_overlay
     with monkeypatch.context() as patch:
         patch.setattr(zarr.DirectoryStore, "__setitem__", write_but_no_chunk)
         for fs in (wrapped, wrapped._fs):

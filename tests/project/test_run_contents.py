@@ -30,7 +30,7 @@ def fill(files):
 
 def test_it_finds_what_copick_finds(anywhere):
     run = fill(anywhere)
-    contents, of_copick = RunContents(run._copick, print), run._copick
+    contents, of_copick = RunContents(run.copick_run, print), run.copick_run
     tomograms = [t for s in of_copick.query_voxelspacings() for t in s.query_tomograms()]
     assert sorted((q.tomo_type, q.voxel_spacing) for q in contents.tomograms) == sorted(
         (t.tomo_type, t.voxel_spacing.voxel_size) for t in tomograms

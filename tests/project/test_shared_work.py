@@ -53,7 +53,7 @@ def writing(project, settings=SETTINGS):
 
 
 def folder_of(project):
-    return WorkFolder.of_output(project.runs[0].copick_root, OUTPUT)
+    return WorkFolder.of_output(project.runs[0].copick_run.root, OUTPUT)
 
 
 def do_all(project, work, log):

@@ -15,7 +15,7 @@ from octopi.project.write_volume import write_volume
 @pytest.fixture
 def fs(files):
     files.at().mkdir(parents=True)
-    return files.run()._copick.fs_overlay
+    return files.run().copick_run.fs_overlay
 
 
 def test_the_store_is_ome_zarr_of_one_level(fs, tmp_path):

@@ -116,7 +116,7 @@ def test_a_tomogram_is_waited_for_once_however_many_windows_it_has():
     net = SizedUNet(NUM_CLASSES, base_channels=4, num_layers=2).to(DEVICE).eval()
     predictor = Predictor(window_size=[16, 16, 16], halo=[2, 2, 2], num_sides=8)
     with CountWaits() as counter:
-        scores = predictor([net], np.zeros((20, 40, 40), np.float32), divisor=2)
+        scores = predictor(net, np.zeros((20, 40, 40), np.float32), divisor=2)
     assert scores.shape == (NUM_CLASSES - 1, 20, 40, 40)
     assert counter.waits == ["copy to the CPU"]
 
