@@ -90,13 +90,12 @@ def find_united(
 
 def check_runs(project: Project, request: CheckRequest) -> list[RunReport]:
     """Check the selected runs in threads; each has one chunk in memory at a time."""
-    settings, reports = request.settings, {}
+    settings = request.settings
     runs = project.select(settings.runs, keep_contents=True)
     work = functools.partial(check_run, request=request)
-    with ProgressBar(total=len(runs), desc="check", unit="run") as bar:
-        for report in run_in_threads(work, runs, num_threads=settings.num_workers):
-            reports[report.name] = report
-            bar.update()
+    checked = run_in_threads(work, runs, num_threads=settings.num_workers)
+    bar = ProgressBar(checked, total=len(runs), desc="check", unit="run")
+    reports = {report.name: report for report in bar}
     return [reports[run.name] for run in runs]
 
 

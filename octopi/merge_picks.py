@@ -26,7 +26,6 @@ from octopi.project.selection import keep_runs_with
 from octopi.project.shared_work import output_settings
 from octopi.project.united_picks import UnitedPicks, unite_sets
 from octopi.system.job_folder import Job
-from octopi.system.progress import ProgressBar
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +60,7 @@ def merge_picks(settings: MergePicksSettings, _job: Job) -> None:
         merged = keep_runs_with(
             runs, lambda run: merge_run(run, picks, rejected, settings), settings.runs
         )
-        todo = work.one_by_one(merged, lambda pair: pair[0])
-        for run, of_run in ProgressBar(todo, desc="merge_picks", unit="run", total=len(merged)):
+        for run, of_run in work.one_by_one(merged, lambda pair: pair[0], desc="merge_picks"):
             for one in of_run.values():
                 if not (one.united.points is None or one.is_there or settings.dry_run):
                     run.write_picks(
