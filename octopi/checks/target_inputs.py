@@ -207,7 +207,7 @@ def read_inputs(run: Run, plan: PaintingPlan, settings: CreateTargetsSettings) -
         run, tomo_types=settings.tomo_types, voxel_spacing=settings.voxel_spacing
     )
     grid = working_grid(run.tomogram_grid(tomogram), settings.data["working_spacing"])
-    united = read_united_picks(run, plan.picks, plan.rejected, plan.object_radii)
+    united = read_united_picks(run, plan.picks, plan.rejected)
     picks = {name: one.points for name, one in united.items() if one.points is not None}
     inside = {name: points[grid.contains(points.positions)] for name, points in picks.items()}
     masks = existing_masks(run, plan)
