@@ -1,5 +1,6 @@
 """Check plain values, from YAML or from a file, against the annotations of what takes them."""
 
+import importlib
 import inspect
 import json
 import math
@@ -94,6 +95,26 @@ def parameters_of(target: Any) -> Mapping[str, inspect.Parameter]:
         name: p.replace(annotation=p.empty) if isinstance(p.annotation, str) else p
         for name, p in parameters.items()
     }
+
+
+def import_target(name: str, subject: str) -> Any:
+    """Import the class or function that a dotted name stands for.
+
+    Args:
+        name: dotted.
+        subject: of an error: where the name is from.
+
+    Raises:
+        SettingError: it cannot be imported.
+    """
+    module_name, _, attribute = name.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        absent = str(getattr(error, "name", "")).partition(".")[0]
+        is_absent = isinstance(error, ModuleNotFoundError) and not name.startswith(f"{absent}.")
+        advice = f" Install it: pip install {absent}" if is_absent else ""
+        raise SettingError(f"{subject} cannot be imported: {error}.{advice}") from error
 
 
 def _holds_target(value: Any) -> bool:

@@ -7,8 +7,7 @@ from octopi.localization import LOCALIZER
 from octopi.localization.localizer import Localizer
 from octopi.models.checkpoint_info import combine_infos
 from octopi.picking import PickingInfo, apply_chance
-from octopi.project.run_scores import RunScores
-from octopi.project.score_map import particle_channels, particle_radii
+from octopi.project.run_scores import RunScores, particle_channels, particle_radii
 from octopi.stored import build_stored
 
 

@@ -19,8 +19,8 @@ from octopi.evaluation.share_report import advise_partial, describe_shares
 from octopi.models.checkpoint_info import CheckpointInfo
 from octopi.pick_sets import sum_counts
 from octopi.project import Project
-from octopi.project.picks_selection import find_pick_sets, keep_known
 from octopi.project.queries import PickSets, SegmentationQuery
+from octopi.project.selection import find_pick_sets, keep_known
 from octopi.system.job_folder import Job
 from octopi.system.progress import ProgressBar
 from octopi.system.worker_pool import run_in_threads

@@ -24,12 +24,13 @@ from octopi.evaluation.scores import Scorer
 from octopi.evaluation.share_report import clearly_incomplete, describe_share, describe_shares
 from octopi.geometry import PicksByRun, Points
 from octopi.project import Project
-from octopi.project.picks_selection import find_picks, keep_known
 from octopi.project.provenance import replaced_tomogram
 from octopi.project.queries import PicksQuery, SegmentationQuery
 from octopi.project.run import Run
 from octopi.project.selection import (
     check_covers_tomogram,
+    find_picks,
+    keep_known,
     keep_runs_with,
     readable_grids,
     tomogram_for_display,

@@ -16,9 +16,9 @@ from octopi.errors import NotInProjectError, ResourceError, SettingError, did_yo
 from octopi.formats import Format, Particles
 from octopi.geometry import EXACT, Grid
 from octopi.project import Project
-from octopi.project.picks_selection import find_picks
 from octopi.project.queries import PicksQuery, nearest
 from octopi.project.run import Run
+from octopi.project.selection import find_picks
 from octopi.system.files import staged
 from octopi.system.job_folder import Job
 from octopi.system.resources import check_writable

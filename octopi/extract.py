@@ -22,13 +22,17 @@ from octopi.membranes.surface import Surface, fill_enclosed
 from octopi.processes.job_array import start_workers
 from octopi.project import Project
 from octopi.project.edits import check_not_edited, check_still_not_edited
-from octopi.project.label_values import odd_share
 from octopi.project.objects import mark_values, volume_labels
-from octopi.project.picks_selection import find_picks
 from octopi.project.queries import PicksQuery, SegmentationQuery, check_name
 from octopi.project.run import Run
-from octopi.project.selection import check_covers_tomogram, keep_runs_with, readable_grids
+from octopi.project.selection import (
+    check_covers_tomogram,
+    find_picks,
+    keep_runs_with,
+    readable_grids,
+)
 from octopi.project.shared_work import failing_alone, output_settings
+from octopi.project.voxel_values import odd_share
 from octopi.system.job_folder import Job
 
 logger = logging.getLogger(__name__)

@@ -19,10 +19,9 @@ from octopi.geometry import Points
 from octopi.pick_sets import sum_counts
 from octopi.project import Project
 from octopi.project.edits import free_session
-from octopi.project.picks_selection import find_pick_sets, keep_known
 from octopi.project.queries import PickSets, PicksQuery
 from octopi.project.run import Run
-from octopi.project.selection import keep_runs_with
+from octopi.project.selection import find_pick_sets, keep_known, keep_runs_with
 from octopi.project.shared_work import output_settings
 from octopi.project.united_picks import UnitedPicks, read_united_picks
 from octopi.system.job_folder import Job

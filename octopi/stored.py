@@ -5,12 +5,11 @@ and passes them numbers, text and lists of these. No name in a file is imported 
 to be allowed, and no file goes to Hydra, which follows `_target_` and `${…}` anywhere.
 """
 
-import importlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from octopi.arguments import TARGET, check_arguments, check_finite, missing_arguments
+from octopi.arguments import TARGET, check_arguments, check_finite, import_target, missing_arguments
 from octopi.errors import SettingError
 from octopi.ranges import LARGEST
 
@@ -65,7 +64,7 @@ def check_stored(node: Any, kind: Kind, where: str, trust: Collection[str] = ())
             f"{', '.join(sorted(kind.allowed))}. If you trust the author of {name[:200]}, "
             f"say so: 'trust=[{name[:200]}]'."
         )
-    cls = _locate(name, subject)
+    cls = import_target(name, f"{subject} is {name}, which")
     if not (isinstance(cls, type) and issubclass(cls, kind.base)):
         raise SettingError(
             f"{subject} is {name}, which is not a subclass of {', '.join(names_of(kind.base))}."
@@ -96,14 +95,6 @@ def part_node(chosen: Mapping[str, Any], stored: Any) -> Any:
     """
     changes = {key: value for key, value in chosen.items() if value is not None}
     return {**stored, **changes} if isinstance(stored, Mapping) else stored
-
-
-def _locate(name: str, subject: str) -> Any:
-    module_name, _, class_name = name.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise SettingError(f"{subject} is {name}, which cannot be imported: {error}.") from error
 
 
 def _check_plain(value: Any, subject: str, key: Any) -> None:

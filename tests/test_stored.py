@@ -282,8 +282,8 @@ def test_a_key_that_no_recipe_has_is_refused(tmp_path, model):
 def test_every_trusted_network_is_one():
     import monai.networks.nets  # noqa: F401  so that the names can be resolved
 
-    from octopi.stored import _locate
+    from octopi.arguments import import_target
 
     for name in TRUSTED_NETS:
-        assert issubclass(_locate(name, "x"), nn.Module), name
+        assert issubclass(import_target(name, "x"), nn.Module), name
     assert os.sep not in "".join(TRUSTED_NETS)

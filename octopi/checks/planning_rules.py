@@ -7,7 +7,8 @@ from typing import Any
 
 from octopi.checks.measured_cost import NetworkCosts
 from octopi.checks.project_summary import ProjectSummary
-from octopi.config.settings.projects import PlanSettings, Rules
+from octopi.config.setting_types import Rules
+from octopi.config.settings import PlanSettings
 from octopi.data.cache import working_grid
 from octopi.data.folds import SplitSettings, split_runs
 from octopi.errors import DataError, SettingError

@@ -15,7 +15,6 @@ from octopi.data.cache import check_target_fits
 from octopi.errors import DataError, NotInProjectError, OctopiError, did_you_mean, shorten_list
 from octopi.geometry import Grid, Points, format_shape
 from octopi.project import volume_check
-from octopi.project.label_values import LabelValues, odd_share
 from octopi.project.objects import (
     WRITE_TARGET_AGAIN,
     check_labels,
@@ -23,12 +22,12 @@ from octopi.project.objects import (
     require_labels,
     volume_labels,
 )
-from octopi.project.picks_selection import is_annotation
 from octopi.project.provenance import describe_changed_inputs
 from octopi.project.queries import PicksQuery
 from octopi.project.run import Run
-from octopi.project.selection import check_covers_tomogram, find_tomograms
+from octopi.project.selection import check_covers_tomogram, find_tomograms, is_annotation
 from octopi.project.united_picks import read_united_picks
+from octopi.project.voxel_values import LabelValues, odd_share
 
 
 def check_run(run: Run, request: CheckRequest) -> RunReport:

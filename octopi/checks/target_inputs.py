@@ -11,19 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octopi.checks.picks import describe_not_annotated, warn_of_odd_picks
-from octopi.config.settings.pipeline import CreateTargetsSettings, TargetsSettings
+from octopi.config.setting_types import TargetsSettings
+from octopi.config.settings import CreateTargetsSettings
 from octopi.data.cache import working_grid
 from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
 from octopi.geometry import Grid, Points
 from octopi.project import Project
 from octopi.project.digests import digest_array
-from octopi.project.label_values import odd_share
-from octopi.project.picks_selection import REJECTED_SUFFIX, find_pick_sets, keep_known
 from octopi.project.provenance import REGION
 from octopi.project.queries import PickSets, SegmentationQuery
 from octopi.project.run import Run
-from octopi.project.selection import find_segmentations, find_tomograms, keep_runs_with
+from octopi.project.selection import (
+    REJECTED_SUFFIX,
+    find_pick_sets,
+    find_segmentations,
+    find_tomograms,
+    keep_known,
+    keep_runs_with,
+)
 from octopi.project.united_picks import UnitedPicks, read_united_picks
+from octopi.project.voxel_values import odd_share
 from octopi.targets import (
     check_any_inside,
     check_has_marks,

@@ -24,9 +24,8 @@ from omegaconf import OmegaConf
 from omegaconf.vendor.antlr4.CommonTokenStream import CommonTokenStream
 from omegaconf.vendor.antlr4.InputStream import InputStream
 
-from octopi.arguments import TARGET, alternatives, argument_annotation
+from octopi.arguments import TARGET, alternatives, argument_annotation, import_target
 from octopi.config.files import CONF_DIR
-from octopi.config.nodes import import_target
 from octopi.config.overrides import (
     Interpolation,
     compose_config,
@@ -279,7 +278,7 @@ def _find_argument(path: list[str], config: Mapping[str, Any]) -> tuple[Any, lis
         node, argument = node_at(config, ".".join(path[:length])), path[length]
         if isinstance(node, Mapping) and TARGET in node:
             try:
-                target = import_target(str(node[TARGET]), path[0])
+                target = import_target(str(node[TARGET]), f"{path[0]}={node[TARGET]}")
                 own_arguments = SECTIONS[path[0]].own_arguments if path[0] in SECTIONS else {}
                 hint = own_arguments.get(argument) or argument_annotation(target, argument)
                 return hint, path[length + 1 :]

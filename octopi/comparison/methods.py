@@ -19,7 +19,7 @@ from octopi.processes.local import LocalRunner, check_one_device
 from octopi.processes.tasks import TrainingTask, run_unfinished
 from octopi.project import Project
 from octopi.ranges import LARGEST
-from octopi.system.files import differing_keys, to_builtin_types
+from octopi.system.files import differing_values, to_builtin_types
 from octopi.system.job_folder import OUTPUT_FILE, PLACES, Job, read_outcome, read_training_config
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
 from octopi.training.dry_run import describe_training
@@ -186,7 +186,7 @@ def _check_same_settings(training: SeedTraining) -> None:
     now = to_builtin_types(vars(training.settings))
     changed = [
         key
-        for key in differing_keys(before, now)
+        for key in differing_values(before, now)
         if key not in IGNORED and not key.startswith("logger")
     ]
     if changed:
@@ -242,7 +242,7 @@ def read_info(methods: Sequence[Method], project: Project) -> DatasetInfo:
     """
     infos = [read_dataset_info(project, method.trainings[0].settings) for method in methods]
     for method, info in zip(methods, infos, strict=True):
-        if differing := differing_keys(_scored_content(infos[0]), _scored_content(info)):
+        if differing := differing_values(_scored_content(infos[0]), _scored_content(info)):
             raise SettingError(
                 f"{shorten(method.name)} is scored otherwise than the base: "
                 f"{shorten_list(differing)} differ. Compare on the same runs and particles."

@@ -6,8 +6,8 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from octopi.arguments import TARGET
-from octopi.config.nodes import call_parameters, check_node, import_target, own_arguments
+from octopi.arguments import TARGET, import_target
+from octopi.config.nodes import call_parameters, check_node, own_arguments
 from octopi.config.sections import SECTIONS, Section
 from octopi.errors import ExitCode, OctopiError, SettingError, describe_error, exit_code_of
 from octopi.stored import Kind, build_stored, part_node
@@ -63,7 +63,7 @@ def _without_own_arguments(node: Any, section: Section, path: str) -> Any:
     if isinstance(node, Mapping):
         out = {k: _without_own_arguments(v, section, path) for k, v in node.items()}
         if TARGET in node:
-            target = import_target(str(node[TARGET]), path)
+            target = import_target(str(node[TARGET]), f"{path}={node[TARGET]}")
             for name in own_arguments(node, target, section):
                 del out[name]
             if call_parameters(target, section):

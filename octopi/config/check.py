@@ -18,8 +18,8 @@ from octopi.config.files import CONF_DIR, OVERLAYS, choices, groups_of
 from octopi.config.nodes import check_node
 from octopi.config.overrides import override_key
 from octopi.config.sections import SECTIONS, Section, node_at
+from octopi.config.setting_types import LOOSE, OPTIONAL, ConfigNode
 from octopi.config.settings import SETTINGS_CLASSES
-from octopi.config.settings.types import LOOSE, OPTIONAL, ConfigNode
 from octopi.errors import SettingError, did_you_mean
 
 Settings = TypeVar("Settings")

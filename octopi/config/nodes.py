@@ -11,6 +11,7 @@ from octopi.arguments import (
     check_arguments,
     check_finite,
     fit,
+    import_target,
     missing_arguments,
     parameters_of,
 )
@@ -36,7 +37,7 @@ def check_node(node: Any, section: Section, path: str) -> list[str]:
         return []
     names = []
     if isinstance(node, Mapping) and TARGET in node:
-        target = import_target(str(node[TARGET]), f"{path}.{TARGET}")
+        target = import_target(str(node[TARGET]), f"{path}.{TARGET}={node[TARGET]}")
         _check_kind(target, section, node[TARGET], path)
         own = own_arguments(node, target, section)
         fitted = {key: fit(own[key], section.own_arguments[key], f"{path}.{key}") for key in own}
@@ -81,20 +82,6 @@ def call_parameters(target: Any, section: Section) -> list[str]:
     return list(inspect.signature(target).parameters)[: len(section.called_with)]
 
 
-def import_target(target: str, path: str) -> Any:
-    """Import the class or function that a dotted name stands for."""
-    module_name, _, name = target.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module_name), name)
-    except ModuleNotFoundError as error:
-        absent = str(error.name).partition(".")[0]
-        is_in_target = target.startswith(f"{absent}.")
-        advice = "" if is_in_target else f" Install it: pip install {absent}"
-        raise SettingError(f"{path}={target} cannot be imported: {error}.{advice}") from error
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise SettingError(f"{path}={target} cannot be imported: {error}.") from error
-
-
 def _check_kind(target: Any, section: Section, name: str, path: str) -> None:
     """Raise SettingError unless a section may build the target.
 
@@ -102,14 +89,8 @@ def _check_kind(target: Any, section: Section, name: str, path: str) -> None:
     wrote to be called as the section calls it.
     """
     kinds = section.allowed.split("|")
-    if name in kinds or any(_is_class_of(target, kind) for kind in kinds):
-        return
-    for kind in kinds:
-        module_name, _, class_name = kind.rpartition(".")
-        base = getattr(importlib.import_module(module_name), class_name, None)
-        if isinstance(base, type) and isinstance(target, type) and issubclass(target, base):
-            return
-    if _is_called_alike(target, section):
+    is_of_kind = name in kinds or any(_is_of_kind(target, kind) for kind in kinds)
+    if is_of_kind or _is_called_alike(target, section):
         return
     own = f", or your own ({', '.join(section.called_with)}) -> …" if section.called_with else ""
     raise SettingError(
@@ -135,6 +116,11 @@ def _is_called_alike(target: Any, section: Section) -> bool:
     return True
 
 
-def _is_class_of(target: Any, package: str) -> bool:
-    module = getattr(target, "__module__", "")
-    return isinstance(target, type) and f"{module}.".startswith(f"{package}.")
+def _is_of_kind(target: Any, kind: str) -> bool:
+    """Return whether a target is the class of this name, one derived of it, or of this package."""
+    if not isinstance(target, type):
+        return False
+    module_name, _, class_name = kind.rpartition(".")
+    base = getattr(importlib.import_module(module_name), class_name, None)
+    is_derived = isinstance(base, type) and issubclass(target, base)
+    return is_derived or f"{target.__module__}.".startswith(f"{kind}.")

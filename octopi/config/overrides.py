@@ -19,7 +19,8 @@ from octopi.config.files import CONF_DIR
 from octopi.errors import SettingError
 from octopi.system.files import describe_yaml_error, to_builtin_types
 
-# What Hydra reads as a number, truth value or null; as the name in a mapping it has no quotes.
+# What Hydra reads as a number, truth value or null; text like it needs quotes, and as the name in a
+# mapping it can have none.
 _NO_TEXT = r"null|true|false|[-+]?(nan|inf|\.?\d[\d_.]*(e[-+]?[\d_]+)?)"
 
 
@@ -36,22 +37,7 @@ def override_text(key: str, value: Any) -> str:
 
 def shell_override(key: str, value: Any) -> str:
     """Return the override as a person types it in a shell, with quotes only where it needs them."""
-    return shlex.quote(f"{key}={_readable_literal(to_builtin_types(value), key)}")
-
-
-def _readable_literal(value: Any, key: str) -> str:
-    """Return the value as `hydra_literal` does, with double quotes around what needs quotes."""
-    if isinstance(value, list):
-        return f"[{','.join(_readable_literal(item, key) for item in value)}]"
-    if isinstance(value, dict):
-        items = (f"{_dict_key(k, key)}: {_readable_literal(v, key)}" for k, v in value.items())
-        return f"{{{', '.join(items)}}}"
-    if not isinstance(value, str):
-        return hydra_literal(value, key)
-    is_plain = re.fullmatch(r"[A-Za-z_/.][\w/.+-]*", value, re.ASCII)
-    if is_plain and value.lower() not in ("null", "true", "false", "nan", "inf"):
-        return value
-    return QuotedString(without_references(value), Quote.double).with_quotes()
+    return shlex.quote(override_text(key, value))
 
 
 def without_references(text: str) -> str:
@@ -65,7 +51,7 @@ def override_texts(settings: Mapping[str, Any]) -> list[str]:
 
 
 def hydra_literal(value: Any, key: str) -> str:
-    """Return the value as text that Hydra reads back as the same value.
+    """Return the value as text that Hydra reads back as the same value, quoted if it needs quotes.
 
     Args:
         value: a number, text, None, or lists and mappings of them.
@@ -75,20 +61,21 @@ def hydra_literal(value: Any, key: str) -> str:
         SettingError: the value cannot be written as an override.
     """
     value = to_builtin_types(value)
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, str):
+        is_plain = re.fullmatch(r"[A-Za-z_/.][\w/.+-]*", value, re.ASCII)
+        if is_plain and not re.fullmatch(_NO_TEXT, value, re.IGNORECASE):
+            return value
         text = str(value) if isinstance(value, Interpolation) else without_references(value)
-        return QuotedString(text, Quote.single).with_quotes()
+        return QuotedString(text, Quote.double).with_quotes()
     if isinstance(value, list):
         return f"[{','.join(hydra_literal(item, key) for item in value)}]"
     if isinstance(value, dict):
-        items = (f"{_dict_key(k, key)}:{hydra_literal(v, key)}" for k, v in value.items())
-        return f"{{{','.join(items)}}}"
+        items = (f"{_dict_key(k, key)}: {hydra_literal(v, key)}" for k, v in value.items())
+        return f"{{{', '.join(items)}}}"
     raise SettingError(f"{key} cannot be {value!r}: settings are numbers, text, lists of them.")
 
 

@@ -3,6 +3,7 @@
 import logging
 import signal
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -79,24 +80,33 @@ class ProcessResult:
         return KINDS_OF_FAILURE.get(self.code, "") + message
 
 
-class TaskQueue(Protocol):
-    """The trainings that are still to run."""
+@dataclass
+class TaskQueue(ABC):
+    """The trainings that are still to run.
 
+    Args:
+        failed: number of a training -> how it ended, of those that failed.
+        interrupted: the same of those that were stopped, and are left to the next start.
+    """
+
+    failed: dict[int, ProcessResult] = field(default_factory=dict, kw_only=True)
+    interrupted: dict[int, ProcessResult] = field(default_factory=dict, kw_only=True)
+
+    @abstractmethod
     def next(self) -> TrainingTask | None:
         """Take the next training to start now; None if there is none."""
-        ...
 
+    @abstractmethod
     def record_result(self, task: TrainingTask, result: ProcessResult) -> None:
         """Record how a training ended."""
-        ...
 
     def record_interruption(self, task: TrainingTask, result: ProcessResult) -> None:
-        """Record that a training was stopped, so that it is left to the next start."""
-        ...
+        """Record that a training was stopped."""
+        self.interrupted[task.number] = result
 
     def num_elsewhere(self) -> int:
         """Count the trainings that other processes may still finish."""
-        ...
+        return 0
 
 
 class RunningTask(Protocol):
@@ -170,16 +180,10 @@ class UnfinishedError(OctopiError):
 
 
 @dataclass
-class _FixedQueue:
-    """Trainings of one process: each is started once, none runs elsewhere.
-
-    Args:
-        tasks: to start.
-        failed: number of a training -> how it ended, of those that did not finish.
-    """
+class _FixedQueue(TaskQueue):
+    """Trainings of one process: each is started once, none runs elsewhere."""
 
     tasks: list[TrainingTask]
-    failed: dict[int, ProcessResult] = field(default_factory=dict)
 
     def next(self) -> TrainingTask | None:
         """Take the next training; None if there is none."""
@@ -189,14 +193,6 @@ class _FixedQueue:
         """Remember a failure."""
         if result.code:
             self.failed[task.number] = result
-
-    def record_interruption(self, task: TrainingTask, result: ProcessResult) -> None:
-        """Remember that a training was stopped."""
-        self.failed[task.number] = result
-
-    def num_elsewhere(self) -> int:
-        """Return 0: no other process takes from this queue."""
-        return 0
 
 
 def run_unfinished(
@@ -221,7 +217,7 @@ def run_unfinished(
     num_done = len(tasks) - len(queue.tasks)
     with ProgressBar(total=len(tasks), initial=num_done, unit=unit, desc=desc) as bar:
         run_tasks(queue, runner, bar, resume_command=resume_command)
-    return queue.failed
+    return queue.failed | queue.interrupted
 
 
 def _start_next(
@@ -249,29 +245,17 @@ def _record_ended(
     bar: "tqdm[Any]",
 ) -> None:
     """Record the trainings that have ended; let others take those that were stopped."""
-    for task, result in _take_ended(running):
-        if was_stopped(result, received):
+    for task, training in list(running.values()):
+        result = training.poll()
+        if result is None:
+            continue
+        del running[task.number]
+        if result.code in UNFINISHED_CODES or (received and result.code < 0):
             queue.record_interruption(task, result)
         else:
             queue.record_result(task, result)
             bar.update()
         task.release()
-
-
-def _take_ended(
-    running: dict[int, tuple[TrainingTask, RunningTask]],
-) -> Iterator[tuple[TrainingTask, ProcessResult]]:
-    """Yield the trainings that have ended, each taken out of those that run."""
-    for task, process in list(running.values()):
-        if (result := process.poll()) is not None:
-            del running[task.number]
-            yield task, result
-
-
-def was_stopped(result: ProcessResult, received: Sequence[int]) -> bool:
-    """Return whether a training was stopped, by these signals or others, and is to be continued."""
-    is_killed = bool(received) and result.code < 0
-    return is_killed or result.code in UNFINISHED_CODES
 
 
 @contextmanager

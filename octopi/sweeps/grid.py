@@ -3,16 +3,15 @@
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from octopi.processes.tasks import ProcessResult, TrainingTask
-from octopi.sweeps.tracking import close_killed_run
-from octopi.sweeps.trainings import claim_training, failure_reason
+from octopi.processes.tasks import ProcessResult, TaskQueue, TrainingTask
+from octopi.sweeps.trainings import claim_training, find_failure
 from octopi.system.job_folder import read_outcome
 
 logger = logging.getLogger(__name__)
@@ -54,7 +53,7 @@ def list_combinations(arguments: list[str]) -> list[Combination]:
 
 
 @dataclass
-class GridQueue:
+class GridQueue(TaskQueue):
     """The trainings of a grid that are not finished and that no process works on.
 
     Args:
@@ -62,16 +61,12 @@ class GridQueue:
         combinations: one for each training.
         tracker: the resolved `logger`.
         fold: that all train, where it is not swept.
-        failed: number of a training -> why it failed.
-        interrupted: number of a training -> what stopped it; the next start takes it up.
     """
 
     folder: Path
     combinations: Sequence[Combination]
     tracker: Mapping[str, Any]
     fold: int | None = None
-    failed: dict[int, str] = field(default_factory=dict)
-    interrupted: dict[int, str] = field(default_factory=dict)
 
     def next(self) -> TrainingTask | None:
         """Claim the first training that is missing; return None if there is none."""
@@ -94,14 +89,9 @@ class GridQueue:
 
     def record_result(self, task: TrainingTask, result: ProcessResult) -> None:
         """Remember a failure; a success has left its outcome.json."""
-        close_killed_run(self.tracker, task, result)
-        if reason := failure_reason(task, result):
-            self.failed[task.number] = reason
-            logger.warning("%s failed: %s", task.folder.name, reason)
-
-    def record_interruption(self, task: TrainingTask, result: ProcessResult) -> None:
-        """Remember what stopped a training."""
-        self.interrupted[task.number] = result.reason
+        if failure := find_failure(task, result, self.tracker):
+            self.failed[task.number] = failure
+            logger.warning("%s failed: %s", task.folder.name, failure.reason)
 
     def num_elsewhere(self) -> int:
         """Count the trainings that other workers have taken."""

@@ -9,8 +9,7 @@ from optuna.pruners import BasePruner
 from pytorch_lightning.callbacks import Callback
 
 from octopi.errors import SettingError, is_database_error
-from octopi.sweeps.database import describe_failure
-from octopi.sweeps.study import open_study
+from octopi.sweeps.study import describe_failure, open_study
 from octopi.training.module import PickingModule
 
 logger = logging.getLogger(__name__)

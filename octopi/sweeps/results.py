@@ -23,7 +23,6 @@ STATES = {
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
     TrialState.RUNNING: "running",
-    TrialState.WAITING: "waiting",
 }
 NUM_GOOD = 5  # trials that importance takes for good, where there are enough
 
@@ -91,12 +90,8 @@ class StudyResults:
     @cached_property
     def pareto_front(self) -> list[FrozenTrial]:
         """The complete trials that no other dominates, best in the first objective first."""
-        losses = {t.number: [o.loss(t) for o in self.objectives] for t in self.complete}
-        return [
-            trial
-            for trial in self.ranked
-            if not any(_dominates(other, losses[trial.number]) for other in losses.values())
-        ]
+        front = {trial.number for trial in self.study.best_trials}
+        return [trial for trial in self.ranked if trial.number in front]
 
     @cached_property
     def labels(self) -> dict[str, str]:
@@ -223,7 +218,3 @@ def shorten_distinctly(texts: Iterable[str], length: int = MAX_LENGTH) -> list[s
     return [
         short if cut.count(short) == 1 else text for short, text in zip(cut, texts, strict=True)
     ]
-
-
-def _dominates(one: list[float], other: list[float]) -> bool:
-    return one != other and all(a <= b for a, b in zip(one, other, strict=True))

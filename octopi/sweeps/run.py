@@ -18,15 +18,15 @@ from octopi.cross_validation.table import summarize_folds
 from octopi.errors import SettingError, SweepError, shorten_list
 from octopi.processes.launcher import LauncherRunner
 from octopi.processes.local import LocalRunner, check_one_device, slot_environments
-from octopi.processes.tasks import Runner, run_tasks
+from octopi.processes.tasks import Runner, TaskQueue, run_tasks
 from octopi.sweeps import plots, summary
 from octopi.sweeps.grid import GridQueue, list_combinations
 from octopi.sweeps.results import StudyResults
 from octopi.sweeps.search import TrialQueue, check_sampler, check_sweeper
-from octopi.sweeps.space import Space, describe_space, read_space
+from octopi.sweeps.space import describe_space, read_space
 from octopi.sweeps.study import open_study
 from octopi.sweeps.sweep_file import check_same_sweep, shared_settings, write_sweep_file
-from octopi.sweeps.tracking import tracked_sweep
+from octopi.sweeps.trainings import tracked_sweep
 from octopi.system import locks
 from octopi.system.job_folder import ANY_TRIAL, OUTCOME_FILE
 from octopi.system.progress import ProgressBar
@@ -125,73 +125,97 @@ def check_training(
     return settings, info.content()
 
 
-def run_search(sweep: Sweep) -> float | None:
-    """Run the trials of a search that are missing; return the best value of the first objective."""
-    folder, num_trials = sweep.folder, sweep.sweeper.n_trials
-    check_sampler(sweep.sweeper.sampler)
-    space = read_space(sweep.sweeper.params, sweep.sweeper.when, sweep.arguments)
+def begin_sweep(
+    sweep: Sweep, specific: Mapping[str, Any], *, would_run: str, finished: Sequence[str]
+) -> bool:
+    """Write the settings of a sweep into its folder; in a dry run, log what it would do instead.
+
+    Args:
+        sweep: to begin, or to go on with.
+        specific: what is its own beside the settings that its trainings share.
+        would_run: which trainings are missing, for the log.
+        finished: names of the trainings that are done.
+
+    Returns:
+        Whether to run what is missing.
+    """
     sweep_settings = {
-        "study_name": sweep.sweeper.study_name,
-        "storage": sweep.sweeper.storage,
-        "objectives": sweep.settings.objectives,
-        "space": describe_space(space),
+        **specific,
         "settings": shared_settings(sweep.settings),
         "data": sweep.data,
     }
-    if sweep.settings.dry_run:
-        check_same_sweep(folder, sweep_settings)
-        finished = [path.parent.name for path in sorted(folder.glob(f"{ANY_TRIAL}/{OUTCOME_FILE}"))]
-        log_dry_run("train -m", describe_search(folder, finished, num_trials))
+    if not sweep.settings.dry_run:
+        write_sweep_file(sweep.folder, sweep_settings)
+        return True
+    check_same_sweep(sweep.folder, sweep_settings)
+    lines = [
+        f"folder     {sweep.folder}",
+        f"would run  {would_run}",
+        f"skipped    {len(finished)} that are done: {shorten_list(finished)}".rstrip(": "),
+    ]
+    log_dry_run("train -m", lines)
+    return False
+
+
+def check_interrupted(queue: TaskQueue, kind: str, folder: Path) -> None:
+    """Raise SweepError if some trainings or trials of a sweep were stopped."""
+    if queue.interrupted:
+        reasons = sorted({result.reason for result in queue.interrupted.values()})
+        raise SweepError(
+            f"{len(queue.interrupted)} {kind} were interrupted: {shorten_list(reasons, '; ')}. "
+            f"The same command takes them up where they stopped (hydra.sweep.dir={folder})."
+        )
+
+
+def run_search(sweep: Sweep) -> float | None:
+    """Run the trials of a search that are missing; return the best value of the first objective."""
+    folder, num_trials, objectives = sweep.folder, sweep.sweeper.n_trials, sweep.settings.objectives
+    check_sampler(sweep.sweeper.sampler)
+    space = read_space(sweep.sweeper.params, sweep.sweeper.when, sweep.arguments)
+    finished = [path.parent.name for path in sorted(folder.glob(f"{ANY_TRIAL}/{OUTCOME_FILE}"))]
+    specific = {
+        "study_name": sweep.sweeper.study_name,
+        "storage": sweep.sweeper.storage,
+        "objectives": objectives,
+        "space": describe_space(space),
+    }
+    would_run = f"{max(0, num_trials - len(finished))} trials"
+    if not begin_sweep(sweep, specific, would_run=would_run, finished=finished):
         return None
-    write_sweep_file(folder, sweep_settings)
-    queue = open_queue(sweep, space)
+    with locks.wait_for_lock(folder / ".lock"):
+        study = open_study(folder)
+    queue = TrialQueue(
+        folder=folder,
+        study=study,
+        space=space,
+        sampler=sweep.sweeper.sampler,
+        seed=sweep.settings.seed,
+        num_trials=num_trials,
+        objectives=objectives,
+        tracker=sweep.settings.logger,
+        fold=sweep.settings.fold,
+    )
     bar = ProgressBar(
         total=num_trials, initial=min(queue.num_finished(), num_trials), unit="trial", desc="search"
     )
     with tracked_sweep(folder, sweep.settings) as metrics, bar:
         try:
-            runner = sweep.make_runner(num_trials)
-            run_tasks(queue, runner, bar, resume_command=sweep.resume_command)
+            run_tasks(
+                queue, sweep.make_runner(num_trials), bar, resume_command=sweep.resume_command
+            )
         finally:
-            write_summary(queue)
+            with locks.wait_for_lock(folder / ".lock"):
+                summary.write_results(folder, study, objectives)
+                plots.draw(folder, study, objectives)
+            logger.info("%s\n%s", folder, summary.format_table(study, objectives))
+        check_interrupted(queue, "trials", folder)
         best = best_value(queue)
-        metrics |= {queue.objectives[0]: best, "trials": queue.num_finished()}
+        metrics |= {objectives[0]: best, "trials": queue.num_finished()}
     return best
 
 
-def open_queue(sweep: Sweep, space: Space) -> TrialQueue:
-    """Open the study of a search, new or begun, as a queue of trials."""
-    with locks.wait_for_lock(sweep.folder / ".lock"):
-        study = open_study(sweep.folder)
-    return TrialQueue(
-        folder=sweep.folder,
-        study=study,
-        space=space,
-        sampler=sweep.sweeper.sampler,
-        seed=sweep.settings.seed,
-        num_trials=sweep.sweeper.n_trials,
-        objectives=sweep.settings.objectives,
-        tracker=sweep.settings.logger,
-        fold=sweep.settings.fold,
-    )
-
-
-def write_summary(queue: TrialQueue) -> None:
-    """Write the results and pictures of a search so far; log its table."""
-    with locks.wait_for_lock(queue.folder / ".lock"):
-        summary.write_results(queue.folder, queue.study, queue.objectives)
-        plots.draw(queue.folder, queue.study, queue.objectives)
-    logger.info("%s\n%s", queue.folder, summary.format_table(queue.study, queue.objectives))
-
-
-def best_value(queue: TrialQueue) -> float | None:
-    """Return the best value of the first objective.
-
-    Raises:
-        SweepError: no trial succeeded, or some were interrupted.
-    """
-    if queue.interrupted:
-        raise interruption_error(queue.interrupted, "trials", f"hydra.sweep.dir={queue.folder}")
+def best_value(queue: TrialQueue) -> float:
+    """Return the best value of the first objective; raise SweepError if no trial succeeded."""
     results = StudyResults(queue.study, queue.objectives)
     if results.ranked:
         return results.objectives[0].value_of(results.ranked[0])
@@ -200,15 +224,6 @@ def best_value(queue: TrialQueue) -> float | None:
     raise SweepError(
         f"None of {len(trials)} trials succeeded. Causes: {shorten_list(sorted(reasons), '; ')}.\n"
         f"Their logs are in {queue.folder}/{ANY_TRIAL}."
-    )
-
-
-def interruption_error(interrupted: Mapping[int, str], kind: str, folder: str) -> SweepError:
-    """Return the error of a sweep of which some trainings were stopped."""
-    reasons = shorten_list(sorted(set(interrupted.values())), "; ")
-    return SweepError(
-        f"{len(interrupted)} {kind} were interrupted: {reasons}. "
-        f"The same command takes them up where they stopped ({folder})."
     )
 
 
@@ -222,34 +237,24 @@ def run_grid(sweep: Sweep) -> float | None:
     names = [combination.folder_name for combination in combinations]
     if len(set(names)) < len(names):
         raise SettingError(f"Two of these trainings would share a folder: {shorten_list(names)}.")
-    sweep_settings = {
-        "settings": shared_settings(sweep.settings),
-        "trainings": names,
-        "data": sweep.data,
-    }
     queue = GridQueue(folder, combinations, sweep.settings.logger, sweep.settings.fold)
     missing = [names[number] for number in queue.missing()]
-    if sweep.settings.dry_run:
-        check_same_sweep(folder, sweep_settings)
-        log_dry_run("train -m", describe_grid(folder, names, missing))
+    finished = [name for name in names if name not in missing]
+    would_run = f"{len(missing)}{': ' if missing else ''}{shorten_list(missing)}"
+    if not begin_sweep(sweep, {"trainings": names}, would_run=would_run, finished=finished):
         return None
-    write_sweep_file(folder, sweep_settings)
-    bar = ProgressBar(
-        total=len(names), initial=len(names) - len(missing), unit="training", desc="sweep"
-    )
+    bar = ProgressBar(total=len(names), initial=len(finished), unit="training", desc="sweep")
     with tracked_sweep(folder, sweep.settings) as metrics, bar:
-        runner = sweep.make_runner(len(names))
-        run_tasks(queue, runner, bar, resume_command=sweep.resume_command)
+        run_tasks(queue, sweep.make_runner(len(names)), bar, resume_command=sweep.resume_command)
         best = build_finished_ensembles(sweep, queue)
         metrics[sweep.settings.best_metric] = best
         if queue.failed:
-            reasons = "; ".join(f"{names[n]}: {reason}" for n, reason in queue.failed.items())
+            reasons = "; ".join(f"{names[n]}: {end.reason}" for n, end in queue.failed.items())
             raise SweepError(
                 f"{len(queue.failed)} of {len(names)} trainings failed. {reasons}.\n"
                 f"Run what is missing with {sweep.resume_command}."
             )
-        if queue.interrupted:
-            raise interruption_error(queue.interrupted, "trainings", f"hydra.sweep.dir={folder}")
+        check_interrupted(queue, "trainings", folder)
     return best
 
 
@@ -279,23 +284,3 @@ def build_finished_ensembles(sweep: Sweep, queue: GridQueue) -> float | None:
         logger.info("%s\n%s", folder, summarize_folds(folder))
         scores.append(score)
     return max((score for score in scores if score is not None), default=None)
-
-
-def describe_search(folder: Path, finished: Sequence[str], num_trials: int) -> list[str]:
-    """Return lines on how many trials a search would run, and which it would skip."""
-    return _dry_run_lines(folder, f"{num_trials - len(finished)} trials", finished)
-
-
-def describe_grid(folder: Path, names: Sequence[str], missing: Sequence[str]) -> list[str]:
-    """Return lines on which trainings a grid would run, and which it would skip."""
-    finished = [name for name in names if name not in missing]
-    would_run = f"{len(missing)}{': ' if missing else ''}{shorten_list(missing)}"
-    return _dry_run_lines(folder, would_run, finished)
-
-
-def _dry_run_lines(folder: Path, would_run: str, finished: Sequence[str]) -> list[str]:
-    return [
-        f"folder     {folder}",
-        f"would run  {would_run}",
-        f"skipped    {len(finished)} that are done: {shorten_list(finished)}".rstrip(": "),
-    ]

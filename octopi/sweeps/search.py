@@ -4,7 +4,7 @@ import importlib.util
 import logging
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,15 @@ from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from octopi.arguments import TARGET, check_arguments, fit
-from octopi.config.nodes import import_target
+from octopi.arguments import TARGET, check_arguments, fit, import_target
 from octopi.config.overrides import Interpolation, override_text
 from octopi.errors import SettingError, shorten_list
-from octopi.processes.tasks import ProcessResult, TrainingTask
+from octopi.processes.tasks import ProcessResult, TaskQueue, TrainingTask
 from octopi.ranges import Count, Workers
 from octopi.stored import dotted_name
 from octopi.sweeps.pruning import Pruning
 from octopi.sweeps.space import Space, suggest_overrides
-from octopi.sweeps.tracking import close_killed_run
-from octopi.sweeps.trainings import claim_training, failure_reason, is_claimed
+from octopi.sweeps.trainings import claim_training, find_failure, is_claimed
 from octopi.system import locks
 from octopi.system.job_folder import trial_name
 
@@ -60,11 +58,12 @@ def check_sweeper(node: DictConfig) -> None:
         fit(numbers[key], annotation, f"hydra.sweeper.{key}")
     sampler = {key: value for key, value in numbers["sampler"].items() if key != "_partial_"}
     path = "hydra.sweeper.sampler"
-    check_arguments(import_target(sampler[TARGET], f"{path}.{TARGET}"), sampler, path)
+    target = import_target(sampler[TARGET], f"{path}.{TARGET}={sampler[TARGET]}")
+    check_arguments(target, sampler, path)
 
 
 @dataclass
-class TrialQueue:
+class TrialQueue(TaskQueue):
     """The trials of one study, shared with other workers.
 
     Args:
@@ -78,7 +77,6 @@ class TrialQueue:
         objectives: names of what a trial returns.
         tracker: the resolved `logger`.
         fold: that all trials train, if they train one.
-        interrupted: number of a trial -> what stopped it; the next start takes it up.
     """
 
     folder: Path
@@ -90,7 +88,6 @@ class TrialQueue:
     objectives: list[str]
     tracker: dict[str, Any]
     fold: int | None = None
-    interrupted: dict[int, str] = field(default_factory=dict)
 
     def next(self) -> TrainingTask | None:
         """Claim an abandoned trial, or a new one; return None if there is none."""
@@ -159,11 +156,11 @@ class TrialQueue:
     def record_result(self, task: TrainingTask, result: ProcessResult) -> None:
         """Record in the study how a trial ended."""
         self.study.sampler = optuna.samplers.RandomSampler()  # the grid's would end the study
-        close_killed_run(self.tracker, task, result)
-        reason, outcome = failure_reason(task, result), task.outcome()
-        if reason or outcome is None:
-            self._fail(task.number, str(reason))
+        if failure := find_failure(task, result, self.tracker):
+            self._fail(task.number, failure.reason)
             return
+        outcome = task.outcome()
+        assert outcome is not None
         self._set_attribute(task.number, "seconds", outcome.seconds)
         if outcome.state == "pruned":
             self.study.tell(task.number, state=TrialState.PRUNED, skip_if_finished=True)
@@ -180,7 +177,7 @@ class TrialQueue:
 
     def record_interruption(self, task: TrainingTask, result: ProcessResult) -> None:
         """Remember what stopped a trial; it counts as no attempt."""
-        self.interrupted[task.number] = result.reason
+        super().record_interruption(task, result)
         trial = self.study.get_trials(deepcopy=False)[task.number]
         attempts = trial.user_attrs.get("attempts", 1)
         self._set_attribute(task.number, "attempts", max(0, attempts - 1))

@@ -1,25 +1,53 @@
-"""The study of a search, in a journal or in a database."""
+"""The study of a search, in a journal or in a database.
 
+The journal is a file of JSON lines that survives killed writers; a database is waited for while its
+server restarts.
+"""
+
+import functools
+import json
+import logging
+import os
+import shutil
+import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal._file import get_lock_file
 from optuna.study import StudyDirection
 
 from octopi.config.overrides import shell_override
 from octopi.errors import SettingError, is_database_error
 from octopi.models.properties import COST_METRICS
-from octopi.sweeps.database import PATIENCE, PatientDatabase
-from octopi.sweeps.journal import JOURNAL, Journal
 from octopi.sweeps.sweep_file import CURE, read_search_info
-from octopi.system.files import absolute_sqlite_url, damaged, sqlite_path
+from octopi.system.files import absolute_sqlite_url, damaged, sqlite_path, staged
 from octopi.system.job_folder import STUDY_FILE
+from octopi.system.passwords import mask_passwords
+
+logger = logging.getLogger(__name__)
 
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
+JOURNAL = "journal.log"
 SQLITE_WAIT = 30.0  # seconds that a locked SQLite file is waited for; SQLite's own 5 are too few
+PATIENCE = 600.0  # seconds that a sweep waits for its database
+FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds before another try; doubled each time
+CONNECT_TIMEOUT = 10  # seconds
+# What Optuna's cache and `Study` call, which stand before this storage.
+RETRIED_METHODS = (
+    *("create_new_study", "delete_study", "set_study_user_attr", "set_study_system_attr"),
+    *("get_study_id_from_name", "get_study_name_from_id", "get_study_directions"),
+    *("get_study_user_attrs", "get_study_system_attrs", "get_all_studies", "get_trial"),
+    *("_create_new_trial", "_get_trials", "_get_best_trial_id", "_set_trial_param"),
+    *("get_trial_id_from_study_id_trial_number", "set_trial_state_values"),
+    *("set_trial_intermediate_value", "set_trial_user_attr", "set_trial_system_attr"),
+)
 
 
 def open_study(folder: Path, *, patience: float = PATIENCE) -> optuna.Study:
@@ -102,3 +130,126 @@ def optimisation_directions(objectives: list[str]) -> list[StudyDirection]:
         StudyDirection.MINIMIZE if name in COST_METRICS else StudyDirection.MAXIMIZE
         for name in objectives
     ]
+
+
+class PatientDatabase(RDBStorage):
+    """Optuna's storage in a server, which tries again while that cannot be reached.
+
+    Args:
+        url: of the database.
+        patience: seconds after which it gives up.
+    """
+
+    def __init__(self, url: str, patience: float) -> None:
+        self.patience = patience
+        is_postgres = url.startswith("postgresql")
+        connect = {"connect_timeout": CONNECT_TIMEOUT} if is_postgres else {}
+        # a connection that the server has closed is replaced before it is used
+        super().__init__(url, engine_kwargs={"pool_pre_ping": True, "connect_args": connect})
+
+    def try_until_answered(self, call: Callable[[], Any]) -> Any:
+        """Return what a call returns, after several tries if the server cannot be reached."""
+        start, wait, is_again = time.monotonic(), FIRST_WAIT, False
+        while True:
+            try:
+                value = call()
+            except optuna.exceptions.UpdateFinishedTrialError:
+                if not is_again:
+                    raise
+                return True  # the try before had succeeded, and only its answer was lost
+            except Exception as error:
+                if not is_database_error(error) or time.monotonic() - start >= self.patience:
+                    raise
+                if not is_again:
+                    reason = describe_failure(error)
+                    logger.warning("The database of the search does not answer: %s", reason)
+                is_again = True
+                time.sleep(wait)
+                wait = min(2 * wait, LONGEST_WAIT)
+            else:
+                if is_again:
+                    logger.info("The database of the search answers again.")
+                return value
+
+
+def describe_failure(error: Exception) -> str:
+    """Say in a line, without passwords, why a database failed."""
+    return mask_passwords(str(error.__cause__ or error).partition("\n")[0])
+
+
+def _make_patient(name: str) -> Callable[..., Any]:
+    method = getattr(RDBStorage, name)
+
+    @functools.wraps(method)
+    def call(self: PatientDatabase, *args: Any, **kwargs: Any) -> Any:
+        return self.try_until_answered(functools.partial(method, self, *args, **kwargs))
+
+    return call
+
+
+for _name in RETRIED_METHODS:
+    setattr(PatientDatabase, _name, _make_patient(_name))
+
+
+class Journal(JournalFileBackend):
+    """Optuna's journal, except that a line torn by a killed writer is cut off before the next.
+
+    Optuna itself appends after a torn line, and can read no line from there on.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lock = JournalFileSymlinkLock(str(path))
+        super().__init__(str(path), lock_obj=lock)
+        with get_lock_file(lock):
+            repair(path)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Append logs and wait until they are on the disk."""
+        with get_lock_file(self._lock):
+            cut_torn_line(self.path)
+            lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+            with self.path.open("ab") as file:
+                file.write(lines.encode())
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def cut_torn_line(path: Path) -> None:
+    """Cut off a last line that has no end, after a backup of the file."""
+    with path.open("rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size == 0:
+            return
+        file.seek(size - 1)
+        if file.read(1) == b"\n":
+            return
+        back_up(path)
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+
+
+def repair(path: Path) -> None:
+    """Remove every line that is not JSON, after a backup of the file."""
+    cut_torn_line(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    readable = [line for line in lines if _is_json(line)]
+    if len(readable) < len(lines):
+        back_up(path)
+        with staged(path) as stage:
+            stage.write_bytes(b"".join(readable))
+
+
+def back_up(path: Path) -> None:
+    """Copy the journal to a file beside it, and log a warning."""
+    copy = path.with_name(f"{path.name}.backup-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+    shutil.copy2(path, copy)
+    logger.warning("A line of %s was torn: it is mended, the old file is %s.", path, copy.name)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True

@@ -63,9 +63,8 @@ def format_table(study: Study, objectives: Sequence[str]) -> str:
 
 
 def counts(results: StudyResults) -> dict[str, int]:
-    """Count the trials in each state; waiting ones only where there are any."""
-    by_state = {name: len(results.in_state(state)) for state, name in STATES.items()}
-    return {name: count for name, count in by_state.items() if count or name != "waiting"}
+    """Count the trials in each state."""
+    return {name: len(results.in_state(state)) for state, name in STATES.items()}
 
 
 def failures(results: StudyResults) -> list[dict[str, Any]]:

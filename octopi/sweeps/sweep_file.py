@@ -3,15 +3,14 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
-from octopi.arguments import fit
 from octopi.config.settings import TrainSettings
 from octopi.errors import SettingError, shorten_list
 from octopi.system.files import (
-    damaged,
-    differing_keys,
+    differing_values,
     read_mapping,
+    read_record,
     to_builtin_types,
     write_yaml,
 )
@@ -67,7 +66,7 @@ def check_same_sweep(folder: Path, sweep_settings: Mapping[str, Any]) -> None:
     """Raise SettingError if the folder holds a sweep that began with other settings."""
     now = to_builtin_types(sweep_settings)
     before = read_sweep_file(folder) or now
-    differing = differing_keys({key: before.get(key) for key in now}, now)
+    differing = differing_values({key: before.get(key) for key in now}, now)
     changed = [key for key in differing if key.removeprefix("settings.") not in PLACES]
     if changed:
         raise SettingError(
@@ -98,9 +97,4 @@ def read_search_info(folder: Path) -> SearchInfo:
         raise SettingError(
             f"{folder} is not the folder of a search: it has no {STUDY_FILE} of one."
         )
-    content = read_sweep_file(folder)
-    try:
-        hints = get_type_hints(SearchInfo)
-        return SearchInfo(**{key: fit(content.get(key), hints[key], key) for key in hints})
-    except SettingError as error:
-        raise damaged(folder / STUDY_FILE, str(error).removesuffix("."), cure=CURE) from error
+    return read_record(folder / STUDY_FILE, SearchInfo, cure=CURE)

@@ -1,14 +1,28 @@
-"""The trainings of a sweep: each run by one worker, in a folder of its own."""
+"""The trainings of a sweep: each run by one worker, in a folder of its own.
 
-from collections.abc import Mapping, Sequence
+In MLflow the sweep is one run, the parent of those of its trainings.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from octopi.config.overrides import replace_overrides
+from octopi.config.overrides import override_text, replace_overrides
+from octopi.config.settings import TrainSettings
 from octopi.processes.tasks import ProcessResult, TrainingTask
-from octopi.sweeps.tracking import child_run_overrides
+from octopi.sweeps.sweep_file import read_sweep_file, shared_settings, write_private_yaml
 from octopi.system import locks
-from octopi.system.job_folder import OUTCOME_FILE
+from octopi.system.job_folder import OUTCOME_FILE, PARENT_RUN, STUDY_FILE
+from octopi.tracking.mlflow import (
+    child_run_settings,
+    close_child_run,
+    end_sweep_run,
+    ended_run,
+    is_mlflow,
+    list_artifacts,
+    start_sweep_run,
+)
 
 CLAIMS = ".claims"  # folder of the locks, one for each training
 
@@ -35,9 +49,13 @@ def claim_training(
     lock = locks.try_lock(_lock_path(folder, number))
     if lock is None:
         return None
-    child_run = child_run_overrides(folder, number, tracker=tracker, fold=fold)
-    overrides = replace_overrides(overrides, "trainer.enable_progress_bar=false", *child_run)
-    return TrainingTask(number, folder, overrides, lock)
+    of_sweep = ["trainer.enable_progress_bar=false"]
+    if is_mlflow(tracker):
+        parent = read_sweep_file(folder.parent).get(PARENT_RUN)
+        tags = {"trial": number} | ({} if fold is None else {"fold": fold})
+        child = child_run_settings(tracker, parent, name=folder.name, tags=tags)
+        of_sweep += [override_text(f"++logger.{key}", child[key]) for key in ("run_name", "tags")]
+    return TrainingTask(number, folder, replace_overrides(overrides, *of_sweep), lock)
 
 
 def is_claimed(folder: Path, number: int) -> bool:
@@ -50,8 +68,46 @@ def _lock_path(folder: Path, number: int) -> Path:
     return folder.parent / CLAIMS / str(number)
 
 
-def failure_reason(task: TrainingTask, result: ProcessResult) -> str | None:
-    """Return why a training failed; None if it left its outcome."""
+def find_failure(
+    task: TrainingTask, result: ProcessResult, tracker: Mapping[str, Any]
+) -> ProcessResult | None:
+    """Return how a training failed; None if it left its outcome.
+
+    The MLflow run of one that a signal killed is ended, which it could not do itself.
+    """
+    if result.code < 0:
+        tags = {"state": "failed", "reason": result.reason}
+        close_child_run(tracker, task.folder, status="KILLED", tags=tags)
     if result.code:
-        return result.reason
-    return None if task.outcome() else f"it left no {OUTCOME_FILE}"
+        return result
+    return None if task.outcome() else ProcessResult(result.code, f"it left no {OUTCOME_FILE}")
+
+
+@contextlib.contextmanager
+def tracked_sweep(folder: Path, settings: TrainSettings) -> Iterator[dict[str, float | None]]:
+    """Track a sweep as the parent run of its trainings; yield its metrics, to be filled in.
+
+    Args:
+        folder: of the sweep; its `study.yaml` remembers the run.
+        settings: that its trainings share.
+    """
+    path = folder / STUDY_FILE
+    with locks.wait_for_lock(folder / ".lock"):
+        content = read_sweep_file(folder)
+        run_id = start_sweep_run(
+            settings.logger,
+            folder.name,
+            params=shared_settings(settings),
+            tags={"sweep": str(folder)},
+            run_id=content.get(PARENT_RUN),
+        )
+        if run_id and run_id != content.get(PARENT_RUN):
+            write_private_yaml(path, {**content, PARENT_RUN: run_id})
+    metrics: dict[str, float | None] = {}
+
+    def end(status: str) -> None:
+        artifacts = [path for path in list_artifacts(folder) if path.name != STUDY_FILE]
+        end_sweep_run(settings.logger, run_id, status=status, metrics=metrics, artifacts=artifacts)
+
+    with ended_run(end):
+        yield metrics

@@ -16,12 +16,15 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 import yaml
 
-from octopi.errors import DISK_FULL, DataError
+from octopi.arguments import fit
+from octopi.errors import DISK_FULL, DataError, SettingError
 from octopi.system.resources import format_bytes, free_space
+
+Record = TypeVar("Record")
 
 _PREFIX = ".octopi-stage-"  # of files that are being written
 _WEEK = 7 * 24 * 3600.0  # seconds; no write takes as long
@@ -129,6 +132,25 @@ def read_mapping(path: Path, *, cure: str = "") -> dict[str, Any]:
     return content
 
 
+def read_record(path: Path, kind: type[Record], *, cure: str) -> Record:
+    """Read a JSON or YAML file that holds the fields of a dataclass, perhaps beside others.
+
+    Args:
+        path: of the file.
+        kind: the dataclass.
+        cure: what the user can do if it is damaged, for the error.
+
+    Raises:
+        DataError: the file is damaged, or a value does not fit its field.
+    """
+    content = read_mapping(path, cure=cure)
+    try:
+        hints = get_type_hints(kind)
+        return kind(**{name: fit(content.get(name), hint, name) for name, hint in hints.items()})
+    except SettingError as error:
+        raise damaged(path, str(error).removesuffix("."), cure=cure) from error
+
+
 def describe_yaml_error(error: Exception) -> str:
     """Say where a YAML file is wrong, and what to do about tabs and signs."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
@@ -171,11 +193,6 @@ def differing_values(before: Any, now: Any, path: str = "") -> dict[str, tuple[A
         part = f"{path}.{key}" if path else str(key)
         values |= differing_values(before.get(key), now.get(key), part)
     return values
-
-
-def differing_keys(before: Any, now: Any) -> list[str]:
-    """List the dotted keys under which two configs differ."""
-    return list(differing_values(before, now))
 
 
 def absolute_sqlite_url(url: str) -> str:

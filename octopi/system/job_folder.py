@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from octopi.errors import DataError, SettingError, shorten_list
-from octopi.system.files import damaged, read_mapping
+from octopi.system.files import damaged, read_mapping, read_record
 
 OVERRIDES_FILE = "overrides.yaml"  # the command line of a job
 CONFIG_FILE = "config.yaml"  # the settings of a training, resolved
@@ -40,10 +40,6 @@ _ANY_FOLD, ANY_TRIAL = "fold_*", "trial_*"  # patterns of the names below
 _ADVICE = f"Start anew, with init_from={BEST_MODEL_FILE} to keep what was learned."
 
 
-def _do_nothing() -> None:
-    pass
-
-
 # Settings of where things lie: a project that was moved is compared by its content instead.
 PLACES = {
     "project._target_",
@@ -67,7 +63,7 @@ class Job:
 
     folder: Path
     overrides: list[str]
-    open_folder: Callable[[], None] = _do_nothing
+    open_folder: Callable[[], None] = lambda: None
 
 
 def fold_name(fold: int) -> str:
@@ -161,16 +157,7 @@ def read_outcome(folder: Path) -> Outcome | None:
     if not path.exists():
         return None
     cure = "Delete it and start the same command again: the training goes on from its checkpoint."
-    content = read_mapping(path, cure=cure)
-    values, seconds = content.get("values"), content.get("seconds")
-    costs = [content.get(name) for name in ("steps", "cpu_seconds_per_step")]
-    if (
-        not isinstance(values, dict)
-        or not all(isinstance(value, int | float | None) for value in [*values.values(), *costs])
-        or not isinstance(seconds, int | float)
-    ):
-        raise damaged(path, "it does not hold values and seconds", cure=cure)
-    return Outcome(str(content.get("state")), values, seconds, *costs)
+    return read_record(path, Outcome, cure=cure)
 
 
 def read_training_config(folder: Path) -> dict[str, Any]:

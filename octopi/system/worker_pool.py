@@ -151,28 +151,20 @@ def _sigint_blocked() -> Iterator[None]:
     The processes inherit that the signal is blocked. Here it still reaches any other thread, a
     progress bar's for example, and Python answers it in the main one: its handler waits too.
     """
-    if threading.current_thread() is not threading.main_thread():
-        with _blocked_interrupts():
-            yield  # Python answers Ctrl-C in the main thread
-        return
     arrived: list[int] = []
-    usual = signal.signal(signal.SIGINT, lambda number, _frame: arrived.append(number))
-    try:
-        with _blocked_interrupts():
-            yield
-    finally:
-        signal.signal(signal.SIGINT, usual)
-        for number in arrived[:1]:
-            signal.raise_signal(number)
-
-
-@contextlib.contextmanager
-def _blocked_interrupts() -> Iterator[None]:
-    usual = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    usual = signal.getsignal(signal.SIGINT)
+    is_answered_here = threading.current_thread() is threading.main_thread()
+    if is_answered_here:
+        signal.signal(signal.SIGINT, lambda number, _frame: arrived.append(number))
+    blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, usual)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked_before)
+        if is_answered_here:
+            signal.signal(signal.SIGINT, usual)
+        for number in arrived[:1]:
+            signal.raise_signal(number)
 
 
 _stop: Event | None = None

@@ -7,10 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
-from torch import nn
 
 from octopi.config.build import build
 from octopi.system.files import write_text
@@ -39,8 +37,8 @@ def make_tracker(node: Mapping[str, Any] | None, folder: Path) -> "BufferedLogge
     path = folder / mlflow.RUN_ID_FILE
     if mlflow.is_mlflow(node):
         mlflow.shorten_mlflow_timeouts()
-        if path.exists():
-            node = {**node, "run_id": path.read_text(encoding="utf-8").strip()}
+        if run_id := mlflow.read_run_id(folder):
+            node = {**node, "run_id": run_id}
     return BufferedLogger(build(node, "logger"), node, path)
 
 
@@ -162,17 +160,9 @@ class BufferedLogger(Logger):
         values = {mlflow.storable_key(name): value for name, value in metrics.items()}
         self.call_or_queue(lambda: self.tracker.log_metrics(values, step))
 
-    def log_graph(self, model: nn.Module, input_array: Any = None) -> None:
-        """Pass on the network."""
-        self.call_or_queue(lambda: self.tracker.log_graph(model, input_array))
-
     def save(self) -> None:
         """Let the tracker save."""
         self.call_or_queue(self.tracker.save)
-
-    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
-        """Let the tracker store the checkpoint."""
-        self.call_or_queue(lambda: self.tracker.after_save_checkpoint(checkpoint_callback))
 
     def finalize(self, status: str) -> None:
         """Let the tracker finish; the run of MLflow is ended by `end`."""

@@ -71,26 +71,6 @@ def lock_tracking_store(node: Mapping[str, Any]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def tracked_run(tracker: Any, folder: Path, settings: Any) -> Iterator[dict[str, str]]:
-    """Record the settings of a job at its start, its status and files at its end.
-
-    Yields the tags that the run ends with, such as `state`.
-
-    Args:
-        tracker: a Lightning logger, or None.
-        folder: the job's folder, whose files are its artifacts.
-        settings: the command's dataclass.
-    """
-    tags: dict[str, str] = {}
-    if tracker is None:
-        yield tags
-        return
-    tracker.log_hyperparams(storable_keys(mask_passwords(to_builtin_types(settings))))
-    with ended_run(lambda status: tracker.end(status, tags, list_artifacts(folder))):
-        yield tags
-
-
-@contextlib.contextmanager
 def ended_run(end: Callable[[str], None]) -> Iterator[None]:
     """Call `end` after the block, with the status that MLflow has for how it ended."""
     try:
@@ -160,15 +140,12 @@ def end_sweep_run(
         metrics: of the sweep; None = n/a.
         artifacts: files to store with the run; those that do not exist are skipped.
     """
-    if not is_mlflow(node) or run_id is None:
-        return
-    node = resolve_local_paths(node)
-    with unreachable_as_warning(node):
-        client = mlflow_client(node)
-        for key, value in metrics.items():
-            if value is not None:
-                client.log_metric(run_id, storable_key(key), value)
-        end_run(client, run_id, status=status, artifacts=artifacts)
+    with _client_of_run(node, run_id) as client:
+        if client is not None:
+            for key, value in metrics.items():
+                if value is not None:
+                    client.log_metric(run_id, storable_key(key), value)
+            end_run(client, run_id, status=status, artifacts=artifacts)
 
 
 def child_run_settings(
@@ -196,7 +173,8 @@ def close_child_run(
         status: KILLED or FAILED.
         tags: such as the reason.
     """
-    with _run_of_job(node, folder) as (client, run_id):
+    run_id = read_run_id(folder)
+    with _client_of_run(node, run_id) as client:
         if client is not None and client.get_run(run_id).info.status == "RUNNING":
             end_run(client, run_id, status=status, tags=tags)
 
@@ -209,22 +187,28 @@ def add_artifacts(folder: Path, node: Mapping[str, Any] | None, paths: Iterable[
         node: its settled `logger`.
         paths: the files.
     """
-    with _run_of_job(node, folder) as (client, run_id):
+    run_id = read_run_id(folder)
+    with _client_of_run(node, run_id) as client:
         if client is not None:
             for artifact in paths:
                 client.log_artifact(run_id, str(artifact))
 
 
-@contextlib.contextmanager
-def _run_of_job(node: Mapping[str, Any] | None, folder: Path) -> Iterator[tuple[Any, str]]:
-    """Yield MLflow's client and the id of a job's run; None and no id where the job has none."""
+def read_run_id(folder: Path) -> str | None:
+    """Read the id of the MLflow run of a job; return None where it has none."""
     path = folder / RUN_ID_FILE
-    if not is_mlflow(node) or not path.exists():
-        yield None, ""
+    return path.read_text(encoding="utf-8").strip() if path.exists() else None
+
+
+@contextlib.contextmanager
+def _client_of_run(node: Mapping[str, Any] | None, run_id: str | None) -> Iterator[Any]:
+    """Yield MLflow's client, or None where there is no run of MLflow."""
+    if not is_mlflow(node) or run_id is None:
+        yield None
         return
     node = resolve_local_paths(node)
     with unreachable_as_warning(node):
-        yield mlflow_client(node), path.read_text(encoding="utf-8").strip()
+        yield mlflow_client(node)
 
 
 @contextlib.contextmanager
@@ -289,7 +273,7 @@ def list_artifacts(folder: Path) -> list[Path]:
 
 def end_run(
     client: Any,
-    run_id: str,
+    run_id: str | None,
     *,
     status: str,
     tags: Mapping[str, Any] | None = None,

@@ -1,10 +1,14 @@
 """Write the best model of a training and what is needed to use it."""
 
 import dataclasses
+import logging
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from octopi.config.settings import TrainSettings
@@ -21,10 +25,15 @@ from octopi.system.versions import git_commit, versions
 from octopi.training.dataset_info import DatasetInfo
 from octopi.training.module import PickingModule
 
+logger = logging.getLogger(__name__)
 
-@dataclasses.dataclass(frozen=True)
-class BestModelWriter:
-    """Writes `best_model.pth`, its readable copy, and the candidates of its validation.
+
+@dataclasses.dataclass(eq=False)
+class SaveBestModel(Callback):
+    """Saves the weights that validated best, what is needed to use them, and their candidates.
+
+    It must come before weight averaging in the list of callbacks, so that it saves the weights that
+    were validated. Without validation runs it saves the latest.
 
     Args:
         folder: of the training.
@@ -41,11 +50,59 @@ class BestModelWriter:
     data: TomogramDataModule
     divisor: int
     net_output: NetOutput
+    best: float | None = dataclasses.field(default=None, init=False)
+    best_epoch: int | None = dataclasses.field(default=None, init=False)
+    metrics: dict[str, float | None] = dataclasses.field(default_factory=dict, init=False)
+    annotated_share: dict[str, list[float]] = dataclasses.field(default_factory=dict, init=False)
 
-    def __call__(self, weights: dict[str, Tensor], module: PickingModule) -> None:
-        """Write the weights and the candidates of their validation."""
-        write_candidates(self.folder / CANDIDATES_FILE, module.candidates)
-        write_model(self.folder, weights, self.checkpoint_info(module))
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Copy the weights that were just validated, averaged or not."""
+        assert isinstance(pl_module, PickingModule)
+        self._weights = {k: v.detach().clone() for k, v in pl_module.net.state_dict().items()}
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the copied weights if they are the best so far."""
+        assert isinstance(pl_module, PickingModule)
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        value = pl_module.best_value
+        if value is None:
+            logger.warning(
+                "%s is n/a in this validation: the model is saved as the latest, not as the best.",
+                pl_module.best_metric,
+            )
+        if self.best is None or (value is not None and value > self.best):
+            self.best, self.best_epoch = value, trainer.current_epoch
+            self.metrics = dict(pl_module.metrics)
+            self.annotated_share = pl_module.calibration.shares
+            write_candidates(self.folder / CANDIDATES_FILE, pl_module.candidates)
+            write_model(self.folder, self._weights, self.checkpoint_info(pl_module))
+            if value is not None:
+                logger.info(
+                    "epoch %d: best %s %.4f", trainer.current_epoch, pl_module.best_metric, value
+                )
+        self._weights = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state that a resumed training needs."""
+        return {
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "measured": self.metrics,
+            "annotated_share": self.annotated_share,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state of a training; forget a best model that cannot be read any more."""
+        was_saved = state_dict["best_epoch"] is not None  # which the first validation does
+        if was_saved and (problem := self.find_problem()):
+            logger.warning(
+                "The best model so far is lost. %s The next validation writes a new one.", problem
+            )
+            return
+        self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
+        self.metrics = state_dict["measured"]
+        self.annotated_share = state_dict.get("annotated_share", {})
 
     def find_problem(self) -> str | None:
         """Return why the written files cannot be read; None if they can."""

@@ -1,8 +1,9 @@
 """What a training checks of its parts before it begins, in the dry run too."""
 
+import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,9 +14,12 @@ from octopi.config.build import build
 from octopi.config.settings import TrainSettings
 from octopi.data.particles import LABELS, MAX_NUMBER
 from octopi.errors import (
+    ExitCode,
+    OctopiError,
     ResourceError,
     SettingError,
     describe_error,
+    exit_code_of,
     place_in_users_code,
     shorten,
     users_definition,
@@ -43,6 +47,21 @@ _NOT_DETERMINISTIC = {
     *("nll_loss2d_forward", "grid_sampler_2d_backward", "grid_sampler_3d_backward"),
     *("cumsum", "histc", "put_"),
 }
+
+
+@contextlib.contextmanager
+def explain_failure(subject: str) -> Iterator[None]:
+    """Raise what fails in the block as a SettingError that begins with its subject and says where.
+
+    Errors of octopi and a lack of memory pass through.
+    """
+    try:
+        yield
+    except Exception as error:  # a class of the user or of a library may raise anything
+        if isinstance(error, OctopiError) or exit_code_of(error) == ExitCode.RESOURCE:
+            raise
+        place, reason = place_in_users_code(error), shorten(describe_error(error), 300)
+        raise SettingError(f"{subject}{place} fails: {reason}.") from error
 
 
 def check_loss(loss: Loss, form: TargetForm, num_objects: int) -> None:
@@ -106,12 +125,9 @@ def check_painter(painter: Any, radii: Sequence[float], stride: int) -> None:
     edge = _EDGE * stride
     labels = torch.zeros((2, 1, edge, edge, edge), dtype=torch.uint8)
     labels[0, 0, 2:5, 2:5, 2:5], labels[1, 0, 2:5, 2:5, 2:5] = 1, len(radii)
-    place = users_definition(painter)
-    try:
+    subject = f"painter: {name_of(painter)}"
+    with explain_failure(subject):
         painted = painter(labels, (labels > 0).int(), radii, stride)
-    except Exception as error:  # what a user wrote may raise anything
-        place, reason = place_in_users_code(error), shorten(describe_error(error), 250)
-        raise SettingError(f"painter: {name_of(painter)}{place} fails: {reason}.") from error
     expected, problem = [2, len(radii), *[_EDGE] * 3], ""
     if not torch.is_tensor(painted):
         problem = f"returns {type(painted).__name__}"
@@ -121,7 +137,7 @@ def check_painter(painter: Any, radii: Sequence[float], stride: int) -> None:
         problem = f"returns scores from {painted.min():.3g} to {painted.max():.3g}"
     if problem:
         raise SettingError(
-            f"painter: {name_of(painter)}{place} {problem}. For labels {list(labels.shape)} of "
+            f"{subject}{users_definition(painter)} {problem}. For labels {list(labels.shape)} of "
             f"{len(radii)} objects, at a stride of {stride}, it returns a score of 0 to 1 for each "
             f"object, without background: {expected}."
         )
@@ -145,20 +161,17 @@ def check_augment(
         part = getattr(step, "transform", step)  # of MONAI's
         if type(part).__module__.startswith("octopi."):
             continue
-        key = f"augment.{name}".removesuffix(".")
+        subject = f"{f'augment.{name}'.removesuffix('.')}: {name_of(part)}"
         for seed in range(NUM_AUGMENT_TRIALS):
             rng = torch.Generator().manual_seed(seed)
             image = torch.randn((2, 1, *crop_size), generator=rng)
             # the last label beside background: what is interpolated lies between them
             target = torch.randint(2, image.shape, generator=rng, dtype=dtype) * highest
-            try:
+            with explain_failure(subject):
                 problem = _augment_problem(step(image.clone(), target.clone(), rng), image, target)
-            except Exception as error:  # what a user or MONAI wrote may raise anything
-                where, reason = place_in_users_code(error), shorten(describe_error(error), 250)
-                raise SettingError(f"{key}: {name_of(part)}{where} fails: {reason}.") from error
             if problem:
                 raise SettingError(
-                    f"{key}: {name_of(part)}{users_definition(part)} {problem}. It takes and "
+                    f"{subject}{users_definition(part)} {problem}. It takes and "
                     "returns image and target, both (b, 1, z, y, x), with labels kept."
                 )
 

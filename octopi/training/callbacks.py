@@ -1,4 +1,4 @@
-"""Callbacks: save the best model and the last checkpoint, write the history, stop on signals."""
+"""Callbacks: save the last checkpoint, write the history, log the progress, stop on signals."""
 
 import logging
 import os
@@ -13,81 +13,13 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback, Checkpoint
-from torch import Tensor
 
 from octopi.signals import signals_to_handle
 from octopi.system.files import staged, write_json
-from octopi.training.best_model import BestModelWriter
+from octopi.training.best_model import SaveBestModel
 from octopi.training.module import PickingModule
 
 logger = logging.getLogger(__name__)
-
-
-class SaveBestModel(Callback):
-    """Saves the weights that validated best, with their thresholds.
-
-    It must come before weight averaging in the list of callbacks, so that it saves the weights that
-    were validated. Without validation runs it saves the latest.
-
-    Args:
-        save: writes the weights and the results of their validation.
-    """
-
-    def __init__(self, save: BestModelWriter) -> None:
-        self.save = save
-        self.best: float | None = None
-        self.best_epoch: int | None = None
-        self.metrics: dict[str, float | None] = {}
-        self.annotated_share: dict[str, list[float]] = {}
-        self._weights: dict[str, Tensor] = {}
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Copy the weights that were just validated, averaged or not."""
-        assert isinstance(pl_module, PickingModule)
-        self._weights = {k: v.detach().clone() for k, v in pl_module.net.state_dict().items()}
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the copied weights if they are the best so far."""
-        assert isinstance(pl_module, PickingModule)
-        if trainer.sanity_checking or not trainer.is_global_zero:
-            return
-        value = pl_module.best_value
-        if value is None:
-            logger.warning(
-                "%s is n/a in this validation: the model is saved as the latest, not as the best.",
-                pl_module.best_metric,
-            )
-        if self.best is None or (value is not None and value > self.best):
-            self.best, self.best_epoch = value, trainer.current_epoch
-            self.metrics = dict(pl_module.metrics)
-            self.annotated_share = pl_module.calibration.shares
-            self.save(self._weights, pl_module)
-            if value is not None:
-                logger.info(
-                    "epoch %d: best %s %.4f", trainer.current_epoch, pl_module.best_metric, value
-                )
-        self._weights = {}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state that a resumed training needs."""
-        return {
-            "best": self.best,
-            "best_epoch": self.best_epoch,
-            "measured": self.metrics,
-            "annotated_share": self.annotated_share,
-        }
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the state of a training; forget a best model that cannot be read any more."""
-        was_saved = state_dict["best_epoch"] is not None  # which the first validation does
-        if was_saved and (problem := self.save.find_problem()):
-            logger.warning(
-                "The best model so far is lost. %s The next validation writes a new one.", problem
-            )
-            return
-        self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
-        self.metrics = state_dict["measured"]
-        self.annotated_share = state_dict.get("annotated_share", {})
 
 
 class CheckpointFiles(TorchCheckpointIO):
@@ -130,24 +62,20 @@ class WriteHistory(Callback):
 
     Args:
         path: of the file.
-        best_model: knows which share of the particles seems annotated; it comes before this in the
-            list of callbacks.
-        note: what the metrics are against; None = all particles.
+        best_model: knows which share of the particles seems annotated, and what the metrics are
+            against; it comes before this in the list of callbacks.
     """
 
-    def __init__(self, path: Path, best_model: SaveBestModel, note: str | None) -> None:
+    def __init__(self, path: Path, best_model: SaveBestModel) -> None:
         self.path = path
-        self.note = note
         self.best_model = best_model
         self.history: dict[str, dict[str, list[float | None]]] = {}
-        self.best_metric = ""
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Append the values of the epoch and write the file."""
-        assert isinstance(pl_module, PickingModule)
-        self.best_metric = pl_module.best_metric
+        loss = trainer.callback_metrics.get("train/loss")
         values: dict[str, float | None] = {
-            "train_loss": _number(trainer.callback_metrics.get("train/loss")),
+            "train_loss": None if loss is None else float(loss),
             "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
         }
         self._append(trainer.current_epoch, values)
@@ -157,7 +85,6 @@ class WriteHistory(Callback):
         """Append the metrics of the validation and write the file."""
         assert isinstance(pl_module, PickingModule)
         if not trainer.sanity_checking:
-            self.best_metric = pl_module.best_metric
             self._append(trainer.current_epoch, dict(pl_module.metrics))
             self._write(trainer)
 
@@ -172,9 +99,10 @@ class WriteHistory(Callback):
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of `results.json`; a value of None means n/a."""
+        note = self.best_model.info.metrics_note
         return {
-            "best_metric": self.best_metric,
-            **({"metrics_note": self.note} if self.note else {}),
+            "best_metric": self.best_model.settings.best_metric,
+            **({"metrics_note": note} if note else {}),
             "annotated_share": self.best_model.annotated_share,
             "history": self.history,
         }
@@ -190,10 +118,6 @@ class WriteHistory(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state of a training."""
         self.history = state_dict["history"]
-
-
-def _number(value: Tensor | float | None) -> float | None:
-    return None if value is None else float(value)
 
 
 class LogProgress(Callback):

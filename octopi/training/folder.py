@@ -16,7 +16,13 @@ from octopi.data.datamodule import TomogramDataModule
 from octopi.errors import DataError, OctopiError, ResourceError, SettingError, shorten_list
 from octopi.models import checkpoint
 from octopi.system import locks, ranks, slurm
-from octopi.system.files import differing_keys, read_json, to_builtin_types, write_json, write_yaml
+from octopi.system.files import (
+    differing_values,
+    read_json,
+    to_builtin_types,
+    write_json,
+    write_yaml,
+)
 from octopi.system.job_folder import (
     BEST_MODEL_FILE,
     CONFIG_FILE,
@@ -125,7 +131,7 @@ def check_resume(folder: Path, settings: TrainSettings) -> None:
         )
     before = read_training_config(folder)
     before, now = mask_passwords(before), _storable(settings)
-    changed = [key for key in differing_keys(before, now) if key not in CHANGEABLE_ON_RESUME]
+    changed = [key for key in differing_values(before, now) if key not in CHANGEABLE_ON_RESUME]
     if changed:
         raise SettingError(
             f"{shorten_list(changed)} differ from what {folder} began with. A resumed training "
@@ -198,7 +204,7 @@ class TrainingFolder:
         }
         record = to_builtin_types(record)
         if self.resumes and path.is_file() and (before := _read_record(path)) != record:
-            changed = shorten_list(differing_keys(before, record))
+            changed = shorten_list(differing_values(before, record))
             raise DataError(
                 f"The data has changed since {self.path} began: {changed}. Restore it, or start "
                 f"anew, with init_from={BEST_MODEL_FILE} to keep what was learned."
@@ -221,7 +227,14 @@ class TrainingFolder:
             Whatever is raised inside.
         """
         tracker = make_tracker(settings.logger, self.path) if self.writes else None
-        with mlflow.tracked_run(tracker, self.path, settings) as tags:
+        if tracker is None:
+            yield None
+            return
+        tags: dict[str, str] = {}
+        tracker.log_hyperparams(mlflow.storable_keys(_storable(settings)))
+        with mlflow.ended_run(
+            lambda status: tracker.end(status, tags, mlflow.list_artifacts(self.path))
+        ):
             yield tracker
             tags |= {**self.tags, "state": self.state}
 

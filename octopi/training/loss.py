@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from octopi.arguments import TARGET, parameters_of
+from octopi.arguments import TARGET, import_target, parameters_of
 from octopi.config.build import build
-from octopi.config.nodes import import_target
 from octopi.errors import SettingError, did_you_mean, shorten_list
 from octopi.losses import TargetForm
 
@@ -55,12 +54,13 @@ def build_loss(
         SettingError: a weight is of an unknown object, the loss takes no weights, or it cannot be
             computed from such targets.
     """
-    target = import_target(str(node[TARGET]), "loss")
+    target = import_target(str(node[TARGET]), f"loss={node[TARGET]}")
     node = fit_to_form(node, target, form)
     weights = None if "weights" in parameters_of(target) else node.get("weights")
     if weights == FREQUENCY:
         weights = frequency_weights(volumes())
-        logger.info("Weights of the objects in the loss: %s.", _describe_weights(weights))
+        text = ", ".join(f"{name} {weight:.3g}" for name, weight in weights.items()) or "all 1"
+        logger.info("Weights of the objects in the loss: %s.", text)
     if not weights:
         return adapt_loss(build(node, "loss"), form)
     if unknown := sorted(weights.keys() - labels.keys()):
@@ -116,10 +116,6 @@ def frequency_weights(volumes: Mapping[str, float]) -> dict[str, float]:
         return {}
     median = statistics.median(present.values())
     return {name: median / volume for name, volume in present.items()}
-
-
-def _describe_weights(weights: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {weight:.3g}" for name, weight in weights.items()) or "all 1"
 
 
 def class_weights(

@@ -29,7 +29,7 @@ from octopi.system import ranks, slurm
 from octopi.system.job_folder import LAST_CHECKPOINT_FILE, RESULTS_FILE
 from octopi.system.progress import shows_bars
 from octopi.training import ddp
-from octopi.training.best_model import BestModelWriter
+from octopi.training.best_model import SaveBestModel
 from octopi.training.build_checks import (
     check_augment,
     check_monitors,
@@ -38,7 +38,6 @@ from octopi.training.build_checks import (
 from octopi.training.callbacks import (
     LastCheckpoint,
     LogProgress,
-    SaveBestModel,
     StopOnSignal,
     WriteHistory,
 )
@@ -135,13 +134,14 @@ def build_training(
         steps_per_epoch=data.steps_per_epoch,
         seed=settings.seed,
     )
-    best_model = SaveBestModel(BestModelWriter(folder, settings, info, data, divisor, net_output))
-    history = WriteHistory(folder / RESULTS_FILE, best_model, info.metrics_note)
+    best_model = SaveBestModel(folder, settings, info, data, divisor, net_output)
+    history = WriteHistory(folder / RESULTS_FILE, best_model)
     cpu_budget = CpuBudget(settings.max_cpu_seconds)
-    users_callbacks = build_callbacks(settings, info)
+    own_callbacks = [build(node, f"callbacks.{name}") for name, node in settings.callbacks.items()]
+    check_monitors(own_callbacks, list(info.radii))
     callbacks = [
         best_model,  # before weight averaging, so that it saves the weights that are validated
-        *users_callbacks,
+        *own_callbacks,
         history,
         cpu_budget,
         LogProgress(),
@@ -150,13 +150,6 @@ def build_training(
     ]
     trainer = build_trainer(settings, folder, callbacks, divisor, net)
     return Training(info, net, divisor, data, module, trainer, best_model, history, cpu_budget)
-
-
-def build_callbacks(settings: TrainSettings, info: DatasetInfo) -> list[pl.Callback]:
-    """Build the callbacks that the user chose; check what they watch."""
-    callbacks = [build(node, f"callbacks.{name}") for name, node in settings.callbacks.items()]
-    check_monitors(callbacks, list(info.radii))
-    return callbacks
 
 
 def build_trainer(
@@ -223,7 +216,7 @@ def run_training(
         ):
             trainer.fit(training.module, datamodule=data, ckpt_path=last, weights_only=True)
         validate_last_weights(training)
-        if folder.writes and (problem := training.best_model.save.find_problem()):
+        if folder.writes and (problem := training.best_model.find_problem()):
             raise DataError(f"The training ended without a best model. {problem}")
         ends = [getattr(callback, "end_state", None) for callback in trainer.callbacks]  # type: ignore[attr-defined]
         folder.state = next(filter(None, ends), folder.state)

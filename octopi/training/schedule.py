@@ -31,7 +31,7 @@ class Schedule(ABC):
 
 
 class WarmupCosine(Schedule):
-    """A linear rise over `warmup_steps`, then a half cosine down to `min_lr_factor`."""
+    """A linear rise over `warmup_steps`, then a half cosine down to `min_lr_factor`; 1: no fall."""
 
     @validate_call
     def __init__(self, *, warmup_steps: CountOrZero, min_lr_factor: Share) -> None:
@@ -42,23 +42,7 @@ class WarmupCosine(Schedule):
         """Return the factor at an optimizer step."""
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         factor = self.min_lr_factor + (1 - self.min_lr_factor) * cosine
-        return _warmup(step, self.warmup_steps) * factor
-
-
-class Constant(Schedule):
-    """A linear rise over `warmup_steps`, then the base rate to the end."""
-
-    @validate_call
-    def __init__(self, *, warmup_steps: CountOrZero) -> None:
-        self.warmup_steps = warmup_steps
-
-    def __call__(self, *, step: int, progress: float) -> float:
-        """Return the factor at an optimizer step."""
-        return _warmup(step, self.warmup_steps)
-
-
-def _warmup(step: int, warmup_steps: int) -> float:
-    return min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
+        return min(1.0, (step + 1) / max(self.warmup_steps, 1)) * factor
 
 
 def build_lr_scheduler(

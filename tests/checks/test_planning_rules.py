@@ -7,7 +7,7 @@ from octopi.checks import planning_rules
 from octopi.checks.measured_cost import Cost, NetworkCosts
 from octopi.checks.planning_rules import Sizes
 from octopi.config.files import CONF_DIR
-from octopi.config.settings.projects import Rules
+from octopi.config.setting_types import Rules
 from octopi.geometry import Grid
 
 RULES = Rules(**yaml.safe_load((CONF_DIR / "plan.yaml").read_text(encoding="utf-8"))["rules"])

@@ -11,8 +11,8 @@ AWKWARD = "it's, a=[b] ü"
 
 
 def test_a_bare_path_is_a_project_or_a_folder():
-    assert expand_paths(["a/b.json", "num_runs=3"]) == ["project.config='a/b.json'", "num_runs=3"]
-    assert expand_paths(["outputs/first"]) == ["folder='outputs/first'"]
+    assert expand_paths(["a/b.json", "num_runs=3"]) == ["project.config=a/b.json", "num_runs=3"]
+    assert expand_paths(["outputs/first"]) == ["folder=outputs/first"]
     assert expand_paths(["--cfg", "job", "+x=1"]) == ["--cfg", "job", "+x=1"]
 
 
@@ -43,7 +43,7 @@ def test_the_same_sweep_has_the_same_folder_and_another_has_another():
         return expand_overrides(["-m", *overrides], verb="train")[-1]
 
     first = folder("search=unet", "seed=1", "hydra.sweeper.n_trials=4")
-    assert first.startswith("hydra.sweep.dir='outputs/train/unet-")
+    assert first.startswith("hydra.sweep.dir=outputs/train/unet-")
     assert first == folder("seed=1", "search=unet", "hydra.sweeper.n_trials=8")
     assert first != folder("search=unet", "seed=2")
     assert folder("seed=1", "hydra.sweep.dir=here") == "hydra.sweep.dir=here"
@@ -74,7 +74,7 @@ def test_an_experiment_may_be_a_file(tmp_path):
     path.parent.mkdir(parents=True)
     path.write_text("# @package _global_\nseed: 77\n", encoding="utf-8")
     overrides = expand_overrides([f"experiment={path}", "target=a:b/1"], verb="train")
-    assert overrides[:2] == ["target=a:b/1", "experiment='mine'"]
+    assert overrides[:2] == ["target=a:b/1", "experiment=mine"]
     assert compose("train", overrides)[0].seed == 77
 
 
@@ -119,7 +119,7 @@ def test_hydras_own_options_are_taken(typed):
 @pytest.mark.parametrize("verb", ["train", "check"])
 def test_targets_are_chosen_with_the_words_that_made_them(verb, typed, target):
     overrides = expand_overrides([*typed, "runs=[TS_01]"], verb=verb)
-    assert overrides == ["runs=[TS_01]", f"target='{target}'"]
+    assert overrides == ["runs=[TS_01]", f'target="{target}"']
     assert compose(verb, overrides)[0].target == target
 
 
@@ -145,7 +145,7 @@ def test_a_comparison_has_the_same_folder_each_time_it_is_typed():
         expand_overrides([*typed, *more], verb="compare") for more in ([], ["trust=[a]"])
     )
     assert first[-1] == again[-1]
-    assert first[-1].startswith("hydra.run.dir='outputs/compare/comparison-")
+    assert first[-1].startswith("hydra.run.dir=outputs/compare/comparison-")
     assert expand_overrides(["methods=[loss=tversky]"], verb="compare")[-1] != first[-1]
 
 

@@ -136,7 +136,7 @@ def test_the_best_trial_of_a_search_is_an_experiment_without_the_settings_of_a_t
     results = {"best": {"number": 3, "folder": "trial_3"}}
     (tmp_path / "optimization_results.yaml").write_text(yaml.safe_dump(results), encoding="utf-8")
     overrides = expand_overrides([f"experiment={tmp_path}/best"], verb="train")
-    assert any("run_name:'${hydra:job.name}'" in override for override in overrides)
+    assert any('run_name: "${hydra:job.name}"' in override for override in overrides)
     settings = settings_of([*overrides, "logger.run_name=x"])
     alone = settings_of(
         ["loss=focal", "logger=mlflow", "+logger.tags={mine: 1}", "logger.run_name=x"]
@@ -244,7 +244,7 @@ def test_a_repeated_training_logs_into_its_own_folder(tmp_path):
     folder = make_job(tmp_path / "job", "logger=csv", "logger.save_dir=/elsewhere")
     overrides = expand_overrides([f"experiment={folder}"], verb="train")
     assert "/elsewhere" not in " ".join(overrides)
-    assert any("save_dir:'${hydra:runtime.output_dir}'" in override for override in overrides)
+    assert any('save_dir: "${hydra:runtime.output_dir}"' in override for override in overrides)
 
 
 @pytest.mark.parametrize("key", ["experiment", "resume"])

@@ -88,7 +88,7 @@ def test_names_with_quotes_can_be_swept():
 
 def test_each_value_of_a_sweep_is_text():
     (quoted,) = quote_texts(["runs=[1_0],[2_0]"], "train", multirun=True)
-    assert quoted == "runs=['1_0'],['2_0']"
+    assert quoted == 'runs=["1_0"],["2_0"]'
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,8 @@ def test_a_finished_training_with_other_settings_is_not_taken_for_this_one(here,
     folder.mkdir(parents=True)
     changed = dataclasses.asdict(base.trainings[0].settings) | {"threshold_beta": 1.5}
     Path(folder / "config.yaml").write_text(str(changed).replace("None", "null"), encoding="utf-8")
-    (folder / "outcome.json").write_text('{"values": {}, "seconds": 1}', encoding="utf-8")
+    (folder / "outcome.json").write_text(
+        '{"state": "complete", "values": {}, "seconds": 1}', encoding="utf-8"
+    )
     with pytest.raises(SettingError, match="other settings: threshold_beta"):
         read(["loss=dice"])

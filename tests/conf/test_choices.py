@@ -245,7 +245,7 @@ def readers(verb):
     """Collect the modules that name the settings class of a command."""
     name, modules = SETTINGS_CLASSES[verb].__name__, set()
     for path in CONF_DIR.parent.joinpath("octopi").rglob("*.py"):
-        if path.parent.name != "settings" and name in path.read_text(encoding="utf-8"):
+        if path.stem != "settings" and name in path.read_text(encoding="utf-8"):
             modules.add(path.stem)
     return modules | {"job"}
 

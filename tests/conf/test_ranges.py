@@ -12,11 +12,10 @@ from omegaconf import OmegaConf, open_dict
 from pydantic.fields import FieldInfo
 from required_settings import BASE
 
-from octopi.arguments import argument_annotation, fit
+from octopi.arguments import argument_annotation, fit, import_target
 from octopi.cli.typed_text import find_annotation
 from octopi.config.check import check_settings
 from octopi.config.files import COMMANDS, CONF_DIR, OVERLAYS, groups_of
-from octopi.config.nodes import import_target
 from octopi.config.overrides import compose_config
 from octopi.config.settings import SETTINGS_CLASSES
 from octopi.errors import MAX_MESSAGE_LENGTH, ExitCode, SettingError

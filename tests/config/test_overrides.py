@@ -38,6 +38,7 @@ class Colour(enum.Enum):
         ("${not.an.interpolation}", "${not.an.interpolation}"),
         ("\\${nor.this}", "\\${nor.this}"),
         ("1", "1"),
+        (".5", ".5"),
         ("null", "null"),
         ("", ""),
         ("größe", "größe"),

@@ -17,7 +17,7 @@ def settings_of(overrides):
 def test_folds_share_cpu_seconds_evenly_and_time_by_how_many_train_at_once():
     settings = settings_of(["max_cpu_seconds=1000", "trainer.max_time=00:01:00:00"])
     assert fold_limits(settings, num_slots=2) == [
-        "trainer.max_time='00:00:30:00'",
+        'trainer.max_time="00:00:30:00"',
         "max_cpu_seconds=250.0",
     ]
     assert fold_limits(settings_of([]), num_slots=2) == []

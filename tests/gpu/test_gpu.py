@@ -141,7 +141,7 @@ def test_windows_that_do_not_fit_are_halved(caplog):
 def test_the_moving_average_is_torchs_own_to_the_last_bit():
     model = nn.Sequential(nn.Conv3d(1, 64, 3), nn.BatchNorm3d(64), nn.Conv3d(64, 7, 3)).cuda()
     expected = AveragedModel(model, avg_fn=get_ema_avg_fn(0.997), use_buffers=True)
-    average = FusedAverage(copy.deepcopy(model), decay=0.997, use_buffers=True)
+    average = FusedAverage(copy.deepcopy(model), decay=0.997)
     for _ in range(5):
         with torch.no_grad():
             for value in model.parameters():

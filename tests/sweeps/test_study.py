@@ -1,6 +1,7 @@
 """The study of a search is opened from its folder, wherever it is stored."""
 
 import contextlib
+import json
 import sqlite3
 import threading
 
@@ -13,7 +14,14 @@ from sqlalchemy.exc import OperationalError
 from octopi.cli.error_report import describe
 from octopi.errors import DataError, ExitCode, SettingError, exit_code_of
 from octopi.sweeps import study as study_module
-from octopi.sweeps.study import open_storage, open_study, optimisation_directions
+from octopi.sweeps.study import (
+    JOURNAL,
+    RETRIED_METHODS,
+    PatientDatabase,
+    open_storage,
+    open_study,
+    optimisation_directions,
+)
 from octopi.system.job_folder import STUDY_FILE
 
 
@@ -95,3 +103,120 @@ def test_a_database_that_cannot_be_used_is_refused_with_the_cause(tmp_path, url,
     with pytest.raises(SettingError, match=cause) as refused:
         open_storage(tmp_path, url.format(folder=tmp_path))
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.fixture
+def storage(tmp_path, monkeypatch):
+    """A database whose server can be taken away; its address is a file's, which needs no server."""
+    monkeypatch.setattr(study_module, "FIRST_WAIT", 0.0)
+    monkeypatch.setattr(study_module, "LONGEST_WAIT", 0.0)
+    storage = PatientDatabase(f"sqlite:///{tmp_path / 'study.db'}", patience=60)
+    yield storage
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+def failing(times, value=7):
+    """Return a call that fails as a lost connection does, so many times, before it succeeds."""
+    left = [times]
+
+    def call():
+        if left[0]:
+            left[0] -= 1
+            raise OperationalError("commit", None, Exception("server closed the connection"))
+        return value
+
+    return call
+
+
+def test_a_lost_connection_is_tried_again_until_it_answers(storage, caplog):
+    with caplog.at_level("INFO"):
+        assert storage.try_until_answered(failing(5)) == 7
+    said = [record.getMessage() for record in caplog.records if "database" in record.getMessage()]
+    assert ["does not answer" in said[0], "answers again" in said[1], len(said)] == [True, True, 2]
+
+
+def test_without_patience_the_first_failure_is_raised(storage):
+    storage.patience = 0
+    with pytest.raises(OperationalError):
+        storage.try_until_answered(failing(1))
+
+
+def test_what_is_no_outage_is_raised_at_once(storage):
+    with pytest.raises(KeyError):
+        storage.try_until_answered({}.popitem)
+
+
+def test_a_trial_whose_end_was_stored_before_the_answer_was_lost_has_ended(storage):
+    lost = failing(1)
+
+    def end_trial():
+        lost()
+        raise optuna.exceptions.UpdateFinishedTrialError
+
+    assert storage.try_until_answered(end_trial) is True
+
+
+def test_every_access_of_a_study_is_tried_again(storage, monkeypatch):
+    retried = []
+    monkeypatch.setattr(storage, "try_until_answered", lambda call: (retried.append(1), call())[1])
+    study = optuna.create_study(storage=storage, sampler=optuna.samplers.RandomSampler(0))
+    for access in (
+        study.ask,
+        lambda: study._storage.set_trial_intermediate_value(1, 0, 0.5),
+        lambda: study._storage.set_trial_user_attr(1, "attempts", 1),
+        lambda: study.tell(0, 0.5),
+        lambda: optuna.load_study(study_name=study.study_name, storage=storage),
+    ):
+        before = len(retried)
+        access()
+        assert len(retried) > before
+    assert {name for name in RETRIED_METHODS if not hasattr(PatientDatabase, name)} == set()
+
+
+TORN = b'{"op_code":4,"trial_'
+
+
+@pytest.fixture
+def journal(tmp_path):
+    """The journal of a study with two trials."""
+    study = begin_search(tmp_path)
+    for value in (0.25, 0.5):
+        trial = study.ask()
+        trial.suggest_float("lr", 0, 1)
+        study.tell(trial, value)
+    return tmp_path / JOURNAL
+
+
+def read_values(folder):
+    return [trial.value for trial in open_study(folder).get_trials()]
+
+
+def test_a_torn_last_line_is_cut_off_and_kept_in_a_backup(journal):
+    content = journal.read_bytes()
+    journal.write_bytes(content + TORN)
+    assert read_values(journal.parent) == [0.25, 0.5]
+    assert journal.read_bytes() == content
+    (backup,) = journal.parent.glob("journal.log.backup-*")
+    assert backup.read_bytes() == content + TORN
+
+
+def test_a_line_torn_in_the_middle_costs_only_that_line(journal):
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:-1], b'{"op_code":4,"tri{"op_code":4}\n', lines[-1]]))
+    assert read_values(journal.parent) == [0.25, 0.5]
+
+
+def test_a_writer_cuts_off_what_another_left_torn(journal):
+    study = open_study(journal.parent)
+    with journal.open("ab") as file:
+        file.write(TORN)
+    study.tell(study.ask(), 0.75)
+    assert read_values(journal.parent) == [0.25, 0.5, 0.75]
+    assert all(json.loads(line) for line in journal.read_bytes().splitlines())
+
+
+def test_opening_a_study_leaves_its_journal_as_it_is(journal):
+    before = journal.read_bytes()
+    assert read_values(journal.parent) == [0.25, 0.5]
+    assert journal.read_bytes() == before

@@ -23,7 +23,7 @@ from omegaconf._yaml import get_yaml_loader
 from octopi.errors import DataError
 from octopi.system.files import (
     absolute_sqlite_url,
-    differing_keys,
+    differing_values,
     read_mapping,
     read_yaml,
     staged,
@@ -246,7 +246,7 @@ def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path):
 def test_differing_keys_are_dotted():
     before = {"a": 1, "b": {"c": 2, "d": 3}}
     now = {"a": 1, "b": {"c": 4, "e": 3}, "f": None, "g": 1}
-    assert differing_keys(before, now) == ["b.c", "b.d", "b.e", "g"]
+    assert list(differing_values(before, now)) == ["b.c", "b.d", "b.e", "g"]
 
 
 @given(st.recursive(NAMES, lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner)))

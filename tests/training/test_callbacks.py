@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from tiny import TINY
 
-from octopi.training.best_model import BestModelWriter
-from octopi.training.callbacks import LogProgress, SaveBestModel, StopOnSignal
+from octopi.training.best_model import SaveBestModel
+from octopi.training.callbacks import LogProgress, StopOnSignal
 
 
 def test_a_long_training_says_in_its_log_how_far_it_is(here, octopi_command, monkeypatch):
@@ -25,7 +25,7 @@ def test_a_long_training_says_in_its_log_how_far_it_is(here, octopi_command, mon
 
 @pytest.mark.parametrize(("saved_in_epoch", "is_lost"), [(None, False), (3, True)])
 def test_a_best_model_is_lost_only_if_one_was_saved(tmp_path, caplog, saved_in_epoch, is_lost):
-    callback = SaveBestModel(BestModelWriter(tmp_path, *[None] * 5))
+    callback = SaveBestModel(tmp_path, *[None] * 5)
     state = callback.state_dict()
     callback.load_state_dict(state | {"best": 0.5, "best_epoch": saved_in_epoch})
     assert ("The best model so far is lost" in caplog.text) == is_lost

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import TINY
 
-from octopi.training.schedule import Constant, WarmupCosine
+from octopi.training.schedule import WarmupCosine
 
 
 def test_warmup_cosine_rises_then_falls_to_its_smallest_factor():
@@ -17,8 +17,8 @@ def test_warmup_cosine_rises_then_falls_to_its_smallest_factor():
     assert schedule(step=9, progress=2.0) == pytest.approx(0.1)
 
 
-def test_constant_rises_then_stays():
-    schedule = Constant(warmup_steps=2)
+def test_the_rate_stays_after_its_rise_if_its_smallest_factor_is_one():
+    schedule = WarmupCosine(warmup_steps=2, min_lr_factor=1)
     assert [schedule(step=s, progress=s / 4) for s in range(5)] == [0.5, 1, 1, 1, 1]
 
 

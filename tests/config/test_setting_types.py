@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from octopi.cli.python_api import compose
-from octopi.config.settings.projects import Rules
+from octopi.config.setting_types import Rules
 from octopi.errors import SettingError
 
 

@@ -1,11 +1,11 @@
-"""Settings that several commands have, and types of settings."""
+"""Parts of the settings that several commands have, and types of settings."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from octopi.ranges import NotNegative, Number, Seed, Spacing
+from octopi.ranges import Count, CropsPerStep, Factor, NotNegative, Number, Seed, Share, Spacing
 
 LOOSE, OPTIONAL = "need not name a class", "may be empty"
 ConfigNode = dict[str, Any]
@@ -60,3 +60,45 @@ class RunsSettings(ProjectSettings):
     """Settings of every command on some runs of a project."""
 
     runs: list[str] | None
+
+
+@dataclass
+class TargetsSettings:
+    """Which annotations become which labels (`conf/targets`)."""
+
+    objects: list[str] | None
+    picks: Sets
+    rejected: Sets
+    segmentations: list[str]
+    radius_scale: Factor
+    radius_scales: dict[str, Factor] | None
+    annotated: str | None
+    annotation: Annotation | dict[str, Annotation]
+    name: str
+    user_id: str
+    session_id: str
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The numbers that the plan follows.
+
+    Args:
+        voxels_per_radius: working voxels that the radius of the smallest object keeps.
+        max_coarsening: largest working spacing, in voxel spacings of the tomogram.
+        min_coarsening: a tomogram that would be coarser by less than this factor is left as it is.
+        crop_radii: least edge of a crop, in radii of the largest object.
+        voxels_per_target: least radius of a target's sphere, in working voxels.
+        max_crops_per_step: largest batch.
+        memory_share: part of the free memory that a step or a window may take.
+        steps_per_fold: within `minutes`, at least; there are fewer folds where there are less.
+    """
+
+    voxels_per_radius: Factor
+    max_coarsening: Factor
+    min_coarsening: Factor
+    crop_radii: Factor
+    voxels_per_target: Factor
+    max_crops_per_step: CropsPerStep
+    memory_share: Share
+    steps_per_fold: Count
