@@ -18,7 +18,7 @@ from octopi.geometry import Grid, Points
 from octopi.html_report import mosaics
 from octopi.html_report.mosaics import Mosaic
 from octopi.project.objects import PickableObject
-from octopi.project.score_map import ScoreMap, particle_channels
+from octopi.project.run_scores import ScoreMap, particle_channels
 
 MAX_CROPS = 6000  # pictures of particles on a page
 MIN_CROPS = 8  # of an object in a run, candidates and particles each

@@ -181,13 +181,9 @@ def read_pictures(folder: Path) -> list[dict[str, str]]:
         if path.stem.startswith(OWN_PICTURES) or path.resolve().parent != folder.resolve():
             continue
         try:
-            pictures.append({"name": path.stem, "picture": _recode(path)})
+            with Image.open(path, formats=["PNG"]) as image:
+                picture = compress(image.convert("RGB"), lossless=True)
+            pictures.append({"name": path.stem, "picture": data_url(picture)})
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             logger.warning("%s is damaged, and left out of the report: %s", path, error)
     return pictures
-
-
-def _recode(path: Path) -> str:
-    """Return the picture as a data URL, smaller than a PNG and without loss."""
-    with Image.open(path, formats=["PNG"]) as image:
-        return data_url(compress(image.convert("RGB"), lossless=True))

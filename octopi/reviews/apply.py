@@ -12,8 +12,8 @@ from octopi.errors import DataError, OctopiError, SettingError
 from octopi.geometry import Points
 from octopi.html_report.score_maps import find_score_maps
 from octopi.project import Project
-from octopi.project.picks_selection import REJECTED_SUFFIX
 from octopi.project.queries import PicksQuery
+from octopi.project.selection import REJECTED_SUFFIX
 from octopi.project.work_folder import new_worker_id
 from octopi.reviews.decisions import DecisionsFile, check_belongs, read_decisions
 from octopi.reviews.training import find_trained_on, next_session, write_commands
