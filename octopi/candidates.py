@@ -14,7 +14,6 @@ from octopi.stored import build_stored
 def find_run_candidates(
     scores: RunScores,
     localizer: Localizer,
-    *,
     lowest_chances: Callable[[PickingInfo], Mapping[str, float]],
 ) -> RunCandidates:
     """Find the candidates of every object in a run.

@@ -12,13 +12,7 @@ from octopi.checks.picks import warn_of_odd_picks
 from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import ExportSettings
-from octopi.errors import (
-    NotInProjectError,
-    ResourceError,
-    SettingError,
-    did_you_mean,
-    shorten_list,
-)
+from octopi.errors import NotInProjectError, ResourceError, SettingError, did_you_mean, shorten_list
 from octopi.formats import Format, Particles
 from octopi.geometry import EXACT, Grid
 from octopi.project import Project

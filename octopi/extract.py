@@ -34,7 +34,6 @@ from octopi.project.selection import (
 from octopi.project.shared_work import failing_alone, output_settings
 from octopi.project.voxel_values import odd_share
 from octopi.system.job_folder import Job
-from octopi.system.progress import ProgressBar
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +64,7 @@ def extract(settings: ExtractSettings, _job: Job) -> None:
     with project.writing(
         [run for run, _ in inputs], output, output_settings(settings), dry_run=settings.dry_run
     ) as work:
-        todo = work.one_by_one(inputs, lambda pair: pair[0])
-        for run, run_queries in ProgressBar(todo, desc="extract", unit="run", total=len(inputs)):
+        for run, run_queries in work.one_by_one(inputs, lambda pair: pair[0], desc="extract"):
             with failing_alone(run):
                 counts += extract_run(run, run_queries, settings)
     lines = format_counts(counts, [query.object_name for query in queries], settings)

@@ -135,9 +135,7 @@ def find_candidates(
     def find(scores: RunScores) -> None:
         with failing_alone(scores.run):
             run_candidates = find_run_candidates(
-                scores,
-                localizer,
-                lowest_chances=lambda info: lowest_chances(info, settings),
+                scores, localizer, lambda info: lowest_chances(info, settings)
             )
             if settings.thresholds_from == "training":
                 write_run_picks(scores, run_candidates, {}, settings)

@@ -14,11 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from octopi.candidates import (
-    build_stored_localizer,
-    find_run_candidates,
-    read_checkpoint_info,
-)
+from octopi.candidates import build_stored_localizer, find_run_candidates, read_checkpoint_info
 from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.overrides import override_key
@@ -194,7 +190,7 @@ def to_review(
     run_candidates = find_run_candidates(
         scores,
         build_stored_localizer(info, run.name, settings.trust),
-        lowest_chances=lambda info: dict.fromkeys(info.radii, MIN_CHANCE),
+        lambda info: dict.fromkeys(info.radii, MIN_CHANCE),
     )
     decided: dict[str, list[PicksQuery]] = {}
     for query in run.picks():

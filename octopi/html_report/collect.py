@@ -200,7 +200,7 @@ def _view_run(
         candidates = find_run_candidates(
             scores,
             build_stored_localizer(info, run.name, settings.trust),
-            lowest_chances=lambda info: dict.fromkeys(info.radii, 0.0),
+            lambda info: dict.fromkeys(info.radii, 0.0),
         ).by_object
     elif settings.folder is None:
         role, candidates = PICKED, _read_picks(run, settings)

@@ -156,14 +156,14 @@ def tomogram_for_display(run: Run, tomo_type: str | None = None) -> TomogramQuer
 
 
 def keep_runs_with(
-    runs: Iterable[Run], find: Callable[[Run], Result], named: Sequence[str] | None
+    runs: Iterable[Run], find: Callable[[Run], Result], requested: Sequence[str] | None
 ) -> list[tuple[Run, Result]]:
     """Return the runs where `find` succeeds, with its results; warn about the others.
 
     Args:
         runs: to search.
         find: raises NotInProjectError for a run that lacks what is searched for.
-        named: runs that the user named, who then wants them all; None = those that have it.
+        requested: runs that the user named, who then wants them all; None = those that have it.
 
     Raises:
         NotInProjectError: no run has it, or one that was named lacks it.
@@ -174,7 +174,7 @@ def keep_runs_with(
             results.append((run, find(run)))
         except NotInProjectError as error:
             errors.append(error)
-    if errors and (named is not None or not results):
+    if errors and (requested is not None or not results):
         raise errors[0]
     if errors:
         total = len(results) + len(errors)

@@ -47,7 +47,7 @@ def read_united_picks(
     run: Run,
     picks: Mapping[str, PickSets],
     rejected: Mapping[str, PickSets],
-    radii: Mapping[str, float],
+    radii: Mapping[str, float] | None = None,
 ) -> dict[str, UnitedPicks]:
     """Read the picks of each object, see `pick_sets.unite`; sets that the run lacks are empty.
 
@@ -55,7 +55,7 @@ def read_united_picks(
         run: of the picks.
         picks: object name -> sets of its picks.
         rejected: object name -> sets of places found to be none of it.
-        radii: object name -> Å; without one that of the copick config counts.
+        radii: object name -> Å, as when a target was painted; else those of the copick config.
 
     Raises:
         DataError: an object of several sets, or with rejected places, has no radius.
@@ -64,7 +64,9 @@ def read_united_picks(
     stored = run.read_existing_picks({query: query for one in sets for query in one.queries})
 
     return {
-        name: unite_sets(stored, of_object, rejected.get(name), partial(_radius, run, name, radii))
+        name: unite_sets(
+            stored, of_object, rejected.get(name), partial(_radius, run, name, radii or {})
+        )
         for name, of_object in picks.items()
     }
 
