@@ -200,7 +200,8 @@ def find_picks(
         NotInProjectError: no run has these picks.
         SettingError: an object has several sets of picks.
     """
-    return choose_picks(_available(runs), objects=objects, source=source)
+    available = {query for run in runs for query in run.picks()}
+    return _choose_picks(available, objects, source)
 
 
 def find_pick_sets(
@@ -222,34 +223,9 @@ def find_pick_sets(
         SettingError: a set is named twice, or both as picks and as rejected places; an object has
             several sets and none is named, or is rejected by name but not picked.
     """
-    return choose_pick_sets(_available(runs), objects=objects, source=source, rejected=rejected)
-
-
-def _available(runs: Sequence[Run]) -> set[PicksQuery]:
-    return {query for run in runs for query in run.picks()}
-
-
-def choose_picks(
-    available: Collection[PicksQuery], *, objects: Sequence[str] | None, source: str | None
-) -> dict[str, PicksQuery]:
-    """Choose one set of picks per object of those that exist; see `find_picks`."""
-    candidates = [query for query in available if is_annotation(query, source)]
-    names = list(objects or dict.fromkeys(sorted(q.object_name for q in candidates)))
-    if not names:
-        raise _not_in_project(source or "to learn from", available)
-    return {name: _select_one(name, candidates, available, source) for name in names}
-
-
-def choose_pick_sets(
-    available: Collection[PicksQuery],
-    *,
-    objects: Sequence[str] | None,
-    source: Source,
-    rejected: Source,
-) -> tuple[dict[str, PickSets], dict[str, PickSets]]:
-    """Choose sets of picks of those that exist; see `find_pick_sets`."""
+    available = {query for run in runs for query in run.picks()}
     if source is None or (isinstance(source, str) and ":" not in source):
-        chosen = choose_picks(available, objects=objects, source=source)
+        chosen = _choose_picks(available, objects, source)
         picks = {name: (query,) for name, query in chosen.items()}
     else:
         picks = _named_sets(source, available)
@@ -273,6 +249,17 @@ def choose_pick_sets(
         {name: PickSets(queries) for name, queries in picks.items()},
         {name: PickSets(queries) for name, queries in places.items() if name in picks},
     )
+
+
+def _choose_picks(
+    available: Collection[PicksQuery], objects: Sequence[str] | None, source: str | None
+) -> dict[str, PicksQuery]:
+    """Choose one set of picks per object of those that exist; see `find_picks`."""
+    candidates = [query for query in available if is_annotation(query, source)]
+    names = list(objects or dict.fromkeys(sorted(q.object_name for q in candidates)))
+    if not names:
+        raise _not_in_project(source or "to learn from", available)
+    return {name: _select_one(name, candidates, available, source) for name in names}
 
 
 def _listed(source: Source) -> list[str]:

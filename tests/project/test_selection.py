@@ -4,8 +4,8 @@ from octopi.errors import NotInProjectError, SettingError
 from octopi.project import open_project
 from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
 from octopi.project.selection import (
-    choose_pick_sets,
-    choose_picks,
+    find_pick_sets,
+    find_picks,
     find_segmentations,
     is_annotation,
     keep_runs_with,
@@ -13,13 +13,10 @@ from octopi.project.selection import (
     tomogram_for_display,
 )
 
-EXISTING = {
-    PicksQuery.parse(text)
-    for text in (
-        "ribosome:curation/0", "ribosome:octopi/1", "virus:octopi/1", "ribosome:curator/1",
-        "virus:curator-rejected/1", "ribosome:curator-rejected/1",
-    )
-}  # fmt: skip
+EXISTING = (
+    "curation_0_ribosome", "octopi_1_ribosome", "octopi_1_virus", "curator_1_ribosome",
+    "curator-rejected_1_virus", "curator-rejected_1_ribosome",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -65,15 +62,23 @@ def test_a_denoised_tomogram_is_shown_if_there_is_one(runs, files):
     assert tomogram_for_display(files.run("TS_2")) is None
 
 
-def choose(source, *, rejected=None, objects=None):
-    """Return the sets of each object, and its rejected places, as text."""
-    chosen = choose_pick_sets(EXISTING, objects=objects, source=source, rejected=rejected)
-    return tuple({name: str(sets) for name, sets in of_each.items()} for of_each in chosen)
+@pytest.fixture
+def choose(files):
+    for name in EXISTING:
+        files.add_picks([], name=name)
+    run = files.run()
+
+    def find(source, *, rejected=None, objects=None):
+        """Return the sets of each object, and its rejected places, as text."""
+        found = find_pick_sets([run], objects=objects, source=source, rejected=rejected)
+        return tuple({name: str(sets) for name, sets in of_each.items()} for of_each in found)
+
+    return find
 
 
-def test_two_sets_of_picks_of_one_object_are_refused_where_neither_is_named():
+def test_two_sets_of_picks_of_one_object_are_refused_where_neither_is_named(choose, files):
     with pytest.raises(SettingError, match=r"more than one set of picks of ribosome: .*curation/0"):
-        choose_picks(EXISTING, objects=["ribosome"], source=None)
+        find_picks([files.run()], objects=["ribosome"], source=None)
     with pytest.raises(SettingError, match="more than one set of picks of ribosome"):
         choose(None)
 
@@ -94,11 +99,11 @@ def test_two_sets_of_picks_of_one_object_are_refused_where_neither_is_named():
         ),
     ],
 )
-def test_sets_are_named_for_all_objects_or_for_one_in_their_order(source, sets):
+def test_sets_are_named_for_all_objects_or_for_one_in_their_order(choose, source, sets):
     assert choose(source) == (sets, {})
 
 
-def test_only_the_objects_that_are_named_are_chosen():
+def test_only_the_objects_that_are_named_are_chosen(choose):
     sets = choose(["octopi/1", "curator/1"], objects=["ribosome"], rejected="curator-rejected/1")
     assert sets == (
         {"ribosome": "ribosome:octopi/1 + ribosome:curator/1"},
@@ -123,12 +128,12 @@ def test_only_the_objects_that_are_named_are_chosen():
         ("octopi/1", "[curator-rejected/1]", "no picks"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(source, rejected, message):
+def test_what_cannot_be_meant_is_refused(choose, source, rejected, message):
     with pytest.raises((NotInProjectError, SettingError), match=message):
         choose(source, rejected=rejected)
 
 
-def test_an_object_that_is_named_must_be_in_one_of_the_sets():
+def test_an_object_that_is_named_must_be_in_one_of_the_sets(choose):
     with pytest.raises(NotInProjectError, match="no picks of virus by curator/1, curation/0"):
         choose(["curator/1", "curation/0"], objects=["virus"])
 
