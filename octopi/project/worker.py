@@ -1,6 +1,7 @@
 """A process among those that write the same output, on any machines; see `work_folder`."""
 
 import json
+import math
 import os
 import threading
 import time
@@ -86,8 +87,17 @@ class Worker:
         self.has_company = bool(others)
         newest = self._listing.newest_job()
         record = self.folder.read_mapping(f"job.{newest}") if newest else {}
-        is_at_work = record.get("worker") in others or newest in (
-            content.get("job") for content in others.values()
+        # One that is being made says nothing yet; one that is absent was removed for a newer one.
+        is_new = (
+            newest > 0
+            and not record
+            and self.folder.read(f"job.{newest}") is not None
+            and self._age(f"job.{newest}") < work_folder.BEAT
+        )
+        is_at_work = (
+            is_new
+            or record.get("worker") in others
+            or newest in (content.get("job") for content in others.values())
         )
         if newest and (is_at_work or self._is_of_this_array(newest, record)):
             self.job = newest
@@ -192,8 +202,12 @@ class Worker:
         self._owners[key] = owner
         if owner in self._listing.workers():
             return self._listing.is_alive(owner, self._now())
-        age = self._now() - self._listing.modified[f"claim.{run}.{number}"]
-        return age < work_folder.BEAT  # the worker's file may be too new to be listed
+        # the worker's file may be too new to be listed
+        return self._age(f"claim.{run}.{number}") < work_folder.BEAT
+
+    def _age(self, name: str) -> float:
+        """Return how long ago a file was written, in seconds; very long without one."""
+        return self._now() - self._listing.modified.get(name, -math.inf)
 
     def _now(self) -> float:
         """Return the time of the storage's clock, as far as this worker's own file shows it."""

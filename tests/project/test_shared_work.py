@@ -97,6 +97,19 @@ def test_a_later_job_does_all_again_and_one_that_joins_does_not(local):
     assert len(log) == 3 * NUM_RUNS
 
 
+@pytest.mark.parametrize(("age", "job"), [(0, 1), (60, 2)])
+def test_a_job_whose_file_is_being_written_is_joined_but_not_one_of_a_lost_writer(local, age, job):
+    folder = folder_of(local.open())
+    folder.fs.makedirs(folder.path)
+    assert folder.create("job.1", "")
+    path = Path(folder.path, "job.1")
+    os.utime(path, (path.stat().st_mtime - age,) * 2)
+    worker = Worker(folder, SETTINGS, OUTPUT)
+    worker.join()
+    worker.leave()
+    assert worker.job == job
+
+
 def test_another_with_other_settings_is_refused_and_says_what_differs(project, anywhere):
     other = {**SETTINGS, "beta": 2}
     with writing(project):
