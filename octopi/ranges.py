@@ -5,9 +5,12 @@ argument of the class that `_target_` names. `octopi.arguments.fit` reads them, 
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, get_type_hints
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_type_hints
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, validate_call
+
+Class = TypeVar("Class", bound=type)
 
 LARGEST = 1_000_000  # no number that makes sense in a setting lies beyond it
 PLAUSIBLE_SPACING = (0.5, 100.0)  # Å, of the voxels of tomograms
@@ -229,6 +232,14 @@ _LIBRARIES = {
     "optuna.pruners.": _Pruner,
     "optuna.samplers.": _Sampler,
 }
+
+
+@dataclass_transform(kw_only_default=True, eq_default=False)
+def validated(cls: Class) -> Class:
+    """Make a dataclass whose constructor takes its fields by name and checks their ranges."""
+    cls = dataclass(kw_only=True, eq=False)(cls)
+    cls.__init__ = validate_call(cls.__init__)
+    return cls
 
 
 def library_ranges(target: Any) -> dict[str, Any]:

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import validate_call
 
 from octopi.evaluation.matching import ComparedCandidates, first_hit_czii, first_hit_one_to_one
 from octopi.evaluation.score_report import Interval, Report, Score
 from octopi.geometry import PicksByRun, Points
-from octopi.ranges import Beta, Factor, NumResamples, Seed
+from octopi.ranges import Beta, Factor, NumResamples, Seed, validated
 
 
+@validated
 class Scorer(ABC):
     """Score picks against truth, matched by the rule of a subclass, the counts of all runs pooled.
 
@@ -25,14 +25,10 @@ class Scorer(ABC):
         seed: of the resampling.
     """
 
-    @validate_call
-    def __init__(
-        self, *, tolerance_scale: Factor, beta: Beta, num_resamples: NumResamples, seed: Seed
-    ) -> None:
-        self.tolerance_scale = tolerance_scale
-        self.beta = beta
-        self.num_resamples = num_resamples
-        self.seed = seed
+    tolerance_scale: Factor
+    beta: Beta
+    num_resamples: NumResamples
+    seed: Seed
 
     @staticmethod
     @abstractmethod
