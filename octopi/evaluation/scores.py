@@ -179,11 +179,9 @@ def _mean(
     """
     if object_weights.sum() == 0:
         return None, None
-    counted = object_weights > 0
-    total = float(np.average(fbeta(pooled, beta)[counted], weights=object_weights[counted]))
     # A resample may miss every run with an object: its weight goes to the others.
-    each = fbeta(resampled, beta)
-    return total, interval_of(weighted_means(each, object_weights))
+    total, means = (weighted_means(fbeta(c, beta), object_weights) for c in (pooled, resampled))
+    return float(total), interval_of(means)
 
 
 def weighted_means(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray:
