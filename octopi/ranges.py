@@ -5,8 +5,7 @@ argument of the class that `_target_` names. `octopi.arguments.fit` reads them, 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from pydantic import AfterValidator, Field, validate_call
 
@@ -234,10 +233,8 @@ _LIBRARIES = {
 }
 
 
-@dataclass_transform(kw_only_default=True, eq_default=False)
 def validated(cls: Class) -> Class:
-    """Make a dataclass whose constructor takes its fields by name and checks their ranges."""
-    cls = dataclass(kw_only=True, eq=False)(cls)
+    """Have the constructor of a dataclass check the ranges of its fields."""
     cls.__init__ = validate_call(cls.__init__)
     return cls
 

@@ -7,6 +7,7 @@ while the missing wedge allows only small tilts out of the plane.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -82,6 +83,7 @@ class DictionaryTransform:
 
 
 @validated
+@dataclass(kw_only=True)
 class Flip:
     """Mirror each crop along each axis, independently.
 
@@ -108,6 +110,7 @@ class Flip:
 
 
 @validated
+@dataclass(kw_only=True)
 class Rot90:
     """Turn each crop by 90°, 180° or 270° about z; only by 180° where y and x differ in size.
 
@@ -130,6 +133,7 @@ class Rot90:
 
 
 @validated
+@dataclass(kw_only=True)
 class Affine:
     """Turn, tilt and scale each crop about its centre; borders are filled by reflection.
 
@@ -172,6 +176,7 @@ class Affine:
 
 
 @validated
+@dataclass(kw_only=True)
 class Intensity:
     """Multiply and shift the values of each crop.
 
@@ -195,6 +200,7 @@ class Intensity:
 
 
 @validated
+@dataclass(kw_only=True)
 class Ramp:
     """Add a part of a ramp of density to each crop, such as a change of thickness makes.
 
@@ -223,6 +229,7 @@ class Ramp:
 
 
 @validated
+@dataclass(kw_only=True)
 class GaussianNoise:
     """Add white noise to each crop.
 

@@ -6,6 +6,7 @@ transformed on the device that trains; frequencies are in cycles per voxel, the 
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ WIENER_CONSTANT = 0.1  # keeps a change of defocus finite where nothing was reco
 
 
 @validated
+@dataclass(kw_only=True)
 class FourierAugmentation(Augmentation):
     """Multiplies the Fourier transform of some of the crops by a filter.
 
@@ -55,6 +57,7 @@ class FourierAugmentation(Augmentation):
 
 
 @validated
+@dataclass(kw_only=True)
 class MissingWedge(FourierAugmentation):
     """Remove what a tilt series with a smaller range of tilts would not have recorded.
 
@@ -84,6 +87,7 @@ class MissingWedge(FourierAugmentation):
 
 
 @validated
+@dataclass(kw_only=True)
 class MatchSpectrum(FourierAugmentation):
     """Give a crop the rotationally averaged amplitudes of another one of the batch.
 
@@ -108,6 +112,7 @@ class MatchSpectrum(FourierAugmentation):
 
 
 @validated
+@dataclass(kw_only=True)
 class ChangeDefocus(FourierAugmentation):
     """Replace the contrast transfer of one defocus by that of another.
 

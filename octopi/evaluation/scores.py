@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from octopi.ranges import Beta, Factor, NumResamples, Seed, validated
 
 
 @validated
+@dataclass(kw_only=True)
 class Scorer(ABC):
     """Score picks against truth, matched by the rule of a subclass, the counts of all runs pooled.
 

@@ -35,6 +35,7 @@ class Particles:
 
 
 @validated
+@dataclass(kw_only=True)
 class Format:
     """Write picks as another program reads them.
 
@@ -120,6 +121,7 @@ class Format:
 
 
 @validated
+@dataclass(kw_only=True)
 class PixelFormat(Format):
     """Write picks as another program reads them: in pixels from the tomogram's first voxel.
 

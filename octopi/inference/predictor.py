@@ -8,6 +8,7 @@ is the quantised score map itself: every voxel is computed once, against 5.3 tim
 import logging
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ MAX_GPU_MEMORY_FRACTION = 1 / 4  # of its free memory, for a volume or its score
 
 
 @validated
+@dataclass(kw_only=True)
 class Predictor:
     """Predict the score map of a tomogram.
 

@@ -1,5 +1,7 @@
 """Picks as connected regions of thresholded scores: for particles that do not touch."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -11,6 +13,7 @@ from octopi.ranges import Factor, FactorOrZero, PositiveShare, Share, validated
 
 
 @validated
+@dataclass(kw_only=True)
 class Components(Localizer):
     """Pick each connected region of an object's channel that has a likely size.
 

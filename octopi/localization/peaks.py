@@ -6,6 +6,7 @@ score map is empty, so only boxes with scores in them are smoothed here.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -36,6 +37,7 @@ MaximaFinder = Callable[[NDArray, Sequence[Kernel], float], LocalMaxima]
 
 
 @validated
+@dataclass(kw_only=True)
 class Peaks(Localizer):
     """Pick each object's peaks on its smoothed channel, the stronger one where two are close.
 

@@ -5,6 +5,8 @@ each voxel of a flat maximum is a candidate of theirs: a slab of 30 × 630 × 63
 threshold, as an untrained network gives, took them more than two minutes in place of ten seconds.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
@@ -27,6 +29,7 @@ _SLAB = 16  # planes whose voxels are listed at once
 
 
 @validated
+@dataclass(kw_only=True)
 class Watershed(Components):
     """Pick each region of likely size, after splitting touching particles at their necks.
 

@@ -6,6 +6,7 @@ classes that its background may belong to. No two labels are averaged: so any lo
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ Known = Mapping[str, Tensor]  # as `TrainingLoss.read_known` returns it
 
 
 @validated
+@dataclass(kw_only=True)
 class Mix(ABC):
     """Mix each crop of a batch with the one before it, in a part of the steps.
 

@@ -46,6 +46,7 @@ class Spheres:
 
 
 @validated
+@dataclass(kw_only=True)
 class Heatmaps(Painter):
     """A Gaussian around the centre of each particle; other objects are as in the labels.
 
@@ -76,6 +77,7 @@ class Heatmaps(Painter):
 
 
 @validated
+@dataclass(kw_only=True)
 class Offsets(Spheres):
     """The labels, and the way from each voxel of a particle to its centre.
 

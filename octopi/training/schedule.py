@@ -4,6 +4,7 @@ import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch.optim import Optimizer
@@ -30,6 +31,7 @@ class Schedule(ABC):
 
 
 @validated
+@dataclass(kw_only=True)
 class WarmupCosine(Schedule):
     """A linear rise over `warmup_steps`, then a half cosine down to `min_lr_factor`; 1: no fall."""
 
