@@ -26,8 +26,14 @@ from parts.side_by_side import machine, spawn, versions
 from parts.synthetic import RADII, write_project
 
 WARM_UP = 10  # steps
-SIZES = {"shape": [184, 630, 630], "runs": 4, "crop": 96, "crops": 8, "steps": 100, "threads": 4}
-SMALL = {"shape": [32, 64, 64], "runs": 2, "crop": 32, "crops": 2, "steps": 4, "threads": 1}
+SIZES = {
+    **{"shape": [184, 630, 630], "runs": 4, "particles": 50},  # of each object in a run
+    **{"crop": 96, "crops": 8, "steps": 100, "threads": 4},
+}
+SMALL = {
+    **{"shape": [64, 128, 128], "runs": 2, "particles": 2},
+    **{"crop": 32, "crops": 2, "steps": 4, "threads": 1},
+}
 Row = tuple[str, str, float]
 
 
@@ -106,7 +112,7 @@ def measure(folder: Path, sizes: dict[str, Any], accelerator: str) -> dict[str, 
     """Measure everything; return rows by what was measured."""
     import torch
 
-    write_project(folder, sizes["shape"], num_runs=sizes["runs"], per_object=50)
+    write_project(folder, sizes["shape"], num_runs=sizes["runs"], per_object=sizes["particles"])
     subprocess.run(octopi("create_targets", folder, *picks_words()), check=True)
     write_checkpoint(folder / "model.pth", radii=RADII, seed=0)
     told = {"training, volumes on the device": train(folder, sizes, accelerator)}

@@ -7,15 +7,13 @@ from octopi.localization import LOCALIZER
 from octopi.localization.localizer import Localizer
 from octopi.models.checkpoint_info import combine_infos
 from octopi.picking import PickingInfo, apply_chance
-from octopi.project.run_scores import RunScores
-from octopi.project.score_map import particle_channels, particle_radii
+from octopi.project.run_scores import RunScores, particle_channels, particle_radii
 from octopi.stored import build_stored
 
 
 def find_run_candidates(
     scores: RunScores,
     localizer: Localizer,
-    *,
     lowest_chances: Callable[[PickingInfo], Mapping[str, float]],
 ) -> RunCandidates:
     """Find the candidates of every object in a run.

@@ -9,13 +9,7 @@ from collections.abc import Sequence
 
 from octopi.checks.run_report import CheckRequest, Issue, RunReport
 from octopi.checks.runs import check_run
-from octopi.checks.summary import (
-    CheckSummary,
-    issues_of,
-    partial_objects_of,
-    summarise,
-    table,
-)
+from octopi.checks.summary import CheckSummary, issues_of, partial_objects_of, summarise, table
 from octopi.cli.job import Command
 from octopi.config.build import build
 from octopi.config.overrides import shell_override
@@ -25,8 +19,8 @@ from octopi.evaluation.share_report import advise_partial, describe_shares
 from octopi.models.checkpoint_info import CheckpointInfo
 from octopi.pick_sets import sum_counts
 from octopi.project import Project
-from octopi.project.picks_selection import find_pick_sets, keep_known
 from octopi.project.queries import PickSets, SegmentationQuery
+from octopi.project.selection import find_pick_sets, keep_known
 from octopi.system.job_folder import Job
 from octopi.system.progress import ProgressBar
 from octopi.system.worker_pool import run_in_threads
@@ -40,7 +34,11 @@ def check(settings: CheckSettings, _job: Job) -> None:
     Raises:
         DataError: training would fail.
     """
-    checkpoint_info = read_checkpoint_info(settings)
+    checkpoint_info = None
+    if settings.checkpoint is not None:
+        from octopi.models import checkpoint  # noqa: PLC0415  torch is slow to import, rarely needed
+
+        checkpoint_info = checkpoint.read(settings.checkpoint)[1]
     project: Project = build(settings.project, "project")
     united, error = find_united(project, settings)
     target = SegmentationQuery.parse(settings.target)
@@ -92,23 +90,13 @@ def find_united(
 
 def check_runs(project: Project, request: CheckRequest) -> list[RunReport]:
     """Check the selected runs in threads; each has one chunk in memory at a time."""
-    settings, reports = request.settings, {}
+    settings = request.settings
     runs = project.select(settings.runs, keep_contents=True)
     work = functools.partial(check_run, request=request)
-    with ProgressBar(total=len(runs), desc="check", unit="run") as bar:
-        for report in run_in_threads(work, runs, num_threads=settings.num_workers):
-            reports[report.name] = report
-            bar.update()
+    checked = run_in_threads(work, runs, num_threads=settings.num_workers)
+    bar = ProgressBar(checked, total=len(runs), desc="check", unit="run")
+    reports = {report.name: report for report in bar}
     return [reports[run.name] for run in runs]
-
-
-def read_checkpoint_info(settings: CheckSettings) -> CheckpointInfo | None:
-    """Read the info of the checkpoint that the user named."""
-    if settings.checkpoint is None:
-        return None
-    from octopi.models import checkpoint  # noqa: PLC0415  torch is slow to import, rarely needed
-
-    return checkpoint.read(settings.checkpoint)[1]
 
 
 def log_shares(

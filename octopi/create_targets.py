@@ -36,7 +36,6 @@ from octopi.project.queries import SegmentationQuery
 from octopi.project.run import Run
 from octopi.project.shared_work import failing_alone, output_settings
 from octopi.system.job_folder import Job
-from octopi.system.progress import ProgressBar
 from octopi.system.resources import format_bytes
 from octopi.targets import UNKNOWN, add_masks, drop_unknown, mark_rejected, paint
 
@@ -75,10 +74,8 @@ def create_targets(settings: CreateTargetsSettings, _job: Job) -> None:
     made_by = output_settings(settings, data=settings.data["working_spacing"])
     with project.writing(runs, output, made_by, dry_run=settings.dry_run) as work:
         inputs = read_all_inputs(project, runs, plan, settings)
-        todo = work.one_by_one(inputs, lambda one: one.run)
-        bar = ProgressBar(todo, desc="targets", unit="run", total=len(inputs))
         targets = []
-        for run_inputs in bar:
+        for run_inputs in work.one_by_one(inputs, lambda one: one.run, desc="targets"):
             with failing_alone(run_inputs.run):
                 targets.append(create_target(run_inputs, plan, settings))
     if settings.dry_run:

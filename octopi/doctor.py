@@ -57,7 +57,7 @@ def check_environment(settings: DoctorSettings) -> list[CheckLine]:
         environment.check_other_octopi(
             Path(octopi.__file__).resolve().parent,
             sys.path,
-            environment.installed_versions("octopi"),
+            sorted({d.version for d in importlib.metadata.distributions(name="octopi")}),
             Path.cwd(),
         ),
         *environment.check_torch(),

@@ -24,12 +24,13 @@ from octopi.evaluation.scores import Scorer
 from octopi.evaluation.share_report import clearly_incomplete, describe_share, describe_shares
 from octopi.geometry import PicksByRun, Points
 from octopi.project import Project
-from octopi.project.picks_selection import find_picks, keep_known
 from octopi.project.provenance import replaced_tomogram
 from octopi.project.queries import PicksQuery, SegmentationQuery
 from octopi.project.run import Run
 from octopi.project.selection import (
     check_covers_tomogram,
+    find_picks,
+    keep_known,
     keep_runs_with,
     readable_grids,
     tomogram_for_display,
@@ -56,8 +57,7 @@ def evaluate(settings: EvaluateSettings, job: Job) -> float | None:
         required=bool(settings.objects),
     )
     check_is_not_truth(true_queries, settings)
-    picked = find_picked_objects(runs, true_queries, settings)
-    queries = {name: PicksQuery(name, settings.user_id, settings.session_id) for name in picked}
+    queries = find_picked(runs, true_queries, settings)
     queries = keep_known(queries, project.objects, required=False)
     region = None if settings.annotated is None else SegmentationQuery.parse(settings.annotated)
     localized = keep_localized(runs, true_queries, queries, region, settings.runs)
@@ -169,17 +169,17 @@ def check_is_not_truth(truth: Mapping[str, PicksQuery], settings: EvaluateSettin
         )
 
 
-def find_picked_objects(
+def find_picked(
     runs: Sequence[Run], truth: Mapping[str, PicksQuery], settings: EvaluateSettings
-) -> list[str]:
-    """List the objects to score: those with picks, in the order of the truth; warn of the others.
+) -> dict[str, PicksQuery]:
+    """Find the picks to score by object, in the order of the truth; warn of objects without any.
 
     Raises:
         DataError: no run has picks to score, or none of an object that the user named.
     """
     source = f"{settings.user_id}/{settings.session_id}"
-    all_picks = {query for run in runs for query in run.picks()}
-    picked = sorted(query.object_name for query in all_picks if query.user_session == source)
+    queries = {query for run in runs for query in run.picks() if query.user_session == source}
+    picked = {query.object_name: query for query in sorted(queries, key=str)}
     if not picked:
         raise DataError(
             f"No run has picks of {source}. Run localize first, or name others with user_id=… "
@@ -190,7 +190,7 @@ def find_picked_objects(
         if settings.objects is not None or len(missing) == len(truth):
             raise DataError(f"{message}. There are picks of {shorten_list(picked)}.")
         logger.warning("%s: not scored.", message)
-    return [name for name in dict.fromkeys([*truth, *picked]) if name in picked]
+    return {name: picked[name] for name in dict.fromkeys([*truth, *picked]) if name in picked}
 
 
 def keep_localized(
@@ -198,7 +198,7 @@ def keep_localized(
     truth: Mapping[str, PicksQuery],
     queries: Mapping[str, PicksQuery],
     region: SegmentationQuery | None,
-    named: Sequence[str] | None,
+    requested: Sequence[str] | None,
 ) -> list[Run]:
     """Return the runs that have picks, truth and the region; warn about those with truth alone.
 
@@ -207,7 +207,7 @@ def keep_localized(
         truth: object name -> true picks.
         queries: object name -> picks to score.
         region: mask of what is scored; None = everywhere.
-        named: runs that the user named, which all must have picks.
+        requested: runs that the user named, which all must have picks.
 
     Raises:
         NotInProjectError: no run has all of it, or one that was named lacks some.
@@ -225,7 +225,7 @@ def keep_localized(
         if region is not None:
             run.find_segmentation(region)
 
-    return [run for run, _ in keep_runs_with(annotated, check_localized, named)]
+    return [run for run, _ in keep_runs_with(annotated, check_localized, requested)]
 
 
 def warn_of_odd_sets(

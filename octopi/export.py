@@ -12,19 +12,13 @@ from octopi.checks.picks import warn_of_odd_picks
 from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.settings import ExportSettings
-from octopi.errors import (
-    NotInProjectError,
-    ResourceError,
-    SettingError,
-    did_you_mean,
-    shorten_list,
-)
+from octopi.errors import NotInProjectError, ResourceError, SettingError, did_you_mean, shorten_list
 from octopi.formats import Format, Particles
 from octopi.geometry import EXACT, Grid
 from octopi.project import Project
-from octopi.project.picks_selection import find_picks
 from octopi.project.queries import PicksQuery, nearest
 from octopi.project.run import Run
+from octopi.project.selection import find_picks
 from octopi.system.files import staged
 from octopi.system.job_folder import Job
 from octopi.system.resources import check_writable

@@ -22,15 +22,18 @@ from octopi.membranes.surface import Surface, fill_enclosed
 from octopi.processes.job_array import start_workers
 from octopi.project import Project
 from octopi.project.edits import check_not_edited, check_still_not_edited
-from octopi.project.label_values import odd_share
 from octopi.project.objects import mark_values, volume_labels
-from octopi.project.picks_selection import find_picks
 from octopi.project.queries import PicksQuery, SegmentationQuery, check_name
 from octopi.project.run import Run
-from octopi.project.selection import check_covers_tomogram, keep_runs_with, readable_grids
+from octopi.project.selection import (
+    check_covers_tomogram,
+    find_picks,
+    keep_runs_with,
+    readable_grids,
+)
 from octopi.project.shared_work import failing_alone, output_settings
+from octopi.project.voxel_values import odd_share
 from octopi.system.job_folder import Job
-from octopi.system.progress import ProgressBar
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +64,7 @@ def extract(settings: ExtractSettings, _job: Job) -> None:
     with project.writing(
         [run for run, _ in inputs], output, output_settings(settings), dry_run=settings.dry_run
     ) as work:
-        todo = work.one_by_one(inputs, lambda pair: pair[0])
-        for run, run_queries in ProgressBar(todo, desc="extract", unit="run", total=len(inputs)):
+        for run, run_queries in work.one_by_one(inputs, lambda pair: pair[0], desc="extract"):
             with failing_alone(run):
                 counts += extract_run(run, run_queries, settings)
     lines = format_counts(counts, [query.object_name for query in queries], settings)

@@ -34,10 +34,10 @@ from octopi.project.run import Run
 from octopi.project.run_scores import (
     RunScores,
     find_scores,
+    particle_radii,
     warn_of_other_radii,
     warn_of_several_networks,
 )
-from octopi.project.score_map import particle_radii
 from octopi.project.selection import keep_runs_with
 from octopi.project.shared_work import SharedWork, failing_alone, finish, output_settings
 from octopi.project.work_folder import new_worker_id
@@ -135,9 +135,7 @@ def find_candidates(
     def find(scores: RunScores) -> None:
         with failing_alone(scores.run):
             run_candidates = find_run_candidates(
-                scores,
-                localizer,
-                lowest_chances=lambda info: lowest_chances(info, settings),
+                scores, localizer, lambda info: lowest_chances(info, settings)
             )
             if settings.thresholds_from == "training":
                 write_run_picks(scores, run_candidates, {}, settings)

@@ -19,14 +19,12 @@ from octopi.geometry import Points
 from octopi.pick_sets import sum_counts
 from octopi.project import Project
 from octopi.project.edits import free_session
-from octopi.project.picks_selection import find_pick_sets, keep_known
 from octopi.project.queries import PickSets, PicksQuery
 from octopi.project.run import Run
-from octopi.project.selection import keep_runs_with
+from octopi.project.selection import find_pick_sets, keep_known, keep_runs_with
 from octopi.project.shared_work import output_settings
-from octopi.project.united_picks import UnitedPicks, unite_sets
+from octopi.project.united_picks import UnitedPicks, read_united_picks
 from octopi.system.job_folder import Job
-from octopi.system.progress import ProgressBar
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +59,7 @@ def merge_picks(settings: MergePicksSettings, _job: Job) -> None:
         merged = keep_runs_with(
             runs, lambda run: merge_run(run, picks, rejected, settings), settings.runs
         )
-        todo = work.one_by_one(merged, lambda pair: pair[0])
-        for run, of_run in ProgressBar(todo, desc="merge_picks", unit="run", total=len(merged)):
+        for run, of_run in work.one_by_one(merged, lambda pair: pair[0], desc="merge_picks"):
             for one in of_run.values():
                 if not (one.united.points is None or one.is_there or settings.dry_run):
                     run.write_picks(
@@ -96,27 +93,19 @@ def merge_run(
         DataError: the run has other picks under them, or an object has no radius.
     """
     existing = run.picks()
-    sets = [*picks.values(), *rejected.values()]
-    stored = {q: run.read_oriented(q) for one in sets for q in one.queries if q in existing}
-    sources = [query for one in picks.values() for query in one.queries]
-    if not stored.keys() & set(sources):
+    sources = [query for sets in picks.values() for query in sets.queries]
+    if not set(existing) & set(sources):
         raise NotInProjectError(f"Run {run.name}", "picks", shorten_list(sources), existing)
-    points = {query: of_query for query, (of_query, _) in stored.items()}
     merged = {}
-    for name, sets in picks.items():
-        radius_of = run.objects[name].require_radius
-        united = unite_sets(points, sets, rejected.get(name), radius_of)
+    for name, united in read_united_picks(run, picks, rejected).items():
         parts = [
-            (stored[query][1], keep)
-            for query, keep in zip(sets.queries, united.kept, strict=True)
+            (keep, run.read_oriented(query)[1])
+            for query, keep in zip(picks[name].queries, united.kept, strict=True)
             if keep.any()
         ]
-        kept_rotations = [rotations[keep] for rotations, keep in parts if rotations is not None]
-        orientations = (
-            np.concatenate(kept_rotations)
-            if kept_rotations and len(kept_rotations) == len(parts)
-            else None
-        )
+        rotations = [of_set[keep] for keep, of_set in parts if of_set is not None]
+        is_oriented = bool(parts) and len(rotations) == len(parts)
+        orientations = np.concatenate(rotations) if is_oriented else None
         query = PicksQuery(name, settings.user_id, settings.session_id)
         is_there = query in existing
         if is_there and (query in sources or not _has_same_points(run, query, united.points)):

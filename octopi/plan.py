@@ -18,12 +18,7 @@ from octopi.checks.experiment_file import (
 )
 from octopi.checks.measured_cost import measure_network
 from octopi.checks.picks import describe_gaps
-from octopi.checks.planning_rules import (
-    fit_to_memory,
-    fit_to_minutes,
-    most_folds,
-    plan_sizes,
-)
+from octopi.checks.planning_rules import fit_to_memory, fit_to_minutes, most_folds, plan_sizes
 from octopi.checks.project_summary import summarise_project
 from octopi.checks.tables import annotation_table
 from octopi.cli.job import Command, log_dry_run

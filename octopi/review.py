@@ -14,11 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from octopi.candidates import (
-    build_stored_localizer,
-    find_run_candidates,
-    read_checkpoint_info,
-)
+from octopi.candidates import build_stored_localizer, find_run_candidates, read_checkpoint_info
 from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.overrides import override_key
@@ -26,14 +22,22 @@ from octopi.config.settings import ReviewSettings
 from octopi.errors import DataError, SettingError, shorten, shorten_list
 from octopi.evaluation.data_thresholds import MIN_CHANCE
 from octopi.geometry import Points
-from octopi.html_report.score_maps import find_score_map
 from octopi.project import Project
-from octopi.project.picks_selection import OCTOPI_USER, REJECTED_SUFFIX, find_pick_sets
 from octopi.project.queries import PicksQuery, TomogramQuery, check_name
 from octopi.project.run import Run
-from octopi.project.run_scores import RunScores, warn_of_several_networks
-from octopi.project.score_map import particle_radii
-from octopi.project.selection import keep_runs_with, tomogram_for_display
+from octopi.project.run_scores import (
+    RunScores,
+    find_score_map,
+    particle_radii,
+    warn_of_several_networks,
+)
+from octopi.project.selection import (
+    OCTOPI_USER,
+    REJECTED_SUFFIX,
+    find_pick_sets,
+    keep_runs_with,
+    tomogram_for_display,
+)
 from octopi.reviews.apply import apply_decisions
 from octopi.reviews.page import ShownRun, build_page, describe_objects, is_page
 from octopi.reviews.selection import RunToReview, choose_cards, count_kinds
@@ -186,7 +190,7 @@ def to_review(
     run_candidates = find_run_candidates(
         scores,
         build_stored_localizer(info, run.name, settings.trust),
-        lowest_chances=lambda info: dict.fromkeys(info.radii, MIN_CHANCE),
+        lambda info: dict.fromkeys(info.radii, MIN_CHANCE),
     )
     decided: dict[str, list[PicksQuery]] = {}
     for query in run.picks():

@@ -264,5 +264,5 @@ def evaluate(
         *override_texts(settings),
         *override_texts({k: v for k, v in scorer_settings.items() if v is not None}),
     ]
-    _, folder = compose_and_run("evaluate", octopi.evaluate.evaluate, overrides, save_path)
+    folder = compose_and_run("evaluate", octopi.evaluate.evaluate, overrides, save_path)
     return read_json(folder / SCORES_FILE)

@@ -10,8 +10,8 @@ from scipy.ndimage import gaussian_filter
 
 from octopi.config.files import CONF_DIR
 from octopi.project import open_project
-from octopi.project.picks_selection import find_picks
 from octopi.project.queries import PicksQuery
+from octopi.project.selection import find_picks
 
 PEAKS = yaml.safe_load((CONF_DIR / "localizer" / "peaks.yaml").read_text(encoding="utf-8"))
 

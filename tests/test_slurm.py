@@ -253,6 +253,15 @@ def test_workers_of_a_command_share_its_runs(slurm: SlurmCluster, here: Path, oc
     assert all("score map predict-octopi-1 of denoised@20.0" in run.item_names() for run in runs)
 
 
+def test_a_command_without_workers_is_one_job(slurm: SlurmCluster, here: Path):
+    one = workers_of("create_targets")
+    assert one.wait() == 0, one.output()
+    assert (here / "create_targets/0/create_targets.log").exists()
+    wrong = workers_of("create_targets", "runs=[TS_99]", "overwrite=true")
+    assert wrong.wait() == 3, wrong.output()
+    assert "TS_99" in wrong.output()
+
+
 def test_a_worker_that_is_cancelled_is_replaced_by_the_others(slurm: SlurmCluster, here: Path):
     alone = "hydra.launcher.cpus_per_task=4"  # so that the second waits for the first
     command = workers_of("create_targets", "workers=2", alone)

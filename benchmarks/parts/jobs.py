@@ -1,6 +1,5 @@
 """Octopi's own jobs, put together from its config as the commands do."""
 
-import dataclasses
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -60,12 +59,10 @@ def train_settings(folder: Path, words: Sequence[str]) -> Any:
 
 
 def fit(folder: Path, words: Sequence[str], callbacks: Sequence[Any]) -> None:
-    """Train to the end, without validation, as `octopi train` does."""
+    """Train to the end, without writing checkpoints, as `octopi train` does."""
     from octopi.training.run import build_training
 
     settings = train_settings(folder, words)
-    limits = {"limit_val_batches": 0, "enable_checkpointing": False}
-    settings = dataclasses.replace(settings, trainer={**settings.trainer, **limits})
     training = build_training(settings, folder)
     named = settings.callbacks.keys()  # between the best model and what is written at the end
     training.trainer.callbacks = [*training.trainer.callbacks[1 : 1 + len(named)], *callbacks]

@@ -267,10 +267,5 @@ def installed_packages() -> dict[str, str]:
     return versions
 
 
-def installed_versions(name: str) -> list[str]:
-    """Return the versions of all installed distributions of a name."""
-    return sorted({d.version for d in importlib.metadata.distributions(name=name)})
-
-
 def _normalise(name: str) -> str:
     return name.lower().replace("_", "-").replace(".", "-")

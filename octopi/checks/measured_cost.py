@@ -64,29 +64,8 @@ def measure_network(
     num_classes: int,
     device: torch.device,
 ) -> NetworkCosts:
-    """Measure a network's costs on the device, with a crop and a window of the same size."""
-    crop = measure_training_step(net, loss, crop_size, num_classes=num_classes, device=device)
-    window = measure_window(net, crop_size, device=device)
-    return NetworkCosts(
-        crop=crop,
-        window=window,
-        num_weights=count_parameters(net),
-        num_cores=resources.num_cores(),
-        process_bytes=resources.peak_memory(),
-        on_gpu=device.type == "cuda",
-    )
-
-
-def measure_training_step(
-    net: nn.Module,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    crop_size: Sequence[int],
-    *,
-    num_classes: int,
-    device: torch.device,
-) -> Cost:
-    """Measure a step of AdamW on one crop, forwards and backwards."""
-    net = net.to(device).train()
+    """Measure a step of AdamW on one crop, and the prediction of a window of the same size."""
+    net = net.to(device)
     image = torch.randn(1, 1, *crop_size, device=device)
     target = torch.randint(num_classes, (1, 1, *crop_size), device=device, dtype=torch.uint8)
     optimizer = torch.optim.AdamW(net.parameters())
@@ -98,19 +77,21 @@ def measure_training_step(
         optimizer.step()
         optimizer.zero_grad()
 
-    return _measure(step, crop_size, device)
-
-
-def measure_window(net: nn.Module, window_size: Sequence[int], *, device: torch.device) -> Cost:
-    """Measure the prediction of one window."""
-    net = net.to(device).eval()
-    image = torch.randn(1, 1, *window_size, device=device)
-
     def predict() -> None:
         with torch.inference_mode(), autocast(device):
             torch.softmax(finest_logits(net, image).float(), dim=1)
 
-    return _measure(predict, window_size, device)
+    net.train()
+    crop = _measure(step, crop_size, device)
+    net.eval()
+    return NetworkCosts(
+        crop=crop,
+        window=_measure(predict, crop_size, device),
+        num_weights=count_parameters(net),
+        num_cores=resources.num_cores(),
+        process_bytes=resources.peak_memory(),
+        on_gpu=device.type == "cuda",
+    )
 
 
 def _measure(work: Callable[[], None], size: Sequence[int], device: torch.device) -> Cost:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from octopi.checks.measured_cost import NetworkCosts
 from octopi.checks.project_summary import ProjectSummary
@@ -57,32 +58,18 @@ def plan_sizes(summary: ProjectSummary, settings: PlanSettings, *, divisor: int)
         settings: of the plan, with the recipe's sizes.
         divisor: of which every edge of the network's input must be a multiple.
     """
-    rules, predictor, radii = settings.rules, settings.predictor, summary.radii
-    spacing = working_spacing(radii.values(), summary.voxel_spacing, rules)
+    spacing = working_spacing(summary.radii.values(), summary.voxel_spacing, settings.rules)
     grids = [working_grid(grid, spacing) for grid in summary.grids]
-    voxel = grids[0].spacing[-1]
     folds, why_fewer = num_folds(most_folds(settings), summary.classes, seed=settings.seed)
     return Sizes(
         working_spacing=spacing,
         grids=grids,
-        crop_size=crop_size(
-            max(radii.values()),
-            voxel,
-            edges(min, grids),
-            minimum=settings.data["crop_size"],
-            divisor=divisor,
-            rules=rules,
-        ),
+        crop_size=crop_size(max(summary.radii.values()), grids, settings, divisor),
         crops_per_step=settings.data["crops_per_step"],
-        window_size=window_size(
-            edges(max, grids),
-            maximum=predictor["window_size"],
-            divisor=divisor,
-            halo=predictor["halo"],
-        ),
+        window_size=window_size(grids, settings.predictor, divisor),
         num_folds=folds,
         why_fewer_folds=why_fewer,
-        radius_scales=radius_scales(radii, settings.targets.radius_scale, voxel, rules),
+        radius_scales=radius_scales(summary.radii, grids[0].spacing[-1], settings),
         divisor=divisor,
     )
 
@@ -99,22 +86,19 @@ def fit_to_memory(
         memory: free bytes where the training would run.
         larger_helps: whether a larger batch than the recipe's is of use, as on a GPU.
     """
-    rules = settings.rules
-    crops, exceeds_memory = batch(
-        sizes.crops_per_step,
-        bytes_per_crop=costs.crop.num_bytes,
-        memory=memory,
-        larger_helps=larger_helps,
-        rules=rules,
+    max_bytes = settings.rules.memory_share * memory
+    fit = int(max_bytes / max(1, costs.crop.num_bytes))
+    crops = sizes.crops_per_step
+    while larger_helps and crops * 2 <= min(fit, settings.rules.max_crops_per_step):
+        crops *= 2
+    while crops > max(1, fit):
+        crops //= 2
+    return replace(
+        sizes,
+        crops_per_step=max(1, crops),
+        window_size=shrink_window(sizes, costs, max_bytes, settings.predictor["halo"]),
+        exceeds_memory=fit < 1,
     )
-    window = shrink_window(
-        sizes.window_size,
-        bytes_per_voxel=costs.window.num_bytes / costs.window.voxels,
-        max_bytes=rules.memory_share * memory,
-        divisor=sizes.divisor,
-        halo=settings.predictor["halo"],
-    )
-    return replace(sizes, crops_per_step=crops, window_size=window, exceeds_memory=exceeds_memory)
 
 
 def fit_to_minutes(
@@ -166,54 +150,41 @@ def working_spacing(radii: Collection[float], voxel_spacing: float, rules: Rules
 
 
 def crop_size(
-    largest_radius: float,
-    spacing: float,
-    shape: Sequence[int],
-    *,
-    minimum: Sequence[int],
-    divisor: int,
-    rules: Rules,
+    largest_radius: float, grids: Sequence[Grid], settings: PlanSettings, divisor: int
 ) -> list[int]:
     """Return the edges of a crop: the recipe's, more for large objects, at most the volume's.
 
     Args:
         largest_radius: Å.
-        spacing: Å, of the working grid.
-        shape: of the smallest tomogram on it.
-        minimum: the recipe's crop.
+        grids: of the tomograms, at the working spacing.
+        settings: of the plan.
         divisor: of which every edge must be a multiple.
-        rules: of the plan.
     """
-    needed = rules.crop_radii * largest_radius / spacing
+    needed = settings.rules.crop_radii * largest_radius / grids[0].spacing[-1]
     return [
         min(_round_up(max(n, needed), divisor), _round_up(m, divisor))
-        for n, m in zip(minimum, shape, strict=True)
+        for n, m in zip(settings.data["crop_size"], edges(min, grids), strict=True)
     ]
 
 
-def window_size(
-    shape: Sequence[int], *, maximum: Sequence[int] | None, divisor: int, halo: Sequence[int]
-) -> list[int]:
+def window_size(grids: Sequence[Grid], predictor: Mapping[str, Any], divisor: int) -> list[int]:
     """Return the edges of a window: the recipe's, at most the volume's, but wider than halos."""
+    shape = edges(max, grids)
+    largest = predictor["window_size"] or shape
     return [
         max(min(_round_up(n, divisor), _round_up(m, divisor)), _round_up(2 * h + 1, divisor))
-        for m, n, h in zip(maximum or shape, shape, halo, strict=True)
+        for m, n, h in zip(largest, shape, predictor["halo"], strict=True)
     ]
 
 
 def shrink_window(
-    window: Sequence[int],
-    *,
-    bytes_per_voxel: float,
-    max_bytes: float,
-    divisor: int,
-    halo: Sequence[int],
+    sizes: Sizes, costs: NetworkCosts, max_bytes: float, halo: Sequence[int]
 ) -> list[int]:
     """Halve the longest edge of a window until it takes few enough bytes or would be all halo."""
-    window = list(window)
-    while bytes_per_voxel * math.prod(window) > max_bytes:
+    window = list(sizes.window_size)
+    while costs.window.num_bytes / costs.window.voxels * math.prod(window) > max_bytes:
         axis = window.index(max(window))
-        half = _round_up(window[axis] / 2, divisor)
+        half = _round_up(window[axis] / 2, sizes.divisor)
         if half <= 2 * halo[axis] or half == window[axis]:
             break
         window[axis] = half
@@ -221,35 +192,15 @@ def shrink_window(
 
 
 def radius_scales(
-    radii: Mapping[str, float], scale: float, spacing: float, rules: Rules
+    radii: Mapping[str, float], spacing: float, settings: PlanSettings
 ) -> dict[str, float]:
     """Return larger scales for objects whose spheres would be too small for the working grid."""
-    min_radius = rules.voxels_per_target * spacing
+    min_radius = settings.rules.voxels_per_target * spacing
     return {
         name: round(min_radius / radius, 2)
         for name, radius in radii.items()
-        if scale * radius < 0.99 * min_radius
+        if settings.targets.radius_scale * radius < 0.99 * min_radius
     }
-
-
-def batch(
-    crops: int, *, bytes_per_crop: int, memory: int, larger_helps: bool, rules: Rules
-) -> tuple[int, bool]:
-    """Return the crops of a batch, and whether even one may be too much for the memory.
-
-    Args:
-        crops: the recipe's.
-        bytes_per_crop: peak memory of one.
-        memory: free bytes.
-        larger_helps: whether more than the recipe's are of use, as on a GPU.
-        rules: of the plan.
-    """
-    fit = int(rules.memory_share * memory / max(1, bytes_per_crop))
-    while larger_helps and crops * 2 <= min(fit, rules.max_crops_per_step):
-        crops *= 2
-    while crops > max(1, fit):
-        crops //= 2
-    return max(1, crops), fit < 1
 
 
 def num_folds(

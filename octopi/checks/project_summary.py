@@ -68,10 +68,7 @@ def summarise_project(project: Project, settings: PlanSettings) -> ProjectSummar
     selected = project.select(settings.runs, keep_contents=True)
     plan = make_plan(project, selected, settings.targets)
     runs = keep_annotated(selected, plan, settings.runs)
-    united = {
-        run.name: read_united_picks(run, plan.picks, plan.rejected, plan.object_radii)
-        for run in runs
-    }
+    united = {run.name: read_united_picks(run, plan.picks, plan.rejected) for run in runs}
     counts = {
         run: {name: len(one.points) for name, one in of_run.items() if one.points is not None}
         for run, of_run in united.items()

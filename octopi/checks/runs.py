@@ -15,7 +15,6 @@ from octopi.data.cache import check_target_fits
 from octopi.errors import DataError, NotInProjectError, OctopiError, did_you_mean, shorten_list
 from octopi.geometry import Grid, Points, format_shape
 from octopi.project import volume_check
-from octopi.project.label_values import LabelValues, odd_share
 from octopi.project.objects import (
     WRITE_TARGET_AGAIN,
     check_labels,
@@ -23,12 +22,12 @@ from octopi.project.objects import (
     require_labels,
     volume_labels,
 )
-from octopi.project.picks_selection import is_annotation
 from octopi.project.provenance import describe_changed_inputs
 from octopi.project.queries import PicksQuery
 from octopi.project.run import Run
-from octopi.project.selection import check_covers_tomogram, find_tomograms
+from octopi.project.selection import check_covers_tomogram, find_tomograms, is_annotation
 from octopi.project.united_picks import read_united_picks
+from octopi.project.voxel_values import LabelValues, odd_share
 
 
 def check_run(run: Run, request: CheckRequest) -> RunReport:
@@ -138,7 +137,7 @@ def _count_united(run: Run, request: CheckRequest, report: RunReport) -> None:
     picks = {name: sets for name, (sets, _) in request.united.items()}
     rejected = {name: sets for name, (_, sets) in request.united.items() if sets is not None}
     with contextlib.suppress(DataError):  # of a file that is damaged: an issue already
-        for name, united in read_united_picks(run, picks, rejected, {}).items():
+        for name, united in read_united_picks(run, picks, rejected).items():
             report.origins[name] = united.counts
             if united.points is not None:
                 report.count_picks(name, united.points, request)

@@ -18,13 +18,19 @@ from octopi.errors import DataError, NotInProjectError, SettingError, shorten_li
 from octopi.geometry import Grid, Points
 from octopi.project import Project
 from octopi.project.digests import digest_array
-from octopi.project.label_values import odd_share
-from octopi.project.picks_selection import REJECTED_SUFFIX, find_pick_sets, keep_known
 from octopi.project.provenance import REGION
 from octopi.project.queries import PickSets, SegmentationQuery
 from octopi.project.run import Run
-from octopi.project.selection import find_segmentations, find_tomograms, keep_runs_with
+from octopi.project.selection import (
+    REJECTED_SUFFIX,
+    find_pick_sets,
+    find_segmentations,
+    find_tomograms,
+    keep_known,
+    keep_runs_with,
+)
 from octopi.project.united_picks import UnitedPicks, read_united_picks
+from octopi.project.voxel_values import odd_share
 from octopi.targets import (
     check_any_inside,
     check_has_marks,
@@ -152,7 +158,7 @@ def make_plan(project: Project, runs: list[Run], settings: TargetsSettings) -> P
 
 
 def keep_annotated(
-    runs: Sequence[Run], plan: PaintingPlan, named: Sequence[str] | None
+    runs: Sequence[Run], plan: PaintingPlan, requested: Sequence[str] | None
 ) -> list[Run]:
     """Return the runs that have something to paint, see `keep_runs_with`."""
 
@@ -166,7 +172,7 @@ def keep_annotated(
             existing = [*run.picks(), *run.segmentations()]
             raise NotInProjectError(f"Run {run.name}", "picks or masks", requested, existing)
 
-    return [run for run, _ in keep_runs_with(runs, check_has_inputs, named)]
+    return [run for run, _ in keep_runs_with(runs, check_has_inputs, requested)]
 
 
 def warn_of_missing_annotations(
@@ -208,7 +214,7 @@ def read_inputs(run: Run, plan: PaintingPlan, settings: CreateTargetsSettings) -
         run, tomo_types=settings.tomo_types, voxel_spacing=settings.voxel_spacing
     )
     grid = working_grid(run.tomogram_grid(tomogram), settings.data["working_spacing"])
-    united = read_united_picks(run, plan.picks, plan.rejected, plan.object_radii)
+    united = read_united_picks(run, plan.picks, plan.rejected)
     picks = {name: one.points for name, one in united.items() if one.points is not None}
     inside = {name: points[grid.contains(points.positions)] for name, points in picks.items()}
     masks = existing_masks(run, plan)

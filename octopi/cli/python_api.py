@@ -102,15 +102,12 @@ def compose(verb: str, overrides: Sequence[str]) -> tuple[Any, Path]:
 
 def compose_and_run(
     verb: str, command: Callable[..., Any], overrides: list[str], folder: str | Path | None = None
-) -> tuple[Any, Path]:
-    """Run a command with these overrides.
-
-    Returns:
-        What the command returns, and the folder it worked in: its default one unless one is given.
-    """
+) -> Path:
+    """Run a command with these overrides; return its folder, by default its own."""
     settings, default_folder = compose(verb, overrides)
     job = Job(Path(folder or default_folder).absolute(), overrides)
-    return run_in_folder(verb, command, settings, job), job.folder
+    run_in_folder(verb, command, settings, job)
+    return job.folder
 
 
 def run_in_folder(

@@ -52,7 +52,7 @@ def compare_methods(methods: Sequence[Method], info: DatasetInfo) -> dict[str, A
     settings = base.trainings[0].settings
     scorer: Scorer = build(settings.scorer, "scorer")
     truth: PicksByRun = {}
-    counts = {}
+    counts = []
     for method in methods:
         reports: dict[float, list] = {beta: [] for beta in BETAS}
         for training in method.trainings:
@@ -65,16 +65,18 @@ def compare_methods(methods: Sequence[Method], info: DatasetInfo) -> dict[str, A
                 both = keep_comparable(picks, truth)
                 report = scorer(both.picks, both.truth, radii=info.radii, weights=info.weights)
                 reports[beta].append(report.runs)
-        counts[method.name] = {
-            beta: stack_counts(of_seeds, sorted(truth), list(info.radii))
-            for beta, of_seeds in reports.items()
-        }
+        counts.append(
+            {
+                beta: stack_counts(of_seeds, sorted(truth), list(info.radii))
+                for beta, of_seeds in reports.items()
+            }
+        )
     resampling = Resampling.draw(len(truth), len(base.trainings), scorer.num_resamples, scorer.seed)
 
-    def compare(method: Method, beta: float) -> dict[str, Any]:
+    def compare(number: int, beta: float) -> dict[str, Any]:
         by_object = compare_counts(
-            counts[base.name][beta],
-            counts[method.name][beta],
+            counts[0][beta],
+            counts[number][beta],
             beta=beta,
             weights={name: 1.0 if beta == 1 else info.weights[name] for name in info.radii},
             resampling=resampling,
@@ -87,8 +89,8 @@ def compare_methods(methods: Sequence[Method], info: DatasetInfo) -> dict[str, A
         "costs": {method.name: mean_costs(method) for method in methods},
         "trainings": {method.name: [str(t.folder) for t in method.trainings] for method in methods},
         "differences": {
-            method.name: {f"F{beta:g}": compare(method, beta) for beta in BETAS}
-            for method in others
+            method.name: {f"F{beta:g}": compare(number, beta) for beta in BETAS}
+            for number, method in enumerate(others, start=1)
         },
     }
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from octopi.errors import DataError
 from octopi.geometry import NEARLY_EXACT, format_shape, same_spacing
-from octopi.project.value_range import ValueRange
+from octopi.project.voxel_values import ValueRange
 from octopi.ranges import PLAUSIBLE_SPACING
 
 logger = logging.getLogger(__name__)

@@ -30,15 +30,13 @@ def keep_log_handlers() -> Iterator[None]:
 
 with keep_log_handlers():
     import copick
-    from copick.models import CopickLocation, CopickPicksFile, CopickPoint
+    from copick.models import CopickPicksFile
     from copick.util.ome import UNITFACTOR
     from copick.util.segmentation import parse_segmentation_store_name
 
 __all__ = [
     "UNITFACTOR",
-    "CopickLocation",
     "CopickPicksFile",
-    "CopickPoint",
     "keep_log_handlers",
     "open_root",
     "parse_segmentation_store_name",

@@ -3,6 +3,7 @@
 import codecs
 import contextlib
 import functools
+import io
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -18,7 +19,6 @@ from octopi.errors import DataError, SettingError, shorten, shorten_list
 from octopi.geometry import Points
 from octopi.picking import Chance
 from octopi.project.attributes import FINGERPRINT, OURS
-from octopi.project.copick_api import CopickLocation, CopickPoint
 from octopi.project.digests import digest_picks
 from octopi.project.storage import read_file, storage_errors_as_data_error, with_retries
 
@@ -179,34 +179,40 @@ def to_json(
         DataError: a coordinate, orientation or score is not finite.
     """
     _check_finite(points.positions, "coordinates", where)
-    transformations = np.tile(np.eye(4), (len(points), 1, 1))
+    transformations: list[list[list[float]]] = [np.eye(4).tolist()] * len(points)
     if orientations is not None:
         _check_finite(orientations, "orientations", where)
-        transformations[:, :3, :3] = orientations
-    scores = points.scores_or_ones
+        matrices = np.tile(np.eye(4), (len(points), 1, 1))
+        matrices[:, :3, :3] = orientations
+        transformations = matrices.tolist()
+    positions = points.positions.astype(np.float64).tolist()
+    scores = points.scores_or_ones.astype(np.float64)
     _check_finite(scores, "scores", where)
     config = picks.run.root.config
     # Points of a filament share its id, which we do not know; 0 says so.
     filament = any(
         o.name == picks.pickable_object_name and o.is_filament for o in config.pickable_objects
     )
-    entries = [
-        CopickPoint(
-            location=CopickLocation(x=x, y=y, z=z),
-            transformation_=transformation.tolist(),
-            instance_id=0 if filament else number,
-            score=float(score),
-        )
-        for number, ((x, y, z), score, transformation) in enumerate(
-            zip(points.positions.tolist(), scores, transformations, strict=True), start=1
+    # A model of each point would take most of the time and memory: a network that has learned
+    # nothing yet has hundreds of thousands of picks.
+    content = picks.meta.model_copy(update={"points": []}).model_dump()
+    content["trust_orientation"] = orientations is not None
+    content["points"] = [
+        {
+            "location": dict(zip("xyz", position, strict=True)),
+            "transformation_": transformation,
+            "instance_id": 0 if filament else number,
+            "score": score,
+        }
+        for number, (position, transformation, score) in enumerate(
+            zip(positions, transformations, scores.tolist(), strict=True), start=1
         )
     ]
-    update = {"points": entries, "trust_orientation": orientations is not None}
-    file = picks.meta.model_copy(update=update)
-    content = file.model_dump()
     digest = {FINGERPRINT: digest_picks(content)} if fingerprint else {}
     content[OURS] = {**provenance, **digest}
-    return json.dumps(content, indent=4).encode()
+    encoded = io.BytesIO()  # smaller than the list of its pieces that `json.dumps` makes
+    json.dump(content, codecs.getwriter("utf-8")(encoded), indent=4)
+    return encoded.getvalue()
 
 
 def describe_edit(picks: Any, where: str) -> str | None:

@@ -14,10 +14,9 @@ import zarr
 from numpy.typing import NDArray
 
 from octopi.errors import DataError, ResourceError, shorten_list
-from octopi.project.label_values import LabelValues
 from octopi.project.storage import storage_errors_as_data_error, with_retries
 from octopi.project.stored_volume import StoredVolume, background, chunk_regions
-from octopi.project.value_range import ValueRange
+from octopi.project.voxel_values import LabelValues, ValueRange
 from octopi.system import resources
 from octopi.system.large_arrays import allocate
 

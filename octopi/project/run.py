@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from octopi.errors import DataError, NotInProjectError
+from octopi.errors import NotInProjectError
 from octopi.project import copick_items, picks_file
 from octopi.project.picks_file import StoredPicks, checked_orientations, read_picks, to_json
 from octopi.project.queries import PicksQuery, SegmentationQuery
@@ -90,13 +90,11 @@ class Run(VolumeStore):
         else:
             item = copick_items.new_picks(self.copick_run, query)
             path = item.path
-        try:
-            with storage_errors_as_data_error(self._where(query)):
+        with storage_errors_as_data_error(self._where(query)):
+            try:
                 read_file(item.fs, path)
-        except DataError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
+            except FileNotFoundError:
                 return False
-            raise
         self._note(query, item)  # it may have come after the run was listed
         return True
 

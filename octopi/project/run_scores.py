@@ -1,24 +1,41 @@
 """Find and read what is picked from in a run: its score map, or a label volume as scores of 1."""
 
+import contextlib
+import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
-from octopi.geometry import same_spacing
+from octopi.geometry import Grid, same_spacing
 from octopi.picking import PickingInfo
-from octopi.project.label_values import odd_share
 from octopi.project.objects import PickableObject, check_labels, volume_labels
 from octopi.project.provenance import describe_differences, replaced_tomogram
 from octopi.project.queries import SegmentationQuery, TomogramQuery, score_map_name
 from octopi.project.run import Run
-from octopi.project.score_map import ScoreMap, particle_radii
 from octopi.project.selection import check_covers_tomogram
+from octopi.project.voxel_values import odd_share
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ScoreMap:
+    """The scores of every voxel, a channel for each object.
+
+    Args:
+        values: (c, z, y, x), uint8, 255 = a score of 1.
+        grid: of the values.
+        info: what was stored with them.
+    """
+
+    values: NDArray
+    grid: Grid
+    info: PickingInfo
 
 
 @dataclass(frozen=True)
@@ -142,6 +159,62 @@ def find_scores(
             f"Say which: {'voxel_spacing' if len(types) == 1 else 'tomo_type'}=…"
         )
     return RunScores(run, tomograms[0], parsed)
+
+
+def particle_channels(scores: ScoreMap, radii: Mapping[str, float]) -> NDArray:
+    """Return the channels of the objects that have a radius, in the order of the radii."""
+    objects = scores.info.objects
+    if objects == list(radii):
+        return scores.values
+    return scores.values[[objects.index(name) for name in radii]]
+
+
+def find_score_maps(runs: Iterable[Run], name: str, tomo_type: str | None) -> dict[str, RunScores]:
+    """Find the score map of each run that has one, by the run's name; see `find_score_map`."""
+    maps = {}
+    for run in runs:
+        with contextlib.suppress(NotInProjectError):
+            maps[run.name] = find_score_map(run, name, tomo_type)
+    return maps
+
+
+def find_score_map(run: Run, name: str, tomo_type: str | None) -> RunScores:
+    """Find the score map of a run; of several, that of the tomogram type that is shown.
+
+    Raises:
+        NotInProjectError: there is none.
+        SettingError: there are several, and `tomo_type` chooses none.
+    """
+    find = functools.partial(find_scores, run, "scores", name, voxel_spacing=None)
+    try:
+        return find(tomo_type=tomo_type)
+    except NotInProjectError:
+        return find(tomo_type=None)
+
+
+def particle_radii(
+    info: PickingInfo, project_objects: Mapping[str, PickableObject]
+) -> dict[str, float]:
+    """Return the radius in Å of every particle, in the order of the channels.
+
+    Args:
+        info: which objects are particles, and the radii they had in training.
+        project_objects: by name; their radii come first.
+
+    Raises:
+        NotInProjectError: a particle is no object of the project.
+        DataError: nobody knows its radius.
+    """
+    radii = {}
+    for name in info.objects:
+        if name not in info.radii:
+            continue
+        if name not in project_objects:
+            raise NotInProjectError("The project", "object", name, project_objects)
+        particle = project_objects[name]
+        stored = info.radii[name] if particle.radius is None else None
+        radii[name] = float(stored or particle.require_radius())
+    return radii
 
 
 def particle_labels(

@@ -17,6 +17,7 @@ from octopi.errors import DataError, ExitCode, OctopiError, shorten_list
 from octopi.project.run import Run
 from octopi.project.work_folder import Claim
 from octopi.project.worker import Worker
+from octopi.system.progress import ProgressBar
 
 Item = TypeVar("Item")
 logger = logging.getLogger(__name__)
@@ -70,12 +71,15 @@ class SharedWork:
                 "%d of %d runs were done by other processes.", self.num_elsewhere, len(items)
             )
 
-    def one_by_one(self, items: Sequence[Item], run_of: Callable[[Item], Run]) -> Iterator[Item]:
+    def one_by_one(
+        self, items: Sequence[Item], run_of: Callable[[Item], Run], *, desc: str = "runs"
+    ) -> Iterator[Item]:
         """Yield the items whose runs are free; each is finished when the next one is asked for.
 
-        Work on it within `failing_alone`.
+        Work on it within `failing_alone`. A progress bar is called `desc`.
         """
-        for item in itertools.chain.from_iterable(self.rounds(items, run_of)):
+        free = itertools.chain.from_iterable(self.rounds(items, run_of))
+        for item in ProgressBar(free, desc=desc, unit="run", total=len(items)):
             yield item
             finish(run_of(item))
 

@@ -1,9 +1,10 @@
-"""Read the picks of a run of which several sets count together, and its rejected places."""
+"""Read the picks of a run of which several sets count together, or that its target knows."""
 
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 from octopi.errors import NotInProjectError
 from octopi.geometry import Points
 from octopi.pick_sets import PickCounts, unite
-from octopi.project.picks_selection import REJECTED_SUFFIX
+from octopi.project.objects import has_unknown_voxels
 from octopi.project.provenance import digest_stored
-from octopi.project.queries import PickSets, PicksQuery
+from octopi.project.queries import PickSets, PicksQuery, SegmentationQuery
 from octopi.project.run import Run
+from octopi.project.selection import REJECTED_SUFFIX
+from octopi.targets import drop_unknown
 
 NOWHERE = np.zeros((0, 3))
 
@@ -44,7 +47,7 @@ def read_united_picks(
     run: Run,
     picks: Mapping[str, PickSets],
     rejected: Mapping[str, PickSets],
-    radii: Mapping[str, float],
+    radii: Mapping[str, float] | None = None,
 ) -> dict[str, UnitedPicks]:
     """Read the picks of each object, see `pick_sets.unite`; sets that the run lacks are empty.
 
@@ -52,7 +55,7 @@ def read_united_picks(
         run: of the picks.
         picks: object name -> sets of its picks.
         rejected: object name -> sets of places found to be none of it.
-        radii: object name -> Å; without one that of the copick config counts.
+        radii: object name -> Å, as when a target was painted; else those of the copick config.
 
     Raises:
         DataError: an object of several sets, or with rejected places, has no radius.
@@ -61,7 +64,9 @@ def read_united_picks(
     stored = run.read_existing_picks({query: query for one in sets for query in one.queries})
 
     return {
-        name: unite_sets(stored, of_object, rejected.get(name), partial(_radius, run, name, radii))
+        name: unite_sets(
+            stored, of_object, rejected.get(name), partial(_radius, run, name, radii or {})
+        )
         for name, of_object in picks.items()
     }
 
@@ -122,3 +127,32 @@ def unite_sets(
         digest,
         "" if rejected is None else digest_stored(stored, rejected),
     )
+
+
+def read_target_attributes(run: Run, target: SegmentationQuery | None) -> Mapping[str, Any]:
+    """Read what is stored with a run's target; return {} where it has none."""
+    if target is None or not run.segmentations_of(target):
+        return {}
+    return run.segmentation_attributes(target)
+
+
+def read_true_picks(
+    run: Run, sets: Mapping[str, PickSets], target: SegmentationQuery | None
+) -> dict[str, Points]:
+    """Read the particles of a run; leave out those in voxels that its target leaves unknown.
+
+    Args:
+        run: of the picks.
+        sets: object name -> sets of its picks; objects that the run lacks are left out.
+        target: of the run; it may have none.
+    """
+    attributes = read_target_attributes(run, target)
+    missing = attributes.get("not_annotated", ())
+    rejected = {n: PickSets.parse(text) for n, text in attributes.get("rejected", {}).items()}
+    annotated = {name: of_object for name, of_object in sets.items() if name not in missing}
+    united = read_united_picks(run, annotated, rejected, attributes.get("object_radii", {}))
+    picks = {name: one.points for name, one in united.items() if one.points is not None}
+    if target is None or not has_unknown_voxels(attributes):
+        return picks
+    labels, grid, _ = run.read_segmentation(target)
+    return drop_unknown(picks, labels, grid)

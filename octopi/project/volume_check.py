@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octopi.project.attributes import octopi_attributes
-from octopi.project.label_values import LabelValues
 from octopi.project.outliers import VoxelSample, describe_outliers, describe_spread, ordinary_range
 from octopi.project.pick_contrast import PickContrast
 from octopi.project.queries import SegmentationQuery, TomogramQuery
@@ -18,7 +17,7 @@ from octopi.project.read_volume import check_chunks, read_chunks
 from octopi.project.run import Run
 from octopi.project.storage import storage_errors_as_data_error
 from octopi.project.stored_volume import StoredVolume, background, chunk_regions, stored_files
-from octopi.project.value_range import ValueRange
+from octopi.project.voxel_values import LabelValues, ValueRange
 
 
 @dataclass

@@ -9,11 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from octopi.cli.python_api import Config, OneOrMoreNames, compose, query_text, resolve_choice
-from octopi.cli.python_training import (
-    read_target_info,
-    run_selection_overrides,
-    training_overrides,
-)
+from octopi.cli.python_training import read_target_info, run_selection_overrides, training_overrides
 from octopi.config.overrides import override_text, override_texts, replace_overrides
 from octopi.errors import (
     DataError,

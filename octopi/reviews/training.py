@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from octopi.config.overrides import override_key, shell_override
-from octopi.html_report.score_maps import find_training_of
-from octopi.html_report.training_history import TrainingHistory, read_training_history
+from octopi.html_report.training_history import (
+    TrainingHistory,
+    find_training_of,
+    read_training_history,
+)
 from octopi.project import Project
-from octopi.project.annotation import read_target_attributes
-from octopi.project.picks_selection import find_pick_sets
 from octopi.project.queries import PickSets, PicksQuery, SegmentationQuery, TomogramQuery
 from octopi.project.run import Run
 from octopi.project.run_scores import RunScores
+from octopi.project.selection import find_pick_sets
+from octopi.project.united_picks import read_target_attributes
 from octopi.system.job_folder import BEST_MODEL_FILE, CONFIG_FILE
 
 

@@ -9,12 +9,12 @@ from octopi.config.settings import TrainSettings
 from octopi.errors import DataError, shorten_list
 from octopi.geometry import Points
 from octopi.project import Project
-from octopi.project.annotation import read_true_picks
 from octopi.project.objects import check_painted_objects, require_labels
 from octopi.project.provenance import check_same_painting
 from octopi.project.queries import PickSets, SegmentationQuery, TomogramQuery
 from octopi.project.run import Run
 from octopi.project.selection import select_training_tomograms
+from octopi.project.united_picks import read_true_picks
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,11 @@
+from types import SimpleNamespace
+
 import pytest
 import yaml
 
 from octopi.checks import planning_rules
+from octopi.checks.measured_cost import Cost, NetworkCosts
+from octopi.checks.planning_rules import Sizes
 from octopi.config.files import CONF_DIR
 from octopi.config.setting_types import Rules
 from octopi.geometry import Grid
@@ -11,17 +15,32 @@ CZII = yaml.safe_load((CONF_DIR / "experiment" / "czii.yaml").read_text(encoding
 RADII = {"apo": 60.0, "amylase": 65.0, "gal": 90.0, "ribosome": 150.0, "thyro": 130.0}
 
 
+def make_settings(crop_size=(32, 64, 64), radius_scale=0.5, **predictor):
+    return SimpleNamespace(
+        rules=RULES,
+        data={"crop_size": crop_size},
+        targets=SimpleNamespace(radius_scale=radius_scale),
+        predictor=predictor,
+    )
+
+
+def fit_to_memory(memory, *, window=(8, 8, 8), bytes_per_crop=1, grows=False, halo=(1, 1, 1)):
+    """Fit two crops in a step, and a window with two bytes a voxel."""
+    crop, voxels = Cost(1.0, bytes_per_crop, 1), window[0] * window[1] * window[2]
+    costs = NetworkCosts(crop, Cost(1.0, 2 * voxels, voxels), 1, 1, 1, on_gpu=False)
+    sizes = Sizes(None, [], [], 2, list(window), None, "", {}, divisor=8)
+    settings = make_settings(halo=halo)
+    return planning_rules.fit_to_memory(sizes, costs, settings, memory=memory, larger_helps=grows)
+
+
 def test_for_the_challenge_the_plan_is_the_recipe_made_by_hand():
     spacing = planning_rules.working_spacing(RADII.values(), 10.012, RULES)
     assert spacing == CZII["data"]["working_spacing"]
     grid = Grid.cubic((184, 630, 630), 10.012).at_spacing(spacing)
-    size = planning_rules.crop_size(
-        150, spacing, grid.shape, minimum=CZII["data"]["crop_size"], divisor=8, rules=RULES
-    )
+    settings = make_settings(CZII["data"]["crop_size"], CZII["targets"]["radius_scale"])
+    size = planning_rules.crop_size(150, [grid], settings, 8)
     assert size == CZII["data"]["crop_size"]
-    assert (
-        planning_rules.radius_scales(RADII, CZII["targets"]["radius_scale"], spacing, RULES) == {}
-    )
+    assert planning_rules.radius_scales(RADII, spacing, settings) == {}
 
 
 def test_a_tomogram_that_is_coarse_already_is_left_as_it_is():
@@ -35,43 +54,41 @@ def test_large_objects_do_not_make_the_grid_coarser_than_allowed():
 
 @pytest.mark.parametrize("divisor", [4, 8, 32])
 def test_a_crop_fits_the_network_the_object_and_the_volume(divisor):
-    size = planning_rules.crop_size(
-        400, 10, (60, 300, 300), minimum=[32, 64, 64], divisor=divisor, rules=RULES
-    )
+    grid = Grid.cubic((60, 300, 300), 10)
+    size = planning_rules.crop_size(400, [grid], make_settings(), divisor)
     assert all(n % divisor == 0 for n in size)
     assert size[0] <= 60 + divisor
     assert size[1] >= 160
 
 
 def test_a_window_is_a_multiple_wider_than_its_halo_and_no_larger_than_the_volume():
-    assert planning_rules.window_size((30, 400, 100), maximum=[64, 128, 128], divisor=8,
-                                halo=[12, 16, 16]) == [32, 128, 104]  # fmt: skip
-    assert planning_rules.window_size((90, 90, 90), maximum=[16, 96, 96], divisor=8,
-                                halo=[12, 16, 16])[0] > 24  # fmt: skip
+    def window(shape, largest):
+        predictor = {"window_size": largest, "halo": [12, 16, 16]}
+        return planning_rules.window_size([Grid.cubic(shape, 10)], predictor, 8)
+
+    assert window((30, 400, 100), [64, 128, 128]) == [32, 128, 104]
+    assert window((90, 90, 90), [16, 96, 96])[0] > 24
 
 
 @pytest.mark.parametrize("max_bytes", [1e9, 1e6, 1e5, 1])
 def test_a_window_shrinks_to_the_memory_but_stays_wider_than_its_halos(max_bytes):
     halo = [4, 8, 8]
-    window = planning_rules.shrink_window(
-        [64, 128, 128], bytes_per_voxel=2, max_bytes=max_bytes, divisor=8, halo=halo
-    )
+    memory = max_bytes / RULES.memory_share
+    window = fit_to_memory(memory, window=(64, 128, 128), halo=halo).window_size
     assert all(n % 8 == 0 and n > 2 * h for n, h in zip(window, halo, strict=True))
     fits = 2 * window[0] * window[1] * window[2] <= max_bytes
     assert fits or window == [16, 32, 32]
 
 
 def test_a_small_object_on_a_coarse_grid_gets_larger_spheres():
-    assert planning_rules.radius_scales({"small": 40.0, "large": 150.0}, 0.5, 20, RULES) == {
-        "small": 0.75
-    }
+    radii = {"small": 40.0, "large": 150.0}
+    assert planning_rules.radius_scales(radii, 20, make_settings()) == {"small": 0.75}
 
 
 def test_the_batch_follows_the_memory():
     def crops(memory, *, grows):
-        return planning_rules.batch(
-            2, bytes_per_crop=100, memory=memory, larger_helps=grows, rules=RULES
-        )
+        sizes = fit_to_memory(memory, bytes_per_crop=100, grows=grows)
+        return sizes.crops_per_step, sizes.exceeds_memory
 
     assert crops(10_000, grows=False) == (2, False)
     assert crops(10_000, grows=True) == (16, False)

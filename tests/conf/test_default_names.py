@@ -8,7 +8,7 @@ import yaml
 
 from octopi import workflows
 from octopi.config.files import CONF_DIR
-from octopi.project.picks_selection import OCTOPI_USER
+from octopi.project.selection import OCTOPI_USER
 
 
 def settings(name):

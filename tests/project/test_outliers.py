@@ -5,7 +5,7 @@ import pytest
 
 from octopi.errors import DataError
 from octopi.project.outliers import VoxelSample, clip_outliers, describe_spread, ordinary_range
-from octopi.project.value_range import ValueRange
+from octopi.project.voxel_values import ValueRange
 from octopi.system import large_arrays
 
 SHAPE = (20, 32, 40)

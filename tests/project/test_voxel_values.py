@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from octopi.errors import DataError
-from octopi.project.label_values import MAX_VALUES, LabelValues
+from octopi.project.voxel_values import MAX_VALUES, LabelValues
 
 
 def values_of(*chunks):
