@@ -22,11 +22,15 @@ from octopi.config.settings import ReviewSettings
 from octopi.errors import DataError, SettingError, shorten, shorten_list
 from octopi.evaluation.data_thresholds import MIN_CHANCE
 from octopi.geometry import Points
-from octopi.html_report.score_maps import find_score_map
 from octopi.project import Project
 from octopi.project.queries import PicksQuery, TomogramQuery, check_name
 from octopi.project.run import Run
-from octopi.project.run_scores import RunScores, particle_radii, warn_of_several_networks
+from octopi.project.run_scores import (
+    RunScores,
+    find_score_map,
+    particle_radii,
+    warn_of_several_networks,
+)
 from octopi.project.selection import (
     OCTOPI_USER,
     REJECTED_SUFFIX,

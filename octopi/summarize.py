@@ -10,7 +10,6 @@ from octopi.cli.job import Command
 from octopi.config.settings import SummarizeSettings
 from octopi.errors import SettingError, shorten_list
 from octopi.sweeps.sweep_file import is_search, read_search_info
-from octopi.system import locks
 from octopi.system.job_folder import RESULTS_FILE, STUDY_FILE, Job, fold_folders
 
 logger = logging.getLogger(__name__)
@@ -47,16 +46,14 @@ def summarize_search(folder: Path, storage: str | None, *, write: bool) -> str:
         storage: URL of its database; None where it lies in the folder.
         write: also write its results and pictures into the folder.
     """
-    from octopi.sweeps import plots, summary  # noqa: PLC0415  plotly takes seconds to import
+    from octopi.sweeps import plots, results, summary  # noqa: PLC0415  plotly takes seconds to import
     from octopi.sweeps.study import check_storage, open_study  # noqa: PLC0415  so does Optuna
 
     check_storage(folder, storage)
     study, objectives = open_study(folder), read_search_info(folder).objectives
     if write:
-        with locks.wait_for_lock(folder / ".lock"):  # a worker may be writing the same files
-            summary.write_results(folder, study, objectives)
-            plots.draw(folder, study, objectives)
-    return summary.format_table(study, objectives)
+        return summary.format_table(plots.write_summary(folder, study, objectives))
+    return summary.format_table(results.StudyResults(study, objectives))
 
 
 def _describe_content(folder: Path) -> str:

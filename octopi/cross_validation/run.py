@@ -68,7 +68,7 @@ def train_folds(
             f"{len(failed)} folds did not finish. Fold {fold}: {result.reason} "
             f"(see {tasks[fold].folder / OUTPUT_FILE}).\n"
             f"Run what is missing with: {resume_command}",
-            result.code if result.code > 0 else 1,
+            result,
         )
     build_ensemble(folder, [task.folder for task in tasks], settings)
     logger.info("%s\n%s", folder, summarize_folds(folder))

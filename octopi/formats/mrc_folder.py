@@ -66,17 +66,17 @@ def leave_out_halves(files: Mapping[str, Path]) -> dict[str, Path]:
     for name in files:
         if HALF.search(name):
             halves.setdefault(HALF.sub("", name).strip("._-"), []).append(name)
+    left_out: list[str] = []
     for whole_name, names in halves.items():
-        if whole_name not in files and len(names) > 1:
+        if whole_name in files:
+            left_out += names
+        elif len(names) > 1:
             first, second = (files[name].name for name in names[:2])
             raise SettingError(
                 f"{first} and {second} are halves of one tomogram and would be runs of their own, "
                 "of which one may train and the other validate. Import one of the halves, with a "
                 "pattern that names it, as in files=*_EVN.mrc. Nothing has been written."
             )
-    left_out = [
-        name for whole_name, names in halves.items() if whole_name in files for name in names
-    ]
     if left_out:
         logger.warning(
             "%d files are left out, being tomograms of half the frames of others: %s. To import "

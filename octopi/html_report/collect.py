@@ -13,13 +13,18 @@ from octopi.evaluation.chances import AnnotatedShare
 from octopi.evaluation.coverage import keep_comparable
 from octopi.geometry import Points
 from octopi.html_report.runs import Objects, ShownRun
-from octopi.html_report.score_maps import find_score_maps, find_training_of, keep_maps_of
-from octopi.html_report.training_history import NEW, TRAINING, TrainingHistory
+from octopi.html_report.training_history import (
+    NEW,
+    TRAINING,
+    TrainingHistory,
+    find_training_of,
+    keep_maps_of,
+)
 from octopi.picking import DEFAULT_THRESHOLD, PickingInfo, apply_chance
 from octopi.project import Project
 from octopi.project.queries import PickSets, SegmentationQuery
 from octopi.project.run import Run
-from octopi.project.run_scores import RunScores, particle_radii
+from octopi.project.run_scores import RunScores, find_score_maps, particle_radii
 from octopi.project.selection import find_pick_sets
 from octopi.project.united_picks import read_target_attributes, read_true_picks
 
@@ -79,7 +84,7 @@ def collect_report(
     target = _find_target(history, settings)
     target_attributes = next((a for run in runs if (a := read_target_attributes(run, target))), {})
     truth = find_truth(runs, target_attributes, settings)
-    maps = find_score_maps(runs, settings)
+    maps = find_score_maps(runs, settings.input, settings.tomo_type)
     if history is None:
         history = find_training_of(maps.values())
     else:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from skimage.util import montage
 
 from octopi.geometry import Grid, Points
 
@@ -213,8 +214,4 @@ def _tile(slices: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
     """Arrange the slices in rows, about as wide as high; return the sheet and slices in a row."""
     num, height, width = slices.shape
     columns = max(1, min(num, round(math.sqrt(num * height / width))))
-    rows = -(-num // columns)
-    sheet = np.zeros((rows * columns, height, width), dtype=np.uint8)
-    sheet[:num] = slices
-    sheet = sheet.reshape(rows, columns, height, width).transpose(0, 2, 1, 3)
-    return sheet.reshape(rows * height, columns * width), columns
+    return montage(slices, fill=0, grid_shape=(-(-num // columns), columns)), columns

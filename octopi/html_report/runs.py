@@ -192,36 +192,19 @@ def render_pictures(
         The block of the page, and the mosaic of the tomogram in it.
     """
     max_crops = max(MIN_CROPS, MAX_CROPS // (2 * num_runs * len(objects.radii)))
-    crops = [
-        _render_crops(run, name, tomogram, grid, radius=radius, max_crops=max_crops)
-        for name, radius in objects.radii.items()
-    ]
+    crops = []
+    for name, radius in objects.radii.items():
+        candidates = run.ranked(name)[:max_crops]
+        particles = run.truth.get(name, Points.empty())[:max_crops]
+        both = Points(np.concatenate([candidates.positions, particles.positions]))
+        gallery = mosaics.particle_gallery(tomogram, grid, both, radius=radius)
+        crops.append({**gallery, "candidates": len(candidates), "truth": len(particles)})
     scores = None if run.read_scores is None else _render_scores(run.read_scores(), objects)
     used = sum(len(crop["picture"] or "") for crop in crops)
     used += len(scores["picture"]) if scores else 0
     available = max(max_bytes - used, MIN_TOMOGRAM_SHARE * max_bytes)
     shown = mosaics.tomogram_mosaic(tomogram, grid, max_bytes=int(available / BYTES_IN_BASE64))
     return {"volume": shown.to_dict(), "scores": scores, "crops": crops}, shown
-
-
-def _render_crops(
-    run: ShownRun,
-    name: str,
-    tomogram: NDArray[np.float32],
-    grid: Grid,
-    *,
-    radius: float,
-    max_crops: int,
-) -> dict[str, Any]:
-    """Render the best candidates of an object, and then its particles, as one gallery."""
-    candidates = run.ranked(name)[:max_crops]
-    particles = run.truth.get(name, Points.empty())[:max_crops]
-    points = Points(np.concatenate([candidates.positions, particles.positions]))
-    return {
-        **mosaics.particle_gallery(tomogram, grid, points, radius=radius),
-        "candidates": len(candidates),
-        "truth": len(particles),
-    }
 
 
 def _render_scores(score_map: ScoreMap, objects: Objects) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Read the folder of a training or search: training history, split, candidates, pictures."""
 
+import dataclasses
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from octopi.errors import DataError, SettingError
 from octopi.evaluation.candidates import read_candidates
 from octopi.geometry import Points
 from octopi.html_report.mosaics import compress, data_url
-from octopi.models.checkpoint_info import CheckpointInfo, parse_info
+from octopi.models.checkpoint_info import CheckpointInfo, digest, parse_info
+from octopi.project.run_scores import RunScores
 from octopi.system.files import read_mapping
 from octopi.system.job_folder import (
+    BEST_MODEL_FILE,
     CANDIDATES_FILE,
     CONFIG_FILE,
     DATA_FILE,
@@ -187,3 +190,28 @@ def read_pictures(folder: Path) -> list[dict[str, str]]:
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             logger.warning("%s is damaged, and left out of the report: %s", path, error)
     return pictures
+
+
+def find_training_of(maps: Iterable[RunScores]) -> TrainingHistory | None:
+    """Read the history of the one training that made all maps, if its folder still exists.
+
+    A map is data: the folder it names is read only where the checkpoint there has the digest that
+    the map names.
+    """
+    checkpoints = {tuple(score_map.checkpoints().items()) for score_map in maps}
+    if len(checkpoints) != 1 or len(only := next(iter(checkpoints))) != 1:
+        return None
+    path, stored_digest = Path(only[0][0]).absolute(), only[0][1]
+    if not (path.parent / CONFIG_FILE).is_file() or _digest(path) != stored_digest:
+        return None
+    return dataclasses.replace(read_training_history(path.parent), candidates={}, folds={})
+
+
+def keep_maps_of(history: TrainingHistory, maps: Mapping[str, RunScores]) -> dict[str, RunScores]:
+    """Keep the maps that the training's best model made."""
+    best_model = _digest(history.folder / BEST_MODEL_FILE)
+    return {name: m for name, m in maps.items() if best_model in m.checkpoints().values()}
+
+
+def _digest(path: Path) -> str | None:
+    return digest(path) if path.is_file() else None

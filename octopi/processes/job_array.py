@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from octopi.errors import ExitCode
 from octopi.processes.tasks import (
-    ProcessResult,
     TrainingTask,
     UnfinishedError,
     run_unfinished,
@@ -51,13 +49,8 @@ def start_workers(
     if len(failed) == number:
         raise UnfinishedError(
             f"No worker has ended well. {causes[0]}\nContinue with {resume_command}.",
-            exit_code(next(iter(failed.values()))),
+            next(iter(failed.values())),
         )
     for cause in causes:
         logger.warning("%s. The other workers have done its runs.", cause.rstrip("."))
     logger.info("Every run is done. The logs of the workers are in %s.", folder)
-
-
-def exit_code(result: ProcessResult) -> int:
-    """Return the exit code that stands for a job: its own, unless a signal has ended it."""
-    return result.code if 0 < result.code <= ExitCode.LOCKED else ExitCode.PARTS

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from octopi.config.overrides import override_text
@@ -10,6 +11,7 @@ from octopi.processes.tasks import ProcessResult, RunningTask, TrainingTask
 from octopi.system.job_folder import has_training
 
 
+@dataclass
 class LauncherRunner:
     """Starts each training by a call of the launcher.
 
@@ -18,9 +20,8 @@ class LauncherRunner:
         size: trainings at once.
     """
 
-    def __init__(self, launcher: Any, size: int) -> None:
-        self.launcher = launcher
-        self.size = size
+    launcher: Any
+    size: int
 
     def start(self, tasks: Sequence[TrainingTask]) -> list[RunningTask]:
         """Start a thread for each, which calls the launcher and waits for the training to end."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,24 @@ CURES = {
 }
 
 
+class JobStates:
+    """The states of jobs that SLURM knows, asked for once in a while for all of them."""
+
+    def __init__(self) -> None:
+        self._states: dict[str, str] = {}
+        self._asked: set[str] = set()
+        self._next = 0.0
+
+    def of(self, job: str) -> str:
+        """Return the state of a job; "" where SLURM does not know it."""
+        if job not in self._asked or time.monotonic() >= self._next:
+            self._asked.add(job)
+            self._states = slurm.job_states(self._asked)
+            self._next = time.monotonic() + STATE_INTERVAL
+        return self._states.get(job, "")
+
+
+@dataclass
 class SlurmRunner:
     """Submits each training as a job that runs `python -m MODULE`.
 
@@ -58,20 +76,12 @@ class SlurmRunner:
         on_restart: overrides by which a job that SLURM starts again goes on.
     """
 
-    def __init__(
-        self,
-        parameters: Mapping[str, Any],
-        size: int,
-        module: str,
-        hydra_arguments: Sequence[str] = (),
-        on_restart: Sequence[str] = ("resume=auto",),
-    ) -> None:
-        self.parameters = parameters
-        self.size = size
-        self.module = module
-        self.hydra_arguments = hydra_arguments
-        self.on_restart = on_restart
-        self.states = JobStates()
+    parameters: Mapping[str, Any]
+    size: int
+    module: str
+    hydra_arguments: Sequence[str] = ()
+    on_restart: Sequence[str] = ("resume=auto",)
+    states: JobStates = field(default_factory=JobStates, init=False)
 
     def start(self, tasks: Sequence[TrainingTask]) -> list["SlurmTraining"]:
         """Submit trainings, or wait for the jobs of those that an earlier sweep has submitted.
@@ -176,23 +186,6 @@ def run_training(command: list[str], log: str) -> int:
     if code > 128:
         sys.exit(code)
     return code
-
-
-class JobStates:
-    """The states of jobs that SLURM knows, asked for once in a while for all of them."""
-
-    def __init__(self) -> None:
-        self._states: dict[str, str] = {}
-        self._asked: set[str] = set()
-        self._next = 0.0
-
-    def of(self, job: str) -> str:
-        """Return the state of a job; "" where SLURM does not know it."""
-        if job not in self._asked or time.monotonic() >= self._next:
-            self._asked.add(job)
-            self._states = slurm.job_states(self._asked)
-            self._next = time.monotonic() + STATE_INTERVAL
-        return self._states.get(job, "")
 
 
 @dataclass

@@ -172,11 +172,17 @@ def run_tasks(queue: TaskQueue, runner: Runner, bar: "tqdm[Any]", *, resume_comm
 
 
 class UnfinishedError(OctopiError):
-    """Trainings that did not finish; the exit code is that of the first of them."""
+    """Trainings that did not finish.
 
-    def __init__(self, message: str, exit_code: int) -> None:
+    Args:
+        message: of the error.
+        result: how the first of them ended, whose exit code it has unless a signal ended that.
+    """
+
+    def __init__(self, message: str, result: ProcessResult) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        has_code = 0 < result.code <= ExitCode.LOCKED
+        self.exit_code = result.code if has_code else ExitCode.PARTS
 
 
 @dataclass

@@ -1,7 +1,9 @@
 """Find and read what is picked from in a run: its score map, or a label volume as scores of 1."""
 
+import contextlib
+import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,6 +167,29 @@ def particle_channels(scores: ScoreMap, radii: Mapping[str, float]) -> NDArray:
     if objects == list(radii):
         return scores.values
     return scores.values[[objects.index(name) for name in radii]]
+
+
+def find_score_maps(runs: Iterable[Run], name: str, tomo_type: str | None) -> dict[str, RunScores]:
+    """Find the score map of each run that has one, by the run's name; see `find_score_map`."""
+    maps = {}
+    for run in runs:
+        with contextlib.suppress(NotInProjectError):
+            maps[run.name] = find_score_map(run, name, tomo_type)
+    return maps
+
+
+def find_score_map(run: Run, name: str, tomo_type: str | None) -> RunScores:
+    """Find the score map of a run; of several, that of the tomogram type that is shown.
+
+    Raises:
+        NotInProjectError: there is none.
+        SettingError: there are several, and `tomo_type` chooses none.
+    """
+    find = functools.partial(find_scores, run, "scores", name, voxel_spacing=None)
+    try:
+        return find(tomo_type=tomo_type)
+    except NotInProjectError:
+        return find(tomo_type=None)
 
 
 def particle_radii(

@@ -12,6 +12,7 @@ from octopi.errors import DataError, NotInProjectError, SettingError
 from octopi.geometry import NEARLY_EXACT, same_spacing
 from octopi.project import copick_items, read_volume, stored_volume
 from octopi.project.attributes import FINGERPRINT, octopi_attributes
+from octopi.project.copick_items import RunContents
 from octopi.project.digests import digest_array
 from octopi.project.queries import (
     PicksQuery,
@@ -23,7 +24,6 @@ from octopi.project.queries import (
     select_tomogram,
     tomogram_name,
 )
-from octopi.project.run_contents import RunContents
 from octopi.project.storage import storage_errors_as_resource_error
 from octopi.project.write_volume import write_volume
 from octopi.ranges import PLAUSIBLE_SPACING
@@ -72,9 +72,6 @@ class VolumeStore:
         """Raise LockedError if the run was claimed for this process, but is another's by now."""
         if self.claim is not None:
             self.claim.check()
-
-    def __repr__(self) -> str:
-        return f"Run({self.name!r})"
 
     def contents(self) -> RunContents:
         """Return what is stored of the run: what `keep_contents` has listed, else what is now."""

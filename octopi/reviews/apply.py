@@ -10,9 +10,9 @@ from octopi.cli.job import log_dry_run
 from octopi.config.settings import ReviewSettings
 from octopi.errors import DataError, OctopiError, SettingError
 from octopi.geometry import Points
-from octopi.html_report.score_maps import find_score_maps
 from octopi.project import Project
 from octopi.project.queries import PicksQuery
+from octopi.project.run_scores import find_score_maps
 from octopi.project.selection import REJECTED_SUFFIX
 from octopi.project.work_folder import new_worker_id
 from octopi.reviews.decisions import DecisionsFile, check_belongs, read_decisions
@@ -131,7 +131,8 @@ def retrain_command(
         DataError: nothing says which picks the network was trained on.
     """
     runs = {run.name: run for run in project.runs}
-    all_scores = find_score_maps([runs[name] for name in file.runs if name in runs], settings)
+    reviewed = [runs[name] for name in file.runs if name in runs]
+    all_scores = find_score_maps(reviewed, settings.input, settings.tomo_type)
     trained_on = find_trained_on(
         project,
         list(all_scores.values()),

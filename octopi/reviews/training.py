@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from octopi.config.overrides import override_key, shell_override
-from octopi.html_report.score_maps import find_training_of
-from octopi.html_report.training_history import TrainingHistory, read_training_history
+from octopi.html_report.training_history import (
+    TrainingHistory,
+    find_training_of,
+    read_training_history,
+)
 from octopi.project import Project
 from octopi.project.queries import PickSets, PicksQuery, SegmentationQuery, TomogramQuery
 from octopi.project.run import Run

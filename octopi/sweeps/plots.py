@@ -20,8 +20,9 @@ from plotly.graph_objects import Figure
 from plotly.io import to_html
 
 from octopi.sweeps.results import Objective, StudyResults, plain_study
-from octopi.sweeps.summary import format_table
+from octopi.sweeps.summary import format_table, write_results
 from octopi.system.files import staged, write_text
+from octopi.system.locks import wait_for_lock
 
 PAGE = "pictures.html"
 KINDS = ("history", "importance", "parallel", "slice", "intermediate", "pareto")
@@ -68,22 +69,35 @@ class Picture:
         return getattr(library, self.function)(study, **self.arguments)
 
 
-def draw(folder: Path, study: Study, objectives: Sequence[str]) -> list[Path]:
+def write_summary(folder: Path, study: Study, objectives: Sequence[str]) -> StudyResults:
+    """Write the results and pictures of a search into its folder; return the results.
+
+    Args:
+        folder: that other workers may write into, too.
+        study: the search.
+        objectives: their names, as many as the study has directions.
+    """
+    with wait_for_lock(folder / ".lock"):
+        results = StudyResults(study, objectives)
+        write_results(folder, results)
+        draw(folder, results)
+    return results
+
+
+def draw(folder: Path, results: StudyResults) -> list[Path]:
     """Draw every picture for which there are enough trials; remove old pictures of the others.
 
     Args:
         folder: gets the PNGs and the page.
-        study: the search.
-        objectives: their names, as many as the study has directions.
+        results: of the search.
 
     Returns:
         The files that were written, the page first.
     """
-    results = StudyResults(study, objectives)
     pictures = possible_pictures(results)
-    for name in (f"{kind}{suffix(index)}" for kind in KINDS for index in range(len(objectives))):
-        if name not in pictures:
-            (folder / f"{name}.png").unlink(missing_ok=True)
+    names = {f"{kind}{suffix(o.index)}" for kind in KINDS for o in results.objectives}
+    for name in names - pictures.keys():
+        (folder / f"{name}.png").unlink(missing_ok=True)
     if not pictures:
         (folder / PAGE).unlink(missing_ok=True)
         return []
@@ -178,7 +192,7 @@ def format_page(results: StudyResults, study: Study, pictures: Mapping[str, Pict
         parts.append(f"<section>{part}</section>")
     return TEMPLATE.format(
         title=html.escape(results.study.study_name),
-        table=html.escape(format_table(results.study, [o.name for o in results.objectives])),
+        table=html.escape(format_table(results)),
         figures="\n".join(parts),
     )
 

@@ -19,12 +19,13 @@ from octopi.errors import SettingError, SweepError, shorten_list
 from octopi.processes.launcher import LauncherRunner
 from octopi.processes.local import LocalRunner, check_one_device, slot_environments
 from octopi.processes.tasks import Runner, TaskQueue, run_tasks
-from octopi.sweeps import plots, summary
+from octopi.sweeps import plots
 from octopi.sweeps.grid import GridQueue, list_combinations
 from octopi.sweeps.results import StudyResults
 from octopi.sweeps.search import TrialQueue, check_sampler, check_sweeper
 from octopi.sweeps.space import describe_space, read_space
 from octopi.sweeps.study import open_study
+from octopi.sweeps.summary import format_table
 from octopi.sweeps.sweep_file import check_same_sweep, shared_settings, write_sweep_file
 from octopi.sweeps.trainings import tracked_sweep
 from octopi.system import locks
@@ -204,26 +205,23 @@ def run_search(sweep: Sweep) -> float | None:
                 queue, sweep.make_runner(num_trials), bar, resume_command=sweep.resume_command
             )
         finally:
-            with locks.wait_for_lock(folder / ".lock"):
-                summary.write_results(folder, study, objectives)
-                plots.draw(folder, study, objectives)
-            logger.info("%s\n%s", folder, summary.format_table(study, objectives))
+            results = plots.write_summary(folder, study, objectives)
+            logger.info("%s\n%s", folder, format_table(results))
         check_interrupted(queue, "trials", folder)
-        best = best_value(queue)
+        best = best_value(results, folder)
         metrics |= {objectives[0]: best, "trials": queue.num_finished()}
     return best
 
 
-def best_value(queue: TrialQueue) -> float:
+def best_value(results: StudyResults, folder: Path) -> float:
     """Return the best value of the first objective; raise SweepError if no trial succeeded."""
-    results = StudyResults(queue.study, queue.objectives)
     if results.ranked:
         return results.objectives[0].value_of(results.ranked[0])
     trials = results.trials
     reasons = {trial.user_attrs.get("reason", trial.state.name.lower()) for trial in trials}
     raise SweepError(
         f"None of {len(trials)} trials succeeded. Causes: {shorten_list(sorted(reasons), '; ')}.\n"
-        f"Their logs are in {queue.folder}/{ANY_TRIAL}."
+        f"Their logs are in {folder}/{ANY_TRIAL}."
     )
 
 

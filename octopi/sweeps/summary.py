@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from octopi.config.overrides import shell_override
@@ -21,14 +20,13 @@ SCREEN_WIDTH = 100  # characters
 CELL_WIDTH = 18  # characters of a parameter's column
 
 
-def collect_results(study: Study, *, objectives: Sequence[str]) -> dict[str, Any]:
+def collect_results(results: StudyResults) -> dict[str, Any]:
     """Collect the results of a search: counts, best trial, Pareto front, causes of failures.
 
     There is no `best` before a trial is complete, and `solutions` is for several objectives.
     """
-    results = StudyResults(study, objectives)
     out: dict[str, Any] = {
-        "name": study.study_name,
+        "name": results.study.study_name,
         "objectives": [{"name": o.name, "direction": o.direction} for o in results.objectives],
         "trials": counts(results),
     }
@@ -41,17 +39,16 @@ def collect_results(study: Study, *, objectives: Sequence[str]) -> dict[str, Any
     return out
 
 
-def write_results(folder: Path, study: Study, objectives: Sequence[str]) -> None:
+def write_results(folder: Path, results: StudyResults) -> None:
     """Write the results of a search so far, and how to train its best, into its folder."""
-    content = collect_results(study, objectives=objectives)
+    content = collect_results(results)
     if "best" in content:
         content["retrain"] = f"octopi train {shell_override('experiment', folder / 'best')}"
     write_yaml(folder / SEARCH_RESULTS_FILE, content)
 
 
-def format_table(study: Study, objectives: Sequence[str]) -> str:
+def format_table(results: StudyResults) -> str:
     """List the best trials with the parameters that differ, and the causes of failures."""
-    results = StudyResults(study, objectives)
     states = ", ".join(f"{count} {state}" for state, count in counts(results).items() if count)
     total = len(results.trials)
     lines = [f"{total} {'trial' if total == 1 else 'trials'}" + (f": {states}" if states else "")]

@@ -139,6 +139,7 @@ def check_resume(folder: Path, settings: TrainSettings) -> None:
         )
 
 
+@dataclasses.dataclass
 class TrainingFolder:
     """The folder of a training that this process may write into.
 
@@ -146,16 +147,19 @@ class TrainingFolder:
         path: of the folder.
         resumes: whether the training that it holds goes on.
         writes: False where another process writes its files; then nothing is written.
+        state: "complete", or how else the training ended, such as "pruned".
+        cost: steps and CPU-seconds, by name.
+        tags: of the tracker's run.
+        start_time: of the training, in seconds of the monotonic clock.
     """
 
-    def __init__(self, path: Path, *, resumes: bool, writes: bool = True) -> None:
-        self.path = path
-        self.resumes = resumes
-        self.writes = writes
-        self.state = "complete"  # or how else the training ended, such as "pruned"
-        self.cost: dict[str, float] = {}  # steps and CPU-seconds, by name
-        self.tags: dict[str, str] = {}  # of the tracker's run
-        self.start_time = time.monotonic()
+    path: Path
+    resumes: bool
+    writes: bool = True
+    state: str = "complete"
+    cost: dict[str, float] = dataclasses.field(default_factory=dict)
+    tags: dict[str, str] = dataclasses.field(default_factory=dict)
+    start_time: float = dataclasses.field(default_factory=time.monotonic)
 
     def write_config(self, settings: TrainSettings) -> None:
         """Write the settings, from which the training can be resumed and repeated."""

@@ -6,7 +6,7 @@ import pytest
 from tqdm import tqdm
 
 from octopi.processes import tasks
-from octopi.processes.tasks import ProcessResult, TrainingTask, run_tasks
+from octopi.processes.tasks import ProcessResult, TrainingTask, UnfinishedError, run_tasks
 
 
 @dataclass
@@ -60,3 +60,8 @@ def test_a_queue_is_not_asked_at_each_look_at_the_trainings(tmp_path, no_waiting
     run_tasks(queue, ManySlots(), tqdm(disable=True), resume_command="")
     assert queue.ended == [0, 1]
     assert queue.num_asked <= 5  # two tasks, none, and none again when both have ended
+
+
+@pytest.mark.parametrize(("code", "exit_code"), [(4, 4), (7, 7), (-9, 6), (143, 6), (0, 6)])
+def test_trainings_that_a_signal_ended_are_parts_that_failed(code, exit_code):
+    assert UnfinishedError("", ProcessResult(code, "")).exit_code == exit_code

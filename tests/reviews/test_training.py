@@ -7,10 +7,10 @@ from scored_project import copy_project, make_scored_project
 
 from octopi.config.overrides import override_key, override_value
 from octopi.geometry import Points
-from octopi.html_report.score_maps import find_score_map
 from octopi.html_report.training_history import TrainingHistory
 from octopi.project import open_project
 from octopi.project.queries import PicksQuery, SegmentationQuery
+from octopi.project.run_scores import find_score_map
 from octopi.reviews.training import (
     TrainedOn,
     find_trained_on,

@@ -53,7 +53,7 @@ def read_numbers(values):
 def search(tmp_path_factory):
     """The folder of the pictures of a search of thirty complete trials, and its study."""
     folder, study = tmp_path_factory.mktemp("search"), planted.dropout_decides(30)
-    draw(folder, study, FBETA)
+    draw(folder, StudyResults(study, FBETA))
     return folder, study
 
 
@@ -61,7 +61,7 @@ def search(tmp_path_factory):
 def front(tmp_path_factory):
     """The folder of the pictures of a search for two objectives."""
     folder = tmp_path_factory.mktemp("front")
-    draw(folder, planted.with_a_front(), FBETA_AND_COST)
+    draw(folder, StudyResults(planted.with_a_front(), FBETA_AND_COST))
     return folder
 
 
@@ -69,7 +69,7 @@ def front(tmp_path_factory):
 def every_state(tmp_path_factory):
     """The folder of the pictures of a search with trials in every state."""
     folder = tmp_path_factory.mktemp("states")
-    draw(folder, planted.with_every_state(), FBETA)
+    draw(folder, StudyResults(planted.with_every_state(), FBETA))
     return folder
 
 
@@ -108,7 +108,7 @@ def test_names_are_shown_as_text_and_not_run(tmp_path):
                 intermediate_values={1: 0.1 * number},
             )
         )
-    draw(tmp_path, study, [bad])
+    draw(tmp_path, StudyResults(study, [bad]))
     assert png_names(tmp_path) == figure_names(tmp_path) == {*ALWAYS, "intermediate"}
     text = read_page(tmp_path)
     assert "<script>alert" not in text
@@ -179,7 +179,7 @@ def test_of_many_parameters_the_most_important_are_drawn(tmp_path):
         params = dict(zip(space, rng.random(30).tolist(), strict=True))
         values = [params["model.p17"]]
         study.add_trial(create_trial(params=params, distributions=space, values=values))
-    draw(tmp_path, study, FBETA)
+    draw(tmp_path, StudyResults(study, FBETA))
     layout = read_figures(tmp_path)["slice"][1]
     labels = [a["title"]["text"] for key, a in layout.items() if key.startswith("xaxis")]
     assert len(labels) == 8
@@ -258,7 +258,7 @@ def infinite():
     ],
 )
 def test_pictures_without_enough_trials_are_left_out(make, names, tmp_path):
-    paths = draw(tmp_path, make(), FBETA)
+    paths = draw(tmp_path, StudyResults(make(), FBETA))
     assert png_names(tmp_path) == names
     assert (tmp_path / "pictures.html").exists() == bool(names)
     assert names == (figure_names(tmp_path) if names else set())
@@ -269,5 +269,5 @@ def test_old_pictures_are_removed_and_files_of_others_kept(tmp_path):
     for name in ("pareto.png", "slice.png", "pictures.html"):
         (tmp_path / name).write_text("old", encoding="utf-8")
     (tmp_path / "mine.png").write_text("kept", encoding="utf-8")
-    draw(tmp_path, all_failed(), FBETA)
+    draw(tmp_path, StudyResults(all_failed(), FBETA))
     assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]

@@ -13,7 +13,7 @@ from octopi.sweeps.summary import collect_results, format_table, write_results
 
 def test_the_best_trial_is_named_with_its_folder_values_and_params():
     study = planted.with_every_state()
-    best = collect_results(study, objectives=FBETA)["best"]
+    best = collect_results(StudyResults(study, FBETA))["best"]
     assert best["number"] == 2
     assert best["folder"] == "trial_2"
     assert best["values"] == {"object_fbeta": 0.9}
@@ -21,12 +21,12 @@ def test_the_best_trial_is_named_with_its_folder_values_and_params():
 
 
 def test_every_trial_is_counted_under_its_state():
-    counted = collect_results(planted.with_every_state(), objectives=FBETA)["trials"]
+    counted = collect_results(StudyResults(planted.with_every_state(), FBETA))["trials"]
     assert counted == {"complete": 4, "pruned": 2, "failed": 3, "running": 1}
 
 
 def test_failures_that_differ_in_numbers_only_are_one_cause():
-    causes = collect_results(planted.with_every_state(), objectives=FBETA)["failures"]
+    causes = collect_results(StudyResults(planted.with_every_state(), FBETA))["failures"]
     assert causes == [
         {"cause": "diverged: nan at step 17", "count": 2, "trials": [7, 8]},
         {"cause": "out of memory", "count": 1, "trials": [6]},
@@ -34,7 +34,7 @@ def test_failures_that_differ_in_numbers_only_are_one_cause():
 
 
 def test_the_solutions_of_two_objectives_are_the_pareto_front():
-    results = collect_results(planted.with_a_front(), objectives=FBETA_AND_COST)
+    results = collect_results(StudyResults(planted.with_a_front(), FBETA_AND_COST))
     assert [solution["number"] for solution in results["solutions"]] == [1, 2, 0]
     assert results["best"] == results["solutions"][0]
     assert [o["direction"] for o in results["objectives"]] == ["maximize", "minimize"]
@@ -44,30 +44,30 @@ def test_the_best_cost_is_the_lowest():
     study = planted.optuna.create_study(direction="minimize")
     for value in (3.0, 1.0, 2.0):
         study.add_trial(planted.trial({"model.dropout": 0.1}, value))
-    assert collect_results(study, objectives=["inference_gflop"])["best"]["number"] == 1
+    assert collect_results(StudyResults(study, ["inference_gflop"]))["best"]["number"] == 1
 
 
 def test_the_file_holds_the_results_and_how_to_train_the_best_again(tmp_path):
     study = planted.with_every_state()
-    write_results(tmp_path, study, FBETA)
+    write_results(tmp_path, StudyResults(study, FBETA))
     results = yaml.safe_load((tmp_path / "optimization_results.yaml").read_text(encoding="utf-8"))
     assert results.pop("retrain") == f"octopi train experiment={tmp_path}/best"
-    assert results == collect_results(study, objectives=FBETA)
+    assert results == collect_results(StudyResults(study, FBETA))
     assert [path.name for path in tmp_path.iterdir()] == ["optimization_results.yaml"]
 
 
 def test_before_a_trial_is_complete_no_best_is_named(tmp_path):
     study = planted.empty()
     study.add_trial(planted.trial({"model.dropout": 0.1}, state=TrialState.FAIL))
-    write_results(tmp_path, study, FBETA)
+    write_results(tmp_path, StudyResults(study, FBETA))
     results = yaml.safe_load((tmp_path / "optimization_results.yaml").read_text(encoding="utf-8"))
     assert not {"best", "retrain"} & results.keys()
     assert results["failures"] == [{"cause": "no reason is known", "count": 1, "trials": [0]}]
-    assert "No trial is complete yet." in format_table(study, FBETA)
+    assert "No trial is complete yet." in format_table(StudyResults(study, FBETA))
 
 
 def test_the_table_lists_the_best_first_and_the_causes():
-    lines = format_table(planted.with_every_state(), FBETA).splitlines()
+    lines = format_table(StudyResults(planted.with_every_state(), FBETA)).splitlines()
     assert lines[0] == "10 trials: 4 complete, 2 pruned, 3 failed, 1 running"
     assert [line.split()[0] for line in lines[2:6]] == ["trial_2", "trial_1", "trial_0", "trial_3"]
     assert lines[2].split()[1:3] == ["0.9", "61"]
@@ -79,13 +79,13 @@ def test_the_table_has_no_column_for_a_parameter_that_does_not_vary():
     for value in (0.1, 0.2):
         params = {"model.dropout": value, "optim.optimizer.lr": 1e-3}
         study.add_trial(planted.trial(params, value))
-    text = format_table(study, FBETA)
+    text = format_table(StudyResults(study, FBETA))
     assert "dropout" in text
     assert "lr" not in text
 
 
 def test_the_table_marks_the_pareto_front():
-    lines = format_table(planted.with_a_front(), FBETA_AND_COST).splitlines()
+    lines = format_table(StudyResults(planted.with_a_front(), FBETA_AND_COST)).splitlines()
     assert [line[:9] for line in lines[2:5]] == ["trial_1 *", "trial_2 *", "trial_0 *"]
     assert lines[-1].startswith("*")
 
@@ -99,7 +99,7 @@ def test_the_table_fits_a_screen_however_much_is_searched():
     study.add_trial(
         planted.trial({}, state=TrialState.FAIL, user_attrs={"reason": "a long story " * 20})
     )
-    lines = format_table(study, FBETA).splitlines()
+    lines = format_table(StudyResults(study, FBETA)).splitlines()
     assert max(map(len, lines)) <= 100
     assert sum(line.startswith("trial_") for line in lines) == 10
     assert any("a_long_name_of_parameter_29" in line for line in lines)
