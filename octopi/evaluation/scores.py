@@ -86,7 +86,7 @@ class Scorer(ABC):
                 for i, run in enumerate(runs)
             },
             curves={
-                name: _curve(ComparedCandidates.pool(by_run[j] for by_run in compared), self.beta)
+                name: _curve(ComparedCandidates.pool([run[j] for run in compared]), self.beta)
                 for j, name in enumerate(names)
             },
         )
