@@ -14,7 +14,7 @@ from octopi.config.build import build
 from octopi.config.settings import ExportSettings
 from octopi.errors import NotInProjectError, ResourceError, SettingError, did_you_mean, shorten_list
 from octopi.formats import Format, Particles
-from octopi.geometry import EXACT, Grid
+from octopi.geometry import Grid
 from octopi.project import Project
 from octopi.project.queries import PicksQuery, nearest
 from octopi.project.run import Run
@@ -128,7 +128,7 @@ def find_grid(run: Run, settings: ExportSettings) -> Grid | None:
         requested = "@".join(str(v) for v in (settings.tomo_type, settings.voxel_spacing) if v)
         raise NotInProjectError(f"Run {run.name}", "tomogram", requested, existing)
     first, *others = [run.tomogram_grid(query) for query in candidates]
-    if not all(first.matches(grid, tolerance=EXACT) for grid in others):
+    if not all(first.matches(grid) for grid in others):
         raise SettingError(
             f"The tomograms of run {run.name} differ in size or spacing: "
             f"{shorten_list(candidates)}. Say which the picks are in: tomo_type=… "

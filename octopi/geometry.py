@@ -106,10 +106,10 @@ class Grid:
         voxels = self.to_voxels(positions)
         return np.all((voxels >= -0.5) & (voxels < np.asarray(self.shape) - 0.5), axis=1)
 
-    def matches(self, other: Self, *, tolerance: float) -> bool:
-        """Return whether another grid has this shape and, within the tolerance, these spacings."""
+    def matches(self, other: Self) -> bool:
+        """Return whether another grid has this shape and, up to rounding, these spacings."""
         pairs = zip(self.spacing, other.spacing, strict=True)
-        same = all(same_spacing(a, b, tolerance=tolerance) for a, b in pairs)
+        same = all(same_spacing(a, b, tolerance=EXACT) for a, b in pairs)
         return self.shape == other.shape and same
 
     def spans_box_of(self, other: Self, *, max_offset: float) -> bool:

@@ -27,7 +27,6 @@ from octopi.formats.mrc_folder import (
     warn_of_tilt_series,
 )
 from octopi.geometry import (
-    EXACT,
     MAX_OFFSET,
     Grid,
     format_shape,
@@ -243,7 +242,7 @@ def is_imported(run: Run | None, tomogram: TomogramImport, *, overwrite: bool) -
 def is_stored(run: Run, tomogram: TomogramImport) -> bool:
     """Return whether the run's tomogram has the voxels that the file would give."""
     try:
-        if not run.tomogram_grid(tomogram.query).matches(tomogram.grid, tolerance=EXACT):
+        if not run.tomogram_grid(tomogram.query).matches(tomogram.grid):
             return False
         return np.array_equal(run.read_tomogram(tomogram.query), tomogram.read_volume())
     except DataError:  # damaged

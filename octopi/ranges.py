@@ -5,9 +5,11 @@ argument of the class that `_target_` names. `octopi.arguments.fit` reads them, 
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, validate_call
+
+Class = TypeVar("Class", bound=type)
 
 LARGEST = 1_000_000  # no number that makes sense in a setting lies beyond it
 PLAUSIBLE_SPACING = (0.5, 100.0)  # Å, of the voxels of tomograms
@@ -229,6 +231,12 @@ _LIBRARIES = {
     "optuna.pruners.": _Pruner,
     "optuna.samplers.": _Sampler,
 }
+
+
+def validated(cls: Class) -> Class:
+    """Have the constructor of a dataclass check the ranges of its fields."""
+    cls.__init__ = validate_call(cls.__init__)
+    return cls
 
 
 def library_ranges(target: Any) -> dict[str, Any]:

@@ -33,8 +33,10 @@ def plant_method(here, octopi_command):
                     candidates = {run.name: plant_candidates(info, run, missed=missed)}
                     write_candidates(fold / "candidates.npz", candidates)
                 cost = {"steps": 10 * seed, "cpu_seconds_per_step": 0.5}
-                write_json(fold / "outcome.json", {"values": {}, "seconds": 1, **cost})
-            write_json(folder / "outcome.json", {"values": {}, "seconds": 1})
+                write_json(
+                    fold / "outcome.json", {"state": "complete", "values": {}, "seconds": 1, **cost}
+                )
+            write_json(folder / "outcome.json", {"state": "complete", "values": {}, "seconds": 1})
             write_yaml(folder / "config.yaml", dataclasses.asdict(settings))
         return " ".join(f"done/{name}_{seed}" for seed in seeds)
 

@@ -8,7 +8,7 @@ import pytest
 from octopi.data.cache import check_target_fits, resample_labels
 from octopi.errors import DataError
 from octopi.formats.mrc import Header
-from octopi.geometry import EXACT, Grid, format_shape
+from octopi.geometry import Grid, format_shape
 from octopi.import_tomograms import choose_grid
 from octopi.project.queries import SegmentationQuery, TomogramQuery, nearest
 from octopi.project.stored_volume import _trusted_spacing
@@ -72,9 +72,9 @@ class TestOnePercent:
 
 def test_grids_match_if_shapes_are_equal_and_spacings_within_the_tolerance():
     grid = Grid.cubic((8, 9, 10), 10.0)
-    assert grid.matches(Grid.cubic((8, 9, 10), 10.0009), tolerance=EXACT)
-    assert not grid.matches(Grid.cubic((8, 9, 10), 10.01), tolerance=EXACT)
-    assert not grid.matches(Grid.cubic((8, 9, 11), 10.0), tolerance=EXACT)
+    assert grid.matches(Grid.cubic((8, 9, 10), 10.0009))
+    assert not grid.matches(Grid.cubic((8, 9, 10), 10.01))
+    assert not grid.matches(Grid.cubic((8, 9, 11), 10.0))
 
 
 def test_a_shape_is_written_with_times_signs():

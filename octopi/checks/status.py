@@ -76,10 +76,10 @@ def describe_work(folder: WorkFolder) -> str | None:
     ]
     if not workers:
         return "\n  ".join([f"{first.get('output')}: runs failed in the last job", *failures])
-    done, left = len(listing.done(job)), ""
+    done, time_left = len(listing.done(job)), ""
     if (seconds := estimate_seconds(listing, job, total - done)) is not None:
-        left = f", about {format_duration(seconds)} left"
-    lines = [f"{first.get('output')}: {done} of {total} runs done{left}"]
+        time_left = f", about {format_duration(seconds)} left"
+    lines = [f"{first.get('output')}: {done} of {total} runs done{time_left}"]
     owners = {run: folder.read(f"claim.{run}.{n}") for run, n in listing.claims().items()}
     for worker, content in workers.items():
         runs = [run for run, owner in owners.items() if owner == worker]
@@ -148,17 +148,17 @@ def read_training(folder: Path, name: str) -> list[str]:
     values = _series(history, best_metric, "value")
     saved = folder / LAST_CHECKPOINT_FILE
     saved_at = saved.stat().st_mtime if saved.is_file() else None
-    left = owner or ""
+    time_left = owner or ""
     if owner and saved_at and done and isinstance(total, int) and total > done:
         seconds = saved_at - (folder / CONFIG_FILE).stat().st_mtime
-        left = f"about {format_duration(seconds / done * (total - done))}; {owner}"
+        time_left = f"about {format_duration(seconds / done * (total - done))}; {owner}"
     return [
         name,
         state,
         f"{done} of {total}" if config else "",
         f"{best_metric} {values[-1]:.4g}" if values else "",
         time.strftime("%F %T", time.localtime(saved_at)) if saved_at else "",
-        left,
+        time_left,
     ]
 
 

@@ -7,14 +7,21 @@ while the missing wedge allows only small tilts out of the plane.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from pydantic import validate_call
 from torch import Tensor
 from torch.nn import functional
 
-from octopi.ranges import FactorOrZero, HalfTurn, QuarterTurn, Share, ShareBelowOne
+from octopi.ranges import (
+    FactorOrZero,
+    HalfTurn,
+    QuarterTurn,
+    Share,
+    ShareBelowOne,
+    validated,
+)
 
 Batch = tuple[Tensor, Tensor]  # image, target
 AXES = {"z": 1, "y": 2, "x": 3}  # of one crop (1, z, y, x)
@@ -75,6 +82,8 @@ class DictionaryTransform:
         return images, targets.to(target.dtype)
 
 
+@validated
+@dataclass(kw_only=True)
 class Flip:
     """Mirror each crop along each axis, independently.
 
@@ -83,24 +92,25 @@ class Flip:
         prob: chance of a flip, per crop and axis.
     """
 
-    @validate_call
-    def __init__(self, *, axes: Sequence[str], prob: Share) -> None:
-        unknown = set(axes) - set(AXES)
-        if unknown:
+    axes: Sequence[str]
+    prob: Share
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.axes) - set(AXES):
             raise ValueError(f"Axes to flip are some of z, y, x, not {sorted(unknown)}.")
-        self.dims = [AXES[axis] for axis in axes]
-        self.prob = prob
 
     def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
         """Mirror some of the crops."""
-        flips = _uniform(rng, len(image), len(self.dims)) < self.prob
-        dims = [[d for d, flip in zip(self.dims, row, strict=True) if flip] for row in flips]
+        flips = _uniform(rng, len(image), len(self.axes)) < self.prob
+        dims = [[AXES[a] for a, flip in zip(self.axes, row, strict=True) if flip] for row in flips]
         return (
             torch.stack([crop.flip(d) for crop, d in zip(image, dims, strict=True)]),
             torch.stack([crop.flip(d) for crop, d in zip(target, dims, strict=True)]),
         )
 
 
+@validated
+@dataclass(kw_only=True)
 class Rot90:
     """Turn each crop by 90°, 180° or 270° about z; only by 180° where y and x differ in size.
 
@@ -108,9 +118,7 @@ class Rot90:
         prob: chance of a turn, per crop.
     """
 
-    @validate_call
-    def __init__(self, *, prob: Share) -> None:
-        self.prob = prob
+    prob: Share
 
     def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
         """Turn some of the crops."""
@@ -124,6 +132,8 @@ class Rot90:
         )
 
 
+@validated
+@dataclass(kw_only=True)
 class Affine:
     """Turn, tilt and scale each crop about its centre; borders are filled by reflection.
 
@@ -136,18 +146,10 @@ class Affine:
         prob: chance per crop.
     """
 
-    @validate_call
-    def __init__(
-        self,
-        *,
-        angle_in_plane: HalfTurn,
-        angle_tilt: QuarterTurn,
-        scale: ShareBelowOne,
-        prob: Share,
-    ) -> None:
-        self.limits = torch.deg2rad(torch.tensor([angle_in_plane, angle_tilt]))
-        self.scale = scale
-        self.prob = prob
+    angle_in_plane: HalfTurn
+    angle_tilt: QuarterTurn
+    scale: ShareBelowOne
+    prob: Share
 
     def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
         """Turn, tilt and scale some of the crops."""
@@ -164,7 +166,8 @@ class Affine:
 
     def _draw(self, num_crops: int, rng: torch.Generator) -> Tensor:
         """Draw matrices (b, 3, 3), x y z, that map a voxel of the result to its source voxel."""
-        angle_in_plane, tilt = (_symmetric(rng, num_crops, 2) * self.limits).unbind(1)
+        limits = torch.deg2rad(torch.tensor([self.angle_in_plane, self.angle_tilt]))
+        angle_in_plane, tilt = (_symmetric(rng, num_crops, 2) * limits).unbind(1)
         azimuth = _uniform(rng, num_crops) * torch.pi
         size = 1 + _symmetric(rng, num_crops) * self.scale
         x, y, z = range(3)
@@ -172,6 +175,8 @@ class Affine:
         return _rotation(angle_in_plane, x, y) @ tilted / size[:, None, None]
 
 
+@validated
+@dataclass(kw_only=True)
 class Intensity:
     """Multiply and shift the values of each crop.
 
@@ -181,11 +186,9 @@ class Intensity:
         prob: chance per crop.
     """
 
-    @validate_call
-    def __init__(self, *, scale: ShareBelowOne, shift: FactorOrZero, prob: Share) -> None:
-        self.scale = scale
-        self.shift = shift
-        self.prob = prob
+    scale: ShareBelowOne
+    shift: FactorOrZero
+    prob: Share
 
     def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
         """Change brightness and contrast of some of the crops."""
@@ -196,6 +199,8 @@ class Intensity:
         return torch.addcmul(offset, image, factor), target
 
 
+@validated
+@dataclass(kw_only=True)
 class Ramp:
     """Add a part of a ramp of density to each crop, such as a change of thickness makes.
 
@@ -205,10 +210,8 @@ class Ramp:
         prob: chance per crop.
     """
 
-    @validate_call
-    def __init__(self, *, height: FactorOrZero, prob: Share) -> None:
-        self.height = height
-        self.prob = prob
+    height: FactorOrZero
+    prob: Share
 
     def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
         """Add a ramp to some of the crops."""
@@ -225,6 +228,8 @@ class Ramp:
         return image + ramp, target
 
 
+@validated
+@dataclass(kw_only=True)
 class GaussianNoise:
     """Add white noise to each crop.
 
@@ -233,10 +238,8 @@ class GaussianNoise:
         prob: chance per crop.
     """
 
-    @validate_call
-    def __init__(self, *, std: FactorOrZero, prob: Share) -> None:
-        self.std = std
-        self.prob = prob
+    std: FactorOrZero
+    prob: Share
 
     def __call__(self, image: Tensor, target: Tensor, rng: torch.Generator) -> Batch:
         """Add noise to some of the crops."""

@@ -221,10 +221,14 @@ class TomogramDataModule(pl.LightningDataModule):
         log_location(variants, self.cache, on_gpu=on_gpu)
         return DataLoader(
             CropDataset(
-                sampler, self.steps_per_epoch, rank=rank, num_ranks=num_ranks, cut_crops=not on_gpu
+                sampler=sampler,
+                steps_per_epoch=self.steps_per_epoch,
+                rank=rank,
+                num_ranks=num_ranks,
+                cut_crops=not on_gpu,
             ),
             batch_size=None,
-            sampler=StepSampler(self.steps_per_epoch, epoch=epoch, first_step=step),
+            sampler=StepSampler(self.steps_per_epoch, epoch, step),
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             timeout=WORKER_TIMEOUT if num_workers else 0,

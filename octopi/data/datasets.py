@@ -1,6 +1,7 @@
 """Datasets of training crops and of whole validation volumes."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ class ValidationVolume:
         self.not_annotated = not_annotated
 
 
+@dataclass(eq=False)
 class StepSampler(Sampler[int]):
     """Yields epoch * steps_per_epoch + step: all a worker needs to draw that step's crops.
 
@@ -55,10 +57,9 @@ class StepSampler(Sampler[int]):
         first_step: where the first pass begins; later ones begin at 0.
     """
 
-    def __init__(self, steps_per_epoch: int, *, epoch: int, first_step: int) -> None:
-        self.steps_per_epoch = steps_per_epoch
-        self.epoch = epoch
-        self.first_step = first_step
+    steps_per_epoch: int
+    epoch: int
+    first_step: int
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next pass. Lightning calls this; after a resume too late."""
@@ -74,6 +75,7 @@ class StepSampler(Sampler[int]):
         return self.steps_per_epoch
 
 
+@dataclass(eq=False, kw_only=True)
 class CropDataset(Dataset[dict[str, Any]]):
     """The batches of a training: image float16 and target uint8, both (b, 1, z, y, x).
 
@@ -87,20 +89,11 @@ class CropDataset(Dataset[dict[str, Any]]):
         cut_crops: cut the crops here; else a batch holds their locations only.
     """
 
-    def __init__(
-        self,
-        sampler: CropSampler,
-        steps_per_epoch: int,
-        *,
-        rank: int,
-        num_ranks: int,
-        cut_crops: bool,
-    ) -> None:
-        self.sampler = sampler
-        self.steps_per_epoch = steps_per_epoch
-        self.rank = rank
-        self.num_ranks = num_ranks
-        self.cut_crops = cut_crops
+    sampler: CropSampler
+    steps_per_epoch: int
+    rank: int
+    num_ranks: int
+    cut_crops: bool
 
     def __len__(self) -> int:
         return self.steps_per_epoch
@@ -120,18 +113,13 @@ class CropDataset(Dataset[dict[str, Any]]):
         return {"image": torch.from_numpy(image), "target": torch.from_numpy(target), **batch}
 
 
+@dataclass(eq=False)
 class VolumeDataset(Dataset[ValidationVolume]):
     """The first tomogram of each run, whole, with its target and true particles."""
 
-    def __init__(
-        self,
-        cache: VolumeCache,
-        volumes: Sequence[RunVolumes],
-        truths: Mapping[str, Mapping[str, Points]],
-    ) -> None:
-        self.cache = cache
-        self.volumes = volumes
-        self.truths = truths
+    cache: VolumeCache
+    volumes: Sequence[RunVolumes]
+    truths: Mapping[str, Mapping[str, Points]]
 
     def __len__(self) -> int:
         return len(self.volumes)

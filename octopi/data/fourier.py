@@ -6,13 +6,13 @@ transformed on the device that trains; frequencies are in cycles per voxel, the 
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from pydantic import validate_call
 from torch import Tensor
 
 from octopi.data.augment import Augmentation, Batch
-from octopi.ranges import Factor, FactorOrZero, QuarterTurn, Share, Spacing
+from octopi.ranges import Factor, FactorOrZero, QuarterTurn, Share, Spacing, validated
 
 WAVELENGTH = 0.0197  # Å, of electrons at 300 kV
 SPHERICAL_ABERRATION = 2.7e7  # Å
@@ -20,6 +20,8 @@ AMPLITUDE_CONTRAST = 0.07  # part of the contrast, as usual in ice
 WIENER_CONSTANT = 0.1  # keeps a change of defocus finite where nothing was recorded
 
 
+@validated
+@dataclass(kw_only=True)
 class FourierAugmentation(Augmentation):
     """Multiplies the Fourier transform of some of the crops by a filter.
 
@@ -27,8 +29,7 @@ class FourierAugmentation(Augmentation):
         prob: chance per crop.
     """
 
-    def __init__(self, prob: float) -> None:
-        self.prob = prob
+    prob: Share
 
     def filters(self, image: Tensor, spectrum: Tensor, rng: torch.Generator) -> Tensor:
         """Return real factors (b, 1, z, y, x // 2 + 1) for every crop.
@@ -55,6 +56,8 @@ class FourierAugmentation(Augmentation):
         return torch.where(chosen.view(-1, 1, 1, 1, 1), filtered, image), target
 
 
+@validated
+@dataclass(kw_only=True)
 class MissingWedge(FourierAugmentation):
     """Remove what a tilt series with a smaller range of tilts would not have recorded.
 
@@ -67,22 +70,24 @@ class MissingWedge(FourierAugmentation):
         prob: chance per crop.
     """
 
-    @validate_call
-    def __init__(self, *, min_tilt: QuarterTurn, max_tilt: QuarterTurn, prob: Share) -> None:
-        if min_tilt > max_tilt:
-            raise ValueError(f"min_tilt={min_tilt:g} is above max_tilt={max_tilt:g}.")
-        super().__init__(prob)
-        self.tilts = (min_tilt, max_tilt)
+    min_tilt: QuarterTurn
+    max_tilt: QuarterTurn
+
+    def __post_init__(self) -> None:
+        if self.min_tilt > self.max_tilt:
+            raise ValueError(f"min_tilt={self.min_tilt:g} is above max_tilt={self.max_tilt:g}.")
 
     def filters(self, image: Tensor, spectrum: Tensor, rng: torch.Generator) -> Tensor:
         """Return 1 where the beam of some tilt lies across, 0 in the wedge."""
-        low, high = self.tilts
+        low, high = self.min_tilt, self.max_tilt
         tilts = low + (high - low) * torch.rand(len(image), generator=rng)
         slopes = torch.tan(torch.deg2rad(tilts)).to(image.device).view(-1, 1, 1, 1, 1)
         z, _, x = frequencies(image.shape[2:], image.device)
         return (z.abs() <= slopes * x.abs() + 1e-6).expand(spectrum.shape).float()
 
 
+@validated
+@dataclass(kw_only=True)
 class MatchSpectrum(FourierAugmentation):
     """Give a crop the rotationally averaged amplitudes of another one of the batch.
 
@@ -94,10 +99,7 @@ class MatchSpectrum(FourierAugmentation):
         prob: chance per crop.
     """
 
-    @validate_call
-    def __init__(self, *, strength: Share, prob: Share) -> None:
-        super().__init__(prob)
-        self.strength = strength
+    strength: Share
 
     def filters(self, image: Tensor, spectrum: Tensor, rng: torch.Generator) -> Tensor:
         """Return the other crop's amplitude over the own one, in each shell of frequencies."""
@@ -109,6 +111,8 @@ class MatchSpectrum(FourierAugmentation):
         return ratios[:, shells][:, None]
 
 
+@validated
+@dataclass(kw_only=True)
 class ChangeDefocus(FourierAugmentation):
     """Replace the contrast transfer of one defocus by that of another.
 
@@ -124,31 +128,26 @@ class ChangeDefocus(FourierAugmentation):
         prob: chance per crop.
     """
 
-    @validate_call
-    def __init__(
-        self,
-        *,
-        voxel_spacing: Spacing | None,
-        defocus: Factor,
-        change: FactorOrZero,
-        prob: Share,
-    ) -> None:
-        if voxel_spacing is None:
+    voxel_spacing: Spacing | None
+    defocus: Factor
+    change: FactorOrZero
+
+    def __post_init__(self) -> None:
+        if self.voxel_spacing is None:
             raise ValueError(
                 "a change of defocus needs the voxel spacing of the crops: set "
                 "data.working_spacing, or augment.defocus.voxel_spacing, in Å."
             )
-        if change > defocus:
-            raise ValueError(f"change={change:g} is more than the defocus itself, {defocus:g} µm.")
-        super().__init__(prob)
-        self.voxel_spacing = voxel_spacing
-        self.defocus = defocus
-        self.change = change
+        if self.change > self.defocus:
+            raise ValueError(
+                f"change={self.change:g} is more than the defocus itself, {self.defocus:g} µm."
+            )
 
     def filters(self, image: Tensor, spectrum: Tensor, rng: torch.Generator) -> Tensor:
         """Return the new transfer over the old one, regularised."""
         change = (2 * torch.rand(len(image), generator=rng) - 1) * self.change
         z, y, x = frequencies(image.shape[2:], image.device)
+        assert self.voxel_spacing is not None
         squared = (z**2 + y**2 + x**2) / self.voxel_spacing**2
         old = transfer(squared, torch.tensor(self.defocus, device=image.device))
         new = transfer(squared, (self.defocus + change).to(image.device).view(-1, 1, 1, 1, 1))

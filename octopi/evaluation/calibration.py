@@ -119,8 +119,9 @@ def compare_all(
         tolerance_scale: greatest distance of candidate and particle, parts of the radius.
     """
     coverage = keep_comparable(candidates, truth)
-    return {
-        name: ComparedCandidates.pool(
+    compared = {}
+    for name, radius in radii.items():
+        runs = [
             ComparedCandidates.in_run(
                 by_object.get(name, Points.empty()),
                 coverage.truth[run].get(name, Points.empty()),
@@ -128,9 +129,9 @@ def compare_all(
                 first_hit_one_to_one,
             )
             for run, by_object in coverage.picks.items()
-        )
-        for name, radius in radii.items()
-    }
+        ]
+        compared[name] = ComparedCandidates.pool(runs)
+    return compared
 
 
 def best_threshold(scores: NDArray, chance: Chance, num_particles: float, beta: float) -> float:

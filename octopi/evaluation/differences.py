@@ -52,11 +52,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class Resampling:
-    """How often each run and each seed counts in each resample.
+    """How often each run and each seed counts: first once, then in each resample.
 
     Args:
-        runs: (resamples, runs).
-        seeds: (resamples, seeds).
+        runs: (1 + resamples, runs).
+        seeds: (1 + resamples, seeds).
     """
 
     runs: NDArray[np.int64]
@@ -67,14 +67,11 @@ class Resampling:
         """Draw runs and seeds with replacement; fewer than two runs give no resamples."""
         rng = np.random.default_rng(seed)
         size = num_resamples if num_runs > 1 else 0
-        runs = rng.multinomial(num_runs, np.full(num_runs, 1 / num_runs), size=size)
-        seeds = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=size)
+        runs, seeds = (
+            np.vstack([np.ones(n, dtype=np.int64), rng.multinomial(n, np.full(n, 1 / n), size)])
+            for n in (num_runs, num_seeds)
+        )
         return cls(runs, seeds)
-
-    @classmethod
-    def whole(cls, num_runs: int, num_seeds: int) -> "Resampling":
-        """Return one in which each run and each seed counts once."""
-        return cls(np.ones((1, num_runs), dtype=np.int64), np.ones((1, num_seeds), dtype=np.int64))
 
 
 def compare_counts(
@@ -94,16 +91,14 @@ def compare_counts(
         weights: object name -> weight in the mean, in the order of the counts.
         resampling: of the runs and seeds, the same for both.
     """
-    whole = Resampling.whole(base.shape[1], base.shape[0])
     object_weights = np.array(list(weights.values()), dtype=float)
-    scores = [_scores(counts, beta, object_weights, whole)[0] for counts in (base, method)]
-    resampled = [_scores(counts, beta, object_weights, resampling) for counts in (base, method)]
+    scores = [_scores(counts, beta, object_weights, resampling) for counts in (base, method)]
     tail = expanded_tail(base.shape[1])
-    intervals = [interval_of(column, tail) for column in (resampled[1] - resampled[0]).T]
+    intervals = [interval_of(column[1:], tail) for column in (scores[1] - scores[0]).T]
     return {
         name: Difference(_number(first), _number(second), interval)
         for name, first, second, interval in zip(
-            [OVERALL, *weights], *scores, intervals, strict=True
+            [OVERALL, *weights], scores[0][0], scores[1][0], intervals, strict=True
         )
     }
 
@@ -121,7 +116,7 @@ def _scores(
     object_weights: NDArray[np.float64],
     resampling: Resampling,
 ) -> NDArray[np.float64]:
-    """Compute the mean score over seeds (resamples, 1 + objects), that of all objects first."""
+    """Compute the mean score over seeds (1 + resamples, 1 + objects), of all objects first."""
     pooled = np.einsum("br,srok->bsok", resampling.runs, counts)
     by_object = fbeta(pooled, beta)
     overall = weighted_means(by_object, object_weights)

@@ -5,7 +5,7 @@ best first: that gives the counts at every threshold. SciPy has the maximum matc
 for each threshold.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -41,14 +41,12 @@ class ComparedCandidates:
         return cls(scores[order], count_new_hits(first_hits, len(scores)), len(particles))
 
     @classmethod
-    def pool(cls, runs: Iterable[Self]) -> Self:
+    def pool(cls, runs: Sequence[Self]) -> Self:
         """Pool what was compared in each run."""
-        columns = [(one.scores, one.hits, one.num_picks) for one in runs]
-        nothing = (np.zeros(0), np.zeros(0, dtype=np.int64), 0)
-        all_scores, all_hits, num_picks = zip(nothing, *columns, strict=True)
-        scores = np.concatenate(all_scores)
+        scores = np.concatenate([np.zeros(0), *(one.scores for one in runs)])
+        hits = np.concatenate([np.zeros(0, dtype=np.int64), *(one.hits for one in runs)])
         order = np.argsort(-scores, kind="stable")
-        return cls(scores[order], np.concatenate(all_hits)[order], sum(num_picks))
+        return cls(scores[order], hits[order], sum(one.num_picks for one in runs))
 
     @property
     def counts(self) -> tuple[int, int, int]:

@@ -3,18 +3,20 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import validate_call
 
 from octopi.evaluation.matching import ComparedCandidates, first_hit_czii, first_hit_one_to_one
 from octopi.evaluation.score_report import Interval, Report, Score
 from octopi.geometry import PicksByRun, Points
-from octopi.ranges import Beta, Factor, NumResamples, Seed
+from octopi.ranges import Beta, Factor, NumResamples, Seed, validated
 
 
+@validated
+@dataclass(kw_only=True)
 class Scorer(ABC):
     """Score picks against truth, matched by the rule of a subclass, the counts of all runs pooled.
 
@@ -25,14 +27,10 @@ class Scorer(ABC):
         seed: of the resampling.
     """
 
-    @validate_call
-    def __init__(
-        self, *, tolerance_scale: Factor, beta: Beta, num_resamples: NumResamples, seed: Seed
-    ) -> None:
-        self.tolerance_scale = tolerance_scale
-        self.beta = beta
-        self.num_resamples = num_resamples
-        self.seed = seed
+    tolerance_scale: Factor
+    beta: Beta
+    num_resamples: NumResamples
+    seed: Seed
 
     @staticmethod
     @abstractmethod
@@ -88,7 +86,7 @@ class Scorer(ABC):
                 for i, run in enumerate(runs)
             },
             curves={
-                name: _curve(ComparedCandidates.pool(by_run[j] for by_run in compared), self.beta)
+                name: _curve(ComparedCandidates.pool([run[j] for run in compared]), self.beta)
                 for j, name in enumerate(names)
             },
         )
@@ -183,11 +181,9 @@ def _mean(
     """
     if object_weights.sum() == 0:
         return None, None
-    counted = object_weights > 0
-    total = float(np.average(fbeta(pooled, beta)[counted], weights=object_weights[counted]))
     # A resample may miss every run with an object: its weight goes to the others.
-    each = fbeta(resampled, beta)
-    return total, interval_of(weighted_means(each, object_weights))
+    total, means = (weighted_means(fbeta(c, beta), object_weights) for c in (pooled, resampled))
+    return float(total), interval_of(means)
 
 
 def weighted_means(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray:

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import validate_call
 
 from octopi.errors import DataError, SettingError
 from octopi.geometry import Grid, Points, same_spacing
-from octopi.ranges import Factor, Number, PixelSize
+from octopi.ranges import Factor, Number, PixelSize, validated
 
 # A STAR file has a meaning of its own for words that begin so.
 BARE_WORD = re.compile(r"(?!_|data_|loop_|save_|;|\$|\[)[^\s\"'#\x00-\x1f\x7f]+")
@@ -35,6 +34,8 @@ class Particles:
     orientations: NDArray[np.float64] | None = None
 
 
+@validated
+@dataclass(kw_only=True)
 class Format:
     """Write picks as another program reads them.
 
@@ -48,18 +49,16 @@ class Format:
         SettingError: a setting is out of its range.
     """
 
-    @validate_call
-    def __init__(
-        self, *, tomo_name: str, pixel_size: PixelSize | None, binning: Factor | None
-    ) -> None:
-        if tomo_name.count("*") != 1 or any(c.isspace() for c in tomo_name):
+    tomo_name: str
+    pixel_size: PixelSize | None
+    binning: Factor | None
+
+    def __post_init__(self) -> None:
+        if self.tomo_name.count("*") != 1 or any(c.isspace() for c in self.tomo_name):
             raise SettingError(
-                f"format.tomo_name={tomo_name!r}: write one * for the name of the run and no "
+                f"format.tomo_name={self.tomo_name!r}: write one * for the name of the run and no "
                 "blanks, as in *.tomostar."
             )
-        self.tomo_name = tomo_name
-        self.pixel_size = pixel_size
-        self.binning = binning
 
     def files(
         self, object_name: str, particle_sets: Sequence[Particles], *, folder: Path
@@ -121,6 +120,8 @@ class Format:
             )
 
 
+@validated
+@dataclass(kw_only=True)
 class PixelFormat(Format):
     """Write picks as another program reads them: in pixels from the tomogram's first voxel.
 
@@ -131,17 +132,7 @@ class PixelFormat(Format):
         first_voxel: its coordinate, on each axis, of the centre of the first voxel.
     """
 
-    @validate_call
-    def __init__(
-        self,
-        *,
-        tomo_name: str,
-        pixel_size: PixelSize | None,
-        binning: Factor | None,
-        first_voxel: Number,
-    ) -> None:
-        super().__init__(tomo_name=tomo_name, pixel_size=pixel_size, binning=binning)
-        self.first_voxel = first_voxel
+    first_voxel: Number
 
     def to_pixels(self, particles: Particles) -> NDArray[np.float64]:
         """Convert the positions of picks to the other program's pixels (n, 3), x y z."""

@@ -8,11 +8,11 @@ is the quantised score map itself: every voxel is computed once, against 5.3 tim
 import logging
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import validate_call
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -22,7 +22,7 @@ from octopi.models.logits import to_scores
 from octopi.models.net_output import NetOutput
 from octopi.models.precision import autocast
 from octopi.models.properties import EXCLUSIVE, check_size, finest_logits
-from octopi.ranges import Edges, Halo, NumSides
+from octopi.ranges import Edges, Halo, NumSides, validated
 from octopi.system.large_arrays import allocate
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 MAX_GPU_MEMORY_FRACTION = 1 / 4  # of its free memory, for a volume or its scores
 
 
+@validated
+@dataclass(kw_only=True)
 class Predictor:
     """Predict the score map of a tomogram.
 
@@ -43,18 +45,18 @@ class Predictor:
         ValueError: the halo leaves nothing of a window, or `num_sides` is out of its range.
     """
 
-    @validate_call
-    def __init__(self, *, window_size: Edges | None, halo: Halo, num_sides: NumSides) -> None:
-        if window_size is not None and any(
-            w <= 2 * h for w, h in zip(window_size, halo, strict=True)
+    window_size: Edges | None
+    halo: Halo
+    num_sides: NumSides
+
+    def __post_init__(self) -> None:
+        if self.window_size is not None and any(
+            w <= 2 * h for w, h in zip(self.window_size, self.halo, strict=True)
         ):
             raise ValueError(
-                f"A window of {list(window_size)} voxels leaves nothing inside a halo of "
-                f"{list(halo)}."
+                f"A window of {list(self.window_size)} voxels leaves nothing inside a halo of "
+                f"{list(self.halo)}."
             )
-        self.window_size = None if window_size is None else list(window_size)
-        self.halo = list(halo)
-        self.num_sides = num_sides
 
     def check(self, divisor: int) -> None:
         """Raise SettingError unless the network takes windows of this size."""

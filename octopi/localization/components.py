@@ -1,16 +1,19 @@
 """Picks as connected regions of thresholded scores: for particles that do not touch."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import validate_call
 from scipy import ndimage
 
 from octopi.geometry import Points
 from octopi.localization.local_maxima import Box
 from octopi.localization.localizer import Channel, Localizer, lowest_stored
-from octopi.ranges import Factor, FactorOrZero, PositiveShare, Share
+from octopi.ranges import Factor, FactorOrZero, PositiveShare, Share, validated
 
 
+@validated
+@dataclass(kw_only=True)
 class Components(Localizer):
     """Pick each connected region of an object's channel that has a likely size.
 
@@ -27,21 +30,16 @@ class Components(Localizer):
         ValueError: a setting is out of its range.
     """
 
-    @validate_call
-    def __init__(
-        self,
-        *,
-        threshold: PositiveShare,
-        min_scale: FactorOrZero,
-        max_scale: Factor,
-        min_score: Share,
-    ) -> None:
-        if not min_scale < max_scale:
-            raise ValueError(f"min_scale={min_scale} must be below max_scale={max_scale}.")
-        self.threshold = threshold
-        self.min_scale = min_scale
-        self.max_scale = max_scale
-        self.min_score = min_score
+    threshold: PositiveShare
+    min_scale: FactorOrZero
+    max_scale: Factor
+    min_score: Share
+
+    def __post_init__(self) -> None:
+        if not self.min_scale < self.max_scale:
+            raise ValueError(
+                f"min_scale={self.min_scale} must be below max_scale={self.max_scale}."
+            )
 
     def _find(self, channel: Channel) -> Points:
         """Return one object's picks, best first."""

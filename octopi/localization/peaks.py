@@ -6,11 +6,11 @@ score map is empty, so only boxes with scores in them are smoothed here.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from pydantic import validate_call
 from scipy.ndimage import correlate1d
 
 from octopi.geometry import Grid, Points
@@ -24,7 +24,7 @@ from octopi.localization.local_maxima import (
     with_margin,
 )
 from octopi.localization.localizer import Channel, Localizer, lowest_stored
-from octopi.ranges import PositiveShare, Radii, RadiiOrZero
+from octopi.ranges import PositiveShare, Radii, RadiiOrZero, validated
 
 _TRUNCATE = 3.0  # sigmas; where the smoothing kernel ends
 _REFINEMENTS = 3  # steps; the centroid moves less than a tenth of a voxel in the third
@@ -36,6 +36,8 @@ LocalMaxima = tuple[NDArray[np.intp], NDArray[np.float32]]  # voxels (n, 3) and 
 MaximaFinder = Callable[[NDArray, Sequence[Kernel], float], LocalMaxima]
 
 
+@validated
+@dataclass(kw_only=True)
 class Peaks(Localizer):
     """Pick each object's peaks on its smoothed channel, the stronger one where two are close.
 
@@ -55,21 +57,13 @@ class Peaks(Localizer):
         ValueError: a setting is out of its range.
     """
 
-    @validate_call
-    def __init__(
-        self,
-        *,
-        min_distance: Radii,
-        smoothing: RadiiOrZero,
-        min_score: PositiveShare,
-        centroid_radius: RadiiOrZero,
-        min_object_distance: RadiiOrZero,
-    ) -> None:
-        self.min_distance = min_distance
-        self.smoothing = smoothing
-        self.min_score = min_score
-        self.centroid_radius = centroid_radius
-        self.min_object_distance = min_object_distance
+    min_distance: Radii
+    smoothing: RadiiOrZero
+    min_score: PositiveShare
+    centroid_radius: RadiiOrZero
+    min_object_distance: RadiiOrZero
+
+    def __post_init__(self) -> None:
         self.find_maxima: MaximaFinder = find_local_maxima
 
     def __call__(

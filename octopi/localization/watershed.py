@@ -5,9 +5,10 @@ each voxel of a flat maximum is a candidate of theirs: a slab of 30 × 630 × 63
 threshold, as an untrained network gives, took them more than two minutes in place of ten seconds.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import validate_call
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import KDTree
 
@@ -22,11 +23,13 @@ from octopi.localization.local_maxima import (
     with_margin,
 )
 from octopi.localization.localizer import Channel
-from octopi.ranges import Factor, FactorOrZero, PositiveShare, Radii, Share
+from octopi.ranges import Radii, validated
 
 _SLAB = 16  # planes whose voxels are listed at once
 
 
+@validated
+@dataclass(kw_only=True)
 class Watershed(Components):
     """Pick each region of likely size, after splitting touching particles at their necks.
 
@@ -49,20 +52,7 @@ class Watershed(Components):
         ValueError: a setting is out of its range.
     """
 
-    @validate_call
-    def __init__(
-        self,
-        *,
-        threshold: PositiveShare,
-        min_scale: FactorOrZero,
-        max_scale: Factor,
-        min_distance: Radii,
-        min_score: Share,
-    ) -> None:
-        super().__init__(
-            threshold=threshold, min_scale=min_scale, max_scale=max_scale, min_score=min_score
-        )
-        self.min_distance = min_distance
+    min_distance: Radii
 
     def _split(self, mask: NDArray[np.bool_], box: Box, channel: Channel) -> NDArray[np.int32]:
         """Label the voxels of a region by the ball they belong to, from 1."""

@@ -67,12 +67,16 @@ def size_divisor(net: nn.Module) -> int:
     numbers, are sent through the network.
     """
     meta_net = copy.deepcopy(net).to("meta").eval()
-    problem: str | None = ""
+    problem = ""
     for divisor in DIVISORS:
-        strides = [_find_stride(meta_net, divisor * n) for n in (3, 5)]
-        problem = next((text for text in strides if isinstance(text, str)), None)
-        if problem is None and strides[0] == strides[1]:
+        try:
+            first, second = (_find_stride(meta_net, divisor * n) for n in (3, 5))
+        except ValueError as error:
+            problem = str(error)
+            continue
+        if first == second:
             return divisor
+        problem = f"one cube becomes {first} times smaller, another {second} times"
     raise SettingError(
         f"{type(net).__name__} maps no cube with edges of up to {5 * DIVISORS[-1]} voxels onto "
         f"logits of that size, or of a whole part of it: {problem:.200}. octopi needs "
@@ -87,21 +91,19 @@ def output_stride(net: nn.Module, divisor: int) -> int:
         net: whose finest head counts.
         divisor: see `size_divisor`, which found that there is a stride.
     """
-    stride = _find_stride(copy.deepcopy(net).to("meta").eval(), 3 * divisor)
-    assert isinstance(stride, int)
-    return stride
+    return _find_stride(copy.deepcopy(net).to("meta").eval(), 3 * divisor)
 
 
-def _find_stride(meta_net: nn.Module, edge: int) -> int | str:
-    """Return the stride of a network's output for a cube, or why it has none."""
+def _find_stride(meta_net: nn.Module, edge: int) -> int:
+    """Return the stride of a network's output for a cube; raise ValueError if it has none."""
     image = torch.empty(1, 1, *[edge] * 3, device="meta")
     try:
         shape = list(finest_logits(meta_net, image).shape)
-    except Exception as error:  # noqa: BLE001  a network of the user may raise anything
-        return describe_error(error)
+    except Exception as error:  # a network of the user may raise anything
+        raise ValueError(describe_error(error)) from error
     is_cube = len(shape) == 5 and len(set(shape[2:])) == 1 and shape[2] > 0
     if not is_cube or edge % shape[2]:
-        return f"{list(image.shape)} becomes {shape}"
+        raise ValueError(f"{list(image.shape)} becomes {shape}")
     return edge // shape[2]
 
 

@@ -6,22 +6,24 @@ classes that its background may belong to. No two labels are averaged: so any lo
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import validate_call
 from torch import Tensor
 
 from octopi.config.build import build
 from octopi.errors import SettingError
-from octopi.ranges import Factor, Share
+from octopi.ranges import Factor, Share, validated
 from octopi.training.painters import Painter, Spheres, needs_particles
 
 MIN_CROPS = 2  # of a step whose crops are mixed
 Known = Mapping[str, Tensor]  # as `TrainingLoss.read_known` returns it
 
 
+@validated
+@dataclass(kw_only=True)
 class Mix(ABC):
     """Mix each crop of a batch with the one before it, in a part of the steps.
 
@@ -32,10 +34,8 @@ class Mix(ABC):
 
     cuts_particles = False  # so that it fits no painter that needs whole ones
 
-    @validate_call
-    def __init__(self, *, alpha: Factor, prob: Share) -> None:
-        self.alpha = alpha
-        self.prob = prob
+    alpha: Factor
+    prob: Share
 
     def __call__(
         self, image: Tensor, known: Known, rng: np.random.Generator

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from pydantic import validate_call
 from torch import Tensor
 from torch.nn import functional
 
-from octopi.ranges import NotNegative, Radii
+from octopi.ranges import NotNegative, Radii, validated
 
 REACH = 3.0  # standard deviations, where a Gaussian ends
 LOOSE = 1.25  # times the radius of a ball of as many voxels: farther voxels are of no single ball
@@ -46,6 +45,8 @@ class Spheres:
     needs_particles = False
 
 
+@validated
+@dataclass(kw_only=True)
 class Heatmaps(Painter):
     """A Gaussian around the centre of each particle; other objects are as in the labels.
 
@@ -53,9 +54,7 @@ class Heatmaps(Painter):
         sigma: standard deviation, in radii of the object.
     """
 
-    @validate_call
-    def __init__(self, *, sigma: Radii) -> None:
-        self.sigma = sigma
+    sigma: Radii
 
     def __call__(
         self, labels: Tensor, particles: Tensor, radii: Sequence[float], stride: int
@@ -77,6 +76,8 @@ class Heatmaps(Painter):
         return heat
 
 
+@validated
+@dataclass(kw_only=True)
 class Offsets(Spheres):
     """The labels, and the way from each voxel of a particle to its centre.
 
@@ -86,9 +87,7 @@ class Offsets(Spheres):
 
     needs_particles = True
 
-    @validate_call
-    def __init__(self, *, weight: NotNegative) -> None:
-        self.weight = weight
+    weight: NotNegative
 
     def offsets(self, labels: Tensor, particles: Tensor, stride: int) -> Tensor:
         """Return the offsets (b, 3, z, y, x), z y x, in voxels of the output; NaN where none is.

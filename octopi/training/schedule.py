@@ -4,15 +4,15 @@ import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from pydantic import validate_call
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from octopi.config.build import build
 from octopi.errors import ExitCode, SettingError, describe_error, exit_code_of
-from octopi.ranges import CountOrZero, Share
+from octopi.ranges import CountOrZero, Share, validated
 
 LR_SCHEDULER = "optim.lr_scheduler"  # the section of the config
 
@@ -30,13 +30,13 @@ class Schedule(ABC):
         """Return the factor at an optimizer step."""
 
 
+@validated
+@dataclass(kw_only=True)
 class WarmupCosine(Schedule):
     """A linear rise over `warmup_steps`, then a half cosine down to `min_lr_factor`; 1: no fall."""
 
-    @validate_call
-    def __init__(self, *, warmup_steps: CountOrZero, min_lr_factor: Share) -> None:
-        self.warmup_steps = warmup_steps
-        self.min_lr_factor = min_lr_factor
+    warmup_steps: CountOrZero
+    min_lr_factor: Share
 
     def __call__(self, *, step: int, progress: float) -> float:
         """Return the factor at an optimizer step."""

@@ -39,6 +39,11 @@ def test_a_network_that_shrinks_its_input_is_refused():
         size_divisor(nn.Conv3d(1, 2, 3))
 
 
+def test_a_net_whose_output_has_one_size_is_refused():
+    with pytest.raises(SettingError, match="one cube becomes 192 times smaller, another 320"):
+        size_divisor(nn.Sequential(nn.Conv3d(1, 2, 1), nn.AdaptiveAvgPool3d(1)))
+
+
 @pytest.mark.parametrize(("layers", "divisor", "stride"), [(1, 2, 2), (2, 4, 4)])
 def test_an_output_at_a_stride_is_found(layers, divisor, stride):
     net = nn.Sequential(nn.Conv3d(1, 2, 1), *[nn.AvgPool3d(2) for _ in range(layers)])

@@ -119,11 +119,16 @@ def test_a_sweep_tells_what_would_run_and_what_is_done(run_dry, targets, here):
     assert "skipped    1 that are done: fold_1" in output
 
 
-def test_a_search_tells_how_many_trials_would_run(run_dry, targets):
-    words = ["tomo_types=[denoised]", "-m", "search=unet", "hydra.sweeper.n_trials=7"]
-    code, output = run_dry("train", *words)
+@pytest.mark.parametrize(("num_trials", "number"), [(7, 5), (1, 0)])
+def test_a_search_tells_how_many_trials_would_run(run_dry, targets, here, num_trials, number):
+    for trial in ("trial_0", "trial_1"):
+        (here / "sweep" / trial).mkdir(parents=True)
+        (here / "sweep" / trial / "outcome.json").touch()
+    words = ["tomo_types=[denoised]", "-m", "search=unet", "hydra.sweep.dir=sweep"]
+    code, output = run_dry("train", *words, f"hydra.sweeper.n_trials={num_trials}")
     assert code == 0
-    assert "7 trials" in output
+    assert f"would run  {number} trials" in output
+    assert "skipped    2 that are done: trial_0, trial_1" in output
 
 
 def test_commands_that_only_look_take_the_word_too(run_dry, targets):
