@@ -40,7 +40,6 @@ from octopi.project.run_scores import (
 )
 from octopi.project.selection import keep_runs_with
 from octopi.project.shared_work import SharedWork, failing_alone, finish, output_settings
-from octopi.project.work_folder import new_worker_id
 from octopi.system.files import write_json
 from octopi.system.job_folder import EXPECTED_FILE, Job
 from octopi.system.progress import ProgressBar
@@ -53,8 +52,8 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
     """Pick every object in every run that has scores; write an empty file where there are none."""
     for kind in ("user_id", "session_id"):
         check_name(kind, getattr(settings, kind))
-    is_other = settings.beta is not None or settings.thresholds_from == "data"
-    if isinstance(settings.thresholds, int | float) and is_other:
+    chooses_otherwise = settings.beta is not None or settings.thresholds_from == "data"
+    if isinstance(settings.thresholds, int | float) and chooses_otherwise:
         raise SettingError(
             f"thresholds={settings.thresholds:g} is that of every object, beside which beta and "
             "thresholds_from=data say nothing. Drop it or them, or give {object: threshold}."
@@ -83,10 +82,13 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
         overwrite=settings.overwrite,
     )
     localizer = build_localizer(settings, all_scores[0])
-    # Thresholds from data are chosen from all runs, by one process.
-    alone = {"process": new_worker_id()} if settings.thresholds_from == "data" else {}
-    made_by = output_settings(settings) | alone
-    with project.writing(runs, f"picks {output}", made_by, dry_run=settings.dry_run) as work:
+    with project.writing(
+        runs,
+        f"picks {output}",
+        output_settings(settings),
+        dry_run=settings.dry_run,
+        alone=settings.thresholds_from == "data",  # which are chosen from all runs
+    ) as work:
         for scores in all_scores:
             info = scores.read_info()
             check_outputs(scores.run, info, settings)
@@ -96,14 +98,14 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
         if settings.dry_run:
             log_dry_run("localize", describe(project, all_scores, settings, localizer))
             return
-        results = find_candidates(all_scores, work, settings, localizer)
+        results = localize_free_runs(all_scores, work, settings, localizer)
         candidates_by_run = [run_candidates for _, run_candidates in results]
         by_data = {}
         if settings.thresholds_from == "data":
             by_data = thresholds_by_data(candidates_by_run, settings.beta, settings.thresholds)
             for scores, run_candidates in results:
-                write_run_picks(scores, run_candidates, by_data, settings)
-                finish(scores.run)
+                with failing_alone(scores.run):
+                    write_run_picks(scores, run_candidates, by_data, settings)
     expected = expect_all(candidates_by_run, by_data, settings.beta, settings.thresholds)
     write_json(job.folder / EXPECTED_FILE, {name: asdict(one) for name, one in expected.items()})
     logger.info(
@@ -112,7 +114,7 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
     )  # fmt: skip
 
 
-def find_candidates(
+def localize_free_runs(
     all_scores: Sequence[RunScores],
     work: SharedWork,
     settings: LocalizeSettings,
@@ -120,7 +122,7 @@ def find_candidates(
 ) -> list[tuple[RunScores, RunCandidates]]:
     """Find the candidates of every object in every run that no other process picks in.
 
-    The picks of a run are written at once where the thresholds are known.
+    Where the thresholds are known, those of the training, the picks of a run are written at once.
 
     Args:
         all_scores: of the runs.
@@ -129,24 +131,24 @@ def find_candidates(
         localizer: finds the candidates.
 
     Returns:
-        The scores and the candidates of each run, sorted by run.
+        The scores and the candidates of each run, sorted by run; where the picks are written, the
+        raw scores alone.
     """
+    results: list[tuple[RunScores, RunCandidates]] = []
 
-    def find(scores: RunScores) -> None:
+    def localize_run(scores: RunScores) -> None:
         with failing_alone(scores.run):
             run_candidates = find_run_candidates(
                 scores, localizer, lambda info: lowest_chances(info, settings)
             )
             if settings.thresholds_from == "training":
                 write_run_picks(scores, run_candidates, {}, settings)
-                finish(scores.run)
                 run_candidates = replace(run_candidates, by_object={})  # frees their memory
             results.append((scores, run_candidates))
 
-    results: list[tuple[RunScores, RunCandidates]] = []
     with ProgressBar(total=len(all_scores), desc="localize", unit="run") as bar:
         for free in work.rounds(all_scores, lambda scores: scores.run):
-            for _ in run_in_threads(find, free, num_threads=settings.num_workers):
+            for _ in run_in_threads(localize_run, free, num_threads=settings.num_workers):
                 bar.update()
     return sorted(results, key=lambda result: result[0].run.name)
 
@@ -163,7 +165,7 @@ def write_run_picks(
     by_data: Mapping[str, float],
     settings: LocalizeSettings,
 ) -> None:
-    """Write the picks of every object in a run, and what they were made of; delete all others.
+    """Write the picks of every object in a run, delete all others, and note the run as done.
 
     Args:
         scores: of the run.
@@ -191,6 +193,7 @@ def write_run_picks(
     for query in other_picks(run, info, settings):
         check_still_not_edited(run, query, overwrite=settings.overwrite)
         run.delete_picks(query)
+    finish(run)
 
 
 def other_picks(run: Run, info: PickingInfo, settings: LocalizeSettings) -> list[PicksQuery]:

@@ -41,7 +41,7 @@ from octopi.project.storage import (
     storage_errors_as_data_error,
     storage_errors_as_resource_error,
 )
-from octopi.project.work_folder import WorkFolder
+from octopi.project.work_folder import WorkFolder, new_worker_id
 from octopi.project.worker import Worker
 from octopi.project.write_volume import write_volume
 
@@ -161,7 +161,13 @@ class Project:
 
     @contextlib.contextmanager
     def writing(
-        self, runs: Sequence[Run], output: str, settings: Mapping[str, Any], *, dry_run: bool
+        self,
+        runs: Sequence[Run],
+        output: str,
+        settings: Mapping[str, Any],
+        *,
+        dry_run: bool,
+        alone: bool = False,
     ) -> Iterator[SharedWork]:
         """Check that the overlays accept files; share the runs with processes that write the same.
 
@@ -170,6 +176,7 @@ class Project:
             output: what is written to each, such as `picks octopi/1`.
             settings: what makes it; a process with others is refused, one with the same helps.
             dry_run: whether nothing is written; then nothing is shared.
+            alone: whether every other process is refused, also one with the same settings.
 
         Raises:
             ResourceError: an overlay accepts no files.
@@ -177,6 +184,8 @@ class Project:
             RunsFailedError: runs failed by a DataError within `failing_alone`.
         """
         self.check_writable(touch=not dry_run)
+        if alone:
+            settings = {**settings, "process": new_worker_id()}
         roots = {} if dry_run else {run.copick_run.root: None for run in runs}
         workers = {
             root: Worker(WorkFolder.of_output(root, output), settings, output) for root in roots

@@ -14,7 +14,6 @@ from octopi.project import Project
 from octopi.project.queries import PicksQuery
 from octopi.project.run_scores import find_score_maps
 from octopi.project.selection import REJECTED_SUFFIX
-from octopi.project.work_folder import new_worker_id
 from octopi.reviews.decisions import DecisionsFile, check_belongs, read_decisions
 from octopi.reviews.training import find_trained_on, next_session, write_commands
 
@@ -28,7 +27,7 @@ def apply_decisions(
     file = read_decisions(path)
     output = f"decisions of {settings.user_id}"
     # of all runs, and by one process: the next session is chosen for all
-    with project.writing(project.runs, output, {"page": new_worker_id()}, dry_run=settings.dry_run):
+    with project.writing(project.runs, output, {}, dry_run=settings.dry_run, alone=True):
         session_id, is_applied = choose_session(project, file, settings)
         decided = picks_of(file, settings.user_id, session_id)
         existing = {(run.name, q) for run in project.runs for q in run.picks() if is_applied}
