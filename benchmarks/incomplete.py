@@ -221,13 +221,10 @@ def scores(
         for name, one in compared.items():
             raw = [info.chance(name).to_score(float(score)) for score in one.scores]
             errors = [reliability(np.array(s), one.hits).error for s in (one.scores, raw)]
+            rounded = [error if error is None else round(error, 3) for error in errors]
             out[f"calibration_error_of_{what}"] = {
                 **out.get(f"calibration_error_of_{what}", {}),
-                name: [
-                    one.num_particles,
-                    len(raw),
-                    *(e if e is None else round(e, 3) for e in errors),
-                ],
+                name: [one.num_particles, len(raw), *rounded],
             }
     return out
 

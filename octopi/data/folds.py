@@ -28,7 +28,7 @@ class Split:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SplitSettings:
     """How the user wants the runs to be split.
 
