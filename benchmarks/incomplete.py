@@ -223,7 +223,11 @@ def scores(
             errors = [reliability(np.array(s), one.hits).error for s in (one.scores, raw)]
             out[f"calibration_error_of_{what}"] = {
                 **out.get(f"calibration_error_of_{what}", {}),
-                name: [one.num_picks, len(raw), *(e if e is None else round(e, 3) for e in errors)],
+                name: [
+                    one.num_particles,
+                    len(raw),
+                    *(e if e is None else round(e, 3) for e in errors),
+                ],
             }
     return out
 

@@ -53,7 +53,9 @@ def check(settings: CheckSettings, _job: Job) -> None:
     if error is not None and are_sets_typed and summary.has_targets:  # which no issue says then
         raise error
     if not summary.has_targets:  # they are written next
-        summary.problems.extend(issues_of(project.check_writable, touch=False))
+        summary.problems.extend(
+            issues_of(project.check_writable, blocks_training=True, touch=False)
+        )
     if checkpoint_info is not None:
         log_shares(checkpoint_info, reports, summary, settings)
     report_result(summary, settings)
@@ -125,7 +127,7 @@ def log_shares(
     )
     advice = advise_partial(
         info.annotated_share,
-        {name: sum(report.picks.get(name, 0) for report in reports) for name in names},
+        {name: sum(report.num_picks.get(name, 0) for report in reports) for name in names},
         partial=partial,
         object_names=info.labels.keys(),
         write_override=shell_override,

@@ -19,7 +19,10 @@ MAX_COMPARED = 500  # names that are compared with a misspelt one; each takes up
 MAX_MESSAGE_LENGTH = 600  # characters of a message that a person still reads
 
 
-WHAT_IS_KEPT = "What was finished is kept, nothing is half-written; the same command does the rest."
+WHAT_IS_KEPT = (
+    "What was finished is kept, nothing is half-written. The same command does the rest; a "
+    "training whose first epoch had begun goes on with resume=FOLDER."
+)
 
 
 class ExitCode(enum.IntEnum):

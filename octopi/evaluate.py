@@ -120,7 +120,7 @@ def describe_scores(  # noqa: PLR0917  what a scorer takes
     shares = {name: share for name, (_, share) in fit_partial(with_hits).items()}
     if settings.truth_annotation == "partial":
         return with_shares(report, annotated, shares)
-    num_annotated = {name: one.num_picks for name, one in annotated.items()}
+    num_annotated = {name: one.num_particles for name, one in annotated.items()}
     for name in clearly_incomplete(shares, num_annotated):
         logger.warning(
             "%s If particles are missing in the truth, precision, F-beta and F1 are too low: "

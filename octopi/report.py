@@ -7,7 +7,6 @@ Run it as `octopi report FOLDER_OF_A_TRAINING`, `octopi report PROJECT.json` or
 import collections
 import datetime
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from octopi.errors import DataError, shorten
 from octopi.evaluation.scores import Scorer
 from octopi.html_report.collect import ReportData, collect_report
 from octopi.html_report.content import open_commands, page_content, provenance_rows, render_runs
-from octopi.html_report.html import render_page
+from octopi.html_report.html import choose_page_path, render_page
 from octopi.html_report.training_history import TrainingHistory, read_training_history
 from octopi.phantom.store import CONFIG_NAME
 from octopi.project import Project, open_project
@@ -46,7 +45,13 @@ def report(settings: ReportSettings, job: Job) -> Path:
             f"{settings.user_id}/{settings.session_id}, and no run was held out in training. "
             "Run octopi segment and localize first, or name others with input=… user_id=…"
         )
-    path = choose_path(settings, project)
+    default = Path("outputs/report") / f"{project.config_paths[0].stem}.html"
+    path = choose_page_path(
+        settings.output,
+        default if folder is None else folder / "report.html",
+        may_replace=is_report,
+        other="no report of octopi",
+    )
     if settings.dry_run:
         log_dry_run("report", describe_report(path, data, settings))
         return path
@@ -93,30 +98,8 @@ def choose_project(settings: ReportSettings, history: TrainingHistory | None, jo
     return open_project(paths)
 
 
-def choose_path(settings: ReportSettings, project: Project) -> Path:
-    """Choose the path of the page: output=…, else the training's folder, else outputs/report.
-
-    Raises:
-        DataError: there is something that is no report.
-    """
-    if settings.output is not None:
-        path = Path(settings.output).absolute()
-    elif settings.folder is not None:
-        path = Path(settings.folder).absolute() / "report.html"
-    else:
-        path = Path("outputs/report").absolute() / f"{project.config_paths[0].stem}.html"
-    if os.path.lexists(path) and not is_report(path):
-        raise DataError(
-            f"{shorten(path, 200)} exists, and is no report of octopi. It is not replaced: move it "
-            "away, or choose another file with output=…"
-        )
-    return path
-
-
 def is_report(path: Path) -> bool:
-    """Return whether there is a report that may be replaced."""
-    if not path.is_file():
-        return False
+    """Return whether a file is a report of octopi."""
     with path.open("rb") as file:
         return f"{TITLE_END}</title>".encode() in file.read(4096)
 

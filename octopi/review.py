@@ -5,6 +5,7 @@ Run it as `octopi review`, open the page, decide, save; then `octopi review deci
 """
 
 import dataclasses
+import functools
 import logging
 import shlex
 from collections import Counter
@@ -19,9 +20,10 @@ from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.overrides import override_key
 from octopi.config.settings import ReviewSettings
-from octopi.errors import DataError, SettingError, shorten, shorten_list
+from octopi.errors import DataError, SettingError, shorten_list
 from octopi.evaluation.data_thresholds import MIN_CHANCE
 from octopi.geometry import Points
+from octopi.html_report.html import choose_page_path
 from octopi.project import Project
 from octopi.project.queries import PicksQuery, TomogramQuery, check_name
 from octopi.project.run import Run
@@ -129,7 +131,12 @@ def write_page(project: Project, settings: ReviewSettings, job: Job) -> None:
         max_bytes=settings.max_megabytes * 1e6,
         texts=page_texts(project, settings, job),
     )
-    path = choose_path(settings, project, page_id)
+    path = choose_page_path(
+        settings.output,
+        f"outputs/review/{project.config_paths[0].stem}-{page_id}.html",
+        may_replace=functools.partial(is_page, page_id=page_id),
+        other="another page, which somebody may be working through, or no page",
+    )
     if settings.dry_run:
         state = "is written anew" if path.exists() else "is new"
         log_dry_run(
@@ -232,22 +239,6 @@ def show_run(
     queries = {name: PicksQuery(name, user_id, session_id) for name in names}
     picks = run.read_existing_picks(queries)
     return ShownRun(run, choose_tomogram(run, settings), picks, mistakes)
-
-
-def choose_path(settings: ReviewSettings, project: Project, page_id: str) -> Path:
-    """Choose the path of the page: output=…, else in outputs/review.
-
-    Raises:
-        DataError: there is another file, such as a page that somebody is working through.
-    """
-    name = settings.output or f"outputs/review/{project.config_paths[0].stem}-{page_id}.html"
-    path = Path(name).absolute()
-    if path.exists() and not (path.is_file() and is_page(path, page_id)):
-        raise DataError(
-            f"{shorten(path, 200)} exists, and is another page or no page. It is not replaced: "
-            "move it away, choose another file with output=…, or leave output out."
-        )
-    return path
 
 
 main = Command("review", review)

@@ -58,15 +58,15 @@ def plan_sizes(summary: ProjectSummary, settings: PlanSettings, *, divisor: int)
         settings: of the plan, with the recipe's sizes.
         divisor: of which every edge of the network's input must be a multiple.
     """
-    spacing = working_spacing(summary.radii.values(), summary.voxel_spacing, settings.rules)
+    spacing = choose_working_spacing(summary.radii.values(), summary.voxel_spacing, settings.rules)
     grids = [working_grid(grid, spacing) for grid in summary.grids]
-    folds, why_fewer = num_folds(most_folds(settings), summary.classes, seed=settings.seed)
+    folds, why_fewer = choose_num_folds(most_folds(settings), summary.classes, seed=settings.seed)
     return Sizes(
         working_spacing=spacing,
         grids=grids,
-        crop_size=crop_size(max(summary.radii.values()), grids, settings, divisor),
+        crop_size=choose_crop_size(max(summary.radii.values()), grids, settings, divisor),
         crops_per_step=settings.data["crops_per_step"],
-        window_size=window_size(grids, settings.predictor, divisor),
+        window_size=choose_window_size(grids, settings.predictor, divisor),
         num_folds=folds,
         why_fewer_folds=why_fewer,
         radius_scales=radius_scales(summary.radii, grids[0].spacing[-1], settings),
@@ -121,7 +121,7 @@ def fit_to_minutes(
     steps = SHARE_OF_STEPS * 60 * settings.minutes / step_seconds
     folds, why = sizes.num_folds, sizes.why_fewer_folds
     if (enough := int(steps / settings.rules.steps_per_fold)) < (folds or 1):
-        folds, _ = num_folds(enough, summary.classes, seed=settings.seed)
+        folds, _ = choose_num_folds(enough, summary.classes, seed=settings.seed)
         why = (
             f"{format_duration(60 * settings.minutes)} are about {steps:.0f} steps here, and each "
             f"fold should have {settings.rules.steps_per_fold} (rules.steps_per_fold)."
@@ -140,7 +140,9 @@ def edges(select: Callable[[Iterable[int]], int], grids: Sequence[Grid]) -> list
     return [select(grid.shape[axis] for grid in grids) for axis in range(3)]
 
 
-def working_spacing(radii: Collection[float], voxel_spacing: float, rules: Rules) -> float | None:
+def choose_working_spacing(
+    radii: Collection[float], voxel_spacing: float, rules: Rules
+) -> float | None:
     """Return the spacing (Å) to which to Fourier-crop tomograms; None = leave them as they are."""
     coarsest = min(
         math.floor(min(radii) / rules.voxels_per_radius),
@@ -149,7 +151,7 @@ def working_spacing(radii: Collection[float], voxel_spacing: float, rules: Rules
     return float(coarsest) if coarsest >= rules.min_coarsening * voxel_spacing else None
 
 
-def crop_size(
+def choose_crop_size(
     largest_radius: float, grids: Sequence[Grid], settings: PlanSettings, divisor: int
 ) -> list[int]:
     """Return the edges of a crop: the recipe's, more for large objects, at most the volume's.
@@ -167,7 +169,9 @@ def crop_size(
     ]
 
 
-def window_size(grids: Sequence[Grid], predictor: Mapping[str, Any], divisor: int) -> list[int]:
+def choose_window_size(
+    grids: Sequence[Grid], predictor: Mapping[str, Any], divisor: int
+) -> list[int]:
     """Return the edges of a window: the recipe's, at most the volume's, but wider than halos."""
     shape = edges(max, grids)
     largest = predictor["window_size"] or shape
@@ -203,7 +207,7 @@ def radius_scales(
     }
 
 
-def num_folds(
+def choose_num_folds(
     requested: int, classes: Mapping[str, Collection[str]], *, seed: int
 ) -> tuple[int | None, str]:
     """Return the most folds that leave every object to train on, and why there are not more.
@@ -217,7 +221,10 @@ def num_folds(
     for folds in range(min(requested, len(classes)), 1, -1):
         try:
             for fold in range(folds):
-                split_settings = SplitSettings(None, None, None, None, fold, folds, seed)
+                split_settings = SplitSettings(
+                    train_runs=None, validation_runs=None, test_runs=None, ratios=None,
+                    fold=fold, num_folds=folds, seed=seed,
+                )  # fmt: skip
                 split_runs(list(classes), split_settings, classes=classes)
         except (DataError, SettingError) as error:
             why = str(error)

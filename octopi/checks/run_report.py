@@ -65,6 +65,11 @@ class Issue:
         return f"{self.run_name}: {self.text}" if self.run_name else self.text
 
 
+def drop_run_name(text: str, run_name: str) -> str:
+    """Return a message without the run that it begins with, which an issue names in front of it."""
+    return text.removeprefix(f"Run {run_name}: ").removeprefix(f"Run {run_name} ")
+
+
 @dataclass
 class RunReport:
     """The content of a run, and its issues.
@@ -75,7 +80,7 @@ class RunReport:
         contrasts: tomogram -> object -> contrast of its picks, where voxels were read.
         existing_tomograms: also those that cannot be opened.
         is_listed: whether picks and label volumes could be listed.
-        picks: object -> number of its picks.
+        num_picks: object -> number of its picks.
         origins: object -> where its picks come from, if it has several sets or rejected places.
         annotations: picks of the config's objects that count as truth.
         num_inside: picks inside the first tomogram that can be opened.
@@ -90,7 +95,7 @@ class RunReport:
     tomograms: dict[TomogramQuery, Grid] = field(default_factory=dict)
     digests: dict[TomogramQuery, str] = field(default_factory=dict)
     contrasts: dict[TomogramQuery, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
-    picks: dict[str, int] = field(default_factory=dict)
+    num_picks: dict[str, int] = field(default_factory=dict)
     origins: dict[str, PickCounts] = field(default_factory=dict)
     existing_tomograms: list[TomogramQuery] = field(default_factory=list)
     is_listed: bool = False
@@ -110,7 +115,7 @@ class RunReport:
 
     def count_picks(self, name: str, points: Points, request: CheckRequest) -> None:
         """Count picks of an object, inside and outside the first tomogram to train on."""
-        self.picks[name] = self.picks.get(name, 0) + len(points)
+        self.num_picks[name] = self.num_picks.get(name, 0) + len(points)
         grid = self.grid(request)
         if grid is not None:
             inside = request.working_grid(grid).contains(points.positions)
@@ -118,12 +123,11 @@ class RunReport:
             self.num_outside += int((~inside).sum())
 
     def add_issue(self, text: str, *, blocks_training: bool = False) -> None:
-        """Add an issue; drop the run's name, which goes in front of it, from its text."""
-        short = text.removeprefix(f"Run {self.name}: ").removeprefix(f"Run {self.name} ")
-        self.issues.append(Issue(self.name, short, blocks_training))
+        """Add an issue of this run."""
+        self.issues.append(Issue(self.name, drop_run_name(text, self.name), blocks_training))
 
     @contextlib.contextmanager
-    def errors_as_issues(self, *, blocks_training: bool = True) -> Iterator[None]:
+    def errors_as_issues(self, *, blocks_training: bool) -> Iterator[None]:
         """Turn an error inside the block into an issue, but for a server that does not answer."""
         try:
             yield

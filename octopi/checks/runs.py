@@ -33,16 +33,16 @@ from octopi.project.voxel_values import LabelValues, odd_share
 def check_run(run: Run, request: CheckRequest) -> RunReport:
     """Check the tomograms, picks and target of a run."""
     report = RunReport(run.name)
-    with report.errors_as_issues():
+    with report.errors_as_issues(blocks_training=True):
         run.picks()
         run.segmentations()
         report.is_listed = True
     if not report.is_listed:
         return report
     for check in (_check_tomograms, _check_picks, _check_target, _check_others_segmentations):
-        with report.errors_as_issues():
+        with report.errors_as_issues(blocks_training=True):
             check(run, request, report)
-    with report.errors_as_issues(), contextlib.suppress(NotInProjectError):
+    with report.errors_as_issues(blocks_training=True), contextlib.suppress(NotInProjectError):
         # a tomogram that is missing is an issue of all runs together
         find_tomograms(
             run,
@@ -124,7 +124,7 @@ def _check_picks(run: Run, request: CheckRequest, report: RunReport) -> None:
             continue
         if is_picked:
             report.annotations.add(query)
-        with report.errors_as_issues():
+        with report.errors_as_issues(blocks_training=True):
             points = run.read_picks(query)
             _check_points(points, query, request, report)
             if is_picked and name not in request.united:
@@ -181,13 +181,13 @@ def _check_target(run: Run, request: CheckRequest, report: RunReport) -> None:
         return
     report.has_target = True
     volume = volume_check.check_segmentation(run, request.target, voxels=request.settings.voxels)
-    with report.errors_as_issues():
+    with report.errors_as_issues(blocks_training=True):
         volume.check_chunks()
     report.attributes = volume.attributes
-    with report.errors_as_issues():
+    with report.errors_as_issues(blocks_training=True):
         if message := describe_changed_inputs(run, volume.attributes):
             report.add_issue(message)
-    with report.errors_as_issues():
+    with report.errors_as_issues(blocks_training=True):
         report.labels = require_labels(volume.attributes, f"target {request.target}")
         if request.settings.voxels and (values := volume.label_values):
             where = volume.volume.where

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from octopi.checks.tables import format_rows
+from octopi.checks.tables import format_with_totals
 from octopi.errors import DataError, SettingError, shorten_list
 from octopi.project.run import Run
 from octopi.project.work_folder import MAX_TRIES, Listing, WorkFolder, read_failures
@@ -46,11 +46,11 @@ def format_contents(contents: Mapping[str, set[str]]) -> str:
         for run, names in contents.items()
         if len(names) < len(counts)
     }
-    text = format_rows(["there is", "in runs"], rows, [f"all {total}", ""])
+    text = format_with_totals(["there is", "in runs"], rows, [f"all {total}", ""])
     if not lacking:
         return text
     lines = [[run, shorten_list(sorted(names))] for run, names in lacking.items()]
-    return f"{text}\n\n{format_rows(['run', 'lacks'], lines, [f'{len(lines)} runs', ''])}"
+    return f"{text}\n\n{format_with_totals(['run', 'lacks'], lines, [f'{len(lines)} runs', ''])}"
 
 
 def describe_work(folder: WorkFolder) -> str | None:
@@ -178,4 +178,4 @@ def format_trainings(rows: Sequence[Sequence[str]]) -> str:
     """Format a line for each training, and how many are in which state."""
     counts = Counter(state for _, state, *_ in rows)
     listed = ", ".join(f"{number} {state}" for state, number in counts.items())
-    return format_rows(COLUMNS, rows, [f"all {len(rows)}", listed])
+    return format_with_totals(COLUMNS, rows, [f"all {len(rows)}", listed])

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from octopi.checks.picks import describe_gaps
-from octopi.checks.run_report import CheckRequest, Issue, RunReport
-from octopi.checks.tables import format_counts, format_rows, total_counts
+from octopi.checks.run_report import CheckRequest, Issue, RunReport, drop_run_name
+from octopi.checks.tables import format_counts, format_with_totals, total_counts
 from octopi.data.folds import ONE_RUN, check_none_absent
 from octopi.errors import NotInProjectError, OctopiError, SettingError
 from octopi.geometry import format_shape
@@ -52,9 +52,9 @@ def summarise(reports: Sequence[RunReport], request: CheckRequest) -> CheckSumma
     ]
     issues += _object_warnings(reports, request)
     issues += _missing_tomograms(training, request, has_targets=has_targets)
-    readable = [r for r in training if {q.object_name for q in r.annotations} <= r.picks.keys()]
+    readable = [r for r in training if {q.object_name for q in r.annotations} <= r.num_picks.keys()]
     gaps = describe_gaps(
-        {r.name: r.picks for r in readable if r.annotations}, partial_objects_of(training)
+        {r.name: r.num_picks for r in readable if r.annotations}, partial_objects_of(training)
     )
     issues += [Issue("", text) for text in gaps]
     issues += _duplicate_tomograms(reports)
@@ -105,7 +105,7 @@ def _missing_tomograms(
                 is_needed = (
                     number == 0 or not has_targets if request.settings.tomo_types else all(errors)
                 )
-                text = str(error).removeprefix(f"Run {report.name} ")
+                text = drop_run_name(str(error), report.name)
                 yield Issue(report.name, text, blocks_training=is_needed)
 
 
@@ -186,17 +186,19 @@ def _pick_issues(reports: Sequence[RunReport], request: CheckRequest) -> Iterabl
     if not names:
         return
     for name in names:
-        yield from issues_of(request.objects[name].require_radius)
-    yield from issues_of(target_labels, names)
-    yield from issues_of(check_has_marks, names, request.settings.rejected or ())
+        yield from issues_of(request.objects[name].require_radius, blocks_training=True)
+    yield from issues_of(target_labels, names, blocks_training=True)
+    yield from issues_of(
+        check_has_marks, names, request.settings.rejected or (), blocks_training=True
+    )
     if all(report.grid(request) for report in reports if report.annotations):
         num_inside = sum(report.num_inside for report in reports)
         num_outside = sum(report.num_outside for report in reports)
-        yield from issues_of(check_any_inside, num_inside, num_outside)
+        yield from issues_of(check_any_inside, num_inside, num_outside, blocks_training=True)
 
 
 def issues_of(
-    check: Callable[..., object], *args: Any, blocks_training: bool = True, **kwargs: Any
+    check: Callable[..., object], *args: Any, blocks_training: bool, **kwargs: Any
 ) -> Iterable[Issue]:
     """Call a check that the work calls too; return its error as an issue."""
     try:
@@ -215,13 +217,13 @@ def _target_issues(training: Sequence[RunReport], request: CheckRequest) -> Iter
         try:
             check_same_painting(report.name, report.attributes, first.name, first.attributes)
         except OctopiError as error:
-            text = str(error).removeprefix(f"Run {report.name}: ")
+            text = drop_run_name(str(error), report.name)
             yield Issue(report.name, text, blocks_training=True)
     painted = first.attributes.get("picks", {})
-    yield from issues_of(check_painted_objects, painted, request.objects)
+    yield from issues_of(check_painted_objects, painted, request.objects, blocks_training=True)
     for name in first.labels:
         if name in request.objects and request.objects[name].radius is not None:
-            yield from issues_of(request.objects[name].require_radius)
+            yield from issues_of(request.objects[name].require_radius, blocks_training=True)
     yield from _rare_objects(first.labels, training)
     if len(training) == 1:
         yield Issue("", ONE_RUN)
@@ -232,7 +234,9 @@ def _rare_objects(labels: Mapping[str, int], training: Sequence[RunReport]) -> I
     if any(report.classes is None for report in training):
         return
     yield from issues_of(
-        check_none_absent, set(labels).difference(*(report.classes or () for report in training))
+        check_none_absent,
+        set(labels).difference(*(report.classes or () for report in training)),
+        blocks_training=True,
     )
     for name in labels:
         run_names = [report.name for report in training if name in (report.classes or ())]
@@ -243,17 +247,17 @@ def _rare_objects(labels: Mapping[str, int], training: Sequence[RunReport]) -> I
 
 def table(reports: Sequence[RunReport], request: CheckRequest) -> str:
     """Format the content of all runs as an aligned table."""
-    names = [name for name in request.objects if any(name in r.picks for r in reports)]
+    names = [name for name in request.objects if any(name in r.num_picks for r in reports)]
     rows = []
     for r in reports:
         shapes = list(dict.fromkeys(format_shape(grid.shape) for grid in r.tomograms.values()))
         rows.append([
             r.name, " ".join(map(str, r.tomograms)) or "none", " ".join(shapes) or "-",
-            *format_counts(r.picks, names),
+            *format_counts(r.num_picks, names),
             "yes" if r.has_target else "no", str(len(r.issues) or "-"),
         ])  # fmt: skip
-    totals = total_counts({r.name: r.picks for r in reports}, names)
-    return format_rows(
+    totals = total_counts({r.name: r.num_picks for r in reports}, names)
+    return format_with_totals(
         ["run", "tomograms", "shape z×y×x", *names, "target", "faults"],
         rows,
         ["all", f"{len(reports)} runs", "", *totals, str(sum(r.has_target for r in reports)), ""],

@@ -9,7 +9,9 @@ MAX_ROWS = 20
 Counts = Mapping[str, Mapping[str, int]]  # run name -> object name -> number of its picks
 
 
-def format_rows(head: Sequence[str], rows: Sequence[Sequence[str]], totals: Sequence[str]) -> str:
+def format_with_totals(
+    head: Sequence[str], rows: Sequence[Sequence[str]], totals: Sequence[str]
+) -> str:
     """Format rows as aligned text; say how many are left out, and end with the totals."""
     left_out = [[f"… {len(rows) - MAX_ROWS} more"]] if len(rows) > MAX_ROWS else []
     shown = [*rows[:MAX_ROWS], *left_out, totals]
@@ -33,4 +35,4 @@ def annotation_table(counts: Counts, object_names: Sequence[str]) -> str:
     """Format how many picks each run has of each object, and which are not annotated there."""
     rows = [[run, *format_counts(of_run, object_names)] for run, of_run in counts.items()]
     totals = [f"all {len(counts)}", *total_counts(counts, object_names)]
-    return format_rows(["run", *object_names], rows, totals)
+    return format_with_totals(["run", *object_names], rows, totals)

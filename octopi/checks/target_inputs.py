@@ -1,4 +1,4 @@
-"""What is painted into the targets of a project, found and checked before any is written."""
+"""What `create_targets` paints into targets: found and checked before any is written."""
 
 import contextlib
 import logging
@@ -168,9 +168,9 @@ def keep_annotated(
         all_sets = [*plan.picks.values(), *plan.rejected.values()]
         queries = [query for sets in all_sets for query in sets.queries]
         if not existing_masks(run, plan) and not set(run.picks()) & set(queries):
-            requested = " or ".join(map(str, [*queries, *plan.masks.values()]))
+            sources = " or ".join(map(str, [*queries, *plan.masks.values()]))
             existing = [*run.picks(), *run.segmentations()]
-            raise NotInProjectError(f"Run {run.name}", "picks or masks", requested, existing)
+            raise NotInProjectError(f"Run {run.name}", "picks or masks", sources, existing)
 
     return [run for run, _ in keep_runs_with(runs, check_has_inputs, requested)]
 

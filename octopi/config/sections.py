@@ -52,7 +52,7 @@ SECTIONS = {
             "labels",
             "augment",
             "sampler",
-            "truth",
+            "particles_of",
             "numbers_particles",
         ),
         limits={"working_spacing": Spacing | None},

@@ -33,21 +33,21 @@ KEYS_SET_PER_FOLD = {
 
 
 def train_folds(
-    settings: TrainSettings, training: TrainingFolder, overrides: Sequence[str], *, module: str
+    settings: TrainSettings, job_folder: TrainingFolder, overrides: Sequence[str], *, module: str
 ) -> dict[str, float | None]:
     """Train all folds and write their ensemble into the folder; return its metrics out of fold.
 
     Args:
         settings: of the whole training; `num_folds` is set and `fold` is not.
-        training: the folder of the job; each fold has a folder of its own in it.
+        job_folder: each fold has a folder of its own in it.
         overrides: of the command line, which each fold repeats with its own `fold`.
         module: that `python -m` runs for a fold.
     """
     assert settings.num_folds is not None
-    folder = training.path
+    folder = job_folder.path
     check_one_device(settings)
     costs = build_training(settings, folder).costs(settings)  # finds errors before the first fold
-    training.write_config(settings)
+    job_folder.write_config(settings)
     environments = slot_environments(settings, None, settings.num_folds)
     limits = fold_limits(settings, len(environments))
     tasks = [

@@ -4,6 +4,7 @@ Use `Trainer(use_distributed_sampler=False)`: `CropDataset` gives each rank its 
 every rank validates every run, so that no volume is counted twice or left out.
 """
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -71,7 +72,7 @@ def build_data_module(  # noqa: PLR0913  the keys of conf/data are flat: users t
     labels: Mapping[str, int],
     augment: Augmentation | None,
     sampler: CropChooser | None,
-    truth: Callable[[Run], Mapping[str, Points]],
+    particles_of: Callable[[Run], Mapping[str, Points]],
     numbers_particles: bool,
     working_spacing: Spacing | None,
     crop_size: Edges,
@@ -99,30 +100,35 @@ def build_data_module(  # noqa: PLR0913  the keys of conf/data are flat: users t
         labels: object name -> label, as stored with the target.
         augment: changes a training batch on its device; None for nothing.
         sampler: chooses the crops; None for equal shares of the objects.
-        truth: gives the particles of a validation run, by object.
+        particles_of: gives the annotated particles of a run, by object.
         numbers_particles: whether a batch says of which particle each voxel is.
         working_spacing: Å, tomograms are Fourier-cropped to it; None keeps their own.
-        crop_size: see `crops.CropSettings`, as for crops_per_step, background_fraction and
-            center_jitter.
+        crop_size: voxels, z y x.
         crops_per_step: crops in a batch of each process.
         steps_per_epoch: batches in an epoch.
-        background_fraction: 0..1.
-        center_jitter: 0..1.
+        background_fraction: 0..1, see `crops.CropSettings`.
+        center_jitter: 0..1, see `crops.CropSettings`.
         num_workers: processes that cut crops, and threads that fill the cache.
         cache_dir: folder of the cache, made when needed; best on a local disk or /dev/shm.
-        train_runs: see `folds.SplitSettings`, as for the next five.
+        train_runs: names; which of these settings decides, see `folds.SplitSettings`.
         validation_runs: names.
-        test_runs: names.
-        ratios: of train, validation and test.
-        fold: from 0.
-        num_folds: 2 or more.
+        test_runs: names, of runs that neither train nor validate.
+        ratios: parts for train, validation and test.
+        fold: which of num_folds parts validates, from 0.
+        num_folds: number of parts, 2 or more.
         tilt_series_pattern: see `preparation.DataPreparation`.
         seed: seed of split, crops and augmentation.
     """
-    split = SplitSettings(train_runs, validation_runs, test_runs, ratios, fold, num_folds, seed)
-    crops = CropSettings(tuple(crop_size), crops_per_step, background_fraction, center_jitter, seed)
+    split = SplitSettings(
+        train_runs=train_runs, validation_runs=validation_runs, test_runs=test_runs,
+        ratios=ratios, fold=fold, num_folds=num_folds, seed=seed,
+    )  # fmt: skip
+    crops = CropSettings(
+        crop_size=tuple(crop_size), crops_per_step=crops_per_step,
+        background_fraction=background_fraction, center_jitter=center_jitter, seed=seed,
+    )  # fmt: skip
     cache = VolumeCache(cache_dir)
-    particles = truth if numbers_particles else None
+    particles = particles_of if numbers_particles else None
     threads = max(1, num_workers)
     reader = SourceReader(cache, target, tomograms, labels, working_spacing, threads, particles)
     return TomogramDataModule(
@@ -132,7 +138,7 @@ def build_data_module(  # noqa: PLR0913  the keys of conf/data are flat: users t
         num_workers=num_workers,
         augment=augment,
         sampler=sampler,
-        truth=truth,
+        particles_of=particles_of,
     )
 
 
@@ -146,7 +152,7 @@ class TomogramDataModule(pl.LightningDataModule):
         num_workers: processes that cut crops.
         augment: changes a training batch on its device; None for nothing.
         sampler: chooses the crops; None for equal shares of the objects.
-        truth: gives the particles of a validation run, by object.
+        particles_of: gives the annotated particles of a run, by object.
     """
 
     def __init__(
@@ -158,7 +164,7 @@ class TomogramDataModule(pl.LightningDataModule):
         num_workers: int,
         augment: Augmentation | None,
         sampler: CropChooser | None,
-        truth: Callable[[Run], Mapping[str, Points]],
+        particles_of: Callable[[Run], Mapping[str, Points]],
     ) -> None:
         super().__init__()
         self.preparation = preparation
@@ -166,7 +172,7 @@ class TomogramDataModule(pl.LightningDataModule):
         self.cache = preparation.reader.cache
         self.augment = augment
         self.choose_crops = sampler
-        self.truth = truth
+        self.particles_of = particles_of
         self.steps_per_epoch = steps_per_epoch
         self.num_workers = num_workers
         self.split: Split | None = None
@@ -178,7 +184,7 @@ class TomogramDataModule(pl.LightningDataModule):
         """Split the runs and cache their volumes, where that is not done yet."""
         if self.split is not None:
             return
-        split, volumes = self.preparation.read_targets()
+        split, volumes = self.preparation.read_and_split()
         self._volumes = {name: volumes[name] for name in (*split.train, *split.validation)}
         self._truths = self._read_truths(split.validation)
         self.preparation.reader.cache_tomograms(
@@ -188,22 +194,23 @@ class TomogramDataModule(pl.LightningDataModule):
         self.split = split
 
     def describe(self) -> DryRunSummary:
-        """Do what `setup` does, with its errors, but write nothing; return a summary."""
-        cache = self.cache
-        self.cache = DryRunCache(cache.directory)
-        self.preparation.reader = dataclasses.replace(self.preparation.reader, cache=self.cache)
-        self.setup()
-        assert self.split is not None
-        if self.choose_crops is not None:
-            self._make_sampler([self._volumes[name].variants for name in self.split.train])
+        """Do in a copy what `setup` does, with its errors, but write nothing; return a summary."""
+        dry = copy.copy(self)
+        dry.cache = DryRunCache(self.cache.directory)
+        dry.preparation = copy.copy(self.preparation)
+        dry.preparation.reader = dataclasses.replace(self.preparation.reader, cache=dry.cache)
+        dry.setup()
+        assert dry.split is not None
+        if dry.choose_crops is not None:
+            dry._make_sampler([dry._volumes[name].variants for name in dry.split.train])
         sizes: dict[str, int] = {}
-        for name, volumes in self._volumes.items():
-            used = volumes.variants[: None if name in self.split.train else 1]
+        for name, volumes in dry._volumes.items():
+            used = volumes.variants[: None if name in dry.split.train else 1]
             for variant in used:
                 sizes |= variant.num_bytes()
-        grids = [volumes.variants[0].grid for volumes in self._volumes.values()]
-        missing = {key: size for key, size in sizes.items() if key not in cache}
-        return DryRunSummary(self.split, grids, set(sizes), missing)
+        grids = [volumes.variants[0].grid for volumes in dry._volumes.values()]
+        missing = {key: size for key, size in sizes.items() if key not in self.cache}
+        return DryRunSummary(dry.split, grids, set(sizes), missing)
 
     def train_dataloader(self) -> DataLoader:
         """Make the loader of crops; they are the same for any number of workers, and any device."""
@@ -265,7 +272,7 @@ class TomogramDataModule(pl.LightningDataModule):
         return self._truths if self.split.validation else self._read_truths(self.split.train)
 
     def _read_truths(self, run_names: Iterable[str]) -> dict[str, Mapping[str, Points]]:
-        return {name: self.truth(self.preparation.runs[name]) for name in run_names}
+        return {name: self.particles_of(self.preparation.runs[name]) for name in run_names}
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int

@@ -46,13 +46,13 @@ class DataPreparation:
             test_runs = split_settings.test_runs or ()
             self._candidates = [name for name in self.runs if name not in test_runs]
 
-    def read_targets(self) -> tuple[Split, dict[str, RunVolumes]]:
+    def read_and_split(self) -> tuple[Split, dict[str, RunVolumes]]:
         """Read the targets and split the runs; return the split and the volumes by run name.
 
         Raises:
             DataError: an object is in no target that trains.
         """
-        volumes = self.reader.read_targets([self.runs[name] for name in self._candidates])
+        volumes = self.reader.cache_targets([self.runs[name] for name in self._candidates])
         classes = {name: run_volumes.classes for name, run_volumes in volumes.items()}
         split = split_runs(list(self.runs), self._settings, groups=self._groups, classes=classes)
         _warn_of_missing_annotations({name: volumes[name] for name in classes})

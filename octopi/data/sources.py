@@ -78,8 +78,8 @@ class SourceReader:
     num_threads: int
     particles: Callable[[Run], Mapping[str, Points]] | None = None
 
-    def read_targets(self, runs: Sequence[Run]) -> dict[str, RunVolumes]:
-        """Read and cache the targets; return the volumes of each run by its name."""
+    def cache_targets(self, runs: Sequence[Run]) -> dict[str, RunVolumes]:
+        """Cache the targets of runs; return the volumes of each run by its name."""
         read = run_in_threads(self._read_run, runs, num_threads=self.num_threads)
         volumes = {run_volumes.run_name: run_volumes for run_volumes in read}
         return {run.name: volumes[run.name] for run in runs}

@@ -90,13 +90,13 @@ def calibrate(
     }
 
     def threshold(name: str, beta: float) -> float:
-        if not compared[name].num_picks:
+        if not compared[name].num_particles:
             return DEFAULT_THRESHOLD
         if name not in with_hits:
             return THRESHOLD_IF_NEVER_FOUND
         share = shares[name][0] if name in partial else 1.0
         beta = min(beta, 1.0) if weights.get(name) == 0 else beta
-        num_particles = with_hits[name].num_picks / share
+        num_particles = with_hits[name].num_particles / share
         return best_threshold(with_hits[name].scores, chances[name], num_particles, beta)
 
     thresholds = {beta_key(b): {name: threshold(name, b) for name in radii} for b in betas}

@@ -78,8 +78,9 @@ def fit_partial(
 def make_chance(
     compared: ComparedCandidates, coefficients: NDArray[np.float64], covariance: NDArray[np.float64]
 ) -> Chance:
-    """Gather what was fitted, and the part of the picks that have a candidate."""
-    found = float(compared.hits.sum()) / compared.num_picks if compared.num_picks else 1.0
+    """Gather what was fitted, and the part of the particles that have a candidate."""
+    num_hits, num_particles = float(compared.hits.sum()), compared.num_particles
+    found = num_hits / num_particles if num_particles else 1.0
     return Chance(
         offset=float(coefficients[0]),
         slope=float(coefficients[1]),

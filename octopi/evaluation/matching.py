@@ -25,12 +25,12 @@ class ComparedCandidates:
     Args:
         scores: (n,), 0..1, best first.
         hits: (n,), annotated particles that each candidate is the first to find.
-        num_picks: annotated particles, those without a candidate included.
+        num_particles: annotated particles, those without a candidate included.
     """
 
     scores: NDArray[np.float64]
     hits: NDArray[np.int64]
-    num_picks: int
+    num_particles: int
 
     @classmethod
     def in_run(cls, candidates: Points, particles: Points, tolerance: float, rule: Rule) -> Self:
@@ -46,13 +46,13 @@ class ComparedCandidates:
         scores = np.concatenate([np.zeros(0), *(one.scores for one in runs)])
         hits = np.concatenate([np.zeros(0, dtype=np.int64), *(one.hits for one in runs)])
         order = np.argsort(-scores, kind="stable")
-        return cls(scores[order], hits[order], sum(one.num_picks for one in runs))
+        return cls(scores[order], hits[order], sum(one.num_particles for one in runs))
 
     @property
     def counts(self) -> tuple[int, int, int]:
         """Particles found, candidates that found none, particles not found: tp, fp, fn."""
         tp = int(self.hits.sum())
-        return tp, len(self.hits) - tp, self.num_picks - tp
+        return tp, len(self.hits) - tp, self.num_particles - tp
 
 
 def count_new_hits(first_hits: NDArray[np.int64], num_picks: int) -> NDArray[np.int64]:

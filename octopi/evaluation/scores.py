@@ -156,10 +156,10 @@ def _curve(compared: ComparedCandidates, beta: float) -> dict[str, list[float]]:
     # Equal scores share a threshold, so a curve has a point at the last of them only.
     last = np.flatnonzero(np.diff(compared.scores, append=-np.inf))
     num, tp = last + 1, np.cumsum(compared.hits)[last]
-    counts = np.stack([tp, num - tp, compared.num_picks - tp], axis=-1)
+    counts = np.stack([tp, num - tp, compared.num_particles - tp], axis=-1)
     recall, value = np.empty(0), np.empty(0)
-    if compared.num_picks:
-        recall, value = tp / compared.num_picks, fbeta(counts, beta)
+    if compared.num_particles:
+        recall, value = tp / compared.num_particles, fbeta(counts, beta)
     columns = {"threshold": compared.scores[last], "precision": tp / num}
     columns |= {"recall": recall, "fbeta": value}
     return {name: column.tolist() for name, column in columns.items()}

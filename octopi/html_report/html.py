@@ -3,11 +3,38 @@
 import base64
 import hashlib
 import html
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pydantic_core
+
+from octopi.errors import DataError, shorten
+
+
+def choose_page_path(
+    output: str | None, default: Path | str, *, may_replace: Callable[[Path], bool], other: str
+) -> Path:
+    """Choose the path of a page.
+
+    Args:
+        output: path that the user typed.
+        default: path to take where there is none.
+        may_replace: whether a file is a page that may be replaced.
+        other: what other files are, such as "no report of octopi".
+
+    Raises:
+        DataError: there is something that may not be replaced.
+    """
+    path = Path(default if output is None else output).absolute()
+    if os.path.lexists(path) and not (path.is_file() and may_replace(path)):
+        raise DataError(
+            f"{shorten(path, 200)} exists, and is {other}. It is not replaced: move it away, or "
+            "choose another file with output=…"
+        )
+    return path
 
 
 def render_page(

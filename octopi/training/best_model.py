@@ -88,7 +88,7 @@ class SaveBestModel(Callback):
         return {
             "best": self.best,
             "best_epoch": self.best_epoch,
-            "measured": self.metrics,
+            "metrics": self.metrics,
             "annotated_share": self.annotated_share,
         }
 
@@ -101,7 +101,7 @@ class SaveBestModel(Callback):
             )
             return
         self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
-        self.metrics = state_dict["measured"]
+        self.metrics = state_dict["metrics"]
         self.annotated_share = state_dict.get("annotated_share", {})
 
     def find_problem(self) -> str | None:

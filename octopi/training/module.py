@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from octopi.errors import DivergedError
 from octopi.evaluation.calibration import Calibration
-from octopi.geometry import Grid, Points
+from octopi.geometry import Grid, PicksByRun, Points
 from octopi.models.properties import logits_per_head
 from octopi.models.soup import sample_weights
 from octopi.targets import drop_unknown
@@ -25,7 +25,6 @@ from octopi.training.metrics import Counts, count_voxels, metric_value, voxel_me
 from octopi.training.mixing import Mix
 from octopi.training.training_loss import TrainingLoss
 
-PicksByObject = Mapping[str, Points]
 DIVERGED = (
     "The best model so far is kept. Try a lower learning rate (optim.optimizer.lr) or "
     "trainer.precision=32-true."
@@ -48,16 +47,14 @@ class ValidationSteps:
     predict: Callable[[nn.Module, NDArray], NDArray]
     segment: Callable[[NDArray], NDArray]
     localize: Callable[[NDArray, Grid], dict[str, Points]]
-    calibrate: Callable[[Mapping[str, PicksByObject], Mapping[str, PicksByObject]], Calibration]
+    calibrate: Callable[[PicksByRun, PicksByRun], Calibration]
     beta: float
-    score: Callable[
-        [Mapping[str, PicksByObject], Mapping[str, PicksByObject]], dict[str, float | None]
-    ]
+    score: Callable[[PicksByRun, PicksByRun], dict[str, float | None]]
 
     def score_candidates(
         self,
-        candidates: Mapping[str, PicksByObject],
-        truth: Mapping[str, PicksByObject],
+        candidates: PicksByRun,
+        truth: PicksByRun,
         calibration: Calibration,
     ) -> dict[str, float | None]:
         """Score the candidates at or above the thresholds; return metrics by name."""
@@ -98,7 +95,7 @@ class PickingModule(pl.LightningModule):
         self.best_value: float | None = None
         self.validated_step = -1
         self.candidates: dict[str, dict[str, Points]] = {}
-        self._truth: dict[str, PicksByObject] = {}
+        self._truth: dict[str, Mapping[str, Points]] = {}
         self._counts: dict[str, Counts] = {}
 
     def configure_optimizers(self) -> dict[str, Any]:

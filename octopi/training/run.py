@@ -113,8 +113,8 @@ def build_training(
     net = build_net(settings, info, painter)
     divisor = size_divisor(net)
     net_output = read_net_output(settings, net, divisor, painter)
-    check_num_classes(net, divisor, net_output.num_channels(len(info.labels)))
     data = build_data(settings, info, divisor, painter)
+    check_num_classes(net, divisor, net_output.num_channels(len(info.labels)))
     check_augment(
         data.augment,
         settings.data["crop_size"],
@@ -242,7 +242,7 @@ def build_data(
         labels=info.labels,
         augment=build(settings.augment, "augment") if settings.augment else None,
         sampler=build(settings.sampler, "sampler") if settings.sampler else None,
-        truth=info.true_picks,
+        particles_of=info.true_picks,
         numbers_particles=needs_particles(painter),
     )
 

@@ -34,28 +34,28 @@ def fit_to_memory(memory, *, window=(8, 8, 8), bytes_per_crop=1, grows=False, ha
 
 
 def test_for_the_challenge_the_plan_is_the_recipe_made_by_hand():
-    spacing = planning_rules.working_spacing(RADII.values(), 10.012, RULES)
+    spacing = planning_rules.choose_working_spacing(RADII.values(), 10.012, RULES)
     assert spacing == CZII["data"]["working_spacing"]
     grid = Grid.cubic((184, 630, 630), 10.012).at_spacing(spacing)
     settings = make_settings(CZII["data"]["crop_size"], CZII["targets"]["radius_scale"])
-    size = planning_rules.crop_size(150, [grid], settings, 8)
+    size = planning_rules.choose_crop_size(150, [grid], settings, 8)
     assert size == CZII["data"]["crop_size"]
     assert planning_rules.radius_scales(RADII, spacing, settings) == {}
 
 
 def test_a_tomogram_that_is_coarse_already_is_left_as_it_is():
-    assert planning_rules.working_spacing([60], 17.0, RULES) is None
-    assert planning_rules.working_spacing([60], 15.0, RULES) == 20.0
+    assert planning_rules.choose_working_spacing([60], 17.0, RULES) is None
+    assert planning_rules.choose_working_spacing([60], 15.0, RULES) == 20.0
 
 
 def test_large_objects_do_not_make_the_grid_coarser_than_allowed():
-    assert planning_rules.working_spacing([2000], 10.0, RULES) == 40.0
+    assert planning_rules.choose_working_spacing([2000], 10.0, RULES) == 40.0
 
 
 @pytest.mark.parametrize("divisor", [4, 8, 32])
 def test_a_crop_fits_the_network_the_object_and_the_volume(divisor):
     grid = Grid.cubic((60, 300, 300), 10)
-    size = planning_rules.crop_size(400, [grid], make_settings(), divisor)
+    size = planning_rules.choose_crop_size(400, [grid], make_settings(), divisor)
     assert all(n % divisor == 0 for n in size)
     assert size[0] <= 60 + divisor
     assert size[1] >= 160
@@ -64,7 +64,7 @@ def test_a_crop_fits_the_network_the_object_and_the_volume(divisor):
 def test_a_window_is_a_multiple_wider_than_its_halo_and_no_larger_than_the_volume():
     def window(shape, largest):
         predictor = {"window_size": largest, "halo": [12, 16, 16]}
-        return planning_rules.window_size([Grid.cubic(shape, 10)], predictor, 8)
+        return planning_rules.choose_window_size([Grid.cubic(shape, 10)], predictor, 8)
 
     assert window((30, 400, 100), [64, 128, 128]) == [32, 128, 104]
     assert window((90, 90, 90), [16, 96, 96])[0] > 24
@@ -99,10 +99,10 @@ def test_the_batch_follows_the_memory():
 
 def test_folds_leave_every_object_to_train_on():
     everywhere = {f"TS_{n}": {"a", "b"} for n in range(6)}
-    assert planning_rules.num_folds(4, everywhere, seed=0)[0] == 4
-    assert planning_rules.num_folds(4, {"TS_0": {"a"}, "TS_1": {"a"}}, seed=0)[0] == 2
-    assert planning_rules.num_folds(4, {"TS_0": {"a"}}, seed=0)[0] is None
+    assert planning_rules.choose_num_folds(4, everywhere, seed=0)[0] == 4
+    assert planning_rules.choose_num_folds(4, {"TS_0": {"a"}, "TS_1": {"a"}}, seed=0)[0] == 2
+    assert planning_rules.choose_num_folds(4, {"TS_0": {"a"}}, seed=0)[0] is None
     once = {**everywhere, "TS_0": {"a", "rare"}}
-    folds, why = planning_rules.num_folds(4, once, seed=0)
+    folds, why = planning_rules.choose_num_folds(4, once, seed=0)
     assert folds is None
     assert "rare" in why

@@ -43,6 +43,13 @@ def test_every_error_has_its_exit_code(error, code, capsys):
     assert "Traceback" not in err
 
 
+def test_an_interrupted_command_says_how_a_training_goes_on(capsys):
+    report_error(KeyboardInterrupt())
+    err = capsys.readouterr().err
+    assert "The same command does the rest" in err
+    assert "resume=FOLDER" in err
+
+
 def test_a_path_that_cannot_be_is_named_with_what_to_do(capsys):
     assert report_error(OSError(errno.ENAMETOOLONG, "File name too long", "q" * 900)) == 4
     message = capsys.readouterr().err

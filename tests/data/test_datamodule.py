@@ -54,7 +54,7 @@ def own(tmp_path):
     return make_annotated(tmp_path / "project")
 
 
-def truth_of(run):
+def particles_of(run):
     held = run.picks()
     queries = {name: PicksQuery(name, "curation", "0") for name in OBJECTS}
     return {name: run.read_picks(query) for name, query in queries.items() if query in held}
@@ -68,7 +68,7 @@ def make_data(project, tmp_path, **changes):
         "labels": LABELS,
         "augment": None,
         "sampler": None,
-        "truth": truth_of,
+        "particles_of": particles_of,
         "numbers_particles": False,
         "working_spacing": None,
         "crop_size": [16, 16, 16],
@@ -433,3 +433,14 @@ def test_a_cache_that_memory_cannot_hold_is_told(project, tmp_path, monkeypatch,
     set_memory(needed - 1)
     ready(project, tmp_path)  # also where all of it is cached already
     assert "read from disk" in caplog.text
+
+
+def test_a_data_module_can_train_after_its_dry_run_as_one_without(project, tmp_path):
+    data = make_data(project, tmp_path)
+    assert data.describe().missing
+    assert not list(tmp_path.glob("cache/*"))
+    data.setup()
+    expected = augmented_epoch(ready(project, tmp_path / "other"))
+    for batch, same in zip(augmented_epoch(data), expected, strict=True):
+        assert torch.equal(batch["image"], same["image"])
+        assert torch.equal(batch["target"], same["target"])

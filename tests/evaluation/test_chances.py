@@ -83,7 +83,7 @@ def test_an_object_that_is_complete_stays_so_beside_others_that_are_not(times):
     def many(keep, num):
         annotated, _ = simulated(rng, keep, num, 3.0)
         repeated = (np.repeat(values, times) for values in (annotated.scores, annotated.hits))
-        return ComparedCandidates(*repeated, annotated.num_picks * times)
+        return ComparedCandidates(*repeated, annotated.num_particles * times)
 
     shares = fit_partial({"all": many(1.0, 60), "b": many(0.3, 600), "c": many(0.3, 600)})
     assert shares["all"][1][2] == 1
@@ -108,7 +108,7 @@ def check_laws(compared):
 
 
 @pytest.mark.parametrize(
-    ("scores", "hits", "num_picks"),
+    ("scores", "hits", "num_particles"),
     [
         ([], [], 0),
         ([], [], 5),
@@ -122,8 +122,8 @@ def check_laws(compared):
         ([1.0] * 100 + [0.0] * 100, [0] * 100 + [1] * 100, 100),
     ],
 )
-def test_the_laws_hold_of_extreme_scores(scores, hits, num_picks):
-    check_laws(ComparedCandidates(np.array(scores, float), np.array(hits, int), num_picks))
+def test_the_laws_hold_of_extreme_scores(scores, hits, num_particles):
+    check_laws(ComparedCandidates(np.array(scores, float), np.array(hits, int), num_particles))
 
 
 @pytest.mark.parametrize("seed", range(5))

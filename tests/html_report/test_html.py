@@ -3,7 +3,10 @@
 import json
 import re
 
-from octopi.html_report.html import render_page
+import pytest
+
+from octopi.errors import DataError
+from octopi.html_report.html import choose_page_path, render_page
 
 
 def test_text_cannot_leave_its_element():
@@ -20,3 +23,18 @@ def test_text_cannot_leave_its_element():
 def test_numbers_that_json_lacks_are_null():
     page = render_page({"values": [float("nan"), float("inf"), 1.0]}, {}, title="")
     assert '{"values":[null,null,1.0]}' in page
+
+
+def test_a_page_replaces_only_what_it_may(tmp_path):
+    ours, link = tmp_path / "ours.html", tmp_path / "link"
+    ours.touch()
+    link.symlink_to(tmp_path / "nothing")
+
+    def choose(output):
+        return choose_page_path(output, tmp_path / "new", may_replace=ours.samefile, other="mine")
+
+    assert choose(None) == tmp_path / "new"
+    assert choose(str(ours)) == ours
+    for path in (tmp_path, link):
+        with pytest.raises(DataError, match=f"{path} exists, and is mine. It is not replaced"):
+            choose(str(path))
