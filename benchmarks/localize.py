@@ -4,8 +4,9 @@ python benchmarks/localize.py [--peer PEER/bin/python]
 
 Both sides are given what a perfect network says: a ball of 0.7 radii for each particle, the peer as
 a label volume, octopi as a score map. `clutter` is the same score map with faint false scores all
-over the volume, as a real network has them; the peer's label volumes do not hold any. Picks are
-matched with the centres one to one, within half a radius.
+over the volume, as a real network has them; the peer's label volumes do not hold any. `flat` is the
+score map of a network that has learned nothing: nearly the same everywhere, and above the
+threshold. Picks are matched with the centres one to one, within half a radius.
 """
 
 import json
@@ -19,9 +20,10 @@ from parts.side_by_side import Benchmark, Figure, Sizes, Turn, main, spawn
 from parts.synthetic import RADII, TOMO_TYPE, VOXEL_SPACING, config_of, write_configs
 
 SMALL_RADII = {"two": 20.0, "three": 30.0, "four": 40.0}  # Å: 2, 3 and 4 voxels
-TURNS = ("project", "clutter", "small")
+TURNS = ("project", "clutter", "flat", "small")
 PAINTED = 0.7  # radii of the balls, parts of the particles'
 CLUTTER = 12  # greatest false score, of 255
+FLAT = (38, 46)  # scores of a network that has learned nothing, of 255: first, one above last
 
 
 def radii_of(turn: str) -> Mapping[str, float]:
@@ -43,10 +45,10 @@ def prepare(folder: Path, sizes: Sizes) -> None:
         np.savez(own / "truth.npz", **centres)  # pyright: ignore[reportArgumentType]
         labels = label_volume(shape, centres, radii, scale=PAINTED)
         np.save(own / "labels.npy", labels)
-        _write_scores(own, labels, radii, clutter=turn == "clutter")
+        _write_scores(own, labels, radii, turn)
 
 
-def _write_scores(folder: Path, labels: Any, radii: Mapping[str, float], *, clutter: bool) -> None:
+def _write_scores(folder: Path, labels: Any, radii: Mapping[str, float], turn: str) -> None:
     """Our side's score map is there, as `segment` would have written it."""
     import copick
     import numpy as np
@@ -61,8 +63,10 @@ def _write_scores(folder: Path, labels: Any, radii: Mapping[str, float], *, clut
     tomogram.from_numpy(np.zeros(labels.shape, dtype=np.float32), levels=1)
     settings: Any = compose("train", ["project.config=none"])[0]
     scores = np.stack([(labels == k) * np.uint8(255) for k in range(1, len(radii) + 1)])
-    if clutter:
-        rng = np.random.default_rng(2)
+    rng = np.random.default_rng(2)
+    if turn == "flat":
+        scores = rng.integers(*FLAT, scores.shape, dtype=np.uint8)
+    if turn == "clutter":
         for channel in scores:
             faint = rng.integers(0, CLUTTER, labels.shape, dtype=np.uint8, endpoint=True)
             np.maximum(channel, faint, out=channel)
@@ -70,7 +74,7 @@ def _write_scores(folder: Path, labels: Any, radii: Mapping[str, float], *, clut
     attributes = {
         "objects": list(radii),
         "radii": dict(radii),
-        "thresholds": {beta: dict.fromkeys(radii, 0.3)},
+        "thresholds": {beta: dict.fromkeys(radii, 0.1 if turn == "flat" else 0.3)},
         "beta": settings.threshold_beta,
         "localizer": settings.localizer,
     }
@@ -191,6 +195,16 @@ BENCHMARK = Benchmark(
             ],
             ours=partial(ours, "clutter"),
             why_no_peer="its label volumes hold no scores",
+        ),
+        Turn(
+            "flat",
+            figures=[
+                Figure("cpu", "localize a flat score map, CPU", "CPU s"),
+                Figure("gb", "localize a flat score map, memory", "GB", must="≤ 1"),
+            ],
+            ours=partial(ours, "flat"),
+            why_no_peer="its label volumes hold no scores",
+            repeats=1,
         ),
         Turn(
             "small",

@@ -33,8 +33,10 @@ from octopi.geometry import PicksByRun, Points
 from octopi.models import checkpoint
 from octopi.system.job_folder import BEST_MODEL_FILE, fold_folders
 from octopi.targets import drop_unknown
+from octopi.training.dataset_info import DatasetInfo
 from octopi.training.run import Training, build_training
 
+BETAS = (1.0, 4.0)
 Volume = NDArray[np.float32]  # (z, y, x), mean 0, standard deviation 1
 Perturbation = Callable[[Volume, np.random.Generator], Volume]
 
@@ -87,22 +89,31 @@ def score_folder(folder: Path, trust: list[str]) -> dict[str, list[float]]:
     info, validation = trainings[0].info, trainings[0].module.validation_steps
     truth = read_truth(info, out_of_fold_candidates(folds))
     thresholds = [calibrate_on_others(folds, fold, truth, validation) for fold in folds]
-    scorer = Czii(tolerance_scale=0.5, beta=1.0, num_resamples=0, seed=0)
-    weights = np.array(list(info.weights.values()))
     rows = {}
     for name, perturb in PERTURBATIONS.items():
         candidates = [find_candidates(training, perturb) for training in trainings]
         means = []
-        for beta, object_weights in ((1.0, np.ones_like(weights)), (4.0, weights)):
+        for beta in BETAS:
             picks: PicksByRun = {}
             for calibration, found in zip(thresholds, candidates, strict=True):
                 picks |= calibration.pick(found, beta)
-            both = keep_comparable(picks, truth)
-            runs = scorer(both.picks, both.truth, radii=info.radii, weights=info.weights).runs
-            counts = stack_counts([runs], sorted(truth), list(info.radii))[0].sum(axis=0)
-            means.append(float(np.average(fbeta(counts, beta), weights=object_weights)))
+            means.append(mean_score(count(picks, truth, info).sum(axis=0), info, beta))
         rows[name] = means
     return rows
+
+
+def count(picks: PicksByRun, truth: PicksByRun, info: DatasetInfo) -> NDArray[np.int64]:
+    """Count tp, fp, fn by the challenge's rule: (runs, objects, 3), runs sorted by name."""
+    both = keep_comparable(picks, truth)
+    scorer = Czii(tolerance_scale=0.5, beta=1.0, num_resamples=0, seed=0)
+    runs = scorer(both.picks, both.truth, radii=info.radii, weights=info.weights).runs
+    return stack_counts([runs], sorted(truth), list(info.radii))[0]
+
+
+def mean_score(counts: NDArray[np.int64], info: DatasetInfo, beta: float) -> float:
+    """Return the mean F-beta of objects: the plain one for β = 1, else by their weights."""
+    weights = None if beta == 1 else [info.weights[name] for name in info.radii]
+    return float(np.average(fbeta(counts, beta), weights=weights))
 
 
 def load_fold(folder: Path, trust: list[str]) -> Training:

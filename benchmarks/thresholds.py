@@ -1,0 +1,85 @@
+"""Thresholds of the training against those that follow the data, out of fold.
+
+    python benchmarks/thresholds.py FOLDER [FOLDER ...]
+
+Each folder is a finished cross-validation (`octopi train num_folds=…`). The runs that a fold held
+out are picked with the chances that were fitted on the other folds: at their thresholds, and at
+those that `localize thresholds_from=data` chooses by the candidates of these runs. Prints a JSON
+line for each folder and β: the mean F-beta of both by the challenge's rule, pooled over all runs,
+and a 95 % interval of the difference over runs.
+"""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+from shift import BETAS, count, load_fold, mean_score
+
+from octopi.cross_validation.ensemble import (
+    Fold,
+    calibrate_on_others,
+    out_of_fold_candidates,
+    read_folds,
+    read_truth,
+)
+from octopi.evaluation.calibration import Calibration
+from octopi.evaluation.data_thresholds import MIN_CHANCE, RunCandidates, thresholds_by_data
+from octopi.geometry import PicksByRun
+from octopi.picking import beta_key
+from octopi.system.job_folder import fold_folders
+
+
+def main() -> None:
+    """Score both kinds of thresholds for each folder."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
+    parser.add_argument("--trust", nargs="*", default=[], help="own classes the folds may name")
+    arguments = parser.parse_args()
+    for folder in arguments.folders:
+        for beta, row in compare(folder, arguments.trust).items():
+            print(json.dumps({"folder": folder.name, "beta": beta, **row}))
+
+
+def compare(folder: Path, trust: list[str]) -> dict[float, dict[str, object]]:
+    """Return the scores of both kinds of thresholds, and an interval of the difference, by β."""
+    folders = fold_folders(folder)
+    folds, training = read_folds(folders), load_fold(folders[0], trust)
+    info, validation = training.info, training.module.validation_steps
+    truth = read_truth(info, out_of_fold_candidates(folds))
+    resampled = np.random.default_rng(0).integers(0, len(truth), (2000, len(truth)))
+    rows = {}
+    for beta in BETAS:
+        picks: dict[str, PicksByRun] = {"training": {}, "data": {}}
+        for fold in folds:
+            calibration = calibrate_on_others(folds, fold, truth, validation)
+            picks["training"] |= calibration.pick(fold.candidates, beta)
+            picks["data"] |= by_data(calibration, fold, beta).pick(fold.candidates, beta)
+        counts = {name: count(one, truth, info) for name, one in picks.items()}
+        scores = {name: mean_score(one.sum(axis=0), info, beta) for name, one in counts.items()}
+        differences = [
+            mean_score(counts["data"][runs].sum(axis=0), info, beta)
+            - mean_score(counts["training"][runs].sum(axis=0), info, beta)
+            for runs in resampled
+        ]
+        interval = np.percentile(differences, [2.5, 97.5]).round(4).tolist()
+        rows[beta] = {name: round(score, 4) for name, score in scores.items()} | {"95 %": interval}
+    return rows
+
+
+def by_data(calibration: Calibration, fold: Fold, beta: float) -> Calibration:
+    """Return the calibration with the thresholds that follow the runs that a fold held out."""
+    info = dataclasses.replace(fold.info.picking, chances=calibration.chances)
+    runs = []
+    for by_object in fold.candidates.values():
+        raw = {name: points.scores_or_ones for name, points in by_object.items()}
+        kept = {name: s[info.chance(name).of(s) >= MIN_CHANCE] for name, s in raw.items()}
+        runs.append(RunCandidates(info, kept, {}))
+    key = beta_key(beta)
+    thresholds = calibration.thresholds[key] | thresholds_by_data(runs, beta, None)
+    return dataclasses.replace(calibration, thresholds={**calibration.thresholds, key: thresholds})
+
+
+if __name__ == "__main__":
+    main()
