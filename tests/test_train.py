@@ -250,6 +250,9 @@ def spoil(folder: Path, how: str) -> None:
         torch.save({"state_dict": {"weight": torch.zeros(3)}}, path)
     elif how == "another network":
         torch.save({**state, "state_dict": {"weight": torch.zeros(3)}}, path)
+    elif how == "older":
+        shortened = {key: dict(list(kept.items())[1:]) for key, kept in state["callbacks"].items()}
+        torch.save({**state, "callbacks": shortened}, path)
     elif how == "code":
         torch.save({**state, "hyper_parameters": Marker(folder.parent / "marker")}, path)
     elif how == "pickle":
@@ -261,7 +264,8 @@ def test_a_checkpoint_that_cannot_be_gone_on_from_is_refused_and_nothing_in_it_i
 ):
     assert octopi_command("train", *WORDS, "trainer.max_epochs=1") == 0
     whole = (targets / "job" / "last.ckpt").read_bytes()
-    for how in ("empty", "text", "cut", "foreign", "another network", "code", "pickle"):
+    ways = ("empty", "text", "cut", "foreign", "another network", "older", "code", "pickle")
+    for how in ways:
         (targets / "job" / "last.ckpt").write_bytes(whole)
         spoil(targets / "job", how)
         capsys.readouterr()

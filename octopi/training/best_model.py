@@ -102,7 +102,7 @@ class SaveBestModel(Callback):
             return
         self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
         self.metrics = state_dict["metrics"]
-        self.annotated_share = state_dict.get("annotated_share", {})
+        self.annotated_share = state_dict["annotated_share"]
 
     def find_problem(self) -> str | None:
         """Return why the written files cannot be read; None if they can."""

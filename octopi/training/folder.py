@@ -4,10 +4,11 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 from torch import nn
 
 from octopi.config.overrides import shell_override
@@ -166,15 +167,16 @@ class TrainingFolder:
         if self.writes:
             write_yaml(self.path / CONFIG_FILE, _storable(settings))
 
-    def read_checkpoint(self, module: nn.Module) -> Path:
+    def read_checkpoint(self, module: nn.Module, callbacks: Sequence[pl.Callback]) -> Path:
         """Return the checkpoint to resume from after a check; run nothing in it.
 
         Args:
             module: that the checkpoint must match.
+            callbacks: whose states it must hold as they are kept today.
 
         Raises:
             SettingError: the file is damaged, holds other things than numbers and text, or
-                belongs to another network.
+                belongs to another network or version of octopi.
         """
         path = self.path / LAST_CHECKPOINT_FILE
         cure = (
@@ -187,6 +189,10 @@ class TrainingFolder:
         shapes = {name: value.shape for name, value in module.state_dict().items()}
         if {name: value.shape for name, value in state["state_dict"].items()} != shapes:
             raise SettingError(f"{path} is the checkpoint of another network. {cure}")
+        for callback in callbacks:
+            stored = state["callbacks"].get(callback.state_key)
+            if stored is not None and not stored.keys() >= callback.state_dict().keys():
+                raise SettingError(f"{path} was written by another version of octopi. {cure}")
         return path
 
     def write_data_record(self, data: TomogramDataModule, info: DatasetInfo) -> None:

@@ -203,7 +203,8 @@ def run_training(
     trainer, data = training.trainer, training.data
     device_type, precision = trainer.strategy.root_device.type, str(trainer.precision)
     log_device(settings.trainer["accelerator"], device_type, precision, number=trainer.world_size)
-    last = folder.read_checkpoint(training.module) if folder.resumes else None
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    last = folder.read_checkpoint(training.module, callbacks) if folder.resumes else None
     folder.write_config(settings)
     with folder.tracked(settings) as tracker:
         trainer.logger = tracker
@@ -218,7 +219,7 @@ def run_training(
         validate_last_weights(training)
         if folder.writes and (problem := training.best_model.find_problem()):
             raise DataError(f"The training ended without a best model. {problem}")
-        ends = [getattr(callback, "end_state", None) for callback in trainer.callbacks]  # type: ignore[attr-defined]
+        ends = [getattr(callback, "end_state", None) for callback in callbacks]
         folder.state = next(filter(None, ends), folder.state)
         folder.cost = training.cpu_budget.cost(trainer.global_step)
         if folder.writes:
