@@ -50,14 +50,7 @@ logger = logging.getLogger(__name__)
 
 def localize(settings: LocalizeSettings, job: Job) -> None:
     """Pick every object in every run that has scores; write an empty file where there are none."""
-    for kind in ("user_id", "session_id"):
-        check_name(kind, getattr(settings, kind))
-    chooses_otherwise = settings.beta is not None or settings.thresholds_from == "data"
-    if isinstance(settings.thresholds, int | float) and chooses_otherwise:
-        raise SettingError(
-            f"thresholds={settings.thresholds:g} is that of every object, beside which beta and "
-            "thresholds_from=data say nothing. Drop it or them, or give {object: threshold}."
-        )
+    check_settings(settings)
     checkpoint_info = read_checkpoint_info(settings.checkpoint)
     project: Project = build(settings.project, "project")
     located = keep_runs_with(
@@ -112,6 +105,18 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
         "Picks of %d runs as %s. Expected of them, with 95 %% intervals:\n%s",
         len(results), output, format_expected(expected),
     )  # fmt: skip
+
+
+def check_settings(settings: LocalizeSettings) -> None:
+    """Raise SettingError for names that copick cannot store, and settings that exclude others."""
+    for kind in ("user_id", "session_id"):
+        check_name(kind, getattr(settings, kind))
+    chooses_otherwise = settings.beta is not None or settings.thresholds_from == "data"
+    if isinstance(settings.thresholds, int | float) and chooses_otherwise:
+        raise SettingError(
+            f"thresholds={settings.thresholds:g} is that of every object, beside which beta and "
+            "thresholds_from=data say nothing. Drop it or them, or give {object: threshold}."
+        )
 
 
 def localize_free_runs(
