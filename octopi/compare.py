@@ -26,21 +26,20 @@ def compare(settings: CompareSettings, job: Job) -> None:
         job: its folder holds the trainings; the same folder again trains only what is missing.
     """
     # torch and Lightning take seconds to import, which --help must not wait for.
-    from octopi.comparison import methods as methods_module  # noqa: PLC0415
-    from octopi.comparison import scores  # noqa: PLC0415
+    from octopi.comparison import methods, scores  # noqa: PLC0415
 
     project = [o for o in job.overrides if override_key(o).split(".")[0] == "project"]
-    methods = methods_module.read_methods(settings, project, job.folder)
-    info = methods_module.read_info(methods, build(settings.project, "project"))
-    methods_module.check_trainings(methods)
+    compared = methods.read_methods(settings, project, job.folder)
+    info = methods.read_info(compared, build(settings.project, "project"))
+    methods.check_trainings(compared)
     if settings.dry_run:
         locks.check_not_locked(job.folder)
-        log_dry_run("compare", describe(methods, job))
+        log_dry_run("compare", describe(compared, job))
         return
     with locks.lock_folder(job.folder):
         job.open_folder()
-        methods_module.run_missing(methods, job.folder)
-        comparison = scores.compare_methods(methods, info)
+        methods.run_missing(compared, job.folder)
+        comparison = scores.compare_methods(compared, info)
         write_json(job.folder / COMPARISON_FILE, comparison)
         write_text(job.folder / COMPARISON_TABLE, scores.format_markdown(comparison))
     logger.info("%s\n%s", job.folder, scores.format_comparison(comparison))

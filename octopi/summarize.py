@@ -46,14 +46,14 @@ def summarize_search(folder: Path, storage: str | None, *, write: bool) -> str:
         storage: URL of its database; None where it lies in the folder.
         write: also write its results and pictures into the folder.
     """
-    from octopi.sweeps import plots, results, summary  # noqa: PLC0415  plotly takes seconds to import
-    from octopi.sweeps.study import check_storage, open_study  # noqa: PLC0415  so does Optuna
+    # Optuna and plotly take seconds to import.
+    from octopi.sweeps import plots, results, study, summary  # noqa: PLC0415
 
-    check_storage(folder, storage)
-    study, objectives = open_study(folder), read_search_info(folder).objectives
+    study.check_storage(folder, storage)
+    optuna_study, objectives = study.open_study(folder), read_search_info(folder).objectives
     if write:
-        return summary.format_table(plots.write_summary(folder, study, objectives))
-    return summary.format_table(results.StudyResults(study, objectives))
+        return summary.format_table(plots.write_summary(folder, optuna_study, objectives))
+    return summary.format_table(results.StudyResults(optuna_study, objectives))
 
 
 def _describe_content(folder: Path) -> str:

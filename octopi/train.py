@@ -34,24 +34,22 @@ def train(
     # torch and Lightning take seconds to import, which --help must not wait for.
     from octopi.cross_validation.run import train_folds  # noqa: PLC0415
     from octopi.processes.local import check_one_device  # noqa: PLC0415
-    from octopi.training import dry_run  # noqa: PLC0415
-    from octopi.training.folder import check_folder, training_folder  # noqa: PLC0415
-    from octopi.training.run import build_training, run_training  # noqa: PLC0415
+    from octopi.training import dry_run, folder, run  # noqa: PLC0415
 
     is_all_folds = settings.num_folds is not None and settings.fold is None
     if settings.dry_run:
-        check_folder(job.folder, settings)
+        folder.check_folder(job.folder, settings)
         if is_all_folds:
             check_one_device(settings)
-        training = build_training(settings, job.folder, loss=loss)
+        training = run.build_training(settings, job.folder, loss=loss)
         log_dry_run("train", dry_run.describe_training(settings, job, training))
         return None
-    with training_folder(job, settings) as folder:
+    with folder.training_folder(job, settings) as own_folder:
         if is_all_folds:
-            metrics = train_folds(settings, folder, job.overrides, module=MODULE)
+            metrics = train_folds(settings, own_folder, job.overrides, module=MODULE)
         else:
-            metrics = run_training(settings, folder, loss=loss)
-        return folder.finish(settings, metrics)
+            metrics = run.run_training(settings, own_folder, loss=loss)
+        return own_folder.finish(settings, metrics)
 
 
 main = Command("train", train, plugins=[OctopiSweeper], opens_folder=True)

@@ -312,7 +312,8 @@ def test_a_training_replaces_no_file_of_somebody_else(targets, octopi_command, c
         (targets / "job" / name).write_text("mine", encoding="utf-8")
     for extra in ("dry_run=true", "dry_run=false"):
         assert octopi_command("train", *WORDS, extra) == 2
-        assert "job has config.yaml, best_model.pth, which no training" in capsys.readouterr().err
+        message = capsys.readouterr().err
+        assert "job has config.yaml, best_model.pth, which octopi did not write" in message
     assert {p.read_text(encoding="utf-8") for p in (targets / "job").iterdir()} == {"mine"}
 
 
