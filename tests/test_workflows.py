@@ -222,9 +222,9 @@ def target_info(config="project.json", *, num_classes=None):
         (
             ["TS_01"],
             None,
-            ["data.train_runs=['TS_01']", "data.validation_runs=['TS_02','TS_03']"],
+            ["data.train_runs=[TS_01]", "data.validation_runs=[TS_02,TS_03]"],
         ),
-        (None, "TS_02", ["data.validation_runs=['TS_02']"]),
+        (None, "TS_02", ["data.validation_runs=[TS_02]"]),
     ],
 )
 def test_runs_that_do_not_train_validate(targets, train_runs, validation_runs, overrides):

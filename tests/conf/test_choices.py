@@ -242,12 +242,24 @@ def read_attributes():
 
 
 def readers(verb):
-    """Collect the modules that name the settings class of a command."""
-    name, modules = SETTINGS_CLASSES[verb].__name__, set()
-    for path in CONF_DIR.parent.joinpath("octopi").rglob("*.py"):
-        if path.stem != "settings" and name in path.read_text(encoding="utf-8"):
-            modules.add(path.stem)
-    return modules | {"job"}
+    """Collect the modules that name the settings class of a command, or a class that holds it."""
+    name = SETTINGS_CLASSES[verb].__name__
+    texts = [
+        (path.stem, path.read_text(encoding="utf-8"))
+        for path in CONF_DIR.parent.joinpath("octopi").rglob("*.py")
+        if path.stem != "settings"
+    ]
+    holders = {
+        node.name
+        for _, text in texts
+        if name in text
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.ClassDef)
+        and any(
+            isinstance(f, ast.AnnAssign) and ast.unparse(f.annotation) == name for f in node.body
+        )
+    }
+    return {stem for stem, text in texts if any(n in text for n in {name, *holders})} | {"job"}
 
 
 @pytest.mark.parametrize("verb", COMMANDS)
