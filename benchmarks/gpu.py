@@ -148,7 +148,8 @@ def main() -> None:
     device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "CPU"
     print(json.dumps({"name": "gpu", "device": device, "sizes": sizes, "figures": told,
                       "machine": machine(), **versions()}))  # fmt: skip
-    own = ["--small"] * given.small + (["--peer", given.peer] if given.peer else [])
+    own = ["--small", "--repeats", "1"] if given.small else []
+    own += ["--peer", given.peer] if given.peer else []
     for script in ("arithmetic.py", "train_step.py", "segment.py"):
         subprocess.run([sys.executable, str(Path(__file__).with_name(script)), *own], check=True)
 
