@@ -23,7 +23,7 @@ from octopi.project.queries import PickSets, PicksQuery
 from octopi.project.run import Run
 from octopi.project.selection import find_pick_sets, keep_known, keep_runs_with
 from octopi.project.shared_work import output_settings
-from octopi.project.united_picks import UnitedPicks, read_united_picks
+from octopi.project.united_picks import UnitedPicks, unite_stored
 from octopi.system.job_folder import Job
 
 logger = logging.getLogger(__name__)
@@ -96,10 +96,13 @@ def merge_run(
     sources = [query for sets in picks.values() for query in sets.queries]
     if not set(existing) & set(sources):
         raise NotInProjectError(f"Run {run.name}", "picks", shorten_list(sources), existing)
+    sets = [*picks.values(), *rejected.values()]
+    stored = {q: run.read_oriented(q) for one in sets for q in one.queries if q in existing}
+    points = {query: of_query for query, (of_query, _) in stored.items()}
     merged = {}
-    for name, united in read_united_picks(run, picks, rejected).items():
+    for name, united in unite_stored(run, points, picks, rejected).items():
         parts = [
-            (keep, run.read_oriented(query)[1])
+            (keep, stored[query][1])
             for query, keep in zip(picks[name].queries, united.kept, strict=True)
             if keep.any()
         ]

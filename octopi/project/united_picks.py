@@ -62,7 +62,17 @@ def read_united_picks(
     """
     sets = [*picks.values(), *(rejected[name] for name in picks if name in rejected)]
     stored = run.read_existing_picks({query: query for one in sets for query in one.queries})
+    return unite_stored(run, stored, picks, rejected, radii)
 
+
+def unite_stored(
+    run: Run,
+    stored: Mapping[PicksQuery, Points],
+    picks: Mapping[str, PickSets],
+    rejected: Mapping[str, PickSets],
+    radii: Mapping[str, float] | None = None,
+) -> dict[str, UnitedPicks]:
+    """Unite the picks of each object that were read from a run, see `read_united_picks`."""
     return {
         name: unite_sets(
             stored, of_object, rejected.get(name), partial(_radius, run, name, radii or {})
