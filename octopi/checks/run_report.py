@@ -124,7 +124,11 @@ class RunReport:
 
     def add_issue(self, text: str, *, blocks_training: bool = False) -> None:
         """Add an issue of this run."""
-        self.issues.append(Issue(self.name, drop_run_name(text, self.name), blocks_training))
+        self.issues.append(self.issue(text, blocks_training=blocks_training))
+
+    def issue(self, text: str, *, blocks_training: bool) -> Issue:
+        """Make an issue of this run, which its text need not name."""
+        return Issue(self.name, drop_run_name(text, self.name), blocks_training)
 
     @contextlib.contextmanager
     def errors_as_issues(self, *, blocks_training: bool) -> Iterator[None]:

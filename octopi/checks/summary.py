@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from octopi.checks.picks import describe_gaps
-from octopi.checks.run_report import CheckRequest, Issue, RunReport, drop_run_name
+from octopi.checks.run_report import CheckRequest, Issue, RunReport
 from octopi.checks.tables import format_counts, format_with_totals, total_counts
 from octopi.data.folds import ONE_RUN, check_none_absent
 from octopi.errors import NotInProjectError, OctopiError, SettingError
@@ -105,8 +105,7 @@ def _missing_tomograms(
                 is_needed = (
                     number == 0 or not has_targets if request.settings.tomo_types else all(errors)
                 )
-                text = drop_run_name(str(error), report.name)
-                yield Issue(report.name, text, blocks_training=is_needed)
+                yield report.issue(str(error), blocks_training=is_needed)
 
 
 def _missing_tomogram(
@@ -217,8 +216,7 @@ def _target_issues(training: Sequence[RunReport], request: CheckRequest) -> Iter
         try:
             check_same_painting(report.name, report.attributes, first.name, first.attributes)
         except OctopiError as error:
-            text = drop_run_name(str(error), report.name)
-            yield Issue(report.name, text, blocks_training=True)
+            yield report.issue(str(error), blocks_training=True)
     painted = first.attributes.get("picks", {})
     yield from issues_of(check_painted_objects, painted, request.objects, blocks_training=True)
     for name in first.labels:

@@ -161,12 +161,12 @@ def keep_annotated(
     runs: Sequence[Run], plan: PaintingPlan, requested: Sequence[str] | None
 ) -> list[Run]:
     """Return the runs that have something to paint, see `keep_runs_with`."""
+    all_sets = [*plan.picks.values(), *plan.rejected.values()]
+    queries = [query for sets in all_sets for query in sets.queries]
 
     def check_has_inputs(run: Run) -> None:
         if plan.annotated:
             run.open_segmentation(plan.annotated)
-        all_sets = [*plan.picks.values(), *plan.rejected.values()]
-        queries = [query for sets in all_sets for query in sets.queries]
         if not existing_masks(run, plan) and not set(run.picks()) & set(queries):
             sources = " or ".join(map(str, [*queries, *plan.masks.values()]))
             existing = [*run.picks(), *run.segmentations()]

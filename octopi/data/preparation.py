@@ -55,7 +55,7 @@ class DataPreparation:
         volumes = self.reader.cache_targets([self.runs[name] for name in self._candidates])
         classes = {name: run_volumes.classes for name, run_volumes in volumes.items()}
         split = split_runs(list(self.runs), self._settings, groups=self._groups, classes=classes)
-        _warn_of_missing_annotations({name: volumes[name] for name in classes})
+        _warn_of_missing_annotations(volumes)
         labels = self.reader.labels
         check_none_absent(set(labels).difference(*(classes[name] for name in split.train)))
         validated_objects = set().union(*(classes[name] for name in split.validation))

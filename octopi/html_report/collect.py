@@ -26,7 +26,7 @@ from octopi.project.queries import PickSets, SegmentationQuery
 from octopi.project.run import Run
 from octopi.project.run_scores import RunScores, find_score_maps, particle_radii
 from octopi.project.selection import find_pick_sets
-from octopi.project.united_picks import read_target_attributes, read_true_picks
+from octopi.project.united_picks import first_target_attributes, read_true_picks
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def collect_report(
     """
     runs = project.select(settings.runs, keep_contents=True)
     target = _find_target(history, settings)
-    target_attributes = next((a for run in runs if (a := read_target_attributes(run, target))), {})
+    target_attributes = first_target_attributes(runs, target)
     truth = find_truth(runs, target_attributes, settings)
     maps = find_score_maps(runs, settings.input, settings.tomo_type)
     if history is None:

@@ -1,7 +1,7 @@
 """Read the picks of a run of which several sets count together, or that its target knows."""
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -144,6 +144,13 @@ def read_target_attributes(run: Run, target: SegmentationQuery | None) -> Mappin
     if target is None or not run.segmentations_of(target):
         return {}
     return run.segmentation_attributes(target)
+
+
+def first_target_attributes(
+    runs: Iterable[Run], target: SegmentationQuery | None
+) -> Mapping[str, Any]:
+    """Read what is stored with the target of the first run that has one; return {} without any."""
+    return next((found for run in runs if (found := read_target_attributes(run, target))), {})
 
 
 def read_true_picks(

@@ -17,7 +17,7 @@ from octopi.project.queries import PickSets, PicksQuery, SegmentationQuery, Tomo
 from octopi.project.run import Run
 from octopi.project.run_scores import RunScores
 from octopi.project.selection import find_pick_sets
-from octopi.project.united_picks import read_target_attributes
+from octopi.project.united_picks import first_target_attributes, read_target_attributes
 from octopi.system.job_folder import BEST_MODEL_FILE, CONFIG_FILE
 
 
@@ -79,7 +79,7 @@ def find_trained_on(
     history = _find_history(scores, checkpoint)
     target = None if history is None else history.config.get("target")
     query = SegmentationQuery.parse(target) if isinstance(target, str) else None
-    attributes = next((a for run in project.runs if (a := read_target_attributes(run, query))), {})
+    attributes = first_target_attributes(project.runs, query)
     if annotations is None:
         sets = {n: PickSets.parse(text) for n, text in attributes.get("picks", {}).items()}
     else:
