@@ -5,11 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from octopi.processes.tasks import (
-    TrainingTask,
-    UnfinishedError,
-    run_unfinished,
-)
+from octopi.processes.tasks import TrainingTask, UnfinishedError, run_unfinished
 
 logger = logging.getLogger(__name__)
 

@@ -131,13 +131,13 @@ class RunContents:
         for size in dict.fromkeys(float(name.removeprefix(SPACING)) for name in folders):
             spacing = make_spacing(run=self._run, meta=make_meta(voxel_size=size))
             make, make_tomogram_meta = spacing._tomogram_factory()
-            unread += self._packed(f"{SPACING}{size:.3f}", ".zarr")
-            for name, read_only in self._names(f"{SPACING}{size:.3f}", "*.zarr"):
+            exact = f"{SPACING}{size:.3f}"
+            unread += self._packed(exact, ".zarr")
+            for name, read_only in self._names(exact, "*.zarr"):
                 tomo_type = name.removesuffix(".zarr")
                 if "features" not in tomo_type:
                     meta = make_tomogram_meta(tomo_type=tomo_type)
                     yield make(voxel_spacing=spacing, meta=meta, read_only=read_only)
-            exact = f"{SPACING}{size:.3f}"
             unread += [n for n in folders if float(n.removeprefix(SPACING)) == size and n != exact]
         self._warn_of_unread(SPACING, unread)
 

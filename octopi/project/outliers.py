@@ -50,10 +50,10 @@ def ordinary_range(values: NDArray[np.float32]) -> tuple[float, float, float]:
     Returns:
         Lowest and highest ordinary value, and the standard deviation by the middle half of them.
     """
-    median = float(np.median(values)) if values.size else math.nan
-    deviation = (
-        _TO_STD * float(np.median(np.abs(values - np.float32(median)))) if values.size else 0.0
-    )
+    if not values.size:
+        return -math.inf, math.inf, 0.0
+    median = float(np.median(values))
+    deviation = _TO_STD * float(np.median(np.abs(values - np.float32(median))))
     if not deviation > 0:
         return -math.inf, math.inf, deviation
     return median - FAR * deviation, median + FAR * deviation, deviation
