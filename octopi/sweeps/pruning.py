@@ -9,7 +9,7 @@ from optuna.pruners import BasePruner
 from pytorch_lightning.callbacks import Callback
 
 from octopi.errors import SettingError, is_database_error
-from octopi.sweeps.study import describe_failure, open_study
+from octopi.sweeps.study import PATIENCE, describe_failure, open_study
 from octopi.training.module import PickingModule
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Pruning(Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report the best metric of this epoch; stop the training if the pruner says so.
 
-        A report that the study's database does not take is sent with the next one.
+        A report that the study's database does not take is sent with the next one, or at the end.
         """
         assert isinstance(pl_module, PickingModule)
         value = pl_module.best_value
@@ -47,7 +47,7 @@ class Pruning(Callback):
         try:
             is_pruned = self._report()
         except Exception as error:
-            if not (is_database_error(error) or isinstance(error, SettingError)):
+            if not _is_outage(error):
                 raise
             logger.warning(
                 "This validation is reported to the search later: %s", describe_failure(error)
@@ -60,10 +60,25 @@ class Pruning(Callback):
                 "epoch %d: pruned at %s %.4f.", trainer.current_epoch, pl_module.best_metric, value
             )
 
-    def _report(self) -> bool:
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Send what the study's database did not take, and wait for it as the sweep does."""
+        if not self.unreported:
+            return
+        self.study = None
+        try:
+            self._report(patience=PATIENCE)
+        except Exception as error:
+            if not _is_outage(error):
+                raise
+            num_lost = len(self.unreported)
+            logger.warning(
+                "The search never got %d validations: %s", num_lost, describe_failure(error)
+            )
+
+    def _report(self, patience: float = 0) -> bool:
         """Report all values that the study does not have yet; return whether to stop."""
         if self.study is None:
-            self.study = open_study(self.folder, patience=0)
+            self.study = open_study(self.folder, patience=patience)
         study = self.study
         if len(study.directions) > 1:
             return False
@@ -72,3 +87,7 @@ class Pruning(Callback):
             study._storage.set_trial_intermediate_value(trial_id, epoch, value)
             del self.unreported[epoch]
         return self.pruner.prune(study, study.get_trials(deepcopy=True)[self.number])
+
+
+def _is_outage(error: Exception) -> bool:
+    return is_database_error(error) or isinstance(error, SettingError)

@@ -1,0 +1,72 @@
+"""A training reports its validations to the study, through outages of its database."""
+
+from types import SimpleNamespace
+from unittest.mock import create_autospec
+
+import pytest
+from planted import begin_search
+from sqlalchemy.exc import OperationalError
+
+from octopi.errors import SettingError
+from octopi.sweeps import pruning
+from octopi.sweeps.study import open_study
+from octopi.training.module import PickingModule
+
+
+@pytest.fixture
+def search(tmp_path):
+    begin_search(tmp_path).ask()
+    return tmp_path
+
+
+def validate(callback, epochs):
+    """Let the callback see one validation after each epoch, and return its arguments."""
+    module = create_autospec(PickingModule, instance=True, best_value=0.5, best_metric="fbeta")
+    for epoch in epochs:
+        trainer = SimpleNamespace(sanity_checking=False, current_epoch=epoch)
+        callback.on_validation_end(trainer, module)
+    return trainer, module
+
+
+def reported(folder):
+    (trial,) = open_study(folder).get_trials()
+    return sorted(trial.intermediate_values)
+
+
+def down(folder, *, patience):
+    raise OperationalError("select", {}, Exception("connection refused"))
+
+
+def test_validations_of_an_outage_up_to_the_end_are_sent_when_the_training_ends(
+    search, monkeypatch
+):
+    callback = pruning.Pruning(str(search), 0)
+    validate(callback, [0, 1])
+    callback.study = None
+    monkeypatch.setattr(pruning, "open_study", down)
+    arguments = validate(callback, [2, 3])
+    assert reported(search) == [0, 1]
+    patiences = []
+
+    def open_again(folder, *, patience):
+        patiences.append(patience)
+        return open_study(folder, patience=patience)
+
+    monkeypatch.setattr(pruning, "open_study", open_again)
+    callback.on_fit_end(*arguments)
+    assert reported(search) == [0, 1, 2, 3]
+    assert patiences == [pruning.PATIENCE]  # the server may still be away
+
+
+@pytest.mark.parametrize("error", [OperationalError("select", {}, None), SettingError("gone")])
+def test_a_database_that_stays_away_ends_no_training_and_is_told(
+    search, monkeypatch, caplog, error
+):
+    def stay_down(folder, *, patience):
+        raise error
+
+    monkeypatch.setattr(pruning, "open_study", stay_down)
+    callback = pruning.Pruning(str(search), 0)
+    callback.on_fit_end(*validate(callback, [0, 1]))
+    assert "The search never got 2 validations" in caplog.text
+    assert reported(search) == []
