@@ -8,8 +8,13 @@ import pytorch_lightning as pl
 from optuna.pruners import BasePruner
 from pytorch_lightning.callbacks import Callback
 
-from octopi.errors import SettingError, is_database_error
-from octopi.sweeps.study import PATIENCE, describe_failure, open_study
+from octopi.sweeps.study import (
+    PATIENCE,
+    describe_failure,
+    is_outage,
+    open_study,
+    wait_for_database,
+)
 from octopi.training.module import PickingModule
 
 logger = logging.getLogger(__name__)
@@ -47,7 +52,7 @@ class Pruning(Callback):
         try:
             is_pruned = self._report()
         except Exception as error:
-            if not _is_outage(error):
+            if not is_outage(error):
                 raise
             logger.warning(
                 "This validation is reported to the search later: %s", describe_failure(error)
@@ -64,21 +69,20 @@ class Pruning(Callback):
         """Send what the study's database did not take, and wait for it as the sweep does."""
         if not self.unreported:
             return
-        self.study = None
         try:
-            self._report(patience=PATIENCE)
+            wait_for_database(self._report, PATIENCE)
         except Exception as error:
-            if not _is_outage(error):
+            if not is_outage(error):
                 raise
             num_lost = len(self.unreported)
             logger.warning(
                 "The search never got %d validations: %s", num_lost, describe_failure(error)
             )
 
-    def _report(self, patience: float = 0) -> bool:
+    def _report(self) -> bool:
         """Report all values that the study does not have yet; return whether to stop."""
         if self.study is None:
-            self.study = open_study(self.folder, patience=patience)
+            self.study = open_study(self.folder, patience=0)
         study = self.study
         if len(study.directions) > 1:
             return False
@@ -87,7 +91,3 @@ class Pruning(Callback):
             study._storage.set_trial_intermediate_value(trial_id, epoch, value)
             del self.unreported[epoch]
         return self.pruner.prune(study, study.get_trials(deepcopy=True)[self.number])
-
-
-def _is_outage(error: Exception) -> bool:
-    return is_database_error(error) or isinstance(error, SettingError)

@@ -147,29 +147,41 @@ class PatientDatabase(RDBStorage):
         # a connection that the server has closed is replaced before it is used
         super().__init__(url, engine_kwargs={"pool_pre_ping": True, "connect_args": connect})
 
-    def try_until_answered(self, call: Callable[[], Any]) -> Any:
-        """Return what a call returns, after several tries if the server cannot be reached."""
-        start, wait, is_again = time.monotonic(), FIRST_WAIT, False
-        while True:
-            try:
-                value = call()
-            except optuna.exceptions.UpdateFinishedTrialError:
-                if not is_again:
-                    raise
-                return True  # the try before had succeeded, and only its answer was lost
-            except Exception as error:
-                if not is_database_error(error) or time.monotonic() - start >= self.patience:
-                    raise
-                if not is_again:
-                    reason = describe_failure(error)
-                    logger.warning("The database of the search does not answer: %s", reason)
-                is_again = True
-                time.sleep(wait)
-                wait = min(2 * wait, LONGEST_WAIT)
-            else:
-                if is_again:
-                    logger.info("The database of the search answers again.")
-                return value
+
+def wait_for_database(call: Callable[[], Any], patience: float) -> Any:
+    """Return what a call returns, after several tries if the database cannot be reached.
+
+    Args:
+        call: needs the database.
+        patience: seconds after which to give up.
+    """
+    start, wait, is_again = time.monotonic(), FIRST_WAIT, False
+    while True:
+        try:
+            value = call()
+        except optuna.exceptions.UpdateFinishedTrialError:
+            if not is_again:
+                raise
+            return True  # the try before had succeeded, and only its answer was lost
+        except Exception as error:
+            if not is_outage(error) or time.monotonic() - start >= patience:
+                raise
+            if not is_again:
+                reason = describe_failure(error)
+                logger.warning("The database of the search does not answer: %s", reason)
+            is_again = True
+            time.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT)
+        else:
+            if is_again:
+                logger.info("The database of the search answers again.")
+            return value
+
+
+def is_outage(error: BaseException) -> bool:
+    """Return whether a database failed, also while it was being opened."""
+    cause = error.__cause__
+    return is_database_error(error) or (cause is not None and is_database_error(cause))
 
 
 def describe_failure(error: Exception) -> str:
@@ -182,7 +194,7 @@ def _make_patient(name: str) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def call(self: PatientDatabase, *args: Any, **kwargs: Any) -> Any:
-        return self.try_until_answered(functools.partial(method, self, *args, **kwargs))
+        return wait_for_database(functools.partial(method, self, *args, **kwargs), self.patience)
 
     return call
 

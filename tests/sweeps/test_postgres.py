@@ -233,7 +233,7 @@ def test_an_outage_ends_neither_a_search_nor_its_trainings(here, octopi_command,
     before = num_reported(server.url)
     search = Command("train", "-m", *arguments, log=here / "log")
     wait_until(lambda: num_reported(server.url) > before + 2)
-    for seconds in (1, 10):
+    for seconds in (1, 15):  # the second outlives the first trainings
         server.stop()
         time.sleep(seconds)
         server.start()

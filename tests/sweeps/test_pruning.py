@@ -8,7 +8,7 @@ from planted import begin_search
 from sqlalchemy.exc import OperationalError
 
 from octopi.errors import SettingError
-from octopi.sweeps import pruning
+from octopi.sweeps import pruning, study
 from octopi.sweeps.study import open_study
 from octopi.training.module import PickingModule
 
@@ -33,8 +33,22 @@ def reported(folder):
     return sorted(trial.intermediate_values)
 
 
-def down(folder, *, patience):
-    raise OperationalError("select", {}, Exception("connection refused"))
+REFUSED = OperationalError("select", {}, Exception("connection refused"))
+
+
+def keep_down(monkeypatch, *, times):
+    """Let the database refuse so many connections, and say how many it has refused."""
+    refused = []
+
+    def open_or_fail(folder, *, patience):
+        if len(refused) == times:
+            return open_study(folder, patience=patience)
+        refused.append(folder)
+        raise SettingError("hydra.sweeper.storage cannot be reached") from REFUSED
+
+    monkeypatch.setattr(pruning, "open_study", open_or_fail)
+    monkeypatch.setattr(study, "FIRST_WAIT", 0.01)
+    return refused
 
 
 def test_validations_of_an_outage_up_to_the_end_are_sent_when_the_training_ends(
@@ -43,30 +57,18 @@ def test_validations_of_an_outage_up_to_the_end_are_sent_when_the_training_ends(
     callback = pruning.Pruning(str(search), 0)
     validate(callback, [0, 1])
     callback.study = None
-    monkeypatch.setattr(pruning, "open_study", down)
+    refused = keep_down(monkeypatch, times=4)
     arguments = validate(callback, [2, 3])
     assert reported(search) == [0, 1]
-    patiences = []
-
-    def open_again(folder, *, patience):
-        patiences.append(patience)
-        return open_study(folder, patience=patience)
-
-    monkeypatch.setattr(pruning, "open_study", open_again)
-    callback.on_fit_end(*arguments)
+    callback.on_fit_end(*arguments)  # the server is away for two more tries
+    assert len(refused) == 4
     assert reported(search) == [0, 1, 2, 3]
-    assert patiences == [pruning.PATIENCE]  # the server may still be away
 
 
-@pytest.mark.parametrize("error", [OperationalError("select", {}, None), SettingError("gone")])
-def test_a_database_that_stays_away_ends_no_training_and_is_told(
-    search, monkeypatch, caplog, error
-):
-    def stay_down(folder, *, patience):
-        raise error
-
-    monkeypatch.setattr(pruning, "open_study", stay_down)
+def test_a_database_that_stays_away_ends_no_training_and_is_told(search, monkeypatch, caplog):
+    monkeypatch.setattr(pruning, "PATIENCE", 0.05)
+    keep_down(monkeypatch, times=1000)
     callback = pruning.Pruning(str(search), 0)
     callback.on_fit_end(*validate(callback, [0, 1]))
-    assert "The search never got 2 validations" in caplog.text
+    assert "The search never got 2 validations: " in caplog.text
     assert reported(search) == []

@@ -21,6 +21,7 @@ from octopi.sweeps.study import (
     open_storage,
     open_study,
     optimisation_directions,
+    wait_for_database,
 )
 from octopi.system.job_folder import STUDY_FILE
 
@@ -106,10 +107,14 @@ def test_a_database_that_cannot_be_used_is_refused_with_the_cause(tmp_path, url,
 
 
 @pytest.fixture
-def storage(tmp_path, monkeypatch):
-    """A database whose server can be taken away; its address is a file's, which needs no server."""
+def no_waits(monkeypatch):
     monkeypatch.setattr(study_module, "FIRST_WAIT", 0.0)
     monkeypatch.setattr(study_module, "LONGEST_WAIT", 0.0)
+
+
+@pytest.fixture
+def storage(tmp_path, no_waits):
+    """A database whose server can be taken away; its address is a file's, which needs no server."""
     storage = PatientDatabase(f"sqlite:///{tmp_path / 'study.db'}", patience=60)
     yield storage
     storage.remove_session()
@@ -129,37 +134,41 @@ def failing(times, value=7):
     return call
 
 
-def test_a_lost_connection_is_tried_again_until_it_answers(storage, caplog):
+def test_a_lost_connection_is_tried_again_until_it_answers(no_waits, caplog):
     with caplog.at_level("INFO"):
-        assert storage.try_until_answered(failing(5)) == 7
+        assert wait_for_database(failing(5), patience=60) == 7
     said = [record.getMessage() for record in caplog.records if "database" in record.getMessage()]
     assert ["does not answer" in said[0], "answers again" in said[1], len(said)] == [True, True, 2]
 
 
-def test_without_patience_the_first_failure_is_raised(storage):
-    storage.patience = 0
+def test_without_patience_the_first_failure_is_raised():
     with pytest.raises(OperationalError):
-        storage.try_until_answered(failing(1))
+        wait_for_database(failing(1), patience=0)
 
 
-def test_what_is_no_outage_is_raised_at_once(storage):
+def test_what_is_no_outage_is_raised_at_once():
     with pytest.raises(KeyError):
-        storage.try_until_answered({}.popitem)
+        wait_for_database({}.popitem, patience=60)
 
 
-def test_a_trial_whose_end_was_stored_before_the_answer_was_lost_has_ended(storage):
+def test_a_trial_whose_end_was_stored_before_the_answer_was_lost_has_ended(no_waits):
     lost = failing(1)
 
     def end_trial():
         lost()
         raise optuna.exceptions.UpdateFinishedTrialError
 
-    assert storage.try_until_answered(end_trial) is True
+    assert wait_for_database(end_trial, patience=60) is True
 
 
 def test_every_access_of_a_study_is_tried_again(storage, monkeypatch):
     retried = []
-    monkeypatch.setattr(storage, "try_until_answered", lambda call: (retried.append(1), call())[1])
+
+    def retry(call, patience):
+        retried.append(1)
+        return call()
+
+    monkeypatch.setattr(study_module, "wait_for_database", retry)
     study = optuna.create_study(storage=storage, sampler=optuna.samplers.RandomSampler(0))
     for access in (
         study.ask,
