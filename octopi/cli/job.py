@@ -114,8 +114,8 @@ class Command:
             settings = self._check(cfg, job)
             check_one_worker(settings)
             warn_of_other_project(job.overrides, getattr(settings, "project", {}))
+            resources.check_writable(job.folder, "Choose another folder with hydra.run.dir=…")
             if settings.dry_run:
-                resources.check_writable(job.folder, "Choose another folder with hydra.run.dir=…")
                 end_dry_run_without_phantom(settings)
             elif not self.opens_folder:
                 job.open_folder()
@@ -130,6 +130,7 @@ class Command:
             parameters = slurm_parameters(settings.workers)
             command = [f"octopi.{self.verb}", *config_search_arguments()]
             shared = [o for o in job.overrides if override_key(o) != WORKERS]
+            resources.check_writable(job.folder, "Choose another folder with hydra.sweep.dir=…")
             job.open_folder()
             start_workers(parameters, command, shared, job.folder, settings.workers)
 
