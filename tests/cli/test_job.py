@@ -4,10 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
+from tiny import RUNS, TINY
 
+import octopi
 from octopi.system import files
 
 STOPPED_WHILE_WRITING = """
@@ -34,6 +38,20 @@ hydra:
   callbacks:
     mine: {_target_: os.mkdir, path: made}
 """
+
+
+def test_four_calls_of_ours_lead_from_the_console_to_fit(here, octopi_command, monkeypatch):
+    def stop(*_, **__):
+        package = str(Path(octopi.__file__).parent)
+        stack = traceback.extract_stack()
+        calls.extend(frame.name for frame in stack if frame.filename.startswith(package))
+        raise KeyboardInterrupt
+
+    calls = []
+    monkeypatch.setattr(pl.Trainer, "fit", stop)
+    assert octopi_command("create_targets") == 0
+    assert octopi_command("train", *TINY, *RUNS) == 130
+    assert calls == ["main", "__call__", "train", "run_training"]
 
 
 def test_an_experiment_calls_nothing_while_logging_is_configured(here, octopi_command, capsys):
