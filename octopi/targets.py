@@ -337,7 +337,8 @@ def coarsen_mask(mask: NDArray, shape: Sequence[int]) -> NDArray[np.bool_]:
             rows = np.logical_or.reduceat(section, first_y, axis=0)
             centres[weights.argmax()] |= np.logical_or.reduceat(rows, first_x, axis=1)
     mostly = inside > 0.5 - 1e-6
-    return mostly | (centres & ~binary_dilation(mostly, np.ones((3, 3, 3))))
+    near = np.asarray(binary_dilation(mostly, np.ones((3, 3, 3))), bool)
+    return mostly | (centres & ~near)
 
 
 def _overlaps(length: int, new_length: int) -> NDArray[np.float32]:
