@@ -12,6 +12,7 @@ import copick
 import numpy as np
 import pytest
 import zarr
+from checkpoints import make_info, save_checkpoint
 from foreign_volumes import add_segmentation, change_object
 
 from octopi.errors import DataError, NotInProjectError, SettingError
@@ -57,6 +58,29 @@ def test_score_maps_of_a_spacing_are_found_up_to_one_percent(here, spacing, same
     else:
         with pytest.raises(NotInProjectError):
             find_scores(run, "scores", "predict:octopi/1", **named)
+
+
+def test_features_of_another_program_are_neither_believed_nor_replaced(here, octopi_command, capfd):
+    run = open_project(here / "project.json").runs[0]
+    tomogram = next(query for query in run.tomograms() if query.voxel_spacing == 20.0)
+    scores, grid = np.zeros((2, 24, 48, 48), np.uint8), run.tomogram_grid(tomogram)
+    run.write_score_map(tomogram, "predict-octopi-1", scores, grid=grid, attributes={})
+    (stored,) = here.rglob("*_predict-octopi-1_features.zarr")
+    attributes = json.loads((stored / ".zattrs").read_text(encoding="utf-8"))
+    foreign = json.dumps({"multiscales": attributes["multiscales"]})
+    (stored / ".zattrs").write_text(foreign, encoding="utf-8")
+
+    assert octopi_command("localize", "runs=[TS_01]") == 3
+    assert "score map predict-octopi-1" in (error := capfd.readouterr().err)
+    assert "of another program" in error
+    save_checkpoint(here / "net.pth", make_info(voxel_spacing=20.0))
+    command = ("segment", "checkpoint=net.pth", "accelerator=cpu", "predictor=default")
+    small = ("predictor.window_size=null", "predictor.num_sides=1")
+    for more in ([], ["dry_run=true"], ["overwrite=true"]):
+        assert octopi_command(*command, *small, *more) == 3
+        assert "octopi did not write them" in capfd.readouterr().err
+    assert (stored / ".zattrs").read_text(encoding="utf-8") == foreign
+    assert octopi_command(*command, *small, "overwrite=edited") == 0
 
 
 def find_labels(run, query):

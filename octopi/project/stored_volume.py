@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from zarr.errors import MetadataError
 from zarr.storage import FSStore
 
-from octopi.errors import DataError, shorten
+from octopi.errors import DataError, shorten, shorten_list
 from octopi.geometry import Grid, same_spacing
 from octopi.project.copick_api import UNITFACTOR
 from octopi.project.storage import storage_errors_as_data_error, with_retries
@@ -206,25 +206,35 @@ def background(array: zarr.Array) -> NDArray[Any]:
 
 
 def _read_attributes(store: Any, where: str) -> dict[str, Any]:
+    fetch = functools.partial(store.__getitem__, ".zattrs")
     try:
-        return json.loads(with_retries(functools.partial(store.__getitem__, ".zattrs"), store.fs))
+        attributes = json.loads(with_retries(fetch, store.fs))
     except KeyError as error:
         if store.fs.exists(f"{store.path}/zarr.json"):
             raise DataError(
                 f"{where} is stored in zarr 3, which copick 1 cannot read. Convert {store.path} "
                 "to zarr 2 (OME-Zarr 0.4)."
             ) from error
+        reason = "it is unfinished or damaged"
+        if ".zarray" in store:
+            reason = "it is a zarr array alone, without a group and OME metadata"
         raise DataError(
-            f"{where} has no .zattrs in {store.path}: it is unfinished or damaged. Write it again."
+            f"{where} has no .zattrs in {store.path}: {reason}. Write it again, as OME-Zarr 0.4."
         ) from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where} has a damaged .zattrs in {store.path}: {error}.") from error
+    if isinstance(attributes, dict) and not {"multiscales", "ome"} & attributes.keys():
+        raise DataError(
+            f"{where} is no OME-Zarr image: {store.path}/.zattrs has no multiscales, but "
+            f"{shorten_list(attributes) or 'nothing'}. Write the volume again, as OME-Zarr 0.4."
+        )
+    return attributes
 
 
 def _finest_level(attributes: dict[str, Any]) -> Level:
     """Read the path, axes, scale and translation of the finest array, in OME-NGFF 0.1 to 0.5."""
     multiscale = attributes.get("ome", attributes)["multiscales"][0]
-    dataset = multiscale["datasets"][0]
+    dataset = min(multiscale["datasets"], key=_voxel_size)  # NGFF asks for it to be the first
     # 0.3 has only the names of the axes
     axes = [{"name": a} if isinstance(a, str) else a for a in multiscale.get("axes", [])]
     units = [UNITFACTOR.get(a.get("unit", "angstrom"), 1.0) for a in axes[-3:]] or [1.0] * 3
@@ -248,6 +258,12 @@ def _check_codecs(metadata: dict[str, Any]) -> None:
     codecs = [metadata.get("compressor"), *(metadata.get("filters") or [])]
     if any(codec and codec["id"] == RUNS_CODE for codec in codecs):
         raise UnknownCodecError(RUNS_CODE)
+
+
+def _voxel_size(dataset: dict[str, Any]) -> float:
+    """Return the product of a level's scales; 1 where it has none, as before NGFF 0.4."""
+    steps = dataset.get("coordinateTransformations", [])
+    return math.prod(math.prod(map(float, s["scale"][-3:])) for s in steps if "scale" in s)
 
 
 def _chunk_separator(array: zarr.Array, folder: str, fs: Any) -> str:

@@ -45,12 +45,44 @@ def test_missing_metadata_names_the_store(files):
         _read(files)
 
 
-@pytest.mark.parametrize("content", ["{", "{}", '{"multiscales": []}'])
+@pytest.mark.parametrize("content", ["{", '{"multiscales": []}', '{"multiscales": 5}'])
 def test_damaged_metadata_names_the_store(files, content):
     path = files.add_tomogram(files.noise())
     (path / ".zattrs").write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=r"damaged.*wbp\.zarr"):
         _read(files)
+
+
+@pytest.mark.parametrize("content", ['{"labels": ["seg"]}', '{"bioformats2raw.layout": 3}', "{}"])
+def test_metadata_of_no_image_are_told_from_damaged_ones(files, content):
+    path = files.add_tomogram(files.noise())
+    (path / ".zattrs").write_text(content, encoding="utf-8")
+    keys = next(iter(json.loads(content)), "nothing")
+    with pytest.raises(DataError, match=rf"OME-Zarr image: .* no multiscales, but {keys}\."):
+        _read(files)
+
+
+def test_an_array_without_a_group_is_told_from_an_unfinished_one(files):
+    path = files.add_tomogram(files.noise())
+    shutil.rmtree(path)
+    zarr.save_array(str(path), files.noise())
+    with pytest.raises(DataError, match=r"a zarr array alone, without .* OME metadata"):
+        _read(files)
+
+
+def test_the_finest_level_is_read_wherever_it_is_listed(files, caplog):
+    volume = files.noise()
+    path = files.add_tomogram(volume)
+    zarr.open_group(str(path), mode="a").create_dataset("1", data=volume[::2, ::2, ::2])
+    coarse = {"type": "scale", "scale": [20.0] * 3}
+    change_metadata(
+        path,
+        lambda image: image["datasets"].insert(
+            0, {"path": "1", "coordinateTransformations": [coarse]}
+        ),
+    )
+    np.testing.assert_array_equal(_read(files), volume)
+    assert not caplog.text
 
 
 def test_a_missing_array_names_the_store(files):
