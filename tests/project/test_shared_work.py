@@ -1,5 +1,6 @@
 """Processes share the runs of an output: each run is done once, whoever is lost on the way."""
 
+import itertools
 import os
 import pickle
 import subprocess
