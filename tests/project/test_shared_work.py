@@ -146,10 +146,10 @@ def test_the_runs_of_a_lost_worker_are_taken_over_once(shared, anywhere):
 
 def test_a_run_whose_worker_is_lost_after_it_has_shared_is_still_to_be_done(local):
     project, log = local.open(), []
-    lost, *_ = lose_worker(project, ["TS_03"])
-    lost.share({"scores": [1]})
     by_name = {run.name: run for run in project.runs}
     with writing(project) as work:
+        lost, *_ = lose_worker(project, ["TS_03"])
+        lost.share({"scores": [1]})
         rounds = work.rounds(project.runs, lambda run: run, until_shared=True)
         own = list(itertools.chain.from_iterable(rounds))
         assert {run.name for run in own} == by_name.keys() - {"TS_03"}
