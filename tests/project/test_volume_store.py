@@ -127,13 +127,6 @@ def test_labels_that_do_not_fit_their_grid_are_refused(run):
     assert run.segmentations() == []
 
 
-def test_a_segmentation_in_the_read_only_data_is_not_written_over(files):
-    files.add_tomogram(files.noise())
-    files.add_segmentation(_labels(), name="10.000_octopi_1_targets-multilabel")
-    with pytest.raises(SettingError, match="read-only data"):
-        files.run().write_segmentation(TARGETS, _labels(), grid=GRID, attributes={})
-
-
 # Score maps
 
 
