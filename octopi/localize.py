@@ -140,6 +140,7 @@ class JobPart:
         self.settings, self.localizer = settings, localizer
         self.thresholds_by_data: dict[str, float] = {}  # by object
         self._found: dict[str, RunCandidates] = {}  # by run, of this process
+        self._found_elsewhere: dict[str, RunCandidates] = {}  # scores alone
         self._tried: set[str] = set()
 
     def localize(self) -> None:
@@ -150,29 +151,33 @@ class JobPart:
             self.thresholds_by_data = thresholds_by_data(
                 self.candidates_by_run(), settings.beta, settings.thresholds
             )
-            for scores in self.all_scores:
-                self._pick(scores)
-        self._in_free_runs(lambda scores: (self._find(scores), self._pick(scores)))
+            own = [scores for scores in self.all_scores if scores.run.name in self._found]
+            for _ in run_in_threads(self._pick, own, num_threads=settings.num_workers):
+                pass
+        self._in_free_runs(self._find_and_pick)
 
     def candidates_by_run(self) -> list[RunCandidates]:
         """Return the candidates of all runs; of those of other processes the scores alone."""
-        candidates = []
         for scores in self.all_scores:
-            if found := self._found.get(scores.run.name):
-                candidates.append(found)
-            elif shared := self.work.read_shared(scores.run):
-                candidates.append(RunCandidates.decode_raw(scores.read_info(), shared))
-        return candidates
+            name = scores.run.name
+            is_known = name in self._found or name in self._found_elsewhere
+            if not is_known and (shared := self.work.read_shared(scores.run)):
+                raw = RunCandidates.decode_raw(scores.read_info(), shared)
+                self._found_elsewhere[name] = raw
+        known = self._found_elsewhere | self._found
+        return [known[s.run.name] for s in self.all_scores if s.run.name in known]
 
-    def _in_free_runs(
-        self, do: Callable[[RunScores], object], *, until_shared: bool = False
-    ) -> None:
+    def _in_free_runs(self, do: Callable[[RunScores], None], *, until_shared: bool = False) -> None:
         left = [scores for scores in self.all_scores if scores.run.name not in self._tried]
         rounds = self.work.rounds(left, lambda scores: scores.run, until_shared=until_shared)
         with ProgressBar(total=len(left), desc="localize", unit="run", disable=not left) as bar:
             for free in rounds:
                 for _ in run_in_threads(do, free, num_threads=self.settings.num_workers):
                     bar.update()
+
+    def _find_and_pick(self, scores: RunScores) -> None:
+        self._find(scores)
+        self._pick(scores)
 
     def _find(self, scores: RunScores) -> None:
         """Find the candidates of every object in a run, and tell other processes their scores."""
