@@ -18,7 +18,6 @@ from omegaconf import DictConfig
 from octopi.cli.compose import (
     WORKERS,
     check_one_worker,
-    check_shareable,
     composed_job,
     config_search_arguments,
     multirun_job,
@@ -109,7 +108,6 @@ class Command:
         folder_of_sweep = "hydra.run.dir=${hydra.sweep.dir}"
         with composed_job(self.verb, [*overrides, folder_of_sweep]) as (job, cfg):
             settings = self._check(cfg, job)
-            check_shareable(settings)
             parameters = slurm_parameters(settings.workers)
             command = [f"octopi.{self.verb}", *config_search_arguments()]
             shared = [o for o in job.overrides if override_key(o) != WORKERS]

@@ -158,7 +158,8 @@ def find_scores(
                     "segment, or save labels as a segmentation and take source=segmentation."
                 )
         available = [f"{map_name} of {tomogram}" for tomogram, map_name in score_maps]
-        raise NotInProjectError(f"Run {run.name}", "score map", name, available)
+        cure = "octopi segment makes score maps; input=… names others."
+        raise NotInProjectError(f"Run {run.name}", "score map", name, available, cure)
     if len(tomograms) > 1:
         types = {tomogram.tomo_type for tomogram in tomograms}
         raise SettingError(
