@@ -27,6 +27,8 @@ SCRIPTS = (
     "train_step",
     "arithmetic",
     "segment",
+    "many_runs",
+    "shared_work",
     "growth",
 )
 HEAD = "| work | unit | octopi | octopi 1.7.0 | ratio | must | aim |"

@@ -11,7 +11,7 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-SCRIPTS = ["help", "create_targets", "localize", "evaluate", "first_batch"]
+SCRIPTS = ["help", "create_targets", "localize", "evaluate", "first_batch", "shared_work"]
 
 
 def figures_of(script, *options):
@@ -31,6 +31,13 @@ def test_a_script_measures_our_side(script):
     figures = figures_of(script, "--repeats", "1")
     assert figures
     assert all(figure["ours"]["median"] > 0 for figure in figures)
+
+
+def test_the_commands_run_on_many_runs():
+    figures = figures_of("many_runs")
+    totals = [figure for figure in figures if "1,000 runs more" not in figure["figure"]]
+    assert len(totals) == 2 * len(figures) / 3
+    assert all(figure["ours"]["median"] > 0 for figure in totals)
 
 
 def test_the_script_for_gpus_measures_on_a_cpu_too():
