@@ -1,6 +1,5 @@
 """What tests share: a tiny synthetic project and the commands as a user calls them."""
 
-import importlib
 import logging
 import os
 import shutil
@@ -19,6 +18,7 @@ from slurm_cluster import SlurmCluster, missing_programs
 from tiny import PHANTOM, enter_copy
 
 import octopi
+from octopi.console.main import main
 from octopi.phantom import make_phantom
 from octopi.system import resources
 
@@ -93,8 +93,9 @@ def octopi_command() -> Command:
             warnings.catch_warnings(),
             pytest.raises(SystemExit) as left,
         ):
-            patch.setattr(sys, "argv", [f"octopi {verb}", *words])
-            importlib.import_module(f"octopi.{verb}").main()
+            patch.setattr(sys, "argv", ["octopi", verb, *words])
+            patch.setattr(sys.modules["__main__"], "__spec__", None)  # as of any script
+            main()
         for handler in (h for h in root.handlers if h not in before):
             handler.close()
         root.handlers[:] = before

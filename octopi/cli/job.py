@@ -1,6 +1,7 @@
 """Run a command: compose and check its settings, work, and exit with a code; see `ExitCode`."""
 
 import contextlib
+import importlib.util
 import logging
 import os
 import signal
@@ -17,7 +18,6 @@ from omegaconf import DictConfig
 from octopi.cli.compose import (
     WORKERS,
     check_one_worker,
-    check_shareable,
     composed_job,
     config_search_arguments,
     multirun_job,
@@ -67,73 +67,55 @@ class Command:
     start_workers: StartWorkers | None = None
 
     def __call__(self) -> NoReturn:
-        """Run the command with the overrides in `sys.argv` and exit."""
-        use_utf8()
-        for name in ("stdout", "stderr"):
-            if getattr(sys, name) is None:  # closed, as some schedulers do
-                stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  to the end
-                setattr(sys, name, stream)
-        logging.raiseExceptions = False  # a log on a full disk is incomplete, without tracebacks
-        sys.argv[0] = f"octopi {self.verb}"  # the name in a usage line, however it was started
-        if wants_help(sys.argv[1:]):
-            sys.stdout.write(help_text(self.verb))
-            sys.exit(ExitCode.DONE)
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, also in multiruns
-        try:
-            with stop_on_signals():
-                _add_current_folder()
-                self._run()
-        except SystemExit:
-            raise
-        except BaseException as error:  # noqa: BLE001  the last line before a bare traceback
-            sys.exit(report_error(error))
+        """Run the command with the overrides in `sys.argv`: one job, several, or a sweep; exit."""
+        with exit_on_error(), stop_on_signals():
+            prepare_process(self.verb)
+            arguments = without_null_groups(sys.argv[1:], self.verb)
+            arguments = sys.argv[1:] = expand_overrides(arguments, verb=self.verb)
+            overrides = single_run_overrides(arguments)
+            if overrides is not None:
+                with self._open_job(overrides) as (settings, job):
+                    self.work(settings, job)
+            elif self.start_workers and (shared := worker_overrides(arguments)):
+                self._run_workers(shared, self.start_workers)
+            else:
+                self._run_by_hydra(arguments)
         sys.exit(ExitCode.DONE)
 
-    def _run(self) -> None:
-        """Run the command once, as the tasks of a job array, or by Hydra."""
-        arguments = expand_overrides(without_null_groups(sys.argv[1:], self.verb), verb=self.verb)
-        sys.argv[1:] = arguments
-        overrides = single_run_overrides(arguments)
-        if self.start_workers and (of_workers := worker_overrides(arguments)):
-            of_workers = quote_texts(of_workers, self.verb, multirun=False)
-            self._run_workers(of_workers, self.start_workers)
-        elif overrides is None:
-            sys.argv[1:] = quote_texts(arguments, self.verb, multirun=True)
-            self._run_by_hydra()
-        else:
-            self._run_single(quote_texts(overrides, self.verb, multirun=False))
-
-    def _check(self, cfg: DictConfig, job: Job) -> Any:
-        """Return the settings of a composed config."""
-        return check_settings(cfg, SETTINGS_CLASSES[self.verb], overrides=job.overrides)
-
-    def _run_single(self, overrides: Sequence[str]) -> None:
-        """Run the command once, or check what its dry run can check without it."""
+    @contextlib.contextmanager
+    def _open_job(self, overrides: Sequence[str]) -> Iterator[tuple[Any, Job]]:
+        """Compose and check the settings of one job, and open its folder unless it is a dry run."""
+        overrides = quote_texts(overrides, self.verb, multirun=False)
         with composed_job(self.verb, overrides) as (job, cfg):
             warn_of_repeats(job.overrides)
             settings = self._check(cfg, job)
             check_one_worker(settings)
             warn_of_other_project(job.overrides, getattr(settings, "project", {}))
+            resources.check_writable(job.folder, "Choose another folder with hydra.run.dir=…")
             if settings.dry_run:
-                resources.check_writable(job.folder, "Choose another folder with hydra.run.dir=…")
                 end_dry_run_without_phantom(settings)
             elif not self.opens_folder:
                 job.open_folder()
-            self.work(settings, job)
+            yield settings, job
+
+    def _check(self, cfg: DictConfig, job: Job) -> Any:
+        """Return the settings of a composed config."""
+        return check_settings(cfg, SETTINGS_CLASSES[self.verb], overrides=job.overrides)
 
     def _run_workers(self, overrides: Sequence[str], start_workers: StartWorkers) -> None:
         """Check the settings of the command, and start it as the tasks of a job array."""
+        overrides = quote_texts(overrides, self.verb, multirun=False)
         folder_of_sweep = "hydra.run.dir=${hydra.sweep.dir}"
         with composed_job(self.verb, [*overrides, folder_of_sweep]) as (job, cfg):
             settings = self._check(cfg, job)
-            check_shareable(settings)
             parameters = slurm_parameters(settings.workers)
             command = [f"octopi.{self.verb}", *config_search_arguments()]
             shared = [o for o in job.overrides if override_key(o) != WORKERS]
+            resources.check_writable(job.folder, "Choose another folder with hydra.sweep.dir=…")
             job.open_folder()
             start_workers(parameters, command, shared, job.folder, settings.workers)
 
-    def _run_by_hydra(self) -> None:
+    def _run_by_hydra(self, arguments: Sequence[str]) -> None:
         """Let Hydra run the command: as a multirun, or to show its config."""
 
         @hydra.main(config_path=str(CONF_DIR), config_name=self.verb, execution_whitelist=[])
@@ -142,9 +124,39 @@ class Command:
                 job = multirun_job()
                 return self.work(self._check(cfg, job), job)
 
+        sys.argv[1:] = quote_texts(arguments, self.verb, multirun=True)
         for plugin in self.plugins:
             Plugins.instance().register(plugin)
         task()
+
+
+def prepare_process(verb: str) -> None:
+    """Make this process the command's, however it was started; end it where only help is asked."""
+    use_utf8()
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as some schedulers do
+            stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  to the end
+            setattr(sys, name, stream)
+    logging.raiseExceptions = False  # a log on a full disk is incomplete, without tracebacks
+    sys.argv[0] = f"octopi {verb}"  # the name in a usage line
+    if wants_help(sys.argv[1:]):
+        sys.stdout.write(help_text(verb))
+        sys.exit(ExitCode.DONE)
+    # So Lightning starts the other ranks: by `python -m` and the name of the main module.
+    sys.modules["__main__"].__spec__ = importlib.util.find_spec(f"octopi.{verb}")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, also in multiruns
+    _add_current_folder()
+
+
+@contextlib.contextmanager
+def exit_on_error() -> Iterator[None]:
+    """Turn an error into a message and the exit code of this process."""
+    try:
+        yield
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001  the last line before a bare traceback
+        sys.exit(report_error(error))
 
 
 def _add_current_folder() -> None:

@@ -1,7 +1,7 @@
 """The `octopi` console script: the commands under one name, light to import."""
 
+import importlib
 import importlib.metadata
-import runpy
 import sys
 from typing import NoReturn
 
@@ -41,7 +41,7 @@ def main() -> NoReturn:
         print(help_text(verb), end="")
         sys.exit(ExitCode.DONE)
     sys.argv = [f"octopi {verb}", *arguments[1:]]
-    runpy.run_module(f"octopi.{verb}", run_name="__main__", alter_sys=True)
+    importlib.import_module(f"octopi.{verb}").main()
     sys.exit(ExitCode.DONE)
 
 

@@ -298,12 +298,8 @@ class TomogramDataModule(pl.LightningDataModule):
         if self.preparation.reader.particles is not None:
             labels, numbers["particles"] = split_codes(target)
             target = labels.to(torch.uint8)
-        return {
-            "image": image,
-            "target": target,
-            "not_annotated": batch["not_annotated"],
-            **numbers,
-        }
+        not_annotated = batch["not_annotated"]
+        return {"image": image, "target": target, "not_annotated": not_annotated, **numbers}
 
     def content(self) -> dict[str, dict[str, str]]:
         """Return hashes (hex) of the data that trains and validates, by run and what it is.

@@ -2,9 +2,7 @@
 
 import contextlib
 import functools
-import json
 import logging
-import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,21 +12,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from octopi.errors import (
     DataError,
     LockedError,
     NotInProjectError,
-    ResourceError,
     SettingError,
-    did_you_mean,
     shorten,
     shorten_list,
 )
 from octopi.geometry import Grid
 from octopi.project import copick_items
-from octopi.project.copick_api import open_root
+from octopi.project.config_file import check_config, open_config_root, refused_options
 from octopi.project.objects import NO_OBJECTS, PickableObject, merge_objects
 from octopi.project.queries import TomogramQuery, check_name, check_run_name
 from octopi.project.run import Run
@@ -59,7 +54,7 @@ class Project:
 
     def __init__(self, config_paths: Sequence[Path]) -> None:
         self.config_paths = tuple(config_paths)
-        self._roots = {str(path): _open_root(path) for path in self.config_paths}
+        self._roots = {str(path): open_config_root(path) for path in self.config_paths}
         for path, root in self._roots.items():
             check_roots(root, path)
         self.objects: dict[str, PickableObject] = merge_objects(
@@ -85,7 +80,7 @@ class Project:
                 try:
                     copick_runs += [(prefix, run) for run in root.query()]
                 except TypeError as error:  # S3's client takes its options when it connects
-                    raise _refused_options(path, error) from error
+                    raise refused_options(path, error) from error
         for _, run in copick_runs:
             if any(unicodedata.category(sign) == "Cc" for sign in run.name):
                 raise DataError(
@@ -271,75 +266,8 @@ def open_project(config: str | Path | Sequence[str | Path] | None) -> Project:
     for path in paths:
         if paths.count(path) > 1:
             raise SettingError(f"The copick config {path} is given twice. Give each config once.")
-        _check_config(path)
+        check_config(path)
     return Project(paths)
-
-
-def _check_config(path: Path) -> None:
-    """Raise SettingError unless the path is a file that holds a JSON object."""
-    if path.is_dir():
-        choices = shorten_list(sorted(p.name for p in path.glob("*.json"))) or "none"
-        raise SettingError(
-            f"{path} is a folder, not a copick config. Name a JSON file; in it are: {choices}."
-        )
-    if os.path.lexists(path) and not path.is_file():
-        raise SettingError(
-            f"{path} is no copick config but a link that leads nowhere, or no file. Set "
-            "OCTOPI_PROJECT or project.config to a JSON file."
-        )
-    if not path.is_file():
-        choices = [str(p) for p in path.parent.glob("*.json")] if path.parent.is_dir() else []
-        raise SettingError(
-            f"There is no copick config {path}.{did_you_mean(str(path), choices)} "
-            "Set OCTOPI_PROJECT or project.config to one that exists."
-        )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise SettingError(f"{path} is not valid JSON: {error}. Correct it there.") from error
-    except OSError as error:
-        raise SettingError(f"{path} cannot be read: {error.strerror}.") from error
-    if not isinstance(content, dict):
-        raise SettingError(f"{path} is not a copick config: it holds no JSON object.")
-
-
-def _open_root(path: Path) -> Any:
-    with storage_errors_as_data_error(f"The project of {path}"):
-        try:
-            return open_root(path)
-        except ValidationError as error:
-            faults = error.errors()
-            if ("overlay_root",) in [fault["loc"] for fault in faults]:
-                raise ResourceError(
-                    f"{path} has no usable overlay_root, so nothing can be written. "
-                    "Add one that points at a folder of yours."
-                ) from error
-            described = (_describe_fault(fault, path) for fault in faults)
-            listed = shorten_list(described, "; ", item_length=200)
-            raise SettingError(
-                f"{path} is not a valid copick config: {listed}. Correct it there."
-            ) from error
-        except TypeError as error:
-            raise _refused_options(path, error) from error
-        except (ValueError, ImportError) as error:
-            raise SettingError(f"copick cannot open {path}: {error}.") from error
-
-
-def _describe_fault(fault: Mapping[str, Any], path: Path) -> str:
-    """Say where a copick config is wrong, and of which object; it may hold keys to its storage."""
-    key, message = ".".join(map(str, fault["loc"])), str(fault["msg"]).rstrip(".")
-    if fault["loc"][0] != "pickable_objects" or len(fault["loc"]) < 3:
-        return f"{key}: {message}"
-    entry = json.loads(path.read_text(encoding="utf-8"))["pickable_objects"][fault["loc"][1]]
-    name = entry.get("name", "") if isinstance(entry, dict) else entry
-    return f"{key} of {shorten(name)!r}: {message}, but it is {shorten(repr(fault['input']))}"
-
-
-def _refused_options(path: str | Path, error: TypeError) -> SettingError:
-    return SettingError(
-        f"The storage of {path} cannot be opened: {error}. Correct overlay_fs_args or "
-        "static_fs_args there."
-    )
 
 
 def _prefixes(paths: Sequence[Path]) -> list[str]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octopi.errors import DataError, NotInProjectError, SettingError
+from octopi.errors import DataError, NotInProjectError
 from octopi.geometry import NEARLY_EXACT, same_spacing
 from octopi.project import copick_items, read_volume, stored_volume
 from octopi.project.attributes import FINGERPRINT, octopi_attributes
-from octopi.project.copick_items import RunContents
 from octopi.project.digests import digest_array
 from octopi.project.queries import (
-    PicksQuery,
     SegmentationQuery,
     Spaced,
     TomogramQuery,
@@ -25,6 +22,7 @@ from octopi.project.queries import (
     tomogram_name,
 )
 from octopi.project.storage import storage_errors_as_resource_error
+from octopi.project.stored_run import StoredRun
 from octopi.project.write_volume import write_volume
 from octopi.ranges import PLAUSIBLE_SPACING
 
@@ -32,70 +30,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from octopi.geometry import Grid
-    from octopi.project.objects import PickableObject
-    from octopi.project.work_folder import Claim
 
 
-@dataclass(eq=False, repr=False)
-class VolumeStore:
-    """The volumes of a run: its tomograms, segmentations and score maps.
-
-    Args:
-        name: of the run in the project.
-        copick_run: copick's run.
-        objects: the project's objects, by name.
-        project_name: the project in words, for messages.
-        warn_once: logs a warning once, however many runs give it.
-        reopen: opens the run of a name again, in the process that unpickles this one.
-        claim: by which the run is this process's, while it is.
-        kept: what is stored of the run, where that is listed once.
-    """
-
-    name: str
-    copick_run: Any
-    objects: Mapping[str, PickableObject]
-    project_name: str
-    warn_once: Callable[[str], None]
-    reopen: Callable[[str], VolumeStore]
-    claim: Claim | None = None
-    kept: RunContents | None = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return self.reopen, (self.name,), {"claim": self.claim}
-
-    @property
-    def stored_name(self) -> str:
-        """The name of the run in its own project."""
-        return str(self.copick_run.name)
-
-    def check_claim(self) -> None:
-        """Raise LockedError if the run was claimed for this process, but is another's by now."""
-        if self.claim is not None:
-            self.claim.check()
-
-    def contents(self) -> RunContents:
-        """Return what is stored of the run: what `keep_contents` has listed, else what is now."""
-        return self.kept or RunContents(self.copick_run, self.warn_once)
-
-    def keep_contents(self) -> None:
-        """List each folder of the run once from now on, when it is first needed."""
-        self.kept = self.kept or RunContents(self.copick_run, self.warn_once)
-
-    def _note(self, query: PicksQuery | SegmentationQuery, item: Any | None) -> None:
-        """Note in a list that is kept that an item was written, or with None deleted."""
-        if self.kept is None:
-            return
-        items, listed = self._items(query)
-        items.pop(listed, None)
-        if item is not None:
-            items[listed] = item
-
-    def _items(self, query: PicksQuery | SegmentationQuery) -> tuple[dict[Any, Any], Any]:
-        """Return the stored items of the query's kind, and the query as it is listed."""
-        if isinstance(query, PicksQuery):
-            return self.contents().picks, query
-        spacing = round(query.voxel_spacing or 0, 3)
-        return self.contents().segmentations, replace(query, voxel_spacing=spacing)
+class VolumeStore(StoredRun):
+    """The volumes of a run: its tomograms, segmentations and score maps."""
 
     def tomograms(self) -> list[TomogramQuery]:
         """List the tomograms, by voxel spacing and type."""
@@ -293,6 +231,12 @@ class VolumeStore:
         item = self.contents().features(self._tomogram(query)).get(name)
         return item is not None and stored_volume.is_finished(item, by_octopi=True)
 
+    def is_foreign_score_map(self, query: TomogramQuery, name: str) -> bool:
+        """Return whether the tomogram has finished features of this name by another program."""
+        item = self.contents().features(self._tomogram(query)).get(name)
+        is_there = item is not None and stored_volume.is_finished(item)
+        return is_there and not stored_volume.is_finished(item, by_octopi=True)
+
     def read_score_map(
         self, query: TomogramQuery, name: str
     ) -> tuple[NDArray[np.uint8], Grid, dict[str, Any]]:
@@ -326,28 +270,6 @@ class VolumeStore:
         with storage_errors_as_resource_error(f"{self._where(query)}, score map {name}", item.path):
             write_volume(item.fs, item.path, scores, grid=grid, attributes=attributes)
 
-    def check_can_write(self, query: PicksQuery | SegmentationQuery) -> None:
-        """Raise unless picks or a label volume can be written under this query.
-
-        Raises:
-            SettingError: a name is illegal, or the read-only data has the same.
-            NotInProjectError: the project has no such object.
-        """
-        check_name("user_id", query.user_id)
-        check_name("session_id", query.session_id)
-        if isinstance(query, PicksQuery):
-            objects = [entry.name for entry in self.copick_run.root.config.pickable_objects]
-            if query.object_name not in objects:
-                raise NotInProjectError(self.project_name, "object", query.object_name, objects)
-        else:
-            check_name("name", query.name)
-        items, listed = self._items(query)
-        if listed in items and items[listed].read_only:
-            raise SettingError(
-                f"Run {self.name} already has the {query.kind} {listed} in its read-only data. "
-                "Write under another user_id or session_id."
-            )
-
     def _tomogram(self, query: TomogramQuery) -> Any:
         existing = self.contents().tomograms
         if query not in existing:
@@ -362,9 +284,6 @@ class VolumeStore:
         return stored_volume.open_volume(
             existing[name], where, query.voxel_spacing, warn=self.warn_once, channels=True
         )
-
-    def _where(self, query: TomogramQuery | PicksQuery | SegmentationQuery) -> str:
-        return f"Run {self.name}: {query.kind} {query}"
 
     def _warn_of_other_spacing(
         self, requested: str, selected: Spaced, voxel_spacing: float | None

@@ -4,10 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
+from tiny import RUNS, TINY
 
+import octopi
 from octopi.system import files
 
 STOPPED_WHILE_WRITING = """
@@ -34,6 +38,20 @@ hydra:
   callbacks:
     mine: {_target_: os.mkdir, path: made}
 """
+
+
+def test_four_calls_of_ours_lead_from_the_console_to_fit(here, octopi_command, monkeypatch):
+    def stop(*_, **__):
+        package = str(Path(octopi.__file__).parent)
+        stack = traceback.extract_stack()
+        calls.extend(frame.name for frame in stack if frame.filename.startswith(package))
+        raise KeyboardInterrupt
+
+    calls = []
+    monkeypatch.setattr(pl.Trainer, "fit", stop)
+    assert octopi_command("create_targets") == 0
+    assert octopi_command("train", *TINY, *RUNS) == 130
+    assert calls == ["main", "__call__", "train", "run_training"]
 
 
 def test_an_experiment_calls_nothing_while_logging_is_configured(here, octopi_command, capsys):
@@ -82,6 +100,25 @@ def test_a_job_folder_that_cannot_be_written_is_named(tmp_path, octopi_command, 
     error = capfd.readouterr().err
     assert f"{tmp_path / 'mine'} cannot be written" in error
     assert "hydra.run.dir" in error
+
+
+@pytest.mark.parametrize(
+    ("command", "setting"),
+    [
+        (["check"], "hydra.run.dir"),
+        (["evaluate"], "hydra.run.dir"),
+        (["train"], "hydra.run.dir"),
+        (["train", "-m", "seed=1,2"], "hydra.sweep.dir"),
+    ],
+)
+@pytest.mark.parametrize("dry_run", [[], ["dry_run=true"]])
+def test_a_job_folder_in_which_nobody_can_make_files_is_refused_also_by_a_dry_run(
+    octopi_command, capfd, command, setting, dry_run
+):
+    assert octopi_command(*command, f"{setting}=/proc/mine", *dry_run) == 4
+    error = capfd.readouterr().err
+    assert "/proc/mine: /proc cannot be written" in error
+    assert f"Choose another folder with {setting}=" in error
 
 
 @pytest.mark.parametrize(

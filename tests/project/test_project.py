@@ -1,4 +1,3 @@
-import json
 import pickle
 import subprocess
 import sys
@@ -16,43 +15,6 @@ def three(files):
     for name in ("TS_2", "TS_10", "TS_1"):
         files.add_tomogram(files.noise(), run=name)
     return files
-
-
-@pytest.mark.parametrize("nothing", [None, "", []])
-def test_without_a_config_the_message_says_what_to_set(nothing):
-    with pytest.raises(SettingError, match=r"OCTOPI_PROJECT or project\.config.*project=demo"):
-        open_project(nothing)
-
-
-def test_a_missing_config_is_named_with_its_neighbour(files):
-    files.config("project.json")
-    with pytest.raises(SettingError, match=r"no copick config .*projct.json.*project.json"):
-        open_project(files.folder / "projct.json")
-
-
-def test_a_folder_is_no_config(files):
-    files.config("project.json")
-    with pytest.raises(SettingError, match=r"is a folder.*project\.json"):
-        open_project(files.folder)
-
-
-def test_broken_json_is_reported_by_line_and_column(tmp_path):
-    path = tmp_path / "project.json"
-    path.write_text('{\n  "name": ,\n}', encoding="utf-8")
-    with pytest.raises(SettingError, match=r"project\.json is not valid JSON.*line 2 column"):
-        open_project(path)
-
-
-def test_a_config_of_another_shape_is_refused_without_showing_its_secrets(files):
-    config = files.config(pickable_objects="none", overlay_fs_args={"secret": "hunter2"})
-    with pytest.raises(SettingError, match="pickable_objects") as caught:
-        open_project(config)
-    assert "hunter2" not in str(caught.value)
-
-
-def test_an_unknown_backend_is_refused(files):
-    with pytest.raises(SettingError, match="floppy"):
-        open_project(files.config(config_type="floppy"))
 
 
 def test_a_config_given_twice_is_refused(files):
@@ -126,11 +88,6 @@ def test_an_overlay_that_cannot_be_written_is_an_error_that_names_it(files):
     assert caught.value.exit_code == 4
 
 
-def test_a_config_without_an_overlay_is_an_error_that_says_so(files):
-    with pytest.raises(ResourceError, match="no usable overlay_root"):
-        open_project(files.config(overlay_root=None))
-
-
 def test_a_warning_about_the_project_is_logged_once(files, caplog):
     project = files.open()
     project.warn_once("ten and not nine")
@@ -157,14 +114,6 @@ def test_another_process_reads_the_run_it_was_sent(three):
     assert float(done.stdout) == pytest.approx(three.noise().sum(), rel=1e-5)
 
 
-def test_a_config_of_the_old_form_without_a_type_opens(files):
-    config = files.config()
-    content = json.loads(config.read_text(encoding="utf-8"))
-    del content["config_type"]
-    config.write_text(json.dumps(content), encoding="utf-8")
-    assert open_project(config).objects
-
-
 def test_a_tomogram_goes_to_one_config_only(files):
     files.add_tomogram(files.noise())
     project = open_project([files.config("a.json"), files.config("b.json")])
@@ -178,23 +127,6 @@ def test_a_folder_that_copick_reads_as_a_pattern_is_refused(files, folder):
     config = files.config(overlay_root=f"local://{files.folder / folder}")
     with pytest.raises(SettingError, match=r"overlay_root.*Rename the folder"):
         open_project(config)
-
-
-@pytest.mark.parametrize("options", [{"banana": 3}, {"client_kwargs": {"banana": 3}}])
-def test_options_that_a_storage_does_not_have_are_named_without_its_keys(files, options):
-    access = {"key": "a", "secret": "hunter2", **options}
-    config = files.config(overlay_root="s3://bucket/x", overlay_fs_args=access)
-    with pytest.raises(SettingError, match=r"(?s)banana.*overlay_fs_args") as refused:
-        _ = open_project(config).runs
-    assert "hunter2" not in str(refused.value)
-
-
-def test_what_is_no_file_or_leads_nowhere_is_not_proposed_as_itself(tmp_path):
-    link = tmp_path / "project.json"
-    link.symlink_to(tmp_path / "gone.json")
-    with pytest.raises(SettingError, match=r"a link that leads nowhere") as caught:
-        open_project(link)
-    assert "Did you mean" not in str(caught.value)
 
 
 def test_a_root_with_a_variable_is_refused_where_no_folder_has_that_name(files):
@@ -212,20 +144,6 @@ def test_read_only_data_that_are_not_there_are_no_empty_project(three, caplog):
     config = three.config(static_root="local:///mnt/not-mounted")
     assert [run.name for run in open_project(config).select(None)] == ["TS_7"]
     assert "/mnt/not-mounted is not there, so that only overlay_root is read" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"radius": "60 A"}, "radius of 'virus'.*valid number.*but it is '60 A'.*Correct it there"),
-        ({"label": 0}, "label of 'virus'.*reserved for background.*but it is 0"),
-        ({"name": 70}, "name of '70'.*valid string"),
-    ],
-)
-def test_an_object_that_is_no_object_of_copick_is_named_with_what_it_says(files, change, words):
-    entry = {"name": "virus", "is_particle": True, "label": 1, "radius": 60.0, **change}
-    with pytest.raises(SettingError, match=words):
-        open_project(files.config(pickable_objects=[entry]))
 
 
 @pytest.mark.parametrize("name", ["TS_1\n08:00:00 ERROR forged", "TS_\x1b[31m1"])

@@ -1,10 +1,9 @@
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from octopi.errors import DataError, NotInProjectError, ResourceError, SettingError
+from octopi.errors import DataError, NotInProjectError, ResourceError
 from octopi.geometry import Grid, Points
 from octopi.project import open_project
 from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
@@ -75,29 +74,6 @@ def test_picks_that_do_not_exist_are_refused_with_those_that_do(files):
     files.add_picks([])
     with pytest.raises(NotInProjectError, match=r"ribosome:me/1.*It has: ribosome:curator/1"):
         files.run().read_picks(PicksQuery("ribosome", "me", "1"))
-
-
-def test_picks_in_the_read_only_data_are_not_written_over(files):
-    files.add_picks([files.point(1, 2, 3)])
-    with pytest.raises(SettingError, match="read-only data"):
-        files.run().write_picks(PicksQuery("ribosome", "curator", "1"), Points.empty())
-
-
-def test_picks_of_an_unknown_object_are_refused(run):
-    with pytest.raises(NotInProjectError, match=r"no object ribosom.*Did you mean ribosome"):
-        run.check_can_write(replace(OURS, object_name="ribosom"))
-
-
-@pytest.mark.parametrize("name", ["unet_tversky", "../../etc", "a/b"])
-@pytest.mark.parametrize("field", ["user_id", "session_id"])
-def test_names_copick_would_change_are_refused_before_anything_is_written(run, field, name):
-    for query, write in (
-        (OURS, lambda q: run.write_picks(q, Points.empty())),
-        (TARGETS, lambda q: run.write_segmentation(q, _labels(), grid=GRID, attributes={})),
-    ):
-        with pytest.raises(SettingError, match=field):
-            write(replace(query, **{field: name}))
-    assert run.picks() == run.segmentations() == []
 
 
 def test_an_overlay_that_cannot_be_written_is_a_resource_error(files):

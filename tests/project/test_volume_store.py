@@ -127,13 +127,6 @@ def test_labels_that_do_not_fit_their_grid_are_refused(run):
     assert run.segmentations() == []
 
 
-def test_a_segmentation_in_the_read_only_data_is_not_written_over(files):
-    files.add_tomogram(files.noise())
-    files.add_segmentation(_labels(), name="10.000_octopi_1_targets-multilabel")
-    with pytest.raises(SettingError, match="read-only data"):
-        files.run().write_segmentation(TARGETS, _labels(), grid=GRID, attributes={})
-
-
 # Score maps
 
 
@@ -155,6 +148,17 @@ def test_an_unfinished_score_map_is_not_there(files, run):
     files.remove("VoxelSpacing10.000/wbp_unet_features.zarr/.zattrs")
     assert not run.has_score_map(WBP, "unet")
     assert run.score_maps() == []
+
+
+def test_features_of_another_program_are_told_from_a_score_map(files):
+    files.add_tomogram(files.noise())
+    files.add_tomogram(files.noise()[None], name="wbp_unet_features", chunks=(1, 4, 4, 4))
+    run = files.run()
+    assert run.is_foreign_score_map(WBP, "unet")
+    assert not run.has_score_map(WBP, "unet")
+    assert not run.is_foreign_score_map(WBP, "resnet")
+    run.write_score_map(WBP, "resnet", _labels()[None], grid=GRID, attributes={})
+    assert not run.is_foreign_score_map(WBP, "resnet")
 
 
 def test_a_score_map_that_does_not_exist_is_refused_with_those_that_do(run):

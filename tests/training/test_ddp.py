@@ -58,8 +58,8 @@ def test_two_ranks_learn_what_one_process_learns(here, octopi_command):
     assert octopi_command("train", *WORDS, "data.crops_per_step=4", "hydra.run.dir=one") == 0
     loss, state = learned(here / "one")
     shared = ["data.crops_per_step=2", "trainer.devices=2"]
-    console = ["-c", "from octopi.console.main import main; main()", "train"]
-    for name, start in {"module": ["-m", "octopi.train"], "console": console}.items():
+    copick = ["-c", "from copick.cli.cli import main; main()", "training", "octopi"]
+    for name, start in {"module": ["-m", "octopi.train"], "copick": copick}.items():
         tracker = ["logger=mlflow"] if name == "module" else []
         both_loss, both_state = trained(here / name, *shared, *tracker, start=start)
         assert both_loss == pytest.approx(loss, rel=1e-5)
