@@ -58,7 +58,7 @@ def commands(given: argparse.Namespace, out: Path, config: Path) -> dict[str, fl
             *given.words,
         ],
         "segment": [test, model],
-        "localize": [test, model],
+        "localize": [test, model, "thresholds_from=training"],
         "evaluate": [test, "scorer=czii", f"hydra.run.dir={out / 'evaluate'}"],
     }
     seconds = {}

@@ -6,7 +6,8 @@ Starts with up to ten picks of each object in one run, trains, and lets an annot
 truth answer 50 clicks a round; a click accepts, rejects, relabels or adds one particle. `--policy
 review` answers the places of `octopi review` in its order, `random` the same places in a random
 one, `top` adds the particles of one tomogram after another from its first slice on. After each
-round a network is trained from the start on what is known by then, at the same budget. Prints one
+round a network is trained on what is known by then, at the same budget, from the start or, with
+`--warm`, from the weights of the round before. Prints one
 JSON line: clicks, picks and mean F1 at β = 1 in the runs that are held out, after each round.
 `--policy full` trains once on all picks.
 """
@@ -37,13 +38,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", choices=["demo", "phantom"], default="demo")
     parser.add_argument("--policy", choices=["review", "random", "top", "full"], default="review")
+    parser.add_argument("--warm", action="store_true", help="begin with the last weights")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--clicks", type=int, default=50, help="of a round")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmark/review"))
     parser.add_argument("overrides", nargs="*", help="further overrides of the training")
     arguments = parser.parse_args()
-    out = (arguments.out / f"{arguments.data}_{arguments.policy}_{arguments.seed}").resolve()
+    start = "_warm" if arguments.warm else ""
+    name = f"{arguments.data}_{arguments.policy}{start}_{arguments.seed}"
+    out = (arguments.out / name).resolve()
     out.mkdir(parents=True, exist_ok=True)
     config, complete, train, test = make_project(arguments.data, out)
     project = open_project(config)
@@ -68,9 +72,12 @@ def main() -> None:
         run("create_targets", f"runs=[{','.join(annotator.annotated_runs())}]", *sets,
             f"targets.session_id={number + 1}")  # fmt: skip
         job = out / f"train_{number}"
+        initial = []
+        if arguments.warm and number:
+            initial = [f"init_from={out / f'train_{number - 1}' / 'best_model.pth'}"]
         run("train", f"targets.session_id={number + 1}", "data.test_runs=null", "num_folds=null",
             "data.ratios=[1,0,0]", f"seed={arguments.seed}", f"hydra.run.dir={job}",
-            *arguments.overrides)  # fmt: skip
+            *initial, *arguments.overrides)  # fmt: skip
         checkpoint = f"checkpoint={job / 'best_model.pth'}"
         run("segment", checkpoint, "overwrite=true")
         run("localize", checkpoint, "beta=1", "overwrite=true")

@@ -3,14 +3,16 @@
     python benchmarks/shift.py FOLDER [FOLDER ...]
 
 Each folder is a finished cross-validation (`octopi train num_folds=…`), all on the same runs. Every
-run is changed as PERTURBATIONS say, picked by the network that did not train on it, at thresholds
+run is changed as PERTURBATIONS say, picked by the network that did not train on it, with chances
 calibrated on the unchanged runs of the other folds, and scored by the challenge's rule. Prints a
-JSON line for each perturbation: F1 (β = 1) and F4 (β = 4, weighted), the mean over the folders.
+JSON line for each perturbation: F1 (β = 1) and F4 (β = 4, weighted), the mean over the folders, at
+thresholds of the training and at those that the changed runs' candidates choose.
 """
 
 import argparse
+import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,17 +28,21 @@ from octopi.cross_validation.ensemble import (
     read_truth,
 )
 from octopi.data.cache import normalise
+from octopi.evaluation.calibration import Calibration
 from octopi.evaluation.coverage import keep_comparable
+from octopi.evaluation.data_thresholds import MIN_CHANCE, RunCandidates, thresholds_by_data
 from octopi.evaluation.differences import stack_counts
 from octopi.evaluation.scores import Czii, fbeta
 from octopi.geometry import PicksByRun, Points
 from octopi.models import checkpoint
+from octopi.picking import PickingInfo, beta_key
 from octopi.system.job_folder import BEST_MODEL_FILE, fold_folders
 from octopi.targets import drop_unknown
 from octopi.training.dataset_info import DatasetInfo
 from octopi.training.run import Training, build_training
 
 BETAS = (1.0, 4.0)
+COLUMNS = ("f1", "f1 by data", "f4", "f4 by data")
 Volume = NDArray[np.float32]  # (z, y, x), mean 0, standard deviation 1
 Perturbation = Callable[[Volume, np.random.Generator], Volume]
 
@@ -77,29 +83,53 @@ def main() -> None:
         for name, row in score_folder(folder, arguments.trust).items():
             scores[name].append(row)
     for name, rows in scores.items():
-        f1, f4 = np.mean(rows, axis=0).round(4).tolist()
-        print(json.dumps({"perturbation": name, "f1": f1, "f4": f4, "seeds": len(rows)}))
+        means = dict(zip(COLUMNS, np.mean(rows, axis=0).round(4).tolist(), strict=True))
+        print(json.dumps({"perturbation": name, **means, "seeds": len(rows)}))
 
 
 def score_folder(folder: Path, trust: list[str]) -> dict[str, list[float]]:
-    """Return F1 and F4 of a cross-validation under each perturbation."""
+    """Return the scores, as in COLUMNS, of a cross-validation under each perturbation."""
     folders = fold_folders(folder)
     folds = read_folds(folders)
     trainings = [load_fold(path, trust) for path in folders]
     info, validation = trainings[0].info, trainings[0].module.validation_steps
     truth = read_truth(info, out_of_fold_candidates(folds))
-    thresholds = [calibrate_on_others(folds, fold, truth, validation) for fold in folds]
+    calibrations = [calibrate_on_others(folds, fold, truth, validation) for fold in folds]
     rows = {}
     for name, perturb in PERTURBATIONS.items():
         candidates = [find_candidates(training, perturb) for training in trainings]
         means = []
         for beta in BETAS:
-            picks: PicksByRun = {}
-            for calibration, found in zip(thresholds, candidates, strict=True):
-                picks |= calibration.pick(found, beta)
-            means.append(mean_score(count(picks, truth, info).sum(axis=0), info, beta))
+            by_training: PicksByRun = {}
+            follow: PicksByRun = {}
+            for calibration, found, fold in zip(calibrations, candidates, folds, strict=True):
+                by_training |= calibration.pick(found, beta)
+                changed = by_data(calibration, found, fold.info.picking, beta)
+                follow |= changed.pick(found, beta)
+            means += [
+                mean_score(count(picks, truth, info).sum(axis=0), info, beta)
+                for picks in (by_training, follow)
+            ]
         rows[name] = means
     return rows
+
+
+def by_data(
+    calibration: Calibration,
+    candidates: Mapping[str, Mapping[str, Points]],
+    picking: PickingInfo,
+    beta: float,
+) -> Calibration:
+    """Return the calibration with the thresholds that follow the candidates of a fold's runs."""
+    info = dataclasses.replace(picking, chances=calibration.chances)
+    runs = []
+    for by_object in candidates.values():
+        raw = {name: points.scores_or_ones for name, points in by_object.items()}
+        kept = {name: s[info.chance(name).of(s) >= MIN_CHANCE] for name, s in raw.items()}
+        runs.append(RunCandidates(info, kept, {}))
+    key = beta_key(beta)
+    thresholds = calibration.thresholds[key] | thresholds_by_data(runs, beta, None)
+    return dataclasses.replace(calibration, thresholds={**calibration.thresholds, key: thresholds})
 
 
 def count(picks: PicksByRun, truth: PicksByRun, info: DatasetInfo) -> NDArray[np.int64]:

@@ -10,24 +10,19 @@ and a 95 % interval of the difference over runs.
 """
 
 import argparse
-import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
-from shift import BETAS, count, load_fold, mean_score
+from shift import BETAS, by_data, count, load_fold, mean_score
 
 from octopi.cross_validation.ensemble import (
-    Fold,
     calibrate_on_others,
     out_of_fold_candidates,
     read_folds,
     read_truth,
 )
-from octopi.evaluation.calibration import Calibration
-from octopi.evaluation.data_thresholds import MIN_CHANCE, RunCandidates, thresholds_by_data
 from octopi.geometry import PicksByRun
-from octopi.picking import beta_key
 from octopi.system.job_folder import fold_folders
 
 
@@ -55,7 +50,9 @@ def compare(folder: Path, trust: list[str]) -> dict[float, dict[str, object]]:
         for fold in folds:
             calibration = calibrate_on_others(folds, fold, truth, validation)
             picks["training"] |= calibration.pick(fold.candidates, beta)
-            picks["data"] |= by_data(calibration, fold, beta).pick(fold.candidates, beta)
+            picks["data"] |= by_data(calibration, fold.candidates, fold.info.picking, beta).pick(
+                fold.candidates, beta
+            )
         counts = {name: count(one, truth, info) for name, one in picks.items()}
         scores = {name: mean_score(one.sum(axis=0), info, beta) for name, one in counts.items()}
         differences = [
@@ -66,19 +63,6 @@ def compare(folder: Path, trust: list[str]) -> dict[float, dict[str, object]]:
         interval = np.percentile(differences, [2.5, 97.5]).round(4).tolist()
         rows[beta] = {name: round(score, 4) for name, score in scores.items()} | {"95 %": interval}
     return rows
-
-
-def by_data(calibration: Calibration, fold: Fold, beta: float) -> Calibration:
-    """Return the calibration with the thresholds that follow the runs that a fold held out."""
-    info = dataclasses.replace(fold.info.picking, chances=calibration.chances)
-    runs = []
-    for by_object in fold.candidates.values():
-        raw = {name: points.scores_or_ones for name, points in by_object.items()}
-        kept = {name: s[info.chance(name).of(s) >= MIN_CHANCE] for name, s in raw.items()}
-        runs.append(RunCandidates(info, kept, {}))
-    key = beta_key(beta)
-    thresholds = calibration.thresholds[key] | thresholds_by_data(runs, beta, None)
-    return dataclasses.replace(calibration, thresholds={**calibration.thresholds, key: thresholds})
 
 
 if __name__ == "__main__":

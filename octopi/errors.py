@@ -62,21 +62,31 @@ class DataError(OctopiError):
 
 
 class NotInProjectError(DataError, LookupError):
-    """Something requested of a project or run that it does not contain."""
+    """Something requested of a project or run that it does not contain.
+
+    Args:
+        where: the project or run.
+        kind: of what was requested.
+        requested: its name.
+        available: the names of those that are there.
+        cure: what to do, in a sentence.
+    """
 
     def __init__(
-        self, where: str, kind: str, requested: object, available: Iterable[object]
+        self, where: str, kind: str, requested: object, available: Iterable[object], cure: str = ""
     ) -> None:
         # its arguments are kept as they are, so that it can come from another process
-        super().__init__(where, kind, str(requested), tuple(dict.fromkeys(map(str, available))))
+        names = tuple(dict.fromkeys(map(str, available)))
+        super().__init__(where, kind, str(requested), names, cure)
 
     def __str__(self) -> str:
-        where, kind, requested, available = self.args
+        where, kind, requested, available, cure = self.args
+        length = MAX_LIST_LENGTH - len(cure)  # so that the message stays short
+        listed = shorten_list(available, closest_to=requested, list_length=length)
         return (
             f"{shorten(where)} has no {kind} {shorten(requested)}."
-            f"{did_you_mean(requested, available)} "
-            f"It has: {shorten_list(available, closest_to=requested) or 'none'}."
-        )
+            f"{did_you_mean(requested, available)} It has: {listed or 'none'}. {cure}"
+        ).rstrip()
 
 
 class ResourceError(OctopiError):

@@ -55,8 +55,8 @@ def export(settings: ExportSettings, job: Job) -> None:
             f"{folder} already has {shorten_list(existing_files)}, with other content. Replace "
             "them with overwrite=true, or choose another folder with out=…"
         )
+    check_writable(folder, "Choose another folder with out=…")
     if settings.dry_run:
-        check_writable(folder, "Choose another folder with out=…")
         log_dry_run("export", describe_dry_run(folder, files, existing_files, counts))
         return
     write_files(folder, files)

@@ -5,7 +5,7 @@ can be changed and picks made again in seconds.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from octopi.candidates import find_run_candidates, read_checkpoint_info
@@ -39,7 +39,13 @@ from octopi.project.run_scores import (
     warn_of_several_networks,
 )
 from octopi.project.selection import keep_runs_with
-from octopi.project.shared_work import SharedWork, failing_alone, finish, output_settings
+from octopi.project.shared_work import (
+    SharedWork,
+    failing_alone,
+    finish,
+    output_settings,
+    share,
+)
 from octopi.system.files import write_json
 from octopi.system.job_folder import EXPECTED_FILE, Job
 from octopi.system.progress import ProgressBar
@@ -76,11 +82,7 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
     )
     localizer = build_localizer(settings, all_scores[0])
     with project.writing(
-        runs,
-        f"picks {output}",
-        output_settings(settings),
-        dry_run=settings.dry_run,
-        alone=settings.thresholds_from == "data",  # which are chosen from all runs
+        runs, f"picks {output}", output_settings(settings), dry_run=settings.dry_run
     ) as work:
         for scores in all_scores:
             info = scores.read_info()
@@ -91,19 +93,15 @@ def localize(settings: LocalizeSettings, job: Job) -> None:
         if settings.dry_run:
             log_dry_run("localize", describe(project, all_scores, settings, localizer))
             return
-        results = localize_free_runs(all_scores, work, settings, localizer)
-        candidates_by_run = [run_candidates for _, run_candidates in results]
-        by_data = {}
-        if settings.thresholds_from == "data":
-            by_data = thresholds_by_data(candidates_by_run, settings.beta, settings.thresholds)
-            for scores, run_candidates in results:
-                with failing_alone(scores.run):
-                    write_run_picks(scores, run_candidates, by_data, settings)
+        job_part = JobPart(all_scores, work, settings, localizer)
+        job_part.localize()
+        candidates_by_run = job_part.candidates_by_run()
+    by_data = job_part.thresholds_by_data
     expected = expect_all(candidates_by_run, by_data, settings.beta, settings.thresholds)
     write_json(job.folder / EXPECTED_FILE, {name: asdict(one) for name, one in expected.items()})
     logger.info(
         "Picks of %d runs as %s. Expected of them, with 95 %% intervals:\n%s",
-        len(results), output, format_expected(expected),
+        len(candidates_by_run), output, format_expected(expected),
     )  # fmt: skip
 
 
@@ -111,51 +109,92 @@ def check_settings(settings: LocalizeSettings) -> None:
     """Raise SettingError for names that copick cannot store, and settings that exclude others."""
     for kind in ("user_id", "session_id"):
         check_name(kind, getattr(settings, kind))
-    chooses_otherwise = settings.beta is not None or settings.thresholds_from == "data"
-    if isinstance(settings.thresholds, int | float) and chooses_otherwise:
+    if isinstance(settings.thresholds, int | float) and settings.beta is not None:
         raise SettingError(
-            f"thresholds={settings.thresholds:g} is that of every object, beside which beta and "
-            "thresholds_from=data say nothing. Drop it or them, or give {object: threshold}."
+            f"thresholds={settings.thresholds:g} is that of every object, beside which beta says "
+            "nothing. Drop one of them, or give {object: threshold}."
         )
 
 
-def localize_free_runs(
-    all_scores: Sequence[RunScores],
-    work: SharedWork,
-    settings: LocalizeSettings,
-    localizer: Localizer,
-) -> list[tuple[RunScores, RunCandidates]]:
-    """Find the candidates of every object in every run that no other process picks in.
+class JobPart:
+    """What this process does of a job that others may share: it picks in the runs that are free.
 
-    Where the thresholds are known, those of the training, the picks of a run are written at once.
+    Thresholds of the training are known, so that a run is done at once. Those that the data choose
+    need the candidates of all runs, of which the processes tell each other the scores.
 
     Args:
         all_scores: of the runs.
         work: shared with other processes.
         settings: of the command.
         localizer: finds the candidates.
-
-    Returns:
-        The scores and the candidates of each run, sorted by run; where the picks are written, the
-        raw scores alone.
     """
-    results: list[tuple[RunScores, RunCandidates]] = []
 
-    def localize_run(scores: RunScores) -> None:
-        with failing_alone(scores.run):
-            run_candidates = find_run_candidates(
-                scores, localizer, lambda info: lowest_chances(info, settings)
+    def __init__(
+        self,
+        all_scores: Sequence[RunScores],
+        work: SharedWork,
+        settings: LocalizeSettings,
+        localizer: Localizer,
+    ) -> None:
+        self.all_scores, self.work = all_scores, work
+        self.settings, self.localizer = settings, localizer
+        self.thresholds_by_data: dict[str, float] = {}  # by object
+        self._found: dict[str, RunCandidates] = {}  # by run, of this process
+        self._found_elsewhere: dict[str, RunCandidates] = {}  # scores alone
+        self._tried: set[str] = set()
+
+    def localize(self) -> None:
+        """Pick every object in every run that no other process picks in."""
+        settings = self.settings
+        if settings.thresholds_from == "data":
+            self._in_free_runs(self._find, until_shared=True)
+            self.thresholds_by_data = thresholds_by_data(
+                self.candidates_by_run(), settings.beta, settings.thresholds
             )
-            if settings.thresholds_from == "training":
-                write_run_picks(scores, run_candidates, {}, settings)
-                run_candidates = replace(run_candidates, by_object={})  # frees their memory
-            results.append((scores, run_candidates))
+            own = [scores for scores in self.all_scores if scores.run.name in self._found]
+            for _ in run_in_threads(self._pick, own, num_threads=settings.num_workers):
+                pass
+        self._in_free_runs(self._find_and_pick)
 
-    with ProgressBar(total=len(all_scores), desc="localize", unit="run") as bar:
-        for free in work.rounds(all_scores, lambda scores: scores.run):
-            for _ in run_in_threads(localize_run, free, num_threads=settings.num_workers):
-                bar.update()
-    return sorted(results, key=lambda result: result[0].run.name)
+    def candidates_by_run(self) -> list[RunCandidates]:
+        """Return the candidates of all runs; of those of other processes the scores alone."""
+        for scores in self.all_scores:
+            name = scores.run.name
+            is_known = name in self._found or name in self._found_elsewhere
+            if not is_known and (shared := self.work.read_shared(scores.run)):
+                raw = RunCandidates.decode_raw(scores.read_info(), shared)
+                self._found_elsewhere[name] = raw
+        known = self._found_elsewhere | self._found
+        return [known[s.run.name] for s in self.all_scores if s.run.name in known]
+
+    def _in_free_runs(self, do: Callable[[RunScores], None], *, until_shared: bool = False) -> None:
+        left = [scores for scores in self.all_scores if scores.run.name not in self._tried]
+        rounds = self.work.rounds(left, lambda scores: scores.run, until_shared=until_shared)
+        with ProgressBar(total=len(left), desc="localize", unit="run", disable=not left) as bar:
+            for free in rounds:
+                for _ in run_in_threads(do, free, num_threads=self.settings.num_workers):
+                    bar.update()
+
+    def _find_and_pick(self, scores: RunScores) -> None:
+        self._find(scores)
+        self._pick(scores)
+
+    def _find(self, scores: RunScores) -> None:
+        """Find the candidates of every object in a run, and tell other processes their scores."""
+        self._tried.add(scores.run.name)
+        with failing_alone(scores.run):
+            found = find_run_candidates(
+                scores, self.localizer, lambda info: lowest_chances(info, self.settings)
+            )
+            share(scores.run, found.encode_raw())
+            self._found[scores.run.name] = found
+
+    def _pick(self, scores: RunScores) -> None:
+        """Write the picks of a run whose candidates this process has found."""
+        if found := self._found.get(scores.run.name):
+            with failing_alone(scores.run):
+                write_run_picks(scores, found, self.thresholds_by_data, self.settings)
+            self._found[scores.run.name] = replace(found, by_object={})  # frees their memory
 
 
 def lowest_chances(info: PickingInfo, settings: LocalizeSettings) -> dict[str, float]:
@@ -193,7 +232,7 @@ def write_run_picks(
         run.write_picks(
             query,
             candidates.above(thresholds[name]),
-            provenance={**provenance, **meaning},
+            provenance={**provenance, **meaning, "threshold": thresholds[name]},
         )
     for query in other_picks(run, info, settings):
         check_still_not_edited(run, query, overwrite=settings.overwrite)

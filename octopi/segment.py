@@ -22,6 +22,7 @@ from octopi.inference.ensemble import Ensemble, load_ensemble
 from octopi.inference.segment_run import (
     TaskVolume,
     TomogramTask,
+    check_replaces_no_others,
     is_done,
     output_query,
     predict,
@@ -69,6 +70,7 @@ def segment(settings: SegmentSettings, _job: Job) -> None:
     with project.writing(runs, output, made_by, dry_run=settings.dry_run) as work:
         todo = [t for t in tasks if settings.overwrite or not is_done(t, settings, ensemble)]
         done = [task for task in tasks if task not in todo]
+        check_replaces_no_others(todo, settings)
         if settings.segmentation:
             check_not_edited(
                 [task.run for task in todo],

@@ -1,6 +1,6 @@
 """What the scripts of `make bench` and `make gpu` measure of octopi still runs, at small sizes."""
 
-import importlib.util
+import importlib
 import json
 import os
 import subprocess
@@ -17,7 +17,7 @@ pytestmark = [
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = [
     *("create_targets", "localize", "evaluate", "first_batch", "arithmetic", "train_step"),
-    "segment",
+    *("segment", "shared_work", "many_runs"),
 ]
 
 
@@ -30,10 +30,8 @@ def octopi_of_this_clone(monkeypatch):
 
 def load(script):
     """Import a script without running it."""
-    spec = importlib.util.spec_from_file_location(f"bench_{script}", BENCHMARKS / f"{script}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    sys.modules.pop(script, None)  # a folder of the tests may have its name
+    return importlib.import_module(script)
 
 
 def test_a_script_prints_its_figures_as_json(tmp_path):
@@ -57,6 +55,7 @@ def test_each_turn_of_a_script_measures_what_its_figures_tell(script, tmp_path):
         numbers = turn.ours(tmp_path, sizes)
         keys = {figure.key for figure in turn.figures if not figure.key.startswith("process.")}
         assert keys <= numbers.keys(), turn.name
+        keys -= {"more"}  # a difference of two, which is nothing at small sizes
         assert all(numbers[key] > 0 for key in keys), (turn.name, numbers)
 
 

@@ -25,8 +25,7 @@ COMBINATIONS = [
     ("train", "predictor.window_size=[16,16,16] predictor.halo=[8,0,0]", "nothing inside"),
     ("segment", "checkpoint=[a.pth,a.pth]", "each once"),
     ("segment", "checkpoint=a.pth scores=false", "Nothing to write"),
-    ("localize", "thresholds=0.5 beta=2", "Drop it or them"),
-    ("localize", "thresholds=0.5 thresholds_from=data", "Drop it or them"),
+    ("localize", "thresholds=0.5 beta=2", "Drop one of them"),
     ("evaluate", "objects=[]", "not empty"),
     ("extract", "pairs=[200,100]", "the smaller first"),
 ]

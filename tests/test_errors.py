@@ -91,7 +91,8 @@ def test_of_many_runs_the_closest_are_named_first_and_the_others_counted():
 @pytest.mark.parametrize("number", [0, 1, 5, 6, 10_000])
 def test_a_message_stays_short_however_many_and_long_the_names(number, length):
     names = [f"{index:06d}".rjust(length, "x") for index in range(number)]
-    assert len(str(NotInProjectError("Project", "run", "x" * length, names))) <= 600
+    cure = "octopi segment makes score maps; input=… names others."
+    assert len(str(NotInProjectError("Project", "run", "x" * length, names, cure))) <= 600
     assert len(shorten_list(names)) <= 300
 
 

@@ -262,6 +262,7 @@ def test_a_spacing_within_one_percent_is_left_alone():
     [
         (["folder=nowhere"], "no folder"),
         (["files=*.rec"], "It holds: lam_1.mrc, lam_2.mrc"),
+        (["files=lam_*"], "would call a run 1.mrc: write the ending too, as in files=lam_*.mrc"),
         (["files=a.mrc"], "one *"),
         (["tomo_type=my_type"], "my-type"),
         (["tomo_type=features"], "features"),

@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,8 +14,12 @@ import copick
 import numpy as np
 import pytest
 import zarr
+from checkpoints import make_info, save_checkpoint
 from foreign_volumes import add_segmentation, change_object
 
+import octopi.localize as localize_module
+from octopi.candidates import find_run_candidates
+from octopi.cli.python_api import compose
 from octopi.errors import DataError, NotInProjectError, SettingError
 from octopi.geometry import Grid
 from octopi.picking import Chance
@@ -21,6 +27,7 @@ from octopi.project import open_project
 from octopi.project.provenance import identify_tomogram
 from octopi.project.queries import PicksQuery, SegmentationQuery
 from octopi.project.run_scores import RunScores, find_scores
+from octopi.system.job_folder import Job
 
 
 def test_labels_become_scores_in_little_more_memory_than_the_scores_take():
@@ -57,6 +64,29 @@ def test_score_maps_of_a_spacing_are_found_up_to_one_percent(here, spacing, same
     else:
         with pytest.raises(NotInProjectError):
             find_scores(run, "scores", "predict:octopi/1", **named)
+
+
+def test_features_of_another_program_are_neither_believed_nor_replaced(here, octopi_command, capfd):
+    run = open_project(here / "project.json").runs[0]
+    tomogram = next(query for query in run.tomograms() if query.voxel_spacing == 20.0)
+    scores, grid = np.zeros((2, 24, 48, 48), np.uint8), run.tomogram_grid(tomogram)
+    run.write_score_map(tomogram, "predict-octopi-1", scores, grid=grid, attributes={})
+    (stored,) = here.rglob("*_predict-octopi-1_features.zarr")
+    attributes = json.loads((stored / ".zattrs").read_text(encoding="utf-8"))
+    foreign = json.dumps({"multiscales": attributes["multiscales"]})
+    (stored / ".zattrs").write_text(foreign, encoding="utf-8")
+
+    assert octopi_command("localize", "runs=[TS_01]") == 3
+    assert "score map predict-octopi-1" in (error := capfd.readouterr().err)
+    assert "of another program" in error
+    save_checkpoint(here / "net.pth", make_info(voxel_spacing=20.0))
+    command = ("segment", "checkpoint=net.pth", "accelerator=cpu", "predictor=default")
+    small = ("predictor.window_size=null", "predictor.num_sides=1")
+    for more in ([], ["dry_run=true"], ["overwrite=true"]):
+        assert octopi_command(*command, *small, *more) == 3
+        assert "octopi did not write them" in capfd.readouterr().err
+    assert (stored / ".zattrs").read_text(encoding="utf-8") == foreign
+    assert octopi_command(*command, *small, "overwrite=edited") == 0
 
 
 def find_labels(run, query):
@@ -255,7 +285,8 @@ def read_ribosomes(here, run_index=0):
 
 def test_scores_of_picks_are_the_chances_that_they_are_particles(here, localize):
     stored = {"chances": {"ribosome": CHANCE}, "thresholds": {"1": {"ribosome": 0.3}}, "beta": 1.0}
-    assert localize(["ribosome"], *PEAKS, values=scattered, **stored) == 0
+    by_training = [*PEAKS, "thresholds_from=training"]
+    assert localize(["ribosome"], *by_training, values=scattered, **stored) == 0
     picks = read_ribosomes(here)
     run = open_project(here / "project.json").runs[0]
     scores = scattered(tuple(-(-n // 8) for n in run.tomogram_grid(run.tomograms()[0]).shape))
@@ -302,7 +333,7 @@ def test_chances_that_cannot_be_are_damaged_attributes(here, localize, capfd, wr
 
 def test_too_few_candidates_leave_the_threshold_of_the_training(here, localize, capfd):
     stored = {"chances": {"ribosome": CHANCE}, "thresholds": {"1": {"ribosome": 0.9}}, "beta": 1.0}
-    assert localize(["ribosome"], "thresholds_from=data", **stored) == 0
+    assert localize(["ribosome"], **stored) == 0
     assert "Too few ribosome are expected here" in capfd.readouterr().err
     folder = here / "x"
     assert localize(["ribosome"], "thresholds_from=both", f"hydra.run.dir={folder}") == 2
@@ -351,14 +382,13 @@ def test_an_object_without_chances_keeps_its_threshold_and_nothing_is_expected_o
     here, localize, octopi_command, capfd
 ):
     stored = {"thresholds": {"1": {"ribosome": 0.9}}, "beta": 1.0}
-    overrides = [*PEAKS, "thresholds_from=data", f"hydra.run.dir={here / 'x'}"]
+    overrides = [*PEAKS, f"hydra.run.dir={here / 'x'}"]
     assert localize(["ribosome"], *overrides, values=scattered, **stored) == 0
     expected = json.loads((here / "x" / "expected.json").read_text(encoding="utf-8"))["ribosome"]
     num_picks = sum(len(read_ribosomes(here, i)) for i in range(3))
     assert (expected.pop("threshold"), expected.pop("num_picks")) == (0.9, num_picks)
     assert set(expected.values()) == {None}
     log = capfd.readouterr().err
-    assert "Nothing says what scores of ribosome mean, so its threshold is that of the" in log
     row = ["ribosome", "0.900", str(num_picks), "n/a", "n/a", "n/a"]
     assert log.split("recall\n")[1].split()[:6] == row
     overrides = ["objects=[ribosome]", "truth=curation/0", f"hydra.run.dir={here / 'y'}"]
@@ -371,9 +401,10 @@ def test_a_dry_run_says_which_thresholds_the_data_will_decide(here, localize, ca
     stored = {"chances": {"ribosome": CHANCE}, "thresholds": {"1": {"ribosome": 0.9}}, "beta": 1.0}
     by_data = "ribosome from a chance that is chosen from the data (training: 0.9)"
     for overrides, expected in (
-        ([], "ribosome from 0.9"),
-        (["thresholds_from=data"], by_data),
-        (["thresholds_from=data", "thresholds={ribosome: 0.7}"], "ribosome from 0.7"),
+        ([], by_data),
+        (["thresholds_from=training"], "ribosome from 0.9"),
+        (["thresholds={ribosome: 0.7}"], "ribosome from 0.7"),
+        (["thresholds=0.8"], "ribosome from 0.8"),
     ):
         assert localize(["ribosome"], "dry_run=true", *overrides, **stored) == 0
         assert f"objects    {expected}\n" in "".join(capfd.readouterr())
@@ -384,7 +415,7 @@ def test_neither_the_order_of_runs_nor_a_kill_half_way_changes_the_result(
 ):
     stored = {"chances": {"ribosome": CHANCE}, "thresholds": {"1": {"ribosome": 0.9}}, "beta": 1.0}
     rng = np.random.default_rng(3)
-    command = [*PEAKS, "thresholds_from=data", "hydra.run.dir=job"]
+    command = [*PEAKS, "hydra.run.dir=job"]
 
     def scattered_anew(shape):
         return rng.beta(0.5, 1.5, shape) * 255
@@ -401,6 +432,39 @@ def test_neither_the_order_of_runs_nor_a_kill_half_way_changes_the_result(
     order = "runs=[TS_03,TS_01,TS_02]"
     assert octopi_command("localize", "localizer=peaks", *command, order, "num_workers=3") == 0
     assert result() == expected
+
+
+@pytest.mark.parametrize("source", ["data", "training"])
+def test_processes_that_share_the_runs_write_what_one_alone_writes(
+    here, localize, monkeypatch, source
+):
+    stored = {"chances": {"ribosome": CHANCE}, "thresholds": {"1": {"ribosome": 0.9}}, "beta": 1.0}
+    rng = np.random.default_rng(3)
+    overrides = ["localizer=peaks", *PEAKS, f"thresholds_from={source}"]
+
+    def result(folder):
+        paths = [*sorted(here.rglob("octopi_1_ribosome.json")), here / folder / "expected.json"]
+        return {path.name: path.read_bytes() for path in paths}
+
+    words = [*overrides[1:], "hydra.run.dir=alone"]
+    values = lambda shape: rng.beta(0.5, 1.5, shape) * 255  # noqa: E731
+    assert localize(["ribosome"], *words, values=values, **stored) == 0
+    alone = result("alone")
+    both_have_claimed, first = threading.Barrier(2), {}
+
+    def find(scores, *arguments):
+        if first.setdefault(scores.run.copick_run.root, scores) is scores:
+            both_have_claimed.wait(30)
+        return find_run_candidates(scores, *arguments)
+
+    monkeypatch.setattr(localize_module, "find_run_candidates", find)
+    settings, _ = compose("localize", [*overrides, "num_workers=1"])
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [Job(here / name, []) for name in ("one", "other")]
+        for job in jobs:
+            job.folder.mkdir()
+        list(pool.map(lambda job: localize_module.localize(settings, job), jobs))
+    assert result("one") == result("other") == alone
 
 
 def test_a_radius_that_is_another_one_than_in_training_is_said(here, localize, capfd):

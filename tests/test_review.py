@@ -211,7 +211,9 @@ def test_annotated_places_outside_of_the_tomogram_are_not_shown(reviewed, octopi
 
 def test_runs_without_score_maps_are_named(here, octopi_command, capfd):
     assert octopi_command("review", "output=page.html") == 3
-    assert "has no score map predict-octopi-1" in capfd.readouterr().err
+    error = capfd.readouterr().err
+    assert "has no score map predict-octopi-1" in error
+    assert "octopi segment makes score maps" in error
     assert not (here / "page.html").exists()
 
 

@@ -150,6 +150,38 @@ def test_a_thin_sheet_survives_coarsening():
     assert coarse.any(axis=(1, 2)).sum() == 1
 
 
+@pytest.mark.parametrize("start", range(4, 12))
+def test_a_tilted_sheet_of_one_voxel_survives_coarsening_without_holes(start):
+    mask = np.zeros((32, 32, 32), bool)
+    mask[start + np.arange(32) // 3, np.arange(32)] = True
+    coarse = coarsen_mask(mask, (12, 12, 12))
+    assert coarse.any(axis=0).all()
+    assert coarse.any(axis=0).sum() <= coarse.sum() <= 2 * 12 * 12
+
+
+@pytest.mark.parametrize(("factor", "thickness"), [(2, 2), (2, 3), (2, 7), (4, 4), (4, 9)])
+def test_a_slab_keeps_its_thickness_and_place_in_coarsening(factor, thickness):
+    counts, shifts = [], []
+    for start in range(8, 8 + 2 * factor):
+        mask = np.zeros((16 * factor, 4, 4), bool)
+        mask[start : start + thickness] = True
+        (sections,) = np.nonzero(coarsen_mask(mask, (16, 4, 4))[:, 2, 2])
+        counts.append(len(sections))
+        shifts.append(factor * sections.mean() - (start + (thickness - 1) / 2))
+    assert np.mean(counts) == pytest.approx(thickness / factor)
+    assert np.abs(shifts).max() <= factor / 2
+    assert np.mean(shifts) == pytest.approx(0, abs=0.3)
+
+
+def test_a_ball_keeps_its_volume_and_centre_in_coarsening():
+    z, y, x = np.indices((60, 60, 60))
+    ball = (z - 30) ** 2 + (y - 28) ** 2 + (x - 31) ** 2 <= 20**2
+    coarse = coarsen_mask(ball, (24, 24, 24))
+    assert coarse.sum() * 2.5**3 == pytest.approx(ball.sum(), rel=0.02)
+    centre = np.argwhere(coarse).mean(axis=0) * 2.5
+    assert centre == pytest.approx([30, 28, 31], abs=0.1)
+
+
 def test_a_mask_of_the_tomogram_fits_the_coarser_grid_of_a_target():
     mask = np.zeros((16, 16, 17), np.uint8)
     mask[7] = 1

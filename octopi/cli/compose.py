@@ -134,15 +134,6 @@ def slurm_parameters(number: int) -> Mapping[str, Any]:
     return {key: value for key, value in parameters.items() if key != "_target_"}
 
 
-def check_shareable(settings: Any) -> None:
-    """Raise SettingError where a command needs all runs in one process."""
-    if getattr(settings, "thresholds_from", None) == "data":
-        raise SettingError(
-            "thresholds_from=data chooses thresholds from the candidates of all runs together, so "
-            "one process localizes them all. Leave out -m and workers."
-        )
-
-
 def check_one_worker(settings: Any) -> None:
     """Raise SettingError where a command is one process and `workers` asks for several."""
     number = getattr(settings, WORKERS, 1)

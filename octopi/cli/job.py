@@ -18,7 +18,6 @@ from omegaconf import DictConfig
 from octopi.cli.compose import (
     WORKERS,
     check_one_worker,
-    check_shareable,
     composed_job,
     config_search_arguments,
     multirun_job,
@@ -92,8 +91,8 @@ class Command:
             settings = self._check(cfg, job)
             check_one_worker(settings)
             warn_of_other_project(job.overrides, getattr(settings, "project", {}))
+            resources.check_writable(job.folder, "Choose another folder with hydra.run.dir=…")
             if settings.dry_run:
-                resources.check_writable(job.folder, "Choose another folder with hydra.run.dir=…")
                 end_dry_run_without_phantom(settings)
             elif not self.opens_folder:
                 job.open_folder()
@@ -109,10 +108,10 @@ class Command:
         folder_of_sweep = "hydra.run.dir=${hydra.sweep.dir}"
         with composed_job(self.verb, [*overrides, folder_of_sweep]) as (job, cfg):
             settings = self._check(cfg, job)
-            check_shareable(settings)
             parameters = slurm_parameters(settings.workers)
             command = [f"octopi.{self.verb}", *config_search_arguments()]
             shared = [o for o in job.overrides if override_key(o) != WORKERS]
+            resources.check_writable(job.folder, "Choose another folder with hydra.sweep.dir=…")
             job.open_folder()
             start_workers(parameters, command, shared, job.folder, settings.workers)
 

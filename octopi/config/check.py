@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from octopi.arguments import TARGET, fit
 from octopi.config.files import CONF_DIR, OVERLAYS, choices, groups_of
@@ -68,6 +68,9 @@ def _resolve(cfg: DictConfig, names: Collection[str]) -> dict[str, Any]:
     all_names = {f.name for root in SETTINGS_CLASSES.values() for f in dataclasses.fields(root)}
     try:
         values = typing.cast(dict, OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
+    except MissingMandatoryValue as error:
+        key = error.full_key
+        raise SettingError(f"{key} must be set: type {key}=…, which --help describes.") from error
     except OmegaConfBaseException as error:
         raise SettingError(f"{error.full_key or 'config'}: {str(error).splitlines()[0]}") from error
     if unknown := [str(key) for key in values if key not in all_names]:

@@ -1,8 +1,10 @@
 """Thresholds and expectations from the candidates of all runs, where there is no truth."""
 
+import base64
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,13 +33,30 @@ class RunCandidates:
     raw: dict[str, NDArray[np.float32]]
     by_object: dict[str, Points]
 
+    def encode_raw(self) -> dict[str, str]:
+        """Return the network's scores as text, exactly; `decode_raw` reads them."""
+        return {
+            name: base64.b64encode(scores.astype("<f4").tobytes()).decode()
+            for name, scores in self.raw.items()
+        }
+
+    @classmethod
+    def decode_raw(cls, info: PickingInfo, encoded: Mapping[str, str]) -> Self:
+        """Read scores that `encode_raw` wrote; without the candidates themselves."""
+        raw = {
+            name: np.frombuffer(base64.b64decode(text), dtype="<f4").astype(np.float32)
+            for name, text in encoded.items()
+        }
+        return cls(info, raw, {})
+
 
 def thresholds_by_data(
     candidates_by_run: Sequence[RunCandidates], beta: float | None, typed: TypedThresholds
 ) -> dict[str, float]:
     """Choose thresholds by the candidates of all runs: object name -> chance.
 
-    An object that the user typed a threshold for, or that is expected too rarely, has no entry.
+    An object that the user typed a threshold for, whose scores have no known meaning, or of which
+    too few are expected, has no entry.
 
     Args:
         candidates_by_run: of every run.
@@ -49,17 +68,15 @@ def thresholds_by_data(
         if has_typed_threshold(name, typed):
             continue
         if name not in info.chances:
-            logger.warning(
-                "Nothing says what scores of %s mean, so its threshold is that of the training.",
-                name,
-            )
             continue
         object_beta = beta or info.beta or 1.0
         if info.weights.get(name) == 0:  # no total counts it, see calibrate
             object_beta = min(object_beta, 1.0)
         threshold = threshold_for(scores, info.chances[name], object_beta)
         if threshold is None:
-            logger.warning("Too few %s are expected here to choose a threshold by.", name)
+            logger.info(
+                "Too few %s are expected here to choose a threshold by: that of the training.", name
+            )
         else:
             thresholds[name] = max(threshold, MIN_CHANCE)
     return thresholds

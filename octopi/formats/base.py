@@ -1,16 +1,19 @@
 """The base class of formats: picks in another program's pixels and under its tomogram names."""
 
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi.errors import DataError, SettingError
+from octopi.errors import DataError, SettingError, shorten_list
 from octopi.geometry import Grid, Points, same_spacing
 from octopi.ranges import Factor, Number, PixelSize, validated
+
+logger = logging.getLogger(__name__)
 
 # A STAR file has a meaning of its own for words that begin so.
 BARE_WORD = re.compile(r"(?!_|data_|loop_|save_|;|\$|\[)[^\s\"'#\x00-\x1f\x7f]+")
@@ -181,6 +184,26 @@ def get_orientations(particles: Particles) -> NDArray[np.float64]:
             "transformations of its picks, or export without them: orientations=false"
         )
     return rotations
+
+
+def warn_of_numbers(names: Iterable[str]) -> None:
+    """Warn if all names of tomograms are numbers, as which most programs would read them back."""
+    names = set(names)
+    if names and all(map(_is_number, names)):
+        logger.warning(
+            "The names of all tomograms are numbers (%s). RELION reads them as they are; pandas, "
+            "starfile and spreadsheets must be told that they are text, else 007 becomes 7. Or "
+            "write them with a letter, as in 'format.tomo_name=ts_*'.",
+            shorten_list(sorted(names)),
+        )
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name.replace("_", "x"))  # Python alone takes 1_0 for 10
+    except ValueError:
+        return False
+    return True
 
 
 def format_number(value: float) -> str:

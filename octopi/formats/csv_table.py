@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from octopi.errors import DataError
 from octopi.formats.base import (
     Particles,
     PixelFormat,
@@ -14,8 +15,10 @@ from octopi.formats.base import (
     get_orientations,
     have_orientations,
     have_scores,
+    warn_of_numbers,
 )
 
+FORMULA_SIGNS = ("=", "+", "-", "@")
 ANGSTROM = ("x_angstrom", "y_angstrom", "z_angstrom")
 VOXEL = ("x_voxel", "y_voxel", "z_voxel")
 ROTATION = tuple(f"rotation_{row}{column}" for row in "xyz" for column in "xyz")
@@ -36,6 +39,8 @@ class Csv(PixelFormat):
     ) -> Mapping[str, str]:
         """Return `OBJECT.csv`; rotations, if any, are matrices from object to tomogram."""
         del folder
+        _check_is_no_formula(object_name, "Rename the object in the copick config.")
+        warn_of_numbers(map(self.tomogram_name, particle_sets))
         has_angles, has_scores = have_orientations(particle_sets), have_scores(particle_sets)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -48,6 +53,18 @@ class Csv(PixelFormat):
             if has_angles:
                 numbers.append(get_orientations(particles).reshape(-1, 9))
             tomogram = self.tomogram_name(particles)
+            _check_is_no_formula(
+                tomogram, "Rename the run, or begin with a letter, as in 'format.tomo_name=ts_*'."
+            )
             for row in np.hstack(numbers):
                 writer.writerow([tomogram, object_name, *map(format_number, row)])
         return {f"{object_name}.csv": text.getvalue()}
+
+
+def _check_is_no_formula(name: str, cure: str) -> None:
+    """Raise DataError for a name that spreadsheets would compute instead of show."""
+    if name.startswith(FORMULA_SIGNS):
+        raise DataError(
+            f"The name {name!r} cannot be written in a table: a spreadsheet takes what begins with "
+            f"{' '.join(FORMULA_SIGNS)} for a formula, and runs it. {cure}"
+        )

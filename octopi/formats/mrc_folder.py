@@ -45,7 +45,13 @@ def find_files(folder: Path, pattern: str) -> dict[str, Path]:
     if not paths:
         names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
         raise SettingError(
-            f"{folder} has no files {pattern}. It holds: {shorten_list(names) or 'nothing'}."
+            f"{folder} has no files {pattern}. It holds: {shorten_list(names) or 'nothing'}. "
+            "Choose some with files=…, with * for the name of the run."
+        )
+    if not after and (ending := paths[0].suffix):
+        raise SettingError(
+            f"files={pattern!r} would call a run {paths[0].name.removeprefix(before)}: write the "
+            f"ending too, as in files={pattern}{ending}"
         )
     files = leave_out_halves({p.name.removeprefix(before).removesuffix(after): p for p in paths})
     files_by_run = {check_run_name(name): path for name, path in files.items()}

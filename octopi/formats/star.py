@@ -22,12 +22,14 @@ from octopi.formats.base import (
     get_orientations,
     have_orientations,
     have_scores,
+    warn_of_numbers,
 )
 
 SIZE = ("rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ")
 PIXEL_SIZE = "rlnTomoTiltSeriesPixelSize"
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 SCORE = "rlnAutopickFigureOfMerit"
+NO_VALUE = ("nan", "NaN", "<NA>")  # to starfile, also in quotes
 OPTICS = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
 
 Columns = Mapping[str, Sequence[str]]
@@ -73,6 +75,11 @@ def quote(value: str) -> str:
     Raises:
         DataError: the value cannot be written.
     """
+    if value in NO_VALUE:
+        raise DataError(
+            f"{value!r} cannot be written in a STAR file, where it stands for no value. Rename the "
+            "run, or write it with more letters, as in 'format.tomo_name=ts_*'."
+        )
     if BARE_WORD.fullmatch(value):
         return value
     if re.fullmatch(r"\S+( \S+)*", value) and not re.search(r"[\"'\x00-\x1f\x7f]", value):
@@ -97,6 +104,7 @@ def particle_tables(
         axes: names of the columns of coordinates.
         coordinates: (n, 3), x y z, of each set.
     """
+    warn_of_numbers(names[1])
     has_angles, has_scores = have_orientations(particle_sets), have_scores(particle_sets)
     columns = [*axes, *(ANGLES if has_angles else ()), *[SCORE] * has_scores]
     tables = []

@@ -12,6 +12,7 @@ from typing import Any
 import pydantic_core
 
 from octopi.errors import DataError, shorten
+from octopi.system.resources import check_writable
 
 
 def choose_page_path(
@@ -27,6 +28,7 @@ def choose_page_path(
 
     Raises:
         DataError: there is something that may not be replaced.
+        ResourceError: no file can be made there.
     """
     path = Path(default if output is None else output).absolute()
     if os.path.lexists(path) and not (path.is_file() and may_replace(path)):
@@ -34,6 +36,7 @@ def choose_page_path(
             f"{shorten(path, 200)} exists, and is {other}. It is not replaced: move it away, or "
             "choose another file with output=…"
         )
+    check_writable(path.parent, "Choose another file with output=…")
     return path
 
 

@@ -1,7 +1,7 @@
 """One tomogram of `segment`: whether it is done, and how it is read, predicted in and written."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from octopi.config.settings import SegmentSettings
 from octopi.data.cache import prepare_volume, working_grid
-from octopi.errors import ResourceError
+from octopi.errors import DataError, ResourceError, shorten_list
 from octopi.geometry import Grid
 from octopi.inference.ensemble import Ensemble
 from octopi.models.checkpoint_info import CheckpointInfo
-from octopi.project.edits import check_still_not_edited
+from octopi.project.edits import EDITED, check_still_not_edited
 from octopi.project.provenance import check_same_provenance, has_changed, identify_tomogram
 from octopi.project.queries import SegmentationQuery, TomogramQuery, score_map_name
 from octopi.project.run import Run
@@ -71,6 +71,18 @@ def is_done(task: TomogramTask, settings: SegmentSettings, ensemble: Ensemble) -
         check_is_current(output, attributes, task, settings, ensemble)
     num_requested = settings.scores + max(len(segmentations), settings.segmentation)
     return len(outputs) == num_requested
+
+
+def check_replaces_no_others(tasks: Iterable[TomogramTask], settings: SegmentSettings) -> None:
+    """Raise DataError if features of another program have the name of the score maps."""
+    name = score_map_name(output_query(settings))
+    others = [t for t in tasks if settings.scores and t.run.is_foreign_score_map(t.tomogram, name)]
+    if others and settings.overwrite != EDITED:
+        raise DataError(
+            f"The features {name} of {shorten_list(f'{t.run.name} {t.tomogram}' for t in others)} "
+            "would be replaced, and octopi did not write them. Write elsewhere with another "
+            f"session_id=…, or lose them: overwrite={EDITED}."
+        )
 
 
 def check_is_current(

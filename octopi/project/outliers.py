@@ -16,6 +16,7 @@ FAR = 100  # deviations from the median, beyond which a voxel is an outlier
 MAX_STRETCH = 4  # of the standard deviation, over that of the middle voxels
 MIN_PADDING = 0.05  # of all voxels that have one value
 MIN_REPETITION = 5  # times as often as any other value
+MAX_FEW = 3  # different values of what is no tomogram
 _SAMPLE_VOXELS = 1 << 20
 _TO_STD = 1.4826  # from the median absolute deviation of a normal distribution
 
@@ -98,7 +99,11 @@ def describe_spread(values: NDArray[np.float32]) -> list[str]:
         return []
     remarks = []
     distinct, counts = np.unique(values, return_counts=True)
-    if len(distinct) > 1:
+    if 1 < len(distinct) <= MAX_FEW:
+        remarks.append(
+            f"it holds {len(distinct)} different values only, as a mask does. Is it a tomogram?"
+        )
+    if len(distinct) > MAX_FEW:
         first = int(counts.argmax())
         second = np.delete(counts, first).max()
         if counts[first] >= max(MIN_PADDING * values.size, MIN_REPETITION * second):

@@ -1,7 +1,7 @@
 """Read the voxels of stored volumes chunk by chunk, so that damage is detected and named."""
 
 import functools
-import gzip
+import lzma
 import math
 import operator
 import struct
@@ -20,7 +20,8 @@ from octopi.project.voxel_values import LabelValues, ValueRange
 from octopi.system import resources
 from octopi.system.large_arrays import allocate
 
-UNDECODABLE = (RuntimeError, ValueError, EOFError, zlib.error, gzip.BadGzipFile)
+# A codec reads beyond the end, or calls the bytes corrupt, in words of its own library.
+UNDECODABLE = (RuntimeError, ValueError, EOFError, OSError, zlib.error, lzma.LZMAError)
 
 
 def read_tomogram(volume: StoredVolume) -> NDArray[np.float32]:

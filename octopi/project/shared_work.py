@@ -42,22 +42,28 @@ class SharedWork:
         self.num_elsewhere = 0
 
     def rounds(
-        self, items: Sequence[Item], run_of: Callable[[Item], Run]
+        self, items: Sequence[Item], run_of: Callable[[Item], Run], *, until_shared: bool = False
     ) -> Iterator[Iterator[Item]]:
         """Yield iterators over the items whose runs are free, until every run is done.
 
         Each claims a run when it yields its item, and ends when no run is free. What it yielded
         must be finished by `finish` before the next iterator is taken, which may wait for the
         runs of other workers.
+
+        Args:
+            items: of the work.
+            run_of: returns the run of an item.
+            until_shared: whether a run of which something is shared, see `share`, is as good as
+                done; what was yielded need not be finished then.
         """
-        self.num_runs = len(items)
+        self.num_runs = max(self.num_runs, len(items))
         waiting = dict(enumerate(self._rotated(items)))
         for worker in self._workers.values():
-            worker.show_life(num_runs=len(items))
+            worker.show_life(num_runs=self.num_runs)
         delay, longest = POLLING
         while waiting:
             before = len(waiting)
-            yield self._take_free(waiting, run_of)
+            yield self._take_free(waiting, run_of, until_shared=until_shared)
             if not waiting or len(waiting) < before:
                 delay = POLLING[0]
                 continue
@@ -68,7 +74,7 @@ class SharedWork:
             delay = min(2 * delay, longest)
         if self.num_elsewhere:
             logger.info(
-                "%d of %d runs were done by other processes.", self.num_elsewhere, len(items)
+                "%d of %d runs were done by other processes.", self.num_elsewhere, self.num_runs
             )
 
     def one_by_one(
@@ -92,7 +98,14 @@ class SharedWork:
         if failed:
             raise RunsFailedError(list(failed.values()), self.num_runs)
 
-    def _take_free(self, waiting: dict[int, Item], run_of: Callable[[Item], Run]) -> Iterator[Item]:
+    def read_shared(self, run: Run) -> dict[str, Any]:
+        """Read what another process has shared of a run, see `share`; {} where none has."""
+        worker = self._workers.get(run.copick_run.root)
+        return worker.read_shared(run.stored_name) if worker else {}
+
+    def _take_free(
+        self, waiting: dict[int, Item], run_of: Callable[[Item], Run], *, until_shared: bool
+    ) -> Iterator[Item]:
         for worker in self._workers.values():
             worker.look()
         for key, item in list(waiting.items()):
@@ -103,7 +116,8 @@ class SharedWork:
                 yield item
                 continue
             worker.look_again()
-            if worker.is_given_up(run.stored_name):
+            is_shared = until_shared and worker.has_shared(run.stored_name)
+            if is_shared or worker.is_given_up(run.stored_name):
                 del waiting[key]
                 continue
             claim = worker.claim(run.stored_name)
@@ -166,6 +180,15 @@ def output_settings(settings: Any, **changes: Any) -> dict[str, Any]:
     """
     values = dataclasses.asdict(settings) | changes
     return {key: value for key, value in values.items() if key not in _ABOUT_THE_PROCESS}
+
+
+def share(run: Run, content: Mapping[str, Any]) -> None:
+    """Give the other processes what they need of a run, as JSON; `SharedWork.read_shared` reads it.
+
+    It is kept as long as processes of the same job are at work.
+    """
+    if run.claim is not None:
+        run.claim.share(content)
 
 
 def finish(run: Run) -> None:

@@ -10,16 +10,18 @@ from typing import Any
 
 import numpy as np
 import zarr
+from numcodecs.errors import UnknownCodecError
 from numpy.typing import NDArray
 from zarr.errors import MetadataError
 from zarr.storage import FSStore
 
-from octopi.errors import DataError
+from octopi.errors import DataError, shorten, shorten_list
 from octopi.geometry import Grid, same_spacing
 from octopi.project.copick_api import UNITFACTOR
 from octopi.project.storage import storage_errors_as_data_error, with_retries
 
 COMPLETE = "octopi_complete"
+RUNS_CODE = "pickle"  # codec of numcodecs that runs what the bytes say
 MAX_CHUNKS = 1_000_000  # of an array; with more its shape or chunks are wrong
 DAMAGED_METADATA = (
     *(AttributeError, KeyError, IndexError, TypeError, ValueError, ArithmeticError),
@@ -94,15 +96,22 @@ def open_volume(
     """
     with storage_errors_as_data_error(where):
         store = _open_store(item)
-        # An array that does not name its separator has dots, whatever copick's stores take.
-        store._dimension_separator = None
         attributes = _read_attributes(store, where)
         try:
             level = _finest_level(attributes)
             # zarr.open_array asks first whether it exists, and takes an error for "no"
-            make_array = functools.partial(zarr.Array, store, path=level.path, read_only=True)
-            array = with_retries(make_array, store.fs)
+            metadata = f"{level.path}/.zarray"
+            raw = with_retries(functools.partial(store.__getitem__, metadata), store.fs)
+            _check_codecs(json.loads(raw))
+            array = zarr.Array({metadata: raw}, path=level.path, read_only=True)
             _check_metadata(array)
+        except UnknownCodecError as error:
+            raise DataError(
+                f"{where} is compressed with the codec {shorten(error.codec_id)} (array "
+                f"{level.path} of {store.path}), which is not installed or not to be trusted. "
+                "Install the Python package that provides it to zarr 2, or write the volume "
+                "again with one of numcodecs, such as blosc."
+            ) from error
         except DAMAGED_METADATA as error:
             raise DataError(
                 f"{where} has damaged or unfinished metadata in {store.path} ({error!r}). "
@@ -197,25 +206,35 @@ def background(array: zarr.Array) -> NDArray[Any]:
 
 
 def _read_attributes(store: Any, where: str) -> dict[str, Any]:
+    fetch = functools.partial(store.__getitem__, ".zattrs")
     try:
-        return json.loads(with_retries(functools.partial(store.__getitem__, ".zattrs"), store.fs))
+        attributes = json.loads(with_retries(fetch, store.fs))
     except KeyError as error:
         if store.fs.exists(f"{store.path}/zarr.json"):
             raise DataError(
                 f"{where} is stored in zarr 3, which copick 1 cannot read. Convert {store.path} "
                 "to zarr 2 (OME-Zarr 0.4)."
             ) from error
+        reason = "it is unfinished or damaged"
+        if ".zarray" in store:
+            reason = "it is a zarr array alone, without a group and OME metadata"
         raise DataError(
-            f"{where} has no .zattrs in {store.path}: it is unfinished or damaged. Write it again."
+            f"{where} has no .zattrs in {store.path}: {reason}. Write it again, as OME-Zarr 0.4."
         ) from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where} has a damaged .zattrs in {store.path}: {error}.") from error
+    if isinstance(attributes, dict) and not {"multiscales", "ome"} & attributes.keys():
+        raise DataError(
+            f"{where} is no OME-Zarr image: {store.path}/.zattrs has no multiscales, but "
+            f"{shorten_list(attributes) or 'nothing'}. Write the volume again, as OME-Zarr 0.4."
+        )
+    return attributes
 
 
 def _finest_level(attributes: dict[str, Any]) -> Level:
     """Read the path, axes, scale and translation of the finest array, in OME-NGFF 0.1 to 0.5."""
     multiscale = attributes.get("ome", attributes)["multiscales"][0]
-    dataset = multiscale["datasets"][0]
+    dataset = min(multiscale["datasets"], key=_voxel_size)  # NGFF asks for it to be the first
     # 0.3 has only the names of the axes
     axes = [{"name": a} if isinstance(a, str) else a for a in multiscale.get("axes", [])]
     units = [UNITFACTOR.get(a.get("unit", "angstrom"), 1.0) for a in axes[-3:]] or [1.0] * 3
@@ -232,6 +251,19 @@ def _finest_level(attributes: dict[str, Any]) -> Level:
     z, y, x = (origin * units).tolist()
     names = [str(axis["name"]) for axis in axes]
     return Level(dataset["path"], names, (sz, sy, sx) if has_scale else None, (z, y, x))
+
+
+def _check_codecs(metadata: dict[str, Any]) -> None:
+    """Raise UnknownCodecError if an array would be decoded by code that its own bytes contain."""
+    codecs = [metadata.get("compressor"), *(metadata.get("filters") or [])]
+    if any(codec and codec["id"] == RUNS_CODE for codec in codecs):
+        raise UnknownCodecError(RUNS_CODE)
+
+
+def _voxel_size(dataset: dict[str, Any]) -> float:
+    """Return the product of a level's scales; 1 where it has none, as before NGFF 0.4."""
+    steps = dataset.get("coordinateTransformations", [])
+    return math.prod(math.prod(map(float, s["scale"][-3:])) for s in steps if "scale" in s)
 
 
 def _chunk_separator(array: zarr.Array, folder: str, fs: Any) -> str:

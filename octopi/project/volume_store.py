@@ -231,6 +231,12 @@ class VolumeStore(StoredRun):
         item = self.contents().features(self._tomogram(query)).get(name)
         return item is not None and stored_volume.is_finished(item, by_octopi=True)
 
+    def is_foreign_score_map(self, query: TomogramQuery, name: str) -> bool:
+        """Return whether the tomogram has finished features of this name by another program."""
+        item = self.contents().features(self._tomogram(query)).get(name)
+        is_there = item is not None and stored_volume.is_finished(item)
+        return is_there and not stored_volume.is_finished(item, by_octopi=True)
+
     def read_score_map(
         self, query: TomogramQuery, name: str
     ) -> tuple[NDArray[np.uint8], Grid, dict[str, Any]]:

@@ -5,6 +5,7 @@ Each output has a folder `.octopi/work/OUTPUT` in the overlay, which copick does
 - `worker.ID`, rewritten every BEAT seconds by each process at work, with its settings;
 - `job.N`, made by the first of the processes that work together, and `left.N.TASK`, see `launch`;
 - `claim.RUN.G`, made by the process that works on a run; G counts how often it was taken over;
+- `shared.N.RUN`, what the others need of a run, perhaps before it is done;
 - `done.N.RUN`, when the run is done, or `failed.N.RUN.G`, with the cause: G counts tries, too.
 
 Files that must have one owner are made exclusively: `O_EXCL` on disks and over ssh, a conditional
@@ -181,6 +182,10 @@ class Listing:
         """Return the names, as in files, of the runs that are done in a job."""
         return set(self._named(f"done.{job}."))
 
+    def shared(self, job: int) -> set[str]:
+        """Return the names, as in files, of the runs of which a job has shared something."""
+        return set(self._named(f"shared.{job}."))
+
     def claims(self) -> dict[str, int]:
         """Return the newest claim on each run, by its name in files."""
         return self._newest("claim.")
@@ -241,6 +246,10 @@ class Claim:
         is_ours = self.folder.read(self.file(self.number)) == self.worker
         if not is_ours or self.folder.read(self.file(self.number + 1)) is not None:
             raise lost_error()
+
+    def share(self, content: Mapping[str, Any]) -> None:
+        """Give the other workers of the job what they need of the run."""
+        self.folder.write_mapping(f"shared.{self.job}.{self.run}", content)
 
     def finish(self) -> None:
         """Note that the run is done, and drop the claim."""

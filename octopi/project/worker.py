@@ -136,6 +136,7 @@ class Worker:
         self._listing = self.folder.list_files()
         self._done, self._claims = self._listing.done(self.job), self._listing.claims()
         self._failed = self._listing.failed(self.job)
+        self._shared = self._listing.shared(self.job)
         self._looked = _clock()
 
     def look_again(self) -> None:
@@ -167,6 +168,14 @@ class Worker:
             claim.drop()
             return True
         return claim
+
+    def has_shared(self, run_name: str) -> bool:
+        """Return whether a worker of the job has shared something of a run; look before."""
+        return file_name(run_name) in self._shared
+
+    def read_shared(self, run_name: str) -> dict[str, Any]:
+        """Read what a worker of the job has shared of a run; {} where nothing is."""
+        return self.folder.read_mapping(f"shared.{self.job}.{file_name(run_name)}")
 
     def is_given_up(self, run_name: str) -> bool:
         """Return whether a run was tried often enough; note it where workers were lost by it."""
@@ -264,7 +273,7 @@ class Worker:
         for name in self._listing.modified:
             kind, _, rest = name.partition(".")
             number = rest.partition(".")[0]
-            is_of_job = kind in ("job", "done", "failed", "left") and number.isdecimal()
+            is_of_job = kind in ("job", "shared", "done", "failed", "left") and number.isdecimal()
             if is_of_job and int(number) in numbers:
                 ended.append(name)
         self.folder.remove(*ended)

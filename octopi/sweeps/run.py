@@ -31,6 +31,7 @@ from octopi.sweeps.trainings import tracked_sweep
 from octopi.system import locks
 from octopi.system.job_folder import ANY_TRIAL, OUTCOME_FILE
 from octopi.system.progress import ProgressBar
+from octopi.system.resources import check_writable
 from octopi.training.dataset_info import read_dataset_info
 from octopi.training.validation import check_metric_names
 
@@ -97,6 +98,7 @@ def run_sweep(sweeper: "OctopiSweeper", folder: Path, arguments: list[str]) -> f
     check_sweeper(sweeper.config.hydra.sweeper)
     parsed = OverridesParser.create().parse_overrides(arguments)
     fixed = [o.input_line for o in parsed if o.input_line and not o.is_sweep_override()]
+    check_writable(folder, "Choose another folder with hydra.sweep.dir=…")
     sweep = Sweep(sweeper, folder, arguments, *check_training(sweeper, fixed))
     swept = [override for override in parsed if override.is_sweep_override()]
     if not sweeper.params and all(override.is_discrete_sweep() for override in swept):

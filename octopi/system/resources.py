@@ -128,7 +128,8 @@ def check_writable(path: str | Path, advice: str) -> None:
         advice: what to do if not.
     """
     folder = nearest_existing_folder(path)
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+    is_of_kernel = {Path("/proc"), Path("/sys")} & {folder.resolve(), *folder.resolve().parents}
+    if not folder.is_dir() or is_of_kernel or not os.access(folder, os.W_OK | os.X_OK):
         reason = "cannot be written" if folder.is_dir() else "is no folder"
         raise ResourceError(f"Nothing can be written to {path}: {folder} {reason}. {advice}")
 

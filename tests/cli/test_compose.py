@@ -36,10 +36,3 @@ def test_other_uses_are_refused_before_anything_is_submitted(
     assert octopi_command(verb, *VERBS[verb], *words) == 2
     assert message in capsys.readouterr().err
     assert not list(here.rglob(".submitit"))
-
-
-def test_thresholds_that_look_at_all_runs_are_not_shared(here, octopi_command, capsys):
-    pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
-    words = ["-m", "workers=2", "thresholds_from=data", SLURM]
-    assert octopi_command("localize", *VERBS["localize"], *words) == 2
-    assert "Leave out -m and workers" in capsys.readouterr().err

@@ -103,6 +103,25 @@ def test_a_job_folder_that_cannot_be_written_is_named(tmp_path, octopi_command, 
 
 
 @pytest.mark.parametrize(
+    ("command", "setting"),
+    [
+        (["check"], "hydra.run.dir"),
+        (["evaluate"], "hydra.run.dir"),
+        (["train"], "hydra.run.dir"),
+        (["train", "-m", "seed=1,2"], "hydra.sweep.dir"),
+    ],
+)
+@pytest.mark.parametrize("dry_run", [[], ["dry_run=true"]])
+def test_a_job_folder_in_which_nobody_can_make_files_is_refused_also_by_a_dry_run(
+    octopi_command, capfd, command, setting, dry_run
+):
+    assert octopi_command(*command, f"{setting}=/proc/mine", *dry_run) == 4
+    error = capfd.readouterr().err
+    assert "/proc/mine: /proc cannot be written" in error
+    assert f"Choose another folder with {setting}=" in error
+
+
+@pytest.mark.parametrize(
     ("folder", "overrides"),
     [
         ("mine", ["hydra.run.dir=mine"]),

@@ -303,6 +303,6 @@ def test_a_new_target_drops_the_arguments_of_the_old_one():
 
 
 def test_a_missing_mandatory_setting_is_named():
-    with pytest.raises(SettingError, match="checkpoint"):
+    with pytest.raises(SettingError, match="checkpoint must be set: type checkpoint=…"):
         cfg = compose("segment")
         check_settings(cfg, SETTINGS_CLASSES["segment"])

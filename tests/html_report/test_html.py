@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from octopi.errors import DataError
+from octopi.errors import DataError, ResourceError
 from octopi.html_report.html import choose_page_path, render_page
 
 
@@ -38,3 +38,5 @@ def test_a_page_replaces_only_what_it_may(tmp_path):
     for path in (tmp_path, link):
         with pytest.raises(DataError, match=f"{path} exists, and is mine. It is not replaced"):
             choose(str(path))
+    with pytest.raises(ResourceError, match="Choose another file with output="):
+        choose("/proc/page.html")

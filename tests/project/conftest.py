@@ -108,7 +108,14 @@ class Files:
 
 
 def write_ome_zarr(
-    path, volume, scale, *, chunks=(4, 4, 4), write_empty_chunks=True, unit="angstrom"
+    path,
+    volume,
+    scale,
+    *,
+    chunks=(4, 4, 4),
+    write_empty_chunks=True,
+    unit="angstrom",
+    compressor="default",
 ):
     group = zarr.group(zarr.DirectoryStore(path, dimension_separator="/"))
     group.create_dataset(
@@ -117,6 +124,7 @@ def write_ome_zarr(
         chunks=chunks,
         dimension_separator="/",
         write_empty_chunks=write_empty_chunks,
+        compressor=compressor,
     )
     steps = [{"type": "scale", "scale": list(np.broadcast_to(float(scale), 3))}]
     axes = [{"name": name, "type": "space", "unit": unit} for name in "zyx"]

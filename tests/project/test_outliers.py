@@ -73,6 +73,7 @@ def test_a_volume_of_one_value_and_some_structure_is_left_alone():
     [
         (noise(), None),
         (noise(1e4), None),
+        ((noise() > 0).astype(np.float32), "holds 2 different values only"),
         (np.rint(noise(0, 5)), None),  # of whole numbers, each of which occurs often
         (with_rim(noise(), 0), "voxels are exactly 0"),
         (with_rim(noise(200), 0), "voxels are exactly 0"),

@@ -4,6 +4,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import zarr
+from numcodecs import BZ2, LZ4, LZMA, GZip, Zlib, Zstd
 
 from octopi.errors import DataError
 from octopi.geometry import Grid
@@ -49,6 +50,20 @@ def test_truncated_chunks_are_all_named(files, keep):
         chunk = path / "0" / name
         chunk.write_bytes(chunk.read_bytes()[:keep])
     with pytest.raises(DataError, match=r"decode 2 chunks \(0/0/0, 1/1/1\), truncated"):
+        _read(files)
+
+
+@pytest.mark.parametrize(
+    "codec", [LZMA(), BZ2(), GZip(), Zlib(), LZ4(), Zstd()], ids=lambda codec: codec.codec_id
+)
+def test_corrupt_chunks_of_every_codec_are_named(files, codec):
+    path = files.add_tomogram(files.noise(), compressor=codec)
+    chunk = path / "0/0/0/0"
+    content = bytearray(chunk.read_bytes())
+    for place in (2, len(content) // 2, -3):
+        content[place] ^= 0xFF
+    chunk.write_bytes(content)
+    with pytest.raises(DataError, match=r"decode 1 chunk \(0/0/0\), truncated or damaged"):
         _read(files)
 
 

@@ -1,5 +1,6 @@
 """Processes share the runs of an output: each run is done once, whoever is lost on the way."""
 
+import itertools
 import os
 import pickle
 import subprocess
@@ -141,6 +142,24 @@ def test_the_runs_of_a_lost_worker_are_taken_over_once(shared, anywhere):
     with pytest.raises(LockedError):
         lost.check()
     assert not folder_of(shared).list_files().modified
+
+
+def test_a_run_whose_worker_is_lost_after_it_has_shared_is_still_to_be_done(local):
+    project, log = local.open(), []
+    by_name = {run.name: run for run in project.runs}
+    with writing(project) as work:
+        lost, *_ = lose_worker(project, ["TS_03"])
+        lost.share({"scores": [1]})
+        rounds = work.rounds(project.runs, lambda run: run, until_shared=True)
+        own = list(itertools.chain.from_iterable(rounds))
+        assert {run.name for run in own} == by_name.keys() - {"TS_03"}
+        assert work.read_shared(by_name["TS_03"]) == {"scores": [1]}
+        assert work.read_shared(by_name["TS_04"]) == {}
+        for run in own:
+            finish(run)
+        do_all(project, work, log)
+    assert log == ["TS_03"]
+    assert not folder_of(project).list_files().modified
 
 
 def test_a_worker_of_another_machine_keeps_its_runs_for_the_lease(local):

@@ -1,6 +1,9 @@
+import base64
 import json
 import os
+import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,12 +45,44 @@ def test_missing_metadata_names_the_store(files):
         _read(files)
 
 
-@pytest.mark.parametrize("content", ["{", "{}", '{"multiscales": []}'])
+@pytest.mark.parametrize("content", ["{", '{"multiscales": []}', '{"multiscales": 5}'])
 def test_damaged_metadata_names_the_store(files, content):
     path = files.add_tomogram(files.noise())
     (path / ".zattrs").write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=r"damaged.*wbp\.zarr"):
         _read(files)
+
+
+@pytest.mark.parametrize("content", ['{"labels": ["seg"]}', '{"bioformats2raw.layout": 3}', "{}"])
+def test_metadata_of_no_image_are_told_from_damaged_ones(files, content):
+    path = files.add_tomogram(files.noise())
+    (path / ".zattrs").write_text(content, encoding="utf-8")
+    keys = next(iter(json.loads(content)), "nothing")
+    with pytest.raises(DataError, match=rf"OME-Zarr image: .* no multiscales, but {keys}\."):
+        _read(files)
+
+
+def test_an_array_without_a_group_is_told_from_an_unfinished_one(files):
+    path = files.add_tomogram(files.noise())
+    shutil.rmtree(path)
+    zarr.save_array(str(path), files.noise())
+    with pytest.raises(DataError, match=r"a zarr array alone, without .* OME metadata"):
+        _read(files)
+
+
+def test_the_finest_level_is_read_wherever_it_is_listed(files, caplog):
+    volume = files.noise()
+    path = files.add_tomogram(volume)
+    zarr.open_group(str(path), mode="a").create_dataset("1", data=volume[::2, ::2, ::2])
+    coarse = {"type": "scale", "scale": [20.0] * 3}
+    change_metadata(
+        path,
+        lambda image: image["datasets"].insert(
+            0, {"path": "1", "coordinateTransformations": [coarse]}
+        ),
+    )
+    np.testing.assert_array_equal(_read(files), volume)
+    assert not caplog.text
 
 
 def test_a_missing_array_names_the_store(files):
@@ -219,3 +254,47 @@ def test_metadata_of_an_array_that_make_no_sense_are_refused(files, changes, mes
     )
     with pytest.raises(OctopiError, match=message):
         _read(files)
+
+
+@pytest.mark.parametrize(
+    "codecs",
+    [
+        {"compressor": {"id": "jpegxl", "level": 3}},
+        {"compressor": None, "filters": [{"id": "jpegxl"}]},
+    ],
+)
+def test_a_codec_that_is_not_installed_is_named_with_its_array(files, codecs):
+    path = files.add_tomogram(files.noise()) / "0" / ".zarray"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(content | codecs), encoding="utf-8")
+    with pytest.raises(DataError, match=r"jpegxl.*array 0 of .*wbp\.zarr.*Install.*numcodecs"):
+        _read(files)
+
+
+class Touch:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_codec_that_runs_what_the_bytes_say_is_refused_and_nothing_is_run(files, tmp_path):
+    mark = tmp_path / "run"
+    stored = files.add_tomogram(files.noise())
+    content = json.loads((stored / "0/.zarray").read_text(encoding="utf-8"))
+    pickled = pickle.dumps(Touch(mark))
+    (stored / "0/0/0/0").write_bytes(pickled)
+    as_bytes = {"compressor": {"id": "pickle"}}
+    as_object = {
+        "dtype": [["a", "|O"]],
+        "filters": [{"id": "pickle"}],
+        "fill_value": base64.b64encode(pickled).decode(),
+    }
+    for changes in (as_bytes, as_object):
+        (stored / "0/.zarray").write_text(json.dumps(content | changes), encoding="utf-8")
+        with pytest.raises(DataError, match=r"pickle.*not to be trusted"):
+            _read(files)
+    assert not mark.exists()

@@ -150,6 +150,17 @@ def test_an_unfinished_score_map_is_not_there(files, run):
     assert run.score_maps() == []
 
 
+def test_features_of_another_program_are_told_from_a_score_map(files):
+    files.add_tomogram(files.noise())
+    files.add_tomogram(files.noise()[None], name="wbp_unet_features", chunks=(1, 4, 4, 4))
+    run = files.run()
+    assert run.is_foreign_score_map(WBP, "unet")
+    assert not run.has_score_map(WBP, "unet")
+    assert not run.is_foreign_score_map(WBP, "resnet")
+    run.write_score_map(WBP, "resnet", _labels()[None], grid=GRID, attributes={})
+    assert not run.is_foreign_score_map(WBP, "resnet")
+
+
 def test_a_score_map_that_does_not_exist_is_refused_with_those_that_do(run):
     run.write_score_map(WBP, "unet", _labels()[None], grid=GRID, attributes={})
     with pytest.raises(NotInProjectError, match=r"no score map unett.*It has: unet"):

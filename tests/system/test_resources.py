@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import octopi
+from octopi.errors import ResourceError
 from octopi.system import resources
 
 
@@ -90,3 +91,14 @@ def test_torch_computes_with_the_cores_of_the_job_and_its_threads_hardly_spin(tm
             command, env=given | variables, capture_output=True, encoding="utf-8", check=False
         )
         assert done.stdout.strip() == printed, done.stderr
+
+
+@pytest.mark.parametrize("path", ["/proc/new", "/proc/self/new", "/sys/kernel/new/below"])
+def test_the_files_of_the_kernel_are_no_place_to_write_whoever_asks(path):
+    with pytest.raises(ResourceError, match=f"written to {path}: .* cannot be written. Elsewhere"):
+        resources.check_writable(path, "Elsewhere.")
+
+
+def test_a_folder_that_can_be_made_is_not_made(tmp_path):
+    resources.check_writable(tmp_path / "new" / "below", "Elsewhere.")
+    assert not (tmp_path / "new").exists()
