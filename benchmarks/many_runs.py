@@ -1,22 +1,21 @@
 """CPU seconds and peak memory of the commands on projects of many small runs.
 
-python benchmarks/many_runs.py [--runs 100,2000] [--only check,status] [--folder DIR]
+python benchmarks/many_runs.py [--only check,status]
 
-Each run has a tomogram of 16 × 32 × 32 voxels and two sets of picks of two objects. A table is
-printed, with the growth in CPU seconds per 1,000 runs between the smallest and the largest project.
+Each run has a tomogram of 16 × 32 × 32 voxels and two sets of picks of two objects. A command runs
+on a small and on a large project, so that what a thousand runs more cost is told without start-up.
 """
 
-import argparse
 import json
 import sys
-import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from parts.side_by_side import Spent, machine, spawn
+from parts.side_by_side import Benchmark, Figure, Sizes, Turn, main, spawn
 
 HERE = Path(__file__).parent
 RADII = {"apo": 30.0, "ribosome": 45.0}  # Å
@@ -34,7 +33,7 @@ COMMANDS: dict[str, tuple[str, Sequence[str]]] = {
         "segment",
         ["checkpoint=CHECKPOINT", "accelerator=cpu", "runs=RUNS", "predictor.window_size=null"],
     ),
-    "localize, 5 with scores": ("localize", ["localizer=peaks"]),
+    "localize of 5": ("localize", ["localizer=peaks"]),
     "evaluate": ("evaluate", ["truth=curation/0", "user_id=guess", "session_id='0'"]),
     "report": (
         "report",
@@ -107,52 +106,63 @@ def write_volume(path: Path, volume: NDArray[np.float32]) -> None:
     (path / ".zattrs").write_text(json.dumps(content), encoding="utf-8")
 
 
-def measure(folder: Path, num_runs: int, names: Sequence[str]) -> dict[str, Spent]:
-    """Write a project and run the commands on it; return what each used."""
-    write_project(folder, num_runs)
-    if "segment of 5" in names:  # in a process of its own, since a child's peak begins with ours
-        path = f"pathlib.Path({str(folder)!r}, 'model.pth')"
-        code = (
-            f"import pathlib; from parts import jobs; jobs.write_checkpoint({path}, radii={RADII}"
-        )
-        spawn([sys.executable, "-c", f"{code}, seed=0)"], folder / "log", cwd=HERE)
-    values = {
-        "CHECKPOINT": str(folder / "model.pth"),
-        "RUNS": f"[{','.join(run_names(num_runs)[:5])}]",
-        "JOB": str(folder),
-    }
+def prepare(folder: Path, sizes: Sizes) -> None:
+    """Write a small and a large project, and a network for both."""
+    for size in ("few", "many"):
+        write_project(folder / size, sizes[size])
+    path = f"pathlib.Path({str(folder)!r}, 'model.pth')"
+    code = f"import pathlib; from parts import jobs; jobs.write_checkpoint({path}, radii={RADII}"
+    spawn([sys.executable, "-c", f"{code}, seed=0)"], folder / "log", cwd=HERE)
+
+
+def ours(name: str, folder: Path, sizes: Sizes) -> dict[str, float]:
+    """Run a command on both projects."""
+    verb, words = COMMANDS[name]
     spent = {}
-    for name in names:
-        verb, words = COMMANDS[name]
+    for size in ("few", "many"):
+        values = {
+            "CHECKPOINT": str(folder / "model.pth"),
+            "RUNS": f"[{','.join(run_names(sizes[size])[:5])}]",
+            "JOB": str(folder / size),
+        }
         for key, value in values.items():
             words = [word.replace(key, value) for word in words]
-        command = [sys.executable, "-m", f"octopi.{verb}", f"project.config={folder}/project.json"]
-        job = [f"hydra.run.dir={folder}/jobs/{name.replace(' ', '_').replace(',', '')}"]
-        spent[name] = spawn([*command, *job, *words], folder / "log", threads=1)
-        print(num_runs, name, spent[name], flush=True)
-    return spent
+        project = f"project.config={folder / size}/project.json"
+        job = f"hydra.run.dir={folder / size}/jobs/{name.replace(' ', '_')}"
+        command = [sys.executable, "-m", f"octopi.{verb}", project, job, *words]
+        spent[size] = spawn(command, folder / "log", threads=1)
+    few, many = spent["few"], spent["many"]
+    return {
+        "cpu": many.cpu,
+        "more": (many.cpu - few.cpu) / (sizes["many"] - sizes["few"]) * 1000,
+        "gb": max(few.gigabytes, many.gigabytes),
+    }
 
 
-def main() -> None:
-    """Measure each size, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", default="100,2000", help="sizes, with commas between")
-    parser.add_argument("--only", default=";".join(COMMANDS), help="commands, with ; between")
-    parser.add_argument("--folder", help="for the projects; default: a temporary one")
-    given = parser.parse_args()
-    sizes, names = sorted(map(int, given.runs.split(","))), given.only.split(";")
-    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        results = {n: measure(Path(folder) / str(n), n, names) for n in sizes}
-    print(machine())
-    few, many = results[sizes[0]], results[sizes[-1]]
-    heads = [f"CPU s, {size} runs" for size in sizes]
-    print(f"| command | {' | '.join(heads)} | CPU s per 1,000 more | peak GB |")
-    print(f"| --- | {' | '.join(['---:'] * len(heads))} | ---: | ---: |")
-    for name in names:
-        cpu = " | ".join(f"{results[size][name].cpu:.1f}" for size in sizes)
-        more = (many[name].cpu - few[name].cpu) / max(sizes[-1] - sizes[0], 1) * 1000
-        print(f"| {name} | {cpu} | {more:.1f} | {many[name].gigabytes:.2f} |")
+def make_turn(name: str) -> Turn:
+    """Return the turn of a command; `check` and `evaluate` have limits."""
+    is_limited = name in ("check", "evaluate")
+    return Turn(
+        name,
+        figures=[
+            Figure("cpu", f"{name}, 2,000 runs", "CPU s", must="≤ 20" if is_limited else ""),
+            Figure("more", f"{name}, 1,000 runs more", "CPU s"),
+            Figure("gb", f"{name}, 2,000 runs, memory", "GB", must="≤ 0.5" if is_limited else ""),
+        ],
+        ours=partial(ours, name),
+        why_no_peer="it was not measured on many runs",
+        repeats=1,  # a command does its work once
+    )
 
+
+BENCHMARK = Benchmark(
+    script=__file__,
+    title="Commands on 2,000 runs of 16×32×32 voxels, on one thread, start-up included",
+    sizes={"few": 100, "many": 2000},
+    small={"few": 5, "many": 10},
+    turns=[make_turn(name) for name in COMMANDS],
+    prepare=prepare,
+)
 
 if __name__ == "__main__":
-    main()
+    main(BENCHMARK)

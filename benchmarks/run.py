@@ -27,6 +27,8 @@ SCRIPTS = (
     "train_step",
     "arithmetic",
     "segment",
+    "many_runs",
+    "shared_work",
     "growth",
 )
 HEAD = "| work | unit | octopi | octopi 1.7.0 | ratio | must | aim |"
@@ -143,11 +145,13 @@ def limit(figure: Mapping[str, Any], name: str) -> str:
 
 def skipped(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     """Say why the peer has no figure, where it has none."""
-    reasons: dict[str, list[str]] = {}
+    reasons: dict[str, dict[str, None]] = {}
     for line in lines:
+        is_one_reason = len({figure["peer_skipped"] for figure in line["figures"]}) == 1
         for figure in line["figures"]:
             if figure["peer_skipped"]:
-                reasons.setdefault(figure["peer_skipped"], []).append(figure["figure"])
+                name = f"all of {line['benchmark']}" if is_one_reason else figure["figure"]
+                reasons.setdefault(figure["peer_skipped"], {})[name] = None
     if not reasons:
         return []
     told = [f"- {reason}: {'; '.join(figures)}" for reason, figures in reasons.items()]

@@ -1,12 +1,11 @@
 """How well processes share runs: work that sleeps, so that only the sharing itself is measured.
 
-python benchmarks/shared_work.py [--workers 8] [--runs 200] [--seconds 0.5] [--kill]
+python benchmarks/shared_work.py
 
 Efficiency is the time that the work alone would take, shared out evenly, over the time that it
-took from the first worker's start to the last one's end. With --kill one worker is killed midway.
+took from the first worker's start to the last one's end. In a second turn one worker is killed.
 """
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -14,8 +13,11 @@ import signal
 import tempfile
 import time
 from collections import Counter
+from functools import partial
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+
+from parts.side_by_side import Benchmark, Figure, Sizes, Turn, main
 
 
 def write_project(folder: Path, num_runs: int) -> Path:
@@ -47,40 +49,54 @@ def work(config: Path, seconds: float, start: Barrier) -> None:
                 file.write(f"{run.name}\n")
 
 
-def main() -> None:
-    """Measure, and print what came of it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workers", type=int, default=8)
-    parser.add_argument("--runs", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=0.5, help="that the work on a run takes")
-    parser.add_argument("--kill", action="store_true", help="kill one worker midway")
-    given = parser.parse_args()
+def ours(folder: Path, sizes: Sizes, *, kill: bool) -> dict[str, float]:
+    """Let processes share the runs; kill one of them midway, if so asked."""
+    folder = Path(tempfile.mkdtemp(dir=folder))
+    config = write_project(folder, sizes["runs"])
     context = multiprocessing.get_context("spawn")
-    start = context.Barrier(given.workers + 1)
-    ideal = given.runs * given.seconds / given.workers
-    with tempfile.TemporaryDirectory() as folder:
-        config = write_project(Path(folder), given.runs)
-        arguments = (config, given.seconds, start)
-        workers = [context.Process(target=work, args=arguments) for _ in range(given.workers)]
-        for worker in workers:
-            worker.start()
-        start.wait()
-        began = time.perf_counter()
-        if given.kill:
-            time.sleep(ideal / 2)
-            os.kill(workers[0].pid or 0, signal.SIGKILL)
-        for worker in workers:
-            worker.join()
-        seconds = time.perf_counter() - began
-        done = Counter(
-            name for log in Path(folder).glob("log.*") for name in log.read_text().split()
-        )
-    twice = sum(times > 1 for times in done.values())
-    print(
-        f"{len(done)} of {given.runs} runs done, {twice} twice, by {given.workers} workers in "
-        f"{seconds:.1f} s; efficiency {ideal / seconds:.2f}; load {os.getloadavg()[0]:.1f}"
+    start = context.Barrier(sizes["workers"] + 1)
+    ideal = sizes["runs"] * sizes["seconds"] / sizes["workers"]
+    arguments = (config, sizes["seconds"], start)
+    workers = [context.Process(target=work, args=arguments) for _ in range(sizes["workers"])]
+    for worker in workers:
+        worker.start()
+    start.wait()
+    began = time.perf_counter()
+    if kill:
+        time.sleep(ideal / 2)
+        os.kill(workers[0].pid or 0, signal.SIGKILL)
+    for worker in workers:
+        worker.join()
+    seconds = time.perf_counter() - began
+    done = Counter(name for log in folder.glob("log.*") for name in log.read_text().split())
+    once = sum(times == 1 for times in done.values())
+    return {"efficiency": ideal / seconds, "once": once / sizes["runs"]}
+
+
+def make_turn(name: str, label: str, must: str, *, kill: bool) -> Turn:
+    """Return a turn with its figures."""
+    return Turn(
+        name,
+        figures=[
+            Figure("efficiency", f"{label}, efficiency", "", must=must),
+            Figure("once", f"{label}, share of the runs that are done once", "", must="≥ 1"),
+        ],
+        ours=partial(ours, kill=kill),
+        why_no_peer="its processes do not share runs",
+        repeats=5,
     )
 
 
+BENCHMARK = Benchmark(
+    script=__file__,
+    title="8 processes share 200 runs, in each of which they sleep",
+    sizes={"workers": 8, "runs": 200, "seconds": 1.0},
+    small={"workers": 2, "runs": 6, "seconds": 0.2},
+    turns=[
+        make_turn("share", "8 processes share 200 runs of a second", "≥ 0.9", kill=False),
+        make_turn("kill", "the same, one of them killed", "", kill=True),
+    ],
+)
+
 if __name__ == "__main__":
-    main()
+    main(BENCHMARK)

@@ -123,7 +123,7 @@ BENCHMARK = Benchmark(
         "crops": 4,
         "steps": 8,
     },
-    small={"shape": [72, 160, 160], "particles_per_object": 10, "steps": 3},
+    small={"shape": [72, 160, 160], "particles_per_object": 10, "crop": 32, "steps": 3},
     turns=[
         Turn(
             "step",

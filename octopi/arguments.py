@@ -1,5 +1,6 @@
 """Check plain values, from YAML or from a file, against the annotations of what takes them."""
 
+import functools
 import importlib
 import inspect
 import json
@@ -148,9 +149,9 @@ def fit(value: Any, annotation: Any, path: str) -> Any:
     value = _converted(value, annotation)
     try:
         content = json.dumps(value, allow_nan=isinstance(value, Mapping))
-        config = ConfigDict(arbitrary_types_allowed=True)
+        make = make_adapter if _is_hashable(annotation) else make_adapter.__wrapped__
         # JSON is what YAML can say: a list may become a tuple there, text may not become a number
-        TypeAdapter(annotation, config=config).validate_json(content, strict=True)
+        make(annotation).validate_json(content, strict=True)
     except (PydanticUserError, NameError):
         pass  # an annotation that only type checkers understand
     except ValueError as error:  # pydantic's, or of a number that JSON does not know
@@ -160,6 +161,20 @@ def fit(value: Any, annotation: Any, path: str) -> Any:
         raise SettingError(f"{path} must be {_described(annotation)}, not {text}.") from error
     check_finite(value, path)
     return value
+
+
+@functools.cache
+def make_adapter(annotation: Any) -> TypeAdapter[Any]:
+    """Make pydantic's validator of an annotation, which takes far longer than to validate."""
+    return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+
+
+def _is_hashable(annotation: Any) -> bool:
+    try:
+        hash(annotation)
+    except TypeError:  # it names a list, as in Annotated[str, ["a note"]]
+        return False
+    return True
 
 
 def check_finite(value: Any, path: str) -> None:

@@ -106,7 +106,7 @@ def octopi_command() -> Command:
 
 @pytest.fixture(scope="session")
 def slurm_servers() -> Iterator[SlurmCluster]:
-    """A SLURM of one node, on this machine."""
+    """A SLURM of two nodes, on this machine."""
     if missing := missing_programs():
         pytest.skip(f"Debian's slurmctld, slurmd, slurm-client, munge: no {', '.join(missing)}")
     with tempfile.TemporaryDirectory(prefix="octopi-slurm-") as folder:

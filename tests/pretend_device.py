@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 DEVICE = torch.device("meta")
 ANSWER = 0.5  # to whoever asks for a number
+READS = ("_local_scalar_dense", "item", "is_nonzero")  # of a number; in inference mode the latter
 DATA_DEPENDENT = ("nonzero", "masked_select", "unique", "bincount", "equal")
 
 
@@ -30,7 +31,7 @@ class CountWaits(TorchDispatchMode):
         on_device = any(isinstance(a, torch.Tensor) and a.device == DEVICE for a in args)
         if not on_device:
             return func(*args, **kwargs)
-        if name == "_local_scalar_dense":
+        if name in READS:
             self.waits.append(name)
             return args[0].dtype.is_floating_point and ANSWER
         if torch.device("cpu") in [

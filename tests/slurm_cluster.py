@@ -1,4 +1,4 @@
-"""A SLURM of one node on this machine's loopback, from Debian's packages, without systemd."""
+"""A SLURM of two nodes on this machine's loopback, from Debian's packages, without systemd."""
 
 import getpass
 import os
@@ -12,24 +12,25 @@ from pathlib import Path
 from waiting import wait_until
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
-NODE = "localhost"  # resolves, as the processes of a training that find each other need it
+NODE = "127.0.0.1"  # an address, as the processes of a training that find each other need it
+SECOND_NODE = "second"  # of the partition `both` alone
 
 CONFIG = """
 ClusterName=octopi
 SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={port}
-FirstJobId={port}
+SlurmctldPort={ports[0]}
+FirstJobId={ports[0]}
 MessageTimeout=60
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket,cred_expire=5
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool/%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
 SlurmdParameters=config_overrides
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -40,8 +41,13 @@ ReturnToService=2
 KillWait=20
 MinJobAge=300
 PropagateResourceLimitsExcept=ALL
-NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={next_port} CPUs=4 RealMemory=6000
-PartitionName=main Nodes={node} Default=YES State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 RealMemory=6000
+NodeName={second} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4 RealMemory=6000
+PartitionName=main Nodes={node} Default=YES State=UP PriorityTier=1
+PartitionName=urgent Nodes={node} State=UP PriorityTier=2
+PartitionName=both Nodes={node},{second} State=UP PriorityTier=1
 """
 
 
@@ -68,18 +74,17 @@ class SlurmCluster:
         return {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": _path()}
 
     def start(self) -> None:
-        """Start the servers and wait until the node accepts jobs."""
+        """Start the servers and wait until the nodes accept jobs."""
         for name in ("state", "spool"):
             (self.folder / name).mkdir()
-        port = self._reserve_ports()
         (self.folder / "slurm.conf").write_text(
             CONFIG.format(
                 folder=self.folder,
                 host=socket.gethostname().partition(".")[0],
                 user=getpass.getuser(),
                 node=NODE,
-                port=port,
-                next_port=port + 1,
+                second=SECOND_NODE,
+                ports=self._reserve_ports(),
             ),
             encoding="utf-8",
         )
@@ -95,8 +100,9 @@ class SlurmCluster:
         config = str(self.folder / "slurm.conf")
         self._serve("slurmctld", "-D", "-f", config)
         self._wait("scontrol", "ping")
-        self._serve("slurmd", "-D", "-N", NODE, "-f", config)
-        self._wait("srun", "true")
+        for node in (NODE, SECOND_NODE):
+            self._serve("slurmd", "-D", "-N", node, "-f", config)
+        self._wait("srun", "--partition=both", "--nodes=2", "true")
 
     def stop(self) -> None:
         """Cancel all jobs and end the servers."""
@@ -158,8 +164,8 @@ class SlurmCluster:
         )
         return max(task["ExitCode"] for task in self.tasks(job))
 
-    def _reserve_ports(self) -> int:
-        """Return the first of two free ports, below those that the kernel hands out.
+    def _reserve_ports(self) -> list[int]:
+        """Return free ports of the servers, below those that the kernel hands out.
 
         No cluster of another process of the tests takes them at the same time: the name of the
         lock is unique on the machine, and goes with this process. The first job's number, from
@@ -170,14 +176,15 @@ class SlurmCluster:
                 self.lock.bind(f"\0octopi-slurm-{port}")
             except OSError:
                 continue
-            if _is_free(port) and _is_free(port + 1):
-                return port
+            ports = [port, port + 1, port + 2]
+            if all(map(_is_free, ports)):
+                return ports
             self.lock.close()
             self.lock = socket.socket(socket.AF_UNIX)
         raise AssertionError("There are no free ports for a cluster.")
 
     def _serve(self, *command: str) -> None:
-        with (self.folder / f"{command[0]}.out").open("wb") as log:
+        with (self.folder / f"{command[0]}.out").open("ab") as log:
             server = subprocess.Popen(
                 command,
                 env=os.environ | self.environment,

@@ -1,5 +1,6 @@
-"""Each script of `make bench` and `make gpu` still runs: at small sizes, once, without a peer."""
+"""What the scripts of `make bench` and `make gpu` measure of octopi still runs, at small sizes."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -8,34 +9,59 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [
+    *(pytest.mark.slow, pytest.mark.timeout(900)),
+    pytest.mark.filterwarnings("ignore"),  # what torch warns of while it compiles
+]
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-SCRIPTS = ["help", "create_targets", "localize", "evaluate", "first_batch"]
+SCRIPTS = [
+    *("create_targets", "localize", "evaluate", "first_batch", "arithmetic", "train_step"),
+    *("segment", "shared_work", "many_runs"),
+]
 
 
-def figures_of(script, *options):
-    """Run a script and return the figures of its first line of JSON."""
-    command = [sys.executable, BENCHMARKS / f"{script}.py", "--small", *options]
-    environment = os.environ | {"PYTHONPATH": str(BENCHMARKS.parent)}
+@pytest.fixture(autouse=True)
+def octopi_of_this_clone(monkeypatch):
+    """The scripts find their parts, and the commands that they start find octopi."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setenv("PYTHONPATH", str(BENCHMARKS.parent))
+
+
+def load(script):
+    """Import a script without running it."""
+    sys.modules.pop(script, None)  # a folder of the tests may have its name
+    return importlib.import_module(script)
+
+
+def test_a_script_prints_its_figures_as_json(tmp_path):
+    command = [sys.executable, BENCHMARKS / "help.py", "--small", "--repeats", "1"]
     done = subprocess.run(
-        command, capture_output=True, encoding="utf-8", env=environment, check=False
+        command, capture_output=True, encoding="utf-8", check=False, cwd=tmp_path, env=os.environ
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    return json.loads(lines[0])["figures"]
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_a_script_measures_our_side(script):
-    figures = figures_of(script, "--repeats", "1")
+    figures = json.loads(done.stdout)["figures"]
     assert figures
     assert all(figure["ours"]["median"] > 0 for figure in figures)
 
 
-def test_the_script_for_gpus_measures_on_a_cpu_too():
-    """It also runs train_step, segment and arithmetic."""
-    figures = figures_of("gpu", "--cpu")
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_each_turn_of_a_script_measures_what_its_figures_tell(script, tmp_path):
+    benchmark = load(script).BENCHMARK
+    sizes = benchmark.sizes | benchmark.small | {"threads": 1}
+    if benchmark.prepare is not None:
+        benchmark.prepare(tmp_path, sizes)
+    for turn in benchmark.turns:
+        numbers = turn.ours(tmp_path, sizes)
+        keys = {figure.key for figure in turn.figures if not figure.key.startswith("process.")}
+        assert keys <= numbers.keys(), turn.name
+        keys -= {"more"}  # a difference of two, which is nothing at small sizes
+        assert all(numbers[key] > 0 for key in keys), (turn.name, numbers)
+
+
+def test_the_script_for_gpus_measures_on_a_cpu_too(tmp_path):
+    gpu = load("gpu")
+    figures = gpu.measure(tmp_path, gpu.SMALL, "cpu")
     assert list(figures) == [
         "training, volumes on the device",
         "training, crops from worker processes",

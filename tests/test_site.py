@@ -131,8 +131,9 @@ class Shell:
                 for word in overrides
             ]
         if verb == "train":
-            return run_command(verb, *make_small([*overrides]))
-        return self.octopi_command(verb, *overrides)
+            overrides = make_small([*overrides])
+        starts_trainings = verb in ("train", "compare")
+        return (run_command if starts_trainings else self.octopi_command)(verb, *overrides)
 
     def export(self, setting):
         name, _, value = setting.partition("=")

@@ -1,4 +1,4 @@
-"""Job scripts, as users write them, in a real SLURM of one node on this machine."""
+"""Job scripts, as users write them, in a real SLURM on this machine."""
 
 import json
 import re
@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from checkpoints import make_info, save_checkpoint
 from clusters_page import SCRIPTS, SMALL, find_command
 from processes import Command
-from slurm_cluster import NODE, SlurmCluster
+from slurm_cluster import NODE, SECOND_NODE, SlurmCluster
 from stopping import ENOUGH
 from sweeping import read_states, run_sweep, start_sweep
 from tiny import RUNS, TINY
@@ -50,13 +51,17 @@ def epochs(folder: str) -> list[int]:
 LONG = ["trainer.max_epochs=1000000", "+callbacks.enough._target_=stopping.StopWhenTold"]
 
 
-@pytest.mark.parametrize("by", ["warning", "requeue"])
+@pytest.mark.parametrize("by", ["warning", "requeue", "preemption"])
 def test_a_job_that_slurm_starts_again_goes_on(slurm: SlurmCluster, targets, by: str):
     script = f"srun {train(*LONG, 'resume=auto', 'hydra.run.dir=job')}"
-    job = slurm.submit(script, "--requeue", "--open-mode=append", "--output=job.out")
+    alone = "--exclusive"
+    job = slurm.submit(script, "--requeue", "--open-mode=append", "--output=job.out", alone)
     wait_until(lambda: len(epochs("job")) > 2, seconds=300)
     if by == "warning":  # what --signal=USR1@SECONDS sends before the time limit
         slurm.run("scancel", "--signal=USR1", job)
+    elif by == "preemption":  # by a job that needs the node, in a partition of higher priority
+        urgent = slurm.submit("true", "--partition=urgent", alone, "--output=urgent.out")
+        assert slurm.wait_for_end(urgent) == "0:0"
     else:
         slurm.run("scontrol", "requeue", job)
     wait_until(lambda: slurm.state(job)["Restarts"] == "1", seconds=300, seconds_between=0.2)
@@ -218,6 +223,20 @@ def test_a_job_that_fails_is_told_with_its_cause_and_its_log(slurm: SlurmCluster
     assert command.wait() == 6
     assert "ended as FAILED" in command.output()
     assert "_log.err" in command.output()
+
+
+def test_an_array_on_two_nodes_does_each_run_once(slurm: SlurmCluster, here: Path):
+    save_checkpoint(Path("model.pth"), make_info(voxel_spacing=20.0))
+    task = "$SLURM_ARRAY_TASK_ID"
+    words = ["checkpoint=model.pth", "predictor=default", "accelerator=cpu", "overwrite=true"]
+    together = f"touch ready_{task}; until [ -e ready_1 -a -e ready_2 ]; do sleep 1; done"
+    script = f"{together}\nsrun {octopi('segment', *words, 'hydra.run.dir=job_')}{task}"
+    nodes = ["--partition=both", "--exclusive", "--array=1-2"]
+    job = slurm.submit(script, *nodes, "--output=job_%a.out")
+    assert slurm.wait_for_end(job) == "0:0", logs_of_jobs()
+    assert {task["NodeList"] for task in slurm.tasks(job)} == {NODE, SECOND_NODE}
+    elsewhere = re.findall(r"(\d) of 3 runs were done by other processes", logs_of_jobs())
+    assert sum(map(int, elsewhere)) == 3, logs_of_jobs()  # of two times three runs
 
 
 def logs_of_jobs() -> str:

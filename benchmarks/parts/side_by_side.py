@@ -125,7 +125,8 @@ def spawn(
     words: Sequence[str], log: Path, *, cwd: Path | None = None, threads: int | None = None
 ) -> Spent:
     """Run a command that must succeed; return what it and its children used, log its output."""
-    own = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", *_NOT_FOR_CHILDREN)}
+    dropped = [*_NOT_FOR_CHILDREN, *([] if words[0] == sys.executable else ["PYTHONPATH"])]
+    own = {k: v for k, v in os.environ.items() if k not in dropped}
     if threads is not None:
         own |= dict.fromkeys(POOLS, str(threads))
     began = time.perf_counter()

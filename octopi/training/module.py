@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +98,8 @@ class PickingModule(pl.LightningModule):
         self.candidates: dict[str, dict[str, Points]] = {}
         self._truth: dict[str, Mapping[str, Points]] = {}
         self._counts: dict[str, Counts] = {}
+        self._examiner: ThreadPoolExecutor | None = None
+        self._examined: Future[None] | None = None
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Make the optimizer and its learning-rate scheduler.
@@ -184,10 +187,26 @@ class PickingModule(pl.LightningModule):
         self._check_finite()
         self.candidates, self._truth = {}, {}
         self._counts = dict.fromkeys(self.labels, Counts())
+        if self.device.type != "cpu":  # whose cores have no time left, and memory for one score map
+            self._examiner = ThreadPoolExecutor(1)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Predict one whole tomogram, find its candidates and count its voxels."""
+        """Predict one whole tomogram; examine its scores, on a GPU while it predicts the next."""
         scores = self.validation_steps.predict(self.net, batch.image)
+        self._finish_examining()
+        if self._examiner is None:
+            self._examine(batch, scores)
+        else:
+            self._examined = self._examiner.submit(self._examine, batch, scores)
+
+    def _finish_examining(self) -> None:
+        """Wait until the tomogram that was predicted before is examined; raise its errors."""
+        examined, self._examined = self._examined, None
+        if examined is not None:
+            examined.result()
+
+    def _examine(self, batch: Any, scores: NDArray) -> None:
+        """Find the candidates of a tomogram and count its voxels."""
         segmentation = self.validation_steps.segment(scores)
         for name, counts in count_voxels(segmentation, batch.target, self.labels).items():
             if name not in batch.not_annotated:
@@ -200,6 +219,10 @@ class PickingModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Calibrate thresholds on these tomograms; compute and log every metric."""
+        self._finish_examining()
+        if self._examiner is not None:
+            self._examiner.shutdown()
+            self._examiner = None  # which cannot be copied, as the module is for weight averages
         self.validated_step = self.global_step
         self.calibration = self.validation_steps.calibrate(self.candidates, self._truth)
         measured = self.validation_steps.score_candidates(

@@ -69,15 +69,19 @@ def composed_files():
 
 
 def annotation_of(setting, command):
-    verb, cfg = command[0], config_of(*command)
-    node, key = OmegaConf.to_container(cfg, resolve=False), setting.rpartition(".")[2]
+    verb, cfg, key = command[0], config_of(*command), setting.rpartition(".")[2]
     if setting.startswith(f"{SWEEPER}.sampler."):
         return argument_annotation(import_target(cfg.hydra.sweeper.sampler._target_, ""), key)
     if setting.startswith(f"{SWEEPER}."):
         return SWEEPER_RANGES.get(key, str)
     if setting.startswith("targets.") and verb == "train":
         verb = "create_targets"  # an experiment serves every command
-    return find_annotation(setting, verb, lambda: node)
+    return find_annotation(setting, verb, lambda: container_of(*command))
+
+
+@functools.cache
+def container_of(*command):
+    return OmegaConf.to_container(config_of(*command), resolve=False)
 
 
 def intervals(annotation, field=None):

@@ -1,6 +1,7 @@
 """A training step and a prediction on a device that cannot be read from: nobody waits for it."""
 
 import functools
+import threading
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -15,11 +16,15 @@ from torch.utils.data import DataLoader
 
 from octopi.config.build import build
 from octopi.config.files import CONF_DIR
+from octopi.data.datasets import ValidationVolume
 from octopi.data.gpu_volumes import DeviceVolumes
+from octopi.errors import ResourceError
+from octopi.evaluation.calibration import Calibration
+from octopi.geometry import Grid, Points
 from octopi.inference.predictor import Predictor
 from octopi.models.unets import SizedDynUNet, SizedUNet
 from octopi.training.callbacks import LogProgress
-from octopi.training.module import PickingModule
+from octopi.training.module import PickingModule, ValidationSteps
 from octopi.training.silence import silence_lightning
 from octopi.training.training_loss import TrainingLoss
 from octopi.training.unknown import PartialClasses
@@ -59,11 +64,10 @@ class NoteWaits(pl.Callback):
         return [self.counter.waits[a:b] for a, b in pairwise(self.ends)]
 
 
-def waits_of_steps(net, loss, **more):
-    """Train on the pretend device; return what each step but the first waited for."""
-    module = PickingModule(
+def make_module(net, loss, validation_steps=None, **more):
+    return PickingModule(
         net,
-        validation_steps=None,
+        validation_steps=validation_steps,
         loss=TrainingLoss(loss, radii=[3.0] * (NUM_CLASSES - 1), **more),
         optimizer=torch.optim.AdamW,
         lr_scheduler=functools.partial(
@@ -74,6 +78,11 @@ def waits_of_steps(net, loss, **more):
         steps_per_epoch=STEPS,
         seed=0,
     )
+
+
+def waits_of_steps(net, loss, **more):
+    """Train on the pretend device; return what each step but the first waited for."""
+    module = make_module(net, loss, **more)
     silence_lightning()
     note = NoteWaits(CountWaits())
     trainer = pl.Trainer(
@@ -130,3 +139,93 @@ def test_crops_are_cut_on_the_device_without_waiting(tmp_path):
         image, target = volumes.batch(crops, [8, 8, 8])
     assert image.shape == target.shape == (3, 1, 8, 8, 8)
     assert counter.waits == []
+
+
+GRID = Grid.cubic((8, 12, 12), 10.0)
+MIDDLE = np.array([[60.0, 60.0, 40.0]])  # Å
+SCORES = [0, 90, 250, 40]  # of each tomogram, everywhere
+
+
+def validation_volume(number):
+    """Return a tomogram whose voxels are its number, with a particle in its middle."""
+    return ValidationVolume(
+        f"TS_{number}",
+        image=np.full(GRID.shape, number, np.float16),
+        target=np.ones(GRID.shape, np.uint8),
+        grid=GRID,
+        truth={"a": Points(MIDDLE)},
+        not_annotated=(),
+    )
+
+
+def predict_scores(_net, volume):
+    return np.full((NUM_CLASSES - 1, *volume.shape), SCORES[int(volume.flat[0])], np.uint8)
+
+
+def localize_middle(scores, _grid):
+    return {"a": Points(MIDDLE, np.array([scores.mean() / 255]))}
+
+
+class StaysOnCpu(torch.nn.Linear):
+    """A network whose weights can be read, wherever the module is moved."""
+
+    def _apply(self, fn, *_recurse):
+        return self
+
+
+def validate(accelerator, device, predict=predict_scores, localize=localize_middle):
+    """Validate four tomograms; return the module."""
+    steps = ValidationSteps(
+        predict=predict,
+        segment=lambda scores: (scores[0] > 100).astype(np.uint8),
+        localize=localize,
+        calibrate=lambda candidates, truth: Calibration({"2": {"a": 0.3}}, {}, {}),
+        beta=2.0,
+        score=lambda picks, truth: {"object_fbeta": sum(len(p["a"]) for p in picks.values()) / 4},
+    )
+    module = make_module(StaysOnCpu(1, 1), loss_of("tversky"), steps)
+    silence_lightning()
+    trainer = pl.Trainer(
+        accelerator=accelerator,
+        strategy=SingleDeviceStrategy(device=device),
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    volumes = [validation_volume(number) for number in range(len(SCORES))]
+    with CountWaits():  # also answers
+        trainer.validate(module, DataLoader(volumes, batch_size=None), verbose=False)
+    return module
+
+
+def test_a_tomogram_is_examined_while_the_next_is_predicted():
+    predicted = [threading.Event() for _ in SCORES]
+
+    def predict(net, volume):
+        predicted[int(volume.flat[0])].set()
+        return predict_scores(net, volume)
+
+    def localize(scores, grid):
+        number = SCORES.index(scores.flat[0])
+        assert predicted[min(number + 1, 3)].wait(60)
+        return localize_middle(scores, grid)
+
+    module = validate(PretendAccelerator(), DEVICE, predict, localize)
+    on_cpu = validate("cpu", torch.device("cpu"))
+    assert module.metrics == on_cpu.metrics
+    assert module.metrics["object_fbeta"] == 0.5
+    assert module.metrics["f1_a"] > 0
+    assert list(module.candidates) == list(on_cpu.candidates) == [f"TS_{i}" for i in range(4)]
+    for name, candidates in on_cpu.candidates.items():
+        assert candidates["a"].scores == module.candidates[name]["a"].scores
+
+
+@pytest.mark.parametrize("last", [1, len(SCORES) - 1])
+def test_an_error_in_a_tomogram_ends_the_validation(last):
+    def localize(scores, grid):
+        if scores.flat[0] == SCORES[last]:
+            raise ResourceError("no room")
+        return localize_middle(scores, grid)
+
+    with pytest.raises(ResourceError, match="no room"):
+        validate(PretendAccelerator(), DEVICE, localize=localize)
