@@ -27,6 +27,15 @@ def test_lightning_and_torchrun_tell_a_process_its_rank(monkeypatch, name):
     assert ranks.is_secondary()
 
 
+@pytest.mark.parametrize("name", ["RANK", "SLURM_STEP_NUM_TASKS"])
+def test_a_rank_that_is_no_number_is_refused_with_how_to_unset_it(monkeypatch, name):
+    monkeypatch.setenv(name, "captain")
+    with pytest.raises(SettingError, match=f"{name}=captain in the environment.*unset {name}"):
+        ranks.is_secondary()
+    monkeypatch.setenv(name, "")
+    assert not ranks.is_secondary()
+
+
 @pytest.mark.parametrize(
     ("tasks", "nodes", "devices", "num_nodes"),
     [(1, 1, 1, 1), (1, 1, 4, 1), (2, 1, 2, 1), (4, 2, 2, 2), (2, 1, [0, 1], 1), (3, 1, "auto", 1)],
