@@ -183,7 +183,14 @@ _RESOURCE_ERRNOS = {
 _PACKAGE = str(Path(__file__).parent) + os.sep
 _LIBRARIES = (*(path + os.sep for path in set(sysconfig.get_paths().values())), "<")
 # Settings of other programs, and what they are called here.
-_SYNONYMS = {"batch_size": "crops_per_step", "config": "project.config"}
+SYNONYMS = {
+    "batch_size": "crops_per_step",
+    "config": "project.config",
+    "epochs": "max_epochs",
+    "learning_rate": "lr",
+    "num_epochs": "max_epochs",
+    "patch_size": "crop_size",
+}
 
 
 def exit_code_of(error: BaseException) -> int:
@@ -299,8 +306,8 @@ def closest_matches(
 def did_you_mean(requested: str, choices: Iterable[str]) -> str:
     """Return a sentence that names the closest choices, after a blank; empty if none is close."""
     choices = list(choices)
-    if _SYNONYMS.get(requested) in choices:
-        close = [_SYNONYMS[requested]]
+    if SYNONYMS.get(requested) in choices:
+        close = [SYNONYMS[requested]]
     else:
         close = closest_matches(requested, choices, number=3, cutoff=0.6)
     if not close:

@@ -4,8 +4,10 @@ import io
 import re
 import sys
 import traceback
+from typing import Any
 
 from hydra.errors import OverrideParseException
+from omegaconf import OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationKeyError, OmegaConfBaseException
 from tqdm import tqdm
 
@@ -15,6 +17,7 @@ from octopi.config.overrides import shell_override
 from octopi.errors import (
     MAX_MESSAGE_LENGTH,
     PATH_ERRNOS,
+    SYNONYMS,
     WHAT_IS_KEPT,
     ExitCode,
     OctopiError,
@@ -134,6 +137,7 @@ def explain_hydra_error(error: BaseException) -> str:
             if key in OVERLAYS:
                 return f"{key} has no settings of its own: choose {key}=NAME, as --help lists them."
             hint = did_you_mean(key, [*known_keys, *OVERLAYS, "project.config"])
+            hint = hint or _deeper_settings(key, cause.parent_node)
             return f"There is no setting or group {key}.{hint}"
         addition = text.rpartition("use ")[2]  # +KEY=VALUE, as Hydra advises
         hint = did_you_mean(key, known_keys)
@@ -141,6 +145,18 @@ def explain_hydra_error(error: BaseException) -> str:
     if isinstance(cause, OmegaConfBaseException):
         cause = str(cause).partition("\n")[0]
     return f"{text}\n{cause}" if cause is not None else text or type(error).__name__
+
+
+def _deeper_settings(name: str, config: Any) -> str:
+    """Say where a config has settings of this name further down; empty where it has none."""
+    name, paths = SYNONYMS.get(name, name), []
+    nodes = [("", OmegaConf.to_container(config, resolve=False))]
+    for path, node in nodes:  # which grows meanwhile
+        if isinstance(node, dict):
+            nodes += [(f"{path}.{key}".lstrip("."), part) for key, part in node.items()]
+        if path.rpartition(".")[2] == name:
+            paths.append(path)
+    return f" Did you mean {' or '.join(paths[:3])}?" if paths else ""
 
 
 def _explain_choice(text: str) -> str | None:

@@ -83,7 +83,7 @@ def check_flags(arguments: list[str], verb: str) -> None:
         name = flag.lstrip("-").replace("-", "_")
         name = _OPTIONS.get(name, name)
         value = value if sign or following.startswith("-") else following
-        typed = shell_override(name, [value] if name == "runs" else value)[:200]
+        typed = shell_override(name, [value] if name == "runs" else value or "VALUE")[:200]
         hint = "" if name == "project.config" or name in names else did_you_mean(name, names)
         raise SettingError(
             f"There is no option {flag}: settings are typed without dashes, as in {typed}.{hint} "

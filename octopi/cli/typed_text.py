@@ -197,8 +197,8 @@ def _advice(typed: str, key: str, annotation: Any) -> str:
     is_text, is_list = _takes(annotation, _TEXTS), _takes(annotation, _LISTS)
     if typed.strip().startswith("{") and not is_text:
         return (
-            f"{problem}. Write {key}={{NAME: VALUE, …}} with quotes around the whole for the "
-            f"shell. {yaml_advice(key, typed)}"
+            f"{problem}. Write {key}={{NAME: VALUE, …}}, no name in quotes of its own, with quotes "
+            f"around the whole for the shell. {yaml_advice(key, typed)}"
         )
     if not re.fullmatch(r"[+\w./@]+", key):
         return f"{problem}. Settings are typed as SETTING=VALUE, as in runs=[TS_01]."

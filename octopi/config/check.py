@@ -89,6 +89,11 @@ def _check_section(node: Any, section: Section, path: str, annotation: Any) -> N
     for part_path, part in (parts or {path: node}).items():
         if isinstance(part, dict) and TARGET in part:
             check_node(part, section, part_path)
+            if missing := [key for key in section.read if key not in part]:
+                raise SettingError(
+                    f"{part_path}.{missing[0]} must be set, for octopi reads it. Leave out "
+                    f"~{part_path}.{missing[0]}, or set another value, such as null."
+                )
         elif LOOSE not in marks:
             raise SettingError(f"{part_path} must name what to build.{_choices_of(path)}")
         else:

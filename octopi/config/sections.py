@@ -24,6 +24,7 @@ class Section:
             function (itself alone), or a package (any class defined in it).
         passed_at_build: the arguments that the command passes at build, so that YAML need not.
         limits: argument -> its annotation, for a node that names no class.
+        read: the arguments with defaults in code that octopi itself reads: none may be left out.
         several: whether it holds named targets, of which null leaves one out.
         own_arguments: argument -> its annotation, of what octopi applies itself to whatever is
             built; a class with a parameter of that name gets it as it is.
@@ -34,6 +35,7 @@ class Section:
     allowed: str
     passed_at_build: tuple[str, ...] = ()
     limits: Mapping[str, Any] = field(default_factory=dict)
+    read: tuple[str, ...] = ()
     several: bool = False
     own_arguments: Mapping[str, Any] = field(default_factory=dict)
     called_with: tuple[str, ...] = ()
@@ -80,6 +82,10 @@ SECTIONS = {
     "trainer": Section(
         "pytorch_lightning.Trainer",
         ("callbacks", "logger", "default_root_dir", "precision"),
+        read=(
+            *("max_epochs", "max_time", "accelerator", "devices", "precision"),
+            *("accumulate_grad_batches", "check_val_every_n_epoch", "enable_progress_bar"),
+        ),
     ),
     # A pruner is an argument of the callback that a sweep adds to its trials.
     "callbacks": Section("pytorch_lightning.Callback|optuna.pruners.BasePruner", several=True),

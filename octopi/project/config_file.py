@@ -66,7 +66,8 @@ def open_config_root(path: Path) -> Any:
         except TypeError as error:
             raise refused_options(path, error) from error
         except (ValueError, ImportError) as error:
-            raise SettingError(f"copick cannot open {path}: {error}.") from error
+            reason = str(error).rstrip(".")
+            raise SettingError(f"copick cannot open {path}: {reason}. Correct it there.") from error
 
 
 def _describe_fault(fault: Mapping[str, Any], path: Path) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from octopi.errors import SettingError
+from octopi.system.resources import variable_number
 from octopi.system.worker_pool import signal_when_parent_ends
 
 FIRST_RANK = "OCTOPI_FIRST_RANK"  # environment variable: the process that started the others
@@ -24,20 +25,20 @@ RANK_VARIABLES = (
 
 def num_tasks() -> int:
     """Count the ranks that srun has started; 1 where it started none, or torchrun does."""
-    return 1 if TORCHRUN in os.environ else int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    return 1 if TORCHRUN in os.environ else variable_number("SLURM_STEP_NUM_TASKS")
 
 
 def tasks_per_node() -> int:
     """Count the ranks that srun has started on each machine; 1 where it started none."""
-    return max(1, num_tasks() // int(os.environ.get("SLURM_STEP_NUM_NODES", "1")))
+    return max(1, num_tasks() // (variable_number("SLURM_STEP_NUM_NODES") or 1))
 
 
 def is_secondary() -> bool:
     """Return whether this process is another rank than the first."""
     if num_tasks() > 1:
-        return int(os.environ["SLURM_PROCID"]) > 0
+        return variable_number("SLURM_PROCID", 0) > 0
     names = ("RANK", "LOCAL_RANK", "NODE_RANK")
-    return any(int(os.environ.get(name, "0")) > 0 for name in names)
+    return any(variable_number(name, 0) > 0 for name in names)
 
 
 def prepare_secondary() -> None:

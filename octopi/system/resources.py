@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from octopi.errors import ResourceError
+from octopi.errors import ResourceError, SettingError, shorten
 
 UNLIMITED = 1 << 60  # cgroup v1 writes a number like this where there is no limit
 # Looks of an OpenMP thread at its neighbours before it sleeps, GCC's default is millions. Beside 20
@@ -39,11 +39,26 @@ def num_cores() -> int:
 
 def _slurm_cores() -> float:
     """Return the cores that SLURM gave this task; many clusters do not bind it to them."""
-    if per_task := os.environ.get("SLURM_CPUS_PER_TASK", ""):
-        return float(per_task)
-    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS") or 1)
-    nodes = int(os.environ.get("SLURM_STEP_NUM_NODES") or 1)
-    return float(os.environ.get("SLURM_CPUS_ON_NODE") or UNLIMITED) / max(1, tasks // nodes)
+    if per_task := variable_number("SLURM_CPUS_PER_TASK", 0):
+        return per_task
+    nodes = variable_number("SLURM_STEP_NUM_NODES") or 1
+    tasks_per_node = variable_number("SLURM_STEP_NUM_TASKS") // nodes
+    return variable_number("SLURM_CPUS_ON_NODE", UNLIMITED) / max(1, tasks_per_node)
+
+
+def variable_number(name: str, default: int = 1) -> int:
+    """Return the number in an environment variable, such as SLURM sets; the default without it.
+
+    Raises:
+        SettingError: it is set to something else.
+    """
+    text = os.environ.get(name) or str(default)
+    if not text.isdecimal():
+        raise SettingError(
+            f"{name}={shorten(text)} in the environment, which SLURM or torchrun sets to a number. "
+            f"Unset it: unset {name}"
+        )
+    return int(text)
 
 
 def num_threads(processes: int = 1) -> int:

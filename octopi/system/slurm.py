@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from octopi.errors import ResourceError, shorten
+from octopi.system.resources import variable_number
 
 UNFINISHED_STATES = {
     *("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING"),
@@ -18,7 +19,7 @@ RETRY_WAITS = (5, 15, 60)  # seconds, while the controller of SLURM does not ans
 
 def is_restarted() -> bool:
     """Return whether SLURM has started this job before: requeued, preempted, or its node lost."""
-    return int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0
+    return variable_number("SLURM_RESTART_COUNT", 0) > 0
 
 
 def requeue_job() -> str:

@@ -99,6 +99,8 @@ def test_the_traceback_of_a_mistake_in_octopi_is_in_the_log_or_on_the_screen(
     [
         ("serch=unet", "There is no setting or group serch. Did you mean search?"),
         ("modle=unet", "There is no setting or group modle. Did you mean model?"),
+        ("lr=1e-3", "There is no setting or group lr. Did you mean optim.optimizer.lr?"),
+        ("epochs=5", "There is no setting or group epochs. Did you mean trainer.max_epochs?"),
         ("search.num_trials=3", "search has no settings of its own: choose search=NAME, as"),
         (
             "trainer.max_epoch=3",

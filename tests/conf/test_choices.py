@@ -3,7 +3,9 @@
 import ast
 import dataclasses
 import functools
+import re
 import typing
+from pathlib import Path
 
 import pytest
 import yaml
@@ -14,9 +16,11 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from required_settings import BASE
 
+import octopi
 from octopi.config.check import check_settings, without_null_groups
 from octopi.config.files import COMMANDS, CONF_DIR, choices, groups_of
 from octopi.config.overrides import override_key
+from octopi.config.sections import SECTIONS
 from octopi.config.settings import SETTINGS_CLASSES
 from octopi.errors import SettingError
 
@@ -306,3 +310,16 @@ def test_a_missing_mandatory_setting_is_named():
     with pytest.raises(SettingError, match="checkpoint must be set: type checkpoint=…"):
         cfg = compose("segment")
         check_settings(cfg, SETTINGS_CLASSES["segment"])
+
+
+def test_what_octopi_reads_of_a_section_cannot_be_left_out(octopi_command, capfd):
+    root = Path(octopi.__file__).parent
+    text = "".join(path.read_text(encoding="utf-8") for path in root.rglob("*.py"))
+    read = set(re.findall(r"\btrainer\[[\"'](\w+)[\"']\]", text))
+    assert read == set(SECTIONS["trainer"].read)
+    for key in sorted(read):
+        assert octopi_command("train", f"~trainer.{key}") == 2
+        assert f"trainer.{key} must be set" in capfd.readouterr().err
+    for key in ("data.crop_size", "predictor.halo"):  # without a default in code
+        assert octopi_command("train", f"~{key}") == 2
+        assert key.rpartition(".")[2] in capfd.readouterr().err
