@@ -234,13 +234,12 @@ def _find_overlaps(grid: Grid, spheres: _Spheres) -> dict[int, list[int]]:
     members = [np.flatnonzero(spheres.labels == label) for label in np.unique(spheres.labels)]
     for ours, theirs in itertools.combinations(members, 2):
         reach = radii[ours].max() + radii[theirs].max()
-        near = KDTree(centres[ours]).query_ball_tree(KDTree(centres[theirs]), reach)
-        for one, others in zip(ours.tolist(), near, strict=True):
-            candidates = theirs[others]
-            distances = np.linalg.norm(centres[candidates] - centres[one], axis=1)
-            for other in candidates[distances <= radii[candidates] + radii[one]].tolist():
-                overlaps.setdefault(one, []).append(other)
-                overlaps.setdefault(other, []).append(one)
+        trees = KDTree(centres[ours]), KDTree(centres[theirs])
+        near = trees[0].sparse_distance_matrix(trees[1], reach, output_type="ndarray")
+        pairs = np.stack([ours[near["i"]], theirs[near["j"]]])
+        for one, other in pairs[:, near["v"] <= radii[pairs].sum(axis=0)].T.tolist():
+            overlaps.setdefault(one, []).append(other)
+            overlaps.setdefault(other, []).append(one)
     return overlaps
 
 
