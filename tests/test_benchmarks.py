@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import run_command
 
 pytestmark = [
     *(pytest.mark.slow, pytest.mark.timeout(900)),
@@ -45,9 +46,20 @@ def test_a_script_prints_its_figures_as_json(tmp_path):
     assert all(figure["ours"]["median"] > 0 for figure in figures)
 
 
+def fork(words, log, **options):
+    """Run a command of octopi as `spawn` does, but fork it; what it used is not measured."""
+    side_by_side = importlib.import_module("parts.side_by_side")
+    if words[:2] != [sys.executable, "-m"]:
+        return side_by_side.spawn(words, log, **options)
+    assert run_command(words[2].removeprefix("octopi."), *words[3:], log=log) == 0
+    return side_by_side.Spent(seconds=1.0, cpu=1.0, gigabytes=1.0)
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_each_turn_of_a_script_measures_what_its_figures_tell(script, tmp_path):
-    benchmark = load(script).BENCHMARK
+def test_each_turn_of_a_script_measures_what_its_figures_tell(script, tmp_path, monkeypatch):
+    module = load(script)
+    monkeypatch.setattr(module, "spawn", fork, raising=False)
+    benchmark = module.BENCHMARK
     sizes = benchmark.sizes | benchmark.small | {"threads": 1}
     if benchmark.prepare is not None:
         benchmark.prepare(tmp_path, sizes)
@@ -59,8 +71,9 @@ def test_each_turn_of_a_script_measures_what_its_figures_tell(script, tmp_path):
         assert all(numbers[key] > 0 for key in keys), (turn.name, numbers)
 
 
-def test_the_script_for_gpus_measures_on_a_cpu_too(tmp_path):
+def test_the_script_for_gpus_measures_on_a_cpu_too(tmp_path, monkeypatch):
     gpu = load("gpu")
+    monkeypatch.setattr(gpu, "spawn", fork)
     figures = gpu.measure(tmp_path, gpu.SMALL, "cpu")
     assert list(figures) == [
         "training, volumes on the device",

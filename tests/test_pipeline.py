@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 import zarr
-from processes import Command, run_command
+from processes import Command
 from scipy.spatial import KDTree
 from tiny import RUNS, TINY
 from waiting import wait_until
@@ -208,8 +208,8 @@ def test_an_error_in_one_process_is_reported_and_a_rerun_does_the_rest(
     chunks = {tomogram / "0/0/0/0": (tomogram / "0/0/0/0").read_bytes() for tomogram in tomograms}
     for chunk in chunks:
         chunk.write_bytes(b"")
-    overrides = [f"checkpoint={trained / 'best_model.pth'}", "accelerator=cpu", "devices=2"]
-    assert octopi_command("segment", *overrides) == 3
+    overrides = [f"checkpoint={trained / 'best_model.pth'}", "accelerator=cpu"]
+    assert octopi_command("segment", *overrides, "devices=2") == 3
     error = capfd.readouterr().err
     assert "Run TS_02: tomogram" in error
     assert "1 of 3 runs failed. The others are done" in error
@@ -235,16 +235,18 @@ def test_a_killed_process_takes_the_others_with_it(trained, here, victim):
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_the_rest_of_the_queue_undone_and_a_rerun_does_it(trained, here):
-    overrides = [f"checkpoint={trained / 'best_model.pth'}", "accelerator=cpu", "devices=2"]
-    parent = Command("segment", *overrides, log=here / "log")
+def test_ctrl_c_leaves_the_rest_of_the_queue_undone_and_a_rerun_does_it(
+    trained, here, octopi_command
+):
+    overrides = [f"checkpoint={trained / 'best_model.pth'}", "accelerator=cpu"]
+    parent = Command("segment", *overrides, "devices=2", log=here / "log")
     children = wait_until(lambda: _workers_of(parent.pid))
     os.killpg(parent.pid, signal.SIGINT)  # as a terminal does: all of them get it
     assert parent.wait() == 130
     assert "Traceback" not in parent.output()
     assert not any(Path(f"/proc/{child}").exists() for child in children)
     assert len(_score_maps(here)) < 3
-    assert run_command("segment", *overrides) == 0
+    assert octopi_command("segment", *overrides) == 0
     assert set(_score_maps(here)) == {"TS_01", "TS_02", "TS_03"}
 
 

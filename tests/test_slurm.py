@@ -96,13 +96,6 @@ def test_every_task_of_srun_is_refused_where_another_job_trains(slurm: SlurmClus
     assert log.count("already holds a training") == 2
 
 
-def test_tasks_that_are_not_the_devices_are_refused_by_each(slurm: SlurmCluster, here: Path):
-    job = slurm.submit(f"srun {train()}", "--ntasks=2", "--output=job.out")
-    assert slurm.wait_for_end(job) == "2:0"
-    log = Path("job.out").read_text(encoding="utf-8")
-    assert log.count("Type trainer.devices=2 trainer.num_nodes=1") == 2
-
-
 def test_one_task_starts_the_ranks_of_its_devices(slurm: SlurmCluster, targets):
     script = f"srun {train('trainer.devices=2', 'hydra.run.dir=ranks')}"
     job = slurm.submit(script, "--ntasks=1", "--cpus-per-task=2", "--output=job.out")
@@ -206,9 +199,16 @@ def test_trials_whose_node_is_lost_are_taken_up_by_the_next_start(slurm: SlurmCl
     check_each_epoch_is_trained_once()
 
 
-def test_folds_are_a_job_array_also_when_submitted_from_within_a_job(slurm: SlurmCluster, targets):
-    folds = ["fold=0,1,2", "num_folds=3", "hydra.sweep.dir=sweep", "hydra.launcher.mem_gb=1"]
-    script = octopi("train", "-m", *TINY, *LAUNCHER, *folds)
+def command_of_page(*words: str) -> list[str]:
+    """Return a command of the page that submits jobs: on no GPU, of two workers."""
+    nowhere = {"hydra.launcher.partition=gpu", "hydra.launcher.gpus_per_node=1"}
+    kept = [word for word in find_command(*words) if word not in nowhere]
+    return [word.replace("workers=8", "workers=2") for word in kept]
+
+
+def test_the_folds_of_the_page_are_a_job_array_also_from_within_a_job(slurm: SlurmCluster, targets):
+    words = [*TINY, "hydra.sweep.dir=sweep", "hydra.launcher.mem_gb=1"]
+    script = octopi(*command_of_page("fold=0,1,2", LAUNCHER[0]), *words)
     job = slurm.submit(script, "--mem-per-cpu=200", "--output=job.out")
     code = slurm.wait_for_end(job)
     assert code == "0:0", Path("job.out").read_text(encoding="utf-8")
@@ -260,16 +260,12 @@ def test_workers_of_a_command_share_its_runs(slurm: SlurmCluster, here: Path, oc
     assert sum(map(int, counts)) == 3
     assert octopi_command("train", *TINY, *RUNS, "hydra.run.dir=job") == 0
     model = "checkpoint=job/best_model.pth"
-    for verb, words in {
-        "segment": [model, "accelerator=cpu"],
-        "localize": [model],
-        "extract": ["picks=curation/0", "pairs=[10,500]"],
-    }.items():
-        command = workers_of(verb, *words, "workers=2")
-        assert command.wait() == 0, command.output()
-        assert "Every run is done" in command.output()
+    assert octopi_command("segment", model, "accelerator=cpu") == 0
+    command = workers_of("localize", model, "workers=2")
+    assert command.wait() == 0, command.output()
+    assert "Every run is done" in command.output()
     runs = open_project(here / "project.json").runs
-    assert all("score map predict-octopi-1 of denoised@20.0" in run.item_names() for run in runs)
+    assert all(any(picks.user_id == "octopi" for picks in run.picks()) for run in runs)
 
 
 def test_a_command_without_workers_is_one_job(slurm: SlurmCluster, here: Path):
@@ -332,20 +328,15 @@ def test_the_script_of_the_page_for_folds_runs(slurm: SlurmCluster, targets, pro
 
 def run_command(*words: str, more: Sequence[str] = ()) -> str:
     """Run a command of the page that submits jobs, two workers or trials; return its output."""
-    nowhere = {"hydra.launcher.partition=gpu", "hydra.launcher.gpus_per_node=1"}
-    kept = [word for word in find_command(*words) if word not in nowhere]
-    kept = [word.replace("workers=8", "workers=2") for word in kept]
-    command = Command(*kept, *more, log=Path("command.log"))
+    command = Command(*command_of_page(*words), *more, log=Path("command.log"))
     assert command.wait() == 0, command.output()
     return command.output()
 
 
-def test_the_search_and_the_folds_of_the_page_run(slurm: SlurmCluster, targets):
+def test_the_search_of_the_page_runs(slurm: SlurmCluster, targets):
     search = [*SMALL, "hydra.sweeper.n_trials=2", "hydra.sweep.dir=search"]
     assert "2 jobs submitted" in run_command("search=unet", LAUNCHER[0], more=search)
     assert read_states(Path("search")) == ["COMPLETE"] * 2
-    run_command("fold=0,1,2", LAUNCHER[0], more=[*TINY, "hydra.sweep.dir=folds"])
-    assert Path("folds/model_config.yaml").is_file()
 
 
 def test_both_ways_of_the_page_to_segment_many_tomograms_run(

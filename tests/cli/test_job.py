@@ -1,5 +1,7 @@
 """A command runs in a folder of its own, and ends with a code and a line however it ends."""
 
+import dataclasses
+import importlib
 import os
 import signal
 import subprocess
@@ -12,6 +14,8 @@ import pytorch_lightning as pl
 from tiny import RUNS, TINY
 
 import octopi
+from octopi.config.files import COMMANDS
+from octopi.config.settings import SETTINGS_CLASSES
 from octopi.system import files
 
 STOPPED_WHILE_WRITING = """
@@ -52,6 +56,14 @@ def test_four_calls_of_ours_lead_from_the_console_to_fit(here, octopi_command, m
     assert octopi_command("create_targets") == 0
     assert octopi_command("train", *TINY, *RUNS) == 130
     assert calls == ["main", "__call__", "train", "run_training"]
+
+
+def test_every_command_that_has_the_setting_workers_starts_them():
+    mains = {verb: importlib.import_module(f"octopi.{verb}").main for verb in COMMANDS}
+    fields = {verb: dataclasses.fields(SETTINGS_CLASSES[verb]) for verb in COMMANDS}
+    have_setting = {verb for verb in COMMANDS if "workers" in {f.name for f in fields[verb]}}
+    assert have_setting == {verb for verb, main in mains.items() if main.start_workers}
+    assert have_setting == {"create_targets", "segment", "localize", "extract"}
 
 
 def test_an_experiment_calls_nothing_while_logging_is_configured(here, octopi_command, capsys):

@@ -1,6 +1,7 @@
 """Which rank of a training a process is, and whether srun started one for each device."""
 
 import pytest
+from tiny import RUNS, TINY
 
 from octopi.errors import SettingError
 from octopi.system import ranks
@@ -59,6 +60,15 @@ def test_other_numbers_are_refused_with_what_to_type(
     in_step(monkeypatch, tasks=tasks, nodes=nodes)
     with pytest.raises(SettingError, match=cure):
         ranks.check_tasks(devices, num_nodes)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_training_is_refused_by_each_task_where_they_are_not_its_devices(
+    monkeypatch, here, octopi_command, capsys, number
+):
+    in_step(monkeypatch, tasks=2, number=number)
+    assert octopi_command("train", *TINY, *RUNS) == 2
+    assert "Type trainer.devices=2 trainer.num_nodes=1" in capsys.readouterr().err
 
 
 def test_torchrun_inside_srun_counts_its_own_processes(monkeypatch):

@@ -38,8 +38,8 @@ WORDS = [
 ]
 
 
-def trained(folder, *words, start=("-m", "octopi.train")):
-    command = [sys.executable, *start, *WORDS, *words, f"hydra.run.dir={folder}"]
+def trained(folder, *words):
+    command = [sys.executable, "-m", "octopi.train", *WORDS, *words, f"hydra.run.dir={folder}"]
     done = subprocess.run(command, check=False, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     return learned(folder)
@@ -57,16 +57,13 @@ def test_two_ranks_learn_what_one_process_learns(here, octopi_command):
     assert octopi_command("create_targets", "tomo_types=[denoised]") == 0
     assert octopi_command("train", *WORDS, "data.crops_per_step=4", "hydra.run.dir=one") == 0
     loss, state = learned(here / "one")
-    shared = ["data.crops_per_step=2", "trainer.devices=2"]
-    copick = ["-c", "from copick.cli.cli import main; main()", "training", "octopi"]
-    for name, start in {"module": ["-m", "octopi.train"], "copick": copick}.items():
-        tracker = ["logger=mlflow"] if name == "module" else []
-        both_loss, both_state = trained(here / name, *shared, *tracker, start=start)
-        assert both_loss == pytest.approx(loss, rel=1e-5)
-        for key, value in state.items():
-            torch.testing.assert_close(both_state[key], value, rtol=1e-4, atol=1e-6)
-        logs = sorted(path.name for path in (here / name).glob("*.log"))
-        assert logs == ["train.log"]  # every rank appends to one
+    words = ["data.crops_per_step=2", "trainer.devices=2", "logger=mlflow"]
+    both_loss, both_state = trained(here / "both", *words)
+    assert both_loss == pytest.approx(loss, rel=1e-5)
+    for key, value in state.items():
+        torch.testing.assert_close(both_state[key], value, rtol=1e-4, atol=1e-6)
+    logs = sorted(path.name for path in (here / "both").glob("*.log"))
+    assert logs == ["train.log"]  # every rank appends to one
     with contextlib.closing(sqlite3.connect(here / "outputs" / "mlflow.db")) as runs_of_mlflow:
         assert runs_of_mlflow.execute("select count(*) from runs").fetchone() == (
             1,
@@ -76,12 +73,15 @@ def test_two_ranks_learn_what_one_process_learns(here, octopi_command):
 
 
 @pytest.mark.slow
-def test_two_ranks_train_a_network_that_leaves_parameters_unused(here, octopi_command):
+def test_two_ranks_started_by_copick_train_a_network_that_leaves_parameters_unused(
+    here, octopi_command
+):
     assert octopi_command("create_targets", "tomo_types=[denoised]") == 0
     words = [word for word in WORDS if not word.startswith("model.")]
     words += ["model=unet_plus_plus", "model.features=[4,4,4,4,4,4]", "trainer.max_epochs=1"]
-    command = [sys.executable, "-m", "octopi.train", *words, "trainer.devices=2"]
-    done = subprocess.run([*command, "hydra.run.dir=job"], check=False, capture_output=True)
+    copick = ["-c", "from copick.cli.cli import main; main()", "training", "octopi"]
+    command = [sys.executable, *copick, *words, "trainer.devices=2", "hydra.run.dir=job"]
+    done = subprocess.run(command, check=False, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     (loss,), _ = learned(here / "job")
     assert math.isfinite(loss)

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from processes import run_command
 from tiny import RUNS, TINY, enter_copy
 
 from octopi.models import checkpoint
@@ -96,7 +97,7 @@ def test_a_coarse_output_of_independent_objects_goes_through_every_command(
 ):
     words = [*WORDS, *coarse_net, "+model.stride=2", "outputs=independent"]
     folds = ["num_folds=3", "data.ratios=null", "data.train_runs=null", "data.validation_runs=null"]
-    assert octopi_command("train", *words, *folds, "hydra.run.dir=job") == 0
+    assert run_command("train", *words, *folds, "hydra.run.dir=job") == 0
     _, info = checkpoint.read("job/best_model.pth")
     assert (info.net_output.outputs, info.net_output.stride) == ("independent", 2)
     assert all(node["out_channels"] == len(info.labels) for node in info.net["nets"])
