@@ -26,10 +26,23 @@ from octopi.geometry import PicksByRun, Points
 from octopi.models import checkpoint
 from octopi.models.checkpoint import ENSEMBLE
 from octopi.models.checkpoint_info import CheckpointInfo, check_same_objects
-from octopi.system.files import read_mapping, temporary_folder, write_figure, write_json
-from octopi.system.job_folder import BEST_MODEL_FILE, CANDIDATES_FILE, RESULTS_FILE
+from octopi.system.files import (
+    differing_values,
+    read_mapping,
+    temporary_folder,
+    write_figure,
+    write_json,
+)
+from octopi.system.job_folder import (
+    BEST_MODEL_FILE,
+    CANDIDATES_FILE,
+    CONFIG_FILE,
+    RESULTS_FILE,
+    read_training_config,
+)
 from octopi.training.best_model import write_model
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
+from octopi.training.folder import CHANGEABLE_ON_RESUME
 from octopi.training.module import ValidationSteps
 from octopi.training.validation import build_validation, log_shares
 
@@ -113,8 +126,9 @@ def read_folds(folders: Sequence[Path]) -> list[Fold]:
 
     Raises:
         DataError: a file of a fold is damaged.
-        SettingError: two folds have different objects, or held out the same run.
+        SettingError: two folds have different objects or settings, or held out the same run.
     """
+    _check_same_settings(folders)
     folds = [_read_fold(folder) for folder in folders]
     paths = [folder / BEST_MODEL_FILE for folder in folders]
     check_same_objects(paths, [fold.info for fold in folds])
@@ -127,6 +141,25 @@ def read_folds(folders: Sequence[Path]) -> list[Fold]:
                     "folds of one cross-validation. Train them with the same num_folds and seed."
                 )
     return folds
+
+
+def _check_same_settings(folders: Sequence[Path]) -> None:
+    """Raise SettingError if folds were trained with different settings.
+
+    Each fold reads the files of the config anew, and one may be edited meanwhile.
+    """
+    configs = {f: read_training_config(f) for f in folders if (f / CONFIG_FILE).is_file()}
+    for folder, config in configs.items():
+        first = next(iter(configs))
+        differing = differing_values(configs[first], config).keys() - {"fold", "data.fold"}
+        differing = {key for key in differing if not key.startswith("logger.")}
+        changed = sorted(differing - CHANGEABLE_ON_RESUME)
+        if changed:
+            raise SettingError(
+                f"{folder.name} was trained with other settings than {first.name}: "
+                f"{shorten_list(changed)} differ. Was an experiment edited meanwhile? Undo that, "
+                f"delete {folder} and start the same command again: it trains the fold anew."
+            )
 
 
 def _read_fold(folder: Path) -> Fold:

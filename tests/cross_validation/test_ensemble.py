@@ -181,6 +181,19 @@ def test_what_the_config_file_of_a_fold_says_is_not_run(folders, build_results, 
     assert not (here / "touched").exists()
 
 
+def test_folds_of_other_settings_are_refused_with_what_differs(folders, build_results):
+    def config(fold, rate=0.1):
+        own = {"fold": fold, "data": {"fold": fold}, "logger": {"tags": {"fold": fold}}}
+        return {"seed": 1, "optim": {"lr": rate}, **own}
+
+    for number, folder in enumerate(folders):
+        write_yaml(folder / "config.yaml", config(number))
+    build_results()
+    write_yaml(folders[2] / "config.yaml", config(2, rate=0.2))
+    with pytest.raises(SettingError, match=r"fold_2 .* than fold_0: optim\.lr differ.* delete"):
+        build_results()
+
+
 @pytest.mark.parametrize("name", ["candidates.npz", "results.json"])
 def test_a_damaged_file_of_a_fold_is_named_with_the_cure(folders, settings, name):
     path = folders[1] / name
