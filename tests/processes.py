@@ -84,9 +84,10 @@ def _run_command(
     log: Path,
     death: Death,
 ) -> None:
-    from octopi.processes import local
+    from octopi.processes import local, slurm_jobs
 
     os.setsid()
+    slurm_jobs.RESULT_INTERVAL = slurm_jobs.STATE_INTERVAL = 1.0  # nobody shares this SLURM
     local.subprocess = SimpleNamespace(  # type: ignore[attr-defined]
         Popen=ForkedTraining, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT
     )

@@ -16,6 +16,7 @@ from octopi.config.settings import CreateTargetsSettings
 from octopi.data.cache import working_grid
 from octopi.errors import DataError, NotInProjectError, SettingError, shorten_list
 from octopi.geometry import Grid, Points
+from octopi.masks import fit_mask
 from octopi.project import Project
 from octopi.project.digests import digest_array
 from octopi.project.provenance import REGION
@@ -35,7 +36,6 @@ from octopi.targets import (
     check_any_inside,
     check_has_marks,
     drop_unknown,
-    fit_mask,
     mark_unknown,
     partial_objects,
     target_labels,

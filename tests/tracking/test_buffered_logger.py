@@ -153,6 +153,7 @@ def serving(folder: Path, address: str | None = None) -> Iterator[tuple[subproce
     artifacts = ["--artifacts-destination", str(folder / "served")]
     with subprocess.Popen(
         [sys.executable, "-m", "mlflow", "server", *words, *store, *artifacts],
+        env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # whose start takes long
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
