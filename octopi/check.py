@@ -142,9 +142,10 @@ def report_result(summary: CheckSummary, settings: CheckSettings) -> None:
     if warnings:
         logger.warning("%d warnings:%s", len(warnings), _lines(warnings))
     if problems:
-        logger.error("Training would fail, for %d reasons:%s", len(problems), _lines(problems))
+        reasons = f"{len(problems)} reason{'s' * (len(problems) > 1)}"
+        logger.error("Training would fail, for %s:%s", reasons, _lines(problems))
         raise DataError(
-            f"Training would fail, for {len(problems)} reasons, listed above:\n  "
+            f"Training would fail, for {reasons}, listed above:\n  "
             + shorten_list(problems, "\n  ", item_length=400)
         )
     what = f"the target {settings.target}" if summary.has_targets else "picks"

@@ -60,6 +60,7 @@ def segment(settings: SegmentSettings, _job: Job) -> None:
     log_device(settings.accelerator, device_type, arithmetic, number=len(devices))
     ensemble = read_ensemble(settings)
     project: Project = build(settings.project, "project")
+    warn_of_unknown_objects(project, ensemble.info)
     tasks = select_tomograms(project, settings, ensemble.info)
     runs, output = [task.run for task in tasks], f"scores {output_query(settings)}"
     made_by = output_settings(
@@ -133,6 +134,18 @@ def select_tomograms(
         settings.runs,
     )
     return [TomogramTask(run, tomogram) for run, tomogram in tomograms]
+
+
+def warn_of_unknown_objects(project: Project, info: CheckpointInfo) -> None:
+    """Warn of objects of a checkpoint that the project lacks: scores of them cannot be picked."""
+    if missing := [name for name in info.object_names if name not in project.objects]:
+        logger.warning(
+            "The checkpoint finds %s, of which %s has no objects: localize can pick none of them "
+            "before they are in the copick config. It has: %s.",
+            shorten_list(missing),
+            project,
+            shorten_list(project.objects) or "none",
+        )
 
 
 def describe(

@@ -45,3 +45,10 @@ def test_checkpoints_of_other_programs_are_refused_by_name(here, segment, capsys
     message = capsys.readouterr().err
     assert "other.pth" in message
     assert "mistake in octopi" not in message
+
+
+def test_objects_that_the_project_lacks_are_named(here, segment, capsys):
+    save_checkpoint(here / "other.pth", make_info(voxel_spacing=20.0))  # ribosome and virus
+    assert segment("other.pth") == 0
+    assert "The checkpoint finds virus, of which" in (said := capsys.readouterr().err)
+    assert "ribosome" in said.partition("It has: ")[2]

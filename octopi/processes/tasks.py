@@ -4,7 +4,7 @@ import logging
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,7 +131,14 @@ class Runner(Protocol):
         ...
 
 
-def run_tasks(queue: TaskQueue, runner: Runner, bar: "tqdm[Any]", *, resume_command: str) -> None:
+def run_tasks(
+    queue: TaskQueue,
+    runner: Runner,
+    bar: "tqdm[Any]",
+    *,
+    resume_command: str,
+    check_start: Callable[[], None] = lambda: None,
+) -> None:
     """Run all trainings of a queue, as many at once as the runner has slots.
 
     Args:
@@ -139,6 +146,7 @@ def run_tasks(queue: TaskQueue, runner: Runner, bar: "tqdm[Any]", *, resume_comm
         runner: starts them.
         bar: is advanced by each that ends.
         resume_command: the command that continues the work after a signal, for the message.
+        check_start: raises before trainings are started that may not begin any more.
 
     Raises:
         StoppedBySignal: after SIGTERM or Ctrl-C, when no training runs any more.
@@ -148,7 +156,7 @@ def run_tasks(queue: TaskQueue, runner: Runner, bar: "tqdm[Any]", *, resume_comm
         waits, next_look = False, 0.0
         while not received:
             if not running or time.monotonic() >= next_look:
-                _start_next(queue, runner, running)
+                _start_next(queue, runner, running, check_start)
                 next_look = time.monotonic() + WAIT_INTERVAL
             num_running = len(running)
             if not running and not (num_elsewhere := queue.num_elsewhere()):
@@ -227,13 +235,18 @@ def run_unfinished(
 
 
 def _start_next(
-    queue: TaskQueue, runner: Runner, running: dict[int, tuple[TrainingTask, RunningTask]]
+    queue: TaskQueue,
+    runner: Runner,
+    running: dict[int, tuple[TrainingTask, RunningTask]],
+    check_start: Callable[[], None],
 ) -> None:
     """Start as many trainings as the runner has free slots; let others take what cannot start."""
     tasks: list[TrainingTask] = []
     try:
         while len(running) + len(tasks) < runner.size and (task := queue.next()):
             tasks.append(task)
+        if tasks:
+            check_start()
         started = runner.start(tasks) if tasks else []
     except BaseException:
         for task in tasks:

@@ -49,6 +49,7 @@ class Sweep:
         sweeper: with Hydra's config of it.
         folder: of the sweep.
         arguments: the command line, without Hydra's own overrides.
+        fixed: those that all trainings share.
         settings: that all trainings share.
         data: the content of the dataset, see `DatasetInfo.content`.
     """
@@ -56,6 +57,7 @@ class Sweep:
     sweeper: "OctopiSweeper"
     folder: Path
     arguments: list[str]
+    fixed: list[str]
     settings: TrainSettings
     data: Mapping[str, Any]
 
@@ -63,6 +65,17 @@ class Sweep:
     def resume_command(self) -> str:
         """The command that continues it, as a message says it."""
         return f"the same command (hydra.sweep.dir={self.folder})"
+
+    def check_unchanged(self) -> None:
+        """Raise an error if files have changed in which a training would find something else.
+
+        Trainings read the project and the config files anew; only as the first read them can they
+        be compared.
+        """
+        node = self.sweeper.settings_node(self.fixed)
+        settings = check_settings(node, TrainSettings, overrides=self.fixed)
+        data = read_dataset_info(build(settings.project, "project"), settings).content()
+        check_same_sweep(self.folder, {"settings": shared_settings(settings), "data": data})
 
     def make_runner(self, num_tasks: int) -> Runner:
         """Return what starts the trainings: Hydra's launcher, or processes of this machine."""
@@ -99,7 +112,7 @@ def run_sweep(sweeper: "OctopiSweeper", folder: Path, arguments: list[str]) -> f
     parsed = OverridesParser.create().parse_overrides(arguments)
     fixed = [o.input_line for o in parsed if o.input_line and not o.is_sweep_override()]
     check_writable(folder, "Choose another folder with hydra.sweep.dir=…")
-    sweep = Sweep(sweeper, folder, arguments, *check_training(sweeper, fixed))
+    sweep = Sweep(sweeper, folder, arguments, fixed, *check_training(sweeper, fixed))
     swept = [override for override in parsed if override.is_sweep_override()]
     if not sweeper.params and all(override.is_discrete_sweep() for override in swept):
         return run_grid(sweep)
@@ -204,7 +217,11 @@ def run_search(sweep: Sweep) -> float | None:
     with tracked_sweep(folder, sweep.settings) as metrics, bar:
         try:
             run_tasks(
-                queue, sweep.make_runner(num_trials), bar, resume_command=sweep.resume_command
+                queue,
+                sweep.make_runner(num_trials),
+                bar,
+                resume_command=sweep.resume_command,
+                check_start=sweep.check_unchanged,
             )
         finally:
             results = plots.write_summary(folder, study, objectives)
@@ -245,7 +262,13 @@ def run_grid(sweep: Sweep) -> float | None:
         return None
     bar = ProgressBar(total=len(names), initial=len(finished), unit="training", desc="sweep")
     with tracked_sweep(folder, sweep.settings) as metrics, bar:
-        run_tasks(queue, sweep.make_runner(len(names)), bar, resume_command=sweep.resume_command)
+        run_tasks(
+            queue,
+            sweep.make_runner(len(names)),
+            bar,
+            resume_command=sweep.resume_command,
+            check_start=sweep.check_unchanged,
+        )
         best = build_finished_ensembles(sweep, queue)
         metrics[sweep.settings.best_metric] = best
         if queue.failed:

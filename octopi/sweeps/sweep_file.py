@@ -71,7 +71,8 @@ def check_same_sweep(folder: Path, sweep_settings: Mapping[str, Any]) -> None:
     if changed:
         raise SettingError(
             f"{folder} holds a sweep that began otherwise; what differs: {shorten_list(changed)}. "
-            "Start this one in another folder with hydra.sweep.dir=…"
+            "Undo that and start the same command again, or start another sweep with "
+            "hydra.sweep.dir=…"
         )
 
 

@@ -18,7 +18,7 @@ def test_a_sweep_that_began_otherwise_is_refused_with_what_differs(tmp_path):
     settings = {"seed": 1, "optim": {"lr": 0.1}}
     write_sweep_file(tmp_path, {"settings": settings})
     write_sweep_file(tmp_path, {"settings": settings})
-    with pytest.raises(SettingError, match=r"settings\.optim\.lr\. Start"):
+    with pytest.raises(SettingError, match=r"settings\.optim\.lr\. Undo"):
         write_sweep_file(tmp_path, {"settings": settings | {"optim": {"lr": 0.2}}})
 
 

@@ -1,5 +1,7 @@
 """A search goes on after failed trainings and killed workers, and when it is started again."""
 
+import json
+import re
 import subprocess
 import sys
 
@@ -182,6 +184,53 @@ def test_a_wrong_setting_is_refused_before_the_first_trial(targets, octopi_comma
     assert octopi_command("train", "-m", *arguments, "fold=0,1", *others) == 2
     assert "coordinate" in capsys.readouterr().err
     assert not (targets / "sweep").exists()
+
+
+EDITOR = """
+import json
+import pathlib
+import pytorch_lightning as pl
+
+class Editor(pl.Callback):
+    def on_fit_end(self, trainer, module):
+        file, before, after = json.loads(pathlib.Path("edit.json").read_text())
+        pathlib.Path(file).write_text(pathlib.Path(file).read_text().replace(before, after))
+"""
+EXPERIMENT = "# @package _global_\noptim:\n  optimizer:\n    lr: 0.001\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "edit", "differs"),
+    [
+        ("project.json", '"radius": 60', r"data\.radii\.apo-ferritin"),
+        ("experiment/mine.yaml", "lr: 0.001", r"settings\.optim\.optimizer\.lr"),
+    ],
+)
+def test_a_file_edited_while_a_sweep_runs_stops_it_before_the_next_training(
+    targets, file, edit, differs
+):
+    (targets / "editor.py").write_text(EDITOR, encoding="utf-8")
+    experiment = targets / "experiment" / "mine.yaml"
+    experiment.parent.mkdir()
+    experiment.write_text(EXPERIMENT, encoding="utf-8")
+    unedited = (targets / file).read_text(encoding="utf-8")
+    assert edit in unedited
+    change = json.dumps([str(targets / file), edit, edit.replace("0", "2", 1)])
+    (targets / "edit.json").write_text(change, encoding="utf-8")
+    arguments = [
+        "seed=1,2",
+        f"experiment={experiment}",
+        "+callbacks.editor={_target_: editor.Editor}",
+        "hydra.sweeper.n_jobs=1",
+        "hydra.sweep.dir=sweep",
+    ]
+    said = run_sweep(*arguments, exit_code=2).split("octopi: ")[-1]
+    assert re.search(rf"what differs: {differs}\. Undo that", said)
+    outcomes = [targets / "sweep" / f"seed_{number}" / "outcome.json" for number in (1, 2)]
+    assert [path.exists() for path in outcomes] == [True, False]
+    (targets / file).write_text(unedited, encoding="utf-8")
+    run_sweep(*arguments)
+    assert all(path.exists() for path in outcomes)
 
 
 def test_a_launcher_of_hydra_runs_the_trials(targets):
