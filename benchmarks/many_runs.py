@@ -117,7 +117,7 @@ def prepare(folder: Path, sizes: Sizes) -> None:
 
 def ours(name: str, folder: Path, sizes: Sizes) -> dict[str, float]:
     """Run a command on both projects."""
-    verb, words = COMMANDS[name]
+    verb, template = COMMANDS[name]
     spent = {}
     for size in ("few", "many"):
         values = {
@@ -125,6 +125,7 @@ def ours(name: str, folder: Path, sizes: Sizes) -> dict[str, float]:
             "RUNS": f"[{','.join(run_names(sizes[size])[:5])}]",
             "JOB": str(folder / size),
         }
+        words = list(template)
         for key, value in values.items():
             words = [word.replace(key, value) for word in words]
         project = f"project.config={folder / size}/project.json"

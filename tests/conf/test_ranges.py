@@ -175,19 +175,29 @@ def wrong_values(annotation, value, rng):
     return [*numbers, *texts, [], [[]], *mappings, *huge, *WRONG_KINDS]
 
 
+@functools.cache
+def settings_of(*command):
+    """Return the config of a command without Hydra's part, which is the larger one."""
+    cfg = config_of(*command).copy()
+    with open_dict(cfg):
+        cfg.pop("hydra")
+    return cfg
+
+
 def refusal(command, setting, value):
     """Return the error by which a command refuses a value; None where it takes it."""
-    verb, cfg = command[0], config_of(*command).copy()
+    is_sweepers = setting.startswith(SWEEPER)
+    cfg = (config_of if is_sweepers else settings_of)(*command).copy()
     HydraConfig.instance().set_config(config_of(*command))
-    OmegaConf.set_readonly(cfg.hydra, False)  # noqa: FBT003  OmegaConf's own signature
+    if is_sweepers:
+        OmegaConf.set_readonly(cfg.hydra, False)  # noqa: FBT003  OmegaConf's own signature
     with open_dict(cfg):
         OmegaConf.update(cfg, setting, value, merge=False, force_add=True)
-        sweeper = cfg.pop("hydra").sweeper if not setting.startswith(SWEEPER) else None
     try:
-        if sweeper is None:
+        if is_sweepers:
             check_sweeper(cfg.hydra.sweeper)
         else:
-            check_settings(cfg, SETTINGS_CLASSES[verb])
+            check_settings(cfg, SETTINGS_CLASSES[command[0]])
     except SettingError as error:
         return error
     return None
