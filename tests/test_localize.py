@@ -78,7 +78,7 @@ def test_features_of_another_program_are_neither_believed_nor_replaced(here, oct
 
     assert octopi_command("localize", "runs=[TS_01]") == 3
     assert "score map predict-octopi-1" in (error := capfd.readouterr().err)
-    assert "of another program" in error
+    assert "predict-octopi-1 of denoised@20.0, by another program" in error
     save_checkpoint(here / "net.pth", make_info(voxel_spacing=20.0))
     command = ("segment", "checkpoint=net.pth", "accelerator=cpu", "predictor=default")
     small = ("predictor.window_size=null", "predictor.num_sides=1")

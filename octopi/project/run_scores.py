@@ -150,14 +150,9 @@ def find_scores(
         and (voxel_spacing is None or same_spacing(tomogram.voxel_spacing, voxel_spacing))
     ]
     if not tomograms:
-        for tomogram in run.tomograms():
-            if run.is_foreign_score_map(tomogram, name):
-                raise DataError(
-                    f"Run {run.name}: the score map {name} of tomogram {tomogram} is of another "
-                    "program, and only octopi's say what their channels are. Make one with octopi "
-                    "segment, or save labels as a segmentation and take source=segmentation."
-                )
         available = [f"{map_name} of {tomogram}" for tomogram, map_name in score_maps]
+        foreign = [query for query in run.tomograms() if run.is_foreign_score_map(query, name)]
+        available += [f"{name} of {tomogram}, by another program" for tomogram in foreign]
         cure = "octopi segment makes score maps; input=… names others."
         raise NotInProjectError(f"Run {run.name}", "score map", name, available, cure)
     if len(tomograms) > 1:
