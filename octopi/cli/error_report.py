@@ -21,6 +21,7 @@ from octopi.errors import (
     WHAT_IS_KEPT,
     ExitCode,
     OctopiError,
+    StoppedBySignal,
     describe_error,
     did_you_mean,
     exit_code_of,
@@ -36,6 +37,8 @@ MAX_LINES = 20
 
 def report_error(error: BaseException) -> int:
     """Print what went wrong and what to do; return the exit code."""
+    if exit_code_of(error) == ExitCode.MISTAKE:
+        error = _signal_behind(error) or error
     code = exit_code_of(error)
     if code == ExitCode.UNREAD:
         sys.stdout = io.StringIO()  # else Python flushes the pipe at its end
@@ -49,6 +52,14 @@ def report_error(error: BaseException) -> int:
     else:
         _print(describe(error))
     return code
+
+
+def _signal_behind(error: BaseException) -> BaseException | None:
+    """Return the signal that ended the command, on whose way out code of others failed."""
+    behind = error.__context__
+    while behind is not None and not isinstance(behind, StoppedBySignal | KeyboardInterrupt):
+        behind = behind.__context__
+    return behind
 
 
 def _print_mistake(error: BaseException) -> None:

@@ -43,6 +43,19 @@ def test_every_error_has_its_exit_code(error, code, capsys):
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(
+    ("stop", "code"), [(KeyboardInterrupt(), 130), (StoppedBySignal(143, "Stopped."), 143)]
+)
+def test_a_signal_that_code_of_others_hides_is_no_mistake(stop, code, capsys):
+    with pytest.raises(UnboundLocalError) as hidden:
+        try:
+            raise stop
+        finally:  # as Hydra, which closes a file that it has not opened yet
+            raise UnboundLocalError("file")
+    assert report_error(hidden.value) == code
+    assert "mistake" not in capsys.readouterr().err
+
+
 def test_an_interrupted_command_says_how_a_training_goes_on(capsys):
     report_error(KeyboardInterrupt())
     err = capsys.readouterr().err

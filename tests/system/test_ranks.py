@@ -67,6 +67,7 @@ def test_a_training_is_refused_by_each_task_where_they_are_not_its_devices(
     monkeypatch, here, octopi_command, capsys, number
 ):
     in_step(monkeypatch, tasks=2, number=number)
+    monkeypatch.setattr(ranks, "prepare_secondary", lambda: None)  # this process is no rank
     assert octopi_command("train", *TINY, *RUNS) == 2
     assert "Type trainer.devices=2 trainer.num_nodes=1" in capsys.readouterr().err
 
