@@ -4,11 +4,12 @@ import base64
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from octopi.errors import DataError
 from octopi.evaluation.expected import Expected, expect, threshold_for
 from octopi.geometry import Points
 from octopi.picking import PickingInfo
@@ -41,12 +42,23 @@ class RunCandidates:
         }
 
     @classmethod
-    def decode_raw(cls, info: PickingInfo, encoded: Mapping[str, str]) -> Self:
-        """Read scores that `encode_raw` wrote; without the candidates themselves."""
-        raw = {
-            name: np.frombuffer(base64.b64decode(text), dtype="<f4").astype(np.float32)
-            for name, text in encoded.items()
-        }
+    def decode_raw(cls, info: PickingInfo, encoded: Mapping[str, Any]) -> Self:
+        """Read scores that `encode_raw` wrote; without the candidates themselves.
+
+        Raises:
+            DataError: it did not write this.
+        """
+        try:
+            raw = {
+                name: np.frombuffer(base64.b64decode(encoded[name]), "<f4").astype(np.float32)
+                for name in info.radii
+                if name in encoded
+            }
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                "What another process says of the scores that it has found is damaged. Start the "
+                "same command again when no process is at work on these picks."
+            ) from error
         return cls(info, raw, {})
 
 
