@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 from optuna.pruners import BasePruner
 from pytorch_lightning.callbacks import Callback
 
+from octopi.errors import SettingError
 from octopi.sweeps.study import (
     PATIENCE,
     describe_failure,
@@ -52,7 +53,7 @@ class Pruning(Callback):
         try:
             is_pruned = self._report()
         except Exception as error:
-            if not is_outage(error):
+            if not _is_undeliverable(error):
                 raise
             logger.warning(
                 "This validation is reported to the search later: %s", describe_failure(error)
@@ -72,7 +73,7 @@ class Pruning(Callback):
         try:
             wait_for_database(self._report, PATIENCE)
         except Exception as error:
-            if not is_outage(error):
+            if not _is_undeliverable(error):
                 raise
             num_lost = len(self.unreported)
             logger.warning(
@@ -91,3 +92,8 @@ class Pruning(Callback):
             study._storage.set_trial_intermediate_value(trial_id, epoch, value)
             del self.unreported[epoch]
         return self.pruner.prune(study, study.get_trials(deepcopy=True)[self.number])
+
+
+def _is_undeliverable(error: Exception) -> bool:
+    """Return whether reports cannot be delivered, which ends no training."""
+    return is_outage(error) or isinstance(error, SettingError)  # one: a driver is not installed

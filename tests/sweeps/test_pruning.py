@@ -72,3 +72,13 @@ def test_a_database_that_stays_away_ends_no_training_and_is_told(search, monkeyp
     callback.on_fit_end(*validate(callback, [0, 1]))
     assert "The search never got 2 validations: " in caplog.text
     assert reported(search) == []
+
+
+def test_a_database_whose_driver_is_not_installed_ends_no_training(search, monkeypatch, caplog):
+    def refuse(folder, *, patience):
+        raise SettingError("Install the driver of this database") from ImportError("psycopg")
+
+    monkeypatch.setattr(pruning, "open_study", refuse)
+    callback = pruning.Pruning(str(search), 0)
+    callback.on_fit_end(*validate(callback, [0, 1]))
+    assert "The search never got 2 validations: psycopg" in caplog.text
