@@ -137,6 +137,13 @@ def files(tmp_path):
     return Files(tmp_path, f"local://{tmp_path}/overlay")
 
 
+@pytest.fixture
+def run(files):
+    """A run with a tomogram."""
+    files.add_tomogram(files.noise())
+    return files.run()
+
+
 @pytest.fixture(scope="session")
 def s3():
     """The URL of an S3 bucket, and the options to reach it."""

@@ -12,26 +12,20 @@ import pytest
 import zarr
 from copick.util.reconnecting_fs import ReconnectingFileSystem
 from fsspec.asyn import AsyncFileSystem
+from stored_samples import GRID, OURS, TARGETS, filled_labels
 
 from octopi.errors import DataError, ResourceError
 from octopi.geometry import Grid, Points
 from octopi.project.copick_api import keep_log_handlers
-from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
+from octopi.project.queries import TomogramQuery
 
-OURS = PicksQuery("ribosome", "octopi", "1")
-TARGETS = SegmentationQuery("targets", "octopi", "1", 10.0)
 LABELS = "Segmentations/10.000_octopi_1_targets-multilabel.zarr"
-GRID = Grid.cubic((8, 8, 8), 10)
 
 
 @pytest.fixture
 def run(anywhere):
     anywhere.add_tomogram(anywhere.noise())
     return anywhere.run()
-
-
-def _labels(fill=1):
-    return np.full((8, 8, 8), fill, dtype=np.uint8)
 
 
 def test_a_rewritten_session_keeps_nothing_of_the_old_one(run):
@@ -44,9 +38,9 @@ def test_a_rewritten_session_keeps_nothing_of_the_old_one(run):
 
 
 def test_a_rewritten_label_volume_keeps_nothing_of_the_old_one(run):
-    run.write_segmentation(TARGETS, _labels(1), grid=GRID, attributes={"old": 1})
+    run.write_segmentation(TARGETS, filled_labels(1), grid=GRID, attributes={"old": 1})
     small = Grid.cubic((2, 2, 2), 10)
-    run.write_segmentation(TARGETS, _labels(2)[:2, :2, :2], grid=small, attributes={"new": 1})
+    run.write_segmentation(TARGETS, filled_labels(2)[:2, :2, :2], grid=small, attributes={"new": 1})
     labels, grid, attributes = run.read_segmentation(TARGETS)
     assert (labels.shape, grid, attributes) == ((2, 2, 2), small, {"new": 1})
 
@@ -55,7 +49,7 @@ def test_a_rewritten_label_volume_keeps_nothing_of_the_old_one(run):
 def test_a_write_that_fails_leaves_the_old_label_volume_and_nothing_else(
     anywhere, run, monkeypatch, fault
 ):
-    run.write_segmentation(TARGETS, _labels(1), grid=GRID, attributes={"old": 1})
+    run.write_segmentation(TARGETS, filled_labels(1), grid=GRID, attributes={"old": 1})
     before = anywhere.files_of_run()
 
     def write_but_no_chunk(store, key, value):
@@ -75,9 +69,9 @@ def test_a_write_that_fails_leaves_the_old_label_volume_and_nothing_else(
         for fs in (wrapped, wrapped._fs):
             patch.setattr(fs, "pipe", pipe_but_no_chunk)
         with pytest.raises((ResourceError, KeyboardInterrupt)):
-            run.write_segmentation(TARGETS, _labels(2), grid=GRID, attributes={"new": 1})
+            run.write_segmentation(TARGETS, filled_labels(2), grid=GRID, attributes={"new": 1})
     labels, _, attributes = run.read_segmentation(TARGETS)
-    np.testing.assert_array_equal(labels, _labels(1))
+    np.testing.assert_array_equal(labels, filled_labels(1))
     assert attributes == {"old": 1}
     assert anywhere.files_of_run() == before
 
@@ -132,19 +126,21 @@ def test_of_a_writer_killed_anywhere_the_old_volume_or_picks_stay_or_the_new(rem
     run, before = remote.run(), []
     step = 1 if remote.overlay.startswith("memory") else 5  # the others take their time
     for number in itertools.count(0, step):
-        run.write_segmentation(TARGETS, _labels(1), grid=GRID, attributes={})
+        run.write_segmentation(TARGETS, filled_labels(1), grid=GRID, attributes={})
         run.write_picks(OURS, Points(np.ones((1, 3))))
         before = before or remote.files_of_run()
         try:
             with killed_before_change(number):
                 run = remote.run()
-                run.write_segmentation(TARGETS, _labels(2), grid=GRID, attributes={})
+                run.write_segmentation(TARGETS, filled_labels(2), grid=GRID, attributes={})
                 run.write_picks(OURS, Points(np.ones((2, 3))))
                 break
         except KilledError:
             run = remote.run()
             labels = run.read_segmentation(TARGETS)[0]
-            assert np.array_equal(labels, _labels(1)) or np.array_equal(labels, _labels(2)), number
+            assert np.array_equal(labels, filled_labels(1)) or np.array_equal(
+                labels, filled_labels(2)
+            ), number
             assert len(run.read_picks(OURS)) in (1, 2)
     assert number > 5
     run = remote.run()
@@ -153,18 +149,18 @@ def test_of_a_writer_killed_anywhere_the_old_volume_or_picks_stay_or_the_new(rem
 
 
 def test_what_a_killed_writer_left_is_removed_by_the_next(anywhere, run):
-    run.write_segmentation(TARGETS, _labels(1), grid=GRID, attributes={})
+    run.write_segmentation(TARGETS, filled_labels(1), grid=GRID, attributes={})
     before = anywhere.files_of_run()
     fs, folder = anywhere.overlay_files()
     if "file" not in fs.protocol:
         fs.pipe_file(f"{folder}/ExperimentRuns/TS_1/{LABELS}/0-new/0/0/0", b"")
     assert run.segmentations() == [TARGETS]
-    run.write_segmentation(TARGETS, _labels(2), grid=GRID, attributes={})
+    run.write_segmentation(TARGETS, filled_labels(2), grid=GRID, attributes={})
     assert anywhere.files_of_run() == before
 
 
 def test_a_label_volume_without_its_metadata_is_not_listed_and_not_read(anywhere, run):
-    run.write_segmentation(TARGETS, _labels(), grid=GRID, attributes={})
+    run.write_segmentation(TARGETS, filled_labels(), grid=GRID, attributes={})
     # what a writer killed before its last step leaves where there is no rename
     anywhere.remove(f"{LABELS}/.zattrs")
     assert run.segmentations() == []
@@ -173,7 +169,7 @@ def test_a_label_volume_without_its_metadata_is_not_listed_and_not_read(anywhere
 
 
 def test_a_chunk_missing_from_our_labels_is_an_error(anywhere, run):
-    run.write_segmentation(TARGETS, _labels(0), grid=GRID, attributes={})
+    run.write_segmentation(TARGETS, filled_labels(0), grid=GRID, attributes={})
     anywhere.remove(f"{LABELS}/0/0/0/0")
     with pytest.raises(DataError, match="lacks 1 chunk"):
         run.read_segmentation(TARGETS)
@@ -195,12 +191,12 @@ def test_copick_reads_our_picks_as_its_own(anywhere):
 
 def test_copick_reads_our_labels_as_its_own(anywhere):
     anywhere.add_tomogram(anywhere.noise())
-    anywhere.run().write_segmentation(TARGETS, _labels(2), grid=GRID, attributes={})
+    anywhere.run().write_segmentation(TARGETS, filled_labels(2), grid=GRID, attributes={})
     with keep_log_handlers():
         import copick
     (item,) = copick.from_file(str(anywhere.config())).get_run("TS_1").segmentations
     assert (item.name, item.is_multilabel, item.voxel_size) == ("targets", True, 10.0)
-    np.testing.assert_array_equal(item.numpy(), _labels(2))
+    np.testing.assert_array_equal(item.numpy(), filled_labels(2))
 
 
 def test_a_writable_overlay_is_left_as_it_was(anywhere):

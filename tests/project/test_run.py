@@ -2,26 +2,14 @@ import json
 
 import numpy as np
 import pytest
+from stored_samples import OURS
 
 from octopi.errors import DataError, NotInProjectError, ResourceError
-from octopi.geometry import Grid, Points
+from octopi.geometry import Points
 from octopi.project import open_project
-from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery
+from octopi.project.queries import PicksQuery, TomogramQuery
 
-OURS = PicksQuery("ribosome", "octopi", "1")
-TARGETS = SegmentationQuery("targets", "octopi", "1", 10.0)
 WBP = TomogramQuery("wbp", 10.0)
-GRID = Grid.cubic((8, 8, 8), 10)
-
-
-@pytest.fixture
-def run(files):
-    files.add_tomogram(files.noise())
-    return files.run()
-
-
-def _labels(fill=1):
-    return np.full((8, 8, 8), fill, dtype=np.uint8)
 
 
 def test_picks_come_back_with_their_scores(run):

@@ -1,25 +1,11 @@
 from dataclasses import replace
 
-import numpy as np
 import pytest
+from stored_samples import GRID, OURS, TARGETS, filled_labels
 
 from octopi.errors import NotInProjectError, SettingError
-from octopi.geometry import Grid, Points
-from octopi.project.queries import PicksQuery, SegmentationQuery
-
-OURS = PicksQuery("ribosome", "octopi", "1")
-TARGETS = SegmentationQuery("targets", "octopi", "1", 10.0)
-GRID = Grid.cubic((8, 8, 8), 10)
-
-
-@pytest.fixture
-def run(files):
-    files.add_tomogram(files.noise())
-    return files.run()
-
-
-def _labels(fill=1):
-    return np.full((8, 8, 8), fill, dtype=np.uint8)
+from octopi.geometry import Points
+from octopi.project.queries import PicksQuery
 
 
 def test_picks_in_the_read_only_data_are_not_written_over(files):
@@ -38,7 +24,7 @@ def test_picks_of_an_unknown_object_are_refused(run):
 def test_names_copick_would_change_are_refused_before_anything_is_written(run, field, name):
     for query, write in (
         (OURS, lambda q: run.write_picks(q, Points.empty())),
-        (TARGETS, lambda q: run.write_segmentation(q, _labels(), grid=GRID, attributes={})),
+        (TARGETS, lambda q: run.write_segmentation(q, filled_labels(), grid=GRID, attributes={})),
     ):
         with pytest.raises(SettingError, match=field):
             write(replace(query, **{field: name}))
@@ -47,6 +33,6 @@ def test_names_copick_would_change_are_refused_before_anything_is_written(run, f
 
 def test_a_segmentation_in_the_read_only_data_is_not_written_over(files):
     files.add_tomogram(files.noise())
-    files.add_segmentation(_labels(), name="10.000_octopi_1_targets-multilabel")
+    files.add_segmentation(filled_labels(), name="10.000_octopi_1_targets-multilabel")
     with pytest.raises(SettingError, match="read-only data"):
-        files.run().write_segmentation(TARGETS, _labels(), grid=GRID, attributes={})
+        files.run().write_segmentation(TARGETS, filled_labels(), grid=GRID, attributes={})
