@@ -28,6 +28,8 @@ COMBINATIONS = [
     ("localize", "thresholds=0.5 beta=2", "Drop one of them"),
     ("evaluate", "objects=[]", "not empty"),
     ("extract", "pairs=[200,100]", "the smaller first"),
+    ("merge_picks", "picks=[] user_id=me", "not empty"),
+    ("merge_picks", "picks=[octopi/1] objects=[] user_id=me", "not empty"),
 ]
 
 

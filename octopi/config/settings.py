@@ -223,9 +223,9 @@ class ExtractSettings(RunsSettings):
 class MergePicksSettings(RunsSettings):
     """Settings of `merge_picks`."""
 
-    picks: list[str]
+    picks: Names
     rejected: Sets
-    objects: list[str] | None
+    objects: Names | None
     user_id: str
     session_id: str
 
