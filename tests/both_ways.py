@@ -20,7 +20,7 @@ from typing import Any
 CHECKED = ("create_targets", "train")  # that start where `check` says so
 OF_CHECK = ("tomo_types", "runs", "voxel_spacing", "project")  # settings that it has too
 NO_DRY_RUN = ("check", "doctor")
-SETTING = 2  # exit code of a setting, which `check` is not asked about
+ELSEWHERE = (2, 4, 7)  # exit codes of a setting, the job folder, another process: not of data
 NEIGHBOURS = ("_faults", "_tiny")
 FULL = "No space left"
 
@@ -50,7 +50,7 @@ def main(case: Path) -> int:
         ):
             return done
         for kind, before in befores.items():
-            if kind == "check" and (before.code or done.code == SETTING):
+            if kind == "check" and (before.code or done.code in ELSEWHERE):
                 continue
             if bool(before.code) != bool(done.code) or (
                 kind != "check" and _message(before) != _message(done)
