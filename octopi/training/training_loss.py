@@ -20,8 +20,8 @@ from octopi.training.build_checks import (
     loss_operations,
     name_of,
 )
+from octopi.training.build_loss import Loss, adapt_loss, build_loss
 from octopi.training.dataset_info import DatasetInfo
-from octopi.training.loss import Loss, adapt_loss, build_loss
 from octopi.training.painters import Offsets, Painter, Spheres
 from octopi.training.target_form import (
     class_shares,
