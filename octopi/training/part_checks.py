@@ -25,7 +25,7 @@ from octopi.errors import (
     users_definition,
 )
 from octopi.losses import TargetForm
-from octopi.models.precision import choose_device_type
+from octopi.models.devices import choose_device_type
 from octopi.models.properties import activation_bytes, backward_on_meta
 from octopi.system import resources
 from octopi.targets import UNKNOWN

@@ -1,4 +1,4 @@
-"""The loss of a batch: over all heads of a network, and from no more than what is known."""
+"""The loss of a batch: over all heads of a network, without the voxels that are unknown."""
 
 import functools
 import math
