@@ -14,7 +14,7 @@ from octopi.errors import ResourceError, SettingError, describe_error, shorten, 
 from octopi.models.checkpoint_info import CheckpointInfo, parse_info
 from octopi.models.net_output import NetOutput
 from octopi.models.properties import EXCLUSIVE, EnsembleNet
-from octopi.stored import Kind, build_stored
+from octopi.stored_parts import Kind, build_stored
 from octopi.system.files import staged
 
 FORMAT = 1
