@@ -176,8 +176,10 @@ class TrainingFolder:
 
         Raises:
             SettingError: the file is damaged, holds other things than numbers and text, or
-                belongs to another network or version of octopi.
+                belongs to another network or version of octopi; or the record of the data is.
         """
+        if (self.path / DATA_FILE).is_file():
+            _read_record(self.path / DATA_FILE)
         path = self.path / LAST_CHECKPOINT_FILE
         cure = (
             "The training cannot be resumed. Start anew in another folder, with "
