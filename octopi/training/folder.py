@@ -104,9 +104,10 @@ def resumes(folder: Path, settings: TrainSettings) -> bool:
 
 
 def check_folder(folder: Path, settings: TrainSettings) -> None:
-    """Raise LockedError or SettingError where a training in the folder would be refused."""
+    """Raise LockedError or SettingError where a training there, or its logger, would be refused."""
     locks.check_not_locked(folder)
     _check_used(folder, settings)
+    mlflow.check_store(settings.logger)
 
 
 def _check_used(folder: Path, settings: TrainSettings) -> None:
