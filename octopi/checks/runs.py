@@ -3,8 +3,7 @@
 import contextlib
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,6 @@ from octopi.checks.run_report import CheckRequest, RunReport
 from octopi.data.cache import check_target_fits
 from octopi.errors import DataError, NotInProjectError, OctopiError, did_you_mean, shorten_list
 from octopi.geometry import Grid, Points, format_shape
-from octopi.project import volume_check
 from octopi.project.objects import (
     WRITE_TARGET_AGAIN,
     check_labels,
@@ -27,7 +25,8 @@ from octopi.project.queries import PicksQuery
 from octopi.project.run import Run
 from octopi.project.selection import check_covers_tomogram, find_tomograms, is_annotation
 from octopi.project.united_picks import read_united_picks
-from octopi.project.voxel_values import LabelValues, odd_share
+from octopi.project.volume_check import VolumeReport, check_segmentation, check_tomogram
+from octopi.project.voxel_values import odd_share
 
 
 def check_run(run: Run, request: CheckRequest) -> RunReport:
@@ -59,7 +58,7 @@ def _check_tomograms(run: Run, request: CheckRequest, report: RunReport) -> None
     for query in report.existing_tomograms:
         blocks_training = request.is_relevant(query)
         with report.errors_as_issues(blocks_training=blocks_training):
-            volume = volume_check.check_tomogram(
+            volume = check_tomogram(
                 run, query, voxels=request.settings.voxels, positions=positions, radii=radii
             )
             report.tomograms[query] = volume.volume.grid
@@ -180,7 +179,7 @@ def _check_target(run: Run, request: CheckRequest, report: RunReport) -> None:
     if not run.segmentations_of(request.target):
         return
     report.has_target = True
-    volume = volume_check.check_segmentation(run, request.target, voxels=request.settings.voxels)
+    volume = check_segmentation(run, request.target, voxels=request.settings.voxels)
     with report.errors_as_issues(blocks_training=True):
         volume.check_chunks()
     report.attributes = volume.attributes
@@ -189,10 +188,9 @@ def _check_target(run: Run, request: CheckRequest, report: RunReport) -> None:
             report.add_issue(message)
     with report.errors_as_issues(blocks_training=True):
         report.labels = require_labels(volume.attributes, f"target {request.target}")
-        if request.settings.voxels and (values := volume.label_values):
-            where = volume.volume.where
+        if request.settings.voxels:
+            where, values, labels = volume.volume.where, volume.label_values, report.labels
             values.check_labels(where)
-            labels = report.labels
             report.classes = {name for name, label in labels.items() if values.counts.get(label)}
             check_labels(
                 values.counts, labels, volume.attributes, where=where, advice=WRITE_TARGET_AGAIN
@@ -210,26 +208,26 @@ def _check_others_segmentations(run: Run, request: CheckRequest, report: RunRepo
                 continue
             with report.errors_as_issues(blocks_training=False):
                 check_covers_tomogram(run, query, run.open_segmentation(query).grid)
-            volume = volume_check.check_segmentation(run, query, voxels=request.settings.voxels)
+            volume = check_segmentation(run, query, voxels=request.settings.voxels)
             volume.check_chunks()
-            if request.settings.voxels and (values := volume.label_values):
-                _check_values(values, volume.attributes, volume.volume.where, request)
-                largest = max((n for value, n in values.counts.items() if value), default=0)
+            if request.settings.voxels:
+                _check_values(volume, request)
+                counts = volume.label_values.counts
+                largest = max((n for value, n in counts.items() if value), default=0)
                 if text := odd_share(largest, math.prod(volume.volume.grid.shape)):
                     report.add_issue(f"segmentation {query}: one of its labels {text}")
 
 
-def _check_values(
-    values: LabelValues, attributes: Mapping[str, Any], where: str, request: CheckRequest
-) -> None:
+def _check_values(report: VolumeReport, request: CheckRequest) -> None:
     """Raise DataError if a volume is neither a mask of one object nor labels of the objects."""
+    values, where = report.label_values, report.volume.where
     try:
         values.check_mask(where)
     except DataError as error:
         with contextlib.suppress(DataError):
             values.check_labels(where)
-            labels = volume_labels(attributes, request.objects)
-            if not find_unexpected_labels(values.counts, labels, attributes):
+            labels = volume_labels(report.attributes, request.objects)
+            if not find_unexpected_labels(values.counts, labels, report.attributes):
                 return
         raise error from None
 

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,7 +126,6 @@ class SourceReader:
 
     def _read_run(self, run: Run) -> RunVolumes:
         attributes = run.segmentation_attributes(self.target)
-        self._check_same_labels(run, attributes)
         if message := describe_changed_inputs(run, attributes):
             logger.warning("Run %s: %s", run.name, message)
         not_annotated = frozenset(attributes.get("not_annotated", ())) & self.labels.keys()
@@ -223,15 +221,6 @@ class SourceReader:
             return resample_labels(labels.astype(np.uint8, copy=False), stored_grid, grid)
         except DataError as error:
             raise DataError(f"Run {run.name}: target {self.target}: {error}") from error
-
-    def _check_same_labels(self, run: Run, attributes: Mapping[str, Any]) -> None:
-        """Raise DataError if the target's attributes name other labels than ours."""
-        labels = attributes.get("labels")
-        if labels is not None and dict(labels) != dict(self.labels):
-            raise DataError(
-                f"The target {self.target} of run {run.name} has the labels {dict(labels)}, "
-                f"others have {dict(self.labels)}. Make all targets with one create_targets."
-            )
 
 
 def _positions_to_rows(positions: Positions) -> NDArray[np.integer]:

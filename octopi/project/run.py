@@ -1,14 +1,16 @@
 """A run of a copick project: its tomograms, picks, segmentations and score maps."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from octopi.errors import NotInProjectError
+from octopi.geometry import Points
 from octopi.project import copick_items, picks_file
-from octopi.project.picks_file import StoredPicks, checked_orientations, read_picks, to_json
+from octopi.project.picks_file import StoredPicks, check_finite, read_picks, to_json
 from octopi.project.queries import PicksQuery, SegmentationQuery
 from octopi.project.storage import (
     read_file,
@@ -17,12 +19,6 @@ from octopi.project.storage import (
     write_file,
 )
 from octopi.project.volume_store import VolumeStore
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from octopi.geometry import Points
 
 Key = TypeVar("Key")
 
@@ -69,9 +65,14 @@ class Run(VolumeStore):
         Returns:
             The points, and rotations (n, 3, 3) from the objects' frame to the tomogram's, x y z;
             None where they are unknown.
+
+        Raises:
+            DataError: an orientation is not finite.
         """
         stored = self._read_picks(query)
-        return stored.points, checked_orientations(stored, self._where(query))
+        if stored.orientations is not None:
+            check_finite(stored.orientations, "orientations", self._where(query))
+        return stored.points, stored.orientations
 
     def picks_provenance(self, query: PicksQuery) -> Mapping[str, Any]:
         """Read what octopi says it made picks of, see `picks_file.PROVENANCE`; {} where unknown."""

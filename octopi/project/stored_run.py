@@ -1,18 +1,14 @@
 """A run of a project: what is stored of it, and what this process may write to it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from octopi.errors import NotInProjectError, SettingError
 from octopi.project.copick_items import RunContents
+from octopi.project.objects import PickableObject
 from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery, check_name
-
-if TYPE_CHECKING:
-    from octopi.project.objects import PickableObject
-    from octopi.project.work_folder import Claim
+from octopi.project.work_folder import Claim
 
 
 @dataclass(eq=False, repr=False)
@@ -35,7 +31,7 @@ class StoredRun:
     objects: Mapping[str, PickableObject]
     project_name: str
     warn_once: Callable[[str], None]
-    reopen: Callable[[str], StoredRun]
+    reopen: Callable[[str], "StoredRun"]
     claim: Claim | None = None
     kept: RunContents | None = None
 
