@@ -65,11 +65,6 @@ class Issue:
         return f"{self.run_name}: {self.text}" if self.run_name else self.text
 
 
-def drop_run_name(text: str, run_name: str) -> str:
-    """Return a message without the run that it begins with, which an issue names in front of it."""
-    return text.removeprefix(f"Run {run_name}: ").removeprefix(f"Run {run_name} ")
-
-
 @dataclass
 class RunReport:
     """The content of a run, and its issues.
@@ -128,7 +123,8 @@ class RunReport:
 
     def issue(self, text: str, *, blocks_training: bool) -> Issue:
         """Make an issue of this run, which its text need not name."""
-        return Issue(self.name, drop_run_name(text, self.name), blocks_training)
+        text = text.removeprefix(f"Run {self.name}: ").removeprefix(f"Run {self.name} ")
+        return Issue(self.name, text, blocks_training)
 
     @contextlib.contextmanager
     def errors_as_issues(self, *, blocks_training: bool) -> Iterator[None]:

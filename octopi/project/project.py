@@ -93,7 +93,6 @@ class Project:
                 run.name if times[run.name] == 1 else f"{prefix}/{run.name}",
                 run,
                 self.objects,
-                str(self),
                 self.warn_once,
                 self._select_one,
             )

@@ -30,8 +30,7 @@ class Run(VolumeStore):
         """List the picks, empty ones too; warn of files that copick takes for another object's."""
         picks = sorted(self.contents().picks, key=str)
         is_known = all(query.object_name in self.objects for query in picks)
-        if not is_known and (wrong := copick_items.misnamed_picks(self.copick_run)):
-            advice = copick_items.name_advice(wrong)
+        if not is_known and (advice := copick_items.describe_misnamed_picks(self.copick_run)):
             self.warn_once(f"Run {self.name}: copick takes files for other picks. {advice}")
         return picks
 

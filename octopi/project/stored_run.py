@@ -19,7 +19,6 @@ class StoredRun:
         name: of the run in the project.
         copick_run: copick's run.
         objects: the project's objects, by name.
-        project_name: the project in words, for messages.
         warn_once: logs a warning once, however many runs give it.
         reopen: opens the run of a name again, in the process that unpickles this one.
         claim: by which the run is this process's, while it is.
@@ -29,7 +28,6 @@ class StoredRun:
     name: str
     copick_run: Any
     objects: Mapping[str, PickableObject]
-    project_name: str
     warn_once: Callable[[str], None]
     reopen: Callable[[str], "StoredRun"]
     claim: Claim | None = None
@@ -84,7 +82,7 @@ class StoredRun:
         if isinstance(query, PicksQuery):
             objects = [entry.name for entry in self.copick_run.root.config.pickable_objects]
             if query.object_name not in objects:
-                raise NotInProjectError(self.project_name, "object", query.object_name, objects)
+                raise NotInProjectError("The project", "object", query.object_name, objects)
         else:
             check_name("name", query.name)
         items, listed = self._items(query)
