@@ -122,8 +122,8 @@ def find_grid(run: Run, settings: ExportSettings) -> Grid | None:
     existing = run.tomograms()
     if not existing:
         return None
-    of_type = [q for q in existing if settings.tomo_type in (None, q.tomo_type)]
-    candidates = nearest(of_type, settings.voxel_spacing)
+    candidates = [q for q in existing if settings.tomo_type in (None, q.tomo_type)]
+    candidates = nearest(candidates, settings.voxel_spacing)
     if not candidates:
         run.find_tomogram(settings.tomo_type, settings.voxel_spacing)  # which says what there is
     first, *others = [run.tomogram_grid(query) for query in candidates]

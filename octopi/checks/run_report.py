@@ -24,14 +24,16 @@ class CheckRequest:
     Args:
         settings: of the command.
         target: the label volumes to train on.
-        united: object name -> its sets of picks and of rejected places, if it has several.
+        united: object name -> its sets of picks, if it has several, or rejected places.
+        rejected: object name -> sets of places found to be none of it.
         sets_error: why sets of picks cannot be chosen; None where they can.
         objects: of the copick config, by name.
     """
 
     settings: CheckSettings
     target: SegmentationQuery
-    united: Mapping[str, tuple[PickSets, PickSets | None]]
+    united: Mapping[str, PickSets]
+    rejected: Mapping[str, PickSets]
     sets_error: OctopiError | None
     objects: Mapping[str, PickableObject]
 

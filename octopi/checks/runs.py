@@ -133,10 +133,8 @@ def _check_picks(run: Run, request: CheckRequest, report: RunReport) -> None:
 
 def _count_united(run: Run, request: CheckRequest, report: RunReport) -> None:
     """Count the picks of several sets, less those that were rejected."""
-    picks = {name: sets for name, (sets, _) in request.united.items()}
-    rejected = {name: sets for name, (_, sets) in request.united.items() if sets is not None}
     with contextlib.suppress(DataError):  # of a file that is damaged: an issue already
-        for name, united in read_united_picks(run, picks, rejected).items():
+        for name, united in read_united_picks(run, request.united, request.rejected).items():
             report.origins[name] = united.counts
             if united.points is not None:
                 report.count_picks(name, united.points, request)

@@ -77,15 +77,15 @@ class RunContents:
     def _list(
         self,
         what: str,
-        of_copick: Callable[[], Iterable[Item]],
-        of_folders: Callable[[], Iterable[Item]],
+        query_copick: Callable[[], Iterable[Item]],
+        list_folders: Callable[[], Iterable[Item]],
     ) -> list[Item]:
         """List items; raise DataError that says what could not be listed.
 
         Args:
             what: is listed, for messages.
-            of_copick: lists it where there is no folder of static data, as in the data portal.
-            of_folders: lists it elsewhere.
+            query_copick: lists it where there is no folder of static data, as in the data portal.
+            list_folders: lists it elsewhere.
         """
         run = self._run
         if PATTERN_SIGNS & set(run.name):
@@ -93,7 +93,7 @@ class RunContents:
                 f"The name of run {run.name} has one of the signs * ? [, which copick reads as a "
                 "pattern: it would list other runs in its place. Rename its folder."
             )
-        query = of_copick if getattr(run, "fs_static", None) is None else of_folders
+        query = query_copick if getattr(run, "fs_static", None) is None else list_folders
         with storage_errors_as_data_error(f"Run {run.name}: the list of {what}"):
             try:
                 return list(query())

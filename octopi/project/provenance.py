@@ -17,6 +17,8 @@ from octopi.system.files import differing_values
 # of a target: the same in all runs
 PAINTING = ("labels", "sphere_radii", "picks", "rejected", "masks", "annotated", "annotation")
 MAX_VALUE_LENGTH = 60  # characters of a value in a message; of a longer one only the key is named
+ABSENT = "-"  # in place of the hash of a set of picks that a run lacks
+REGION = "annotated region"  # among the digests of a target's masks: what is annotated
 
 
 def describe_differences(stored: Any, current: Any) -> str:
@@ -100,10 +102,6 @@ def replaced_tomogram(run: Run, stored: Mapping[str, Any]) -> TomogramQuery | No
         if str(query) == stored.get("tomogram") and has_changed(run, query, stored):
             return query
     return None
-
-
-ABSENT = "-"  # in place of the hash of a set of picks that a run lacks
-REGION = "annotated region"  # among the digests of a target's masks: what is annotated
 
 
 def digest_sets(stored: Mapping[PicksQuery, Points], sets: PickSets) -> str:

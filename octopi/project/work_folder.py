@@ -63,13 +63,13 @@ class WorkFolder:
     path: str
 
     @classmethod
-    def of_output(cls, root: Any, output: str) -> Self:
+    def for_output(cls, root: Any, output: str) -> Self:
         """Return the folder of an output, such as `picks octopi/1`, in a copick root's overlay."""
         fs = filesystem_inside(root.fs_overlay)
         return cls(fs, f"{_all_work(root)}/{file_name(output)}")
 
     @classmethod
-    def all_of(cls, root: Any) -> list[Self]:
+    def list_all(cls, root: Any) -> list[Self]:
         """Return the folders of all outputs that were ever written to a copick root's overlay."""
         fs = filesystem_inside(root.fs_overlay)
         try:
@@ -213,8 +213,8 @@ class Listing:
             worker: its id.
             now: seconds, by the storage's clock.
         """
-        place, pid, _ = worker.rsplit("-", 2)
-        if place == _place() and not (pid.isdecimal() and is_running(int(pid))):
+        machine, pid, _ = worker.rsplit("-", 2)
+        if machine == _machine() and not (pid.isdecimal() and is_running(int(pid))):
             return False
         return now - self.modified.get(f"worker.{worker}", 0) < LEASE
 
@@ -299,10 +299,10 @@ def lost_error() -> LockedError:
 
 def new_worker_id() -> str:
     """Return an id for this process, of which no other has the same."""
-    return f"{_place()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    return f"{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
-def _place() -> str:
+def _machine() -> str:
     """Return what names this machine; of a container, which counts processes by itself, that."""
     space = Path("/proc/self/ns/pid")
     number = "".join(filter(str.isdecimal, str(space.readlink()))) if space.is_symlink() else ""
