@@ -27,7 +27,7 @@ from octopi.config.files import CONF_DIR
 from octopi.config.settings import PlanSettings
 from octopi.errors import ResourceError, SettingError
 from octopi.geometry import format_shape
-from octopi.models.precision import choose_device_type
+from octopi.models.devices import choose_device_type
 from octopi.models.properties import size_divisor
 from octopi.project import Project
 from octopi.system import resources

@@ -134,9 +134,9 @@ def test_labels_stay_where_particles_are_at_any_working_spacing():
     ],
 )
 def test_targets_that_do_not_fit_are_refused_with_both_grids(wanted):
-    held = Grid.cubic((8, 8, 8), 10.0)
+    labelled = Grid.cubic((8, 8, 8), 10.0)
     with pytest.raises(DataError, match=r"8×8×8 voxels of 10\.000.*create_targets"):
-        resample_labels(np.zeros(held.shape, np.uint8), held, wanted)
+        resample_labels(np.zeros(labelled.shape, np.uint8), labelled, wanted)
 
 
 def test_hot_voxels_change_nothing_but_themselves(caplog):
