@@ -46,7 +46,8 @@ def check(settings: CheckSettings, _job: Job) -> None:
     reports = check_runs(project, request)
     logger.info("%s\n%s", project, table(reports, request))
     for name, sets in request.united.items():
-        counts = sum_counts(sets.user_sessions, (r.origins[name] for r in reports if r.origins))
+        origins = (r.origins[name] for r in reports if name in r.origins)
+        counts = sum_counts(sets.user_sessions, origins)
         logger.info("%s: %s.", name, counts)
     summary = summarise(reports, request)
     are_sets_typed = settings.picks is not None or settings.rejected is not None

@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from octopi.checks.picks import PicksReport, examine_picks
 from octopi.checks.run_report import CheckRequest, RunReport
 from octopi.data.cache import check_target_fits
-from octopi.errors import DataError, NotInProjectError, OctopiError, did_you_mean, shorten_list
+from octopi.errors import DataError, NotInProjectError, did_you_mean, shorten_list
 from octopi.geometry import Grid, Points, format_shape
 from octopi.project.objects import (
     WRITE_TARGET_AGAIN,
@@ -24,7 +24,7 @@ from octopi.project.provenance import describe_changed_inputs
 from octopi.project.queries import PicksQuery
 from octopi.project.run import Run
 from octopi.project.selection import check_covers_tomogram, find_tomograms, is_annotation
-from octopi.project.united_picks import read_united_picks
+from octopi.project.united_picks import NOWHERE, unite_stored
 from octopi.project.volume_check import VolumeReport, check_segmentation, check_tomogram
 from octopi.project.voxel_values import odd_share
 
@@ -38,7 +38,11 @@ def check_run(run: Run, request: CheckRequest) -> RunReport:
         report.is_listed = True
     if not report.is_listed:
         return report
-    for check in (_check_tomograms, _check_picks, _check_target, _check_others_segmentations):
+    picks = _read_picks(run, request, report)
+    with report.errors_as_issues(blocks_training=True):
+        _check_tomograms(run, request, report, picks)
+    _check_picks(run, request, report, picks)
+    for check in (_check_target, _check_others_segmentations):
         with report.errors_as_issues(blocks_training=True):
             check(run, request, report)
     with report.errors_as_issues(blocks_training=True), contextlib.suppress(NotInProjectError):
@@ -51,9 +55,37 @@ def check_run(run: Run, request: CheckRequest) -> RunReport:
     return report
 
 
-def _check_tomograms(run: Run, request: CheckRequest, report: RunReport) -> None:
+def _read_picks(run: Run, request: CheckRequest, report: RunReport) -> dict[PicksQuery, Points]:
+    """Read the picks and rejected places of objects of the config; what is damaged is an issue."""
+    picks = {}
+    for query in run.picks():
+        is_picked = is_annotation(query, request.settings.picks)
+        if not is_picked and not (
+            request.settings.rejected and is_annotation(query, request.settings.rejected)
+        ):
+            continue
+        if query.object_name not in request.objects:
+            report.add_issue(
+                f"picks {query} are of an object that the copick config does not have."
+                f"{did_you_mean(query.object_name, request.objects)}"
+            )
+            continue
+        if is_picked:
+            report.annotations.add(query)
+        with report.errors_as_issues(blocks_training=True):
+            picks[query] = run.read_picks(query)
+    return picks
+
+
+def _check_tomograms(
+    run: Run, request: CheckRequest, report: RunReport, picks: Mapping[PicksQuery, Points]
+) -> None:
     radii = {name: o.require_radius() for name, o in request.objects.items() if o.has_radius}
-    positions = _readable_positions(run, request, radii)
+    positions: dict[str, NDArray[np.float64]] = {}
+    for query, points in picks.items():
+        name = query.object_name
+        if query in report.annotations and name in radii:
+            positions[name] = np.concatenate([positions.get(name, NOWHERE), points.positions])
     report.existing_tomograms = run.tomograms()
     for query in report.existing_tomograms:
         blocks_training = request.is_relevant(query)
@@ -78,19 +110,6 @@ def _check_tomograms(run: Run, request: CheckRequest, report: RunReport) -> None
     _compare_shapes(report)
 
 
-def _readable_positions(
-    run: Run, request: CheckRequest, names: Collection[str]
-) -> dict[str, NDArray[np.float64]]:
-    """Read the picks (n, 3), in Å, of each of the objects; skip damaged ones, an issue later."""
-    positions: dict[str, list[NDArray[np.float64]]] = {}
-    for query in run.picks():
-        if query.object_name in names and is_annotation(query, request.settings.picks):
-            with contextlib.suppress(OctopiError):
-                points = run.read_picks(query)
-                positions.setdefault(query.object_name, []).append(points.positions)
-    return {name: np.concatenate(parts) for name, parts in positions.items()}
-
-
 def _compare_shapes(report: RunReport) -> None:
     """Report tomograms of one voxel spacing that differ in shape."""
     types_by_spacing: dict[float, dict[tuple[int, ...], list[str]]] = defaultdict(
@@ -107,37 +126,20 @@ def _compare_shapes(report: RunReport) -> None:
             report.add_issue(f"its tomograms at {spacing:g} Å differ in shape: {text}.")
 
 
-def _check_picks(run: Run, request: CheckRequest, report: RunReport) -> None:
-    for query in run.picks():
-        name = query.object_name
-        is_picked = is_annotation(query, request.settings.picks)
-        if not is_picked and not (
-            request.settings.rejected and is_annotation(query, request.settings.rejected)
-        ):
-            continue
-        if name not in request.objects:
-            report.add_issue(
-                f"picks {query} are of an object that the copick config does not have."
-                f"{did_you_mean(name, request.objects)}"
-            )
-            continue
-        if is_picked:
-            report.annotations.add(query)
-        with report.errors_as_issues(blocks_training=True):
-            points = run.read_picks(query)
-            _check_points(points, query, request, report)
-            if is_picked and name not in request.united:
-                report.count_picks(name, points, request)
-    _count_united(run, request, report)
-
-
-def _count_united(run: Run, request: CheckRequest, report: RunReport) -> None:
-    """Count the picks of several sets, less those that were rejected."""
-    with contextlib.suppress(DataError):  # of a file that is damaged: an issue already
-        for name, united in read_united_picks(run, request.united, request.rejected).items():
-            report.origins[name] = united.counts
-            if united.points is not None:
-                report.count_picks(name, united.points, request)
+def _check_picks(
+    run: Run, request: CheckRequest, report: RunReport, picks: Mapping[PicksQuery, Points]
+) -> None:
+    """Report odd picks; count those of each object, of several sets less what was rejected."""
+    for query, points in picks.items():
+        _check_points(points, query, request, report)
+        if query in report.annotations and query.object_name not in request.united:
+            report.count_picks(query.object_name, points, request)
+    damaged = {query.object_name for query in report.annotations - picks.keys()}
+    sets = {name: sets for name, sets in request.united.items() if name not in damaged}
+    for name, united in unite_stored(run, picks, sets, request.rejected).items():
+        report.origins[name] = united.counts
+        if united.points is not None:
+            report.count_picks(name, united.points, request)
 
 
 def _check_points(
