@@ -14,6 +14,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from octopi.errors import OctopiError, ResourceError
 from octopi.system import resources
@@ -60,7 +61,7 @@ def check_packages(requirements: Iterable[str], installed: Mapping[str, str]) ->
     for requirement in map(Requirement, requirements):
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
-        name, version = requirement.name, installed.get(_normalise(requirement.name))
+        name, version = requirement.name, installed.get(canonicalize_name(requirement.name))
         if version is not None and requirement.specifier.contains(version, prereleases=True):
             fine.append(f"{name} {version}")
             continue
@@ -263,9 +264,5 @@ def installed_packages() -> dict[str, str]:
     for distribution in importlib.metadata.distributions():
         name = distribution.metadata["Name"]
         if name:
-            versions.setdefault(_normalise(name), distribution.version)
+            versions.setdefault(canonicalize_name(name), distribution.version)
     return versions
-
-
-def _normalise(name: str) -> str:
-    return name.lower().replace("_", "-").replace(".", "-")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi.checks.picks import PicksReport, examine_picks
+from octopi.checks.picks import examine_picks
 from octopi.checks.run_report import CheckRequest, RunReport
 from octopi.data.cache import check_target_fits
 from octopi.errors import DataError, NotInProjectError, did_you_mean, shorten_list
@@ -151,28 +151,11 @@ def _check_points(
         min_distance = (
             obj.require_radius() * request.settings.min_distance if obj.has_radius else None
         )
-        for text in _pick_faults(examine_picks(points, grid, min_distance=min_distance), query):
-            report.add_issue(text)
-
-
-def _pick_faults(picks: PicksReport, query: PicksQuery) -> list[str]:
-    faults = []
-    if picks.look_like_voxels:
-        faults.append(
-            f"all {picks.num_picks} picks {query} lie where voxel numbers would: they look like "
-            "voxels rather than Å. Multiply them by the spacing of these voxels."
-        )
-    if picks.outside:
-        faults.append(
-            f"{len(picks.outside)} of {picks.num_picks} picks {query} lie outside the tomogram "
-            f"(counting from 0: {shorten_list(picks.outside)})."
-        )
-    if picks.num_duplicates:
-        faults.append(
-            f"{picks.num_duplicates} of {picks.num_picks} picks {query} are closer than "
-            f"{picks.min_distance:g} Å to another: are they the same particle twice?"
-        )
-    return faults
+        for fault in examine_picks(points, grid, min_distance=min_distance):
+            report.add_issue(
+                f"{len(fault.indices)} of {len(points)} picks {query} {fault.text} (counting from "
+                f"0: {shorten_list(fault.indices)}). {fault.advice}"
+            )
 
 
 def _check_target(run: Run, request: CheckRequest, report: RunReport) -> None:

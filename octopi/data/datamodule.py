@@ -343,6 +343,5 @@ class TomogramDataModule(pl.LightningDataModule):
         return DataLoader(VolumeDataset(self.cache, volumes, truths), batch_size=None)
 
     def _volumes_of(self, part: str) -> list[RunVolumes]:
-        if self.split is None:
-            raise RuntimeError("Call setup() before asking for batches.")
+        assert self.split is not None, "Call setup() before asking for batches."
         return [self._volumes[name] for name in self.split.parts()[part]]
