@@ -203,19 +203,12 @@ def check_sharing(config: str | Sequence[str] | None) -> list[CheckLine]:
         from octopi.project import open_project  # noqa: PLC0415  copick may be missing
 
         folders = open_project(config).folders_to_share()
-        lines = [(folder.path, folder.describe_exclusive()) for folder in folders]
+        results = [(folder.path, *folder.describe_sharing()) for folder in folders]
     except (ImportError, OctopiError) as error:
         return [CheckLine("sharing", WARNING, f"not checked: {error}")]
     return [
-        CheckLine("sharing", OK, f"{path}: {means}; any number of processes share the runs")
-        if means
-        else CheckLine(
-            "sharing",
-            WARNING,
-            f"{path}: this storage lets two processes make the same file. Start one at a time, or "
-            "each with other runs=[…].",
-        )
-        for path, means in lines
+        CheckLine("sharing", OK if is_exclusive else WARNING, f"{path}: {text}")
+        for path, is_exclusive, text in results
     ]
 
 

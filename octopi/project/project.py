@@ -187,12 +187,9 @@ class Project:
         work = SharedWork(workers)
         with contextlib.ExitStack() as stack:
             for worker in workers.values():
-                if not worker.folder.is_exclusive():
-                    self.warn_once(
-                        f"{worker.folder.path}: this storage lets two processes make the same "
-                        "file, so that they are not kept apart. Start one at a time, or each with "
-                        "other runs=[…]."
-                    )
+                is_exclusive, text = worker.folder.describe_sharing()
+                if not is_exclusive:
+                    self.warn_once(f"{worker.folder.path}: {text}")
                 worker.join()
                 stack.push(functools.partial(_leave, worker))
             yield work

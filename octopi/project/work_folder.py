@@ -142,11 +142,15 @@ class WorkFolder:
                 entries = []
         return Listing({entry["name"].rpartition("/")[2]: _modified(entry) for entry in entries})
 
-    def describe_exclusive(self) -> str:
-        """Say by which means only one process can make a file; "" if two can. Try it."""
+    def describe_sharing(self) -> tuple[bool, str]:
+        """Try whether only one process can make a file; return that, and what follows from it."""
         if not self.is_exclusive():
-            return ""
-        return "exclusive files (O_EXCL)" if can_rename(self.fs) else "conditional puts"
+            return False, (
+                "this storage lets two processes make the same file, so that they are not kept "
+                "apart. Start one at a time, or each with other runs=[…]."
+            )
+        means = "exclusive files (O_EXCL)" if can_rename(self.fs) else "conditional puts"
+        return True, f"{means}; any number of processes share the runs"
 
     def _storage_errors(self) -> contextlib.AbstractContextManager[None]:
         return storage_errors_as_resource_error("What processes are at work on", self.path)
