@@ -1,7 +1,7 @@
 """Read the target and the tomograms of a run on its working grid."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -83,16 +83,12 @@ class SourceReader:
         volumes = {run_volumes.run_name: run_volumes for run_volumes in read}
         return {run.name: volumes[run.name] for run in runs}
 
-    def cache_tomograms(
-        self, all_tomograms_of: Iterable[RunVolumes], first_only: Iterable[RunVolumes]
-    ) -> None:
-        """Cache all tomograms of some runs, and the first tomogram of others.
+    def cache_tomograms(self, tomograms: Sequence[tuple[RunVolumes, CachedTomogram]]) -> None:
+        """Cache tomograms, each of which is given with the volumes of its run.
 
         Raises:
             ResourceError: the disk has too little room.
         """
-        tomograms = [(volumes, v) for volumes in all_tomograms_of for v in volumes.variants]
-        tomograms += [(volumes, volumes.variants[0]) for volumes in first_only]
         loaders = {v.volume: volumes.loaders[v.volume] for volumes, v in tomograms}
         sizes = {v.volume: v.num_bytes()[v.volume] for _, v in tomograms}
         missing = {key: size for key, size in sizes.items() if key not in self.cache}
