@@ -56,7 +56,7 @@ def test_odd_picks_are_warned_of_once_with_all_their_runs(caplog):
         "TS_4": Points(sound.positions / 10),
     }
     warn_of_odd_picks("ribosome:me/1", picks, {**dict.fromkeys(picks, GRID), "TS_4": None})
-    outside, twice, voxels = (record.getMessage() for record in caplog.records)
+    voxels, outside, twice = (record.getMessage() for record in caplog.records)
     assert "1 picks of ribosome:me/1 lie outside their tomogram, in 1 runs: TS_3 (1)" in outside
     assert "are closer than 10 Å to another, in 1 runs: TS_3 (1)" in twice
     assert "3 picks of ribosome:me/1 lie where voxel numbers would, in 1 runs: TS_2 (3)" in voxels
