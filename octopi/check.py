@@ -40,12 +40,12 @@ def check(settings: CheckSettings, _job: Job) -> None:
 
         checkpoint_info = checkpoint.read(settings.checkpoint)[1]
     project: Project = build(settings.project, "project")
-    united, error = find_united(project, settings)
+    united, rejected, error = find_united(project, settings)
     target = SegmentationQuery.parse(settings.target)
-    request = CheckRequest(settings, target, *united, error, project.objects)
+    request = CheckRequest(settings, target, united, rejected, error, project.objects)
     reports = check_runs(project, request)
     logger.info("%s\n%s", project, table(reports, request))
-    for name, sets in request.united.items():
+    for name, sets in united.items():
         origins = (r.origins[name] for r in reports if name in r.origins)
         counts = sum_counts(sets.user_sessions, origins)
         logger.info("%s: %s.", name, counts)
@@ -63,12 +63,12 @@ def check(settings: CheckSettings, _job: Job) -> None:
 
 def find_united(
     project: Project, settings: CheckSettings
-) -> tuple[tuple[dict[str, PickSets], dict[str, PickSets]], OctopiError | None]:
+) -> tuple[dict[str, PickSets], dict[str, PickSets], OctopiError | None]:
     """Find the objects with several sets of picks, or with rejected places, and a radius.
 
     Returns:
-        Object name -> its picks, and rejected places; and why sets cannot be found, where that is
-        so: an issue of the project, if it has no targets.
+        Object name -> its sets of picks; object name -> its rejected places; and why sets cannot
+        be found, where that is so: an issue of the project, if it has no targets.
     """
     try:
         project.require_objects()
@@ -79,7 +79,7 @@ def find_united(
         if not picks.keys() & project.objects.keys():
             keep_known(picks, project.objects, required=False)  # which says why none is known
     except OctopiError as error:
-        return ({}, {}), error
+        return {}, {}, error
     united = {
         name: sets
         for name, sets in picks.items()
@@ -87,7 +87,7 @@ def find_united(
         and name in project.objects
         and project.objects[name].has_radius
     }
-    return (united, rejected), None
+    return united, rejected, None
 
 
 def check_runs(project: Project, request: CheckRequest) -> list[RunReport]:
