@@ -22,7 +22,7 @@ from octopi.models.properties import logits_per_head
 from octopi.models.soup import sample_weights
 from octopi.targets import drop_unknown
 from octopi.training.cpu_budget import CpuBudget
-from octopi.training.metrics import Counts, count_voxels, metric_value, voxel_metrics
+from octopi.training.metrics import count_voxels, metric_value, voxel_metrics
 from octopi.training.mixing import Mix
 from octopi.training.training_loss import TrainingLoss
 
@@ -97,7 +97,7 @@ class PickingModule(pl.LightningModule):
         self.validated_step = -1
         self.candidates: dict[str, dict[str, Points]] = {}
         self._truth: dict[str, Mapping[str, Points]] = {}
-        self._counts: dict[str, Counts] = {}
+        self._counts = np.zeros((len(labels), 3), np.int64)  # tp, fp, fn
         self._examiner: ThreadPoolExecutor | None = None
         self._examined: Future[None] | None = None
 
@@ -186,7 +186,7 @@ class PickingModule(pl.LightningModule):
         """Reset the validation state."""
         self._check_finite()
         self.candidates, self._truth = {}, {}
-        self._counts = dict.fromkeys(self.labels, Counts())
+        self._counts = np.zeros((len(self.labels), 3), np.int64)
         if self.device.type != "cpu":  # whose cores have no time left, and memory for one score map
             self._examiner = ThreadPoolExecutor(1)
 
@@ -208,9 +208,9 @@ class PickingModule(pl.LightningModule):
     def _examine(self, batch: Any, scores: NDArray) -> None:
         """Find the candidates of a tomogram and count its voxels."""
         segmentation = self.validation_steps.segment(scores)
-        for name, counts in count_voxels(segmentation, batch.target, self.labels).items():
-            if name not in batch.not_annotated:
-                self._counts[name] += counts
+        counts = count_voxels(segmentation, batch.target, self.labels)
+        is_annotated = [name not in batch.not_annotated for name in self.labels]
+        self._counts[is_annotated] += counts[is_annotated]
         candidates = self.validation_steps.localize(scores, batch.grid)
         self.candidates[batch.run_name] = drop_unknown(
             candidates, batch.target, batch.grid, self.labels
@@ -228,8 +228,9 @@ class PickingModule(pl.LightningModule):
         measured = self.validation_steps.score_candidates(
             self.candidates, self._truth, self.calibration
         )
-        self.metrics = voxel_metrics(self._counts) | measured
-        self.best_value = metric_value(self.best_metric, self._counts, self.metrics)
+        names = list(self.labels)
+        self.metrics = voxel_metrics(self._counts, names) | measured
+        self.best_value = metric_value(self.best_metric, self._counts, names, self.metrics)
         self.metrics[self.best_metric] = self.best_value
         for name, value in self.metrics.items():
             if value is not None:
