@@ -6,8 +6,7 @@ of the other folds alone have not.
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,11 +111,12 @@ def build_ensemble(
         },
         "folds": {fold.name: describe_fold(fold, by_method) for fold in folds},
     }
-    with staged_files(folder) as staging_folder:
-        weights, ensemble_info = combine_nets(folds, calibration, metrics)
-        write_model(staging_folder, weights, ensemble_info)
+    with temporary_folder(folder) as staging_folder:
+        write_model(staging_folder, *combine_nets(folds, calibration, metrics))
         write_figure(staging_folder / "folds.png", plot_folds(results))
         write_json(staging_folder / RESULTS_FILE, results)
+        for path in sorted(staging_folder.iterdir()):
+            path.replace(folder / path.name)
     log_shares(calibration.shares, truth, info)
     return metrics.get(settings.best_metric)
 
@@ -270,12 +270,3 @@ def combine_nets(
         provenance={"folds": [fold.info.provenance for fold in folds]},
     )
     return weights, info
-
-
-@contextmanager
-def staged_files(folder: Path) -> Iterator[Path]:
-    """Yield a staging folder; move its files into `folder` when the block ends without an error."""
-    with temporary_folder(folder) as staging_folder:
-        yield staging_folder
-        for path in sorted(staging_folder.iterdir()):
-            path.replace(folder / path.name)

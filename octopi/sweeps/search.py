@@ -32,8 +32,6 @@ MAX_ATTEMPTS = 3  # of a trial whose workers keep dying
 _NumJobs = Workers | None
 SWEEPER_RANGES: dict[str, Any] = {"n_trials": Count, "n_jobs": _NumJobs}
 SAMPLERS = ("optuna.samplers.*", "hydra_plugins.hydra_optuna_sweeper.*")
-
-
 PACKAGES = {"optuna.samplers.CmaEsSampler": "cmaes"}  # that Optuna does not bring itself
 
 

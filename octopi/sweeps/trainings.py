@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from octopi.config.overrides import override_text, replace_overrides
+from octopi.config.overrides import override_texts, replace_overrides
 from octopi.config.settings import TrainSettings
 from octopi.processes.tasks import ProcessResult, TrainingTask
 from octopi.sweeps.sweep_file import read_sweep_file, shared_settings, write_private_yaml
@@ -53,8 +53,8 @@ def claim_training(
     if is_mlflow(tracker):
         parent = read_sweep_file(folder.parent).get(PARENT_RUN)
         tags = {"trial": number} | ({} if fold is None else {"fold": fold})
-        child = child_run_settings(tracker, parent, name=folder.name, tags=tags)
-        of_sweep += [override_text(f"++logger.{key}", child[key]) for key in ("run_name", "tags")]
+        of_trial = child_run_settings(tracker, parent, name=folder.name, tags=tags)
+        of_sweep += override_texts({f"++logger.{key}": value for key, value in of_trial.items()})
     return TrainingTask(number, folder, replace_overrides(overrides, *of_sweep), lock)
 
 
