@@ -181,7 +181,10 @@ def format_page(results: StudyResults, study: Study, pictures: Mapping[str, Pict
     """Return the HTML with every picture; it loads nothing from elsewhere."""
     parts = []
     for name, picture in pictures.items():
-        figure = fit_to_page(picture.draw(visualization, study), picture)
+        figure: Figure = picture.draw(visualization, study)
+        figure.update_layout(height=max(480, 120 + 26 * picture.rows), template="plotly_white")
+        figure.update_xaxes(automargin=True)
+        figure.update_yaxes(automargin=True)
         part = to_html(
             figure,
             include_plotlyjs=not parts,
@@ -195,13 +198,6 @@ def format_page(results: StudyResults, study: Study, pictures: Mapping[str, Pict
         table=html.escape(format_table(results)),
         figures="\n".join(parts),
     )
-
-
-def fit_to_page(figure: Figure, picture: Picture) -> Figure:
-    """Give a figure room for its text."""
-    figure.update_layout(height=max(480, 120 + 26 * picture.rows), template="plotly_white")
-    figure.update_xaxes(automargin=True)
-    return figure.update_yaxes(automargin=True)
 
 
 def draw_png(path: Path, study: Study, picture: Picture) -> None:
