@@ -21,7 +21,7 @@ from octopi.processes.tasks import ProcessResult, TaskQueue, TrainingTask
 from octopi.ranges import Count, Workers
 from octopi.stored import dotted_name
 from octopi.sweeps.pruning import Pruning
-from octopi.sweeps.space import Space, suggest_overrides
+from octopi.sweeps.space import UNCONDITIONAL, Space, suggest_overrides
 from octopi.sweeps.trainings import claim_training, find_failure, is_claimed
 from octopi.system import locks
 from octopi.system.job_folder import trial_name
@@ -116,15 +116,11 @@ class TrialQueue(TaskQueue):
             "number": trial.number,
             "pruner": Interpolation("${pruner}"),
         }
-        overrides = [
-            *self.space.fixed,
-            *suggest_overrides(self.space, trial),
-            override_text("+callbacks.pruning", pruning),
-        ]
+        overrides = suggest_overrides(self.space, trial)
         return claim_training(
             self.folder / trial_name(trial.number),
             trial.number,
-            overrides,
+            [*overrides, override_text("+callbacks.pruning", pruning)],
             tracker=self.tracker,
             fold=self.fold,
         )
@@ -204,12 +200,12 @@ class TrialQueue(TaskQueue):
 
 def list_grid(space: Space) -> dict[str, list[Any]]:
     """List every value of every parameter, for the grid sampler."""
-    if space.conditional:
+    if conditions := [condition for condition in space.params if condition != UNCONDITIONAL]:
         raise SettingError(
             "The grid sampler knows no conditions: fix what they depend on "
-            f"({shorten_list(space.conditional)}), or take another sampler."
+            f"({shorten_list(conditions)}), or take another sampler."
         )
     return {
         name: list(OptunaSweeperImpl._to_grid_sampler_choices(distribution))
-        for name, distribution in space.params.items()
+        for name, distribution in space.params.get(UNCONDITIONAL, {}).items()
     }
