@@ -31,8 +31,7 @@ from octopi.geometry import PicksByRun
 from octopi.system.job_folder import fold_folders, read_outcome
 from octopi.system.tables import format_table
 from octopi.training.dataset_info import DatasetInfo
-from octopi.training.module import ValidationSteps
-from octopi.training.validation import build_validation
+from octopi.training.validation import Validation, build_validation
 
 COLUMNS = ("method", "score", "base", "method's", "difference", "95 % interval", "in words")
 COST_COLUMNS = ("method", "steps a fold", "CPU s a step")
@@ -122,7 +121,7 @@ def _check_same_runs(folds: Sequence[Fold], truth: PicksByRun, name: str) -> Non
 
 
 def pick_out_of_fold(
-    folds: Sequence[Fold], truth: PicksByRun, validation: ValidationSteps
+    folds: Sequence[Fold], truth: PicksByRun, validation: Validation
 ) -> dict[float, PicksByRun]:
     """Pick in each fold's runs at the thresholds of the other folds: β -> picks of all runs."""
     picks: dict[float, dict] = {beta: {} for beta in BETAS}

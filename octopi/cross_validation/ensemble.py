@@ -42,8 +42,7 @@ from octopi.system.job_folder import (
 from octopi.training.best_model import write_model
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
 from octopi.training.folder import CHANGEABLE_ON_RESUME
-from octopi.training.module import ValidationSteps
-from octopi.training.validation import build_validation, log_shares
+from octopi.training.validation import Validation, build_validation, log_shares
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,7 +192,7 @@ def read_truth(info: DatasetInfo, run_names: Collection[str]) -> dict[str, dict[
 
 
 def calibrate_on_others(
-    folds: Sequence[Fold], fold: Fold, truth: PicksByRun, validation: ValidationSteps
+    folds: Sequence[Fold], fold: Fold, truth: PicksByRun, validation: Validation
 ) -> Calibration:
     """Calibrate on the runs that the other folds held out, as one.
 
@@ -211,7 +210,7 @@ def score_folds(
     folds: Sequence[Fold],
     calibrations: Mapping[str, Calibration],
     truth: PicksByRun,
-    validation: ValidationSteps,
+    validation: Validation,
     score: Callable[[PicksByRun, PicksByRun], Report],
 ) -> dict[str, Any]:
     """Score the picks of each fold, and of all together as `pooled`; return the scores as JSON.

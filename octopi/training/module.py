@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from octopi.errors import DivergedError
 from octopi.evaluation.calibration import Calibration
-from octopi.geometry import Grid, PicksByRun, Points
+from octopi.geometry import Points
 from octopi.models.properties import logits_per_head
 from octopi.models.soup import sample_weights
 from octopi.targets import drop_unknown
@@ -25,41 +24,12 @@ from octopi.training.cpu_budget import CpuBudget
 from octopi.training.metrics import count_voxels, metric_value, voxel_metrics
 from octopi.training.mixing import Mix
 from octopi.training.training_loss import TrainingLoss
+from octopi.training.validation import Validation
 
 DIVERGED = (
     "The best model so far is kept. Try a lower learning rate (optim.optimizer.lr) or "
     "trainer.precision=32-true."
 )
-
-
-@dataclass(frozen=True)
-class ValidationSteps:
-    """The steps of a validation: the same calls that the commands make.
-
-    Args:
-        predict: net, volume (z, y, x) -> score map (c, z, y, x), uint8.
-        segment: score map -> label volume.
-        localize: score map, grid -> scored candidates per object.
-        calibrate: candidates and truth per run -> chances and thresholds per object.
-        beta: the β whose thresholds the score is taken at.
-        score: picks and truth per run -> metrics by name, None = n/a.
-    """
-
-    predict: Callable[[nn.Module, NDArray], NDArray]
-    segment: Callable[[NDArray], NDArray]
-    localize: Callable[[NDArray, Grid], dict[str, Points]]
-    calibrate: Callable[[PicksByRun, PicksByRun], Calibration]
-    beta: float
-    score: Callable[[PicksByRun, PicksByRun], dict[str, float | None]]
-
-    def score_candidates(
-        self,
-        candidates: PicksByRun,
-        truth: PicksByRun,
-        calibration: Calibration,
-    ) -> dict[str, float | None]:
-        """Score the candidates at or above the thresholds; return metrics by name."""
-        return self.score(calibration.pick(candidates, self.beta), truth)
 
 
 class PickingModule(pl.LightningModule):
@@ -72,7 +42,7 @@ class PickingModule(pl.LightningModule):
         loss: TrainingLoss,
         optimizer: Callable[..., Optimizer],
         lr_scheduler: Callable[..., LRScheduler | ReduceLROnPlateau],
-        validation_steps: ValidationSteps,
+        validation: Validation,
         labels: Mapping[str, int],
         best_metric: str,
         steps_per_epoch: int,
@@ -85,7 +55,7 @@ class PickingModule(pl.LightningModule):
         self.loss = loss
         self.make_optimizer = optimizer
         self.make_lr_scheduler = lr_scheduler
-        self.validation_steps = validation_steps
+        self.validation = validation
         self.labels = dict(labels)
         self.mix = mix
         self.best_metric = best_metric
@@ -192,7 +162,7 @@ class PickingModule(pl.LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Predict one whole tomogram; examine its scores, on a GPU while it predicts the next."""
-        scores = self.validation_steps.predict(self.net, batch.image)
+        scores = self.validation.predict(self.net, batch.image)
         self._finish_examining()
         if self._examiner is None:
             self._examine(batch, scores)
@@ -207,11 +177,11 @@ class PickingModule(pl.LightningModule):
 
     def _examine(self, batch: Any, scores: NDArray) -> None:
         """Find the candidates of a tomogram and count its voxels."""
-        segmentation = self.validation_steps.segment(scores)
+        segmentation = self.validation.segment(scores)
         counts = count_voxels(segmentation, batch.target, self.labels)
         is_annotated = [name not in batch.not_annotated for name in self.labels]
         self._counts[is_annotated] += counts[is_annotated]
-        candidates = self.validation_steps.localize(scores, batch.grid)
+        candidates = self.validation.localize(scores, batch.grid)
         self.candidates[batch.run_name] = drop_unknown(
             candidates, batch.target, batch.grid, self.labels
         )
@@ -224,10 +194,8 @@ class PickingModule(pl.LightningModule):
             self._examiner.shutdown()
             self._examiner = None  # which cannot be copied, as the module is for weight averages
         self.validated_step = self.global_step
-        self.calibration = self.validation_steps.calibrate(self.candidates, self._truth)
-        measured = self.validation_steps.score_candidates(
-            self.candidates, self._truth, self.calibration
-        )
+        self.calibration = self.validation.calibrate(self.candidates, self._truth)
+        measured = self.validation.score_candidates(self.candidates, self._truth, self.calibration)
         names = list(self.labels)
         self.metrics = voxel_metrics(self._counts, names) | measured
         self.best_value = metric_value(self.best_metric, self._counts, names, self.metrics)

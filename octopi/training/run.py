@@ -127,7 +127,7 @@ def build_training(
     check_net(net, settings)
     module = PickingModule(
         net,
-        validation_steps=build_validation(settings, info, divisor, net_output),
+        validation=build_validation(settings, info, divisor, net_output),
         loss=build_training_loss(settings, info, net_output, painter, loss),
         optimizer=build(settings.optim["optimizer"], "optim.optimizer", partial=True),
         lr_scheduler=functools.partial(build_lr_scheduler, settings.optim["lr_scheduler"]),

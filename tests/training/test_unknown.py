@@ -130,7 +130,7 @@ def module_of(net, loss):
         loss=TrainingLoss(loss, radii=[math.nan] * 3),
         optimizer=torch.optim.Adam,
         lr_scheduler=torch.optim.lr_scheduler.ConstantLR,
-        validation_steps=None,
+        validation=None,
         labels={"a": 1, "b": 2, "c": 3},
         best_metric="object_fbeta",
         steps_per_epoch=1,
