@@ -1,7 +1,7 @@
 """The LightningModule: a network, its loss, and validation as in the commands."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Timer
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from octopi.config.build import build
+from octopi.config.settings import TrainSettings
 from octopi.errors import DivergedError
 from octopi.evaluation.calibration import Calibration
 from octopi.geometry import Points
@@ -23,6 +24,7 @@ from octopi.targets import drop_unknown
 from octopi.training.cpu_budget import CpuBudget
 from octopi.training.metrics import count_voxels, metric_value, voxel_metrics
 from octopi.training.mixing import Mix
+from octopi.training.schedule import build_lr_scheduler
 from octopi.training.training_loss import TrainingLoss
 from octopi.training.validation import Validation
 
@@ -38,29 +40,22 @@ class PickingModule(pl.LightningModule):
     def __init__(
         self,
         net: nn.Module,
+        settings: TrainSettings,
         *,
         loss: TrainingLoss,
-        optimizer: Callable[..., Optimizer],
-        lr_scheduler: Callable[..., LRScheduler | ReduceLROnPlateau],
         validation: Validation,
         labels: Mapping[str, int],
-        best_metric: str,
-        steps_per_epoch: int,
-        seed: int,
         mix: Mix | None = None,
     ) -> None:
         super().__init__()
+        self.settings = settings
         self.net = net
         self.initial_weights = sample_weights(net)
         self.loss = loss
-        self.make_optimizer = optimizer
-        self.make_lr_scheduler = lr_scheduler
         self.validation = validation
         self.labels = dict(labels)
         self.mix = mix
-        self.best_metric = best_metric
-        self.steps_per_epoch = steps_per_epoch
-        self.seed = seed
+        self.best_metric = settings.best_metric
         self.calibration = Calibration({}, {}, {})
         self.metrics: dict[str, float | None] = {}
         self.best_value: float | None = None
@@ -76,8 +71,10 @@ class PickingModule(pl.LightningModule):
 
         The scheduler moves with every optimizer step; ReduceLROnPlateau with every validation.
         """
-        optimizer = self.make_optimizer(self.net.parameters())
-        scheduler = self.make_lr_scheduler(optimizer=optimizer, progress=self.spent_budget)
+        optim = self.settings.optim
+        make_optimizer = build(optim["optimizer"], "optim.optimizer", partial=True)
+        optimizer = make_optimizer(self.net.parameters())
+        scheduler = build_lr_scheduler(optim["lr_scheduler"], optimizer, self.spent_budget)
         timing: dict[str, Any] = {"interval": "step"}
         if isinstance(scheduler, ReduceLROnPlateau):
             timing = {
@@ -91,7 +88,7 @@ class PickingModule(pl.LightningModule):
     def spent_budget(self, step: int) -> float:
         """Return the part of the step, time or CPU budget that is spent, whichever is furthest."""
         # Not trainer.estimated_stepping_batches: it would load the crops of epoch 0 for a resume.
-        batches = (self.trainer.max_epochs or 0) * self.steps_per_epoch
+        batches = (self.trainer.max_epochs or 0) * self.settings.data["steps_per_epoch"]
         total = batches / self.trainer.accumulate_grad_batches
         spent = step / total if total > 0 else 0.0
         for timer in (c for c in self.trainer.callbacks if isinstance(c, Timer)):  # type: ignore[attr-defined]
@@ -107,7 +104,7 @@ class PickingModule(pl.LightningModule):
         Randomness in a step, such as dropout, depends on the seed and the step only: so a resumed
         training ends with the same weights as an uninterrupted one.
         """
-        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
+        torch.manual_seed(self.settings.seed * 1_000_003 + self.global_step)
         loss = self.batch_loss(batch)
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -130,7 +127,7 @@ class PickingModule(pl.LightningModule):
         """Return the loss of a batch, over all heads of a deeply supervised network."""
         if self.mix is None:
             return self.loss(logits_per_head(self.net(batch["image"])), batch)
-        rng = np.random.default_rng((self.seed, self.global_step))
+        rng = np.random.default_rng((self.settings.seed, self.global_step))
         image, weighted = self.mix(batch["image"], self.loss.read_known(batch), rng)
         outputs = logits_per_head(self.net(image))
         losses = [weight * self.loss.compare(outputs, known) for weight, known in weighted]

@@ -52,7 +52,6 @@ from octopi.training.module import PickingModule
 from octopi.training.network import build_net
 from octopi.training.out_of_memory import explain_out_of_memory
 from octopi.training.painters import Offsets, Painter, Spheres, needs_particles
-from octopi.training.schedule import build_lr_scheduler
 from octopi.training.silence import silence_lightning
 from octopi.training.training_loss import build_training_loss
 from octopi.training.validation import build_validation, check_metric_names, log_shares
@@ -127,15 +126,11 @@ def build_training(
     check_net(net, settings)
     module = PickingModule(
         net,
+        settings,
         validation=build_validation(settings, info, divisor, net_output),
         loss=build_training_loss(settings, info, net_output, painter, loss),
-        optimizer=build(settings.optim["optimizer"], "optim.optimizer", partial=True),
-        lr_scheduler=functools.partial(build_lr_scheduler, settings.optim["lr_scheduler"]),
         labels=info.labels,
         mix=build_mix(settings.mix, settings.data["crops_per_step"], painter),
-        best_metric=settings.best_metric,
-        steps_per_epoch=data.steps_per_epoch,
-        seed=settings.seed,
     )
     best_model = SaveBestModel(folder, settings, info, data, divisor, net_output)
     history = WriteHistory(folder / RESULTS_FILE, best_model)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,10 @@ class Validation:
     divisor: int
     net_output: NetOutput
     beta: float
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return the same: copies of a module, for averages of weights, share project and runs."""
+        return self
 
     def predict(self, net: nn.Module, volume: NDArray) -> NDArray[np.uint8]:
         """Return the score map (c, z, y, x) of a volume (z, y, x)."""

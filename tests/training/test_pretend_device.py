@@ -1,6 +1,5 @@
 """A training step and a prediction on a device that cannot be read from: nobody waits for it."""
 
-import functools
 import threading
 from itertools import pairwise
 from types import SimpleNamespace
@@ -65,18 +64,19 @@ class NoteWaits(pl.Callback):
 
 
 def make_module(net, loss, validation=None, **more):
+    lr_scheduler = {"_target_": "torch.optim.lr_scheduler.ConstantLR"}
+    settings = SimpleNamespace(
+        optim={"optimizer": {"_target_": "torch.optim.AdamW"}, "lr_scheduler": lr_scheduler},
+        data={"steps_per_epoch": STEPS},
+        best_metric="object_fbeta",
+        seed=0,
+    )
     return PickingModule(
         net,
+        settings,
         validation=validation,
         loss=TrainingLoss(loss, radii=[3.0] * (NUM_CLASSES - 1), **more),
-        optimizer=torch.optim.AdamW,
-        lr_scheduler=functools.partial(
-            lambda optimizer, progress: torch.optim.lr_scheduler.ConstantLR(optimizer)
-        ),
         labels={"a": 1, "b": 2, "c": 3},
-        best_metric="object_fbeta",
-        steps_per_epoch=STEPS,
-        seed=0,
     )
 
 
