@@ -20,7 +20,13 @@ from octopi.processes.tasks import TrainingTask, run_unfinished
 from octopi.project import Project
 from octopi.ranges import LARGEST
 from octopi.system.files import differing_values, to_builtin_types
-from octopi.system.job_folder import OUTPUT_FILE, PLACES, Job, read_outcome, read_training_config
+from octopi.system.job_folder import (
+    OUTPUT_FILE,
+    Job,
+    changed_settings,
+    read_outcome,
+    read_training_config,
+)
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
 from octopi.training.dry_run import describe_training
 from octopi.training.run import build_training
@@ -30,8 +36,6 @@ BASE = "base"
 MAX_FOLDER_NAME = 80  # characters
 # What the comparison itself decides for every training.
 DECIDED = {"seed", "fold", "resume", "dry_run", "max_cpu_seconds", "trainer.max_time"}
-# Settings that change no result, so that a finished training with others counts.
-IGNORED = PLACES | {"resume", "trust", "dry_run", "trainer.enable_progress_bar"}
 
 
 @dataclass(frozen=True)
@@ -184,12 +188,7 @@ def _check_same_settings(training: SeedTraining) -> None:
     """Raise SettingError where a finished training was another one."""
     before = read_training_config(training.folder)
     now = to_builtin_types(vars(training.settings))
-    changed = [
-        key
-        for key in differing_values(before, now)
-        if key not in IGNORED and not key.startswith("logger")
-    ]
-    if changed:
+    if changed := changed_settings(before, now, may_change={"logger"}):
         raise SettingError(
             f"{training.folder} holds a training with other settings: {shorten_list(changed)}. "
             "Compare in another folder with hydra.run.dir=…"

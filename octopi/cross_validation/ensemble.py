@@ -25,23 +25,18 @@ from octopi.geometry import PicksByRun, Points
 from octopi.models import checkpoint
 from octopi.models.checkpoint import ENSEMBLE
 from octopi.models.checkpoint_info import CheckpointInfo, check_same_objects
-from octopi.system.files import (
-    differing_values,
-    read_mapping,
-    temporary_folder,
-    write_figure,
-    write_json,
-)
+from octopi.system.files import read_mapping, temporary_folder, write_figure, write_json
 from octopi.system.job_folder import (
     BEST_MODEL_FILE,
     CANDIDATES_FILE,
     CONFIG_FILE,
+    LIMITS,
     RESULTS_FILE,
+    changed_settings,
     read_training_config,
 )
 from octopi.training.best_model import write_model
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
-from octopi.training.folder import CHANGEABLE_ON_RESUME
 from octopi.training.validation import Validation, build_validation, log_shares
 
 
@@ -150,10 +145,8 @@ def _check_same_settings(folders: Sequence[Path]) -> None:
     configs = {f: read_training_config(f) for f in folders if (f / CONFIG_FILE).is_file()}
     for folder, config in configs.items():
         first = next(iter(configs))
-        differing = differing_values(configs[first], config).keys() - {"fold", "data.fold"}
-        differing = {key for key in differing if not key.startswith("logger.")}
-        changed = sorted(differing - CHANGEABLE_ON_RESUME)
-        if changed:
+        may_change = {*LIMITS, "fold", "data.fold", "logger"}
+        if changed := changed_settings(configs[first], config, may_change=may_change):
             raise SettingError(
                 f"{folder.name} was trained with other settings than {first.name}: "
                 f"{shorten_list(changed)} differ. Was an experiment edited meanwhile? Undo that, "
