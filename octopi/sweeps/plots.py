@@ -141,7 +141,7 @@ def possible_pictures(results: StudyResults) -> dict[str, Picture]:
         pictures["intermediate"] = Picture("plot_intermediate_values")
     if results.complete and len(results.objectives) in (2, 3):  # as many as Optuna can draw
         pictures["pareto"] = Picture("plot_pareto_front")
-    return {name: pictures[name] for name in sorted(pictures, key=_sort_key)}
+    return pictures
 
 
 def _objective_pictures(
@@ -170,11 +170,6 @@ def _objective_pictures(
         arguments = {"params": varying, **target}
         pictures[f"slice{end}"] = Picture("plot_slice", panels=len(varying), arguments=arguments)
     return pictures
-
-
-def _sort_key(name: str) -> tuple[str, int]:
-    kind, _, number = name.partition("_")
-    return number, KINDS.index(kind)
 
 
 def format_page(results: StudyResults, study: Study, pictures: Mapping[str, Picture]) -> str:

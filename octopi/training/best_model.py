@@ -115,10 +115,7 @@ class SaveBestModel(Callback):
         calibration = module.calibration
         assert data.split is not None
         return CheckpointInfo(
-            net={
-                **settings.model,
-                "out_channels": self.net_output.num_channels(len(info.labels)),
-            },
+            net={**settings.model, "out_channels": len(self.net_output.channels(info.labels))},
             labels=info.labels,
             radii=info.radii,
             weights=info.weights,

@@ -116,7 +116,7 @@ def build_training(
     stride = output_stride(net, divisor)
     net_output = NetOutput(settings.outputs, stride, offsets=isinstance(painter, Offsets))
     data = build_data(settings, info, divisor, painter)
-    check_num_classes(net, divisor, net_output.num_channels(len(info.labels)))
+    check_num_classes(net, divisor, len(net_output.channels(info.labels)))
     check_augment(
         data.augment,
         settings.data["crop_size"],
