@@ -30,32 +30,32 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=int, default=30)
     parser.add_argument("words", nargs="*", help="further overrides of the training")
-    given = parser.parse_args()
-    if not (given.data / "make_config.py").exists():
-        sys.exit(f"{given.data} is not there: this benchmark needs the phantom's data.")
-    out = (given.out / f"seed{given.seed}").resolve()
+    args = parser.parse_args()
+    if not (args.data / "make_config.py").exists():
+        sys.exit(f"{args.data} is not there: this benchmark needs the phantom's data.")
+    out = (args.out / f"seed{args.seed}").resolve()
     out.mkdir(parents=True, exist_ok=True)
     config = out / "phantom.json"
-    maker = [sys.executable, str(given.data / "make_config.py"), str(out / "overlay"), str(config)]
+    maker = [sys.executable, str(args.data / "make_config.py"), str(out / "overlay"), str(config)]
     subprocess.run(maker, check=True, stdout=subprocess.DEVNULL)
-    seconds = commands(given, out, config)
-    print(json.dumps(result(given, out, seconds)))
+    seconds = commands(args, out, config)
+    print(json.dumps(result(args, out, seconds)))
 
 
-def commands(given: argparse.Namespace, out: Path, config: Path) -> dict[str, float]:
+def commands(args: argparse.Namespace, out: Path, config: Path) -> dict[str, float]:
     """Wall seconds of each command."""
-    limit = f"00:{given.minutes // 60:02}:{given.minutes % 60:02}:00"
+    limit = f"00:{args.minutes // 60:02}:{args.minutes % 60:02}:00"
     job = out / "train"
-    train, test = f"runs=[{given.train}]", f"runs=[{given.test}]"
+    train, test = f"runs=[{args.train}]", f"runs=[{args.test}]"
     model = f"checkpoint={job / 'best_model.pth'}"
     steps = {
         "create_targets": [train],
         "train": [
             train,
-            f"seed={given.seed}",
+            f"seed={args.seed}",
             f"trainer.max_time='{limit}'",
             f"hydra.run.dir={job}",
-            *given.words,
+            *args.words,
         ],
         "segment": [test, model],
         "localize": [test, model, "thresholds_from=training"],
@@ -71,13 +71,13 @@ def commands(given: argparse.Namespace, out: Path, config: Path) -> dict[str, fl
     return seconds
 
 
-def result(given: argparse.Namespace, out: Path, seconds: dict[str, float]) -> dict[str, object]:
+def result(args: argparse.Namespace, out: Path, seconds: dict[str, float]) -> dict[str, object]:
     """Return the figures of this run."""
     report = json.loads((out / "evaluate" / "scores.json").read_text(encoding="utf-8"))
     return {
         "benchmark": "accuracy",
-        "seed": given.seed,
-        "minutes": given.minutes,
+        "seed": args.seed,
+        "minutes": args.minutes,
         "weighted_f4": round(report["total"], 4),
         "mean_f1": round(report["mean_f1"], 4),
         "f1": {name: round(s["f1"], 3) for name, s in report["scores"].items()},

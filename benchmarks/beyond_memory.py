@@ -53,7 +53,7 @@ def train(folder: Path, cache: Path, steps: int) -> dict[str, Any]:
     words = [f"data.cache_dir={cache}"]
     watch = watched(folder, SIZES, steps=WARM_UP + steps, words=words)
     took = time.perf_counter() - begun
-    data, compute = ([s for s, _ in held] for held in (watch.data, watch.compute))
+    data, compute = ([s for s, _ in timed] for timed in (watch.data, watch.compute))
     return {
         "start_seconds": round(took - sum(data[1:]) - sum(compute), 1),
         "data_seconds": round(statistics.median(data[WARM_UP:]), 4),
@@ -79,25 +79,25 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--child", nargs=2, type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--group", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        if given.group:
-            (given.group / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
-        print(json.dumps(train(*given.child, given.steps)))
+    args = parser.parse_args()
+    if args.child:
+        if args.group:
+            (args.group / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
+        print(json.dumps(train(*args.child, args.steps)))
         return
     with (
-        control_group(given.gigabytes) as group,
+        control_group(args.gigabytes) as group,
         tempfile.TemporaryDirectory(prefix="octopi-beyond-") as name,
     ):
         folder = Path(name)
-        write_project(folder, SHAPE, num_runs=given.runs, per_object=PER_OBJECT)
+        write_project(folder, SHAPE, num_runs=args.runs, per_object=PER_OBJECT)
         subprocess.run(octopi("create_targets", folder, *picks_words()), check=True)
         told = {}
         for key, limit in (("limited", group), ("free", None)):
             cache = folder / f"cache-{key}"
-            told[key] = child(folder, cache, given.steps, limit)
-            held = sum(f.stat().st_size for f in cache.rglob("*") if f.is_file())
-        told |= {"runs": given.runs, "limit_gb": given.gigabytes, "cache_gb": round(held / 1e9, 2)}
+            told[key] = child(folder, cache, args.steps, limit)
+            size = sum(f.stat().st_size for f in cache.rglob("*") if f.is_file())
+        told |= {"runs": args.runs, "limit_gb": args.gigabytes, "cache_gb": round(size / 1e9, 2)}
     print(json.dumps({"name": "beyond_memory", **told, "machine": machine(), **versions()}))
 
 

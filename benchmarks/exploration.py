@@ -55,17 +55,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmark/exploration"))
     parser.add_argument("--trials", type=int, default=12)
-    given = parser.parse_args()
-    out = given.out.resolve()
+    args = parser.parse_args()
+    out = args.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     config = out / "phantom.json"
-    maker = [sys.executable, str(given.data / "make_config.py"), str(out / "overlay"), str(config)]
+    maker = [sys.executable, str(args.data / "make_config.py"), str(out / "overlay"), str(config)]
     subprocess.run(maker, check=True, stdout=subprocess.DEVNULL)
     os.environ["OCTOPI_PROJECT"] = str(config)
     os.chdir(out)
     targets = [sys.executable, "-m", "octopi.create_targets", "experiment=czii", f"runs=[{TRAIN}]"]
     subprocess.run(targets, check=True)
-    print(json.dumps(search(out, given.trials) if given.what == "search" else folds(out)))
+    print(json.dumps(search(out, args.trials) if args.what == "search" else folds(out)))
 
 
 def sweep(folder: Path, words: list[str]) -> subprocess.Popen:

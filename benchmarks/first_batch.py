@@ -30,9 +30,9 @@ from octopi.pytorch import trainer
 from parts.stopwatch import end_at_first_batch
 spent = []
 create = generators.CopickDataModule.create
-def noted(*given, **named):
+def noted(*args, **named):
     spent.append(time.process_time())
-    return create(*given, **named)
+    return create(*args, **named)
 def stop(self):
     next(iter(self.train_loader))
     end_at_first_batch(Path(note), spent[0])

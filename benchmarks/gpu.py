@@ -76,7 +76,7 @@ def train(folder: Path, sizes: dict[str, Any], accelerator: str, *words: str) ->
     with utilisation() if on_gpu else tempfile.TemporaryFile() as seen:
         own = [f"trainer.accelerator={accelerator}", *words]
         watch = watched(folder, sizes, steps=steps, words=own)
-    data, compute = ([s for s, _ in held][WARM_UP:] for held in (watch.data, watch.compute))
+    data, compute = ([s for s, _ in timed][WARM_UP:] for timed in (watch.data, watch.compute))
     step = statistics.median(a + b for a, b in zip(data, compute, strict=True))
     rows = [("a step", "s", step), ("crops", "1/s", sizes["crops"] / step)]
     rows += [("data of a step", "s", statistics.median(data))]
@@ -135,10 +135,10 @@ def main() -> None:
     parser.add_argument("--peer", help="Python of a virtual environment that has octopi 1.7.0")
     parser.add_argument("--small", action="store_true", help="small sizes, to see that it works")
     parser.add_argument("--cpu", action="store_true", help="on the CPU, to see that it works")
-    given = parser.parse_args()
-    if not (torch.cuda.is_available() or given.cpu):
+    args = parser.parse_args()
+    if not (torch.cuda.is_available() or args.cpu):
         raise SystemExit("torch sees no GPU here: octopi doctor says why. --cpu tries the script.")
-    sizes, accelerator = SMALL if given.small else SIZES, "cpu" if given.cpu else "gpu"
+    sizes, accelerator = SMALL if args.small else SIZES, "cpu" if args.cpu else "gpu"
     with tempfile.TemporaryDirectory(prefix="octopi-gpu-") as name:
         told = measure(Path(name), sizes, accelerator)
     print("| work | figure | unit | octopi |\n|---|---|---|---|")
@@ -148,8 +148,8 @@ def main() -> None:
     device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "CPU"
     print(json.dumps({"name": "gpu", "device": device, "sizes": sizes, "figures": told,
                       "machine": machine(), **versions()}))  # fmt: skip
-    own = ["--small", "--repeats", "1"] if given.small else []
-    own += ["--peer", given.peer] if given.peer else []
+    own = ["--small", "--repeats", "1"] if args.small else []
+    own += ["--peer", args.peer] if args.peer else []
     for script in ("arithmetic.py", "train_step.py", "segment.py"):
         subprocess.run([sys.executable, str(Path(__file__).with_name(script)), *own], check=True)
 

@@ -189,7 +189,7 @@ def exponent(values: Sequence[float], costs: Sequence[float]) -> float | None:
     """Return the slope of the line through the logarithms; None where a value is 0."""
     if min(*values, *costs) <= 0:
         return None
-    xs, ys = ([math.log(v) for v in held] for held in (values, costs))
+    xs, ys = ([math.log(v) for v in series] for series in (values, costs))
     mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
     rise = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
     return round(rise / sum((x - mean_x) ** 2 for x in xs), 2)
@@ -263,25 +263,25 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="default: growth.png beside this script")
     parser.add_argument("--project", type=Path, help=SUPPRESS)
     parser.add_argument("--sizes", type=json.loads, help=SUPPRESS)
-    given = parser.parse_args()
-    if given.project:
-        project(given.project, given.sizes)
+    args = parser.parse_args()
+    if args.project:
+        project(args.project, args.sizes)
         return
-    lines = curves(small=given.small)
-    if given.only:
-        lines = [line for line in lines if line.command in given.only.split(",")]
+    lines = curves(small=args.small)
+    if args.only:
+        lines = [line for line in lines if line.command in args.only.split(",")]
     began = time.perf_counter()
-    told = report(lines, given.threads)
-    folder = Path(tempfile.gettempdir()) if given.small else Path(__file__).parent
-    plot: Path = given.plot or folder / "growth.png"
+    told = report(lines, args.threads)
+    folder = Path(tempfile.gettempdir()) if args.small else Path(__file__).parent
+    plot: Path = args.plot or folder / "growth.png"
     draw(plot, told)
     print(
         json.dumps(
             {
                 "benchmark": "growth",
                 "work": "How time and memory grow with the work",
-                "sizes": {"threads": given.threads},
-                "small": given.small,
+                "sizes": {"threads": args.threads},
+                "small": args.small,
                 "figures": [],
                 "curves": told,
                 "plot": plot.name,

@@ -72,12 +72,12 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=1.0)
     parser.add_argument("--shapes", nargs="+", default=SHAPES)
     parser.add_argument("--window", default="[64,96,96]")
-    given = parser.parse_args()
+    args = parser.parse_args()
     told = []
-    for text in given.shapes:
+    for text in args.shapes:
         shape = [int(n) for n in text.split(",")]
         with (
-            control_group(given.gigabytes) as group,
+            control_group(args.gigabytes) as group,
             tempfile.TemporaryDirectory(prefix="octopi-large-") as name,
         ):
             folder = Path(name)
@@ -85,8 +85,8 @@ def main() -> None:
             write_checkpoint(folder / "model.pth", radii=RADII, seed=0, words=NET)
             whole = math.prod(shape) * (8 + len(RADII)) / 1e9
             told.append({"shape": shape, "at_once_gb": round(whole, 2)})
-            told[-1] |= segment(folder, group, given.window)
-    limit = {"limit_gb": given.gigabytes, "window": given.window}
+            told[-1] |= segment(folder, group, args.window)
+    limit = {"limit_gb": args.gigabytes, "window": args.window}
     print(
         json.dumps(
             {"name": "large_volume", **limit, "volumes": told, **versions(), "machine": machine()}

@@ -44,19 +44,19 @@ def main() -> None:
     parser.add_argument("--test", default="TS_05,TS_06")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=160, help="4 steps each, as 4 runs train")
-    given = parser.parse_args()
-    out = (given.out / f"seed{given.seed}").resolve()
+    args = parser.parse_args()
+    out = (args.out / f"seed{args.seed}").resolve()
     out.mkdir(parents=True, exist_ok=True)
     config = out / "phantom.json"
-    maker = [sys.executable, str(given.data / "make_config.py"), str(out / "overlay"), str(config)]
+    maker = [sys.executable, str(args.data / "make_config.py"), str(out / "overlay"), str(config)]
     subprocess.run(maker, check=True, stdout=subprocess.DEVNULL)
-    seconds = {name: timed(words, out) for name, words in commands(given, out, config).items()}
-    print(json.dumps(result(given, out, config, seconds)))
+    seconds = {name: timed(words, out) for name, words in commands(args, out, config).items()}
+    print(json.dumps(result(args, out, config, seconds)))
 
 
-def commands(given: argparse.Namespace, out: Path, config: Path) -> dict[str, list[str]]:
+def commands(args: argparse.Namespace, out: Path, config: Path) -> dict[str, list[str]]:
     """Return the peer's command lines."""
-    octopi = [str(given.peer), "-c", SEEDED, str(given.seed)]
+    octopi = [str(args.peer), "-c", SEEDED, str(args.seed)]
     uri = ["--tomo-uri", "denoised@10.012"]
     own = ["-c", str(config)]
     labels = json.loads(config.read_text(encoding="utf-8"))["pickable_objects"]
@@ -67,13 +67,13 @@ def commands(given: argparse.Namespace, out: Path, config: Path) -> dict[str, li
         for word in ("-t", f"{item['name']}:data-portal/1")
     ]
     net = ["--channels", "48,64,80,80", "--strides", "2,2,1", "--dim-in", "64", "-bs", "4"]
-    length = ["-nepochs", str(given.epochs), "--val-interval", str(max(1, given.epochs // 4))]
-    split = ["-truns", given.train, "-vruns", given.validate]
+    length = ["-nepochs", str(args.epochs), "--val-interval", str(max(1, args.epochs // 4))]
+    split = ["-truns", args.train, "-vruns", args.validate]
     model = out / "model"
     return {
-        "create_targets": [*octopi, "create-targets", *own, *targets, *uri, "-runs", given.train],
+        "create_targets": [*octopi, "create-targets", *own, *targets, *uri, "-runs", args.train],
         "train": [*octopi, "train", *own, *uri, *split, *net, *length, "-o", str(model)],
-        "segment": [str(given.peer), "-c", SEGMENT, str(config), str(model), given.test],
+        "segment": [str(args.peer), "-c", SEGMENT, str(config), str(model), args.test],
         "localize": [
             *octopi,
             "localize",
@@ -81,7 +81,7 @@ def commands(given: argparse.Namespace, out: Path, config: Path) -> dict[str, li
             "-vs",
             "10.012",
             "--runIDs",
-            given.test,
+            args.test,
             "-np",
             "1",
         ],
@@ -100,10 +100,10 @@ def timed(words: list[str], out: Path) -> dict[str, float]:
 
 
 def result(
-    given: argparse.Namespace, out: Path, config: Path, seconds: dict[str, dict[str, float]]
+    args: argparse.Namespace, out: Path, config: Path, seconds: dict[str, dict[str, float]]
 ) -> dict[str, object]:
     """Score this run with our scorer."""
-    words = ["experiment=czii", "scorer=czii", f"runs=[{given.test}]"]
+    words = ["experiment=czii", "scorer=czii", f"runs=[{args.test}]"]
     subprocess.run(
         [sys.executable, "-m", "octopi.evaluate", *words, f"hydra.run.dir={out / 'evaluate'}"],
         check=True,
@@ -113,7 +113,7 @@ def result(
     report = json.loads((out / "evaluate" / "scores.json").read_text(encoding="utf-8"))
     return {
         "benchmark": "peer_accuracy",
-        "seed": given.seed,
+        "seed": args.seed,
         "weighted_f4": round(report["total"], 4),
         "mean_f1": round(report["mean_f1"], 4),
         "f1": {name: round(s["f1"], 3) for name, s in report["scores"].items()},

@@ -39,28 +39,28 @@ def main() -> None:
     parser = arguments("Run every benchmark and write RESULTS.md.")
     parser.add_argument("--scripts", default=",".join(SCRIPTS), help="with commas between")
     parser.add_argument("--render", action="store_true", help="only write RESULTS.md anew")
-    given = parser.parse_args()
+    args = parser.parse_args()
     lines = read_lines()
-    for script in [] if given.render else given.scripts.split(","):
-        line = run(script, options(given, script))
-        if given.small:
+    for script in [] if args.render else args.scripts.split(","):
+        line = run(script, options(args, script))
+        if args.small:
             print(render([line]))
             continue
         lines[script] = line
-        LINES.write_text("".join(f"{text(held)}\n" for held in lines.values()), encoding="utf-8")
+        LINES.write_text("".join(f"{text(line)}\n" for line in lines.values()), encoding="utf-8")
         RESULTS.write_text(render(ordered(lines)), encoding="utf-8")
-    if given.render:
+    if args.render:
         RESULTS.write_text(render(ordered(lines)), encoding="utf-8")
 
 
-def options(given: Any, script: str) -> list[str]:
+def options(args: Any, script: str) -> list[str]:
     """Return the arguments that are passed on to a script."""
-    out = ["--threads", str(given.threads)]
-    if given.peer:
-        out += ["--peer", given.peer]
-    if given.repeats and script != "growth":
-        out += ["--repeats", str(given.repeats)]
-    return [*out, "--small"] if given.small else out
+    out = ["--threads", str(args.threads)]
+    if args.peer:
+        out += ["--peer", args.peer]
+    if args.repeats and script != "growth":
+        out += ["--repeats", str(args.repeats)]
+    return [*out, "--small"] if args.small else out
 
 
 def run(script: str, words: Sequence[str]) -> dict[str, Any]:
@@ -74,8 +74,8 @@ def read_lines() -> dict[str, dict[str, Any]]:
     """Script -> its last JSON line."""
     if not LINES.exists():
         return {}
-    held = [json.loads(line) for line in LINES.read_text(encoding="utf-8").splitlines()]
-    return {line["benchmark"]: line for line in held}
+    lines = [json.loads(line) for line in LINES.read_text(encoding="utf-8").splitlines()]
+    return {line["benchmark"]: line for line in lines}
 
 
 def ordered(lines: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -188,12 +188,12 @@ def facts(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     """Machines, versions and load."""
     out: list[str] = []
     for line in lines:
-        held = line["machine"]
-        bf16 = ", ".join(held["bf16"]) or "no bf16"
+        machine = line["machine"]
+        bf16 = ", ".join(machine["bf16"]) or "no bf16"
         load = f"{line['load'][0]} before, {line['load'][1]} after"
         out.append(
-            f"{line['benchmark']}: {held['processor']} ({bf16}), {held['cores']} cores, "
-            f"{held['memory_gb']} GB, {held['system']}; {line['sizes']['threads']} threads; "
+            f"{line['benchmark']}: {machine['processor']} ({bf16}), {machine['cores']} cores, "
+            f"{machine['memory_gb']} GB, {machine['system']}; {line['sizes']['threads']} threads; "
             f"load {load}; {line['seconds']:.0f} s"
         )
     for side in ("ours", "peer"):

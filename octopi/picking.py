@@ -1,4 +1,4 @@
-"""What turns scores into picks: which objects, how large, and from which score on."""
+"""What turns scores into picks: objects and radii, what a score means, thresholds."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

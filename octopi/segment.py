@@ -32,8 +32,8 @@ from octopi.inference.segment_run import (
 )
 from octopi.inference.windows import num_windows
 from octopi.models.checkpoint_info import CheckpointInfo
-from octopi.models.devices import log_device
-from octopi.models.precision import choose_device_type, count_devices, half_precision
+from octopi.models.devices import choose_device_type, count_devices, log_device
+from octopi.models.precision import half_precision
 from octopi.processes.job_array import start_workers
 from octopi.project import Project
 from octopi.project.edits import check_not_edited

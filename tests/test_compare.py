@@ -10,7 +10,7 @@ from tiny import TINY
 
 from octopi.cli.python_api import compose
 from octopi.config.build import build
-from octopi.evaluation.candidates import write_candidates
+from octopi.evaluation.candidates_file import write_candidates
 from octopi.system.files import write_json, write_yaml
 from octopi.training.dataset_info import read_dataset_info
 

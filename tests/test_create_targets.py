@@ -12,7 +12,7 @@ import pytest
 from foreign_volumes import add_segmentation, change_object
 from tiny import RUNS, TINY
 
-from octopi.evaluation.candidates import read_candidates
+from octopi.evaluation.candidates_file import read_candidates
 from octopi.geometry import Points
 from octopi.project import open_project
 from octopi.project.provenance import describe_changed_inputs

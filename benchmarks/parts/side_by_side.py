@@ -162,12 +162,12 @@ def main(benchmark: Benchmark) -> None:
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--sizes", type=json.loads, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        answer = _work(benchmark, given.child, given.folder, given.sizes)
-        (given.folder / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
+    args = parser.parse_args()
+    if args.child:
+        answer = _work(benchmark, args.child, args.folder, args.sizes)
+        (args.folder / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
         return
-    print(json.dumps(measure(benchmark, given), ensure_ascii=False), flush=True)
+    print(json.dumps(measure(benchmark, args), ensure_ascii=False), flush=True)
 
 
 def _work(benchmark: Benchmark, child: str, folder: Path, sizes: Sizes) -> dict[str, Any]:
@@ -197,29 +197,29 @@ def versions() -> dict[str, str]:
     return out
 
 
-def measure(benchmark: Benchmark, given: argparse.Namespace) -> dict[str, Any]:
+def measure(benchmark: Benchmark, args: argparse.Namespace) -> dict[str, Any]:
     """Return the report of one script, as its JSON line holds it."""
-    sizes = benchmark.sizes | (benchmark.small if given.small else {}) | {"threads": given.threads}
+    sizes = benchmark.sizes | (benchmark.small if args.small else {}) | {"threads": args.threads}
     load, began = os.getloadavg()[0], time.perf_counter()
     with tempfile.TemporaryDirectory(prefix=f"octopi-{benchmark.name}-") as folder:
-        sides = Sides(benchmark, Path(folder), sizes, given.peer)
+        sides = Sides(benchmark, Path(folder), sizes, args.peer)
         sides.prepare()
-        asked = given.only.split(",") if given.only else [turn.name for turn in benchmark.turns]
+        asked = args.only.split(",") if args.only else [turn.name for turn in benchmark.turns]
         rows = [
             row
             for turn in benchmark.turns
             if turn.name in asked
-            for row in _told(turn, *sides.take(turn, given.repeats or turn.repeats))
+            for row in _told(turn, *sides.take(turn, args.repeats or turn.repeats))
         ]
-    if given.small:  # the limits are for the work of the table
+    if args.small:  # the limits are for the work of the table
         rows = [row | {"must_reached": None, "aim_reached": None} for row in rows]
     return {
         "benchmark": benchmark.name,
         "work": benchmark.title,
         "sizes": sizes,
-        "small": given.small,
+        "small": args.small,
         "figures": rows,
-        "peer": "octopi 1.7.0" if given.peer else None,
+        "peer": "octopi 1.7.0" if args.peer else None,
         "versions": sides.versions,
         "machine": machine(),
         "load": [round(load, 2), round(os.getloadavg()[0], 2)],

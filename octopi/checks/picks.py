@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 MIN_PICKS = 3  # from which their unit can be guessed
 MIN_TYPICAL = 10  # picks in most runs, from which a run with far fewer is odd
 FAR_FEWER = 5  # times
+MIN_CROWD = 6  # picks, from which a corner tells voxels of a tomogram that is less binned, too
+CORNER = 0.4  # of each edge: voxels of 2.5 Å or more, where chance alone puts 1 in 10^7 such sets
 MIN_VOXEL_SPACING = 2.0  # Å; in smaller voxels, picks in voxels look like picks in Å
 
 
@@ -28,8 +30,8 @@ class PicksReport:
         outside: indices of picks that lie in no voxel of the tomogram.
         min_distance: Å, nearer than which two picks count as duplicates; None = unknown.
         num_duplicates: picks that have another of the same object nearer than that.
-        look_like_voxels: whether all of them would be inside if they were voxel indices, and crowd
-            into a corner if they are Å.
+        look_like_voxels: whether all of them crowd into the corner of the tomogram where indices of
+            its voxels, or of those of a less binned one, would lie.
     """
 
     num_picks: int
@@ -79,7 +81,7 @@ def warn_of_odd_picks(
         "%d picks of %s are within a voxel of another, in %d runs: %s. Are they the same particles "
         "twice?": (lambda report: report.num_duplicates),
         "%d picks of %s lie where voxel numbers would, in %d runs: %s. If they are in voxels "
-        "rather than Å, multiply them by the voxel spacing.": (
+        "rather than Å, multiply them by the spacing of these voxels.": (
             lambda report: report.num_picks * report.look_like_voxels
         ),
     }
@@ -133,5 +135,7 @@ def describe_not_annotated(name: str, source: str, missing: list[str], num_runs:
 def _look_like_voxels(points: Points, grid: Grid) -> bool:
     if len(points) < MIN_PICKS or min(grid.spacing) < MIN_VOXEL_SPACING:
         return False
-    size = np.asarray(grid.shape)[::-1]  # x y z, as the points
+    size = np.asarray(grid.shape)[::-1].astype(float)  # x y z, as the points
+    if len(points) >= MIN_CROWD:
+        size *= np.maximum(CORNER * np.asarray(grid.spacing)[::-1], 1)
     return bool(np.all((points.positions >= 0) & (points.positions < size)))

@@ -1,4 +1,4 @@
-"""What is checked in every run, and what is found there."""
+"""The request and the report of the check of a run."""
 
 import contextlib
 from collections.abc import Iterator, Mapping

@@ -161,7 +161,7 @@ def _pick_faults(picks: PicksReport, query: PicksQuery) -> list[str]:
     if picks.look_like_voxels:
         faults.append(
             f"all {picks.num_picks} picks {query} lie where voxel numbers would: they look like "
-            "voxels rather than Å. Multiply them by the voxel spacing."
+            "voxels rather than Å. Multiply them by the spacing of these voxels."
         )
     if picks.outside:
         faults.append(

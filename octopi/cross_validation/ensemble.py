@@ -17,7 +17,7 @@ from octopi.config.settings import TrainSettings
 from octopi.cross_validation.table import OTHERS, POOLED, plot_folds
 from octopi.errors import DataError, SettingError, shorten_list
 from octopi.evaluation.calibration import Calibration
-from octopi.evaluation.candidates import read_candidates
+from octopi.evaluation.candidates_file import read_candidates
 from octopi.evaluation.coverage import keep_comparable
 from octopi.evaluation.partial import estimate_scores
 from octopi.evaluation.score_report import Report

@@ -1,4 +1,4 @@
-"""One tomogram of `segment`: whether it is done, and how it is read, predicted in and written."""
+"""The steps of `segment` for one tomogram: tell whether it is done, read, predict and write."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping

@@ -14,7 +14,7 @@ import torch
 from octopi.config.overrides import override_text
 from octopi.config.settings import TrainSettings
 from octopi.errors import SettingError
-from octopi.models.precision import choose_device_type
+from octopi.models.devices import choose_device_type
 from octopi.processes.tasks import ProcessResult, RunningTask, TrainingTask
 from octopi.system import ranks, resources
 from octopi.system.job_folder import OUTPUT_FILE, has_training

@@ -1,6 +1,7 @@
-"""Selection of picks, tomograms, label volumes and runs.
+"""Choose what a command works on: picks, tomograms, label volumes, and the runs that have them.
 
-Of picks one set is selected for each object, or several that are named to count together.
+`Project.select` takes the runs that are named; here follows what each of them must have. Of picks
+one set is chosen for each object, or several that are named to count together.
 """
 
 import contextlib

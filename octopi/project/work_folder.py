@@ -3,7 +3,8 @@
 Each output has a folder `.octopi/work/OUTPUT` in the overlay, which copick does not list. In it are
 
 - `worker.ID`, rewritten every BEAT seconds by each process at work, with its settings;
-- `job.N`, made by the first of the processes that work together, and `left.N.TASK`, see `launch`;
+- `job.N`, made by the first of the processes that work together;
+- `left.N.TASK`, made as a task of a SLURM array ends: tasks that come later still join job N;
 - `claim.RUN.G`, made by the process that works on a run; G counts how often it was taken over;
 - `shared.N.RUN`, what the others need of a run, perhaps before it is done;
 - `done.N.RUN`, when the run is done, or `failed.N.RUN.G`, with the cause: G counts tries, too.

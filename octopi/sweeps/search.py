@@ -20,7 +20,7 @@ from octopi.config.settings import TrainSettings
 from octopi.errors import SettingError, shorten_list
 from octopi.processes.tasks import ProcessResult, TaskQueue, TrainingTask
 from octopi.ranges import Count, Workers
-from octopi.stored import dotted_name
+from octopi.stored_parts import dotted_name
 from octopi.sweeps.pruning import Pruning
 from octopi.sweeps.space import UNCONDITIONAL, Space, suggest_overrides
 from octopi.sweeps.trainings import claim_training, find_failure, is_claimed

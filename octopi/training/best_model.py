@@ -14,7 +14,7 @@ from torch import Tensor
 from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
 from octopi.errors import OctopiError
-from octopi.evaluation.candidates import read_candidates, write_candidates
+from octopi.evaluation.candidates_file import read_candidates, write_candidates
 from octopi.models import checkpoint
 from octopi.models.checkpoint_info import CheckpointInfo
 from octopi.models.net_output import NetOutput

@@ -15,9 +15,9 @@ from octopi.geometry import Grid, Points, format_shape
 from octopi.models.properties import checkpoint_bytes, count_parameters
 from octopi.system.job_folder import BEST_MODEL_FILE, LAST_CHECKPOINT_FILE, RESULTS_FILE, Job
 from octopi.system.resources import check_writable, format_bytes, free_space
-from octopi.training.build_checks import explain_failure
 from octopi.training.dataset_info import DatasetInfo
 from octopi.training.folder import resumes
+from octopi.training.part_checks import explain_failure
 from octopi.training.run import Training, build_data
 from octopi.training.trial_batch import draw_batch
 
@@ -69,7 +69,8 @@ def summarize_folds(settings: TrainSettings, training: Training) -> Summaries:
     info, painter = training.info, training.module.loss.painter
     summaries = {}
     for fold in folds:
-        fold_settings = dataclasses.replace(settings, data={**settings.data, "fold": fold})
+        node = {**settings.data, "fold": fold}
+        fold_settings = dataclasses.replace(settings, fold=fold, data=node)
         data = build_data(fold_settings, info, training.divisor, painter)
         summaries[fold] = data.describe()
     return summaries

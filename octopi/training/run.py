@@ -32,11 +32,6 @@ from octopi.system.job_folder import LAST_CHECKPOINT_FILE, RESULTS_FILE
 from octopi.system.progress import shows_bars
 from octopi.training import ddp
 from octopi.training.best_model import SaveBestModel
-from octopi.training.build_checks import (
-    check_augment,
-    check_monitors,
-    check_net,
-)
 from octopi.training.callbacks import (
     LastCheckpoint,
     LogProgress,
@@ -52,6 +47,11 @@ from octopi.training.module import PickingModule
 from octopi.training.network import build_net
 from octopi.training.out_of_memory import explain_out_of_memory
 from octopi.training.painters import Offsets, Painter, Spheres, needs_particles
+from octopi.training.part_checks import (
+    check_augment,
+    check_monitors,
+    check_net,
+)
 from octopi.training.silence import silence_lightning
 from octopi.training.training_loss import build_training_loss
 from octopi.training.validation import build_validation, check_metric_names, log_shares

@@ -23,6 +23,14 @@ def test_picks_in_voxels_crowd_into_a_corner():
     assert not examined(voxels, Grid.cubic((40, 100, 120), 1.0)).look_like_voxels
 
 
+def test_picks_in_voxels_of_a_less_binned_tomogram_crowd_too():
+    spread = np.random.default_rng(0).random((6, 3)) * (1200, 1000, 400)  # Å
+    assert not examined(spread).look_like_voxels
+    assert examined(spread / 2.5).look_like_voxels  # voxels of 2.5 Å
+    assert not examined(spread[:5] / 2.5).look_like_voxels  # too few to tell
+    assert not examined([*spread / 2.5, (900, 50, 20)]).look_like_voxels
+
+
 def test_picks_outside_are_counted_by_index():
     assert examined([(100, 100, 100), (1300, 100, 100), (-9, 100, 100)]).outside == [1, 2]
 

@@ -91,6 +91,15 @@ def test_a_cached_volume_that_was_cut_off_is_named(tmp_path, num_bytes):
         cache.open("volume")
 
 
+def test_a_cached_volume_that_somebody_deleted_is_named(tmp_path):
+    cache = VolumeCache(tmp_path)
+    cache.fill({"volume": lambda: np.zeros((2, 2, 2), np.float16)}, num_threads=1)
+    (path,) = tmp_path.glob("*.npy")
+    path.unlink()
+    with pytest.raises(ResourceError, match=rf"{path.name} was deleted.*The same command"):
+        cache.open("volume")
+
+
 def test_normalised_volumes_have_zero_mean_and_unit_std_far_from_zero():
     rng = np.random.default_rng(0)
     volume = (1e4 + rng.standard_normal((20, 30, 40))).astype(np.float32)
@@ -134,9 +143,9 @@ def test_labels_stay_where_particles_are_at_any_working_spacing():
     ],
 )
 def test_targets_that_do_not_fit_are_refused_with_both_grids(wanted):
-    held = Grid.cubic((8, 8, 8), 10.0)
+    labelled = Grid.cubic((8, 8, 8), 10.0)
     with pytest.raises(DataError, match=r"8×8×8 voxels of 10\.000.*create_targets"):
-        resample_labels(np.zeros(held.shape, np.uint8), held, wanted)
+        resample_labels(np.zeros(labelled.shape, np.uint8), labelled, wanted)
 
 
 def test_hot_voxels_change_nothing_but_themselves(caplog):

@@ -55,9 +55,9 @@ def own(tmp_path):
 
 
 def particles_of(run):
-    held = run.picks()
+    stored = run.picks()
     queries = {name: PicksQuery(name, "curation", "0") for name in OBJECTS}
-    return {name: run.read_picks(query) for name, query in queries.items() if query in held}
+    return {name: run.read_picks(query) for name, query in queries.items() if query in stored}
 
 
 def make_data(project, tmp_path, **changes):
