@@ -282,6 +282,12 @@ def is_database_error(error: BaseException) -> bool:
     return is_of_optuna or type(error).__module__.startswith("sqlalchemy.")
 
 
+def is_exhaustion(error: BaseException) -> bool:
+    """Return whether the machine lacks memory, disk or open files, whoever asked for them."""
+    lacks = {*DISK_FULL, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in lacks
+
+
 def is_interruption(error: BaseException) -> bool:
     """Return whether a signal ended the work, so that it can go on later."""
     return exit_code_of(error) > 128  # as shells count: 128 and the signal's number

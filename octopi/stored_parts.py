@@ -84,7 +84,7 @@ def build_stored(node: Any, kind: Kind, where: str, trust: Collection[str] = ())
     try:
         return cls(**{key: value for key, value in node.items() if key != TARGET})
     except (TypeError, ValueError, KeyError, IndexError, ArithmeticError, AssertionError,
-            AttributeError, NotImplementedError) as error:  # fmt: skip
+            AttributeError, RuntimeError) as error:  # fmt: skip
         raise SettingError(f"{where}: {kind.name}: {error}") from error
 
 

@@ -22,6 +22,7 @@ from octopi.config.setting_types import (
     TargetsSettings,
     UserSession,
 )
+from octopi.errors import SettingError
 from octopi.ranges import (
     Beta,
     Count,
@@ -84,6 +85,15 @@ class TrainSettings(RunsSettings):
     resume: str | None
     init_from: str | None
     trust: list[str]
+
+    def __post_init__(self) -> None:
+        for key in ("fold", "num_folds"):
+            value = getattr(self, key)
+            if self.data.get(key, value) != value:
+                raise SettingError(
+                    f"data.{key} is {self.data[key]}, but {key} is {value}, which it follows: "
+                    f"leave out data.{key}, and set {key}=… instead."
+                )
 
 
 @dataclass
@@ -223,9 +233,9 @@ class ExtractSettings(RunsSettings):
 class MergePicksSettings(RunsSettings):
     """Settings of `merge_picks`."""
 
-    picks: list[str]
+    picks: Names
     rejected: Sets
-    objects: list[str] | None
+    objects: Names | None
     user_id: str
     session_id: str
 

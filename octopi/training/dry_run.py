@@ -69,7 +69,8 @@ def summarize_folds(settings: TrainSettings, training: Training) -> Summaries:
     info, painter = training.info, training.module.loss.painter
     summaries = {}
     for fold in folds:
-        fold_settings = dataclasses.replace(settings, data={**settings.data, "fold": fold})
+        node = {**settings.data, "fold": fold}
+        fold_settings = dataclasses.replace(settings, fold=fold, data=node)
         data = build_data(fold_settings, info, training.divisor, painter)
         summaries[fold] = data.describe()
     return summaries
