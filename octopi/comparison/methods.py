@@ -81,7 +81,7 @@ class Method:
 def read_methods(
     settings: CompareSettings, project_overrides: Sequence[str], folder: Path
 ) -> list[Method]:
-    """Read the base and the methods, in this order; check what each training would be told.
+    """Read the base and the methods, in this order; check the settings of each training.
 
     Args:
         settings: of the comparison.
@@ -96,7 +96,7 @@ def read_methods(
     roles = [BASE, *["methods"] * len(settings.methods)]
     base, *others = map(_split, [settings.base or "", *settings.methods], roles)
     is_new = _is_overrides(base)
-    if any(words and _is_overrides(words) is not is_new for words in others):
+    if any(parts and _is_overrides(parts) is not is_new for parts in others):
         raise SettingError(
             "base and methods are either all overrides, as in base=experiment=czii "
             "methods=[loss=dice], or all folders of finished trainings."
@@ -106,16 +106,16 @@ def read_methods(
         raise SettingError(f"Two methods would share a folder: {shorten_list(names)}.")
     base_overrides = [*project_overrides, *_expand(base)] if is_new else []
     methods: list[Method] = []
-    for text, name, words in zip(texts, names, [base, *others], strict=True):
+    for text, name, parts in zip(texts, names, [base, *others], strict=True):
         if is_new:
-            overrides = replace_overrides(base_overrides, *_expand(words))
+            overrides = replace_overrides(base_overrides, *_expand(parts))
             trainings = [
                 _new_training(folder / name / f"seed_{seed}", overrides, seed, settings)
                 for seed in settings.seeds
             ]
         else:
             trainings = [
-                _finished_training(Path(word), project_overrides, settings) for word in words
+                _finished_training(Path(part), project_overrides, settings) for part in parts
             ]
         methods.append(Method(text, sorted(trainings, key=lambda training: training.seed)))
         _check_pairing(methods[-1], methods[0])
@@ -123,39 +123,39 @@ def read_methods(
 
 
 def _split(text: str, role: str) -> list[str]:
-    """Split a method into its words, as a shell does."""
+    """Split a method into its overrides or folders, as a shell does."""
     try:
-        words = shlex.split(text)
+        parts = shlex.split(text)
     except ValueError as error:
         raise SettingError(f"{role}: {shorten(text)} cannot be read: {error}.") from error
-    if flags := [word for word in words if word.startswith("-")]:
+    if flags := [part for part in parts if part.startswith("-")]:
         raise SettingError(f"{role}: {flags[0]} is no setting; settings have no dashes.")
-    for key in map(override_key, words):
+    for key in map(override_key, parts):
         if key in DECIDED or key.split(".")[0] in ("project", "hydra"):
             raise SettingError(
                 f"{role}: {key} is the same for all methods. Set it beside them, as project=…, "
                 "seeds=[1,2], cpu_seconds=… or hydra.run.dir=…"
             )
-    if words and 0 < sum(_is_override(word) for word in words) < len(words):
+    if parts and 0 < sum(_is_override(part) for part in parts) < len(parts):
         raise SettingError(
             f"{role}: {shorten(text)} names settings and a folder. A method is either overrides, "
             "with a blank between two of them, or folders of finished trainings."
         )
-    return words
+    return parts
 
 
-def _is_override(word: str) -> bool:
-    return word.startswith("~") or ("=" in word and not Path(word).exists())
+def _is_override(part: str) -> bool:
+    return part.startswith("~") or ("=" in part and not Path(part).exists())
 
 
-def _is_overrides(words: Sequence[str]) -> bool:
-    """Return whether a method is to be trained; one without words is the default training."""
-    return all(map(_is_override, words))
+def _is_overrides(parts: Sequence[str]) -> bool:
+    """Return whether a method is to be trained; an empty one is the default training."""
+    return all(map(_is_override, parts))
 
 
-def _expand(words: Sequence[str]) -> list[str]:
+def _expand(overrides: Sequence[str]) -> list[str]:
     """Expand the short forms of overrides, as `octopi train` does."""
-    return expand_overrides(without_null_groups(words, "train"), verb="train")
+    return expand_overrides(without_null_groups(overrides, "train"), verb="train")
 
 
 def _folder_name(text: str) -> str:
@@ -177,8 +177,8 @@ def _new_training(
         decided.append(override_text("trainer.max_epochs", LARGEST))
     if settings.num_folds is not None and "num_folds" not in map(override_key, overrides):
         decided.append(override_text("num_folds", settings.num_folds))
-    words = quote_texts(replace_overrides(overrides, *decided), "train", multirun=False)
-    training = SeedTraining(folder, seed, words, compose("train", words)[0])
+    command_line = quote_texts(replace_overrides(overrides, *decided), "train", multirun=False)
+    training = SeedTraining(folder, seed, command_line, compose("train", command_line)[0])
     if training.is_finished:
         _check_same_settings(training)
     return training
@@ -205,13 +205,13 @@ def _finished_training(
             f"{folder} is {what}, and no override either. Type overrides as SETTING=VALUE, or name "
             "the folder of a cross-validation (num_folds=…) that has ended."
         )
-    words = [
+    overrides = [
         override_text("experiment", folder.absolute()),
         override_text("trust", settings.trust),
         *project_overrides,
     ]
-    of_training = compose("train", _expand(words))[0]
-    return SeedTraining(folder, of_training.seed, [], of_training)
+    stored = compose("train", _expand(overrides))[0]
+    return SeedTraining(folder, stored.seed, [], stored)
 
 
 def _check_pairing(method: Method, base: Method) -> None:
