@@ -61,6 +61,7 @@ def plan_path(settings: PlanSettings) -> Path:
     config = settings.project["config"]
     first = config[0] if isinstance(config, list) else config
     name = settings.name or (Path(first).stem if isinstance(first, str) else "demo")
+    name = name.removesuffix(".yaml")
     if Path(name).name != name or name == "..":
         raise SettingError(
             f"name={name} is no name of a file: leave out / and say where in folder=…"

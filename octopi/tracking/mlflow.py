@@ -149,14 +149,11 @@ def end_sweep_run(
 
 
 def child_run_settings(
-    node: Mapping[str, Any] | None, parent_run: str | None, *, name: str, tags: Mapping[str, Any]
+    node: Mapping[str, Any], parent_run: str | None, *, name: str, tags: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the `logger` of one trial or fold: MLflow's gets name, tags and parent run."""
-    if not is_mlflow(node):
-        return dict(node or {})
+    """Return the settings of MLflow's logger that are those of one trial: name and tags."""
     parent_tag = {} if parent_run is None else {PARENT_TAG: parent_run}
     return {
-        **node,
         "run_name": name,
         "tags": {**(node.get("tags") or {}), **parent_tag, **_format_tags(tags)},
     }

@@ -69,7 +69,8 @@ def summarize_folds(settings: TrainSettings, training: Training) -> Summaries:
     info, painter = training.info, training.module.loss.painter
     summaries = {}
     for fold in folds:
-        fold_settings = dataclasses.replace(settings, data={**settings.data, "fold": fold})
+        node = {**settings.data, "fold": fold}
+        fold_settings = dataclasses.replace(settings, fold=fold, data=node)
         data = build_data(fold_settings, info, training.divisor, painter)
         summaries[fold] = data.describe()
     return summaries
@@ -158,18 +159,18 @@ def try_validation(settings: TrainSettings, training: Training, image: np.ndarra
         image: (z, y, x).
     """
     module = training.module.eval()
-    steps, info = module.validation_steps, training.info
+    validation, info = module.validation, training.info
     spacing = info.working_spacing(settings)
     grid = Grid.cubic(image.shape, spacing)
     with explain_failure("A validation on random numbers"):
-        scores = steps.predict(module.net, image)
-        steps.segment(scores)
-        candidates = {"trial": steps.localize(scores, grid)}
+        scores = validation.predict(module.net, image)
+        validation.segment(scores)
+        candidates = {"trial": validation.localize(scores, grid)}
         check_candidates(candidates["trial"], settings.localizer)
         centre = np.array([image.shape[::-1]]) * spacing / 2
         truth = {"trial": {name: Points(centre) for name in info.radii}}
-        calibration = steps.calibrate(candidates, truth)
-        steps.score_candidates(candidates, truth, calibration)
+        calibration = validation.calibrate(candidates, truth)
+        validation.score_candidates(candidates, truth, calibration)
     module.train()
 
 
