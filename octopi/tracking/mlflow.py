@@ -56,18 +56,15 @@ def default_address(key: str) -> str:
     return resolve_local_paths(read_yaml(CONF_DIR / "logger" / "mlflow.yaml"))[key]
 
 
-@contextlib.contextmanager
-def lock_tracking_store(node: Mapping[str, Any]) -> Iterator[None]:
+def lock_tracking_store(node: Mapping[str, Any]) -> contextlib.AbstractContextManager[Any]:
     """Lock a local tracking store while it is created.
 
     A new SQLite store takes MLflow ten seconds of migrations, which two jobs must not share.
     """
     path = sqlite_path(str(node.get("tracking_uri", "")))
     if path is None:
-        yield
-        return
-    with wait_for_lock(path.with_name(f".{path.name}.lock")):
-        yield
+        return contextlib.nullcontext()
+    return wait_for_lock(path.with_name(f".{path.name}.lock"))
 
 
 @contextlib.contextmanager

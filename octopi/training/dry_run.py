@@ -31,7 +31,7 @@ def describe_training(settings: TrainSettings, job: Job, training: Training) -> 
         DataError: data that the training would refuse.
         ResourceError: too little room for the cache.
     """
-    summaries = summarize_folds(settings, training)
+    summaries = read_fold_summaries(settings, training)
     try_training(settings, training)
     cache_dir = settings.data["cache_dir"]
     missing = {key: size for s in summaries.values() for key, size in s.missing.items()}
@@ -61,7 +61,7 @@ def describe_training(settings: TrainSettings, job: Job, training: Training) -> 
     ]
 
 
-def summarize_folds(settings: TrainSettings, training: Training) -> Summaries:
+def read_fold_summaries(settings: TrainSettings, training: Training) -> Summaries:
     """Return what the data module of each fold would do; of a single training, by its fold."""
     folds: Sequence[int | None] = [settings.fold]
     if settings.num_folds is not None and settings.fold is None:
