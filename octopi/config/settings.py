@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from octopi.config.files import COMMANDS
 from octopi.config.setting_types import (
     ConfigNode,
     Interval,
@@ -324,22 +325,6 @@ class PlanSettings(RunsSettings):
     rules: Rules
 
 
-SETTINGS_CLASSES: dict[str, type] = {
-    "create_targets": CreateTargetsSettings,
-    "train": TrainSettings,
-    "segment": SegmentSettings,
-    "localize": LocalizeSettings,
-    "evaluate": EvaluateSettings,
-    "compare": CompareSettings,
-    "summarize": SummarizeSettings,
-    "check": CheckSettings,
-    "doctor": DoctorSettings,
-    "status": StatusSettings,
-    "plan": PlanSettings,
-    "report": ReportSettings,
-    "review": ReviewSettings,
-    "merge_picks": MergePicksSettings,
-    "extract": ExtractSettings,
-    "export": ExportSettings,
-    "import_tomograms": ImportTomogramsSettings,
+SETTINGS_CLASSES: dict[str, type] = {  # create_targets -> CreateTargetsSettings
+    verb: globals()[f"{verb.title().replace('_', '')}Settings"] for verb in COMMANDS
 }

@@ -6,8 +6,7 @@ of the other folds alone have not.
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +25,19 @@ from octopi.geometry import PicksByRun, Points
 from octopi.models import checkpoint
 from octopi.models.checkpoint import ENSEMBLE
 from octopi.models.checkpoint_info import CheckpointInfo, check_same_objects
-from octopi.system.files import (
-    differing_values,
-    read_mapping,
-    temporary_folder,
-    write_figure,
-    write_json,
-)
+from octopi.system.files import read_mapping, temporary_folder, write_figure, write_json
 from octopi.system.job_folder import (
     BEST_MODEL_FILE,
     CANDIDATES_FILE,
     CONFIG_FILE,
+    LIMITS,
     RESULTS_FILE,
+    changed_settings,
     read_training_config,
 )
 from octopi.training.best_model import write_model
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
-from octopi.training.folder import CHANGEABLE_ON_RESUME
-from octopi.training.module import ValidationSteps
-from octopi.training.validation import build_validation, log_shares
+from octopi.training.validation import Validation, build_validation, log_shares
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,11 +105,12 @@ def build_ensemble(
         },
         "folds": {fold.name: describe_fold(fold, by_method) for fold in folds},
     }
-    with staged_files(folder) as staging_folder:
-        weights, ensemble_info = combine_nets(folds, calibration, metrics)
-        write_model(staging_folder, weights, ensemble_info)
+    with temporary_folder(folder) as staging_folder:
+        write_model(staging_folder, *combine_nets(folds, calibration, metrics))
         write_figure(staging_folder / "folds.png", plot_folds(results))
         write_json(staging_folder / RESULTS_FILE, results)
+        for path in sorted(staging_folder.iterdir()):
+            path.replace(folder / path.name)
     log_shares(calibration.shares, truth, info)
     return metrics.get(settings.best_metric)
 
@@ -151,10 +145,8 @@ def _check_same_settings(folders: Sequence[Path]) -> None:
     configs = {f: read_training_config(f) for f in folders if (f / CONFIG_FILE).is_file()}
     for folder, config in configs.items():
         first = next(iter(configs))
-        differing = differing_values(configs[first], config).keys() - {"fold", "data.fold"}
-        differing = {key for key in differing if not key.startswith("logger.")}
-        changed = sorted(differing - CHANGEABLE_ON_RESUME)
-        if changed:
+        may_change = {*LIMITS, "fold", "data.fold", "logger"}
+        if changed := changed_settings(configs[first], config, may_change=may_change):
             raise SettingError(
                 f"{folder.name} was trained with other settings than {first.name}: "
                 f"{shorten_list(changed)} differ. Was an experiment edited meanwhile? Undo that, "
@@ -193,7 +185,7 @@ def read_truth(info: DatasetInfo, run_names: Collection[str]) -> dict[str, dict[
 
 
 def calibrate_on_others(
-    folds: Sequence[Fold], fold: Fold, truth: PicksByRun, validation: ValidationSteps
+    folds: Sequence[Fold], fold: Fold, truth: PicksByRun, validation: Validation
 ) -> Calibration:
     """Calibrate on the runs that the other folds held out, as one.
 
@@ -211,7 +203,7 @@ def score_folds(
     folds: Sequence[Fold],
     calibrations: Mapping[str, Calibration],
     truth: PicksByRun,
-    validation: ValidationSteps,
+    validation: Validation,
     score: Callable[[PicksByRun, PicksByRun], Report],
 ) -> dict[str, Any]:
     """Score the picks of each fold, and of all together as `pooled`; return the scores as JSON.
@@ -270,12 +262,3 @@ def combine_nets(
         provenance={"folds": [fold.info.provenance for fold in folds]},
     )
     return weights, info
-
-
-@contextmanager
-def staged_files(folder: Path) -> Iterator[Path]:
-    """Yield a staging folder; move its files into `folder` when the block ends without an error."""
-    with temporary_folder(folder) as staging_folder:
-        yield staging_folder
-        for path in sorted(staging_folder.iterdir()):
-            path.replace(folder / path.name)

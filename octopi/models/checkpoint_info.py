@@ -73,7 +73,8 @@ class CheckpointInfo:
     @property
     def picking(self) -> PickingInfo:
         """What picking needs to know of the network's scores."""
-        return PickingInfo.from_checkpoint(vars(self))
+        names = (field.name for field in dataclasses.fields(PickingInfo) if field.name != "objects")
+        return PickingInfo(self.object_names, **{name: getattr(self, name) for name in names})
 
 
 def parse_info(content: Any, where: str | Path) -> CheckpointInfo:

@@ -49,7 +49,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def write_yaml(path: Path, content: Any) -> None:
     """Write a YAML file, or leave it as it was if that fails; see `to_builtin_types`."""
-    write_text(path, yaml_text(content))
+    content = to_builtin_types(content)
+    write_text(path, yaml.dump(content, Dumper=YamlDumper, sort_keys=False, allow_unicode=True))
 
 
 class YamlDumper(yaml.SafeDumper):
@@ -61,13 +62,6 @@ YamlDumper.add_implicit_resolver(
     re.compile(r"[-+]?\.?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?"),
     list("-+.0123456789"),
 )
-
-
-def yaml_text(content: Any) -> str:
-    """Return the content as YAML; see `to_builtin_types`."""
-    return yaml.dump(
-        to_builtin_types(content), Dumper=YamlDumper, sort_keys=False, allow_unicode=True
-    )
 
 
 def read_json(path: Path) -> Any:

@@ -57,18 +57,15 @@ def default_address(key: str) -> str:
     return resolve_local_paths(read_yaml(CONF_DIR / "logger" / "mlflow.yaml"))[key]
 
 
-@contextlib.contextmanager
-def lock_tracking_store(node: Mapping[str, Any]) -> Iterator[None]:
+def lock_tracking_store(node: Mapping[str, Any]) -> contextlib.AbstractContextManager[Any]:
     """Lock a local tracking store while it is created.
 
     A new SQLite store takes MLflow ten seconds of migrations, which two jobs must not share.
     """
     path = sqlite_path(str(node.get("tracking_uri", "")))
     if path is None:
-        yield
-        return
-    with wait_for_lock(path.with_name(f".{path.name}.lock")):
-        yield
+        return contextlib.nullcontext()
+    return wait_for_lock(path.with_name(f".{path.name}.lock"))
 
 
 @contextlib.contextmanager
@@ -150,14 +147,11 @@ def end_sweep_run(
 
 
 def child_run_settings(
-    node: Mapping[str, Any] | None, parent_run: str | None, *, name: str, tags: Mapping[str, Any]
+    node: Mapping[str, Any], parent_run: str | None, *, name: str, tags: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the `logger` of one trial or fold: MLflow's gets name, tags and parent run."""
-    if not is_mlflow(node):
-        return dict(node or {})
+    """Return the settings of MLflow's logger that are those of one trial: name and tags."""
     parent_tag = {} if parent_run is None else {PARENT_TAG: parent_run}
     return {
-        **node,
         "run_name": name,
         "tags": {**(node.get("tags") or {}), **parent_tag, **_format_tags(tags)},
     }

@@ -37,7 +37,7 @@ def describe_training(settings: TrainSettings, job: Job, training: Training) -> 
         folder = TrainingFolder(job.folder, resumes=True, writes=False)
         callbacks = training.trainer.callbacks  # type: ignore[attr-defined]
         folder.read_checkpoint(training.module, callbacks)
-    summaries = summarize_folds(settings, training)
+    summaries = read_fold_summaries(settings, training)
     try_training(settings, training)
     cache_dir = settings.data["cache_dir"]
     missing = {key: size for s in summaries.values() for key, size in s.missing.items()}
@@ -67,7 +67,7 @@ def describe_training(settings: TrainSettings, job: Job, training: Training) -> 
     ]
 
 
-def summarize_folds(settings: TrainSettings, training: Training) -> Summaries:
+def read_fold_summaries(settings: TrainSettings, training: Training) -> Summaries:
     """Return what the data module of each fold would do; of a single training, by its fold."""
     folds: Sequence[int | None] = [settings.fold]
     if settings.num_folds is not None and settings.fold is None:
@@ -165,18 +165,18 @@ def try_validation(settings: TrainSettings, training: Training, image: np.ndarra
         image: (z, y, x).
     """
     module = training.module.eval()
-    steps, info = module.validation_steps, training.info
+    validation, info = module.validation, training.info
     spacing = info.working_spacing(settings)
     grid = Grid.cubic(image.shape, spacing)
     with explain_failure("A validation on random numbers"):
-        scores = steps.predict(module.net, image)
-        steps.segment(scores)
-        candidates = {"trial": steps.localize(scores, grid)}
+        scores = validation.predict(module.net, image)
+        validation.segment(scores)
+        candidates = {"trial": validation.localize(scores, grid)}
         check_candidates(candidates["trial"], settings.localizer)
         centre = np.array([image.shape[::-1]]) * spacing / 2
         truth = {"trial": {name: Points(centre) for name in info.radii}}
-        calibration = steps.calibrate(candidates, truth)
-        steps.score_candidates(candidates, truth, calibration)
+        calibration = validation.calibrate(candidates, truth)
+        validation.score_candidates(candidates, truth, calibration)
     module.train()
 
 

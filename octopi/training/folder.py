@@ -29,10 +29,11 @@ from octopi.system.job_folder import (
     CONFIG_FILE,
     DATA_FILE,
     LAST_CHECKPOINT_FILE,
+    LIMITS,
     OUTCOME_FILE,
-    PLACES,
     TRAINING_OUTPUTS,
     Job,
+    changed_settings,
     check_holds_no_others,
     has_training,
     read_training_config,
@@ -46,15 +47,6 @@ from octopi.training.dataset_info import DatasetInfo
 logger = logging.getLogger(__name__)
 
 AUTO = "auto"  # value of `resume`: begin, or go on where the folder holds a training
-CHANGEABLE_ON_RESUME = PLACES | {  # when a training is resumed
-    "resume",
-    "trust",
-    "dry_run",
-    "trainer.max_epochs",
-    "trainer.max_time",
-    "max_cpu_seconds",
-    "trainer.enable_progress_bar",
-}
 # Keys that Lightning needs in a checkpoint to resume from it.
 REQUIRED_STATE = {"state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states"}
 
@@ -132,9 +124,7 @@ def check_resume(folder: Path, settings: TrainSettings) -> None:
             f"There is nothing to resume in {folder}: it has no {LAST_CHECKPOINT_FILE}."
         )
     before = read_training_config(folder)
-    before, now = mask_passwords(before), _storable(settings)
-    changed = [key for key in differing_values(before, now) if key not in CHANGEABLE_ON_RESUME]
-    if changed:
+    if changed := changed_settings(mask_passwords(before), _storable(settings), may_change=LIMITS):
         raise SettingError(
             f"{shorten_list(changed)} differ from what {folder} began with. A resumed training "
             f"keeps its settings; to change them start anew with init_from={BEST_MODEL_FILE}."

@@ -104,6 +104,10 @@ def test_a_run_is_finished_failed_or_killed_as_it_was(here, octopi_command):
     assert len(client.get_metric_history(ended, "val/object_fbeta")) == 2
 
 
+def child_of(node, parent, **of_trial):
+    return {**node, **mlflow.child_run_settings(node, parent, **of_trial)}
+
+
 @pytest.mark.slow
 def test_a_sweep_is_the_parent_of_its_trials(node, tmp_path):
     url = "postgresql://lab:secret@db.example/octopi"
@@ -113,9 +117,8 @@ def test_a_sweep_is_the_parent_of_its_trials(node, tmp_path):
     for number, (status, tags) in enumerate(
         [("FINISHED", {"state": "complete"}), ("FINISHED", {"state": "pruned"}), ("FAILED", {})]
     ):
-        child = mlflow.child_run_settings(
-            node, parent, name=f"trial_{number}", tags={"trial": number, "kind": "search"}
-        )
+        tags_of_trial = {"trial": number, "kind": "search"}
+        child = child_of(node, parent, name=f"trial_{number}", tags=tags_of_trial)
         folder = tmp_path / f"trial_{number}"
         folder.mkdir()
         tracker = make_tracker(child, folder)
@@ -126,7 +129,7 @@ def test_a_sweep_is_the_parent_of_its_trials(node, tmp_path):
         tracker.end(status, tags, mlflow.list_artifacts(folder))
     killed = tmp_path / "trial_3"
     killed.mkdir()
-    make_tracker(mlflow.child_run_settings(node, parent, name="trial_3", tags={"trial": 3}), killed)
+    make_tracker(child_of(node, parent, name="trial_3", tags={"trial": 3}), killed)
     mlflow.close_child_run(node, killed, status="KILLED", tags={"reason": "killed by SIGKILL"})
     mlflow.close_child_run(node, tmp_path / "trial_2", status="KILLED", tags={"reason": "late"})
     (tmp_path / "study.yaml").write_text(f"storage: {url}\n", encoding="utf-8")
@@ -199,7 +202,7 @@ def write_runs(node: dict, folder: Path, number: int, together: Any) -> None:
     together.wait()
     parent = mlflow.start_sweep_run(node, f"sweep_{number}", params={}, tags={})
     (folder / str(number)).mkdir()
-    child = mlflow.child_run_settings(node, parent, name=f"trial_{number}", tags={})
+    child = child_of(node, parent, name=f"trial_{number}", tags={})
     tracker = make_tracker(child, folder / str(number))
     tracker.log_hyperparams({"number": number, "lr": 0.1})
     for step in range(STEPS):
