@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self, TypeVar
 
-from octopi.errors import NotInProjectError, SettingError, shorten_list
+from octopi.errors import NotInProjectError, SettingError, shorten, shorten_list
 from octopi.geometry import same_spacing
 
 # Names become parts of file names joined by "_"; three of them must fit into 255 bytes.
@@ -149,15 +149,10 @@ def select_tomogram(
         run_name: for messages.
     """
     candidates = [q for q in existing if tomo_type in (None, q.tomo_type)]
-    requested = f"tomogram {tomogram_name(tomo_type, voxel_spacing)}"
+    name = "@".join(str(part) for part in (tomo_type, voxel_spacing) if part) or "at all"
     return select_one(
-        candidates, voxel_spacing, run_name=run_name, requested=requested, existing=existing
+        candidates, voxel_spacing, run_name=run_name, kind="tomogram", name=name, existing=existing
     )
-
-
-def tomogram_name(tomo_type: str | None, voxel_spacing: float | None) -> str:
-    """Return what a user called a tomogram, for messages."""
-    return "@".join(str(part) for part in (tomo_type, voxel_spacing) if part) or "at all"
 
 
 def select_one(
@@ -165,7 +160,8 @@ def select_one(
     voxel_spacing: float | None,
     *,
     run_name: str,
-    requested: str,
+    kind: str,
+    name: object,
     existing: Iterable[Spaced],
 ) -> Spaced:
     """Return the one candidate nearest to the voxel spacing (Å).
@@ -173,21 +169,21 @@ def select_one(
     Args:
         candidates: to choose from.
         voxel_spacing: Å, within 1 %; None where there is only one candidate.
-        run_name: for messages.
-        requested: kind and name of what is searched for, for messages.
-        existing: the run's, for messages.
+        run_name: for messages, as is all that follows.
+        kind: of what is searched for.
+        name: of what is searched for.
+        existing: the run's.
 
     Raises:
         NotInProjectError: there is none.
         SettingError: there are several.
     """
-    kind, _, name = requested.partition(" ")
     fit = nearest(candidates, voxel_spacing)
     if not fit:
         raise NotInProjectError(f"Run {run_name}", kind, name, sorted(map(str, existing)))
     if len(fit) > 1:
         raise SettingError(
-            f"Run {run_name} has more than one {requested}: {shorten_list(fit)}. "
+            f"Run {run_name} has more than one {kind} {name}: {shorten_list(fit)}. "
             "Say which of them you mean."
         )
     return fit[0]
@@ -204,9 +200,8 @@ def check_name(kind: str, value: str) -> str:
     if value and value == legal:
         return value
     cure = f"Use {legal!r}" if legal else "Use a name that starts with a letter or a digit"
-    shown = value if len(value) <= MAX_NAME_LENGTH else f"{value[:20]}…"
     raise SettingError(
-        f"{kind} {shown!r} cannot be stored as it is: names in a copick project are up to "
+        f"{kind} {shorten(value)!r} cannot be stored as it is: names in a copick project are up to "
         f"{MAX_NAME_LENGTH} letters, digits, '.' and '-'. {cure}."
     )
 
@@ -215,11 +210,10 @@ def check_run_name(value: str) -> str:
     """Return a name that a run can have on every filesystem; else raise SettingError."""
     if _RUN.fullmatch(value) and len(value) <= MAX_NAME_LENGTH and ".." not in value:
         return value
-    shown = value if len(value) <= MAX_NAME_LENGTH else f"{value[:20]}…"
     legal = "_".join(filter(None, map(_legal_spelling, value.split("_"))))[:MAX_NAME_LENGTH]
     raise SettingError(
-        f"No run can be called {shown!r}: names of runs are up to {MAX_NAME_LENGTH} letters, "
-        f"digits, '.', '_' and '-', and begin with a letter or a digit. "
+        f"No run can be called {shorten(value)!r}: names of runs are up to {MAX_NAME_LENGTH} "
+        "letters, digits, '.', '_' and '-', and begin with a letter or a digit. "
         f"{f'Rename it, as in {legal!r}' if legal else 'Rename it'}."
     )
 

@@ -49,7 +49,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def write_yaml(path: Path, content: Any) -> None:
     """Write a YAML file, or leave it as it was if that fails; see `to_builtin_types`."""
-    write_text(path, yaml_text(content))
+    content = to_builtin_types(content)
+    write_text(path, yaml.dump(content, Dumper=YamlDumper, sort_keys=False, allow_unicode=True))
 
 
 class YamlDumper(yaml.SafeDumper):
@@ -61,13 +62,6 @@ YamlDumper.add_implicit_resolver(
     re.compile(r"[-+]?\.?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?"),
     list("-+.0123456789"),
 )
-
-
-def yaml_text(content: Any) -> str:
-    """Return the content as YAML; see `to_builtin_types`."""
-    return yaml.dump(
-        to_builtin_types(content), Dumper=YamlDumper, sort_keys=False, allow_unicode=True
-    )
 
 
 def read_json(path: Path) -> Any:
@@ -218,7 +212,9 @@ def staged(target: Path, *, fsync: bool = False) -> Iterator[Path]:
         OSError: with the file, the bytes needed and those free, where the disk is full.
         FileExistsError: the target is a device or a pipe, such as /dev/null.
     """
-    _check_replaceable(target)
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        # the administrator may rename a file over a device or a pipe
+        raise FileExistsError(errno.EEXIST, "This is no file", str(target))
     stage = _stage_path(target.parent)
     old = stage.with_name(f"{stage.name}-old")
     try:
@@ -234,12 +230,6 @@ def staged(target: Path, *, fsync: bool = False) -> Iterator[Path]:
     finally:
         _remove(stage)
         _remove(old)
-
-
-def _check_replaceable(target: Path) -> None:
-    """Raise FileExistsError for a device or a pipe: the administrator may rename a file over it."""
-    if target.exists() and not (target.is_file() or target.is_dir()):
-        raise FileExistsError(errno.EEXIST, "This is no file", str(target))
 
 
 @contextlib.contextmanager
