@@ -70,8 +70,8 @@ def describe_training(settings: TrainSettings, job: Job, training: Training) -> 
 def read_fold_summaries(settings: TrainSettings, training: Training) -> Summaries:
     """Return what the data module of each fold would do; of a single training, by its fold."""
     folds: Sequence[int | None] = [settings.fold]
-    if settings.num_folds is not None and settings.fold is None:
-        folds = range(settings.num_folds)
+    if settings.trains_all_folds:
+        folds = range(settings.num_folds or 1)
     info, painter = training.info, training.module.loss.painter
     summaries = {}
     for fold in folds:

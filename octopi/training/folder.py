@@ -118,8 +118,7 @@ def _check_used(folder: Path, settings: TrainSettings) -> None:
 
 def check_resume(folder: Path, settings: TrainSettings) -> None:
     """Raise SettingError unless there is a training to resume and its settings are the same."""
-    in_folds = settings.num_folds is not None and settings.fold is None
-    if not in_folds and not (folder / LAST_CHECKPOINT_FILE).is_file():
+    if not settings.trains_all_folds and not (folder / LAST_CHECKPOINT_FILE).is_file():
         raise SettingError(
             f"There is nothing to resume in {folder}: it has no {LAST_CHECKPOINT_FILE}."
         )
