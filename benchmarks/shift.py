@@ -92,7 +92,7 @@ def score_folder(folder: Path, trust: list[str]) -> dict[str, list[float]]:
     folders = fold_folders(folder)
     folds = read_folds(folders)
     trainings = [load_fold(path, trust) for path in folders]
-    info, validation = trainings[0].info, trainings[0].module.validation_steps
+    info, validation = trainings[0].info, trainings[0].module.validation
     truth = read_truth(info, out_of_fold_candidates(folds))
     calibrations = [calibrate_on_others(folds, fold, truth, validation) for fold in folds]
     rows = {}
@@ -164,8 +164,8 @@ def find_candidates(training: Training, perturb: Perturbation) -> dict[str, dict
     for number, volume in enumerate(training.data.val_dataloader()):
         rng = np.random.default_rng(number)
         image = normalise(perturb(volume.image.astype(np.float32), rng), np.float16)
-        scores = module.validation_steps.predict(module.net, image)
-        found = module.validation_steps.localize(scores, volume.grid)
+        scores = module.validation.predict(module.net, image)
+        found = module.validation.localize(scores, volume.grid)
         candidates[volume.run_name] = drop_unknown(found, volume.target, volume.grid, module.labels)
     return candidates
 

@@ -41,7 +41,7 @@ def compare(folder: Path, trust: list[str]) -> dict[float, dict[str, object]]:
     """Return the scores of both kinds of thresholds, and an interval of the difference, by β."""
     folders = fold_folders(folder)
     folds, training = read_folds(folders), load_fold(folders[0], trust)
-    info, validation = training.info, training.module.validation_steps
+    info, validation = training.info, training.module.validation
     truth = read_truth(info, out_of_fold_candidates(folds))
     resampled = np.random.default_rng(0).integers(0, len(truth), (2000, len(truth)))
     rows = {}

@@ -8,7 +8,7 @@ from octopi.localization.localizer import Localizer
 from octopi.models.checkpoint_info import combine_infos
 from octopi.picking import PickingInfo, apply_chance
 from octopi.project.run_scores import RunScores, particle_channels, particle_radii
-from octopi.stored import build_stored
+from octopi.stored_parts import build_stored
 
 
 def find_run_candidates(

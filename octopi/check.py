@@ -40,22 +40,22 @@ def check(settings: CheckSettings, _job: Job) -> None:
 
         checkpoint_info = checkpoint.read(settings.checkpoint)[1]
     project: Project = build(settings.project, "project")
-    united, error = find_united(project, settings)
+    united, rejected, error = find_united(project, settings)
     target = SegmentationQuery.parse(settings.target)
-    request = CheckRequest(settings, target, united, error, project.objects)
+    request = CheckRequest(settings, target, united, rejected, error, project.objects)
     reports = check_runs(project, request)
     logger.info("%s\n%s", project, table(reports, request))
-    for name, (sets, _) in united.items():
-        counts = sum_counts(sets.user_sessions, (r.origins[name] for r in reports if r.origins))
+    for name, sets in united.items():
+        origins = (r.origins[name] for r in reports if name in r.origins)
+        counts = sum_counts(sets.user_sessions, origins)
         logger.info("%s: %s.", name, counts)
     summary = summarise(reports, request)
     are_sets_typed = settings.picks is not None or settings.rejected is not None
     if error is not None and are_sets_typed and summary.has_targets:  # which no issue says then
         raise error
     if not summary.has_targets:  # they are written next
-        summary.problems.extend(
-            issues_of(project.check_writable, blocks_training=True, touch=False)
-        )
+        check_overlays = functools.partial(project.check_writable, touch=False)
+        summary.problems.extend(issues_of(check_overlays, blocks_training=True))
     if checkpoint_info is not None:
         log_shares(checkpoint_info, reports, summary, settings)
     report_result(summary, settings)
@@ -63,12 +63,12 @@ def check(settings: CheckSettings, _job: Job) -> None:
 
 def find_united(
     project: Project, settings: CheckSettings
-) -> tuple[dict[str, tuple[PickSets, PickSets | None]], OctopiError | None]:
+) -> tuple[dict[str, PickSets], dict[str, PickSets], OctopiError | None]:
     """Find the objects with several sets of picks, or with rejected places, and a radius.
 
     Returns:
-        Object name -> its picks and rejected places; and why sets cannot be found, where that is
-        so: an issue of the project, if it has no targets.
+        Object name -> its sets of picks; object name -> its rejected places; and why sets cannot
+        be found, where that is so: an issue of the project, if it has no targets.
     """
     try:
         project.require_objects()
@@ -79,15 +79,15 @@ def find_united(
         if not picks.keys() & project.objects.keys():
             keep_known(picks, project.objects, required=False)  # which says why none is known
     except OctopiError as error:
-        return {}, error
+        return {}, {}, error
     united = {
-        name: (sets, rejected.get(name))
+        name: sets
         for name, sets in picks.items()
         if (len(sets.queries) > 1 or name in rejected)
         and name in project.objects
         and project.objects[name].has_radius
     }
-    return united, None
+    return united, rejected, None
 
 
 def check_runs(project: Project, request: CheckRequest) -> list[RunReport]:

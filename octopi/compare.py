@@ -41,8 +41,9 @@ def compare(settings: CompareSettings, job: Job) -> None:
         methods.run_missing(compared, job.folder)
         comparison = scores.compare_methods(compared, info)
         write_json(job.folder / COMPARISON_FILE, comparison)
-        write_text(job.folder / COMPARISON_TABLE, scores.format_markdown(comparison))
-    logger.info("%s\n%s", job.folder, scores.format_comparison(comparison))
+        table = scores.format_comparison(comparison)
+        write_text(job.folder / COMPARISON_TABLE, f"{table}\n")
+    logger.info("%s\n%s", job.folder, table)
 
 
 def describe(methods: Sequence, job: Job) -> list[str]:

@@ -3,7 +3,6 @@
 import difflib
 import enum
 import errno
-import heapq
 import inspect
 import os
 import sysconfig
@@ -15,7 +14,6 @@ from pathlib import Path
 MAX_LISTED = 5  # items of a list in a message, before it is cut short
 MAX_LIST_LENGTH = 200  # characters of these items
 MAX_ITEM_LENGTH = 80  # characters of a name or path in a list
-MAX_COMPARED = 500  # names that are compared with a misspelt one; each takes up to a millisecond
 MAX_MESSAGE_LENGTH = 600  # characters of a message that a person still reads
 
 
@@ -282,6 +280,12 @@ def is_database_error(error: BaseException) -> bool:
     return is_of_optuna or type(error).__module__.startswith("sqlalchemy.")
 
 
+def is_exhaustion(error: BaseException) -> bool:
+    """Return whether the machine lacks memory, disk or open files, whoever asked for them."""
+    lacks = {*DISK_FULL, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in lacks
+
+
 def is_interruption(error: BaseException) -> bool:
     """Return whether a signal ended the work, so that it can go on later."""
     return exit_code_of(error) > 128  # as shells count: 128 and the signal's number
@@ -290,16 +294,9 @@ def is_interruption(error: BaseException) -> bool:
 def closest_matches(
     requested: str, choices: Sequence[str], *, number: int, cutoff: float
 ) -> list[str]:
-    """Return the choices most similar to a text; of very many, compare those that begin alike."""
-    requested = shorten(requested)
-    if len(choices) > MAX_COMPARED:
-        choices = heapq.nlargest(
-            MAX_COMPARED,
-            choices,
-            key=lambda c: len(os.path.commonprefix([requested, c])),  # noqa: RUF071  of letters
-        )
+    """Return the choices most similar to a text, long ones by their beginnings and ends."""
     short = {shorten(choice): choice for choice in choices}
-    near = difflib.get_close_matches(requested, short, n=number, cutoff=cutoff)
+    near = difflib.get_close_matches(shorten(requested), short, n=number, cutoff=cutoff)
     return [short[text] for text in near]
 
 

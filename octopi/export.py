@@ -122,11 +122,10 @@ def find_grid(run: Run, settings: ExportSettings) -> Grid | None:
     existing = run.tomograms()
     if not existing:
         return None
-    of_type = [q for q in existing if settings.tomo_type in (None, q.tomo_type)]
-    candidates = nearest(of_type, settings.voxel_spacing)
+    candidates = [q for q in existing if settings.tomo_type in (None, q.tomo_type)]
+    candidates = nearest(candidates, settings.voxel_spacing)
     if not candidates:
-        requested = "@".join(str(v) for v in (settings.tomo_type, settings.voxel_spacing) if v)
-        raise NotInProjectError(f"Run {run.name}", "tomogram", requested, existing)
+        run.find_tomogram(settings.tomo_type, settings.voxel_spacing)  # which says what there is
     first, *others = [run.tomogram_grid(query) for query in candidates]
     if not all(first.matches(grid) for grid in others):
         raise SettingError(

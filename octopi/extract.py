@@ -57,16 +57,16 @@ def extract(settings: ExtractSettings, _job: Job) -> None:
     check_membrane_label([run for run, _ in inputs], settings)
     grids = {run.name: next(iter(readable_grids(run)), None) for run, _ in inputs}
     for query in queries:
-        picks = {run.name: run.read_picks(query) for run, existing in inputs if query in existing}
+        picks = {run.name: groups[query].points for run, groups in inputs if query in groups}
         warn_of_odd_picks(query, picks, grids)
     counts: Counter[tuple[str, str]] = Counter()
     output = f"picks {settings.user_id}/{output_session('*', settings)}"
     with project.writing(
         [run for run, _ in inputs], output, output_settings(settings), dry_run=settings.dry_run
     ) as work:
-        for run, run_queries in work.one_by_one(inputs, lambda pair: pair[0], desc="extract"):
+        for run, picks in work.one_by_one(inputs, lambda pair: pair[0], desc="extract"):
             with failing_alone(run):
-                counts += extract_run(run, run_queries, settings)
+                counts += extract_run(run, picks, settings)
     lines = format_counts(counts, [query.object_name for query in queries], settings)
     if settings.dry_run:
         names = shorten_list(run.name for run, _ in inputs)
@@ -76,14 +76,13 @@ def extract(settings: ExtractSettings, _job: Job) -> None:
 
 
 def extract_run(
-    run: Run, queries: Iterable[PicksQuery], settings: ExtractSettings
+    run: Run, picks: Mapping[PicksQuery, PickGroup], settings: ExtractSettings
 ) -> Counter[tuple[str, str]]:
     """Split and write the picks of a run; count those of each group and object."""
     counts: Counter[tuple[str, str]] = Counter()
     surface = read_surface(run, settings)
-    for query in queries:
-        groups = split(PickGroup(*run.read_oriented(query)), surface, settings)
-        for name, group in groups.items():
+    for query, all_picks in picks.items():
+        for name, group in split(all_picks, surface, settings).items():
             counts[name, query.object_name] += len(group.points)
             if not settings.dry_run:
                 output = output_query(query, name, settings)
@@ -122,16 +121,16 @@ def output_query(query: PicksQuery, group: str, settings: ExtractSettings) -> Pi
 
 def find_inputs(
     run: Run, queries: Iterable[PicksQuery], settings: ExtractSettings
-) -> list[PicksQuery]:
-    """Return the picks that the run has; raise NotInProjectError without any or a segmentation."""
+) -> dict[PicksQuery, PickGroup]:
+    """Read the picks that the run has; raise NotInProjectError without any or a segmentation."""
     existing = run.picks()
-    if not (run_queries := [query for query in queries if query in existing]):
+    if not set(existing) & set(queries):
         requested = " or ".join(map(str, queries))
         raise NotInProjectError(f"Run {run.name}", "picks", requested, existing)
     if settings.membrane:
         query = SegmentationQuery.parse(settings.membrane)
         check_covers_tomogram(run, query, run.open_segmentation(query).grid)
-    return run_queries
+    return {q: PickGroup(*run.read_oriented(q)) for q in queries if q in existing}
 
 
 def read_surface(run: Run, settings: ExtractSettings) -> Surface | None:

@@ -68,11 +68,6 @@ class TomogramImport:
     grid: Grid
     query: TomogramQuery
 
-    @property
-    def path(self) -> Path:
-        """Path of the file."""
-        return self.header.path
-
     def read_volume(self) -> NDArray[np.float32]:
         """Read the voxels of the file on the grid of the tomogram."""
         z, y, x = self.used_shape
@@ -116,7 +111,7 @@ def warn_of_odd_sizes(project: Project, tomograms: Sequence[TomogramImport]) -> 
     """Warn of tomograms too small for an object, or of another size than others of their run."""
     for obj in project.objects.values():
         if tomograms and (text := obj.odd_radius(tomograms[0].grid)):
-            logger.warning("%s: %s", tomograms[0].path.name, text)
+            logger.warning("%s: %s", tomograms[0].header.path.name, text)
     runs = {run.name: run for run in project.runs}
     odd = []
     for tomogram in tomograms:
@@ -137,7 +132,7 @@ def describe_dry_run(project: Project, tomograms: Sequence[TomogramImport]) -> l
     num_bytes = sum(4 * math.prod(tomogram.grid.shape) for tomogram in tomograms)
     return [
         *(
-            f"{t.path.name}: run {t.run_name}, {t.query}, "
+            f"{t.header.path.name}: run {t.run_name}, {t.query}, "
             f"{format_shape(t.grid.shape)} voxels (z, y, x)"
             for t in tomograms
         ),
@@ -233,7 +228,7 @@ def is_imported(run: Run | None, tomogram: TomogramImport, *, overwrite: bool) -
         advice = "Replace it with overwrite=true, or choose" if replaceable else "Choose"
         raise SettingError(
             f"Run {tomogram.run_name} already has the tomogram {existing} "
-            f"({tomogram.path.name} would be {new}), with other voxels. {advice} another "
+            f"({tomogram.header.path.name} would be {new}), with other voxels. {advice} another "
             "tomo_type. Nothing has been written."
         )
     return False

@@ -6,7 +6,7 @@ can be changed and picks made again in seconds.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from octopi.candidates import find_run_candidates, read_checkpoint_info
 from octopi.cli.job import Command, log_dry_run
@@ -116,6 +116,7 @@ def check_settings(settings: LocalizeSettings) -> None:
         )
 
 
+@dataclass
 class JobPart:
     """What this process does of a job that others may share: it picks in the runs that are free.
 
@@ -127,21 +128,17 @@ class JobPart:
         work: shared with other processes.
         settings: of the command.
         localizer: finds the candidates.
+        thresholds_by_data: that the data choose, by object.
     """
 
-    def __init__(
-        self,
-        all_scores: Sequence[RunScores],
-        work: SharedWork,
-        settings: LocalizeSettings,
-        localizer: Localizer,
-    ) -> None:
-        self.all_scores, self.work = all_scores, work
-        self.settings, self.localizer = settings, localizer
-        self.thresholds_by_data: dict[str, float] = {}  # by object
-        self._found: dict[str, RunCandidates] = {}  # by run, of this process
-        self._found_elsewhere: dict[str, RunCandidates] = {}  # scores alone
-        self._tried: set[str] = set()
+    all_scores: Sequence[RunScores]
+    work: SharedWork
+    settings: LocalizeSettings
+    localizer: Localizer
+    thresholds_by_data: dict[str, float] = field(default_factory=dict, init=False)
+    _found: dict[str, RunCandidates] = field(default_factory=dict, init=False)  # by run
+    _found_elsewhere: dict[str, RunCandidates] = field(default_factory=dict, init=False)  # scores
+    _tried: set[str] = field(default_factory=set, init=False)
 
     def localize(self) -> None:
         """Pick every object in every run that no other process picks in."""

@@ -1,4 +1,4 @@
-"""What turns scores into picks: which objects, how large, and from which score on."""
+"""What turns scores into picks: objects and radii, what a score means, thresholds."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,6 @@ from octopi.ranges import Covariance, Positive, PositiveShare
 
 DEFAULT_THRESHOLD = 0.5  # chance, of an object whose threshold was never calibrated
 SCORE_CLIP = 1e-4  # scores nearer than this to 0 or 1 are clipped
-STORED_KEYS = ("radii", "thresholds", "beta", "localizer", "chances", "weights")  # of a checkpoint
 Thresholds = Mapping[str, Mapping[str, float]]  # key of a β -> object name -> threshold
 
 
@@ -93,12 +92,6 @@ class PickingInfo:
     localizer: Mapping[str, Any] = field(default_factory=dict)
     chances: Mapping[str, Chance] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def from_checkpoint(cls, info: Mapping[str, Any]) -> Self:
-        """Take it from the info of a checkpoint, as `model_config.yaml` holds it too."""
-        stored = {key: info[key] for key in STORED_KEYS}
-        return cls(objects=sort_by_label(info["labels"]), **stored)
 
     @classmethod
     def from_score_map(cls, attributes: Mapping[str, Any]) -> Self:

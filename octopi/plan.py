@@ -27,7 +27,7 @@ from octopi.config.files import CONF_DIR
 from octopi.config.settings import PlanSettings
 from octopi.errors import ResourceError, SettingError
 from octopi.geometry import format_shape
-from octopi.models.precision import choose_device_type
+from octopi.models.devices import choose_device_type
 from octopi.models.properties import size_divisor
 from octopi.project import Project
 from octopi.system import resources
@@ -61,6 +61,7 @@ def plan_path(settings: PlanSettings) -> Path:
     config = settings.project["config"]
     first = config[0] if isinstance(config, list) else config
     name = settings.name or (Path(first).stem if isinstance(first, str) else "demo")
+    name = name.removesuffix(".yaml")
     if Path(name).name != name or name == "..":
         raise SettingError(
             f"name={name} is no name of a file: leave out / and say where in folder=…"

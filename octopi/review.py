@@ -41,7 +41,7 @@ from octopi.project.selection import (
     tomogram_for_display,
 )
 from octopi.reviews.apply import apply_decisions
-from octopi.reviews.page import ShownRun, build_page, describe_objects, is_page
+from octopi.reviews.page import PageRun, build_page, describe_objects, is_page
 from octopi.reviews.selection import RunToReview, choose_cards, count_kinds
 from octopi.reviews.training import TrainedOn, find_trained_on
 from octopi.system.files import write_text
@@ -233,12 +233,12 @@ def choose_tomogram(run: Run, settings: ReviewSettings) -> TomogramQuery:
 
 def show_run(
     run: Run, mistakes: float, names: Collection[str], settings: ReviewSettings
-) -> ShownRun:
+) -> PageRun:
     """Read the picks of a run that are reviewed."""
     user_id, session_id = settings.picks.split("/")
     queries = {name: PicksQuery(name, user_id, session_id) for name in names}
     picks = run.read_existing_picks(queries)
-    return ShownRun(run, choose_tomogram(run, settings), picks, mistakes)
+    return PageRun(run, choose_tomogram(run, settings), picks, mistakes)
 
 
 main = Command("review", review)

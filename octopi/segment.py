@@ -9,7 +9,6 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import torch
 
@@ -18,22 +17,12 @@ from octopi.config.build import build
 from octopi.config.settings import SegmentSettings
 from octopi.errors import SettingError, shorten_list
 from octopi.geometry import same_spacing
-from octopi.inference.ensemble import Ensemble, load_ensemble
-from octopi.inference.segment_run import (
-    TaskVolume,
-    TomogramTask,
-    check_replaces_no_others,
-    is_done,
-    output_query,
-    predict,
-    read_volume,
-    task_grid,
-    write_scores,
-)
+from octopi.inference.ensemble import load_ensemble
+from octopi.inference.segment_run import Segmenter, TaskVolume, TomogramTask, output_query
 from octopi.inference.windows import num_windows
 from octopi.models.checkpoint_info import CheckpointInfo
-from octopi.models.devices import log_device
-from octopi.models.precision import choose_device_type, count_devices, half_precision
+from octopi.models.devices import choose_device_type, count_devices, log_device
+from octopi.models.precision import half_precision
 from octopi.processes.job_array import start_workers
 from octopi.project import Project
 from octopi.project.edits import check_not_edited
@@ -58,7 +47,8 @@ def segment(settings: SegmentSettings, _job: Job) -> None:
     device_type = devices[0].type
     arithmetic = str(half_precision(device_type) or torch.float32).removeprefix("torch.")
     log_device(settings.accelerator, device_type, arithmetic, number=len(devices))
-    ensemble = read_ensemble(settings)
+    segmenter = make_segmenter(settings)
+    ensemble = segmenter.ensemble
     project: Project = build(settings.project, "project")
     warn_of_unknown_objects(project, ensemble.info)
     tasks = select_tomograms(project, settings, ensemble.info)
@@ -69,9 +59,9 @@ def segment(settings: SegmentSettings, _job: Job) -> None:
         predictor=ensemble.attributes["predictor"],
     )
     with project.writing(runs, output, made_by, dry_run=settings.dry_run) as work:
-        todo = [t for t in tasks if settings.overwrite or not is_done(t, settings, ensemble)]
+        todo = [task for task in tasks if settings.overwrite or not segmenter.is_done(task)]
         done = [task for task in tasks if task not in todo]
-        check_replaces_no_others(todo, settings)
+        segmenter.check_replaces_no_others(todo)
         if settings.segmentation:
             check_not_edited(
                 [task.run for task in todo],
@@ -83,12 +73,11 @@ def segment(settings: SegmentSettings, _job: Job) -> None:
                 "%d of %d runs are done; overwrite=true does them again.", len(done), len(tasks)
             )
         if settings.dry_run:
-            lines = describe(project, todo, done, settings, ensemble, devices=devices)
-            log_dry_run("segment", lines)
+            log_dry_run("segment", describe(project, todo, done, segmenter, devices))
             return
         with ProgressBar(total=len(todo), desc="segment", unit="run") as bar:
             for free in work.rounds(todo, lambda task: task.run):
-                for run_name in segment_all(free, settings, ensemble, devices):
+                for run_name in segment_all(free, segmenter, devices):
                     bar.set_postfix_str(run_name)
                     bar.update()
     logger.info("%s exists in %d runs.", output_query(settings), len(tasks))
@@ -102,14 +91,15 @@ def select_devices(settings: SegmentSettings) -> list[torch.device]:
     return [torch.device("cpu")] * count
 
 
-def read_ensemble(settings: SegmentSettings) -> Ensemble:
+def make_segmenter(settings: SegmentSettings) -> Segmenter:
     """Read the checkpoints that the user chose; the networks are on the CPU."""
-    return load_ensemble(
+    ensemble = load_ensemble(
         settings.checkpoint,
         method=settings.ensemble,
         predictor=settings.predictor,
         trust=settings.trust,
     )
+    return Segmenter(settings, ensemble)
 
 
 def select_tomograms(
@@ -152,14 +142,13 @@ def describe(
     project: Project,
     todo: Sequence[TomogramTask],
     done: Sequence[TomogramTask],
-    settings: SegmentSettings,
-    ensemble: Ensemble,
-    *,
+    segmenter: Segmenter,
     devices: Sequence[torch.device],
 ) -> list[str]:
     """Describe, for a dry run, what would be done; in lines."""
-    info, predictor = ensemble.info, ensemble.predictor
-    shapes = [task_grid(task, settings, info).shape for task in todo]
+    settings, info = segmenter.settings, segmenter.ensemble.info
+    predictor = segmenter.ensemble.predictor
+    shapes = [segmenter.grid(task).shape for task in todo]
     size = {"divisor": info.size_divisor, "halo": predictor.halo}
     windows = sum(num_windows(shape, predictor.window_size, **size)[0] for shape in shapes)
     channels = len(info.labels) * settings.scores + settings.segmentation
@@ -180,15 +169,12 @@ def describe(
 
 
 def segment_all(
-    todo: Iterable[TomogramTask],
-    settings: SegmentSettings,
-    ensemble: Ensemble,
-    devices: Sequence[torch.device],
+    todo: Iterable[TomogramTask], segmenter: Segmenter, devices: Sequence[torch.device]
 ) -> Iterator[str]:
     """Yield the name of each run as it is done; several devices share one queue."""
     if len(devices) == 1:
-        overlap = devices[0].type == "cuda"
-        yield from segment_runs(todo, settings, ensemble.on_device(devices[0]), overlap=overlap)
+        on_device = segmenter.on_device(devices[0])
+        yield from segment_runs(todo, on_device, overlap=devices[0].type == "cuda")
         return
     # two processes a GPU: while one computes, the other reads and writes
     workers = [*devices] * 2 if devices[0].type == "cuda" else devices
@@ -196,50 +182,48 @@ def segment_all(
         run_in_processes(
             _segment_in_worker,
             todo,
-            initializer=functools.partial(_start_worker, settings),
+            initializer=functools.partial(_start_worker, segmenter.settings),
             worker_names=[str(device) for device in workers],
         )
     )
 
 
-_worker: dict[str, Any] = {}  # what a worker process keeps between tasks
+_worker: dict[str, Segmenter] = {}  # what a worker process keeps between tasks
 
 
 def _start_worker(settings: SegmentSettings, device_name: str) -> None:
     device = torch.device(device_name)
-    _worker.update(settings=settings, ensemble=read_ensemble(settings).on_device(device))
+    _worker["segmenter"] = make_segmenter(settings).on_device(device)
     if device.type == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // settings.devices))
 
 
 def _segment_in_worker(task: TomogramTask) -> list[str]:
-    return list(segment_runs([task], **_worker, overlap=False))
+    return list(segment_runs([task], _worker["segmenter"], overlap=False))
 
 
 def segment_runs(
-    tasks: Iterable[TomogramTask], settings: SegmentSettings, ensemble: Ensemble, *, overlap: bool
+    tasks: Iterable[TomogramTask], segmenter: Segmenter, *, overlap: bool
 ) -> Iterator[str]:
     """Yield the name of each run when its score map, segmentation or both are in the project.
 
     With `overlap` the next tomogram is read and the last one's scores are written while the
     network computes: worth its memory where that happens on another device.
     """
-    compute_scores = functools.partial(predict, ensemble=ensemble)
-    write = functools.partial(write_scores, settings=settings, ensemble=ensemble)
 
     def read(task: TomogramTask) -> TaskVolume | None:
         with failing_alone(task.run):
-            return read_volume(task, settings, ensemble.info)
+            return segmenter.read(task)
         return None
 
     if not overlap:
         for task in tasks:
             if volume := read(task):
-                yield write(compute_scores(volume))
+                yield segmenter.write(segmenter.predict(volume))
         return
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         volumes = filter(None, map_ahead(reader, read, tasks))
-        yield from map_ahead(writer, write, map(compute_scores, volumes))
+        yield from map_ahead(writer, segmenter.write, map(segmenter.predict, volumes))
 
 
 main = Command("segment", segment, start_workers=start_workers)

@@ -58,7 +58,7 @@ def summarize_search(folder: Path, storage: str | None, *, write: bool) -> str:
 
 def _describe_content(folder: Path) -> str:
     if not folder.is_dir():
-        return "does not exist"
+        return "is a file" if folder.exists() else "does not exist"
     names = sorted(path.name for path in folder.iterdir())
     return f"holds {shorten_list(names)}" if names else "is empty"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from octopi.config.settings import TrainSettings
-from octopi.evaluation.candidates import write_candidates
+from octopi.evaluation.candidates_file import write_candidates
 from octopi.geometry import Points
 from octopi.models import checkpoint
 from octopi.models.checkpoint_info import CheckpointInfo

@@ -148,10 +148,10 @@ def test_picks_outside_duplicate_or_in_voxels_are_warnings(check, here):
     code, output = check()
     assert code == 0
     assert (
-        "1 of 4 picks ribosome:curation/0 lie outside the tomogram (counting from 0: 2)" in output
+        "1 of 4 picks ribosome:curation/0 lie outside their tomogram (counting from 0: 2)" in output
     )
     assert "1 of 4 picks ribosome:curation/0 are closer than" in output
-    assert "all 4 picks apo-ferritin:curation/0 lie where voxel numbers would" in output
+    assert "4 of 4 picks apo-ferritin:curation/0 lie where voxel numbers would" in output
 
 
 def test_picks_that_are_not_numbers_or_not_json_are_problems(check, here):

@@ -19,6 +19,10 @@ COMBINATIONS = [
     ("train", "data.cache_dir=", "not empty"),
     ("train", "loss=dice_ce loss.lambda_dice=0 loss.lambda_ce=0", "Are all of its weights 0"),
     ("train", "fold=1", "needs num_folds"),
+    ("train", "num_folds=3 data.fold=0", "leave out data.fold"),
+    ("train", "num_folds=3 fold=1 data.fold=null", "leave out data.fold"),
+    ("train", "data.num_folds=3 data.fold=0", "leave out data.fold"),
+    ("train", "num_folds=3 data.num_folds=2", "leave out data.num_folds"),
     ("train", "num_folds=3 fold=3", "not among 0 to 2"),
     ("train", "num_folds=3 data.validation_runs=[TS_01]", "exclude each other"),
     ("train", "data.train_runs=[TS_01] data.test_runs=[TS_01]", "in train and in test"),
@@ -28,6 +32,8 @@ COMBINATIONS = [
     ("localize", "thresholds=0.5 beta=2", "Drop one of them"),
     ("evaluate", "objects=[]", "not empty"),
     ("extract", "pairs=[200,100]", "the smaller first"),
+    ("merge_picks", "picks=[] user_id=me", "not empty"),
+    ("merge_picks", "picks=[octopi/1] objects=[] user_id=me", "not empty"),
 ]
 
 

@@ -12,7 +12,7 @@ import pytest
 from foreign_volumes import add_segmentation, change_object
 from tiny import RUNS, TINY
 
-from octopi.evaluation.candidates import read_candidates
+from octopi.evaluation.candidates_file import read_candidates
 from octopi.geometry import Points
 from octopi.project import open_project
 from octopi.project.provenance import describe_changed_inputs
@@ -80,7 +80,7 @@ def test_picks_outside_the_tomogram_are_counted_and_not_painted(project, octopi_
         run.write_picks(PicksQuery("ribosome", "me", "1"), positions)
     assert octopi_command("create_targets", "targets.picks=me/1") == 0
     log = capfd.readouterr().err
-    assert "1 picks of ribosome:me/1 lie outside their tomograms, in 1 runs: TS_01 (1)" in log
+    assert "1 picks of ribosome:me/1 lie outside their tomogram, in 1 runs: TS_01 (1)" in log
     assert "1 picks lay outside their tomogram" in log
     assert not project.runs[0].read_segmentation(TARGET)[0].any()
 

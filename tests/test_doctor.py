@@ -143,7 +143,7 @@ def test_a_storage_that_does_not_keep_them_apart_is_a_warning(here, monkeypatch)
     )
     (line,) = environment.check_sharing(str(here / "project.json"))
     assert line.state == WARNING
-    assert "lets two processes make the same file. Start one at a time" in line.text
+    assert "they are not kept apart. Start one at a time" in line.text
 
 
 def test_a_problem_ends_with_exit_code_4_and_says_what_to_do(

@@ -111,7 +111,9 @@ def test_picks_in_voxels_and_a_truth_with_particles_twice_are_warned_of(
     assert octopi_command("evaluate", "dry_run=true") == 0
     log = capfd.readouterr().err
     assert "3 picks of apo:octopi/1 lie where voxel numbers would, in 1 runs: TS_2 (3)" in log
-    assert "1 picks of apo:curation/0 are within a voxel of another, in 1 runs: TS_1 (1)" in log
+    assert (
+        "1 picks of apo:curation/0 are closer than 10.012 Å to another, in 1 runs: TS_1 (1)" in log
+    )
 
 
 def scattered_picks(rng, keep):

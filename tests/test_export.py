@@ -197,6 +197,6 @@ def test_picks_outside_their_tomograms_are_counted_by_run(project, octopi_comman
     project.runs[1].write_picks(PicksQuery("apo-ferritin", "octopi", "1"), outside)
     command = ("export", "format=csv", "out=csv", f"dry_run={dry_run}")
     assert octopi_command(*command, "min_score=0.5") == 0
-    assert "1 picks of apo-ferritin lie outside their tomograms, in 1 runs: TS_02 (1)" in "".join(
+    assert "1 picks of apo-ferritin lie outside their tomogram, in 1 runs: TS_02 (1)" in "".join(
         capfd.readouterr()
     )

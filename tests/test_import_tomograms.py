@@ -1,5 +1,7 @@
 """`octopi import_tomograms`: what MRC files become, and what is caught before any is written."""
 
+import os
+
 import copick
 import mrcfile
 import numpy as np
@@ -318,6 +320,13 @@ def test_a_link_that_leads_nowhere_is_named(mrcs, here, run_import, capfd):
     assert "lam_3.mrc" in err
     assert "gone.mrc" in err
     assert overlay_files(here) == before
+
+
+def test_folders_and_pipes_that_are_named_as_files_are_named(mrcs, run_import, capfd):
+    (mrcs / "TS_03.mrc").mkdir()
+    os.mkfifo(mrcs / "TS_04.mrc")
+    assert run_import() == 0
+    assert "no files: TS_03.mrc, TS_04.mrc" in capfd.readouterr().err
 
 
 def test_files_that_may_be_tilt_series_are_warned_of(mrcs, run_import, capfd):

@@ -56,6 +56,13 @@ def test_a_training_from_a_plan_resumes_without_it(planned, here, octopi_command
     assert octopi_command("train", "resume=job", "trainer.max_epochs=2") == 0
 
 
+def test_the_ending_of_the_file_may_be_part_of_the_name(here, octopi_command):
+    words = ["model.channels=[4,8]", "model.strides=[2]"]
+    assert octopi_command("plan", "name=mine.yaml", *words) == 0
+    path = next(here.rglob("mine.yaml"))
+    assert octopi_command("create_targets", f"experiment={path}", "dry_run=true") == 0
+
+
 def test_an_existing_plan_is_not_replaced_without_overwrite(planned, here, octopi_command):
     path = here / PLAN
     path.write_text("# @package _global_\nmine: 1\n", encoding="utf-8")

@@ -18,7 +18,7 @@ import yaml
 from PIL import Image
 from scored_project import PEAKS, content_of, copy_project, read_truth, write_scores
 
-from octopi.evaluation.candidates import write_candidates
+from octopi.evaluation.candidates_file import write_candidates
 from octopi.evaluation.scores import Matched
 from octopi.geometry import Points
 from octopi.project import open_project

@@ -13,7 +13,7 @@ from octopi.geometry import Points
 from octopi.project import open_project
 from octopi.project import run as project_run
 from octopi.project.queries import PicksQuery
-from octopi.reviews.page import ShownRun, build_page
+from octopi.reviews.page import PageRun, build_page
 from octopi.reviews.selection import DOUBTED, UNCERTAIN, UNMARKED, Card
 
 NASTY = "</script><img src=x onerror=document.title='owned'>\"'`${x}\u2028"
@@ -474,7 +474,7 @@ def test_five_hundred_places_fit_and_are_stepped_through_without_a_wait(reviewed
     cards = [Card(run.name, "ribosome", (x, y, z), 0.5, UNCERTAIN, 1.0) for x, y, z in places]
     _, content = build_page(
         cards,
-        [ShownRun(run, tomogram, {"ribosome": Points(np.array(places))}, 1.0)],
+        [PageRun(run, tomogram, {"ribosome": Points(np.array(places))}, 1.0)],
         [shown_object("ribosome", 150.0)],
         max_bytes=15e6,
         texts=TEXTS,
@@ -512,7 +512,7 @@ def test_names_are_shown_as_text_and_nothing_is_loaded(reviewed, fresh):
     objects = [shown_object(f"{i}{NASTY}") for i in range(3)]
     _, page = build_page(
         cards,
-        [ShownRun(run, tomogram, picks, 1.0)],
+        [PageRun(run, tomogram, picks, 1.0)],
         [shown_object(NASTY), *objects],
         max_bytes=1e6,
         texts={**dict.fromkeys(TEXTS, NASTY), "annotations": None},

@@ -35,7 +35,7 @@ def test_it_says_what_exists_and_which_runs_lack_it(here, octopi_command, capfd)
 def test_it_says_who_is_at_work_on_which_run(here, octopi_command, capfd, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
     project = open_project(here / "project.json")
-    folder = WorkFolder.of_output(project.runs[0].copick_run.root, "scores predict:octopi/1")
+    folder = WorkFolder.for_output(project.runs[0].copick_run.root, "scores predict:octopi/1")
     worker = Worker(folder, {}, "scores predict:octopi/1")
     worker.join()
     worker.show_life(num_runs=3)

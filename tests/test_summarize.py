@@ -86,6 +86,7 @@ def test_the_module_form_is_the_same_command(search, study):
         (lambda folder: None, "does not exist"),
         (lambda folder: folder.mkdir(), "is empty"),
         (lambda folder: (folder / "fold_0").mkdir(parents=True), "holds fold_0"),
+        (lambda path: path.write_text("", encoding="utf-8"), "is a file"),
     ],
 )
 def test_a_folder_of_something_else_is_refused_with_its_content(

@@ -39,7 +39,7 @@ def start(verb: str, name: str) -> Command:
 
 def work_folder(verb: str) -> WorkFolder:
     root = open_project("project.json").runs[0].copick_run.root
-    return WorkFolder.of_output(root, OUTPUTS[verb])
+    return WorkFolder.for_output(root, OUTPUTS[verb])
 
 
 def outputs(folder: Path) -> dict[str, bytes]:

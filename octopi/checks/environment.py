@@ -14,6 +14,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from octopi.errors import OctopiError, ResourceError
 from octopi.system import resources
@@ -60,7 +61,7 @@ def check_packages(requirements: Iterable[str], installed: Mapping[str, str]) ->
     for requirement in map(Requirement, requirements):
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
-        name, version = requirement.name, installed.get(_normalise(requirement.name))
+        name, version = requirement.name, installed.get(canonicalize_name(requirement.name))
         if version is not None and requirement.specifier.contains(version, prereleases=True):
             fine.append(f"{name} {version}")
             continue
@@ -202,19 +203,12 @@ def check_sharing(config: str | Sequence[str] | None) -> list[CheckLine]:
         from octopi.project import open_project  # noqa: PLC0415  copick may be missing
 
         folders = open_project(config).folders_to_share()
-        lines = [(folder.path, folder.describe_exclusive()) for folder in folders]
+        results = [(folder.path, *folder.describe_sharing()) for folder in folders]
     except (ImportError, OctopiError) as error:
         return [CheckLine("sharing", WARNING, f"not checked: {error}")]
     return [
-        CheckLine("sharing", OK, f"{path}: {means}; any number of processes share the runs")
-        if means
-        else CheckLine(
-            "sharing",
-            WARNING,
-            f"{path}: this storage lets two processes make the same file. Start one at a time, or "
-            "each with other runs=[…].",
-        )
-        for path, means in lines
+        CheckLine("sharing", OK if is_exclusive else WARNING, f"{path}: {text}")
+        for path, is_exclusive, text in results
     ]
 
 
@@ -263,9 +257,5 @@ def installed_packages() -> dict[str, str]:
     for distribution in importlib.metadata.distributions():
         name = distribution.metadata["Name"]
         if name:
-            versions.setdefault(_normalise(name), distribution.version)
+            versions.setdefault(canonicalize_name(name), distribution.version)
     return versions
-
-
-def _normalise(name: str) -> str:
-    return name.lower().replace("_", "-").replace(".", "-")

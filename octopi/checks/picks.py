@@ -2,10 +2,12 @@
 
 import logging
 import statistics
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from octopi.errors import shorten_list
@@ -21,28 +23,22 @@ CORNER = 0.4  # of each edge: voxels of 2.5 Å or more, where chance alone puts 
 MIN_VOXEL_SPACING = 2.0  # Å; in smaller voxels, picks in voxels look like picks in Å
 
 
-@dataclass(frozen=True)
-class PicksReport:
-    """Odd picks of one object in one run.
+class PickFault(NamedTuple):
+    """A fault of some picks of one object in one run.
 
     Args:
-        num_picks: in all.
-        outside: indices of picks that lie in no voxel of the tomogram.
-        min_distance: Å, nearer than which two picks count as duplicates; None = unknown.
-        num_duplicates: picks that have another of the same object nearer than that.
-        look_like_voxels: whether all of them crowd into the corner of the tomogram where indices of
-            its voxels, or of those of a less binned one, would lie.
+        text: what is odd, as the end of a sentence on the picks.
+        advice: what to do about it.
+        indices: of the picks that have it.
     """
 
-    num_picks: int
-    outside: list[int]
-    min_distance: float | None
-    num_duplicates: int
-    look_like_voxels: bool
+    text: str
+    advice: str
+    indices: NDArray[np.intp]
 
 
-def examine_picks(points: Points, grid: Grid, *, min_distance: float | None) -> PicksReport:
-    """Find the odd picks of one object.
+def examine_picks(points: Points, grid: Grid, *, min_distance: float | None) -> list[PickFault]:
+    """Find the odd picks of one object: outside the tomogram, doubled, in voxels rather than Å.
 
     Args:
         points: of one object.
@@ -50,46 +46,45 @@ def examine_picks(points: Points, grid: Grid, *, min_distance: float | None) -> 
         min_distance: Å, nearer than which two picks cannot be two particles; None = unknown.
     """
     outside = np.flatnonzero(~grid.contains(points.positions))
-    num_duplicates = 0
+    advice = "Are they in Å, and of this tomogram?"
+    faults = [PickFault("lie outside their tomogram", advice, outside)]
     if min_distance and len(points) > 1:
         pairs = KDTree(points.positions).query_pairs(min_distance, output_type="ndarray")
-        num_duplicates = len(np.unique(pairs[:, 1]))  # the first of each cluster is a particle
-    look_like_voxels = _look_like_voxels(points, grid)
-    return PicksReport(
-        len(points), outside.tolist(), min_distance, num_duplicates, look_like_voxels
-    )
+        doubled = np.unique(pairs[:, 1])  # the first of each cluster is a particle
+        text = f"are closer than {min_distance:g} Å to another"
+        faults.append(PickFault(text, "Are they the same particles twice?", doubled))
+    if _look_like_voxels(points, grid):
+        text = "lie where voxel numbers would"
+        advice = (
+            "If they are in voxels rather than Å, multiply them by the spacing of these voxels."
+        )
+        faults.append(PickFault(text, advice, np.arange(len(points))))
+    return [fault for fault in faults if len(fault.indices)]
 
 
 def warn_of_odd_picks(
     name: object, picks: Mapping[str, Points], grids: Mapping[str, Grid | None]
 ) -> None:
-    """Warn of picks outside their tomograms, in one place, or in voxels rather than Å.
+    """Warn once of each fault of an object's picks, see `examine_picks`, with all their runs.
 
     Args:
         name: of the picks, for messages.
         picks: run name -> its picks of one object.
         grids: run name -> grid of a tomogram that they are in; without one they are not looked at.
     """
-    reports = {
-        run_name: examine_picks(points, grid, min_distance=min(grid.spacing))
-        for run_name, points in picks.items()
-        if (grid := grids.get(run_name)) is not None
-    }
-    faults: dict[str, Callable[[PicksReport], int]] = {
-        "%d picks of %s lie outside their tomograms, in %d runs: %s. Are they in Å, and of these "
-        "tomograms?": (lambda report: len(report.outside)),
-        "%d picks of %s are within a voxel of another, in %d runs: %s. Are they the same particles "
-        "twice?": (lambda report: report.num_duplicates),
-        "%d picks of %s lie where voxel numbers would, in %d runs: %s. If they are in voxels "
-        "rather than Å, multiply them by the spacing of these voxels.": (
-            lambda report: report.num_picks * report.look_like_voxels
-        ),
-    }
-    for text, count in faults.items():
-        runs = {run_name: n for run_name, report in reports.items() if (n := count(report))}
-        if runs:
-            listed = shorten_list(f"{run_name} ({n})" for run_name, n in runs.items())
-            logger.warning(text, sum(runs.values()), name, len(runs), listed)
+    faults: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    for run_name, points in picks.items():
+        if (grid := grids.get(run_name)) is not None:
+            for text, advice, indices in examine_picks(
+                points, grid, min_distance=min(grid.spacing)
+            ):
+                faults[text, advice][run_name] = len(indices)
+    for (text, advice), runs in faults.items():
+        listed = shorten_list(f"{run_name} ({n})" for run_name, n in runs.items())
+        number = sum(runs.values())
+        logger.warning(
+            "%d picks of %s %s, in %d runs: %s. %s", number, name, text, len(runs), listed, advice
+        )
 
 
 def describe_gaps(
@@ -133,6 +128,10 @@ def describe_not_annotated(name: str, source: str, missing: list[str], num_runs:
 
 
 def _look_like_voxels(points: Points, grid: Grid) -> bool:
+    """Return whether all picks crowd into the corner where indices of voxels would lie.
+
+    They may be indices in this tomogram, or in one that is less binned.
+    """
     if len(points) < MIN_PICKS or min(grid.spacing) < MIN_VOXEL_SPACING:
         return False
     size = np.asarray(grid.shape)[::-1].astype(float)  # x y z, as the points

@@ -1,4 +1,4 @@
-"""What is checked in every run, and what is found there."""
+"""The request and the report of the check of a run."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -24,14 +24,16 @@ class CheckRequest:
     Args:
         settings: of the command.
         target: the label volumes to train on.
-        united: object name -> its sets of picks and of rejected places, if it has several.
+        united: object name -> its sets of picks, if it has several, or rejected places.
+        rejected: object name -> sets of places found to be none of it.
         sets_error: why sets of picks cannot be chosen; None where they can.
         objects: of the copick config, by name.
     """
 
     settings: CheckSettings
     target: SegmentationQuery
-    united: Mapping[str, tuple[PickSets, PickSets | None]]
+    united: Mapping[str, PickSets]
+    rejected: Mapping[str, PickSets]
     sets_error: OctopiError | None
     objects: Mapping[str, PickableObject]
 
@@ -63,11 +65,6 @@ class Issue:
 
     def __str__(self) -> str:
         return f"{self.run_name}: {self.text}" if self.run_name else self.text
-
-
-def drop_run_name(text: str, run_name: str) -> str:
-    """Return a message without the run that it begins with, which an issue names in front of it."""
-    return text.removeprefix(f"Run {run_name}: ").removeprefix(f"Run {run_name} ")
 
 
 @dataclass
@@ -128,7 +125,8 @@ class RunReport:
 
     def issue(self, text: str, *, blocks_training: bool) -> Issue:
         """Make an issue of this run, which its text need not name."""
-        return Issue(self.name, drop_run_name(text, self.name), blocks_training)
+        text = text.removeprefix(f"Run {self.name}: ").removeprefix(f"Run {self.name} ")
+        return Issue(self.name, text, blocks_training)
 
     @contextlib.contextmanager
     def errors_as_issues(self, *, blocks_training: bool) -> Iterator[None]:

@@ -3,18 +3,16 @@
 import contextlib
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from octopi.checks.picks import PicksReport, examine_picks
+from octopi.checks.picks import examine_picks
 from octopi.checks.run_report import CheckRequest, RunReport
 from octopi.data.cache import check_target_fits
-from octopi.errors import DataError, NotInProjectError, OctopiError, did_you_mean, shorten_list
+from octopi.errors import DataError, NotInProjectError, did_you_mean, shorten_list
 from octopi.geometry import Grid, Points, format_shape
-from octopi.project import volume_check
 from octopi.project.objects import (
     WRITE_TARGET_AGAIN,
     check_labels,
@@ -26,8 +24,9 @@ from octopi.project.provenance import describe_changed_inputs
 from octopi.project.queries import PicksQuery
 from octopi.project.run import Run
 from octopi.project.selection import check_covers_tomogram, find_tomograms, is_annotation
-from octopi.project.united_picks import read_united_picks
-from octopi.project.voxel_values import LabelValues, odd_share
+from octopi.project.united_picks import NOWHERE, unite_stored
+from octopi.project.volume_check import VolumeReport, check_segmentation, check_tomogram
+from octopi.project.voxel_values import odd_share
 
 
 def check_run(run: Run, request: CheckRequest) -> RunReport:
@@ -39,7 +38,11 @@ def check_run(run: Run, request: CheckRequest) -> RunReport:
         report.is_listed = True
     if not report.is_listed:
         return report
-    for check in (_check_tomograms, _check_picks, _check_target, _check_others_segmentations):
+    picks = _read_picks(run, request, report)
+    with report.errors_as_issues(blocks_training=True):
+        _check_tomograms(run, request, report, picks)
+    _check_picks(run, request, report, picks)
+    for check in (_check_target, _check_others_segmentations):
         with report.errors_as_issues(blocks_training=True):
             check(run, request, report)
     with report.errors_as_issues(blocks_training=True), contextlib.suppress(NotInProjectError):
@@ -52,14 +55,42 @@ def check_run(run: Run, request: CheckRequest) -> RunReport:
     return report
 
 
-def _check_tomograms(run: Run, request: CheckRequest, report: RunReport) -> None:
+def _read_picks(run: Run, request: CheckRequest, report: RunReport) -> dict[PicksQuery, Points]:
+    """Read the picks and rejected places of objects of the config; what is damaged is an issue."""
+    picks = {}
+    for query in run.picks():
+        is_picked = is_annotation(query, request.settings.picks)
+        if not is_picked and not (
+            request.settings.rejected and is_annotation(query, request.settings.rejected)
+        ):
+            continue
+        if query.object_name not in request.objects:
+            report.add_issue(
+                f"picks {query} are of an object that the copick config does not have."
+                f"{did_you_mean(query.object_name, request.objects)}"
+            )
+            continue
+        if is_picked:
+            report.annotations.add(query)
+        with report.errors_as_issues(blocks_training=True):
+            picks[query] = run.read_picks(query)
+    return picks
+
+
+def _check_tomograms(
+    run: Run, request: CheckRequest, report: RunReport, picks: Mapping[PicksQuery, Points]
+) -> None:
     radii = {name: o.require_radius() for name, o in request.objects.items() if o.has_radius}
-    positions = _readable_positions(run, request, radii)
+    positions: dict[str, NDArray[np.float64]] = {}
+    for query, points in picks.items():
+        name = query.object_name
+        if query in report.annotations and name in radii:
+            positions[name] = np.concatenate([positions.get(name, NOWHERE), points.positions])
     report.existing_tomograms = run.tomograms()
     for query in report.existing_tomograms:
         blocks_training = request.is_relevant(query)
         with report.errors_as_issues(blocks_training=blocks_training):
-            volume = volume_check.check_tomogram(
+            volume = check_tomogram(
                 run, query, voxels=request.settings.voxels, positions=positions, radii=radii
             )
             report.tomograms[query] = volume.volume.grid
@@ -79,19 +110,6 @@ def _check_tomograms(run: Run, request: CheckRequest, report: RunReport) -> None
     _compare_shapes(report)
 
 
-def _readable_positions(
-    run: Run, request: CheckRequest, names: Collection[str]
-) -> dict[str, NDArray[np.float64]]:
-    """Read the picks (n, 3), in Å, of each of the objects; skip damaged ones, an issue later."""
-    positions: dict[str, list[NDArray[np.float64]]] = {}
-    for query in run.picks():
-        if query.object_name in names and is_annotation(query, request.settings.picks):
-            with contextlib.suppress(OctopiError):
-                points = run.read_picks(query)
-                positions.setdefault(query.object_name, []).append(points.positions)
-    return {name: np.concatenate(parts) for name, parts in positions.items()}
-
-
 def _compare_shapes(report: RunReport) -> None:
     """Report tomograms of one voxel spacing that differ in shape."""
     types_by_spacing: dict[float, dict[tuple[int, ...], list[str]]] = defaultdict(
@@ -108,39 +126,20 @@ def _compare_shapes(report: RunReport) -> None:
             report.add_issue(f"its tomograms at {spacing:g} Å differ in shape: {text}.")
 
 
-def _check_picks(run: Run, request: CheckRequest, report: RunReport) -> None:
-    for query in run.picks():
-        name = query.object_name
-        is_picked = is_annotation(query, request.settings.picks)
-        if not is_picked and not (
-            request.settings.rejected and is_annotation(query, request.settings.rejected)
-        ):
-            continue
-        if name not in request.objects:
-            report.add_issue(
-                f"picks {query} are of an object that the copick config does not have."
-                f"{did_you_mean(name, request.objects)}"
-            )
-            continue
-        if is_picked:
-            report.annotations.add(query)
-        with report.errors_as_issues(blocks_training=True):
-            points = run.read_picks(query)
-            _check_points(points, query, request, report)
-            if is_picked and name not in request.united:
-                report.count_picks(name, points, request)
-    _count_united(run, request, report)
-
-
-def _count_united(run: Run, request: CheckRequest, report: RunReport) -> None:
-    """Count the picks of several sets, less those that were rejected."""
-    picks = {name: sets for name, (sets, _) in request.united.items()}
-    rejected = {name: sets for name, (_, sets) in request.united.items() if sets is not None}
-    with contextlib.suppress(DataError):  # of a file that is damaged: an issue already
-        for name, united in read_united_picks(run, picks, rejected).items():
-            report.origins[name] = united.counts
-            if united.points is not None:
-                report.count_picks(name, united.points, request)
+def _check_picks(
+    run: Run, request: CheckRequest, report: RunReport, picks: Mapping[PicksQuery, Points]
+) -> None:
+    """Report odd picks; count those of each object, of several sets less what was rejected."""
+    for query, points in picks.items():
+        _check_points(points, query, request, report)
+        if query in report.annotations and query.object_name not in request.united:
+            report.count_picks(query.object_name, points, request)
+    damaged = {query.object_name for query in report.annotations - picks.keys()}
+    sets = {name: sets for name, sets in request.united.items() if name not in damaged}
+    for name, united in unite_stored(run, picks, sets, request.rejected).items():
+        report.origins[name] = united.counts
+        if united.points is not None:
+            report.count_picks(name, united.points, request)
 
 
 def _check_points(
@@ -152,35 +151,18 @@ def _check_points(
         min_distance = (
             obj.require_radius() * request.settings.min_distance if obj.has_radius else None
         )
-        for text in _pick_faults(examine_picks(points, grid, min_distance=min_distance), query):
-            report.add_issue(text)
-
-
-def _pick_faults(picks: PicksReport, query: PicksQuery) -> list[str]:
-    faults = []
-    if picks.look_like_voxels:
-        faults.append(
-            f"all {picks.num_picks} picks {query} lie where voxel numbers would: they look like "
-            "voxels rather than Å. Multiply them by the spacing of these voxels."
-        )
-    if picks.outside:
-        faults.append(
-            f"{len(picks.outside)} of {picks.num_picks} picks {query} lie outside the tomogram "
-            f"(counting from 0: {shorten_list(picks.outside)})."
-        )
-    if picks.num_duplicates:
-        faults.append(
-            f"{picks.num_duplicates} of {picks.num_picks} picks {query} are closer than "
-            f"{picks.min_distance:g} Å to another: are they the same particle twice?"
-        )
-    return faults
+        for fault in examine_picks(points, grid, min_distance=min_distance):
+            report.add_issue(
+                f"{len(fault.indices)} of {len(points)} picks {query} {fault.text} (counting from "
+                f"0: {shorten_list(fault.indices)}). {fault.advice}"
+            )
 
 
 def _check_target(run: Run, request: CheckRequest, report: RunReport) -> None:
     if not run.segmentations_of(request.target):
         return
     report.has_target = True
-    volume = volume_check.check_segmentation(run, request.target, voxels=request.settings.voxels)
+    volume = check_segmentation(run, request.target, voxels=request.settings.voxels)
     with report.errors_as_issues(blocks_training=True):
         volume.check_chunks()
     report.attributes = volume.attributes
@@ -189,10 +171,9 @@ def _check_target(run: Run, request: CheckRequest, report: RunReport) -> None:
             report.add_issue(message)
     with report.errors_as_issues(blocks_training=True):
         report.labels = require_labels(volume.attributes, f"target {request.target}")
-        if request.settings.voxels and (values := volume.label_values):
-            where = volume.volume.where
+        if request.settings.voxels:
+            where, values, labels = volume.volume.where, volume.label_values, report.labels
             values.check_labels(where)
-            labels = report.labels
             report.classes = {name for name, label in labels.items() if values.counts.get(label)}
             check_labels(
                 values.counts, labels, volume.attributes, where=where, advice=WRITE_TARGET_AGAIN
@@ -210,26 +191,26 @@ def _check_others_segmentations(run: Run, request: CheckRequest, report: RunRepo
                 continue
             with report.errors_as_issues(blocks_training=False):
                 check_covers_tomogram(run, query, run.open_segmentation(query).grid)
-            volume = volume_check.check_segmentation(run, query, voxels=request.settings.voxels)
+            volume = check_segmentation(run, query, voxels=request.settings.voxels)
             volume.check_chunks()
-            if request.settings.voxels and (values := volume.label_values):
-                _check_values(values, volume.attributes, volume.volume.where, request)
-                largest = max((n for value, n in values.counts.items() if value), default=0)
+            if request.settings.voxels:
+                _check_values(volume, request)
+                counts = volume.label_values.counts
+                largest = max((n for value, n in counts.items() if value), default=0)
                 if text := odd_share(largest, math.prod(volume.volume.grid.shape)):
                     report.add_issue(f"segmentation {query}: one of its labels {text}")
 
 
-def _check_values(
-    values: LabelValues, attributes: Mapping[str, Any], where: str, request: CheckRequest
-) -> None:
+def _check_values(report: VolumeReport, request: CheckRequest) -> None:
     """Raise DataError if a volume is neither a mask of one object nor labels of the objects."""
+    values, where = report.label_values, report.volume.where
     try:
         values.check_mask(where)
     except DataError as error:
         with contextlib.suppress(DataError):
             values.check_labels(where)
-            labels = volume_labels(attributes, request.objects)
-            if not find_unexpected_labels(values.counts, labels, attributes):
+            labels = volume_labels(report.attributes, request.objects)
+            if not find_unexpected_labels(values.counts, labels, report.attributes):
                 return
         raise error from None
 

@@ -46,7 +46,7 @@ def format_contents(contents: Mapping[str, set[str]]) -> str:
         for run, names in contents.items()
         if len(names) < len(counts)
     }
-    text = format_with_totals(["there is", "in runs"], rows, [f"all {total}", ""])
+    text = format_with_totals(["stored", "in runs"], rows, ["all runs", str(total)])
     if not lacking:
         return text
     lines = [[run, shorten_list(sorted(names))] for run, names in lacking.items()]

@@ -93,8 +93,7 @@ def _missing_tomograms(
     tomograms = [q for report in training for q in report.tomograms if request.is_relevant(q)]
     types = list(request.settings.tomo_types or dict.fromkeys(q.tomo_type for q in tomograms))
     if request.settings.tomo_types is None and len(types) > 1:
-        text = f"The project has {several_types_message(types)}"
-        yield Issue("", text)
+        yield Issue("", f"The project has {several_types_message(types)}")
     common = [spacing for spacing, _ in Counter(q.voxel_spacing for q in tomograms).most_common(1)]
     for report in training:
         looks_anywhere = not has_targets or report is training[0]  # as the work does
@@ -196,12 +195,10 @@ def _pick_issues(reports: Sequence[RunReport], request: CheckRequest) -> Iterabl
         yield from issues_of(check_any_inside, num_inside, num_outside, blocks_training=True)
 
 
-def issues_of(
-    check: Callable[..., object], *args: Any, blocks_training: bool, **kwargs: Any
-) -> Iterable[Issue]:
+def issues_of(check: Callable[..., object], *args: Any, blocks_training: bool) -> Iterable[Issue]:
     """Call a check that the work calls too; return its error as an issue."""
     try:
-        check(*args, **kwargs)
+        check(*args)
     except OctopiError as error:
         return [Issue("", str(error), blocks_training)]
     return []

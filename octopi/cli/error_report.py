@@ -1,5 +1,7 @@
 """Report an error to the person at the screen: one sentence, and the exit code."""
 
+import contextlib
+import errno
 import io
 import re
 import sys
@@ -15,17 +17,19 @@ from octopi.cli.job_log import log_files
 from octopi.config.files import OVERLAYS, choices
 from octopi.config.overrides import shell_override
 from octopi.errors import (
+    DISK_FULL,
     MAX_MESSAGE_LENGTH,
     PATH_ERRNOS,
     SYNONYMS,
     WHAT_IS_KEPT,
     ExitCode,
     OctopiError,
-    StoppedBySignal,
     describe_error,
     did_you_mean,
     exit_code_of,
     is_database_error,
+    is_exhaustion,
+    is_interruption,
     is_without_tmpdir,
     shorten,
     users_code,
@@ -38,7 +42,7 @@ MAX_LINES = 20
 def report_error(error: BaseException) -> int:
     """Print what went wrong and what to do; return the exit code."""
     if exit_code_of(error) == ExitCode.MISTAKE:
-        error = _signal_behind(error) or error
+        error = _cause_behind(error) or error
     code = exit_code_of(error)
     if code == ExitCode.UNREAD:
         sys.stdout = io.StringIO()  # else Python flushes the pipe at its end
@@ -54,10 +58,10 @@ def report_error(error: BaseException) -> int:
     return code
 
 
-def _signal_behind(error: BaseException) -> BaseException | None:
-    """Return the signal that ended the command, on whose way out code of others failed."""
+def _cause_behind(error: BaseException) -> BaseException | None:
+    """Return the signal or lack of resources on whose way out code of others failed."""
     behind = error.__context__
-    while behind is not None and not isinstance(behind, StoppedBySignal | KeyboardInterrupt):
+    while behind is not None and not (is_interruption(behind) or is_exhaustion(behind)):
         behind = behind.__context__
     return behind
 
@@ -77,7 +81,8 @@ def _print(message: str) -> None:
     message = to_printable(message)
     lines = [line.rstrip() for line in message.splitlines() if line.strip()] or ["failed"]
     text = "\n".join(["octopi: " + lines[0], *lines[1:MAX_LINES]])
-    sys.stderr.write(shorten(text, MAX_MESSAGE_LENGTH) + "\n")
+    with contextlib.suppress(OSError):  # a full disk; the exit code tells the rest
+        sys.stderr.write(shorten(text, MAX_MESSAGE_LENGTH) + "\n")
 
 
 def describe(error: BaseException) -> str:
@@ -98,9 +103,15 @@ def describe(error: BaseException) -> str:
 def explain_os_error(error: OSError) -> str:
     """Say what the system refused, of which path, and what to do."""
     cure = ". Name another path, or move away what is there" * (error.errno in PATH_ERRNOS)
+    if error.errno in DISK_FULL:
+        cure = ". Make room there; the same command does the rest"
+    if error.errno == errno.EMFILE:
+        cure = ". Allow more with ulimit -n, or choose fewer num_workers"
     if is_without_tmpdir(error):
         cure = ". Set TMPDIR to one that can be written"
     where = f": {shorten(error.filename, 300)}" if error.filename else ""
+    if error.errno in DISK_FULL and not where:
+        where = ", where the output of octopi goes"
     return f"{error.strerror}{where}{cure}."
 
 

@@ -112,15 +112,15 @@ def expand_base(arguments: list[str]) -> list[str]:
     experiment, base = last_value(arguments, "experiment"), last_value(arguments, "base")
     if experiment is None:
         return arguments
-    words = [f"experiment={shlex.quote(experiment)}", *([base] if base else [])]
+    parts = [f"experiment={shlex.quote(experiment)}", *([base] if base else [])]
     kept = [a for a in arguments if a.partition("=")[0] not in ("experiment", "base")]
-    return [*kept, override_text("base", " ".join(words))]
+    return [*kept, override_text("base", " ".join(parts))]
 
 
 def expand_target(arguments: list[str], *, verb: str) -> list[str]:
     """Replace `targets.session_id=2`, as it is typed for create_targets, by the whole `target`.
 
-    Likewise name and user_id: so a command that reads targets takes the words that made them.
+    Likewise name and user_id: so a command that reads targets takes the overrides that made them.
     """
     names = [field.name for field in dataclasses.fields(SETTINGS_CLASSES[verb])]
     keys = [f"targets.{part}" for part in ("name", "user_id", "session_id")]

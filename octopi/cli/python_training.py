@@ -21,7 +21,7 @@ from octopi.config.build import build
 from octopi.config.overrides import override_text, override_texts
 from octopi.config.settings import TrainSettings
 from octopi.errors import SettingError
-from octopi.stored import dotted_name
+from octopi.stored_parts import dotted_name
 from octopi.system.files import to_builtin_types
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
 

@@ -20,7 +20,13 @@ from octopi.processes.tasks import TrainingTask, run_unfinished
 from octopi.project import Project
 from octopi.ranges import LARGEST
 from octopi.system.files import differing_values, to_builtin_types
-from octopi.system.job_folder import OUTPUT_FILE, PLACES, Job, read_outcome, read_training_config
+from octopi.system.job_folder import (
+    OUTPUT_FILE,
+    Job,
+    changed_settings,
+    read_outcome,
+    read_training_config,
+)
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
 from octopi.training.dry_run import describe_training
 from octopi.training.run import build_training
@@ -30,8 +36,6 @@ BASE = "base"
 MAX_FOLDER_NAME = 80  # characters
 # What the comparison itself decides for every training.
 DECIDED = {"seed", "fold", "resume", "dry_run", "max_cpu_seconds", "trainer.max_time"}
-# Settings that change no result, so that a finished training with others counts.
-IGNORED = PLACES | {"resume", "trust", "dry_run", "trainer.enable_progress_bar"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Method:
 def read_methods(
     settings: CompareSettings, project_overrides: Sequence[str], folder: Path
 ) -> list[Method]:
-    """Read the base and the methods, in this order; check what each training would be told.
+    """Read the base and the methods, in this order; check the settings of each training.
 
     Args:
         settings: of the comparison.
@@ -92,7 +96,7 @@ def read_methods(
     roles = [BASE, *["methods"] * len(settings.methods)]
     base, *others = map(_split, [settings.base or "", *settings.methods], roles)
     is_new = _is_overrides(base)
-    if any(words and _is_overrides(words) is not is_new for words in others):
+    if any(parts and _is_overrides(parts) is not is_new for parts in others):
         raise SettingError(
             "base and methods are either all overrides, as in base=experiment=czii "
             "methods=[loss=dice], or all folders of finished trainings."
@@ -102,16 +106,16 @@ def read_methods(
         raise SettingError(f"Two methods would share a folder: {shorten_list(names)}.")
     base_overrides = [*project_overrides, *_expand(base)] if is_new else []
     methods: list[Method] = []
-    for text, name, words in zip(texts, names, [base, *others], strict=True):
+    for text, name, parts in zip(texts, names, [base, *others], strict=True):
         if is_new:
-            overrides = replace_overrides(base_overrides, *_expand(words))
+            overrides = replace_overrides(base_overrides, *_expand(parts))
             trainings = [
                 _new_training(folder / name / f"seed_{seed}", overrides, seed, settings)
                 for seed in settings.seeds
             ]
         else:
             trainings = [
-                _finished_training(Path(word), project_overrides, settings) for word in words
+                _finished_training(Path(part), project_overrides, settings) for part in parts
             ]
         methods.append(Method(text, sorted(trainings, key=lambda training: training.seed)))
         _check_pairing(methods[-1], methods[0])
@@ -119,39 +123,39 @@ def read_methods(
 
 
 def _split(text: str, role: str) -> list[str]:
-    """Split a method into its words, as a shell does."""
+    """Split a method into its overrides or folders, as a shell does."""
     try:
-        words = shlex.split(text)
+        parts = shlex.split(text)
     except ValueError as error:
         raise SettingError(f"{role}: {shorten(text)} cannot be read: {error}.") from error
-    if flags := [word for word in words if word.startswith("-")]:
+    if flags := [part for part in parts if part.startswith("-")]:
         raise SettingError(f"{role}: {flags[0]} is no setting; settings have no dashes.")
-    for key in map(override_key, words):
+    for key in map(override_key, parts):
         if key in DECIDED or key.split(".")[0] in ("project", "hydra"):
             raise SettingError(
                 f"{role}: {key} is the same for all methods. Set it beside them, as project=…, "
                 "seeds=[1,2], cpu_seconds=… or hydra.run.dir=…"
             )
-    if words and 0 < sum(_is_override(word) for word in words) < len(words):
+    if parts and 0 < sum(_is_override(part) for part in parts) < len(parts):
         raise SettingError(
             f"{role}: {shorten(text)} names settings and a folder. A method is either overrides, "
             "with a blank between two of them, or folders of finished trainings."
         )
-    return words
+    return parts
 
 
-def _is_override(word: str) -> bool:
-    return word.startswith("~") or ("=" in word and not Path(word).exists())
+def _is_override(part: str) -> bool:
+    return part.startswith("~") or ("=" in part and not Path(part).exists())
 
 
-def _is_overrides(words: Sequence[str]) -> bool:
-    """Return whether a method is to be trained; one without words is the default training."""
-    return all(map(_is_override, words))
+def _is_overrides(parts: Sequence[str]) -> bool:
+    """Return whether a method is to be trained; an empty one is the default training."""
+    return all(map(_is_override, parts))
 
 
-def _expand(words: Sequence[str]) -> list[str]:
+def _expand(overrides: Sequence[str]) -> list[str]:
     """Expand the short forms of overrides, as `octopi train` does."""
-    return expand_overrides(without_null_groups(words, "train"), verb="train")
+    return expand_overrides(without_null_groups(overrides, "train"), verb="train")
 
 
 def _folder_name(text: str) -> str:
@@ -173,8 +177,8 @@ def _new_training(
         decided.append(override_text("trainer.max_epochs", LARGEST))
     if settings.num_folds is not None and "num_folds" not in map(override_key, overrides):
         decided.append(override_text("num_folds", settings.num_folds))
-    words = quote_texts(replace_overrides(overrides, *decided), "train", multirun=False)
-    training = SeedTraining(folder, seed, words, compose("train", words)[0])
+    command_line = quote_texts(replace_overrides(overrides, *decided), "train", multirun=False)
+    training = SeedTraining(folder, seed, command_line, compose("train", command_line)[0])
     if training.is_finished:
         _check_same_settings(training)
     return training
@@ -184,12 +188,7 @@ def _check_same_settings(training: SeedTraining) -> None:
     """Raise SettingError where a finished training was another one."""
     before = read_training_config(training.folder)
     now = to_builtin_types(vars(training.settings))
-    changed = [
-        key
-        for key in differing_values(before, now)
-        if key not in IGNORED and not key.startswith("logger")
-    ]
-    if changed:
+    if changed := changed_settings(before, now, may_change={"logger"}):
         raise SettingError(
             f"{training.folder} holds a training with other settings: {shorten_list(changed)}. "
             "Compare in another folder with hydra.run.dir=…"
@@ -206,19 +205,19 @@ def _finished_training(
             f"{folder} is {what}, and no override either. Type overrides as SETTING=VALUE, or name "
             "the folder of a cross-validation (num_folds=…) that has ended."
         )
-    words = [
+    overrides = [
         override_text("experiment", folder.absolute()),
         override_text("trust", settings.trust),
         *project_overrides,
     ]
-    of_training = compose("train", _expand(words))[0]
-    return SeedTraining(folder, of_training.seed, [], of_training)
+    stored = compose("train", _expand(overrides))[0]
+    return SeedTraining(folder, stored.seed, [], stored)
 
 
 def _check_pairing(method: Method, base: Method) -> None:
     """Raise SettingError unless a method is scored out of fold, with the seeds of the base."""
     for training in method.trainings:
-        if training.settings.num_folds is None or training.settings.fold is not None:
+        if not training.settings.trains_all_folds:
             raise SettingError(
                 f"{method.name}: it trains no folds, so no run is scored by a network that has "
                 "not seen it. Set num_folds=2 or more."

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from rich.box import MARKDOWN
+from rich.table import Table
 
 from octopi.comparison.methods import Method, SeedTraining
 from octopi.config.build import build
@@ -15,7 +17,6 @@ from octopi.cross_validation.ensemble import (
     read_truth,
 )
 from octopi.errors import DataError, SettingError, shorten, shorten_list
-from octopi.evaluation.coverage import keep_comparable
 from octopi.evaluation.differences import (
     OVERALL,
     Difference,
@@ -27,14 +28,14 @@ from octopi.evaluation.score_report import format_figure
 from octopi.evaluation.scores import Scorer
 from octopi.geometry import PicksByRun
 from octopi.system.job_folder import fold_folders, read_outcome
-from octopi.system.tables import format_rows
+from octopi.system.tables import format_table
 from octopi.training.dataset_info import DatasetInfo
-from octopi.training.module import ValidationSteps
-from octopi.training.validation import build_validation
+from octopi.training.validation import Validation, build_validation
 
 COLUMNS = ("method", "score", "base", "method's", "difference", "95 % interval", "in words")
 COST_COLUMNS = ("method", "steps a fold", "CPU s a step")
 COSTS = ("steps", "cpu_seconds_per_step")
+TABLE_WIDTH = 100_000  # characters, so that no row is wrapped however long a method is
 BETAS = (1.0, 4.0)  # precision and recall alike; the CZII challenge's
 
 
@@ -62,9 +63,7 @@ def compare_methods(methods: Sequence[Method], info: DatasetInfo) -> dict[str, A
             first = folds[0].info
             validation = build_validation(settings, info, first.size_divisor, first.net_output)
             for beta, picks in pick_out_of_fold(folds, truth, validation).items():
-                both = keep_comparable(picks, truth)
-                report = scorer(both.picks, both.truth, radii=info.radii, weights=info.weights)
-                reports[beta].append(report.runs)
+                reports[beta].append(validation.report(picks, truth).runs)
         counts.append(
             {
                 beta: stack_counts(of_seeds, sorted(truth), list(info.radii))
@@ -119,7 +118,7 @@ def _check_same_runs(folds: Sequence[Fold], truth: PicksByRun, name: str) -> Non
 
 
 def pick_out_of_fold(
-    folds: Sequence[Fold], truth: PicksByRun, validation: ValidationSteps
+    folds: Sequence[Fold], truth: PicksByRun, validation: Validation
 ) -> dict[float, PicksByRun]:
     """Pick in each fold's runs at the thresholds of the other folds: β -> picks of all runs."""
     picks: dict[float, dict] = {beta: {} for beta in BETAS}
@@ -146,25 +145,21 @@ def mean_costs(method: Method) -> dict[str, float | None]:
 
 
 def format_comparison(comparison: Mapping[str, Any]) -> str:
-    """Align a comparison as text.
+    """Format a comparison as aligned text that is Markdown, too.
 
     Args:
         comparison: the content of `comparison.json`.
     """
-    differences = format_rows(COLUMNS, difference_rows(comparison))
-    costs = format_rows(COST_COLUMNS, cost_rows(comparison))
-    return "\n".join([describe(comparison), differences, costs])
+    differences = _table(COLUMNS, difference_rows(comparison))
+    costs = _table(COST_COLUMNS, cost_rows(comparison))
+    return "\n\n".join([describe(comparison), differences, costs])
 
 
-def format_markdown(comparison: Mapping[str, Any]) -> str:
-    """Write a comparison as Markdown.
-
-    Args:
-        comparison: the content of `comparison.json`.
-    """
-    differences = _markdown_table(COLUMNS, difference_rows(comparison))
-    costs = _markdown_table(COST_COLUMNS, cost_rows(comparison))
-    return "\n\n".join([describe(comparison), differences, costs]) + "\n"
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    table = Table(*columns, box=MARKDOWN)
+    for row in rows:
+        table.add_row(*(cell.replace("|", "/") for cell in row))
+    return format_table(table, width=TABLE_WIDTH).strip()
 
 
 def describe(comparison: Mapping[str, Any]) -> str:
@@ -208,8 +203,3 @@ def cost_rows(comparison: Mapping[str, Any]) -> list[list[str]]:
         steps = "n/a" if cost["steps"] is None else f"{cost['steps']:.0f}"
         rows.append([name, steps, format_figure(cost["cpu_seconds_per_step"])])
     return rows
-
-
-def _markdown_table(columns: tuple[str, ...], rows: list[list[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in lines)

@@ -10,7 +10,7 @@ from octopi.arguments import TARGET, import_target
 from octopi.config.nodes import call_parameters, check_node, own_arguments
 from octopi.config.sections import SECTIONS, Section
 from octopi.errors import ExitCode, OctopiError, SettingError, describe_error, exit_code_of
-from octopi.stored import Kind, build_stored, part_node
+from octopi.stored_parts import Kind, build_stored, part_node
 
 # What the constructors of octopi, MONAI and torch raise where they refuse a value.
 _REFUSALS = TypeError | ValueError | RuntimeError | AssertionError

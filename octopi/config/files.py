@@ -5,7 +5,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1]
 CONF_DIR = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 
-# Each is a module `octopi.NAME`, a file `conf/NAME.yaml` and a class of `octopi.config.settings`.
+# Each is a module `octopi.NAME`, a file `conf/NAME.yaml` and a class `NameSettings` of
+# `octopi.config.settings`.
 COMMANDS = (
     "create_targets",
     "train",

@@ -17,7 +17,7 @@ from octopi.arguments import (
 )
 from octopi.config.sections import LIBRARIES, Section
 from octopi.errors import SettingError
-from octopi.stored import dotted_name
+from octopi.stored_parts import dotted_name
 
 
 def check_node(node: Any, section: Section, path: str) -> list[str]:

@@ -19,16 +19,9 @@ def _check_distinct(items: list) -> list:
     return items
 
 
-Names = Annotated[
-    list[str],
-    Field(min_length=1, description="(not empty, each once)"),
-    AfterValidator(_check_distinct),
-]
-Seeds = Annotated[
-    list[Seed],
-    Field(min_length=1, description="(not empty, each once)"),
-    AfterValidator(_check_distinct),
-]
+_NOT_EMPTY = Field(min_length=1, description="(not empty, each once)")
+Names = Annotated[list[str], _NOT_EMPTY, AfterValidator(_check_distinct)]
+Seeds = Annotated[list[Seed], _NOT_EMPTY, AfterValidator(_check_distinct)]
 Spacings = Annotated[list[Spacing], Field(min_length=1)]
 Sets = str | list[str] | None  # of picks
 Annotation = Literal["complete", "partial"]

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from octopi.config.files import COMMANDS
 from octopi.config.setting_types import (
     ConfigNode,
     Interval,
@@ -22,6 +23,7 @@ from octopi.config.setting_types import (
     TargetsSettings,
     UserSession,
 )
+from octopi.errors import SettingError
 from octopi.ranges import (
     Beta,
     Count,
@@ -84,6 +86,20 @@ class TrainSettings(RunsSettings):
     resume: str | None
     init_from: str | None
     trust: list[str]
+
+    @property
+    def trains_all_folds(self) -> bool:
+        """Whether one command trains all folds."""
+        return self.num_folds is not None and self.fold is None
+
+    def __post_init__(self) -> None:
+        for key in ("fold", "num_folds"):
+            value = getattr(self, key)
+            if self.data.get(key, value) != value:
+                raise SettingError(
+                    f"data.{key} is {self.data[key]}, but {key} is {value}, which it follows: "
+                    f"leave out data.{key}, and set {key}=… instead."
+                )
 
 
 @dataclass
@@ -223,9 +239,9 @@ class ExtractSettings(RunsSettings):
 class MergePicksSettings(RunsSettings):
     """Settings of `merge_picks`."""
 
-    picks: list[str]
+    picks: Names
     rejected: Sets
-    objects: list[str] | None
+    objects: Names | None
     user_id: str
     session_id: str
 
@@ -314,22 +330,6 @@ class PlanSettings(RunsSettings):
     rules: Rules
 
 
-SETTINGS_CLASSES: dict[str, type] = {
-    "create_targets": CreateTargetsSettings,
-    "train": TrainSettings,
-    "segment": SegmentSettings,
-    "localize": LocalizeSettings,
-    "evaluate": EvaluateSettings,
-    "compare": CompareSettings,
-    "summarize": SummarizeSettings,
-    "check": CheckSettings,
-    "doctor": DoctorSettings,
-    "status": StatusSettings,
-    "plan": PlanSettings,
-    "report": ReportSettings,
-    "review": ReviewSettings,
-    "merge_picks": MergePicksSettings,
-    "extract": ExtractSettings,
-    "export": ExportSettings,
-    "import_tomograms": ImportTomogramsSettings,
+SETTINGS_CLASSES: dict[str, type] = {  # create_targets -> CreateTargetsSettings
+    verb: globals()[f"{verb.title().replace('_', '')}Settings"] for verb in COMMANDS
 }

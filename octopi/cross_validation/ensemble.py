@@ -6,8 +6,7 @@ of the other folds alone have not.
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +17,26 @@ from octopi.config.settings import TrainSettings
 from octopi.cross_validation.table import OTHERS, POOLED, plot_folds
 from octopi.errors import DataError, SettingError, shorten_list
 from octopi.evaluation.calibration import Calibration
-from octopi.evaluation.candidates import read_candidates
-from octopi.evaluation.coverage import keep_comparable
+from octopi.evaluation.candidates_file import read_candidates
+from octopi.evaluation.chances import AnnotatedShare
 from octopi.evaluation.partial import estimate_scores
-from octopi.evaluation.score_report import Report
 from octopi.geometry import PicksByRun, Points
 from octopi.models import checkpoint
 from octopi.models.checkpoint import ENSEMBLE
 from octopi.models.checkpoint_info import CheckpointInfo, check_same_objects
-from octopi.system.files import (
-    differing_values,
-    read_mapping,
-    temporary_folder,
-    write_figure,
-    write_json,
-)
+from octopi.system.files import read_mapping, temporary_folder, write_figure, write_json
 from octopi.system.job_folder import (
     BEST_MODEL_FILE,
     CANDIDATES_FILE,
     CONFIG_FILE,
+    LIMITS,
     RESULTS_FILE,
+    changed_settings,
     read_training_config,
 )
 from octopi.training.best_model import write_model
 from octopi.training.dataset_info import DatasetInfo, read_dataset_info
-from octopi.training.folder import CHANGEABLE_ON_RESUME
-from octopi.training.module import ValidationSteps
-from octopi.training.validation import build_validation, log_shares
+from octopi.training.validation import Validation, build_validation, log_shares
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,13 +85,7 @@ def build_ensemble(
         POOLED: {fold.name: calibration for fold in folds},
         OTHERS: {fold.name: calibrate_on_others(folds, fold, truth, validation) for fold in folds},
     }
-    scorer = build(settings.scorer, "scorer")
     shares = {n: share for n, share in calibration.shares.items() if n in info.partial}
-
-    def score(picks: PicksByRun, truth: PicksByRun) -> Report:
-        report = scorer(picks, truth, radii=info.radii, weights=info.weights)
-        return estimate_scores(report, shares)
-
     results = {
         "best_metric": settings.best_metric,
         **({"metrics_note": info.metrics_note} if info.metrics_note else {}),
@@ -107,16 +93,17 @@ def build_ensemble(
         "thresholds": calibration.thresholds,
         "annotated_share": calibration.shares,
         "scores": {
-            method: score_folds(folds, by_fold, truth, validation, score)
+            method: score_folds(folds, by_fold, truth, validation, shares)
             for method, by_fold in by_method.items()
         },
         "folds": {fold.name: describe_fold(fold, by_method) for fold in folds},
     }
-    with staged_files(folder) as staging_folder:
-        weights, ensemble_info = combine_nets(folds, calibration, metrics)
-        write_model(staging_folder, weights, ensemble_info)
+    with temporary_folder(folder) as staging_folder:
+        write_model(staging_folder, *combine_nets(folds, calibration, metrics))
         write_figure(staging_folder / "folds.png", plot_folds(results))
         write_json(staging_folder / RESULTS_FILE, results)
+        for path in sorted(staging_folder.iterdir()):
+            path.replace(folder / path.name)
     log_shares(calibration.shares, truth, info)
     return metrics.get(settings.best_metric)
 
@@ -151,10 +138,8 @@ def _check_same_settings(folders: Sequence[Path]) -> None:
     configs = {f: read_training_config(f) for f in folders if (f / CONFIG_FILE).is_file()}
     for folder, config in configs.items():
         first = next(iter(configs))
-        differing = differing_values(configs[first], config).keys() - {"fold", "data.fold"}
-        differing = {key for key in differing if not key.startswith("logger.")}
-        changed = sorted(differing - CHANGEABLE_ON_RESUME)
-        if changed:
+        may_change = {*LIMITS, "fold", "data.fold", "logger"}
+        if changed := changed_settings(configs[first], config, may_change=may_change):
             raise SettingError(
                 f"{folder.name} was trained with other settings than {first.name}: "
                 f"{shorten_list(changed)} differ. Was an experiment edited meanwhile? Undo that, "
@@ -193,7 +178,7 @@ def read_truth(info: DatasetInfo, run_names: Collection[str]) -> dict[str, dict[
 
 
 def calibrate_on_others(
-    folds: Sequence[Fold], fold: Fold, truth: PicksByRun, validation: ValidationSteps
+    folds: Sequence[Fold], fold: Fold, truth: PicksByRun, validation: Validation
 ) -> Calibration:
     """Calibrate on the runs that the other folds held out, as one.
 
@@ -211,8 +196,8 @@ def score_folds(
     folds: Sequence[Fold],
     calibrations: Mapping[str, Calibration],
     truth: PicksByRun,
-    validation: ValidationSteps,
-    score: Callable[[PicksByRun, PicksByRun], Report],
+    validation: Validation,
+    shares: Mapping[str, AnnotatedShare],
 ) -> dict[str, Any]:
     """Score the picks of each fold, and of all together as `pooled`; return the scores as JSON.
 
@@ -220,8 +205,9 @@ def score_folds(
         folds: all of them.
         calibrations: fold name -> calibration of its candidates.
         truth: of the runs that they held out.
-        validation: has the β of the thresholds.
-        score: (picks, truth) -> report.
+        validation: scores, at the thresholds of its β.
+        shares: object name -> share of its particles that is annotated, of those that are
+            partially; their scores are estimates.
     """
     picks: dict[str, PicksByRun] = {
         fold.name: calibrations[fold.name].pick(fold.candidates, validation.beta) for fold in folds
@@ -229,9 +215,9 @@ def score_folds(
     picks[POOLED] = {run: points for by_run in picks.values() for run, points in by_run.items()}
     scores = {}
     for name, by_run in picks.items():
-        coverage = keep_comparable(by_run, {run: truth[run] for run in by_run})
-        report = score(coverage.picks, coverage.truth).to_dict()
-        scores[name] = {k: v for k, v in report.items() if k not in ("curves", "runs")}
+        report = validation.report(by_run, {run: truth[run] for run in by_run})
+        content = estimate_scores(report, shares).to_dict()
+        scores[name] = {k: v for k, v in content.items() if k not in ("curves", "runs")}
     return scores
 
 
@@ -270,12 +256,3 @@ def combine_nets(
         provenance={"folds": [fold.info.provenance for fold in folds]},
     )
     return weights, info
-
-
-@contextmanager
-def staged_files(folder: Path) -> Iterator[Path]:
-    """Yield a staging folder; move its files into `folder` when the block ends without an error."""
-    with temporary_folder(folder) as staging_folder:
-        yield staging_folder
-        for path in sorted(staging_folder.iterdir()):
-            path.replace(folder / path.name)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from octopi.errors import DataError, ResourceError
+from octopi.errors import WHAT_IS_KEPT, DataError, ResourceError
 from octopi.geometry import Grid, format_shape, fourier_resample, same_spacing
 from octopi.project.digests import digest_array
 from octopi.project.outliers import clip_outliers, describe_outliers
@@ -46,6 +46,11 @@ class VolumeCache:
         """Open the volume of a key, memory-mapped and read-only."""
         try:
             return np.load(self._path(key), mmap_mode="r")
+        except FileNotFoundError as error:
+            raise ResourceError(
+                f"The cached volume {self._path(key)} was deleted while a training needed it, and "
+                f"is made again by the next. {WHAT_IS_KEPT}"
+            ) from error
         except (ValueError, EOFError) as error:
             raise ResourceError(
                 f"The cached volume {self._path(key)} is damaged ({error}). Delete it: it is made "
@@ -110,10 +115,7 @@ class DryRunCache(VolumeCache):
 
     def get(self, key: str, make: Callable[[], NDArray]) -> NDArray:
         """Open the volume of a key or make it, without keeping it."""
-        try:
-            return self.open(key)
-        except FileNotFoundError:
-            return make()
+        return self.open(key) if super().__contains__(key) else make()
 
 
 def working_grid(grid: Grid, working_spacing: float | None) -> Grid:

@@ -132,8 +132,8 @@ def pool_rejected(
         positions: value of a target -> flat indices of voxels.
         labels: of the objects.
     """
-    pooled = {value: found for value, found in positions.items() if value in (0, *labels)}
-    rejected = [found for value, found in positions.items() if value not in pooled]
+    pooled = {value: voxels for value, voxels in positions.items() if value in (0, *labels)}
+    rejected = [voxels for value, voxels in positions.items() if value not in pooled]
     return {**pooled, REJECTED: np.concatenate(rejected)} if rejected else pooled
 
 

@@ -7,6 +7,7 @@ every rank validates every run, so that no volume is counted twice or left out.
 import copy
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -178,6 +179,7 @@ class TomogramDataModule(pl.LightningDataModule):
         self.split: Split | None = None
         self._gpu_volumes: DeviceVolumes | None = None
         self._volumes: dict[str, RunVolumes] = {}
+        self._variants: dict[str, Sequence[CachedTomogram]] = {}  # validation uses the first only
         self._truths: dict[str, Mapping[str, Points]] = {}
 
     def setup(self, stage: str | None = None) -> None:
@@ -187,9 +189,12 @@ class TomogramDataModule(pl.LightningDataModule):
         split, volumes = self.preparation.read_and_split()
         self._volumes = {name: volumes[name] for name in (*split.train, *split.validation)}
         self._truths = self._read_truths(split.validation)
+        self._variants = {
+            name: of_run.variants if name in split.train else of_run.variants[:1]
+            for name, of_run in self._volumes.items()
+        }
         self.preparation.reader.cache_tomograms(
-            all_tomograms_of=[volumes[name] for name in split.train],
-            first_only=[volumes[name] for name in split.validation],
+            [(volumes[name], v) for name, variants in self._variants.items() for v in variants]
         )
         self.split = split
 
@@ -202,13 +207,11 @@ class TomogramDataModule(pl.LightningDataModule):
         dry.setup()
         assert dry.split is not None
         if dry.choose_crops is not None:
-            dry._make_sampler([dry._volumes[name].variants for name in dry.split.train])
+            dry._make_sampler([dry._variants[name] for name in dry.split.train])
         sizes: dict[str, int] = {}
-        for name, volumes in dry._volumes.items():
-            used = volumes.variants[: None if name in dry.split.train else 1]
-            for variant in used:
-                sizes |= variant.num_bytes()
-        grids = [volumes.variants[0].grid for volumes in dry._volumes.values()]
+        for variant in itertools.chain(*dry._variants.values()):
+            sizes |= variant.num_bytes()
+        grids = [variants[0].grid for variants in dry._variants.values()]
         missing = {key: size for key, size in sizes.items() if key not in self.cache}
         return DryRunSummary(dry.split, grids, set(sizes), missing)
 
@@ -306,12 +309,10 @@ class TomogramDataModule(pl.LightningDataModule):
 
         They are of voxels and positions, so that a copy of a project has the same.
         """
-        assert self.split is not None
         content: dict[str, dict[str, str]] = {}
         for run_name, volumes in self._volumes.items():
-            trains = run_name in self.split.train
             hashes = {f"{name} not annotated": "" for name in sorted(volumes.not_annotated)}
-            for variant in volumes.variants if trains else volumes.variants[:1]:
+            for variant in self._variants[run_name]:
                 hashes[f"tomogram {variant.name}"] = self.cache.digest(variant.volume)
                 hashes[f"target on {variant.name}"] = self.cache.digest(variant.target)
             for name, points in self._truths.get(run_name, {}).items():
@@ -343,6 +344,5 @@ class TomogramDataModule(pl.LightningDataModule):
         return DataLoader(VolumeDataset(self.cache, volumes, truths), batch_size=None)
 
     def _volumes_of(self, part: str) -> list[RunVolumes]:
-        if self.split is None:
-            raise RuntimeError("Call setup() before asking for batches.")
+        assert self.split is not None, "Call setup() before asking for batches."
         return [self._volumes[name] for name in self.split.parts()[part]]

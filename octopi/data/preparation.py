@@ -41,10 +41,10 @@ class DataPreparation:
         self._groups = {name: _tilt_series(name, tilt_series_pattern) for name in self.runs}
         preliminary_split = split_runs(list(self.runs), split_settings, groups=self._groups)
         if split_settings.names_runs:
-            self._candidates = [*preliminary_split.train, *preliminary_split.validation]
+            self._runs_to_read = [*preliminary_split.train, *preliminary_split.validation]
         else:  # the classes in their targets decide
             test_runs = split_settings.test_runs or ()
-            self._candidates = [name for name in self.runs if name not in test_runs]
+            self._runs_to_read = [name for name in self.runs if name not in test_runs]
 
     def read_and_split(self) -> tuple[Split, dict[str, RunVolumes]]:
         """Read the targets and split the runs; return the split and the volumes by run name.
@@ -52,7 +52,7 @@ class DataPreparation:
         Raises:
             DataError: an object is in no target that trains.
         """
-        volumes = self.reader.cache_targets([self.runs[name] for name in self._candidates])
+        volumes = self.reader.cache_targets([self.runs[name] for name in self._runs_to_read])
         classes = {name: run_volumes.classes for name, run_volumes in volumes.items()}
         split = split_runs(list(self.runs), self._settings, groups=self._groups, classes=classes)
         _warn_of_missing_annotations(volumes)

@@ -1,10 +1,9 @@
 """Read the target and the tomograms of a run on its working grid."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,16 +83,12 @@ class SourceReader:
         volumes = {run_volumes.run_name: run_volumes for run_volumes in read}
         return {run.name: volumes[run.name] for run in runs}
 
-    def cache_tomograms(
-        self, all_tomograms_of: Iterable[RunVolumes], first_only: Iterable[RunVolumes]
-    ) -> None:
-        """Cache all tomograms of some runs, and the first tomogram of others.
+    def cache_tomograms(self, tomograms: Sequence[tuple[RunVolumes, CachedTomogram]]) -> None:
+        """Cache tomograms, each of which is given with the volumes of its run.
 
         Raises:
             ResourceError: the disk has too little room.
         """
-        tomograms = [(volumes, v) for volumes in all_tomograms_of for v in volumes.variants]
-        tomograms += [(volumes, volumes.variants[0]) for volumes in first_only]
         loaders = {v.volume: volumes.loaders[v.volume] for volumes, v in tomograms}
         sizes = {v.volume: v.num_bytes()[v.volume] for _, v in tomograms}
         missing = {key: size for key, size in sizes.items() if key not in self.cache}
@@ -127,7 +122,6 @@ class SourceReader:
 
     def _read_run(self, run: Run) -> RunVolumes:
         attributes = run.segmentation_attributes(self.target)
-        self._check_same_labels(run, attributes)
         if message := describe_changed_inputs(run, attributes):
             logger.warning("Run %s: %s", run.name, message)
         not_annotated = frozenset(attributes.get("not_annotated", ())) & self.labels.keys()
@@ -223,15 +217,6 @@ class SourceReader:
             return resample_labels(labels.astype(np.uint8, copy=False), stored_grid, grid)
         except DataError as error:
             raise DataError(f"Run {run.name}: target {self.target}: {error}") from error
-
-    def _check_same_labels(self, run: Run, attributes: Mapping[str, Any]) -> None:
-        """Raise DataError if the target's attributes name other labels than ours."""
-        labels = attributes.get("labels")
-        if labels is not None and dict(labels) != dict(self.labels):
-            raise DataError(
-                f"The target {self.target} of run {run.name} has the labels {dict(labels)}, "
-                f"others have {dict(self.labels)}. Make all targets with one create_targets."
-            )
 
 
 def _positions_to_rows(positions: Positions) -> NDArray[np.integer]:

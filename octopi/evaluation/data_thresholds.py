@@ -77,9 +77,7 @@ def thresholds_by_data(
     """
     thresholds = {}
     for name, (scores, info) in pool_scores(candidates_by_run).items():
-        if has_typed_threshold(name, typed):
-            continue
-        if name not in info.chances:
+        if has_typed_threshold(name, typed) or name not in info.chances:
             continue
         object_beta = beta or info.beta or 1.0
         if info.weights.get(name) == 0:  # no total counts it, see calibrate

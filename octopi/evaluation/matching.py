@@ -77,7 +77,7 @@ def first_hit_czii(
         (m,) indices of picks.
     """
     first_hits = np.full(len(truth), -1, dtype=np.int64)
-    for pick, particles in enumerate(_neighbours(picks, truth, tolerance)):
+    for pick, particles in enumerate(neighbours_of(picks, truth, tolerance)):
         for particle in particles:
             if first_hits[particle] < 0:
                 first_hits[particle] = pick
@@ -100,7 +100,7 @@ def first_hit_one_to_one(
     Returns:
         (m,) indices of picks.
     """
-    neighbours = _neighbours(picks, truth, tolerance)
+    neighbours = neighbours_of(picks, truth, tolerance)
     pick_of: dict[int, int] = {}
     unreachable: set[int] = set()
     matched = [i for i in range(len(picks)) if _augment(i, neighbours, pick_of, unreachable)]
@@ -149,10 +149,10 @@ def _augment(
     return False
 
 
-def _neighbours(
-    picks: NDArray[np.float64], truth: NDArray[np.float64], tolerance: float
+def neighbours_of(
+    points: NDArray[np.float64], others: NDArray[np.float64], distance: float
 ) -> list[list[int]]:
-    """List the particles within the tolerance of each pick."""
-    if not len(picks) or not len(truth):
-        return [[] for _ in range(len(picks))]
-    return KDTree(picks).query_ball_tree(KDTree(truth), r=tolerance)
+    """List, for each point (n, 3), the indices of the others (m, 3) within a distance."""
+    if not len(points) or not len(others):
+        return [[] for _ in range(len(points))]
+    return KDTree(points).query_ball_tree(KDTree(others), r=distance)

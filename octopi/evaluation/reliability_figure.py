@@ -1,4 +1,4 @@
-"""The reliability diagram of the report and of `evaluate`."""
+"""The reliability diagram of `evaluate`."""
 
 from collections.abc import Collection, Mapping
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octopi.errors import DataError, SettingError, shorten_list
-from octopi.geometry import Grid, Points, same_spacing
-from octopi.ranges import Factor, Number, PixelSize, validated
+from octopi.geometry import Grid, Points
+from octopi.ranges import Number, PixelSize, validated
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +44,7 @@ class Format:
 
     Args:
         tomo_name: its name for the tomogram of a run; `*` stands for the name of the run.
-        pixel_size: Å, of the pixels of its coordinates; None = by `binning`.
-        binning: how many of those pixels make a voxel of our tomogram; None = 1, or whatever
-            follows from `pixel_size`.
+        pixel_size: Å, of the pixels of its coordinates; None = our tomogram's voxels.
 
     Raises:
         SettingError: a setting is out of its range.
@@ -54,7 +52,6 @@ class Format:
 
     tomo_name: str
     pixel_size: PixelSize | None
-    binning: Factor | None
 
     def __post_init__(self) -> None:
         if self.tomo_name.count("*") != 1 or any(c.isspace() for c in self.tomo_name):
@@ -101,26 +98,13 @@ class Format:
     def pixel_edges(self, particles: Particles) -> NDArray[np.float64]:
         """Return the edges (x, y, z) in Å of the pixels of the other program's coordinates."""
         if self.pixel_size is not None:
-            self._check_spacing(particles)
             return np.full(3, self.pixel_size)
         if particles.grid is None:
             raise SettingError(
                 f"Run {particles.run_name} has no tomogram, so its pixel size is unknown. "
                 "Give it in Å: format.pixel_size=…"
             )
-        return np.asarray(particles.grid.spacing[::-1]) / (self.binning or 1)
-
-    def _check_spacing(self, particles: Particles) -> None:
-        """Raise SettingError if pixel size and binning do not give the tomogram's spacing."""
-        if self.binning is None or self.pixel_size is None or particles.grid is None:
-            return
-        binned, spacing = self.pixel_size * self.binning, particles.grid.spacing[0]
-        if not same_spacing(binned, spacing):
-            raise SettingError(
-                f"format.pixel_size={self.pixel_size:g} times format.binning={self.binning:g} is "
-                f"{binned:g} Å, but the tomogram of run {particles.run_name} has {spacing:g} Å. "
-                "Give only one of them."
-            )
+        return np.asarray(particles.grid.spacing[::-1])
 
 
 @validated
@@ -130,8 +114,7 @@ class PixelFormat(Format):
 
     Args:
         tomo_name: its name for the tomogram of a run; `*` stands for the name of the run.
-        pixel_size: Å, of its pixels; None = by `binning`.
-        binning: how many of its pixels make a voxel of our tomogram; None = 1.
+        pixel_size: Å, of its pixels; None = our tomogram's voxels.
         first_voxel: its coordinate, on each axis, of the centre of the first voxel.
     """
 

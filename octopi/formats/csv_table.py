@@ -30,7 +30,6 @@ class Csv(PixelFormat):
     Args:
         tomo_name: name of a run's tomogram, `*` for the run's own name.
         pixel_size: Å, of the voxels of the voxel columns.
-        binning: how many of them make a voxel of our tomogram.
         first_voxel: the voxel coordinate of the centre of the first voxel.
     """
 

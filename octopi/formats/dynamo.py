@@ -34,7 +34,6 @@ class Dynamo(PixelFormat):
     Args:
         tomo_name: file of a run's tomogram, `*` for the run's own name.
         pixel_size: Å, of the voxels that positions are counted in.
-        binning: how many of them make a voxel of our tomogram.
         first_voxel: the coordinate of the centre of the first voxel.
     """
 

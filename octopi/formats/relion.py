@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import validate_call
 
 from octopi.errors import DataError, SettingError, did_you_mean, shorten_list
 from octopi.formats.base import Format, Particles, format_number
@@ -32,7 +31,7 @@ from octopi.formats.star import (
     star_text,
 )
 from octopi.geometry import format_shape
-from octopi.ranges import Factor, FactorOrZero, PixelSize, Share, TomogramEdges, Voltage
+from octopi.ranges import FactorOrZero, Share, TomogramEdges, Voltage, validated
 
 CENTERED = tuple(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ")
 SIZE_SLACK = 2.0  # voxels of the binned tomogram that rounding may have cost a side
@@ -55,6 +54,8 @@ class TomogramFrame:
     optics: tuple[float, ...] | None
 
 
+@validated
+@dataclass(kw_only=True)
 class Relion5(Format):
     """Write a particle set for Extract and a list of coordinate files for Import, for each object.
 
@@ -62,7 +63,6 @@ class Relion5(Format):
         tomo_name: rlnTomoName of a run, `*` for the run's own.
         tomograms_star: RELION's own list of its tomograms, which contains all that follows.
         pixel_size: Å, of the tilt series.
-        binning: of our tomogram against the tilt series.
         tomogram_size: of the unbinned tomogram, pixels x y z; None = what our tomogram covers.
         voltage: kV.
         spherical_aberration: mm.
@@ -73,35 +73,28 @@ class Relion5(Format):
         DataError: `tomograms_star` cannot be read.
     """
 
-    @validate_call
-    def __init__(
-        self,
-        *,
-        tomo_name: str,
-        tomograms_star: str | None,
-        pixel_size: PixelSize | None,
-        binning: Factor | None,
-        tomogram_size: TomogramEdges | None,
-        voltage: Voltage | None,
-        spherical_aberration: FactorOrZero | None,
-        amplitude_contrast: Share | None,
-    ) -> None:
-        super().__init__(tomo_name=tomo_name, pixel_size=pixel_size, binning=binning)
+    tomograms_star: str | None
+    tomogram_size: TomogramEdges | None
+    voltage: Voltage | None
+    spherical_aberration: FactorOrZero | None
+    amplitude_contrast: Share | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.listed_tomograms = None
-        if tomograms_star:
-            if pixel_size or binning or tomogram_size:
+        if self.tomograms_star:
+            if self.pixel_size or self.tomogram_size:
                 raise SettingError(
                     "format.tomograms_star contains pixel size and tomogram size. Leave out "
-                    "format.pixel_size, format.binning and format.tomogram_size."
+                    "format.pixel_size and format.tomogram_size."
                 )
-            self.listed_tomograms = read_tomograms(Path(tomograms_star))
-        if tomogram_size and pixel_size is None and binning is None:
+            self.listed_tomograms = read_tomograms(Path(self.tomograms_star))
+        if self.tomogram_size and self.pixel_size is None:
             raise SettingError(
-                "format.tomogram_size counts unbinned pixels. Say how large they are: "
-                "format.pixel_size=… (Å) or format.binning=…"
+                "format.tomogram_size counts unbinned pixels. Say how large they are, in Å: "
+                "format.pixel_size=…"
             )
-        self.tomogram_size = tomogram_size
-        optics = (voltage, spherical_aberration, amplitude_contrast)
+        optics = (self.voltage, self.spherical_aberration, self.amplitude_contrast)
         self.optics = tuple(float(value) for value in optics if value is not None) or None
         if self.optics and None in optics:
             raise SettingError(
@@ -156,8 +149,7 @@ class Relion5(Format):
                 f"Run {particles.run_name} has no tomogram, so its centre is unknown. Give "
                 "format.tomograms_star, or format.pixel_size and format.tomogram_size."
             )
-        is_unbinned = self.pixel_size is not None or self.binning is not None
-        return TomogramFrame(name, centre, float(edges[0]) if is_unbinned else None, self.optics)
+        return TomogramFrame(name, centre, self.pixel_size, self.optics)
 
 
 def _find_tomogram(name: str, listed_tomograms: Mapping[str, ListedTomogram]) -> ListedTomogram:

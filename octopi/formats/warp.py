@@ -24,7 +24,6 @@ class Warp(PixelFormat):
     Args:
         tomo_name: rlnMicrographName of a run, `*` for the run's own name.
         pixel_size: Å, of the pixels of the coordinates.
-        binning: how many of them make a voxel of our tomogram.
         first_voxel: the coordinate of the centre of the first voxel.
     """
 

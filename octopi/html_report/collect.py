@@ -97,16 +97,13 @@ def collect_report(
         particles: Mapping[str, Points] = read_true_picks(run, truth, target)
         if view is not None:
             particles = _comparable_truth(view, particles, truth, settings)
-            not_picked += [f"{run.name} ({n})" for n in particles if n not in view.candidates]
-            particles = {n: points for n, points in particles.items() if n in view.candidates}
             shown.append(dataclasses.replace(view, truth=particles))
         elif particles and settings.folder is None:  # a training's page shows its own runs only
             not_picked.append(run.name)
     if shown and not_picked:
-        logger.warning(
-            "The page leaves out what has truth but was not picked: %s.", shorten_list(not_picked)
-        )
-    shown = _keep_comparable(shown)
+        names = shorten_list(not_picked)
+        logger.warning("The page leaves out runs that have truth but were not picked: %s.", names)
+    shown = keep_comparable_objects(shown)
     return ReportData(
         runs=_limit_runs(shown, settings.num_runs),
         objects=_describe_objects(shown, info, project, settings.beta),
@@ -118,14 +115,17 @@ def collect_report(
     )
 
 
-def _keep_comparable(shown: Sequence[ShownRun]) -> list[ShownRun]:
-    """Leave out the candidates of objects that are not annotated in a run with other truth."""
+def keep_comparable_objects(shown: Sequence[ShownRun]) -> list[ShownRun]:
+    """Leave out, in runs with truth, the objects that were not picked or not annotated there."""
     truth = {run.name: run.truth for run in shown if run.truth}
     coverage = keep_comparable({run.name: run.candidates for run in shown}, truth)
     for remark in coverage.remarks:
         logger.warning(remark)
+    picks, truth = coverage.picks, coverage.truth
     return [
-        dataclasses.replace(run, candidates=coverage.picks[run.name]) if run.name in truth else run
+        dataclasses.replace(run, candidates=picks[run.name], truth=truth[run.name])
+        if run.name in truth
+        else run
         for run in shown
     ]
 

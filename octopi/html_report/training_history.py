@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from octopi.errors import DataError, SettingError
-from octopi.evaluation.candidates import read_candidates
+from octopi.evaluation.candidates_file import read_candidates
 from octopi.geometry import Points
 from octopi.html_report.mosaics import compress, data_url
 from octopi.models.checkpoint_info import CheckpointInfo, digest, parse_info

@@ -22,7 +22,7 @@ from octopi.models.checkpoint_info import (
 )
 from octopi.models.properties import EnsembleNet
 from octopi.models.soup import average_weights
-from octopi.stored import Kind, names_of
+from octopi.stored_parts import Kind, names_of
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool3d, pad
 
 from octopi.errors import ResourceError
-from octopi.models.precision import choose_device_type
+from octopi.models.devices import choose_device_type
 
 LocalMaxima = tuple[NDArray[np.intp], NDArray[np.float32]]  # voxels (n, 3) and heights (n,)
 

@@ -4,7 +4,7 @@ from octopi.localization.components import Components
 from octopi.localization.localizer import Localizer
 from octopi.localization.peaks import Peaks
 from octopi.localization.watershed import Watershed
-from octopi.stored import Kind, names_of
+from octopi.stored_parts import Kind, names_of
 
 __all__ = ["LOCALIZER"]
 

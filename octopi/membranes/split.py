@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
+from scipy.spatial.transform import Rotation
 
 from octopi.geometry import Points
 from octopi.membranes.surface import Surface
@@ -119,15 +120,7 @@ def rotations_to_normals(normals: NDArray[np.float64]) -> NDArray[np.float64]:
     is unknown, and 0. For a normal opposite to z the rotation is by 180° about x.
     """
     x, y, z = np.asarray(normals, dtype=np.float64).reshape(-1, 3).T
-    is_opposite = z < -1 + 1e-9
-    scale = 1 / np.where(is_opposite, 1.0, 1 + z)
-    rotations = np.stack(
-        [
-            np.stack([1 - x * x * scale, -x * y * scale, x], axis=1),
-            np.stack([-x * y * scale, 1 - y * y * scale, y], axis=1),
-            np.stack([-x, -y, z], axis=1),
-        ],
-        axis=1,
-    )
-    rotations[is_opposite] = np.diag([1.0, -1.0, -1.0])
-    return rotations
+    axes, sine = np.stack([-y, x, np.zeros_like(x)], axis=1), np.hypot(x, y)
+    axes[sine < 1e-9] = [1.0, 0.0, 0.0]  # any will do along z
+    axes *= (np.arctan2(sine, z) / np.linalg.norm(axes, axis=1))[:, None]
+    return Rotation.from_rotvec(axes).as_matrix()

@@ -299,12 +299,8 @@ def _faces(mask: NDArray[np.bool_]) -> tuple[Vectors, NDArray[np.int64]]:
     The faces are their centres, in voxels.
     """
     centres, inside_voxels = [np.zeros((0, 3))], [np.zeros((0, 3), dtype=np.int64)]
-    for axis in range(3):
-        low = np.moveaxis(mask, axis, 0)[:-1]
-        high = np.moveaxis(mask, axis, 0)[1:]
-        first = np.argwhere(low != high)
-        first[:, : axis + 1] = np.roll(first[:, : axis + 1], -1, axis=1)
-        step = np.eye(3, dtype=np.int64)[axis]
+    for axis, step in enumerate(np.eye(3, dtype=np.int64)):
+        first = np.argwhere(np.diff(mask, axis=axis))
         is_inside = mask[tuple(first.T)]
         centres.append(first + 0.5 * step)
         inside_voxels.append(np.where(is_inside[:, None], first, first + step))

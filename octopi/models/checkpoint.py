@@ -1,6 +1,8 @@
 """Checkpoints: the weights of a network and all it takes to use them, in one file."""
 
 import dataclasses
+import pickle
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from octopi.errors import ResourceError, SettingError, describe_error, shorten, 
 from octopi.models.checkpoint_info import CheckpointInfo, parse_info
 from octopi.models.net_output import NetOutput
 from octopi.models.properties import EXCLUSIVE, EnsembleNet
-from octopi.stored import Kind, build_stored
+from octopi.stored_parts import Kind, build_stored
 from octopi.system.files import staged
 
 FORMAT = 1
@@ -111,7 +113,7 @@ def load_file(path: Path, *, cure: str) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what a damaged file raises depends on where it is damaged
-        reason = shorten(describe_error(error), 200)
+        reason = _why_unreadable(error)
         if "maximum supported version" in str(error):
             raise SettingError(
                 f"{path} was written by a newer PyTorch than {torch.__version__} ({reason}). "
@@ -120,6 +122,18 @@ def load_file(path: Path, *, cure: str) -> Any:
         raise SettingError(
             f"{path} is damaged, or is not a checkpoint that octopi wrote: {reason}. {cure}"
         ) from error
+
+
+def _why_unreadable(error: Exception) -> str:
+    """Say what is wrong with a file that torch did not read, without its advice to run it."""
+    text = str(error)
+    if found := re.search(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)", text):
+        return f"it holds Python code ({shorten(found[1], 100)}), which is not run"
+    if "TorchScript" in text:
+        return "it is a TorchScript program, which is not run"
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is no file of PyTorch"
+    return shorten(describe_error(error), 200)
 
 
 def load(path: str | Path, *, trust: Collection[str] = ()) -> tuple[nn.Module, CheckpointInfo]:

@@ -73,7 +73,8 @@ class CheckpointInfo:
     @property
     def picking(self) -> PickingInfo:
         """What picking needs to know of the network's scores."""
-        return PickingInfo.from_checkpoint(vars(self))
+        names = (field.name for field in dataclasses.fields(PickingInfo) if field.name != "objects")
+        return PickingInfo(self.object_names, **{name: getattr(self, name) for name in names})
 
 
 def parse_info(content: Any, where: str | Path) -> CheckpointInfo:
@@ -95,12 +96,13 @@ def parse_info(content: Any, where: str | Path) -> CheckpointInfo:
             f"{where}: its info {'has' if keys - set(fields) else 'lacks'} {shorten_list(wrong)}. "
             "Use a best_model.pth that this version of octopi wrote."
         )
+    values = dict(content)
     for name, annotation in typing.get_type_hints(CheckpointInfo, include_extras=True).items():
         if name in keys and name not in ("metrics", "provenance"):  # for people only
-            fit(content[name], annotation, f"{where}: its info's {name}")
+            values[name] = fit(content[name], annotation, f"{where}: its info's {name}")
     chances = {name: Chance(**one) for name, one in content.get("chances", {}).items()}
     net_output = NetOutput(**content.get("net_output", {}))
-    return CheckpointInfo(**{**content, "chances": chances, "net_output": net_output})
+    return CheckpointInfo(**{**values, "chances": chances, "net_output": net_output})
 
 
 def trained_runs(info: CheckpointInfo) -> list[str]:

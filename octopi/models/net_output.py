@@ -1,6 +1,6 @@
 """What the channels of a network mean, and at which grid they are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -35,11 +35,7 @@ class NetOutput:
         """Whether a voxel is one object at most."""
         return self.outputs == "exclusive"
 
-    def num_channels(self, num_objects: int) -> int:
-        """Return how many channels a network has for so many objects."""
-        return num_objects + self.is_exclusive + NUM_OFFSETS * self.offsets
-
-    def channels(self, object_names: Sequence[str]) -> list[str | int]:
+    def channels(self, object_names: Iterable[str]) -> list[str | int]:
         """Return what each channel is: 0 = background, names of objects, 1 to 3 = offsets."""
         background: list[str | int] = [0] if self.is_exclusive else []
         return [*background, *object_names, *range(1, 1 + NUM_OFFSETS * self.offsets)]

@@ -1,4 +1,4 @@
-"""The devices of the machine, and the precision they compute in."""
+"""The precision in which a device computes."""
 
 import contextlib
 import functools
@@ -6,66 +6,10 @@ from typing import Any
 
 import torch
 
-from octopi.errors import ResourceError, SettingError, did_you_mean
-from octopi.models.devices import explain_missing_gpu
-from octopi.system import resources
+from octopi.models.devices import choose_device_type
 
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda")
 MAX_UNSAFE_EDGE = 2  # voxels, see `training_precision`
 TRAINING_PRECISIONS = {torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed", None: "32-true"}
-
-
-def choose_device_type(accelerator: Any, key: str = "accelerator") -> str:
-    """Choose the type of device that an accelerator means on this machine: cuda or cpu.
-
-    Args:
-        accelerator: auto, cpu, gpu or cuda (the same).
-        key: the setting, for the message.
-
-    Raises:
-        SettingError: there is no such accelerator.
-        ResourceError: a GPU is requested, but torch sees none.
-    """
-    if accelerator not in ACCELERATORS:
-        hint = did_you_mean(str(accelerator), ACCELERATORS)
-        raise SettingError(f"{key} is auto, cpu or gpu, not {accelerator}.{hint}")
-    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
-    if accelerator in ("gpu", "cuda") and not on_gpu:
-        reason = explain_missing_gpu() or f"torch sees no GPU. Use {key}=cpu."
-        raise ResourceError(f"{key}={accelerator}, but {reason}")
-    return "cuda" if on_gpu else "cpu"
-
-
-def count_devices(accelerator: Any, devices: Any, prefix: str = "", tasks: int = 1) -> int:
-    """Count the devices that share the work; refuse more than there are for it.
-
-    Args:
-        accelerator: see `choose_device_type`.
-        devices: a number of them or auto; of GPUs also -1 for all, or a list of their indices.
-        prefix: of the two settings, for the message.
-        tasks: of srun on this machine that share the work; each has cores of its own, and all see
-            the same GPUs.
-
-    Raises:
-        SettingError: this machine has no such devices.
-        ResourceError: a GPU is requested, but torch sees none.
-    """
-    on_gpu = choose_device_type(accelerator, f"{prefix}accelerator") == "cuda"
-    most = torch.cuda.device_count() if on_gpu else tasks * resources.num_cores()
-    text = str(devices)
-    if text == "auto":
-        return most if on_gpu else 1
-    if on_gpu and text == "-1":
-        return most
-    if text.isdecimal() and 1 <= int(text) <= most:
-        return int(text)
-    indices = [part.strip() for part in text.strip("[]").split(",") if part.strip()]
-    is_list = isinstance(devices, list) or "," in text
-    if on_gpu and is_list and set(indices) <= set(map(str, range(most))) and indices:
-        return len(set(indices))
-    whose = "this process" if tasks == 1 else f"the {tasks} tasks of srun on this machine"
-    limit = "the GPUs that torch sees" if on_gpu else f"the cores of {whose}"
-    raise SettingError(f"{prefix}devices must be 1 to {most}, {limit}; not {devices}.")
 
 
 @functools.cache

@@ -14,7 +14,7 @@ import torch
 from octopi.config.overrides import override_text
 from octopi.config.settings import TrainSettings
 from octopi.errors import SettingError
-from octopi.models.precision import choose_device_type
+from octopi.models.devices import choose_device_type
 from octopi.processes.tasks import ProcessResult, RunningTask, TrainingTask
 from octopi.system import ranks, resources
 from octopi.system.job_folder import OUTPUT_FILE, has_training
@@ -24,25 +24,22 @@ MAX_ON_CPU = 4  # trainings at once, unless more are requested
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 
 
+@dataclass
 class LocalRunner:
     """Starts each training as `python -m MODULE`, in the next free environment.
 
     Args:
-        environments: variables of each slot, from `slot_environments`.
+        environments: variables of each slot that is free, from `slot_environments`.
         module: that `python -m` runs for a training.
         hydra_arguments: that each training needs to find its configs.
     """
 
-    def __init__(
-        self,
-        environments: Sequence[dict[str, str]],
-        module: str,
-        hydra_arguments: Sequence[str] = (),
-    ) -> None:
-        self.free = list(environments)
-        self.size = len(environments)
-        self.module = module
-        self.hydra_arguments = hydra_arguments
+    environments: list[dict[str, str]]
+    module: str
+    hydra_arguments: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        self.size = len(self.environments)
 
     def start(self, tasks: Sequence[TrainingTask]) -> list[RunningTask]:
         """Start several trainings."""
@@ -50,7 +47,7 @@ class LocalRunner:
 
     def _start(self, task: TrainingTask) -> RunningTask:
         """Start a training, or resume it; what it prints goes into a file of its folder."""
-        environment = self.free.pop()
+        environment = self.environments.pop()
         task.folder.mkdir(parents=True, exist_ok=True)
         log = task.folder / OUTPUT_FILE
         overrides = [*task.overrides, override_text("hydra.run.dir", task.folder)]
@@ -67,7 +64,7 @@ class LocalRunner:
                 start_new_session=True,  # Ctrl-C reaches it once, through the sweep
                 preexec_fn=functools.partial(_end_with_parent, os.getpid()),  # noqa: PLW1509  see there
             )
-        return LocalTraining(process, log, lambda: self.free.append(environment))
+        return LocalTraining(process, log, lambda: self.environments.append(environment))
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Import copick without letting it change the logging setup."""
+"""Import copick and open its roots: its logging setup is undone, failed listings raise errors."""
 
 import contextlib
 import functools

@@ -1,6 +1,6 @@
 """Copick's items of a run: those that are stored, from one listing of each folder, and new ones."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ Item = Any  # copick's picks, segmentations, tomograms and features differ by ba
 Query = TypeVar("Query")
 
 PICKS, SEGMENTATIONS, SPACING = "Picks", "Segmentations", "VoxelSpacing"
+MOVE_IT = "A file or folder there has a name that is not copick's; move it away."
 NO_FOLDER = " (no folder)"  # after the name of a .zarr that is a file
 PACKED = ("", ".txt", ".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tar.gz", ".tgz", NO_FOLDER)
 
@@ -76,15 +77,15 @@ class RunContents:
     def _list(
         self,
         what: str,
-        of_copick: Callable[[], Iterable[Item]],
-        of_folders: Callable[[], Iterable[Item]],
+        query_copick: Callable[[], Iterable[Item]],
+        list_folders: Callable[[], Iterable[Item]],
     ) -> list[Item]:
         """List items; raise DataError that says what could not be listed.
 
         Args:
             what: is listed, for messages.
-            of_copick: lists it where there is no folder of static data, as in the data portal.
-            of_folders: lists it elsewhere.
+            query_copick: lists it where there is no folder of static data, as in the data portal.
+            list_folders: lists it elsewhere.
         """
         run = self._run
         if PATTERN_SIGNS & set(run.name):
@@ -92,16 +93,14 @@ class RunContents:
                 f"The name of run {run.name} has one of the signs * ? [, which copick reads as a "
                 "pattern: it would list other runs in its place. Rename its folder."
             )
-        query = of_copick if getattr(run, "fs_static", None) is None else of_folders
+        query = query_copick if getattr(run, "fs_static", None) is None else list_folders
         with storage_errors_as_data_error(f"Run {run.name}: the list of {what}"):
             try:
                 return list(query())
             except (IndexError, ValueError) as error:  # copick splits names without checking them
-                wrong = misnamed_picks(run) if what == PICKS else []
-                advice = "A file or folder there has a name that is not copick's; move it away."
+                advice = describe_misnamed_picks(run) if what == PICKS else ""
                 raise DataError(
-                    f"Run {run.name}: copick cannot list its {what} ({error}). "
-                    f"{name_advice(wrong) if wrong else advice}"
+                    f"Run {run.name}: copick cannot list its {what} ({error}). {advice or MOVE_IT}"
                 ) from error
 
     def _list_picks(self) -> Iterator[Item]:
@@ -267,21 +266,18 @@ def new_features(tomogram: Item, name: str) -> Item:
     return make(tomogram=tomogram, meta=make_meta(tomo_type=tomogram.tomo_type, feature_type=name))
 
 
-def misnamed_picks(run: Item) -> list[str]:
-    """List the files among a run's picks that copick cannot read, or reads as another object's."""
-    names = []
+def describe_misnamed_picks(run: Item) -> str:
+    """Say which files of picks copick cannot read, or reads as another object's; "" if none."""
+    names: dict[str, None] = {}
     for part in ("overlay", "static"):  # the data portal has no folder of static data
         fs, folder = getattr(run, f"fs_{part}", None), getattr(run, f"{part}_path", None)
         if fs and folder:
-            names += [path.rpartition("/")[2] for path in fs.glob(f"{folder}/Picks/*.json")]
-    return [name for name in names if name.count("_") != 2 and name[0] != "."]
-
-
-def name_advice(wrong: Sequence[str]) -> str:
-    """Say which files of picks have names that copick does not use, and how it names picks."""
-    names = shorten_list(dict.fromkeys(wrong))
+            names |= {path.rpartition("/")[2]: None for path in fs.glob(f"{folder}/Picks/*.json")}
+    wrong = [name for name in names if name.count("_") != 2 and name[0] != "."]
+    if not wrong:
+        return ""
     object_name = wrong[0].removesuffix(".json").rpartition("_")[2]
     return (
-        f"Picks are called USER_SESSION_OBJECT.json, but there is {names}. Rename each, as in "
-        f"curation_0_{object_name}.json, or move it away."
+        f"Picks are called USER_SESSION_OBJECT.json, but there is {shorten_list(wrong)}. Rename "
+        f"each, as in curation_0_{object_name}.json, or move it away."
     )

@@ -93,8 +93,8 @@ def read_picks(picks: Any, where: str, warn: Callable[[str], None]) -> StoredPic
             f"{where} are in {unit}; only angstrom is understood ({picks.path}). Convert the "
             "coordinates to Å, and correct the unit."
         )
-    _check_finite(positions, "coordinates", f"{where} ({picks.path})")
-    _check_finite(scores, "scores", f"{where} ({picks.path})")
+    check_finite(positions, "coordinates", f"{where} ({picks.path})")
+    check_finite(scores, "scores", f"{where} ({picks.path})")
     has_scores = not entries or any("score" in entry for entry in entries)
     rotations = transforms[:, :3, :3] if trusted else None
     points = Points(positions, scores if has_scores else None)
@@ -137,13 +137,6 @@ def _provenance(stored: Any) -> dict[str, Any]:
     return provenance
 
 
-def checked_orientations(stored: StoredPicks, where: str) -> NDArray[np.float64] | None:
-    """Return the orientations (None where not trusted); raise DataError if one is not finite."""
-    if stored.orientations is not None:
-        _check_finite(stored.orientations, "orientations", where)
-    return stored.orientations
-
-
 def _content(picks: Any) -> dict[str, Any]:
     """Read a file of picks, or the data portal's annotations in the same form."""
     if getattr(picks.meta, "portal_metadata", None) is not None and picks.read_only:
@@ -178,16 +171,16 @@ def to_json(
     Raises:
         DataError: a coordinate, orientation or score is not finite.
     """
-    _check_finite(points.positions, "coordinates", where)
+    check_finite(points.positions, "coordinates", where)
     transformations: list[list[list[float]]] = [np.eye(4).tolist()] * len(points)
     if orientations is not None:
-        _check_finite(orientations, "orientations", where)
+        check_finite(orientations, "orientations", where)
         matrices = np.tile(np.eye(4), (len(points), 1, 1))
         matrices[:, :3, :3] = orientations
         transformations = matrices.tolist()
     positions = points.positions.astype(np.float64).tolist()
     scores = points.scores_or_ones.astype(np.float64)
-    _check_finite(scores, "scores", where)
+    check_finite(scores, "scores", where)
     config = picks.run.root.config
     # Points of a filament share its id, which we do not know; 0 says so.
     filament = any(
@@ -259,7 +252,14 @@ def _rounded(points: Points) -> list[list[float]]:
     return positions
 
 
-def _check_finite(values: np.ndarray, what: str, where: str) -> None:
+def check_finite(values: np.ndarray, what: str, where: str) -> None:
+    """Raise DataError if a value of some picks is not finite, or so large that it is damaged.
+
+    Args:
+        values: a row for each pick.
+        what: the values are, for the message.
+        where: the picks in words, for the message.
+    """
     rows = np.unique(np.nonzero(~(np.abs(values) <= LARGEST))[0])
     if len(rows):
         raise DataError(

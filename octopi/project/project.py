@@ -93,7 +93,6 @@ class Project:
                 run.name if times[run.name] == 1 else f"{prefix}/{run.name}",
                 run,
                 self.objects,
-                str(self),
                 self.warn_once,
                 self._select_one,
             )
@@ -183,17 +182,14 @@ class Project:
             settings = {**settings, "process": new_worker_id()}
         roots = {} if dry_run else {run.copick_run.root: None for run in runs}
         workers = {
-            root: Worker(WorkFolder.of_output(root, output), settings, output) for root in roots
+            root: Worker(WorkFolder.for_output(root, output), settings, output) for root in roots
         }
         work = SharedWork(workers)
         with contextlib.ExitStack() as stack:
             for worker in workers.values():
-                if not worker.folder.is_exclusive():
-                    self.warn_once(
-                        f"{worker.folder.path}: this storage lets two processes make the same "
-                        "file, so that they are not kept apart. Start one at a time, or each with "
-                        "other runs=[…]."
-                    )
+                is_exclusive, text = worker.folder.describe_sharing()
+                if not is_exclusive:
+                    self.warn_once(f"{worker.folder.path}: {text}")
                 worker.join()
                 stack.push(functools.partial(_leave, worker))
             yield work
@@ -202,11 +198,11 @@ class Project:
     def work_folders(self) -> list[WorkFolder]:
         """Return the folders by which processes share what they write, of each output."""
         with storage_errors_as_data_error("What is at work"):
-            return [folder for root in self._roots.values() for folder in WorkFolder.all_of(root)]
+            return [folder for root in self._roots.values() for folder in WorkFolder.list_all(root)]
 
     def folders_to_share(self) -> list[WorkFolder]:
         """Return a folder of each overlay in which `WorkFolder.is_exclusive` can be tried."""
-        return [WorkFolder.of_output(root, "") for root in self._roots.values()]
+        return [WorkFolder.for_output(root, "") for root in self._roots.values()]
 
     @property
     def overlays(self) -> list[str]:

@@ -17,6 +17,8 @@ from octopi.system.files import differing_values
 # of a target: the same in all runs
 PAINTING = ("labels", "sphere_radii", "picks", "rejected", "masks", "annotated", "annotation")
 MAX_VALUE_LENGTH = 60  # characters of a value in a message; of a longer one only the key is named
+ABSENT = "-"  # in place of the hash of a set of picks that a run lacks
+REGION = "annotated region"  # among the digests of a target's masks: what is annotated
 
 
 def describe_differences(stored: Any, current: Any) -> str:
@@ -102,25 +104,8 @@ def replaced_tomogram(run: Run, stored: Mapping[str, Any]) -> TomogramQuery | No
     return None
 
 
-ABSENT = "-"  # in place of the hash of a set of picks that a run lacks
-REGION = "annotated region"  # among the digests of a target's masks: what is annotated
-
-
-def digest_sets(run: Run, sets: Mapping[str, PickSets]) -> dict[str, str]:
-    """Return a hash (sha256, hex) of each set of an object's picks; ABSENT where the run has none.
-
-    Args:
-        run: of the picks.
-        sets: object name -> sets of its picks.
-    """
-    stored = run.read_existing_picks(
-        {q: q for of_object in sets.values() for q in of_object.queries}
-    )
-    return {name: digest_stored(stored, of_object) for name, of_object in sets.items()}
-
-
-def digest_stored(stored: Mapping[PicksQuery, Points], sets: PickSets) -> str:
-    """Return the hashes of an object's sets of picks that were stored, see `digest_sets`."""
+def digest_sets(stored: Mapping[PicksQuery, Points], sets: PickSets) -> str:
+    """Return a hash (sha256, hex) of each set of an object's picks; ABSENT where there is none."""
     return " ".join(digest_points(stored[q]) if q in stored else ABSENT for q in sets.queries)
 
 
@@ -161,14 +146,16 @@ def _changed_sets(run: Run, attributes: Mapping[str, Any], key: str) -> list[Pic
     digests = attributes.get(f"{key}_digests", {})
     names = {*digests, *attributes.get("not_annotated", ())}
     texts = attributes.get(key, {})
-    sets = {name: PickSets.parse(text) for name, text in texts.items() if name in names}
+    all_sets = {name: PickSets.parse(text) for name, text in texts.items() if name in names}
+    picks = run.read_existing_picks({q: q for sets in all_sets.values() for q in sets.queries})
     changed = []
-    for name, current in digest_sets(run, sets).items():
-        queries = sets[name].queries
-        stored = digests[name].split() if name in digests else [ABSENT] * len(queries)
+    for name, sets in all_sets.items():
+        before = digests[name].split() if name in digests else [ABSENT] * len(sets.queries)
         changed += [
             query
-            for query, new, old in zip_longest(queries, current.split(), stored)
+            for query, new, old in zip_longest(
+                sets.queries, digest_sets(picks, sets).split(), before
+            )
             if query is not None and new != old
         ]
     return changed

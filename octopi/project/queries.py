@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self, TypeVar
 
-from octopi.errors import NotInProjectError, SettingError, shorten_list
+from octopi.errors import NotInProjectError, SettingError, shorten, shorten_list
 from octopi.geometry import same_spacing
 
 # Names become parts of file names joined by "_"; three of them must fit into 255 bytes.
+MAX_FILE_NAME = 255  # bytes, of all usual disks
 MAX_NAME_LENGTH = 64
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PICKS = re.compile(r"([^:/@\s]+):([^:/@\s]+)/([^:/@\s]+)")
@@ -149,15 +150,10 @@ def select_tomogram(
         run_name: for messages.
     """
     candidates = [q for q in existing if tomo_type in (None, q.tomo_type)]
-    requested = f"tomogram {tomogram_name(tomo_type, voxel_spacing)}"
+    name = "@".join(str(part) for part in (tomo_type, voxel_spacing) if part) or "at all"
     return select_one(
-        candidates, voxel_spacing, run_name=run_name, requested=requested, existing=existing
+        candidates, voxel_spacing, run_name=run_name, kind="tomogram", name=name, existing=existing
     )
-
-
-def tomogram_name(tomo_type: str | None, voxel_spacing: float | None) -> str:
-    """Return what a user called a tomogram, for messages."""
-    return "@".join(str(part) for part in (tomo_type, voxel_spacing) if part) or "at all"
 
 
 def select_one(
@@ -165,7 +161,8 @@ def select_one(
     voxel_spacing: float | None,
     *,
     run_name: str,
-    requested: str,
+    kind: str,
+    name: object,
     existing: Iterable[Spaced],
 ) -> Spaced:
     """Return the one candidate nearest to the voxel spacing (Å).
@@ -173,21 +170,21 @@ def select_one(
     Args:
         candidates: to choose from.
         voxel_spacing: Å, within 1 %; None where there is only one candidate.
-        run_name: for messages.
-        requested: kind and name of what is searched for, for messages.
-        existing: the run's, for messages.
+        run_name: for messages, as is all that follows.
+        kind: of what is searched for.
+        name: of what is searched for.
+        existing: the run's.
 
     Raises:
         NotInProjectError: there is none.
         SettingError: there are several.
     """
-    kind, _, name = requested.partition(" ")
     fit = nearest(candidates, voxel_spacing)
     if not fit:
         raise NotInProjectError(f"Run {run_name}", kind, name, sorted(map(str, existing)))
     if len(fit) > 1:
         raise SettingError(
-            f"Run {run_name} has more than one {requested}: {shorten_list(fit)}. "
+            f"Run {run_name} has more than one {kind} {name}: {shorten_list(fit)}. "
             "Say which of them you mean."
         )
     return fit[0]
@@ -204,22 +201,31 @@ def check_name(kind: str, value: str) -> str:
     if value and value == legal:
         return value
     cure = f"Use {legal!r}" if legal else "Use a name that starts with a letter or a digit"
-    shown = value if len(value) <= MAX_NAME_LENGTH else f"{value[:20]}…"
     raise SettingError(
-        f"{kind} {shown!r} cannot be stored as it is: names in a copick project are up to "
+        f"{kind} {shorten(value)!r} cannot be stored as it is: names in a copick project are up to "
         f"{MAX_NAME_LENGTH} letters, digits, '.' and '-'. {cure}."
     )
+
+
+def check_file_name(query: PicksQuery) -> None:
+    """Raise SettingError for picks whose files would have longer names than disks take."""
+    name = f"{query.user_id}_{query.session_id}_{query.object_name}.json.octopi"
+    if (length := len(name.encode())) > MAX_FILE_NAME:
+        raise SettingError(
+            f"The files of picks of {shorten(query.object_name, 40)} by {query.user_id[:20]} would "
+            f"have names of {length} bytes, and a disk takes {MAX_FILE_NAME}. Choose a shorter "
+            "user_id or session_id."
+        )
 
 
 def check_run_name(value: str) -> str:
     """Return a name that a run can have on every filesystem; else raise SettingError."""
     if _RUN.fullmatch(value) and len(value) <= MAX_NAME_LENGTH and ".." not in value:
         return value
-    shown = value if len(value) <= MAX_NAME_LENGTH else f"{value[:20]}…"
     legal = "_".join(filter(None, map(_legal_spelling, value.split("_"))))[:MAX_NAME_LENGTH]
     raise SettingError(
-        f"No run can be called {shown!r}: names of runs are up to {MAX_NAME_LENGTH} letters, "
-        f"digits, '.', '_' and '-', and begin with a letter or a digit. "
+        f"No run can be called {shorten(value)!r}: names of runs are up to {MAX_NAME_LENGTH} "
+        "letters, digits, '.', '_' and '-', and begin with a letter or a digit. "
         f"{f'Rename it, as in {legal!r}' if legal else 'Rename it'}."
     )
 

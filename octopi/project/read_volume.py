@@ -193,7 +193,7 @@ def check_chunks(volume: StoredVolume, missing: Sequence[str], damaged: Sequence
         )
 
 
-def decode_chunk(array: zarr.Array, raw: bytes, buffer: NDArray | None = None) -> NDArray[Any]:
+def decode_chunk(array: zarr.Array, raw: bytes, buffer: NDArray) -> NDArray[Any]:
     """Decode a chunk; it has the full chunk shape also at the border of the array.
 
     Args:
@@ -208,8 +208,8 @@ def decode_chunk(array: zarr.Array, raw: bytes, buffer: NDArray | None = None) -
     if array.compressor is not None:
         if array.compressor.codec_id == "blosc":
             _check_blosc(raw, None if array.filters else math.prod(array.chunks) * array.itemsize)
-        fits = buffer is not None and not array.filters and array.order == "C"
-        content = array.compressor.decode(raw, out=buffer if fits else None)
+        is_final = not array.filters and array.order == "C"
+        content = array.compressor.decode(raw, out=buffer if is_final else None)
     for codec in reversed(array.filters or []):
         content = codec.decode(content)
     return np.frombuffer(content, dtype=array.dtype).reshape(array.chunks, order=array.order)

@@ -1,14 +1,16 @@
 """A run of a copick project: its tomograms, picks, segmentations and score maps."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from octopi.errors import NotInProjectError
+from octopi.geometry import Points
 from octopi.project import copick_items, picks_file
-from octopi.project.picks_file import StoredPicks, checked_orientations, read_picks, to_json
+from octopi.project.picks_file import StoredPicks, check_finite, read_picks, to_json
 from octopi.project.queries import PicksQuery, SegmentationQuery
 from octopi.project.storage import (
     read_file,
@@ -17,12 +19,6 @@ from octopi.project.storage import (
     write_file,
 )
 from octopi.project.volume_store import VolumeStore
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from octopi.geometry import Points
 
 Key = TypeVar("Key")
 
@@ -34,8 +30,7 @@ class Run(VolumeStore):
         """List the picks, empty ones too; warn of files that copick takes for another object's."""
         picks = sorted(self.contents().picks, key=str)
         is_known = all(query.object_name in self.objects for query in picks)
-        if not is_known and (wrong := copick_items.misnamed_picks(self.copick_run)):
-            advice = copick_items.name_advice(wrong)
+        if not is_known and (advice := copick_items.describe_misnamed_picks(self.copick_run)):
             self.warn_once(f"Run {self.name}: copick takes files for other picks. {advice}")
         return picks
 
@@ -69,9 +64,14 @@ class Run(VolumeStore):
         Returns:
             The points, and rotations (n, 3, 3) from the objects' frame to the tomogram's, x y z;
             None where they are unknown.
+
+        Raises:
+            DataError: an orientation is not finite.
         """
         stored = self._read_picks(query)
-        return stored.points, checked_orientations(stored, self._where(query))
+        if stored.orientations is not None:
+            check_finite(stored.orientations, "orientations", self._where(query))
+        return stored.points, stored.orientations
 
     def picks_provenance(self, query: PicksQuery) -> Mapping[str, Any]:
         """Read what octopi says it made picks of, see `picks_file.PROVENANCE`; {} where unknown."""

@@ -1,6 +1,7 @@
-"""Selection of picks, tomograms, label volumes and runs.
+"""Choose what a command works on: picks, tomograms, label volumes, and the runs that have them.
 
-Of picks one set is selected for each object, or several that are named to count together.
+`Project.select` takes the runs that are named; here follows what each of them must have. Of picks
+one set is chosen for each object, or several that are named to count together.
 """
 
 import contextlib
@@ -201,7 +202,11 @@ def find_picks(
         SettingError: an object has several sets of picks.
     """
     available = {query for run in runs for query in run.picks()}
-    return _choose_picks(available, objects, source)
+    candidates = [query for query in available if is_annotation(query, source)]
+    names = list(objects or dict.fromkeys(sorted(q.object_name for q in candidates)))
+    if not names:
+        raise _not_in_project(source or "to learn from", available)
+    return {name: _select_one(name, candidates, available, source) for name in names}
 
 
 def find_pick_sets(
@@ -225,7 +230,7 @@ def find_pick_sets(
     """
     available = {query for run in runs for query in run.picks()}
     if source is None or (isinstance(source, str) and ":" not in source):
-        chosen = _choose_picks(available, objects, source)
+        chosen = find_picks(runs, objects=objects, source=source)
         picks = {name: (query,) for name, query in chosen.items()}
     else:
         picks = _named_sets(source, available)
@@ -249,17 +254,6 @@ def find_pick_sets(
         {name: PickSets(queries) for name, queries in picks.items()},
         {name: PickSets(queries) for name, queries in places.items() if name in picks},
     )
-
-
-def _choose_picks(
-    available: Collection[PicksQuery], objects: Sequence[str] | None, source: str | None
-) -> dict[str, PicksQuery]:
-    """Choose one set of picks per object of those that exist; see `find_picks`."""
-    candidates = [query for query in available if is_annotation(query, source)]
-    names = list(objects or dict.fromkeys(sorted(q.object_name for q in candidates)))
-    if not names:
-        raise _not_in_project(source or "to learn from", available)
-    return {name: _select_one(name, candidates, available, source) for name in names}
 
 
 def _listed(source: Source) -> list[str]:

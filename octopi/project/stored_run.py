@@ -1,18 +1,20 @@
 """A run of a project: what is stored of it, and what this process may write to it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from octopi.errors import NotInProjectError, SettingError
 from octopi.project.copick_items import RunContents
-from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery, check_name
-
-if TYPE_CHECKING:
-    from octopi.project.objects import PickableObject
-    from octopi.project.work_folder import Claim
+from octopi.project.objects import PickableObject
+from octopi.project.queries import (
+    PicksQuery,
+    SegmentationQuery,
+    TomogramQuery,
+    check_file_name,
+    check_name,
+)
+from octopi.project.work_folder import Claim
 
 
 @dataclass(eq=False, repr=False)
@@ -23,7 +25,6 @@ class StoredRun:
         name: of the run in the project.
         copick_run: copick's run.
         objects: the project's objects, by name.
-        project_name: the project in words, for messages.
         warn_once: logs a warning once, however many runs give it.
         reopen: opens the run of a name again, in the process that unpickles this one.
         claim: by which the run is this process's, while it is.
@@ -33,9 +34,8 @@ class StoredRun:
     name: str
     copick_run: Any
     objects: Mapping[str, PickableObject]
-    project_name: str
     warn_once: Callable[[str], None]
-    reopen: Callable[[str], StoredRun]
+    reopen: Callable[[str], "StoredRun"]
     claim: Claim | None = None
     kept: RunContents | None = None
 
@@ -80,7 +80,7 @@ class StoredRun:
         """Raise unless picks or a label volume can be written under this query.
 
         Raises:
-            SettingError: a name is illegal, or the read-only data has the same.
+            SettingError: a name is illegal or too long, or the read-only data has the same.
             NotInProjectError: the project has no such object.
         """
         check_name("user_id", query.user_id)
@@ -88,7 +88,8 @@ class StoredRun:
         if isinstance(query, PicksQuery):
             objects = [entry.name for entry in self.copick_run.root.config.pickable_objects]
             if query.object_name not in objects:
-                raise NotInProjectError(self.project_name, "object", query.object_name, objects)
+                raise NotInProjectError("The project", "object", query.object_name, objects)
+            check_file_name(query)
         else:
             check_name("name", query.name)
         items, listed = self._items(query)

@@ -13,7 +13,7 @@ from octopi.errors import NotInProjectError
 from octopi.geometry import Points
 from octopi.pick_sets import PickCounts, unite
 from octopi.project.objects import has_unknown_voxels
-from octopi.project.provenance import digest_stored
+from octopi.project.provenance import digest_sets
 from octopi.project.queries import PickSets, PicksQuery, SegmentationQuery
 from octopi.project.run import Run
 from octopi.project.selection import REJECTED_SUFFIX
@@ -107,7 +107,7 @@ def unite_sets(
     points = [stored.get(query, Points.empty()) for query in sets.queries]
     counts = dict(zip(sets.user_sessions, map(len, points), strict=True))
     is_annotated = any(query in stored for query in sets.queries)
-    digest = digest_stored(stored, sets)
+    digest = digest_sets(stored, sets)
     if len(points) == 1 and rejected is None:
         kept = [np.ones(len(points[0]), bool)]
         union = points[0] if is_annotated else None
@@ -135,7 +135,7 @@ def unite_sets(
             num_contradicted=int((~remain).sum()),
         ),
         digest,
-        "" if rejected is None else digest_stored(stored, rejected),
+        "" if rejected is None else digest_sets(stored, rejected),
     )
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,34 +26,31 @@ class VolumeReport:
 
     Args:
         volume: that was checked.
-        all_chunks_required: whether every chunk is required; label volumes of others may leave
-            out background.
-        attributes: octopi's, {} in others' volumes.
-        missing: chunks without a file, which zarr would read as zeros.
+        missing: required chunks without a file, which zarr would read as zeros.
         damaged: chunks whose file is empty or cannot be decoded.
-        values: of the voxels that were read.
-        constant_chunks: chunks in which every voxel has the same value.
-        label_values: of a label volume's voxels that were read; None in tomograms.
+        values: of a tomogram's voxels that were read.
+        constant_chunks: of a tomogram, in which every voxel has the same value.
+        attributes: octopi's of a label volume, {} in others' volumes.
+        label_values: of a label volume's voxels that were read.
         digest: hash of all stored bytes; empty where they were not read.
         remarks: what is odd about a tomogram's voxels.
         contrasts: object -> contrast of each of its picks in a tomogram.
     """
 
     volume: StoredVolume
-    all_chunks_required: bool
-    attributes: dict[str, Any]
     missing: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     values: ValueRange = field(default_factory=ValueRange)
     constant_chunks: list[str] = field(default_factory=list)
-    label_values: LabelValues | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+    label_values: LabelValues = field(default_factory=LabelValues)
     digest: str = ""
     remarks: list[str] = field(default_factory=list)
     contrasts: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def check_chunks(self) -> None:
         """Raise DataError, as the work does, if chunks are damaged or required ones missing."""
-        check_chunks(self.volume, self.missing if self.all_chunks_required else [], self.damaged)
+        check_chunks(self.volume, self.missing, self.damaged)
 
 
 def check_tomogram(
@@ -74,11 +71,14 @@ def check_tomogram(
         radii: object -> Å.
     """
     volume = run.open_tomogram(query)
+    report = VolumeReport(volume)
     sample = VoxelSample(volume.grid.shape)
     contrast = PickContrast(volume.grid, positions, radii)
-    report = _examine(
-        volume, all_chunks_required=True, voxels=voxels, visitors=[sample.add, contrast.add]
-    )
+    for name, region, chunk in _read_chunks(report, voxels=voxels):
+        if report.values.add(chunk):
+            report.constant_chunks.append(name)
+        sample.add(chunk, region)
+        contrast.add(chunk, region)
     if voxels:
         report.remarks = _odd_values(volume, report, sample.values)
         report.contrasts = contrast.by_object()
@@ -101,39 +101,34 @@ def _odd_values(
 def check_segmentation(run: Run, query: SegmentationQuery, *, voxels: bool) -> VolumeReport:
     """Check a stored label volume as `check_tomogram` checks a tomogram."""
     volume = run.open_segmentation(query)
-    values = LabelValues()
-    report = _examine(
-        volume,
-        all_chunks_required=volume.by_octopi,
-        voxels=voxels,
-        visitors=[lambda chunk, _region: values.add(chunk)],
-    )
-    report.label_values = values
+    report = VolumeReport(volume, attributes=octopi_attributes(volume))
+    for _, _, chunk in _read_chunks(report, voxels=voxels):
+        report.label_values.add(chunk)
     if voxels and report.missing:
-        values.add(background(volume.array))
+        report.label_values.add(background(volume.array))
+    if not volume.by_octopi:  # others may leave out chunks of background
+        report.missing = []
     return report
 
 
-def _examine(
-    volume: StoredVolume,
-    *,
-    all_chunks_required: bool,
-    voxels: bool,
-    visitors: Sequence[Callable[[NDArray, Sequence[slice]], None]] = (),
-) -> VolumeReport:
-    report = VolumeReport(volume, all_chunks_required, attributes=octopi_attributes(volume))
-    if not voxels:
-        with storage_errors_as_data_error(volume.where):
-            files = stored_files(volume)
-        names = [name for name, _ in chunk_regions(volume)]
-        report.missing = [name for name in names if name not in files]
-        report.damaged = [n for n in names if n in files and not files[n].get("size", 1)]
-        return report
-    digest = hashlib.sha256()
-    for name, region, chunk in read_chunks(volume, report.missing, report.damaged, digest):
-        if report.values.add(chunk):
-            report.constant_chunks.append(name)
-        for visit in visitors:
-            visit(chunk.reshape(chunk.shape[-3:]), region[-3:])
-    report.digest = digest.hexdigest()
-    return report
+def _read_chunks(
+    report: VolumeReport, *, voxels: bool
+) -> Iterator[tuple[str, Sequence[slice], NDArray]]:
+    """Yield the name, region and voxels of each chunk; report which are missing or damaged.
+
+    Args:
+        report: of the volume.
+        voxels: False yields nothing, and counts files.
+    """
+    volume = report.volume
+    if voxels:
+        digest = hashlib.sha256()
+        for name, region, chunk in read_chunks(volume, report.missing, report.damaged, digest):
+            yield name, region[-3:], chunk.reshape(chunk.shape[-3:])
+        report.digest = digest.hexdigest()
+        return
+    with storage_errors_as_data_error(volume.where):
+        files = stored_files(volume)
+    names = [name for name, _ in chunk_regions(volume)]
+    report.missing = [name for name in names if name not in files]
+    report.damaged = [n for n in names if n in files and not files[n].get("size", 1)]

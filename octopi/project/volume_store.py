@@ -1,14 +1,13 @@
 """The tomograms, segmentations and score maps of a run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from octopi.errors import DataError, NotInProjectError
-from octopi.geometry import NEARLY_EXACT, same_spacing
+from octopi.geometry import NEARLY_EXACT, Grid, same_spacing
 from octopi.project import copick_items, read_volume, stored_volume
 from octopi.project.attributes import FINGERPRINT, octopi_attributes
 from octopi.project.digests import digest_array
@@ -19,17 +18,11 @@ from octopi.project.queries import (
     check_name,
     select_one,
     select_tomogram,
-    tomogram_name,
 )
 from octopi.project.storage import storage_errors_as_resource_error
 from octopi.project.stored_run import StoredRun
 from octopi.project.write_volume import write_volume
 from octopi.ranges import PLAUSIBLE_SPACING
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from octopi.geometry import Grid
 
 
 class VolumeStore(StoredRun):
@@ -51,8 +44,7 @@ class VolumeStore(StoredRun):
             SettingError: there are several.
         """
         tomogram = select_tomogram(self.tomograms(), tomo_type, voxel_spacing, run_name=self.name)
-        name = tomogram_name(tomo_type, voxel_spacing)
-        return self._warn_of_other_spacing(f"tomogram {name}", tomogram, voxel_spacing)
+        return self._warn_of_other_spacing(tomogram, voxel_spacing)
 
     def is_read_only(self, query: TomogramQuery) -> bool:
         """Return whether the tomogram lies in read-only data."""
@@ -124,12 +116,11 @@ class VolumeStore(StoredRun):
         same_name = [q for q in existing if q.name_user_session == query.name_user_session]
         # An unfinished one is taken only where there is no other, for the error that names it.
         candidates = [q for q in same_name if stored_volume.is_finished(existing[q])] or same_name
-        requested = f"{query.kind} {query}"
         spacing = query.voxel_spacing
         selected = select_one(
-            candidates, spacing, run_name=self.name, requested=requested, existing=existing
+            candidates, spacing, run_name=self.name, kind=query.kind, name=query, existing=existing
         )
-        return self._warn_of_other_spacing(requested, selected, spacing)
+        return self._warn_of_other_spacing(selected, spacing)
 
     def open_segmentation(self, query: SegmentationQuery) -> stored_volume.StoredVolume:
         """Open a label volume, see `find_segmentation`; read only its metadata."""
@@ -285,11 +276,12 @@ class VolumeStore(StoredRun):
             existing[name], where, query.voxel_spacing, warn=self.warn_once, channels=True
         )
 
-    def _warn_of_other_spacing(
-        self, requested: str, selected: Spaced, voxel_spacing: float | None
-    ) -> Spaced:
+    def _warn_of_other_spacing(self, selected: Spaced, voxel_spacing: float | None) -> Spaced:
         """Warn if a volume has another voxel spacing (Å) than requested; return the volume."""
         spacing = selected.voxel_spacing or 0
         if voxel_spacing and not same_spacing(spacing, voxel_spacing, tolerance=NEARLY_EXACT):
-            self.warn_once(f"Requested the {requested}; taking the nearest spacing, {spacing} Å.")
+            self.warn_once(
+                f"No {selected.kind} has a spacing of {voxel_spacing} Å; taking the nearest "
+                f"spacing, {spacing} Å."
+            )
         return selected

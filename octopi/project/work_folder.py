@@ -3,7 +3,8 @@
 Each output has a folder `.octopi/work/OUTPUT` in the overlay, which copick does not list. In it are
 
 - `worker.ID`, rewritten every BEAT seconds by each process at work, with its settings;
-- `job.N`, made by the first of the processes that work together, and `left.N.TASK`, see `launch`;
+- `job.N`, made by the first of the processes that work together;
+- `left.N.TASK`, made as a task of a SLURM array ends: tasks that come later still join job N;
 - `claim.RUN.G`, made by the process that works on a run; G counts how often it was taken over;
 - `shared.N.RUN`, what the others need of a run, perhaps before it is done;
 - `done.N.RUN`, when the run is done, or `failed.N.RUN.G`, with the cause: G counts tries, too.
@@ -63,13 +64,13 @@ class WorkFolder:
     path: str
 
     @classmethod
-    def of_output(cls, root: Any, output: str) -> Self:
+    def for_output(cls, root: Any, output: str) -> Self:
         """Return the folder of an output, such as `picks octopi/1`, in a copick root's overlay."""
         fs = filesystem_inside(root.fs_overlay)
         return cls(fs, f"{_all_work(root)}/{file_name(output)}")
 
     @classmethod
-    def all_of(cls, root: Any) -> list[Self]:
+    def list_all(cls, root: Any) -> list[Self]:
         """Return the folders of all outputs that were ever written to a copick root's overlay."""
         fs = filesystem_inside(root.fs_overlay)
         try:
@@ -141,11 +142,15 @@ class WorkFolder:
                 entries = []
         return Listing({entry["name"].rpartition("/")[2]: _modified(entry) for entry in entries})
 
-    def describe_exclusive(self) -> str:
-        """Say by which means only one process can make a file; "" if two can. Try it."""
+    def describe_sharing(self) -> tuple[bool, str]:
+        """Try whether only one process can make a file; return that, and what follows from it."""
         if not self.is_exclusive():
-            return ""
-        return "exclusive files (O_EXCL)" if can_rename(self.fs) else "conditional puts"
+            return False, (
+                "this storage lets two processes make the same file, so that they are not kept "
+                "apart. Start one at a time, or each with other runs=[…]."
+            )
+        means = "exclusive files (O_EXCL)" if can_rename(self.fs) else "conditional puts"
+        return True, f"{means}; any number of processes share the runs"
 
     def _storage_errors(self) -> contextlib.AbstractContextManager[None]:
         return storage_errors_as_resource_error("What processes are at work on", self.path)
@@ -213,8 +218,8 @@ class Listing:
             worker: its id.
             now: seconds, by the storage's clock.
         """
-        place, pid, _ = worker.rsplit("-", 2)
-        if place == _place() and not (pid.isdecimal() and is_running(int(pid))):
+        machine, pid, _ = worker.rsplit("-", 2)
+        if machine == _machine() and not (pid.isdecimal() and is_running(int(pid))):
             return False
         return now - self.modified.get(f"worker.{worker}", 0) < LEASE
 
@@ -299,10 +304,10 @@ def lost_error() -> LockedError:
 
 def new_worker_id() -> str:
     """Return an id for this process, of which no other has the same."""
-    return f"{_place()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    return f"{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
-def _place() -> str:
+def _machine() -> str:
     """Return what names this machine; of a container, which counts processes by itself, that."""
     space = Path("/proc/self/ns/pid")
     number = "".join(filter(str.isdecimal, str(space.readlink()))) if space.is_symlink() else ""

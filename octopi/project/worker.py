@@ -81,7 +81,9 @@ class Worker:
     def _choose_job(self) -> None:
         """Choose the job; each process has shown life by now, so that of two one sees the other."""
         self.look()
-        others = {worker: self.folder.read_mapping(f"worker.{worker}") for worker in self._others()}
+        now = self._now()
+        alive = [w for w in self._listing.workers() if self._listing.is_alive(w, now)]
+        others = {w: self.folder.read_mapping(f"worker.{w}") for w in alive if w != self.id}
         for worker, content in others.items():
             self._check_same_settings(worker, content)
         self.has_company = bool(others)
@@ -184,8 +186,7 @@ class Worker:
         if run in self._done or number < MAX_TRIES or self._has_owner(run, number):
             return False
         if not self._has_failed(run, number):
-            owner = self._owners[run, number].rsplit("-", 2)
-            lost = f"process {owner[1]} on {owner[0].rpartition('-')[0]} was lost at work on it"
+            lost = f"{describe_worker(self._owners[run, number], {})} was lost at work on it"
             Claim(self.folder, run, number, self.id, self.job).fail(ResourceError(lost))
         return True
 
@@ -221,15 +222,6 @@ class Worker:
     def _now(self) -> float:
         """Return the time of the storage's clock, as far as this worker's own file shows it."""
         return self._listing.modified.get(f"worker.{self.id}", 0) + _clock() - self._shown
-
-    def _others(self) -> list[str]:
-        """List the other workers that are alive."""
-        now = self._now()
-        return [
-            worker
-            for worker in self._listing.workers()
-            if worker != self.id and self._listing.is_alive(worker, now)
-        ]
 
     def leave(self, error: Exception | None = None) -> None:
         """Drop the claims that are left, and the worker's file; the last one removes the job's.
@@ -280,10 +272,11 @@ class Worker:
 
 
 def describe_worker(worker: str, content: Mapping[str, Any]) -> str:
-    """Say which process a worker is, and since when it is at work."""
-    place, pid, _ = worker.rsplit("-", 2)
+    """Say which process a worker is and, by the content of its file, since when it is at work."""
+    machine, pid, _ = worker.rsplit("-", 2)
     job = f", SLURM job {content['slurm_job']}" if content.get("slurm_job") else ""
-    return f"process {pid} on {place.rpartition('-')[0]}{job}, since {content.get('since', '?')}"
+    since = f", since {content['since']}" if "since" in content else ""
+    return f"process {pid} on {machine.rpartition('-')[0]}{job}{since}"
 
 
 def _array() -> str | None:

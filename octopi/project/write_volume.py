@@ -43,7 +43,7 @@ def write_volume(
         return
     metadata = _ome_metadata(_LEVEL, volume.ndim, grid, attributes)
     with staged(Path(path)) as stage:
-        _fill(zarr.DirectoryStore(stage, dimension_separator="/"), _LEVEL, volume)
+        _fill(zarr.DirectoryStore(stage, dimension_separator="/"), volume)
         (stage / ".zattrs").write_bytes(metadata)
 
 
@@ -58,7 +58,7 @@ def _write_remotely(
     """
     current, old_files = _stored_level(fs, path), _files_below(fs, path)
     files: dict[str, bytes] = {}
-    _fill(files, _LEVEL, volume)
+    _fill(files, volume)
     try:
         if current is None:
             _remove(fs, path, old_files)
@@ -119,11 +119,11 @@ def _upload(fs: Any, files: Mapping[str, bytes]) -> None:
         filesystem_inside(fs).pipe(dict(files))
 
 
-def _fill(store: Any, level: str, volume: NDArray[Any]) -> None:
+def _fill(store: Any, volume: NDArray[Any]) -> None:
     """Write the array; the store is not finished before it has its `.zattrs`."""
     chunks = (1,) * (volume.ndim - 3) + tuple(map(min, _CHUNK, volume.shape[-3:]))
     zarr.group(store).create_dataset(
-        level,
+        _LEVEL,
         data=volume,
         shape=volume.shape,
         chunks=chunks,

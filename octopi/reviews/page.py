@@ -52,7 +52,7 @@ def describe_objects(
 
 
 @dataclass(frozen=True)
-class ShownRun:
+class PageRun:
     """A run of the page.
 
     Args:
@@ -70,7 +70,7 @@ class ShownRun:
 
 def build_page(
     cards: Sequence[Card],
-    runs: Sequence[ShownRun],
+    runs: Sequence[PageRun],
     objects: Sequence[Mapping[str, Any]],
     *,
     max_bytes: float,
@@ -107,7 +107,7 @@ def build_page(
     }
     page_id = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
     available = (max_bytes - PAGE_BYTES - CARD_BYTES * len(cards)) / BYTES_IN_BASE64
-    pictures = compress([by_number[i][1] for i in range(len(cards))], available)
+    pictures = compress_pictures([by_number[i][1] for i in range(len(cards))], available)
     text = render_page(
         {**content, **texts, "id": page_id},
         {"pictures": [base64.b64encode(picture).decode() for picture in pictures]},
@@ -123,7 +123,7 @@ def is_page(path: Path, page_id: str) -> bool:
 
 
 def render_run(
-    shown: ShownRun, cards: Mapping[int, Card], radii: Mapping[str, float]
+    shown: PageRun, cards: Mapping[int, Card], radii: Mapping[str, float]
 ) -> tuple[dict[str, Any], dict[int, tuple[dict[str, Any], NDArray[np.uint8]]]]:
     """Render the places of a run, by their numbers.
 
@@ -173,7 +173,7 @@ def render_slices(
     return np.concatenate(list(to_grey(np.stack(slices))), axis=1)
 
 
-def compress(strips: Sequence[NDArray[np.uint8]], max_bytes: float) -> list[bytes]:
+def compress_pictures(strips: Sequence[NDArray[np.uint8]], max_bytes: float) -> list[bytes]:
     """Compress the pictures as little as the bytes for all of them allow."""
     for quality in QUALITIES:
         sample = [len(to_webp(strip, quality)) for strip in strips[::SAMPLE_STEP]]

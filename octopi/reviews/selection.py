@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
+from octopi.evaluation.matching import neighbours_of
 from octopi.geometry import Points, distances_to_nearest
 from octopi.picking import log_odds
 
@@ -138,7 +138,7 @@ def _doubted(run: RunToReview, name: str, radius: float, threshold: float) -> It
     """Yield the annotated places of an object where no candidate reaches the threshold."""
     points, annotated = run.candidates.get(name, Points.empty()), run.annotated[name]
     chances = _chances(points)
-    nearby = _near(annotated, points, radius)
+    nearby = neighbours_of(annotated.positions, points.positions, radius)
     for i, indices in enumerate(nearby):
         best = float(chances[indices].max(initial=0))
         if best < threshold:
@@ -150,11 +150,12 @@ def _likeliest_other(
     card: Card, run: RunToReview, radii: Mapping[str, float], thresholds: Mapping[str, float]
 ) -> str | None:
     """Return the object beside the card's own that a likely candidate at its place is of."""
-    card_point, likely = Points(np.array([card.position])), {}
+    card_point, likely = np.array([card.position]), {}
     for name, points in run.candidates.items():
         if name != card.object_name:
             reach = SAME_PLACE * max(radii[name], radii[card.object_name])
-            chance = float(_chances(points)[_near(card_point, points, reach)[0]].max(initial=0))
+            (nearby,) = neighbours_of(card_point, points.positions, reach)
+            chance = float(_chances(points)[nearby].max(initial=0))
             if chance >= min(thresholds[name], max(card.chance, 0.01)):
                 likely[name] = chance
     return max(likely, key=likely.__getitem__, default=None)
@@ -177,10 +178,3 @@ def _chances(points: Points) -> NDArray[np.float64]:
 def _place(points: Points, index: int) -> tuple[float, float, float]:
     x, y, z = np.round(points.positions[index], 2).tolist()
     return x, y, z
-
-
-def _near(points: Points, others: Points, reach: float) -> list[list[int]]:
-    """Return, for each point, the indices of the others within reach."""
-    if not len(others) or not len(points):
-        return [[] for _ in range(len(points))]
-    return KDTree(others.positions).query_ball_point(points.positions, reach).tolist()

@@ -1,1 +1,1 @@
-"""Several trainings that belong together: folds, and later searches."""
+"""Several trainings that belong together: a grid of them, or the trials of a search."""

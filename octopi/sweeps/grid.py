@@ -5,11 +5,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from octopi.config.settings import TrainSettings
 from octopi.processes.tasks import ProcessResult, TaskQueue, TrainingTask
 from octopi.sweeps.trainings import claim_training, find_failure
 from octopi.system.job_folder import read_outcome
@@ -59,14 +59,12 @@ class GridQueue(TaskQueue):
     Args:
         folder: of the sweep.
         combinations: one for each training.
-        tracker: the resolved `logger`.
-        fold: that all train, where it is not swept.
+        settings: that all trainings share.
     """
 
     folder: Path
     combinations: Sequence[Combination]
-    tracker: Mapping[str, Any]
-    fold: int | None = None
+    settings: TrainSettings
 
     def next(self) -> TrainingTask | None:
         """Claim the first training that is missing; return None if there is none."""
@@ -78,8 +76,8 @@ class GridQueue(TaskQueue):
                 self.training_folder(number),
                 number,
                 combination.overrides,
-                tracker=self.tracker,
-                fold=combination.swept.get("fold", self.fold),
+                tracker=self.settings.logger,
+                fold=combination.swept.get("fold", self.settings.fold),
             )
             if task and task.outcome():  # another worker has finished it just before
                 task.release()
@@ -89,7 +87,7 @@ class GridQueue(TaskQueue):
 
     def record_result(self, task: TrainingTask, result: ProcessResult) -> None:
         """Remember a failure; a success has left its outcome.json."""
-        if failure := find_failure(task, result, self.tracker):
+        if failure := find_failure(task, result, self.settings.logger):
             self.failed[task.number] = failure
             logger.warning("%s failed: %s", task.folder.name, failure.reason)
 

@@ -141,7 +141,7 @@ def possible_pictures(results: StudyResults) -> dict[str, Picture]:
         pictures["intermediate"] = Picture("plot_intermediate_values")
     if results.complete and len(results.objectives) in (2, 3):  # as many as Optuna can draw
         pictures["pareto"] = Picture("plot_pareto_front")
-    return {name: pictures[name] for name in sorted(pictures, key=_sort_key)}
+    return pictures
 
 
 def _objective_pictures(
@@ -172,16 +172,14 @@ def _objective_pictures(
     return pictures
 
 
-def _sort_key(name: str) -> tuple[str, int]:
-    kind, _, number = name.partition("_")
-    return number, KINDS.index(kind)
-
-
 def format_page(results: StudyResults, study: Study, pictures: Mapping[str, Picture]) -> str:
     """Return the HTML with every picture; it loads nothing from elsewhere."""
     parts = []
     for name, picture in pictures.items():
-        figure = fit_to_page(picture.draw(visualization, study), picture)
+        figure: Figure = picture.draw(visualization, study)
+        figure.update_layout(height=max(480, 120 + 26 * picture.rows), template="plotly_white")
+        figure.update_xaxes(automargin=True)
+        figure.update_yaxes(automargin=True)
         part = to_html(
             figure,
             include_plotlyjs=not parts,
@@ -195,13 +193,6 @@ def format_page(results: StudyResults, study: Study, pictures: Mapping[str, Pict
         table=html.escape(format_table(results)),
         figures="\n".join(parts),
     )
-
-
-def fit_to_page(figure: Figure, picture: Picture) -> Figure:
-    """Give a figure room for its text."""
-    figure.update_layout(height=max(480, 120 + 26 * picture.rows), template="plotly_white")
-    figure.update_xaxes(automargin=True)
-    return figure.update_yaxes(automargin=True)
 
 
 def draw_png(path: Path, study: Study, picture: Picture) -> None:

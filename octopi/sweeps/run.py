@@ -77,6 +77,16 @@ class Sweep:
         data = read_dataset_info(build(settings.project, "project"), settings).content()
         check_same_sweep(self.folder, {"settings": shared_settings(settings), "data": data})
 
+    def run(self, queue: TaskQueue, bar: ProgressBar) -> None:
+        """Run the trainings of a queue, of which the bar shows how many there are."""
+        run_tasks(
+            queue,
+            self.make_runner(bar.total),
+            bar,
+            resume_command=self.resume_command,
+            check_start=self.check_unchanged,
+        )
+
     def make_runner(self, num_tasks: int) -> Runner:
         """Return what starts the trainings: Hydra's launcher, or processes of this machine."""
         launcher, num_slots = self.sweeper.launcher(), self.sweeper.n_jobs
@@ -205,24 +215,15 @@ def run_search(sweep: Sweep) -> float | None:
         study=study,
         space=space,
         sampler=sweep.sweeper.sampler,
-        seed=sweep.settings.seed,
         num_trials=num_trials,
-        objectives=objectives,
-        tracker=sweep.settings.logger,
-        fold=sweep.settings.fold,
+        settings=sweep.settings,
     )
     bar = ProgressBar(
         total=num_trials, initial=min(queue.num_finished(), num_trials), unit="trial", desc="search"
     )
     with tracked_sweep(folder, sweep.settings) as metrics, bar:
         try:
-            run_tasks(
-                queue,
-                sweep.make_runner(num_trials),
-                bar,
-                resume_command=sweep.resume_command,
-                check_start=sweep.check_unchanged,
-            )
+            sweep.run(queue, bar)
         finally:
             results = plots.write_summary(folder, study, objectives)
             logger.info("%s\n%s", folder, format_table(results))
@@ -254,7 +255,7 @@ def run_grid(sweep: Sweep) -> float | None:
     names = [combination.folder_name for combination in combinations]
     if len(set(names)) < len(names):
         raise SettingError(f"Two of these trainings would share a folder: {shorten_list(names)}.")
-    queue = GridQueue(folder, combinations, sweep.settings.logger, sweep.settings.fold)
+    queue = GridQueue(folder, combinations, sweep.settings)
     missing = [names[number] for number in queue.missing()]
     finished = [name for name in names if name not in missing]
     would_run = f"{len(missing)}{': ' if missing else ''}{shorten_list(missing)}"
@@ -262,13 +263,7 @@ def run_grid(sweep: Sweep) -> float | None:
         return None
     bar = ProgressBar(total=len(names), initial=len(finished), unit="training", desc="sweep")
     with tracked_sweep(folder, sweep.settings) as metrics, bar:
-        run_tasks(
-            queue,
-            sweep.make_runner(len(names)),
-            bar,
-            resume_command=sweep.resume_command,
-            check_start=sweep.check_unchanged,
-        )
+        sweep.run(queue, bar)
         best = build_finished_ensembles(sweep, queue)
         metrics[sweep.settings.best_metric] = best
         if queue.failed:

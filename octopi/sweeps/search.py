@@ -16,12 +16,13 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from octopi.arguments import TARGET, check_arguments, fit, import_target
 from octopi.config.overrides import Interpolation, override_text
+from octopi.config.settings import TrainSettings
 from octopi.errors import SettingError, shorten_list
 from octopi.processes.tasks import ProcessResult, TaskQueue, TrainingTask
 from octopi.ranges import Count, Workers
-from octopi.stored import dotted_name
+from octopi.stored_parts import dotted_name
 from octopi.sweeps.pruning import Pruning
-from octopi.sweeps.space import Space, suggest_overrides
+from octopi.sweeps.space import UNCONDITIONAL, Space, suggest_overrides
 from octopi.sweeps.trainings import claim_training, find_failure, is_claimed
 from octopi.system import locks
 from octopi.system.job_folder import trial_name
@@ -32,8 +33,6 @@ MAX_ATTEMPTS = 3  # of a trial whose workers keep dying
 _NumJobs = Workers | None
 SWEEPER_RANGES: dict[str, Any] = {"n_trials": Count, "n_jobs": _NumJobs}
 SAMPLERS = ("optuna.samplers.*", "hydra_plugins.hydra_optuna_sweeper.*")
-
-
 PACKAGES = {"optuna.samplers.CmaEsSampler": "cmaes"}  # that Optuna does not bring itself
 
 
@@ -72,22 +71,16 @@ class TrialQueue(TaskQueue):
         space: that is searched.
         sampler: a config node. Each trial has a sampler with a seed of its own, so that a search
             that was interrupted suggests what it would have suggested.
-        seed: of the search.
         num_trials: in all, of every worker together.
-        objectives: names of what a trial returns.
-        tracker: the resolved `logger`.
-        fold: that all trials train, if they train one.
+        settings: that all trials share.
     """
 
     folder: Path
     study: optuna.Study
     space: Space
     sampler: Any
-    seed: int
     num_trials: int
-    objectives: list[str]
-    tracker: dict[str, Any]
-    fold: int | None = None
+    settings: TrainSettings
 
     def next(self) -> TrainingTask | None:
         """Claim an abandoned trial, or a new one; return None if there is none."""
@@ -105,9 +98,11 @@ class TrialQueue(TaskQueue):
 
     def _sampler(self, number: int) -> Any:
         if self.sampler.get("_partial_"):  # the grid sampler, of which all share one order
-            grid = instantiate(self.sampler, seed=self.seed, _execution_whitelist_=SAMPLERS)
+            grid = instantiate(
+                self.sampler, seed=self.settings.seed, _execution_whitelist_=SAMPLERS
+            )
             return grid(list_grid(self.space))
-        seed = (self.seed * 100_003 + number) % 2**32
+        seed = (self.settings.seed * 100_003 + number) % 2**32
         return instantiate(self.sampler, seed=seed, _execution_whitelist_=SAMPLERS)
 
     def _claim(self, trial: Trial) -> TrainingTask | None:
@@ -118,17 +113,13 @@ class TrialQueue(TaskQueue):
             "number": trial.number,
             "pruner": Interpolation("${pruner}"),
         }
-        overrides = [
-            *self.space.fixed,
-            *suggest_overrides(self.space, trial),
-            override_text("+callbacks.pruning", pruning),
-        ]
+        overrides = suggest_overrides(self.space, trial)
         return claim_training(
             self.folder / trial_name(trial.number),
             trial.number,
-            overrides,
-            tracker=self.tracker,
-            fold=self.fold,
+            [*overrides, override_text("+callbacks.pruning", pruning)],
+            tracker=self.settings.logger,
+            fold=self.settings.fold,
         )
 
     def _adopt_abandoned_trial(self, trial: FrozenTrial) -> TrainingTask | None:
@@ -156,7 +147,7 @@ class TrialQueue(TaskQueue):
     def record_result(self, task: TrainingTask, result: ProcessResult) -> None:
         """Record in the study how a trial ended."""
         self.study.sampler = optuna.samplers.RandomSampler()  # the grid's would end the study
-        if failure := find_failure(task, result, self.tracker):
+        if failure := find_failure(task, result, self.settings.logger):
             self._fail(task.number, failure.reason)
             return
         outcome = task.outcome()
@@ -166,13 +157,13 @@ class TrialQueue(TaskQueue):
             self.study.tell(task.number, state=TrialState.PRUNED, skip_if_finished=True)
             logger.info("Trial %d was pruned.", task.number)
             return
-        values = [v for name in self.objectives if (v := outcome.values.get(name)) is not None]
-        if len(values) < len(self.objectives):
-            missing = [name for name in self.objectives if outcome.values.get(name) is None]
+        objectives = self.settings.objectives
+        values = {n: v for n in objectives if (v := outcome.values.get(n)) is not None}
+        if missing := [name for name in objectives if name not in values]:
             self._fail(task.number, f"{', '.join(missing)}: n/a in validation")
             return
-        self.study.tell(task.number, values, skip_if_finished=True)
-        text = ", ".join(f"{n} {v:.4f}" for n, v in zip(self.objectives, values, strict=True))
+        self.study.tell(task.number, list(values.values()), skip_if_finished=True)
+        text = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
         logger.info("Trial %d: %s.", task.number, text)
 
     def record_interruption(self, task: TrainingTask, result: ProcessResult) -> None:
@@ -206,12 +197,12 @@ class TrialQueue(TaskQueue):
 
 def list_grid(space: Space) -> dict[str, list[Any]]:
     """List every value of every parameter, for the grid sampler."""
-    if space.conditional:
+    if conditions := [condition for condition in space.params if condition != UNCONDITIONAL]:
         raise SettingError(
             "The grid sampler knows no conditions: fix what they depend on "
-            f"({shorten_list(space.conditional)}), or take another sampler."
+            f"({shorten_list(conditions)}), or take another sampler."
         )
     return {
         name: list(OptunaSweeperImpl._to_grid_sampler_choices(distribution))
-        for name, distribution in space.params.items()
+        for name, distribution in space.params.get(UNCONDITIONAL, {}).items()
     }

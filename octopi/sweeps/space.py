@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -32,16 +32,12 @@ class Space:
     or, where that is drawn from something else under another condition, "setting if condition".
 
     Args:
-        params: parameter -> its distribution, in every trial.
-        conditional: condition -> the same, in the trials in which it holds.
-        fixed: overrides of every trial.
-        fixed_when: condition -> overrides of the trials in which it holds.
+        params: condition -> parameter -> its distribution, in the trials in which that holds.
+        fixed: condition -> overrides of the trials in which it holds.
     """
 
-    params: dict[str, BaseDistribution]
-    conditional: dict[str, dict[str, BaseDistribution]]
-    fixed: list[str]
-    fixed_when: dict[str, list[str]] = field(default_factory=dict)
+    params: dict[str, dict[str, BaseDistribution]]
+    fixed: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -93,18 +89,18 @@ def read_space(
 
 
 def suggest_overrides(space: Space, trial: BaseTrial) -> list[str]:
-    """Draw every parameter that applies to a trial; return its overrides beside the fixed ones.
+    """Draw every parameter that applies to a trial; return its overrides, the fixed ones too.
 
     Raises:
         SettingError: if two conditions that hold in the trial give a setting different values.
     """
-    values = dict(_parse_setting(override) for override in space.fixed)
+    values: dict[str, Any] = {}
     overrides: list[str] = []
 
     def add(condition: str) -> None:
-        params = space.conditional.get(condition, {}) if condition else space.params
+        params = space.params.get(condition, {})
         drawn = [_draw(trial, name, distribution) for name, distribution in params.items()]
-        for override in [*drawn, *space.fixed_when.get(condition, ())]:
+        for override in [*space.fixed.get(condition, ()), *drawn]:
             setting, value = _parse_setting(override)
             if setting not in values:
                 values[setting] = value
@@ -113,7 +109,7 @@ def suggest_overrides(space: Space, trial: BaseTrial) -> list[str]:
                 raise _conflict(setting, condition)
 
     add(UNCONDITIONAL)
-    undecided = list(dict.fromkeys([*space.conditional, *space.fixed_when]))
+    undecided = [c for c in dict.fromkeys([*space.params, *space.fixed]) if c != UNCONDITIONAL]
     while met := next((c for c in undecided if _holds(c, values)), None):
         undecided.remove(met)
         add(met)
@@ -128,13 +124,11 @@ def strip_condition(parameter: str) -> str:
 def describe_space(space: Space) -> dict[str, Any]:
     """Describe the space in text and lists, equal for equal spaces."""
     return {
-        "params": {name: str(distribution) for name, distribution in space.params.items()},
-        "when": {
-            condition: {name: str(distribution) for name, distribution in params.items()}
-            for condition, params in space.conditional.items()
-        },
-        "fixed": list(space.fixed),
-        "fixed_when": {key: list(overrides) for key, overrides in space.fixed_when.items()},
+        condition or "always": {
+            "params": {n: str(d) for n, d in space.params.get(condition, {}).items()},
+            "fixed": space.fixed.get(condition, []),
+        }
+        for condition in dict.fromkeys([*space.params, *space.fixed])
     }
 
 
@@ -284,22 +278,16 @@ def _resolve_fixed_conditions(sources: ConditionalSources) -> ConditionalSources
 
 
 def _as_space(sources: ConditionalSources) -> Space:
-    params: dict[str, dict[str, BaseDistribution]] = {}
-    fixed: dict[str, list[str]] = {}
+    space = Space({}, {})
     for condition, section in sources.items():
         for setting, source in section.items():
             if source.distribution is None:
                 assert source.override is not None
-                fixed.setdefault(condition, []).append(source.override)
+                space.fixed.setdefault(condition, []).append(source.override)
             else:
                 name = _parameter_name(setting, condition, sources)
-                params.setdefault(condition, {})[name] = source.distribution
-    return Space(
-        params=params.pop(UNCONDITIONAL, {}),
-        conditional=params,
-        fixed=fixed.pop(UNCONDITIONAL, []),
-        fixed_when=fixed,
-    )
+                space.params.setdefault(condition, {})[name] = source.distribution
+    return space
 
 
 def _parameter_name(setting: str, condition: str, sources: ConditionalSources) -> str:

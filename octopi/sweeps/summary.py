@@ -2,7 +2,6 @@
 
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,19 +105,16 @@ def _ranking(results: StudyResults) -> list[str]:
         label: [_cell(name, trial) for trial in best]
         for label, name in zip(labels, results.varying, strict=True)
     }
-    tables = [
-        _aligned(columns | dict(list(cells.items())[:number])) for number in range(len(cells) + 1)
-    ]
+    tables = []
+    for number in range(len(cells) + 1):
+        shown = columns | dict(list(cells.items())[:number])
+        tables.append(format_rows(list(shown), zip(*shown.values(), strict=True)).splitlines())
     fitting = [rows for rows in tables if max(map(len, rows)) <= SCREEN_WIDTH] or tables[:1]
     rows = fitting[-1]
     if left_out := [results.labels[name] for name in results.varying[len(fitting) - 1 :]]:
         text = f"They differ in {len(left_out)} more: {', '.join(left_out)}"
         rows += textwrap.wrap(text, SCREEN_WIDTH, subsequent_indent="  ")
     return rows + (["* none is better in every objective"] if several else [])
-
-
-def _aligned(columns: Mapping[str, Sequence[str]]) -> list[str]:
-    return format_rows(list(columns), zip(*columns.values(), strict=True)).splitlines()
 
 
 def _seconds(trial: FrozenTrial) -> str:

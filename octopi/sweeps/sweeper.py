@@ -1,6 +1,7 @@
 """Hydra's sweeper for `octopi train -m`: a search where parameters are searched, else a grid."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from octopi.cli.job_log import adapt_handlers, warn_of_repeats
 
 
+@dataclass(kw_only=True, eq=False)
 class OctopiSweeper(OptunaSweeper):
     """Runs many trainings from one command line, each in a process of its own.
 
@@ -26,26 +28,17 @@ class OctopiSweeper(OptunaSweeper):
         when: condition -> what is searched only in the trials in which it holds.
     """
 
-    def __init__(
-        self,
-        *,
-        module: str,
-        sampler: DictConfig,
-        n_trials: int,
-        n_jobs: int | None,
-        storage: str | None,
-        study_name: str,
-        params: DictConfig,
-        when: DictConfig,
-    ) -> None:
-        self.module = module
-        self.sampler = sampler
-        self.n_trials = n_trials
-        self.n_jobs = n_jobs
-        self.storage = storage
-        self.study_name = study_name
-        self.params: Any = OmegaConf.to_container(params)
-        self.when: Any = OmegaConf.to_container(when)
+    module: str
+    sampler: DictConfig
+    n_trials: int
+    n_jobs: int | None
+    storage: str | None
+    study_name: str
+    params: Any
+    when: Any
+
+    def __post_init__(self) -> None:
+        self.params, self.when = map(OmegaConf.to_container, (self.params, self.when))
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig

@@ -8,21 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from octopi.config.overrides import override_text, replace_overrides
+from octopi.config.overrides import override_texts, replace_overrides
 from octopi.config.settings import TrainSettings
 from octopi.processes.tasks import ProcessResult, TrainingTask
 from octopi.sweeps.sweep_file import read_sweep_file, shared_settings, write_private_yaml
 from octopi.system import locks
 from octopi.system.job_folder import OUTCOME_FILE, PARENT_RUN, STUDY_FILE
-from octopi.tracking.mlflow import (
-    child_run_settings,
-    close_child_run,
-    end_sweep_run,
-    ended_run,
-    is_mlflow,
-    list_artifacts,
-    start_sweep_run,
-)
+from octopi.tracking import mlflow
 
 CLAIMS = ".claims"  # folder of the locks, one for each training
 
@@ -50,11 +42,11 @@ def claim_training(
     if lock is None:
         return None
     of_sweep = ["trainer.enable_progress_bar=false"]
-    if is_mlflow(tracker):
+    if mlflow.is_mlflow(tracker):
         parent = read_sweep_file(folder.parent).get(PARENT_RUN)
         tags = {"trial": number} | ({} if fold is None else {"fold": fold})
-        child = child_run_settings(tracker, parent, name=folder.name, tags=tags)
-        of_sweep += [override_text(f"++logger.{key}", child[key]) for key in ("run_name", "tags")]
+        of_trial = mlflow.child_run_settings(tracker, parent, name=folder.name, tags=tags)
+        of_sweep += override_texts({f"++logger.{key}": value for key, value in of_trial.items()})
     return TrainingTask(number, folder, replace_overrides(overrides, *of_sweep), lock)
 
 
@@ -77,7 +69,7 @@ def find_failure(
     """
     if result.code < 0:
         tags = {"state": "failed", "reason": result.reason}
-        close_child_run(tracker, task.folder, status="KILLED", tags=tags)
+        mlflow.close_child_run(tracker, task.folder, status="KILLED", tags=tags)
     if result.code:
         return result
     return None if task.outcome() else ProcessResult(result.code, f"it left no {OUTCOME_FILE}")
@@ -94,7 +86,7 @@ def tracked_sweep(folder: Path, settings: TrainSettings) -> Iterator[dict[str, f
     path = folder / STUDY_FILE
     with locks.wait_for_lock(folder / ".lock"):
         content = read_sweep_file(folder)
-        run_id = start_sweep_run(
+        run_id = mlflow.start_sweep_run(
             settings.logger,
             folder.name,
             params=shared_settings(settings),
@@ -106,8 +98,10 @@ def tracked_sweep(folder: Path, settings: TrainSettings) -> Iterator[dict[str, f
     metrics: dict[str, float | None] = {}
 
     def end(status: str) -> None:
-        artifacts = [path for path in list_artifacts(folder) if path.name != STUDY_FILE]
-        end_sweep_run(settings.logger, run_id, status=status, metrics=metrics, artifacts=artifacts)
+        artifacts = [path for path in mlflow.list_artifacts(folder) if path.name != STUDY_FILE]
+        mlflow.end_sweep_run(
+            settings.logger, run_id, status=status, metrics=metrics, artifacts=artifacts
+        )
 
-    with ended_run(end):
+    with mlflow.ended_run(end):
         yield metrics

@@ -49,7 +49,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def write_yaml(path: Path, content: Any) -> None:
     """Write a YAML file, or leave it as it was if that fails; see `to_builtin_types`."""
-    write_text(path, yaml_text(content))
+    content = to_builtin_types(content)
+    write_text(path, yaml.dump(content, Dumper=YamlDumper, sort_keys=False, allow_unicode=True))
 
 
 class YamlDumper(yaml.SafeDumper):
@@ -63,15 +64,9 @@ YamlDumper.add_implicit_resolver(
 )
 
 
-def yaml_text(content: Any) -> str:
-    """Return the content as YAML; see `to_builtin_types`."""
-    return yaml.dump(
-        to_builtin_types(content), Dumper=YamlDumper, sort_keys=False, allow_unicode=True
-    )
-
-
 def read_json(path: Path) -> Any:
     """Read a JSON file."""
+    check_no_pipe(path)
     return json.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors mark UTF-8 so
 
 
@@ -88,6 +83,7 @@ def compose_yaml(path: Path) -> yaml.Node | None:
         yaml.YAMLError: it is no YAML, nested too deeply, or huge with its aliases written out.
         UnicodeDecodeError: it is no text.
     """
+    check_no_pipe(path)
     try:
         root = yaml.compose(path.read_text(encoding="utf-8-sig"), yaml.SafeLoader)
         depth, number = (0, 0) if root is None else _measure(root, {})
@@ -218,7 +214,7 @@ def staged(target: Path, *, fsync: bool = False) -> Iterator[Path]:
         OSError: with the file, the bytes needed and those free, where the disk is full.
         FileExistsError: the target is a device or a pipe, such as /dev/null.
     """
-    _check_replaceable(target)
+    check_no_pipe(target)
     stage = _stage_path(target.parent)
     old = stage.with_name(f"{stage.name}-old")
     try:
@@ -236,10 +232,13 @@ def staged(target: Path, *, fsync: bool = False) -> Iterator[Path]:
         _remove(old)
 
 
-def _check_replaceable(target: Path) -> None:
-    """Raise FileExistsError for a device or a pipe: the administrator may rename a file over it."""
-    if target.exists() and not (target.is_file() or target.is_dir()):
-        raise FileExistsError(errno.EEXIST, "This is no file", str(target))
+def check_no_pipe(path: Path) -> None:
+    """Raise FileExistsError for a device or a pipe.
+
+    A reader would wait for ever, and the administrator may rename a file over it.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FileExistsError(errno.EEXIST, "This is no file", str(path))
 
 
 @contextlib.contextmanager

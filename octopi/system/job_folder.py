@@ -1,13 +1,13 @@
 """The files of a job's folder: their names, and how to read them."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from octopi.errors import DataError, SettingError, shorten_list
-from octopi.system.files import damaged, read_mapping, read_record
+from octopi.system.files import damaged, differing_values, read_mapping, read_record
 
 OVERRIDES_FILE = "overrides.yaml"  # the command line of a job
 CONFIG_FILE = "config.yaml"  # the settings of a training, resolved
@@ -48,6 +48,9 @@ PLACES = {
     "data.num_workers",
     "logger.save_dir",
 }
+# Settings that change no result: these, how a training is started, and what it shows.
+WITHOUT_EFFECT = PLACES | {"resume", "trust", "dry_run", "trainer.enable_progress_bar"}
+LIMITS = {"trainer.max_epochs", "trainer.max_time", "max_cpu_seconds"}  # of a training's length
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,19 @@ def read_outcome(folder: Path) -> Outcome | None:
         return None
     cure = "Delete it and start the same command again: the training goes on from its checkpoint."
     return read_record(path, Outcome, cure=cure)
+
+
+def changed_settings(before: Any, now: Any, *, may_change: Collection[str] = ()) -> list[str]:
+    """List the settings, other than those without an effect, in which two trainings differ.
+
+    Args:
+        before: settings of one, resolved.
+        now: settings of the other.
+        may_change: further settings, or groups, that are not compared.
+    """
+    ignored = WITHOUT_EFFECT | set(may_change)
+    differing = differing_values(before, now)
+    return [key for key in differing if not {key, key.partition(".")[0]} & ignored]
 
 
 def read_training_config(folder: Path) -> dict[str, Any]:

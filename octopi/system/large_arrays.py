@@ -44,7 +44,7 @@ def allocate(shape: Sequence[int], dtype: DTypeLike, *, purpose: str) -> NDArray
         return np.memmap(file, dtype, mode="w+", shape=tuple(shape))
 
 
-def slabs(shape: Sequence[int], axis: int = 0) -> list[slice]:
-    """Divide an axis of an array into parts of at most `SLAB_VOXELS` values, or of one layer."""
-    layers = max(1, SLAB_VOXELS * shape[axis] // math.prod(shape))
-    return [slice(start, start + layers) for start in range(0, shape[axis], layers)]
+def slabs(shape: Sequence[int]) -> list[slice]:
+    """Divide the first axis of an array into parts of at most `SLAB_VOXELS` values, or a layer."""
+    layers = max(1, SLAB_VOXELS * shape[0] // math.prod(shape))
+    return [slice(start, start + layers) for start in range(0, shape[0], layers)]

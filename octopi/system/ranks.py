@@ -45,14 +45,9 @@ def prepare_secondary() -> None:
     """Log only warnings from another rank than the first, and end it with the first."""
     if is_secondary():
         logging.getLogger("octopi").setLevel(logging.WARNING)  # the first rank logs the same
-        end_with_first_rank()
-
-
-def end_with_first_rank() -> None:
-    """End this process when the one that started it ends, however that happens."""
-    signal_when_parent_ends(signal.SIGKILL)
-    if os.environ.get(FIRST_RANK, str(os.getppid())) != str(os.getppid()):
-        os._exit(1)  # it ended before the line above
+        signal_when_parent_ends(signal.SIGKILL)
+        if os.environ.get(FIRST_RANK, str(os.getppid())) != str(os.getppid()):
+            os._exit(1)  # it ended before the line above
 
 
 def without_rank(environment: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
 from octopi.errors import OctopiError
-from octopi.evaluation.candidates import read_candidates, write_candidates
+from octopi.evaluation.candidates_file import read_candidates, write_candidates
 from octopi.models import checkpoint
 from octopi.models.checkpoint_info import CheckpointInfo
 from octopi.models.net_output import NetOutput
@@ -26,6 +26,8 @@ from octopi.training.dataset_info import DatasetInfo
 from octopi.training.module import PickingModule
 
 logger = logging.getLogger(__name__)
+
+STATE = ("best", "best_epoch", "metrics", "annotated_share")  # that a resumed training needs
 
 
 @dataclasses.dataclass(eq=False)
@@ -85,12 +87,7 @@ class SaveBestModel(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a resumed training needs."""
-        return {
-            "best": self.best,
-            "best_epoch": self.best_epoch,
-            "metrics": self.metrics,
-            "annotated_share": self.annotated_share,
-        }
+        return {name: getattr(self, name) for name in STATE}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state of a training; forget a best model that cannot be read any more."""
@@ -100,9 +97,8 @@ class SaveBestModel(Callback):
                 "The best model so far is lost. %s The next validation writes a new one.", problem
             )
             return
-        self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
-        self.metrics = state_dict["metrics"]
-        self.annotated_share = state_dict["annotated_share"]
+        for name in STATE:
+            setattr(self, name, state_dict[name])
 
     def find_problem(self) -> str | None:
         """Return why the written files cannot be read; None if they can."""
@@ -119,10 +115,7 @@ class SaveBestModel(Callback):
         calibration = module.calibration
         assert data.split is not None
         return CheckpointInfo(
-            net={
-                **settings.model,
-                "out_channels": self.net_output.num_channels(len(info.labels)),
-            },
+            net={**settings.model, "out_channels": len(self.net_output.channels(info.labels))},
             labels=info.labels,
             radii=info.radii,
             weights=info.weights,

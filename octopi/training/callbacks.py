@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -78,17 +78,17 @@ class WriteHistory(Callback):
             "train_loss": None if loss is None else float(loss),
             "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
         }
-        self._append(trainer.current_epoch, values)
-        self._write(trainer)
+        self._record(trainer, values)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Append the metrics of the validation and write the file."""
         assert isinstance(pl_module, PickingModule)
         if not trainer.sanity_checking:
-            self._append(trainer.current_epoch, dict(pl_module.metrics))
-            self._write(trainer)
+            self._record(trainer, pl_module.metrics)
 
-    def _append(self, epoch: int, values: dict[str, float | None]) -> None:
+    def _record(self, trainer: pl.Trainer, values: Mapping[str, float | None]) -> None:
+        """Append the values of this epoch, or replace those it has; write the file."""
+        epoch = trainer.current_epoch
         for name, value in values.items():
             series = self.history.setdefault(name, {"epoch": [], "value": []})
             if series["epoch"] and series["epoch"][-1] == epoch:
@@ -96,6 +96,8 @@ class WriteHistory(Callback):
             else:
                 series["epoch"].append(epoch)
                 series["value"].append(value)
+        if trainer.is_global_zero:
+            write_json(self.path, self.as_dict())
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of `results.json`; a value of None means n/a."""
@@ -106,10 +108,6 @@ class WriteHistory(Callback):
             "annotated_share": self.best_model.annotated_share,
             "history": self.history,
         }
-
-    def _write(self, trainer: pl.Trainer) -> None:
-        if trainer.is_global_zero:
-            write_json(self.path, self.as_dict())
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a resumed training needs."""

@@ -16,7 +16,7 @@ from torch import nn
 
 from octopi.config.settings import TrainSettings
 from octopi.errors import OctopiError, ResourceError
-from octopi.models.precision import count_devices
+from octopi.models.devices import count_devices
 from octopi.models.properties import unused_parameters
 from octopi.system import ranks, resources
 

@@ -15,9 +15,9 @@ from octopi.geometry import Grid, Points, format_shape
 from octopi.models.properties import checkpoint_bytes, count_parameters
 from octopi.system.job_folder import BEST_MODEL_FILE, LAST_CHECKPOINT_FILE, RESULTS_FILE, Job
 from octopi.system.resources import check_writable, format_bytes, free_space
-from octopi.training.build_checks import explain_failure
 from octopi.training.dataset_info import DatasetInfo
-from octopi.training.folder import resumes
+from octopi.training.folder import TrainingFolder, resumes
+from octopi.training.part_checks import explain_failure
 from octopi.training.run import Training, build_data
 from octopi.training.trial_batch import draw_batch
 
@@ -28,10 +28,16 @@ def describe_training(settings: TrainSettings, job: Job, training: Training) -> 
     """Return lines on what the training would do, a step of which is tried; write nothing.
 
     Raises:
+        SettingError: files of a training to be resumed that are damaged, or another's.
         DataError: data that the training would refuse.
         ResourceError: too little room for the cache.
     """
-    summaries = summarize_folds(settings, training)
+    in_folds = settings.num_folds is not None and settings.fold is None
+    if resumes(job.folder, settings) and not in_folds:
+        folder = TrainingFolder(job.folder, resumes=True, writes=False)
+        callbacks = training.trainer.callbacks  # type: ignore[attr-defined]
+        folder.read_checkpoint(training.module, callbacks)
+    summaries = read_fold_summaries(settings, training)
     try_training(settings, training)
     cache_dir = settings.data["cache_dir"]
     missing = {key: size for s in summaries.values() for key, size in s.missing.items()}
@@ -61,15 +67,16 @@ def describe_training(settings: TrainSettings, job: Job, training: Training) -> 
     ]
 
 
-def summarize_folds(settings: TrainSettings, training: Training) -> Summaries:
+def read_fold_summaries(settings: TrainSettings, training: Training) -> Summaries:
     """Return what the data module of each fold would do; of a single training, by its fold."""
     folds: Sequence[int | None] = [settings.fold]
-    if settings.num_folds is not None and settings.fold is None:
-        folds = range(settings.num_folds)
+    if settings.trains_all_folds:
+        folds = range(settings.num_folds or 1)
     info, painter = training.info, training.module.loss.painter
     summaries = {}
     for fold in folds:
-        fold_settings = dataclasses.replace(settings, data={**settings.data, "fold": fold})
+        node = {**settings.data, "fold": fold}
+        fold_settings = dataclasses.replace(settings, fold=fold, data=node)
         data = build_data(fold_settings, info, training.divisor, painter)
         summaries[fold] = data.describe()
     return summaries
@@ -158,18 +165,18 @@ def try_validation(settings: TrainSettings, training: Training, image: np.ndarra
         image: (z, y, x).
     """
     module = training.module.eval()
-    steps, info = module.validation_steps, training.info
+    validation, info = module.validation, training.info
     spacing = info.working_spacing(settings)
     grid = Grid.cubic(image.shape, spacing)
     with explain_failure("A validation on random numbers"):
-        scores = steps.predict(module.net, image)
-        steps.segment(scores)
-        candidates = {"trial": steps.localize(scores, grid)}
+        scores = validation.predict(module.net, image)
+        validation.segment(scores)
+        candidates = {"trial": validation.localize(scores, grid)}
         check_candidates(candidates["trial"], settings.localizer)
         centre = np.array([image.shape[::-1]]) * spacing / 2
         truth = {"trial": {name: Points(centre) for name in info.radii}}
-        calibration = steps.calibrate(candidates, truth)
-        steps.score_candidates(candidates, truth, calibration)
+        calibration = validation.calibrate(candidates, truth)
+        validation.score_candidates(candidates, truth, calibration)
     module.train()
 
 

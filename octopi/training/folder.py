@@ -29,10 +29,11 @@ from octopi.system.job_folder import (
     CONFIG_FILE,
     DATA_FILE,
     LAST_CHECKPOINT_FILE,
+    LIMITS,
     OUTCOME_FILE,
-    PLACES,
     TRAINING_OUTPUTS,
     Job,
+    changed_settings,
     check_holds_no_others,
     has_training,
     read_training_config,
@@ -46,15 +47,6 @@ from octopi.training.dataset_info import DatasetInfo
 logger = logging.getLogger(__name__)
 
 AUTO = "auto"  # value of `resume`: begin, or go on where the folder holds a training
-CHANGEABLE_ON_RESUME = PLACES | {  # when a training is resumed
-    "resume",
-    "trust",
-    "dry_run",
-    "trainer.max_epochs",
-    "trainer.max_time",
-    "max_cpu_seconds",
-    "trainer.enable_progress_bar",
-}
 # Keys that Lightning needs in a checkpoint to resume from it.
 REQUIRED_STATE = {"state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states"}
 
@@ -104,9 +96,10 @@ def resumes(folder: Path, settings: TrainSettings) -> bool:
 
 
 def check_folder(folder: Path, settings: TrainSettings) -> None:
-    """Raise LockedError or SettingError where a training in the folder would be refused."""
+    """Raise LockedError or SettingError where a training there, or its logger, would be refused."""
     locks.check_not_locked(folder)
     _check_used(folder, settings)
+    mlflow.check_store(settings.logger)
 
 
 def _check_used(folder: Path, settings: TrainSettings) -> None:
@@ -125,15 +118,12 @@ def _check_used(folder: Path, settings: TrainSettings) -> None:
 
 def check_resume(folder: Path, settings: TrainSettings) -> None:
     """Raise SettingError unless there is a training to resume and its settings are the same."""
-    in_folds = settings.num_folds is not None and settings.fold is None
-    if not in_folds and not (folder / LAST_CHECKPOINT_FILE).is_file():
+    if not settings.trains_all_folds and not (folder / LAST_CHECKPOINT_FILE).is_file():
         raise SettingError(
             f"There is nothing to resume in {folder}: it has no {LAST_CHECKPOINT_FILE}."
         )
     before = read_training_config(folder)
-    before, now = mask_passwords(before), _storable(settings)
-    changed = [key for key in differing_values(before, now) if key not in CHANGEABLE_ON_RESUME]
-    if changed:
+    if changed := changed_settings(mask_passwords(before), _storable(settings), may_change=LIMITS):
         raise SettingError(
             f"{shorten_list(changed)} differ from what {folder} began with. A resumed training "
             f"keeps its settings; to change them start anew with init_from={BEST_MODEL_FILE}."
@@ -176,8 +166,10 @@ class TrainingFolder:
 
         Raises:
             SettingError: the file is damaged, holds other things than numbers and text, or
-                belongs to another network or version of octopi.
+                belongs to another network or version of octopi; or the record of the data is.
         """
+        if (self.path / DATA_FILE).is_file():
+            _read_record(self.path / DATA_FILE)
         path = self.path / LAST_CHECKPOINT_FILE
         cure = (
             "The training cannot be resumed. Start anew in another folder, with "

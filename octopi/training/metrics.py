@@ -6,13 +6,13 @@ for picks matched with truth. A metric of an object without truth is None: n/a.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from octopi.errors import SettingError, did_you_mean
+from octopi.evaluation.scores import compute_figures, fbeta
 from octopi.targets import UNKNOWN, marks_outside
 
 _VOXEL = ("f1", "recall", "precision")
@@ -20,44 +20,15 @@ _OBJECT = ("object_fbeta", "object_f1", "object_recall", "object_precision")
 _FBETA = re.compile(r"fBeta(\d+(?:\.\d+)?)(?:_(.+))?$")
 
 
-@dataclass(frozen=True)
-class Counts:
-    """Voxels of one object: true positives, false positives, false negatives."""
-
-    tp: int = 0
-    fp: int = 0
-    fn: int = 0
-
-    def __add__(self, other: "Counts") -> "Counts":
-        """Add the counts."""
-        return Counts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn)
-
-    def fbeta(self, beta: float) -> float | None:
-        """Return F-beta; None where the object is absent from the truth."""
-        if self.tp + self.fn == 0:
-            return None
-        b2 = beta * beta
-        return (1 + b2) * self.tp / ((1 + b2) * self.tp + b2 * self.fn + self.fp)
-
-    @property
-    def recall(self) -> float | None:
-        """The part of the true voxels that was predicted; None without truth."""
-        return self.fbeta(float("1e6")) if self.tp + self.fn else None
-
-    @property
-    def precision(self) -> float | None:
-        """The part of the predicted voxels that is true; 0 without any, None without truth."""
-        if self.tp + self.fn == 0:
-            return None
-        return self.tp / (self.tp + self.fp) if self.tp + self.fp else 0.0
-
-
 def count_voxels(
     segmentation: NDArray, target: NDArray, labels: Mapping[str, int]
-) -> dict[str, Counts]:
+) -> NDArray[np.int64]:
     """Count the voxels of every object in one tomogram; leave out those that are unknown.
 
     Rejected places are background; outside of what is annotated, for their own object alone.
+
+    Returns:
+        True positives, false positives and false negatives (objects, 3), in the order of `labels`.
     """
     size = max(labels.values()) + 1
     pairs = np.bincount(
@@ -68,50 +39,52 @@ def count_voxels(
         pairs[0, labels[name]] += pairs[mark, labels[name]]
         pairs[mark] = 0
     pairs[0] += pairs[size:UNKNOWN].sum(axis=0)
-    return {
-        name: Counts(
-            tp=int(pairs[label, label]),
-            fp=int(pairs[:size, label].sum() - pairs[label, label]),
-            fn=int(pairs[label, :].sum() - pairs[label, label]),
-        )
-        for name, label in labels.items()
-    }
+    rows = list(labels.values())
+    tp, predicted, true = pairs[rows, rows], pairs[:size, rows].sum(axis=0), pairs[rows].sum(axis=1)
+    return np.stack([tp, predicted - tp, true - tp], axis=-1)
 
 
-def voxel_metrics(counts: Mapping[str, Counts]) -> dict[str, float | None]:
-    """Return recall, precision and F1 of every object, and their means over those with truth."""
+def voxel_metrics(
+    counts: NDArray[np.int64], object_names: Sequence[str]
+) -> dict[str, float | None]:
+    """Return recall, precision and F1 of every object, and their means over those with truth.
+
+    Args:
+        counts: as `count_voxels` returns them.
+        object_names: of the objects, in the order of the counts.
+    """
+    figures = compute_figures(counts, beta=1)
     out: dict[str, float | None] = {}
     for statistic in _VOXEL:
-        values = {name: _statistic(c, statistic) for name, c in counts.items()}
-        out[f"avg_{statistic}"] = _mean(values.values())
-        out.update({f"{statistic}_{name}": value for name, value in values.items()})
+        out[f"avg_{statistic}"] = _mean(figures[statistic])
+        for name, value in zip(object_names, figures[statistic], strict=True):
+            out[f"{statistic}_{name}"] = _mean(value)
     return out
 
 
-def _statistic(counts: Counts, statistic: str) -> float | None:
-    return counts.fbeta(1) if statistic == "f1" else getattr(counts, statistic)
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    present = [v for v in values if v is not None]
-    return float(np.mean(present)) if present else None
+def _mean(values: NDArray[np.float64]) -> float | None:
+    """Average the values that are numbers; None without any."""
+    present = values[~np.isnan(values)]
+    return float(present.mean()) if present.size else None
 
 
 def metric_value(
-    name: str, counts: Mapping[str, Counts], metrics: Mapping[str, float | None]
+    name: str,
+    counts: NDArray[np.int64],
+    object_names: Sequence[str],
+    metrics: Mapping[str, float | None],
 ) -> float | None:
     """Return the value of a metric that `check_metric` accepted.
 
     Args:
         name: of the metric.
-        counts: of voxels, by object.
+        counts: as `count_voxels` returns them.
+        object_names: of the objects, in the order of the counts.
         metrics: that were computed already, by name.
     """
     if match := _FBETA.match(name):
-        beta, single = float(match[1]), match[2]
-        if single:
-            return counts[single].fbeta(beta)
-        return _mean([c.fbeta(beta) for c in counts.values()])
+        of_objects = [object_names.index(match[2])] if match[2] else slice(None)
+        return _mean(fbeta(counts[of_objects], float(match[1])))
     return metrics.get(name)
 
 

@@ -1,9 +1,8 @@
 """The LightningModule: a network, its loss, and validation as in the commands."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,54 +11,27 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Timer
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from octopi.config.build import build
+from octopi.config.settings import TrainSettings
 from octopi.errors import DivergedError
 from octopi.evaluation.calibration import Calibration
-from octopi.geometry import Grid, PicksByRun, Points
+from octopi.geometry import Points
 from octopi.models.properties import logits_per_head
 from octopi.models.soup import sample_weights
 from octopi.targets import drop_unknown
 from octopi.training.cpu_budget import CpuBudget
-from octopi.training.metrics import Counts, count_voxels, metric_value, voxel_metrics
+from octopi.training.metrics import count_voxels, metric_value, voxel_metrics
 from octopi.training.mixing import Mix
+from octopi.training.schedule import build_lr_scheduler
 from octopi.training.training_loss import TrainingLoss
+from octopi.training.validation import Validation
 
 DIVERGED = (
     "The best model so far is kept. Try a lower learning rate (optim.optimizer.lr) or "
     "trainer.precision=32-true."
 )
-
-
-@dataclass(frozen=True)
-class ValidationSteps:
-    """The steps of a validation: the same calls that the commands make.
-
-    Args:
-        predict: net, volume (z, y, x) -> score map (c, z, y, x), uint8.
-        segment: score map -> label volume.
-        localize: score map, grid -> scored candidates per object.
-        calibrate: candidates and truth per run -> chances and thresholds per object.
-        beta: the β whose thresholds the score is taken at.
-        score: picks and truth per run -> metrics by name, None = n/a.
-    """
-
-    predict: Callable[[nn.Module, NDArray], NDArray]
-    segment: Callable[[NDArray], NDArray]
-    localize: Callable[[NDArray, Grid], dict[str, Points]]
-    calibrate: Callable[[PicksByRun, PicksByRun], Calibration]
-    beta: float
-    score: Callable[[PicksByRun, PicksByRun], dict[str, float | None]]
-
-    def score_candidates(
-        self,
-        candidates: PicksByRun,
-        truth: PicksByRun,
-        calibration: Calibration,
-    ) -> dict[str, float | None]:
-        """Score the candidates at or above the thresholds; return metrics by name."""
-        return self.score(calibration.pick(candidates, self.beta), truth)
 
 
 class PickingModule(pl.LightningModule):
@@ -68,36 +40,29 @@ class PickingModule(pl.LightningModule):
     def __init__(
         self,
         net: nn.Module,
+        settings: TrainSettings,
         *,
         loss: TrainingLoss,
-        optimizer: Callable[..., Optimizer],
-        lr_scheduler: Callable[..., LRScheduler | ReduceLROnPlateau],
-        validation_steps: ValidationSteps,
+        validation: Validation,
         labels: Mapping[str, int],
-        best_metric: str,
-        steps_per_epoch: int,
-        seed: int,
         mix: Mix | None = None,
     ) -> None:
         super().__init__()
+        self.settings = settings
         self.net = net
         self.initial_weights = sample_weights(net)
         self.loss = loss
-        self.make_optimizer = optimizer
-        self.make_lr_scheduler = lr_scheduler
-        self.validation_steps = validation_steps
+        self.validation = validation
         self.labels = dict(labels)
         self.mix = mix
-        self.best_metric = best_metric
-        self.steps_per_epoch = steps_per_epoch
-        self.seed = seed
+        self.best_metric = settings.best_metric
         self.calibration = Calibration({}, {}, {})
         self.metrics: dict[str, float | None] = {}
         self.best_value: float | None = None
         self.validated_step = -1
         self.candidates: dict[str, dict[str, Points]] = {}
         self._truth: dict[str, Mapping[str, Points]] = {}
-        self._counts: dict[str, Counts] = {}
+        self._counts = np.zeros((len(labels), 3), np.int64)  # tp, fp, fn
         self._examiner: ThreadPoolExecutor | None = None
         self._examined: Future[None] | None = None
 
@@ -106,8 +71,10 @@ class PickingModule(pl.LightningModule):
 
         The scheduler moves with every optimizer step; ReduceLROnPlateau with every validation.
         """
-        optimizer = self.make_optimizer(self.net.parameters())
-        scheduler = self.make_lr_scheduler(optimizer=optimizer, progress=self.spent_budget)
+        optim = self.settings.optim
+        make_optimizer = build(optim["optimizer"], "optim.optimizer", partial=True)
+        optimizer = make_optimizer(self.net.parameters())
+        scheduler = build_lr_scheduler(optim["lr_scheduler"], optimizer, self.spent_budget)
         timing: dict[str, Any] = {"interval": "step"}
         if isinstance(scheduler, ReduceLROnPlateau):
             timing = {
@@ -121,7 +88,7 @@ class PickingModule(pl.LightningModule):
     def spent_budget(self, step: int) -> float:
         """Return the part of the step, time or CPU budget that is spent, whichever is furthest."""
         # Not trainer.estimated_stepping_batches: it would load the crops of epoch 0 for a resume.
-        batches = (self.trainer.max_epochs or 0) * self.steps_per_epoch
+        batches = (self.trainer.max_epochs or 0) * self.settings.data["steps_per_epoch"]
         total = batches / self.trainer.accumulate_grad_batches
         spent = step / total if total > 0 else 0.0
         for timer in (c for c in self.trainer.callbacks if isinstance(c, Timer)):  # type: ignore[attr-defined]
@@ -137,7 +104,7 @@ class PickingModule(pl.LightningModule):
         Randomness in a step, such as dropout, depends on the seed and the step only: so a resumed
         training ends with the same weights as an uninterrupted one.
         """
-        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
+        torch.manual_seed(self.settings.seed * 1_000_003 + self.global_step)
         loss = self.batch_loss(batch)
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -160,7 +127,7 @@ class PickingModule(pl.LightningModule):
         """Return the loss of a batch, over all heads of a deeply supervised network."""
         if self.mix is None:
             return self.loss(logits_per_head(self.net(batch["image"])), batch)
-        rng = np.random.default_rng((self.seed, self.global_step))
+        rng = np.random.default_rng((self.settings.seed, self.global_step))
         image, weighted = self.mix(batch["image"], self.loss.read_known(batch), rng)
         outputs = logits_per_head(self.net(image))
         losses = [weight * self.loss.compare(outputs, known) for weight, known in weighted]
@@ -186,13 +153,13 @@ class PickingModule(pl.LightningModule):
         """Reset the validation state."""
         self._check_finite()
         self.candidates, self._truth = {}, {}
-        self._counts = dict.fromkeys(self.labels, Counts())
+        self._counts = np.zeros((len(self.labels), 3), np.int64)
         if self.device.type != "cpu":  # whose cores have no time left, and memory for one score map
             self._examiner = ThreadPoolExecutor(1)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Predict one whole tomogram; examine its scores, on a GPU while it predicts the next."""
-        scores = self.validation_steps.predict(self.net, batch.image)
+        scores = self.validation.predict(self.net, batch.image)
         self._finish_examining()
         if self._examiner is None:
             self._examine(batch, scores)
@@ -207,11 +174,11 @@ class PickingModule(pl.LightningModule):
 
     def _examine(self, batch: Any, scores: NDArray) -> None:
         """Find the candidates of a tomogram and count its voxels."""
-        segmentation = self.validation_steps.segment(scores)
-        for name, counts in count_voxels(segmentation, batch.target, self.labels).items():
-            if name not in batch.not_annotated:
-                self._counts[name] += counts
-        candidates = self.validation_steps.localize(scores, batch.grid)
+        segmentation = self.validation.segment(scores)
+        counts = count_voxels(segmentation, batch.target, self.labels)
+        is_annotated = [name not in batch.not_annotated for name in self.labels]
+        self._counts[is_annotated] += counts[is_annotated]
+        candidates = self.validation.localize(scores, batch.grid)
         self.candidates[batch.run_name] = drop_unknown(
             candidates, batch.target, batch.grid, self.labels
         )
@@ -224,12 +191,11 @@ class PickingModule(pl.LightningModule):
             self._examiner.shutdown()
             self._examiner = None  # which cannot be copied, as the module is for weight averages
         self.validated_step = self.global_step
-        self.calibration = self.validation_steps.calibrate(self.candidates, self._truth)
-        measured = self.validation_steps.score_candidates(
-            self.candidates, self._truth, self.calibration
-        )
-        self.metrics = voxel_metrics(self._counts) | measured
-        self.best_value = metric_value(self.best_metric, self._counts, self.metrics)
+        self.calibration = self.validation.calibrate(self.candidates, self._truth)
+        measured = self.validation.score_candidates(self.candidates, self._truth, self.calibration)
+        names = list(self.labels)
+        self.metrics = voxel_metrics(self._counts, names) | measured
+        self.best_value = metric_value(self.best_metric, self._counts, names, self.metrics)
         self.metrics[self.best_metric] = self.best_value
         for name, value in self.metrics.items():
             if value is not None:

@@ -1,4 +1,4 @@
-"""Build the network of a training, what its output means, and the weights that it begins with."""
+"""Build the network of a training, and the weights that it begins with."""
 
 import logging
 from collections.abc import Sequence
@@ -11,7 +11,6 @@ from octopi.config.settings import TrainSettings
 from octopi.errors import shorten_list
 from octopi.models import checkpoint
 from octopi.models.net_output import NetOutput
-from octopi.models.properties import output_stride
 from octopi.picking import sort_by_label
 from octopi.training.dataset_info import DatasetInfo
 from octopi.training.painters import Offsets, Painter, Spheres
@@ -61,17 +60,3 @@ def load_initial_weights(
         shorten_list(new_objects) or "none",
         shorten_list(new_weights) or "none",
     )
-
-
-def read_net_output(
-    settings: TrainSettings, net: nn.Module, divisor: int, painter: Painter | Spheres
-) -> NetOutput:
-    """Return what the logits of a network mean.
-
-    Args:
-        settings: of the training.
-        net: the network.
-        divisor: voxels of which every edge of its input is a multiple.
-        painter: of what it learns.
-    """
-    return NetOutput(settings.outputs, output_stride(net, divisor), isinstance(painter, Offsets))

@@ -17,12 +17,14 @@ from octopi.config.settings import TrainSettings
 from octopi.data.datamodule import TomogramDataModule
 from octopi.errors import DataError, ResourceError, SettingError, StoppedBySignal
 from octopi.models.devices import log_device
+from octopi.models.net_output import NetOutput
 from octopi.models.precision import training_precision
 from octopi.models.properties import (
     COST_METRICS,
     check_num_classes,
     check_size,
     network_costs,
+    output_stride,
     size_divisor,
 )
 from octopi.system import ranks, slurm
@@ -30,11 +32,6 @@ from octopi.system.job_folder import LAST_CHECKPOINT_FILE, RESULTS_FILE
 from octopi.system.progress import shows_bars
 from octopi.training import ddp
 from octopi.training.best_model import SaveBestModel
-from octopi.training.build_checks import (
-    check_augment,
-    check_monitors,
-    check_net,
-)
 from octopi.training.callbacks import (
     LastCheckpoint,
     LogProgress,
@@ -47,10 +44,14 @@ from octopi.training.dataset_info import DatasetInfo, read_dataset_info
 from octopi.training.folder import AUTO, TrainingFolder
 from octopi.training.mixing import build_mix
 from octopi.training.module import PickingModule
-from octopi.training.network import build_net, read_net_output
+from octopi.training.network import build_net
 from octopi.training.out_of_memory import explain_out_of_memory
-from octopi.training.painters import Painter, Spheres, needs_particles
-from octopi.training.schedule import build_lr_scheduler
+from octopi.training.painters import Offsets, Painter, Spheres, needs_particles
+from octopi.training.part_checks import (
+    check_augment,
+    check_monitors,
+    check_net,
+)
 from octopi.training.silence import silence_lightning
 from octopi.training.training_loss import build_training_loss
 from octopi.training.validation import build_validation, check_metric_names, log_shares
@@ -112,9 +113,10 @@ def build_training(
     painter = build(settings.painter, "painter")
     net = build_net(settings, info, painter)
     divisor = size_divisor(net)
-    net_output = read_net_output(settings, net, divisor, painter)
+    stride = output_stride(net, divisor)
+    net_output = NetOutput(settings.outputs, stride, offsets=isinstance(painter, Offsets))
     data = build_data(settings, info, divisor, painter)
-    check_num_classes(net, divisor, net_output.num_channels(len(info.labels)))
+    check_num_classes(net, divisor, len(net_output.channels(info.labels)))
     check_augment(
         data.augment,
         settings.data["crop_size"],
@@ -124,15 +126,11 @@ def build_training(
     check_net(net, settings)
     module = PickingModule(
         net,
-        validation_steps=build_validation(settings, info, divisor, net_output),
+        settings,
+        validation=build_validation(settings, info, divisor, net_output),
         loss=build_training_loss(settings, info, net_output, painter, loss),
-        optimizer=build(settings.optim["optimizer"], "optim.optimizer", partial=True),
-        lr_scheduler=functools.partial(build_lr_scheduler, settings.optim["lr_scheduler"]),
         labels=info.labels,
         mix=build_mix(settings.mix, settings.data["crops_per_step"], painter),
-        best_metric=settings.best_metric,
-        steps_per_epoch=data.steps_per_epoch,
-        seed=settings.seed,
     )
     best_model = SaveBestModel(folder, settings, info, data, divisor, net_output)
     history = WriteHistory(folder / RESULTS_FILE, best_model)

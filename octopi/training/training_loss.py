@@ -1,4 +1,4 @@
-"""The loss of a batch: over all heads of a network, and from no more than what is known."""
+"""The loss of a batch: over all heads of a network, without the voxels that are unknown."""
 
 import functools
 import math
@@ -13,16 +13,16 @@ from octopi.models.logits import split_logits
 from octopi.models.net_output import NetOutput
 from octopi.models.properties import EXCLUSIVE
 from octopi.picking import sort_by_label
-from octopi.training.build_checks import (
+from octopi.training.build_loss import Loss, adapt_loss, build_loss
+from octopi.training.dataset_info import DatasetInfo
+from octopi.training.painters import Offsets, Painter, Spheres
+from octopi.training.part_checks import (
     check_deterministic,
     check_loss,
     check_painter,
     loss_operations,
     name_of,
 )
-from octopi.training.dataset_info import DatasetInfo
-from octopi.training.loss import Loss, adapt_loss, build_loss
-from octopi.training.painters import Offsets, Painter, Spheres
 from octopi.training.target_form import (
     class_shares,
     coarsen_target,

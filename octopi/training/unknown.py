@@ -1,4 +1,4 @@
-"""Leave out of any loss what the labels do not know.
+"""Leave voxels whose class is unknown out of any loss.
 
 Where a voxel's class is unknown, no loss may depend on it. Where a class is not annotated, a voxel
 of background may belong to it as well: the two count as one class there, the marginal loss of Shi

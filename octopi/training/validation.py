@@ -2,7 +2,12 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
 
 from octopi.config.build import build
 from octopi.config.overrides import shell_override
@@ -12,15 +17,16 @@ from octopi.evaluation.calibration import Calibration, calibrate
 from octopi.evaluation.chances import AnnotatedShare
 from octopi.evaluation.coverage import keep_comparable
 from octopi.evaluation.score_report import Report
+from octopi.evaluation.scores import Scorer
 from octopi.evaluation.share_report import advise_partial, count_annotated, describe_shares
-from octopi.geometry import PicksByRun
+from octopi.geometry import Grid, PicksByRun, Points
+from octopi.inference.predictor import Predictor
 from octopi.localization.components import Components
 from octopi.localization.localizer import Localizer
 from octopi.models.net_output import NetOutput
 from octopi.models.properties import COST_METRICS
 from octopi.training.dataset_info import DatasetInfo
 from octopi.training.metrics import check_metric
-from octopi.training.module import ValidationSteps
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +41,76 @@ def check_metric_names(settings: TrainSettings, object_names: list[str]) -> None
             check_metric(name, object_names)
 
 
+@dataclass(frozen=True)
+class Validation:
+    """Makes the calls of the commands: predicts, localizes, calibrates and scores.
+
+    Args:
+        predictor: of score maps.
+        localizer: of candidates.
+        scorer: of picks.
+        info: of the dataset.
+        divisor: voxels of which every edge of the network's input is a multiple.
+        net_output: what the network's logits mean.
+        beta: the β whose thresholds the score is taken at.
+    """
+
+    predictor: Predictor
+    localizer: Localizer
+    scorer: Scorer
+    info: DatasetInfo
+    divisor: int
+    net_output: NetOutput
+    beta: float
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return the same: copies of a module, for averages of weights, share project and runs."""
+        return self
+
+    def predict(self, net: nn.Module, volume: NDArray) -> NDArray[np.uint8]:
+        """Return the score map (c, z, y, x) of a volume (z, y, x)."""
+        return self.predictor(net, volume, divisor=self.divisor, net_output=self.net_output)
+
+    def segment(self, scores: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the label volume of a score map."""
+        return self.net_output.segmentation(scores)
+
+    def localize(self, scores: NDArray[np.uint8], grid: Grid) -> dict[str, Points]:
+        """Return the scored candidates of each object in a score map."""
+        channels = [self.info.labels[name] - 1 for name in self.info.radii]
+        return self.localizer(scores[channels], grid=grid, radii=self.info.radii)
+
+    def calibrate(self, candidates: PicksByRun, truth: PicksByRun) -> Calibration:
+        """Return the chances and thresholds of each object."""
+        return calibrate(
+            candidates,
+            truth,
+            radii=self.info.radii,
+            weights=self.info.weights,
+            tolerance_scale=self.scorer.tolerance_scale,
+            betas=dict.fromkeys([*CALIBRATED_BETAS, float(self.beta)]),
+            partial=self.info.partial,
+        )
+
+    def score_candidates(
+        self, candidates: PicksByRun, truth: PicksByRun, calibration: Calibration
+    ) -> dict[str, float | None]:
+        """Score the candidates at or above the thresholds; return metrics by name, None = n/a."""
+        # Also where particles are not annotated: an estimate through a share that this very network
+        # gives would prefer a network with many false picks.
+        return object_metrics(self.report(calibration.pick(candidates, self.beta), truth))
+
+    def report(self, picks: PicksByRun, truth: PicksByRun) -> Report:
+        """Score picks against what is annotated, in the runs and of the objects that have both."""
+        both = keep_comparable(picks, truth)
+        radii, weights = self.info.radii, self.info.weights
+        return self.scorer(both.picks, both.truth, radii=radii, weights=weights)
+
+
 def build_validation(
     settings: TrainSettings, info: DatasetInfo, divisor: int, net_output: NetOutput
-) -> ValidationSteps:
-    """Build the steps of a validation: the same calls that the commands make.
+) -> Validation:
+    """Build what validates a network; see `Validation`.
 
     Args:
         settings: of the training.
@@ -51,35 +123,8 @@ def build_validation(
     localizer = build(settings.localizer, "localizer")
     check_gathers(localizer, net_output)
     scorer = build(settings.scorer, "scorer")
-    channels = [info.labels[name] - 1 for name in info.radii]
-
-    def calibrate_picks(candidates: PicksByRun, truth: PicksByRun) -> Calibration:
-        return calibrate(
-            candidates,
-            truth,
-            radii=info.radii,
-            weights=info.weights,
-            tolerance_scale=scorer.tolerance_scale,
-            betas=dict.fromkeys([*CALIBRATED_BETAS, float(settings.threshold_beta)]),
-            partial=info.partial,
-        )
-
-    def score(picks: Any, truth: Any) -> dict[str, float | None]:
-        # Against what is annotated, also where picks are missing: an estimate through a share that
-        # this very network gives would prefer a network with many false picks.
-        coverage = keep_comparable(picks, truth)
-        return object_metrics(
-            scorer(coverage.picks, coverage.truth, radii=info.radii, weights=info.weights)
-        )
-
-    return ValidationSteps(
-        predict=lambda net, volume: predictor(net, volume, divisor=divisor, net_output=net_output),
-        segment=net_output.segmentation,
-        localize=lambda scores, grid: localizer(scores[channels], grid=grid, radii=info.radii),
-        calibrate=calibrate_picks,
-        beta=settings.threshold_beta,
-        score=score,
-    )
+    beta = settings.threshold_beta
+    return Validation(predictor, localizer, scorer, info, divisor, net_output, beta)
 
 
 def check_gathers(localizer: Localizer, net_output: NetOutput) -> None:

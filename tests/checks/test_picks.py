@@ -6,38 +6,45 @@ from octopi.geometry import Grid, Points
 GRID = Grid.cubic((40, 100, 120), 10.0)
 
 
-def examined(positions, grid=GRID, min_distance=50.0):
-    return examine_picks(Points(np.array(positions, float)), grid, min_distance=min_distance)
+def faults(positions, grid=GRID, min_distance=50.0):
+    points = Points(np.array(positions, float))
+    found = examine_picks(points, grid, min_distance=min_distance)
+    return {fault.text: fault.indices.tolist() for fault in found}
+
+
+def look_like_voxels(positions, grid=GRID):
+    return "lie where voxel numbers would" in faults(positions, grid)
 
 
 def test_picks_spread_over_the_tomogram_are_sound():
-    report = examined([(100, 200, 300), (1100, 900, 20), (600, 500, 200)])
-    assert (report.outside, report.num_duplicates, report.look_like_voxels) == ([], 0, False)
+    assert not faults([(100, 200, 300), (1100, 900, 20), (600, 500, 200)])
 
 
 def test_picks_in_voxels_crowd_into_a_corner():
     voxels = [(10, 20, 30), (110, 90, 2), (60, 50, 20)]
-    assert examined(voxels).look_like_voxels
-    assert not examined([*voxels, (900, 50, 20)]).look_like_voxels
-    assert not examined(voxels[:2]).look_like_voxels
-    assert not examined(voxels, Grid.cubic((40, 100, 120), 1.0)).look_like_voxels
+    assert look_like_voxels(voxels)
+    assert not look_like_voxels([*voxels, (900, 50, 20)])
+    assert not look_like_voxels(voxels[:2])
+    assert not look_like_voxels(voxels, Grid.cubic((40, 100, 120), 1.0))
 
 
 def test_picks_in_voxels_of_a_less_binned_tomogram_crowd_too():
     spread = np.random.default_rng(0).random((6, 3)) * (1200, 1000, 400)  # Å
-    assert not examined(spread).look_like_voxels
-    assert examined(spread / 2.5).look_like_voxels  # voxels of 2.5 Å
-    assert not examined(spread[:5] / 2.5).look_like_voxels  # too few to tell
-    assert not examined([*spread / 2.5, (900, 50, 20)]).look_like_voxels
+    assert not look_like_voxels(spread)
+    assert look_like_voxels(spread / 2.5)  # voxels of 2.5 Å
+    assert not look_like_voxels(spread[:5] / 2.5)  # too few to tell
+    assert not look_like_voxels([*spread / 2.5, (900, 50, 20)])
 
 
 def test_picks_outside_are_counted_by_index():
-    assert examined([(100, 100, 100), (1300, 100, 100), (-9, 100, 100)]).outside == [1, 2]
+    found = faults([(100, 100, 100), (1300, 100, 100), (-9, 100, 100)])
+    assert found == {"lie outside their tomogram": [1, 2]}
 
 
 def test_of_a_cluster_one_is_the_particle_and_the_others_are_duplicates():
-    assert examined([(100, 100, 100), (110, 100, 100), (120, 100, 100)]).num_duplicates == 2
-    assert examined([(100, 100, 100), (110, 100, 100)], min_distance=None).num_duplicates == 0
+    found = faults([(100, 100, 100), (110, 100, 100), (120, 100, 100)])
+    assert found == {"are closer than 50 Å to another": [1, 2]}
+    assert not faults([(100, 100, 100), (110, 100, 100)], min_distance=None)
 
 
 def test_odd_picks_are_warned_of_once_with_all_their_runs(caplog):
@@ -49,9 +56,9 @@ def test_odd_picks_are_warned_of_once_with_all_their_runs(caplog):
         "TS_4": Points(sound.positions / 10),
     }
     warn_of_odd_picks("ribosome:me/1", picks, {**dict.fromkeys(picks, GRID), "TS_4": None})
-    outside, twice, voxels = (record.getMessage() for record in caplog.records)
-    assert "1 picks of ribosome:me/1 lie outside their tomograms, in 1 runs: TS_3 (1)" in outside
-    assert "within a voxel of another, in 1 runs: TS_3 (1)" in twice
+    voxels, outside, twice = (record.getMessage() for record in caplog.records)
+    assert "1 picks of ribosome:me/1 lie outside their tomogram, in 1 runs: TS_3 (1)" in outside
+    assert "are closer than 10 Å to another, in 1 runs: TS_3 (1)" in twice
     assert "3 picks of ribosome:me/1 lie where voxel numbers would, in 1 runs: TS_2 (3)" in voxels
 
 

@@ -44,9 +44,16 @@ def test_every_error_has_its_exit_code(error, code, capsys):
 
 
 @pytest.mark.parametrize(
-    ("stop", "code"), [(KeyboardInterrupt(), 130), (StoppedBySignal(143, "Stopped."), 143)]
+    ("stop", "code"),
+    [
+        (KeyboardInterrupt(), 130),
+        (StoppedBySignal(143, "Stopped."), 143),
+        (OSError(errno.EMFILE, "Too many open files", "f"), 4),
+        (OSError(errno.ENOSPC, "No space left on device"), 4),
+        (MemoryError(), 4),
+    ],
 )
-def test_a_signal_that_code_of_others_hides_is_no_mistake(stop, code, capsys):
+def test_what_ended_the_work_is_told_where_code_of_others_hides_it(stop, code, capsys):
     with pytest.raises(UnboundLocalError) as hidden:
         try:
             raise stop
@@ -54,6 +61,30 @@ def test_a_signal_that_code_of_others_hides_is_no_mistake(stop, code, capsys):
             raise UnboundLocalError("file")
     assert report_error(hidden.value) == code
     assert "mistake" not in capsys.readouterr().err
+
+
+def test_an_error_of_the_system_that_a_mistake_met_before_hides_no_mistake(capsys):
+    with pytest.raises(UnboundLocalError) as mistake:
+        try:
+            raise FileNotFoundError(errno.ENOENT, "No such file", "f")
+        finally:
+            raise UnboundLocalError("file")
+    assert report_error(mistake.value) == 1
+    assert "mistake" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "names"),
+    [
+        (OSError(errno.EMFILE, "Too many open files", "f"), ("open files: f", "ulimit -n")),
+        (OSError(errno.ENOSPC, "No space left on device", "f"), ("device: f", "Make room")),
+        (OSError(errno.ENOSPC, "No space left on device"), ("output of octopi", "Make room")),
+    ],
+)
+def test_what_the_machine_lacks_is_named_with_what_to_do(error, names, capsys):
+    report_error(error)
+    message = capsys.readouterr().err
+    assert all(name in message for name in names)
 
 
 def test_an_interrupted_command_says_how_a_training_goes_on(capsys):
@@ -229,6 +260,11 @@ def test_an_output_that_nobody_reads_any_more_ends_the_command_with_a_line(capsy
     captured = capsys.readouterr()
     assert (captured.out, captured.err.count("\n")) == ("", 1)
     assert "mistake" not in captured.err
+
+
+def test_the_exit_code_tells_of_a_full_disk_where_no_message_can(here):
+    command = f'"{sys.executable}" -m octopi.train --help >/dev/full 2>&1'
+    assert subprocess.run(["bash", "-c", command], check=False, cwd=here).returncode == 4
 
 
 def test_a_command_works_with_closed_streams(here):

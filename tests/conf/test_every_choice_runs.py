@@ -199,7 +199,7 @@ def test_what_a_search_suggests_is_trained(project, octopi_command, search):
     space = read_space(sweeper.params, sweeper.when, [f"search={search}"])
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=2)).ask()
     shutil.rmtree("job", ignore_errors=True)
-    overrides = [*space.fixed, *suggest_overrides(space, trial)]
+    overrides = suggest_overrides(space, trial)
     small = [*TRAINING, *narrow(overrides), *needed(overrides), "hydra.run.dir=job"]
     assert octopi_command("train", *overrides, *small) == 0
     assert Path("job/best_model.pth").is_file()

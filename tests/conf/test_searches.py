@@ -12,7 +12,7 @@ from octopi.config.check import check_settings
 from octopi.config.files import CONF_DIR, choices
 from octopi.config.settings import TrainSettings
 from octopi.models.properties import check_size, size_divisor
-from octopi.sweeps.space import read_space, strip_condition, suggest_overrides
+from octopi.sweeps.space import UNCONDITIONAL, read_space, strip_condition, suggest_overrides
 
 SEARCHES = choices("search")
 NUM_SUGGESTIONS = 20
@@ -96,7 +96,7 @@ def suggested(space, number):
     """Yield the overrides of some trials, and their settings."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=7))
     for _ in range(number):
-        overrides = [*space.fixed, *suggest_overrides(space, study.ask())]
+        overrides = suggest_overrides(space, study.ask())
         cfg = composed(*overrides)
         del cfg.hydra
         yield overrides, check_settings(cfg, TrainSettings, overrides=overrides)
@@ -126,15 +126,17 @@ def test_a_search_among_models_has_the_space_of_each():
     (families,) = values_of(among, "model")
     for search in set(SEARCHES) - {"models"}:
         alone = space_of(search)
-        (override,) = [override for override in alone.fixed if override.startswith("model=")]
+        (override,) = [
+            override for override in alone.fixed[UNCONDITIONAL] if override.startswith("model=")
+        ]
         assert override.removeprefix("model=") in families.choices
-        for setting in {strip_condition(name) for name in alone.params}:
+        for setting in {strip_condition(name) for name in alone.params[UNCONDITIONAL]}:
             assert all(d in values_of(among, setting) for d in values_of(alone, setting))
 
 
 def values_of(space, setting):
     """Return the distributions that a setting is drawn from."""
-    sections = [space.params, *space.conditional.values()]
+    sections = space.params.values()
     drawn = [d for s in sections for name, d in s.items() if strip_condition(name) == setting]
     assert drawn, f"{setting} is not searched"
     return drawn
@@ -158,7 +160,8 @@ def test_the_ranges_are_at_least_those_of_octopi_1_7(search):
 def test_supervised_layers_depend_on_the_strides():
     space = space_of("dynunet", "model.strides=[1,2,2,1]")
     assert [(d.low, d.high) for d in values_of(space, "model.deep_supr_num")] == [(0, 2)]
-    assert not space_of("dynunet", "model.deep_supr_num=1").params.keys() & {"model.deep_supr_num"}
+    fixed = space_of("dynunet", "model.deep_supr_num=1")
+    assert not any("model.deep_supr_num" in params for params in fixed.params.values())
 
 
 @pytest.mark.parametrize("typed", ["model=dynunet", "pruner=hyperband", "pruner=none", "loss=dice"])
@@ -167,13 +170,14 @@ def test_the_command_line_wins_over_the_search(typed):
     cfg = composed("search=unet", typed)
     assert cfg.hydra.runtime.choices[group] == choice
     space = space_of("unet", typed)
-    assert typed in space.fixed
-    assert "optim.optimizer.lr" in space.params
+    assert typed in space.fixed[UNCONDITIONAL]
+    assert "optim.optimizer.lr" in space.params[UNCONDITIONAL]
     for _, settings in suggested(space, 2):
         assert getattr(settings, group) is not None
 
 
 def test_another_model_than_the_search_is_about_keeps_its_own_shape():
     space = space_of("unet", "model=dynunet")
-    assert not any(name.startswith("model.") for name in space.params)
-    assert space_of("unet").params.keys() > space.params.keys()
+    names = space.params[UNCONDITIONAL].keys()
+    assert not any(name.startswith("model.") for name in names)
+    assert space_of("unet").params[UNCONDITIONAL].keys() > names

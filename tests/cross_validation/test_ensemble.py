@@ -17,7 +17,7 @@ from octopi.config.settings import TrainSettings
 from octopi.cross_validation.ensemble import build_ensemble
 from octopi.cross_validation.table import summarize_folds
 from octopi.errors import DataError, SettingError
-from octopi.evaluation.candidates import write_candidates
+from octopi.evaluation.candidates_file import write_candidates
 from octopi.models import checkpoint
 from octopi.models.soup import split_ensemble
 from octopi.system.files import write_yaml

@@ -91,6 +91,15 @@ def test_a_cached_volume_that_was_cut_off_is_named(tmp_path, num_bytes):
         cache.open("volume")
 
 
+def test_a_cached_volume_that_somebody_deleted_is_named(tmp_path):
+    cache = VolumeCache(tmp_path)
+    cache.fill({"volume": lambda: np.zeros((2, 2, 2), np.float16)}, num_threads=1)
+    (path,) = tmp_path.glob("*.npy")
+    path.unlink()
+    with pytest.raises(ResourceError, match=rf"{path.name} was deleted.*The same command"):
+        cache.open("volume")
+
+
 def test_normalised_volumes_have_zero_mean_and_unit_std_far_from_zero():
     rng = np.random.default_rng(0)
     volume = (1e4 + rng.standard_normal((20, 30, 40))).astype(np.float32)

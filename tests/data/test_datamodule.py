@@ -285,10 +285,7 @@ def test_folds_keep_a_rare_class_in_training(tmp_path):
     assert set(splits[0].validation) == set(splits[1].train)
 
 
-def test_targets_with_other_labels_are_refused(own, tmp_path):
-    write_target(own.runs[1], attributes={"labels": {"ribosome": 1, "apo": 2}})
-    with pytest.raises(DataError, match=r"TS_1.*one create_targets"):
-        ready(own, tmp_path)
+def test_a_target_with_labels_of_no_object_is_refused(own, tmp_path):
     write_target(own.runs[1], labels={"apo": 1, "ribosome": 7}, attributes={})
     with pytest.raises(DataError, match=r"targets:octopi/1@10.012 holds the labels 7, which"):
         ready(own, tmp_path)

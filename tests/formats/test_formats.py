@@ -132,24 +132,14 @@ def test_an_incomplete_list_of_tomograms_is_refused(tmp_path, content):
         ("warp", {"tomo_name": "TS.tomostar"}, "one \\*"),
         ("warp", {"tomo_name": "a b*"}, "no blanks"),
         ("csv", {"pixel_size": 0}, "pixel_size"),
-        ("csv", {"binning": -1}, "binning"),
         ("relion5", {"tomogram_size": [1, 2], "pixel_size": 1}, "tomogram_size"),
         ("relion5", {"tomogram_size": [1, 2, 3]}, "how large"),
-        ("relion5", {"tomograms_star": "a.star", "binning": 2}, "Leave out"),
+        ("relion5", {"tomograms_star": "a.star", "pixel_size": 2}, "Leave out"),
     ],
 )
 def test_settings_out_of_range_are_refused(name, settings, message):
     with pytest.raises(ValueError, match=message):
         make(name, **settings)
-
-
-def test_pixel_size_and_binning_must_agree_with_the_tomogram():
-    one = picks([[10, 20, 30]], grid=GRID)
-    assert rows(text_of("warp", one, pixel_size=2.5, binning=4))[0][1:] == [
-        "4.000000", "8.000000", "12.000000"
-    ]  # fmt: skip
-    with pytest.raises(SettingError, match="only one of them"):
-        text_of("warp", one, pixel_size=2.5, binning=2)
 
 
 @pytest.mark.parametrize("name", ["relion5", "warp", "dynamo", "csv"])

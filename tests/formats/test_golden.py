@@ -29,7 +29,6 @@ CASES = [
     ("relion5", RELION, "ribosome.star", "relion5.star"),
     ("relion5", RELION, "ribosome/TS_1.star", "relion5_TS_1.star"),
     ("relion5", RELION, "ribosome_import.star", "relion5_import.star"),
-    ("warp", {"binning": 4}, "ribosome.star", "warp.star"),
     ("warp", {"pixel_size": 2.5}, "ribosome.star", "warp.star"),
     ("dynamo", {}, "ribosome.tbl", "dynamo.tbl"),
     ("dynamo", {}, "ribosome.doc", "dynamo.doc"),

@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 
 from octopi.errors import DataError, SettingError
-from octopi.evaluation.candidates import write_candidates
+from octopi.evaluation.candidates_file import write_candidates
 from octopi.geometry import Points
 from octopi.html_report.training_history import NEW, TRAINING, VALIDATION, read_training_history
 

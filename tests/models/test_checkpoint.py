@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pickle
+import warnings
 import zipfile
 
 import pytest
@@ -92,6 +93,22 @@ def test_the_error_names_a_damaged_file(tmp_path, content):
         checkpoint.load(path)
 
 
+def test_a_file_of_code_is_refused_without_torchs_advice_to_run_it(tmp_path, net):
+    torch.save(net, tmp_path / "module.pth")
+    with warnings.catch_warnings(action="ignore"):  # deprecated
+        torch.jit.save(torch.jit.script(torch.nn.ReLU()), tmp_path / "script.pt")
+    (tmp_path / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(999))
+    for name, fault in (
+        ("module.pth", r"Python code \(monai"),
+        ("script.pt", "TorchScript"),
+        ("model.h5", "no file of PyTorch"),
+    ):
+        with pytest.raises(SettingError, match=f"{name} .*{fault}") as refused:
+            checkpoint.load(tmp_path / name)
+        assert "weights_only" not in str(refused.value)
+        assert "trust" not in str(refused.value)
+
+
 def test_a_checkpoint_of_a_newer_pytorch_says_to_update_it(tmp_path, net):
     checkpoint.save(tmp_path / "model.pth", net.state_dict(), make_info())
     with (
@@ -114,9 +131,12 @@ def test_what_else_a_checkpoint_holds_is_left_alone_or_refused_by_name(tmp_path,
         return checkpoint.load(path)
 
     load(notes="mine")
+    assert load(recipe=info | {"tomo_types": "wbp"})[1].tomo_types == ["wbp"]
     for changes, cause in (
         ({"recipe": info | {"notes": 1}}, "its info has notes"),
         ({"recipe": info | {"chances": {"virus": {"slope": 1.0, "notes": 1}}}}, "chances"),
+        ({"recipe": info | {"tomo_types": 5, "radii": 5}}, "radii"),
+        ({"recipe": info | {"net": {**NET, "out_channels": -1}}}, "negative"),
         ({"weights": {**weights, "notes": torch.zeros(1)}}, 'do not fit its network.*"notes"'),
         ({"weights": {"a": torch.tensor([1.0, torch.nan])}}, "the weights a hold .* NaN"),
     ):

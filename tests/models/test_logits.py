@@ -15,13 +15,13 @@ LOGITS = torch.randn(2, 3, 4, 4, 4, generator=GENERATOR)
 def test_exclusive_scores_are_those_of_a_softmax_without_background():
     scores = to_scores(LOGITS, NetOutput(), (4, 4, 4))
     assert torch.equal(scores, LOGITS.softmax(1)[:, 1:])
-    assert NetOutput().num_channels(3) == 4
+    assert len(NetOutput().channels("abc")) == 4
 
 
 def test_independent_scores_are_those_of_a_sigmoid_each():
     net_output = NetOutput("independent")
     assert torch.equal(to_scores(LOGITS, net_output, (4, 4, 4)), LOGITS.sigmoid())
-    assert net_output.num_channels(3) == 3
+    assert len(net_output.channels("abc")) == 3
 
 
 @pytest.mark.parametrize("outputs", ["exclusive", "independent"])

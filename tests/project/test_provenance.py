@@ -44,9 +44,11 @@ def test_differences_name_the_key_and_both_values():
         check_same_provenance("It", stored, current)
 
 
-def test_targets_of_other_radii_are_not_mixed():
+def test_targets_of_other_radii_or_labels_are_not_mixed():
     first = {"labels": {"a": 1}, "sphere_radii": {"a": 40.0}, "picks_digests": {"a": "1"}}
     check_same_painting("TS_2", {**first, "picks_digests": {"a": "2"}}, "TS_1", first)
     check_same_painting("TS_2", {}, "TS_1", first)  # of another program
     with pytest.raises(DataError, match=r"sphere_radii\.a is 90.0, not 40.0"):
         check_same_painting("TS_2", {**first, "sphere_radii": {"a": 90.0}}, "TS_1", first)
+    with pytest.raises(DataError, match=r"TS_2.*labels\.a is 2, not 1.*one create_targets"):
+        check_same_painting("TS_2", {**first, "labels": {"a": 2}}, "TS_1", first)

@@ -54,7 +54,7 @@ def writing(project, settings=SETTINGS):
 
 
 def folder_of(project):
-    return WorkFolder.of_output(project.runs[0].copick_run.root, OUTPUT)
+    return WorkFolder.for_output(project.runs[0].copick_run.root, OUTPUT)
 
 
 def do_all(project, work, log):

@@ -1,5 +1,7 @@
 """Search spaces: what a trial draws, what the command line fixes, and what is refused."""
 
+import json
+
 import optuna
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -7,7 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FixedTrial
 
 from octopi.errors import SettingError
-from octopi.sweeps.space import describe_space, read_space, suggest_overrides
+from octopi.sweeps.space import UNCONDITIONAL, describe_space, read_space, suggest_overrides
 
 NUMBERS = {"lr": "tag(log, interval(1e-4, 1e-2))", "depth": "range(2, 5)"}
 FAMILIES = {"model": "choice(unet, dynunet)"}
@@ -36,7 +38,7 @@ def suggest_many(space, number=40, seed=0):
 
 def test_expressions_become_distributions():
     params = {**NUMBERS, "drop": "interval(0, 0.5)", "n": "int(interval(1, 30))", "act": "a, b"}
-    assert read_space(params, {}, []).params == {
+    assert read_space(params, {}, []).params[UNCONDITIONAL] == {
         "lr": FloatDistribution(1e-4, 1e-2, log=True),
         "depth": IntDistribution(2, 4),
         "drop": FloatDistribution(0, 0.5),
@@ -48,7 +50,9 @@ def test_expressions_become_distributions():
 def test_a_plain_value_is_fixed():
     space = read_space({"model": "unet", "flag": True, "size": [1, 2], "no": None}, {}, ["seed=3"])
     assert space.params == {}
-    assert space.fixed == ["model=unet", "flag=True", "size=[1, 2]", "no=null", "seed=3"]
+    fixed = ["model=unet", "flag=True", "size=[1, 2]", "no=null", "seed=3"]
+    assert space.fixed == {UNCONDITIONAL: fixed}
+    assert suggest_from(space) == fixed
 
 
 def test_a_parameter_exists_only_under_its_condition():
@@ -100,40 +104,37 @@ def test_the_same_values_under_two_conditions_are_one_parameter():
         "model=dynunet": {"drop": "interval(0,0.3)"},
     }
     space = read_space(FAMILIES, when, [])
-    assert [list(section) for section in space.conditional.values()] == [["drop"], ["drop"]]
+    assert list(map(list, space.params.values())) == [["model"], ["drop"], ["drop"]]
 
 
 def test_a_typed_value_takes_a_parameter_out_of_the_space():
     space = read_space(NUMBERS, {}, ["lr=1e-3"])
-    assert list(space.params) == ["depth"]
-    assert space.fixed == ["lr=1e-3"]
+    assert list(space.params[UNCONDITIONAL]) == ["depth"]
+    assert space.fixed == {UNCONDITIONAL: ["lr=1e-3"]}
 
 
 def test_a_typed_value_decides_conditions():
     space = read_space(FAMILIES, BY_FAMILY, ["model=dynunet"])
-    assert list(space.params) == ["model.strides", "crop"]
-    assert list(space.conditional) == ["model.strides=[1,2,2]"]
+    assert list(space.params[UNCONDITIONAL]) == ["model.strides", "crop"]
+    assert list(space.params) == [UNCONDITIONAL, "model.strides=[1,2,2]"]
     both = read_space(FAMILIES, BY_FAMILY, ["model=dynunet", "model.strides=[1, 2, 2]"])
-    assert list(both.params) == ["crop", "model.heads"]
-    assert both.conditional == {}
+    assert list(map(list, both.params.values())) == [["crop", "model.heads"]]
 
 
 def test_a_typed_value_of_a_conditional_parameter_stays_with_its_condition():
     space = read_space(FAMILIES, BY_FAMILY, ["model.depth=7"])
     unet = suggest_from(space, model="unet", **{"crop if model=unet": "[64,64,64]"})
-    assert unet == ["model=unet", "crop=[64,64,64]", "model.depth=7"]
+    assert unet == ["model=unet", "model.depth=7", "crop=[64,64,64]"]
     for overrides in suggest_many(space):
         assert ("model.depth=7" in overrides) == ("model=unet" in overrides)
-    assert "model.depth=7" not in space.fixed
+    assert space.fixed == {"model=unet": ["model.depth=7"]}
 
 
 def test_a_typed_expression_replaces_or_adds():
     space = read_space(FAMILIES, BY_FAMILY, ["crop=choice([8,8,8])", "lr=interval(0, 1.0)"])
-    assert {
-        tuple(d.choices) for s in space.conditional.values() for n, d in s.items() if n == "crop"
-    }
-    assert [n for s in space.conditional.values() for n in s].count("crop") == 2
-    assert space.params["lr"] == FloatDistribution(0, 1)
+    crops = [d for s in space.params.values() for n, d in s.items() if n == "crop"]
+    assert [tuple(crop.choices) for crop in crops] == [("[8,8,8]",)] * 2
+    assert space.params[UNCONDITIONAL]["lr"] == FloatDistribution(0, 1)
 
 
 def test_a_narrower_choice_leaves_out_the_parameters_of_the_others():
@@ -144,17 +145,17 @@ def test_a_narrower_choice_leaves_out_the_parameters_of_the_others():
 
 def test_a_fixed_setting_leaves_out_what_only_another_value_of_it_brings():
     space = read_space(FAMILIES, BY_FAMILY, ["model=unet"])
-    assert list(space.params) == ["model.depth", "crop"]
-    assert space.conditional == {}
+    assert list(map(list, space.params.values())) == [["model.depth", "crop"]]
 
 
 def test_overrides_with_signs_are_kept_as_they_were_typed():
     typed = ["~callbacks.early_stopping", "+x.y=3", "data.runs=[a,b]", "logger@more=csv"]
-    assert read_space(NUMBERS, {}, typed).fixed == typed
+    assert read_space(NUMBERS, {}, typed).fixed == {UNCONDITIONAL: typed}
 
 
 def test_a_sign_before_a_setting_does_not_hide_it():
-    assert list(read_space(NUMBERS, {}, ["++lr=1e-3"]).params) == ["depth"]
+    space = read_space(NUMBERS, {}, ["++lr=1e-3"])
+    assert list(space.params[UNCONDITIONAL]) == ["depth"]
     space = read_space(NUMBERS, {}, ["+net.kernel=choice(3, 5)"])
     drawn = {"lr": 1e-3, "depth": 2, "+net.kernel": 3}
     assert suggest_from(space, **drawn)[-1] == "+net.kernel=3"
@@ -249,6 +250,6 @@ def test_the_description_differs_only_where_the_spaces_do():
     assert one == describe_space(read_space(FAMILIES, BY_FAMILY, ["seed=1"]))
     wider = BY_FAMILY | {"model=unet": BY_FAMILY["model=unet"] | {"model.depth": "range(2, 5)"}}
     other = describe_space(read_space(FAMILIES, wider, ["seed=1"]))
-    assert {key for key in one if one[key] != other[key]} == {"when"}
-    plain = (str, list, dict)
-    assert all(isinstance(value, plain) for section in one.values() for value in section)
+    assert {key for key in one if one[key] != other[key]} == {"model=unet"}
+    assert one["always"]["fixed"] == ["seed=1"]
+    assert json.loads(json.dumps(one)) == one

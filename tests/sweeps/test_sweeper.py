@@ -107,7 +107,7 @@ def test_a_search_killed_three_times_trains_what_is_missing_and_only_with_the_sa
 
     finished = journal.read_bytes()
     changed = [*arguments, "seed=7", "optim.optimizer.lr=1e-3"]
-    assert "space.params.optim.optimizer.lr, " in run_sweep(*changed, log=log, exit_code=2)
+    assert "space.always.params.optim.optimizer.lr, " in run_sweep(*changed, log=log, exit_code=2)
     run_sweep(*arguments, log=log)
     assert journal.read_bytes() == finished, "a finished search is left as it is"
 

@@ -1,5 +1,6 @@
 """Trainings and sweeps are runs of MLflow, which end as they did."""
 
+import contextlib
 import logging
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from mlflow.entities import Run
 from processes import FORK_SERVER
 from tiny import RUNS, TINY
 
+from octopi.errors import SettingError
 from octopi.tracking import mlflow
 from octopi.tracking.buffered_logger import make_tracker
 
@@ -21,6 +23,7 @@ WORDS = [
     "logger=mlflow",
 ]
 WRITERS, STEPS = 4, 20
+MLFLOW = "pytorch_lightning.loggers.MLFlowLogger"
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its database
 
 
@@ -29,6 +32,40 @@ def runs_of(node: dict) -> dict[str, Run]:
     experiment = client.get_experiment_by_name("octopi")
     assert experiment is not None
     return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+
+
+@pytest.mark.parametrize(
+    ("content", "address", "cure"),
+    [
+        (b"no database", "sqlite:///{path}", "Move it away"),
+        (bytes(9999), "sqlite:///{path}", "Move it away"),
+        (None, "{path}", "sqlite:///FOLDER/mlflow.db"),
+        (b"", "sqlite:///{path}", None),
+        (None, "sqlite:///{path}", None),
+        (None, "http://127.0.0.1:9", None),
+    ],
+)
+def test_a_store_that_mlflow_cannot_use_is_refused_before_a_training(
+    tmp_path, content, address, cure
+):
+    path = tmp_path / "store"
+    if content is not None:
+        path.write_bytes(content)
+    node = {"_target_": MLFLOW, "tracking_uri": address.format(path=path)}
+    refused = pytest.raises(SettingError, match=cure) if cure else contextlib.nullcontext()
+    before = sorted(tmp_path.iterdir())
+    with refused as error:
+        mlflow.check_store(node)
+    assert not cure or str(path) in str(error.value)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_damaged_database_that_only_mlflow_notices_is_not_taken_for_that_of_a_study(tmp_path):
+    path = tmp_path / "mlflow.db"
+    path.write_text("no database", encoding="utf-8")
+    node = {"_target_": MLFLOW, "experiment_name": "a", "tracking_uri": f"sqlite:///{path}"}
+    with pytest.raises(SettingError, match=r"MLflow cannot use its store .*mlflow.db"):
+        make_tracker(node, tmp_path)
 
 
 @pytest.mark.slow
@@ -67,6 +104,10 @@ def test_a_run_is_finished_failed_or_killed_as_it_was(here, octopi_command):
     assert len(client.get_metric_history(ended, "val/object_fbeta")) == 2
 
 
+def child_of(node, parent, **of_trial):
+    return {**node, **mlflow.child_run_settings(node, parent, **of_trial)}
+
+
 @pytest.mark.slow
 def test_a_sweep_is_the_parent_of_its_trials(node, tmp_path):
     url = "postgresql://lab:secret@db.example/octopi"
@@ -76,9 +117,8 @@ def test_a_sweep_is_the_parent_of_its_trials(node, tmp_path):
     for number, (status, tags) in enumerate(
         [("FINISHED", {"state": "complete"}), ("FINISHED", {"state": "pruned"}), ("FAILED", {})]
     ):
-        child = mlflow.child_run_settings(
-            node, parent, name=f"trial_{number}", tags={"trial": number, "kind": "search"}
-        )
+        tags_of_trial = {"trial": number, "kind": "search"}
+        child = child_of(node, parent, name=f"trial_{number}", tags=tags_of_trial)
         folder = tmp_path / f"trial_{number}"
         folder.mkdir()
         tracker = make_tracker(child, folder)
@@ -89,7 +129,7 @@ def test_a_sweep_is_the_parent_of_its_trials(node, tmp_path):
         tracker.end(status, tags, mlflow.list_artifacts(folder))
     killed = tmp_path / "trial_3"
     killed.mkdir()
-    make_tracker(mlflow.child_run_settings(node, parent, name="trial_3", tags={"trial": 3}), killed)
+    make_tracker(child_of(node, parent, name="trial_3", tags={"trial": 3}), killed)
     mlflow.close_child_run(node, killed, status="KILLED", tags={"reason": "killed by SIGKILL"})
     mlflow.close_child_run(node, tmp_path / "trial_2", status="KILLED", tags={"reason": "late"})
     (tmp_path / "study.yaml").write_text(f"storage: {url}\n", encoding="utf-8")
@@ -162,7 +202,7 @@ def write_runs(node: dict, folder: Path, number: int, together: Any) -> None:
     together.wait()
     parent = mlflow.start_sweep_run(node, f"sweep_{number}", params={}, tags={})
     (folder / str(number)).mkdir()
-    child = mlflow.child_run_settings(node, parent, name=f"trial_{number}", tags={})
+    child = child_of(node, parent, name=f"trial_{number}", tags={})
     tracker = make_tracker(child, folder / str(number))
     tracker.log_hyperparams({"number": number, "lr": 0.1})
     for step in range(STEPS):

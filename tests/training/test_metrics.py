@@ -5,39 +5,45 @@ import pytest
 
 from octopi.errors import SettingError
 from octopi.targets import UNKNOWN, rejected_value
-from octopi.training.metrics import Counts, check_metric, count_voxels, metric_value, voxel_metrics
+from octopi.training.metrics import check_metric, count_voxels, metric_value, voxel_metrics
 
 LABELS = {"ribosome": 1, "virus": 2}
-COUNTS = {"ribosome": Counts(tp=6, fp=2, fn=2), "virus": Counts(tp=1, fp=0, fn=3)}
+NAMES = list(LABELS)
+COUNTS = np.array([[6, 2, 2], [1, 0, 3]])  # tp, fp, fn
 
 
 def test_voxels_are_counted_per_object():
     target = np.array([0, 1, 1, 2, 2, 0])
     segmentation = np.array([0, 1, 2, 2, 0, 1])
-    assert count_voxels(segmentation, target, LABELS) == {
-        "ribosome": Counts(tp=1, fp=1, fn=1),
-        "virus": Counts(tp=1, fp=1, fn=1),
-    }
+    assert count_voxels(segmentation, target, LABELS).tolist() == [[1, 1, 1], [1, 1, 1]]
 
 
 def test_f_beta_follows_its_definition_for_any_beta():
     precision, recall = 6 / 8, 6 / 8
     for beta in (0.5, 1.0, 2.0, 4.0):
         expected = (1 + beta**2) * precision * recall / (beta**2 * precision + recall)
-        assert COUNTS["ribosome"].fbeta(beta) == pytest.approx(expected)
-    assert metric_value("fBeta0.5_virus", COUNTS, {}) == pytest.approx(1.25 * 0.25 / (0.25 + 0.25))
+        value = metric_value(f"fBeta{beta:g}_ribosome", COUNTS, NAMES, {})
+        assert value == pytest.approx(expected)
+    value = metric_value("fBeta0.5_virus", COUNTS, NAMES, {})
+    assert value == pytest.approx(1.25 * 0.25 / (0.25 + 0.25))
+
+
+def test_recall_and_precision_follow_their_definitions():
+    measured = voxel_metrics(COUNTS, NAMES)
+    assert (measured["recall_virus"], measured["precision_virus"]) == (0.25, 1.0)
+    assert (measured["avg_recall"], measured["avg_precision"]) == (0.5, 0.875)
 
 
 def test_an_absent_object_is_not_applicable_and_does_not_lower_the_mean():
-    counts = {"ribosome": Counts(tp=1), "virus": Counts(fp=5)}
-    measured = voxel_metrics(counts)
+    counts = np.array([[1, 0, 0], [0, 5, 0]])
+    measured = voxel_metrics(counts, NAMES)
     assert measured["f1_virus"] is None
     assert measured["avg_f1"] == 1.0
-    assert metric_value("fBeta2", counts, {}) == 1.0
+    assert metric_value("fBeta2", counts, NAMES, {}) == 1.0
 
 
 def test_an_object_never_predicted_scores_zero():
-    measured = voxel_metrics({"ribosome": Counts(fn=4)})
+    measured = voxel_metrics(np.array([[0, 0, 4]]), ["ribosome"])
     assert measured == {
         **dict.fromkeys(("avg_f1", "f1_ribosome"), 0.0),
         **dict.fromkeys(("avg_recall", "recall_ribosome"), 0.0),
@@ -63,18 +69,18 @@ def test_an_unknown_name_lists_the_known_ones(name):
 def test_unknown_voxels_count_for_no_object():
     segmentation, target = np.array([0, 1, 1, 2, 2]), np.array([1, 1, UNKNOWN, 2, UNKNOWN])
     counts = count_voxels(segmentation, target.astype(np.uint8), {"a": 1, "b": 2})
-    assert counts == {"a": Counts(tp=1, fn=1), "b": Counts(tp=1)}
+    assert counts.tolist() == [[1, 0, 1], [1, 0, 0]]
 
 
 def test_rejected_places_are_background():
     segmentation = np.array([1, 2, 0, 1])
     target = np.array([rejected_value(1), rejected_value(1), rejected_value(2), 1], np.uint8)
     counts = count_voxels(segmentation, target, {"a": 1, "b": 2})
-    assert counts == {"a": Counts(tp=1, fp=1), "b": Counts(fp=1)}
+    assert counts.tolist() == [[1, 1, 0], [0, 1, 0]]
 
 
 def test_outside_of_what_is_annotated_rejected_places_are_background_of_their_object_alone():
     segmentation = np.array([1, 2])
     target = np.full(2, rejected_value(1, else_unknown=True), np.uint8)
     counts = count_voxels(segmentation, target, {"a": 1, "b": 2})
-    assert counts == {"a": Counts(fp=1), "b": Counts()}
+    assert counts.tolist() == [[0, 1, 0], [0, 0, 0]]

@@ -13,8 +13,8 @@ from octopi.geometry import Grid, Points
 from octopi.models.logits import to_scores
 from octopi.models.net_output import NetOutput
 from octopi.targets import UNKNOWN, paint
-from octopi.training.build_checks import check_painter
 from octopi.training.painters import Heatmaps, Offsets, Spheres, find_particles, needs_particles
+from octopi.training.part_checks import check_painter
 from octopi.training.target_form import class_shares, mark_unpainted
 from octopi.training.training_loss import TrainingLoss
 from octopi.training.unknown import PartialClasses

@@ -1,6 +1,5 @@
 """A training step and a prediction on a device that cannot be read from: nobody waits for it."""
 
-import functools
 import threading
 from itertools import pairwise
 from types import SimpleNamespace
@@ -24,7 +23,7 @@ from octopi.geometry import Grid, Points
 from octopi.inference.predictor import Predictor
 from octopi.models.unets import SizedDynUNet, SizedUNet
 from octopi.training.callbacks import LogProgress
-from octopi.training.module import PickingModule, ValidationSteps
+from octopi.training.module import PickingModule
 from octopi.training.silence import silence_lightning
 from octopi.training.training_loss import TrainingLoss
 from octopi.training.unknown import PartialClasses
@@ -64,19 +63,20 @@ class NoteWaits(pl.Callback):
         return [self.counter.waits[a:b] for a, b in pairwise(self.ends)]
 
 
-def make_module(net, loss, validation_steps=None, **more):
+def make_module(net, loss, validation=None, **more):
+    lr_scheduler = {"_target_": "torch.optim.lr_scheduler.ConstantLR"}
+    settings = SimpleNamespace(
+        optim={"optimizer": {"_target_": "torch.optim.AdamW"}, "lr_scheduler": lr_scheduler},
+        data={"steps_per_epoch": STEPS},
+        best_metric="object_fbeta",
+        seed=0,
+    )
     return PickingModule(
         net,
-        validation_steps=validation_steps,
+        settings,
+        validation=validation,
         loss=TrainingLoss(loss, radii=[3.0] * (NUM_CLASSES - 1), **more),
-        optimizer=torch.optim.AdamW,
-        lr_scheduler=functools.partial(
-            lambda optimizer, progress: torch.optim.lr_scheduler.ConstantLR(optimizer)
-        ),
         labels={"a": 1, "b": 2, "c": 3},
-        best_metric="object_fbeta",
-        steps_per_epoch=STEPS,
-        seed=0,
     )
 
 
@@ -175,15 +175,19 @@ class StaysOnCpu(torch.nn.Linear):
 
 def validate(accelerator, device, predict=predict_scores, localize=localize_middle):
     """Validate four tomograms; return the module."""
-    steps = ValidationSteps(
+
+    def score_candidates(candidates, truth, calibration):
+        picks = calibration.pick(candidates, 2.0)
+        return {"object_fbeta": sum(len(points["a"]) for points in picks.values()) / 4}
+
+    validation = SimpleNamespace(
         predict=predict,
         segment=lambda scores: (scores[0] > 100).astype(np.uint8),
         localize=localize,
         calibrate=lambda candidates, truth: Calibration({"2": {"a": 0.3}}, {}, {}),
-        beta=2.0,
-        score=lambda picks, truth: {"object_fbeta": sum(len(p["a"]) for p in picks.values()) / 4},
+        score_candidates=score_candidates,
     )
-    module = make_module(StaysOnCpu(1, 1), loss_of("tversky"), steps)
+    module = make_module(StaysOnCpu(1, 1), loss_of("tversky"), validation)
     silence_lightning()
     trainer = pl.Trainer(
         accelerator=accelerator,

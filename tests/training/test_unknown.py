@@ -1,6 +1,7 @@
 """Unknown voxels and classes teach nothing, whatever the loss."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -127,14 +128,10 @@ class TwoHeads(nn.Module):
 def module_of(net, loss):
     return PickingModule(
         net,
+        SimpleNamespace(best_metric="object_fbeta", seed=0),
         loss=TrainingLoss(loss, radii=[math.nan] * 3),
-        optimizer=torch.optim.Adam,
-        lr_scheduler=torch.optim.lr_scheduler.ConstantLR,
-        validation_steps=None,
+        validation=None,
         labels={"a": 1, "b": 2, "c": 3},
-        best_metric="object_fbeta",
-        steps_per_epoch=1,
-        seed=0,
     )
 
 

@@ -1,14 +1,16 @@
-"""What a training says of the share of particles that is annotated."""
+"""What a training says of the share of particles that is annotated, and what validates it."""
 
+import copy
 import logging
 
 import numpy as np
 import pytest
 
 from octopi.geometry import Points
+from octopi.models.net_output import NetOutput
 from octopi.project.queries import SegmentationQuery
 from octopi.training.dataset_info import DatasetInfo
-from octopi.training.validation import log_shares
+from octopi.training.validation import Validation, log_shares
 
 LABELS = {"ribosome": 1, "apo-ferritin": 2, "membrane": 3}
 
@@ -53,3 +55,9 @@ def test_clearly_incomplete_annotations_said_to_be_complete_are_warned_of_once(s
 
 def test_complete_annotations_are_not_spoken_of(say):
     assert say({"ribosome": [1.0, 0.8, 1.0]}) == []
+
+
+def test_a_copy_of_a_module_shares_what_validates_it():
+    """The averages of weights copy the module; a project and its runs cannot be copied."""
+    validation = Validation(*[object()] * 4, divisor=8, net_output=NetOutput(), beta=2.0)
+    assert copy.deepcopy({"validation": validation})["validation"] is validation

@@ -25,11 +25,11 @@ from octopi.errors import (
     users_definition,
 )
 from octopi.losses import TargetForm
-from octopi.models.precision import choose_device_type
+from octopi.models.devices import choose_device_type
 from octopi.models.properties import activation_bytes, backward_on_meta
 from octopi.system import resources
 from octopi.targets import UNKNOWN
-from octopi.training.loss import ClassIndexLoss, Loss
+from octopi.training.build_loss import ClassIndexLoss, Loss
 from octopi.training.metrics import check_metric
 from octopi.training.schedule import check_lr_scheduler
 

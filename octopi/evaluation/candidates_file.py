@@ -1,4 +1,4 @@
-"""Store and read scored candidates."""
+"""The file of the candidates that a model found in its validation runs."""
 
 from pathlib import Path
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from octopi.config.build import build
 from octopi.errors import SettingError
-from octopi.training.build_checks import (
+from octopi.training.part_checks import (
     check_augment,
     check_deterministic,
     check_loss,

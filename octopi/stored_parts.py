@@ -41,8 +41,8 @@ def names_of(*classes: type) -> tuple[str, ...]:
     return tuple(map(dotted_name, classes))
 
 
-def check_stored(node: Any, kind: Kind, where: str, trust: Collection[str] = ()) -> type:
-    """Return the class that a stored node names, after a check of the node.
+def build_stored(node: Any, kind: Kind, where: str, trust: Collection[str] = ()) -> Any:
+    """Build what a stored node describes, after a check of the node.
 
     Args:
         node: `_target_` and arguments.
@@ -52,7 +52,7 @@ def check_stored(node: Any, kind: Kind, where: str, trust: Collection[str] = ())
 
     Raises:
         SettingError: if the node names another class, or if its arguments are not plain, or do
-            not fit the class.
+            not fit the class, or it refuses them.
     """
     subject = f"{where}: its {kind.name}"
     if not isinstance(node, Mapping) or not isinstance(node.get(TARGET), str):
@@ -75,23 +75,17 @@ def check_stored(node: Any, kind: Kind, where: str, trust: Collection[str] = ())
     check_arguments(cls, node, f"{where}: {kind.name}")
     if missing := missing_arguments(cls, node):
         raise SettingError(f"{subject} lacks {', '.join(missing)}. Write the file again.")
-    return cls
-
-
-def build_stored(node: Any, kind: Kind, where: str, trust: Collection[str] = ()) -> Any:
-    """Build what a stored node describes; see `check_stored` for the arguments and errors."""
-    cls = check_stored(node, kind, where, trust)
     try:
         return cls(**{key: value for key, value in node.items() if key != TARGET})
     except (TypeError, ValueError, KeyError, IndexError, ArithmeticError, AssertionError,
-            AttributeError, NotImplementedError) as error:  # fmt: skip
+            AttributeError, RuntimeError) as error:  # fmt: skip
         raise SettingError(f"{where}: {kind.name}: {error}") from error
 
 
 def part_node(chosen: Mapping[str, Any], stored: Any) -> Any:
     """Return the stored node with the arguments that the user set in place of its own.
 
-    A stored node that is no mapping is returned as it is, for `check_stored` to refuse.
+    A stored node that is no mapping is returned as it is, for `build_stored` to refuse.
     """
     changes = {key: value for key, value in chosen.items() if value is not None}
     return {**stored, **changes} if isinstance(stored, Mapping) else stored

@@ -19,7 +19,7 @@ from octopi.models import checkpoint
 from octopi.models.checkpoint import NET, TRUSTED_NETS
 from octopi.models.checkpoint_info import CheckpointInfo
 from octopi.project import open_project
-from octopi.stored import build_stored
+from octopi.stored_parts import build_stored
 
 PEAKS = yaml.safe_load((CONF_DIR / "localizer" / "peaks.yaml").read_text(encoding="utf-8"))
 PREDICT = yaml.safe_load((CONF_DIR / "predictor" / "default.yaml").read_text(encoding="utf-8"))

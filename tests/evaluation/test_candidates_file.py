@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from octopi.errors import DataError
-from octopi.evaluation.candidates import read_candidates, write_candidates
+from octopi.evaluation.candidates_file import read_candidates, write_candidates
 from octopi.geometry import Points
 
 

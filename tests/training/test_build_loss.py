@@ -9,8 +9,8 @@ from tiny import RUNS, TINY
 
 from octopi.errors import SettingError
 from octopi.losses import FocalTverskyLoss, TverskyCrossEntropyLoss
-from octopi.training.build_checks import check_loss
-from octopi.training.loss import build_loss, frequency_weights
+from octopi.training.build_loss import build_loss, frequency_weights
+from octopi.training.part_checks import check_loss
 
 SEED = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(2, 3, 4, 4, 4, generator=SEED)
