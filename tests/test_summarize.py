@@ -80,6 +80,11 @@ def test_the_module_form_is_the_same_command(search, study):
     assert "No trial is complete yet." in done.stdout + done.stderr
 
 
+def write_grid(folder):
+    folder.mkdir()
+    (folder / "study.yaml").write_text("trainings: [lr_1, lr_2]\n", encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -87,6 +92,7 @@ def test_the_module_form_is_the_same_command(search, study):
         (lambda folder: folder.mkdir(), "is empty"),
         (lambda folder: (folder / "fold_0").mkdir(parents=True), "holds fold_0"),
         (lambda path: path.write_text("", encoding="utf-8"), "is a file"),
+        (write_grid, "holds a grid of trainings"),
     ],
 )
 def test_a_folder_of_something_else_is_refused_with_its_content(
