@@ -3,12 +3,14 @@
     python benchmarks/abundance.py --seed 1
 
 Trains `experiment=demo` on a synthetic project with 15 particles of each object in a tomogram,
-the last of its four runs held out, and picks in others of the same size with 3, 15 and 75. Prints
-one JSON line: mean F1 at the thresholds of the training, at those that follow the data, and at the
-best thresholds there are; and the particles that were expected beside those that are there.
+the last of its four runs held out, and picks in others of the same size and the same noise with 3,
+15 and 75. Prints one JSON line: mean F1 at the thresholds of the training, at those that follow the
+data, and at the best thresholds there are; and the particles that were expected beside those that
+are there.
 """
 
 import argparse
+import functools
 import json
 from pathlib import Path
 
@@ -16,11 +18,16 @@ import numpy as np
 from incomplete import Commands, read
 
 from octopi.evaluation.scores import Matched
+from octopi.geometry import Grid
 from octopi.phantom import make_phantom
+from octopi.phantom.microscope import simulate_tomograms
+from octopi.phantom.specimen import make_specimen, render_density
 from octopi.project import open_project
 from octopi.project.queries import PicksQuery
 
 SHAPE = [80, 320, 320]  # voxels z y x: room for the 75
+DEFOCUS = 3e4  # Å
+SNR = 0.04  # with as many particles as in training
 NUM_PARTICLES = {1 / 5: 3, 1: 15, 5: 75}  # times as frequent as in training -> in a tomogram
 
 
@@ -81,12 +88,27 @@ def main() -> None:
 
 
 def make_project(out: Path, *, num_runs: int, num_particles: int, seed: int) -> Path:
-    """Make a synthetic project in a folder; return its config."""
+    """Make a synthetic project in a folder; return its config.
+
+    The phantom's noise is a part of its signal, so the ratio grows with what the tomogram holds.
+    """
     out.mkdir(parents=True, exist_ok=True)
+    snr = SNR * signal_power(num_particles) / signal_power(NUM_PARTICLES[1])
     return make_phantom(
         out / "project", num_runs=num_runs, shape=SHAPE, voxel_spacing=10.0,
-        num_particles=num_particles, snr=0.04, seed=seed,
+        num_particles=num_particles, snr=snr, seed=seed,
     )  # fmt: skip
+
+
+@functools.cache
+def signal_power(num_particles: int) -> float:
+    """Return the variance of a tomogram without noise."""
+    rng, grid = np.random.default_rng(0), Grid.cubic(SHAPE, 10.0)
+    density = render_density(
+        make_specimen(grid, num_particles=num_particles, rng=rng), grid, origin=(0, 0, 0)
+    )
+    wbp, _ = simulate_tomograms(density, spacing=10.0, defocus=DEFOCUS, snr=1e9, rng=rng)
+    return float(wbp.var())
 
 
 if __name__ == "__main__":

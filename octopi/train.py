@@ -36,16 +36,15 @@ def train(
     from octopi.processes.local import check_one_device  # noqa: PLC0415
     from octopi.training import dry_run, folder, run  # noqa: PLC0415
 
-    is_all_folds = settings.num_folds is not None and settings.fold is None
     if settings.dry_run:
         folder.check_folder(job.folder, settings)
-        if is_all_folds:
+        if settings.trains_all_folds:
             check_one_device(settings)
         training = run.build_training(settings, job.folder, loss=loss)
         log_dry_run("train", dry_run.describe_training(settings, job, training))
         return None
     with folder.training_folder(job, settings) as own_folder:
-        if is_all_folds:
+        if settings.trains_all_folds:
             metrics = train_folds(settings, own_folder, job.overrides, module=MODULE)
         else:
             metrics = run.run_training(settings, own_folder, loss=loss)

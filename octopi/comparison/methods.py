@@ -217,7 +217,7 @@ def _finished_training(
 def _check_pairing(method: Method, base: Method) -> None:
     """Raise SettingError unless a method is scored out of fold, with the seeds of the base."""
     for training in method.trainings:
-        if training.settings.num_folds is None or training.settings.fold is not None:
+        if not training.settings.trains_all_folds:
             raise SettingError(
                 f"{method.name}: it trains no folds, so no run is scored by a network that has "
                 "not seen it. Set num_folds=2 or more."

@@ -17,7 +17,6 @@ from octopi.cross_validation.ensemble import (
     read_truth,
 )
 from octopi.errors import DataError, SettingError, shorten, shorten_list
-from octopi.evaluation.coverage import keep_comparable
 from octopi.evaluation.differences import (
     OVERALL,
     Difference,
@@ -64,9 +63,7 @@ def compare_methods(methods: Sequence[Method], info: DatasetInfo) -> dict[str, A
             first = folds[0].info
             validation = build_validation(settings, info, first.size_divisor, first.net_output)
             for beta, picks in pick_out_of_fold(folds, truth, validation).items():
-                both = keep_comparable(picks, truth)
-                report = scorer(both.picks, both.truth, radii=info.radii, weights=info.weights)
-                reports[beta].append(report.runs)
+                reports[beta].append(validation.report(picks, truth).runs)
         counts.append(
             {
                 beta: stack_counts(of_seeds, sorted(truth), list(info.radii))

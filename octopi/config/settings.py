@@ -87,6 +87,11 @@ class TrainSettings(RunsSettings):
     init_from: str | None
     trust: list[str]
 
+    @property
+    def trains_all_folds(self) -> bool:
+        """Whether one command trains all folds."""
+        return self.num_folds is not None and self.fold is None
+
     def __post_init__(self) -> None:
         for key in ("fold", "num_folds"):
             value = getattr(self, key)

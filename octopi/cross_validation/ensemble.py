@@ -6,7 +6,7 @@ of the other folds alone have not.
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,8 @@ from octopi.cross_validation.table import OTHERS, POOLED, plot_folds
 from octopi.errors import DataError, SettingError, shorten_list
 from octopi.evaluation.calibration import Calibration
 from octopi.evaluation.candidates_file import read_candidates
-from octopi.evaluation.coverage import keep_comparable
+from octopi.evaluation.chances import AnnotatedShare
 from octopi.evaluation.partial import estimate_scores
-from octopi.evaluation.score_report import Report
 from octopi.geometry import PicksByRun, Points
 from octopi.models import checkpoint
 from octopi.models.checkpoint import ENSEMBLE
@@ -86,13 +85,7 @@ def build_ensemble(
         POOLED: {fold.name: calibration for fold in folds},
         OTHERS: {fold.name: calibrate_on_others(folds, fold, truth, validation) for fold in folds},
     }
-    scorer = build(settings.scorer, "scorer")
     shares = {n: share for n, share in calibration.shares.items() if n in info.partial}
-
-    def score(picks: PicksByRun, truth: PicksByRun) -> Report:
-        report = scorer(picks, truth, radii=info.radii, weights=info.weights)
-        return estimate_scores(report, shares)
-
     results = {
         "best_metric": settings.best_metric,
         **({"metrics_note": info.metrics_note} if info.metrics_note else {}),
@@ -100,7 +93,7 @@ def build_ensemble(
         "thresholds": calibration.thresholds,
         "annotated_share": calibration.shares,
         "scores": {
-            method: score_folds(folds, by_fold, truth, validation, score)
+            method: score_folds(folds, by_fold, truth, validation, shares)
             for method, by_fold in by_method.items()
         },
         "folds": {fold.name: describe_fold(fold, by_method) for fold in folds},
@@ -204,7 +197,7 @@ def score_folds(
     calibrations: Mapping[str, Calibration],
     truth: PicksByRun,
     validation: Validation,
-    score: Callable[[PicksByRun, PicksByRun], Report],
+    shares: Mapping[str, AnnotatedShare],
 ) -> dict[str, Any]:
     """Score the picks of each fold, and of all together as `pooled`; return the scores as JSON.
 
@@ -212,8 +205,9 @@ def score_folds(
         folds: all of them.
         calibrations: fold name -> calibration of its candidates.
         truth: of the runs that they held out.
-        validation: has the β of the thresholds.
-        score: (picks, truth) -> report.
+        validation: scores, at the thresholds of its β.
+        shares: object name -> share of its particles that is annotated, of those that are
+            partially; their scores are estimates.
     """
     picks: dict[str, PicksByRun] = {
         fold.name: calibrations[fold.name].pick(fold.candidates, validation.beta) for fold in folds
@@ -221,9 +215,9 @@ def score_folds(
     picks[POOLED] = {run: points for by_run in picks.values() for run, points in by_run.items()}
     scores = {}
     for name, by_run in picks.items():
-        coverage = keep_comparable(by_run, {run: truth[run] for run in by_run})
-        report = score(coverage.picks, coverage.truth).to_dict()
-        scores[name] = {k: v for k, v in report.items() if k not in ("curves", "runs")}
+        report = validation.report(by_run, {run: truth[run] for run in by_run})
+        content = estimate_scores(report, shares).to_dict()
+        scores[name] = {k: v for k, v in content.items() if k not in ("curves", "runs")}
     return scores
 
 

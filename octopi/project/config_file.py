@@ -2,6 +2,7 @@
 
 import json
 import os
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,13 @@ def open_config_root(path: Path) -> Any:
                 f"{path} is not a valid copick config: {listed}. Correct it there."
             ) from error
         except TypeError as error:
+            function = traceback.extract_tb(error.__traceback__)[-1].name
+            if function.startswith("validate_"):  # copick's, of the key that it is named after
+                key = function.removeprefix("validate_")
+                raise SettingError(
+                    f"{path} is not a valid copick config: {key} of an object: {error}. Correct it "
+                    "there."
+                ) from error
             raise refused_options(path, error) from error
         except (ValueError, ImportError) as error:
             reason = str(error).rstrip(".")

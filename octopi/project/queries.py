@@ -10,6 +10,7 @@ from octopi.errors import NotInProjectError, SettingError, shorten, shorten_list
 from octopi.geometry import same_spacing
 
 # Names become parts of file names joined by "_"; three of them must fit into 255 bytes.
+MAX_FILE_NAME = 255  # bytes, of all usual disks
 MAX_NAME_LENGTH = 64
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PICKS = re.compile(r"([^:/@\s]+):([^:/@\s]+)/([^:/@\s]+)")
@@ -204,6 +205,17 @@ def check_name(kind: str, value: str) -> str:
         f"{kind} {shorten(value)!r} cannot be stored as it is: names in a copick project are up to "
         f"{MAX_NAME_LENGTH} letters, digits, '.' and '-'. {cure}."
     )
+
+
+def check_file_name(query: PicksQuery) -> None:
+    """Raise SettingError for picks whose files would have longer names than disks take."""
+    name = f"{query.user_id}_{query.session_id}_{query.object_name}.json.octopi"
+    if (length := len(name.encode())) > MAX_FILE_NAME:
+        raise SettingError(
+            f"The files of picks of {shorten(query.object_name, 40)} by {query.user_id[:20]} would "
+            f"have names of {length} bytes, and a disk takes {MAX_FILE_NAME}. Choose a shorter "
+            "user_id or session_id."
+        )
 
 
 def check_run_name(value: str) -> str:

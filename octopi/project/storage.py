@@ -24,7 +24,7 @@ from octopi.errors import (
     describe_error,
     shorten,
 )
-from octopi.system.files import staged, sweep_leftovers, temporary_folder
+from octopi.system.files import check_no_pipe, staged, sweep_leftovers, temporary_folder
 from octopi.system.resources import check_writable
 
 # Signs of a pattern: copick lists files by patterns, and quotes none of these.
@@ -213,6 +213,8 @@ def is_local(fs: Any) -> bool:
 
 def read_file(fs: Any, path: str) -> bytes:
     """Read a file; raise FileNotFoundError where there is none."""
+    if is_local(fs):
+        check_no_pipe(Path(path))
     # s3fs would first ask for the size, and list where there is none
     options = {"max_concurrency": 1} if hasattr(filesystem_inside(fs), "max_concurrency") else {}
     content: bytes = fs.cat_file(path, **options)

@@ -7,7 +7,13 @@ from typing import Any
 from octopi.errors import NotInProjectError, SettingError
 from octopi.project.copick_items import RunContents
 from octopi.project.objects import PickableObject
-from octopi.project.queries import PicksQuery, SegmentationQuery, TomogramQuery, check_name
+from octopi.project.queries import (
+    PicksQuery,
+    SegmentationQuery,
+    TomogramQuery,
+    check_file_name,
+    check_name,
+)
 from octopi.project.work_folder import Claim
 
 
@@ -74,7 +80,7 @@ class StoredRun:
         """Raise unless picks or a label volume can be written under this query.
 
         Raises:
-            SettingError: a name is illegal, or the read-only data has the same.
+            SettingError: a name is illegal or too long, or the read-only data has the same.
             NotInProjectError: the project has no such object.
         """
         check_name("user_id", query.user_id)
@@ -83,6 +89,7 @@ class StoredRun:
             objects = [entry.name for entry in self.copick_run.root.config.pickable_objects]
             if query.object_name not in objects:
                 raise NotInProjectError("The project", "object", query.object_name, objects)
+            check_file_name(query)
         else:
             check_name("name", query.name)
         items, listed = self._items(query)

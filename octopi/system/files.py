@@ -66,6 +66,7 @@ YamlDumper.add_implicit_resolver(
 
 def read_json(path: Path) -> Any:
     """Read a JSON file."""
+    check_no_pipe(path)
     return json.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors mark UTF-8 so
 
 
@@ -82,6 +83,7 @@ def compose_yaml(path: Path) -> yaml.Node | None:
         yaml.YAMLError: it is no YAML, nested too deeply, or huge with its aliases written out.
         UnicodeDecodeError: it is no text.
     """
+    check_no_pipe(path)
     try:
         root = yaml.compose(path.read_text(encoding="utf-8-sig"), yaml.SafeLoader)
         depth, number = (0, 0) if root is None else _measure(root, {})
@@ -212,9 +214,7 @@ def staged(target: Path, *, fsync: bool = False) -> Iterator[Path]:
         OSError: with the file, the bytes needed and those free, where the disk is full.
         FileExistsError: the target is a device or a pipe, such as /dev/null.
     """
-    if target.exists() and not (target.is_file() or target.is_dir()):
-        # the administrator may rename a file over a device or a pipe
-        raise FileExistsError(errno.EEXIST, "This is no file", str(target))
+    check_no_pipe(target)
     stage = _stage_path(target.parent)
     old = stage.with_name(f"{stage.name}-old")
     try:
@@ -230,6 +230,15 @@ def staged(target: Path, *, fsync: bool = False) -> Iterator[Path]:
     finally:
         _remove(stage)
         _remove(old)
+
+
+def check_no_pipe(path: Path) -> None:
+    """Raise FileExistsError for a device or a pipe.
+
+    A reader would wait for ever, and the administrator may rename a file over it.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FileExistsError(errno.EEXIST, "This is no file", str(path))
 
 
 @contextlib.contextmanager

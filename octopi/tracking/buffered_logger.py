@@ -11,6 +11,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from octopi.config.build import build
+from octopi.errors import is_database_error
 from octopi.system.files import write_text
 from octopi.tracking import mlflow
 
@@ -30,6 +31,9 @@ def make_tracker(node: Mapping[str, Any] | None, folder: Path) -> "BufferedLogge
     Args:
         node: the settled `logger`.
         folder: of the job.
+
+    Raises:
+        SettingError: MLflow's database is damaged, or of another version.
     """
     if not node:
         return None
@@ -39,7 +43,13 @@ def make_tracker(node: Mapping[str, Any] | None, folder: Path) -> "BufferedLogge
         mlflow.shorten_mlflow_timeouts()
         if run_id := mlflow.read_run_id(folder):
             node = {**node, "run_id": run_id}
-    return BufferedLogger(build(node, "logger"), node, path)
+    try:
+        tracker = build(node, "logger")
+    except Exception as error:
+        if mlflow.is_mlflow(node) and is_database_error(error):
+            raise mlflow.unusable_store(node, error) from error
+        raise
+    return BufferedLogger(tracker, node, path)
 
 
 class BufferedLogger(Logger):

@@ -4,12 +4,13 @@ import contextlib
 import logging
 import os
 import re
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from octopi.config.files import CONF_DIR
-from octopi.errors import is_interruption
+from octopi.errors import SettingError, is_interruption, shorten
 from octopi.system.files import absolute_sqlite_url, read_yaml, sqlite_path, to_builtin_types
 from octopi.system.locks import wait_for_lock
 from octopi.system.passwords import TRACKING_VARIABLE, mask_passwords
@@ -233,6 +234,43 @@ def storable_keys(params: Any) -> Any:
 def is_mlflow(node: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
     """Return whether the `logger` is Lightning's for MLflow."""
     return bool(node) and str(node["_target_"]).endswith("MLFlowLogger")
+
+
+def check_store(node: Mapping[str, Any] | None) -> None:
+    """Raise SettingError for a store on this machine that MLflow cannot use; write nothing.
+
+    A server is not asked: a training goes on without it.
+    """
+    if not is_mlflow(node):
+        return
+    address = str(resolve_local_paths(node).get("tracking_uri") or "")
+    is_allowed = os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("true", "1")
+    if address.startswith("file:") and not is_allowed:
+        raise SettingError(
+            f"logger.tracking_uri={shorten(address, 200)} is a folder, and MLflow keeps records in "
+            "databases only. Type logger.tracking_uri=sqlite:///FOLDER/mlflow.db; mlflow "
+            "migrate-filestore takes over what the folder holds."
+        )
+    path = sqlite_path(address)
+    if path is None or not path.is_file():
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+            database.execute("SELECT name FROM sqlite_master").fetchall()
+    except sqlite3.OperationalError:
+        return  # another process has locked it, which is waited for
+    except sqlite3.DatabaseError as error:
+        raise unusable_store(node, error) from error
+
+
+def unusable_store(node: Mapping[str, Any], error: Exception) -> SettingError:
+    """Return the error of a store that MLflow cannot open."""
+    reason = shorten(mask_passwords(str(error) or type(error).__name__).splitlines()[0], 200)
+    address = shorten(mask_passwords(str(node.get("tracking_uri"))), 200)
+    return SettingError(
+        f"MLflow cannot use its store {address}: {reason.rstrip('.')}. Move it away, name another "
+        "with logger.tracking_uri=…, or train without it: logger=null."
+    )
 
 
 def mlflow_client(node: Mapping[str, Any]) -> Any:

@@ -16,7 +16,7 @@ from octopi.models.properties import checkpoint_bytes, count_parameters
 from octopi.system.job_folder import BEST_MODEL_FILE, LAST_CHECKPOINT_FILE, RESULTS_FILE, Job
 from octopi.system.resources import check_writable, format_bytes, free_space
 from octopi.training.dataset_info import DatasetInfo
-from octopi.training.folder import resumes
+from octopi.training.folder import TrainingFolder, resumes
 from octopi.training.part_checks import explain_failure
 from octopi.training.run import Training, build_data
 from octopi.training.trial_batch import draw_batch
@@ -28,9 +28,15 @@ def describe_training(settings: TrainSettings, job: Job, training: Training) -> 
     """Return lines on what the training would do, a step of which is tried; write nothing.
 
     Raises:
+        SettingError: files of a training to be resumed that are damaged, or another's.
         DataError: data that the training would refuse.
         ResourceError: too little room for the cache.
     """
+    in_folds = settings.num_folds is not None and settings.fold is None
+    if resumes(job.folder, settings) and not in_folds:
+        folder = TrainingFolder(job.folder, resumes=True, writes=False)
+        callbacks = training.trainer.callbacks  # type: ignore[attr-defined]
+        folder.read_checkpoint(training.module, callbacks)
     summaries = read_fold_summaries(settings, training)
     try_training(settings, training)
     cache_dir = settings.data["cache_dir"]
@@ -64,8 +70,8 @@ def describe_training(settings: TrainSettings, job: Job, training: Training) -> 
 def read_fold_summaries(settings: TrainSettings, training: Training) -> Summaries:
     """Return what the data module of each fold would do; of a single training, by its fold."""
     folds: Sequence[int | None] = [settings.fold]
-    if settings.num_folds is not None and settings.fold is None:
-        folds = range(settings.num_folds)
+    if settings.trains_all_folds:
+        folds = range(settings.num_folds or 1)
     info, painter = training.info, training.module.loss.painter
     summaries = {}
     for fold in folds:

@@ -96,9 +96,10 @@ def resumes(folder: Path, settings: TrainSettings) -> bool:
 
 
 def check_folder(folder: Path, settings: TrainSettings) -> None:
-    """Raise LockedError or SettingError where a training in the folder would be refused."""
+    """Raise LockedError or SettingError where a training there, or its logger, would be refused."""
     locks.check_not_locked(folder)
     _check_used(folder, settings)
+    mlflow.check_store(settings.logger)
 
 
 def _check_used(folder: Path, settings: TrainSettings) -> None:
@@ -117,8 +118,7 @@ def _check_used(folder: Path, settings: TrainSettings) -> None:
 
 def check_resume(folder: Path, settings: TrainSettings) -> None:
     """Raise SettingError unless there is a training to resume and its settings are the same."""
-    in_folds = settings.num_folds is not None and settings.fold is None
-    if not in_folds and not (folder / LAST_CHECKPOINT_FILE).is_file():
+    if not settings.trains_all_folds and not (folder / LAST_CHECKPOINT_FILE).is_file():
         raise SettingError(
             f"There is nothing to resume in {folder}: it has no {LAST_CHECKPOINT_FILE}."
         )
@@ -166,8 +166,10 @@ class TrainingFolder:
 
         Raises:
             SettingError: the file is damaged, holds other things than numbers and text, or
-                belongs to another network or version of octopi.
+                belongs to another network or version of octopi; or the record of the data is.
         """
+        if (self.path / DATA_FILE).is_file():
+            _read_record(self.path / DATA_FILE)
         path = self.path / LAST_CHECKPOINT_FILE
         cure = (
             "The training cannot be resumed. Start anew in another folder, with "

@@ -96,11 +96,15 @@ class Validation:
         self, candidates: PicksByRun, truth: PicksByRun, calibration: Calibration
     ) -> dict[str, float | None]:
         """Score the candidates at or above the thresholds; return metrics by name, None = n/a."""
-        # Against what is annotated, also where picks are missing: an estimate through a share that
-        # this very network gives would prefer a network with many false picks.
-        both = keep_comparable(calibration.pick(candidates, self.beta), truth)
+        # Also where particles are not annotated: an estimate through a share that this very network
+        # gives would prefer a network with many false picks.
+        return object_metrics(self.report(calibration.pick(candidates, self.beta), truth))
+
+    def report(self, picks: PicksByRun, truth: PicksByRun) -> Report:
+        """Score picks against what is annotated, in the runs and of the objects that have both."""
+        both = keep_comparable(picks, truth)
         radii, weights = self.info.radii, self.info.weights
-        return object_metrics(self.scorer(both.picks, both.truth, radii=radii, weights=weights))
+        return self.scorer(both.picks, both.truth, radii=radii, weights=weights)
 
 
 def build_validation(

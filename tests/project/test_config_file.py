@@ -38,6 +38,16 @@ def test_a_config_of_another_shape_is_refused_without_showing_its_secrets(files)
     assert "hunter2" not in str(caught.value)
 
 
+def test_a_value_that_copick_fails_on_is_not_taken_for_options_of_the_storage(files):
+    config = files.config()
+    content = json.loads(config.read_text(encoding="utf-8"))
+    content["pickable_objects"][0]["color"] = None
+    config.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(SettingError, match="not a valid copick config: color") as refused:
+        open_project(config)
+    assert "fs_args" not in str(refused.value)
+
+
 def test_an_unknown_backend_is_refused(files):
     with pytest.raises(SettingError, match="floppy"):
         open_project(files.config(config_type="floppy"))

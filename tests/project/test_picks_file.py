@@ -1,5 +1,6 @@
 import gzip
 import json
+import os
 import re
 
 import numpy as np
@@ -76,6 +77,14 @@ def test_a_truncated_file_is_named(files, length):
     ) as caught:
         _read(files)
     assert caught.value.exit_code == 3
+
+
+def test_a_pipe_is_named_and_not_waited_for(files):
+    path = files.add_picks([])
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DataError, match=rf"no file.*{path.name}"):
+        _read(files)
 
 
 def test_a_compressed_file_says_to_unpack_it(files):

@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 
 from octopi.errors import SettingError
@@ -5,6 +7,7 @@ from octopi.project.queries import (
     PicksQuery,
     SegmentationQuery,
     TomogramQuery,
+    check_file_name,
     check_name,
     check_run_name,
 )
@@ -71,6 +74,14 @@ def test_a_name_without_a_legal_spelling_is_refused(name):
 def test_a_name_too_long_for_a_file_is_refused():
     with pytest.raises(SettingError, match="up to 64"):
         check_name("user_id", "a" * 300)
+
+
+@pytest.mark.parametrize(("object_name", "is_short"), [("Ü" * 56, True), ("Ü" * 57, False)])
+def test_picks_whose_files_no_disk_takes_are_refused(object_name, is_short):
+    query = PicksQuery(object_name, "u" * 64, "s" * 64)  # 64 + 64 + 2, .json.octopi
+    refused = pytest.raises(SettingError, match=r"bytes.*shorter user_id or session_id")
+    with contextlib.nullcontext() if is_short else refused:
+        check_file_name(query)
 
 
 @pytest.mark.parametrize("name", ["TS_01", "run.2-b", "9"])

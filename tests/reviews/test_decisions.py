@@ -1,6 +1,7 @@
 """A file of decisions is applied only where it is whole, and of these picks in this project."""
 
 import json
+import os
 
 import pytest
 from damage import damaged_bytes, damaged_values
@@ -113,6 +114,12 @@ def test_a_sound_file_is_read_with_all_its_decisions(page, project):
     assert [d.decision for d in file.decisions] == list(SOME.values())
     assert sum(map(len, file.accepted().values())) == 4
     assert sum(map(len, file.rejected().values())) == 3
+
+
+def test_a_pipe_is_no_file_of_decisions(tmp_path):
+    os.mkfifo(tmp_path / "decisions.json")
+    with pytest.raises(FileExistsError, match="no file"):
+        read_decisions(tmp_path / "decisions.json")
 
 
 def test_the_same_decisions_have_the_same_source_in_any_order(page):

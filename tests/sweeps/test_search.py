@@ -1,6 +1,7 @@
 """A trial is trained by one worker at a time, and goes on as it was drawn when that dies."""
 
 from functools import cached_property
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
@@ -18,6 +19,7 @@ WHEN = {"loss=tversky": {"loss.alpha": "interval(0.1, 0.5)"}}
 GRID_PARAMS = {"loss": "choice(tversky, focal, dice)"}
 GRID = OmegaConf.create({"_target_": "optuna.samplers.GridSampler", "_partial_": True})
 SAMPLER = OmegaConf.create({"_target_": "optuna.samplers.RandomSampler"})
+SETTINGS = SimpleNamespace(seed=7, objectives=["object_fbeta"], logger={}, fold=None)
 
 
 @pytest.fixture
@@ -32,10 +34,8 @@ def open_queue(tmp_path):
                 study=begin_search(folder),
                 space=read_space(PARAMS, WHEN, ["seed=1"]),
                 sampler=SAMPLER,
-                seed=7,
                 num_trials=num_trials,
-                objectives=["object_fbeta"],
-                tracker={},
+                settings=SETTINGS,
             )
         )
         return queues[-1]

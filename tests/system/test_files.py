@@ -24,6 +24,7 @@ from octopi.errors import DataError
 from octopi.system.files import (
     absolute_sqlite_url,
     differing_values,
+    read_json,
     read_mapping,
     read_yaml,
     staged,
@@ -61,6 +62,13 @@ def test_a_pipe_or_device_is_never_replaced_by_a_file(tmp_path):
             stage.touch()
     assert pipe.is_fifo()
     assert link.is_symlink()
+
+
+@pytest.mark.parametrize("read", [read_json, read_yaml])
+def test_a_pipe_is_not_waited_for(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileExistsError, match="no file"):
+        read(tmp_path / "pipe")
 
 
 def test_a_staged_folder_replaces_the_old_one_wholly(tmp_path):

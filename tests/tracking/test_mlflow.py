@@ -1,5 +1,6 @@
 """Trainings and sweeps are runs of MLflow, which end as they did."""
 
+import contextlib
 import logging
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from mlflow.entities import Run
 from processes import FORK_SERVER
 from tiny import RUNS, TINY
 
+from octopi.errors import SettingError
 from octopi.tracking import mlflow
 from octopi.tracking.buffered_logger import make_tracker
 
@@ -21,6 +23,7 @@ WORDS = [
     "logger=mlflow",
 ]
 WRITERS, STEPS = 4, 20
+MLFLOW = "pytorch_lightning.loggers.MLFlowLogger"
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about its database
 
 
@@ -29,6 +32,40 @@ def runs_of(node: dict) -> dict[str, Run]:
     experiment = client.get_experiment_by_name("octopi")
     assert experiment is not None
     return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+
+
+@pytest.mark.parametrize(
+    ("content", "address", "cure"),
+    [
+        (b"no database", "sqlite:///{path}", "Move it away"),
+        (bytes(9999), "sqlite:///{path}", "Move it away"),
+        (None, "{path}", "sqlite:///FOLDER/mlflow.db"),
+        (b"", "sqlite:///{path}", None),
+        (None, "sqlite:///{path}", None),
+        (None, "http://127.0.0.1:9", None),
+    ],
+)
+def test_a_store_that_mlflow_cannot_use_is_refused_before_a_training(
+    tmp_path, content, address, cure
+):
+    path = tmp_path / "store"
+    if content is not None:
+        path.write_bytes(content)
+    node = {"_target_": MLFLOW, "tracking_uri": address.format(path=path)}
+    refused = pytest.raises(SettingError, match=cure) if cure else contextlib.nullcontext()
+    before = sorted(tmp_path.iterdir())
+    with refused as error:
+        mlflow.check_store(node)
+    assert not cure or str(path) in str(error.value)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_damaged_database_that_only_mlflow_notices_is_not_taken_for_that_of_a_study(tmp_path):
+    path = tmp_path / "mlflow.db"
+    path.write_text("no database", encoding="utf-8")
+    node = {"_target_": MLFLOW, "experiment_name": "a", "tracking_uri": f"sqlite:///{path}"}
+    with pytest.raises(SettingError, match=r"MLflow cannot use its store .*mlflow.db"):
+        make_tracker(node, tmp_path)
 
 
 @pytest.mark.slow

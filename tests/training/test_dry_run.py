@@ -184,6 +184,18 @@ def test_a_training_that_is_gone_on_with_is_told_as_such(run_dry, trained):
     assert "job (goes on)" in output
 
 
+@pytest.mark.parametrize("name", ["last.ckpt", "data.json"])
+def test_a_damaged_file_is_refused_as_by_the_training_that_goes_on(
+    run_dry, trained, here, octopi_command, name
+):
+    (here / "job" / name).write_text("hello", encoding="utf-8")
+    words = ["resume=job", "trainer.max_epochs=2"]
+    code, output = run_dry("train", *words)
+    assert code == 2
+    assert f"{name} is damaged" in output
+    assert octopi_command("train", *words) == 2
+
+
 def test_a_training_that_begins_with_resume_auto_is_not_said_to_go_on(run_dry, targets):
     code, output = run_dry("train", *TINY, "resume=auto", "hydra.run.dir=job")
     assert code == 0
