@@ -18,6 +18,7 @@ COMBINATIONS = [
     ("train", "logger=mlflow logger.experiment_name=", "not empty"),
     ("train", "data.cache_dir=", "not empty"),
     ("train", "loss=dice_ce loss.lambda_dice=0 loss.lambda_ce=0", "Are all of its weights 0"),
+    ("train", "objectives=[]", "not empty"),
     ("train", "fold=1", "needs num_folds"),
     ("train", "num_folds=3 data.fold=0", "leave out data.fold"),
     ("train", "num_folds=3 fold=1 data.fold=null", "leave out data.fold"),

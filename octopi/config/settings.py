@@ -76,7 +76,7 @@ class TrainSettings(RunsSettings):
     voxel_spacing: Spacing | Spacings | None
     tomo_types: Names | None
     best_metric: str
-    objectives: list[str]
+    objectives: Names
     pruner: OptionalNode
     threshold_beta: Beta
     seed: Seed

@@ -24,7 +24,7 @@ from octopi.sweeps.grid import GridQueue, list_combinations
 from octopi.sweeps.results import StudyResults
 from octopi.sweeps.search import TrialQueue, check_sampler, check_sweeper
 from octopi.sweeps.space import describe_space, read_space
-from octopi.sweeps.study import open_study
+from octopi.sweeps.study import check_storage_url, open_study
 from octopi.sweeps.summary import format_table
 from octopi.sweeps.sweep_file import check_same_sweep, shared_settings, write_sweep_file
 from octopi.sweeps.trainings import tracked_sweep
@@ -197,6 +197,7 @@ def run_search(sweep: Sweep) -> float | None:
     """Run the trials of a search that are missing; return the best value of the first objective."""
     folder, num_trials, objectives = sweep.folder, sweep.sweeper.n_trials, sweep.settings.objectives
     check_sampler(sweep.sweeper.sampler)
+    check_storage_url(sweep.sweeper.storage)
     space = read_space(sweep.sweeper.params, sweep.sweeper.when, sweep.arguments)
     finished = [path.parent.name for path in sorted(folder.glob(f"{ANY_TRIAL}/{OUTCOME_FILE}"))]
     specific = {

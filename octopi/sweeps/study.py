@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import shutil
+import sqlite3
 import time
 import warnings
 from collections.abc import Callable
@@ -22,12 +23,13 @@ from optuna.storages.journal._file import get_lock_file
 from optuna.study import StudyDirection
 
 from octopi.config.overrides import shell_override
-from octopi.errors import SettingError, is_database_error
+from octopi.errors import SettingError, is_database_error, shorten
 from octopi.models.properties import COST_METRICS
 from octopi.sweeps.sweep_file import CURE, read_search_info
 from octopi.system.files import absolute_sqlite_url, damaged, sqlite_path, staged
 from octopi.system.job_folder import STUDY_FILE
 from octopi.system.passwords import mask_passwords
+from octopi.system.sqlite import check_sqlite
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +124,23 @@ def open_storage(folder: Path, url: str | None, patience: float = PATIENCE) -> B
         if is_database_error(error) and "locked" not in text:
             raise SettingError(f"hydra.sweeper.storage cannot be reached: {text}") from error
         raise
+
+
+def check_storage_url(url: str | None) -> None:
+    """Raise SettingError for what names no database; write nothing, ask no server."""
+    if url is not None and "://" not in url:
+        raise SettingError(
+            f"hydra.sweeper.storage={shorten(mask_passwords(url))} names no database. Type "
+            "sqlite:///FILE or postgresql://USER@HOST/DATABASE, or leave it out."
+        )
+    if url is not None and (path := sqlite_path(url)):
+        try:
+            check_sqlite(path)
+        except sqlite3.DatabaseError as error:
+            raise SettingError(
+                f"hydra.sweeper.storage={shorten(url, 200)}: {error}. Move the file away, or name "
+                "another."
+            ) from error
 
 
 def optimisation_directions(objectives: list[str]) -> list[StudyDirection]:

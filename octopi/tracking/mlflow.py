@@ -14,6 +14,7 @@ from octopi.errors import SettingError, is_interruption, shorten
 from octopi.system.files import absolute_sqlite_url, read_yaml, sqlite_path, to_builtin_types
 from octopi.system.locks import wait_for_lock
 from octopi.system.passwords import TRACKING_VARIABLE, mask_passwords
+from octopi.system.sqlite import check_sqlite
 
 ARTIFACT_SUFFIXES = {".pth", ".yaml", ".json", ".png", ".log", ".html"}
 TEXT_SUFFIXES = {".yaml", ".json", ".log", ".txt", ".html"}
@@ -251,16 +252,11 @@ def check_store(node: Mapping[str, Any] | None) -> None:
             "databases only. Type logger.tracking_uri=sqlite:///FOLDER/mlflow.db; mlflow "
             "migrate-filestore takes over what the folder holds."
         )
-    path = sqlite_path(address)
-    if path is None or not path.is_file():
-        return
-    try:
-        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
-            database.execute("SELECT name FROM sqlite_master").fetchall()
-    except sqlite3.OperationalError:
-        return  # another process has locked it, which is waited for
-    except sqlite3.DatabaseError as error:
-        raise unusable_store(node, error) from error
+    if path := sqlite_path(address):
+        try:
+            check_sqlite(path)
+        except sqlite3.DatabaseError as error:
+            raise unusable_store(node, error) from error
 
 
 def unusable_store(node: Mapping[str, Any], error: Exception) -> SettingError:

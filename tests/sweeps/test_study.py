@@ -18,6 +18,7 @@ from octopi.sweeps.study import (
     JOURNAL,
     RETRIED_METHODS,
     PatientDatabase,
+    check_storage_url,
     open_storage,
     open_study,
     optimisation_directions,
@@ -110,6 +111,22 @@ def test_a_database_that_cannot_be_used_is_refused_with_the_cause(tmp_path, url,
 def no_waits(monkeypatch):
     monkeypatch.setattr(study_module, "FIRST_WAIT", 0.0)
     monkeypatch.setattr(study_module, "LONGEST_WAIT", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("url", "cause"),
+    [
+        ("study.db", "Type sqlite"),
+        ("sqlite:///{folder}/study.db", "no.* a database.*Move the file"),
+    ],
+)
+def test_what_names_no_database_is_refused_before_a_search_and_by_its_dry_run(tmp_path, url, cause):
+    (tmp_path / "study.db").write_text("no database", encoding="utf-8")
+    with pytest.raises(SettingError, match=cause):
+        check_storage_url(url.format(folder=tmp_path))
+    check_storage_url(f"sqlite:///{tmp_path}/new.db")
+    check_storage_url(None)
+    assert [path.name for path in tmp_path.iterdir()] == ["study.db"]
 
 
 @pytest.fixture
