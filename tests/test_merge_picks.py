@@ -109,7 +109,7 @@ def test_only_the_named_objects_and_runs_are_merged(project, here, octopi_comman
     ("words", "code", "message"),
     [
         (["picks=[octopi/1,nobody/1]"], 3, "no picks nobody/1"),
-        (["picks=[octopi/1,octopi/1]"], 2, "are named twice"),
+        (["picks=[octopi/1,octopi/1]"], 2, "each once"),
         (["picks=octopi"], 2, "'octopi' does not name picks"),
         (["picks=[octopi/1]", "rejected=octopi/1"], 2, "cannot be both"),
         (["picks=[octopi/1]", "rejected=nobody/1"], 3, "no picks nobody/1"),

@@ -130,8 +130,16 @@ def _check_picks(
     run: Run, request: CheckRequest, report: RunReport, picks: Mapping[PicksQuery, Points]
 ) -> None:
     """Report odd picks; count those of each object, of several sets less what was rejected."""
+    grid = report.grid(request)
     for query, points in picks.items():
-        _check_points(points, query, request, report)
+        obj, min_distance = request.objects[query.object_name], None
+        if obj.has_radius:
+            min_distance = obj.require_radius() * request.settings.min_distance
+        for fault in examine_picks(points, grid, min_distance=min_distance) if grid else ():
+            report.add_issue(
+                f"{len(fault.indices)} of {len(points)} picks {query} {fault.text} (counting from "
+                f"0: {shorten_list(fault.indices)}). {fault.advice}"
+            )
         if query in report.annotations and query.object_name not in request.united:
             report.count_picks(query.object_name, points, request)
     damaged = {query.object_name for query in report.annotations - picks.keys()}
@@ -140,22 +148,6 @@ def _check_picks(
         report.origins[name] = united.counts
         if united.points is not None:
             report.count_picks(name, united.points, request)
-
-
-def _check_points(
-    points: Points, query: PicksQuery, request: CheckRequest, report: RunReport
-) -> None:
-    grid = report.grid(request)
-    if grid is not None:
-        obj = request.objects[query.object_name]
-        min_distance = (
-            obj.require_radius() * request.settings.min_distance if obj.has_radius else None
-        )
-        for fault in examine_picks(points, grid, min_distance=min_distance):
-            report.add_issue(
-                f"{len(fault.indices)} of {len(points)} picks {query} {fault.text} (counting from "
-                f"0: {shorten_list(fault.indices)}). {fault.advice}"
-            )
 
 
 def _check_target(run: Run, request: CheckRequest, report: RunReport) -> None:

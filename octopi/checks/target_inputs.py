@@ -287,6 +287,8 @@ def warn_of_odd_inputs(
 ) -> None:
     """Warn of odd picks, odd rejected places and an odd radius of an object.
 
+    And of places that a person rejected, but has picked in the newest set of the object.
+
     Args:
         name: of the object.
         inputs: of each run.
@@ -304,21 +306,13 @@ def warn_of_odd_inputs(
     if name in plan.rejected:
         places = {i.run.name: Points(i.united[name].rejected) for i in inputs}
         warn_of_odd_picks(plan.rejected[name], places, grids)
-        warn_of_contradictions(plan.picks[name], plan.rejected[name], inputs)
-
-
-def warn_of_contradictions(
-    picks: PickSets, rejected: PickSets, inputs: Sequence[RunInputs]
-) -> None:
-    """Warn of places that a person rejected, but has picked in the newest set of the object."""
-    name = picks.queries[0].object_name
     runs = {i.run.name: n for i in inputs if (n := i.united[name].counts.num_contradicted)}
     if runs:
         logger.warning(
             "%d places of %s have a pick of %s within half a radius, which counts: %s.",
             sum(runs.values()),
-            rejected,
-            picks.queries[-1],
+            plan.rejected[name],
+            plan.picks[name].queries[-1],
             shorten_list(f"{run_name} ({number})" for run_name, number in runs.items()),
         )
 

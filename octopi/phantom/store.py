@@ -23,7 +23,7 @@ from octopi.phantom.specimen import (
 )
 from octopi.project.copick_api import open_root
 from octopi.ranges import NumParticles, NumRuns, PhantomEdges, Positive, Seed, Spacing
-from octopi.system.files import sweep_leftovers, temporary_folder, write_text
+from octopi.system.files import differing_values, sweep_leftovers, temporary_folder, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -112,14 +112,10 @@ def _use_existing(directory: Path, parameters: dict[str, Any]) -> Path:
             f"A synthetic project was to be made in {directory}, but that holds something else. "
             "Name another folder, or empty this one."
         ) from error
-    if made_with != parameters:
-        differences = ", ".join(
-            f"{name}={made_with.get(name)} (requested: {value})"
-            for name, value in parameters.items()
-            if made_with.get(name) != value
-        )
+    if differences := differing_values(made_with, parameters):
+        listed = ", ".join(f"{k}={old} (requested: {new})" for k, (old, new) in differences.items())
         raise SettingError(
-            f"{directory} holds a synthetic project made with {differences}. "
+            f"{directory} holds a synthetic project made with {listed}. "
             "Name another folder, or delete this one."
         )
     moved = config | _roots(directory)

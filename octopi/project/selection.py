@@ -202,11 +202,22 @@ def find_picks(
         SettingError: an object has several sets of picks.
     """
     available = {query for run in runs for query in run.picks()}
-    candidates = [query for query in available if is_annotation(query, source)]
-    names = list(objects or dict.fromkeys(sorted(q.object_name for q in candidates)))
+    candidates = sorted((q for q in available if is_annotation(q, source)), key=str)
+    names = list(objects or sorted({query.object_name for query in candidates}))
     if not names:
         raise _not_in_project(source or "to learn from", available)
-    return {name: _select_one(name, candidates, available, source) for name in names}
+    picks = {}
+    for name in names:
+        fit = [query for query in candidates if query.object_name == name]
+        if not fit:
+            raise _not_in_project(f"{name}:{source}" if source else f"of {name}", available)
+        if len(fit) > 1:
+            raise SettingError(
+                f"There is more than one set of picks of {name}: {shorten_list(fit)}. "
+                "Say whose are meant (USER/SESSION), or make one set of them: octopi merge_picks."
+            )
+        picks[name] = fit[0]
+    return picks
 
 
 def find_pick_sets(
@@ -323,20 +334,3 @@ def is_annotation(query: PicksQuery, source: Source) -> bool:
 
 def _not_in_project(requested: str, available: Iterable[PicksQuery]) -> NotInProjectError:
     return NotInProjectError("The project", "picks", requested, sorted(map(str, available)))
-
-
-def _select_one(
-    name: str,
-    candidates: Iterable[PicksQuery],
-    available: Collection[PicksQuery],
-    source: str | None,
-) -> PicksQuery:
-    fit = sorted({q for q in candidates if q.object_name == name}, key=str)
-    if not fit:
-        raise _not_in_project(f"{name}:{source}" if source else f"of {name}", available)
-    if len(fit) > 1:
-        raise SettingError(
-            f"There is more than one set of picks of {name}: {shorten_list(fit)}. "
-            "Say whose are meant (USER/SESSION), or make one set of them: octopi merge_picks."
-        )
-    return fit[0]

@@ -32,8 +32,7 @@ def describe_training(settings: TrainSettings, job: Job, training: Training) -> 
         DataError: data that the training would refuse.
         ResourceError: too little room for the cache.
     """
-    in_folds = settings.num_folds is not None and settings.fold is None
-    if resumes(job.folder, settings) and not in_folds:
+    if resumes(job.folder, settings) and not settings.trains_all_folds:
         folder = TrainingFolder(job.folder, resumes=True, writes=False)
         callbacks = training.trainer.callbacks  # type: ignore[attr-defined]
         folder.read_checkpoint(training.module, callbacks)
