@@ -288,6 +288,9 @@ def explain_full_disk(target: Path, stage: Path) -> Iterator[None]:
         need = format_bytes(max(_size(stage), _size(target)))
         free = format_bytes(free_space(target.parent))
         limit = "This file may not be larger (ulimit -f)" if cause.errno == errno.EFBIG else ""
+        disk = os.statvfs(target.parent)
+        if disk.f_files and not disk.f_favail:  # some disks count none
+            limit = "The disk takes no further file, for it has too many (df -i)"
         message = f"{limit or 'No space left'}: at least {need} are needed, {free} are free"
         raise OSError(cause.errno, message, str(target)) from error
 

@@ -64,6 +64,19 @@ def test_a_pipe_or_device_is_never_replaced_by_a_file(tmp_path):
     assert link.is_symlink()
 
 
+@pytest.mark.parametrize(
+    ("num_inodes", "num_free", "cause"),
+    [(10, 0, "too many"), (10, 5, "No space"), (0, 0, "No space")],
+)
+def test_a_disk_with_too_many_files_is_told_from_a_full_one(
+    tmp_path, monkeypatch, num_inodes, num_free, cause
+):
+    disk = os.statvfs_result((4096, 4096, 100, 90, 90, num_inodes, num_free, num_free, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _path: disk)
+    with pytest.raises(OSError, match=cause), staged(tmp_path / "file"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
 @pytest.mark.parametrize("read", [read_json, read_yaml])
 def test_a_pipe_is_not_waited_for(tmp_path, read):
     os.mkfifo(tmp_path / "pipe")
