@@ -29,7 +29,7 @@ def summarize(settings: SummarizeSettings, job: Job) -> None:
         from octopi.cross_validation.table import summarize_folds  # noqa: PLC0415  matplotlib
 
         table = summarize_folds(folder)
-    elif (folder / STUDY_FILE).is_file():
+    elif (folder / STUDY_FILE).is_file() and not fold_folders(folder):
         raise SettingError(
             f"{folder} holds a grid of trainings, which has no summary: the {RESULTS_FILE} of each "
             "says what it reached."

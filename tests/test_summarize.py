@@ -80,9 +80,10 @@ def test_the_module_form_is_the_same_command(search, study):
     assert "No trial is complete yet." in done.stdout + done.stderr
 
 
-def write_grid(folder):
-    folder.mkdir()
-    (folder / "study.yaml").write_text("trainings: [lr_1, lr_2]\n", encoding="utf-8")
+def write_grid(folder, *trainings):
+    for training in trainings:
+        (folder / training).mkdir(parents=True)
+    (folder / "study.yaml").write_text(f"trainings: [{','.join(trainings)}]\n", encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,8 @@ def write_grid(folder):
         (lambda folder: folder.mkdir(), "is empty"),
         (lambda folder: (folder / "fold_0").mkdir(parents=True), "holds fold_0"),
         (lambda path: path.write_text("", encoding="utf-8"), "is a file"),
-        (write_grid, "holds a grid of trainings"),
+        (lambda folder: write_grid(folder, "lr_1", "lr_2"), "holds a grid of trainings"),
+        (lambda folder: write_grid(folder, "fold_0", "fold_1"), "nor of a finished cross-"),
     ],
 )
 def test_a_folder_of_something_else_is_refused_with_its_content(
