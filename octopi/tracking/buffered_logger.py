@@ -34,6 +34,7 @@ def make_tracker(node: Mapping[str, Any] | None, folder: Path) -> "BufferedLogge
 
     Raises:
         SettingError: MLflow's database is damaged, or of another version.
+        ResourceError: it is locked, or its server does not answer.
     """
     if not node:
         return None

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from octopi.config.files import CONF_DIR
-from octopi.errors import SettingError, is_interruption, shorten
+from octopi.errors import (
+    OctopiError,
+    ResourceError,
+    SettingError,
+    is_interruption,
+    shorten,
+)
 from octopi.system.files import absolute_sqlite_url, read_yaml, sqlite_path, to_builtin_types
 from octopi.system.locks import wait_for_lock
 from octopi.system.passwords import TRACKING_VARIABLE, mask_passwords
@@ -240,7 +246,7 @@ def is_mlflow(node: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
 def check_store(node: Mapping[str, Any] | None) -> None:
     """Raise SettingError for a store on this machine that MLflow cannot use; write nothing.
 
-    A server is not asked: a training goes on without it.
+    A server is not asked.
     """
     if not is_mlflow(node):
         return
@@ -259,13 +265,16 @@ def check_store(node: Mapping[str, Any] | None) -> None:
             raise unusable_store(node, error) from error
 
 
-def unusable_store(node: Mapping[str, Any], error: Exception) -> SettingError:
-    """Return the error of a store that MLflow cannot open."""
+def unusable_store(node: Mapping[str, Any], error: Exception) -> OctopiError:
+    """Return the error of a store that MLflow cannot open: a damaged one, or one without answer."""
     reason = shorten(mask_passwords(str(error) or type(error).__name__).splitlines()[0], 200)
     address = shorten(mask_passwords(str(node.get("tracking_uri"))), 200)
-    return SettingError(
-        f"MLflow cannot use its store {address}: {reason.rstrip('.')}. Move it away, name another "
-        "with logger.tracking_uri=…, or train without it: logger=null."
+    no_answer = type(error).__name__ == "OperationalError"  # in sqlite3 and SQLAlchemy alike
+    cure = "See that it answers and can be written" if no_answer else "Move it away"
+    make_error = ResourceError if no_answer else SettingError
+    return make_error(
+        f"MLflow cannot use its store {address}: {reason.rstrip('.')}. {cure}, name another with "
+        "logger.tracking_uri=…, or train without it: logger=null."
     )
 
 

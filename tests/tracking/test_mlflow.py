@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from mlflow.entities import Run
 from processes import FORK_SERVER
 from tiny import RUNS, TINY
 
-from octopi.errors import SettingError
+from octopi.errors import ExitCode, SettingError
 from octopi.tracking import mlflow
 from octopi.tracking.buffered_logger import make_tracker
 
@@ -66,6 +67,14 @@ def test_a_damaged_database_that_only_mlflow_notices_is_not_taken_for_that_of_a_
     node = {"_target_": MLFLOW, "experiment_name": "a", "tracking_uri": f"sqlite:///{path}"}
     with pytest.raises(SettingError, match=r"MLflow cannot use its store .*mlflow.db"):
         make_tracker(node, tmp_path)
+
+
+def test_a_database_that_is_locked_or_away_is_not_to_be_moved():
+    node = {"_target_": MLFLOW, "tracking_uri": "postgresql://lab:secret@db.example/octopi"}
+    error = mlflow.unusable_store(node, sqlite3.OperationalError("database is locked"))
+    assert error.exit_code == ExitCode.RESOURCE
+    assert "database is locked. See that it answers" in str(error)
+    assert "secret" not in str(error)
 
 
 @pytest.mark.slow
