@@ -104,7 +104,10 @@ def explain_os_error(error: OSError) -> str:
     """Say what the system refused, of which path, and what to do."""
     cure = ". Name another path, or move away what is there" * (error.errno in PATH_ERRNOS)
     if error.errno in DISK_FULL:
-        cure = ". Make room there; the same command does the rest"
+        how = (
+            "Allow larger files with ulimit -f" if error.errno == errno.EFBIG else "Make room there"
+        )
+        cure = f". {how}. {WHAT_IS_KEPT.rstrip('.')}"
     if error.errno == errno.EMFILE:
         cure = ". Allow more with ulimit -n, or choose fewer num_workers"
     if is_without_tmpdir(error):

@@ -77,7 +77,11 @@ def test_an_error_of_the_system_that_a_mistake_met_before_hides_no_mistake(capsy
     ("error", "names"),
     [
         (OSError(errno.EMFILE, "Too many open files", "f"), ("open files: f", "ulimit -n")),
-        (OSError(errno.ENOSPC, "No space left on device", "f"), ("device: f", "Make room")),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "f"),
+            ("device: f", "Make room", "resume="),
+        ),
+        (OSError(errno.EFBIG, "File too large", "f" * 900), ("File too large: f", "ulimit -f")),
         (OSError(errno.ENOSPC, "No space left on device"), ("output of octopi", "Make room")),
     ],
 )
@@ -85,6 +89,7 @@ def test_what_the_machine_lacks_is_named_with_what_to_do(error, names, capsys):
     report_error(error)
     message = capsys.readouterr().err
     assert all(name in message for name in names)
+    assert re.search(r"\w\.\n$", message)
 
 
 def test_an_interrupted_command_says_how_a_training_goes_on(capsys):
