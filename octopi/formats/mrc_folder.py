@@ -42,7 +42,7 @@ def find_files(folder: Path, pattern: str) -> dict[str, Path]:
             "them, or choose other files with files=… Nothing has been written."
         )
     paths = [path for path in matches if path.is_file()]
-    if others := [path.name for path in matches if path not in paths]:
+    if others := sorted(path.name for path in {*matches}.difference(paths)):
         logger.warning("Left out, being folders or pipes and no files: %s", shorten_list(others))
     if not paths:
         names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))

@@ -29,7 +29,7 @@ def format_rows(
 
 def format_table(table: Table, *, width: int = _WIDTH) -> str:
     """Format a table as text, its lines at most `width` characters long."""
-    console = Console(width=width, color_system=None, markup=False, highlight=False)
+    console = Console(width=width, color_system=None, markup=False, emoji=False, highlight=False)
     with console.capture() as capture:
         console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())

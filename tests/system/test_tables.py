@@ -10,5 +10,5 @@ def test_columns_are_aligned_and_short_rows_filled_up():
 
 
 def test_a_long_name_is_not_wrapped_and_no_markup():
-    name = "[bold]" + "x" * 300
+    name = "[bold]:x:" + "x" * 300  # :x: is a picture to rich
     assert format_rows(["object"], [[name]]).splitlines() == ["object", name]
