@@ -14,10 +14,8 @@ from octopi.system.files import (
     to_builtin_types,
     write_yaml,
 )
-from octopi.system.job_folder import PLACES, STUDY_FILE
+from octopi.system.job_folder import STUDY_FILE, WITHOUT_EFFECT
 
-# Settings that a sweep may change when it is run again: they change no result.
-SETTINGS_THAT_MAY_CHANGE = {"resume", "logger", "trust", "dry_run"}
 CURE = "Start the sweep in another folder with hydra.sweep.dir=…; this one keeps its trainings."
 
 
@@ -39,8 +37,7 @@ class SearchInfo:
 def shared_settings(settings: TrainSettings) -> dict[str, Any]:
     """Return the settings that every training of a sweep has, however often it is started."""
     shared = to_builtin_types(dataclasses.asdict(settings))
-    shared["trainer"].pop("enable_progress_bar", None)
-    return {key: value for key, value in shared.items() if key not in SETTINGS_THAT_MAY_CHANGE}
+    return {key: value for key, value in shared.items() if key not in {*WITHOUT_EFFECT, "logger"}}
 
 
 def write_sweep_file(folder: Path, sweep_settings: Mapping[str, Any]) -> None:
@@ -67,7 +64,7 @@ def check_same_sweep(folder: Path, sweep_settings: Mapping[str, Any]) -> None:
     now = to_builtin_types(sweep_settings)
     before = read_sweep_file(folder) or now
     differing = differing_values({key: before.get(key) for key in now}, now)
-    changed = [key for key in differing if key.removeprefix("settings.") not in PLACES]
+    changed = [key for key in differing if key.removeprefix("settings.") not in WITHOUT_EFFECT]
     if changed:
         raise SettingError(
             f"{folder} holds a sweep that began otherwise; what differs: {shorten_list(changed)}. "

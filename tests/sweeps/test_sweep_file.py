@@ -59,8 +59,14 @@ def test_a_damaged_file_is_named_with_the_cure(tmp_path, content):
 
 
 def test_a_sweep_goes_on_where_its_project_was_moved_but_not_on_other_data(tmp_path):
-    settings = {"project": {"config": "/old/project.json"}, "data": {"cache_dir": "/tmp/a"}}
-    moved = {"project": {"config": "/new/project.json"}, "data": {"cache_dir": "/tmp/b"}}
+    settings, moved = (
+        {
+            "project": {"config": f"/{name}/project.json"},
+            "data": {"cache_dir": f"/tmp/{name}"},
+            "trainer": {"enable_progress_bar": name == "old"},
+        }
+        for name in ("old", "new")
+    )
     picks = {"picks": {"TS_1": {"ribosome": "digest"}}}
     write_sweep_file(tmp_path, {"settings": settings, "data": picks})
     check_same_sweep(tmp_path, {"settings": moved, "data": picks})
