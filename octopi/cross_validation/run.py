@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 KEYS_SET_PER_FOLD = {
     "resume",
     "fold",
+    "data.fold",  # which follows it
     "trainer.max_time",
     "max_cpu_seconds",
     "trainer.enable_progress_bar",

@@ -24,7 +24,7 @@ def test_folds_share_cpu_seconds_evenly_and_time_by_how_many_train_at_once():
 
 
 def test_a_fold_has_its_own_limits_only():
-    whole = ["max_cpu_seconds=1000", "seed=2", "resume=job"]
+    whole = ["max_cpu_seconds=1000", "seed=2", "resume=job", "data.fold=null"]
     overrides = fold_overrides(whole, 3, ["max_cpu_seconds=250.0"])
     assert overrides == [
         "seed=2", "fold=3", "trainer.enable_progress_bar=false", "max_cpu_seconds=250.0"
