@@ -281,7 +281,7 @@ class VolumeStore(StoredRun):
         spacing = selected.voxel_spacing or 0
         if voxel_spacing and not same_spacing(spacing, voxel_spacing, tolerance=NEARLY_EXACT):
             self.warn_once(
-                f"No {selected.kind} has a spacing of {voxel_spacing} Å; taking the nearest "
-                f"spacing, {spacing} Å."
+                f"Requested a {selected.kind} of {voxel_spacing} Å; taking the nearest spacing: "
+                f"{selected}."
             )
         return selected

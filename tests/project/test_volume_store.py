@@ -56,7 +56,8 @@ def test_a_tomogram_is_found_by_type_and_nearest_spacing(several, query, expecte
 def test_a_spacing_off_by_more_than_a_thousandth_is_warned_of(several, caplog, spacing, warns):
     caplog.set_level(logging.INFO)
     several.find_tomogram("sirt", spacing)
-    assert ("taking the nearest spacing, 20.0 Å" in caplog.text) == warns
+    text = f"Requested a tomogram of {spacing} Å; taking the nearest spacing: sirt@20.0."
+    assert (text in caplog.text) == warns
 
 
 @pytest.mark.parametrize("query", [("wpb", 10.0), ("wbp", 13.48), ("sirt", 19.7), ("wbp", 20.0)])
