@@ -59,8 +59,11 @@ def segment(settings: SegmentSettings, _job: Job) -> None:
         predictor=ensemble.attributes["predictor"],
     )
     with project.writing(runs, output, made_by, dry_run=settings.dry_run) as work:
-        todo = [task for task in tasks if settings.overwrite or not segmenter.is_done(task)]
-        done = [task for task in tasks if task not in todo]
+        todo: list[TomogramTask] = []
+        done: list[TomogramTask] = []
+        for task in tasks:
+            is_done = not settings.overwrite and segmenter.is_done(task)
+            (done if is_done else todo).append(task)
         segmenter.check_replaces_no_others(todo)
         if settings.segmentation:
             check_not_edited(
