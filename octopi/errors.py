@@ -166,16 +166,15 @@ DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 PATH_ERRNOS = frozenset(
     {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTEMPTY}
 )
+# That the machine has no more of what anybody asks for.
+_EXHAUSTED = frozenset({*DISK_FULL, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _RESOURCE_ERRNOS = {
-    *DISK_FULL,
+    *_EXHAUSTED,
     errno.EIO,
     errno.ESTALE,
-    errno.ENFILE,
     errno.EROFS,
     errno.EACCES,
     errno.EPERM,
-    errno.ENOMEM,
-    errno.EMFILE,
     *PATH_ERRNOS,
 }
 _PACKAGE = str(Path(__file__).parent) + os.sep
@@ -282,8 +281,7 @@ def is_database_error(error: BaseException) -> bool:
 
 def is_exhaustion(error: BaseException) -> bool:
     """Return whether the machine lacks memory, disk or open files, whoever asked for them."""
-    lacks = {*DISK_FULL, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-    return isinstance(error, MemoryError) or getattr(error, "errno", None) in lacks
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in _EXHAUSTED
 
 
 def is_interruption(error: BaseException) -> bool:
