@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 import yaml
+from checkpoints import make_info
 from torch import nn
 
 from octopi.config.files import CONF_DIR
@@ -17,20 +18,12 @@ from octopi.localization import LOCALIZER
 from octopi.localization.peaks import Peaks
 from octopi.models import checkpoint
 from octopi.models.checkpoint import NET, TRUSTED_NETS
-from octopi.models.checkpoint_info import CheckpointInfo
 from octopi.project import open_project
 from octopi.stored_parts import build_stored
 
 PEAKS = yaml.safe_load((CONF_DIR / "localizer" / "peaks.yaml").read_text(encoding="utf-8"))
 PREDICT = yaml.safe_load((CONF_DIR / "predictor" / "default.yaml").read_text(encoding="utf-8"))
-UNET = {
-    "_target_": "monai.networks.nets.UNet",
-    "spatial_dims": 3,
-    "in_channels": 1,
-    "out_channels": 2,
-    "channels": [4, 8],
-    "strides": [2],
-}
+UNET = make_info().net | {"out_channels": 2}
 
 
 class Mine(Peaks):
@@ -42,21 +35,17 @@ def attack(marker):
 
 
 def recipe(**changes):
-    values = {
+    of_one_object = {
         "net": UNET,
         "labels": {"ribosome": 1},
         "radii": {"ribosome": 150.0},
         "weights": {"ribosome": 1.0},
         "voxel_spacing": 20.0,
-        "working_spacing": None,
-        "tomo_types": ["denoised"],
-        "size_divisor": 2,
         "predictor": PREDICT | {"window_size": None},
         "localizer": PEAKS,
         "thresholds": {"4": {"ribosome": 0.25}},
-        "beta": 4.0,
     }
-    return CheckpointInfo(**(values | changes))
+    return make_info(**(of_one_object | changes))
 
 
 @pytest.fixture
