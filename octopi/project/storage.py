@@ -16,6 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from octopi.errors import (
     DISK_FULL,
+    PATH_ERRNOS,
     WHAT_IS_KEPT,
     DataError,
     NoAnswerError,
@@ -24,7 +25,7 @@ from octopi.errors import (
     describe_error,
     shorten,
 )
-from octopi.system.files import check_no_pipe, staged, sweep_leftovers, temporary_folder
+from octopi.system.files import read_bytes, staged, sweep_leftovers, temporary_folder
 from octopi.system.resources import check_writable
 
 # Signs of a pattern: copick lists files by patterns, and quotes none of these.
@@ -72,9 +73,12 @@ def storage_errors_as_data_error(where: str) -> Iterator[None]:
                 f"({shorten(describe_error(error), 200)}). Check the network of this machine, or "
                 f"copy the data to a disk that it reaches. {WHAT_IS_KEPT}"
             ) from error
-        raise DataError(
-            f"{where} cannot be read: {error}. Check that its storage is there and try again."
-        ) from error
+        cure = "Check that its storage is there and try again."
+        if getattr(error, "errno", None) in PATH_ERRNOS:
+            cure = "Put the file that belongs there in its place."
+        elif isinstance(error, PermissionError):
+            cure = "Make it readable."
+        raise DataError(f"{where} cannot be read: {error}. {cure}") from error
 
 
 def is_outage(error: BaseException) -> bool:
@@ -214,7 +218,7 @@ def is_local(fs: Any) -> bool:
 def read_file(fs: Any, path: str) -> bytes:
     """Read a file; raise FileNotFoundError where there is none."""
     if is_local(fs):
-        check_no_pipe(Path(path))
+        return read_bytes(Path(path))
     # s3fs would first ask for the size, and list where there is none
     options = {"max_concurrency": 1} if hasattr(filesystem_inside(fs), "max_concurrency") else {}
     content: bytes = fs.cat_file(path, **options)
