@@ -38,7 +38,7 @@ class LocalStore(FSStore):
     """
 
     def __getitem__(self, key: str) -> bytes:
-        """Read a file; raise KeyError where there is none, OSError where there is something else."""
+        """Read a file; raise KeyError where there is none, OSError for something else."""
         path = Path(self.path, key)
         try:
             return read_bytes(path)

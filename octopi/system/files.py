@@ -238,7 +238,7 @@ def check_no_pipe(path: Path) -> None:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a file; raise FileExistsError for a device or a pipe, which may be waited for for ever."""
+    """Read a file; raise FileExistsError for a device or a pipe, and wait for none."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         mode = os.fstat(descriptor).st_mode
