@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import re
+import shlex
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from octopi.errors import (
 from octopi.system.files import absolute_sqlite_url, read_yaml, sqlite_path, to_builtin_types
 from octopi.system.locks import wait_for_lock
 from octopi.system.passwords import TRACKING_VARIABLE, mask_passwords
-from octopi.system.sqlite import check_sqlite
+from octopi.system.sqlite import check_sqlite, find_other_schema
 
 ARTIFACT_SUFFIXES = {".pth", ".yaml", ".json", ".png", ".log", ".html"}
 TEXT_SUFFIXES = {".yaml", ".json", ".log", ".txt", ".html"}
@@ -263,6 +264,37 @@ def check_store(node: Mapping[str, Any] | None) -> None:
             check_sqlite(path)
         except sqlite3.DatabaseError as error:
             raise unusable_store(node, error) from error
+        if schema := find_other_schema(path, "mlflow", "store/db_migrations/versions"):
+            _check_schema(path, schema[0], is_older=schema[1])
+
+
+def _check_schema(path: Path, revision: str, *, is_older: bool) -> None:
+    """Raise SettingError for a database that the installed MLflow neither takes nor migrates.
+
+    Args:
+        path: of the SQLite file.
+        revision: of its schema, which is not that of the installed MLflow.
+        is_older: whether MLflow knows it.
+    """
+    cure = "Install the MLflow that wrote it"
+    if is_older:
+        import sqlalchemy  # noqa: PLC0415  both take seconds
+        from mlflow.store.db.utils import _all_tables_exist  # noqa: PLC0415
+
+        read_only = f"{path.as_uri()}?mode=ro"
+        engine = sqlalchemy.create_engine(
+            "sqlite://", creator=lambda: sqlite3.connect(read_only, uri=True)
+        )
+        is_complete = _all_tables_exist(engine)
+        engine.dispose()
+        if not is_complete:
+            return  # MLflow migrates it itself, as it makes the tables that are missing
+        cure = f"Copy it, then run: mlflow db upgrade {shlex.quote(f'sqlite:///{path}')}"
+    raise SettingError(
+        f"MLflow cannot use its store {shorten(path, 160)}: its schema {shorten(revision)} is that "
+        f"of {'an older' if is_older else 'another'} MLflow. {cure}; or name another store with "
+        "logger.tracking_uri=…, or train without it: logger=null."
+    )
 
 
 def unusable_store(node: Mapping[str, Any], error: Exception) -> OctopiError:
