@@ -45,6 +45,22 @@ OUTAGES = frozenset(
         errno.EPIPE,
     }
 )
+# That S3 accepts no keys of this process; they are looked for when the first request is made.
+_KEY_CODES = frozenset(
+    {
+        *("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidSecurity"),
+        *("ExpiredToken", "InvalidToken", "TokenRefreshRequired"),
+    }
+)
+_KEY_ERRORS = (
+    *(botocore.exceptions.NoCredentialsError, botocore.exceptions.PartialCredentialsError),
+    *(botocore.exceptions.CredentialRetrievalError, botocore.exceptions.ProfileNotFound),
+    *(botocore.exceptions.SSOError, botocore.exceptions.TokenRetrievalError),
+)
+_CURE_OF_KEYS = (
+    "Correct or renew the keys of S3: in overlay_fs_args or static_fs_args of the copick config, "
+    "or in AWS_… variables or ~/.aws of this machine"
+)
 # What clients of servers raise beside OSError; a project that needs them imports them.
 _CLIENT_ERRORS = (
     ("gql.transport.exceptions", "TransportError"),
@@ -73,12 +89,23 @@ def storage_errors_as_data_error(where: str) -> Iterator[None]:
                 f"({shorten(describe_error(error), 200)}). Check the network of this machine, or "
                 f"copy the data to a disk that it reaches. {WHAT_IS_KEPT}"
             ) from error
+        reason = str(error).rstrip(".")
+        if is_refused_key(error):
+            raise NoAnswerError(
+                f"{where} cannot be read: {reason}. {_CURE_OF_KEYS}. {WHAT_IS_KEPT}"
+            ) from error
         cure = "Check that its storage is there and try again."
         if getattr(error, "errno", None) in PATH_ERRNOS:
             cure = "Put the file that belongs there in its place."
         elif isinstance(error, PermissionError):
             cure = "Make it readable."
-        raise DataError(f"{where} cannot be read: {error}. {cure}") from error
+        raise DataError(f"{where} cannot be read: {reason}. {cure}") from error
+
+
+def is_refused_key(error: BaseException) -> bool:
+    """Return whether S3 takes this process for nobody it knows, or knows no longer."""
+    response = getattr(error.__cause__, "response", {})
+    return isinstance(error, _KEY_ERRORS) or response.get("Error", {}).get("Code") in _KEY_CODES
 
 
 def is_outage(error: BaseException) -> bool:
@@ -107,7 +134,7 @@ def with_retries(fetch: Callable[[], Result], fs: Any) -> Result:
     for delay in delays:
         try:
             return fetch()
-        except (FileNotFoundError, PermissionError):
+        except (FileNotFoundError, PermissionError, *_KEY_ERRORS):
             raise
         except (*STORAGE_ERRORS, *_client_errors()) as error:
             logger.warning("Storage failed (%s); trying again in %g s.", error, delay)
@@ -125,9 +152,11 @@ def storage_errors_as_resource_error(where: str, path: str) -> Iterator[None]:
         cure = "Make room there" if is_full else "Make it writable"
         if is_outage(error):
             cure = f"{WHAT_IS_KEPT} Wait until the server answers"
+        if is_refused_key(error):
+            cure = f"{WHAT_IS_KEPT} {_CURE_OF_KEYS}"
+        reason = getattr(error, "strerror", None) or shorten(error, 200)
         raise ResourceError(
-            f"{where} cannot be written to {shorten(path, 200)}: "
-            f"{getattr(error, 'strerror', None) or shorten(error, 200)}. "
+            f"{where} cannot be written to {shorten(path, 200)}: {reason.rstrip('.')}. "
             f"{cure}, or point overlay_root in the copick config elsewhere."
         ) from error
 
@@ -150,7 +179,7 @@ def check_overlay(root: Any, *, touch: bool) -> None:
                 sweep_leftovers(Path(folder), "ExperimentRuns/*/*/")
             return
         probe = f"{folder}/.octopi-probe"  # of one name, so that none of a killed process stays
-        root.fs_overlay.makedirs(folder, exist_ok=True)
+        make_folder(root.fs_overlay, folder)
         root.fs_overlay.pipe_file(probe, b"")
         with contextlib.suppress(FileNotFoundError):  # another process has removed it
             root.fs_overlay.rm_file(probe)
@@ -208,6 +237,12 @@ def filesystem_inside(fs: Any) -> Any:
 def can_rename(fs: Any) -> bool:
     """Return whether a filesystem, without copick's wrapper, renames files; no object store can."""
     return hasattr(fs, "_mv") or type(fs).mv is not AbstractFileSystem.mv
+
+
+def make_folder(fs: Any, path: str) -> None:
+    """Make a folder; an object store has none, and would make a bucket of a mistyped name."""
+    if can_rename(filesystem_inside(fs)):
+        fs.makedirs(path, exist_ok=True)
 
 
 def is_local(fs: Any) -> bool:
