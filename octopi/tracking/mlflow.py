@@ -30,6 +30,7 @@ PARENT_TAG = "mlflow.parentRunId"
 MAX_PARAM_LENGTH = 6000  # characters that MLflow takes
 # By default MLflow retries for four minutes when a server is absent.
 SHORT_TIMEOUTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+REFUSED_STATUS = {401, 403}  # a wrong user or password, or one who may not write
 
 logger = logging.getLogger(__name__)
 
@@ -325,14 +326,24 @@ def shorten_mlflow_timeouts() -> None:
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # its retries, line by line
 
 
+def http_status(error: Exception) -> int:
+    """Return the status by which a server answered; 500 for an error that names none."""
+    status: int = getattr(error, "get_http_status_code", lambda: 500)()
+    return status
+
+
 def failure_message(
     node: Mapping[str, Any], error: Exception, failure: str = "cannot be reached"
 ) -> str:
     """Write the warning for an error of the tracking server, without passwords."""
+    cure = ""
+    if http_status(error) in REFUSED_STATUS:
+        failure = "refuses this user"
+        cure = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to who may write there. "
     uri = node.get("tracking_uri")
     server = f"MLflow at {mask_passwords(str(uri))}" if uri else f"The logger {node['_target_']}"
     reason = mask_passwords(str(error) or type(error).__name__).splitlines()[0][:300].rstrip(".")
-    return f"{server} {failure}: {reason}. Training continues; results are in the job folder."
+    return f"{server} {failure}: {reason}. {cure}Training continues; results are in the job folder."
 
 
 def list_artifacts(folder: Path) -> list[Path]:
