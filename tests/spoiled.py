@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +86,11 @@ def chunk_file(folder):
     return next(path for path in sorted((folder / "0").rglob("0")) if path.is_file())
 
 
+def pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
 def add_mask(here, volume, **which):
     for run in ("TS_01", "TS_02", "TS_03"):
         add_segmentation(here, volume, run=run, **which)
@@ -145,6 +151,8 @@ TOMOGRAMS: dict[str, Spoil] = {
     ),
     "chunk empty": lambda here: chunk_file(store(here)).write_bytes(b""),
     "chunk of text": lambda here: chunk_file(store(here)).write_bytes(b"404: Not Found" * 9),
+    "chunk is a pipe": lambda here: pipe(chunk_file(store(here))),
+    ".zattrs is a pipe": lambda here: pipe(store(here) / ".zattrs"),
     "no .zattrs": lambda here: (store(here) / ".zattrs").unlink(),
     ".zattrs cut off": lambda here: (store(here) / ".zattrs").write_bytes(b'{"multiscales": [{'),
     ".zattrs without multiscales": lambda here: (store(here) / ".zattrs").write_bytes(b"{}"),
@@ -377,6 +385,20 @@ MASKS: dict[str, Spoil] = {
     "chunk cut off": lambda here: (
         add_mask(here, sheet()),
         chunk_file(mask_store(here)).write_bytes(b"123"),
+    ),
+    "chunk is a folder": lambda here: (
+        add_mask(here, sheet()),
+        (path := chunk_file(mask_store(here))).unlink(),
+        path.mkdir(),
+    ),
+    "chunk was not fetched": lambda here: (
+        add_mask(here, sheet()),
+        (path := chunk_file(mask_store(here))).unlink(),
+        path.symlink_to(here / ".git/annex/objects/it"),
+    ),
+    "metadata are a pipe": lambda here: (
+        add_mask(here, sheet()),
+        pipe(mask_store(here) / "0" / ".zarray"),
     ),
     "no .zattrs": lambda here: (add_mask(here, sheet()), (mask_store(here) / ".zattrs").unlink()),
     "no .zattrs in all runs": lambda here: (

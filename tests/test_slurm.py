@@ -12,7 +12,7 @@ from checkpoints import make_info, save_checkpoint
 from clusters_page import SCRIPTS, SMALL, find_command
 from processes import Command
 from slurm_cluster import NODE, SECOND_NODE, SlurmCluster
-from stopping import ENOUGH
+from stopping import ENOUGH, STEPPED
 from sweeping import read_states, run_sweep, start_sweep
 from tiny import RUNS, TINY
 from waiting import wait_until
@@ -73,6 +73,19 @@ def test_a_job_that_slurm_starts_again_goes_on(slurm: SlurmCluster, targets, by:
     if by == "warning":
         assert f"SLURM starts job {job} again" in log
     assert epochs("job") == list(range(len(epochs("job"))))
+
+
+def test_a_job_that_is_too_short_for_an_epoch_is_started_again_once(slurm: SlurmCluster, targets):
+    endless = ["data.steps_per_epoch=1000000", "+callbacks.steps._target_=stopping.TellSteps"]
+    script = f"srun {train(*endless, 'resume=auto', 'hydra.run.dir=job')}"
+    job = slurm.submit(script, "--requeue", "--open-mode=append", "--output=job.out")
+    for restarts in range(2):
+        wait_until(Path(f"{STEPPED}{restarts}").exists, seconds=400)
+        slurm.run("scancel", "--signal=USR1", job)
+    assert slurm.wait_for_end(job) == "138:0"
+    log = Path("job.out").read_text(encoding="utf-8")
+    assert f"SLURM starts job {job} again" in log
+    assert "Give it more time" in log
 
 
 def test_the_tasks_of_srun_are_the_ranks_of_a_training(slurm: SlurmCluster, targets):

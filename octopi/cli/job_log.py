@@ -96,9 +96,11 @@ def open_job_folder(config: DictConfig) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sweep_leftovers(folder)
-        if folder.parent.name == hydra.job.name:  # outputs/NAME/TIME
-            sweep_leftovers(folder.parent, "*/")  # of the jobs before, each in a folder of its own
-            sweep_leftovers(folder.parent, "*/.hydra/")
+        # of the jobs before, in outputs/NAME/TIME or, of SLURM's, outputs/NAME/TIME/JOB
+        for parent, job_folders in ((folder.parent, "*/"), (folder.parent.parent, "*/*/")):
+            if parent.name == hydra.job.name:
+                sweep_leftovers(parent, job_folders)
+                sweep_leftovers(parent, f"{job_folders}.hydra/")
         if hydra.output_subdir is not None:
             write_overrides(folder / hydra.output_subdir, hydra.overrides.task)
         _configure_log(hydra.job_logging, hydra.verbose)

@@ -16,6 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from octopi.errors import (
     DISK_FULL,
+    PATH_ERRNOS,
     WHAT_IS_KEPT,
     DataError,
     NoAnswerError,
@@ -24,7 +25,7 @@ from octopi.errors import (
     describe_error,
     shorten,
 )
-from octopi.system.files import check_no_pipe, staged, sweep_leftovers, temporary_folder
+from octopi.system.files import read_bytes, staged, sweep_leftovers, temporary_folder
 from octopi.system.resources import check_writable
 
 # Signs of a pattern: copick lists files by patterns, and quotes none of these.
@@ -43,6 +44,22 @@ OUTAGES = frozenset(
         errno.ENETDOWN,
         errno.EPIPE,
     }
+)
+# That S3 accepts no keys of this process; they are looked for when the first request is made.
+_KEY_CODES = frozenset(
+    {
+        *("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidSecurity"),
+        *("ExpiredToken", "InvalidToken", "TokenRefreshRequired"),
+    }
+)
+_KEY_ERRORS = (
+    *(botocore.exceptions.NoCredentialsError, botocore.exceptions.PartialCredentialsError),
+    *(botocore.exceptions.CredentialRetrievalError, botocore.exceptions.ProfileNotFound),
+    *(botocore.exceptions.SSOError, botocore.exceptions.TokenRetrievalError),
+)
+_CURE_OF_KEYS = (
+    "Correct or renew the keys of S3: in overlay_fs_args or static_fs_args of the copick config, "
+    "or in AWS_… variables or ~/.aws of this machine"
 )
 # What clients of servers raise beside OSError; a project that needs them imports them.
 _CLIENT_ERRORS = (
@@ -72,9 +89,23 @@ def storage_errors_as_data_error(where: str) -> Iterator[None]:
                 f"({shorten(describe_error(error), 200)}). Check the network of this machine, or "
                 f"copy the data to a disk that it reaches. {WHAT_IS_KEPT}"
             ) from error
-        raise DataError(
-            f"{where} cannot be read: {error}. Check that its storage is there and try again."
-        ) from error
+        reason = str(error).rstrip(".")
+        if is_refused_key(error):
+            raise NoAnswerError(
+                f"{where} cannot be read: {reason}. {_CURE_OF_KEYS}. {WHAT_IS_KEPT}"
+            ) from error
+        cure = "Check that its storage is there and try again."
+        if getattr(error, "errno", None) in PATH_ERRNOS:
+            cure = "Put the file that belongs there in its place."
+        elif isinstance(error, PermissionError):
+            cure = "Make it readable."
+        raise DataError(f"{where} cannot be read: {reason}. {cure}") from error
+
+
+def is_refused_key(error: BaseException) -> bool:
+    """Return whether S3 takes this process for nobody it knows, or knows no longer."""
+    response = getattr(error.__cause__, "response", {})
+    return isinstance(error, _KEY_ERRORS) or response.get("Error", {}).get("Code") in _KEY_CODES
 
 
 def is_outage(error: BaseException) -> bool:
@@ -103,7 +134,7 @@ def with_retries(fetch: Callable[[], Result], fs: Any) -> Result:
     for delay in delays:
         try:
             return fetch()
-        except (FileNotFoundError, PermissionError):
+        except (FileNotFoundError, PermissionError, *_KEY_ERRORS):
             raise
         except (*STORAGE_ERRORS, *_client_errors()) as error:
             logger.warning("Storage failed (%s); trying again in %g s.", error, delay)
@@ -121,9 +152,11 @@ def storage_errors_as_resource_error(where: str, path: str) -> Iterator[None]:
         cure = "Make room there" if is_full else "Make it writable"
         if is_outage(error):
             cure = f"{WHAT_IS_KEPT} Wait until the server answers"
+        if is_refused_key(error):
+            cure = f"{WHAT_IS_KEPT} {_CURE_OF_KEYS}"
+        reason = getattr(error, "strerror", None) or shorten(error, 200)
         raise ResourceError(
-            f"{where} cannot be written to {shorten(path, 200)}: "
-            f"{getattr(error, 'strerror', None) or shorten(error, 200)}. "
+            f"{where} cannot be written to {shorten(path, 200)}: {reason.rstrip('.')}. "
             f"{cure}, or point overlay_root in the copick config elsewhere."
         ) from error
 
@@ -146,7 +179,7 @@ def check_overlay(root: Any, *, touch: bool) -> None:
                 sweep_leftovers(Path(folder), "ExperimentRuns/*/*/")
             return
         probe = f"{folder}/.octopi-probe"  # of one name, so that none of a killed process stays
-        root.fs_overlay.makedirs(folder, exist_ok=True)
+        make_folder(root.fs_overlay, folder)
         root.fs_overlay.pipe_file(probe, b"")
         with contextlib.suppress(FileNotFoundError):  # another process has removed it
             root.fs_overlay.rm_file(probe)
@@ -206,6 +239,12 @@ def can_rename(fs: Any) -> bool:
     return hasattr(fs, "_mv") or type(fs).mv is not AbstractFileSystem.mv
 
 
+def make_folder(fs: Any, path: str) -> None:
+    """Make a folder; an object store has none, and would make a bucket of a mistyped name."""
+    if can_rename(filesystem_inside(fs)):
+        fs.makedirs(path, exist_ok=True)
+
+
 def is_local(fs: Any) -> bool:
     """Return whether paths of the filesystem are paths of this machine."""
     return isinstance(filesystem_inside(fs), LocalFileSystem)
@@ -214,7 +253,7 @@ def is_local(fs: Any) -> bool:
 def read_file(fs: Any, path: str) -> bytes:
     """Read a file; raise FileNotFoundError where there is none."""
     if is_local(fs):
-        check_no_pipe(Path(path))
+        return read_bytes(Path(path))
     # s3fs would first ask for the size, and list where there is none
     options = {"max_concurrency": 1} if hasattr(filesystem_inside(fs), "max_concurrency") else {}
     content: bytes = fs.cat_file(path, **options)

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from zarr.storage import FSStore
 from octopi.errors import DataError, shorten, shorten_list
 from octopi.geometry import Grid, same_spacing
 from octopi.project.copick_api import UNITFACTOR
-from octopi.project.storage import storage_errors_as_data_error, with_retries
+from octopi.project.storage import is_local, storage_errors_as_data_error, with_retries
+from octopi.system.files import read_bytes
 
 COMPLETE = "octopi_complete"
 RUNS_CODE = "pickle"  # codec of numcodecs that runs what the bytes say
@@ -27,6 +29,23 @@ DAMAGED_METADATA = (
     *(AttributeError, KeyError, IndexError, TypeError, ValueError, ArithmeticError),
     *(RecursionError, MetadataError),
 )
+
+
+class LocalStore(FSStore):
+    """A store on a disk, in which only a file that is absent is a missing key.
+
+    FSStore waits for ever for a named pipe, and takes what is not a file for a missing one.
+    """
+
+    def __getitem__(self, key: str) -> bytes:
+        """Read a file; raise KeyError where there is none, OSError for something else."""
+        path = Path(self.path, key)
+        try:
+            return read_bytes(path)
+        except FileNotFoundError as error:
+            if path.is_symlink():  # as of a dataset whose files were not fetched yet
+                raise
+            raise KeyError(key) from error
 
 
 @dataclass(frozen=True)
@@ -145,7 +164,8 @@ def _open_store(item: Any) -> Any:
         store = item.zarr()  # of the data portal
     else:
         path = item.path if hasattr(item, "path") else getattr(item, f"{part}_path")
-        store = FSStore(path, fs=fs, mode="r", dimension_separator="/")
+        kind = LocalStore if is_local(fs) else FSStore
+        store = kind(path, fs=fs, mode="r", dimension_separator="/")
     # copick's stores take any I/O error for a missing chunk, which zarr then fills with zeros.
     store.exceptions = (KeyError,)
     return store

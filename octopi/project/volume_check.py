@@ -1,5 +1,6 @@
 """Checks of stored volumes: every chunk file counted and, on request, every voxel read."""
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from octopi.project.pick_contrast import PickContrast
 from octopi.project.queries import SegmentationQuery, TomogramQuery
 from octopi.project.read_volume import check_chunks, read_chunks
 from octopi.project.run import Run
-from octopi.project.storage import storage_errors_as_data_error
+from octopi.project.storage import is_local, storage_errors_as_data_error
 from octopi.project.stored_volume import StoredVolume, background, chunk_regions, stored_files
 from octopi.project.voxel_values import LabelValues, ValueRange
 
@@ -127,8 +128,13 @@ def _read_chunks(
             yield name, region[-3:], chunk.reshape(chunk.shape[-3:])
         report.digest = digest.hexdigest()
         return
-    with storage_errors_as_data_error(volume.where):
-        files = stored_files(volume)
     names = [name for name, _ in chunk_regions(volume)]
-    report.missing = [name for name in names if name not in files]
-    report.damaged = [n for n in names if n in files and not files[n].get("size", 1)]
+    with storage_errors_as_data_error(volume.where):
+        sizes = {name: info.get("size", 1) for name, info in stored_files(volume).items()}
+        # on a disk, a listing does not look behind links to folders, and finds a pipe empty
+        unclear = [n for n in names if not sizes.get(n)] if is_local(volume.store.fs) else []
+        for name in unclear:
+            with contextlib.suppress(KeyError):
+                sizes[name] = len(volume.store[f"{volume.level}/{name}"])
+    report.missing = [name for name in names if name not in sizes]
+    report.damaged = [name for name in names if sizes.get(name) == 0]

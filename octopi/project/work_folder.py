@@ -37,6 +37,7 @@ from octopi.errors import (
 from octopi.project.storage import (
     can_rename,
     filesystem_inside,
+    make_folder,
     read_file,
     root_folder,
     storage_errors_as_resource_error,
@@ -158,7 +159,7 @@ class WorkFolder:
     def is_exclusive(self) -> bool:
         """Return whether the storage lets only one of two processes make a file."""
         probe = f"probe.{uuid.uuid4().hex}"
-        self.fs.makedirs(self.path, exist_ok=True)
+        make_folder(self.fs, self.path)
         try:
             return self.create(probe, "1") and not self.create(probe, "2")
         finally:

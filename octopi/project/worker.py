@@ -11,6 +11,7 @@ from typing import Any
 
 from octopi.errors import LockedError, ResourceError, shorten, shorten_list
 from octopi.project import work_folder
+from octopi.project.storage import make_folder
 from octopi.project.work_folder import (
     MAX_TRIES,
     Claim,
@@ -55,7 +56,7 @@ class Worker:
         Raises:
             LockedError: processes with other settings are at work.
         """
-        self.folder.fs.makedirs(self.folder.path, exist_ok=True)
+        make_folder(self.folder.fs, self.folder.path)
         self.show_life()
         try:
             self._choose_job()

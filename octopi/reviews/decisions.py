@@ -21,7 +21,7 @@ from octopi.project.queries import PicksQuery
 from octopi.project.run import Run
 from octopi.ranges import Share
 from octopi.reviews.page import FORMAT, VERSION
-from octopi.system.files import check_no_pipe
+from octopi.system.files import read_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -131,9 +131,8 @@ def read_decisions(path: Path) -> DecisionsFile:
         DataError: it is cut off, damaged or of another program, or contradicts itself.
     """
     adapter: TypeAdapter[DecisionsFile] = TypeAdapter(DecisionsFile)
-    check_no_pipe(path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
     except (FileNotFoundError, IsADirectoryError) as error:
         raise SettingError(
             f"There is no file of decisions {shorten(path, 200)}. Save it from the page that "

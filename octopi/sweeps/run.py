@@ -27,6 +27,7 @@ from octopi.sweeps.space import describe_space, read_space
 from octopi.sweeps.study import check_storage_url, open_study
 from octopi.sweeps.summary import format_table
 from octopi.sweeps.sweep_file import check_same_sweep, shared_settings, write_sweep_file
+from octopi.sweeps.training_checks import check_grid, check_search
 from octopi.sweeps.trainings import tracked_sweep
 from octopi.system import locks
 from octopi.system.job_folder import ANY_TRIAL, OUTCOME_FILE
@@ -206,6 +207,8 @@ def run_search(sweep: Sweep) -> float | None:
         "objectives": objectives,
         "space": describe_space(space),
     }
+    if len(finished) < num_trials:
+        check_search(sweep.sweeper, space)
     would_run = f"{max(0, num_trials - len(finished))} trials"
     if not begin_sweep(sweep, specific, would_run=would_run, finished=finished):
         return None
@@ -258,6 +261,8 @@ def run_grid(sweep: Sweep) -> float | None:
         raise SettingError(f"Two of these trainings would share a folder: {shorten_list(names)}.")
     queue = GridQueue(folder, combinations, sweep.settings)
     missing = [names[number] for number in queue.missing()]
+    overrides = {c.folder_name: c.overrides for c in combinations if c.folder_name in missing}
+    check_grid(sweep.sweeper, folder, overrides)
     finished = [name for name in names if name not in missing]
     would_run = f"{len(missing)}{': ' if missing else ''}{shorten_list(missing)}"
     if not begin_sweep(sweep, {"trainings": names}, would_run=would_run, finished=finished):

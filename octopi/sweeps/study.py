@@ -8,6 +8,7 @@ import functools
 import json
 import logging
 import os
+import shlex
 import shutil
 import sqlite3
 import time
@@ -29,7 +30,7 @@ from octopi.sweeps.sweep_file import CURE, read_search_info
 from octopi.system.files import absolute_sqlite_url, damaged, sqlite_path, staged
 from octopi.system.job_folder import STUDY_FILE
 from octopi.system.passwords import mask_passwords
-from octopi.system.sqlite import check_sqlite
+from octopi.system.sqlite import check_sqlite, find_other_schema
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,10 @@ SQLITE_WAIT = 30.0  # seconds that a locked SQLite file is waited for; SQLite's 
 PATIENCE = 600.0  # seconds that a sweep waits for its database
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds before another try; doubled each time
 CONNECT_TIMEOUT = 10  # seconds
+INSTALL_DRIVER = (
+    "Install the driver of this database beside octopi, such as: pip install 'psycopg[binary]' or "
+    "pip install pymysql"
+)
 # What Optuna's cache and `Study` call, which stand before this storage.
 RETRIED_METHODS = (
     *("create_new_study", "delete_study", "set_study_user_attr", "set_study_system_attr"),
@@ -114,8 +119,7 @@ def open_storage(folder: Path, url: str | None, patience: float = PATIENCE) -> B
         return RDBStorage(absolute_sqlite_url(url), engine_kwargs=wait)
     except ImportError as error:
         raise SettingError(
-            f"hydra.sweeper.storage: {error.__cause__ or error}. Install the driver of this "
-            "database beside octopi, such as: pip install 'psycopg[binary]' or pip install pymysql"
+            f"hydra.sweeper.storage: {error.__cause__ or error}. {INSTALL_DRIVER}"
         ) from error
     except (ValueError, RuntimeError) as error:  # RuntimeError: the tables are of another Optuna
         raise SettingError(f"hydra.sweeper.storage: {error}") from error
@@ -133,7 +137,10 @@ def check_storage_url(url: str | None) -> None:
             f"hydra.sweeper.storage={shorten(mask_passwords(url))} names no database. Type "
             "sqlite:///FILE or postgresql://USER@HOST/DATABASE, or leave it out."
         )
-    if url is not None and (path := sqlite_path(url)):
+    if url is None:
+        return
+    _check_driver(url)
+    if path := sqlite_path(url):
         try:
             check_sqlite(path)
         except sqlite3.DatabaseError as error:
@@ -141,6 +148,32 @@ def check_storage_url(url: str | None) -> None:
                 f"hydra.sweeper.storage={shorten(url, 200)}: {error}. Move the file away, or name "
                 "another."
             ) from error
+        if schema := find_other_schema(path, "optuna", "storages/_rdb/alembic/versions"):
+            revision, is_older = schema
+            upgrade = f"run: optuna storage upgrade --storage {shlex.quote(f'sqlite:///{path}')}"
+            raise SettingError(
+                f"hydra.sweeper.storage={shorten(url, 160)} has the schema {shorten(revision)}, "
+                f"which is not that of the installed Optuna. Name another file, or "
+                f"{upgrade if is_older else 'install the Optuna that wrote it'}."
+            )
+
+
+def _check_driver(url: str) -> None:
+    """Raise SettingError unless the client of a database is installed; connect to none."""
+    from sqlalchemy import make_url  # noqa: PLC0415  takes long, and few searches need it
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError  # noqa: PLC0415
+
+    shown = f"hydra.sweeper.storage={shorten(mask_passwords(url), 200)}"
+    try:
+        make_url(url).get_dialect().import_dbapi()
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise SettingError(
+            f"{shown} names no database that Optuna can use. Type sqlite:///FILE, "
+            "postgresql://USER@HOST/DATABASE or mysql+pymysql://USER@HOST/DATABASE, or leave it "
+            "out."
+        ) from error
+    except ImportError as error:
+        raise SettingError(f"{shown}: {error}. {INSTALL_DRIVER}") from error
 
 
 def optimisation_directions(objectives: list[str]) -> list[StudyDirection]:

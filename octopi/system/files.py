@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import sys
 import time
 import uuid
@@ -66,8 +67,7 @@ YamlDumper.add_implicit_resolver(
 
 def read_json(path: Path) -> Any:
     """Read a JSON file."""
-    check_no_pipe(path)
-    return json.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors mark UTF-8 so
+    return json.loads(read_bytes(path).decode("utf-8-sig"))  # Windows editors mark UTF-8 so
 
 
 def read_yaml(path: Path) -> Any:
@@ -83,9 +83,8 @@ def compose_yaml(path: Path) -> yaml.Node | None:
         yaml.YAMLError: it is no YAML, nested too deeply, or huge with its aliases written out.
         UnicodeDecodeError: it is no text.
     """
-    check_no_pipe(path)
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8-sig"), yaml.SafeLoader)
+        root = yaml.compose(read_bytes(path).decode("utf-8-sig"), yaml.SafeLoader)
         depth, number = (0, 0) if root is None else _measure(root, {})
     except RecursionError:
         depth, number = sys.maxsize, 0
@@ -233,12 +232,28 @@ def staged(target: Path, *, fsync: bool = False) -> Iterator[Path]:
 
 
 def check_no_pipe(path: Path) -> None:
-    """Raise FileExistsError for a device or a pipe.
-
-    A reader would wait for ever, and the administrator may rename a file over it.
-    """
+    """Raise FileExistsError for a device or a pipe: the administrator may rename a file over it."""
     if path.exists() and not (path.is_file() or path.is_dir()):
-        raise FileExistsError(errno.EEXIST, "This is no file", str(path))
+        raise _no_file(path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file; raise FileExistsError for a device or a pipe, and wait for none."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise _no_file(path)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
+
+
+def _no_file(path: Path) -> FileExistsError:
+    return FileExistsError(errno.EEXIST, "This is no file", str(path))
 
 
 @contextlib.contextmanager

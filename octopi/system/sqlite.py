@@ -1,17 +1,61 @@
-"""SQLite files: whether one is a database, without writing to it."""
+"""SQLite files: whether one is a database, and of which schema, without writing to it."""
 
 import contextlib
+import importlib.util
+import re
 import sqlite3
 from pathlib import Path
 
 
 def check_sqlite(path: Path) -> None:
     """Raise sqlite3.DatabaseError for a file that is no database; write nothing."""
+    _query(path, "SELECT name FROM sqlite_master")
+
+
+def find_other_schema(path: Path, package: str, folder: str) -> tuple[str, bool] | None:
+    """Return the schema of a SQLite file, unless it is that of a package installed here.
+
+    Args:
+        path: of the file, which need not exist.
+        package: such as `mlflow`, which is not imported.
+        folder: of the package, with its migrations by Alembic.
+
+    Returns:
+        The revision, and whether the package knows it, as one older than its own; None for that
+        of the package, and where the file names none.
+    """
+    has_schema = "SELECT name FROM sqlite_master WHERE name = 'alembic_version'"
+    if not _query(path, has_schema):
+        return None
+    stored = _query(path, "SELECT version_num FROM alembic_version")
+    known, replaced = _revisions(package, folder)
+    if not stored or not known or stored[0][0] in known - replaced:
+        return None
+    return str(stored[0][0]), stored[0][0] in known
+
+
+def _revisions(package: str, folder: str) -> tuple[set[str], set[str]]:
+    """List all revisions of a package's schema, and those that another one has replaced."""
+    spec = importlib.util.find_spec(package)
+    parents = spec.submodule_search_locations if spec else None
+    known: set[str] = set()
+    replaced: set[str] = set()
+    for path in Path(parents[0], folder).glob("*.py") if parents else ():
+        text = path.read_text(encoding="utf-8")
+        for key, revisions in (("revision", known), ("down_revision", replaced)):
+            values = re.findall(rf"^{key}\b.*?=(.*)$", text, re.MULTILINE)
+            revisions.update(re.findall(r"[\"']([^\"']+)[\"']", " ".join(values)))
+    return known, replaced
+
+
+def _query(path: Path, statement: str) -> list[tuple]:
+    """Return the rows of a query; none where there is no file."""
     if not path.is_file():
-        return
+        return []
     # one that another process has locked is waited for later
     with (
         contextlib.suppress(sqlite3.OperationalError),
         contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database,
     ):
-        database.execute("SELECT name FROM sqlite_master").fetchall()
+        return database.execute(statement).fetchall()
+    return []

@@ -18,7 +18,8 @@ from octopi.tracking import mlflow
 FIRST_WAIT = 30.0  # seconds before a failed server is tried again; doubled each time
 LONGEST_WAIT = 600.0
 CLIENT_ERRORS = range(400, 500)
-RETRIED_STATUS = {408, 429}  # a timeout, too many requests
+# A timeout, too many requests; and who is refused is refused each record alike.
+RETRIED_STATUS = {408, 429} | mlflow.REFUSED_STATUS
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class BufferedLogger(Logger):
             try:
                 self._queue[0]()
             except Exception as error:  # noqa: BLE001  loggers, databases, HTTP clients share no base
-                status = getattr(error, "get_http_status_code", lambda: 500)()
+                status = mlflow.http_status(error)
                 if status not in CLIENT_ERRORS or status in RETRIED_STATUS:
                     self._schedule_retry(error)
                     return

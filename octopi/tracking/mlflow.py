@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import re
+import shlex
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from octopi.errors import (
 from octopi.system.files import absolute_sqlite_url, read_yaml, sqlite_path, to_builtin_types
 from octopi.system.locks import wait_for_lock
 from octopi.system.passwords import TRACKING_VARIABLE, mask_passwords
-from octopi.system.sqlite import check_sqlite
+from octopi.system.sqlite import check_sqlite, find_other_schema
 
 ARTIFACT_SUFFIXES = {".pth", ".yaml", ".json", ".png", ".log", ".html"}
 TEXT_SUFFIXES = {".yaml", ".json", ".log", ".txt", ".html"}
@@ -29,6 +30,7 @@ PARENT_TAG = "mlflow.parentRunId"
 MAX_PARAM_LENGTH = 6000  # characters that MLflow takes
 # By default MLflow retries for four minutes when a server is absent.
 SHORT_TIMEOUTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+REFUSED_STATUS = {401, 403}  # a wrong user or password, or one who may not write
 
 logger = logging.getLogger(__name__)
 
@@ -263,6 +265,37 @@ def check_store(node: Mapping[str, Any] | None) -> None:
             check_sqlite(path)
         except sqlite3.DatabaseError as error:
             raise unusable_store(node, error) from error
+        if schema := find_other_schema(path, "mlflow", "store/db_migrations/versions"):
+            _check_schema(path, schema[0], is_older=schema[1])
+
+
+def _check_schema(path: Path, revision: str, *, is_older: bool) -> None:
+    """Raise SettingError for a database that the installed MLflow neither takes nor migrates.
+
+    Args:
+        path: of the SQLite file.
+        revision: of its schema, which is not that of the installed MLflow.
+        is_older: whether MLflow knows it.
+    """
+    cure = "Install the MLflow that wrote it"
+    if is_older:
+        import sqlalchemy  # noqa: PLC0415  both take seconds
+        from mlflow.store.db.utils import _all_tables_exist  # noqa: PLC0415
+
+        read_only = f"{path.as_uri()}?mode=ro"
+        engine = sqlalchemy.create_engine(
+            "sqlite://", creator=lambda: sqlite3.connect(read_only, uri=True)
+        )
+        is_complete = _all_tables_exist(engine)
+        engine.dispose()
+        if not is_complete:
+            return  # MLflow migrates it itself, as it makes the tables that are missing
+        cure = f"Copy it, then run: mlflow db upgrade {shlex.quote(f'sqlite:///{path}')}"
+    raise SettingError(
+        f"MLflow cannot use its store {shorten(path, 160)}: its schema {shorten(revision)} is that "
+        f"of {'an older' if is_older else 'another'} MLflow. {cure}; or name another store with "
+        "logger.tracking_uri=…, or train without it: logger=null."
+    )
 
 
 def unusable_store(node: Mapping[str, Any], error: Exception) -> OctopiError:
@@ -293,14 +326,24 @@ def shorten_mlflow_timeouts() -> None:
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # its retries, line by line
 
 
+def http_status(error: Exception) -> int:
+    """Return the status by which a server answered; 500 for an error that names none."""
+    status: int = getattr(error, "get_http_status_code", lambda: 500)()
+    return status
+
+
 def failure_message(
     node: Mapping[str, Any], error: Exception, failure: str = "cannot be reached"
 ) -> str:
     """Write the warning for an error of the tracking server, without passwords."""
+    cure = ""
+    if http_status(error) in REFUSED_STATUS:
+        failure = "refuses this user"
+        cure = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to who may write there. "
     uri = node.get("tracking_uri")
     server = f"MLflow at {mask_passwords(str(uri))}" if uri else f"The logger {node['_target_']}"
     reason = mask_passwords(str(error) or type(error).__name__).splitlines()[0][:300].rstrip(".")
-    return f"{server} {failure}: {reason}. Training continues; results are in the job folder."
+    return f"{server} {failure}: {reason}. {cure}Training continues; results are in the job folder."
 
 
 def list_artifacts(folder: Path) -> list[Path]:

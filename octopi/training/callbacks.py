@@ -151,18 +151,20 @@ class StopOnSignal(Callback):
     """Ends the training after the current step on a signal; at once on a second Ctrl-C.
 
     Args:
-        make_error: makes the exception that ends the job, from the signal's number and the
-            current epoch, before which `last.ckpt` was written.
+        make_error: makes the exception that ends the job, from the signal's number, the current
+            epoch, before which `last.ckpt` was written, and the number of epochs that this
+            process has finished.
     """
 
-    def __init__(self, make_error: Callable[[int, int], BaseException]) -> None:
+    def __init__(self, make_error: Callable[[int, int, int], BaseException]) -> None:
         self.make_error = make_error
         self.received: int | None = None
         self.warned = False
         self._previous: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Install the signal handlers."""
+        """Install the signal handlers, and note the first epoch of this process."""
+        self.first_epoch = trainer.current_epoch
         for number in signals_to_handle():
             self._previous[number] = signal.signal(number, self._record_signal)
 
@@ -187,7 +189,8 @@ class StopOnSignal(Callback):
             received = int(number)
         if received:
             self.warned = received == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ
-            raise self.make_error(received, trainer.current_epoch)
+            epoch = trainer.current_epoch
+            raise self.make_error(received, epoch, epoch - self.first_epoch)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore the previous signal handlers."""

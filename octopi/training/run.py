@@ -56,6 +56,11 @@ from octopi.training.silence import silence_lightning
 from octopi.training.training_loss import build_training_loss
 from octopi.training.validation import build_validation, check_metric_names, log_shares
 
+TOO_SHORT = (  # what is said in place of a third start, and a fourth, that get no further
+    "This job was started again and has finished no epoch, so SLURM is not asked to start it once "
+    "more. Give it more time (#SBATCH --time=…), or train anew with fewer data.steps_per_epoch."
+)
+
 
 @dataclass(frozen=True)
 class Training:
@@ -286,19 +291,24 @@ def was_broken_off(error: Exception) -> bool:
     return received or "in pin memory thread" in str(error)
 
 
-def stopped_error(folder: Path, number: int, epoch: int, *, requeues: bool) -> StoppedBySignal:
+def stopped_error(
+    folder: Path, number: int, epoch: int, num_finished: int, *, requeues: bool
+) -> StoppedBySignal:
     """Return the exception that ends a training after a signal.
 
-    On SIGUSR1 have SLURM start the job again, as Lightning does.
+    On SIGUSR1 have SLURM start the job again, as Lightning does, unless that would go on for ever.
 
     Args:
         folder: of the training.
         number: of the signal.
         epoch: at whose beginning `last.ckpt` was written.
+        num_finished: epochs that this process has finished.
         requeues: whether the same job script would go on.
     """
-    is_warning = requeues and number == signal.SIGUSR1 and not ranks.is_secondary()
-    what_next = slurm.requeue_job() if is_warning else ""
+    what_next = ""
+    if requeues and number == signal.SIGUSR1 and not ranks.is_secondary():
+        is_too_short = slurm.is_restarted() and num_finished == 0
+        what_next = TOO_SHORT if is_too_short else slurm.requeue_job()
     return StoppedBySignal(
         128 + number,
         f"Stopped by {signal.Signals(number).name} in epoch {epoch}; the state before that epoch "

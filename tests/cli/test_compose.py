@@ -1,6 +1,10 @@
 """`-m workers=N` starts jobs of SLURM alone, all with the same settings."""
 
+import re
+
 import pytest
+
+from octopi.cli.compose import composed_job
 
 SLURM = "hydra/launcher=submitit_slurm"
 VERBS = {
@@ -36,3 +40,14 @@ def test_other_uses_are_refused_before_anything_is_submitted(
     assert octopi_command(verb, *VERBS[verb], *words) == 2
     assert message in capsys.readouterr().err
     assert not list(here.rglob(".submitit"))
+
+
+@pytest.mark.parametrize(("job_id", "end"), [(None, ""), ("12", "/12")])
+def test_jobs_of_an_array_that_start_in_one_second_have_folders_of_their_own(
+    monkeypatch, job_id, end
+):
+    if job_id:
+        monkeypatch.setenv("SLURM_JOB_ID", job_id)
+    with composed_job("train", []) as (job, _):
+        time = r"\d+-\d\d-\d\d_\d\d-\d\d-\d\d"
+        assert re.search(f"/outputs/train/{time}{end}$", str(job.folder))

@@ -139,6 +139,7 @@ def test_a_job_folder_in_which_nobody_can_make_files_is_refused_also_by_a_dry_ru
         ("mine", ["hydra.run.dir=mine"]),
         ("outputs/evaluate/2026-01-01_00-00-00", []),
         ("outputs/evaluate/2026-01-01_00-00-00/.hydra", []),
+        ("outputs/evaluate/2026-01-01_00-00-00/12/.hydra", []),
     ],
 )
 def test_a_job_removes_what_a_killed_one_left(
@@ -155,6 +156,8 @@ def test_a_job_removes_what_a_killed_one_left(
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     assert stage.exists()
+    if "/12/" in folder:
+        monkeypatch.setenv("SLURM_JOB_ID", "13")
     octopi_command("evaluate", *overrides)
     assert not stage.exists()
 

@@ -4,10 +4,16 @@ import aiohttp
 import asyncssh
 import fsspec
 import pytest
-from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
+from botocore.exceptions import (
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ProfileNotFound,
+)
 from s3fs.errors import translate_boto_error
 
-from octopi.errors import DataError, ResourceError
+from octopi.errors import MAX_MESSAGE_LENGTH, DataError, ResourceError
 from octopi.project import storage
 from octopi.project.storage import (
     storage_errors_as_data_error,
@@ -46,6 +52,28 @@ def test_a_server_that_does_not_answer_ends_the_work_with_4_and_says_what_is_kep
     ):
         with pytest.raises(ResourceError, match=f"{doing}.*What was finished is kept"), explained:
             raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        translate_boto_error(ClientError({"Error": {"Code": code, "Message": "gone."}}, ""))
+        for code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken")
+    ]
+    + [NoCredentialsError(), ProfileNotFound(profile="gone")],
+)
+def test_keys_that_s3_refuses_end_the_work_and_are_to_be_corrected(error):
+    for explained in (
+        storage_errors_as_data_error("The tomogram"),
+        storage_errors_as_resource_error("Picks", "s3://bucket"),
+    ):
+        with (
+            pytest.raises(ResourceError, match="Correct or renew the keys of S3") as caught,
+            explained,
+        ):
+            raise error
+        assert ".." not in str(caught.value)
+        assert len(str(caught.value)) <= MAX_MESSAGE_LENGTH
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
@@ -91,7 +119,9 @@ def test_the_last_error_of_remote_storage_is_raised(delays):
     assert fetch.num_calls == 4
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError("gone"), PermissionError("not yours")])
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError("gone"), PermissionError("not yours"), NoCredentialsError()]
+)
 def test_a_missing_or_forbidden_file_is_not_retried(delays, error):
     with pytest.raises(type(error)):
         storage.with_retries(FailingFetch(1, error), fsspec.filesystem("memory"))
@@ -102,6 +132,13 @@ def test_a_local_disk_is_not_retried(delays):
     with pytest.raises(OSError, match="broken"):
         storage.with_retries(FailingFetch(1, OSError("broken")), fsspec.filesystem("file"))
     assert delays == []
+
+
+def test_a_bucket_of_a_mistyped_name_is_refused_and_not_made(s3, files):
+    files.overlay, files.access = "s3://mistyped/overlay", s3[1]
+    with pytest.raises(ResourceError, match=r"bucket does not exist.*point overlay_root"):
+        files.open().check_writable()
+    assert "mistyped" not in fsspec.filesystem("s3", **files.access).ls("", refresh=True)
 
 
 def test_a_portal_that_does_not_answer_is_named_with_the_cure():

@@ -2,6 +2,7 @@ import base64
 import json
 import os
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import zarr
 
 from octopi.errors import DataError, OctopiError
 from octopi.geometry import Grid
-from octopi.project.queries import TomogramQuery
+from octopi.project.queries import SegmentationQuery, TomogramQuery
+from octopi.project.volume_check import check_segmentation, check_tomogram
 
 WBP = TomogramQuery("wbp", 10.0)
 
@@ -298,3 +300,40 @@ def test_a_codec_that_runs_what_the_bytes_say_is_refused_and_nothing_is_run(file
         with pytest.raises(DataError, match=r"pickle.*not to be trusted"):
             _read(files)
     assert not mark.exists()
+
+
+IN_PLACE_OF_A_FILE = {
+    "no file": os.mkfifo,
+    "Is a directory": os.mkdir,
+    "No such file": lambda path: path.symlink_to("fetched-later"),
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", [".zattrs", "0/.zarray", "0/1/0/1"])
+@pytest.mark.parametrize("cause", IN_PLACE_OF_A_FILE)
+def test_what_lies_in_the_place_of_a_file_is_named_and_not_waited_for(files, name, cause):
+    files.add_tomogram(files.noise())
+    # another program may leave out chunks of background
+    path = files.add_segmentation(np.ones((8, 8, 8), np.uint8)) / name
+    path.unlink()
+    IN_PLACE_OF_A_FILE[cause](path)
+    run = files.run()
+    query = SegmentationQuery("membrane", "tool", "1", 10.0)
+    for read in (run.read_segmentation, check_by_listing(run), check_by_listing(run, voxels=True)):
+        with pytest.raises(DataError, match=rf"{cause}.*{re.escape(str(path))}"):
+            read(query)
+
+
+def check_by_listing(run, *, voxels=False):
+    return lambda query: check_segmentation(run, query, voxels=voxels)
+
+
+def test_chunks_in_a_folder_behind_a_link_are_not_missing(files):
+    path = files.add_tomogram(files.noise())
+    (path / "0" / "1").rename(files.folder / "elsewhere")
+    (path / "0" / "1").symlink_to(files.folder / "elsewhere")
+    run = files.run()
+    report = check_tomogram(run, WBP, voxels=False, positions={}, radii={})
+    assert not report.missing + report.damaged
+    np.testing.assert_array_equal(run.read_tomogram(WBP), files.noise())

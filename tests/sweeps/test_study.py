@@ -9,6 +9,7 @@ import optuna
 import pytest
 import yaml
 from planted import SEARCH_SETTINGS, begin_search
+from schemas import write_schema
 from sqlalchemy.exc import OperationalError
 
 from octopi.cli.error_report import describe
@@ -97,11 +98,7 @@ def test_a_file_with_other_objectives_than_the_study_is_damaged(tmp_path, object
 )
 def test_a_database_that_cannot_be_used_is_refused_with_the_cause(tmp_path, url, cause):
     (tmp_path / "text.db").write_text("text, and no database " * 100, encoding="utf-8")
-    with contextlib.closing(sqlite3.connect(tmp_path / "old.db")) as old:
-        old.executescript(
-            "create table alembic_version (version_num varchar(32));"
-            "insert into alembic_version values ('v0.1');"
-        )
+    write_schema(tmp_path / "old.db", "v0.1")
     with pytest.raises(SettingError, match=cause) as refused:
         open_storage(tmp_path, url.format(folder=tmp_path))
     assert "hunter2" not in str(refused.value)
@@ -117,16 +114,29 @@ def no_waits(monkeypatch):
     ("url", "cause"),
     [
         ("study.db", "Type sqlite"),
+        ("redis://lab:hunter2@localhost:6379", "no database that Optuna can use. Type sqlite"),
+        ("mysql+pymysql://lab:hunter2@db/octopi", "pip install"),
+        ("sqlite:///{folder}/old.db", "optuna storage upgrade --storage sqlite:///.*old.db"),
+        ("sqlite:///{folder}/new.db", "schema v99, .*install the Optuna that wrote it"),
         ("sqlite:///{folder}/study.db", "no.* a database.*Move the file"),
     ],
 )
 def test_what_names_no_database_is_refused_before_a_search_and_by_its_dry_run(tmp_path, url, cause):
     (tmp_path / "study.db").write_text("no database", encoding="utf-8")
-    with pytest.raises(SettingError, match=cause):
+    write_schema(tmp_path / "old.db", "v2.6.0.a")
+    write_schema(tmp_path / "new.db", "v99")
+    with pytest.raises(SettingError, match=cause) as refused:
         check_storage_url(url.format(folder=tmp_path))
-    check_storage_url(f"sqlite:///{tmp_path}/new.db")
+    assert "hunter2" not in str(refused.value)
+    check_storage_url(f"sqlite:///{tmp_path}/absent.db")
     check_storage_url(None)
-    assert [path.name for path in tmp_path.iterdir()] == ["study.db"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.db", "old.db", "study.db"]
+
+
+def test_the_schema_that_optuna_makes_is_its_own(tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    open_storage(tmp_path, url).remove_session()
+    check_storage_url(url)
 
 
 @pytest.fixture

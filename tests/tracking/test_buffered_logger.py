@@ -1,5 +1,6 @@
 """A training neither needs its tracker nor forgets what to tell it."""
 
+import http.server
 import json
 import operator
 import os
@@ -54,6 +55,43 @@ def hanging_up() -> Iterator[tuple[str, list[Any]]]:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}", calls
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_user_whom_the_server_refuses_is_told_once_without_the_password(
+    node, tmp_path, caplog, status
+):
+    with refusing(status) as address:
+        node |= {"tracking_uri": f"http://me:hunter2@{address}", "artifact_location": None}
+        tracker = make_tracker(node, tmp_path)
+        assert tracker is not None
+        for step in range(3):
+            tracker.log_metrics({"loss": 1.0}, step)
+        tracker.end("FINISHED", {}, [])
+    refusal, unsent = (record.message for record in caplog.records)
+    assert "refuses this user" in refusal
+    assert "MLFLOW_TRACKING_PASSWORD" in refusal
+    assert "hunter2" not in refusal
+    assert "5 records were not sent" in unsent  # that the run began, three metrics, its end
+
+
+@contextmanager
+def refusing(status: int) -> Iterator[str]:
+    """A server that accepts nobody's password: its address."""
+
+    class Refuse(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(status)
+
+        def log_message(self, *_args: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuse) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
 

@@ -10,7 +10,12 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.store.db import utils
+from mlflow.store.db.base_sql_model import Base
 from processes import FORK_SERVER
+from schemas import write_schema
+from sqlalchemy import create_engine, text
 from tiny import RUNS, TINY
 
 from octopi.errors import ExitCode, SettingError
@@ -59,6 +64,36 @@ def test_a_store_that_mlflow_cannot_use_is_refused_before_a_training(
         mlflow.check_store(node)
     assert not cure or str(path) in str(error.value)
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("revision", "cure"),
+    [("older", "mlflow db upgrade sqlite:///.*mlflow.db"), ("0123abcd", "Install the MLflow that")],
+)
+def test_a_store_of_another_schema_is_refused_as_mlflow_would(tmp_path, revision, cure):
+    path = tmp_path / "mlflow.db"
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        for table in Base.metadata.tables:
+            connection.execute(text(f"CREATE TABLE {table} (a)"))
+    head = utils._get_latest_schema_revision()
+    write_schema(path, head)
+    node = {"_target_": MLFLOW, "tracking_uri": f"sqlite:///{path}"}
+    mlflow.check_store(node)
+    utils._verify_schema(engine)
+    write_schema(path, "f5a4f2784254" if revision == "older" else revision)
+    before = path.read_bytes()
+    with pytest.raises(SettingError, match=cure):
+        mlflow.check_store(node)
+    with pytest.raises(MlflowException, match="out-of-date"):
+        utils._verify_schema(engine)
+    if revision == "older":  # MLflow migrates one that lacks tables
+        with engine.begin() as connection:
+            connection.execute(text("DROP TABLE budget_policies"))
+        mlflow.check_store(node)
+    else:
+        assert path.read_bytes() == before
+    engine.dispose()
 
 
 def test_a_damaged_database_that_only_mlflow_notices_is_not_taken_for_that_of_a_study(tmp_path):

@@ -48,12 +48,12 @@ def test_the_end_of_a_job_that_slurm_starts_again_is_not_broken_off(
     kept = {each: signal.getsignal(each) for each in (signal.SIGTERM, number)}
     signal.signal(signal.SIGTERM, lambda *_: got.append("SIGTERM"))
     try:
-        stop = StopOnSignal(InterruptedError)
-        stop.on_train_start(None, None)
+        stop = StopOnSignal(LookupError)
+        stop.on_train_start(SimpleNamespace(current_epoch=1), None)
         signal.raise_signal(number)
-        with pytest.raises(InterruptedError) as error:
+        with pytest.raises(LookupError) as error:
             stop.on_train_batch_end(SimpleNamespace(world_size=1, current_epoch=2))
-        assert error.value.args == (number, 2)
+        assert error.value.args == (number, 2, 1)
         stop.on_exception()
         signal.raise_signal(signal.SIGTERM)
         assert bool(got) is reaches
