@@ -1,7 +1,7 @@
 """Targets: paint spheres around picks and masks of structures into the label volume to learn."""
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -190,10 +190,8 @@ def paint(grid: Grid, spheres: Mapping[int, tuple[ArrayLike, float]]) -> NDArray
     target = np.zeros(grid.shape, dtype=np.uint8)
     all_spheres = _gather(grid, spheres)
     overlaps = _find_overlaps(grid, all_spheres)
-    for index, label in enumerate(all_spheres.labels):
-        box = _box(grid, all_spheres, index)
-        if box is None:
-            continue
+    for index, box in _boxes(grid, all_spheres):
+        label = all_spheres.labels[index]
         distances = _squared_distances(grid, all_spheres, index, box)
         is_nearest = distances < np.inf
         for other in overlaps.get(index, ()):
@@ -241,12 +239,13 @@ def _find_overlaps(grid: Grid, spheres: _Spheres) -> dict[int, list[int]]:
     return overlaps
 
 
-def _box(grid: Grid, spheres: _Spheres, index: int) -> tuple[slice, ...] | None:
-    """Return the box of the volume that a sphere can touch; None where it lies outside."""
-    reach = np.sqrt(spheres.squared_radii[index]) / np.asarray(grid.spacing)
-    low = np.maximum(np.ceil(spheres.centres[index] - reach), 0).astype(int)
-    high = np.minimum(np.floor(spheres.centres[index] + reach) + 1, grid.shape).astype(int)
-    return tuple(map(slice, low, high)) if (low < high).all() else None
+def _boxes(grid: Grid, spheres: _Spheres) -> Iterator[tuple[int, tuple[slice, ...]]]:
+    """Yield the index of each sphere that touches the volume, and the box that it can touch."""
+    reach = np.sqrt(spheres.squared_radii)[:, None] / np.asarray(grid.spacing)
+    low = np.maximum(np.ceil(spheres.centres - reach), 0).astype(int)
+    high = np.minimum(np.floor(spheres.centres + reach) + 1, grid.shape).astype(int)
+    for index in np.flatnonzero((low < high).all(axis=1)).tolist():
+        yield index, tuple(map(slice, low[index].tolist(), high[index].tolist()))
 
 
 def _squared_distances(
