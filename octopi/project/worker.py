@@ -77,6 +77,7 @@ class Worker:
     def _keep_showing_life(self) -> None:
         while not self._stop.wait(work_folder.BEAT):
             with suppress(ResourceError):  # tried again; after LEASE seconds the worker is lost
+                self.folder.check_there()  # writing would make it anew
                 self.show_life()
 
     def _choose_job(self) -> None:
@@ -135,7 +136,8 @@ class Worker:
         )
 
     def look(self) -> None:
-        """List what the other workers do."""
+        """List what the other workers do; raise ResourceError where the overlay is gone."""
+        self.folder.check_there()
         self._listing = self.folder.list_files()
         self._done, self._claims = self._listing.done(self.job), self._listing.claims()
         self._failed = self._listing.failed(self.job)
