@@ -42,9 +42,12 @@ def relative_to(inner: Box, outer: Box) -> Box:
 
 def local_maxima(field: NDArray, allowed: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Return the indices (n, 3) of the allowed voxels that none of their 26 neighbours exceeds."""
-    padded = np.pad(field, 1, constant_values=-np.inf)
+    shape, inside = [n + 2 for n in field.shape], (slice(1, -1),) * 3
+    padded, candidates = np.full(shape, -np.inf, field.dtype), np.zeros(shape, dtype=bool)
+    padded[inside] = field
+    candidates[inside] = allowed
     flat = padded.ravel()
-    index = np.flatnonzero(np.pad(allowed, 1))
+    index = np.flatnonzero(candidates)
     for step in _NEIGHBOURS:
         index = index[flat[index] >= flat[index + _flat_offset(step, padded.shape)]]
     return np.column_stack(np.unravel_index(index, padded.shape)) - 1

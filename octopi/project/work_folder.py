@@ -81,6 +81,11 @@ class WorkFolder:
             return []
         return [cls(fs, str(entry).rstrip("/")) for entry in entries]
 
+    def make(self) -> None:
+        """Make the folder."""
+        with self._storage_errors():
+            make_folder(self.fs, self.path)
+
     def create(self, name: str, content: str) -> bool:
         """Make a file; return False where another process has made it."""
         path = f"{self.path}/{name}"
@@ -170,7 +175,7 @@ class WorkFolder:
     def is_exclusive(self) -> bool:
         """Return whether the storage lets only one of two processes make a file."""
         probe = f"probe.{uuid.uuid4().hex}"
-        make_folder(self.fs, self.path)
+        self.make()
         try:
             return self.create(probe, "1") and not self.create(probe, "2")
         finally:

@@ -11,7 +11,6 @@ from typing import Any
 
 from octopi.errors import LockedError, ResourceError, shorten, shorten_list
 from octopi.project import work_folder
-from octopi.project.storage import make_folder
 from octopi.project.work_folder import (
     MAX_TRIES,
     Claim,
@@ -56,7 +55,7 @@ class Worker:
         Raises:
             LockedError: processes with other settings are at work.
         """
-        make_folder(self.folder.fs, self.folder.path)
+        self.folder.make()
         self.show_life()
         try:
             self._choose_job()

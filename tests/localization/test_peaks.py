@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter, maximum_filter
+from scipy.ndimage import correlate1d, gaussian_filter, maximum_filter
 from scipy.spatial.distance import pdist
 
 from octopi.geometry import Grid
@@ -118,17 +118,37 @@ def noisy_field(shape, seed=0):
     return stored(np.clip((field - field.min()) / np.ptp(field) - 0.4, 0, 1))
 
 
-def test_tiles_of_a_large_volume_give_what_the_whole_gives():
-    scores = noisy_field((70, 90, 140))
+def scattered_voxels(shape):
+    rng = np.random.default_rng(0)
+    return stored(np.where(rng.random(shape) < 4e-4, rng.random(shape), 0))
+
+
+@pytest.mark.parametrize(("make", "least"), [(noisy_field, 0.2), (scattered_voxels, 0.01)])
+def test_tiles_of_a_large_volume_give_what_the_whole_gives(make, least):
+    scores = make((70, 90, 140))
     sigma = 0.2 * RADIUS / SPACING
-    voxels, values = found_in(scores, min_distance=1e-6, centroid_radius=0.0, min_score=0.2)
+    voxels, values = found_in(scores, min_distance=1e-6, centroid_radius=0.0, min_score=least)
     smooth = gaussian_filter(scores.astype(np.float32), sigma, mode="constant", truncate=3)
     weight = gaussian_filter(np.ones_like(smooth), sigma, mode="constant", truncate=3)
-    top = (smooth == maximum_filter(smooth, 3)) & (smooth / weight >= 0.2 * 255)
+    top = (smooth == maximum_filter(smooth, 3)) & (smooth / weight >= least * 255)
     expected = np.argwhere(top)
     assert len(expected) > 50
     assert {tuple(v) for v in np.rint(voxels).astype(int)} == {tuple(v) for v in expected}
     assert np.sort(values) == pytest.approx(np.sort((smooth / weight)[top] / 255), abs=1e-5)
+
+
+def test_only_what_lies_around_particles_is_smoothed(monkeypatch):
+    def count(values, *args, **kwargs):
+        num_voxels.append(values.size)
+        return correlate1d(values, *args, **kwargs)
+
+    num_voxels = []
+    monkeypatch.setattr("octopi.localization.peaks.correlate1d", count)
+    scores = np.zeros((64, 64, 64), dtype=np.uint8)
+    scores[5, 5, 5] = scores[58, 58, 58] = scores[5, 58, 30] = 255
+    voxels, _ = found_in(scores, min_score=0.005, centroid_radius=0.0)
+    assert len(voxels) == 3
+    assert sum(num_voxels) < 3 * 3 * 30**3  # three axes; the volume has ten times as many
 
 
 @pytest.mark.parametrize("turn", [lambda v: v[:, ::-1], lambda v: v.transpose(2, 1, 0)])

@@ -54,6 +54,13 @@ def test_a_folder_where_nothing_can_be_made_is_named(tmp_path):
     assert not (tmp_path / "absent").exists()
 
 
+def test_a_folder_that_cannot_be_made_is_named_with_the_cure(tmp_path):
+    (tmp_path / "file").touch()
+    folder = WorkFolder(fsspec.filesystem("file"), str(tmp_path / "file" / "work"))
+    with pytest.raises(ResourceError, match=r"Not a directory.*point overlay_root"):
+        folder.is_exclusive()
+
+
 def test_a_listing_names_jobs_claims_and_what_is_done(folder):
     for name in ("job.1", "job.12", "done.12.TS_1", "done.1.TS_2", "claim.a.b.2", "claim.a.b.1"):
         folder.create(name, "x")
