@@ -37,6 +37,7 @@ from octopi.errors import (
 from octopi.project.storage import (
     can_rename,
     filesystem_inside,
+    is_local,
     make_folder,
     read_file,
     root_folder,
@@ -80,9 +81,15 @@ class WorkFolder:
             return []
         return [cls(fs, str(entry).rstrip("/")) for entry in entries]
 
+    def make(self) -> None:
+        """Make the folder."""
+        with self._storage_errors():
+            make_folder(self.fs, self.path)
+
     def create(self, name: str, content: str) -> bool:
         """Make a file; return False where another process has made it."""
         path = f"{self.path}/{name}"
+        self.check_there()  # else making the file would make the folder anew
         for tries_left in (2, 1, 0):
             try:
                 if can_rename(self.fs):
@@ -102,6 +109,15 @@ class WorkFolder:
                         "overlay of the project writable, and room in it."
                     ) from error
         return self.read(name) == content  # ours, if only the answer to a first try was lost
+
+    def check_there(self) -> None:
+        """Raise ResourceError where the folder is gone from a disk, and the overlay with it."""
+        if is_local(self.fs) and not Path(self.path).is_dir():
+            raise ResourceError(
+                f"{shorten(self.path, 200)} is not there any more: the overlay of the project was "
+                "moved, unmounted or emptied while octopi worked. Bring it back, then start the "
+                "same command again; what was finished there is kept."
+            )
 
     def read(self, name: str) -> str | None:
         """Read a file; return None where there is none."""
@@ -159,7 +175,7 @@ class WorkFolder:
     def is_exclusive(self) -> bool:
         """Return whether the storage lets only one of two processes make a file."""
         probe = f"probe.{uuid.uuid4().hex}"
-        make_folder(self.fs, self.path)
+        self.make()
         try:
             return self.create(probe, "1") and not self.create(probe, "2")
         finally:
@@ -249,6 +265,7 @@ class Claim:
 
     def check(self) -> None:
         """Raise LockedError if another worker has taken the run over; call it before each write."""
+        self.folder.check_there()
         is_ours = self.folder.read(self.file(self.number)) == self.worker
         if not is_ours or self.folder.read(self.file(self.number + 1)) is not None:
             raise lost_error()

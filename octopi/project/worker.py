@@ -11,7 +11,6 @@ from typing import Any
 
 from octopi.errors import LockedError, ResourceError, shorten, shorten_list
 from octopi.project import work_folder
-from octopi.project.storage import make_folder
 from octopi.project.work_folder import (
     MAX_TRIES,
     Claim,
@@ -56,7 +55,7 @@ class Worker:
         Raises:
             LockedError: processes with other settings are at work.
         """
-        make_folder(self.folder.fs, self.folder.path)
+        self.folder.make()
         self.show_life()
         try:
             self._choose_job()
@@ -77,6 +76,7 @@ class Worker:
     def _keep_showing_life(self) -> None:
         while not self._stop.wait(work_folder.BEAT):
             with suppress(ResourceError):  # tried again; after LEASE seconds the worker is lost
+                self.folder.check_there()  # writing would make it anew
                 self.show_life()
 
     def _choose_job(self) -> None:
@@ -135,7 +135,8 @@ class Worker:
         )
 
     def look(self) -> None:
-        """List what the other workers do."""
+        """List what the other workers do; raise ResourceError where the overlay is gone."""
+        self.folder.check_there()
         self._listing = self.folder.list_files()
         self._done, self._claims = self._listing.done(self.job), self._listing.claims()
         self._failed = self._listing.failed(self.job)

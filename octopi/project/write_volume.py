@@ -122,16 +122,24 @@ def _upload(fs: Any, files: Mapping[str, bytes]) -> None:
 def _fill(store: Any, volume: NDArray[Any]) -> None:
     """Write the array; the store is not finished before it has its `.zattrs`."""
     chunks = (1,) * (volume.ndim - 3) + tuple(map(min, _CHUNK, volume.shape[-3:]))
-    zarr.group(store).create_dataset(
-        _LEVEL,
-        data=volume,
-        shape=volume.shape,
-        chunks=chunks,
-        dtype=volume.dtype,
-        compressor=Blosc(cname="zstd", clevel=1, shuffle=Blosc.NOSHUFFLE),
-        dimension_separator="/",
-        write_empty_chunks=True,  # so that a missing chunk is a damaged one
-    )
+    try:
+        zarr.group(store).create_dataset(
+            _LEVEL,
+            data=volume,
+            shape=volume.shape,
+            chunks=chunks,
+            dtype=volume.dtype,
+            compressor=Blosc(cname="zstd", clevel=1, shuffle=Blosc.NOSHUFFLE),
+            dimension_separator="/",
+            write_empty_chunks=True,  # so that a missing chunk is a damaged one
+        )
+    except KeyError as error:
+        hidden = error.__cause__  # by zarr: why a folder cannot be made
+        if not isinstance(hidden, OSError):
+            raise
+    else:
+        return
+    raise hidden
 
 
 def _ome_metadata(level: str, ndim: int, grid: Grid, attributes: Mapping[str, Any]) -> bytes:

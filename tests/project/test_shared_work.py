@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from octopi.errors import DataError, ExitCode, LockedError, SettingError
+from octopi.errors import DataError, ExitCode, LockedError, ResourceError, SettingError
 from octopi.project import shared_work, work_folder
 from octopi.project.shared_work import RunsFailedError, failing_alone, finish, output_settings
 from octopi.project.work_folder import WorkFolder
@@ -352,6 +352,26 @@ def test_a_dry_run_claims_nothing(local):
     project = local.open()
     with writing(project), project.writing(project.runs, OUTPUT, {"beta": 2}, dry_run=True) as work:
         assert [*work.one_by_one(project.runs, lambda run: run)] == project.runs
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_an_overlay_that_vanishes_ends_the_work_and_is_not_made_anew(local, comes_back):
+    project, log = local.open(), []
+    overlay = local.folder / "overlay"
+    with (
+        pytest.raises(ResourceError, match=r"overlay.* not there any more"),
+        writing(project) as work,
+    ):
+        for run in work.one_by_one(project.runs, lambda run: run):
+            log.append(run.name)
+            if len(log) == 3:
+                overlay.rename(local.folder / "gone")
+                if comes_back:
+                    overlay.mkdir()
+    assert len(log) == 3
+    assert overlay.exists() == comes_back
+    assert not comes_back or not list(overlay.iterdir())
 
 
 def test_settings_of_where_a_process_works_do_not_count():

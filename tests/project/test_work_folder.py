@@ -49,8 +49,16 @@ def test_a_storage_that_lets_both_make_a_file_is_found_out(folder, monkeypatch):
 
 def test_a_folder_where_nothing_can_be_made_is_named(tmp_path):
     folder = WorkFolder(fsspec.filesystem("file"), str(tmp_path / "absent"))
-    with pytest.raises(ResourceError, match=r"absent/job\.1 cannot be made"):
+    with pytest.raises(ResourceError, match="absent is not there any more"):
         folder.create("job.1", "{}")
+    assert not (tmp_path / "absent").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named_with_the_cure(tmp_path):
+    (tmp_path / "file").touch()
+    folder = WorkFolder(fsspec.filesystem("file"), str(tmp_path / "file" / "work"))
+    with pytest.raises(ResourceError, match=r"Not a directory.*point overlay_root"):
+        folder.is_exclusive()
 
 
 def test_a_listing_names_jobs_claims_and_what_is_done(folder):

@@ -32,6 +32,12 @@ def test_the_store_is_ome_zarr_of_one_level(fs, tmp_path):
     np.testing.assert_array_equal(zarr.open(str(tmp_path / "a.zarr"), "r")["0"], labels)
 
 
+def test_the_reason_why_no_folder_can_be_made_for_a_store_is_said(fs):
+    labels, grid = np.ones((2, 2, 2), dtype=np.uint8), Grid.cubic((2, 2, 2), 10)
+    with pytest.raises(FileNotFoundError, match="/proc"):
+        write_volume(fs, "/proc/a.zarr", labels, grid=grid, attributes={})
+
+
 def test_channels_lie_in_chunks_of_their_own(fs, tmp_path):
     scores = np.zeros((2, 65, 4, 4), dtype=np.uint8)
     grid = Grid.cubic((65, 4, 4), 10)
