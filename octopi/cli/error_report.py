@@ -14,7 +14,7 @@ from omegaconf.errors import GrammarParseError, InterpolationKeyError, OmegaConf
 from tqdm import tqdm
 
 from octopi.cli.job_log import log_files
-from octopi.config.files import OVERLAYS, choices
+from octopi.config.files import OVERLAYS, choices, commands_with
 from octopi.config.overrides import shell_override
 from octopi.errors import (
     DISK_FULL,
@@ -32,6 +32,7 @@ from octopi.errors import (
     is_interruption,
     is_without_tmpdir,
     shorten,
+    shorten_list,
     users_code,
 )
 from octopi.system.passwords import mask_passwords, to_printable
@@ -163,7 +164,9 @@ def explain_hydra_error(error: BaseException) -> str:
                 return f"{key} has no settings of its own: choose {key}=NAME, as --help lists them."
             hint = did_you_mean(key, [*known_keys, *OVERLAYS, "project.config"])
             hint = hint or _deeper_settings(key, cause.parent_node)
-            return f"There is no setting or group {key}.{hint}"
+            return f"There is no setting or group {key}.{hint}{_of_other_commands(key)}"
+        if other := _of_other_commands(f"{parent}.{key}"):
+            return f"There is no setting {parent}.{key} here.{other}"
         addition = text.rpartition("use ")[2]  # +KEY=VALUE, as Hydra advises
         hint = did_you_mean(key, known_keys)
         return f"There is no setting {parent}.{key}.{hint} To add one, write {addition}"
@@ -182,6 +185,12 @@ def _deeper_settings(name: str, config: Any) -> str:
         if path.rpartition(".")[2] == name:
             paths.append(path)
     return f" Did you mean {' or '.join(paths[:3])}?" if paths else ""
+
+
+def _of_other_commands(setting: str) -> str:
+    """Say which commands have a setting that this one has not; empty where none has."""
+    verbs = commands_with(setting)
+    return f" {setting} belongs to {shorten_list(verbs)}." if verbs else ""
 
 
 def _explain_choice(text: str) -> str | None:

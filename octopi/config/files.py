@@ -59,3 +59,19 @@ def read_command_yaml(verb: str) -> tuple[dict[str, str], list[str]]:
         elif top_key not in ("defaults", "hydra") and text and not line.startswith("#"):
             settings.append(line)
     return groups, settings
+
+
+def commands_with(setting: str) -> list[str]:
+    """List the commands that have a setting or a group, such as `beta` or `targets.picks`."""
+    name, _, key = setting.partition(".")
+    found = []
+    for verb in COMMANDS:
+        groups, lines = read_command_yaml(verb)
+        if key:
+            path = CONF_DIR / name / f"{groups.get(name)}.yaml"
+            lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        elif name in groups:
+            found.append(verb)
+        if any(line.startswith(f"{key or name}:") for line in lines):
+            found.append(verb)
+    return found

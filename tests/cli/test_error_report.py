@@ -161,6 +161,11 @@ def test_the_traceback_of_a_mistake_in_octopi_is_in_the_log_or_on_the_screen(
             "There is no setting data.batch_size. Did you mean crops_per_step? To add one, write "
             "+data.batch_size=4",
         ),
+        (
+            "targets.picks=a/1",
+            "There is no setting or group targets. Did you mean target? targets belongs",
+        ),
+        ("user_id=me", "There is no setting or group user_id. user_id belongs to segment"),
         ("seed.x=3", "There is no setting seed.x. To add one, write +seed.x=3"),
         ("~nothing", "Could not delete from config. 'nothing' does not exist."),
     ],
