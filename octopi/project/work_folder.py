@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, unquote
 
+from fsspec.implementations.local import LocalFileSystem
+
 from octopi.errors import (
     LockedError,
     OctopiError,
@@ -69,6 +71,8 @@ class WorkFolder:
     def for_output(cls, root: Any, output: str) -> Self:
         """Return the folder of an output, such as `picks octopi/1`, in a copick root's overlay."""
         fs = filesystem_inside(root.fs_overlay)
+        if is_local(fs):
+            fs = LocalFileSystem(auto_mkdir=False)  # an overlay that vanishes is not made anew
         return cls(fs, f"{_all_work(root)}/{file_name(output)}")
 
     @classmethod
@@ -89,7 +93,6 @@ class WorkFolder:
     def create(self, name: str, content: str) -> bool:
         """Make a file; return False where another process has made it."""
         path = f"{self.path}/{name}"
-        self.check_there()  # else making the file would make the folder anew
         for tries_left in (2, 1, 0):
             try:
                 if can_rename(self.fs):
@@ -101,6 +104,7 @@ class WorkFolder:
             except FileExistsError:
                 break
             except Exception as error:  # over ssh asyncssh's own, which does not say why
+                self.check_there()
                 if self.read(name) is not None:
                     break
                 if not tries_left:  # else it may have been there for a moment

@@ -135,7 +135,11 @@ class Worker:
         )
 
     def look(self) -> None:
-        """List what the other workers do; raise ResourceError where the overlay is gone."""
+        """List what the other workers do.
+
+        Raises:
+            ResourceError: the overlay is gone.
+        """
         self.folder.check_there()
         self._listing = self.folder.list_files()
         self._done, self._claims = self._listing.done(self.job), self._listing.claims()
