@@ -157,22 +157,26 @@ def explain_hydra_error(error: BaseException) -> str:
     if choice_problem := _explain_choice(text):
         return choice_problem
     if "Could not override" in text and isinstance(cause, OmegaConfBaseException):
-        parent, _, key = str(cause.full_key).rpartition(".")
-        known_keys = map(str, cause.parent_node or ())
-        if not parent:
-            if key in OVERLAYS:
-                return f"{key} has no settings of its own: choose {key}=NAME, as --help lists them."
-            hint = did_you_mean(key, [*known_keys, *OVERLAYS, "project.config"])
-            hint = hint or _deeper_settings(key, cause.parent_node)
-            return f"There is no setting or group {key}.{hint}{_of_other_commands(key)}"
-        if other := _of_other_commands(f"{parent}.{key}"):
-            return f"There is no setting {parent}.{key} here.{other}"
-        addition = text.rpartition("use ")[2]  # +KEY=VALUE, as Hydra advises
-        hint = did_you_mean(key, known_keys)
-        return f"There is no setting {parent}.{key}.{hint} To add one, write {addition}"
+        return _explain_unknown_setting(cause, addition=text.rpartition("use ")[2])
     if isinstance(cause, OmegaConfBaseException):
         cause = str(cause).partition("\n")[0]
     return f"{text}\n{cause}" if cause is not None else text or type(error).__name__
+
+
+def _explain_unknown_setting(error: OmegaConfBaseException, addition: str) -> str:
+    """Say that a setting is not there, with close ones; Hydra's advice to add it is `addition`."""
+    parent, _, key = str(error.full_key).rpartition(".")
+    known_keys = [str(known) for known in error.parent_node or ()]
+    if not parent:
+        if key in OVERLAYS:
+            return f"{key} has no settings of its own: choose {key}=NAME, as --help lists them."
+        hint = did_you_mean(key, [*known_keys, *OVERLAYS, "project.config"])
+        hint = hint or _deeper_settings(key, error.parent_node)
+        return f"There is no setting or group {key}.{hint}{_of_other_commands(key)}"
+    if other := _of_other_commands(f"{parent}.{key}"):
+        return f"There is no setting {parent}.{key} here.{other}"
+    hint = did_you_mean(key, known_keys)
+    return f"There is no setting {parent}.{key}.{hint} To add one, write {addition}"
 
 
 def _deeper_settings(name: str, config: Any) -> str:
