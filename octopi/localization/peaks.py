@@ -6,7 +6,6 @@ score map is empty, so only boxes with scores in them are smoothed here.
 """
 
 import itertools
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -153,12 +152,10 @@ def _boxes_above(values: NDArray, level: float, halo: list[int]) -> Iterator[Box
 
     A weighted mean reaches it only where some voxel under the kernel does.
     """
-    # What is used of an axis, with gaps too short for the boxes on both sides to be disjoint.
-    runs = [re.compile(rb"\x01(?:\x00{0,%d}\x01)*" % max(2 * reach - 1, 0)) for reach in halo]
     for tile in tiles(values.shape):
         outer = with_margin(tile, halo, values.shape)
         above = values[outer] >= level
-        for part in _cut_apart(above, relative_to(outer, outer), runs):
+        for part in _cut_apart(above, relative_to(outer, outer), halo):
             z, y, x = (
                 slice(max(p.start + o.start - h, t.start), min(p.stop + o.start + h, t.stop))
                 for p, o, h, t in zip(part, outer, halo, tile, strict=True)
@@ -166,22 +163,34 @@ def _boxes_above(values: NDArray, level: float, halo: list[int]) -> Iterator[Box
             yield z, y, x
 
 
-def _cut_apart(above: NDArray[np.bool_], box: Box, runs: Sequence[re.Pattern]) -> Iterator[Box]:
-    """Yield boxes inside a box that hold all that is above, cut between the `runs` of each axis."""
+def _cut_apart(above: NDArray[np.bool_], box: Box, halo: list[int]) -> Iterator[Box]:
+    """Yield boxes inside a box that hold all that is above, and whose halos do not overlap."""
     inside = above[box]
     plane = np.any(inside, axis=0)
+    if not plane.any():
+        return
     by_plane = np.any(inside.reshape(len(inside), -1), axis=1)
     used = by_plane, np.any(plane, axis=1), np.any(plane, axis=0)
-    z, y, x = (
-        [slice(part.start + m.start(), part.start + m.end()) for m in run.finditer(on_axis.data)]
-        for on_axis, part, run in zip(used, box, runs, strict=True)
-    )
+    z, y, x = map(_stretches, used, box, halo)
     parts = list(itertools.product(z, y, x))
     if parts == [box]:
         yield box
     else:
         for part in parts:
-            yield from _cut_apart(above, part, runs)
+            yield from _cut_apart(above, part, halo)
+
+
+def _stretches(used: NDArray[np.bool_], along: slice, reach: int) -> list[slice]:
+    """Return stretches of a slice that hold all that is used, at least twice the reach apart."""
+    starts: list[int] = []
+    stops: list[int] = []
+    for index in (along.start + np.flatnonzero(used)).tolist():
+        if not stops or index >= stops[-1] + max(2 * reach, 1):
+            starts.append(index)
+            stops.append(index + 1)
+        else:
+            stops[-1] = index + 1
+    return list(map(slice, starts, stops))
 
 
 def _smooth(

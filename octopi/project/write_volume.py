@@ -139,7 +139,7 @@ def _fill(store: Any, volume: NDArray[Any]) -> None:
             raise
     else:
         return
-    raise hidden
+    raise hidden  # out of the block, where it would have the KeyError for a context
 
 
 def _ome_metadata(level: str, ndim: int, grid: Grid, attributes: Mapping[str, Any]) -> bytes:
