@@ -132,13 +132,13 @@ def open_storage(folder: Path, url: str | None, patience: float = PATIENCE) -> B
 
 def check_storage_url(url: str | None) -> None:
     """Raise SettingError for what names no database; write nothing, ask no server."""
-    if url is not None and "://" not in url:
+    if url is None:
+        return
+    if "://" not in url:
         raise SettingError(
             f"hydra.sweeper.storage={shorten(mask_passwords(url))} names no database. Type "
             "sqlite:///FILE or postgresql://USER@HOST/DATABASE, or leave it out."
         )
-    if url is None:
-        return
     _check_driver(url)
     if path := sqlite_path(url):
         try:
@@ -160,13 +160,12 @@ def check_storage_url(url: str | None) -> None:
 
 def _check_driver(url: str) -> None:
     """Raise SettingError unless the client of a database is installed; connect to none."""
-    from sqlalchemy import make_url  # noqa: PLC0415  takes long, and few searches need it
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError  # noqa: PLC0415
+    import sqlalchemy.exc  # noqa: PLC0415  takes long, and few searches need it
 
     shown = f"hydra.sweeper.storage={shorten(mask_passwords(url), 200)}"
     try:
-        make_url(url).get_dialect().import_dbapi()
-    except (ArgumentError, NoSuchModuleError) as error:
+        sqlalchemy.make_url(url).get_dialect().import_dbapi()
+    except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError) as error:
         raise SettingError(
             f"{shown} names no database that Optuna can use. Type sqlite:///FILE, "
             "postgresql://USER@HOST/DATABASE or mysql+pymysql://USER@HOST/DATABASE, or leave it "
