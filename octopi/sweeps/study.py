@@ -27,10 +27,15 @@ from octopi.config.overrides import shell_override
 from octopi.errors import SettingError, is_database_error, shorten
 from octopi.models.properties import COST_METRICS
 from octopi.sweeps.sweep_file import CURE, read_search_info
+from octopi.system.databases import (
+    INSTALL_DRIVER,
+    check_database_url,
+    check_sqlite,
+    find_other_schema,
+)
 from octopi.system.files import absolute_sqlite_url, damaged, sqlite_path, staged
 from octopi.system.job_folder import STUDY_FILE
 from octopi.system.passwords import mask_passwords
-from octopi.system.sqlite import check_sqlite, find_other_schema
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +47,6 @@ SQLITE_WAIT = 30.0  # seconds that a locked SQLite file is waited for; SQLite's 
 PATIENCE = 600.0  # seconds that a sweep waits for its database
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds before another try; doubled each time
 CONNECT_TIMEOUT = 10  # seconds
-INSTALL_DRIVER = (
-    "Install the driver of this database beside octopi, such as: pip install 'psycopg[binary]' or "
-    "pip install pymysql"
-)
 # What Optuna's cache and `Study` call, which stand before this storage.
 RETRIED_METHODS = (
     *("create_new_study", "delete_study", "set_study_user_attr", "set_study_system_attr"),
@@ -134,12 +135,7 @@ def check_storage_url(url: str | None) -> None:
     """Raise SettingError for what names no database; write nothing, ask no server."""
     if url is None:
         return
-    if "://" not in url:
-        raise SettingError(
-            f"hydra.sweeper.storage={shorten(mask_passwords(url))} names no database. Type "
-            "sqlite:///FILE or postgresql://USER@HOST/DATABASE, or leave it out."
-        )
-    _check_driver(url)
+    check_database_url("hydra.sweeper.storage", url)
     if path := sqlite_path(url):
         try:
             check_sqlite(path)
@@ -156,23 +152,6 @@ def check_storage_url(url: str | None) -> None:
                 f"which is not that of the installed Optuna. Name another file, or "
                 f"{upgrade if is_older else 'install the Optuna that wrote it'}."
             )
-
-
-def _check_driver(url: str) -> None:
-    """Raise SettingError unless the client of a database is installed; connect to none."""
-    import sqlalchemy.exc  # noqa: PLC0415  takes long, and few searches need it
-
-    shown = f"hydra.sweeper.storage={shorten(mask_passwords(url), 200)}"
-    try:
-        sqlalchemy.make_url(url).get_dialect().import_dbapi()
-    except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError) as error:
-        raise SettingError(
-            f"{shown} names no database that Optuna can use. Type sqlite:///FILE, "
-            "postgresql://USER@HOST/DATABASE or mysql+pymysql://USER@HOST/DATABASE, or leave it "
-            "out."
-        ) from error
-    except ImportError as error:
-        raise SettingError(f"{shown}: {error}. {INSTALL_DRIVER}") from error
 
 
 def optimisation_directions(objectives: list[str]) -> list[StudyDirection]:

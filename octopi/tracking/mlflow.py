@@ -1,6 +1,7 @@
 """Record trainings and sweeps in MLflow, which may be unreachable at any time."""
 
 import contextlib
+import importlib.metadata
 import logging
 import os
 import re
@@ -18,10 +19,10 @@ from octopi.errors import (
     is_interruption,
     shorten,
 )
+from octopi.system.databases import check_database_url, check_sqlite, find_other_schema
 from octopi.system.files import absolute_sqlite_url, read_yaml, sqlite_path, to_builtin_types
 from octopi.system.locks import wait_for_lock
 from octopi.system.passwords import TRACKING_VARIABLE, mask_passwords
-from octopi.system.sqlite import check_sqlite, find_other_schema
 
 ARTIFACT_SUFFIXES = {".pth", ".yaml", ".json", ".png", ".log", ".html"}
 TEXT_SUFFIXES = {".yaml", ".json", ".log", ".txt", ".html"}
@@ -246,10 +247,7 @@ def is_mlflow(node: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
 
 
 def check_store(node: Mapping[str, Any] | None) -> None:
-    """Raise SettingError for a store on this machine that MLflow cannot use; write nothing.
-
-    A server is not asked.
-    """
+    """Raise SettingError for a store that MLflow cannot use; write nothing, ask no server."""
     if not is_mlflow(node):
         return
     address = str(resolve_local_paths(node).get("tracking_uri") or "")
@@ -260,6 +258,8 @@ def check_store(node: Mapping[str, Any] | None) -> None:
             "databases only. Type logger.tracking_uri=sqlite:///FOLDER/mlflow.db; mlflow "
             "migrate-filestore takes over what the folder holds."
         )
+    if address.partition("://")[0] not in known_schemes():
+        check_database_url("logger.tracking_uri", address)
     if path := sqlite_path(address):
         try:
             check_sqlite(path)
@@ -267,6 +267,12 @@ def check_store(node: Mapping[str, Any] | None) -> None:
             raise unusable_store(node, error) from error
         if schema := find_other_schema(path, "mlflow", "store/db_migrations/versions"):
             _check_schema(path, schema[0], is_older=schema[1])
+
+
+def known_schemes() -> set[str]:
+    """List the schemes of addresses that are no databases and that MLflow knows."""
+    plugins = importlib.metadata.entry_points(group="mlflow.tracking_store")
+    return {"", "file", "http", "https", "databricks", *(plugin.name for plugin in plugins)}
 
 
 def _check_schema(path: Path, revision: str, *, is_older: bool) -> None:

@@ -114,7 +114,7 @@ def no_waits(monkeypatch):
     ("url", "cause"),
     [
         ("study.db", "Type sqlite"),
-        ("redis://lab:hunter2@localhost:6379", "no database that Optuna can use. Type sqlite"),
+        ("redis://lab:hunter2@localhost:6379", "names no database. Type sqlite"),
         ("mysql+pymysql://lab:hunter2@db/octopi", "pip install"),
         ("sqlite:///{folder}/old.db", "optuna storage upgrade --storage sqlite:///.*old.db"),
         ("sqlite:///{folder}/new.db", "schema v99, .*install the Optuna that wrote it"),

@@ -49,6 +49,8 @@ def runs_of(node: dict) -> dict[str, Run]:
         (b"", "sqlite:///{path}", None),
         (None, "sqlite:///{path}", None),
         (None, "http://127.0.0.1:9", None),
+        (None, "redis://{path}", "Type sqlite:///FILE"),
+        (None, "mysql+pymysql://{path}", "pip install pymysql"),
     ],
 )
 def test_a_store_that_mlflow_cannot_use_is_refused_before_a_training(

@@ -1,11 +1,12 @@
-"""What is no SQLite database is refused, and nothing is written to one."""
+"""What is no database is refused, and nothing is written to one."""
 
 import contextlib
 import sqlite3
 
 import pytest
 
-from octopi.system.sqlite import check_sqlite
+from octopi.errors import SettingError
+from octopi.system.databases import check_database_url, check_sqlite
 
 
 @pytest.fixture
@@ -41,3 +42,20 @@ def test_a_locked_database_is_left_to_whoever_waits_for_it(database):
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         check_sqlite(database)
+
+
+@pytest.mark.parametrize(
+    ("url", "cure"),
+    [
+        ("study.db", "Type sqlite:///FILE"),
+        ("sqlite://study.db", "Type sqlite:///FILE"),
+        ("redis://lab:hunter2@localhost:6379", "Type sqlite:///FILE"),
+        ("postgresql://lab:hunter2@db:port/octopi", "Type sqlite:///FILE"),
+        ("mysql+pymysql://lab:hunter2@db/octopi", "pip install pymysql"),
+    ],
+)
+def test_a_url_of_no_database_or_without_its_driver_is_refused(url, cure):
+    with pytest.raises(SettingError, match=rf"storage=.*{cure}") as refused:
+        check_database_url("storage", url)
+    assert "hunter2" not in str(refused.value)
+    check_database_url("storage", "sqlite:///study.db")

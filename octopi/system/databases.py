@@ -1,10 +1,45 @@
-"""SQLite files: whether one is a database, and of which schema, without writing to it."""
+"""Databases: whether a URL names one that can be opened, and of which schema a file is."""
 
 import contextlib
 import importlib.util
 import re
 import sqlite3
 from pathlib import Path
+
+from octopi.errors import SettingError, shorten
+from octopi.system.passwords import mask_passwords
+
+INSTALL_DRIVER = (
+    "Install the driver of this database beside octopi, such as: pip install 'psycopg[binary]' or "
+    "pip install pymysql"
+)
+
+
+def check_database_url(key: str, url: str) -> None:
+    """Check that a URL is one of a database, and that its driver is installed; connect to none.
+
+    Args:
+        key: the setting whose value it is.
+        url: such as `postgresql://USER@HOST/DATABASE`.
+
+    Raises:
+        SettingError: it is not; names no password.
+    """
+    import sqlalchemy.exc  # noqa: PLC0415  takes long, and few commands need it
+
+    shown = f"{key}={shorten(mask_passwords(url), 200)}"
+    try:
+        address = sqlalchemy.make_url(url)
+        dialect = address.get_dialect()
+        driver = dialect.import_dbapi()
+        dialect(dbapi=driver).create_connect_args(address)
+    except (ValueError, sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError) as error:
+        raise SettingError(
+            f"{shown} names no database. Type sqlite:///FILE, postgresql://USER@HOST/DATABASE or "
+            "mysql+pymysql://USER@HOST/DATABASE, or leave it out."
+        ) from error
+    except ImportError as error:
+        raise SettingError(f"{shown}: {error}. {INSTALL_DRIVER}") from error
 
 
 def check_sqlite(path: Path) -> None:
