@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from octopi.evaluation.data_thresholds import RunCandidates
 from octopi.localization import LOCALIZER
 from octopi.localization.localizer import Localizer
-from octopi.models.checkpoint_info import combine_infos
+from octopi.models.checkpoint_info import CheckpointInfo, combine_infos
 from octopi.picking import PickingInfo, apply_chance
 from octopi.project.run_scores import RunScores, particle_channels, particle_radii
 from octopi.stored_parts import build_stored
@@ -40,14 +40,18 @@ def find_run_candidates(
     return RunCandidates(info, raw, by_object)
 
 
-def read_checkpoint_info(checkpoints: Sequence[str] | None) -> PickingInfo | None:
+def read_picking_info(checkpoints: Sequence[str] | None) -> PickingInfo | None:
     """Read the picking info of checkpoints, which overrides the scores' own; None without any."""
     if checkpoints is None:
         return None
+    return combine_infos(checkpoints, read_checkpoint_infos(checkpoints)).picking
+
+
+def read_checkpoint_infos(checkpoints: Sequence[str]) -> list[CheckpointInfo]:
+    """Read the info of checkpoints."""
     from octopi.models import checkpoint  # noqa: PLC0415  torch is slow to import, rarely needed
 
-    infos = [checkpoint.read(path)[1] for path in checkpoints]
-    return combine_infos(checkpoints, infos).picking
+    return [checkpoint.read(path)[1] for path in checkpoints]
 
 
 def build_stored_localizer(info: PickingInfo, run_name: str, trust: Sequence[str]) -> Localizer:

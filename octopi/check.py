@@ -7,6 +7,7 @@ import functools
 import logging
 from collections.abc import Sequence
 
+from octopi.candidates import read_checkpoint_infos
 from octopi.checks.run_report import CheckRequest, Issue, RunReport
 from octopi.checks.runs import check_run
 from octopi.checks.summary import CheckSummary, issues_of, partial_objects_of, summarise, table
@@ -36,9 +37,7 @@ def check(settings: CheckSettings, _job: Job) -> None:
     """
     checkpoint_info = None
     if settings.checkpoint is not None:
-        from octopi.models import checkpoint  # noqa: PLC0415  torch is slow to import, rarely needed
-
-        checkpoint_info = checkpoint.read(settings.checkpoint)[1]
+        (checkpoint_info,) = read_checkpoint_infos([settings.checkpoint])
     project: Project = build(settings.project, "project")
     united, rejected, error = find_united(project, settings)
     target = SegmentationQuery.parse(settings.target)

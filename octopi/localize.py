@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from octopi.candidates import find_run_candidates, read_checkpoint_info
+from octopi.candidates import find_run_candidates, read_picking_info
 from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build, build_part
 from octopi.config.settings import LocalizeSettings
@@ -57,7 +57,7 @@ logger = logging.getLogger(__name__)
 def localize(settings: LocalizeSettings, job: Job) -> None:
     """Pick every object in every run that has scores; write an empty file where there are none."""
     check_settings(settings)
-    checkpoint_info = read_checkpoint_info(settings.checkpoint)
+    checkpoint_info = read_picking_info(settings.checkpoint)
     project: Project = build(settings.project, "project")
     located = keep_runs_with(
         project.select(settings.runs, keep_contents=True),

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from octopi.candidates import build_stored_localizer, find_run_candidates, read_checkpoint_info
+from octopi.candidates import build_stored_localizer, find_run_candidates, read_picking_info
 from octopi.cli.job import Command, log_dry_run
 from octopi.config.build import build
 from octopi.config.overrides import override_key
@@ -157,7 +157,7 @@ def find_all_scores(project: Project, settings: ReviewSettings) -> list[RunScore
         lambda run: find_score_map(run, settings.input, settings.tomo_type),
         settings.runs,
     )
-    checkpoint_info, all_scores = read_checkpoint_info(settings.checkpoint), []
+    checkpoint_info, all_scores = read_picking_info(settings.checkpoint), []
     for _, scores in sorted(located, key=lambda pair: pair[0].name):
         scores.check()
         all_scores.append(dataclasses.replace(scores, checkpoint_info=checkpoint_info))

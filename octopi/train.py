@@ -31,15 +31,14 @@ def train(
     """
     ranks.prepare_secondary()
     ranks.check_tasks(settings.trainer.get("devices", 1), settings.trainer.get("num_nodes", 1))
+    if settings.trains_all_folds:
+        ranks.check_one_device(settings.trainer)
     # torch and Lightning take seconds to import, which --help must not wait for.
     from octopi.cross_validation.run import train_folds  # noqa: PLC0415
-    from octopi.processes.local import check_one_device  # noqa: PLC0415
     from octopi.training import dry_run, folder, run  # noqa: PLC0415
 
     if settings.dry_run:
         folder.check_folder(job.folder, settings)
-        if settings.trains_all_folds:
-            check_one_device(settings)
         training = run.build_training(settings, job.folder, loss=loss)
         log_dry_run("train", dry_run.describe_training(settings, job, training))
         return None

@@ -15,10 +15,11 @@ from octopi.config.check import without_null_groups
 from octopi.config.overrides import override_key, override_text, replace_overrides
 from octopi.config.settings import CompareSettings, TrainSettings
 from octopi.errors import SettingError, SweepError, shorten, shorten_list
-from octopi.processes.local import LocalRunner, check_one_device
+from octopi.processes.local import LocalRunner
 from octopi.processes.tasks import TrainingTask, run_unfinished
 from octopi.project import Project
 from octopi.ranges import LARGEST
+from octopi.system import ranks
 from octopi.system.files import differing_values, to_builtin_types
 from octopi.system.job_folder import (
     OUTPUT_FILE,
@@ -269,7 +270,7 @@ def check_trainings(methods: Sequence[Method]) -> None:
         missing = [training for training in method.trainings if not training.is_finished]
         if missing:
             folder, settings = missing[0].folder, missing[0].settings
-            check_one_device(settings)
+            ranks.check_one_device(settings.trainer)
             training = build_training(settings, folder)
             describe_training(settings, Job(folder, missing[0].overrides), training)
 

@@ -13,7 +13,7 @@ from octopi.config.overrides import override_key, override_text, shell_override
 from octopi.config.settings import TrainSettings
 from octopi.cross_validation.ensemble import build_ensemble
 from octopi.cross_validation.table import summarize_folds
-from octopi.processes.local import LocalRunner, check_one_device, slot_environments
+from octopi.processes.local import LocalRunner, slot_environments
 from octopi.processes.tasks import TrainingTask, UnfinishedError, run_unfinished
 from octopi.system.files import read_json
 from octopi.system.job_folder import OUTPUT_FILE, RESULTS_FILE, fold_name
@@ -46,7 +46,6 @@ def train_folds(
     """
     assert settings.num_folds is not None
     folder = job_folder.path
-    check_one_device(settings)
     costs = build_training(settings, folder).costs(settings)  # finds errors before the first fold
     job_folder.write_config(settings)
     environments = slot_environments(settings, None, settings.num_folds)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from octopi.processes.launcher import slurm_runner
 from octopi.processes.tasks import TrainingTask, UnfinishedError, run_unfinished
 
 logger = logging.getLogger(__name__)
@@ -29,11 +30,8 @@ def start_workers(
     Raises:
         UnfinishedError: no job has ended well; one that has, has waited for those of the others.
     """
-    # submitit is an extra, which only those need who use SLURM
-    from octopi.processes.slurm_jobs import SlurmRunner  # noqa: PLC0415
-
     module, *arguments = command
-    runner = SlurmRunner(parameters, number, module, arguments, on_restart=())
+    runner = slurm_runner(parameters, number, module, arguments, on_restart=())
     tasks = [
         TrainingTask(index, folder / f"worker_{index}", [*overrides]) for index in range(number)
     ]

@@ -1,14 +1,24 @@
-"""Trainings started by a launcher of Hydra that is not SLURM's: joblib, ray."""
+"""Trainings started by a launcher of Hydra: SLURM's, joblib, ray."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from octopi.config.overrides import override_text
 from octopi.errors import exit_code_of
-from octopi.processes.tasks import ProcessResult, RunningTask, TrainingTask
+from octopi.processes.tasks import ProcessResult, Runner, RunningTask, TrainingTask
 from octopi.system.job_folder import has_training
+
+
+def slurm_runner(
+    parameters: Mapping[str, Any], size: int, module: str, arguments: Sequence[str], **options: Any
+) -> Runner:
+    """Return what submits trainings to SLURM; see `SlurmRunner`."""
+    # submitit is an extra, which only those need who use SLURM
+    from octopi.processes.slurm_jobs import SlurmRunner  # noqa: PLC0415
+
+    return SlurmRunner(parameters, size, module, arguments, **options)
 
 
 @dataclass

@@ -13,7 +13,6 @@ import torch
 
 from octopi.config.overrides import override_text
 from octopi.config.settings import TrainSettings
-from octopi.errors import SettingError
 from octopi.models.devices import choose_device_type
 from octopi.processes.tasks import ProcessResult, RunningTask, TrainingTask
 from octopi.system import ranks, resources
@@ -21,7 +20,6 @@ from octopi.system.job_folder import OUTPUT_FILE, has_training
 from octopi.system.worker_pool import signal_when_parent_ends
 
 MAX_ON_CPU = 4  # trainings at once, unless more are requested
-VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass
@@ -126,7 +124,8 @@ def slot_environments(
         gpus = visible_gpus()
         count = max(1, min(num_slots or len(gpus), num_tasks))
         threads = {"OMP_NUM_THREADS": str(resources.num_threads(count))}
-        return [{VISIBLE_GPUS: gpus[slot % len(gpus)], **threads} for slot in range(count)]
+        chosen = [gpus[slot % len(gpus)] for slot in range(count)]
+        return [{"CUDA_VISIBLE_DEVICES": gpu, **threads} for gpu in chosen]
     cores = resources.num_cores()
     count = max(1, min(num_slots or min(cores, MAX_ON_CPU), num_tasks))
     return [{"OMP_NUM_THREADS": str(resources.num_threads(count))}] * count
@@ -134,19 +133,8 @@ def slot_environments(
 
 def visible_gpus() -> list[str]:
     """Name the GPUs that torch sees as CUDA does, by index, UUID or MIG instance; the job's own."""
-    names = os.environ.get(VISIBLE_GPUS, "")
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     count = torch.cuda.device_count()
     return (
         [name.strip() for name in names.split(",")][:count] if names else [*map(str, range(count))]
     )
-
-
-def check_one_device(settings: TrainSettings) -> None:
-    """Raise SettingError where one of several trainings would take more than one device."""
-    devices, nodes = settings.trainer.get("devices", 1), settings.trainer.get("num_nodes", 1)
-    if devices not in ("auto", -1, "-1", 1, "1") or nodes != 1:
-        raise SettingError(
-            "In a sweep, or where one command trains all folds, each training has one device and "
-            f"several train at once: leave trainer.devices at 1. {VISIBLE_GPUS} chooses the GPUs. "
-            "To share a training among devices start it by itself (fold=0 num_folds=…)."
-        )

@@ -1,7 +1,6 @@
 """Trainings as jobs of SLURM, submitted by submitit; those that start together are one array."""
 
 import logging
-import math
 import re
 import signal
 import subprocess
@@ -22,7 +21,6 @@ from octopi.processes.tasks import ProcessResult, TrainingTask
 from octopi.system import slurm
 from octopi.system.files import write_text
 from octopi.system.job_folder import OUTPUT_FILE
-from octopi.system.resources import parse_duration
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +32,6 @@ SHARED_KEYS = {  # that submitit calls alike for every cluster
     *("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node"),
     *("mem_gb", "nodes", "name", "stderr_to_stdout"),
 }
-MINUTES_BESIDE_STEPS = 30  # of a job: to start, read tomograms and validate at the end
 # What sbatch complains of, and what to change.
 CURES = {
     "partition": "partition=…",
@@ -146,15 +143,6 @@ class SlurmRunner:
             }
         )
         return executor
-
-
-def job_minutes(max_time: str) -> int:
-    """Return how long a job of a training may run, for which Lightning's `max_time` is the steps'.
-
-    Args:
-        max_time: DD:HH:MM:SS.
-    """
-    return math.ceil(parse_duration(max_time) / 60) + MINUTES_BESIDE_STEPS
 
 
 def refusal(text: str) -> SettingError | ResourceError:

@@ -16,8 +16,8 @@ from octopi.config.settings import TrainSettings
 from octopi.cross_validation.ensemble import build_ensemble
 from octopi.cross_validation.table import summarize_folds
 from octopi.errors import SettingError, SweepError, shorten_list
-from octopi.processes.launcher import LauncherRunner
-from octopi.processes.local import LocalRunner, check_one_device, slot_environments
+from octopi.processes.launcher import LauncherRunner, slurm_runner
+from octopi.processes.local import LocalRunner, slot_environments
 from octopi.processes.tasks import Runner, TaskQueue, run_tasks
 from octopi.sweeps import plots
 from octopi.sweeps.grid import GridQueue, list_combinations
@@ -29,7 +29,7 @@ from octopi.sweeps.summary import format_table
 from octopi.sweeps.sweep_file import check_same_sweep, shared_settings, write_sweep_file
 from octopi.sweeps.training_checks import check_grid, check_search
 from octopi.sweeps.trainings import tracked_sweep
-from octopi.system import locks
+from octopi.system import locks, ranks, slurm
 from octopi.system.job_folder import ANY_TRIAL, OUTCOME_FILE
 from octopi.system.progress import ProgressBar
 from octopi.system.resources import check_writable
@@ -100,15 +100,12 @@ class Sweep:
 
     def _slurm_runner(self, parameters: Mapping[str, Any], num_tasks: int) -> Runner:
         """Return what submits the trainings to SLURM, each for as long as `trainer.max_time`."""
-        # submitit is an extra, which only those need who use SLURM
-        from octopi.processes.slurm_jobs import SlurmRunner, job_minutes  # noqa: PLC0415
-
         typed = self.sweeper.config.hydra.overrides.hydra
         max_time = self.settings.trainer["max_time"]
         if max_time and not any(o.startswith("hydra.launcher.timeout_min=") for o in typed):
-            parameters = {**parameters, "timeout_min": job_minutes(max_time)}
+            parameters = {**parameters, "timeout_min": slurm.job_minutes(max_time)}
         size = min(self.sweeper.n_jobs or num_tasks, num_tasks)
-        return SlurmRunner(parameters, size, self.sweeper.module, config_search_arguments())
+        return slurm_runner(parameters, size, self.sweeper.module, config_search_arguments())
 
 
 def run_sweep(sweeper: "OctopiSweeper", folder: Path, arguments: list[str]) -> float | None:
@@ -140,7 +137,7 @@ def check_training(
 ) -> tuple[TrainSettings, dict[str, Any]]:
     """Check what all trainings share before the first begins; return settings and content."""
     settings = check_settings(sweeper.settings_node(), TrainSettings, overrides=overrides)
-    check_one_device(settings)
+    ranks.check_one_device(settings.trainer)
     if settings.dry_run:
         end_dry_run_without_phantom(settings)
     info = read_dataset_info(build(settings.project, "project"), settings)

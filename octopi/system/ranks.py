@@ -81,3 +81,18 @@ def check_tasks(devices: Any, num_nodes: int) -> None:
         f"trainer.num_nodes={tasks // per_node}, or start one task, which starts the others: "
         "srun --ntasks=1 …"
     )
+
+
+def check_one_device(trainer: Mapping[str, Any]) -> None:
+    """Raise SettingError where one of several trainings would take more than one device.
+
+    Args:
+        trainer: the settings of Lightning's trainer.
+    """
+    devices, nodes = trainer.get("devices", 1), trainer.get("num_nodes", 1)
+    if devices not in ("auto", -1, "-1", 1, "1") or nodes != 1:
+        raise SettingError(
+            "In a sweep, or where one command trains all folds, each training has one device and "
+            "several train at once: leave trainer.devices at 1. CUDA_VISIBLE_DEVICES chooses the "
+            "GPUs. To share a training among devices start it by itself (fold=0 num_folds=…)."
+        )

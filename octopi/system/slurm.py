@@ -1,6 +1,7 @@
 """The SLURM job that this process is part of. Standard library only."""
 
 import contextlib
+import math
 import os
 import re
 import subprocess
@@ -8,18 +9,28 @@ import time
 from collections.abc import Iterable, Iterator
 
 from octopi.errors import ResourceError, shorten
-from octopi.system.resources import variable_number
+from octopi.system.resources import parse_duration, variable_number
 
 UNFINISHED_STATES = {
     *("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING"),
     *("REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SIGNALING", "STAGE_OUT"),
 }
+MINUTES_BESIDE_STEPS = 30  # of a job: to start, read tomograms and validate at the end
 RETRY_WAITS = (5, 15, 60)  # seconds, while the controller of SLURM does not answer
 
 
 def is_restarted() -> bool:
     """Return whether SLURM has started this job before: requeued, preempted, or its node lost."""
     return variable_number("SLURM_RESTART_COUNT", 0) > 0
+
+
+def job_minutes(max_time: str) -> int:
+    """Return how long a job of a training may run, for which Lightning's `max_time` is the steps'.
+
+    Args:
+        max_time: DD:HH:MM:SS.
+    """
+    return math.ceil(parse_duration(max_time) / 60) + MINUTES_BESIDE_STEPS
 
 
 def requeue_job() -> str:

@@ -7,8 +7,7 @@ from hydra import compose, initialize_config_dir
 from octopi.config.check import check_settings
 from octopi.config.files import CONF_DIR
 from octopi.config.settings import TrainSettings
-from octopi.errors import SettingError
-from octopi.processes.local import check_one_device, slot_environments
+from octopi.processes.local import slot_environments
 
 
 def settings_of(*more):
@@ -58,9 +57,3 @@ def test_trainings_share_the_gpus_of_the_job_by_their_own_names(on_gpus, number,
     assert slots == expected
     twice = slot_environments(settings, 2 * number, 8)
     assert [slot["CUDA_VISIBLE_DEVICES"] for slot in twice] == 2 * expected
-
-
-@pytest.mark.parametrize("devices", ["2", "[0,1]", "[1]"])
-def test_gpus_of_a_sweep_are_not_chosen_by_trainer_devices(devices):
-    with pytest.raises(SettingError, match="CUDA_VISIBLE_DEVICES chooses the GPUs"):
-        check_one_device(settings_of("trainer.accelerator=cpu", f"trainer.devices={devices}"))

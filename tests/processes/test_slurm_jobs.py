@@ -6,7 +6,7 @@ from octopi.errors import ResourceError, SettingError
 
 pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
 
-from octopi.processes.slurm_jobs import job_minutes, refusal
+from octopi.processes.slurm_jobs import refusal
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,3 @@ def test_a_controller_that_does_not_answer_is_no_wrong_setting():
     error = refusal("sbatch: error: Unable to contact slurm controller (connect failure)")
     assert isinstance(error, ResourceError)
     assert "Start the same command later" in str(error)
-
-
-def test_a_job_runs_longer_than_the_steps_of_its_training():
-    assert job_minutes("01:02:03:04") == 24 * 60 + 2 * 60 + 3 + 1 + 30

@@ -87,3 +87,13 @@ def test_a_training_that_a_task_starts_is_no_rank_of_it(monkeypatch):
     assert "SLURM_PROCID" not in environment
     assert "SLURM_STEP_NUM_TASKS" not in environment
     assert environment["SLURM_CPUS_PER_TASK"] == "4"
+
+
+@pytest.mark.parametrize(
+    "trainer", [{"devices": 2}, {"devices": [0, 1]}, {"devices": [1]}, {"num_nodes": 2}]
+)
+def test_one_of_several_trainings_takes_one_device(trainer):
+    with pytest.raises(SettingError, match="CUDA_VISIBLE_DEVICES chooses the GPUs"):
+        ranks.check_one_device(trainer)
+    ranks.check_one_device({"devices": "auto", "num_nodes": 1})
+    ranks.check_one_device({})

@@ -65,3 +65,7 @@ def test_a_controller_that_stays_silent_is_said(monkeypatch, tmp_path):
     monkeypatch.setattr(slurm, "RETRY_WAITS", (0, 0))
     with pytest.raises(ResourceError, match="Unable to contact"):
         slurm.job_states(["8"])
+
+
+def test_a_job_runs_longer_than_the_steps_of_its_training():
+    assert slurm.job_minutes("01:02:03:04") == 24 * 60 + 2 * 60 + 3 + 1 + 30
