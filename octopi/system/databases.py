@@ -31,8 +31,8 @@ def check_database_url(key: str, url: str) -> None:
     try:
         address = sqlalchemy.make_url(url)
         dialect = address.get_dialect()
-        driver = dialect.import_dbapi()
-        dialect(dbapi=driver).create_connect_args(address)
+        dialect.import_dbapi()
+        dialect().create_connect_args(address)
     except (ValueError, sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError) as error:
         raise SettingError(
             f"{shown} names no database. Type sqlite:///FILE, postgresql://USER@HOST/DATABASE or "
