@@ -29,6 +29,16 @@ COMMANDS: dict[str, tuple[str, Sequence[str]]] = {
     "create_targets dry run": ("create_targets", ["targets.picks=curation/0", "dry_run=true"]),
     "create_targets": ("create_targets", ["targets.picks=curation/0"]),
     "train dry run": ("train", [*TINY, "dry_run=true"]),
+    "train to its first batch": (
+        "train",
+        [
+            *TINY,
+            "data.cache_dir=JOB/cache",
+            "trainer.enable_progress_bar=false",
+            "+callbacks.first_batch._target_=parts.stopwatch.FirstBatch",
+            "+callbacks.first_batch.path=JOB/first_batch.json",
+        ],
+    ),
     "segment of 5": (
         "segment",
         ["checkpoint=CHECKPOINT", "accelerator=cpu", "runs=RUNS", "predictor.window_size=null"],
@@ -131,7 +141,7 @@ def ours(name: str, folder: Path, sizes: Sizes) -> dict[str, float]:
         project = f"project.config={folder / size}/project.json"
         job = f"hydra.run.dir={folder / size}/jobs/{name.replace(' ', '_')}"
         command = [sys.executable, "-m", f"octopi.{verb}", project, job, *words]
-        spent[size] = spawn(command, folder / "log", threads=1)
+        spent[size] = spawn(command, folder / "log", threads=1, cwd=HERE)
     few, many = spent["few"], spent["many"]
     return {
         "cpu": many.cpu,

@@ -190,7 +190,8 @@ def find_picked(
         if settings.objects is not None or len(missing) == len(truth):
             raise DataError(f"{message}. There are picks of {shorten_list(picked)}.")
         logger.warning("%s: not scored.", message)
-    return {name: picked[name] for name in dict.fromkeys([*truth, *picked]) if name in picked}
+    names = list(truth) if settings.objects is not None else dict.fromkeys([*truth, *picked])
+    return {name: picked[name] for name in names if name in picked}
 
 
 def keep_localized(

@@ -111,7 +111,9 @@ def merge_run(
         orientations = np.concatenate(rotations) if is_oriented else None
         query = PicksQuery(name, settings.user_id, settings.session_id)
         is_there = query in existing
-        if is_there and (query in sources or not _has_same_points(run, query, united.points)):
+        if is_there and (
+            query in sources or not _has_same(run, query, united.points, orientations)
+        ):
             raise DataError(
                 f"Run {run.name} already has the picks {query}, {len(run.read_picks(query))} of "
                 "them. merge_picks replaces nothing: write another session, as with "
@@ -122,9 +124,23 @@ def merge_run(
     return merged
 
 
-def _has_same_points(run: Run, query: PicksQuery, points: Points | None) -> bool:
-    stored = run.read_picks(query)
-    return points is not None and np.array_equal(stored.positions, points.positions)
+def _has_same(
+    run: Run,
+    query: PicksQuery,
+    points: Points | None,
+    orientations: NDArray[np.float64] | None,
+) -> bool:
+    """Return whether stored picks have these places, scores and orientations."""
+    stored, stored_orientations = run.read_oriented(query)
+    if (
+        points is None
+        or not np.array_equal(stored.positions, points.positions)
+        or not np.array_equal(stored.scores_or_ones, points.scores_or_ones)
+    ):
+        return False
+    if stored_orientations is None or orientations is None:
+        return stored_orientations is orientations
+    return np.array_equal(stored_orientations, orientations)
 
 
 main = Command("merge_picks", merge_picks)

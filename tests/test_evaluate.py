@@ -65,6 +65,13 @@ def test_an_object_that_was_not_picked_is_left_out_unless_it_is_named(
     assert counts(tmp_path) == {run: {"ribosome": (2, 0, 0)} for run in RUNS}
 
 
+def test_only_named_objects_are_scored(project, octopi_command, tmp_path):
+    for run in project.runs:
+        write_picks(run, *OBJECTS)
+    assert octopi_command("evaluate", "objects=[ribosome]") == 0
+    assert counts(tmp_path) == {run: {"ribosome": (2, 0, 0)} for run in RUNS}
+
+
 def test_an_object_that_one_run_lacks_is_named(project, octopi_command, capfd):
     write_picks(project.runs[0], *OBJECTS)
     write_picks(project.runs[1], "ribosome")

@@ -75,6 +75,22 @@ def test_what_is_there_is_never_replaced(project, here, octopi_command, capfd):
     assert octopi_command(*MERGE, "session_id=2") == 0
 
 
+def test_a_union_of_former_scores_or_orientations_is_not_taken_for_todays(
+    project, octopi_command, capfd
+):
+    assert octopi_command(*MERGE) == 0
+    second, query = project.runs[1], PicksQuery("ribosome", "octopi", "1")
+    changed = [
+        (Points(FOUND, np.array([0.5, 0.9])), [TURN, TURN.T]),
+        (Points(FOUND, np.array([0.4, 0.9])), [TURN.T, TURN]),
+        (Points(FOUND, np.array([0.4, 0.9])), None),
+    ]
+    for points, orientations in changed:
+        second.write_picks(query, points, orientations=orientations)
+        assert octopi_command(*MERGE) == 3
+        assert "already has the picks ribosome:merged/1" in capfd.readouterr().err
+
+
 def test_a_dry_run_counts_and_writes_nothing(project, here, octopi_command, capfd):
     before = files(here)
     assert octopi_command(*MERGE, "dry_run=true") == 0

@@ -5,6 +5,7 @@ import ctypes
 import dataclasses
 import enum
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -267,6 +268,12 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
         _remove(path)
 
 
+@functools.cache
+def _sweep_once(folder: Path) -> None:
+    """Remove what killed writers left in a folder, once: a sweep lists all that is in it."""
+    sweep_leftovers(folder)
+
+
 def _stage_path(folder: Path) -> Path:
     """Return a new path in a folder, which is made and swept of what killed writers left.
 
@@ -274,7 +281,7 @@ def _stage_path(folder: Path) -> Path:
     put a link in its place.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    sweep_leftovers(folder)
+    _sweep_once(folder.absolute())
     return folder / f"{_PREFIX}{_digest(socket.gethostname())}-{os.getpid()}-{uuid.uuid4().hex}"
 
 

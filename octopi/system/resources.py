@@ -1,6 +1,7 @@
 """The cores, memory and disk space that this process may use. Standard library only."""
 
 import contextlib
+import functools
 import os
 import resource
 import shutil
@@ -88,15 +89,10 @@ def memory() -> int:
     for line in _read(MEMINFO).splitlines():
         if line.startswith("MemAvailable:"):
             free = int(line.split()[1]) * 1024
-    for folder in _process_cgroups():
-        for limit, used in (
-            ("memory.max", "memory.current"),
-            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
-        ):
-            allowed, in_use = _read(folder / limit), _read(folder / used)
-            if allowed.isdigit() and int(allowed) < UNLIMITED:
-                cached = _reclaimable(folder)
-                free = min(free, int(allowed) - int(in_use or 0) + cached)
+    for limit, used in _memory_files(CGROUPS_OF_PROCESS, CGROUPS):
+        allowed, in_use = _read(limit), _read(used)
+        if allowed.isdigit() and int(allowed) < UNLIMITED:
+            free = min(free, int(allowed) - int(in_use or 0) + _reclaimable(limit.parent))
     address_space = resource.getrlimit(resource.RLIMIT_AS)[0]
     if address_space != resource.RLIM_INFINITY:
         free = min(free, address_space)
@@ -175,6 +171,20 @@ def format_bytes(num_bytes: float) -> str:
         if num_bytes >= size:
             return f"{num_bytes / size:.3g} {unit}"
     return f"{num_bytes:.0f} bytes"
+
+
+@functools.cache
+def _memory_files(_process: Path, _groups: Path) -> list[tuple[Path, Path]]:
+    """List the files with the limit and the use of memory in this process's control groups.
+
+    They stay the same, and most of these groups have none: looked for once, not for each volume.
+    """
+    names = (
+        ("memory.max", "memory.current"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+    )
+    pairs = ((group / limit, group / used) for group in _process_cgroups() for limit, used in names)
+    return [pair for pair in pairs if pair[0].exists()]
 
 
 def _process_cgroups() -> Iterator[Path]:

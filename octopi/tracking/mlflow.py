@@ -31,6 +31,7 @@ PARENT_TAG = "mlflow.parentRunId"
 MAX_PARAM_LENGTH = 6000  # characters that MLflow takes
 # By default MLflow retries for four minutes when a server is absent.
 SHORT_TIMEOUTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+SERVER_ADDRESS = "The address of a server begins with http:// or https://."
 REFUSED_STATUS = {401, 403}  # a wrong user or password, or one who may not write
 
 logger = logging.getLogger(__name__)
@@ -256,10 +257,13 @@ def check_store(node: Mapping[str, Any] | None) -> None:
         raise SettingError(
             f"logger.tracking_uri={shorten(address, 200)} is a folder, and MLflow keeps records in "
             "databases only. Type logger.tracking_uri=sqlite:///FOLDER/mlflow.db; mlflow "
-            "migrate-filestore takes over what the folder holds."
+            f"migrate-filestore takes over what the folder holds. {SERVER_ADDRESS}"
         )
     if address.partition("://")[0] not in known_schemes():
-        check_database_url("logger.tracking_uri", address)
+        try:
+            check_database_url("logger.tracking_uri", address)
+        except SettingError as error:
+            raise SettingError(f"{error} {SERVER_ADDRESS}") from error
     if path := sqlite_path(address):
         try:
             check_sqlite(path)

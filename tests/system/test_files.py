@@ -21,6 +21,7 @@ from odd_names import NAMES
 from omegaconf._yaml import get_yaml_loader
 
 from octopi.errors import DataError
+from octopi.system import files
 from octopi.system.files import (
     absolute_sqlite_url,
     differing_values,
@@ -132,13 +133,21 @@ def test_what_a_killed_writer_of_another_file_left_is_removed_too(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_writer_of_another_machine_left_is_removed_after_a_week(tmp_path):
+@pytest.mark.parametrize("age", [0, 8 * 24 * 3600])
+def test_what_a_writer_of_another_machine_left_is_removed_after_a_week(tmp_path, age):
     leftover = tmp_path / f".octopi-stage-elsewhere-{os.getpid()}-0"
-    for age in (0, 8 * 24 * 3600):
-        leftover.mkdir(exist_ok=True)
-        os.utime(leftover, (leftover.stat().st_atime, leftover.stat().st_mtime - age))
-        write_json(tmp_path / "a", {})
-        assert leftover.exists() == (age == 0)
+    leftover.mkdir()
+    os.utime(leftover, (leftover.stat().st_atime, leftover.stat().st_mtime - age))
+    write_json(tmp_path / "a", {})
+    assert leftover.exists() == (age == 0)
+
+
+def test_a_folder_of_many_files_is_listed_once(tmp_path, monkeypatch):
+    swept = []
+    monkeypatch.setattr(files, "sweep_leftovers", swept.append)
+    for number in range(9):
+        write_json(tmp_path / f"{number}", {})
+    assert swept == [tmp_path]
 
 
 def test_a_link_is_replaced_and_what_it_points_to_stays(tmp_path):

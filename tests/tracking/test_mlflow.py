@@ -45,11 +45,11 @@ def runs_of(node: dict) -> dict[str, Run]:
     [
         (b"no database", "sqlite:///{path}", "Move it away"),
         (bytes(9999), "sqlite:///{path}", "Move it away"),
-        (None, "{path}", "sqlite:///FOLDER/mlflow.db"),
+        (None, "{path}", "sqlite:///FOLDER/mlflow.db.* http://"),
         (b"", "sqlite:///{path}", None),
         (None, "sqlite:///{path}", None),
         (None, "http://127.0.0.1:9", None),
-        (None, "redis://{path}", "Type sqlite:///FILE"),
+        (None, "redis://{path}", "Type sqlite:///FILE.* http://"),
         (None, "mysql+pymysql://{path}", "pip install pymysql"),
     ],
 )
