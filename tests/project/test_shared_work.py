@@ -127,10 +127,9 @@ def test_what_one_process_alone_may_write_is_refused_to_another_in_plain_words(l
     alone = {"dry_run": False, "alone": True}
     with local.open().writing(local.open().runs, OUTPUT, SETTINGS, **alone):
         project = local.open()
-        with (
-            pytest.raises(LockedError, match=r"is writing picks octopi/1 \(process \d+ on") as error,
-            project.writing(project.runs, OUTPUT, SETTINGS, **alone),
-        ):
+        message = r"is writing picks octopi/1 \(process \d+ on"
+        refused = pytest.raises(LockedError, match=message)
+        with refused as error, project.writing(project.runs, OUTPUT, SETTINGS, **alone):
             pass
     assert "session_id" not in str(error.value)
 
