@@ -30,6 +30,7 @@ from octopi.project.run import Run
 from octopi.project.shared_work import SharedWork
 from octopi.project.storage import (
     check_overlay,
+    check_overlays_differ,
     check_roots,
     is_absent,
     root_folders,
@@ -60,6 +61,7 @@ class Project:
         self.objects: dict[str, PickableObject] = merge_objects(
             {path: root.config.pickable_objects for path, root in self._roots.items()}
         )
+        check_overlays_differ(self._roots)
         self._warnings: set[str] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:

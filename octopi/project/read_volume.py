@@ -78,12 +78,25 @@ def read_mask(
 
 
 def read_scores(volume: StoredVolume, objects: Collection[str] | None) -> NDArray[Any]:
-    """Read a score map (c, z, y, x); raise DataError unless it has a channel for each object."""
+    """Read a score map (c, z, y, x), bytes of 0..255 or floats of 0..1.
+
+    Raises:
+        DataError: it has not a channel for each object, or holds values that are no scores.
+    """
     scores = read_array(volume)
     if objects is not None and (scores.ndim != 4 or len(scores) != len(objects)):
         raise DataError(
             f"{volume.where} of shape {list(scores.shape)} has {len(scores)} channels for "
             f"{len(objects)} objects. Write it again."
+        )
+    if scores.dtype == np.uint8:
+        return scores
+    lowest, highest = scores.min(), scores.max()  # NaN if any value is
+    if scores.dtype.kind != "f" or not (lowest >= 0 and highest <= 1):
+        raise DataError(
+            f"{volume.where} holds {scores.dtype} values from {lowest:g} to {highest:g}: scores "
+            "are bytes of 0 to 255 or floats of 0 to 1. Did another program change it? Compute "
+            "it again: octopi segment overwrite=true."
         )
     return scores
 

@@ -5,7 +5,7 @@ import errno
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -203,6 +203,30 @@ def check_roots(root: Any, config_path: str) -> None:
             raise SettingError(
                 f"{key} in {config_path} is {shorten(folder)}, which is not there: copick replaces "
                 "no variables. Write the path itself."
+            )
+
+
+def check_overlays_differ(roots: Mapping[str, Any]) -> None:
+    """Raise SettingError if two configs have one overlay: each would list and replace its runs.
+
+    Those of the data portal list the portal's runs alone, whose names are unique.
+
+    Args:
+        roots: copick's root of each config, by the config's path.
+    """
+    first_with: dict[tuple[str, str], str] = {}
+    for path, root in roots.items():
+        if root.config.config_type != "filesystem":
+            continue
+        overlay = (str(root.config.overlay_root), str(root.config.overlay_fs_args))
+        if is_local(root.fs_overlay):
+            overlay = (str(Path(root_folder(root, "overlay_root")).resolve()), "")
+        first = first_with.setdefault(overlay, path)
+        if first != path:
+            raise SettingError(
+                f"{shorten(first, 150)} and {shorten(path, 150)} have the same overlay_root: its "
+                "runs would count twice, and results of runs of one name would replace each other. "
+                "Give one of these configs, or each an overlay_root of its own."
             )
 
 

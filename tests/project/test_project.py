@@ -23,6 +23,15 @@ def test_a_config_given_twice_is_refused(files):
         open_project([config, str(config)])
 
 
+def test_configs_that_share_an_overlay_are_refused(files, tmp_path):
+    (tmp_path / "overlay").mkdir()
+    (tmp_path / "link").symlink_to("overlay")
+    one = files.config("one.json")
+    two = files.config("two.json", overlay_root=f"local://{tmp_path}/link/", static_root=None)
+    with pytest.raises(SettingError, match=r"one.json and .*two.json have the same overlay_root.*"):
+        open_project([one, two])
+
+
 def test_opening_reads_no_data(files):
     project = files.open()
     files.add_tomogram(files.noise(), run="TS_1")
@@ -66,7 +75,9 @@ def test_runs_of_several_configs_are_told_apart_only_where_they_must(three, tmp_
     (other / "TS_1").mkdir(parents=True)
     (other / "TS_4").mkdir()
     one = three.config("one.json")
-    two = three.config("two.json", static_root=f"local://{other.parent}")
+    two = three.config(
+        "two.json", static_root=f"local://{other.parent}", overlay_root=f"local://{tmp_path}/two"
+    )
     names = [run.name for run in open_project([one, two]).runs]
     assert names == ["TS_10", "TS_2", "TS_4", "TS_9", "one/TS_1", "two/TS_1"]
 
@@ -75,7 +86,8 @@ def test_configs_of_one_name_are_told_apart_by_their_folders(three, tmp_path):
     configs = []
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-        configs.append(three.config(f"{folder}/project.json"))
+        overlay = f"local://{tmp_path}/{folder}"
+        configs.append(three.config(f"{folder}/project.json", overlay_root=overlay))
     assert "a-project/TS_1" in [run.name for run in open_project(configs).runs]
 
 
@@ -116,7 +128,8 @@ def test_another_process_reads_the_run_it_was_sent(three):
 
 def test_a_tomogram_goes_to_one_config_only(files):
     files.add_tomogram(files.noise())
-    project = open_project([files.config("a.json"), files.config("b.json")])
+    other = f"local://{files.folder}/other"
+    project = open_project([files.config("a.json"), files.config("b.json", overlay_root=other)])
     query, grid = TomogramQuery("wbp", 10.0), Grid.cubic((8, 8, 8), 10.0)
     with pytest.raises(SettingError, match="has 2 configs"):
         project.write_tomogram("TS_9", query, files.noise(), grid=grid)

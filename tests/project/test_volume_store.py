@@ -144,6 +144,21 @@ def test_a_score_map_comes_back_with_grid_and_attributes(run):
     assert (read_grid, attributes) == (grid, {"names": ["ribosome"]})
 
 
+@pytest.mark.parametrize("value", [np.float32("nan"), np.float32(-20), np.float16(2), np.uint16(9)])
+def test_a_score_map_whose_values_are_no_scores_is_refused(run, value):
+    scores = np.zeros((1, 8, 8, 8), value.dtype)
+    scores[0, 4, 4, 4] = value
+    run.write_score_map(WBP, "unet", scores, grid=GRID, attributes={})
+    with pytest.raises(DataError, match=r"unet.* holds .*floats of 0 to 1.*Compute"):
+        run.read_score_map(WBP, "unet")
+
+
+def test_a_score_map_of_floats_from_0_to_1_is_read_as_it_is(run):
+    scores = np.linspace(0, 1, 512, dtype=np.float32).reshape(1, 8, 8, 8)
+    run.write_score_map(WBP, "unet", scores, grid=GRID, attributes={})
+    np.testing.assert_array_equal(run.read_score_map(WBP, "unet")[0], scores)
+
+
 def test_an_unfinished_score_map_is_not_there(files, run):
     run.write_score_map(WBP, "unet", _labels()[None], grid=GRID, attributes={})
     files.remove("VoxelSpacing10.000/wbp_unet_features.zarr/.zattrs")
