@@ -21,6 +21,16 @@ def stop_while_importing() -> None:
         signal.signal(number, _end_before_work)
 
 
+def leave_signals_to_parent(*_: Any) -> None:
+    """Ignore what stops the parent, to which a group of processes listens together.
+
+    Not SIGTERM, by which a parent ends a worker that is stuck.
+    """
+    for number in (*STOP_SIGNALS, signal.SIGINT):
+        if number != signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
+
+
 def handler_after_work(number: int, handler: Any) -> Any:
     """Return the handler of a signal from before the work; Python's own in place of an import's."""
     if handler is not _end_before_work:

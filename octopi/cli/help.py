@@ -1,13 +1,29 @@
 """`--help`, answered from docstrings and YAML files alone so that it takes no time."""
 
 import ast
+import io
+import sys
+from typing import NoReturn
 
 from octopi.config.files import PACKAGE, choices, groups_of, read_command_yaml
+from octopi.errors import ExitCode
 
 
 def wants_help(arguments: list[str]) -> bool:
     """Return whether the command line asks for help rather than work."""
     return any(argument in ("-h", "--help", "help") for argument in arguments)
+
+
+def print_and_exit(text: str, code: int = ExitCode.DONE) -> NoReturn:
+    """Print a text and end the program, quietly where nobody reads it, as behind `| head`."""
+    try:
+        stream = sys.stdout or io.StringIO()  # closed, as some schedulers do
+        stream.write(text.rstrip("\n") + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        sys.stdout = io.StringIO()  # else Python flushes the pipe at its end
+        code = ExitCode.UNREAD
+    sys.exit(code)
 
 
 def command_summary(verb: str) -> str:

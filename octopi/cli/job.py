@@ -26,7 +26,7 @@ from octopi.cli.compose import (
     worker_overrides,
 )
 from octopi.cli.error_report import report_error
-from octopi.cli.help import help_text, wants_help
+from octopi.cli.help import help_text, print_and_exit, wants_help
 from octopi.cli.job_log import traceback_in_log, warn_of_repeats
 from octopi.cli.overrides import expand_overrides
 from octopi.cli.repeat import warn_of_other_project
@@ -140,8 +140,7 @@ def prepare_process(verb: str) -> None:
     logging.raiseExceptions = False  # a log on a full disk is incomplete, without tracebacks
     sys.argv[0] = f"octopi {verb}"  # the name in a usage line
     if wants_help(sys.argv[1:]):
-        sys.stdout.write(help_text(verb))
-        sys.exit(ExitCode.DONE)
+        print_and_exit(help_text(verb))
     # So Lightning starts the other ranks: by `python -m` and the name of the main module.
     sys.modules["__main__"].__spec__ = importlib.util.find_spec(f"octopi.{verb}")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, also in multiruns

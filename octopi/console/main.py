@@ -5,7 +5,7 @@ import importlib.metadata
 import sys
 from typing import NoReturn
 
-from octopi.cli.help import command_summary, help_text, wants_help
+from octopi.cli.help import command_summary, help_text, print_and_exit, wants_help
 from octopi.config.files import COMMANDS
 from octopi.console.completion import SCRIPT
 from octopi.errors import ExitCode, did_you_mean
@@ -17,18 +17,15 @@ def main() -> NoReturn:
     use_utf8()
     arguments = sys.argv[1:]
     if arguments[:1] == ["--version"]:
-        print(importlib.metadata.version("octopi"))
-        sys.exit(ExitCode.DONE)
+        print_and_exit(importlib.metadata.version("octopi"))
     if not arguments or arguments[0].startswith("-") or arguments[0] == "help":
-        print(usage())
         is_known = not arguments or wants_help(arguments[:1])
-        sys.exit(ExitCode.DONE if is_known else ExitCode.SETTING)
+        print_and_exit(usage(), ExitCode.DONE if is_known else ExitCode.SETTING)
     if arguments[0] == "completion":
         if arguments[1:] not in ([], ["bash"]):
             print("octopi: completion is for bash: source <(octopi completion)", file=sys.stderr)
             sys.exit(ExitCode.SETTING)
-        print(SCRIPT, end="")
-        sys.exit(ExitCode.DONE)
+        print_and_exit(SCRIPT)
     verb = arguments[0].replace("-", "_")
     if verb not in COMMANDS:
         print(
@@ -38,8 +35,7 @@ def main() -> NoReturn:
         )
         sys.exit(ExitCode.SETTING)
     if wants_help(arguments[1:]):
-        print(help_text(verb), end="")
-        sys.exit(ExitCode.DONE)
+        print_and_exit(help_text(verb))
     sys.argv = [f"octopi {verb}", *arguments[1:]]
     importlib.import_module(f"octopi.{verb}").main()
     sys.exit(ExitCode.DONE)

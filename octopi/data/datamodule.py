@@ -44,6 +44,7 @@ from octopi.ranges import (
     Text,
     WorkersOrZero,
 )
+from octopi.signals import leave_signals_to_parent
 
 WORKER_TIMEOUT = 600.0  # seconds without a batch after which a worker counts as stuck
 
@@ -242,6 +243,7 @@ class TomogramDataModule(pl.LightningDataModule):
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             timeout=WORKER_TIMEOUT if num_workers else 0,
+            worker_init_fn=leave_signals_to_parent,
             pin_memory=torch.cuda.is_available() and not on_gpu,
         )
 

@@ -38,7 +38,7 @@ from octopi.project.storage import (
     storage_errors_as_resource_error,
 )
 from octopi.project.work_folder import WorkFolder, new_worker_id
-from octopi.project.worker import Worker
+from octopi.project.worker import PROCESS, Worker
 from octopi.project.write_volume import write_volume
 
 logger = logging.getLogger(__name__)
@@ -181,7 +181,7 @@ class Project:
         """
         self.check_writable(touch=not dry_run)
         if alone:
-            settings = {**settings, "process": new_worker_id()}
+            settings = {**settings, PROCESS: new_worker_id()}
         roots = {} if dry_run else {run.copick_run.root: None for run in runs}
         workers = {
             root: Worker(WorkFolder.for_output(root, output), settings, output) for root in roots

@@ -21,6 +21,8 @@ from octopi.project.work_folder import (
 )
 from octopi.system.files import differing_values, to_builtin_types
 
+PROCESS = "process"  # a setting that no other process has: of what one alone may write
+
 
 class Worker:
     """This process, among those that write one output in one overlay.
@@ -115,13 +117,19 @@ class Worker:
         """Raise LockedError if another worker has other settings."""
         theirs = content.get("settings", self._content["settings"])  # it may have just left
         if different := differing_values(theirs, self._content["settings"]):
+            who = describe_worker(worker, content)
+            if PROCESS in different:
+                raise LockedError(
+                    f"Another process is writing {self._content['output']} ({who}), which one "
+                    "alone may do. Wait until it has ended, and start this command again."
+                )
             listed = shorten_list(
                 f"{key} is {shorten(old, 60)} there, {shorten(new, 60)} here"
                 for key, (old, new) in different.items()
             )
             raise LockedError(
                 f"Another process is writing {self._content['output']} with other settings: "
-                f"{listed} ({describe_worker(worker, content)}). Wait until it has ended, use its "
+                f"{listed} ({who}). Wait until it has ended, use its "
                 "settings, or write under another session_id."
             )
 

@@ -77,8 +77,9 @@ def limit_threads() -> None:
 
     By itself it knows the affinity only.
     """
-    if num_cores() < len(os.sched_getaffinity(0)):
-        os.environ["OMP_NUM_THREADS"] = str(num_threads())
+    with contextlib.suppress(SettingError):  # told by the command that computes, not by the import
+        if num_cores() < len(os.sched_getaffinity(0)):
+            os.environ["OMP_NUM_THREADS"] = str(num_threads())
     if "OMP_WAIT_POLICY" not in os.environ:  # the user's
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 

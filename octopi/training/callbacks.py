@@ -189,8 +189,15 @@ class StopOnSignal(Callback):
             received = int(number)
         if received:
             self.warned = received == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ
-            epoch = trainer.current_epoch
-            raise self.make_error(received, epoch, epoch - self.first_epoch)
+            raise self._error(trainer, received)
+
+    def error(self, trainer: pl.Trainer) -> BaseException | None:
+        """Return what ends the job if a signal arrived, for which no step was left to wait."""
+        return self._error(trainer, self.received) if self.received else None
+
+    def _error(self, trainer: pl.Trainer, number: int) -> BaseException:
+        epoch = trainer.current_epoch
+        return self.make_error(number, epoch, epoch - self.first_epoch)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore the previous signal handlers."""

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import signal
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -207,6 +207,7 @@ def run_training(
     device_type, precision = trainer.strategy.root_device.type, str(trainer.precision)
     log_device(settings.trainer["accelerator"], device_type, precision, number=trainer.world_size)
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    stop = next(callback for callback in callbacks if isinstance(callback, StopOnSignal))
     last = folder.read_checkpoint(training.module, callbacks) if folder.resumes else None
     folder.write_config(settings)
     with folder.tracked(settings) as tracker:
@@ -215,7 +216,7 @@ def run_training(
         folder.write_data_record(data, training.info)
         crops, size = settings.data["crops_per_step"], settings.data["crop_size"]
         with (
-            explain_lost_processes(),
+            explain_lost_processes(lambda: stop.error(trainer)),
             explain_out_of_memory(training.module, trainer, crops, size, training.divisor),
         ):
             trainer.fit(training.module, datamodule=data, ckpt_path=last, weights_only=True)
@@ -262,8 +263,14 @@ def validate_last_weights(training: Training) -> None:
 
 
 @contextlib.contextmanager
-def explain_lost_processes() -> Iterator[None]:
-    """Turn a lost data worker or rank into a ResourceError that says what to do."""
+def explain_lost_processes(
+    signal_error: Callable[[], BaseException | None] = lambda: None,
+) -> Iterator[None]:
+    """Turn a lost data worker or rank into a ResourceError that says what to do.
+
+    Args:
+        signal_error: gives the exception of a signal that arrived; it ended the worker too.
+    """
     try:
         yield
     except (RuntimeError, OSError, EOFError) as error:
@@ -275,6 +282,8 @@ def explain_lost_processes() -> Iterator[None]:
             ) from error
         if not str(error).startswith("DataLoader") and not was_broken_off(error):
             raise
+        if stopped := signal_error():
+            raise stopped from error
         reason = str(error).strip(" .") or type(error).__name__
         raise ResourceError(
             f"A process that cuts crops is lost: {reason}. Most often the machine ran out of "

@@ -1,5 +1,6 @@
 """The console script is light to import and answers mistakes with close matches."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,19 @@ def test_help_of_a_command_without_groups_lists_its_settings():
     assert answer.returncode == 0
     assert "folder: ???" in answer.stdout
     assert "Groups" not in answer.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["train", "--help"], ["completion"]]
+)
+def test_a_text_that_nobody_reads_ends_without_a_traceback(arguments):
+    read, write = os.pipe()
+    os.close(read)
+    program = "from octopi.console.main import main; main()"
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])

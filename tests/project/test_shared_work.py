@@ -123,6 +123,17 @@ def test_another_with_other_settings_is_refused_and_says_what_differs(project, a
         pass
 
 
+def test_what_one_process_alone_may_write_is_refused_to_another_in_plain_words(local):
+    alone = {"dry_run": False, "alone": True}
+    with local.open().writing(local.open().runs, OUTPUT, SETTINGS, **alone):
+        project = local.open()
+        message = r"is writing picks octopi/1 \(process \d+ on"
+        refused = pytest.raises(LockedError, match=message)
+        with refused as error, project.writing(project.runs, OUTPUT, SETTINGS, **alone):
+            pass
+    assert "session_id" not in str(error.value)
+
+
 def lose_worker(project, run_names):
     """Let a process that was killed have claimed runs; return its claims."""
     process = subprocess.Popen(["true"])

@@ -1,10 +1,13 @@
 """A process that cuts crops and is killed ends the training with a cure, not in a hang."""
 
+import signal
+
 import pytest
 from tiny import TINY
 from torch.utils.data import DataLoader
 
 from octopi.errors import ResourceError
+from octopi.signals import STOP_SIGNALS
 from octopi.training.run import explain_lost_processes
 
 KILLER = """
@@ -30,6 +33,39 @@ def test_a_killed_worker_is_named_with_what_to_do(here, octopi_command, capfd, m
     said = "".join(capfd.readouterr())
     assert "A process that cuts crops is lost: " in said
     assert "data.num_workers" in said
+
+
+SENDER = """
+import multiprocessing, os, time
+import pytorch_lightning as pl
+
+class Sender(pl.Callback):
+    def __init__(self, number):
+        self.number = number
+
+    def on_train_batch_start(self, *_):
+        for pid in [os.getpid(), *(worker.pid for worker in multiprocessing.active_children())]:
+            os.kill(pid, self.number)
+        time.sleep(0.5)  # the worker ends by then, if it does
+"""
+
+
+@pytest.mark.parametrize("number", [*STOP_SIGNALS, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_that_the_workers_get_too_ends_the_training_as_one(
+    here, octopi_command, capfd, monkeypatch, number
+):
+    (here / "sending.py").write_text(SENDER, encoding="utf-8")
+    monkeypatch.syspath_prepend(here)
+    monkeypatch.setattr("octopi.data.datamodule.WORKER_TIMEOUT", 20.0)
+    assert octopi_command("create_targets", "tomo_types=[denoised]") == 0
+    words = [word for word in TINY if not word.startswith("data.num_workers")]
+    sender = [
+        "data.num_workers=1",
+        "+callbacks.sender._target_=sending.Sender",
+        f"+callbacks.sender.number={int(number)}",
+    ]
+    assert octopi_command("train", *words, *sender, "hydra.run.dir=job") == 128 + number
+    assert f"Stopped by {number.name} in epoch 0" in "".join(capfd.readouterr())
 
 
 def test_a_worker_killed_while_it_sends_a_crop_is_a_lost_worker(monkeypatch):
