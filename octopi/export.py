@@ -56,6 +56,7 @@ def export(settings: ExportSettings, job: Job) -> None:
             "them with overwrite=true, or choose another folder with out=…"
         )
     check_writable(folder, "Choose another folder with out=…")
+    warn_of_other_files(folder, files)
     if settings.dry_run:
         log_dry_run("export", describe_dry_run(folder, files, existing_files, counts))
         return
@@ -173,6 +174,19 @@ def describe_dry_run(
 def format_counts(counts: Mapping[str, int]) -> str:
     """Format the number of picks of each object."""
     return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def warn_of_other_files(folder: Path, names: Iterable[str]) -> None:
+    """Warn of files beside those of an export that may be of an older one, with other runs."""
+    paths = {folder / name for name in names}
+    suffixes = {path.suffix for path in paths}
+    beside = (found for parent in {path.parent for path in paths} for found in parent.glob("*"))
+    others = sorted(found for found in beside if found.suffix in suffixes and found not in paths)
+    if others:
+        logger.warning(
+            "%s also has %s, which this export does not write: delete what is of an older one.",
+            folder, shorten_list(str(path.relative_to(folder)) for path in others),
+        )  # fmt: skip
 
 
 def holds_other(path: Path, text: str) -> bool:

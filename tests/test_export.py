@@ -114,6 +114,18 @@ def test_the_same_export_again_finishes_what_a_killed_one_began(project, here, o
     assert tree(here / "d") == before
 
 
+def test_files_of_an_older_export_with_more_runs_are_named(project, here, octopi_command, capfd):
+    words = ("export", "format=relion5", "format.pixel_size=5", "out=r")
+    assert octopi_command(*words) == 0
+    assert "does not write" not in capfd.readouterr().err
+    written = tree(here / "r")
+    assert octopi_command(*words, "runs=[TS_01]", "overwrite=true", "dry_run=true") == 0
+    (line,) = [x for x in capfd.readouterr().err.splitlines() if "does not write" in x]
+    assert "TS_02" in line
+    assert "TS_01" not in line
+    assert tree(here / "r") == written
+
+
 def all_paths(folder):
     return {p: p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))}
 
