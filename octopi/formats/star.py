@@ -4,6 +4,7 @@
 same as long as the picks do.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -157,11 +158,30 @@ def read_tomograms(path: Path) -> dict[str, ListedTomogram]:
     if all(column in table for column in OPTICS):
         needed += OPTICS
     rows = zip(*(list(table[column]) for column in needed), strict=True)
-    return {
-        str(name): ListedTomogram(
-            tuple(map(float, numbers[:3])),
-            float(pixel_size),
-            tuple(map(float, numbers[3:])) or None,
+    tomograms: dict[str, ListedTomogram] = {}
+    for name, *values in map(tuple, rows):
+        tomogram = _listed_tomogram(name, values, path)
+        if tomograms.setdefault(name, tomogram) != tomogram:
+            raise DataError(
+                f"{path} lists the tomogram {name} twice, with other values. Leave the right row."
+            )
+    return tomograms
+
+
+def _listed_tomogram(name: str, values: Sequence[Any], path: Path) -> ListedTomogram:
+    """Convert a row of tomograms.star: pixel size, x, y, z and, if any, the three of the optics.
+
+    Raises:
+        DataError: a value is no number, or pixel size or size are not above 0.
+    """
+    try:
+        pixel_size, *numbers = map(float, values)
+    except ValueError:
+        pixel_size, *numbers = [math.nan] * len(values)
+    is_finite = all(map(math.isfinite, (pixel_size, *numbers)))
+    if not is_finite or min(pixel_size, *numbers[:3]) <= 0:
+        raise DataError(
+            f"{path} gives the tomogram {name} the values {', '.join(map(str, values))}: pixel "
+            "size and size (x, y, z) are numbers above 0, what follows are numbers. Correct it."
         )
-        for name, pixel_size, *numbers in rows
-    }
+    return ListedTomogram(tuple(numbers[:3]), pixel_size, tuple(numbers[3:]) or None)

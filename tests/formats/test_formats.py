@@ -116,6 +116,34 @@ def test_the_error_for_a_tomogram_that_relion_does_not_list_names_those_it_does(
     assert "TS_01" in text_of("relion5", one, tomograms_star=star, tomo_name="TS_*")
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("2.5 127", "nan 127"),
+        ("2.5 127", "-2.5 127"),
+        ("127 95 64", "0 0 0"),
+        ("127 95 64", "127 inf 64"),
+        ("127 95 64", "127 many 64"),
+        ("300.0", "nan"),
+    ],
+)
+def test_values_of_a_list_of_tomograms_that_are_none_are_refused(tmp_path, old, new):
+    star = tomograms_star(tmp_path / "tomograms.star", "TS_01", "TS_02")
+    text = (tmp_path / "tomograms.star").read_text(encoding="utf-8")
+    (tmp_path / "tomograms.star").write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(DataError, match=r"tomograms.star gives the tomogram TS_01 .*Correct"):
+        make("relion5", tomograms_star=star)
+
+
+def test_a_tomogram_that_is_listed_twice_must_have_the_same_values(tmp_path):
+    star = tomograms_star(tmp_path / "tomograms.star", "TS_01", "TS_01")
+    assert list(make("relion5", tomograms_star=star).listed_tomograms) == ["TS_01"]
+    text = (tmp_path / "tomograms.star").read_text(encoding="utf-8")
+    (tmp_path / "tomograms.star").write_text(text.replace("127", "125", 1), encoding="utf-8")
+    with pytest.raises(DataError, match=r"tomograms.star lists the tomogram TS_01 twice"):
+        make("relion5", tomograms_star=star)
+
+
 @pytest.mark.parametrize("content", ["", "nonsense", "data_\n\nloop_\n_rlnTomoName #1\nTS_1\n"])
 def test_an_incomplete_list_of_tomograms_is_refused(tmp_path, content):
     path = tmp_path / "tomograms.star"
