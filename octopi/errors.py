@@ -166,13 +166,12 @@ DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 PATH_ERRNOS = frozenset(
     {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTEMPTY}
 )
-# That the machine has no more of what anybody asks for.
-_EXHAUSTED = frozenset({*DISK_FULL, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+# That the machine gives nobody more of what is asked for; EROFS: of a disk, such as /dev/shm.
+_EXHAUSTED = frozenset({*DISK_FULL, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _RESOURCE_ERRNOS = {
     *_EXHAUSTED,
     errno.EIO,
     errno.ESTALE,
-    errno.EROFS,
     errno.EACCES,
     errno.EPERM,
     *PATH_ERRNOS,

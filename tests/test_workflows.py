@@ -240,10 +240,7 @@ def test_without_named_runs_all_runs_with_the_target_are_used(targets):
 
 @pytest.mark.parametrize("kind", [dict, list])
 def test_several_projects_are_one_collection_of_runs(targets, kind):
-    content = json.loads((targets / "project.json").read_text(encoding="utf-8"))
-    shutil.copytree(targets / "overlay", targets / "other")
-    content["overlay_root"] = f"local://{targets / 'other'}"
-    (targets / "other.json").write_text(json.dumps(content), encoding="utf-8")
+    shutil.copy("project.json", "other.json")
     paths = ["project.json", "other.json"]
     config = dict(zip(["one", "two"], paths, strict=True)) if kind is dict else paths
     names = [run.name for run in target_info(config).runs]

@@ -207,26 +207,31 @@ def check_roots(root: Any, config_path: str) -> None:
 
 
 def check_overlays_differ(roots: Mapping[str, Any]) -> None:
-    """Raise SettingError if two configs have one overlay: each would list and replace its runs.
+    """Raise SettingError if configs of different data have one overlay; warn of copies of a config.
 
-    Those of the data portal list the portal's runs alone, whose names are unique.
+    Each would list the other's runs, and results of runs of one name would replace each other.
+    Configs of the data portal list the portal's runs alone, whose names are unique.
 
     Args:
         roots: copick's root of each config, by the config's path.
     """
-    first_with: dict[tuple[str, str], str] = {}
+    first_with: dict[tuple[str, str], tuple[str, Any]] = {}
     for path, root in roots.items():
         if root.config.config_type != "filesystem":
             continue
         overlay = (str(root.config.overlay_root), str(root.config.overlay_fs_args))
         if is_local(root.fs_overlay):
             overlay = (str(Path(root_folder(root, "overlay_root")).resolve()), "")
-        first = first_with.setdefault(overlay, path)
-        if first != path:
+        static = root.config.static_root
+        first, first_static = first_with.setdefault(overlay, (path, static))
+        both = f"{shorten(first, 150)} and {shorten(path, 150)}"
+        if first != path and static == first_static:
+            logger.warning("%s are one project: each of its runs counts twice.", both)
+        elif first != path:
             raise SettingError(
-                f"{shorten(first, 150)} and {shorten(path, 150)} have the same overlay_root: its "
-                "runs would count twice, and results of runs of one name would replace each other. "
-                "Give one of these configs, or each an overlay_root of its own."
+                f"{both} have the same overlay_root: its runs would count twice, and results of "
+                "runs of one name would replace each other. Give one of these configs, or each an "
+                "overlay_root of its own."
             )
 
 

@@ -50,6 +50,7 @@ def test_every_error_has_its_exit_code(error, code, capsys):
         (StoppedBySignal(143, "Stopped."), 143),
         (OSError(errno.EMFILE, "Too many open files", "f"), 4),
         (OSError(errno.ENOSPC, "No space left on device"), 4),
+        (OSError(errno.EROFS, "Read-only file system"), 4),
         (MemoryError(), 4),
     ],
 )

@@ -32,6 +32,11 @@ def test_configs_that_share_an_overlay_are_refused(files, tmp_path):
         open_project([one, two])
 
 
+def test_a_copy_of_a_config_is_told(files, caplog):
+    open_project([files.config("one.json"), files.config("two.json")])
+    assert "two.json are one project: each of its runs counts twice" in caplog.text
+
+
 def test_opening_reads_no_data(files):
     project = files.open()
     files.add_tomogram(files.noise(), run="TS_1")
