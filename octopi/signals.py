@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import threading
 from typing import Any
 
 # That end a job, beside Ctrl-C: a queue sends them, or a terminal that is closed.
@@ -10,7 +11,12 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 def signals_to_handle() -> list[signal.Signals]:
-    """Return the signals that end this process, without those that `nohup` or a shell ignores."""
+    """Return the signals that end this process, without those that `nohup` or a shell ignores.
+
+    In another thread than the main one, as of a window or a notebook, Python lets none be handled.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return []
     numbers = (*STOP_SIGNALS, signal.SIGINT)
     return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
 

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -340,6 +341,17 @@ def test_picks_come_out_of_python_as_they_do_of_the_commands(targets):
     assert scores == json.loads((targets / "scores" / "scores.json").read_text(encoding="utf-8"))
     assert scores["beta"] == 1
     assert set(scores["runs"]) == {"TS_03"}
+
+
+def test_a_window_or_a_notebook_may_call_them_in_a_thread(here):
+    def work():
+        paint()
+        train()
+        workflows.segment("project.json", here / "job" / "best_model.pth", run_ids="TS_03")
+        return workflows.localize("project.json", thresholds=0.01)
+
+    with ThreadPoolExecutor(1) as pool:
+        assert set(pool.submit(work).result()) == {"TS_03"}
 
 
 def test_missing_score_maps_are_refused(targets):
