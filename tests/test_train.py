@@ -343,6 +343,7 @@ def test_all_folds_of_a_training_become_one_model_with_out_of_fold_thresholds(
     assert results["out_of_fold"]["object_fbeta"] is not None
 
     (targets / "job" / "fold_1" / "outcome.json").unlink()  # as if it had been killed
+    shutil.rmtree(targets / "job" / "fold_2")  # and before this one began
     untouched = (targets / "job" / "fold_0" / "best_model.pth").stat().st_mtime_ns
     assert octopi_command("train", "resume=job") == 0
     assert (targets / "job" / "fold_0" / "best_model.pth").stat().st_mtime_ns == untouched

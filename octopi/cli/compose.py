@@ -14,7 +14,13 @@ from omegaconf import DictConfig, open_dict, read_write
 
 from octopi.cli.job_log import adapt_handlers, log_to_screen, open_job_folder, traceback_in_log
 from octopi.cli.overrides import MULTIRUN, SEARCHPATH
-from octopi.config.overrides import compose_config, override_key, override_text, without_references
+from octopi.config.overrides import (
+    compose_config,
+    override_key,
+    override_text,
+    typed_overrides,
+    without_references,
+)
 from octopi.errors import SettingError
 from octopi.system.files import to_builtin_types
 from octopi.system.job_folder import Job
@@ -69,7 +75,9 @@ def composed_job(verb: str, overrides: Sequence[str]) -> Iterator[tuple[Job, Dic
     instance = HydraConfig.instance()
     previous = instance.cfg
     instance.set_config(full)  # for interpolations, and for Lightning's other ranks
-    job = Job(folder, list(full.hydra.overrides.task), functools.partial(open_job_folder, full))
+    job = Job(
+        folder, typed_overrides(full.hydra.overrides.task), functools.partial(open_job_folder, full)
+    )
     try:
         os.environ.update(full.hydra.job.env_set)
         log_to_screen(full)
@@ -83,7 +91,7 @@ def multirun_job() -> Job:
     """Return the job of a multirun that Hydra is running; it has made the folder and the log."""
     adapt_handlers()
     hydra = HydraConfig.get()
-    return Job(Path(hydra.runtime.output_dir).absolute(), list(hydra.overrides.task))
+    return Job(Path(hydra.runtime.output_dir).absolute(), typed_overrides(hydra.overrides.task))
 
 
 def config_search_arguments() -> list[str]:
@@ -93,7 +101,9 @@ def config_search_arguments() -> list[str]:
     for source in hydra.runtime.config_sources:
         if source.provider == "command-line":
             arguments += ["--config-dir", str(source.path)]
-    typed = [text for text in hydra.overrides.hydra if text.startswith(f"{SEARCHPATH}=")]
+    typed = [
+        text for text in typed_overrides(hydra.overrides.hydra) if text.startswith(f"{SEARCHPATH}=")
+    ]
     return arguments + typed
 
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, open_dict, read_write
 from tqdm import tqdm
 
 from octopi.config.files import CONF_DIR
-from octopi.config.overrides import repeated_overrides
+from octopi.config.overrides import repeated_overrides, typed_overrides
 from octopi.errors import ResourceError, SettingError, shorten_list
 from octopi.system.files import read_yaml, sweep_leftovers, write_yaml
 from octopi.system.job_folder import OTHER_OUTPUTS, OVERRIDES_FILE, check_holds_no_others
@@ -102,7 +102,7 @@ def open_job_folder(config: DictConfig) -> None:
                 sweep_leftovers(parent, job_folders)
                 sweep_leftovers(parent, f"{job_folders}.hydra/")
         if hydra.output_subdir is not None:
-            write_overrides(folder / hydra.output_subdir, hydra.overrides.task)
+            write_overrides(folder / hydra.output_subdir, typed_overrides(hydra.overrides.task))
         _configure_log(hydra.job_logging, hydra.verbose)
     except OSError as error:
         raise ResourceError(

@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobRuntime
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
 from octopi.arguments import TARGET
 from octopi.config.files import CONF_DIR
@@ -43,6 +44,11 @@ def shell_override(key: str, value: Any) -> str:
 def without_references(text: str) -> str:
     """Return the text so that a `${` in it refers to nothing."""
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+
+
+def typed_overrides(overrides: Any) -> list[str]:
+    """Return a list of overrides in Hydra's config as they were typed, a `${…}` unresolved."""
+    return cast("list[str]", OmegaConf.to_container(overrides, resolve=False))
 
 
 def override_texts(settings: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from octopi.cli.compose import config_search_arguments
 from octopi.cli.job import end_dry_run_without_phantom, log_dry_run
 from octopi.config.build import build
 from octopi.config.check import check_settings
+from octopi.config.overrides import typed_overrides
 from octopi.config.settings import TrainSettings
 from octopi.cross_validation.ensemble import build_ensemble
 from octopi.cross_validation.table import summarize_folds
@@ -100,7 +101,7 @@ class Sweep:
 
     def _slurm_runner(self, parameters: Mapping[str, Any], num_tasks: int) -> Runner:
         """Return what submits the trainings to SLURM, each for as long as `trainer.max_time`."""
-        typed = self.sweeper.config.hydra.overrides.hydra
+        typed = typed_overrides(self.sweeper.config.hydra.overrides.hydra)
         max_time = self.settings.trainer["max_time"]
         if max_time and not any(o.startswith("hydra.launcher.timeout_min=") for o in typed):
             parameters = {**parameters, "timeout_min": slurm.job_minutes(max_time)}
