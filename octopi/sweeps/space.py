@@ -17,8 +17,9 @@ from optuna.distributions import (
 )
 from optuna.trial import BaseTrial
 
-from octopi.config.overrides import hydra_literal
+from octopi.config.overrides import hydra_literal, override_key
 from octopi.errors import SettingError, did_you_mean, shorten_list
+from octopi.system.job_folder import WITHOUT_EFFECT
 
 UNCONDITIONAL = ""  # the condition of the settings that every trial has
 PARAMS, WHEN = "hydra.sweeper.params", "hydra.sweeper.when"
@@ -122,11 +123,15 @@ def strip_condition(parameter: str) -> str:
 
 
 def describe_space(space: Space) -> dict[str, Any]:
-    """Describe the space in text and lists, equal for equal spaces."""
+    """Describe the space in text and lists, equal for equal spaces; not what changes no result."""
     return {
         condition or "always": {
             "params": {n: str(d) for n, d in space.params.get(condition, {}).items()},
-            "fixed": space.fixed.get(condition, []),
+            "fixed": [
+                override
+                for override in space.fixed.get(condition, [])
+                if override_key(override) not in WITHOUT_EFFECT
+            ],
         }
         for condition in dict.fromkeys([*space.params, *space.fixed])
     }

@@ -248,6 +248,8 @@ def test_a_trial_in_which_two_conditions_give_a_setting_different_values_is_refu
 def test_the_description_differs_only_where_the_spaces_do():
     one = describe_space(read_space(FAMILIES, BY_FAMILY, ["seed=1"]))
     assert one == describe_space(read_space(FAMILIES, BY_FAMILY, ["seed=1"]))
+    quiet = ["seed=1", "dry_run=true", "trainer.enable_progress_bar=false"]  # change no result
+    assert one == describe_space(read_space(FAMILIES, BY_FAMILY, quiet))
     wider = BY_FAMILY | {"model=unet": BY_FAMILY["model=unet"] | {"model.depth": "range(2, 5)"}}
     other = describe_space(read_space(FAMILIES, wider, ["seed=1"]))
     assert {key for key in one if one[key] != other[key]} == {"model=unet"}
