@@ -259,7 +259,7 @@ def check_store(node: Mapping[str, Any] | None) -> None:
             "databases only. Type logger.tracking_uri=sqlite:///FOLDER/mlflow.db; mlflow "
             f"migrate-filestore takes over what the folder holds. {SERVER_ADDRESS}"
         )
-    if address.partition("://")[0] not in known_schemes():
+    if address.partition("://")[0] not in _known_schemes():
         try:
             check_database_url("logger.tracking_uri", address)
         except SettingError as error:
@@ -273,7 +273,7 @@ def check_store(node: Mapping[str, Any] | None) -> None:
             _check_schema(path, schema[0], is_older=schema[1])
 
 
-def known_schemes() -> set[str]:
+def _known_schemes() -> set[str]:
     """List the schemes of addresses that are no databases and that MLflow knows."""
     plugins = importlib.metadata.entry_points(group="mlflow.tracking_store")
     return {"", "file", "http", "https", "databricks", *(plugin.name for plugin in plugins)}

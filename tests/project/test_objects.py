@@ -46,8 +46,7 @@ def test_configs_that_disagree_about_an_object_are_refused_by_name(files, field)
 def test_configs_together_hold_the_objects_of_each(files):
     one = files.config("one.json", pickable_objects=_ribosome())
     other = json.loads(files.config("two.json").read_text(encoding="utf-8"))["pickable_objects"][1:]
-    overlay = f"local://{files.folder}/other"
-    two = files.config("two.json", pickable_objects=other, overlay_root=overlay)
+    two = files.config("two.json", pickable_objects=other)
     assert list(open_project([one, two]).objects) == ["ribosome", "apo-ferritin", "membrane"]
 
 

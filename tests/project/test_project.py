@@ -91,8 +91,7 @@ def test_configs_of_one_name_are_told_apart_by_their_folders(three, tmp_path):
     configs = []
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-        overlay = f"local://{tmp_path}/{folder}"
-        configs.append(three.config(f"{folder}/project.json", overlay_root=overlay))
+        configs.append(three.config(f"{folder}/project.json"))
     assert "a-project/TS_1" in [run.name for run in open_project(configs).runs]
 
 
@@ -133,8 +132,7 @@ def test_another_process_reads_the_run_it_was_sent(three):
 
 def test_a_tomogram_goes_to_one_config_only(files):
     files.add_tomogram(files.noise())
-    other = f"local://{files.folder}/other"
-    project = open_project([files.config("a.json"), files.config("b.json", overlay_root=other)])
+    project = open_project([files.config("a.json"), files.config("b.json")])
     query, grid = TomogramQuery("wbp", 10.0), Grid.cubic((8, 8, 8), 10.0)
     with pytest.raises(SettingError, match="has 2 configs"):
         project.write_tomogram("TS_9", query, files.noise(), grid=grid)
